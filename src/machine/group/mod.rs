@@ -1,0 +1,2 @@
+//! The group machine.
+pub mod effect;
