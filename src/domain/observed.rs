@@ -220,3 +220,41 @@ pub struct Observation {
     /// Since when, in this life of the daemon, the driver's present error has been seen.
     pub error_since: Option<Timestamp>,
 }
+
+/// What to look for when one run is observed: names and handles from the plan and the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Value of the run label.
+    pub run: String,
+    /// Namespace of the claims.
+    pub namespace: String,
+    /// Name of the VolumeGroupSnapshot of the present attempt.
+    pub group_name: String,
+    /// Uid of the VolumeGroupSnapshot, once it is known.
+    pub group_uid: Option<Uid>,
+    /// Name of the VolumeGroupSnapshotContent, once it is recorded.
+    pub group_content: Option<String>,
+    /// Name of the stub content.
+    pub stub: String,
+    /// VolumeSnapshotClass of the release.
+    pub snapshot_class: String,
+    /// The members in the plan's order.
+    pub members: Vec<ScopeMember>,
+    /// Whether snapshots and contents carry the run label already, so that lists by label find them.
+    pub labelled: bool,
+}
+
+/// One member of a [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeMember {
+    /// Name of the claim.
+    pub claim: String,
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// Recorded name of the VolumeSnapshot.
+    pub snapshot: Option<String>,
+    /// Recorded name of the VolumeSnapshotContent.
+    pub content: Option<String>,
+    /// Name of VolumeSnapshot and VolumeSnapshotContent, should they be rebuilt.
+    pub rebuilt: String,
+}
