@@ -124,6 +124,14 @@ pub enum Fault {
     /// The published head is older than what the journal still holds.
     #[error("was archived; compare the published head with the archive")]
     Archived,
+    /// The journal ends in an earlier epoch than the last that was claimed.
+    #[error("is missing; the journal ends in epoch {found}, but epoch {claimed} had been claimed")]
+    LostEpoch {
+        /// The epoch that the journal knows.
+        found: u64,
+        /// The epoch in `owner.json`.
+        claimed: u64,
+    },
     /// The journal does not begin with a known genesis hash.
     #[error("the chain does not begin with a known genesis hash")]
     Genesis,

@@ -23,6 +23,7 @@ use super::store::{Meta, Store, StoreError};
 pub struct Snapshot {
     store: SledStore,
     meta: Meta,
+    owner: Option<Owner>,
     // Dropped last: the store writes to it until then.
     _copy: TempDir,
 }
@@ -63,11 +64,12 @@ impl Snapshot {
     pub fn open(dir: &Path) -> Result<Snapshot, JournalError> {
         let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
         let lock = lock(dir)?;
+        let owner = Owner::read(dir)?;
         copy_files(&database(dir), copy.path()).map_err(JournalError::io("copy", dir))?;
         drop(lock);
         let store = named(dir, SledStore::open(copy.path()))?;
         let meta = read_meta(&store)?;
-        Ok(Snapshot { store, meta, _copy: copy })
+        Ok(Snapshot { store, meta, owner, _copy: copy })
     }
 
     /// The journal's account of itself.
@@ -97,7 +99,15 @@ impl Snapshot {
 
     /// Looks at every record, and compares with a head that was published elsewhere.
     pub fn verify(&self, expected: Option<&Head>) -> Verification {
-        verify(&self.store, &self.meta, expected)
+        let found = verify(&self.store, &self.meta, expected);
+        match &self.owner {
+            Some(owner) if found.verdict == Verdict::Intact && owner.epoch > self.meta.epoch => {
+                let what = Fault::LostEpoch { found: self.meta.epoch, claimed: owner.epoch };
+                let problem = Some(ChainProblem { position: found.head.position.saturating_add(1), what });
+                Verification { verdict: Verdict::CutTail, problem, ..found }
+            }
+            _ => found,
+        }
     }
 }
 
