@@ -144,7 +144,7 @@ fn is_dns_subdomain(prefix: &str) -> bool {
 fn is_part(text: &str, longest: usize, plain: impl Fn(char) -> bool, inner: &str) -> bool {
     text.len() <= longest
         && text.starts_with(&plain)
-        && text.ends_with(|c| plain(c))
+        && text.ends_with(&plain)
         && text.chars().all(|c| plain(c) || inner.contains(c))
 }
 

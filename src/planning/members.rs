@@ -80,7 +80,7 @@ fn member<'a>(claim: &ClaimFact, volumes: &Volumes<'a>) -> Result<(PlannedMember
             "restore the PersistentVolume, or take the group label off the claim",
         );
     };
-    if !volume.claim.as_ref().is_some_and(|back| back.uid == claim.uid) {
+    if volume.claim.as_ref().is_none_or(|back| back.uid != claim.uid) {
         let other = match &volume.claim {
             Some(back) => format!("claim {}/{} with uid {}", back.namespace, back.name, back.uid),
             None => "no claim".to_owned(),
