@@ -58,7 +58,7 @@ pub fn advance(
                 let first = (part * limits::RECEIPT_PART_MEMBERS) as u16;
                 Event::ReceiptPart { first, members: members.to_vec() }
             });
-            parts.chain([reached(Milestone::VsBound, Facts::Receipt(head))]).collect()
+            parts.chain([reached(Milestone::VsBound, Facts::Receipt(Box::new(head)))]).collect()
         }
         Action::Advance(milestone) => vec![reached(milestone, Facts::Nothing)],
         Action::Act(_) | Action::Look | Action::Wait(_) | Action::Yield | Action::Rest => Vec::new(),

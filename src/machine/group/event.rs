@@ -159,7 +159,7 @@ pub enum Facts {
         group_handle: String,
     },
     /// The receipt is complete.
-    Receipt(ReceiptHead),
+    Receipt(Box<ReceiptHead>),
     /// Why.
     Reason(Reason),
 }
