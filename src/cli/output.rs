@@ -17,7 +17,7 @@ use crate::domain::problem::{Code, Problem};
 
 mod explain;
 
-pub use explain::{CODES, explain, parse_code, title};
+pub use explain::{CODES, explain, page, parse_code, title};
 
 /// Exit codes.
 pub mod exit {

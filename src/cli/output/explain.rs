@@ -53,6 +53,16 @@ pub fn explain(code: Code) -> &'static str {
     texts(code).1
 }
 
+/// All codes as a page of Markdown: `docs/errors.md`, and what `stillpoint explain` prints without a code.
+pub fn page() -> String {
+    let mut page =
+        "# Errors\n\nEvery error has a code, which keeps its number and its meaning for ever.\n".to_owned();
+    for code in CODES {
+        page.push_str(&format!("\n## {code}: {}\n\n{}\n", title(*code), explain(*code)));
+    }
+    page
+}
+
 fn texts(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::Unsupported => (
@@ -251,6 +261,12 @@ mod tests {
         for text in ["", "SP", "SP0000", "SP9999", "-7", "SPSP7"] {
             assert_eq!(parse_code(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_page_of_the_book_is_what_the_codes_say() {
+        let book = include_str!("../../../docs/errors.md");
+        assert!(book == page(), "docs/errors.md is out of date: write `page()` into it");
     }
 
     #[test]
