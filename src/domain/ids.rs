@@ -1,0 +1,145 @@
+//! Ids: what a journal stream, an object and a place in the cluster are called.
+//!
+//! A stream id is computed from the request (UUIDv5), so that one request can never have two runs, and a restarted
+//! daemon that meets the request again finds the run it already has.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The namespace UUID under which every stream id is computed. Never changes: it is part of the journal's format.
+pub const STREAM_NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_5f6e_2a41_5b7e_8c53_71d0_64ab_e2f9);
+
+/// What a journal stream is about. The word is part of the stream id and never changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamKind {
+    /// One Backup: which groups it asked for and how they ended.
+    Backup,
+    /// One run of one group.
+    Group,
+}
+
+impl StreamKind {
+    /// The word that goes into the stream id.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Backup => "backup",
+            Self::Group => "group",
+        }
+    }
+}
+
+/// The id of one journal stream, and so of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(pub Uuid);
+
+impl StreamId {
+    /// Computes the id of the stream of `kind` whose request is described by `fields`.
+    ///
+    /// Each field is preceded by its length (u32, big-endian), so that ("ab", "c") and ("a", "bc") differ.
+    pub fn compute(kind: StreamKind, fields: &[&str]) -> Self {
+        let mut bytes = kind.word().as_bytes().to_vec();
+        for field in fields {
+            bytes.extend_from_slice(&(field.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(field.as_bytes());
+        }
+        Self(Uuid::new_v5(&STREAM_NAMESPACE, &bytes))
+    }
+
+    /// The stream of the Backup with this uid.
+    pub fn of_backup(backup_uid: &str) -> Self {
+        Self::compute(StreamKind::Backup, &[backup_uid])
+    }
+
+    /// The stream of the group run that a Backup asks for: one per namespace, label key and label value.
+    pub fn of_group(backup_uid: &str, namespace: &str, label_key: &str, label_value: &str) -> Self {
+        Self::compute(StreamKind::Group, &[backup_uid, namespace, label_key, label_value])
+    }
+
+    /// The first twelve hex digits: what object names and the private label carry.
+    pub fn short(&self) -> String {
+        self.0.simple().to_string()[..12].to_owned()
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for StreamId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// The uid that the API server gave to one object. Identity: names can be used again, uids cannot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Uid(pub String);
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// Where an object of a known kind stands, and which one it is. Every write but a create is guarded by the uid.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ObjectId {
+    /// Namespace; empty for an object of the cluster.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: Uid,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => f.write_str(&self.name),
+            namespace => write!(f, "{namespace}/{}", self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_request_has_the_same_stream_and_field_borders_count() {
+        let id = StreamId::of_group("uid-1", "shop", "velero.io/volume-group", "orders-db");
+        assert_eq!(id, StreamId::of_group("uid-1", "shop", "velero.io/volume-group", "orders-db"));
+        assert_ne!(
+            StreamId::compute(StreamKind::Group, &["ab", "c"]),
+            StreamId::compute(StreamKind::Group, &["a", "bc"])
+        );
+        assert_ne!(
+            StreamId::compute(StreamKind::Group, &["a"]),
+            StreamId::compute(StreamKind::Backup, &["a"])
+        );
+    }
+
+    #[test]
+    fn stream_ids_never_change_between_releases() {
+        assert_eq!(
+            StreamId::of_backup("00000000-0000-0000-0000-000000000001").to_string(),
+            "532dbd6a-75c6-50f2-8748-1b06930096bf"
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! Labels, annotations and finalizers: ours, Velero's, and those of the snapshot controllers that we read or touch.
+//!
+//! Sources: Velero `pkg/apis/velero/v1/labels_annotations.go`; external-snapshotter `pkg/utils/util.go`.
+
+/// Run (stream id) that an object belongs to; on VolumeGroupSnapshot, its content, member snapshots and contents.
+pub const RUN: &str = "stillpoint.dev/run";
+/// Epoch of the daemon that may write to the run of this VolumeGroupSnapshot (annotation).
+pub const EPOCH: &str = "stillpoint.dev/epoch";
+/// Receipt of the finished cut (annotation, JSON).
+pub const RECEIPT: &str = "stillpoint.dev/receipt";
+/// PersistentVolumeClaim that a member snapshot was cut from (label, shortened as Velero does).
+pub const PVC: &str = "stillpoint.dev/pvc";
+
+/// Name of the Backup (label, shortened as Velero does).
+pub const BACKUP_NAME: &str = "velero.io/backup-name";
+/// Uid of the Backup (label).
+pub const BACKUP_UID: &str = "velero.io/backup-uid";
+/// Keeps an object out of Velero's own backups (label, `"true"`).
+pub const EXCLUDE_FROM_BACKUP: &str = "velero.io/exclude-from-backup";
+/// Label key that groups PersistentVolumeClaims when neither Backup nor flag names one.
+pub const DEFAULT_GROUP_KEY: &str = "velero.io/volume-group";
+/// Handle of the group snapshot (annotation on a member).
+pub const GROUP_HANDLE: &str = "velero.io/csi-volumegroupsnapshot-handle";
+/// Handle of the member snapshot (annotation on a member).
+pub const SNAPSHOT_HANDLE: &str = "velero.io/csi-volumesnapshot-handle";
+/// CSI driver (annotation on a member).
+pub const DRIVER_NAME: &str = "velero.io/csi-driver-name";
+/// Default VolumeGroupSnapshotClass of its driver, for Velero (label, `"true"`).
+pub const GROUP_CLASS_DEFAULT: &str = "velero.io/csi-volumegroupsnapshot-class";
+/// VolumeGroupSnapshotClass that a PersistentVolumeClaim asks for (annotation).
+pub const GROUP_CLASS_OF_PVC: &str = "velero.io/csi-volume-group-snapshot-class";
+/// VolumeGroupSnapshotClass that a Backup asks for, followed by the driver (annotation prefix).
+pub const GROUP_CLASS_OF_BACKUP_PREFIX: &str = "velero.io/csi-volumegroupsnapshot-class_";
+/// Default VolumeSnapshotClass of its driver, for Velero (label, present).
+pub const CLASS_DEFAULT: &str = "velero.io/csi-volumesnapshot-class";
+/// VolumeSnapshotClass that a PersistentVolumeClaim asks for (annotation).
+pub const CLASS_OF_PVC: &str = "velero.io/csi-volumesnapshot-class";
+/// VolumeSnapshotClass that a Backup asks for, followed by the driver (annotation prefix).
+pub const CLASS_OF_BACKUP_PREFIX: &str = "velero.io/csi-volumesnapshot-class_";
+/// Default VolumeSnapshotClass of its driver, for Kubernetes (annotation, `"true"`).
+pub const CLASS_IS_DEFAULT: &str = "snapshot.storage.kubernetes.io/is-default-class";
+
+/// API group of VolumeGroupSnapshot. Owner references are matched by group and uid, never by version.
+pub const GROUP_SNAPSHOT_API: &str = "groupsnapshot.storage.k8s.io";
+/// Finalizer of a member snapshot that the controller sets once and never again.
+pub const IN_GROUP_PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection";
+/// Finalizer of a snapshot that the controller always puts back: its return proves that it saw the object.
+pub const AS_SOURCE_PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
+/// Finalizer of a VolumeGroupSnapshot; before it is there, a delete leaks.
+pub const GROUP_BOUND_PROTECTION: &str =
+    "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection";
+/// Finalizer of a VolumeGroupSnapshotContent; before it is there, a delete leaks.
+pub const GROUP_CONTENT_BOUND_PROTECTION: &str =
+    "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection";
+/// Annotation without which the sidecar never frees a VolumeGroupSnapshotContent that is being deleted.
+pub const GROUP_BEING_DELETED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
+/// Annotation on a member's VolumeSnapshotContent with the handle of its group.
+pub const CONTENT_GROUP_HANDLE: &str = "groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle";
+/// Annotation without which the sidecar never lets a VolumeSnapshotContent go that is being deleted.
+pub const CONTENT_BEING_DELETED: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";

@@ -1,0 +1,87 @@
+//! Every limit of Stillpoint in one place, with the relations between them asserted.
+
+use crate::domain::time::Millis;
+
+/// Members of one group.
+pub const MAX_MEMBERS: usize = 128;
+/// Attempts of one run: the first, and one more after a complete undo.
+pub const MAX_ATTEMPTS: u32 = 2;
+/// One call to the API server.
+pub const REQUEST_TIMEOUT: Millis = Millis::from_secs(30);
+/// How long a final error of the driver may stand before the group is undone. It may heal; it must not hammer.
+pub const GROUP_ERROR_GRACE: Millis = Millis::from_secs(10);
+/// How long an undo looks for a VolumeGroupSnapshotContent that the controller makes late.
+pub const LATE_CONTENT_WINDOW: Millis = Millis::from_secs(60);
+/// Velero's default of `csiSnapshotTimeout`.
+pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
+/// Velero's default of `itemOperationTimeout`.
+pub const ITEM_OPERATION_TIMEOUT: Millis = Millis::from_secs(4 * 3600);
+/// Refusals of one step in a row after which a run that can still be undone is undone.
+pub const MAX_REFUSALS: u32 = 6;
+/// Pause after the first failure of a step; it doubles up to [`BACKOFF_MAX`].
+pub const BACKOFF_START: Millis = Millis(500);
+/// Longest pause between two tries of one step.
+pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
+/// Effects of one run that are under way at once.
+pub const EFFECTS_PER_RUN: usize = 16;
+/// Effects of all runs that are under way at once.
+pub const EFFECTS_IN_ALL: usize = 64;
+/// Bytes of one journal record.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+/// Members in one part of a receipt, so that a part fits into a record.
+pub const RECEIPT_PART_MEMBERS: usize = 32;
+/// Bytes of one text (error message, reason) inside a record.
+pub const MAX_TEXT_BYTES: usize = 512;
+/// Groups that one Backup may ask for; their list is one record.
+pub const MAX_GROUPS_PER_BACKUP: usize = 256;
+/// Time that the snapshot-controller needs for one member at its default rate of five calls a second
+/// (external-snapshotter issue 1344; measured 2.3 s).
+pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
+
+const _: () = {
+    assert!(RECEIPT_PART_MEMBERS * 1024 <= MAX_RECORD_BYTES, "a receipt part must fit into a record");
+    assert!(MAX_GROUPS_PER_BACKUP * 200 <= MAX_RECORD_BYTES, "the groups of a Backup must fit into a record");
+    assert!(EFFECTS_PER_RUN <= EFFECTS_IN_ALL);
+    assert!(BACKOFF_START.0 < BACKOFF_MAX.0);
+    assert!(GROUP_ERROR_GRACE.0 < CSI_SNAPSHOT_TIMEOUT.0);
+    assert!(CSI_SNAPSHOT_TIMEOUT.0 < ITEM_OPERATION_TIMEOUT.0);
+    assert!(MAX_MEMBERS <= u16::MAX as usize);
+};
+
+/// The pause after `failures` failures of one step in a row.
+pub fn backoff(failures: u32) -> Millis {
+    match failures {
+        0 => Millis(0),
+        n => Millis(BACKOFF_START.0.saturating_mul(1 << (n - 1).min(16)).min(BACKOFF_MAX.0)),
+    }
+}
+
+/// Cuts a text to what a record may carry, at a character border.
+pub fn clip(text: &str) -> String {
+    if text.len() <= MAX_TEXT_BYTES {
+        return text.to_owned();
+    }
+    let end = (0..=MAX_TEXT_BYTES - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}...", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        assert_eq!(backoff(0), Millis(0));
+        assert_eq!(backoff(1), BACKOFF_START);
+        assert_eq!(backoff(2), Millis(BACKOFF_START.0 * 2));
+        assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_border() {
+        let text = "ä".repeat(MAX_TEXT_BYTES);
+        let clipped = clip(&text);
+        assert!(clipped.len() <= MAX_TEXT_BYTES && clipped.ends_with("..."));
+        assert_eq!(clip("short"), "short");
+    }
+}

@@ -1,0 +1,262 @@
+//! What was read back from the cluster about one run, in Stillpoint's own words.
+//!
+//! `cluster` turns objects of the API into these types; which of them belong to which member is decided by
+//! `machine::group::view`, from volume handles and uids.
+
+use std::collections::BTreeMap;
+
+use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::time::Timestamp;
+
+/// Labels or annotations; `None` when the object has no such map (a JSON patch has to tell the two apart).
+pub type Entries = Option<BTreeMap<String, String>>;
+
+/// What happens to the storage when a content is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// The storage is freed.
+    Delete,
+    /// The storage stays.
+    Retain,
+}
+
+/// An owner reference, as it is written on the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Group and version; only the group is ever compared.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: Uid,
+    /// `controller`, where it is set.
+    pub controller: Option<bool>,
+    /// `blockOwnerDeletion`, where it is set.
+    pub block_owner_deletion: Option<bool>,
+}
+
+impl Owner {
+    /// Whether this is the VolumeGroupSnapshot with that uid, in whatever version of its API.
+    pub fn is_group(&self, uid: &Uid) -> bool {
+        let group = self.api_version.split('/').next().unwrap_or_default();
+        group == crate::domain::labels::GROUP_SNAPSHOT_API
+            && self.kind == "VolumeGroupSnapshot"
+            && self.uid == *uid
+    }
+}
+
+/// A VolumeGroupSnapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSnapshotSeen {
+    /// Which.
+    pub id: ObjectId,
+    /// Its version.
+    pub resource_version: String,
+    /// Value of the run label.
+    pub run: Option<String>,
+    /// Epoch that claims it; `None` when the annotation is missing or no number.
+    pub epoch: Option<u64>,
+    /// Name of the bound content.
+    pub bound_content: Option<String>,
+    /// `status.readyToUse`.
+    pub ready: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether it carries the bound-protection finalizer.
+    pub protected: bool,
+    /// `status.error.message`.
+    pub error: Option<String>,
+}
+
+/// One entry of `status.volumeSnapshotInfoList` of a VolumeGroupSnapshotContent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutSeen {
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// CSI snapshot handle.
+    pub snapshot_handle: String,
+    /// Creation time.
+    pub created_at: Option<Timestamp>,
+    /// Size in bytes.
+    pub restore_size: Option<i64>,
+}
+
+/// A VolumeGroupSnapshotContent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupContentSeen {
+    /// Which.
+    pub id: ObjectId,
+    /// Its version.
+    pub resource_version: String,
+    /// Uid of the VolumeGroupSnapshot that it names.
+    pub group_uid: Option<Uid>,
+    /// Deletion policy.
+    pub policy: DeletionPolicy,
+    /// Frozen volume handles (empty for a pre-provisioned one).
+    pub volume_handles: Vec<String>,
+    /// CSI group snapshot handle.
+    pub group_handle: Option<String>,
+    /// What the driver reported per volume; empty when read as v1beta1.
+    pub cuts: Vec<CutSeen>,
+    /// `status.error.message`.
+    pub error: Option<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether it carries the bound-protection finalizer.
+    pub protected: bool,
+    /// Whether it carries the being-deleted annotation, without which the sidecar never lets it go.
+    pub marked_deleted: bool,
+    /// Secret for the deletion (annotations), namespace and name.
+    pub secret: Option<(String, String)>,
+    /// Labels.
+    pub labels: Entries,
+    /// Annotations.
+    pub annotations: Entries,
+}
+
+/// A VolumeSnapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotSeen {
+    /// Which.
+    pub id: ObjectId,
+    /// Its version.
+    pub resource_version: String,
+    /// Name of the claim; empty or missing in rare cases, so never used for matching.
+    pub claim: Option<String>,
+    /// Name of the content that it is bound to.
+    pub bound_content: Option<String>,
+    /// `status.readyToUse`.
+    pub ready: bool,
+    /// `status.volumeGroupSnapshotName`.
+    pub group_name: Option<String>,
+    /// `status.error.message`.
+    pub error: Option<String>,
+    /// `spec.volumeSnapshotClassName`.
+    pub class: Option<String>,
+    /// Owner references.
+    pub owners: Vec<Owner>,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Labels.
+    pub labels: Entries,
+    /// Annotations.
+    pub annotations: Entries,
+    /// `status.creationTime`.
+    pub created_at: Option<Timestamp>,
+}
+
+/// A VolumeSnapshotContent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentSeen {
+    /// Which.
+    pub id: ObjectId,
+    /// Its version.
+    pub resource_version: String,
+    /// Deletion policy.
+    pub policy: DeletionPolicy,
+    /// CSI volume handle (dynamic ones).
+    pub volume_handle: Option<String>,
+    /// CSI snapshot handle, from the status, else from the source.
+    pub snapshot_handle: Option<String>,
+    /// CSI group handle, from the status, else from the annotation.
+    pub group_handle: Option<String>,
+    /// Namespace of the VolumeSnapshot that it names.
+    pub snapshot_namespace: String,
+    /// Name of the VolumeSnapshot that it names.
+    pub snapshot_name: String,
+    /// Uid of the VolumeSnapshot that it names.
+    pub snapshot_uid: Option<Uid>,
+    /// `status.readyToUse`.
+    pub ready: bool,
+    /// Creation time.
+    pub created_at: Option<Timestamp>,
+    /// Size in bytes.
+    pub restore_size: Option<i64>,
+    /// `Filesystem` or `Block`.
+    pub volume_mode: Option<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Labels.
+    pub labels: Entries,
+    /// Annotations.
+    pub annotations: Entries,
+}
+
+/// A PersistentVolumeClaim of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimSeen {
+    /// Which.
+    pub id: ObjectId,
+    /// Name of its volume.
+    pub volume: Option<String>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+/// Everything that was read about one run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observation {
+    /// Epoch of the daemon that looks.
+    pub epoch: u64,
+    /// Whether every object was read from the API server itself after our last write, rather than from a cache.
+    pub fresh: bool,
+    /// The object under the name of this attempt's VolumeGroupSnapshot.
+    pub group: Option<GroupSnapshotSeen>,
+    /// The VolumeGroupSnapshotContent that names it.
+    pub content: Option<GroupContentSeen>,
+    /// Whether the stub content of the run exists.
+    pub stub: Option<ObjectId>,
+    /// VolumeSnapshots that may belong to the run: named by one of `contents`, owned by the group, naming the group,
+    /// or under a name that the run computes.
+    pub snapshots: Vec<SnapshotSeen>,
+    /// VolumeSnapshotContents that may belong to the run: of a planned volume, or under a name that the run computes.
+    pub contents: Vec<ContentSeen>,
+    /// The claims of the plan that exist.
+    pub claims: Vec<ClaimSeen>,
+    /// Whether the VolumeSnapshotClass of the release exists.
+    pub class_exists: bool,
+    /// Since when, in this life of the daemon, the driver's present error has been seen.
+    pub error_since: Option<Timestamp>,
+}
+
+/// What to look for when one run is observed: names and handles from the plan and the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// Value of the run label.
+    pub run: String,
+    /// Namespace of the claims.
+    pub namespace: String,
+    /// Name of the VolumeGroupSnapshot of the present attempt.
+    pub group_name: String,
+    /// Uid of the VolumeGroupSnapshot, once it is known.
+    pub group_uid: Option<Uid>,
+    /// Name of the VolumeGroupSnapshotContent, once it is recorded.
+    pub group_content: Option<String>,
+    /// Name of the stub content.
+    pub stub: String,
+    /// VolumeSnapshotClass of the release.
+    pub snapshot_class: String,
+    /// The members in the plan's order.
+    pub members: Vec<ScopeMember>,
+    /// Whether snapshots and contents carry the run label already, so that lists by label find them.
+    pub labelled: bool,
+}
+
+/// One member of a [`Scope`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScopeMember {
+    /// Name of the claim.
+    pub claim: String,
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// Recorded name of the VolumeSnapshot.
+    pub snapshot: Option<String>,
+    /// Recorded name of the VolumeSnapshotContent.
+    pub content: Option<String>,
+    /// Name of VolumeSnapshot and VolumeSnapshotContent, should they be rebuilt.
+    pub rebuilt: String,
+}
