@@ -80,6 +80,11 @@ impl SledStore {
         Ok(store)
     }
 
+    /// Hands everything written to the kernel, which is not the disk.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        sled_call("flush", || self.db.flush().map(drop))
+    }
+
     /// The file whose lock tells that a database is open.
     pub(super) fn lock_file(dir: &Path) -> PathBuf {
         dir.join("db")
@@ -143,7 +148,7 @@ impl Store for SledStore {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        sled_call("flush", || self.db.flush())?;
+        self.flush()?;
         self.file.0.sync_data().map_err(|error| StoreError::failed("sync", error))
     }
 
