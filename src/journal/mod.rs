@@ -1,1 +1,65 @@
-//! `journal`.
+//! The journal: what was decided and what came of it, on disk before anything else happens.
+//!
+//! # What it promises
+//! - A record that was acknowledged is on disk, also after a loss of power. Only then is there a
+//!   [`Durable`], and without one no effect reaches the cluster.
+//! - A record is never rewritten. Each carries the hash of the one before it, so that a change, a
+//!   hole or a cut is seen, with its position. Nothing is repaired silently.
+//! - There is one writer. Each open claims a higher epoch, on disk, before it hands out a handle.
+//! - The format is ours ([`envelope`]): a journal can be checked and moved without its store.
+//!
+//! # A journal directory
+//! | name | what |
+//! |---|---|
+//! | `sled/` | the database: trees `records`, `streams` and `meta` |
+//! | `owner.json` | who opened it last: process id, host, epoch |
+//!
+//! The names `evidence/`, `archive/`, `ballast` and `daemon.sock` are reserved.
+//!
+//! # In reading order
+//! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps
+//! them ([`SledStore`] on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
+//! gathers what waits into one batch and one barrier; [`Journal`] is its handle. [`Snapshot`] reads
+//! without holding; [`migrations`] brings old payloads to the present.
+//!
+//! # What is not here
+//! What a payload means: it is bytes. Clocks: times are given. Whether a stream may be appended to
+//! by this state of its machine: the caller's sequence is checked, nothing more.
+
+pub mod chain;
+mod durable;
+pub mod envelope;
+mod error;
+mod handle;
+mod host;
+mod layout;
+mod memory;
+pub mod migrations;
+mod open;
+mod owner;
+mod record;
+mod scan;
+mod sled_store;
+mod snapshot;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{ChainProblem, Fault, Verified};
+pub use durable::Durable;
+pub use envelope::{MAX_PAYLOAD_BYTES, SCHEMA};
+pub use error::{AppendError, JournalError};
+pub use handle::Journal;
+pub use host::MAX_BATCH_REQUESTS;
+pub use memory::{Disk, MemoryStore};
+pub use open::{Opened, Options};
+pub use owner::Owner;
+pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
+pub use sled_store::SledStore;
+pub use snapshot::{Snapshot, Verdict, Verification};
+pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+pub use writer::{Appended, MAX_APPEND_BYTES};

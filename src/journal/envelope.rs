@@ -1,0 +1,210 @@
+//! The bytes of one record.
+//!
+//! Fixed-width fields, big-endian, in this order; the layout of schema 1 never changes:
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 1 | codec of the payload; 1 is bincode 2, standard configuration |
+//! | 1 | 2 | schema version of the envelope |
+//! | 3 | 8 | epoch |
+//! | 11 | 8 | position in the journal |
+//! | 19 | 16 | stream id |
+//! | 35 | 8 | sequence in the stream |
+//! | 43 | 8 | time in nanoseconds since the Unix epoch, signed |
+//! | 51 | 32 | hash of the previous record in the journal |
+//! | 83 | 2 | kind |
+//! | 85 | 2 | version of the payload |
+//! | 87 | 4 | length of the payload |
+//! | 91 | n | payload |
+//! | 91 + n | 32 | BLAKE3 hash of all bytes before it |
+//!
+//! [`open`] looks at the hash before it believes any field: bincode turns most single-bit errors
+//! into a different value instead of an error. What the payload means is not decided here.
+
+use uuid::Uuid;
+
+use super::chain::Fault;
+use super::record::{Entry, Record, StreamId};
+
+/// The schema that this binary writes, of the envelope and of the trees.
+pub const SCHEMA: u16 = 1;
+
+/// Largest payload of one record, in bytes.
+///
+/// Small values keep sled away from its blob files, which it never syncs.
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 10;
+
+const CODEC_BINCODE2: u8 = 1;
+const HEADER_BYTES: usize = 91;
+const HASH_BYTES: usize = 32;
+
+/// The hash that stands before the first record of a journal which began with `schema`.
+pub fn genesis(schema: u16) -> [u8; 32] {
+    *blake3::hash(format!("stillpoint journal, schema {schema}").as_bytes()).as_bytes()
+}
+
+/// Everything of an entry but its hash, which follows from it.
+pub(super) struct Unsealed<'a> {
+    pub position: u64,
+    pub epoch: u64,
+    pub stream: StreamId,
+    pub seq: u64,
+    pub prev: [u8; 32],
+    pub record: &'a Record,
+}
+
+/// Writes the envelope; answers its bytes and the hash that ends them.
+pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
+    let payload = &fields.record.payload;
+    let length = u32::try_from(payload.len()).expect("the writer refused a payload above its limit");
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + HASH_BYTES);
+    bytes.push(CODEC_BINCODE2);
+    bytes.extend(SCHEMA.to_be_bytes());
+    bytes.extend(fields.epoch.to_be_bytes());
+    bytes.extend(fields.position.to_be_bytes());
+    bytes.extend(fields.stream.0.as_bytes());
+    bytes.extend(fields.seq.to_be_bytes());
+    bytes.extend(fields.record.time_ns.to_be_bytes());
+    bytes.extend(fields.prev);
+    bytes.extend(fields.record.kind.to_be_bytes());
+    bytes.extend(fields.record.version.to_be_bytes());
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(payload);
+    let hash = *blake3::hash(&bytes).as_bytes();
+    bytes.extend(hash);
+    (bytes, hash)
+}
+
+/// The hash that an entry should carry, computed from its other fields.
+pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
+    let Entry { position, epoch, stream, seq, prev, ref record, .. } = *entry;
+    seal(&Unsealed { position, epoch, stream, seq, prev, record }).1
+}
+
+/// Reads an envelope.
+///
+/// # Errors
+/// In this order: too short, a hash that does not hold, a schema or codec this binary does not
+/// know, a payload length that disagrees with the bytes.
+pub fn open(bytes: &[u8]) -> Result<Entry, Fault> {
+    if bytes.len() < HEADER_BYTES + HASH_BYTES {
+        return Err(Fault::Short { bytes: bytes.len() });
+    }
+    let (body, hash) = bytes.split_last_chunk::<HASH_BYTES>().ok_or(Fault::Short { bytes: bytes.len() })?;
+    if blake3::hash(body).as_bytes() != hash {
+        return Err(Fault::Hash);
+    }
+    fields(body, *hash).ok_or(Fault::Short { bytes: bytes.len() })?
+}
+
+fn fields(body: &[u8], hash: [u8; 32]) -> Option<Result<Entry, Fault>> {
+    let mut rest = body;
+    let codec = take::<1>(&mut rest)?[0];
+    let schema = u16::from_be_bytes(take(&mut rest)?);
+    if schema != SCHEMA {
+        return Some(Err(Fault::Schema { found: schema }));
+    }
+    if codec != CODEC_BINCODE2 {
+        return Some(Err(Fault::Codec { found: codec }));
+    }
+    let epoch = u64::from_be_bytes(take(&mut rest)?);
+    let position = u64::from_be_bytes(take(&mut rest)?);
+    let stream = StreamId(Uuid::from_bytes(take(&mut rest)?));
+    let seq = u64::from_be_bytes(take(&mut rest)?);
+    let time_ns = i64::from_be_bytes(take(&mut rest)?);
+    let prev = take(&mut rest)?;
+    let kind = u16::from_be_bytes(take(&mut rest)?);
+    let version = u16::from_be_bytes(take(&mut rest)?);
+    let declared = u32::from_be_bytes(take(&mut rest)?);
+    if usize::try_from(declared) != Ok(rest.len()) {
+        return Some(Err(Fault::Length { declared, found: rest.len() }));
+    }
+    let record = Record { kind, version, time_ns, payload: rest.to_vec() };
+    Some(Ok(Entry { position, epoch, stream, seq, prev, hash, record }))
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (field, after) = rest.split_first_chunk::<N>()?;
+    *rest = after;
+    Some(*field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (Vec<u8>, [u8; 32]) {
+        let record = Record { kind: 0x0102, version: 0x0304, time_ns: -2, payload: b"hello".to_vec() };
+        seal(&Unsealed {
+            position: 7,
+            epoch: 3,
+            stream: StreamId(Uuid::from_u128(0x0a0b)),
+            seq: 5,
+            prev: [9; 32],
+            record: &record,
+        })
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let (bytes, hash) = sample();
+        let mut expected = vec![1, 0, 1];
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 3]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 7]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x0b]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 5]);
+        expected.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]);
+        expected.extend([9; 32]);
+        expected.extend([1, 2, 3, 4, 0, 0, 0, 5]);
+        expected.extend(b"hello");
+        expected.extend(*blake3::hash(&expected).as_bytes());
+        assert_eq!(bytes, expected);
+        assert_eq!(bytes[bytes.len() - 32..], hash);
+    }
+
+    #[test]
+    fn what_was_sealed_opens() {
+        let (bytes, hash) = sample();
+        let entry = open(&bytes).expect("an intact envelope");
+        assert_eq!((entry.position, entry.epoch, entry.seq, entry.prev), (7, 3, 5, [9; 32]));
+        assert_eq!(entry.record.payload, b"hello");
+        assert_eq!((entry.hash, hash_of(&entry)), (hash, hash));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_seen() {
+        let (bytes, _) = sample();
+        for index in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[index / 8] ^= 1 << (index % 8);
+            assert_eq!(open(&flipped), Err(Fault::Hash), "bit {index}");
+        }
+        for length in 0..bytes.len() {
+            assert!(open(&bytes[..length]).is_err(), "first {length} bytes");
+        }
+    }
+
+    fn resealed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let (mut bytes, _) = sample();
+        bytes.truncate(bytes.len() - 32);
+        change(&mut bytes);
+        bytes.extend(*blake3::hash(&bytes).as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_right_hash_does_not_excuse_wrong_fields() {
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 2)), Err(Fault::Schema { found: 2 }));
+        assert_eq!(open(&resealed(|bytes| bytes[0] = 9)), Err(Fault::Codec { found: 9 }));
+        assert_eq!(open(&resealed(|bytes| bytes.push(0))), Err(Fault::Length { declared: 5, found: 6 }));
+        assert_eq!(
+            open(&resealed(|bytes| bytes[87] = 0xff)),
+            Err(Fault::Length { declared: 0xff00_0005, found: 5 })
+        );
+    }
+
+    #[test]
+    fn genesis_depends_on_the_schema() {
+        assert_ne!(genesis(1), genesis(2));
+    }
+}

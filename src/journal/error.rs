@@ -1,0 +1,176 @@
+//! What can go wrong between a caller and its journal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::chain::ChainProblem;
+use super::envelope::SCHEMA;
+use super::owner::Owner;
+use super::record::StreamId;
+use super::store::StoreError;
+
+/// Why a journal was not opened, or could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process has it open.
+    #[error("journal {} is held by {}", dir.display(), holder(owner.as_ref()))]
+    Held {
+        /// The journal directory.
+        dir: PathBuf,
+        /// What `owner.json` says about the holder, if it can be read.
+        owner: Option<Owner>,
+    },
+    /// The store refused to open, or panicked.
+    #[error("journal {} cannot be opened", dir.display())]
+    Unopenable {
+        /// The journal directory.
+        dir: PathBuf,
+        /// What the store said.
+        source: StoreError,
+    },
+    /// A newer Stillpoint wrote it.
+    #[error(
+        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {SCHEMA}"
+    )]
+    NewerSchema {
+        /// Its schema.
+        found: u16,
+    },
+    /// The chain is broken, or its tail is torn.
+    #[error("the journal is damaged")]
+    Damaged {
+        /// Whether everything is right up to an end that is not the head's.
+        torn: bool,
+        /// The first problem.
+        source: ChainProblem,
+    },
+    /// There is no journal.
+    #[error("there is no journal in {}", dir.display())]
+    Missing {
+        /// Where it was looked for.
+        dir: PathBuf,
+    },
+    /// There was a journal, and its database is gone.
+    #[error("journal {} has lost its database, which epoch {epoch} wrote to", dir.display())]
+    Lost {
+        /// The journal directory.
+        dir: PathBuf,
+        /// The epoch in `owner.json`.
+        epoch: u64,
+    },
+    /// The database is older than what the last owner wrote.
+    #[error("journal {} ends in epoch {found}, but epoch {owner} had been claimed", dir.display())]
+    Behind {
+        /// The journal directory.
+        dir: PathBuf,
+        /// The epoch in the database.
+        found: u64,
+        /// The epoch in `owner.json`.
+        owner: u64,
+    },
+    /// The store failed while it was used.
+    #[error("the journal's store failed")]
+    Store(#[from] StoreError),
+    /// A file of the journal directory could not be read or written.
+    #[error("{what} {}", path.display())]
+    Io {
+        /// What was attempted, in verb form.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The writer has ended.
+    #[error("the journal has stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+fn holder(owner: Option<&Owner>) -> String {
+    match owner {
+        Some(Owner { pid, host, .. }) => format!("pid {pid} on host {host} (owner.json)"),
+        None => "another process, which owner.json does not name".to_owned(),
+    }
+}
+
+impl JournalError {
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+        let path = path.to_owned();
+        move |source| JournalError::Io { what, path, source }
+    }
+
+    /// The code under which `stillpoint explain` has a page.
+    pub fn code(&self) -> &'static str {
+        match self {
+            JournalError::Held { .. } => "SP0101",
+            JournalError::Unopenable { .. } => "SP0102",
+            JournalError::NewerSchema { .. } => "SP0103",
+            JournalError::Damaged { .. } => "SP0104",
+            JournalError::Missing { .. } => "SP0105",
+            JournalError::Lost { .. } => "SP0106",
+            JournalError::Behind { .. } => "SP0107",
+            JournalError::Store(_) => "SP0108",
+            JournalError::Io { .. } => "SP0109",
+            JournalError::Stopped { .. } => "SP0110",
+        }
+    }
+
+    /// What a person can do about it.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            JournalError::Held { .. } => "stop that process, or wait until it has ended",
+            JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
+                "keep a copy of the directory, then run `stillpoint journal rebuild`"
+            }
+            JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
+            JournalError::Damaged { .. } => {
+                "keep a copy of the directory, look at it with `stillpoint journal verify`, then run `stillpoint journal rebuild`"
+            }
+            JournalError::Missing { .. } => "check the path given with --journal",
+            JournalError::Behind { .. } => {
+                "restore the newest copy of the directory; if this one is meant, remove its owner.json"
+            }
+            JournalError::Store(_) | JournalError::Io { .. } => {
+                "check the disk and the rights of the journal directory"
+            }
+            JournalError::Stopped { .. } => "mend what the reason names and start the daemon again",
+        }
+    }
+}
+
+/// Why records were not appended. Unless it says [`Stopped`](AppendError::Stopped), nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The caller's idea of the stream is not the journal's: a bug of ours.
+    #[error("stream {stream} has {actual} records, the caller expected {expected}")]
+    Sequence {
+        /// The stream.
+        stream: StreamId,
+        /// What the caller expected.
+        expected: u64,
+        /// What the journal holds.
+        actual: u64,
+    },
+    /// No records at all: a bug of ours.
+    #[error("an append without records")]
+    Empty,
+    /// One payload, or all of them together, are above the limit.
+    #[error("{what} of {bytes} bytes, above the limit of {limit}")]
+    TooLarge {
+        /// Which of the two.
+        what: &'static str,
+        /// How many bytes there are.
+        bytes: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The writer has ended. Whether the records are on disk is known only after the next open.
+    #[error("the journal has stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}

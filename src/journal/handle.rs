@@ -1,0 +1,138 @@
+//! The handle through which everything is appended.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::durable::Durable;
+use super::error::{AppendError, JournalError};
+use super::record::{Entry, Head, Record, StreamId};
+use super::store::StreamState;
+use super::writer::{Append, Appended, Request, Shared};
+
+/// An open journal. Clones share one writer.
+///
+/// When the last clone is dropped the writer finishes what waits and releases the store.
+#[derive(Clone)]
+pub struct Journal(Arc<Inner>);
+
+struct Inner {
+    requests: Option<mpsc::Sender<Request>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    epoch: u64,
+}
+
+impl Drop for Inner {
+    /// Waits for a writer thread, at most one barrier, so that the lock is free afterwards.
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // The writer catches its own panics; there is nothing to learn here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Journal {
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        shared: Arc<Shared>,
+        thread: Option<JoinHandle<()>>,
+        epoch: u64,
+    ) -> Journal {
+        Journal(Arc::new(Inner { requests: Some(requests), shared, thread, epoch }))
+    }
+
+    /// This life of the daemon. It is on disk before any handle exists.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// The last record that is on disk.
+    pub fn head(&self) -> Head {
+        self.0.shared.head()
+    }
+
+    /// Appends records to a stream and returns once they are on disk.
+    ///
+    /// All of one call land in one batch, one after the other; either all of them are kept or none.
+    /// `expected_seq` is the sequence of the last record of the stream that the caller knows, 0 for
+    /// a new stream. `state` says whether the stream has work left after these records.
+    ///
+    /// The records may be written even when the returned future is dropped.
+    ///
+    /// # Errors
+    /// A refused append writes nothing; after [`AppendError::Stopped`] no append succeeds again.
+    pub async fn append(
+        &self,
+        stream: StreamId,
+        expected_seq: u64,
+        records: Vec<Record>,
+        state: StreamState,
+    ) -> Result<Appended, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Append(Append { stream, expected_seq, records, state, reply });
+        match self.ask(request, answer).await {
+            Ok(result) => result,
+            Err(reason) => Err(AppendError::Stopped { reason }),
+        }
+    }
+
+    /// As [`append`](Journal::append), and gives `value` back with the proof that its records are on disk.
+    ///
+    /// # Errors
+    /// As [`append`](Journal::append); the value is dropped.
+    pub async fn append_durable<T>(
+        &self,
+        stream: StreamId,
+        expected_seq: u64,
+        records: Vec<Record>,
+        state: StreamState,
+        value: T,
+    ) -> Result<Durable<T>, AppendError> {
+        let appended = self.append(stream, expected_seq, records, state).await?;
+        Ok(Durable::new(value, appended.last.position))
+    }
+
+    /// All entries of one stream, finished or not; none for an unknown one.
+    ///
+    /// # Errors
+    /// The store failed, a record is damaged, or the writer has ended.
+    pub async fn stream(&self, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.read(Request::Stream(stream, reply), answer).await
+    }
+
+    /// At most `limit` entries from a position on.
+    ///
+    /// # Errors
+    /// As [`stream`](Journal::stream).
+    pub async fn entries(&self, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.read(Request::Entries { from, limit, reply }, answer).await
+    }
+
+    /// Returns when the writer has ended, with the reason. The daemon ends then.
+    pub async fn stopped(&self) -> String {
+        if let Some(requests) = &self.0.requests {
+            requests.closed().await;
+        }
+        self.0.shared.reason()
+    }
+
+    async fn read<T>(
+        &self,
+        request: Request,
+        answer: oneshot::Receiver<Result<T, JournalError>>,
+    ) -> Result<T, JournalError> {
+        self.ask(request, answer).await.unwrap_or_else(|reason| Err(JournalError::Stopped { reason }))
+    }
+
+    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {
+        let requests = self.0.requests.as_ref().ok_or_else(|| self.0.shared.reason())?;
+        requests.send(request).await.map_err(|_| self.0.shared.reason())?;
+        answer.await.map_err(|_| self.0.shared.reason())
+    }
+}

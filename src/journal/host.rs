@@ -1,0 +1,68 @@
+//! Where the writer runs: on a thread of its own, or as a task on simulated time.
+//!
+//! A thread keeps the disk away from the runtime. On paused time it is unusable, because virtual
+//! time runs on while the disk works and every deadline fires; there the same writer is a task that
+//! commits inline, which costs no virtual time and makes the order of everything repeatable.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::store::Store;
+use super::writer::{Ended, MAX_APPEND_BYTES, Request, Shared, Writer};
+
+/// Most requests that share one barrier.
+pub const MAX_BATCH_REQUESTS: usize = 64;
+
+/// Requests that wait for the writer; further callers wait for a place.
+pub(super) const QUEUE_LENGTH: usize = 1024;
+
+/// The first request and what waits behind it, up to the limits of one batch.
+fn drain(first: Request, requests: &mut Receiver<Request>) -> Vec<Request> {
+    let mut bytes = first.bytes();
+    let mut batch = vec![first];
+    while batch.len() < MAX_BATCH_REQUESTS && bytes < MAX_APPEND_BYTES {
+        let Ok(request) = requests.try_recv() else { break };
+        bytes += request.bytes();
+        batch.push(request);
+    }
+    batch
+}
+
+fn turn<S: Store>(writer: &mut Writer<S>, shared: &Shared, batch: Vec<Request>) -> Result<(), Ended> {
+    catch_unwind(AssertUnwindSafe(|| writer.turn(batch))).unwrap_or_else(|_| {
+        shared.stop("its writer panicked".to_owned());
+        Err(Ended)
+    })
+}
+
+pub(super) fn thread<S: Store + 'static>(
+    mut writer: Writer<S>,
+    shared: Arc<Shared>,
+    mut requests: Receiver<Request>,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
+        while let Some(first) = requests.blocking_recv() {
+            let batch = drain(first, &mut requests);
+            if turn(&mut writer, &shared, batch).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+pub(super) async fn task<S: Store>(
+    mut writer: Writer<S>,
+    shared: Arc<Shared>,
+    mut requests: Receiver<Request>,
+) {
+    while let Some(first) = requests.recv().await {
+        let batch = drain(first, &mut requests);
+        if turn(&mut writer, &shared, batch).is_err() {
+            break;
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! A store in memory that knows what was synced.
+//!
+//! [`Disk`] outlives the stores on it, as a disk outlives the process: [`Disk::crash`] forgets what
+//! was not synced and takes the disk away from whoever holds it, a new [`MemoryStore`] sees the
+//! rest. Faults are set on the disk from outside. Damage to single bytes is not modelled here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::record::StreamId;
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead};
+
+/// A disk that can lose power.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    meta: Option<Meta>,
+    records: BTreeMap<u64, Vec<u8>>,
+    streams: BTreeMap<StreamId, StreamHead>,
+    positions: BTreeMap<(StreamId, u64), u64>,
+    unsynced: Vec<Undo>,
+    syncs: u64,
+    holder: Option<u64>,
+    holders: u64,
+    sync_fault: Option<String>,
+}
+
+/// What takes one written batch back.
+#[derive(Debug)]
+struct Undo {
+    meta: Option<Meta>,
+    streams: Vec<(StreamId, Option<StreamHead>)>,
+    slots: Vec<(u64, StreamId, u64)>,
+}
+
+impl Disk {
+    /// An empty disk.
+    pub fn new() -> Disk {
+        Disk::default()
+    }
+
+    /// Loses power: nothing unsynced is left, and the store that held the disk is dead.
+    pub fn crash(&self) {
+        self.crash_keeping(0);
+    }
+
+    /// Loses power when the oldest `batches` of what was not synced had reached the disk all the
+    /// same. A record that nobody acknowledged may survive; recovery must not mind.
+    pub fn crash_keeping(&self, batches: usize) {
+        let mut state = self.state();
+        while state.unsynced.len() > batches {
+            state.take_back();
+        }
+        state.unsynced.clear();
+        state.holder = None;
+        state.sync_fault = None;
+    }
+
+    /// Lets the next sync fail with `reason`.
+    pub fn fail_next_sync(&self, reason: &str) {
+        self.state().sync_fault = Some(reason.to_owned());
+    }
+
+    /// How many syncs succeeded so far.
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn apply(&mut self, batch: &Batch) {
+        let streams = batch.streams.iter().map(|head| (head.stream, self.streams.insert(head.stream, *head)));
+        let streams = streams.collect();
+        for slot in &batch.slots {
+            self.records.insert(slot.position, slot.envelope.clone());
+            self.positions.insert((slot.stream, slot.seq), slot.position);
+        }
+        let slots = batch.slots.iter().map(|slot| (slot.position, slot.stream, slot.seq)).collect();
+        let meta = self.meta.replace(batch.meta);
+        self.unsynced.push(Undo { meta, streams, slots });
+    }
+
+    fn take_back(&mut self) {
+        let Some(undo) = self.unsynced.pop() else { return };
+        self.meta = undo.meta;
+        for (stream, before) in undo.streams.into_iter().rev() {
+            match before {
+                Some(head) => self.streams.insert(stream, head),
+                None => self.streams.remove(&stream),
+            };
+        }
+        for (position, stream, seq) in undo.slots {
+            self.records.remove(&position);
+            self.positions.remove(&(stream, seq));
+        }
+    }
+}
+
+/// The store on a [`Disk`].
+#[derive(Debug)]
+pub struct MemoryStore {
+    disk: Disk,
+    holder: u64,
+}
+
+impl MemoryStore {
+    /// Takes the disk until the store is dropped or the disk crashes.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] while another store has it.
+    pub fn open(disk: &Disk) -> Result<MemoryStore, StoreError> {
+        let mut state = disk.state();
+        if state.holder.is_some() {
+            return Err(StoreError::Held);
+        }
+        state.holders += 1;
+        let holder = state.holders;
+        state.holder = Some(holder);
+        drop(state);
+        Ok(MemoryStore { disk: disk.clone(), holder })
+    }
+
+    fn held(&self, what: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.disk.state();
+        match state.holder {
+            Some(holder) if holder == self.holder => Ok(state),
+            _ => Err(StoreError::failed(what, "the disk lost power")),
+        }
+    }
+}
+
+impl Drop for MemoryStore {
+    fn drop(&mut self) {
+        let mut state = self.disk.state();
+        if state.holder == Some(self.holder) {
+            state.holder = None;
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.held("write a batch")?.apply(batch);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let mut state = self.held("sync")?;
+        if let Some(reason) = state.sync_fault.take() {
+            return Err(StoreError::failed("sync", reason));
+        }
+        state.unsynced.clear();
+        state.syncs += 1;
+        Ok(())
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        Ok(self.held("read the meta tree")?.meta)
+    }
+
+    fn records(&self, from: u64) -> RawRecords<'_> {
+        let mut next = from;
+        Box::new(std::iter::from_fn(move || {
+            let state = match self.held("read the records") {
+                Ok(state) => state,
+                Err(error) => return Some(Err(error)),
+            };
+            let (position, envelope) = state.records.range(next..).next()?;
+            next = position + 1;
+            Some(Ok((*position, envelope.clone())))
+        }))
+    }
+
+    fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.held("read a record")?.records.get(&position).cloned())
+    }
+
+    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+        Ok(self.held("read a stream")?.streams.get(&stream).copied())
+    }
+
+    fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
+        Ok(self.held("read the streams")?.streams.values().copied().collect())
+    }
+
+    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+        let state = self.held("read a stream")?;
+        Ok(state.positions.range((stream, 0)..=(stream, u64::MAX)).map(|(_, position)| *position).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{batch, exercise};
+    use super::*;
+
+    fn positions(store: &MemoryStore) -> Vec<u64> {
+        store.records(0).map(|record| record.expect("readable").0).collect()
+    }
+
+    #[test]
+    fn it_keeps_the_contract_of_a_store() {
+        exercise(&mut MemoryStore::open(&Disk::new()).expect("free"));
+    }
+
+    #[test]
+    fn a_crash_forgets_what_was_not_synced() {
+        let disk = Disk::new();
+        let mut store = MemoryStore::open(&disk).expect("free");
+        store.write(&batch(1)).expect("written");
+        store.sync().expect("synced");
+        let before = (store.meta(), store.streams(), positions(&store));
+        store.write(&batch(2)).expect("written");
+        assert_ne!(store.meta(), before.0, "a read sees what was written");
+        disk.crash();
+        assert!(store.write(&batch(2)).is_err(), "a dead process writes nothing");
+        let store = MemoryStore::open(&disk).expect("the dead do not hold it");
+        assert_eq!((store.meta(), store.streams(), positions(&store)), before);
+    }
+
+    #[test]
+    fn a_crash_may_keep_the_oldest_of_what_was_not_synced() {
+        let disk = Disk::new();
+        let mut store = MemoryStore::open(&disk).expect("free");
+        for position in 1..=3 {
+            store.write(&batch(position)).expect("written");
+        }
+        disk.crash_keeping(2);
+        let store = MemoryStore::open(&disk).expect("free");
+        assert_eq!(positions(&store), [1, 2]);
+        assert_eq!(store.meta().expect("readable").expect("written").head.position, 2);
+    }
+
+    #[test]
+    fn one_writer_at_a_time() {
+        let disk = Disk::new();
+        let store = MemoryStore::open(&disk).expect("free");
+        assert_eq!(MemoryStore::open(&disk).err(), Some(StoreError::Held));
+        drop(store);
+        assert!(MemoryStore::open(&disk).is_ok());
+    }
+
+    #[test]
+    fn the_dead_do_not_release_the_lock_of_the_living() {
+        let disk = Disk::new();
+        let dead = MemoryStore::open(&disk).expect("free");
+        disk.crash();
+        let _living = MemoryStore::open(&disk).expect("free");
+        drop(dead);
+        assert_eq!(MemoryStore::open(&disk).err(), Some(StoreError::Held));
+    }
+}

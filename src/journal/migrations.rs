@@ -1,0 +1,101 @@
+//! Payloads of older versions, brought to the present one when they are read.
+//!
+//! A record is never rewritten: its bytes and hash stay, and what the machine sees is the result of
+//! the steps below. Each step goes from one version of one kind to a later one and lives in
+//! `migrations/NNNN_slug/`; the README there has the rule. Version 1 of every kind needs no step.
+
+use super::record::Record;
+
+/// One step from an older version of a payload to a later one.
+#[derive(Debug, Clone, Copy)]
+pub struct Upcaster {
+    /// The kind of record it is for.
+    pub kind: u16,
+    /// The version it reads.
+    pub from: u16,
+    /// The version it answers, above `from`.
+    pub to: u16,
+    /// Turns one payload into the other. An error names what the payload lacks.
+    pub apply: fn(&[u8]) -> Result<Vec<u8>, String>,
+}
+
+/// Every step there is, in the order of its migration.
+pub const UPCASTERS: &[Upcaster] = &[];
+
+/// A payload that could not be brought to a later version.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("payload of kind {kind} cannot go from version {from} to {to}: {reason}")]
+pub struct UpcastError {
+    /// Kind of the record.
+    pub kind: u16,
+    /// Version it has.
+    pub from: u16,
+    /// Version the step leads to.
+    pub to: u16,
+    /// What the step said.
+    pub reason: String,
+}
+
+/// Brings a record to the latest version that the registered steps lead to.
+///
+/// # Errors
+/// A step refused the payload.
+pub fn upcast(record: Record) -> Result<Record, UpcastError> {
+    upcast_with(UPCASTERS, record)
+}
+
+fn upcast_with(steps: &[Upcaster], mut record: Record) -> Result<Record, UpcastError> {
+    let next = |record: &Record| {
+        let applies =
+            |step: &&Upcaster| step.kind == record.kind && step.from == record.version && step.to > step.from;
+        steps.iter().find(applies).copied()
+    };
+    while let Some(Upcaster { kind, from, to, apply }) = next(&record) {
+        record.payload = apply(&record.payload).map_err(|reason| UpcastError { kind, from, to, reason })?;
+        record.version = to;
+    }
+    Ok(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: &[Upcaster] = &[
+        Upcaster { kind: 4, from: 1, to: 2, apply: |old| Ok([old, b"+two"].concat()) },
+        Upcaster { kind: 4, from: 2, to: 3, apply: |old| Ok([old, b"+three"].concat()) },
+        Upcaster { kind: 5, from: 1, to: 2, apply: |_| Err("no name".to_owned()) },
+    ];
+
+    fn record(kind: u16, version: u16) -> Record {
+        Record { kind, version, time_ns: 9, payload: b"one".to_vec() }
+    }
+
+    #[test]
+    fn steps_follow_each_other() {
+        let upcasted = upcast_with(STEPS, record(4, 1)).expect("two steps");
+        assert_eq!(upcasted, Record { version: 3, payload: b"one+two+three".to_vec(), ..record(4, 1) });
+        assert_eq!(upcast_with(STEPS, record(4, 2)).expect("one step").payload, b"one+three");
+    }
+
+    #[test]
+    fn a_record_without_a_step_stays_as_it_is() {
+        assert_eq!(upcast_with(STEPS, record(4, 3)), Ok(record(4, 3)));
+        assert_eq!(upcast(record(1, 1)), Ok(record(1, 1)));
+    }
+
+    #[test]
+    fn a_refusal_names_the_step() {
+        let error = UpcastError { kind: 5, from: 1, to: 2, reason: "no name".to_owned() };
+        assert_eq!(upcast_with(STEPS, record(5, 1)), Err(error));
+    }
+
+    #[test]
+    fn no_two_steps_begin_at_the_same_version() {
+        for (index, step) in UPCASTERS.iter().enumerate() {
+            assert!(step.to > step.from);
+            let twin = |other: &&Upcaster| (other.kind, other.from) == (step.kind, step.from);
+            assert!(!UPCASTERS[index + 1..].iter().any(|other| twin(&other)));
+        }
+    }
+}

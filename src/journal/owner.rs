@@ -1,0 +1,77 @@
+//! `owner.json`: who has the journal open, for people and for messages.
+//!
+//! The lock is the store's, not this file. It is written after its epoch is on disk, so an epoch in
+//! it that the store does not know tells that the store has lost its end.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::JournalError;
+
+/// The process that opened a journal last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: u32,
+    /// The name of its host; in a cluster, of its pod.
+    pub host: String,
+    /// The epoch it claimed.
+    pub epoch: u64,
+}
+
+const NAME: &str = "owner.json";
+
+impl Owner {
+    /// Reads it; none if it is missing.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what was written.
+    pub fn read(dir: &Path) -> Result<Option<Owner>, JournalError> {
+        let path = dir.join(NAME);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(JournalError::io("read", &path))?,
+        };
+        let owner = serde_json::from_slice(&text).map_err(io::Error::from);
+        owner.map(Some).map_err(JournalError::io("read", &path))
+    }
+
+    /// Replaces it, so that a reader sees the old or the new one, also after a loss of power.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), JournalError> {
+        let (path, draft) = (dir.join(NAME), dir.join("owner.json.tmp"));
+        let replace = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(dir)?.sync_all()
+        };
+        replace().map_err(JournalError::io("write", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_back_and_is_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(Owner::read(dir.path()).expect("readable"), None);
+        for epoch in [1, 2] {
+            let owner = Owner { pid: 7, host: "node".to_owned(), epoch };
+            owner.write(dir.path()).expect("written");
+            assert_eq!(Owner::read(dir.path()).expect("readable"), Some(owner));
+        }
+    }
+
+    #[test]
+    fn other_text_is_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join(NAME), "{\"pid\":-1}").expect("written");
+        assert!(matches!(Owner::read(dir.path()), Err(JournalError::Io { .. })));
+    }
+}

@@ -1,0 +1,137 @@
+//! What a journal holds: records, the entries they become, and the head of the chain.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// The stream a record belongs to: one run, one backup, one request.
+///
+/// It is the UUIDv5 of the request, so that the same request can never have two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(pub Uuid);
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a caller hands in. The payload is opaque to the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Which kind of event the payload is. A number that was given out is never reused.
+    pub kind: u16,
+    /// Version of the payload's layout.
+    pub version: u16,
+    /// When it was appended, in nanoseconds since the Unix epoch. The journal does not read a clock.
+    pub time_ns: i64,
+    /// Encoded event, at most [`MAX_PAYLOAD_BYTES`](super::MAX_PAYLOAD_BYTES) bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A record at its place in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Place in the journal, counted from 1 without gaps.
+    pub position: u64,
+    /// The life of the daemon that wrote it.
+    pub epoch: u64,
+    /// The stream it belongs to.
+    pub stream: StreamId,
+    /// Place in its stream, counted from 1 without gaps.
+    pub seq: u64,
+    /// Hash of the record before it in the journal, whatever its stream.
+    pub prev: [u8; 32],
+    /// Hash of this record, `prev` included.
+    pub hash: [u8; 32],
+    /// What the caller handed in.
+    pub record: Record,
+}
+
+impl Entry {
+    /// The head of a journal that ends with this entry.
+    pub fn head(&self) -> Head {
+        Head { position: self.position, hash: self.hash }
+    }
+}
+
+/// The end of a chain: position and hash of its last record.
+///
+/// Written `POSITION:HASH`, the hash in lower-case hexadecimal. A head that is published outside
+/// the journal makes it visible when the tail was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Head {
+    /// Position of the last record; 0 for an empty journal.
+    pub position: u64,
+    /// Its hash; for an empty journal the genesis hash.
+    pub hash: [u8; 32],
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.position)?;
+        self.hash.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text that is not a [`Head`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a journal head, which is written POSITION:HASH with 64 hexadecimal digits")]
+pub struct HeadSyntax {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Head {
+    type Err = HeadSyntax;
+
+    fn from_str(text: &str) -> Result<Self, HeadSyntax> {
+        parse_head(text).ok_or_else(|| HeadSyntax { text: text.to_owned() })
+    }
+}
+
+fn parse_head(text: &str) -> Option<Head> {
+    let (position, hex) = text.split_once(':')?;
+    let plain = |text: &str, is_digit: fn(&u8) -> bool| text.as_bytes().iter().all(is_digit);
+    if !plain(position, u8::is_ascii_digit) || !plain(hex, u8::is_ascii_hexdigit) || hex.len() != 64 {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(Head { position: position.parse().ok()?, hash })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_reads_back_what_it_writes() {
+        let mut hash = [0; 32];
+        hash[0] = 0xa0;
+        hash[31] = 0x0f;
+        let head = Head { position: 42, hash };
+        assert_eq!(head.to_string(), format!("42:a0{}0f", "00".repeat(30)));
+        assert_eq!(head.to_string().parse(), Ok(head));
+    }
+
+    #[test]
+    fn anything_else_is_not_a_head() {
+        let zeros = "00".repeat(32);
+        for text in ["", "7", "7:", ":", "7:00", "-7:00", "é:00"] {
+            assert!(text.parse::<Head>().is_err(), "{text}");
+        }
+        for text in [
+            format!("+7:{zeros}"),
+            format!("7:{zeros}0"),
+            format!("7:+0{}", &zeros[2..]),
+            format!("7:é{}", &zeros[2..]),
+        ] {
+            assert!(text.parse::<Head>().is_err(), "{text}");
+        }
+    }
+}

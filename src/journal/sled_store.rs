@@ -1,0 +1,254 @@
+//! The store on disk: sled 0.34.7, with what it leaves out.
+//!
+//! - Its `flush` writes but does not sync on Linux, whatever its documentation says. Each
+//!   [`Store::sync`] is therefore a flush followed by `sync_data` on sled's own `db` file, through a
+//!   file handle of ours: syncing acts on the file, not on the handle.
+//! - Neither its `conf` file nor the directory entries are ever synced by it. That is done at each
+//!   open, because the process that created them may have died before it did so.
+//! - Large segments keep values out of blob files, which it never syncs. Their size is fixed when the
+//!   database is created. Its own flushing thread is off: the writer alone decides what reaches disk.
+//! - It can panic on damaged files, at open and later. Every call is therefore guarded, and a panic
+//!   becomes an error.
+//! - It cannot be opened for reading alone; see [`super::Snapshot`].
+
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use sled::transaction::{ConflictableTransactionError, TransactionError};
+use sled::{Db, Transactional, Tree};
+
+use super::layout;
+use super::record::StreamId;
+use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead};
+
+const SEGMENT_BYTES: usize = 8 << 20;
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// A sled database of three trees.
+pub struct SledStore {
+    db: Db,
+    file: File,
+    records: Tree,
+    streams: Tree,
+    meta: Tree,
+}
+
+impl SledStore {
+    /// Opens the database in `dir`, which is created when it is missing.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] while another process, or another store of this one, has it open.
+    /// Everything else that sled says or panics with.
+    pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
+        let store = guarded("open the database", || {
+            let config = sled::Config::new()
+                .path(dir)
+                .segment_size(SEGMENT_BYTES)
+                .cache_capacity(CACHE_BYTES)
+                .flush_every_ms(None);
+            let db = config.open().map_err(refusal)?;
+            let tree = |name| db.open_tree(name).map_err(|error| StoreError::failed("open a tree", error));
+            let (records, streams, meta) = (tree("records")?, tree("streams")?, tree("meta")?);
+            let file =
+                File::open(dir.join("db")).map_err(|error| StoreError::failed("open sled's file", error))?;
+            Ok(SledStore { db, file, records, streams, meta })
+        })?;
+        sync_entries(dir).map_err(|error| StoreError::failed("sync the directory", error))?;
+        Ok(store)
+    }
+
+    /// The file whose lock tells that a database is open.
+    pub(super) fn lock_file(dir: &Path) -> PathBuf {
+        dir.join("db")
+    }
+}
+
+/// sled reports a held lock only in the text of its error.
+fn refusal(error: sled::Error) -> StoreError {
+    match &error {
+        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::WouldBlock => StoreError::Held,
+        sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock") => StoreError::Held,
+        _ => StoreError::failed("open the database", error),
+    }
+}
+
+fn sync_entries(dir: &Path) -> io::Result<()> {
+    for path in [dir.join("conf"), dir.join("db"), dir.to_owned()] {
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn guarded<T>(what: &'static str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(StoreError::failed(what, format!("sled panicked: {text}")))
+    })
+}
+
+/// A call to sled whose own error needs no more than its text.
+fn sled_call<T>(what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    guarded(what, || call().map_err(|error| StoreError::failed(what, error)))
+}
+
+impl Store for SledStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let trees = (&self.records, &self.streams, &self.meta);
+        guarded("write a batch", || {
+            let outcome = trees.transaction(|(records, streams, meta)| {
+                for Slot { position, stream, seq, envelope } in &batch.slots {
+                    records.insert(&position.to_be_bytes(), envelope.as_slice())?;
+                    streams.insert(&layout::position_key(*stream, *seq), &position.to_be_bytes())?;
+                }
+                for head in &batch.streams {
+                    streams.insert(&layout::stream_key(head.stream), &layout::stream_value(head))?;
+                }
+                let Meta { schema, epoch, head, cut } = &batch.meta;
+                meta.insert(b"schema", &schema.to_be_bytes())?;
+                meta.insert(b"epoch", &epoch.to_be_bytes())?;
+                meta.insert(b"head", layout::head_value(head).as_slice())?;
+                meta.insert(b"cut", layout::head_value(cut).as_slice())?;
+                Ok::<(), ConflictableTransactionError<()>>(())
+            });
+            match outcome {
+                Ok(()) => Ok(()),
+                Err(TransactionError::Storage(error)) => Err(StoreError::failed("write a batch", error)),
+                Err(TransactionError::Abort(())) => Err(StoreError::failed("write a batch", "aborted")),
+            }
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        sled_call("flush", || self.db.flush())?;
+        self.file.sync_data().map_err(|error| StoreError::failed("sync", error))
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        let get = |key: &str| sled_call("read the meta tree", || self.meta.get(key));
+        let Some(schema) = get("schema")? else { return Ok(None) };
+        let missing = StoreError::Layout { what: "the meta tree" };
+        let (Some(epoch), Some(head), Some(cut)) = (get("epoch")?, get("head")?, get("cut")?) else {
+            return Err(missing);
+        };
+        Ok(Some(Meta {
+            schema: layout::schema(&schema)?,
+            epoch: layout::number(&epoch, "the epoch")?,
+            head: layout::read_head(&head)?,
+            cut: layout::read_head(&cut)?,
+        }))
+    }
+
+    fn records(&self, from: u64) -> RawRecords<'_> {
+        let mut rest = self.records.range(from.to_be_bytes()..);
+        let mut failed = false;
+        Box::new(std::iter::from_fn(move || {
+            let what = "read the records";
+            let next = (!failed).then(|| sled_call(what, || rest.next().transpose())).transpose();
+            let next = next.map(Option::flatten).transpose()?;
+            let record = next.and_then(|(key, envelope)| {
+                Ok((layout::number(&key, "the key of a record")?, envelope.to_vec()))
+            });
+            failed = record.is_err();
+            Some(record)
+        }))
+    }
+
+    fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let envelope = sled_call("read a record", || self.records.get(position.to_be_bytes()))?;
+        Ok(envelope.map(|bytes| bytes.to_vec()))
+    }
+
+    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+        let key = layout::stream_key(stream);
+        let value = sled_call("read a stream", || self.streams.get(key))?;
+        value.map(|value| layout::read_stream(&key, &value)).transpose()
+    }
+
+    fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
+        let pairs = sled_call("read the streams", || {
+            self.streams.scan_prefix([layout::HEADS]).collect::<sled::Result<Vec<_>>>()
+        })?;
+        pairs.iter().map(|(key, value)| layout::read_stream(key, value)).collect()
+    }
+
+    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+        let prefix = layout::position_prefix(stream);
+        let values = sled_call("read a stream", || {
+            self.streams.scan_prefix(prefix).values().collect::<sled::Result<Vec<_>>>()
+        })?;
+        values.iter().map(|value| layout::number(value, "the position of a record")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MAX_PAYLOAD_BYTES;
+    use super::super::testing::{batch, exercise};
+    use super::*;
+
+    #[test]
+    fn it_keeps_the_contract_of_a_store() {
+        let dir = tempfile::tempdir().expect("a directory");
+        exercise(&mut SledStore::open(dir.path()).expect("opened"));
+    }
+
+    #[test]
+    fn it_holds_what_was_written_after_it_was_opened_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = SledStore::open(dir.path()).expect("opened");
+        store.write(&batch(1)).expect("written");
+        store.sync().expect("synced");
+        drop(store);
+        let store = SledStore::open(dir.path()).expect("opened again");
+        assert_eq!(store.meta(), Ok(Some(batch(1).meta)));
+        assert_eq!(store.record(1), Ok(Some(batch(1).slots[0].envelope.clone())));
+    }
+
+    #[test]
+    fn a_second_open_is_told_that_it_is_held() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let _first = SledStore::open(dir.path()).expect("opened");
+        assert_eq!(SledStore::open(dir.path()).err(), Some(StoreError::Held));
+    }
+
+    #[test]
+    fn the_largest_records_do_not_become_blobs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = SledStore::open(dir.path()).expect("opened");
+        for round in 0..3 {
+            let mut large = batch(1);
+            let slot = large.slots.remove(0);
+            large.slots = (1..=64)
+                .map(|seq| {
+                    let envelope = vec![seq as u8; MAX_PAYLOAD_BYTES + 200];
+                    Slot { position: round * 64 + seq, seq: round * 64 + seq, envelope, ..slot }
+                })
+                .collect();
+            store.write(&large).expect("written");
+            store.sync().expect("synced");
+        }
+        assert_eq!(store.records(0).filter(Result::is_ok).count(), 192);
+        let blobs = std::fs::read_dir(dir.path().join("blobs")).map_or(0, Iterator::count);
+        assert_eq!(blobs, 0);
+    }
+
+    #[test]
+    fn a_panic_of_sled_is_an_error() {
+        let result: Result<(), StoreError> =
+            guarded("read", || panic!("tried to serialize {}", "Uninitialized"));
+        assert_eq!(
+            result,
+            Err(StoreError::failed("read", "sled panicked: tried to serialize Uninitialized"))
+        );
+    }
+
+    #[test]
+    fn other_bytes_in_its_place_are_an_error() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("conf"), b"not a configuration").expect("written");
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Failed { .. })));
+    }
+}

@@ -1,0 +1,27 @@
+//! The journal as its callers see it.
+
+mod appending;
+mod opening;
+mod reading;
+
+use super::testing::{record, stream};
+use super::*;
+
+/// Appends one record and answers what became of it.
+async fn append(journal: &Journal, number: u128, seq: u64, text: &str) -> Result<Appended, AppendError> {
+    journal.append(stream(number), seq, vec![record(text)], StreamState::Open).await
+}
+
+fn on(disk: &Disk) -> (Journal, Opened) {
+    let store = MemoryStore::open(disk).expect("nobody holds the disk");
+    Journal::open_task(store).expect("an intact journal")
+}
+
+/// Options under which nothing is waited for.
+fn impatient() -> Options {
+    Options { lock_attempts: 1, ..Options::default() }
+}
+
+fn texts(entries: &[Entry]) -> Vec<String> {
+    entries.iter().map(|entry| String::from_utf8_lossy(&entry.record.payload).into_owned()).collect()
+}

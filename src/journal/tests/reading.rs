@@ -1,0 +1,157 @@
+//! What a reader sees that does not hold the journal.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::super::testing::batches;
+use super::*;
+
+/// A journal with eight records, closed; answers its head.
+async fn sample(dir: &Path) -> Head {
+    let (journal, _) = Journal::open_thread(dir, impatient()).expect("created");
+    for seq in 0..4 {
+        append(&journal, 1, seq, "one").await.expect("appended");
+        append(&journal, 2, seq, "two").await.expect("appended");
+    }
+    journal.head()
+}
+
+/// A database of these batches, as a closed journal.
+fn written(dir: &Path, batches: &[Batch]) -> Snapshot {
+    let mut store = SledStore::open(&dir.join("sled")).expect("opened");
+    batches.iter().for_each(|batch| store.write(batch).expect("written"));
+    store.sync().expect("synced");
+    drop(store);
+    Snapshot::open(dir).expect("opened")
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable"));
+    let files = files.filter(|entry| entry.file_type().expect("known").is_file());
+    files
+        .map(|entry| {
+            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).expect("readable"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_snapshot_shows_every_entry_and_leaves_the_journal_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    let before = files(&dir.path().join("sled"));
+    let snapshot = Snapshot::open(dir.path()).expect("opened");
+    let entries: Vec<_> = snapshot.entries().collect::<Result<_, _>>().expect("intact");
+    assert_eq!(texts(&entries), ["one", "two"].repeat(4));
+    assert_eq!(chain::check(entries), Ok(Verified { records: 8, head }));
+    assert_eq!((snapshot.meta().epoch, snapshot.meta().head), (1, head));
+    let verification = snapshot.verify(Some(&head));
+    assert_eq!(verification, Verification { verdict: Verdict::Intact, records: 8, head, problem: None });
+    drop(snapshot);
+    assert_eq!(files(&dir.path().join("sled")), before);
+}
+
+#[tokio::test]
+async fn a_raw_walk_of_a_snapshot_is_enough_to_verify() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    let snapshot = Snapshot::open(dir.path()).expect("opened");
+    let raw: Vec<_> = snapshot.raw().collect::<Result<_, _>>().expect("readable");
+    let entries: Vec<_> = chain::walk(raw).collect::<Result<_, _>>().expect("intact");
+    assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(head));
+}
+
+#[test]
+fn there_may_be_no_journal() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let error = Snapshot::open(&dir.path().join("nowhere")).err().expect("missing");
+    assert!(matches!(error, JournalError::Missing { .. }), "{error:?}");
+    let error = Snapshot::open(dir.path()).err().expect("missing");
+    assert!(matches!(error, JournalError::Missing { .. }), "{error:?}");
+    assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0, "looking creates nothing");
+}
+
+#[test]
+fn a_journal_that_is_held_is_not_copied() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { pid: 4711, ..impatient() };
+    let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
+    let error = Snapshot::open(dir.path()).err().expect("held");
+    assert!(matches!(&error, JournalError::Held { owner: Some(Owner { pid: 4711, .. }), .. }), "{error:?}");
+    drop(journal);
+    assert!(Snapshot::open(dir.path()).is_ok());
+}
+
+#[tokio::test]
+async fn a_published_head_shows_a_cut_and_another_history() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    let snapshot = Snapshot::open(dir.path()).expect("opened");
+    let third = snapshot.entries().nth(2).expect("a third").expect("intact").head();
+    for expected in [Head::genesis(), third, head] {
+        assert_eq!(snapshot.verify(Some(&expected)).verdict, Verdict::Intact);
+    }
+    let later = snapshot.verify(Some(&Head { position: 9, ..head }));
+    assert_eq!(later.verdict, Verdict::CutTail);
+    assert_eq!(
+        later.problem.expect("a problem").to_string(),
+        "record 9: is missing; a head at record 9 was published"
+    );
+    for position in [0, 3, 8] {
+        let other = snapshot.verify(Some(&Head { position, hash: [1; 32] }));
+        assert_eq!(other.verdict, Verdict::Corrupt);
+        assert_eq!(other.problem, Some(ChainProblem { position, what: Fault::OtherHistory }));
+    }
+}
+
+#[test]
+fn damage_is_told_apart_from_a_torn_tail() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut torn = batches(4);
+    torn[3].meta = torn[2].meta;
+    let verification = written(dir.path(), &torn).verify(None);
+    assert_eq!((verification.verdict, verification.records), (Verdict::TornTail, 3));
+    let torn_and_published = written(dir.path(), &[]).verify(Some(&batches(4)[3].meta.head));
+    assert_eq!(torn_and_published.verdict, Verdict::CutTail);
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut corrupt = batches(4);
+    corrupt[1].slots[0].envelope.truncate(50);
+    let snapshot = written(dir.path(), &corrupt);
+    let verification = snapshot.verify(None);
+    let problem = ChainProblem { position: 2, what: Fault::Short { bytes: 50 } };
+    assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 1));
+    assert_eq!(verification.problem, Some(problem.clone()));
+    let seen: Vec<_> = snapshot.entries().map(|entry| entry.map(|entry| entry.position)).collect();
+    assert_eq!(seen, [Ok(1), Err(problem), Ok(3), Ok(4)], "the walk goes on");
+}
+
+/// Damage below the records: a byte of sled's own file. It may refuse, panic, or come up with less;
+/// it must never come up with something else that passes for the journal.
+#[tokio::test]
+async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    let file = dir.path().join("sled/db");
+    let intact = fs::read(&file).expect("readable");
+    let used = intact.iter().rposition(|byte| *byte != 0).expect("not empty") + 1;
+    let (mut refused, mut seen) = (0, 0);
+    for offset in (0..used).step_by(used / 60) {
+        let mut flipped = intact.clone();
+        flipped[offset] ^= 0x10;
+        fs::write(&file, flipped).expect("written");
+        let Ok(snapshot) = Snapshot::open(dir.path()) else {
+            refused += 1;
+            continue;
+        };
+        match snapshot.verify(Some(&head)).verdict {
+            Verdict::Intact => {
+                let entries: Vec<_> = snapshot.entries().collect::<Result<_, _>>().expect("intact");
+                assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(head), "byte {offset}");
+            }
+            _ => seen += 1,
+        }
+    }
+    assert!(refused + seen > 0, "no flip did any harm: the test looks at the wrong bytes");
+}

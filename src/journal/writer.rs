@@ -1,0 +1,249 @@
+//! The one writer: from waiting requests to one batch, one barrier, and the answers.
+//!
+//! [`Writer::turn`] is one function without an await, so that its two hosts (see [`super::host`])
+//! run the same code. It stages every append that waits, writes them as one batch, syncs once, and
+//! answers after that. An append that is refused does not disturb its neighbours.
+//!
+//! An error of write or sync ends the writer. It is not retried: after a failed sync the kernel
+//! may have dropped the very pages that were to be written, and a second one would succeed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::chain::open_at;
+use super::chain::{ChainProblem, Fault};
+use super::envelope::{MAX_PAYLOAD_BYTES, Unsealed, seal};
+use super::error::{AppendError, JournalError};
+use super::record::{Entry, Head, Record, StreamId};
+use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+
+/// Most payload bytes of one append. 64 records of the largest size.
+pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
+
+/// What an append became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of its first record.
+    pub first: u64,
+    /// Its last record. Later appends may have moved the journal's own head on.
+    pub last: Head,
+}
+
+pub(super) struct Append {
+    pub stream: StreamId,
+    pub expected_seq: u64,
+    pub records: Vec<Record>,
+    pub state: StreamState,
+    pub reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+pub(super) enum Request {
+    Append(Append),
+    Stream(StreamId, oneshot::Sender<Result<Vec<Entry>, JournalError>>),
+    Entries { from: u64, limit: usize, reply: oneshot::Sender<Result<Vec<Entry>, JournalError>> },
+}
+
+impl Request {
+    /// Payload bytes it adds to a batch.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Request::Append(append) => payload_bytes(&append.records),
+            Request::Stream(..) | Request::Entries { .. } => 0,
+        }
+    }
+}
+
+fn payload_bytes(records: &[Record]) -> usize {
+    records.iter().map(|record| record.payload.len()).sum()
+}
+
+/// What the writer and the handles both see.
+pub(super) struct Shared {
+    head: Mutex<Head>,
+    stopped: OnceLock<String>,
+}
+
+impl Shared {
+    pub fn new(head: Head) -> Arc<Shared> {
+        Arc::new(Shared { head: Mutex::new(head), stopped: OnceLock::new() })
+    }
+
+    /// The last record that is on disk.
+    pub fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first reason stays.
+    pub fn stop(&self, reason: String) {
+        let _ = self.stopped.set(reason);
+    }
+
+    pub fn reason(&self) -> String {
+        self.stopped.get().cloned().unwrap_or_else(|| "its writer has gone".to_owned())
+    }
+}
+
+pub(super) struct Writer<S> {
+    store: S,
+    meta: Meta,
+    shared: Arc<Shared>,
+}
+
+/// The writer has ended; the reason is in [`Shared`].
+pub(super) struct Ended;
+
+/// A batch in the making.
+struct Staged {
+    meta: Meta,
+    slots: Vec<Slot>,
+    streams: BTreeMap<StreamId, StreamHead>,
+    answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
+}
+
+impl<S: Store> Writer<S> {
+    pub fn new(store: S, meta: Meta, shared: Arc<Shared>) -> Writer<S> {
+        Writer { store, meta, shared }
+    }
+
+    /// Serves everything that waits with one barrier. Reads see the appends of the same turn.
+    pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), Ended> {
+        let mut staged = Staged { meta: self.meta, slots: vec![], streams: BTreeMap::new(), answers: vec![] };
+        let mut reads = Vec::new();
+        for request in requests {
+            match request {
+                Request::Append(append) => self.stage(&mut staged, append)?,
+                read => reads.push(read),
+            }
+        }
+        self.commit(staged)?;
+        reads.into_iter().for_each(|read| self.read(read));
+        Ok(())
+    }
+
+    fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), Ended> {
+        let Append { stream, expected_seq, records, state, reply } = append;
+        let known = match staged.streams.get(&stream) {
+            Some(head) => Some(*head),
+            None => self.store.stream(stream).map_err(|error| self.end(&error))?,
+        };
+        match refusal(stream, expected_seq, &records, known) {
+            Some(error) => drop(reply.send(Err(error))),
+            None => {
+                let appended = staged.add(stream, known, &records, state);
+                staged.answers.push((reply, appended));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, staged: Staged) -> Result<(), Ended> {
+        if staged.slots.is_empty() {
+            return Ok(());
+        }
+        let Staged { meta, slots, streams, answers } = staged;
+        let batch = Batch { meta, slots, streams: streams.into_values().collect() };
+        self.store.write(&batch).and_then(|()| self.store.sync()).map_err(|error| self.end(&error))?;
+        self.meta = meta;
+        *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = meta.head;
+        for (reply, appended) in answers {
+            let _ = reply.send(Ok(appended));
+        }
+        Ok(())
+    }
+
+    /// The reason is set before any reply is dropped, so that whoever waited finds it.
+    fn end(&self, error: &StoreError) -> Ended {
+        self.shared.stop(error.to_string());
+        Ended
+    }
+
+    fn read(&self, request: Request) {
+        match request {
+            Request::Stream(stream, reply) => drop(reply.send(read_stream(&self.store, stream))),
+            Request::Entries { from, limit, reply } => {
+                drop(reply.send(read_entries(&self.store, from, limit)))
+            }
+            Request::Append(_) => {}
+        }
+    }
+}
+
+fn refusal(
+    stream: StreamId,
+    expected: u64,
+    records: &[Record],
+    known: Option<StreamHead>,
+) -> Option<AppendError> {
+    let actual = known.map_or(0, |head| head.last_seq);
+    if records.is_empty() {
+        return Some(AppendError::Empty);
+    }
+    if expected != actual {
+        return Some(AppendError::Sequence { stream, expected, actual });
+    }
+    let too_large =
+        |what, bytes, limit| (bytes > limit).then_some(AppendError::TooLarge { what, bytes, limit });
+    let largest = records.iter().map(|record| record.payload.len()).max().unwrap_or_default();
+    too_large("a payload", largest, MAX_PAYLOAD_BYTES)
+        .or_else(|| too_large("an append", payload_bytes(records), MAX_APPEND_BYTES))
+}
+
+impl Staged {
+    fn add(
+        &mut self,
+        stream: StreamId,
+        known: Option<StreamHead>,
+        records: &[Record],
+        state: StreamState,
+    ) -> Appended {
+        let first = self.meta.head.position + 1;
+        let mut seq = known.map_or(0, |head| head.last_seq);
+        for record in records {
+            seq += 1;
+            let Head { position, hash: prev } = self.meta.head;
+            let (position, epoch) = (position + 1, self.meta.epoch);
+            let (envelope, hash) = seal(&Unsealed { position, epoch, stream, seq, prev, record });
+            self.slots.push(Slot { position, stream, seq, envelope });
+            self.meta.head = Head { position, hash };
+        }
+        let first_position = known.map_or(first, |head| head.first_position);
+        let last = self.meta.head;
+        let head = StreamHead { stream, state, last_seq: seq, first_position, last_position: last.position };
+        self.streams.insert(stream, head);
+        Appended { first, last }
+    }
+}
+
+/// All entries of a stream that the store still holds, checked against the index.
+pub(super) fn read_stream(store: &dyn Store, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+    let Some(head) = store.stream(stream)? else { return Ok(vec![]) };
+    let broken = |position| {
+        let what = Fault::StreamIndex { stream };
+        JournalError::Damaged { torn: false, source: ChainProblem { position, what } }
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    for position in store.positions(stream)? {
+        let bytes = store.record(position)?.ok_or_else(|| broken(position))?;
+        let entry =
+            open_at(position, &bytes).map_err(|source| JournalError::Damaged { torn: false, source })?;
+        let follows = entries.last().is_none_or(|last| last.seq + 1 == entry.seq);
+        if entry.stream != stream || !follows {
+            return Err(broken(position));
+        }
+        entries.push(entry);
+    }
+    match entries.last() {
+        Some(last) if (last.position, last.seq) == (head.last_position, head.last_seq) => Ok(entries),
+        _ => Err(broken(head.last_position)),
+    }
+}
+
+fn read_entries(store: &dyn Store, from: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+    let open = |raw: Result<(u64, Vec<u8>), StoreError>| {
+        let (position, bytes) = raw?;
+        open_at(position, &bytes).map_err(|source| JournalError::Damaged { torn: false, source })
+    };
+    store.records(from).take(limit).map(open).collect()
+}
