@@ -194,3 +194,6 @@ fn delete(kind: Kind, id: &ObjectId, resource_version: Option<&String>) -> Call 
 fn on(kind: Kind, id: &ObjectId, verb: Verb) -> Call {
     Call { kind, namespace: id.namespace.clone(), name: id.name.clone(), verb }
 }
+
+#[cfg(test)]
+mod tests;

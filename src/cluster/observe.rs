@@ -200,3 +200,6 @@ fn entries(map: &Option<BTreeMap<String, String>>) -> Entries {
 fn value(map: &Option<BTreeMap<String, String>>, key: &str) -> Option<String> {
     map.as_ref().and_then(|map| map.get(key)).cloned()
 }
+
+#[cfg(test)]
+mod tests;

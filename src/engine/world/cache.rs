@@ -221,3 +221,6 @@ fn supersedes<K: Resource>(new: &K, old: &K) -> bool {
         _ => true,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt;
-use serde::de::DeserializeOwned;
 use kube::runtime::watcher::{self, Config, Error};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 
 use super::World;
 use super::cache::Cache;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use serde::de::DeserializeOwned;
 use kube::Resource;
+use serde::de::DeserializeOwned;
 
 use super::World;
 use super::cache::Cache;
