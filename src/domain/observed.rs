@@ -41,7 +41,9 @@ impl Owner {
     /// Whether this is the VolumeGroupSnapshot with that uid, in whatever version of its API.
     pub fn is_group(&self, uid: &Uid) -> bool {
         let group = self.api_version.split('/').next().unwrap_or_default();
-        group == crate::domain::labels::GROUP_SNAPSHOT_API && self.kind == "VolumeGroupSnapshot" && self.uid == *uid
+        group == crate::domain::labels::GROUP_SNAPSHOT_API
+            && self.kind == "VolumeGroupSnapshot"
+            && self.uid == *uid
     }
 }
 

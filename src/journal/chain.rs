@@ -185,7 +185,7 @@ impl Checker {
     /// # Errors
     /// The first rule that it breaks.
     pub fn admit(&mut self, entry: &Entry) -> Result<(), ChainProblem> {
-        let next = self.head.position + 1;
+        let next = self.head.position.saturating_add(1);
         let (position, what) = if entry.position > next {
             (next, Fault::Missing { next: entry.position })
         } else if entry.position < next {
@@ -214,7 +214,7 @@ impl Checker {
             return Some(Fault::Oversized { bytes });
         }
         let expected = match self.streams.get(&entry.stream) {
-            Some(last) => last + 1,
+            Some(last) => last.saturating_add(1),
             None if self.from_start => 1,
             // The beginning of the stream went to the archive.
             None => entry.seq,

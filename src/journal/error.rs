@@ -7,7 +7,9 @@ use super::chain::ChainProblem;
 use super::envelope::SCHEMA;
 use super::owner::Owner;
 use super::record::StreamId;
+use super::snapshot::Verdict;
 use super::store::StoreError;
+use super::writer::MAX_APPEND_RECORDS;
 
 /// Why a journal was not opened, or could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +120,22 @@ impl JournalError {
         }
     }
 
+    /// What `journal verify` answers when the journal cannot even be read; none if that says nothing
+    /// about the journal.
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self {
+            JournalError::Held { .. } => Some(Verdict::Locked),
+            JournalError::NewerSchema { .. } => Some(Verdict::NewerSchema),
+            JournalError::Damaged { torn: true, .. } => Some(Verdict::TornTail),
+            JournalError::Behind { .. } => Some(Verdict::CutTail),
+            JournalError::Damaged { .. } | JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
+                Some(Verdict::Corrupt)
+            }
+            JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
+            JournalError::Stopped { .. } => None,
+        }
+    }
+
     /// What a person can do about it.
     pub fn fix(&self) -> &'static str {
         match self {
@@ -166,6 +184,12 @@ pub enum AppendError {
         bytes: usize,
         /// How many may be.
         limit: usize,
+    },
+    /// More records than one append may have.
+    #[error("an append of {records} records, above the limit of {MAX_APPEND_RECORDS}")]
+    TooMany {
+        /// How many there are.
+        records: usize,
     },
     /// The writer has ended. Whether the records are on disk is known only after the next open.
     #[error("the journal has stopped: {reason}")]

@@ -62,4 +62,4 @@ pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
 pub use sled_store::SledStore;
 pub use snapshot::{Snapshot, Verdict, Verification};
 pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
-pub use writer::{Appended, MAX_APPEND_BYTES};
+pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS};

@@ -209,7 +209,7 @@ fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError> {
 }
 
 fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
-    meta.epoch += 1;
+    meta.epoch = meta.epoch.checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
     opened.epoch = meta.epoch;
     store.write(&Batch { meta: *meta, slots: vec![], streams: vec![] })?;
     store.sync()?;

@@ -3,20 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use uuid::Uuid;
-
-/// The stream a record belongs to: one run, one backup, one request.
-///
-/// It is the UUIDv5 of the request, so that the same request can never have two streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct StreamId(pub Uuid);
-
-impl fmt::Display for StreamId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use crate::domain::ids::StreamId;
 
 /// What a caller hands in. The payload is opaque to the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]

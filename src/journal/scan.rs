@@ -40,7 +40,7 @@ pub(super) fn scan(store: &dyn Store, meta: &Meta, mut each: impl FnMut(Entry)) 
     if cut.position == 0 && !(1..=SCHEMA).any(|schema| genesis(schema) == cut.hash) {
         return Err(scan.damage(false, 0, Fault::Genesis));
     }
-    for raw in store.records(cut.position + 1) {
+    for raw in store.records(cut.position.saturating_add(1)) {
         each(scan.admit(raw)?);
     }
     scan.end()?;
@@ -54,7 +54,7 @@ impl Scan<'_> {
     }
 
     fn unreadable(&self, error: &StoreError) -> Damage {
-        let position = self.checker.verified().head.position + 1;
+        let position = self.checker.verified().head.position.saturating_add(1);
         self.damage(false, position, Fault::Unreadable { reason: error.to_string() })
     }
 
@@ -81,7 +81,11 @@ impl Scan<'_> {
     fn end(&self) -> Result<(), Damage> {
         let (last, head) = (self.checker.verified().head, self.meta.head);
         if last.position < head.position {
-            return Err(self.damage(true, last.position + 1, Fault::EndsEarly { head: head.position }));
+            return Err(self.damage(
+                true,
+                last.position.saturating_add(1),
+                Fault::EndsEarly { head: head.position },
+            ));
         }
         if last != head {
             return Err(self.damage(false, last.position, Fault::HeadHash));

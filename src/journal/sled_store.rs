@@ -208,6 +208,35 @@ mod tests {
     }
 
     #[test]
+    fn the_largest_batch_is_written_as_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut large = batch(1);
+        let slot = large.slots.remove(0);
+        let envelope = vec![7; MAX_PAYLOAD_BYTES + 200];
+        large.slots =
+            (1..=128).map(|seq| Slot { position: seq, seq, envelope: envelope.clone(), ..slot }).collect();
+        let mut store = SledStore::open(dir.path()).expect("opened");
+        store.write(&large).expect("written");
+        store.sync().expect("synced");
+        drop(store);
+        let store = SledStore::open(dir.path()).expect("opened again");
+        let whole = |record: &Result<(u64, Vec<u8>), StoreError>| {
+            record.as_ref().is_ok_and(|(_, bytes)| *bytes == envelope)
+        };
+        assert_eq!(store.records(0).filter(whole).count(), 128);
+    }
+
+    #[test]
+    fn a_sync_is_more_than_a_flush() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut store = SledStore::open(dir.path()).expect("opened");
+        store.write(&batch(1)).expect("written");
+        // A file that cannot be synced: if the barrier reaches our handle, it fails.
+        store.file = File::open("/dev/null").expect("opened");
+        assert!(matches!(store.sync(), Err(StoreError::Failed { what: "sync", .. })));
+    }
+
+    #[test]
     fn a_second_open_is_told_that_it_is_held() {
         let dir = tempfile::tempdir().expect("a directory");
         let _first = SledStore::open(dir.path()).expect("opened");

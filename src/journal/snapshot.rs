@@ -40,6 +40,10 @@ pub enum Verdict {
     CutTail,
     /// A record, a link or the index is wrong.
     Corrupt,
+    /// A newer Stillpoint wrote it; see [`JournalError::verdict`].
+    NewerSchema,
+    /// A living process holds it; see [`JournalError::verdict`].
+    Locked,
 }
 
 /// The result of looking at every record.

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::chain::open_at;
-use super::chain::{ChainProblem, Fault};
+use super::chain::{ChainProblem, Fault, open_at};
 use super::envelope::{MAX_PAYLOAD_BYTES, Unsealed, seal};
 use super::error::{AppendError, JournalError};
 use super::record::{Entry, Head, Record, StreamId};
@@ -21,6 +20,9 @@ use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState
 
 /// Most payload bytes of one append. 64 records of the largest size.
 pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
+
+/// Most records of one append: an outcome for each member of the largest group, several times over.
+pub const MAX_APPEND_RECORDS: usize = 1024;
 
 /// What an append became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,6 +185,9 @@ fn refusal(
     if expected != actual {
         return Some(AppendError::Sequence { stream, expected, actual });
     }
+    if records.len() > MAX_APPEND_RECORDS {
+        return Some(AppendError::TooMany { records: records.len() });
+    }
     let too_large =
         |what, bytes, limit| (bytes > limit).then_some(AppendError::TooLarge { what, bytes, limit });
     let largest = records.iter().map(|record| record.payload.len()).max().unwrap_or_default();
@@ -228,7 +233,7 @@ pub(super) fn read_stream(store: &dyn Store, stream: StreamId) -> Result<Vec<Ent
         let bytes = store.record(position)?.ok_or_else(|| broken(position))?;
         let entry =
             open_at(position, &bytes).map_err(|source| JournalError::Damaged { torn: false, source })?;
-        let follows = entries.last().is_none_or(|last| last.seq + 1 == entry.seq);
+        let follows = entries.last().is_none_or(|last| last.seq.checked_add(1) == Some(entry.seq));
         if entry.stream != stream || !follows {
             return Err(broken(position));
         }

@@ -1,1 +1,145 @@
-//! Crash points.
+//! Crash points: every place at which a drill can end the process, by name.
+//!
+//! A step with effects has five moments, a milestone (a record without effects) has two. `run --crash-at POINT` ends
+//! the process with SIGKILL there; in memory, the drill drops the runtime.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::machine::group::{Milestone, Step};
+
+/// Where in the order of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Moment {
+    /// The row is decided, nothing is written.
+    BeforeIntent,
+    /// The intent is durable, no effect has begun.
+    AfterIntent,
+    /// Half of the effects (rounded down) happened and were answered; the others never begin.
+    MidEffects,
+    /// All effects happened, no outcome is recorded.
+    AfterEffects,
+    /// The outcomes are durable.
+    AfterOutcome,
+    /// A milestone is decided and not recorded.
+    BeforeRecord,
+    /// A milestone is durable.
+    AfterRecord,
+}
+
+impl Moment {
+    const OF_STEP: [Moment; 5] =
+        [Self::BeforeIntent, Self::AfterIntent, Self::MidEffects, Self::AfterEffects, Self::AfterOutcome];
+    const OF_MILESTONE: [Moment; 2] = [Self::BeforeRecord, Self::AfterRecord];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::BeforeIntent => "before-intent",
+            Self::AfterIntent => "after-intent",
+            Self::MidEffects => "mid-effects",
+            Self::AfterEffects => "after-effects",
+            Self::AfterOutcome => "after-outcome",
+            Self::BeforeRecord => "before-record",
+            Self::AfterRecord => "after-record",
+        }
+    }
+}
+
+/// What a run is about to do at a point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The first record of a run.
+    Planned,
+    /// A step with effects.
+    Step(Step),
+    /// A record without effects.
+    Milestone(Milestone),
+}
+
+impl Place {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::Step(step) => step.name(),
+            Self::Milestone(milestone) => milestone.name(),
+        }
+    }
+}
+
+/// One crash point, `<step>/<moment>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Point {
+    /// The step or milestone.
+    pub place: Place,
+    /// The moment.
+    pub moment: Moment,
+}
+
+impl Point {
+    /// A point of a step.
+    pub fn step(step: Step, moment: Moment) -> Self {
+        Self { place: Place::Step(step), moment }
+    }
+
+    /// A point of a milestone.
+    pub fn milestone(milestone: Milestone, moment: Moment) -> Self {
+        Self { place: Place::Milestone(milestone), moment }
+    }
+
+    /// A point of the first record.
+    pub fn planned(moment: Moment) -> Self {
+        Self { place: Place::Planned, moment }
+    }
+
+    /// Every point there is, in the order of a run.
+    pub fn all() -> Vec<Point> {
+        let moments =
+            |place: Place, moments: &'static [Moment]| moments.iter().map(move |moment| (place, *moment));
+        let milestones =
+            std::iter::once(Place::Planned).chain(Milestone::ALL.iter().map(|m| Place::Milestone(*m)));
+        let steps = Step::ALL.iter().map(|step| Place::Step(*step));
+        steps
+            .flat_map(|place| moments(place, &Moment::OF_STEP))
+            .chain(milestones.flat_map(|place| moments(place, &Moment::OF_MILESTONE)))
+            .map(|(place, moment)| Point { place, moment })
+            .collect()
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.place.name(), self.moment.name())
+    }
+}
+
+/// No crash point has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no crash point; `stillpoint drill points` lists them")]
+pub struct UnknownPoint(String);
+
+impl FromStr for Point {
+    type Err = UnknownPoint;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::all()
+            .into_iter()
+            .find(|point| point.to_string() == text)
+            .ok_or_else(|| UnknownPoint(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_point_has_a_name_of_its_own_and_is_found_by_it() {
+        let all = Point::all();
+        let names: std::collections::BTreeSet<_> = all.iter().map(Point::to_string).collect();
+        assert_eq!(names.len(), all.len());
+        for point in all {
+            assert_eq!(point.to_string().parse(), Ok(point));
+        }
+        assert!("retain/whenever".parse::<Point>().is_err());
+    }
+}

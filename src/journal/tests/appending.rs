@@ -67,6 +67,8 @@ async fn limits_are_refused_before_anything_is_written() {
     assert_eq!(error.to_string(), "a payload of 65537 bytes, above the limit of 65536");
     let error = append(vec![sized(MAX_PAYLOAD_BYTES); 65]).await.expect_err("too large");
     assert!(matches!(error, AppendError::TooLarge { what: "an append", .. }));
+    let error = append(vec![sized(0); 1025]).await;
+    assert_eq!(error, Err(AppendError::TooMany { records: 1025 }));
     assert_eq!((journal.head(), disk.syncs()), (Head::genesis(), syncs));
 
     append(vec![sized(MAX_PAYLOAD_BYTES); 64]).await.expect("the limits themselves are allowed");
@@ -157,7 +159,7 @@ fn a_killed_process_loses_only_what_was_not_acknowledged() {
     let head = first.block_on(async {
         let (journal, _) = on(&disk);
         let appended = append(&journal, 1, 0, "acknowledged").await.expect("appended");
-        std::mem::forget(tokio::spawn(async move { append(&journal, 1, 1, "not polled again").await }));
+        tokio::spawn(async move { append(&journal, 1, 1, "not polled again").await });
         appended.last
     });
     drop(first);

@@ -80,6 +80,7 @@ fn a_held_journal_is_refused_with_the_name_of_its_holder() {
         format!("journal {} is held by pid 4711 on host node-a (owner.json)", dir.path().display())
     );
     assert_eq!((error.code(), tries.load(Ordering::Relaxed)), ("SP0101", 4));
+    assert_eq!(error.verdict(), Some(Verdict::Locked));
 }
 
 #[test]

@@ -1,1 +1,259 @@
-//! The Backup machine.
+//! The Backup machine: which groups a Backup asked for, and how they ended.
+//!
+//! It has two records. `Accepted` freezes the groups before the first of them begins, so that a restarted daemon does
+//! not look at labels again that somebody has changed meanwhile; `Finished` says how it ended. What lies between is in
+//! the streams of the groups. Queue, hooks and data mover will be states between the two.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::StreamId;
+use crate::domain::limits;
+use crate::domain::plan::BackupRef;
+use crate::domain::problem::Code;
+use crate::domain::time::Timestamp;
+
+/// A group that the Backup asked for and that was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedGroup {
+    /// Namespace of its claims.
+    pub namespace: String,
+    /// Label value.
+    pub group: String,
+    /// Its run.
+    pub run: StreamId,
+}
+
+/// A group that was refused before anything happened, or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedGroup {
+    /// Namespace of its claims.
+    pub namespace: String,
+    /// Label value; empty where the namespace itself was refused.
+    pub group: String,
+    /// Code.
+    pub code: Code,
+    /// Why, clipped.
+    pub message: String,
+}
+
+/// Velero's phases of a Backup, those that Stillpoint writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// The spec is wrong, or asks for what this release does not do.
+    FailedValidation,
+    /// Its groups are being cut.
+    InProgress,
+    /// All groups are done.
+    Completed,
+    /// Some groups are done, some are not.
+    PartiallyFailed,
+    /// No group is done.
+    Failed,
+}
+
+impl Phase {
+    /// The name in `status.phase`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::FailedValidation => "FailedValidation",
+            Self::InProgress => "InProgress",
+            Self::Completed => "Completed",
+            Self::PartiallyFailed => "PartiallyFailed",
+            Self::Failed => "Failed",
+        }
+    }
+}
+
+/// One record of a Backup stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The groups are settled.
+    Accepted {
+        /// The Backup.
+        backup: BackupRef,
+        /// Label key that groups the claims.
+        label_key: String,
+        /// Groups that are going to run, in order.
+        groups: Vec<AskedGroup>,
+        /// Groups that are not.
+        refused: Vec<FailedGroup>,
+        /// What the operator should know.
+        warnings: Vec<String>,
+    },
+    /// All groups ended.
+    Finished {
+        /// Phase.
+        phase: Phase,
+        /// Groups that failed while they ran.
+        failed: Vec<FailedGroup>,
+    },
+}
+
+/// What the stream folds to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupRun {
+    /// The Backup.
+    pub backup: BackupRef,
+    /// Label key.
+    pub label_key: String,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Groups.
+    pub groups: Vec<AskedGroup>,
+    /// Groups that were refused or failed.
+    pub failed: Vec<FailedGroup>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+    /// How and when it ended.
+    pub finished: Option<(Phase, Timestamp)>,
+}
+
+/// A record that cannot follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalEvent {
+    /// The first record has to accept.
+    #[error("a Backup begins with its end")]
+    NotAccepted,
+    /// It was accepted before.
+    #[error("the Backup was accepted twice")]
+    AcceptedTwice,
+    /// It has ended.
+    #[error("the Backup has ended already")]
+    Ended,
+}
+
+/// Folds one record; `None` is the empty stream.
+pub fn fold(state: Option<BackupRun>, event: &Event, at: Timestamp) -> Result<BackupRun, IllegalEvent> {
+    match (state, event) {
+        (None, Event::Accepted { backup, label_key, groups, refused, warnings }) => Ok(BackupRun {
+            backup: backup.clone(),
+            label_key: label_key.clone(),
+            accepted_at: at,
+            groups: groups.clone(),
+            failed: refused.clone(),
+            warnings: warnings.clone(),
+            finished: None,
+        }),
+        (None, Event::Finished { .. }) => Err(IllegalEvent::NotAccepted),
+        (Some(_), Event::Accepted { .. }) => Err(IllegalEvent::AcceptedTwice),
+        (Some(run), Event::Finished { .. }) if run.finished.is_some() => Err(IllegalEvent::Ended),
+        (Some(mut run), Event::Finished { phase, failed }) => {
+            run.failed.extend(failed.iter().cloned());
+            run.finished = Some((*phase, at));
+            Ok(run)
+        }
+    }
+}
+
+/// How the groups of a Backup ended so far, in the order of [`BackupRun::groups`]; `None` for one that still runs.
+pub type Ends = Vec<Option<Result<(), FailedGroup>>>;
+
+/// Decides: the end, once every group has ended; nothing before.
+pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
+    if run.finished.is_some() || ends.iter().any(Option::is_none) {
+        return None;
+    }
+    let failed: Vec<FailedGroup> = ends.iter().flatten().filter_map(|end| end.clone().err()).collect();
+    let done = ends.len() - failed.len();
+    let phase = match (done, failed.len() + run.failed.len()) {
+        (_, 0) => Phase::Completed,
+        (0, _) => Phase::Failed,
+        _ => Phase::PartiallyFailed,
+    };
+    Some(Event::Finished { phase, failed })
+}
+
+impl BackupRun {
+    /// The first reasons, and how many more there are (a Backup has room for no more).
+    pub fn failure_reason(&self) -> Option<String> {
+        const SHOWN: usize = 2;
+        let shown: Vec<String> = self.failed.iter().take(SHOWN).map(FailedGroup::to_string).collect();
+        match self.failed.len() {
+            0 => None,
+            n if n <= SHOWN => Some(limits::clip(&shown.join("; "))),
+            n => Some(format!(
+                "{} and {} more: see groupsnapshots",
+                limits::clip(&shown.join("; ")),
+                n - SHOWN
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for FailedGroup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.group.as_str() {
+            "" => write!(f, "{} namespace {}: {}", self.code, self.namespace, self.message),
+            group => write!(f, "{} group {}/{group}: {}", self.code, self.namespace, self.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(group: &str) -> FailedGroup {
+        FailedGroup {
+            namespace: "shop".to_owned(),
+            group: group.to_owned(),
+            code: Code::DriverFailed,
+            message: "the driver failed".to_owned(),
+        }
+    }
+
+    fn accepted(groups: usize, refused: usize) -> BackupRun {
+        let backup =
+            BackupRef { namespace: "stillpoint".to_owned(), name: "nightly".to_owned(), uid: "u".into() };
+        let group = |i: usize| AskedGroup {
+            namespace: "shop".to_owned(),
+            group: format!("g{i}"),
+            run: StreamId::of_backup(&i.to_string()),
+        };
+        let event = Event::Accepted {
+            backup,
+            label_key: "key".to_owned(),
+            groups: (0..groups).map(group).collect(),
+            refused: (0..refused).map(|i| failed(&format!("r{i}"))).collect(),
+            warnings: Vec::new(),
+        };
+        fold(None, &event, Timestamp(1)).expect("the first record")
+    }
+
+    fn phase(run: &BackupRun, ends: Ends) -> Option<Phase> {
+        decide(run, &ends).map(|event| match event {
+            Event::Finished { phase, .. } => phase,
+            Event::Accepted { .. } => unreachable!("decide only ends"),
+        })
+    }
+
+    #[test]
+    fn it_ends_when_its_last_group_ends() {
+        let good = || Some(Ok(()));
+        let bad = || Some(Err(failed("g")));
+        assert_eq!(phase(&accepted(2, 0), vec![good(), None]), None);
+        assert_eq!(phase(&accepted(2, 0), vec![good(), good()]), Some(Phase::Completed));
+        assert_eq!(phase(&accepted(2, 0), vec![good(), bad()]), Some(Phase::PartiallyFailed));
+        assert_eq!(phase(&accepted(1, 1), vec![good()]), Some(Phase::PartiallyFailed));
+        assert_eq!(phase(&accepted(1, 0), vec![bad()]), Some(Phase::Failed));
+        assert_eq!(phase(&accepted(0, 1), vec![]), Some(Phase::Failed));
+        assert_eq!(phase(&accepted(0, 0), vec![]), Some(Phase::Completed));
+    }
+
+    #[test]
+    fn it_neither_begins_nor_ends_twice() {
+        let run = accepted(1, 0);
+        let end = Event::Finished { phase: Phase::Completed, failed: Vec::new() };
+        assert_eq!(fold(None, &end, Timestamp(2)), Err(IllegalEvent::NotAccepted));
+        let ended = fold(Some(run), &end, Timestamp(2)).expect("the first end");
+        assert_eq!(fold(Some(ended.clone()), &end, Timestamp(3)), Err(IllegalEvent::Ended));
+        assert_eq!(ended.finished, Some((Phase::Completed, Timestamp(2))));
+    }
+
+    #[test]
+    fn the_reason_names_the_first_and_counts_the_rest() {
+        assert_eq!(accepted(1, 0).failure_reason(), None);
+        let reason = accepted(0, 5).failure_reason().expect("five reasons");
+        assert!(reason.contains("shop/r0") && reason.contains("and 3 more: see groupsnapshots"), "{reason}");
+    }
+}

@@ -1,2 +1,34 @@
-//! The group machine.
+//! The group machine: one run of one group, from the plan to members that are ordinary snapshots.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`event`] | what the journal records: plan, intents, outcomes, milestones |
+//! | [`state`] | what it folds to |
+//! | [`fold`](mod@fold) | state × event → state |
+//! | [`columns`] | the questions of the recovery table |
+//! | [`view`](mod@view) | state × observation → columns |
+//! | [`table`] | the rows |
+//! | [`decide`](mod@decide) | state × view × time → row |
+//! | [`effect`] | calls to the cluster, as data |
+//! | [`effects`](mod@effects) | step × observation → the missing effects |
+//! | [`advance`] | milestone × observation → the records that go with it |
+//! | [`desired`] | labels and annotations that are wanted |
+
+pub mod advance;
+pub mod columns;
+pub mod decide;
+pub mod desired;
 pub mod effect;
+pub mod effects;
+pub mod event;
+pub mod fold;
+pub mod state;
+pub mod table;
+pub mod view;
+
+pub use decide::{Decision, decide};
+pub use effects::effects;
+pub use event::{Event, Milestone, Step, Timed};
+pub use fold::{IllegalEvent, fold, fold_all};
+pub use state::{GroupRun, Stage};
+pub use view::{View, view};

@@ -1,0 +1,334 @@
+//! The columns of the recovery table: small enums, each a question about the cluster, the journal or the clock.
+//!
+//! A [`Columns`] holds one value for each column. Those marked *seen* come from the view, and are recorded with every
+//! decision; those marked *known* come from the folded journal; those marked *clock* from both and the time. So a
+//! replay needs the recorded view and the recorded time, and computes everything else again.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $kind:ident $name:ident { $($(#[$vdoc:meta])* $value:ident),+ $(,)? })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+            pub enum $name { $($(#[$vdoc])* $value),+ }
+        )+
+
+        /// The name of a column.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum Column { $($(#[$doc])* $name),+ }
+
+        impl Column {
+            /// All columns, in the order of a recorded view.
+            pub const ALL: &'static [Column] = &[$(Column::$name),+];
+
+            /// The names of the column's values.
+            pub fn values(self) -> &'static [&'static str] {
+                match self { $(Column::$name => &[$(stringify!($value)),+]),+ }
+            }
+
+            /// Where the value comes from.
+            pub fn source(self) -> Source {
+                match self { $(Column::$name => Source::$kind),+ }
+            }
+
+            /// The name of the column.
+            pub fn name(self) -> &'static str {
+                match self { $(Column::$name => stringify!($name)),+ }
+            }
+        }
+
+        $(
+            impl ColumnValue for $name {
+                const COLUMN: Column = Column::$name;
+                fn ordinal(self) -> u8 { self as u8 }
+            }
+        )+
+    };
+}
+
+/// Where the value of a column comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// From the observation, through the view.
+    Seen,
+    /// From the folded journal.
+    Known,
+    /// From the folded journal, the view and the time.
+    Clock,
+}
+
+/// A value of one column.
+pub trait ColumnValue: Copy {
+    /// The column.
+    const COLUMN: Column;
+    /// Its place among the values of the column.
+    fn ordinal(self) -> u8;
+}
+
+columns! {
+    /// The object under the name of this attempt's VolumeGroupSnapshot.
+    Seen Group {
+        /// There is none.
+        Absent,
+        /// It is not ours: another uid than recorded, or no label of this run.
+        Foreign,
+        /// Ours, claimed by our epoch.
+        Ours,
+        /// Ours, claimed by an older epoch: claim it before writing.
+        Older,
+        /// Ours, claimed by a newer epoch: this daemon has been overtaken.
+        Newer,
+        /// Ours, being deleted.
+        Terminating,
+    }
+    /// The VolumeGroupSnapshotContent of this VolumeGroupSnapshot.
+    Seen Content {
+        /// There is none.
+        Absent,
+        /// Policy Delete.
+        Delete,
+        /// Policy Retain.
+        Retain,
+        /// Being deleted under Delete: the storage is about to go.
+        DeleteTerminating,
+        /// Being deleted under Retain.
+        RetainTerminating,
+    }
+    /// Whether the content carries what lets the sidecar finish a deletion.
+    Seen Marked {
+        /// The being-deleted annotation is there.
+        Yes,
+        /// It is not.
+        No,
+    }
+    /// Whether VolumeGroupSnapshot and content carry their bound-protection finalizers.
+    Seen Protection {
+        /// Both do, or the one that is missing does not exist.
+        Complete,
+        /// One does not yet: deleting now would leak.
+        Pending,
+    }
+    /// How far the cut is.
+    Seen Progress {
+        /// Nothing is frozen.
+        Nothing,
+        /// The content froze exactly the planned volumes.
+        Frozen,
+        /// The content froze other volumes than planned.
+        Differs,
+        /// The group has its handle, and every planned volume a snapshot handle.
+        Cut,
+        /// Also the group is ready, and every member is ready, names the group and is bound.
+        Bound,
+    }
+    /// The error that the driver reports for the group.
+    Seen DriverError {
+        /// None.
+        None,
+        /// One that may pass: Canceled, DeadlineExceeded, Unavailable, ResourceExhausted, Aborted.
+        Passing,
+        /// Any other.
+        Final,
+        /// Unimplemented: the driver cannot cut groups.
+        Unsupported,
+    }
+    /// Labels and receipt on the members.
+    Seen Labels {
+        /// On all.
+        Complete,
+        /// Missing on some.
+        Missing,
+    }
+    /// Deletion policies of the members' contents.
+    Seen Policies {
+        /// All Retain.
+        Retain,
+        /// Some Delete.
+        Delete,
+    }
+    /// Whether members were lost since the cut.
+    Seen Loss {
+        /// All are there, ready, bound, with their recorded or rebuilt uid.
+        None,
+        /// Some are gone, being deleted, or replaced.
+        Lost,
+        /// The lost ones are being rebuilt and are not ready yet.
+        Rebuilding,
+        /// A member stands, but its content is gone or being deleted.
+        Hollow,
+    }
+    /// `status.volumeGroupSnapshotName` of the members.
+    Seen Names {
+        /// On none.
+        Clear,
+        /// On some.
+        Mixed,
+        /// On all.
+        Set,
+    }
+    /// What ties members to the group: owner reference, in-group finalizer, missing class.
+    Seen Ties {
+        /// Nothing.
+        Free,
+        /// Something, on some.
+        Tied,
+    }
+    /// The as-source finalizer: it comes back once the controller has seen the released member.
+    Seen Acknowledged {
+        /// On all.
+        Yes,
+        /// Not yet on some.
+        No,
+    }
+    /// Whether the observation was read from the API server itself after our last write.
+    Seen Fresh {
+        /// It was.
+        Yes,
+        /// It comes from the caches.
+        No,
+    }
+    /// The claims of the plan.
+    Seen Claims {
+        /// All exist, with the planned uid and volume, and none is being deleted.
+        Intact,
+        /// Not so.
+        Changed,
+    }
+    /// The VolumeSnapshotClass of the release.
+    Seen Class {
+        /// Exists.
+        Exists,
+        /// Does not.
+        Missing,
+    }
+    /// Contents of the run, group and members, that still retain the storage.
+    Seen Retaining {
+        /// None.
+        None,
+        /// Some.
+        Some,
+    }
+    /// What is left of the members while a run is undone.
+    Seen Shells {
+        /// Nothing.
+        None,
+        /// VolumeSnapshots that nobody is deleting yet.
+        Snapshots,
+        /// Only VolumeSnapshotContents that nobody is deleting yet.
+        Contents,
+        /// Only what is being deleted.
+        Leaving,
+    }
+    /// The stub content.
+    Seen Stub {
+        /// There is none.
+        Absent,
+        /// It exists.
+        Exists,
+    }
+    /// What the journal knows about the create of this attempt.
+    Known Create {
+        /// Never tried.
+        Untried,
+        /// Tried; it may have happened.
+        Unknown,
+        /// Refused for good; it certainly did not happen.
+        Refused,
+        /// It happened: the uid is recorded.
+        Happened,
+    }
+    /// Whether the cut is recorded.
+    Known CutRecorded {
+        /// Yes.
+        Yes,
+        /// No.
+        No,
+    }
+    /// What a complete undo leads to.
+    Known AfterUndo {
+        /// Another attempt.
+        Retry,
+        /// Failure.
+        Fail,
+    }
+    /// Whether the names are to be put back into the released members.
+    Known KeepName {
+        /// Yes.
+        Yes,
+        /// No.
+        No,
+    }
+    /// Failures of the present step in a row.
+    Known Refusals {
+        /// Few.
+        Few,
+        /// As many as the limit.
+        Many,
+    }
+    /// `csiSnapshotTimeout` of this attempt.
+    Clock CutDeadline {
+        /// Not yet.
+        Open,
+        /// Passed.
+        Passed,
+    }
+    /// `itemOperationTimeout` of this attempt.
+    Clock ReadyDeadline {
+        /// Not yet.
+        Open,
+        /// Passed.
+        Passed,
+    }
+    /// The grace that a final error of the driver gets.
+    Clock Grace {
+        /// Not yet over.
+        Open,
+        /// Over.
+        Passed,
+    }
+    /// The time that an undo looks for a content which comes late.
+    Clock LateWindow {
+        /// Not yet over.
+        Open,
+        /// Over.
+        Passed,
+    }
+}
+
+/// One value for each column.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Columns(Vec<u8>);
+
+impl Columns {
+    /// All columns at their first value.
+    pub fn new() -> Self {
+        Self(vec![0; Column::ALL.len()])
+    }
+
+    /// Sets the value of a column.
+    pub fn set<V: ColumnValue>(&mut self, value: V) {
+        self.set_ordinal(V::COLUMN, value.ordinal());
+    }
+
+    /// Sets the value of a column by its place; a place that the column does not have is an error of the caller.
+    pub fn set_ordinal(&mut self, column: Column, ordinal: u8) {
+        assert!(usize::from(ordinal) < column.values().len(), "{} has no value {ordinal}", column.name());
+        self.0[column as usize] = ordinal;
+    }
+
+    /// The place of the value of a column.
+    pub fn ordinal(&self, column: Column) -> u8 {
+        self.0[column as usize]
+    }
+
+    /// Whether a column has this value.
+    pub fn is<V: ColumnValue>(&self, value: V) -> bool {
+        self.ordinal(V::COLUMN) == value.ordinal()
+    }
+
+    /// The name of the value of a column.
+    pub fn value_name(&self, column: Column) -> &'static str {
+        column.values()[usize::from(self.ordinal(column))]
+    }
+}

@@ -1,0 +1,237 @@
+//! `decide`: state × view × time → the one row of the recovery table, and what it means now.
+//!
+//! Deterministic, so that a replay of a recorded decision gives the same row. The pause after failures is part of
+//! the decision and not of the table: a row says what is to be done, the pause only when.
+
+use crate::domain::limits;
+use crate::domain::time::{Millis, Timestamp};
+use crate::machine::group::columns::{
+    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Grace, KeepName, LateWindow, ReadyDeadline,
+    Refusals, Source,
+};
+use crate::machine::group::event::Step;
+use crate::machine::group::state::{CreateFate, GroupRun};
+use crate::machine::group::table::{Action, Row, TABLE};
+use crate::machine::group::view::View;
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Decision {
+    /// The row that matched.
+    pub row: &'static Row,
+    /// Not before this time: the pause after failures.
+    pub not_before: Option<Timestamp>,
+    /// The next deadline: decide again then, even if nothing changes.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// No row, or more than one, matched: a defect of the table, or a view that this release cannot have recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The view has another shape.
+    #[error("the recorded view has {0} columns or a value out of range")]
+    Shape(usize),
+    /// Not exactly one row.
+    #[error("{} rows match: {}", .0.len(), .0.join(", "))]
+    Rows(Vec<&'static str>),
+}
+
+/// Decides.
+pub fn decide(run: &GroupRun, view: &View, now: Timestamp) -> Result<Decision, Undecided> {
+    let columns = columns(run, view, now)?;
+    let row = select(run, &columns)?;
+    let not_before = match row.then {
+        Action::Act(step) => pause(run, step).filter(|until| *until > now),
+        _ => None,
+    };
+    Ok(Decision { row, not_before, wake_at: deadlines(run, view).into_iter().filter(|at| *at > now).min() })
+}
+
+fn select(run: &GroupRun, columns: &Columns) -> Result<&'static Row, Undecided> {
+    let mut matching = TABLE.iter().filter(|row| row.matches(run.stage, columns));
+    match (matching.next(), matching.next()) {
+        (Some(row), None) => Ok(row),
+        (first, second) => {
+            Err(Undecided::Rows(first.into_iter().chain(second).chain(matching).map(|row| row.id).collect()))
+        }
+    }
+}
+
+/// All columns: the seen ones from the view, the others from journal and time.
+pub fn columns(run: &GroupRun, view: &View, now: Timestamp) -> Result<Columns, Undecided> {
+    let mut columns = Columns::new();
+    if view.seen.len() != View::columns().count() {
+        return Err(Undecided::Shape(view.seen.len()));
+    }
+    for (column, ordinal) in View::columns().zip(&view.seen) {
+        if usize::from(*ordinal) >= column.values().len() {
+            return Err(Undecided::Shape(view.seen.len()));
+        }
+        columns.set_ordinal(column, *ordinal);
+    }
+    set_known(&mut columns, run);
+    set_clock(&mut columns, run, view, now);
+    Ok(columns)
+}
+
+fn set_known(columns: &mut Columns, run: &GroupRun) {
+    columns.set(match (run.create, &run.group_uid) {
+        (_, Some(_)) => Create::Happened,
+        (CreateFate::Untried, None) => Create::Untried,
+        (CreateFate::Unknown, None) => Create::Unknown,
+        (CreateFate::Refused, None) => Create::Refused,
+    });
+    columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
+    columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
+    columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
+    let many = run.tries.failures >= limits::MAX_REFUSALS;
+    columns.set(if many { Refusals::Many } else { Refusals::Few });
+}
+
+fn set_clock(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp) {
+    let passed = |at: Timestamp| now >= at;
+    columns.set(if passed(cut_deadline(run)) { CutDeadline::Passed } else { CutDeadline::Open });
+    columns.set(if passed(ready_deadline(run)) { ReadyDeadline::Passed } else { ReadyDeadline::Open });
+    columns.set(if grace_end(view).is_some_and(passed) { Grace::Passed } else { Grace::Open });
+    columns.set(if passed(late_window_end(run)) { LateWindow::Passed } else { LateWindow::Open });
+}
+
+fn cut_deadline(run: &GroupRun) -> Timestamp {
+    run.attempt_at.after(run.plan.cut_timeout)
+}
+
+fn ready_deadline(run: &GroupRun) -> Timestamp {
+    run.attempt_at.after(run.plan.ready_timeout)
+}
+
+fn grace_end(view: &View) -> Option<Timestamp> {
+    view.error_since.map(|since| since.after(limits::GROUP_ERROR_GRACE))
+}
+
+fn late_window_end(run: &GroupRun) -> Timestamp {
+    run.undone_at.after(limits::LATE_CONTENT_WINDOW)
+}
+
+fn deadlines(run: &GroupRun, view: &View) -> Vec<Timestamp> {
+    let ends = [cut_deadline(run), ready_deadline(run), late_window_end(run)];
+    ends.into_iter().chain(grace_end(view)).collect()
+}
+
+/// After failures the same step waits, twice as long each time; a step that is repeated without failing (somebody
+/// undoes what it did) waits as well, from its third time on.
+fn pause(run: &GroupRun, step: Step) -> Option<Timestamp> {
+    let last = run.tries.last.filter(|_| run.tries.step == Some(step))?;
+    let repeats = run.tries.intents.saturating_sub(2);
+    let wait = limits::backoff(run.tries.failures.max(repeats));
+    (wait > Millis(0)).then(|| last.after(wait))
+}
+
+/// Why a row does not match: its first condition that fails, for people.
+pub fn mismatch(row: &Row, run: &GroupRun, columns: &Columns) -> Option<String> {
+    if !row.stages.contains(&run.stage) {
+        return Some(format!("the run is {:?}", run.stage));
+    }
+    let cond = row.when.iter().find(|cond| cond.mask & (1 << columns.ordinal(cond.column)) == 0)?;
+    Some(format!("{} is {}", cond.column.name(), columns.value_name(cond.column)))
+}
+
+/// The columns that are not seen: what a replay computes again.
+pub fn computed_columns() -> impl Iterator<Item = Column> {
+    Column::ALL.iter().copied().filter(|column| column.source() != Source::Seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::group::columns::ColumnValue;
+    use crate::machine::group::state::Stage;
+    use crate::machine::group::table::columns_of;
+
+    /// Calls `visit` with every combination of the columns that the rows of a stage look at.
+    fn combinations(stage: Stage, visit: &mut dyn FnMut(&Columns)) -> usize {
+        let looked_at = columns_of(stage);
+        let mut columns = Columns::new();
+        let mut count = 0;
+        loop {
+            visit(&columns);
+            count += 1;
+            let carry = looked_at.iter().find(|column| {
+                let next = columns.ordinal(**column) + 1;
+                let wraps = usize::from(next) == column.values().len();
+                columns.set_ordinal(**column, if wraps { 0 } else { next });
+                !wraps
+            });
+            if carry.is_none() {
+                return count;
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_one_row_matches_each_combination() {
+        let mut total = 0;
+        for stage in Stage::ALL {
+            let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(stage)).collect();
+            let mut problems = std::collections::BTreeSet::new();
+            let count = combinations(*stage, &mut |columns| {
+                let matching: Vec<&str> =
+                    rows.iter().filter(|row| row.matches(*stage, columns)).map(|row| row.id).collect();
+                if matching.len() != 1 && problems.len() < 40 {
+                    let shown: Vec<String> = columns_of(*stage)
+                        .iter()
+                        .map(|column| format!("{}={}", column.name(), columns.value_name(*column)))
+                        .collect();
+                    problems.insert(format!("{matching:?} for {}", shown.join(" ")));
+                }
+            });
+            assert!(problems.is_empty(), "{stage:?}: {problems:#?}");
+            println!("{stage:?}: {} rows, {count} combinations", rows.len());
+            total += count;
+        }
+        println!("{} rows, {total} combinations", TABLE.len());
+    }
+
+    #[test]
+    fn every_row_is_reachable_and_has_an_id_of_its_own() {
+        let mut ids: Vec<&str> = TABLE.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), TABLE.len(), "two rows share an id");
+        for row in TABLE {
+            assert!(!row.stages.is_empty() && !row.why.is_empty(), "{} says nothing", row.id);
+            assert!(row.when.iter().all(|cond| cond.mask != 0), "{} can never match", row.id);
+            let columns: std::collections::BTreeSet<_> = row.when.iter().map(|cond| cond.column).collect();
+            assert_eq!(columns.len(), row.when.len(), "{} names a column twice", row.id);
+        }
+    }
+
+    #[test]
+    fn no_row_undoes_after_the_pivot_and_no_row_waits_for_a_deadline_there() {
+        for row in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
+            assert!(!matches!(row.then, Action::Unwind { .. }), "{} undoes after the pivot", row.id);
+            let clocks = row.when.iter().any(|cond| cond.column.source() == Source::Clock);
+            assert!(!clocks, "{} looks at a clock after the pivot", row.id);
+        }
+    }
+
+    #[test]
+    fn every_delete_of_a_group_object_before_the_end_asks_for_fresh_reads() {
+        use crate::machine::group::columns::Fresh;
+        for row in TABLE {
+            let deletes = matches!(
+                row.then,
+                Action::Act(Step::DeleteGroup | Step::DeleteContent | Step::UndoDeleteGroup)
+                    | Action::Advance(
+                        crate::machine::group::event::Milestone::Cleaned
+                            | crate::machine::group::event::Milestone::Failed
+                    )
+            );
+            let asks = row
+                .when
+                .iter()
+                .any(|cond| cond.column == Fresh::COLUMN && cond.mask == 1 << Fresh::Yes as u16);
+            let never_created = row.id.starts_with("undo/f-never");
+            assert!(!deletes || asks || never_created, "{} deletes without a fresh look", row.id);
+        }
+    }
+}

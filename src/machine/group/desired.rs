@@ -1,0 +1,89 @@
+//! What is wanted on the objects of a run: labels and annotations.
+
+use std::collections::BTreeMap;
+
+use crate::domain::labels;
+use crate::domain::names::valid_label_value;
+use crate::domain::observed::{Entries, SnapshotSeen};
+use crate::domain::receipt::Receipt;
+use crate::machine::group::effect::Entry;
+use crate::machine::group::state::GroupRun;
+
+type Map = BTreeMap<String, String>;
+
+fn map<const N: usize>(pairs: [(&str, String); N]) -> Map {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// Labels of the VolumeGroupSnapshot: Velero's, the group's own, and the run.
+pub fn group_labels(run: &GroupRun) -> Map {
+    let mut labels = backup_labels(run);
+    labels.insert(run.plan.label_key.clone(), run.plan.group.clone());
+    labels.insert(labels::RUN.to_owned(), run.plan.run.to_string());
+    labels
+}
+
+fn backup_labels(run: &GroupRun) -> Map {
+    map([
+        (labels::BACKUP_NAME, valid_label_value(&run.plan.backup.name)),
+        (labels::BACKUP_UID, run.plan.backup.uid.to_string()),
+    ])
+}
+
+/// Label of contents and of the stub.
+pub fn run_label(run: &GroupRun) -> Map {
+    map([(labels::RUN, run.plan.run.to_string())])
+}
+
+/// Labels of one member VolumeSnapshot. Outside plugin mode Velero is told to leave it alone: it takes every
+/// VolumeSnapshot with the name of one of its Backups for its own.
+pub fn member_labels(run: &GroupRun, index: usize) -> Map {
+    let mut labels = backup_labels(run);
+    labels.insert(labels::RUN.to_owned(), run.plan.run.to_string());
+    labels.insert(labels::PVC.to_owned(), valid_label_value(&run.plan.members[index].claim));
+    if !run.plan.keep_group_name {
+        labels.insert(labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned());
+    }
+    labels
+}
+
+/// Annotations of one member VolumeSnapshot: handles for Velero, and the receipt.
+pub fn member_annotations(run: &GroupRun, receipt: &Receipt, index: usize) -> Map {
+    map([
+        (labels::GROUP_HANDLE, receipt.group_handle.clone()),
+        (labels::SNAPSHOT_HANDLE, receipt.members[index].snapshot_handle.clone()),
+        (labels::DRIVER_NAME, receipt.driver.clone()),
+        (labels::RECEIPT, receipt.annotation(&run.plan.run.to_string(), index)),
+    ])
+}
+
+/// The receipt on a member's content.
+pub fn content_annotations(run: &GroupRun, receipt: &Receipt, index: usize) -> Map {
+    map([(labels::RECEIPT, receipt.annotation(&run.plan.run.to_string(), index))])
+}
+
+/// The receipt on the group's content.
+pub fn group_content_annotations(run: &GroupRun, receipt: &Receipt) -> Map {
+    map([(labels::RECEIPT, receipt.group_annotation(&run.plan.run.to_string()))])
+}
+
+/// Whether a member carries all of its labels and annotations.
+pub fn is_labelled(run: &GroupRun, index: usize, snapshot: &SnapshotSeen) -> bool {
+    let Some(receipt) = &run.receipt else { return false };
+    has(&snapshot.labels, &member_labels(run, index))
+        && has(&snapshot.annotations, &member_annotations(run, receipt, index))
+}
+
+fn has(seen: &Entries, wanted: &Map) -> bool {
+    let Some(seen) = seen else { return wanted.is_empty() };
+    wanted.iter().all(|(key, value)| seen.get(key) == Some(value))
+}
+
+/// What is missing of the wanted entries.
+pub fn missing(seen: &Entries, wanted: Map) -> Entry {
+    let write = wanted
+        .into_iter()
+        .filter(|(key, value)| seen.as_ref().and_then(|seen| seen.get(key)) != Some(value))
+        .collect();
+    Entry { seen: seen.clone(), write }
+}

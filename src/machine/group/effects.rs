@@ -1,0 +1,278 @@
+//! `effects`: the missing effects of a step, from state and observation.
+//!
+//! Looks before it writes: what already holds makes no effect, so a step that is done again after a crash writes only
+//! what is missing, and a step of which everything holds has no effects at all.
+
+use crate::domain::ids::ObjectId;
+use crate::domain::labels;
+use crate::domain::names;
+use crate::domain::observed::{ContentSeen, DeletionPolicy, Observation};
+use crate::machine::group::desired;
+use crate::machine::group::effect::{Effect, Mark};
+use crate::machine::group::event::Step;
+use crate::machine::group::state::GroupRun;
+use crate::machine::group::view::{self, Member, own_content, own_contents, own_group, own_snapshots};
+
+/// An effect with the member that it is about; `None` for the group.
+type Planned = (Option<usize>, Effect);
+
+/// The missing effects of a step, in the order in which they begin.
+pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Mark, Effect)> {
+    let planned: Vec<Planned> = match step {
+        Step::Create | Step::UndoCreate => vec![(None, create_group(run, observation))],
+        Step::Claim => claim(run, observation),
+        Step::Relabel => standing(run, observation).filter_map(|member| relabel(run, member)).collect(),
+        Step::Retain => set_policies(run, observation, DeletionPolicy::Retain),
+        Step::ClearNames => standing(run, observation).filter_map(|member| set_name(member, None)).collect(),
+        Step::Detach => standing(run, observation).filter_map(|member| detach(run, member)).collect(),
+        Step::DeleteGroup | Step::UndoDeleteGroup => delete_group(run, observation),
+        Step::Rebuild => rebuild(run, observation),
+        Step::MakeStub => make_stub(run),
+        Step::DropStub => drop_stub(observation),
+        Step::DeleteContent => delete_content(run, observation),
+        Step::MarkContent => mark_content(run, observation),
+        Step::RestoreNames => {
+            let name = run.group_name();
+            standing(run, observation).filter_map(|member| set_name(member, Some(name.clone()))).collect()
+        }
+        Step::UndoFree => set_policies(run, observation, DeletionPolicy::Delete),
+        Step::UndoDeleteContent => {
+            mark_content(run, observation).into_iter().chain(undo_delete_content(run, observation)).collect()
+        }
+        Step::UndoDeleteSnapshots => own_snapshots(run, observation)
+            .filter(|snapshot| !snapshot.terminating)
+            .map(|snapshot| (None, Effect::DeleteSnapshot { snapshot: snapshot.id.clone() }))
+            .collect(),
+        Step::UndoDeleteContents => own_contents(run, observation)
+            .filter(|content| !content.terminating)
+            .map(|content| (None, delete_shell(content)))
+            .collect(),
+    };
+    planned
+        .into_iter()
+        .map(|(member, effect)| {
+            (Mark { kind: effect.kind(), member: member.map(|index| index as u16) }, effect)
+        })
+        .collect()
+}
+
+/// The members whose VolumeSnapshot stands.
+fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<Item = Member<'a>> + use<'a> {
+    view::members(run, observation).into_iter().filter(|member| !member.is_lost())
+}
+
+fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
+    Effect::CreateGroup {
+        namespace: run.plan.namespace.clone(),
+        name: run.group_name(),
+        labels: desired::group_labels(run),
+        annotations: [(labels::EPOCH.to_owned(), observation.epoch.to_string())].into(),
+        class: run.plan.group_class.clone(),
+        selector: run.plan.selector.clone(),
+    }
+}
+
+fn claim(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let group = own_group(run, observation).filter(|group| group.epoch.unwrap_or(0) < observation.epoch);
+    let claim = |group: &crate::domain::observed::GroupSnapshotSeen| Effect::ClaimGroup {
+        group: group.id.clone(),
+        old: group.epoch.map(|epoch| epoch.to_string()),
+        new: observation.epoch,
+    };
+    group.map(|group| (None, claim(group))).into_iter().collect()
+}
+
+fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
+    let (snapshot, receipt) = (member.snapshot?, run.receipt.as_ref()?);
+    if desired::is_labelled(run, member.index, snapshot) {
+        return None;
+    }
+    let effect = Effect::LabelMember {
+        snapshot: snapshot.id.clone(),
+        labels: desired::missing(&snapshot.labels, desired::member_labels(run, member.index)),
+        annotations: desired::missing(
+            &snapshot.annotations,
+            desired::member_annotations(run, receipt, member.index),
+        ),
+    };
+    Some((Some(member.index), effect))
+}
+
+/// Policies of the group's content and of the members' contents, those that are not as wanted. With Retain also run
+/// label and receipt, in the same patch.
+fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<Planned> {
+    let receipt = run.receipt.as_ref().filter(|_| new == DeletionPolicy::Retain);
+    let group = own_content(run, observation).filter(|content| content.policy != new).map(|content| {
+        let (labels, annotations) = match receipt {
+            Some(receipt) => (desired::run_label(run), desired::group_content_annotations(run, receipt)),
+            None => Default::default(),
+        };
+        let effect = Effect::SetGroupContentPolicy {
+            content: content.id.clone(),
+            resource_version: content.resource_version.clone(),
+            old: content.policy,
+            new,
+            labels: desired::missing(&content.labels, labels),
+            annotations: desired::missing(&content.annotations, annotations),
+        };
+        (None, effect)
+    });
+    let indexed = view::members(run, observation);
+    let index_of = |content: &ContentSeen| {
+        indexed.iter().find(|m| m.content.is_some_and(|c| c.id.uid == content.id.uid)).map(|m| m.index)
+    };
+    let members = own_contents(run, observation).filter(|content| content.policy != new).map(|content| {
+        let index = index_of(content);
+        let (labels, annotations) = match (receipt, index) {
+            (Some(receipt), Some(index)) => {
+                (desired::run_label(run), desired::content_annotations(run, receipt, index))
+            }
+            _ => Default::default(),
+        };
+        let effect = Effect::SetContentPolicy {
+            content: content.id.clone(),
+            resource_version: content.resource_version.clone(),
+            old: content.policy,
+            new,
+            labels: desired::missing(&content.labels, labels),
+            annotations: desired::missing(&content.annotations, annotations),
+        };
+        (index, effect)
+    });
+    group.into_iter().chain(members).collect()
+}
+
+fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {
+    let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new)?;
+    let effect =
+        Effect::SetGroupName { snapshot: snapshot.id.clone(), old: snapshot.group_name.clone(), new };
+    Some((Some(member.index), effect))
+}
+
+fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
+    let snapshot = member.snapshot.filter(|snapshot| view::is_tied(run, snapshot))?;
+    let ours = |owner: &crate::domain::observed::Owner| {
+        run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
+    };
+    // SUBTLE: as-source goes out together with the rest, although the controller puts it back at once.
+    // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
+    // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
+    // members and deletes them. Measured on real controllers: 16 of 16 members lost, with every check passing.
+    let kept = |finalizer: &&String| {
+        ![labels::IN_GROUP_PROTECTION, labels::AS_SOURCE_PROTECTION].contains(&finalizer.as_str())
+    };
+    let effect = Effect::DetachMember {
+        snapshot: snapshot.id.clone(),
+        group_name: snapshot.group_name.clone(),
+        old_owners: snapshot.owners.clone(),
+        new_owners: snapshot.owners.iter().filter(|owner| !ours(owner)).cloned().collect(),
+        old_finalizers: snapshot.finalizers.clone(),
+        new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
+        old_class: snapshot.class.clone(),
+        new_class: run.plan.snapshot_class.clone(),
+    };
+    Some((Some(member.index), effect))
+}
+
+fn delete_group(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let group = own_group(run, observation).filter(|group| !group.terminating);
+    let delete = |group: &crate::domain::observed::GroupSnapshotSeen| Effect::DeleteGroup {
+        group: group.id.clone(),
+        resource_version: group.resource_version.clone(),
+    };
+    group.map(|group| (None, delete(group))).into_iter().collect()
+}
+
+fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let content = own_content(run, observation).filter(|content| !content.terminating);
+    let delete = |id: &ObjectId, version: &str| Effect::DeleteGroupContent {
+        content: id.clone(),
+        resource_version: Some(version.to_owned()),
+    };
+    content.map(|content| (None, delete(&content.id, &content.resource_version))).into_iter().collect()
+}
+
+/// The content that the controller left: our own mark just changed its version, so that only the uid guards.
+fn undo_delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let content = own_content(run, observation).filter(|content| !content.terminating);
+    let delete = |id: &ObjectId| Effect::DeleteGroupContent { content: id.clone(), resource_version: None };
+    content.map(|content| (None, delete(&content.id))).into_iter().collect()
+}
+
+fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let content = own_content(run, observation).filter(|content| !content.marked_deleted);
+    let wanted = || [(labels::GROUP_BEING_DELETED.to_owned(), "yes".to_owned())].into();
+    content
+        .map(|content| {
+            let annotations = desired::missing(&content.annotations, wanted());
+            (None, Effect::MarkGroupContent { content: content.id.clone(), annotations })
+        })
+        .into_iter()
+        .collect()
+}
+
+fn delete_shell(content: &ContentSeen) -> Effect {
+    let wanted = [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into();
+    Effect::DeleteContent {
+        content: content.id.clone(),
+        annotations: desired::missing(&content.annotations, wanted),
+    }
+}
+
+/// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left.
+fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let Some(receipt) = &run.receipt else { return Vec::new() };
+    let mut planned = Vec::new();
+    for member in view::members(run, observation).iter().filter(|member| member.is_lost()) {
+        let index = member.index;
+        let kept = &receipt.members[index];
+        let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
+        if !observation.contents.iter().any(|content| content.id.name == name) {
+            let effect = Effect::CreateContent {
+                name: name.clone(),
+                driver: receipt.driver.clone(),
+                snapshot_handle: kept.snapshot_handle.clone(),
+                class: run.plan.snapshot_class.clone(),
+                volume_mode: kept.volume_mode.clone(),
+                snapshot_namespace: run.plan.namespace.clone(),
+                snapshot_name: name.clone(),
+                labels: desired::run_label(run),
+                annotations: desired::content_annotations(run, receipt, index),
+            };
+            planned.push((Some(index), effect));
+        }
+        if !observation.snapshots.iter().any(|snapshot| snapshot.id.name == name) {
+            let effect = Effect::CreateSnapshot {
+                namespace: run.plan.namespace.clone(),
+                name: name.clone(),
+                content: name,
+                class: run.plan.snapshot_class.clone(),
+                labels: desired::member_labels(run, index),
+                annotations: desired::member_annotations(run, receipt, index),
+            };
+            planned.push((Some(index), effect));
+        }
+    }
+    planned
+}
+
+fn make_stub(run: &GroupRun) -> Vec<Planned> {
+    let Some(receipt) = &run.receipt else { return Vec::new() };
+    let effect = Effect::CreateStub {
+        name: names::stub_content(run.plan.run),
+        driver: receipt.driver.clone(),
+        class: receipt.group_class.clone(),
+        group_handle: receipt.group_handle.clone(),
+        snapshot_handles: receipt.members.iter().map(|member| member.snapshot_handle.clone()).collect(),
+        group_namespace: run.plan.namespace.clone(),
+        group_name: run.group_name(),
+        labels: desired::run_label(run),
+    };
+    vec![(None, effect)]
+}
+
+fn drop_stub(observation: &Observation) -> Vec<Planned> {
+    let delete =
+        |stub: &ObjectId| Effect::DeleteGroupContent { content: stub.clone(), resource_version: None };
+    observation.stub.iter().map(|stub| (None, delete(stub))).collect()
+}

@@ -1,0 +1,213 @@
+//! What the journal records about a group run.
+//!
+//! Every record that follows from a decision carries it: the row, the version of the rules, and the view that was
+//! looked at. A replay folds the records before it, decides again, and compares.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::plan::Plan;
+use crate::domain::problem::Code;
+use crate::domain::receipt::{ReceiptMember, SecretRef};
+use crate::domain::time::Timestamp;
+use crate::machine::group::effect::{Mark, Outcome};
+use crate::machine::group::view::View;
+
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $value:ident = $name:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $type { $($(#[$vdoc])* $value),+ }
+
+        impl $type {
+            /// All of them, in order.
+            pub const ALL: &'static [$type] = &[$($type::$value),+];
+
+            /// The name in crash points, records and messages.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$value => $name),+ }
+            }
+        }
+    };
+}
+
+named! {
+    /// The steps that have effects. Each is idempotent: redone, it looks and writes only what is missing.
+    Step {
+        /// Create the VolumeGroupSnapshot.
+        Create = "create",
+        /// Take the VolumeGroupSnapshot over from an older epoch.
+        Claim = "claim",
+        /// Write labels and receipt into the members.
+        Relabel = "relabel",
+        /// Set all policies to Retain, with receipt and run label.
+        Retain = "retain",
+        /// Release 1: clear the group name in the members' status. Its intent is the pivot.
+        ClearNames = "clear-names",
+        /// Release 2: owner references and finalizers out, class in.
+        Detach = "detach",
+        /// Release 5: delete the VolumeGroupSnapshot.
+        DeleteGroup = "delete-group",
+        /// Release 5: rebuild lost members from their handles.
+        Rebuild = "rebuild",
+        /// Carry the group handle on a stub content while members are rebuilt late.
+        MakeStub = "make-stub",
+        /// Drop the stub content again.
+        DropStub = "drop-stub",
+        /// Release 6: delete the VolumeGroupSnapshotContent.
+        DeleteContent = "delete-content",
+        /// Release 6: let the sidecar finish a deletion that somebody else began.
+        MarkContent = "mark-content",
+        /// Release 7: put the group name back.
+        RestoreNames = "restore-names",
+        /// Undo: repeat a create of unknown fate, so that there is something certain to delete.
+        UndoCreate = "undo-create",
+        /// Undo (a): all policies to Delete.
+        UndoFree = "undo-free",
+        /// Undo (c): delete the VolumeGroupSnapshot.
+        UndoDeleteGroup = "undo-delete-group",
+        /// Undo (d): mark and delete the content that the controller left.
+        UndoDeleteContent = "undo-delete-content",
+        /// Undo (e): delete the shells of the members.
+        UndoDeleteSnapshots = "undo-delete-snapshots",
+        /// Undo (e): delete the contents that outlive them.
+        UndoDeleteContents = "undo-delete-contents",
+    }
+}
+
+named! {
+    /// Records without effects: what became true of the run.
+    Milestone {
+        /// The uid of our VolumeGroupSnapshot is known.
+        Created = "created",
+        /// The driver has cut the group.
+        Cut = "cut",
+        /// All members are bound and ready, the receipt is complete.
+        VsBound = "vs-bound",
+        /// All members carry labels and receipt.
+        Relabelled = "relabelled",
+        /// All policies are Retain.
+        Retained = "retained",
+        /// Members are ordinary snapshots, the group objects are gone.
+        Cleaned = "cleaned",
+        /// Handed over.
+        Completed = "completed",
+        /// The run is going to be undone.
+        Unwinding = "unwinding",
+        /// Undone; another attempt begins.
+        Retried = "retried",
+        /// Undone, to a clean cluster.
+        Failed = "failed",
+        /// There is no automatic answer.
+        Stuck = "stuck",
+    }
+}
+
+/// What was decided, and on what grounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grounds {
+    /// Row of the recovery table.
+    pub row: String,
+    /// Version of the table.
+    pub rules: u16,
+    /// What was looked at.
+    pub view: View,
+}
+
+/// Why a run is undone or stuck.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Code.
+    pub code: Code,
+    /// Observed and expected, clipped.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub transient: bool,
+}
+
+/// The closing record of a receipt: everything but the members, and their count and hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptHead {
+    /// CSI group snapshot handle.
+    pub group_handle: String,
+    /// The VolumeGroupSnapshot.
+    pub group_snapshot: ObjectId,
+    /// The VolumeGroupSnapshotContent.
+    pub group_content: ObjectId,
+    /// Secret for the deletion.
+    pub secret: Option<SecretRef>,
+    /// Members.
+    pub members: u16,
+    /// Hash over them ([`crate::domain::receipt::Receipt::hash`]).
+    pub hash: [u8; 32],
+}
+
+/// What is recorded with a milestone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Facts {
+    /// Nothing beside the milestone.
+    Nothing,
+    /// Uid of the VolumeGroupSnapshot, and whether it was there already.
+    Created {
+        /// Uid.
+        uid: Uid,
+    },
+    /// Group handle at the cut.
+    Cut {
+        /// Handle.
+        group_handle: String,
+    },
+    /// The receipt is complete.
+    Receipt(Box<ReceiptHead>),
+    /// Why.
+    Reason(Reason),
+}
+
+/// One record of a group stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The first record: everything that is settled before the first effect.
+    Planned(Box<Plan>),
+    /// A step is about to be done.
+    Intended {
+        /// Why.
+        grounds: Grounds,
+        /// Which step.
+        step: Step,
+        /// The missing effects.
+        marks: Vec<Mark>,
+    },
+    /// A step was done, well or badly.
+    Ended {
+        /// Which step.
+        step: Step,
+        /// One outcome for each effect of the intent, in its order.
+        outcomes: Vec<Outcome>,
+    },
+    /// Members of the receipt.
+    ReceiptPart {
+        /// Index of the first one.
+        first: u16,
+        /// Members.
+        members: Vec<ReceiptMember>,
+    },
+    /// Something became true.
+    Reached {
+        /// Why.
+        grounds: Grounds,
+        /// What.
+        milestone: Milestone,
+        /// With which facts.
+        facts: Facts,
+    },
+}
+
+/// A record with the time at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timed {
+    /// Time.
+    pub at: Timestamp,
+    /// Record.
+    pub event: Event,
+}

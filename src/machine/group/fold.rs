@@ -1,0 +1,226 @@
+//! `fold`: state × event → state. The only place that changes a [`GroupRun`].
+//!
+//! What the machine can never do is an error that names both sides: the journal is then not ours, or broken.
+
+use crate::domain::limits;
+use crate::domain::receipt::{Receipt, ReceiptMember};
+use crate::domain::time::Timestamp;
+use crate::machine::group::effect::Outcome;
+use crate::machine::group::event::{Event, Facts, Milestone, ReceiptHead, Step, Timed};
+use crate::machine::group::state::{CreateFate, GroupRun, Passed, Stage, Tries};
+
+/// A record that cannot follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalEvent {
+    /// The first record of a stream has to be the plan.
+    #[error("a run begins with {0}, not with a plan")]
+    NotPlanned(String),
+    /// The record does not fit the stage.
+    #[error("{event} cannot follow {stage:?}")]
+    OutOfPlace {
+        /// Where the run stands.
+        stage: Stage,
+        /// The record.
+        event: String,
+    },
+    /// The receipt's parts do not add up to its closing record.
+    #[error("the receipt is incomplete: {0}")]
+    Receipt(String),
+}
+
+/// Folds one record into the state; `None` is the empty stream.
+pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, IllegalEvent> {
+    let Some(mut run) = state else {
+        return match &record.event {
+            Event::Planned(plan) => Ok(GroupRun::new((**plan).clone(), record.at)),
+            other => Err(IllegalEvent::NotPlanned(name(other))),
+        };
+    };
+    match &record.event {
+        Event::Planned(_) => return Err(out_of_place(&run, &record.event)),
+        Event::Intended { step, .. } => intended(&mut run, *step, record)?,
+        Event::Ended { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
+        Event::ReceiptPart { first, members } => receipt_part(&mut run, *first, members, record)?,
+        Event::Reached { milestone, facts, grounds } => {
+            reached(&mut run, *milestone, facts, record)?;
+            run.stuck = (*milestone == Milestone::Stuck).then(|| grounds.row.clone());
+        }
+    }
+    Ok(run)
+}
+
+/// Folds all records of a stream; `None` for an empty one.
+pub fn fold_all<'a>(records: impl IntoIterator<Item = &'a Timed>) -> Result<Option<GroupRun>, IllegalEvent> {
+    records.into_iter().try_fold(None, |state, record| fold(state, record).map(Some))
+}
+
+fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), IllegalEvent> {
+    if run.stage.is_final() {
+        return Err(out_of_place(run, &record.event));
+    }
+    if run.tries.step != Some(step) {
+        run.tries = Tries { step: Some(step), ..Tries::default() };
+    }
+    run.tries.intents += 1;
+    run.open_intent = Some(step);
+    run.stuck = None;
+    match step {
+        Step::Create | Step::UndoCreate if run.create == CreateFate::Untried => {
+            run.create = CreateFate::Unknown
+        }
+        // The pivot: from this record on the run only goes forward.
+        Step::ClearNames if run.stage == Stage::Retained => run.stage = Stage::Releasing,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -> Result<(), IllegalEvent> {
+    if run.open_intent.take() != Some(step) {
+        return Err(out_of_place(run, &record.event));
+    }
+    let failure = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Done { .. } => None,
+        Outcome::Determinate { code, message } => Some(format!("{code} {message}")),
+        Outcome::Indeterminate { message } => Some(message.clone()),
+    });
+    match failure {
+        Some(error) => {
+            run.tries.failures += 1;
+            run.tries.error = Some(limits::clip(&error));
+        }
+        None => (run.tries.failures, run.tries.error) = (0, None),
+    }
+    run.tries.last = Some(record.at);
+    if run.stage == Stage::Unwinding {
+        run.undone_at = record.at;
+    }
+    // A create that was intended once only, and refused for good, certainly left nothing behind.
+    if step == Step::Create
+        && run.tries.intents == 1
+        && matches!(outcomes, [Outcome::Determinate { code, .. }] if is_permanent(*code))
+    {
+        run.create = CreateFate::Refused;
+    }
+    Ok(())
+}
+
+/// Refusals of a create that no repetition changes. 409 and 429 are not among them.
+fn is_permanent(code: u16) -> bool {
+    matches!(code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422)
+}
+
+fn receipt_part(
+    run: &mut GroupRun,
+    first: u16,
+    members: &[ReceiptMember],
+    record: &Timed,
+) -> Result<(), IllegalEvent> {
+    if run.stage != Stage::Created {
+        return Err(out_of_place(run, &record.event));
+    }
+    if first == 0 {
+        run.parts.clear();
+    }
+    if usize::from(first) != run.parts.len() {
+        return Err(IllegalEvent::Receipt(format!(
+            "a part begins at {first} after {} members",
+            run.parts.len()
+        )));
+    }
+    run.parts.extend_from_slice(members);
+    Ok(())
+}
+
+fn reached(
+    run: &mut GroupRun,
+    milestone: Milestone,
+    facts: &Facts,
+    record: &Timed,
+) -> Result<(), IllegalEvent> {
+    use Milestone as M;
+    let allowed = match milestone {
+        M::Created => run.stage == Stage::Planned,
+        M::Cut | M::VsBound => run.stage == Stage::Created,
+        M::Relabelled => run.stage == Stage::VSBound,
+        M::Retained => run.stage == Stage::Relabelled,
+        M::Cleaned => run.stage == Stage::Releasing,
+        M::Completed => run.stage == Stage::Cleaned,
+        M::Unwinding => run.stage <= Stage::Retained,
+        M::Retried | M::Failed => run.stage == Stage::Unwinding,
+        M::Stuck => !run.stage.is_final(),
+    };
+    if !allowed {
+        return Err(out_of_place(run, &record.event));
+    }
+    run.tries = Tries::default();
+    run.open_intent = None;
+    match (milestone, facts) {
+        (M::Created, Facts::Created { uid }) => {
+            run.group_uid = Some(uid.clone());
+            run.stage = Stage::Created;
+        }
+        (M::Cut, Facts::Cut { group_handle }) => run.cut = Some((group_handle.clone(), record.at)),
+        (M::VsBound, Facts::Receipt(head)) => close_receipt(run, head)?,
+        (M::Relabelled, Facts::Nothing) => run.stage = Stage::Relabelled,
+        (M::Retained, Facts::Nothing) => run.stage = Stage::Retained,
+        (M::Cleaned, Facts::Nothing) => run.stage = Stage::Cleaned,
+        (M::Completed, Facts::Nothing) => run.stage = Stage::Completed,
+        (M::Failed, Facts::Nothing) => run.stage = Stage::Failed,
+        (M::Retried, Facts::Nothing) => retry(run, record.at),
+        (M::Unwinding, Facts::Reason(reason)) => {
+            run.reason = Some(reason.clone());
+            run.stage = Stage::Unwinding;
+            run.undone_at = record.at;
+        }
+        (M::Stuck, Facts::Reason(reason)) => run.reason = Some(reason.clone()),
+        _ => return Err(out_of_place(run, &record.event)),
+    }
+    run.timeline.push(Passed { milestone, at: record.at, attempt: run.attempt });
+    Ok(())
+}
+
+fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEvent> {
+    let members = std::mem::take(&mut run.parts);
+    if members.len() != usize::from(head.members) || members.len() != run.plan.members.len() {
+        let (found, planned) = (members.len(), run.plan.members.len());
+        return Err(IllegalEvent::Receipt(format!(
+            "{found} members of {} promised, {planned} planned",
+            head.members
+        )));
+    }
+    if Receipt::hash(&members) != head.hash {
+        return Err(IllegalEvent::Receipt("its members have another hash".to_owned()));
+    }
+    run.receipt = Some(Receipt {
+        group_handle: head.group_handle.clone(),
+        group_snapshot: head.group_snapshot.clone(),
+        group_content: head.group_content.clone(),
+        driver: run.plan.driver.clone(),
+        group_class: run.plan.group_class.clone(),
+        secret: head.secret.clone(),
+        members,
+    });
+    run.stage = Stage::VSBound;
+    Ok(())
+}
+
+fn retry(run: &mut GroupRun, at: Timestamp) {
+    let (timeline, reason) = (std::mem::take(&mut run.timeline), run.reason.take());
+    let attempt = run.attempt + 1;
+    *run = GroupRun { attempt, timeline, reason, ..GroupRun::new(run.plan.clone(), at) };
+}
+
+fn out_of_place(run: &GroupRun, event: &Event) -> IllegalEvent {
+    IllegalEvent::OutOfPlace { stage: run.stage, event: name(event) }
+}
+
+fn name(event: &Event) -> String {
+    match event {
+        Event::Planned(_) => "planned".to_owned(),
+        Event::Intended { step, .. } => format!("intent to {}", step.name()),
+        Event::Ended { step, .. } => format!("outcome of {}", step.name()),
+        Event::ReceiptPart { first, .. } => format!("receipt part {first}"),
+        Event::Reached { milestone, .. } => milestone.name().to_owned(),
+    }
+}

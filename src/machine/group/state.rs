@@ -1,0 +1,209 @@
+//! What the journal of a group run folds to.
+
+use serde::Serialize;
+
+use crate::domain::ids::Uid;
+use crate::domain::limits;
+use crate::domain::names;
+use crate::domain::observed::{Scope, ScopeMember};
+use crate::domain::plan::Plan;
+use crate::domain::receipt::{Receipt, ReceiptMember};
+use crate::domain::time::Timestamp;
+use crate::machine::group::event::{Milestone, Reason, Step};
+
+/// Where a run stands: the last thing that is durably true of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Stage {
+    /// Nothing has been created in this attempt, as far as the journal knows.
+    Planned,
+    /// Our VolumeGroupSnapshot exists.
+    Created,
+    /// Cut, bound, ready; the receipt is complete.
+    VSBound,
+    /// Members carry labels and receipt.
+    Relabelled,
+    /// All policies are Retain. Last stage that can be undone.
+    Retained,
+    /// The pivot is passed: only forward.
+    Releasing,
+    /// The group objects are gone, the members stay.
+    Cleaned,
+    /// Handed over.
+    Completed,
+    /// Being undone.
+    Unwinding,
+    /// Undone.
+    Failed,
+}
+
+impl Stage {
+    /// All stages.
+    pub const ALL: &'static [Stage] = &[
+        Stage::Planned,
+        Stage::Created,
+        Stage::VSBound,
+        Stage::Relabelled,
+        Stage::Retained,
+        Stage::Releasing,
+        Stage::Cleaned,
+        Stage::Completed,
+        Stage::Unwinding,
+        Stage::Failed,
+    ];
+
+    /// Whether the run is over.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed)
+    }
+}
+
+/// What the journal knows about the create of this attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum CreateFate {
+    /// Never intended.
+    Untried,
+    /// Intended, and not certainly refused.
+    Unknown,
+    /// Refused for good.
+    Refused,
+}
+
+/// Tries of the present step.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Tries {
+    /// Which step.
+    pub step: Option<Step>,
+    /// Intents in a row.
+    pub intents: u32,
+    /// Of them, those with an effect that did not certainly happen.
+    pub failures: u32,
+    /// When the last one ended.
+    pub last: Option<Timestamp>,
+    /// What the last failure said.
+    pub error: Option<String>,
+}
+
+/// A finished milestone and its time, for the timeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Passed {
+    /// Milestone.
+    pub milestone: Milestone,
+    /// Time.
+    pub at: Timestamp,
+    /// Attempt.
+    pub attempt: u32,
+}
+
+/// State of one group run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupRun {
+    /// The plan.
+    pub plan: Plan,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// When this attempt began.
+    pub attempt_at: Timestamp,
+    /// Where the run stands.
+    pub stage: Stage,
+    /// Create of this attempt.
+    pub create: CreateFate,
+    /// Uid of the VolumeGroupSnapshot of this attempt.
+    pub group_uid: Option<Uid>,
+    /// Group handle and time, once the cut is recorded.
+    pub cut: Option<(String, Timestamp)>,
+    /// Parts of the receipt that are not closed yet.
+    pub parts: Vec<ReceiptMember>,
+    /// The receipt.
+    pub receipt: Option<Receipt>,
+    /// Why the run is being undone, failed or is stuck.
+    pub reason: Option<Reason>,
+    /// Row of the present Stuck, if the run is stuck.
+    pub stuck: Option<String>,
+    /// Step with an intent and without outcomes.
+    pub open_intent: Option<Step>,
+    /// Tries of the present step.
+    pub tries: Tries,
+    /// Since when nothing was left to be deleted: start of the look for a late content.
+    pub undone_at: Timestamp,
+    /// Milestones so far.
+    pub timeline: Vec<Passed>,
+}
+
+impl GroupRun {
+    /// The state after the first record.
+    pub fn new(plan: Plan, at: Timestamp) -> Self {
+        Self {
+            plan,
+            attempt: 1,
+            attempt_at: at,
+            stage: Stage::Planned,
+            create: CreateFate::Untried,
+            group_uid: None,
+            cut: None,
+            parts: Vec::new(),
+            receipt: None,
+            reason: None,
+            stuck: None,
+            open_intent: None,
+            tries: Tries::default(),
+            undone_at: at,
+            timeline: Vec::new(),
+        }
+    }
+
+    /// Name of the VolumeGroupSnapshot of this attempt.
+    pub fn group_name(&self) -> String {
+        self.plan.group_snapshot_name(self.attempt)
+    }
+
+    /// Whether a failure, once undone, is followed by another attempt.
+    pub fn retries(&self) -> bool {
+        let limit = self.plan.max_attempts.min(limits::MAX_ATTEMPTS);
+        self.reason.as_ref().is_some_and(|reason| reason.transient) && self.attempt < limit
+    }
+
+    /// The name that people see: one of the five states, or what surrounds them.
+    pub fn state_name(&self) -> &'static str {
+        match self.stage {
+            _ if self.stuck.is_some() => "Stuck",
+            Stage::Planned => "Planned",
+            Stage::Created => "Created",
+            Stage::VSBound => "VSBound",
+            Stage::Relabelled => "Relabelled",
+            Stage::Retained | Stage::Releasing => "Retained",
+            Stage::Cleaned => "Cleaned",
+            Stage::Completed => "Completed",
+            Stage::Unwinding => "Unwinding",
+            Stage::Failed => "Failed",
+        }
+    }
+
+    /// What to look for in the cluster.
+    pub fn scope(&self) -> Scope {
+        let recorded = |index: usize| self.receipt.as_ref().map(|receipt| &receipt.members[index]);
+        let run = self.plan.run;
+        Scope {
+            run: run.to_string(),
+            namespace: self.plan.namespace.clone(),
+            group_name: self.group_name(),
+            group_uid: self.group_uid.clone(),
+            group_content: self.receipt.as_ref().map(|receipt| receipt.group_content.name.clone()),
+            stub: names::stub_content(run),
+            snapshot_class: self.plan.snapshot_class.clone(),
+            labelled: matches!(self.stage, Stage::Retained | Stage::Releasing | Stage::Cleaned),
+            members: self
+                .plan
+                .members
+                .iter()
+                .enumerate()
+                .map(|(index, member)| ScopeMember {
+                    claim: member.claim.clone(),
+                    volume_handle: member.volume_handle.clone(),
+                    snapshot: recorded(index).map(|r| r.snapshot.name.clone()),
+                    content: recorded(index).map(|r| r.content.name.clone()),
+                    rebuilt: names::rebuilt_member(run, &member.volume_handle),
+                })
+                .collect(),
+        }
+    }
+}

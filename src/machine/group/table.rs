@@ -1,0 +1,405 @@
+//! The recovery table of the group machine: (stage × columns) → row. It is read at a start as at a restart.
+//!
+//! Rows are data with stable ids. They have no order and there is no catch-all: for every stage, every combination of
+//! the columns that its rows look at is matched by exactly one row, and a test enumerates them all. A row that is
+//! changed or added raises [`RULES`].
+
+use crate::domain::problem::Code;
+use crate::machine::group::columns::*;
+use crate::machine::group::event::{Milestone, Step};
+use crate::machine::group::state::Stage;
+
+/// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
+pub const RULES: u16 = 1;
+
+/// What a waiting run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The snapshot-controller has not frozen the volumes yet, or the driver has not cut them.
+    Cut,
+    /// The members are not ready.
+    Ready,
+    /// The driver reports an error that may pass.
+    DriverGrace,
+    /// The snapshot-controller has not put the as-source finalizer back.
+    Acknowledgement,
+    /// The VolumeGroupSnapshot is being deleted. A PersistentVolumeClaim that is Pending from a member holds it.
+    GroupGone,
+    /// The VolumeGroupSnapshotContent is being deleted.
+    ContentGone,
+    /// A rebuilt member is not ready.
+    Rebuilt,
+    /// The bound-protection finalizers are not both there.
+    Protection,
+    /// The shells of the members are being deleted.
+    ShellsGone,
+    /// A content that the controller may still make.
+    LateContent,
+}
+
+impl Waiting {
+    /// Who is waited for, and for what.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Cut => "the snapshot-controller and the driver to cut the group",
+            Self::Ready => "the members to become ready",
+            Self::DriverGrace => "the driver's error to pass",
+            Self::Acknowledgement => "the snapshot-controller to see the released members",
+            Self::GroupGone => {
+                "the VolumeGroupSnapshot to go; a PersistentVolumeClaim Pending from a member holds it"
+            }
+            Self::ContentGone => "the csi-snapshotter to let the VolumeGroupSnapshotContent go",
+            Self::Rebuilt => "the rebuilt members to become ready",
+            Self::Protection => "the bound-protection finalizers of the group, before which a delete leaks",
+            Self::ShellsGone => "the VolumeSnapshots and VolumeSnapshotContents to go",
+            Self::LateContent => "a VolumeGroupSnapshotContent that may still come late",
+        }
+    }
+}
+
+/// What a row says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Do the missing effects of a step.
+    Act(Step),
+    /// Record a milestone.
+    Advance(Milestone),
+    /// Undo the run.
+    Unwind {
+        /// Why.
+        code: Code,
+        /// Whether another attempt may help.
+        transient: bool,
+    },
+    /// Read everything from the API server itself and decide again.
+    Look,
+    /// Wait for a change or the next deadline.
+    Wait(Waiting),
+    /// No automatic answer; the sentence says what to do.
+    Stick {
+        /// Why.
+        code: Code,
+        /// What a person can do.
+        advice: &'static str,
+    },
+    /// A newer daemon has the run: stop touching it.
+    Yield,
+    /// The run is over.
+    Rest,
+}
+
+/// A condition: the values of one column that a row takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cond {
+    /// The column.
+    pub column: Column,
+    /// Bits of the values.
+    pub mask: u16,
+}
+
+/// One row of the recovery table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Stable id.
+    pub id: &'static str,
+    /// Stages in which it can match.
+    pub stages: &'static [Stage],
+    /// Conditions, all of which have to hold. A column that is not named may have any value.
+    pub when: &'static [Cond],
+    /// What to do.
+    pub then: Action,
+    /// Why.
+    pub why: &'static str,
+}
+
+impl Row {
+    /// Whether the row matches.
+    pub fn matches(&self, stage: Stage, columns: &Columns) -> bool {
+        self.stages.contains(&stage)
+            && self.when.iter().all(|cond| cond.mask & (1 << columns.ordinal(cond.column)) != 0)
+    }
+}
+
+macro_rules! rows {
+    ($( $id:literal $($stage:ident)|+ : $($column:ident [ $($value:ident)|+ ])* => $then:expr , $why:literal; )+) => {
+        &[ $( Row {
+            id: $id,
+            stages: &[$(Stage::$stage),+],
+            when: &[$( Cond { column: Column::$column, mask: 0 $(| 1 << $column::$value as u16)+ } ),*],
+            then: $then,
+            why: $why,
+        } ),+ ]
+    };
+}
+
+const fn unwind(code: Code) -> Action {
+    Action::Unwind { code, transient: false }
+}
+
+const fn unwind_and_retry(code: Code) -> Action {
+    Action::Unwind { code, transient: true }
+}
+
+use Action::{Act, Advance, Look, Rest, Wait, Yield};
+
+/// The recovery table.
+pub const TABLE: &[Row] = rows! {
+    // ---- Planned: nothing of this attempt exists, as far as the journal knows -------------------------------------
+    "planned/create" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Open] Refusals[Few]
+        => Act(Step::Create), "the name is computed, so a create of unknown fate is repeated and adopts";
+    "planned/adopt" Planned: Group[Ours | Older | Newer | Terminating]
+        => Advance(Milestone::Created), "the object carries our run: an earlier create happened";
+    "planned/foreign" Planned: Group[Foreign]
+        => unwind(Code::ForeignObject), "somebody else has the name; nothing of ours exists";
+    "planned/refused" Planned: Group[Absent] Create[Refused]
+        => unwind(Code::Refused), "the API server refused the create for good";
+    "planned/claims-changed" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Changed]
+        => unwind(Code::PlanOutdated), "a claim went or changed before the cut";
+    "planned/too-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed]
+        => unwind(Code::CutTimeout), "the deadline of the cut passed before the group could be created";
+    "planned/tried-enough" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Open] Refusals[Many]
+        => unwind(Code::Refused), "the create failed as often as the limit allows";
+
+    // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
+    "any/claim" Created | VSBound | Relabelled | Retained | Releasing | Unwinding: Group[Older]
+        => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
+    "any/overtaken" Created | VSBound | Relabelled | Retained | Releasing | Unwinding: Group[Newer]
+        => Yield, "a newer daemon has claimed the group: this one must not write again";
+
+    // ---- Created: waiting for the cut, then for the members. Evidence before deadlines -----------------------------
+    "created/gone" Created: Group[Absent | Foreign | Terminating]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
+    "created/differs" Created: Group[Ours] Progress[Differs]
+        => unwind(Code::MembersDiffer), "the controller froze other volumes than the plan: fail closed";
+    "created/cut" Created: Group[Ours] Progress[Cut | Bound] CutRecorded[No]
+        => Advance(Milestone::Cut), "every planned volume has its snapshot handle";
+    "created/bound" Created: Group[Ours] Progress[Bound] CutRecorded[Yes]
+        => Advance(Milestone::VsBound), "group ready, every member ready, bound, and naming the group";
+    "created/wait-ready" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Open]
+        => Wait(Waiting::Ready), "a ready group does not mean ready members";
+    "created/ready-too-late" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed]
+        => unwind(Code::ReadyTimeout), "the members did not become ready in time";
+    "created/unsupported" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Unsupported]
+        => unwind(Code::DriverCannot), "the driver has no group controller; it will not grow one";
+    "created/error-grace" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Open]
+        => Wait(Waiting::DriverGrace), "a final error may heal, for a short time";
+    "created/error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed]
+        => unwind(Code::DriverFailed), "the sidecar retries final errors in a hot loop: do not leave it hammering";
+    "created/wait-cut" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Open]
+        => Wait(Waiting::Cut), "the controllers are at work";
+    "created/cut-too-late" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed]
+        => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
+
+    // ---- VSBound: the receipt is durable; members get labels -------------------------------------------------------
+    "bound/relabel" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Missing] Refusals[Few]
+        => Act(Step::Relabel), "members carry labels and receipt before anything is retained";
+    "bound/relabelled" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Complete]
+        => Advance(Milestone::Relabelled), "all members carry labels and receipt";
+    "bound/refused" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Missing] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
+
+    // ---- Relabelled: policies -------------------------------------------------------------------------------------
+    "relabelled/retain-group" Relabelled: Group[Ours] Content[Delete] Loss[None] Refusals[Few]
+        => Act(Step::Retain), "the group content and every member content have to retain the storage";
+    "relabelled/retain-members" Relabelled: Group[Ours] Content[Retain] Policies[Delete] Loss[None] Refusals[Few]
+        => Act(Step::Retain), "the policy of a member content is a copy: retaining the group's does not change it";
+    "relabelled/retained" Relabelled: Group[Ours] Content[Retain] Policies[Retain] Loss[None]
+        => Advance(Milestone::Retained), "every content retains the storage";
+    "relabelled/refused-group" Relabelled: Group[Ours] Content[Delete] Loss[None] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
+    "relabelled/refused-members" Relabelled: Group[Ours] Content[Retain] Policies[Delete] Loss[None] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
+
+    // ---- VSBound, Relabelled: what somebody else destroys is undone and cut again ----------------------------------
+    "early/group-gone" VSBound | Relabelled: Group[Absent | Foreign | Terminating]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
+    "early/content-gone" VSBound | Relabelled: Group[Ours] Content[Absent | DeleteTerminating | RetainTerminating]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshotContent";
+    "early/member-gone" VSBound | Relabelled: Group[Ours] Content[Delete | Retain] Loss[Lost | Rebuilding | Hollow]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted a member; its storage goes only with the group";
+
+    // ---- Retained: the last look before the pivot ------------------------------------------------------------------
+    "retained/look" Retained: Group[Absent | Foreign | Terminating | Ours] Fresh[No]
+        => Look, "the pivot is decided on fresh reads only";
+    "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Delete | Retain | DeleteTerminating | RetainTerminating]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot; the content can still free everything";
+    "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent]
+        => Act(Step::ClearNames), "group and content are gone, the storage is retained: only the receipt can save it, so forward";
+    "retained/mend-group-policy" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Few]
+        => Act(Step::Retain), "somebody set the group content back to Delete";
+    "retained/mend-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Delete] Refusals[Few]
+        => Act(Step::Retain), "somebody set a member content back to Delete";
+    "retained/mend-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Missing] Refusals[Few]
+        => Act(Step::Relabel), "somebody removed labels or the receipt";
+    "retained/hollow" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[Hollow]
+        => unwind_and_retry(Code::DeletedByOther), "a member lost its content; the run can still be undone";
+    "retained/class-missing" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Missing]
+        => unwind(Code::SnapshotClass), "without the VolumeSnapshotClass the controller never acknowledges the release";
+    "retained/pivot" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Exists]
+        => Act(Step::ClearNames), "all holds: from this intent on only forward; a lost member is rebuilt from its handle";
+    "retained/refused" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
+    "retained/refused-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Delete] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
+    "retained/refused-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Missing] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
+
+    // ---- Releasing: the eight steps. Policies first, whatever else is true ------------------------------------------
+    "release/mend-group-policy" Releasing: Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
+        => Act(Step::Retain), "a group content under Delete takes the storage with it";
+    "release/mend-policies" Releasing: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
+        => Act(Step::Retain), "a member content under Delete goes with its snapshot";
+    // with the group still there
+    "release/1-clear-names" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Mixed | Set]
+        => Act(Step::ClearNames), "while a member names the living group, the controller puts the owner back";
+    "release/2-detach" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Tied]
+        => Act(Step::Detach), "owner, in-group and as-source out, class in: one patch, so that as-source proves something";
+    "release/3-acknowledge" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
+        => Wait(Waiting::Acknowledgement), "as-source comes back once the controller saw the released member";
+    "release/4-look" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
+        => Look, "the delete is decided on fresh reads only";
+    "release/5-delete-group" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
+        => Act(Step::DeleteGroup), "nothing ties the members to the group any more";
+    "release/5-group-going" Releasing: Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
+        => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
+    // the group is gone, the content stands: the one simple place for a rebuild
+    "release/5-untie" Releasing: Group[Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Ties[Tied]
+        => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
+    "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few]
+        => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
+    "release/5-rebuilding" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Rebuilding]
+        => Wait(Waiting::Rebuilt), "rebuilt members become ready while a content carries the group handle";
+    "release/5-clear-rebuilt" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a member that names a group which is gone makes the controller log errors for ever";
+    "release/6-look" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[No]
+        => Look, "members are seen again while the content still stands";
+    "release/6-look-kept" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[No]
+        => Look, "members are seen again while the content still stands";
+    "release/6-delete-content" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[Yes]
+        => Act(Step::DeleteContent), "all members stand without the group";
+    "release/6-delete-content-kept" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[Yes]
+        => Act(Step::DeleteContent), "all members stand without the group";
+    "release/6-mark" Releasing: Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[No]
+        => Act(Step::MarkContent), "without the annotation the sidecar never lets the content go";
+    "release/6-content-going" Releasing: Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[Yes]
+        => Wait(Waiting::ContentGone), "the sidecar takes its finalizer off";
+    // both are gone
+    "release/late-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
+        => Act(Step::MakeStub), "a loss seen only now: rebuilt members need a content that carries the group handle";
+    "release/late-rebuild" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few]
+        => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
+    "release/late-rebuilding" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Exists]
+        => Wait(Waiting::Rebuilt), "the rebuilt members become ready while the stub stands";
+    "release/late-clear" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a member that names a group which is gone makes the controller log errors for ever";
+    "release/late-drop-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Clear]
+        => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
+    "release/late-drop-stub-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[Yes]
+        => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
+    "release/7-restore-names" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed]
+        => Act(Step::RestoreNames), "Velero recognises a member by the name of its group";
+    "release/8-look-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Fresh[No]
+        => Look, "every member is seen once more, after the group was gone";
+    "release/8-cleaned-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Fresh[Yes]
+        => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
+    "release/8-look" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Fresh[No]
+        => Look, "every member is seen once more, after the group was gone";
+    "release/8-cleaned" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Fresh[Yes]
+        => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
+    "release/hollow" Releasing: Group[Absent | Foreign] Content[Retain | Absent] Policies[Retain] Ties[Free] Loss[Hollow]
+        => Action::Stick { code: Code::ContentLost, advice: "the storage is retained and its handle is in the receipt: delete the VolumeSnapshot of the member, and it is rebuilt from the handle" },
+        "a standing snapshot without content cannot be mended, and deleting it is not ours to decide";
+    "release/rebuild-refused" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace), and the members are rebuilt" },
+        "the API server keeps refusing the rebuild, often because the namespace is gone";
+    "release/late-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace), and the members are rebuilt" },
+        "the API server keeps refusing the rebuild, often because the namespace is gone";
+    "release/stub-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Absent] Refusals[Many]
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: let Stillpoint create VolumeGroupSnapshotContents again, and the members become ready" },
+        "the API server keeps refusing the stub content";
+
+    // ---- Cleaned ---------------------------------------------------------------------------------------------------
+    "cleaned/complete" Cleaned: => Advance(Milestone::Completed), "handed over: the members are the Backup's items";
+
+    // ---- Unwinding: ends by freeing the storage, whatever the class says --------------------------------------------
+    "undo/repeat-create" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Few]
+        => Act(Step::UndoCreate), "a create of unknown fate is repeated, so that there is something certain to delete";
+    "undo/a-free" Unwinding: Group[Absent | Foreign | Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[Some]
+        => Act(Step::UndoFree), "what retains the storage would leak it";
+    "undo/a-free-members" Unwinding: Group[Ours] Content[Absent] Retaining[Some]
+        => Act(Step::UndoFree), "what retains the storage would leak it";
+    "undo/b-protection" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Pending]
+        => Wait(Waiting::Protection), "a group that is deleted before its finalizers leaks content and storage";
+    "undo/c-look-bare" Unwinding: Group[Ours] Content[Absent] Retaining[None] Fresh[No]
+        => Look, "the delete is decided on fresh reads only";
+    "undo/c-look" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Complete] Fresh[No]
+        => Look, "the delete is decided on fresh reads only";
+    "undo/c-delete-bare" Unwinding: Group[Ours] Content[Absent] Retaining[None] Fresh[Yes]
+        => Act(Step::UndoDeleteGroup), "a group that was refused never gets a finalizer: do not wait for one";
+    "undo/c-delete" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Complete] Fresh[Yes]
+        => Act(Step::UndoDeleteGroup), "with Delete everywhere the group takes content, members and storage along";
+    "undo/c-going" Unwinding: Group[Terminating] Retaining[None]
+        => Wait(Waiting::GroupGone), "the controller deletes content and members";
+    "undo/c-going-free" Unwinding: Group[Terminating] Retaining[Some]
+        => Act(Step::UndoFree), "a group that somebody else deletes must not leave retained storage behind";
+    "undo/d-delete-content" Unwinding: Group[Absent | Foreign] Content[Delete | Retain] Retaining[None]
+        => Act(Step::UndoDeleteContent), "the controller judges by its cache and may have left the content";
+    "undo/d-mark" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[No]
+        => Act(Step::UndoDeleteContent), "without the annotation the sidecar never frees the storage";
+    "undo/d-going" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes]
+        => Wait(Waiting::ContentGone), "the sidecar frees the storage, then the content goes";
+    "undo/e-snapshots" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots]
+        => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
+    "undo/e-contents" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Contents]
+        => Act(Step::UndoDeleteContents), "shells without storage behind them";
+    "undo/e-going" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Leaving]
+        => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
+    "undo/e-snapshots-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots]
+        => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
+    "undo/e-contents-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Contents]
+        => Act(Step::UndoDeleteContents), "shells without storage behind them";
+    "undo/e-going-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Leaving]
+        => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
+    "undo/e-unknown" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Open]
+        => Wait(Waiting::LateContent), "the create could not be repeated: look whether it happened after all";
+    "undo/e-unknown-look" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Passed] Fresh[No]
+        => Look, "nothing came; look once more";
+    "undo/e-unknown-failed" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Passed] Fresh[Yes]
+        => Advance(Milestone::Failed), "nothing came: the create never happened";
+    "undo/f-never" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] AfterUndo[Fail]
+        => Advance(Milestone::Failed), "nothing was ever created";
+    "undo/f-never-retry" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] AfterUndo[Retry]
+        => Advance(Milestone::Retried), "nothing was ever created, and another attempt may help";
+    "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Open]
+        => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
+    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[No]
+        => Look, "the end is decided on fresh reads only";
+    "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+        => Advance(Milestone::Failed), "nothing is left";
+    "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+        => Advance(Milestone::Retried), "nothing is left, and another attempt may help";
+    "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Open]
+        => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
+    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[No]
+        => Look, "the end is decided on fresh reads only";
+    "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+        => Advance(Milestone::Failed), "nothing is left of ours";
+    "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+        => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
+
+    // ---- the ends --------------------------------------------------------------------------------------------------
+    "end/rest" Completed | Failed: => Rest, "the run is over";
+};
+
+/// The columns that the rows of a stage look at: all others cannot change what is decided there.
+pub fn columns_of(stage: Stage) -> Vec<Column> {
+    let mut columns: Vec<Column> = TABLE
+        .iter()
+        .filter(|row| row.stages.contains(&stage))
+        .flat_map(|row| row.when.iter().map(|cond| cond.column))
+        .collect();
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}

@@ -1,0 +1,449 @@
+//! `view`: state × observation → the seen columns of the recovery table.
+//!
+//! Here it is decided what belongs to the run: the group by the uid in the journal, members by volume handle until
+//! the receipt names their uids. A view holds no objects, only the columns and a word of flags per member, so that it
+//! fits into a record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::labels;
+use crate::domain::observed::{
+    ContentSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, SnapshotSeen,
+};
+use crate::domain::time::Timestamp;
+use crate::machine::group::columns::{
+    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Labels, Loss,
+    Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Ties,
+};
+use crate::machine::group::desired;
+use crate::machine::group::state::GroupRun;
+
+/// What was looked at when a decision was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Values of the seen columns, in the order of [`View::columns`].
+    pub seen: Vec<u8>,
+    /// Flags of each member in the plan's order: [`MemberFlags`].
+    pub members: Vec<u16>,
+    /// Since when the driver's present error has been seen.
+    pub error_since: Option<Timestamp>,
+}
+
+impl View {
+    /// The columns that a view holds.
+    pub fn columns() -> impl Iterator<Item = Column> {
+        Column::ALL.iter().copied().filter(|column| column.source() == Source::Seen)
+    }
+
+    /// A view with every column at its first value.
+    pub fn blank() -> Self {
+        Self { seen: vec![0; Self::columns().count()], members: Vec::new(), error_since: None }
+    }
+
+    /// Sets a column. It has to be a seen one.
+    pub fn set<V: ColumnValue>(&mut self, value: V) {
+        let at = Self::columns().position(|column| column == V::COLUMN);
+        self.seen[at.expect("only seen columns are set in a view")] = value.ordinal();
+    }
+
+    /// Column names with the names of their values, for people.
+    pub fn named(&self) -> Vec<(&'static str, &'static str)> {
+        Self::columns()
+            .zip(&self.seen)
+            .map(|(column, ordinal)| {
+                (column.name(), column.values().get(usize::from(*ordinal)).copied().unwrap_or("?"))
+            })
+            .collect()
+    }
+}
+
+/// What is true of one member, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum MemberFlags {
+    /// Its VolumeSnapshot stands: recorded or rebuilt uid, not being deleted.
+    Stands = 1,
+    /// It is `readyToUse` and names its content.
+    Ready = 1 << 1,
+    /// Its content stands and has a snapshot handle.
+    Content = 1 << 2,
+    /// Its content retains the storage.
+    Retained = 1 << 3,
+    /// It carries labels and receipt.
+    Labelled = 1 << 4,
+    /// Its status names a group.
+    Named = 1 << 5,
+    /// Owner reference, in-group finalizer or missing class tie it to the group.
+    Tied = 1 << 6,
+    /// It carries the as-source finalizer.
+    Acknowledged = 1 << 7,
+    /// It was rebuilt.
+    Rebuilt = 1 << 8,
+    /// The driver has a snapshot of its volume.
+    Cut = 1 << 9,
+}
+
+/// One member with the objects that are its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    /// Index in the plan.
+    pub index: usize,
+    /// Its VolumeSnapshot: the recorded one, else the rebuilt one.
+    pub snapshot: Option<&'a SnapshotSeen>,
+    /// Its VolumeSnapshotContent.
+    pub content: Option<&'a ContentSeen>,
+    /// Whether these are the rebuilt ones.
+    pub rebuilt: bool,
+    /// More than one object claims to be this member.
+    pub ambiguous: bool,
+}
+
+impl Member<'_> {
+    fn has(self, run: &GroupRun, observation: &Observation, flag: MemberFlags) -> bool {
+        let snapshot = self.snapshot.filter(|s| !s.terminating);
+        let content = self.content.filter(|c| !c.terminating);
+        match flag {
+            MemberFlags::Stands => snapshot.is_some() && !self.ambiguous,
+            MemberFlags::Ready => snapshot.is_some_and(|s| {
+                s.ready && s.bound_content.as_deref() == self.content.map(|c| c.id.name.as_str())
+            }),
+            MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
+            MemberFlags::Retained => self.content.is_some_and(|c| c.policy == DeletionPolicy::Retain),
+            MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, self.index, s)),
+            MemberFlags::Named => self.snapshot.is_some_and(|s| s.group_name.is_some()),
+            MemberFlags::Tied => snapshot.is_some_and(|s| is_tied(run, s)),
+            MemberFlags::Acknowledged => {
+                snapshot.is_some_and(|s| s.finalizers.iter().any(|f| f == labels::AS_SOURCE_PROTECTION))
+            }
+            MemberFlags::Rebuilt => self.rebuilt,
+            MemberFlags::Cut => snapshot_handle(run, observation, self).is_some(),
+        }
+    }
+
+    /// Whether the member has to be rebuilt: nothing usable stands under its recorded or rebuilt identity.
+    pub fn is_lost(&self) -> bool {
+        self.ambiguous || self.snapshot.is_none_or(|s| s.terminating)
+    }
+}
+
+/// Owner reference to our group, in-group finalizer, or a class that is not the planned one.
+pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
+    run.group_uid.as_ref().is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)))
+        || snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
+        || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str())
+}
+
+/// The VolumeGroupSnapshot, if it is ours.
+pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupSnapshotSeen> {
+    observation.group.as_ref().filter(|group| match &run.group_uid {
+        Some(uid) => group.id.uid == *uid,
+        None => group.run.as_deref() == Some(run.plan.run.to_string().as_str()),
+    })
+}
+
+/// The VolumeGroupSnapshotContent, if it names our group. Its name is used by no other run, so a reference without
+/// uid is ours as well.
+pub fn own_content<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupContentSeen> {
+    observation.content.as_ref().filter(|content| match (&run.group_uid, &content.group_uid) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        _ => true,
+    })
+}
+
+/// The CSI snapshot handle of a member: from the group's content, else from its own.
+pub fn snapshot_handle<'a>(
+    run: &GroupRun,
+    observation: &'a Observation,
+    member: Member<'a>,
+) -> Option<&'a str> {
+    let handle = run.plan.members[member.index].volume_handle.as_str();
+    let cut = own_content(run, observation)
+        .and_then(|content| content.cuts.iter().find(|cut| cut.volume_handle == handle))
+        .map(|cut| cut.snapshot_handle.as_str());
+    cut.or_else(|| member.content.and_then(|content| content.snapshot_handle.as_deref()))
+}
+
+/// Finds the objects of each member.
+pub fn members<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<Member<'a>> {
+    let scope = run.scope();
+    (0..run.plan.members.len())
+        .map(|index| match &run.receipt {
+            Some(receipt) => {
+                let recorded = &receipt.members[index];
+                let found = recorded_member(index, observation, &recorded.snapshot, &recorded.content);
+                if !found.is_lost() {
+                    return found;
+                }
+                let rebuilt = rebuilt_member(index, &scope.run, &scope.members[index].rebuilt, observation);
+                if rebuilt.snapshot.is_some() || rebuilt.content.is_some() { rebuilt } else { found }
+            }
+            None => member_by_handle(run, index, observation),
+        })
+        .collect()
+}
+
+fn recorded_member<'a>(
+    index: usize,
+    observation: &'a Observation,
+    snapshot: &ObjectId,
+    content: &ObjectId,
+) -> Member<'a> {
+    Member {
+        index,
+        snapshot: find_uid(&observation.snapshots, &snapshot.uid, |s| &s.id.uid),
+        content: find_uid(&observation.contents, &content.uid, |c| &c.id.uid),
+        rebuilt: false,
+        ambiguous: false,
+    }
+}
+
+fn find_uid<'a, T>(all: &'a [T], uid: &Uid, of: impl Fn(&T) -> &Uid) -> Option<&'a T> {
+    all.iter().find(|one| of(one) == uid)
+}
+
+/// A rebuilt member is known by its computed name, which nobody else makes, and by the label of the run.
+fn rebuilt_member<'a>(index: usize, run: &str, name: &str, observation: &'a Observation) -> Member<'a> {
+    let ours = |labels: &Option<std::collections::BTreeMap<String, String>>| {
+        labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| value == run)
+    };
+    Member {
+        index,
+        snapshot: observation.snapshots.iter().find(|s| s.id.name == name && ours(&s.labels)),
+        content: observation.contents.iter().find(|c| c.id.name == name && ours(&c.labels)),
+        rebuilt: true,
+        ambiguous: false,
+    }
+}
+
+/// Before the receipt: the content of the planned volume that carries the group's handle, and the snapshot it names.
+fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observation) -> Member<'a> {
+    let handle = &run.plan.members[index].volume_handle;
+    let group_handle = own_content(run, observation).and_then(|content| content.group_handle.as_deref());
+    let group_handle = group_handle.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()));
+    let mut contents = observation.contents.iter().filter(|content| {
+        content.volume_handle.as_ref() == Some(handle)
+            && content.group_handle.is_some()
+            && content.group_handle.as_deref() == group_handle
+    });
+    let content = contents.next();
+    let snapshot = content.and_then(|content| {
+        observation.snapshots.iter().find(|snapshot| {
+            snapshot.id.name == content.snapshot_name
+                && snapshot.id.namespace == content.snapshot_namespace
+                && content.snapshot_uid.as_ref().is_none_or(|uid| *uid == snapshot.id.uid)
+        })
+    });
+    Member { index, snapshot, content, rebuilt: false, ambiguous: contents.next().is_some() }
+}
+
+/// Computes the view.
+pub fn view(run: &GroupRun, observation: &Observation) -> View {
+    let members = members(run, observation);
+    let flags: Vec<u16> = members.iter().map(|member| flags(run, observation, *member)).collect();
+    let mut view = View { members: flags.clone(), error_since: observation.error_since, ..View::blank() };
+    set_group(&mut view, run, observation);
+    set_members(&mut view, run, &flags);
+    view.set(progress(run, observation, &flags));
+    view.set(claims(run, observation));
+    view.set(if observation.class_exists { Class::Exists } else { Class::Missing });
+    view.set(if observation.fresh { Fresh::Yes } else { Fresh::No });
+    view.set(shells(run, observation));
+    view
+}
+
+fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
+    use MemberFlags as F;
+    [
+        F::Stands,
+        F::Ready,
+        F::Content,
+        F::Retained,
+        F::Labelled,
+        F::Named,
+        F::Tied,
+        F::Acknowledged,
+        F::Rebuilt,
+        F::Cut,
+    ]
+    .into_iter()
+    .filter(|flag| member.has(run, observation, *flag))
+    .fold(0, |bits, flag| bits | flag as u16)
+}
+
+fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
+    let group = own_group(run, observation);
+    let content = own_content(run, observation);
+    view.set(match (group, &observation.group) {
+        (None, None) => Group::Absent,
+        (None, Some(_)) => Group::Foreign,
+        (Some(group), _) if group.terminating => Group::Terminating,
+        (Some(group), _) => match group.epoch.unwrap_or(0).cmp(&observation.epoch) {
+            std::cmp::Ordering::Less => Group::Older,
+            std::cmp::Ordering::Equal => Group::Ours,
+            std::cmp::Ordering::Greater => Group::Newer,
+        },
+    });
+    view.set(match content.map(|content| (content.policy, content.terminating)) {
+        None => Content::Absent,
+        Some((DeletionPolicy::Delete, false)) => Content::Delete,
+        Some((DeletionPolicy::Retain, false)) => Content::Retain,
+        Some((DeletionPolicy::Delete, true)) => Content::DeleteTerminating,
+        Some((DeletionPolicy::Retain, true)) => Content::RetainTerminating,
+    });
+    view.set(if content.is_none_or(|content| content.marked_deleted) { Marked::Yes } else { Marked::No });
+    let protected = group.is_none_or(|g| g.protected) && content.is_none_or(|c| c.protected);
+    view.set(if protected { Protection::Complete } else { Protection::Pending });
+    view.set(driver_error(content));
+    view.set(if observation.stub.is_some() { Stub::Exists } else { Stub::Absent });
+    let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
+    let some = content.is_some_and(|c| retains(c.policy))
+        || own_contents(run, observation).any(|c| retains(c.policy) && !c.terminating);
+    view.set(if some { Retaining::Some } else { Retaining::None });
+}
+
+fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
+    use MemberFlags as F;
+    let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
+    // A lost member has nothing to be labelled, released or acknowledged.
+    let standing: Vec<u16> = flags.iter().copied().filter(|bits| has(bits, F::Stands)).collect();
+    let all = |flag: F| standing.iter().all(|bits| has(bits, flag));
+    let any = |flag: F| standing.iter().any(|bits| has(bits, flag));
+    view.set(if all(F::Labelled) { Labels::Complete } else { Labels::Missing });
+    // The recorded content of a lost member stays, and keeps the storage as long as it retains it.
+    let retained = flags.iter().all(|bits| has(bits, F::Retained) || !has(bits, F::Content));
+    view.set(if retained { Policies::Retain } else { Policies::Delete });
+    view.set(match (any(F::Named), all(F::Named)) {
+        (false, _) => Names::Clear,
+        (true, false) => Names::Mixed,
+        (true, true) => Names::Set,
+    });
+    view.set(if any(F::Tied) { Ties::Tied } else { Ties::Free });
+    view.set(if all(F::Acknowledged) { Acknowledged::Yes } else { Acknowledged::No });
+    view.set(match run.receipt {
+        None => Loss::None,
+        Some(_) => loss(flags),
+    });
+}
+
+fn loss(flags: &[u16]) -> Loss {
+    use MemberFlags as F;
+    let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
+    if flags.iter().any(|bits| !has(bits, F::Stands)) {
+        return Loss::Lost;
+    }
+    if flags.iter().any(|bits| has(bits, F::Rebuilt) && !(has(bits, F::Ready) && has(bits, F::Content))) {
+        return Loss::Rebuilding;
+    }
+    if flags.iter().any(|bits| !has(bits, F::Content) || !has(bits, F::Ready)) {
+        return Loss::Hollow;
+    }
+    Loss::None
+}
+
+fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progress {
+    use MemberFlags as F;
+    let Some(content) = own_content(run, observation) else { return Progress::Nothing };
+    let mut frozen: Vec<&str> = content.volume_handles.iter().map(String::as_str).collect();
+    let mut planned: Vec<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
+    frozen.sort_unstable();
+    planned.sort_unstable();
+    if frozen != planned {
+        return Progress::Differs;
+    }
+    let all = |wanted: &[F]| flags.iter().all(|bits| wanted.iter().all(|flag| bits & *flag as u16 != 0));
+    if content.group_handle.is_none() || !all(&[F::Cut]) {
+        return Progress::Frozen;
+    }
+    let group_ready = own_group(run, observation).is_some_and(|group| group.ready);
+    let name = run.group_name();
+    let names_us = members(run, observation)
+        .iter()
+        .all(|m| m.snapshot.is_some_and(|s| s.group_name.as_ref() == Some(&name)));
+    if group_ready && names_us && all(&[F::Stands, F::Ready, F::Content]) {
+        return Progress::Bound;
+    }
+    Progress::Cut
+}
+
+/// The driver's error, by its gRPC code. The content has it first; the group copies it late.
+fn driver_error(content: Option<&GroupContentSeen>) -> DriverError {
+    const PASSING: [&str; 5] =
+        ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"];
+    let Some(message) = content.and_then(|content| content.error.as_deref()) else {
+        return DriverError::None;
+    };
+    let code = grpc_code(message);
+    match code {
+        Some("Unimplemented") => DriverError::Unsupported,
+        Some(code) if PASSING.contains(&code) => DriverError::Passing,
+        _ => DriverError::Final,
+    }
+}
+
+/// The code in `rpc error: code = CODE desc = ...`, as Go's gRPC prints it.
+fn grpc_code(message: &str) -> Option<&str> {
+    let rest = message.split("code = ").nth(1)?;
+    rest.split_whitespace().next()
+}
+
+fn claims(run: &GroupRun, observation: &Observation) -> Claims {
+    let intact = run.plan.members.iter().all(|member| {
+        observation.claims.iter().any(|claim| {
+            claim.id.uid == member.claim_uid
+                && claim.volume.as_deref() == Some(member.volume.as_str())
+                && !claim.terminating
+        })
+    });
+    if intact { Claims::Intact } else { Claims::Changed }
+}
+
+/// Contents of members of this run.
+pub fn own_contents<'a>(
+    run: &'a GroupRun,
+    observation: &'a Observation,
+) -> impl Iterator<Item = &'a ContentSeen> {
+    let group_handle = own_content(run, observation).and_then(|content| content.group_handle.clone());
+    let group_handle = group_handle.or_else(|| run.cut.as_ref().map(|(handle, _)| handle.clone()));
+    let names: Vec<&str> = own_snapshots(run, observation).map(|s| s.id.name.as_str()).collect();
+    let label = run.plan.run.to_string();
+    observation.contents.iter().filter(move |content| {
+        content.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
+            || (content.group_handle.is_some() && content.group_handle == group_handle)
+            || names.contains(&content.snapshot_name.as_str())
+    })
+}
+
+/// VolumeSnapshots of members of this run: labelled, owned by our group, or naming it.
+pub fn own_snapshots<'a>(
+    run: &'a GroupRun,
+    observation: &'a Observation,
+) -> impl Iterator<Item = &'a SnapshotSeen> {
+    let (label, name) = (run.plan.run.to_string(), run.group_name());
+    let recorded = |snapshot: &SnapshotSeen| {
+        run.receipt.as_ref().is_some_and(|r| r.members.iter().any(|m| m.snapshot.uid == snapshot.id.uid))
+    };
+    observation.snapshots.iter().filter(move |snapshot| {
+        snapshot.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
+            || run
+                .group_uid
+                .as_ref()
+                .is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)))
+            || snapshot.group_name.as_ref() == Some(&name)
+            || recorded(snapshot)
+    })
+}
+
+fn shells(run: &GroupRun, observation: &Observation) -> Shells {
+    let snapshots: Vec<bool> = own_snapshots(run, observation).map(|s| s.terminating).collect();
+    let contents: Vec<bool> = own_contents(run, observation).map(|c| c.terminating).collect();
+    if snapshots.iter().any(|terminating| !terminating) {
+        Shells::Snapshots
+    } else if snapshots.is_empty() && contents.iter().any(|terminating| !terminating) {
+        Shells::Contents
+    } else if snapshots.is_empty() && contents.is_empty() {
+        Shells::None
+    } else {
+        Shells::Leaving
+    }
+}

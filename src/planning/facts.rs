@@ -1,0 +1,161 @@
+//! What planning is given: the request of one Backup, and plain facts about the cluster at one time.
+//!
+//! All of it is data that somebody else read. Maps are ordered, absent maps are empty, absent strings are empty
+//! where Kubernetes means the same by both.
+
+use std::collections::BTreeMap;
+
+use crate::domain::ids::Uid;
+use crate::domain::labels;
+use crate::domain::plan::BackupRef;
+use crate::domain::time::Millis;
+
+/// What one Backup asks for, with every default already put in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The Backup.
+    pub backup: BackupRef,
+    /// Label key that groups claims, see [`label_key`].
+    pub label_key: String,
+    /// Names of the namespaces. Empty, or `*` alone, means all of them.
+    pub included_namespaces: Vec<String>,
+    /// Annotations of the Backup; some choose a class.
+    pub annotations: BTreeMap<String, String>,
+    /// `csiSnapshotTimeout`: until the cut.
+    pub cut_timeout: Millis,
+    /// `itemOperationTimeout`: until all members are ready.
+    pub ready_timeout: Millis,
+    /// Put the name of the group back into the released members (for Velero).
+    pub keep_group_name: bool,
+}
+
+impl Request {
+    /// Whether the request is for all namespaces: none named, or `*` alone, as `velero backup create` writes it.
+    pub fn all_namespaces(&self) -> bool {
+        match self.included_namespaces.as_slice() {
+            [] => true,
+            [only] => only == "*",
+            _ => false,
+        }
+    }
+}
+
+/// The label key of a Backup: its spec, else the server's flag, else [`labels::DEFAULT_GROUP_KEY`]. An empty string
+/// counts as absent (Velero, `backup_controller.go`).
+pub fn label_key(spec: Option<&str>, flag: Option<&str>) -> String {
+    let given = [spec, flag].into_iter().flatten().find(|key| !key.is_empty());
+    given.unwrap_or(labels::DEFAULT_GROUP_KEY).to_owned()
+}
+
+/// What is known of the cluster. The order of the lists does not matter.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Namespaces.
+    pub namespaces: Vec<NamespaceFact>,
+    /// PersistentVolumeClaims of at least the included namespaces; others are ignored.
+    pub claims: Vec<ClaimFact>,
+    /// PersistentVolumes.
+    pub volumes: Vec<VolumeFact>,
+    /// VolumeGroupSnapshotClasses.
+    pub group_classes: Vec<GroupClassFact>,
+    /// VolumeSnapshotClasses.
+    pub snapshot_classes: Vec<SnapshotClassFact>,
+}
+
+/// A namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamespaceFact {
+    /// Name.
+    pub name: String,
+    /// It is being deleted: nothing can be created in it.
+    pub terminating: bool,
+}
+
+/// A PersistentVolumeClaim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimFact {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: Uid,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// `status.phase`: `Pending`, `Bound` or `Lost`.
+    pub phase: String,
+    /// `spec.volumeName`; empty while there is none.
+    pub volume: String,
+    /// It carries a deletion timestamp.
+    pub terminating: bool,
+    /// `spec.storageClassName`.
+    pub storage_class: Option<String>,
+}
+
+/// A PersistentVolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFact {
+    /// Name.
+    pub name: String,
+    /// Its CSI source; `None` for a volume of another kind.
+    pub csi: Option<CsiVolume>,
+    /// The claim that it is bound to.
+    pub claim: Option<ClaimRef>,
+    /// `spec.storageClassName`.
+    pub storage_class: Option<String>,
+}
+
+/// CSI source of a PersistentVolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CsiVolume {
+    /// Driver.
+    pub driver: String,
+    /// Volume handle.
+    pub handle: String,
+}
+
+/// `spec.claimRef` of a PersistentVolume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRef {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid; empty on a volume that was reserved for a claim and is not bound yet.
+    pub uid: Uid,
+}
+
+/// A VolumeGroupSnapshotClass or VolumeSnapshotClass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassFact {
+    /// Name.
+    pub name: String,
+    /// Driver.
+    pub driver: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A VolumeGroupSnapshotClass.
+pub type GroupClassFact = ClassFact;
+/// A VolumeSnapshotClass.
+pub type SnapshotClassFact = ClassFact;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_key_is_that_of_the_spec_then_of_the_flag_then_veleros() {
+        let check = |spec, flag, expected: &str| assert_eq!(label_key(spec, flag), expected);
+        check(Some("a/spec"), Some("a/flag"), "a/spec");
+        check(None, Some("a/flag"), "a/flag");
+        check(Some(""), Some("a/flag"), "a/flag");
+        check(Some(""), Some(""), "velero.io/volume-group");
+        check(None, None, "velero.io/volume-group");
+    }
+}

@@ -1,0 +1,126 @@
+//! A small cluster for the tests of this module: namespace `shop` with one group `db` of claims `data-0`, `data-1`, …
+//! on volumes of driver `disk.csi`, one class of each kind, and a Backup that asks for it.
+
+use std::collections::BTreeMap;
+
+use crate::domain::ids::Uid;
+use crate::domain::labels;
+use crate::domain::limits;
+use crate::domain::plan::BackupRef;
+use crate::domain::problem::Problem;
+use crate::domain::time::Timestamp;
+use crate::planning::{
+    ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, Formed, NamespaceFact, Request, VolumeFact, form_groups,
+};
+
+/// Request and facts of one test.
+pub(super) struct Scene {
+    pub request: Request,
+    pub facts: Facts,
+}
+
+impl Scene {
+    /// A cluster with one group of `members`.
+    pub fn new(members: usize) -> Self {
+        let request = Request {
+            backup: BackupRef {
+                namespace: "stillpoint".into(),
+                name: "nightly".into(),
+                uid: "backup-uid".into(),
+            },
+            label_key: labels::DEFAULT_GROUP_KEY.into(),
+            included_namespaces: vec!["shop".into()],
+            annotations: BTreeMap::new(),
+            cut_timeout: limits::CSI_SNAPSHOT_TIMEOUT,
+            ready_timeout: limits::ITEM_OPERATION_TIMEOUT,
+            keep_group_name: false,
+        };
+        let facts = Facts {
+            group_classes: vec![class("group-class", "disk.csi").label(labels::GROUP_CLASS_DEFAULT, "true")],
+            snapshot_classes: vec![class("snapshot-class", "disk.csi")],
+            ..Facts::default()
+        };
+        let mut scene = Self { request, facts };
+        scene.namespace("shop");
+        (0..members).for_each(|_| scene.add("shop", "db"));
+        scene
+    }
+
+    /// Adds a namespace.
+    pub fn namespace(&mut self, name: &str) {
+        self.facts.namespaces.push(NamespaceFact { name: name.into(), terminating: false });
+    }
+
+    /// Adds the next claim and its volume, in this group; in none for an empty name.
+    pub fn add(&mut self, namespace: &str, group: &str) {
+        let number = self.facts.claims.len();
+        let (name, uid) = (format!("data-{number}"), Uid(format!("uid-{number}")));
+        let mut labels = BTreeMap::new();
+        if !group.is_empty() {
+            labels.insert(self.request.label_key.clone(), group.into());
+        }
+        self.facts.volumes.push(VolumeFact {
+            name: format!("pv-{number}"),
+            csi: Some(CsiVolume { driver: "disk.csi".into(), handle: format!("handle-{number}") }),
+            claim: Some(ClaimRef { namespace: namespace.into(), name: name.clone(), uid: uid.clone() }),
+            storage_class: Some("fast".into()),
+        });
+        self.facts.claims.push(ClaimFact {
+            namespace: namespace.into(),
+            name,
+            uid,
+            labels,
+            annotations: BTreeMap::new(),
+            phase: "Bound".into(),
+            volume: format!("pv-{number}"),
+            terminating: false,
+            storage_class: Some("fast".into()),
+        });
+    }
+
+    /// The claim `data-<number>`.
+    pub fn claim(&mut self, number: usize) -> &mut ClaimFact {
+        &mut self.facts.claims[number]
+    }
+
+    /// The volume of the claim `data-<number>`.
+    pub fn volume(&mut self, number: usize) -> &mut VolumeFact {
+        &mut self.facts.volumes[number]
+    }
+
+    /// Plans it.
+    pub fn form(&self) -> Formed {
+        form_groups(&self.request, &self.facts, Timestamp(7))
+    }
+}
+
+/// A class without marks.
+pub(super) fn class(name: &str, driver: &str) -> ClassFact {
+    ClassFact {
+        name: name.into(),
+        driver: driver.into(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+    }
+}
+
+impl ClassFact {
+    /// The class with one more label.
+    pub(super) fn label(mut self, key: &str, value: &str) -> Self {
+        self.labels.insert(key.into(), value.into());
+        self
+    }
+
+    /// The class with one more annotation.
+    pub(super) fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// The problem of the one group, which must have been refused.
+pub(super) fn refusal(scene: &Scene) -> Problem {
+    let formed = scene.form();
+    assert_eq!((formed.plans.len(), formed.refused.len()), (0, 1), "{formed:?}");
+    formed.refused[0].problem.clone()
+}

@@ -1,0 +1,381 @@
+//! From claims to groups to plans: one group for each namespace and each value of the label key.
+//!
+//! The order is that of namespace, then label value, then claim name, whatever the order of the facts. The label
+//! alone is the selector of the cut, so every claim that carries it is a member or the group is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::ids::StreamId;
+use crate::domain::limits;
+use crate::domain::plan::Plan;
+use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Timestamp;
+use crate::planning::class::{Considered, GROUP_CLASS, SNAPSHOT_CLASS};
+use crate::planning::facts::{ClaimFact, Facts, Request};
+use crate::planning::members::{self, Volumes};
+use crate::planning::{count, listed};
+
+/// The label key of the first text of Velero's design, which its users may still have on their claims.
+const OLD_DESIGN_KEY: &str = "velero.io/volume-group-snapshot";
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Formed {
+    /// Plans, in the order of namespace and group.
+    pub plans: Vec<Plan>,
+    /// Groups, and namespaces, that cannot be planned.
+    pub refused: Vec<RefusedGroup>,
+    /// What the operator should know of the Backup as a whole; what concerns one group is in its plan.
+    pub warnings: Vec<String>,
+}
+
+/// A group that cannot be planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedGroup {
+    /// Namespace.
+    pub namespace: String,
+    /// Label value; empty when the namespace itself is missing.
+    pub group: String,
+    /// Why, and what to do.
+    pub problem: Problem,
+}
+
+/// Plans every group that `request` asks for. Pure: `now` becomes [`Plan::planned_at`].
+pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
+    let mut formed = Formed::default();
+    refuse_missing_namespaces(request, facts, &mut formed);
+    let included = |claim: &&ClaimFact| {
+        request.all_namespaces() || request.included_namespaces.contains(&claim.namespace)
+    };
+    let claims: Vec<&ClaimFact> = facts.claims.iter().filter(included).collect();
+    let groups = grouped(&request.label_key, &claims);
+    warn_of_ungrouped(request, &claims, &groups, &mut formed);
+
+    let volumes: Volumes<'_> = facts.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect();
+    let terminating: BTreeSet<&str> =
+        facts.namespaces.iter().filter(|ns| ns.terminating).map(|ns| ns.name.as_str()).collect();
+    for ((namespace, group), claims) in &groups {
+        let about = About::new("group", namespace, group);
+        let planned = if formed.plans.len() >= limits::MAX_GROUPS_PER_BACKUP {
+            Err(too_many_groups(about, groups.len()))
+        } else if terminating.contains(namespace) {
+            Err(namespace_terminating(about))
+        } else {
+            plan(request, facts, &volumes, about, claims, now)
+        };
+        match planned {
+            Ok(plan) => formed.plans.push(plan),
+            Err(problem) => {
+                let (namespace, group) = ((*namespace).to_owned(), (*group).to_owned());
+                formed.refused.push(RefusedGroup { namespace, group, problem });
+            }
+        }
+    }
+    formed
+}
+
+/// Claims by namespace and label value, each in the order of names. An empty value is no group.
+type Groups<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a ClaimFact>>;
+
+fn grouped<'a>(label_key: &str, claims: &[&'a ClaimFact]) -> Groups<'a> {
+    let mut groups = Groups::new();
+    for claim in claims {
+        if let Some(group) = group_of(label_key, claim) {
+            groups.entry((&claim.namespace, group)).or_default().push(claim);
+        }
+    }
+    groups.values_mut().for_each(|claims| claims.sort_by(|a, b| a.name.cmp(&b.name)));
+    groups
+}
+
+fn group_of<'a>(label_key: &str, claim: &'a ClaimFact) -> Option<&'a str> {
+    claim.labels.get(label_key).map(String::as_str).filter(|value| !value.is_empty())
+}
+
+fn plan(
+    request: &Request,
+    facts: &Facts,
+    volumes: &Volumes<'_>,
+    about: About,
+    claims: &[&ClaimFact],
+    now: Timestamp,
+) -> Result<Plan, Problem> {
+    let (members, driver) = members::settle(&about, claims, volumes)?;
+    let considered = |classes| Considered {
+        about: &about,
+        claims,
+        backup: &request.annotations,
+        driver: &driver,
+        classes,
+    };
+    let group_class = GROUP_CLASS.choose(&considered(&facts.group_classes))?;
+    let snapshot_class = SNAPSHOT_CLASS.choose(&considered(&facts.snapshot_classes))?;
+    let mut plan = Plan {
+        run: StreamId::of_group(&request.backup.uid.0, &about.namespace, &request.label_key, &about.name),
+        backup: request.backup.clone(),
+        namespace: about.namespace.clone(),
+        label_key: request.label_key.clone(),
+        group: about.name.clone(),
+        members,
+        driver,
+        group_class,
+        snapshot_class,
+        selector: BTreeMap::from([(request.label_key.clone(), about.name)]),
+        keep_group_name: request.keep_group_name,
+        max_attempts: limits::MAX_ATTEMPTS,
+        cut_timeout: request.cut_timeout,
+        ready_timeout: request.ready_timeout,
+        planned_at: now,
+        warnings: Vec::new(),
+    };
+    plan.warnings = tight_timeouts(&plan);
+    Ok(plan)
+}
+
+/// One warning for each timeout that the prediction does not keep.
+fn tight_timeouts(plan: &Plan) -> Vec<String> {
+    [("csiSnapshotTimeout", plan.cut_timeout), ("itemOperationTimeout", plan.ready_timeout)]
+        .into_iter()
+        .filter(|(_, timeout)| plan.predicted() > *timeout)
+        .map(|(name, timeout)| {
+            format!(
+                "{} will take about {} at the snapshot-controller's default of 5 calls a second, longer than {name} \
+                 ({timeout}); start the snapshot-controller with a higher --kube-api-qps and --kube-api-burst, or \
+                 raise {name}",
+                count(plan.members.len(), "member"),
+                plan.predicted(),
+            )
+        })
+        .collect()
+}
+
+fn refuse_missing_namespaces(request: &Request, facts: &Facts, formed: &mut Formed) {
+    if request.all_namespaces() {
+        return;
+    }
+    let known: BTreeSet<&str> = facts.namespaces.iter().map(|ns| ns.name.as_str()).collect();
+    let wanted: BTreeSet<&str> = request.included_namespaces.iter().map(String::as_str).collect();
+    for namespace in wanted.difference(&known) {
+        let problem = Problem::new(
+            Code::NamespaceMissing,
+            About::new("Namespace", "", namespace),
+            "the Backup includes this namespace, which does not exist",
+            "create it, or take it out of spec.includedNamespaces",
+        );
+        formed.refused.push(RefusedGroup {
+            namespace: (*namespace).to_owned(),
+            group: String::new(),
+            problem,
+        });
+    }
+}
+
+/// Claims without a group are not part of the Backup in this release. That is never silent.
+fn warn_of_ungrouped(request: &Request, claims: &[&ClaimFact], groups: &Groups<'_>, formed: &mut Formed) {
+    let key = &request.label_key;
+    if groups.is_empty() {
+        let mut text = format!("no claim carries the label {key} with a value, so there is nothing to cut");
+        let old = claims.iter().filter(|claim| claim.labels.contains_key(OLD_DESIGN_KEY)).count();
+        if old > 0 && key != OLD_DESIGN_KEY {
+            text.push_str(&format!(
+                "; {old} of the claims carry {OLD_DESIGN_KEY}, which is what an early text of Velero called it: label \
+                 them with {key}, or name the key in spec.volumeGroupSnapshotLabelKey"
+            ));
+        }
+        formed.warnings.push(limits::clip(&text));
+        return;
+    }
+    let mut left_out = BTreeMap::<&str, BTreeSet<&str>>::new();
+    for claim in claims.iter().filter(|claim| group_of(key, claim).is_none()) {
+        left_out.entry(&claim.namespace).or_default().insert(&claim.name);
+    }
+    for (namespace, names) in left_out {
+        let text = format!(
+            "namespace {namespace}: {} without a value of the label {key}, not part of the Backup: {}",
+            count(names.len(), "claim"),
+            listed(names)
+        );
+        formed.warnings.push(limits::clip(&text));
+    }
+}
+
+fn namespace_terminating(about: About) -> Problem {
+    Problem::new(
+        Code::ClaimUnfit,
+        About::new("Namespace", "", &about.namespace),
+        format!("the namespace of group \"{}\" is being deleted, nothing can be created in it", about.name),
+        "take it out of spec.includedNamespaces",
+    )
+}
+
+fn too_many_groups(about: About, groups: usize) -> Problem {
+    Problem::new(
+        Code::Unsupported,
+        about,
+        format!("the Backup asks for {groups} groups, the limit is {}", limits::MAX_GROUPS_PER_BACKUP),
+        "divide the namespaces among several Backups",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Uid;
+    use crate::domain::time::Millis;
+    use crate::planning::fixture::{Scene, refusal};
+
+    type Shape = (String, String, Vec<String>);
+
+    fn shape(formed: &Formed) -> Vec<Shape> {
+        let claims =
+            |plan: &'_ Plan| -> Vec<String> { plan.members.iter().map(|m| m.claim.clone()).collect() };
+        formed.plans.iter().map(|plan| (plan.namespace.clone(), plan.group.clone(), claims(plan))).collect()
+    }
+
+    fn group(namespace: &str, group: &str, claims: &[&str]) -> Shape {
+        (namespace.into(), group.into(), claims.iter().map(|claim| (*claim).to_owned()).collect())
+    }
+
+    #[test]
+    fn a_plan_settles_everything_before_the_first_effect() {
+        let scene = Scene::new(2);
+        let formed = scene.form();
+        assert_eq!((formed.refused, formed.warnings), (vec![], vec![]));
+        let [plan] = formed.plans.as_slice() else { panic!("one plan") };
+        assert_eq!(plan.run, StreamId::of_group("backup-uid", "shop", "velero.io/volume-group", "db"));
+        assert_eq!(plan.backup, scene.request.backup);
+        assert_eq!((plan.namespace.as_str(), plan.group.as_str()), ("shop", "db"));
+        assert_eq!((plan.driver.as_str(), plan.max_attempts), ("disk.csi", limits::MAX_ATTEMPTS));
+        assert_eq!(
+            (plan.group_class.as_str(), plan.snapshot_class.as_str()),
+            ("group-class", "snapshot-class")
+        );
+        assert_eq!(plan.selector, BTreeMap::from([("velero.io/volume-group".into(), "db".into())]));
+        assert_eq!(
+            (plan.cut_timeout, plan.ready_timeout),
+            (Millis::from_secs(600), Millis::from_secs(14_400))
+        );
+        assert_eq!((plan.planned_at, plan.keep_group_name), (Timestamp(7), false));
+        let member = &plan.members[1];
+        assert_eq!((member.claim.as_str(), &member.claim_uid), ("data-1", &Uid::from("uid-1")));
+        assert_eq!((member.volume.as_str(), member.volume_handle.as_str()), ("pv-1", "handle-1"));
+    }
+
+    #[test]
+    fn groups_are_formed_per_namespace_and_value_in_an_order_that_facts_do_not_change() {
+        let mut scene = Scene::new(0);
+        scene.namespace("bank");
+        scene.request.included_namespaces.push("bank".into());
+        for (namespace, group) in [("shop", "db"), ("bank", "db"), ("shop", "cache"), ("shop", "db")] {
+            scene.add(namespace, group);
+        }
+        let formed = scene.form();
+        let expected = [
+            group("bank", "db", &["data-1"]),
+            group("shop", "cache", &["data-2"]),
+            group("shop", "db", &["data-0", "data-3"]),
+        ];
+        assert_eq!(shape(&formed), expected);
+        scene.facts.claims.reverse();
+        scene.facts.volumes.reverse();
+        assert_eq!(scene.form(), formed);
+    }
+
+    #[test]
+    fn only_included_namespaces_are_read_and_none_or_a_star_means_all() {
+        let check = |included: &[&str], expected: usize| {
+            let mut scene = Scene::new(1);
+            scene.namespace("bank");
+            scene.add("bank", "db");
+            scene.request.included_namespaces = included.iter().map(|name| (*name).to_owned()).collect();
+            let formed = scene.form();
+            assert_eq!((formed.plans.len(), formed.refused), (expected, vec![]), "{included:?}");
+        };
+        check(&["shop"], 1);
+        check(&["shop", "bank", "shop"], 2);
+        check(&[], 2);
+        check(&["*"], 2);
+    }
+
+    #[test]
+    fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
+        let mut scene = Scene::new(1);
+        scene.request.included_namespaces.push("gone".into());
+        let formed = scene.form();
+        assert_eq!(formed.plans.len(), 1);
+        let [refused] = formed.refused.as_slice() else { panic!("one refusal") };
+        assert_eq!((refused.namespace.as_str(), refused.group.as_str()), ("gone", ""));
+        assert_eq!(refused.problem.code, Code::NamespaceMissing);
+    }
+
+    #[test]
+    fn a_group_in_a_namespace_that_is_being_deleted_is_refused() {
+        let mut scene = Scene::new(1);
+        scene.facts.namespaces[0].terminating = true;
+        let problem = refusal(&scene);
+        assert_eq!((problem.code, problem.about.to_string().as_str()), (Code::ClaimUnfit, "Namespace shop"));
+    }
+
+    #[test]
+    fn one_refused_group_never_stops_the_others() {
+        let mut scene = Scene::new(1);
+        scene.add("shop", "aaa");
+        scene.claim(1).terminating = true;
+        scene.add("shop", "zzz");
+        let formed = scene.form();
+        assert_eq!(shape(&formed), [group("shop", "db", &["data-0"]), group("shop", "zzz", &["data-2"])]);
+        assert_eq!((formed.refused[0].namespace.as_str(), formed.refused[0].group.as_str()), ("shop", "aaa"));
+    }
+
+    #[test]
+    fn an_empty_label_value_is_no_group_and_what_is_left_out_is_said() {
+        let mut scene = Scene::new(1);
+        scene.add("shop", "");
+        scene.claim(1).labels.insert("velero.io/volume-group".into(), String::new());
+        let formed = scene.form();
+        assert_eq!(shape(&formed), [group("shop", "db", &["data-0"])]);
+        let expected = "namespace shop: 1 claim without a value of the label velero.io/volume-group, not part of the Backup: \"data-1\"";
+        assert_eq!(formed.warnings, [expected]);
+    }
+
+    #[test]
+    fn no_labelled_claim_at_all_is_a_warning_that_knows_the_old_key() {
+        let mut scene = Scene::new(0);
+        scene.add("shop", "");
+        let formed = scene.form();
+        assert_eq!((formed.plans.len(), formed.refused.len(), formed.warnings.len()), (0, 0, 1));
+        assert!(formed.warnings[0].starts_with("no claim carries the label velero.io/volume-group"));
+        scene.claim(0).labels.insert(OLD_DESIGN_KEY.into(), "db".into());
+        let text = &scene.form().warnings[0];
+        assert!(text.contains("1 of the claims carry velero.io/volume-group-snapshot"), "{text}");
+    }
+
+    #[test]
+    fn a_timeout_that_cannot_hold_is_a_warning_with_the_way_to_raise_the_rate() {
+        let check = |cut: u64, ready: u64, expected: &[&str]| {
+            let mut scene = Scene::new(10); // predicted: 23 s
+            scene.request.cut_timeout = Millis::from_secs(cut);
+            scene.request.ready_timeout = Millis::from_secs(ready);
+            let warnings = scene.form().plans.remove(0).warnings;
+            assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+            for (warning, name) in warnings.iter().zip(expected) {
+                assert!(warning.contains("about 23.0 s") && warning.contains("--kube-api-qps"), "{warning}");
+                assert!(warning.contains(&format!("longer than {name}")), "{warning}");
+            }
+        };
+        check(23, 60, &[]);
+        check(22, 60, &["csiSnapshotTimeout"]);
+        check(60, 22, &["itemOperationTimeout"]);
+        check(5, 5, &["csiSnapshotTimeout", "itemOperationTimeout"]);
+    }
+
+    #[test]
+    fn a_backup_has_at_most_the_limit_of_groups() {
+        let mut scene = Scene::new(0);
+        (0..limits::MAX_GROUPS_PER_BACKUP + 2).for_each(|n| scene.add("shop", &format!("g{n:04}")));
+        let formed = scene.form();
+        assert_eq!((formed.plans.len(), formed.refused.len()), (limits::MAX_GROUPS_PER_BACKUP, 2));
+        assert_eq!(formed.refused[1].group, format!("g{:04}", limits::MAX_GROUPS_PER_BACKUP + 1));
+        assert_eq!(formed.refused[0].problem.code, Code::Unsupported);
+    }
+}

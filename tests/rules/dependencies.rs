@@ -1,0 +1,68 @@
+//! `Cargo.toml`: every dependency says why it is there, and nothing optional is left out of the feature `full`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::hold;
+use crate::source::root;
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    hold("write the reason in a comment above the dependency or its group", unexplained(&manifest()));
+}
+
+#[test]
+fn every_optional_dependency_belongs_to_the_feature_full() {
+    hold("add it to the feature `full`", not_in_full(&manifest()));
+}
+
+fn manifest() -> String {
+    fs::read_to_string(root().join("Cargo.toml")).expect("read Cargo.toml")
+}
+
+/// A dependency is explained by the comment above it or above its group (lines without a blank one between). What
+/// the tests use again needs no second reason.
+fn unexplained(manifest: &str) -> Vec<String> {
+    let (mut section, mut covered) = ("", false);
+    let (mut known, mut found) = (BTreeSet::new(), Vec::new());
+    for (at, line) in manifest.lines().enumerate() {
+        if line.starts_with('[') {
+            (section, covered) = (line.trim(), false);
+        } else if line.trim().is_empty() {
+            covered = false;
+        } else if line.starts_with('#') {
+            covered = !line.starts_with("# ---");
+        } else if let Some((name, _)) = line.split_once('=').filter(|_| section.ends_with("dependencies]")) {
+            let name = name.trim();
+            if known.insert(name) && !covered {
+                found.push(format!("Cargo.toml:{}: {name}", at + 1));
+            }
+        }
+    }
+    assert!(known.len() > 5 || manifest.len() < 200, "no dependencies were read");
+    found
+}
+
+fn not_in_full(manifest: &str) -> Vec<String> {
+    manifest
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.contains("optional = true"))
+        .filter_map(|(at, line)| {
+            let name = line.split('=').next()?.trim();
+            let listed = manifest.contains(&format!("\"dep:{name}\""));
+            (!listed).then(|| format!("Cargo.toml:{}: {name}", at + 1))
+        })
+        .collect()
+}
+
+#[test]
+fn a_violation_is_seen() {
+    assert_eq!(unexplained("[dependencies]\n# why\na = 1\nb = 1\n\nc = 1\n"), ["Cargo.toml:6: c"]);
+    assert_eq!(unexplained("[dependencies]\n# --- heading ---\na = 1\n"), ["Cargo.toml:3: a"]);
+    assert_eq!(
+        unexplained("[dependencies]\n# why\na = 1\n[dev-dependencies]\na = 1\nb = 1\n"),
+        ["Cargo.toml:6: b"]
+    );
+    assert_eq!(not_in_full("a = { version = \"1\", optional = true }"), ["Cargo.toml:1: a"]);
+}
