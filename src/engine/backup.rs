@@ -93,7 +93,7 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let facts = facts::gather(&tools.world, request).await;
+    let facts = facts::gather(&tools.world, request);
     let formed = form_groups(request, &facts, tools.clock.now());
     let mut warnings = formed.warnings;
     warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
@@ -126,7 +126,7 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
 /// Plans for the groups that the journal may not have yet, by run.
 async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    let facts = facts::gather(&tools.world, request).await;
+    let facts = facts::gather(&tools.world, request);
     let formed = form_groups(request, &facts, tools.clock.now());
     formed.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }

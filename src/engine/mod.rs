@@ -98,7 +98,7 @@ struct Desk {
 impl Engine {
     /// Starts the caches. Nothing is done to the cluster before [`Engine::run`].
     pub fn new(adapter: Adapter, journal: Journal, opened: Opened, config: Config) -> Self {
-        let (world, watches) = World::start(adapter.clone(), &config.namespace);
+        let (world, watches) = World::start(&adapter, &config.namespace);
         let tools = Tools {
             adapter,
             world,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
-use crate::api::{
+use crate::api::stillpoint::{
     GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec, GroupSnapshotStatus,
     JournalHead,
 };

@@ -198,7 +198,7 @@ impl Runner {
 
     /// Reads everything from the API server itself. While that fails the run pauses, and tries again.
     async fn look(&mut self) {
-        let read = self.tools.adapter.refresh(&self.run.scope(), &self.tools.world).await;
+        let read = self.tools.world.refresh(&self.tools.adapter, &self.run.scope()).await;
         self.fresh = read.is_ok();
         match read {
             Ok(()) => self.trouble = 0,
