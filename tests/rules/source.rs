@@ -73,7 +73,7 @@ impl File {
                 let inline = braces.iter().filter(|is_module| **is_module).count();
                 let mut found = Vec::new();
                 at = spell_out(&tokens, at, &mut Vec::new(), &mut found);
-                paths.extend(found.into_iter().map(|named| self.from_root(named, inline)));
+                paths.extend(found.into_iter().map(|named| self.anchored(named, inline)));
             } else {
                 at += 1;
             }
@@ -82,7 +82,7 @@ impl File {
     }
 
     /// Turns the `super`s of a path that climb up to the root of the crate into `crate`.
-    fn from_root(&self, mut named: Named, inline: usize) -> Named {
+    fn anchored(&self, mut named: Named, inline: usize) -> Named {
         let depth = self.path.trim_end_matches("/mod.rs").split('/').count() - 1 + inline;
         let climbs = named.segments.iter().take_while(|segment| *segment == "super").count();
         if climbs > 0 && climbs >= depth {

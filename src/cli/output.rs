@@ -1,0 +1,294 @@
+//! How commands speak: data on stdout, talk on stderr, JSON as the contract.
+//!
+//! Promises: JSON and YAML carry no colour; tables are aligned and never wrapped; colour appears on terminals only
+//! and never under `NO_COLOR`; a reader that closes the pipe is no error. A [`Problem`] is always shown with its
+//! code, its object, the reason and what to do.
+//!
+//! Not here: what is shown (each command renders its own types) and progress bars.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::problem::{Code, Problem};
+
+mod explain;
+
+pub use explain::{CODES, explain, page, parse_code, title};
+
+/// Exit codes.
+pub mod exit {
+    use crate::domain::problem::Code;
+
+    /// Done.
+    pub const DONE: u8 = 0;
+    /// Failed.
+    pub const FAILED: u8 = 1;
+    /// The command line is wrong; clap ends with the same code.
+    pub const USAGE: u8 = 2;
+    /// Done, but degraded or different from what was expected.
+    pub const DEGRADED: u8 = 3;
+    /// Refused: journal corrupt, held by another or of a newer release, or an object that is not ours.
+    pub const REFUSED: u8 = 4;
+
+    /// The exit code of a command that ended with a problem of this code.
+    pub fn of(code: Code) -> u8 {
+        match code {
+            Code::Usage => USAGE,
+            Code::JournalCorrupt | Code::JournalLocked | Code::JournalNewer | Code::ForeignObject => REFUSED,
+            _ => FAILED,
+        }
+    }
+}
+
+/// What `-o` chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// Aligned columns.
+    #[default]
+    Table,
+    /// Aligned columns, all of them.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+impl Format {
+    /// Whether a program reads it: the data must be complete, and errors belong on stdout too.
+    pub fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+
+    /// `value` as a document; `None` for tables, which each command renders itself.
+    ///
+    /// # Errors
+    /// The value cannot be written in this format, which is a defect of its type.
+    pub fn document(self, value: &impl Serialize) -> Result<Option<String>, Problem> {
+        let text = match self {
+            Self::Table | Self::Wide => return Ok(None),
+            Self::Json => serde_json::to_string_pretty(value).map_err(|error| error.to_string()),
+            Self::Yaml => serde_saphyr::to_string(value).map_err(|error| error.to_string()),
+        };
+        let mut text = text.map_err(|reason| {
+            let about = crate::domain::problem::About::default();
+            Problem::new(Code::Internal, about, format!("write the output: {reason}"), "report this defect")
+        })?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Ok(Some(text))
+    }
+}
+
+/// A table as kubectl prints it: headers in capitals, columns three spaces apart, no borders, nothing wrapped. Every
+/// line ends with a line feed. Cells are plain text; what they carry of line feeds and escapes becomes a space.
+pub fn table<H, R, C>(headers: &[H], rows: R) -> String
+where
+    H: AsRef<str>,
+    R: IntoIterator,
+    R::Item: IntoIterator<Item = C>,
+    C: AsRef<str>,
+{
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headers.iter().map(|header| header.as_ref().to_uppercase()));
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| cell.as_ref().replace(|c: char| c.is_control(), " ")));
+    }
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 3));
+    });
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Colours with a meaning. The codes are taken out again on the way to anything that is no terminal: print styled
+/// text with [`data`] or [`talk`] only.
+pub mod style {
+    use anstyle::{AnsiColor, Style};
+
+    /// What holds.
+    pub fn ok(text: &str) -> String {
+        paint(AnsiColor::Green.on_default(), text)
+    }
+
+    /// What deserves a look.
+    pub fn warn(text: &str) -> String {
+        paint(AnsiColor::Yellow.on_default(), text)
+    }
+
+    /// What is broken.
+    pub fn bad(text: &str) -> String {
+        paint(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    /// What may be skipped.
+    pub fn dim(text: &str) -> String {
+        paint(Style::new().dimmed(), text)
+    }
+
+    /// What must not be skipped.
+    pub fn bold(text: &str) -> String {
+        paint(Style::new().bold(), text)
+    }
+
+    fn paint(style: Style, text: &str) -> String {
+        format!("{style}{text}{style:#}")
+    }
+}
+
+/// Writes data to stdout.
+///
+/// # Errors
+/// Stdout cannot be written. A reader that went away is no error: it has seen what it wanted.
+pub fn data(text: &str) -> io::Result<()> {
+    write(anstream::stdout().lock(), text)
+}
+
+/// Writes talk to stderr. What cannot be said is not worth an error.
+pub fn talk(text: &str) {
+    drop(write(anstream::stderr().lock(), text));
+}
+
+fn write(mut stream: impl Write, text: &str) -> io::Result<()> {
+    match stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Shows a problem: as JSON on stdout, or in three lines on stderr. Returns the exit code.
+pub fn report(problem: &Problem, json: bool) -> u8 {
+    if json {
+        // A closed stdout leaves the exit code to tell it.
+        drop(data(&format!("{:#}\n", problem_json(problem))));
+    } else {
+        talk(&problem_text(problem));
+    }
+    exit::of(problem.code)
+}
+
+/// A problem in the JSON contract: `{"error":{code,message,object{kind,namespace,name},reason,fix}}`.
+pub fn problem_json(problem: &Problem) -> Value {
+    json!({
+        "error": {
+            "code": problem.code.to_string(),
+            "message": title(problem.code),
+            "object": {
+                "kind": problem.about.kind,
+                "namespace": problem.about.namespace,
+                "name": problem.about.name,
+            },
+            "reason": problem.reason,
+            "fix": problem.fix,
+        }
+    })
+}
+
+/// A problem in three lines: what with which object, why, what to do.
+pub fn problem_text(problem: &Problem) -> String {
+    let code = problem.code;
+    let object = problem.about.to_string();
+    let object = if object.is_empty() { String::new() } else { format!(" ({object})") };
+    let mut text = format!("{} {}{object}\n", style::bad(&format!("error {code}:")), title(code));
+    text.push_str(&format!("  {} {}\n", style::bold("why:"), problem.reason));
+    let more = style::dim(&format!("(stillpoint explain {code})"));
+    text.push_str(&format!("  {} {} {more}\n", style::bold("what to do:"), problem.fix));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::problem::About;
+
+    fn problem() -> Problem {
+        let about = About::new("PersistentVolumeClaim", "shop", "data-0");
+        Problem::new(Code::ClaimUnfit, about, "it is not bound", "wait until it is bound")
+    }
+
+    #[test]
+    fn tables_are_aligned_and_have_no_trailing_blanks() {
+        let rows = vec![vec!["orders-db", "Completed"], vec!["x", "Failed\nbadly"], vec!["größe", ""]];
+        let expected = "GROUP       STATE\norders-db   Completed\nx           Failed badly\ngröße\n";
+        assert_eq!(table(&["group", "state"], rows), expected);
+    }
+
+    #[test]
+    fn a_table_is_never_wrapped() {
+        let long = "x".repeat(400);
+        assert_eq!(table(&["name"], [[long.as_str()]]), format!("NAME\n{long}\n"));
+    }
+
+    #[test]
+    fn an_empty_table_is_its_header() {
+        assert_eq!(table(&["name", "age"], Vec::<Vec<String>>::new()), "NAME   AGE\n");
+    }
+
+    #[test]
+    fn documents_end_with_a_line_feed_and_tables_are_none() {
+        let value = json!({ "name": "nightly", "groups": [1] });
+        let document = |format: Format| format.document(&value).expect("plain data");
+        assert_eq!(document(Format::Table), None);
+        assert_eq!(document(Format::Wide), None);
+        let text = document(Format::Json).expect("a document");
+        assert!(text.ends_with("}\n"));
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
+        let text = document(Format::Yaml).expect("a document");
+        assert!(
+            text.contains("name: nightly\n") && text.ends_with('\n') && !text.ends_with("\n\n"),
+            "{text:?}"
+        );
+    }
+
+    #[test]
+    fn an_error_in_json_has_the_fields_of_the_contract() {
+        let expected = json!({ "error": {
+            "code": "SP0004",
+            "message": "a claim of the group cannot be snapshotted",
+            "object": { "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "data-0" },
+            "reason": "it is not bound",
+            "fix": "wait until it is bound",
+        }});
+        assert_eq!(problem_json(&problem()), expected);
+    }
+
+    #[test]
+    fn an_error_on_a_terminal_says_what_why_and_what_to_do() {
+        let plain = anstream::adapter::strip_str(&problem_text(&problem())).to_string();
+        let expected = "error SP0004: a claim of the group cannot be snapshotted (PersistentVolumeClaim shop/data-0)\n  \
+                        why: it is not bound\n  what to do: wait until it is bound (stillpoint explain SP0004)\n";
+        assert_eq!(plain, expected);
+    }
+
+    #[test]
+    fn exit_codes_tell_refused_from_failed() {
+        let check = |code, expected| assert_eq!(exit::of(code), expected, "{code}");
+        check(Code::Usage, 2);
+        check(Code::JournalCorrupt, 4);
+        check(Code::JournalLocked, 4);
+        check(Code::JournalNewer, 4);
+        check(Code::ForeignObject, 4);
+        check(Code::DriverFailed, 1);
+        check(Code::JournalMissing, 1);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_error_but_a_full_disk_is() {
+        struct Failing(io::ErrorKind);
+        impl Write for Failing {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(write(Failing(io::ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(write(Failing(io::ErrorKind::StorageFull), "x").is_err());
+    }
+}

@@ -1,0 +1,279 @@
+//! What the codes mean, for `stillpoint explain CODE`. One title (a line) and one paragraph for each.
+//!
+//! The match has no catch-all: a new code does not compile before it is explained.
+
+use crate::domain::problem::Code;
+
+/// Every code, in the order of numbers.
+pub const CODES: &[Code] = &[
+    Code::Unsupported,
+    Code::InvalidBackup,
+    Code::NamespaceMissing,
+    Code::ClaimUnfit,
+    Code::SeveralDrivers,
+    Code::GroupClass,
+    Code::SnapshotClass,
+    Code::TooManyMembers,
+    Code::GroupApiMissing,
+    Code::ForeignObject,
+    Code::MembersDiffer,
+    Code::DriverCannot,
+    Code::DriverFailed,
+    Code::CutTimeout,
+    Code::ReadyTimeout,
+    Code::DeletedByOther,
+    Code::Refused,
+    Code::PlanOutdated,
+    Code::Overtaken,
+    Code::ContentLost,
+    Code::JournalCorrupt,
+    Code::JournalLocked,
+    Code::JournalNewer,
+    Code::JournalIo,
+    Code::JournalMissing,
+    Code::Unreachable,
+    Code::Usage,
+    Code::Internal,
+];
+
+/// The code that a person wrote: `SP0007`, `sp7` or `7`.
+pub fn parse_code(text: &str) -> Option<Code> {
+    let lower = text.trim().to_lowercase();
+    let number: u16 = lower.strip_prefix("sp").unwrap_or(&lower).parse().ok()?;
+    CODES.iter().copied().find(|code| *code as u16 == number)
+}
+
+/// The code in one line, without capital and full stop.
+pub fn title(code: Code) -> &'static str {
+    texts(code).0
+}
+
+/// The code in a paragraph: when it occurs, what Stillpoint has done by then, what to do.
+pub fn explain(code: Code) -> &'static str {
+    texts(code).1
+}
+
+/// All codes as a page of Markdown: `docs/errors.md`, and what `stillpoint explain` prints without a code.
+pub fn page() -> String {
+    let mut page =
+        "# Errors\n\nEvery error has a code, which keeps its number and its meaning for ever.\n".to_owned();
+    for code in CODES {
+        page.push_str(&format!("\n## {code}: {}\n\n{}\n", title(*code), explain(*code)));
+    }
+    page
+}
+
+fn texts(code: Code) -> (&'static str, &'static str) {
+    match code {
+        Code::Unsupported => (
+            "this release does not do what the Backup asks for",
+            "The Backup uses a field or a form of it that this release cannot serve. A field that would be ignored is \
+             refused, because a backup that silently does less than it says is worse than one that fails. Nothing was \
+             changed in the cluster. Remove or change the field that the reason names and create the Backup again \
+             under a new name.",
+        ),
+        Code::InvalidBackup => (
+            "the Backup is malformed",
+            "A field of the Backup cannot be read, for example a duration that is none. Nothing was changed in the \
+             cluster. Correct the field that the reason names and create the Backup again.",
+        ),
+        Code::NamespaceMissing => (
+            "an included namespace does not exist",
+            "The Backup names a namespace that the cluster does not have. The groups of the other namespaces go on. \
+             Create the namespace, or take its name out of spec.includedNamespaces.",
+        ),
+        Code::ClaimUnfit => (
+            "a claim of the group cannot be snapshotted",
+            "All members of a group are cut at one moment, so one unfit claim refuses the whole group: a claim that is \
+             unbound, being deleted, excluded from the backup, on a volume that is not CSI, or on the same volume as \
+             another member. Nothing was changed in the cluster. Mend the claim, or take the group label off it and \
+             snapshot the rest.",
+        ),
+        Code::SeveralDrivers => (
+            "the volumes of one group belong to several drivers",
+            "One cut is one call to one CSI driver; two drivers have no common moment. Nothing was changed in the \
+             cluster. Give the claims of each driver a group label value of their own. Their snapshots are then \
+             consistent within each group, not between groups.",
+        ),
+        Code::GroupClass => (
+            "there is no, or no single, VolumeGroupSnapshotClass for the group",
+            "The class is taken from the annotation velero.io/csi-volume-group-snapshot-class of the claims, else from \
+             the annotation velero.io/csi-volumegroupsnapshot-class_<driver> of the Backup, else it is the one class of \
+             the driver with the label velero.io/csi-volumegroupsnapshot-class=true. A named class must exist and be of \
+             the driver, the claims must agree, and there must be exactly one labelled class. Nothing was changed in \
+             the cluster.",
+        ),
+        Code::SnapshotClass => (
+            "there is no, or no single, VolumeSnapshotClass for the members",
+            "When the group is released its members become ordinary snapshots, and an ordinary snapshot without a \
+             class would be cut a second time or fail. So the class is settled before the cut: the annotation \
+             velero.io/csi-volumesnapshot-class of the claims, else velero.io/csi-volumesnapshot-class_<driver> of the \
+             Backup, else the class of the driver with the label velero.io/csi-volumesnapshot-class, else the \
+             Kubernetes default of the driver, else its only class. Nothing was changed in the cluster.",
+        ),
+        Code::TooManyMembers => (
+            "the group has too many members",
+            "A group has at most 128 members. The snapshot-controller needs about two seconds for each at its default \
+             rate, and drivers have limits of their own. Nothing was changed in the cluster. Divide the claims into \
+             smaller groups by other label values.",
+        ),
+        Code::GroupApiMissing => (
+            "the cluster does not serve groupsnapshot.storage.k8s.io",
+            "Group snapshots need the CustomResourceDefinitions of external-snapshotter (v1, v1beta2 or v1beta1), a \
+             snapshot-controller and a csi-snapshotter sidecar with the feature gate CSIVolumeGroupSnapshot, and a \
+             driver with the capability CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT. Install them; `stillpoint preflight` \
+             says which part is missing.",
+        ),
+        Code::ForeignObject => (
+            "an object of the computed name is not ours",
+            "Names are computed from the run, so an object of that name without the run's labels was made by somebody \
+             else. Stillpoint neither changes nor adopts it. Look at who made it; delete or rename it if it is not \
+             needed, then resume the run.",
+        ),
+        Code::MembersDiffer => (
+            "the cut would not be, or was not, that of the planned members",
+            "The snapshot-controller selects claims by label at its own moment. What it froze in the \
+             VolumeGroupSnapshotContent is not exactly the plan, because a claim was labelled, unlabelled or replaced \
+             in between. The cut is undone and its storage freed. Create the Backup again when the labels are settled.",
+        ),
+        Code::DriverCannot => (
+            "the driver cannot cut groups",
+            "The CSI driver answered Unimplemented or lacks the group capability. Stillpoint never falls back to single \
+             snapshots, because they would not be of one moment. The attempt was undone. Use a driver that can cut \
+             groups, or take the group label off the claims.",
+        ),
+        Code::DriverFailed => (
+            "the driver failed",
+            "The CSI driver answered with an error that does not heal by waiting. The sidecar would repeat the call \
+             without end and each try may leave parts behind, so the attempt was undone after a short grace. Read the \
+             driver's message in the reason and the log of its pods; look there for parts that it left on the storage.",
+        ),
+        Code::CutTimeout => (
+            "the cut did not come in time",
+            "Within csiSnapshotTimeout the driver did not return the handle of the group and of every member. The \
+             attempt was undone and its storage freed. Look at the driver and the csi-snapshotter sidecar, or raise \
+             spec.csiSnapshotTimeout.",
+        ),
+        Code::ReadyTimeout => (
+            "the members did not become ready in time",
+            "The cut was made, but within itemOperationTimeout not every member became ready. The attempt was undone \
+             and its storage freed. The snapshot-controller needs about two seconds a member at its default rate; \
+             start it with a higher --kube-api-qps and --kube-api-burst, or raise spec.itemOperationTimeout.",
+        ),
+        Code::DeletedByOther => (
+            "somebody else deleted an object of the run",
+            "A VolumeGroupSnapshot, a content or a member vanished or is being deleted, and Stillpoint did not do it. \
+             Before the pivot the run is undone; behind it, lost members are rebuilt from the recorded handles as far \
+             as the storage still has them. Find the one who deletes: a controller, a policy, or the deletion of the \
+             namespace.",
+        ),
+        Code::Refused => (
+            "the API server refuses a write",
+            "The same write was refused several times in a row, by missing rights, an admission webhook or a quota. A \
+             run that can be undone is undone. Read the server's answer in the reason; `stillpoint preflight` checks \
+             the rights.",
+        ),
+        Code::PlanOutdated => (
+            "a claim of the plan changed or vanished before the cut",
+            "Between the plan and the cut a claim was deleted, replaced by one of the same name, bound to another \
+             volume, or a class of the plan vanished. The run is undone rather than cut something else than what was \
+             planned. Create the Backup again.",
+        ),
+        Code::Overtaken => (
+            "a newer daemon has taken the run over",
+            "The VolumeGroupSnapshot carries a newer epoch than this daemon has: another daemon on the same journal, or \
+             a copy of it, has claimed the run. This daemon writes nothing more to it. Make sure that exactly one \
+             daemon runs for the journal.",
+        ),
+        Code::ContentLost => (
+            "a member's content is gone although it was retained",
+            "The VolumeSnapshotContent of a member vanished after it had been set to Retain, so somebody removed it by \
+             hand or by force. The receipt in the journal still has the handle of the snapshot. Check on the storage \
+             whether the snapshot exists; `stillpoint journal show` prints the handle.",
+        ),
+        Code::JournalCorrupt => (
+            "the journal is damaged",
+            "A record's hash, order or chain does not hold. Nothing is repaired silently: the daemon stops with the \
+             position. Copy the directory, then run `stillpoint journal verify`: a torn tail is what a power cut \
+             leaves and costs only what was never acknowledged, everything else needs the evidence segments or a backup \
+             of the directory.",
+        ),
+        Code::JournalLocked => (
+            "another process holds the journal",
+            "A journal has one writer. The process that holds it is in owner.json inside the directory. Use the \
+             running daemon, stop it, or name another directory with --journal.",
+        ),
+        Code::JournalNewer => (
+            "the journal was written by a newer release",
+            "The journal holds records or trees that this release does not know, and guessing at them could cut a \
+             volume twice. Nothing was changed. Run the release that wrote it, or a newer one.",
+        ),
+        Code::JournalIo => (
+            "the journal cannot be read or written",
+            "A write or a sync of the journal failed: the disk is full, read-only or broken. No effect is performed \
+             without a durable record, so the daemon stopped; the runs go on where they were when it starts again. Mend \
+             the disk and start the daemon.",
+        ),
+        Code::JournalMissing => (
+            "there is no journal",
+            "The directory does not exist or holds no journal. Name the directory with --journal; the daemon makes a \
+             new one on its first start.",
+        ),
+        Code::Unreachable => (
+            "the API server cannot be reached",
+            "No answer came from the API server of the kubeconfig. Runs are not lost by that: they go on when it \
+             answers again. Check KUBECONFIG or --kubeconfig, the context and the network.",
+        ),
+        Code::Usage => (
+            "the command line is wrong",
+            "An argument, or a file that is named by one, is missing or cannot be read. `stillpoint help COMMAND` lists \
+             the arguments.",
+        ),
+        Code::Internal => (
+            "something happened that should be impossible",
+            "Stillpoint met a state that its own rules exclude: a defect of ours. Nothing is done beyond what is \
+             recorded. Please report it with the output of `stillpoint journal export` for the run; the journal is \
+             enough to replay the decision.",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_and_in_order() {
+        let variants = include_str!("../../domain/problem.rs");
+        let declared: Vec<u16> = variants
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse().ok())
+            .collect();
+        let listed: Vec<u16> = CODES.iter().map(|code| *code as u16).collect();
+        assert_eq!(listed, declared);
+    }
+
+    #[test]
+    fn codes_are_understood_as_people_write_them() {
+        for text in ["SP0007", "sp0007", "SP7", "7", " SP0007 "] {
+            assert_eq!(parse_code(text), Some(Code::SnapshotClass), "{text}");
+        }
+        for text in ["", "SP", "SP0000", "SP9999", "-7", "SPSP7"] {
+            assert_eq!(parse_code(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_page_of_the_book_is_what_the_codes_say() {
+        let book = include_str!("../../../docs/errors.md");
+        assert!(book == page(), "docs/errors.md is out of date: write `page()` into it");
+    }
+
+    #[test]
+    fn titles_fit_a_line_and_paragraphs_explain() {
+        for code in CODES {
+            assert!(title(*code).len() < 80 && !title(*code).ends_with('.'), "{code}");
+            assert!(explain(*code).len() > 120 && explain(*code).ends_with('.'), "{code}");
+        }
+    }
+}
