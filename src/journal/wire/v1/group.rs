@@ -183,7 +183,7 @@ pub enum Facts {
         group_handle: String,
     },
     /// The closing record of the receipt.
-    Receipt(ReceiptHead),
+    Receipt(Box<ReceiptHead>),
     /// Why.
     Reason(Reason),
 }

@@ -242,7 +242,7 @@ impl From<&event::Facts> for Facts {
             event::Facts::Nothing => Self::Nothing,
             event::Facts::Created { uid } => Self::Created { uid: uid.0.clone() },
             event::Facts::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
-            event::Facts::Receipt(head) => Self::Receipt((&**head).into()),
+            event::Facts::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
             event::Facts::Reason(reason) => Self::Reason(Reason {
                 code: reason.code.number(),
                 message: reason.message.clone(),
@@ -260,7 +260,7 @@ impl TryFrom<Facts> for event::Facts {
             Facts::Nothing => Self::Nothing,
             Facts::Created { uid } => Self::Created { uid: Uid(uid) },
             Facts::Cut { group_handle } => Self::Cut { group_handle },
-            Facts::Receipt(head) => Self::Receipt(Box::new(head.into())),
+            Facts::Receipt(head) => Self::Receipt(Box::new((*head).into())),
             Facts::Reason(Reason { code, message, transient }) => {
                 Self::Reason(event::Reason { code: Code::of(code)?, message, transient })
             }
