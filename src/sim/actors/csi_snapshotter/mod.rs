@@ -42,28 +42,28 @@ pub(super) struct Sidecar {
 
 /// Starts the sidecar.
 pub(super) fn start(setup: &mut Setup) {
-    let client = setup.client(AGENT);
-    let recorder = setup.recorder(AGENT);
+    let client = setup.client();
+    let recorder = setup.recorder(client.clone());
     let (content_queue, group_queue) = (WorkQueue::new(), WorkQueue::new());
     let queue = content_queue.clone();
-    let contents = setup.cache(AGENT, plural::CONTENTS, move |change| {
+    let contents = setup.cache(plural::CONTENTS, move |change| {
         if is_of_interest(change) {
             queue.add(&change.key());
         }
     });
     // Unlike single contents these are not filtered: the sidecar's own writes wake it up again.
     let queue = group_queue.clone();
-    let groups = setup.cache(AGENT, plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
+    let groups = setup.cache(plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
     let sidecar = Arc::new(Sidecar {
         client,
         recorder,
-        clock: setup.clock.clone(),
-        storage: setup.storage.clone(),
+        clock: setup.world.clock.clone(),
+        storage: setup.world.storage.clone(),
         contents: Tracked::new(plural::CONTENTS, contents, content_queue.clone()),
         groups: Tracked::new(plural::GROUP_CONTENTS, groups, group_queue.clone()),
-        classes: setup.cache(AGENT, plural::CLASSES, |_| ()),
-        group_classes: setup.cache(AGENT, plural::GROUP_CLASSES, |_| ()),
-        lists_pairs: setup.group_api_version.ends_with("/v1beta1"),
+        classes: setup.cache(plural::CLASSES, |_| ()),
+        group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
+        lists_pairs: setup.world.group_api_version.ends_with("/v1beta1"),
     });
     let worker = sidecar.clone();
     setup.tasks.spawn_workers(&content_queue, move |key| {

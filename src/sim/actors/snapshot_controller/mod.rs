@@ -55,23 +55,22 @@ struct Controller {
 
 /// Starts the controller.
 pub(super) fn start(setup: &mut Setup) {
-    let core = setup.client(AGENT);
-    let recorder =
-        Recorder::start(&mut setup.tasks, core.clone(), setup.clock.clone(), AGENT);
+    let core = setup.client();
+    let recorder = setup.recorder(core.clone());
     let controller = Arc::new(Controller {
-        client: setup.client(AGENT),
+        client: setup.client(),
         core,
         recorder,
-        clock: setup.clock.clone(),
+        clock: setup.world.clock.clone(),
         snapshots: tracked(setup, plural::SNAPSHOTS),
         contents: tracked(setup, plural::CONTENTS),
         groups: tracked(setup, plural::GROUPS),
         group_contents: tracked(setup, plural::GROUP_CONTENTS),
-        claims: setup.cache(AGENT, plural::CLAIMS, |_| ()),
-        volumes: setup.cache(AGENT, plural::VOLUMES, |_| ()),
-        classes: setup.cache(AGENT, plural::CLASSES, |_| ()),
-        group_classes: setup.cache(AGENT, plural::GROUP_CLASSES, |_| ()),
-        group_api_version: setup.group_api_version.clone(),
+        claims: setup.cache(plural::CLAIMS, |_| ()),
+        volumes: setup.cache(plural::VOLUMES, |_| ()),
+        classes: setup.cache(plural::CLASSES, |_| ()),
+        group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
+        group_api_version: setup.world.group_api_version.clone(),
     });
     let worker = controller.clone();
     setup.tasks.spawn_workers(&controller.snapshots.queue, move |key| {
@@ -98,7 +97,7 @@ pub(super) fn start(setup: &mut Setup) {
 fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
     let queue = WorkQueue::new();
     let changed = queue.clone();
-    let cache = setup.cache(AGENT, plural, move |change| changed.add(&change.key()));
+    let cache = setup.cache(plural, move |change| changed.add(&change.key()));
     Tracked::new(plural, cache, queue)
 }
 
