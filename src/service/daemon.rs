@@ -42,7 +42,7 @@ pub async fn run(start: Start) -> Problem {
         Err(problem) => return problem,
     };
     let served = adapter.served();
-    tracing::info!(namespace = start.namespace, group_api = ?served.group_api, "serving");
+    tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
     let config = Config {
         namespace: start.namespace,
         defaults: start.defaults,
