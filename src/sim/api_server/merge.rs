@@ -27,7 +27,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 
 /// How the items of a list are told apart.
 #[derive(Clone, Copy)]
-enum ListKind {
+pub(super) enum ListKind {
     /// A set of plain values.
     Set,
     /// A map by this member.
@@ -35,7 +35,7 @@ enum ListKind {
 }
 
 /// Lists with a patch strategy, by the name of their field.
-fn list_kind(field: &str) -> Option<ListKind> {
+pub(super) fn list_kind(field: &str) -> Option<ListKind> {
     Some(match field {
         "finalizers" => ListKind::Set,
         "ownerReferences" => ListKind::By("uid"),

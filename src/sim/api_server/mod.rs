@@ -11,14 +11,18 @@
 //! Deliberately not here: controllers. No object is bound, filled or collected by the server itself; only the
 //! contents of a deleted namespace go with it. What is simplified is listed in `GAPS.md` of the simulator.
 
+mod apply;
 mod caller;
 mod defaults;
+mod http;
 mod json_patch;
 mod merge;
 mod meta;
 mod namespaces;
 mod patch;
+mod present;
 mod rules;
+mod selector;
 mod status;
 mod store;
 mod tally;
@@ -30,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 pub use self::caller::{Caller, Watch, WatchEvent};
+pub use self::http::{Answer, CallInfo, FaultDecision, Faults};
 pub use self::status::{Cause, Details, Status};
 pub use self::tally::Tally;
 pub use self::write::Preconditions;
@@ -63,6 +68,7 @@ struct Inner {
     store: Store,
     tally: Tally,
     groupsnapshot_versions: Vec<String>,
+    faults: Option<Faults>,
 }
 
 impl ApiServer {
@@ -72,6 +78,7 @@ impl ApiServer {
             store: Store::new(config.seed, config.clock),
             tally: Tally::default(),
             groupsnapshot_versions: config.groupsnapshot_versions,
+            faults: None,
         };
         inner.create_first_namespaces();
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -80,6 +87,21 @@ impl ApiServer {
     /// A client for an actor in this process; its calls are tallied under `agent`.
     pub fn caller(&self, agent: &str) -> Caller {
         Caller::new(self.clone(), agent)
+    }
+
+    /// The HTTP face: everything that kubectl and kube need. Also the in-memory transport of a `kube::Client`.
+    pub fn router(&self) -> axum::Router {
+        http::router(self.clone())
+    }
+
+    /// Lets `faults` decide over every call over HTTP from now on; it must not call this server itself.
+    pub fn set_faults(&self, faults: Faults) {
+        self.with(|inner| inner.faults = Some(faults));
+    }
+
+    /// No more faults.
+    pub fn clear_faults(&self) {
+        self.with(|inner| inner.faults = None);
     }
 
     /// The calls so far, by agent, verb and resource.
@@ -100,6 +122,14 @@ impl ApiServer {
     /// Ends all watches over HTTP, as a restart of an API server does; watches of actors go on.
     pub fn drop_watches(&self) {
         self.with(|inner| inner.store.drop_remote_subscribers());
+    }
+
+    /// Counts a call over HTTP and decides over it.
+    fn decide(&self, call: &CallInfo) -> FaultDecision {
+        self.with(|inner| {
+            inner.tally.count(&call.agent, &call.verb, &call.plural, call.subresource.as_deref());
+            inner.faults.as_mut().map_or_else(FaultDecision::none, |faults| faults(call))
+        })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {

@@ -235,7 +235,9 @@ fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
     if target.status {
         let mut next = current.clone();
         meta::set_top(&mut next, "status", wanted.get("status"));
-        meta::copy(&wanted, &mut next, "managedFields");
+        if !wanted["metadata"]["managedFields"].is_null() {
+            meta::copy(&wanted, &mut next, "managedFields");
+        }
         return next;
     }
     if target.resource.status_subresource {
@@ -261,6 +263,10 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     }
     for field in ["apiVersion", "kind"] {
         meta::set_top(&mut next, field, current.get(field));
+    }
+    // Leaving the managed fields out of a PUT does not reset them.
+    if next["metadata"]["managedFields"].is_null() {
+        meta::copy(current, &mut next, "managedFields");
     }
     meta::prune_empty(&mut next);
     validate::metadata(resource, &next)?;
