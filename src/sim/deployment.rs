@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use super::actors::strings::{
-    DELETE, DRIVER, GROUP_SNAPSHOT_CLASS, GROUP_SNAPSHOT_GROUP, SNAPSHOT_CLASS, STORAGE_CLASS, annotation, plural,
+    DELETE, DRIVER, GROUP_SNAPSHOT_CLASS, GROUP_SNAPSHOT_GROUP, SNAPSHOT_CLASS, STORAGE_CLASS, annotation,
+    plural,
 };
 use super::api_server::ApiServer;
 

@@ -48,6 +48,10 @@ mod tests {
         assert_eq!(members(Some("orders-db")), ["data", "wal", "tablespace"]);
         assert_eq!(members(Some("cache")), ["cache-a", "cache-b"]);
         assert_eq!(members(None), ["scratch"]);
-        assert!(objects.iter().all(|object| object["kind"] == "Namespace" || object::namespace(object) == Some("shop")));
+        assert!(
+            objects
+                .iter()
+                .all(|object| object["kind"] == "Namespace" || object::namespace(object) == Some("shop"))
+        );
     }
 }

@@ -105,7 +105,8 @@ impl Collector {
         }
         if solid.is_empty() {
             let deleted = self.client.delete_uid(plural, namespace, name, object::uid(&live)).await;
-            return deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
+            return deleted
+                .or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
         }
         let version = &live["metadata"]["resourceVersion"];
         let operations = json!([

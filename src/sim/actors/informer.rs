@@ -95,7 +95,8 @@ impl Cache {
     }
 }
 
-/// Fills a cache from a watch and tells `handler` of every change.
+/// Fills a cache from a watch and tells `handler` of every change. What is there already is in the cache when this
+/// returns: no actor begins to work before its caches have been filled once.
 pub(crate) fn start(
     tasks: &mut Tasks,
     (plural, mut watch): (&'static str, Watch),
@@ -104,6 +105,9 @@ pub(crate) fn start(
     handler: impl Fn(&Change) + Send + 'static,
 ) -> Cache {
     let cache = Cache::default();
+    while let Some(event) = watch.try_next() {
+        handler(&cache.apply(event));
+    }
     let (target, gate, lag) = (cache.clone(), gate.clone(), lag.clone());
     if lag.max_ms == 0 {
         tasks.spawn(async move {

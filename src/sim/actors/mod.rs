@@ -14,6 +14,7 @@
 //! Not here: what nobody who drives group snapshots can observe; `GAPS.md` lists it.
 
 mod client;
+mod csi_snapshotter;
 pub mod driver;
 mod garbage_collector;
 mod gate;
@@ -24,7 +25,6 @@ pub(crate) mod quantity;
 mod queue;
 mod recorder;
 mod snapshot_controller;
-mod csi_snapshotter;
 pub(crate) mod strings;
 mod tasks;
 #[cfg(test)]

@@ -33,12 +33,7 @@ struct Notice {
 
 impl Recorder {
     /// A recorder that posts through `client` under the name `component`.
-    pub(crate) fn start(
-        tasks: &mut Tasks,
-        client: Client,
-        clock: SimClock,
-        component: &'static str,
-    ) -> Self {
+    pub(crate) fn start(tasks: &mut Tasks, client: Client, clock: SimClock, component: &'static str) -> Self {
         let (sender, mut notices) = mpsc::unbounded_channel();
         let mut poster = Poster { client, clock, component, posted: BTreeMap::new() };
         tasks.spawn(async move {

@@ -20,6 +20,10 @@ pub(crate) struct Tracked {
 impl Tracked {
     /// A resource whose changes are put into `queue` by the cache's handler.
     pub(crate) fn new(plural: &'static str, cache: Cache, queue: Arc<WorkQueue>) -> Self {
-        Self { plural, cache, newest: Newest::default(), queue }
+        let newest = Newest::default();
+        cache.list().iter().for_each(|object| {
+            newest.update(object);
+        });
+        Self { plural, cache, newest, queue }
     }
 }

@@ -66,12 +66,7 @@ impl Sidecar {
     }
 
     /// Creates or asks for the snapshot, and comes back later if it is not ready.
-    async fn look(
-        &self,
-        content: Arc<Value>,
-        reason: &'static str,
-        failed: &str,
-    ) -> Result<(), String> {
+    async fn look(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         if let Err(error) = self.try_look(&mut newest).await {
             self.write_error(&self.contents, &newest, reason, format!("{failed}: {error}")).await;
@@ -107,7 +102,9 @@ impl Sidecar {
                 group: None,
             });
         }
-        self.storage.list_snapshot(handle).ok_or_else(|| format!("can not find snapshot for snapshotID {handle}"))
+        self.storage
+            .list_snapshot(handle)
+            .ok_or_else(|| format!("can not find snapshot for snapshotID {handle}"))
     }
 
     async fn cut_single(&self, content: &mut Arc<Value>) -> Result<(), String> {
@@ -121,7 +118,8 @@ impl Sidecar {
             Ok(mut snapshot) => {
                 snapshot.group = None;
                 *content = self.write_content_status(content, &snapshot).await?;
-                *content = self.unannotate(&self.contents, content.clone(), annotation::BEING_CREATED).await?;
+                *content =
+                    self.unannotate(&self.contents, content.clone(), annotation::BEING_CREATED).await?;
                 Ok(())
             }
             Err(error) => {
@@ -135,8 +133,9 @@ impl Sidecar {
     }
 
     fn class(&self, content: &Value, name: &str) -> Result<Arc<Value>, String> {
-        let wrong =
-            |error: String| format!("failed to get input parameters to create snapshot for content {name}: {error:?}");
+        let wrong = |error: String| {
+            format!("failed to get input parameters to create snapshot for content {name}: {error:?}")
+        };
         let class = object::text(content, "/spec/volumeSnapshotClassName")
             .ok_or_else(|| wrong(format!("failed to take snapshot {name} without a snapshot class")))?;
         self.classes
@@ -144,11 +143,7 @@ impl Sidecar {
             .ok_or_else(|| wrong(format!("volumesnapshotclass.snapshot.storage.k8s.io {class:?} not found")))
     }
 
-    async fn write_content_status(
-        &self,
-        content: &Value,
-        snapshot: &Snapshot,
-    ) -> Result<Arc<Value>, String> {
+    async fn write_content_status(&self, content: &Value, snapshot: &Snapshot) -> Result<Arc<Value>, String> {
         let name = object::name(content);
         let live = self.client.get(plural::CONTENTS, None, name).await.map_err(|status| {
             format!("error get snapshot content {name} from api server: {}", status.message)
@@ -165,7 +160,12 @@ impl Sidecar {
     async fn delete_snapshot(&self, content: &Arc<Value>, handle: &str) -> Result<(), String> {
         let name = object::name(content);
         if let Err(error) = self.storage.delete_snapshot(handle) {
-            self.recorder.event(content, Severity::Warning, "SnapshotDeleteError", "Failed to delete snapshot");
+            self.recorder.event(
+                content,
+                Severity::Warning,
+                "SnapshotDeleteError",
+                "Failed to delete snapshot",
+            );
             return Err(format!("failed to delete snapshot {name:?}, err: {error}"));
         }
         let live = self.client.get(plural::CONTENTS, None, name).await.map_err(|status| {

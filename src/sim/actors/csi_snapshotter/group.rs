@@ -50,14 +50,14 @@ impl Sidecar {
             let handle = object::text(&content, "/status/volumeGroupSnapshotHandle");
             return match handle.filter(|_| object::text(&content, "/spec/deletionPolicy") == Some(DELETE)) {
                 Some(handle) => self.delete_group(&content, handle).await,
-                None => {
-                    self.remove_finalizer(&self.groups, &content, finalizer::GROUP_CONTENT_BOUND).await
-                }
+                None => self.remove_finalizer(&self.groups, &content, finalizer::GROUP_CONTENT_BOUND).await,
             };
         }
         let is_dynamic = !object::items(&content, "/spec/source/volumeHandles").is_empty();
         if is_dynamic && !object::has_status(&content) {
-            return self.cut_group(content, "GroupSnapshotCreationFailed", "Failed to create group snapshot").await;
+            return self
+                .cut_group(content, "GroupSnapshotCreationFailed", "Failed to create group snapshot")
+                .await;
         }
         if object::flag(&content, "/status/readyToUse") == Some(true) {
             return self.unannotate(&self.groups, content, annotation::GROUP_BEING_CREATED).await.map(drop);
@@ -82,7 +82,8 @@ impl Sidecar {
     /// Asks the driver for the group of a static content.
     async fn read_group(&self, content: &Arc<Value>) -> Result<Arc<Value>, String> {
         let source = "/spec/source/groupSnapshotHandles";
-        let handle = object::text(content, &format!("{source}/volumeGroupSnapshotHandle")).unwrap_or_default();
+        let handle =
+            object::text(content, &format!("{source}/volumeGroupSnapshotHandle")).unwrap_or_default();
         let members = object::texts(content, &format!("{source}/volumeSnapshotHandles"));
         let mut group =
             self.storage.get_volume_group_snapshot(handle, &members).map_err(|error| error.to_string())?;
@@ -92,12 +93,7 @@ impl Sidecar {
     }
 
     /// Has the driver cut the group, or asks again for one it is cutting.
-    async fn cut_group(
-        &self,
-        content: Arc<Value>,
-        reason: &'static str,
-        failed: &str,
-    ) -> Result<(), String> {
+    async fn cut_group(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         match self.try_cut_group(&mut newest).await {
             Ok(()) => Ok(()),
@@ -111,15 +107,15 @@ impl Sidecar {
     async fn try_cut_group(&self, content: &mut Arc<Value>) -> Result<(), String> {
         let name = object::name(content).to_owned();
         let class = self.group_class(content, &name)?;
-        *content =
-            self.annotate(&self.groups, content.clone(), annotation::GROUP_BEING_CREATED).await.map_err(
-                |error| {
-                    format!(
-                        "failed to add VolumeGroupSnapshotBeingCreated annotation on the group snapshot content \
+        *content = self
+            .annotate(&self.groups, content.clone(), annotation::GROUP_BEING_CREATED)
+            .await
+            .map_err(|error| {
+                format!(
+                    "failed to add VolumeGroupSnapshotBeingCreated annotation on the group snapshot content \
                          {name}: {error:?}"
-                    )
-                },
-            )?;
+                )
+            })?;
         check_parameters(&class)?;
         let volumes = object::texts(content, "/spec/source/volumeHandles");
         let group_uid = object::text(content, "/spec/volumeGroupSnapshotRef/uid").unwrap_or_default();
@@ -154,18 +150,15 @@ impl Sidecar {
                  {error:?}"
             )
         };
-        let class = object::text(content, "/spec/volumeGroupSnapshotClassName")
-            .ok_or_else(|| wrong(format!("failed to take group snapshot {name} without a group snapshot class")))?;
+        let class = object::text(content, "/spec/volumeGroupSnapshotClassName").ok_or_else(|| {
+            wrong(format!("failed to take group snapshot {name} without a group snapshot class"))
+        })?;
         self.group_classes.get(class).ok_or_else(|| {
             wrong(format!("volumegroupsnapshotclass.groupsnapshot.storage.k8s.io {class:?} not found"))
         })
     }
 
-    async fn write_group_status(
-        &self,
-        content: &Value,
-        group: &GroupSnapshot,
-    ) -> Result<Arc<Value>, String> {
+    async fn write_group_status(&self, content: &Value, group: &GroupSnapshot) -> Result<Arc<Value>, String> {
         let name = object::name(content);
         let live = self.client.get(plural::GROUP_CONTENTS, None, name).await.map_err(|status| {
             format!("error get group snapshot content {name} from api server: {}", status.message)
@@ -264,7 +257,11 @@ mod tests {
             (json!({deleted: "yes"}), &dynamic, "u", true),
             (json!({deleted: "yes", created: "yes"}), &dynamic, "u", false),
         ] {
-            assert_eq!(should_delete(&content(annotations.clone(), source.clone(), uid)), expected, "{annotations}");
+            assert_eq!(
+                should_delete(&content(annotations.clone(), source.clone(), uid)),
+                expected,
+                "{annotations}"
+            );
         }
         assert!(!should_delete(&json!({"metadata": {"annotations": {deleted: "yes"}}})));
     }

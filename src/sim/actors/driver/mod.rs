@@ -10,8 +10,8 @@ mod rpc;
 mod storage;
 
 pub use rpc::RpcError;
-pub use storage::{PhysicalSnapshot, Storage};
 pub(crate) use storage::{GroupSnapshot, Snapshot};
+pub use storage::{PhysicalSnapshot, Storage};
 
 /// What the driver does unlike a perfect one. It can be changed while the cluster runs
 /// ([`Storage::set_config`]).

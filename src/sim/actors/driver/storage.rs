@@ -191,8 +191,10 @@ impl Storage {
         let mut inner = self.inner();
         inner.count("CreateSnapshot");
         let now = self.clock.now_ns();
-        let known =
-            inner.snapshots.values().find(|snapshot| snapshot.name == name && snapshot.group_handle.is_none());
+        let known = inner
+            .snapshots
+            .values()
+            .find(|snapshot| snapshot.name == name && snapshot.group_handle.is_none());
         let handle = match known {
             Some(known) => known.snapshot_handle.clone(),
             None => inner.cut(name, volume, None, now)?,
@@ -390,6 +392,8 @@ mod tests {
     fn five_codes_leave_the_outcome_open() {
         let codes = ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"];
         assert!(codes.iter().all(|code| !RpcError::new(code, "").is_final()));
-        assert!(["Internal", "Unimplemented", "NotFound"].iter().all(|code| RpcError::new(code, "").is_final()));
+        assert!(
+            ["Internal", "Unimplemented", "NotFound"].iter().all(|code| RpcError::new(code, "").is_final())
+        );
     }
 }

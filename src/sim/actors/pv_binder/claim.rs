@@ -32,9 +32,8 @@ impl Binder {
     /// A claim that no pod mounts loses its protection.
     async fn release_claim(&self, key: &str, claim: &Value) -> Result<(), String> {
         let is_mounted = self.pods.list().iter().any(|pod| {
-            let is_over = object::text(pod, "/status/phase").is_some_and(|phase| {
-                phase == "Succeeded" || phase == "Failed"
-            });
+            let is_over = object::text(pod, "/status/phase")
+                .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
             !is_over && claims_of_pod(pod).any(|claim| claim == key)
         });
         if is_mounted || !object::has_finalizer(claim, finalizer::CLAIM) {
@@ -66,7 +65,7 @@ impl Binder {
     }
 
     async fn provision(&self, claim: &Value) -> Result<(), String> {
-        let Some(class) = self.storage_class(claim) else { return Ok(()) };
+        let Some(class) = self.storage_class(claim)? else { return Ok(()) };
         if object::annotation(claim, annotation::STORAGE_PROVISIONER).is_none() {
             let mut annotations = object::annotations_with(claim, annotation::STORAGE_PROVISIONER, DRIVER);
             object::set(&mut annotations, &[annotation::STORAGE_PROVISIONER_BETA], json!(DRIVER));
@@ -83,8 +82,8 @@ impl Binder {
         self.bind(claim, volume).await
     }
 
-    /// The claim's storage class, if it is one of ours.
-    fn storage_class(&self, claim: &Value) -> Option<String> {
+    /// The claim's storage class, if it is one of ours. A class that is not there may come later.
+    fn storage_class(&self, claim: &Value) -> Result<Option<String>, String> {
         let named = object::text(claim, "/spec/storageClassName").map(str::to_owned);
         let name = named.or_else(|| {
             let classes = self.storage_classes.list();
@@ -92,9 +91,13 @@ impl Binder {
                 .iter()
                 .find(|class| object::annotation(class, annotation::DEFAULT_STORAGE_CLASS) == Some("true"));
             default.map(|class| object::name(class).to_owned())
-        })?;
-        let class = self.storage_classes.get(&name)?;
-        (object::text(&class, "/provisioner") == Some(DRIVER)).then_some(name)
+        });
+        let Some(name) = name else { return Ok(None) };
+        let class = self
+            .storage_classes
+            .get(&name)
+            .ok_or_else(|| format!("storageclass.storage.k8s.io {name:?} not found"))?;
+        Ok((object::text(&class, "/provisioner") == Some(DRIVER)).then_some(name))
     }
 
     async fn create_volume(&self, claim: &Value, name: &str, class: &str) -> Result<Value, String> {
@@ -120,7 +123,10 @@ impl Binder {
         let name = object::text(source, "/name").unwrap_or_default();
         let found = self.client.get(plural::SNAPSHOTS, object::namespace(claim), name).await;
         let found = found.map_err(|status| {
-            format!("error getting handle for DataSource Type VolumeSnapshot by Name {name}: {}", status.message)
+            format!(
+                "error getting handle for DataSource Type VolumeSnapshot by Name {name}: {}",
+                status.message
+            )
         })?;
         if object::flag(&found, "/status/readyToUse") == Some(true) {
             Ok(Some(found))

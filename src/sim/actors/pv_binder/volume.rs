@@ -25,14 +25,17 @@ impl Binder {
         if is_ours && object::text(&volume, "/spec/persistentVolumeReclaimPolicy") == Some(DELETE) {
             self.storage.delete_volume(object::text(&volume, "/spec/csi/volumeHandle").unwrap_or_default());
             let deleted = self.client.delete(plural::VOLUMES, None, key).await;
-            return deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
+            return deleted
+                .or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
         }
         Ok(())
     }
 
     /// Whether the claim that the volume belongs to still exists; a volume that never had one is left alone.
     async fn is_claimed(&self, volume: &Value) -> Result<bool, String> {
-        let Some(uid) = object::text(volume, "/spec/claimRef/uid") else { return Ok(!object::is_deleting(volume)) };
+        let Some(uid) = object::text(volume, "/spec/claimRef/uid") else {
+            return Ok(!object::is_deleting(volume));
+        };
         let name = object::text(volume, "/spec/claimRef/name").unwrap_or_default();
         let namespace = object::text(volume, "/spec/claimRef/namespace");
         match self.client.get(plural::CLAIMS, namespace, name).await {

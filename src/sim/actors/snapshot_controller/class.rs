@@ -84,7 +84,8 @@ impl Controller {
             if self.group_classes.get(class).is_some() {
                 return Ok(group);
             }
-            let missing = format!("volumegroupsnapshotclass.groupsnapshot.storage.k8s.io {class:?} not found");
+            let missing =
+                format!("volumegroupsnapshotclass.groupsnapshot.storage.k8s.io {class:?} not found");
             let message = format!("failed to get group snapshot class with error {missing}");
             self.write_error(&self.groups, &group, false, "GetGroupSnapshotClassFailed", message).await;
             return Err(NoClass::Missing(missing));
@@ -107,7 +108,10 @@ impl Controller {
         let volumes = self.volumes_of_group(group).await?;
         let driver =
             volumes.first().and_then(|volume| object::text(volume, "/spec/csi/driver")).ok_or_else(|| {
-                format!("snapshotting non-CSI volumes is not supported, group snapshot:{}", object::key(group))
+                format!(
+                    "snapshotting non-CSI volumes is not supported, group snapshot:{}",
+                    object::key(group)
+                )
             })?;
         let mark = annotation::DEFAULT_GROUP_CLASS;
         let class = default_class(&self.group_classes, mark, driver, "group snapshot")?;

@@ -34,8 +34,7 @@ impl Controller {
             return self.add_finalizer(&self.contents, content, finalizer::CONTENT_BOUND).await.map(drop);
         }
         let Some(key) = referred(content, SNAPSHOT_REF) else { return Ok(()) };
-        let Some(snapshot) =
-            self.snapshots.newest.get(&key).filter(|snapshot| object::uid(snapshot) == uid)
+        let Some(snapshot) = self.snapshots.newest.get(&key).filter(|snapshot| object::uid(snapshot) == uid)
         else {
             // A content without its snapshot is never deleted: it may have been copied from another cluster.
             return Ok(());

@@ -87,7 +87,8 @@ impl Controller {
                 "VolumeGroupSnapshotContent is dynamically provisioned while expecting a pre-provisioned one"
                     .to_owned()
             };
-            self.write_error(&self.groups, group, true, "GroupSnapshotContentMismatch", message.clone()).await;
+            self.write_error(&self.groups, group, true, "GroupSnapshotContentMismatch", message.clone())
+                .await;
             return Err(message);
         }
         let points_back = match wanted {
@@ -95,8 +96,10 @@ impl Controller {
             None => names(&content, GROUP_REF, group),
         };
         if !points_back {
-            let message = format!("VolumeGroupSnapshotContent [{name}] is bound to a different group snapshot");
-            self.write_error(&self.groups, group, true, "GroupSnapshotContentMisbound", message.clone()).await;
+            let message =
+                format!("VolumeGroupSnapshotContent [{name}] is bound to a different group snapshot");
+            self.write_error(&self.groups, group, true, "GroupSnapshotContentMisbound", message.clone())
+                .await;
             return Err(message);
         }
         Ok(Some(content))
@@ -128,18 +131,16 @@ impl Controller {
             let message = "VolumeGroupSnapshotContent is missing";
             self.write_error(&self.groups, group, true, "GroupSnapshotContentMissing", message).await;
             let key = object::key(group);
-            return Err(format!("group snapshot {key} requests an non-existing group snapshot content {wanted}"));
+            return Err(format!(
+                "group snapshot {key} requests an non-existing group snapshot content {wanted}"
+            ));
         };
         let bound = self.bind_group_content(group, content).await?;
         self.copy_group_status(group, &bound).await
     }
 
     /// Writes the group's uid, and its class if it has one, into a static content.
-    async fn bind_group_content(
-        &self,
-        group: &Value,
-        content: Arc<Value>,
-    ) -> Result<Arc<Value>, String> {
+    async fn bind_group_content(&self, group: &Value, content: Arc<Value>) -> Result<Arc<Value>, String> {
         let is_bound = object::text(&content, "/spec/volumeGroupSnapshotRef/uid").is_some();
         if is_bound && object::text(&content, "/spec/volumeGroupSnapshotClassName").is_some() {
             return Ok(content);
@@ -159,7 +160,8 @@ impl Controller {
             Ok(content) => self.copy_group_status(group, &content).await,
             Err(error) => {
                 let message = format!("failed to create group snapshot content with error {error}");
-                self.write_error(&self.groups, group, true, "GroupSnapshotContentCreationFailed", message).await;
+                self.write_error(&self.groups, group, true, "GroupSnapshotContentCreationFailed", message)
+                    .await;
                 Err(error)
             }
         }

@@ -55,7 +55,8 @@ impl Controller {
         let mut content_goes = false;
         if let Some(content) = content {
             content_goes = object::text(&content, "/spec/deletionPolicy") == Some(DELETE);
-            let marked = self.annotate(&self.group_contents, &content, annotation::GROUP_BEING_DELETED).await?;
+            let marked =
+                self.annotate(&self.group_contents, &content, annotation::GROUP_BEING_DELETED).await?;
             if content_goes {
                 self.delete_group_content(group, &marked).await?;
             }
@@ -96,7 +97,10 @@ impl Controller {
             // Also seen in healthy deletions, when the cache still holds a content that is gone.
             let message = "Failed to delete group snapshot content API object";
             self.recorder.event(group, Severity::Warning, "GroupSnapshotContentObjectDeleteError", message);
-            format!("failed to delete VolumeGroupSnapshotContent {name} from API server: {:?}", status.message)
+            format!(
+                "failed to delete VolumeGroupSnapshotContent {name} from API server: {:?}",
+                status.message
+            )
         })
     }
 
@@ -104,7 +108,8 @@ impl Controller {
         for member in members {
             let (namespace, name) = (object::namespace(member), object::name(member));
             let deleted = self.client.delete(plural::SNAPSHOTS, namespace, name).await;
-            if let Err(status) = deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status) })
+            if let Err(status) =
+                deleted.or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status) })
             {
                 let message = format!(
                     "failed to delete snapshot API object {} part of group snapshot {}: {}",

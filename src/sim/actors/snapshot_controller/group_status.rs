@@ -11,11 +11,7 @@ use crate::sim::actors::strings::plural;
 
 impl Controller {
     /// Brings the group's status up to date with its content.
-    pub(super) async fn copy_group_status(
-        &self,
-        group: &Arc<Value>,
-        content: &Value,
-    ) -> Result<(), String> {
+    pub(super) async fn copy_group_status(&self, group: &Arc<Value>, content: &Value) -> Result<(), String> {
         match self.write_group_status(group, content).await {
             Ok(written) => {
                 self.groups.newest.update(&written);
@@ -23,7 +19,8 @@ impl Controller {
             }
             Err(error) => {
                 let message = format!("GroupSnapshot status update failed, {error}");
-                self.write_error(&self.groups, group, false, "GroupSnapshotStatusUpdateFailed", message).await;
+                self.write_error(&self.groups, group, false, "GroupSnapshotStatusUpdateFailed", message)
+                    .await;
                 Err(error)
             }
         }
@@ -40,7 +37,8 @@ impl Controller {
         if after == before {
             return Ok(Arc::new(live));
         }
-        if object::text(&before, "/creationTime").is_none() && object::text(&after, "/creationTime").is_some() {
+        if object::text(&before, "/creationTime").is_none() && object::text(&after, "/creationTime").is_some()
+        {
             let message = format!("GroupSnapshot {key} was successfully created by the CSI driver.");
             self.recorder.event(group, Severity::Normal, "GroupSnapshotCreated", message);
         }

@@ -60,9 +60,8 @@ impl Controller {
     }
 
     async fn create_member(&self, member: &Member<'_>) -> Result<(), String> {
-        let failed = |what: &str, message: &str| {
-            format!("createSnapshotsForGroupSnapshotContent: {what} {message}")
-        };
+        let failed =
+            |what: &str, message: &str| format!("createSnapshotsForGroupSnapshotContent: {what} {message}");
         let content = self.create_or_get(plural::CONTENTS, member.content_body()).await;
         let content = content.map_err(|error| failed("creating volumesnapshotcontent", &error))?;
         let snapshot = self.create_or_get(plural::SNAPSHOTS, member.snapshot_body(self)).await;

@@ -75,9 +75,11 @@ impl Controller {
                     "VolumeSnapshotContent {name} is pre-provisioned while expecting a dynamically provisioned one"
                 )
             } else {
-                "VolumeSnapshotContent is dynamically provisioned while expecting a pre-provisioned one".to_owned()
+                "VolumeSnapshotContent is dynamically provisioned while expecting a pre-provisioned one"
+                    .to_owned()
             };
-            self.write_error(&self.snapshots, snapshot, true, "SnapshotContentMismatch", message.clone()).await;
+            self.write_error(&self.snapshots, snapshot, true, "SnapshotContentMismatch", message.clone())
+                .await;
             return Err(message);
         }
         let points_back = match wanted {
@@ -86,7 +88,8 @@ impl Controller {
         };
         if !points_back {
             let message = format!("VolumeSnapshotContent [{name}] is bound to a different snapshot");
-            self.write_error(&self.snapshots, snapshot, true, "SnapshotContentMisbound", message.clone()).await;
+            self.write_error(&self.snapshots, snapshot, true, "SnapshotContentMisbound", message.clone())
+                .await;
             return Err(message);
         }
         Ok(Some(content))
@@ -142,9 +145,10 @@ impl Controller {
     /// Adds the owner reference of the group that the status names, found by that name alone.
     async fn put_ownership_back(&self, snapshot: &Value, group: &str) -> Result<(), String> {
         let key = object::join(object::namespace(snapshot), group);
-        let group = self.groups.cache.get(&key).ok_or_else(|| {
-            format!("volumegroupsnapshot.groupsnapshot.storage.k8s.io {group:?} not found")
-        })?;
+        let group =
+            self.groups.cache.get(&key).ok_or_else(|| {
+                format!("volumegroupsnapshot.groupsnapshot.storage.k8s.io {group:?} not found")
+            })?;
         let mut owners = object::items(snapshot, "/metadata/ownerReferences").to_vec();
         owners.push(self.owner_reference(&group));
         let mut wanted = snapshot.clone();
@@ -167,7 +171,8 @@ impl Controller {
             Ok(content) => self.copy_status(snapshot, &content).await,
             Err(error) => {
                 let message = format!("Failed to create snapshot content with error {error}");
-                self.write_error(&self.snapshots, snapshot, true, "SnapshotContentCreationFailed", message).await;
+                self.write_error(&self.snapshots, snapshot, true, "SnapshotContentCreationFailed", message)
+                    .await;
                 Err(error)
             }
         }
@@ -209,11 +214,10 @@ impl Controller {
         let key = object::key(snapshot);
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName")
             .ok_or_else(|| format!("detected group snapshot member {key} with no content, retrying"))?;
-        let content = self
-            .contents
-            .newest
-            .get(bound)
-            .ok_or_else(|| format!("group snapshot member {key} requests an non-existing content {bound}"))?;
+        let content =
+            self.contents.newest.get(bound).ok_or_else(|| {
+                format!("group snapshot member {key} requests an non-existing content {bound}")
+            })?;
         self.copy_status(snapshot, &content).await
     }
 
@@ -238,8 +242,10 @@ impl Controller {
             Ok(created) => created,
             Err(status) if status.is_already_exists() => body,
             Err(status) => {
-                let message =
-                    format!("Error creating volume snapshot content object for snapshot {key}: {}.", status.message);
+                let message = format!(
+                    "Error creating volume snapshot content object for snapshot {key}: {}.",
+                    status.message
+                );
                 self.recorder.event(snapshot, Severity::Warning, "CreateSnapshotContentFailed", message);
                 return Err(update_failure(snapshot, &status.message));
             }

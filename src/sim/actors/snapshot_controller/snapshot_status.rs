@@ -25,7 +25,8 @@ impl Controller {
             }
             Err(error) => {
                 let message = format!("Snapshot status update failed, {error}");
-                self.write_error(&self.snapshots, snapshot, false, "SnapshotStatusUpdateFailed", message).await;
+                self.write_error(&self.snapshots, snapshot, false, "SnapshotStatusUpdateFailed", message)
+                    .await;
                 Err(error)
             }
         }
@@ -34,7 +35,8 @@ impl Controller {
     async fn write_status(&self, snapshot: &Value, content: &Value) -> Result<Arc<Value>, String> {
         let key = object::key(snapshot);
         let group = self.group_name(&key, content)?;
-        let live = self.client.get(plural::SNAPSHOTS, object::namespace(snapshot), object::name(snapshot)).await;
+        let live =
+            self.client.get(plural::SNAPSHOTS, object::namespace(snapshot), object::name(snapshot)).await;
         let mut live =
             live.map_err(|status| format!("error get snapshot {key} from api server: {}", status.message))?;
         let before = live.get("status").cloned().unwrap_or(Value::Null);
@@ -42,7 +44,8 @@ impl Controller {
         if after == before {
             return Ok(Arc::new(live));
         }
-        if object::text(&before, "/creationTime").is_none() && object::text(&after, "/creationTime").is_some() {
+        if object::text(&before, "/creationTime").is_none() && object::text(&after, "/creationTime").is_some()
+        {
             let message = format!("Snapshot {key} was successfully created by the CSI driver.");
             self.recorder.event(snapshot, Severity::Normal, "SnapshotCreated", message);
         }

@@ -27,9 +27,10 @@ impl Controller {
             .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect();
         let selector = selector_text(&labels);
-        let claims = self.core.list(plural::CLAIMS, object::namespace(group), &labels).await.map_err(|status| {
-            format!("failed to list PVCs with label selector {selector}: {:?}", status.message)
-        })?;
+        let claims =
+            self.core.list(plural::CLAIMS, object::namespace(group), &labels).await.map_err(|status| {
+                format!("failed to list PVCs with label selector {selector}: {:?}", status.message)
+            })?;
         if claims.is_empty() {
             return Err(format!("label selector {selector} for group snapshot not applied to any PVC"));
         }
@@ -86,8 +87,10 @@ impl Controller {
     /// Keeps the claim of a single snapshot from vanishing before the cut.
     pub(super) async fn protect_claim(&self, snapshot: &Value) -> Result<(), String> {
         let claim = self.claim_of_snapshot(snapshot).map_err(|_| {
-            format!("snapshot controller failed to update {} on API server: cannot get claim from snapshot",
-                object::name(snapshot))
+            format!(
+                "snapshot controller failed to update {} on API server: cannot get claim from snapshot",
+                object::name(snapshot)
+            )
         })?;
         if object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE) {
             return Ok(());

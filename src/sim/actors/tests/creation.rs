@@ -28,9 +28,7 @@ async fn a_group_of_three_is_made_in_the_recorded_order() {
         changes(&mut groups)[GROUP].iter().map(|line| line.split("2026").next().unwrap()).collect::<Vec<_>>(),
         [
             "ADDED",
-            &format!(
-                "+status.boundVolumeGroupSnapshotContentName={content_name} +status.readyToUse=false"
-            ),
+            &format!("+status.boundVolumeGroupSnapshotContentName={content_name} +status.readyToUse=false"),
             "+metadata.finalizers=volumegroupsnapshot-bound-protection",
             "+status.creationTime=",
         ]
@@ -43,7 +41,9 @@ async fn a_group_of_three_is_made_in_the_recorded_order() {
     let protected = position(lines, "+metadata.finalizers=volumegroupsnapshotcontent-bound-protection");
     let cut = position(lines, created);
     assert!(marked < cut && protected < 4, "{lines:#?}");
-    for part in ["+status.readyToUse=true", "+status.volumeGroupSnapshotHandle=", "volumeSnapshotInfoList=[3]"] {
+    for part in
+        ["+status.readyToUse=true", "+status.volumeGroupSnapshotHandle=", "volumeSnapshotInfoList=[3]"]
+    {
         assert!(lines[cut].contains(part), "{part} in {}", lines[cut]);
     }
     assert!(position(lines, "-metadata.annotations.volumegroupsnapshot-being-created") > cut);
@@ -66,7 +66,9 @@ async fn a_group_of_three_is_made_in_the_recorded_order() {
         assert!(!lines[bound].contains("readyToUse"), "bound first, without a word about readiness");
         let ready = position(lines, "status.readyToUse=true");
         assert!(bound < ready);
-        for part in ["+status.creationTime=", "+status.restoreSize=10Mi", "+status.volumeGroupSnapshotName=g1"] {
+        for part in
+            ["+status.creationTime=", "+status.restoreSize=10Mi", "+status.volumeGroupSnapshotName=g1"]
+        {
             assert!(lines[ready].contains(part), "{part} in {}", lines[ready]);
         }
         let protected = "volumesnapshot-in-group-protection,volumesnapshot-as-source-protection";
@@ -165,12 +167,18 @@ async fn only_match_labels_count_and_nothing_selected_is_an_error() {
     lab.settle().await;
     let expression = lab.get(plural::GROUPS, "expression").expect("there");
     assert_eq!(expression["status"]["readyToUse"], true);
-    assert_eq!(expression["spec"]["volumeGroupSnapshotClassName"], "csi-hostpath-groupsnapclass", "the default");
+    assert_eq!(
+        expression["spec"]["volumeGroupSnapshotClassName"], "csi-hostpath-groupsnapclass",
+        "the default"
+    );
     assert_eq!(lab.snapshots().len(), 2, "the expression was ignored");
 
     let nobody = lab.get(plural::GROUPS, "nobody").expect("there");
     let message = nobody["status"]["error"]["message"].as_str().unwrap_or_default();
-    assert!(message.ends_with("label selector group=nobody for group snapshot not applied to any PVC"), "{message}");
+    assert!(
+        message.ends_with("label selector group=nobody for group snapshot not applied to any PVC"),
+        "{message}"
+    );
     assert!(nobody["metadata"].get("finalizers").is_none());
 }
 

@@ -61,7 +61,8 @@ async fn one_member_cannot_be_deleted_alone() {
     lab.delete(plural::SNAPSHOTS, &lab.snapshots()[0]);
     lab.settle().await;
     assert_eq!(lab.snapshots().len(), 2, "held back");
-    let pending = lab.list(plural::EVENTS).into_iter().find(|event| event["reason"] == "SnapshotDeletePending");
+    let pending =
+        lab.list(plural::EVENTS).into_iter().find(|event| event["reason"] == "SnapshotDeletePending");
     assert!(pending.is_some_and(|event| event["count"].as_u64() > Some(3)), "tried again and again");
     lab.delete(plural::GROUPS, &group);
     sleep(Duration::from_secs(400)).await;

@@ -211,7 +211,8 @@ fn leaves(object: &Value) -> BTreeMap<String, String> {
                 found.insert(path.to_owned(), format!("[{}]", items.len()));
             }
             other => {
-                found.insert(path.to_owned(), other.as_str().map_or_else(|| other.to_string(), str::to_owned));
+                found
+                    .insert(path.to_owned(), other.as_str().map_or_else(|| other.to_string(), str::to_owned));
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Detaching the members from their group: what keeps them and what loses them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::lab::Lab;
 use crate::sim::Config;
@@ -49,18 +52,21 @@ async fn without_a_default_class_a_stripped_member_is_left_alone() {
     assert_eq!(after["status"]["readyToUse"], true);
 }
 
-/// Strips while the name is set, keeps the contents, deletes content and group, as one known tool does.
-async fn strip_and_delete(lab: &Lab, members: usize) {
+/// Strips while the name is set, keeps the content, deletes content and group, as one known tool does. Each call
+/// takes 40 ms; between stripping and deleting there is a gap.
+async fn strip_and_delete(lab: &Lab, members: usize, gap_ms: u64) {
+    let call = Duration::from_millis(40);
     let group = lab.create_ready_group(members).await;
+    sleep(Duration::from_millis(700)).await;
     for snapshot in lab.snapshots() {
         lab.patch(plural::SNAPSHOTS, &snapshot, strip());
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        sleep(call).await;
     }
     let content = lab.group_contents().remove(0);
     lab.patch(plural::GROUP_CONTENTS, &content, json!({"spec": {"deletionPolicy": "Retain"}}));
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    sleep(call + Duration::from_millis(gap_ms)).await;
     lab.delete(plural::GROUP_CONTENTS, &content);
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    sleep(call).await;
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
 }
@@ -68,17 +74,20 @@ async fn strip_and_delete(lab: &Lab, members: usize) {
 #[tokio::test(start_paused = true)]
 async fn strip_and_delete_loses_the_members_and_leaks_the_storage() {
     let lab = Lab::new(3, Config::default()).await;
-    strip_and_delete(&lab, 3).await;
+    strip_and_delete(&lab, 3, 0).await;
     assert_eq!((lab.group(), lab.group_contents(), lab.snapshots(), lab.contents()), Default::default());
     assert_eq!(ledger(&lab), (3, 3, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn strip_and_delete_loses_members_at_the_default_rate_too() {
-    let lab = Lab::new(6, Config { controller_qps: Some(5.0), ..Config::default() }).await;
-    strip_and_delete(&lab, 6).await;
-    assert!(lab.snapshots().len() < 6, "measured: 0 to 2 of 6 to 8 survive");
-    assert!(ledger(&lab).1 >= 1);
+    for (gap_ms, most_left) in [(0, 6), (2000, 3)] {
+        let lab = Lab::new(8, Config { controller_qps: Some(5.0), ..Config::default() }).await;
+        strip_and_delete(&lab, 8, gap_ms).await;
+        let left = lab.snapshots().len();
+        assert!(left <= most_left, "measured: 2 of 8 without a gap, 0 of 6 with one; here {left} of 8");
+        assert_eq!(ledger(&lab), (8, 8 - left, 0));
+    }
 }
 
 /// Name cleared, stripped with as-source, as-source seen back, group deleted, content deleted.
@@ -155,7 +164,10 @@ async fn a_frozen_controller_holds_the_release_back() {
     }
     lab.settle().await;
     let protected = |lab: &Lab| {
-        lab.snapshots().iter().filter(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE)).count()
+        lab.snapshots()
+            .iter()
+            .filter(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE))
+            .count()
     };
     assert_eq!(protected(&lab), 0);
     lab.cluster.set_frozen("snapshot-controller", false);
