@@ -2,5 +2,9 @@
 
 #[path = "engine/complete.rs"]
 mod complete;
+#[path = "engine/invariants.rs"]
+mod invariants;
+#[path = "engine/killed.rs"]
+mod killed;
 #[path = "engine/stage.rs"]
 mod stage;

@@ -163,7 +163,10 @@ fn how_it_ended(group: &AskedGroup, end: Option<GroupRun>) -> Result<(), FailedG
             Some(reason) => failure(reason.code, &reason.message),
             None => failure(Code::Internal, "the run failed without a recorded reason"),
         }),
-        None => Err(failure(Code::PlanOutdated, "the group changed before its plan became durable; nothing was done")),
+        None => Err(failure(
+            Code::PlanOutdated,
+            "the group changed before its plan became durable; nothing was done",
+        )),
     }
 }
 

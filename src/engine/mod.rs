@@ -44,7 +44,7 @@ use crate::engine::clock::Clock;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::runner::{Runner, Tools, journal_problem};
-use crate::engine::sight::Sights;
+use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::World;
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, Journal, Opened};
@@ -71,8 +71,6 @@ enum Done {
     Run(Box<GroupRun>),
     /// A Backup.
     Backup(StreamId),
-    /// A projection.
-    Shown,
     /// The list of Backups may have changed.
     BackupsChanged,
 }
@@ -127,8 +125,12 @@ impl Engine {
     pub async fn run(mut self) -> Problem {
         self.tools.world.synced().await;
         let (orders, mut incoming) = mpsc::unbounded_channel();
-        let mut desk =
-            Desk { work: FuturesUnordered::new(), waiting: BTreeMap::new(), backups: BTreeSet::new(), orders };
+        let mut desk = Desk {
+            work: FuturesUnordered::new(),
+            waiting: BTreeMap::new(),
+            backups: BTreeSet::new(),
+            orders,
+        };
         if let Err(problem) = self.resume(&mut desk) {
             return problem;
         }
@@ -157,7 +159,11 @@ impl Engine {
                 Some(Kind::Group) => {
                     if let Some(run) = backup::fold_group(stream, &entries)? {
                         tracing::info!(run = %stream, state = run.state_name(), "resuming");
-                        self.start(desk, Runner::resume(self.tools.clone(), run, entries.len() as u64), stream);
+                        self.start(
+                            desk,
+                            Runner::resume(self.tools.clone(), run, entries.len() as u64),
+                            stream,
+                        );
                     }
                 }
                 Some(Kind::Backup) => {
@@ -170,16 +176,21 @@ impl Engine {
         Ok(())
     }
 
+    /// A run and its projection; it is done when both are, so that whoever sees a finished Backup sees finished runs.
     fn start(&self, desk: &mut Desk, runner: Runner, stream: StreamId) {
         desk.waiting.entry(stream).or_default();
-        desk.work.push(Box::pin(async move { runner.drive().await.map(|run| Done::Run(Box::new(run))) }));
-        let (tools, clock) = (self.tools.clone(), self.config.clock);
+        let tools = self.tools.clone();
         desk.work.push(Box::pin(async move {
-            tokio::task::yield_now().await;
-            if let Some(sights) = tools.sights.follow(stream) {
-                projection::follow(tools.adapter, clock, sights).await;
-            }
-            Ok(Done::Shown)
+            let shown = async {
+                // The run shows itself for the first time in its first poll.
+                tokio::task::yield_now().await;
+                if let Some(sights) = tools.sights.follow(stream) {
+                    projection::follow(tools.adapter, tools.clock, sights).await;
+                }
+                Ok(())
+            };
+            let (run, ()) = futures::future::try_join(runner.drive(), shown).await?;
+            Ok(Done::Run(Box::new(run)))
         }));
     }
 
@@ -191,16 +202,28 @@ impl Engine {
         }
         let entries = self.tools.journal.stream(order.run).await;
         let entries = entries.map_err(|error| journal_problem(order.run, &error))?;
-        let known = backup::fold_group(order.run, &entries)?;
-        if known.is_some() || order.plan.is_none() {
-            // An open stream was resumed at the start, so what is known here has ended.
-            let _ = order.end.send(known);
+        // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
+        if let Some(run) = backup::fold_group(order.run, &entries)? {
+            desk.waiting.insert(order.run, vec![order.end]);
+            let (tools, head) = (self.tools.clone(), self.tools.journal.head());
+            desk.work.push(Box::pin(async move {
+                projection::show(
+                    &tools.adapter,
+                    &tools.clock,
+                    &Sight { run: run.clone(), waiting: None, head },
+                )
+                .await;
+                Ok(Done::Run(Box::new(run)))
+            }));
             return Ok(());
         }
         if let Some(plan) = order.plan {
             desk.waiting.insert(order.run, vec![order.end]);
             let runner = Runner::plan(self.tools.clone(), plan).await?;
             self.start(desk, runner, order.run);
+        } else {
+            // Nobody waits any more when the Backup is gone.
+            let _ = order.end.send(None);
         }
         Ok(())
     }
@@ -235,7 +258,6 @@ impl Engine {
                 }));
             }
             Done::Backup(stream) => tracing::debug!(%stream, "the Backup is done"),
-            Done::Shown => {}
         }
     }
 }

@@ -37,7 +37,8 @@ impl Points {
         Self::ask(move |point| {
             if point == wanted {
                 // Nothing can be done about a failure, and the halt below holds the run in any case.
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+                let _ =
+                    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
                 return Verdict::Halt;
             }
             Verdict::GoOn

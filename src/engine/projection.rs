@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
 use crate::api::stillpoint::{
-    GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec, GroupSnapshotStatus,
-    JournalHead,
+    GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec,
+    GroupSnapshotStatus, JournalHead,
 };
 use crate::cluster::{Adapter, observe};
 use crate::domain::labels;
@@ -41,6 +41,11 @@ pub async fn follow(adapter: Adapter, clock: Clock, mut sights: watch::Receiver<
             return;
         }
     }
+}
+
+/// Shows a run once.
+pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
+    write(adapter, clock, &sight.run, &status(sight)).await;
 }
 
 async fn write(adapter: &Adapter, clock: &Clock, run: &GroupRun, status: &GroupSnapshotStatus) {
@@ -95,7 +100,11 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
     let run = &sight.run;
     let total = run.plan.members.len() as i64;
     // Before the receipt the members flap; after an undo there are none.
-    let ready = if run.receipt.is_some() && !matches!(run.stage, Stage::Unwinding | Stage::Failed) { total } else { 0 };
+    let ready = if run.receipt.is_some() && !matches!(run.stage, Stage::Unwinding | Stage::Failed) {
+        total
+    } else {
+        0
+    };
     let shown = run.receipt.as_ref().filter(|_| run.stage != Stage::Failed);
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
     GroupSnapshotStatus {

@@ -36,7 +36,8 @@ pub fn read(backup: &Backup, defaults: &Defaults) -> Result<Request, Vec<String>
             default
         })
     };
-    let cut_timeout = duration("csiSnapshotTimeout", &spec.csi_snapshot_timeout, limits::CSI_SNAPSHOT_TIMEOUT);
+    let cut_timeout =
+        duration("csiSnapshotTimeout", &spec.csi_snapshot_timeout, limits::CSI_SNAPSHOT_TIMEOUT);
     let ready_timeout =
         duration("itemOperationTimeout", &spec.item_operation_timeout, limits::ITEM_OPERATION_TIMEOUT);
     if !errors.is_empty() {
@@ -108,7 +109,8 @@ mod tests {
 
     #[test]
     fn defaults_are_veleros() {
-        let request = read(&backup(BackupSpec::default()), &Defaults::default()).expect("an empty spec is valid");
+        let request =
+            read(&backup(BackupSpec::default()), &Defaults::default()).expect("an empty spec is valid");
         assert_eq!(request.label_key, "velero.io/volume-group");
         assert_eq!(request.cut_timeout, Millis::from_secs(600));
         assert_eq!(request.ready_timeout, Millis::from_secs(4 * 3600));
@@ -117,8 +119,10 @@ mod tests {
     #[test]
     fn the_label_key_is_that_of_the_spec_then_of_the_flag() {
         let flag = Defaults { label_key: Some("flag/key".to_owned()), keep_group_name: false };
-        let spec =
-            BackupSpec { volume_group_snapshot_label_key: Some("spec/key".to_owned()), ..BackupSpec::default() };
+        let spec = BackupSpec {
+            volume_group_snapshot_label_key: Some("spec/key".to_owned()),
+            ..BackupSpec::default()
+        };
         assert_eq!(read(&backup(spec), &flag).expect("valid").label_key, "spec/key");
         assert_eq!(read(&backup(BackupSpec::default()), &flag).expect("valid").label_key, "flag/key");
     }

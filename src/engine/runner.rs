@@ -20,7 +20,9 @@ use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{Intent, Outcome};
 use crate::machine::group::table::Action;
-use crate::machine::group::{Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view};
+use crate::machine::group::{
+    Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view,
+};
 use crate::machine::point::{Moment, Place, Point};
 
 /// What every run needs: the two doors to the cluster, the caches, the journal, the time.
@@ -82,11 +84,13 @@ impl Runner {
             let observation = self.observe();
             let view = view(&self.run, &observation);
             let now = self.tools.clock.now();
-            let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
+            let decision =
+                decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
             tracing::debug!(run = %self.run.plan.run, row = decision.row.id, "decided");
             match decision.row.then {
                 Action::Act(_) if decision.not_before.is_some() => {
-                    self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass")).await;
+                    self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))
+                        .await;
                 }
                 Action::Act(step) => self.act(&observation, &view, &decision, step).await?,
                 Action::Advance(milestone) => self.advance(&observation, &view, &decision, milestone).await?,
@@ -96,7 +100,9 @@ impl Runner {
                 Action::Stick { .. } if self.run.stuck.as_deref() == Some(decision.row.id) => {
                     self.wait(&mut changes, decision.wake_at, Some("a person; see the message")).await;
                 }
-                Action::Stick { .. } => self.advance(&observation, &view, &decision, Milestone::Stuck).await?,
+                Action::Stick { .. } => {
+                    self.advance(&observation, &view, &decision, Milestone::Stuck).await?
+                }
                 Action::Look => self.look().await,
                 Action::Wait(for_what) => {
                     self.wait(&mut changes, decision.wake_at, Some(for_what.text())).await;
@@ -212,7 +218,12 @@ impl Runner {
         }
     }
 
-    async fn wait(&mut self, changes: &mut Subscription, until: Option<Timestamp>, for_what: Option<&'static str>) {
+    async fn wait(
+        &mut self,
+        changes: &mut Subscription,
+        until: Option<Timestamp>,
+        for_what: Option<&'static str>,
+    ) {
         self.fresh = false;
         self.show(for_what);
         tokio::select! {
@@ -233,7 +244,8 @@ impl Runner {
         let records = self.fold_in(vec![event])?;
         let stream = self.run.plan.run;
         let encoded = encode(stream, &records)?;
-        let appended = self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
+        let appended =
+            self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
         self.seq += records.len() as u64;
         appended.map_err(|error| journal_problem(stream, &error))
     }
@@ -319,4 +331,3 @@ pub(super) fn internal(stream: StreamId, error: &dyn std::error::Error) -> Probl
         "this is a defect of Stillpoint: keep the journal and report it",
     )
 }
-

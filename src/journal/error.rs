@@ -115,7 +115,9 @@ impl JournalError {
             | JournalError::Unopenable { .. }
             | JournalError::Lost { .. }
             | JournalError::Behind { .. } => Code::JournalCorrupt,
-            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,
+            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => {
+                Code::JournalIo
+            }
         }
     }
 

@@ -90,7 +90,12 @@ async fn try_connect(kubeconfig: Option<&std::path::Path>) -> Result<Adapter, Pr
     let config = crate::cluster::client_config(kubeconfig).await?;
     let about = About::new("Cluster", "", &config.cluster_url.to_string());
     let client = kube::Client::try_from(config).map_err(|error| {
-        Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig: server, certificates, user")
+        Problem::new(
+            Code::Usage,
+            about,
+            error.to_string(),
+            "check the kubeconfig: server, certificates, user",
+        )
     })?;
     Adapter::connect(client).await
 }

@@ -18,7 +18,8 @@ pub enum LogFormat {
 pub fn to_stderr(format: LogFormat, level: tracing::Level) {
     let targets = Targets::new().with_default(LevelFilter::WARN).with_target("stillpoint", level);
     let registry = tracing_subscriber::registry().with(targets);
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let colour =
+        std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     // It fails only where a subscriber is set already.
     let _ = match format {

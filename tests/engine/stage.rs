@@ -15,6 +15,7 @@ use stillpoint::journal::{Disk, Entry, Journal, MemoryStore};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::Caller;
+use tower::ServiceExt;
 
 /// Time that no scenario needs, in simulated seconds: a run that takes longer hangs.
 const HANG: u64 = 3600;
@@ -145,7 +146,7 @@ impl Stage {
     pub async fn live_with(&self, points: Points, killed: Arc<tokio::sync::Notify>) -> End {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = kube::Client::new(self.cluster.router(), "default");
+        let client = client(&self.cluster);
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
@@ -176,24 +177,54 @@ impl Stage {
         entries
     }
 
+    /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
+    pub fn writes(&self) -> u64 {
+        let tally = self.cluster.api().tally();
+        let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
+        let counted = |resource: &str| {
+            ["volumegroupsnapshot", "volumesnapshot"].iter().any(|kind| resource.starts_with(kind))
+        };
+        ["create", "update", "patch", "delete"]
+            .iter()
+            .filter_map(|verb| verbs.get(*verb))
+            .flat_map(|resources| resources.iter().filter(|(resource, _)| counted(resource)))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
     /// What is left of group objects anywhere.
     pub fn group_objects(&self) -> usize {
         self.list("volumegroupsnapshots", None).len() + self.list("volumegroupsnapshotcontents", None).len()
     }
 }
 
-/// What the scenarios print when they fail.
-#[derive(Default, Clone)]
-pub struct Notes(Arc<Mutex<Vec<String>>>);
+/// The router of the embedded cluster as the transport of a client, under the daemon's own User-Agent.
+fn client(cluster: &Cluster) -> kube::Client {
+    let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
+        let agent = http::HeaderValue::from_static("stillpoint/test");
+        request.headers_mut().insert(http::header::USER_AGENT, agent);
+        request
+    });
+    kube::Client::new(named, "default")
+}
 
-impl Notes {
-    /// Adds a line.
-    pub fn add(&self, line: String) {
-        self.0.lock().expect("no poison").push(line);
+/// Points in the order in which they were passed.
+#[derive(Default, Clone)]
+pub struct Passed(Arc<Mutex<Vec<Point>>>);
+
+impl Passed {
+    /// Watches every point and stops at none.
+    pub fn watch(&self) -> Points {
+        let passed = self.0.clone();
+        Points::ask(move |point| {
+            passed.lock().expect("no poison").push(point);
+            Verdict::GoOn
+        })
     }
 
-    /// All lines.
-    pub fn all(&self) -> Vec<String> {
-        self.0.lock().expect("no poison").clone()
+    /// The points, each once, in the order of their first pass.
+    pub fn distinct(&self) -> Vec<Point> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.0.lock().expect("no poison").iter().copied().filter(|point| seen.insert(*point)).collect()
     }
 }
