@@ -12,7 +12,7 @@ use crate::sim::api_server::http::{Call, json as json_response, protobuf, read};
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::Key;
 use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::sim::api_server::{Inner, meta, patch as patches, present};
+use crate::sim::api_server::{Inner, meta, patch as patches, present, schema};
 
 const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const CUSTOM_PATCH_MEDIA: &str =
@@ -71,6 +71,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
             _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
             _ => return Err(unsupported_media(PATCH_MEDIA)),
         };
+        refuse_unknown(call, &next)?;
         let mut next = restore_hidden(present::take(resource, next), &shown, current);
         meta::set_top(&mut next, "apiVersion", stored_version.map(Value::String).as_ref());
         Ok(next)
@@ -228,8 +229,26 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    refuse_unknown(call, &object)?;
     let object = present::take(place.resource, object);
     Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
+}
+
+/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped.
+fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
+    if call.param("fieldValidation") != "Strict" {
+        return Ok(());
+    }
+    let unknown = schema::prune(call.place.resource, &mut object.clone());
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let (kind, version) = (call.place.resource.kind, call.place.version);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+        list.join(", ")
+    )))
 }
 
 fn parse(body: &[u8]) -> Result<Value, Status> {
