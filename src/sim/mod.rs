@@ -14,6 +14,7 @@
 pub mod actors;
 pub mod api_server;
 pub mod clock;
+mod control;
 mod deployment;
 pub mod ledger;
 pub mod resources;
@@ -110,6 +111,11 @@ impl Cluster {
     /// The API server.
     pub fn api(&self) -> &ApiServer {
         &self.inner.world.api
+    }
+
+    /// The HTTP face: the Kubernetes API, `GET /sim/v1/calls` and `GET /sim/v1/ledger`.
+    pub fn router(&self) -> axum::Router {
+        control::router(self.clone())
     }
 
     /// The storage behind the CSI driver.

@@ -24,6 +24,8 @@ pub struct Resource {
     pub singular: &'static str,
     /// Names for the command line.
     pub short_names: &'static [&'static str],
+    /// Names for several resources at once, `all`.
+    pub categories: &'static [&'static str],
     /// Lives in a namespace.
     pub namespaced: bool,
     /// `/status` exists, and the main resource ignores `status`.
@@ -101,6 +103,7 @@ const BUILT_IN: Resource = Resource {
     plural: "",
     singular: "",
     short_names: &[],
+    categories: &[],
     namespaced: true,
     status_subresource: false,
     custom: false,
@@ -191,6 +194,7 @@ pub static RESOURCES: &[Resource] = &[
         plural: "pods",
         singular: "pod",
         short_names: &["po"],
+        categories: &["all"],
         status_subresource: true,
         initial_phase: Some("Pending"),
         selectable_fields: &["spec.nodeName", "spec.serviceAccountName", "status.phase", "status.podIP"],

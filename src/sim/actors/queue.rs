@@ -2,7 +2,7 @@
 //!
 //! Promises, as client-go's rate limiting queue does: a key is worked on by one worker at a time; a key that is
 //! added while it is worked on is worked on once more afterwards; a key added twice before its turn has one
-//! turn. A failed key comes back after 1, 2, 4 … 300 seconds, counted per key until it is forgotten; an
+//! turn. Delays of one key do not add up: the one that ends first counts. A failed key comes back after 1, 2, 4 … 300 seconds, counted per key until it is forgotten; an
 //! ordinary add does not wait for that.
 //!
 //! Not here: a limit over all keys, and shutting down (the workers are simply ended).
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// First delay of a failed key.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ struct State {
     waiting: BTreeSet<String>,
     working: BTreeSet<String>,
     failures: BTreeMap<String, u32>,
+    delayed: BTreeMap<String, Instant>,
 }
 
 impl WorkQueue {
@@ -54,16 +56,34 @@ impl WorkQueue {
         self.ready.notify_one();
     }
 
-    /// Asks for a turn for the key after `delay`.
+    /// Asks for a turn for the key after `delay`. Of several delays of one key the one that ends first counts.
     pub(crate) fn add_after(self: &Arc<Self>, key: &str, delay: Duration) {
+        let due = Instant::now() + delay;
+        let mut state = self.state();
+        if state.delayed.get(key).is_some_and(|earlier| *earlier <= due) {
+            return;
+        }
+        state.delayed.insert(key.to_owned(), due);
+        drop(state);
         let queue = Arc::downgrade(self);
         let key = key.to_owned();
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep_until(due).await;
             if let Some(queue) = queue.upgrade() {
-                queue.add(&key);
+                queue.end_delay(&key, due);
             }
         });
+    }
+
+    /// Gives the key its turn, unless another delay has taken the place of this one.
+    fn end_delay(&self, key: &str, due: Instant) {
+        let mut state = self.state();
+        if state.delayed.get(key) != Some(&due) {
+            return;
+        }
+        state.delayed.remove(key);
+        drop(state);
+        self.add(key);
     }
 
     /// Asks for a turn for a key that has failed, after its back-off.
@@ -125,7 +145,6 @@ fn back_off(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
 
     #[tokio::test(start_paused = true)]
     async fn a_key_added_during_its_turn_has_one_more() {
@@ -139,6 +158,20 @@ mod tests {
         queue.done("a");
         assert_eq!(queue.next().await, "a");
         queue.done("a");
+        assert!(queue.take().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_delays_the_first_to_end_counts() {
+        let queue = WorkQueue::new();
+        queue.add_after("a", Duration::from_secs(9));
+        queue.add_after("a", Duration::from_secs(1));
+        queue.add_after("a", Duration::from_secs(4));
+        let before = Instant::now();
+        let key = queue.next().await;
+        assert_eq!(before.elapsed().as_secs(), 1);
+        queue.done(&key);
+        tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(queue.take().is_none());
     }
 

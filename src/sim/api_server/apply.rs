@@ -278,7 +278,7 @@ fn value_at<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
 
 fn is_element(item: &Value, step: &str) -> bool {
     if let Some(value) = step.strip_prefix("v:") {
-        return item.to_string() == value;
+        return serde_json::from_str::<Value>(value).is_ok_and(|value| *item == value);
     }
     let key: BTreeMap<String, Value> =
         step.strip_prefix("k:").and_then(|key| serde_json::from_str(key).ok()).unwrap_or_default();

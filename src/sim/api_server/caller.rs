@@ -156,8 +156,7 @@ impl Caller {
         let ns = meta::get(&object, "namespace").to_owned();
         let name = meta::get(&object, "name").to_owned();
         let target = self.target("update", plural, Some(&ns), &name, subresource)?;
-        patch::may_replace(target.resource, &object)?;
-        self.change(&target, |_| Ok(object))
+        self.change(&target, |_| patch::may_replace(target.resource, &object).map(|()| object))
     }
 
     fn change(

@@ -8,11 +8,19 @@ use serde_json::{Value, json};
 use crate::sim::api_server::meta;
 use crate::sim::resources::{NAMESPACES, RESOURCES, Resource};
 
-/// Fills in the defaults; `now` is the time as `metav1.Time`.
+/// Fills in what a new object starts with; `now` is the time as `metav1.Time`.
 pub(super) fn apply(resource: &Resource, object: &mut Value, now: &str) {
     if let Some(phase) = resource.initial_phase {
         object["status"] = json!({"phase": phase});
     }
+    fill(resource, object);
+    if resource.plural == "customresourcedefinitions" {
+        establish(object, now);
+    }
+}
+
+/// The defaults that hold for every write, so that a PUT may leave them out.
+pub(super) fn fill(resource: &Resource, object: &mut Value) {
     match resource.plural {
         NAMESPACES => {
             let name = object["metadata"]["name"].clone();
@@ -32,7 +40,6 @@ pub(super) fn apply(resource: &Resource, object: &mut Value, now: &str) {
             top_default(object, "volumeBindingMode", "Immediate");
         }
         "secrets" => top_default(object, "type", "Opaque"),
-        "customresourcedefinitions" => establish(object, now),
         _ => {}
     }
 }

@@ -22,6 +22,7 @@ mod namespaces;
 mod patch;
 mod present;
 mod rules;
+mod schema;
 mod selector;
 mod status;
 mod store;

@@ -19,7 +19,7 @@ pub struct Status {
     /// What people read.
     pub message: String,
     /// The object in question and the causes.
-    pub details: Details,
+    pub details: Box<Details>,
 }
 
 /// `metav1.StatusDetails`.
@@ -86,7 +86,7 @@ impl Cause {
 impl Status {
     /// A status without details.
     pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: Details::default() }
+        Self { code, reason: reason.to_owned(), message: message.into(), details: Box::default() }
     }
 
     /// 404 for an object.
@@ -130,7 +130,7 @@ impl Status {
         };
         let mut status =
             Self::new(422, "Invalid", format!("{} {name:?} is invalid: {what}", resource.qualified_kind()));
-        status.details = Details {
+        *status.details = Details {
             name: name.to_owned(),
             group: resource.group.to_owned(),
             kind: resource.kind.to_owned(),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::sim::api_server::status::{Cause, Status};
 use crate::sim::api_server::store::{Key, Store};
 use crate::sim::api_server::validate::{self, refuse};
-use crate::sim::api_server::{defaults, meta, namespaces, rules};
+use crate::sim::api_server::{defaults, meta, namespaces, rules, schema};
 use crate::sim::resources::{NAMESPACES, Resource};
 
 /// Which object, and through which door.
@@ -56,8 +56,10 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     let key = Key { name: name.clone(), ..target.key.clone() };
     namespaces::admit(store, resource, &key)?;
     fill_new(store, target, &mut object);
+    schema::prune(resource, &mut object);
     meta::prune_empty(&mut object);
     validate::metadata(resource, &object)?;
+    schema::check(resource, &object)?;
     rules::check(resource, None, &object)?;
     if store.get(&key).is_some() {
         return Err(Status::already_exists(resource, &name));
@@ -264,12 +266,15 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     for field in ["apiVersion", "kind"] {
         meta::set_top(&mut next, field, current.get(field));
     }
+    defaults::fill(resource, &mut next);
     // Leaving the managed fields out of a PUT does not reset them.
     if next["metadata"]["managedFields"].is_null() {
         meta::copy(current, &mut next, "managedFields");
     }
+    schema::prune(resource, &mut next);
     meta::prune_empty(&mut next);
     validate::metadata(resource, &next)?;
+    schema::check(resource, &next)?;
     no_new_finalizers(resource, current, &next)?;
     rules::check(resource, Some(current), &next)?;
     if let Some(generation) = current["metadata"]["generation"].as_u64()

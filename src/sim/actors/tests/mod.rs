@@ -2,5 +2,8 @@
 
 mod creation;
 mod deletion;
+mod failures;
+mod fixed;
 mod lab;
 mod release;
+mod single;

@@ -8,11 +8,17 @@ use serde_json::{Value, json};
 
 use crate::sim::api_server::apply::{self, Applier};
 use crate::sim::api_server::caller::key;
-use crate::sim::api_server::http::{Call, json as json_response, read};
+use crate::sim::api_server::http::{Call, json as json_response, protobuf, read};
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::Key;
 use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::sim::api_server::{Inner, meta, patch as patches, present};
+use crate::sim::api_server::{Inner, meta, patch as patches, present, schema};
+
+const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const CUSTOM_PATCH_MEDIA: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+const PATCH_MEDIA: &str = "application/json-patch+json, application/merge-patch+json, \
+     application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 pub(super) fn create(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
     let object = object_of_body(inner, call)?;
@@ -32,8 +38,8 @@ pub(super) fn update(inner: &mut Inner, call: &Call) -> Result<Response<Body>, S
         let why = format!("the name of the object ({named}) does not match the name on the URL ({name})");
         return Err(Status::bad_request(why));
     }
-    patches::may_replace(target.resource, &object)?;
-    let next = write::update(&mut inner.store, &target, |_| Ok(object))?;
+    let replace = |_: &Value| patches::may_replace(target.resource, &object).map(|()| object.clone());
+    let next = write::update(&mut inner.store, &target, replace)?;
     Ok(answer(inner, call, StatusCode::OK, &next))
 }
 
@@ -62,8 +68,10 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
             "application/strategic-merge-patch+json" if !resource.custom => {
                 patches::strategic(&shown, &patch)
             }
-            _ => return Err(unsupported_media(call)),
+            _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
+            _ => return Err(unsupported_media(PATCH_MEDIA)),
         };
+        refuse_unknown(call, &next)?;
         let mut next = restore_hidden(present::take(resource, next), &shown, current);
         meta::set_top(&mut next, "apiVersion", stored_version.map(Value::String).as_ref());
         Ok(next)
@@ -116,7 +124,7 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
         let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
         return Err(Status::new(422, "Invalid", why));
     }
-    let applied = typed_body(inner, call)?;
+    let applied = typed(inner, call, parse(&call.body)?)?;
     let applier = Applier {
         resource: target.resource,
         manager,
@@ -186,17 +194,17 @@ fn target(call: &Call) -> Result<Target, Status> {
 
 /// The object of a POST or PUT, in the form in which it is stored.
 fn object_of_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
-    let media = call.media.split(';').next().unwrap_or_default().trim();
-    if !matches!(media, "" | "application/json" | "application/yaml") {
-        return Err(unsupported_media(call));
-    }
-    typed_body(inner, call)
+    let object = match call.media.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" | "application/yaml" => parse(&call.body)?,
+        protobuf::MEDIA => protobuf::object(&call.body).ok_or_else(|| unsupported_media(OBJECT_MEDIA))?,
+        _ => return Err(unsupported_media(OBJECT_MEDIA)),
+    };
+    typed(inner, call, object)
 }
 
-/// Parses the body and checks its type and namespace against the path.
-fn typed_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
+/// Checks type and namespace of the object against the path.
+fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
     let place = &call.place;
-    let object = parse(&call.body)?;
     let wanted = place.resource.api_version(place.version);
     let (api_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
     if !object.is_object() || kind.is_none() {
@@ -221,8 +229,26 @@ fn typed_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    refuse_unknown(call, &object)?;
     let object = present::take(place.resource, object);
     Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
+}
+
+/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped.
+fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
+    if call.param("fieldValidation") != "Strict" {
+        return Ok(());
+    }
+    let unknown = schema::prune(call.place.resource, &mut object.clone());
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let (kind, version) = (call.place.resource.kind, call.place.version);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+        list.join(", ")
+    )))
 }
 
 fn parse(body: &[u8]) -> Result<Value, Status> {
@@ -255,12 +281,7 @@ fn success(target: &Target, object: &Value) -> Value {
     })
 }
 
-fn unsupported_media(call: &Call) -> Status {
-    let accepted = if call.place.resource.custom {
-        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml"
-    } else {
-        "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
-    };
+fn unsupported_media(accepted: &str) -> Status {
     let message = format!(
         "the body of the request was in an unknown format - accepted media types include: {accepted}"
     );

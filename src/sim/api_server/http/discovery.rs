@@ -42,6 +42,7 @@ pub(super) fn group_version(inner: &Inner, group: &str, version: &str) -> Option
         rows.push(json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
             "kind": resource.kind, "verbs": verbs(resource), "shortNames": resource.short_names,
+            "categories": resource.categories,
         }));
         if resource.status_subresource {
             rows.push(json!({
@@ -121,7 +122,7 @@ fn aggregated_resource(resource: &Resource, version: &str) -> Value {
     let mut row = json!({
         "resource": resource.plural, "responseKind": kind, "singularResource": resource.singular,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" }, "verbs": verbs(resource),
-        "shortNames": resource.short_names,
+        "shortNames": resource.short_names, "categories": resource.categories,
     });
     if resource.status_subresource {
         row["subresources"] = json!([{"subresource": "status", "responseKind": kind, "verbs": STATUS_VERBS}]);

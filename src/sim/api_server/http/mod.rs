@@ -11,6 +11,7 @@ mod discovery;
 mod faults;
 mod form;
 mod openapi;
+mod protobuf;
 mod read;
 mod route;
 mod table;

@@ -35,10 +35,11 @@ pub(super) fn table(
 }
 
 fn definitions(resource: &Resource) -> Vec<Value> {
+    let is_event = resource.plural == "events";
     let name = json!({"name": "Name", "type": "string", "format": "name",
-        "description": "Name must be unique within a namespace.", "priority": 0});
+        "description": "Name must be unique within a namespace.", "priority": u8::from(is_event)});
     let mut definitions: Vec<Value> = resource.columns.iter().map(definition).collect();
-    definitions.insert(if resource.plural == "events" { 4 } else { 0 }, name);
+    definitions.insert(if is_event { definitions.len() } else { 0 }, name);
     definitions
 }
 
@@ -54,7 +55,9 @@ fn shown_type(column: &Column) -> &'static str {
 
 fn row(resource: &Resource, object: &Value, include: Include, now_ns: i64) -> Value {
     let mut cells: Vec<Value> = resource.columns.iter().map(|column| cell(column, object, now_ns)).collect();
-    cells.insert(if resource.plural == "events" { 4 } else { 0 }, json!(meta::get(object, "name")));
+    // An Event is known by its object; its name comes last and with `-o wide`.
+    let at = if resource.plural == "events" { cells.len() } else { 0 };
+    cells.insert(at, json!(meta::get(object, "name")));
     let mut row = Map::new();
     row.insert("cells".to_owned(), Value::Array(cells));
     match include {

@@ -11,6 +11,7 @@ use kube::api::{
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Discovery, Error};
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::sim::api_server::{Answer, ApiServer, ApiServerConfig, FaultDecision};
 use crate::sim::clock::SimClock;
@@ -347,4 +348,135 @@ async fn orphaned_dependents_lose_the_reference_and_stay() {
         DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
     api.delete("owner", &orphan).await.expect("deleted");
     assert!(api.get("dependent").await.expect("stays").metadata.owner_references.is_none());
+}
+
+/// One raw request: code, headers and body of the answer.
+async fn raw(
+    server: &ApiServer,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, http::HeaderMap, Value) {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(axum::body::Body::from(body.to_owned())).expect("a request");
+    let response = server.router().oneshot(request).await.expect("infallible");
+    let (parts, body) = response.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    (parts.status.as_u16(), parts.headers, serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_served_is_refused_with_a_status() {
+    let server = server();
+    let rows = [
+        ("GET", "/foo", "application/json", 404, "NotFound"),
+        (
+            "GET",
+            "/apis/velero.io/v1/namespaces/default/backups/a/status",
+            "application/json",
+            404,
+            "NotFound",
+        ),
+        ("POST", "/api/v1/configmaps", "application/json", 405, "MethodNotAllowed"),
+        ("PUT", "/api/v1/namespaces/default/configmaps", "application/json", 405, "MethodNotAllowed"),
+        ("POST", "/api/v1/namespaces/default/configmaps", "text/plain", 415, "UnsupportedMediaType"),
+        ("POST", "/api/v1/namespaces/default/configmaps", "application/json", 400, "BadRequest"),
+    ];
+    for (method, path, media, code, reason) in rows {
+        let (got, _, body) = raw(&server, method, path, &[("content-type", media)], "{}").await;
+        assert_eq!(
+            (got, body["reason"].as_str(), body["kind"].as_str()),
+            (code, Some(reason), Some("Status")),
+            "{method} {path}"
+        );
+    }
+    let protobuf = [("accept", "application/vnd.kubernetes.protobuf")];
+    assert_eq!(raw(&server, "GET", "/api/v1/pods", &protobuf, "").await.0, 406);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_field_is_dropped_or_refused_as_the_client_asks() {
+    let server = server();
+    let body = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "a"},
+        "spec": {"snapshotMoveDate": true}})
+    .to_string();
+    let path = "/apis/velero.io/v1/namespaces/default/backups";
+    let (code, _, status) = raw(&server, "POST", &format!("{path}?fieldValidation=Strict"), &[], &body).await;
+    assert_eq!(code, 400);
+    let message = "Backup in version \"v1\" cannot be handled as a Backup: strict decoding error: unknown field \"spec.snapshotMoveDate\"";
+    assert_eq!(status["message"], message);
+    let (code, _, made) = raw(&server, "POST", path, &[], &body).await;
+    assert_eq!((code, &made["spec"]), (201, &json!({})));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_and_the_warning_of_an_old_version() {
+    let server = server();
+    let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
+    let (_, headers, body) =
+        raw(&server, "GET", "/apis/groupsnapshot.storage.k8s.io/v1beta1/volumegroupsnapshots", &table, "")
+            .await;
+    assert_eq!(body["columnDefinitions"][1]["name"], "ReadyToUse");
+    let warning = "299 - \"groupsnapshot.storage.k8s.io/v1beta1 VolumeGroupSnapshot is deprecated; use groupsnapshot.storage.k8s.io/v1 VolumeGroupSnapshot\"";
+    assert_eq!(headers.get("warning").and_then(|value| value.to_str().ok()), Some(warning));
+    let (_, headers, _) =
+        raw(&server, "GET", "/apis/groupsnapshot.storage.k8s.io/v1/volumegroupsnapshots", &[], "").await;
+    assert!(headers.get("warning").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_count_under_the_name_before_the_slash_and_429_says_when() {
+    let server = server();
+    let agent = [("user-agent", "stillpoint/0.1.0")];
+    raw(&server, "GET", "/api/v1/pods", &agent, "").await;
+    assert_eq!(server.tally().calls("stillpoint", "list"), 1);
+    server.set_faults(Box::new(|_| FaultDecision {
+        happen: false,
+        answer: Answer::Status(429, Some(3)),
+        delay_ms: 0,
+    }));
+    let (code, headers, body) = raw(&server, "GET", "/api/v1/pods", &agent, "").await;
+    assert_eq!((code, &body["reason"]), (429, &json!("TooManyRequests")));
+    assert_eq!(headers["retry-after"], "3");
+    assert_eq!(raw(&server, "GET", "/version", &agent, "").await.0, 200, "faults are for resources");
+}
+
+#[tokio::test(start_paused = true)]
+async fn access_reviews_are_answered_and_not_stored() {
+    let server = server();
+    let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {}, "spec": {}});
+    let (code, _, body) = raw(&server, "POST", path, &[], &review.to_string()).await;
+    assert_eq!((code, &body["status"]["allowed"]), (201, &json!(true)));
+    assert_eq!(raw(&server, "GET", path, &[], "").await.0, 405);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_of_a_missing_object_is_not_found_and_one_without_version_invalid() {
+    let server = server();
+    let path = "/apis/snapshot.storage.k8s.io/v1/namespaces/default/volumesnapshots/a";
+    let body = serde_json::to_string(&snapshot("a")).expect("serializes");
+    assert_eq!(raw(&server, "PUT", path, &[], &body).await.0, 404);
+    snapshots(&server).create(&Default::default(), &snapshot("a")).await.expect("created");
+    assert_eq!(raw(&server, "PUT", path, &[], &body).await.0, 422);
+    assert_eq!(raw(&server, "PUT", path, &[], &body.replace("\"a\"", "\"b\"")).await.0, 400, "another name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_calls_give_the_same_bytes() {
+    async fn run() -> String {
+        let server = server();
+        let api = snapshots(&server);
+        for name in ["a", "b"] {
+            api.create(&Default::default(), &snapshot(name)).await.expect("created");
+            tokio::time::advance(Duration::from_secs(7)).await;
+        }
+        let path = "/apis/snapshot.storage.k8s.io/v1/volumesnapshots";
+        raw(&server, "GET", path, &[], "").await.2.to_string()
+    }
+    assert_eq!(run().await, run().await);
 }
