@@ -36,7 +36,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::api::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
+use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::cluster::{Adapter, Changed};
 use crate::domain::observed::{Observation, Scope};
 
