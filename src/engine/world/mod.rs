@@ -181,3 +181,6 @@ impl Watches {
         self.0.spawn(follow::follow(api, world.clone(), cache));
     }
 }
+
+#[cfg(test)]
+mod tests;
