@@ -183,7 +183,7 @@ async fn a_content_is_not_deleted_when_it_could_not_be_marked() {
 async fn the_best_served_version_of_the_group_api_is_used() {
     let (adapter, calls) = scripted(vec![failure(404, "NotFound")]).await;
     assert_eq!(adapter.served().group_version, Some(Version::V1beta2));
-    assert!(!adapter.served().backup_status && !adapter.served().group_snapshot_status);
+    assert!(!adapter.served().backup_status && adapter.served().group_snapshot_status);
     adapter.carry_out(&Effect::DeleteGroup { group: id("g"), resource_version: "5".into() }).await;
     let calls = calls.lock().expect("the list of calls");
     let path = "/apis/groupsnapshot.storage.k8s.io/v1beta2/namespaces/shop/volumegroupsnapshots/g";

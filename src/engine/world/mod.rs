@@ -16,10 +16,12 @@
 //! | `wake` | who waits for what |
 //! | `follow` | one watch for one cache |
 //! | `refresh` | fresh reads |
+//! | `facts` | what planning is told |
 //!
 //! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
 
 mod cache;
+mod facts;
 mod follow;
 mod refresh;
 mod store;
@@ -182,5 +184,7 @@ impl Watches {
     }
 }
 
+#[cfg(test)]
+mod reading;
 #[cfg(test)]
 mod tests;
