@@ -1,1 +1,5 @@
 //! `sim`.
+
+pub mod api_server;
+pub mod clock;
+pub mod resources;
