@@ -16,12 +16,10 @@
 //! | `wake` | who waits for what |
 //! | `follow` | one watch for one cache |
 //! | `refresh` | fresh reads |
-//! | `facts` | what planning is told |
 //!
 //! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
 
 mod cache;
-mod facts;
 mod follow;
 mod refresh;
 mod store;
