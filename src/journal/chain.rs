@@ -2,8 +2,8 @@
 //!
 //! Positions have no gaps, each record carries the hash of the one before it, sequences in a
 //! stream have no gaps, epochs never fall. Pure: entries or bytes go in, a verdict comes out.
-//! Whether the end of the chain is where it should be is not decided here but in [`super::scan`],
-//! which knows what the store says about its own head.
+//! Whether the end of the chain is where it should be is not decided here: that
+//! needs the store's account of its own head.
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use super::chain::Fault;
 use super::record::{Entry, Record, StreamId};
+use crate::domain::limits;
 
 /// The schema that this binary writes, of the envelope and of the trees.
 pub const SCHEMA: u16 = 1;
@@ -32,7 +33,7 @@ pub const SCHEMA: u16 = 1;
 /// Largest payload of one record, in bytes.
 ///
 /// Small values keep sled away from its blob files, which it never syncs.
-pub const MAX_PAYLOAD_BYTES: usize = 64 << 10;
+pub const MAX_PAYLOAD_BYTES: usize = limits::MAX_RECORD_BYTES;
 
 const CODEC_BINCODE2: u8 = 1;
 const HEADER_BYTES: usize = 91;

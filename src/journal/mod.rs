@@ -20,10 +20,11 @@
 //! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps
 //! them ([`SledStore`] on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
 //! gathers what waits into one batch and one barrier; [`Journal`] is its handle. [`Snapshot`] reads
-//! without holding; [`migrations`] brings old payloads to the present.
+//! without holding; [`migrations`] brings old payloads to the present, and [`wire`] turns them into
+//! events of the machines and back.
 //!
 //! # What is not here
-//! What a payload means: it is bytes. Clocks: times are given. Whether a stream may be appended to
+//! Outside of [`wire`] a payload is bytes. Clocks: times are given. Whether a stream may be appended to
 //! by this state of its machine: the caller's sequence is checked, nothing more.
 
 pub mod chain;
@@ -42,6 +43,7 @@ mod scan;
 mod sled_store;
 mod snapshot;
 mod store;
+pub mod wire;
 mod writer;
 
 #[cfg(test)]

@@ -9,12 +9,16 @@
 //!   database is created. Its own flushing thread is off: the writer alone decides what reaches disk.
 //! - It can panic on damaged files, at open and later. Every call is therefore guarded, and a panic
 //!   becomes an error.
+//! - Its own threads may hold the lock for a moment after the last handle was dropped. Dropping a
+//!   [`SledStore`] waits for them, so that the lock is free afterwards.
 //! - It cannot be opened for reading alone; see [`super::Snapshot`].
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Db, Transactional, Tree};
@@ -29,10 +33,27 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// A sled database of three trees.
 pub struct SledStore {
     db: Db,
-    file: File,
     records: Tree,
     streams: Tree,
     meta: Tree,
+    // Dropped last: it waits until nothing of the above is left.
+    file: DbFile,
+}
+
+/// A handle of ours on sled's file.
+struct DbFile(File);
+
+impl Drop for DbFile {
+    /// Waits until sled's threads have let go of the lock, a second at most: by then another process
+    /// may have taken it.
+    fn drop(&mut self) {
+        for _ in 0..1000 {
+            match self.0.try_lock() {
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+                Ok(()) | Err(TryLockError::Error(_)) => return,
+            }
+        }
+    }
 }
 
 impl SledStore {
@@ -53,10 +74,15 @@ impl SledStore {
             let (records, streams, meta) = (tree("records")?, tree("streams")?, tree("meta")?);
             let file =
                 File::open(dir.join("db")).map_err(|error| StoreError::failed("open sled's file", error))?;
-            Ok(SledStore { db, file, records, streams, meta })
+            Ok(SledStore { db, records, streams, meta, file: DbFile(file) })
         })?;
         sync_entries(dir).map_err(|error| StoreError::failed("sync the directory", error))?;
         Ok(store)
+    }
+
+    /// Hands everything written to the kernel, which is not the disk.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        sled_call("flush", || self.db.flush().map(drop))
     }
 
     /// The file whose lock tells that a database is open.
@@ -122,8 +148,8 @@ impl Store for SledStore {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        sled_call("flush", || self.db.flush())?;
-        self.file.sync_data().map_err(|error| StoreError::failed("sync", error))
+        self.flush()?;
+        self.file.0.sync_data().map_err(|error| StoreError::failed("sync", error))
     }
 
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
@@ -232,7 +258,7 @@ mod tests {
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&batch(1)).expect("written");
         // A file that cannot be synced: if the barrier reaches our handle, it fails.
-        store.file = File::open("/dev/null").expect("opened");
+        store.file.0 = File::open("/dev/null").expect("opened");
         assert!(matches!(store.sync(), Err(StoreError::Failed { what: "sync", .. })));
     }
 

@@ -2,6 +2,7 @@
 
 mod appending;
 mod opening;
+mod power;
 mod reading;
 
 use super::testing::{record, stream};

@@ -1,0 +1,124 @@
+//! The one way from an event to a record, and back.
+
+use bincode::config::{self, Config};
+use bincode::{Decode, Encode};
+
+use super::v1;
+use super::{MAX_PAYLOAD_BYTES, WireError, kind};
+use crate::domain::time::Timestamp;
+use crate::journal::migrations;
+use crate::journal::record::Record;
+use crate::machine::backup;
+use crate::machine::group::{Event, Timed};
+
+/// The version that is written, of every kind.
+const VERSION: u16 = 1;
+
+/// What the codec may claim while it decodes. A vector claims the size of its elements in memory before it reads them,
+/// so that this is above the limit of a payload; it bounds what a lying length can allocate.
+const DECODE_LIMIT: usize = 4 * MAX_PAYLOAD_BYTES;
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoded {
+    /// A record of a group stream.
+    Group(Timed),
+    /// A record of a Backup stream.
+    Backup {
+        /// The event.
+        event: backup::Event,
+        /// When it was written.
+        at: Timestamp,
+    },
+}
+
+/// Encodes a record of a group stream.
+///
+/// # Errors
+/// The payload is above the limit ([`super::fit_group`] shortens what may be shortened), or the view is not one of
+/// this release's machine.
+pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
+    let (kind, payload) = match &timed.event {
+        Event::Planned(plan) => encode(kind::GROUP_PLANNED, &v1::group::Planned::from(&**plan))?,
+        Event::Intended { grounds, step, marks } => {
+            encode(kind::GROUP_INTENDED, &v1::group::Intended::new(grounds, *step, marks)?)?
+        }
+        Event::Ended { step, outcomes } => {
+            encode(kind::GROUP_ENDED, &v1::group::Ended::new(*step, outcomes))?
+        }
+        Event::ReceiptPart { first, members } => {
+            encode(kind::GROUP_RECEIPT_PART, &v1::group::ReceiptPart::new(*first, members))?
+        }
+        Event::Reached { grounds, milestone, facts } => {
+            encode(kind::GROUP_REACHED, &v1::group::Reached::new(grounds, *milestone, facts)?)?
+        }
+    };
+    Ok(Record { kind, version: VERSION, time_ns: timed.at.0, payload })
+}
+
+/// Encodes a record of a Backup stream, written at `at`.
+///
+/// # Errors
+/// The payload is above the limit ([`super::fit_backup`] shortens what may be shortened).
+pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, WireError> {
+    let (kind, payload) = match event {
+        backup::Event::Accepted { backup, label_key, groups, refused, warnings } => encode(
+            kind::BACKUP_ACCEPTED,
+            &v1::backup::Accepted::new(backup, label_key, groups, refused, warnings),
+        )?,
+        backup::Event::Finished { phase, failed } => {
+            encode(kind::BACKUP_FINISHED, &v1::backup::Finished::new(*phase, failed))?
+        }
+    };
+    Ok(Record { kind, version: VERSION, time_ns: at.0, payload })
+}
+
+/// Decodes a record of any version that this release can read.
+///
+/// # Errors
+/// The kind, the version or a number in the payload is not known, or the bytes are not what they should be.
+pub fn decode(record: &Record) -> Result<Decoded, WireError> {
+    let record = migrations::upcast(record)?;
+    let Record { kind, version, time_ns, ref payload } = *record;
+    let at = Timestamp(time_ns);
+    let group = |event| Ok(Decoded::Group(Timed { at, event }));
+    let backup = |event| Ok(Decoded::Backup { event, at });
+    match (kind, version) {
+        (kind::GROUP_PLANNED, VERSION) => {
+            group(Event::Planned(Box::new(read::<v1::group::Planned>(kind, payload)?.into())))
+        }
+        (kind::GROUP_INTENDED, VERSION) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
+        (kind::GROUP_ENDED, VERSION) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
+        (kind::GROUP_RECEIPT_PART, VERSION) => group(read::<v1::group::ReceiptPart>(kind, payload)?.into()),
+        (kind::GROUP_REACHED, VERSION) => group(read::<v1::group::Reached>(kind, payload)?.try_into()?),
+        (kind::BACKUP_ACCEPTED, VERSION) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
+        (kind::BACKUP_FINISHED, VERSION) => backup(read::<v1::backup::Finished>(kind, payload)?.try_into()?),
+        (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),
+        (kind, found) => Err(WireError::Version { kind, found, known: VERSION }),
+    }
+}
+
+fn configuration() -> impl Config {
+    config::standard().with_limit::<DECODE_LIMIT>()
+}
+
+fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
+    let payload = bincode::encode_to_vec(wire, configuration())
+        .map_err(|error| WireError::Encode { kind, reason: error.to_string() })?;
+    match payload.len() {
+        bytes if bytes > MAX_PAYLOAD_BYTES => Err(WireError::TooLarge { kind, bytes }),
+        _ => Ok((kind, payload)),
+    }
+}
+
+fn read<T: Decode<()>>(kind: u16, payload: &[u8]) -> Result<T, WireError> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(WireError::TooLarge { kind, bytes: payload.len() });
+    }
+    let (wire, read) = bincode::decode_from_slice(payload, configuration())
+        .map_err(|error| WireError::Bytes { kind, reason: error.to_string() })?;
+    match payload.len() - read {
+        0 => Ok(wire),
+        bytes => Err(WireError::Trailing { kind, bytes }),
+    }
+}

@@ -1,0 +1,68 @@
+//! Shortens the texts of an event until it fits into a record.
+//!
+//! One error message has at most [`limits::MAX_TEXT_BYTES`], but the messages of all members of a large group, or of
+//! all groups of a Backup, can be more than a record holds. The caller fits an event before it folds and appends it,
+//! so that what is in memory is what the journal says.
+
+use super::{MAX_PAYLOAD_BYTES, WireError, encode_backup, encode_group};
+use crate::domain::limits;
+use crate::domain::time::Timestamp;
+use crate::machine::backup::{self, FailedGroup};
+use crate::machine::group::effect::Outcome;
+use crate::machine::group::{Event, Timed};
+
+/// Lengths that are tried one after the other, in bytes.
+const LENGTHS: [usize; 4] = [256, 128, 64, 32];
+
+const _: () = {
+    // An outcome takes its text and a few bytes; a rebuild has two effects for each member.
+    assert!(2 * limits::MAX_MEMBERS * (LENGTHS[1] + 64) < MAX_PAYLOAD_BYTES);
+    // A refused group takes two label values and its text.
+    assert!(limits::MAX_GROUPS_PER_BACKUP * (LENGTHS[2] + 2 * 63 + 16) < MAX_PAYLOAD_BYTES);
+};
+
+/// The event, with the messages of its outcomes shortened if it would not fit otherwise.
+pub fn fit_group(event: Event) -> Event {
+    let at = Timestamp(0);
+    let mut timed = Timed { at, event };
+    for length in LENGTHS {
+        if !matches!(encode_group(&timed), Err(WireError::TooLarge { .. })) {
+            break;
+        }
+        let Event::Ended { outcomes, .. } = &mut timed.event else { break };
+        outcomes.iter_mut().for_each(|outcome| match outcome {
+            Outcome::Done { .. } => {}
+            Outcome::Determinate { message, .. } | Outcome::Indeterminate { message } => cut(message, length),
+        });
+    }
+    timed.event
+}
+
+/// The event, with messages and warnings shortened if it would not fit otherwise.
+pub fn fit_backup(mut event: backup::Event) -> backup::Event {
+    for length in LENGTHS {
+        if !matches!(encode_backup(&event, Timestamp(0)), Err(WireError::TooLarge { .. })) {
+            break;
+        }
+        let shorten = |failed: &mut Vec<FailedGroup>| {
+            failed.iter_mut().for_each(|failed| cut(&mut failed.message, length));
+        };
+        match &mut event {
+            backup::Event::Accepted { refused, warnings, .. } => {
+                shorten(refused);
+                warnings.iter_mut().for_each(|warning| cut(warning, length));
+            }
+            backup::Event::Finished { failed, .. } => shorten(failed),
+        }
+    }
+    event
+}
+
+fn cut(text: &mut String, length: usize) {
+    if text.len() <= length {
+        return;
+    }
+    let end = (0..=length - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text.push_str("...");
+}

@@ -1,0 +1,165 @@
+//! Events of every shape, with realistic content.
+
+use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::limits::{MAX_TEXT_BYTES, RECEIPT_PART_MEMBERS};
+use crate::domain::plan::{BackupRef, Plan, PlannedMember};
+use crate::domain::problem::Code;
+use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
+use crate::domain::time::{Millis, Timestamp};
+use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
+use crate::machine::group::effect::{EffectKind, Mark, Outcome};
+use crate::machine::group::event::{Facts, Grounds, Reason, ReceiptHead};
+use crate::machine::group::{Event, Milestone, Step, View};
+
+pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
+
+fn uid(number: usize) -> String {
+    format!("6e1b6ad2-0a10-4c3e-9d4f-{number:012x}")
+}
+
+pub fn backup_ref() -> BackupRef {
+    BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: uid(1).as_str().into() }
+}
+
+/// A plan whose names have about `length` bytes.
+pub fn plan(members: usize, length: usize) -> Plan {
+    let stretched = |text: String| format!("{text:x<length$}");
+    let member = |index: usize| PlannedMember {
+        claim: stretched(format!("data-orders-db-{index}-")),
+        claim_uid: uid(100 + index).as_str().into(),
+        volume: format!("pvc-{}", uid(100 + index)),
+        volume_handle: stretched(format!("csi-vol-{}-", uid(200 + index))),
+    };
+    Plan {
+        run: StreamId::of_group(&uid(1), "shop", "velero.io/volume-group", "orders-db"),
+        backup: backup_ref(),
+        namespace: "shop".into(),
+        label_key: "velero.io/volume-group".into(),
+        group: "orders-db".into(),
+        members: (0..members).map(member).collect(),
+        driver: "hostpath.csi.k8s.io".into(),
+        group_class: "csi-hostpath-groupsnapclass".into(),
+        snapshot_class: "csi-hostpath-snapclass".into(),
+        selector: [("velero.io/volume-group".into(), "orders-db".into())].into(),
+        keep_group_name: true,
+        max_attempts: 2,
+        cut_timeout: Millis(600_000),
+        ready_timeout: Millis(14_400_000),
+        planned_at: AT,
+        warnings: vec!["predicted 4 m 54 s".into()],
+    }
+}
+
+fn object(namespace: &str, name: String, number: usize) -> ObjectId {
+    ObjectId { namespace: namespace.into(), name, uid: uid(number).as_str().into() }
+}
+
+pub fn receipt(plan: &Plan) -> Vec<ReceiptMember> {
+    let member = |(index, planned): (usize, &PlannedMember)| ReceiptMember {
+        claim: planned.claim.clone(),
+        volume_handle: planned.volume_handle.clone(),
+        snapshot_handle: format!("{}-snap", planned.volume_handle),
+        snapshot: object("shop", format!("snapshot-{}", uid(index).repeat(2)), 300 + index),
+        content: object("", format!("snapcontent-{}", uid(index).repeat(2)), 400 + index),
+        created_at: (index != 1).then_some(Timestamp(AT.0 + index as i64)),
+        restore_size: (index != 2).then_some(10 << 30),
+        volume_mode: (index != 3).then(|| "Filesystem".to_owned()),
+    };
+    plan.members.iter().enumerate().map(member).collect()
+}
+
+pub fn grounds(row: &str, members: usize) -> Grounds {
+    let mut view = View::blank();
+    view.seen.iter_mut().zip(View::columns()).enumerate().for_each(|(at, (seen, column))| {
+        *seen = (at % column.values().len()) as u8;
+    });
+    view.members = (0..members).map(|index| (index * 37 % 1024) as u16).collect();
+    view.error_since = Some(Timestamp(AT.0 - 5_000_000_000));
+    Grounds { row: row.into(), rules: 1, view }
+}
+
+pub fn intended(step: Step, members: usize) -> Event {
+    let group = Mark { kind: EffectKind::SetGroupContentPolicy, member: None };
+    let member = |index: usize| Mark { kind: EffectKind::SetContentPolicy, member: Some(index as u16) };
+    let marks = std::iter::once(group).chain((0..members).map(member)).collect();
+    Event::Intended { grounds: grounds("relabelled/retain-group", members), step, marks }
+}
+
+pub fn ended(outcomes: usize, message: &str) -> Event {
+    let outcome = |index: usize| match index % 3 {
+        0 => Outcome::Done { uid: uid(index), resource_version: (4_000_000 + index).to_string() },
+        1 => Outcome::Determinate { code: 422, message: message.to_owned() },
+        _ => Outcome::Indeterminate { message: message.to_owned() },
+    };
+    Event::Ended { step: Step::Retain, outcomes: (0..outcomes).map(outcome).collect() }
+}
+
+pub fn all_failed(outcomes: usize) -> Event {
+    let outcome = Outcome::Determinate { code: 403, message: "ä".repeat(MAX_TEXT_BYTES / 2) };
+    Event::Ended { step: Step::Rebuild, outcomes: vec![outcome; outcomes] }
+}
+
+fn reached(milestone: Milestone, facts: Facts) -> Event {
+    Event::Reached { grounds: grounds("created/bound", 4), milestone, facts }
+}
+
+/// The records of a receipt.
+pub fn receipt_records(plan: &Plan) -> Vec<Event> {
+    let members = receipt(plan);
+    let parts = members.chunks(RECEIPT_PART_MEMBERS).enumerate().map(|(part, members)| {
+        let first = (part * RECEIPT_PART_MEMBERS) as u16;
+        Event::ReceiptPart { first, members: members.to_vec() }
+    });
+    let head = ReceiptHead {
+        group_handle: "f5d1c3a2-group".into(),
+        group_snapshot: object("shop", plan.group_snapshot_name(1), 500),
+        group_content: object("", format!("groupsnapcontent-{}", uid(500)), 501),
+        secret: Some(SecretRef { namespace: "storage".into(), name: "csi".into() }),
+        members: members.len() as u16,
+        hash: Receipt::hash(&members),
+    };
+    parts.chain([reached(Milestone::VsBound, Facts::Receipt(Box::new(head)))]).collect()
+}
+
+/// An event of every shape of the group machine.
+pub fn group_events(members: usize) -> Vec<Event> {
+    let plan = plan(members, 40);
+    let reason = Reason { code: Code::DriverFailed, message: "rpc error".into(), transient: true };
+    let mut events = vec![
+        Event::Planned(Box::new(plan.clone())),
+        intended(Step::Retain, members),
+        ended(members + 1, "admission webhook denied the request"),
+        reached(Milestone::Created, Facts::Created { uid: uid(500).as_str().into() }),
+        reached(Milestone::Cut, Facts::Cut { group_handle: "f5d1c3a2-group".into() }),
+        reached(Milestone::Unwinding, Facts::Reason(reason)),
+        reached(Milestone::Completed, Facts::Nothing),
+    ];
+    events.extend(receipt_records(&plan));
+    events
+}
+
+pub fn failed(index: usize, message: String) -> FailedGroup {
+    let (namespace, group) = ("n".repeat(63), format!("{index:g<63}"));
+    FailedGroup { namespace, group, code: Code::TooManyMembers, message }
+}
+
+pub fn accepted(groups: usize, refused: usize, message: &str) -> backup::Event {
+    let group = |index: usize| AskedGroup {
+        namespace: "n".repeat(63),
+        group: format!("{index:g<63}"),
+        run: StreamId::of_backup(&index.to_string()),
+    };
+    backup::Event::Accepted {
+        backup: backup_ref(),
+        label_key: "velero.io/volume-group".into(),
+        groups: (0..groups).map(group).collect(),
+        refused: (0..refused).map(|index| failed(index, message.to_owned())).collect(),
+        warnings: vec!["a Velero server runs in namespace velero".into()],
+    }
+}
+
+/// An event of every shape of the Backup machine.
+pub fn backup_events() -> Vec<backup::Event> {
+    let failed = vec![failed(3, "130 members, at most 128".into())];
+    vec![accepted(2, 1, "refused"), backup::Event::Finished { phase: Phase::PartiallyFailed, failed }]
+}

@@ -1,0 +1,62 @@
+//! Every record of the largest group fits, or is refused before it is written.
+
+use super::samples::{AT, accepted, all_failed, failed, intended, plan, receipt_records};
+use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};
+use crate::journal::wire::{WireError, encode_backup, encode_group, fit_backup, fit_group};
+use crate::machine::backup::{self, Phase};
+use crate::machine::group::{Event, Step, Timed};
+
+fn size(event: Event) -> Result<usize, WireError> {
+    encode_group(&Timed { at: AT, event }).map(|record| record.payload.len())
+}
+
+#[test]
+fn a_plan_of_the_largest_group_fits_with_long_names() {
+    let bytes = size(Event::Planned(Box::new(plan(MAX_MEMBERS, 180)))).expect("it fits");
+    assert!(bytes > 48 << 10, "{bytes} bytes prove nothing");
+}
+
+#[test]
+fn a_plan_whose_names_are_all_of_the_longest_is_refused_and_not_cut() {
+    let plan = Event::Planned(Box::new(plan(MAX_MEMBERS, 253)));
+    assert!(matches!(size(fit_group(plan)), Err(WireError::TooLarge { kind: 1, .. })));
+}
+
+#[test]
+fn a_decision_about_the_largest_group_is_small() {
+    let bytes = size(intended(Step::Retain, MAX_MEMBERS)).expect("it fits");
+    assert!(bytes < 2 << 10, "{bytes} bytes");
+}
+
+#[test]
+fn a_receipt_of_the_largest_group_fits_part_by_part() {
+    for event in receipt_records(&plan(MAX_MEMBERS, 253)) {
+        size(event).expect("it fits");
+    }
+}
+
+#[test]
+fn outcomes_fit_once_their_messages_are_shortened() {
+    let event = all_failed(2 * MAX_MEMBERS);
+    assert!(matches!(size(event.clone()), Err(WireError::TooLarge { kind: 3, .. })));
+    let fitted = fit_group(event);
+    assert!(size(fitted.clone()).is_ok());
+    let Event::Ended { outcomes, .. } = fitted else { panic!("it stays what it was") };
+    assert_eq!(outcomes.len(), 2 * MAX_MEMBERS);
+    let small = all_failed(3);
+    assert_eq!(fit_group(small.clone()), small);
+}
+
+#[test]
+fn a_backup_of_the_most_groups_fits_once_its_messages_are_shortened() {
+    let message = "m".repeat(MAX_TEXT_BYTES);
+    let refused = (0..MAX_GROUPS_PER_BACKUP).map(|index| failed(index, message.clone())).collect();
+    let events = [
+        accepted(MAX_GROUPS_PER_BACKUP, 0, &message),
+        accepted(0, MAX_GROUPS_PER_BACKUP, &message),
+        backup::Event::Finished { phase: Phase::Failed, failed: refused },
+    ];
+    for event in events {
+        encode_backup(&fit_backup(event), AT).expect("it fits");
+    }
+}

@@ -1,0 +1,143 @@
+//! Payloads of a Backup stream.
+
+use bincode::{Decode, Encode};
+use uuid::Uuid;
+
+use super::common::BackupRef;
+use super::ordinals::Ordinal;
+use crate::domain::ids::StreamId;
+use crate::domain::plan;
+use crate::domain::problem::Code;
+use crate::journal::wire::WireError;
+use crate::machine::backup::{self, Event, Phase};
+
+/// Kind 16: the groups are settled.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Accepted {
+    /// The Backup.
+    pub backup: BackupRef,
+    /// Label key that groups the claims.
+    pub label_key: String,
+    /// Groups that are going to run, in order.
+    pub groups: Vec<AskedGroup>,
+    /// Groups that are not.
+    pub refused: Vec<FailedGroup>,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// Kind 17: all groups ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Finished {
+    /// Phase, by its number.
+    pub phase: u16,
+    /// Groups that failed while they ran.
+    pub failed: Vec<FailedGroup>,
+}
+
+/// A group that was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AskedGroup {
+    /// Namespace of its claims.
+    pub namespace: String,
+    /// Label value.
+    pub group: String,
+    /// Its run.
+    pub run: [u8; 16],
+}
+
+/// A group that was refused or failed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FailedGroup {
+    /// Namespace of its claims.
+    pub namespace: String,
+    /// Label value.
+    pub group: String,
+    /// Code, by its number.
+    pub code: u16,
+    /// Why.
+    pub message: String,
+}
+
+impl Accepted {
+    /// From the fields of the machine's event.
+    pub fn new(
+        backup: &plan::BackupRef,
+        label_key: &str,
+        groups: &[backup::AskedGroup],
+        refused: &[backup::FailedGroup],
+        warnings: &[String],
+    ) -> Self {
+        Self {
+            backup: backup.into(),
+            label_key: label_key.to_owned(),
+            groups: groups.iter().map(AskedGroup::from).collect(),
+            refused: refused.iter().map(FailedGroup::from).collect(),
+            warnings: warnings.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<Accepted> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Accepted) -> Result<Self, WireError> {
+        Ok(Self::Accepted {
+            backup: wire.backup.into(),
+            label_key: wire.label_key,
+            groups: wire.groups.into_iter().map(Into::into).collect(),
+            refused: failed(wire.refused)?,
+            warnings: wire.warnings,
+        })
+    }
+}
+
+impl Finished {
+    /// From the fields of the machine's event.
+    pub fn new(phase: Phase, failed: &[backup::FailedGroup]) -> Self {
+        Self { phase: phase.number(), failed: failed.iter().map(FailedGroup::from).collect() }
+    }
+}
+
+impl TryFrom<Finished> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Finished) -> Result<Self, WireError> {
+        Ok(Self::Finished { phase: Phase::of(wire.phase)?, failed: failed(wire.failed)? })
+    }
+}
+
+fn failed(wire: Vec<FailedGroup>) -> Result<Vec<backup::FailedGroup>, WireError> {
+    wire.into_iter().map(TryInto::try_into).collect()
+}
+
+impl From<&backup::AskedGroup> for AskedGroup {
+    fn from(asked: &backup::AskedGroup) -> Self {
+        Self { namespace: asked.namespace.clone(), group: asked.group.clone(), run: asked.run.0.into_bytes() }
+    }
+}
+
+impl From<AskedGroup> for backup::AskedGroup {
+    fn from(AskedGroup { namespace, group, run }: AskedGroup) -> Self {
+        Self { namespace, group, run: StreamId(Uuid::from_bytes(run)) }
+    }
+}
+
+impl From<&backup::FailedGroup> for FailedGroup {
+    fn from(failed: &backup::FailedGroup) -> Self {
+        Self {
+            namespace: failed.namespace.clone(),
+            group: failed.group.clone(),
+            code: failed.code.number(),
+            message: failed.message.clone(),
+        }
+    }
+}
+
+impl TryFrom<FailedGroup> for backup::FailedGroup {
+    type Error = WireError;
+
+    fn try_from(FailedGroup { namespace, group, code, message }: FailedGroup) -> Result<Self, WireError> {
+        Ok(Self { namespace, group, code: Code::of(code)?, message })
+    }
+}

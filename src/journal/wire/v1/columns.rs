@@ -1,0 +1,160 @@
+//! The numbers of the columns of a view, and of the values of each.
+//!
+//! The machine holds a view as places in its own lists; what is written is a list of (column, value) by the numbers
+//! below. A column that a record does not have gets its first value: it did not exist when the record was written,
+//! and the rules of that time did not ask for it. Numbers are given out once, from 1.
+
+use bincode::{Decode, Encode};
+
+use crate::journal::wire::WireError;
+use crate::machine::group::View;
+use crate::machine::group::columns::*;
+
+/// The value of one column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Seen {
+    /// Number of the column.
+    pub column: u8,
+    /// Number of the value.
+    pub value: u8,
+}
+
+/// A column with its number, and the number of each of its values by its place in the machine.
+struct Numbered {
+    column: Column,
+    number: u8,
+    values: &'static [(u8, u8)],
+}
+
+macro_rules! seen {
+    ($($column:ident = $number:literal { $($value:ident = $wire:literal),+ $(,)? })+) => {
+        const NUMBERED: &[Numbered] = &[
+            $(Numbered {
+                column: Column::$column,
+                number: $number,
+                values: &[$(($column::$value as u8, $wire)),+],
+            }),+
+        ];
+        // A value without a number does not compile.
+        const _: () = {
+            $(let _: fn($column) -> u8 = |value| match value { $($column::$value => $wire),+ };)+
+        };
+    };
+}
+
+seen! {
+    Group = 1 { Absent = 1, Foreign = 2, Ours = 3, Older = 4, Newer = 5, Terminating = 6 }
+    Content = 2 { Absent = 1, Delete = 2, Retain = 3, DeleteTerminating = 4, RetainTerminating = 5 }
+    Marked = 3 { Yes = 1, No = 2 }
+    Protection = 4 { Complete = 1, Pending = 2 }
+    Progress = 5 { Nothing = 1, Frozen = 2, Differs = 3, Cut = 4, Bound = 5 }
+    DriverError = 6 { None = 1, Passing = 2, Final = 3, Unsupported = 4 }
+    Labels = 7 { Complete = 1, Missing = 2 }
+    Policies = 8 { Retain = 1, Delete = 2 }
+    Loss = 9 { None = 1, Lost = 2, Rebuilding = 3, Hollow = 4 }
+    Names = 10 { Clear = 1, Mixed = 2, Set = 3 }
+    Ties = 11 { Free = 1, Tied = 2 }
+    Acknowledged = 12 { Yes = 1, No = 2 }
+    Fresh = 13 { Yes = 1, No = 2 }
+    Claims = 14 { Intact = 1, Changed = 2 }
+    Class = 15 { Exists = 1, Missing = 2 }
+    Retaining = 16 { None = 1, Some = 2 }
+    Shells = 17 { None = 1, Snapshots = 2, Contents = 3, Leaving = 4 }
+    Stub = 18 { Absent = 1, Exists = 2 }
+}
+
+/// The columns of a view by their numbers.
+///
+/// # Errors
+/// The view has another number of columns than the machine, or a place that no value has.
+pub fn encode(view: &View) -> Result<Vec<Seen>, WireError> {
+    let columns = View::columns().count();
+    if view.seen.len() != columns {
+        let reason = format!("{} values for {columns} columns", view.seen.len());
+        return Err(WireError::View { reason });
+    }
+    View::columns().zip(&view.seen).map(|(column, place)| encode_one(column, *place)).collect()
+}
+
+fn encode_one(column: Column, place: u8) -> Result<Seen, WireError> {
+    let numbered = NUMBERED.iter().find(|numbered| numbered.column == column);
+    let value = numbered.and_then(|numbered| {
+        let value = numbered.values.iter().find(|(at, _)| *at == place)?;
+        Some(Seen { column: numbered.number, value: value.1 })
+    });
+    value.ok_or_else(|| WireError::View { reason: format!("column {} has no value {place}", column.name()) })
+}
+
+/// The places that the machine holds, in its order.
+///
+/// # Errors
+/// A column or value that this release does not know, or a column that is given twice.
+pub fn decode(seen: &[Seen]) -> Result<Vec<u8>, WireError> {
+    let mut places = vec![None; View::columns().count()];
+    for Seen { column: number, value } in seen {
+        let unknown = |what, number: &u8| WireError::Number { what, number: u16::from(*number) };
+        let numbered =
+            NUMBERED.iter().find(|n| n.number == *number).ok_or_else(|| unknown("column", number))?;
+        let place = numbered.values.iter().find(|(_, wire)| wire == value);
+        let place = place.ok_or_else(|| unknown("value of a column", value))?.0;
+        let at = View::columns().position(|column| column == numbered.column);
+        let slot = at.and_then(|at| places.get_mut(at)).ok_or_else(|| unknown("seen column", number))?;
+        if slot.replace(place).is_some() {
+            let reason = format!("column {} is given twice", numbered.column.name());
+            return Err(WireError::View { reason });
+        }
+    }
+    Ok(places.into_iter().map(|place| place.unwrap_or(0)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_of_every_seen_column_goes_there_and_back() {
+        for (at, column) in View::columns().enumerate() {
+            for place in 0..column.values().len() as u8 {
+                let mut view = View::blank();
+                view.seen[at] = place;
+                let wire = encode(&view).expect("a value of the machine");
+                assert!(wire.iter().all(|seen| seen.column > 0 && seen.value > 0));
+                assert_eq!(decode(&wire), Ok(view.seen), "{} {place}", column.name());
+            }
+        }
+    }
+
+    #[test]
+    fn no_number_is_given_out_twice() {
+        let mut columns: Vec<u8> = NUMBERED.iter().map(|numbered| numbered.number).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        assert_eq!(columns.len(), NUMBERED.len());
+        for numbered in NUMBERED {
+            let mut values: Vec<u8> = numbered.values.iter().map(|(_, wire)| *wire).collect();
+            values.sort_unstable();
+            values.dedup();
+            assert_eq!(values.len(), numbered.column.values().len(), "{}", numbered.column.name());
+        }
+    }
+
+    #[test]
+    fn a_view_of_another_shape_is_refused() {
+        let view = View { seen: vec![0; 3], ..View::blank() };
+        assert!(matches!(encode(&view), Err(WireError::View { .. })));
+        let mut view = View::blank();
+        view.seen[0] = 99;
+        let error = encode(&view).expect_err("no such value").to_string();
+        assert_eq!(error, "the view does not fit the columns: column Group has no value 99");
+    }
+
+    #[test]
+    fn unknown_numbers_are_errors_and_a_column_of_later_days_is_at_its_first_value() {
+        let number = |what, number| Err(WireError::Number { what, number });
+        assert_eq!(decode(&[Seen { column: 200, value: 1 }]), number("column", 200));
+        assert_eq!(decode(&[Seen { column: 1, value: 0 }]), number("value of a column", 0));
+        let twice = [Seen { column: 1, value: 1 }; 2];
+        assert!(matches!(decode(&twice), Err(WireError::View { .. })));
+        assert_eq!(decode(&[]), Ok(View::blank().seen));
+    }
+}

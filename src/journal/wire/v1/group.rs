@@ -1,0 +1,217 @@
+//! Payloads of a group stream.
+//!
+//! The enums here are written by the place of their variants: a new one goes to the end of a new version, never into
+//! these.
+
+use bincode::{Decode, Encode};
+
+use super::columns::Seen;
+use super::common::{BackupRef, Object};
+
+/// Kind 1: everything that is settled before the first effect.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Planned {
+    /// The run.
+    pub run: [u8; 16],
+    /// Who asked.
+    pub backup: BackupRef,
+    /// Namespace of the claims.
+    pub namespace: String,
+    /// Label key.
+    pub label_key: String,
+    /// Label value.
+    pub group: String,
+    /// Members in the order of their claims' names.
+    pub members: Vec<PlannedMember>,
+    /// CSI driver.
+    pub driver: String,
+    /// VolumeGroupSnapshotClass.
+    pub group_class: String,
+    /// VolumeSnapshotClass of the release.
+    pub snapshot_class: String,
+    /// `matchLabels`, in the order of keys.
+    pub selector: Vec<(String, String)>,
+    /// Put the group's name back into the released members.
+    pub keep_group_name: bool,
+    /// Attempts, at most.
+    pub max_attempts: u32,
+    /// `csiSnapshotTimeout` in milliseconds.
+    pub cut_timeout_ms: u64,
+    /// `itemOperationTimeout` in milliseconds.
+    pub ready_timeout_ms: u64,
+    /// When it was planned, in nanoseconds.
+    pub planned_at_ns: i64,
+    /// Warnings.
+    pub warnings: Vec<String>,
+}
+
+/// One PersistentVolumeClaim of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct PlannedMember {
+    /// Name of the claim.
+    pub claim: String,
+    /// Uid of the claim.
+    pub claim_uid: String,
+    /// Name of the PersistentVolume.
+    pub volume: String,
+    /// CSI volume handle.
+    pub volume_handle: String,
+}
+
+/// Kind 2: a step is about to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Intended {
+    /// Why.
+    pub grounds: Grounds,
+    /// Step, by its number.
+    pub step: u16,
+    /// The missing effects.
+    pub marks: Vec<Mark>,
+}
+
+/// Kind 3: a step was done.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ended {
+    /// Step, by its number.
+    pub step: u16,
+    /// One outcome for each effect of the intent.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Kind 4: members of the receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ReceiptPart {
+    /// Index of the first one.
+    pub first: u16,
+    /// Members.
+    pub members: Vec<ReceiptMember>,
+}
+
+/// Kind 5: something became true.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Reached {
+    /// Why.
+    pub grounds: Grounds,
+    /// Milestone, by its number.
+    pub milestone: u16,
+    /// With which facts.
+    pub facts: Facts,
+}
+
+/// What was decided, and on what grounds.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Grounds {
+    /// Row of the recovery table.
+    pub row: String,
+    /// Version of the table.
+    pub rules: u16,
+    /// Columns.
+    pub seen: Vec<Seen>,
+    /// Flags of each member.
+    pub members: Vec<u16>,
+    /// Since when the driver's error has been seen, in nanoseconds.
+    pub error_since_ns: Option<i64>,
+}
+
+/// One effect of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Mark {
+    /// Kind of effect, by its number.
+    pub kind: u16,
+    /// Index of the member.
+    pub member: Option<u16>,
+}
+
+/// How one effect ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Outcome {
+    /// It happened.
+    Done {
+        /// Uid that came back; empty without one.
+        uid: String,
+        /// Version that came back; empty without one.
+        resource_version: String,
+    },
+    /// It certainly did not happen.
+    Determinate {
+        /// HTTP status.
+        code: u16,
+        /// Reason and message.
+        message: String,
+    },
+    /// It may have happened.
+    Indeterminate {
+        /// What is known.
+        message: String,
+    },
+}
+
+/// One member of the receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ReceiptMember {
+    /// Name of the claim.
+    pub claim: String,
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// CSI snapshot handle.
+    pub snapshot_handle: String,
+    /// VolumeSnapshot.
+    pub snapshot: Object,
+    /// VolumeSnapshotContent.
+    pub content: Object,
+    /// Creation time in nanoseconds.
+    pub created_at_ns: Option<i64>,
+    /// Size in bytes.
+    pub restore_size: Option<i64>,
+    /// `Filesystem` or `Block`.
+    pub volume_mode: Option<String>,
+}
+
+/// What is recorded with a milestone.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum Facts {
+    /// Nothing.
+    Nothing,
+    /// Uid of the VolumeGroupSnapshot.
+    Created {
+        /// Uid.
+        uid: String,
+    },
+    /// Group handle at the cut.
+    Cut {
+        /// Handle.
+        group_handle: String,
+    },
+    /// The closing record of the receipt.
+    Receipt(Box<ReceiptHead>),
+    /// Why.
+    Reason(Reason),
+}
+
+/// Everything of a receipt but the members.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ReceiptHead {
+    /// CSI group snapshot handle.
+    pub group_handle: String,
+    /// VolumeGroupSnapshot.
+    pub group_snapshot: Object,
+    /// VolumeGroupSnapshotContent.
+    pub group_content: Object,
+    /// Secret for the deletion: namespace and name.
+    pub secret: Option<(String, String)>,
+    /// How many members.
+    pub members: u16,
+    /// Hash over them.
+    pub hash: [u8; 32],
+}
+
+/// Why a run is undone or stuck.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Reason {
+    /// Code, by its number.
+    pub code: u16,
+    /// Observed and expected.
+    pub message: String,
+    /// Whether another attempt may help.
+    pub transient: bool,
+}

@@ -1,0 +1,295 @@
+//! From payloads of a group stream to the machine's events, and back.
+
+use uuid::Uuid;
+
+use super::columns;
+use super::group::{
+    Ended, Facts, Grounds, Intended, Mark, Outcome, Planned, PlannedMember, Reached, Reason, ReceiptHead,
+    ReceiptMember, ReceiptPart,
+};
+use super::ordinals::Ordinal;
+use crate::domain::ids::{StreamId, Uid};
+use crate::domain::plan::{self, Plan};
+use crate::domain::problem::Code;
+use crate::domain::receipt::{self, SecretRef};
+use crate::domain::time::{Millis, Timestamp};
+use crate::journal::wire::WireError;
+use crate::machine::group::effect::{self, EffectKind};
+use crate::machine::group::event;
+use crate::machine::group::{Event, Milestone, Step, View};
+
+impl From<&Plan> for Planned {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            run: plan.run.0.into_bytes(),
+            backup: (&plan.backup).into(),
+            namespace: plan.namespace.clone(),
+            label_key: plan.label_key.clone(),
+            group: plan.group.clone(),
+            members: plan.members.iter().map(PlannedMember::from).collect(),
+            driver: plan.driver.clone(),
+            group_class: plan.group_class.clone(),
+            snapshot_class: plan.snapshot_class.clone(),
+            selector: plan.selector.clone().into_iter().collect(),
+            keep_group_name: plan.keep_group_name,
+            max_attempts: plan.max_attempts,
+            cut_timeout_ms: plan.cut_timeout.0,
+            ready_timeout_ms: plan.ready_timeout.0,
+            planned_at_ns: plan.planned_at.0,
+            warnings: plan.warnings.clone(),
+        }
+    }
+}
+
+impl From<Planned> for Plan {
+    fn from(wire: Planned) -> Self {
+        Self {
+            run: StreamId(Uuid::from_bytes(wire.run)),
+            backup: wire.backup.into(),
+            namespace: wire.namespace,
+            label_key: wire.label_key,
+            group: wire.group,
+            members: wire.members.into_iter().map(Into::into).collect(),
+            driver: wire.driver,
+            group_class: wire.group_class,
+            snapshot_class: wire.snapshot_class,
+            selector: wire.selector.into_iter().collect(),
+            keep_group_name: wire.keep_group_name,
+            max_attempts: wire.max_attempts,
+            cut_timeout: Millis(wire.cut_timeout_ms),
+            ready_timeout: Millis(wire.ready_timeout_ms),
+            planned_at: Timestamp(wire.planned_at_ns),
+            warnings: wire.warnings,
+        }
+    }
+}
+
+impl From<&plan::PlannedMember> for PlannedMember {
+    fn from(member: &plan::PlannedMember) -> Self {
+        Self {
+            claim: member.claim.clone(),
+            claim_uid: member.claim_uid.0.clone(),
+            volume: member.volume.clone(),
+            volume_handle: member.volume_handle.clone(),
+        }
+    }
+}
+
+impl From<PlannedMember> for plan::PlannedMember {
+    fn from(PlannedMember { claim, claim_uid, volume, volume_handle }: PlannedMember) -> Self {
+        Self { claim, claim_uid: Uid(claim_uid), volume, volume_handle }
+    }
+}
+
+impl Intended {
+    /// From the fields of the machine's event.
+    ///
+    /// # Errors
+    /// The view has another shape than the machine's.
+    pub fn new(grounds: &event::Grounds, step: Step, marks: &[effect::Mark]) -> Result<Self, WireError> {
+        let mark = |mark: &effect::Mark| Mark { kind: mark.kind.number(), member: mark.member };
+        let marks = marks.iter().map(mark).collect();
+        Ok(Self { grounds: grounds.try_into()?, step: step.number(), marks })
+    }
+}
+
+impl TryFrom<Intended> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Intended) -> Result<Self, WireError> {
+        let mark = |mark: Mark| Ok(effect::Mark { kind: EffectKind::of(mark.kind)?, member: mark.member });
+        Ok(Self::Intended {
+            grounds: wire.grounds.try_into()?,
+            step: Step::of(wire.step)?,
+            marks: wire.marks.into_iter().map(mark).collect::<Result<_, WireError>>()?,
+        })
+    }
+}
+
+impl Ended {
+    /// From the fields of the machine's event.
+    pub fn new(step: Step, outcomes: &[effect::Outcome]) -> Self {
+        Self { step: step.number(), outcomes: outcomes.iter().map(Outcome::from).collect() }
+    }
+}
+
+impl TryFrom<Ended> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Ended) -> Result<Self, WireError> {
+        let outcomes = wire.outcomes.into_iter().map(Into::into).collect();
+        Ok(Self::Ended { step: Step::of(wire.step)?, outcomes })
+    }
+}
+
+impl ReceiptPart {
+    /// From the fields of the machine's event.
+    pub fn new(first: u16, members: &[receipt::ReceiptMember]) -> Self {
+        Self { first, members: members.iter().map(ReceiptMember::from).collect() }
+    }
+}
+
+impl From<ReceiptPart> for Event {
+    fn from(wire: ReceiptPart) -> Self {
+        Self::ReceiptPart { first: wire.first, members: wire.members.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl Reached {
+    /// From the fields of the machine's event.
+    ///
+    /// # Errors
+    /// The view has another shape than the machine's.
+    pub fn new(
+        grounds: &event::Grounds,
+        milestone: Milestone,
+        facts: &event::Facts,
+    ) -> Result<Self, WireError> {
+        Ok(Self { grounds: grounds.try_into()?, milestone: milestone.number(), facts: facts.into() })
+    }
+}
+
+impl TryFrom<Reached> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Reached) -> Result<Self, WireError> {
+        Ok(Self::Reached {
+            grounds: wire.grounds.try_into()?,
+            milestone: Milestone::of(wire.milestone)?,
+            facts: wire.facts.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<&event::Grounds> for Grounds {
+    type Error = WireError;
+
+    fn try_from(grounds: &event::Grounds) -> Result<Self, WireError> {
+        Ok(Self {
+            row: grounds.row.clone(),
+            rules: grounds.rules,
+            seen: columns::encode(&grounds.view)?,
+            members: grounds.view.members.clone(),
+            error_since_ns: grounds.view.error_since.map(|since| since.0),
+        })
+    }
+}
+
+impl TryFrom<Grounds> for event::Grounds {
+    type Error = WireError;
+
+    fn try_from(wire: Grounds) -> Result<Self, WireError> {
+        let seen = columns::decode(&wire.seen)?;
+        let error_since = wire.error_since_ns.map(Timestamp);
+        let view = View { seen, members: wire.members, error_since };
+        Ok(Self { row: wire.row, rules: wire.rules, view })
+    }
+}
+
+impl From<&effect::Outcome> for Outcome {
+    fn from(outcome: &effect::Outcome) -> Self {
+        match outcome.clone() {
+            effect::Outcome::Done { uid, resource_version } => Self::Done { uid, resource_version },
+            effect::Outcome::Determinate { code, message } => Self::Determinate { code, message },
+            effect::Outcome::Indeterminate { message } => Self::Indeterminate { message },
+        }
+    }
+}
+
+impl From<Outcome> for effect::Outcome {
+    fn from(wire: Outcome) -> Self {
+        match wire {
+            Outcome::Done { uid, resource_version } => Self::Done { uid, resource_version },
+            Outcome::Determinate { code, message } => Self::Determinate { code, message },
+            Outcome::Indeterminate { message } => Self::Indeterminate { message },
+        }
+    }
+}
+
+impl From<&receipt::ReceiptMember> for ReceiptMember {
+    fn from(member: &receipt::ReceiptMember) -> Self {
+        Self {
+            claim: member.claim.clone(),
+            volume_handle: member.volume_handle.clone(),
+            snapshot_handle: member.snapshot_handle.clone(),
+            snapshot: (&member.snapshot).into(),
+            content: (&member.content).into(),
+            created_at_ns: member.created_at.map(|at| at.0),
+            restore_size: member.restore_size,
+            volume_mode: member.volume_mode.clone(),
+        }
+    }
+}
+
+impl From<ReceiptMember> for receipt::ReceiptMember {
+    fn from(wire: ReceiptMember) -> Self {
+        Self {
+            claim: wire.claim,
+            volume_handle: wire.volume_handle,
+            snapshot_handle: wire.snapshot_handle,
+            snapshot: wire.snapshot.into(),
+            content: wire.content.into(),
+            created_at: wire.created_at_ns.map(Timestamp),
+            restore_size: wire.restore_size,
+            volume_mode: wire.volume_mode,
+        }
+    }
+}
+
+impl From<&event::Facts> for Facts {
+    fn from(facts: &event::Facts) -> Self {
+        match facts {
+            event::Facts::Nothing => Self::Nothing,
+            event::Facts::Created { uid } => Self::Created { uid: uid.0.clone() },
+            event::Facts::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
+            event::Facts::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
+            event::Facts::Reason(reason) => Self::Reason(Reason {
+                code: reason.code.number(),
+                message: reason.message.clone(),
+                transient: reason.transient,
+            }),
+        }
+    }
+}
+
+impl TryFrom<Facts> for event::Facts {
+    type Error = WireError;
+
+    fn try_from(wire: Facts) -> Result<Self, WireError> {
+        Ok(match wire {
+            Facts::Nothing => Self::Nothing,
+            Facts::Created { uid } => Self::Created { uid: Uid(uid) },
+            Facts::Cut { group_handle } => Self::Cut { group_handle },
+            Facts::Receipt(head) => Self::Receipt(Box::new((*head).into())),
+            Facts::Reason(Reason { code, message, transient }) => {
+                Self::Reason(event::Reason { code: Code::of(code)?, message, transient })
+            }
+        })
+    }
+}
+
+impl From<&event::ReceiptHead> for ReceiptHead {
+    fn from(head: &event::ReceiptHead) -> Self {
+        Self {
+            group_handle: head.group_handle.clone(),
+            group_snapshot: (&head.group_snapshot).into(),
+            group_content: (&head.group_content).into(),
+            secret: head.secret.clone().map(|secret| (secret.namespace, secret.name)),
+            members: head.members,
+            hash: head.hash,
+        }
+    }
+}
+
+impl From<ReceiptHead> for event::ReceiptHead {
+    fn from(wire: ReceiptHead) -> Self {
+        Self {
+            group_handle: wire.group_handle,
+            group_snapshot: wire.group_snapshot.into(),
+            group_content: wire.group_content.into(),
+            secret: wire.secret.map(|(namespace, name)| SecretRef { namespace, name }),
+            members: wire.members,
+            hash: wire.hash,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Scenarios on a running cluster, on paused time: what was recorded of the real controllers, as properties.
+
+mod creation;
+mod deletion;
+mod lab;
+mod release;

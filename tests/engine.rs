@@ -1,0 +1,6 @@
+//! The engine on the embedded cluster, on simulated time: one binary, a module for each promise.
+
+#[path = "engine/complete.rs"]
+mod complete;
+#[path = "engine/stage.rs"]
+mod stage;
