@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     derive = "Default"
 )]
-#[kube(printcolumn(json_path = ".status.state", name = "STATE", type_ = "string"))]
-#[kube(printcolumn(json_path = ".status.members", name = "MEMBERS", type_ = "string"))]
-#[kube(printcolumn(json_path = ".status.skewMs", name = "SKEW", type_ = "integer"))]
-#[kube(printcolumn(json_path = ".spec.backupRef.name", name = "BACKUP", type_ = "string"))]
-#[kube(printcolumn(json_path = ".metadata.creationTimestamp", name = "AGE", type_ = "date"))]
+#[kube(printcolumn = r#"{"name":"STATE","type":"string","jsonPath":".status.state"}"#)]
+#[kube(printcolumn = r#"{"name":"MEMBERS","type":"string","jsonPath":".status.members"}"#)]
+#[kube(printcolumn = r#"{"name":"SKEW","type":"integer","jsonPath":".status.skewMs"}"#)]
+#[kube(printcolumn = r#"{"name":"BACKUP","type":"string","jsonPath":".spec.backupRef.name"}"#)]
+#[kube(printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupSnapshotSpec {
     /// The Backup that asked.

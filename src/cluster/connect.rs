@@ -77,9 +77,9 @@ pub(super) struct Inner {
 pub struct Served {
     /// Best version of `groupsnapshot.storage.k8s.io`; `None` when it is not served.
     pub group_version: Option<Version>,
-    /// Whether Backup has a status subresource. Velero's has none.
+    /// Whether Backup has a status subresource. Velero's has none; neither is assumed where it is not served.
     pub backup_status: bool,
-    /// Whether GroupSnapshot has a status subresource.
+    /// Whether GroupSnapshot has a status subresource. Ours has one, which is assumed where it is not served yet.
     pub group_snapshot_status: bool,
 }
 
@@ -151,16 +151,18 @@ async fn discover(client: &Client) -> Result<Served, Problem> {
     };
     Ok(Served {
         group_version: Version::PREFERRED.into_iter().find(serves),
-        backup_status: has_resource(client, "velero.io/v1", "backups/status").await?,
+        backup_status: has_resource(client, "velero.io/v1", "backups/status").await?.unwrap_or(false),
         group_snapshot_status: has_resource(client, "stillpoint.dev/v1alpha1", "groupsnapshots/status")
-            .await?,
+            .await?
+            .unwrap_or(true),
     })
 }
 
-async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<bool, Problem> {
+/// `None` where the group is not served (yet).
+async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<Option<bool>, Problem> {
     match timed(client.list_api_group_resources(api_version)).await {
-        Ok(list) => Ok(list.resources.iter().any(|resource| resource.name == name)),
-        Err(error) if classify::is_missing(&error) => Ok(false),
+        Ok(list) => Ok(Some(list.resources.iter().any(|resource| resource.name == name))),
+        Err(error) if classify::is_missing(&error) => Ok(None),
         Err(error) => Err(classify::problem(&error, About::new("APIGroup", "", api_version))),
     }
 }

@@ -29,3 +29,12 @@ mod spec;
 pub use changed::{Changed, Kind};
 pub use connect::{Adapter, client_config};
 pub use perform::Performed;
+
+/// The kinds that the caches of the engine hold, as the API has them.
+pub mod kinds {
+    pub use crate::api::{
+        Backup, BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus, VolumeGroupSnapshot,
+        VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotClass,
+        VolumeSnapshotContent, backup, stillpoint,
+    };
+}

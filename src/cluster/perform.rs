@@ -121,3 +121,6 @@ fn gone(kind: crate::cluster::Kind, id: ObjectId) -> Performed {
 fn refused(code: u16, message: &str) -> Performed {
     Performed { outcome: Outcome::Determinate { code, message: limits::clip(message) }, object: None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,8 @@ impl Adapter {
     {
         let about = About::new(&K::kind(dynamic), namespace, "");
         let requests = Request::new(K::url_path(dynamic, scoped(namespace)));
-        let mut params = ListParams::default().labels(selector).limit(PAGE);
+        let mut params = ListParams::default().limit(PAGE);
+        params.label_selector = Some(selector.to_owned()).filter(|selector| !selector.is_empty());
         let mut found = Vec::new();
         loop {
             let request = requests.list(&params).map_err(|error| malformed(error, &about))?;

@@ -36,7 +36,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::api::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
+use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::cluster::{Adapter, Changed};
 use crate::domain::observed::{Observation, Scope};
 
@@ -181,3 +181,8 @@ impl Watches {
         self.0.spawn(follow::follow(api, world.clone(), cache));
     }
 }
+
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::World;
 use super::cache::Cache;
 use super::store::Store;
 use super::topic::About;
-use crate::api::{VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent};
+use crate::cluster::kinds::{VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent};
 use crate::cluster::{Adapter, Changed, Kind};
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use super::cache::Cache;
 use super::topic::{self, Topic};
 use super::wake::Bells;
-use crate::api::{
+use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };

@@ -1,6 +1,6 @@
 //! Topics: what an object is about. They are index keys of the caches and the bells of the runs.
 
-use crate::api::{
+use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };

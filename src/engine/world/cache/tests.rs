@@ -1,7 +1,7 @@
 //! The order of looks.
 
 use super::*;
-use crate::api::VolumeSnapshot;
+use crate::cluster::kinds::VolumeSnapshot;
 use serde_json::json;
 
 fn snapshot(name: &str, uid: &str, version: &str) -> VolumeSnapshot {
