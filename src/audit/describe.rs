@@ -1,0 +1,112 @@
+//! One record as one line for people.
+
+use crate::domain::limits;
+use crate::domain::problem::Code;
+use crate::journal::Entry;
+use crate::journal::wire::{Decoded, WireError, decode};
+use crate::machine::backup;
+use crate::machine::group::Event;
+use crate::machine::group::effect::Outcome;
+use crate::machine::group::event::{Facts, Grounds};
+
+/// What a record says, without its place and time: `intend retain [relabelled/retain-group] 4 effects`.
+pub fn describe(entry: &Entry) -> String {
+    sentence(&decode(&entry.record), entry.record.kind)
+}
+
+pub(super) fn sentence(decoded: &Result<Decoded, WireError>, kind: u16) -> String {
+    match decoded {
+        Ok(Decoded::Group(timed)) => group(&timed.event),
+        Ok(Decoded::Backup { event, .. }) => backup(event),
+        Err(error) => format!("unreadable record of kind {kind}: {error}"),
+    }
+}
+
+/// The name of an event, for messages.
+pub(super) fn event_name(decoded: &Decoded) -> String {
+    match decoded {
+        Decoded::Group(timed) => match &timed.event {
+            Event::Planned(_) => "planned".to_owned(),
+            Event::Intended { step, .. } => format!("intend {}", step.name()),
+            Event::Ended { step, .. } => format!("ended {}", step.name()),
+            Event::ReceiptPart { first, .. } => format!("receipt from {first}"),
+            Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
+        },
+        Decoded::Backup { event: backup::Event::Accepted { .. }, .. } => "accepted".to_owned(),
+        Decoded::Backup { event: backup::Event::Finished { .. }, .. } => "finished".to_owned(),
+    }
+}
+
+fn group(event: &Event) -> String {
+    match event {
+        Event::Planned(plan) => {
+            let members = count(plan.members.len(), "member");
+            let backup = &plan.backup;
+            format!("planned {members} of {} for Backup {}/{}", plan.driver, backup.namespace, backup.name)
+        }
+        Event::Intended { grounds, step, marks } => {
+            format!("intend {} {} {}", step.name(), row(grounds), count(marks.len(), "effect"))
+        }
+        Event::Ended { step, outcomes } => format!("ended {} {}", step.name(), ends(outcomes)),
+        Event::ReceiptPart { first, members } => {
+            let first = usize::from(*first) + 1;
+            format!("receipt of members {first} to {}", first + members.len().saturating_sub(1))
+        }
+        Event::Reached { grounds, milestone, facts } => {
+            format!("reached {} {}{}", milestone.name(), row(grounds), said(facts))
+        }
+    }
+}
+
+fn row(grounds: &Grounds) -> String {
+    format!("[{}]", grounds.row)
+}
+
+fn ends(outcomes: &[Outcome]) -> String {
+    let failed = |outcome: &&Outcome| !matches!(outcome, Outcome::Done { .. });
+    let failures = outcomes.iter().filter(failed).count();
+    let first = outcomes.iter().find(failed).map(|outcome| match outcome {
+        Outcome::Done { .. } => String::new(),
+        Outcome::Determinate { code, message } => format!("; refused: {code} {message}"),
+        Outcome::Indeterminate { message } => format!("; unknown: {message}"),
+    });
+    format!("{} of {} done{}", outcomes.len() - failures, outcomes.len(), first.unwrap_or_default())
+}
+
+fn said(facts: &Facts) -> String {
+    match facts {
+        Facts::Nothing => String::new(),
+        Facts::Created { uid } => format!(" uid {uid}"),
+        Facts::Cut { group_handle } => format!(" handle {group_handle}"),
+        Facts::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
+        Facts::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
+    }
+}
+
+fn why(code: Code, message: &str) -> String {
+    format!("{code} {}", limits::clip(message))
+}
+
+fn backup(event: &backup::Event) -> String {
+    match event {
+        backup::Event::Accepted { groups, refused, .. } if refused.is_empty() => {
+            format!("accepted {}", count(groups.len(), "group"))
+        }
+        backup::Event::Accepted { groups, refused, .. } => {
+            format!("accepted {}, refused {}", count(groups.len(), "group"), refused.len())
+        }
+        backup::Event::Finished { phase, failed } if failed.is_empty() => {
+            format!("finished {}", phase.name())
+        }
+        backup::Event::Finished { phase, failed } => {
+            format!("finished {}: {} failed; first: {}", phase.name(), failed.len(), failed[0])
+        }
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}

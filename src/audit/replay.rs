@@ -1,0 +1,165 @@
+//! Makes every recorded decision again and compares.
+//!
+//! An intent or a milestone carries the row, the version of the table, and the view that was looked at. The records
+//! before it give the state, the record itself the time. A decision is the *same* if the table gives the same row
+//! now, and what was recorded is what that row says. Decisions of another version of the table are *not comparable*,
+//! nor is anything in a stream after the record that broke it.
+//!
+//! Not here: whether outcomes are true. The journal says what was answered, not what happened.
+
+use serde::Serialize;
+
+use super::describe::event_name;
+use super::streams::Streams;
+use crate::domain::time::Timestamp;
+use crate::journal::Entry;
+use crate::journal::wire::{Decoded, decode};
+use crate::machine::group::decide::{columns, mismatch};
+use crate::machine::group::event::{Facts, Grounds};
+use crate::machine::group::table::{Action, RULES, Row, TABLE};
+use crate::machine::group::{Event, GroupRun, Milestone, decide};
+
+/// A decision that would be another one now, or a record that cannot follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Position of the record.
+    pub position: u64,
+    /// Row that was recorded; for a record without a decision, its name.
+    pub recorded: String,
+    /// Row of today's table, or why there is none.
+    pub now: String,
+    /// Where the two part.
+    pub why: String,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayReport {
+    /// Records that carry a decision.
+    pub decisions: u64,
+    /// Of them, those that are the same now.
+    pub same: u64,
+    /// Those that are not, and records that cannot follow the ones before them.
+    pub different: Vec<Difference>,
+    /// Those of another version of the rules, or behind a record that broke its stream.
+    pub not_comparable: u64,
+}
+
+/// Replays entries, in the order of the journal and from its beginning.
+pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ReplayReport {
+    let mut report = ReplayReport::default();
+    let mut streams = Streams::default();
+    for entry in entries {
+        let decoded = decode(&entry.record);
+        let name = decoded.as_ref().map_or_else(|_| format!("kind {}", entry.record.kind), event_name);
+        if let Ok(Decoded::Group(timed)) = &decoded
+            && let Some(grounds) = grounds(&timed.event)
+        {
+            let run = streams.get(entry.stream).and_then(|stream| stream.group());
+            report.decision(entry.position, run, &timed.event, grounds, timed.at);
+        }
+        let broken = streams.admit(entry, decoded).cloned();
+        if let Some(broken) = broken.filter(|broken| broken.position == entry.position) {
+            report.illegal(entry.position, name, broken.why);
+        }
+    }
+    report
+}
+
+impl ReplayReport {
+    fn decision(
+        &mut self,
+        position: u64,
+        run: Option<&GroupRun>,
+        event: &Event,
+        grounds: &Grounds,
+        at: Timestamp,
+    ) {
+        self.decisions += 1;
+        let Some(run) = run.filter(|_| grounds.rules == RULES) else {
+            self.not_comparable += 1;
+            return;
+        };
+        match compare(run, event, grounds, at) {
+            Ok(()) => self.same += 1,
+            Err((now, why)) => {
+                self.different.push(Difference { position, recorded: grounds.row.clone(), now, why });
+            }
+        }
+    }
+
+    fn illegal(&mut self, position: u64, recorded: String, why: String) {
+        // A decision that cannot be folded is counted once, whatever the table says about it.
+        if self.different.last().is_some_and(|last| last.position == position) {
+            self.different.pop();
+        }
+        self.different.push(Difference { position, recorded, now: "illegal".to_owned(), why });
+    }
+}
+
+fn grounds(event: &Event) -> Option<&Grounds> {
+    match event {
+        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
+        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } => None,
+    }
+}
+
+/// The row of now, and where it parts from the recorded one.
+fn compare(run: &GroupRun, event: &Event, grounds: &Grounds, at: Timestamp) -> Result<(), (String, String)> {
+    let decision = decide(run, &grounds.view, at);
+    let row = decision.map_err(|error| ("undecided".to_owned(), error.to_string()))?.row;
+    let parts = |why| (row.id.to_owned(), why);
+    if row.id != grounds.row {
+        return Err(parts(why_not(run, grounds, at)));
+    }
+    disagreement(row, event).map_or(Ok(()), |why| Err(parts(why)))
+}
+
+/// Why the recorded row does not match now.
+fn why_not(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> String {
+    let Some(recorded) = TABLE.iter().find(|row| row.id == grounds.row) else {
+        return format!("the table has no row {}", grounds.row);
+    };
+    let columns = columns(run, &grounds.view, at).ok();
+    let why = columns.and_then(|columns| mismatch(recorded, run, &columns));
+    why.unwrap_or_else(|| "both rows match".to_owned())
+}
+
+/// Where the record says something else than its row.
+fn disagreement(row: &Row, event: &Event) -> Option<String> {
+    let agrees = match (row.then, event) {
+        (Action::Act(says), Event::Intended { step, .. }) => says == *step,
+        (Action::Advance(says), Event::Reached { milestone, .. }) => says == *milestone,
+        (
+            Action::Unwind { code, transient },
+            Event::Reached { milestone: Milestone::Unwinding, facts, .. },
+        ) => {
+            matches!(facts, Facts::Reason(reason) if (reason.code, reason.transient) == (code, transient))
+        }
+        (Action::Stick { code, .. }, Event::Reached { milestone: Milestone::Stuck, facts, .. }) => {
+            matches!(facts, Facts::Reason(reason) if reason.code == code)
+        }
+        _ => false,
+    };
+    let said = match row.then {
+        Action::Act(step) => format!("to {}", step.name()),
+        Action::Advance(milestone) => format!("{} is reached", milestone.name()),
+        Action::Unwind { code, .. } => format!("to unwind with {code}"),
+        Action::Stick { code, .. } => format!("to stick with {code}"),
+        Action::Look | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
+        Action::Yield | Action::Rest => "to do nothing".to_owned(),
+    };
+    (!agrees).then(|| format!("the row says {said}, the record says {}", event_name_of(event)))
+}
+
+fn event_name_of(event: &Event) -> String {
+    match event {
+        Event::Intended { step, .. } => format!("intend {}", step.name()),
+        Event::Reached { milestone, facts: Facts::Reason(reason), .. } => {
+            format!("reached {} with {}", milestone.name(), reason.code)
+        }
+        Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
+        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } => "no decision".to_owned(),
+    }
+}

@@ -1,0 +1,92 @@
+//! One record as data: what `journal show -o json` prints, and the readable half of `journal export`.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::describe::sentence;
+use crate::journal::Entry;
+use crate::journal::wire::{Decoded, decode, kind};
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Place in the journal.
+    pub position: u64,
+    /// Life of the daemon.
+    pub epoch: u64,
+    /// Stream id.
+    pub stream: String,
+    /// Place in the stream.
+    pub seq: u64,
+    /// Time, RFC 3339.
+    pub time: String,
+    /// Time in nanoseconds since the Unix epoch.
+    pub time_ns: i64,
+    /// Kind of record.
+    pub kind: u16,
+    /// Its word.
+    pub kind_name: &'static str,
+    /// Version of the payload as it was written.
+    pub version: u16,
+    /// Hash of the record before it, hexadecimal.
+    pub prev: String,
+    /// Hash, hexadecimal.
+    pub hash: String,
+    /// What it says, for people.
+    pub summary: String,
+    /// The event; none when the payload cannot be decoded.
+    pub event: Option<Value>,
+    /// For a decision: the columns by their names.
+    pub view: Option<Value>,
+}
+
+impl Shown {
+    /// An entry as data.
+    pub fn of(entry: &Entry) -> Self {
+        let decoded = decode(&entry.record);
+        let summary = sentence(&decoded, entry.record.kind);
+        let view = match &decoded {
+            Ok(Decoded::Group(timed)) => named_view(&timed.event),
+            _ => None,
+        };
+        let event = match decoded {
+            Ok(Decoded::Group(timed)) => serde_json::to_value(&timed.event).ok(),
+            Ok(Decoded::Backup { event, .. }) => serde_json::to_value(&event).ok(),
+            Err(_) => None,
+        };
+        Self {
+            position: entry.position,
+            epoch: entry.epoch,
+            stream: entry.stream.to_string(),
+            seq: entry.seq,
+            time: rfc3339(entry.record.time_ns),
+            time_ns: entry.record.time_ns,
+            kind: entry.record.kind,
+            kind_name: kind::word(entry.record.kind).unwrap_or("unknown"),
+            version: entry.record.version,
+            prev: hex(&entry.prev),
+            hash: hex(&entry.hash),
+            summary,
+            event,
+            view,
+        }
+    }
+}
+
+fn named_view(event: &crate::machine::group::Event) -> Option<Value> {
+    use crate::machine::group::Event;
+    let (Event::Intended { grounds, .. } | Event::Reached { grounds, .. }) = event else { return None };
+    let named = grounds.view.named().into_iter();
+    Some(named.map(|(column, value)| (column.to_owned(), Value::from(value))).collect())
+}
+
+/// A time in RFC 3339, in UTC.
+pub fn rfc3339(time_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(time_ns))
+        .map_or_else(|_| format!("{time_ns} ns"), |time| time.to_string())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

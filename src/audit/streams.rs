@@ -1,0 +1,187 @@
+//! Entries folded into the runs that they belong to.
+//!
+//! A record that cannot be decoded or cannot follow the ones before it breaks its stream: the stream keeps its name
+//! and says where and why, and what comes after is counted and not folded. Other streams are not touched.
+
+use std::collections::BTreeMap;
+
+use crate::domain::ids::{StreamId, StreamKind};
+use crate::domain::time::Timestamp;
+use crate::journal::Entry;
+use crate::journal::wire::{Decoded, WireError, decode};
+use crate::machine::backup::{self, BackupRun};
+use crate::machine::group::{self, GroupRun, Timed};
+
+/// What a stream folds to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Folded {
+    /// A group run.
+    Group(Box<GroupRun>),
+    /// A Backup.
+    Backup(Box<BackupRun>),
+}
+
+/// Where a stream stopped to make sense.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Position of the record.
+    pub position: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stream {
+    /// Its id.
+    pub id: StreamId,
+    /// What it is about; none when its first record is not known.
+    pub kind: Option<StreamKind>,
+    /// Namespace of the claims, or of the Backup.
+    pub namespace: String,
+    /// Label value of the group, or name of the Backup.
+    pub name: String,
+    /// How many records there are.
+    pub records: u64,
+    /// Time of the first record.
+    pub started: Timestamp,
+    /// Time of the last record.
+    pub last: Timestamp,
+    /// What it folds to; none when it is broken.
+    pub folded: Option<Folded>,
+    /// Where it is broken.
+    pub broken: Option<Broken>,
+}
+
+/// All streams of a journal.
+#[derive(Debug, Clone, Default)]
+pub struct Streams {
+    by_id: BTreeMap<StreamId, Stream>,
+    order: Vec<StreamId>,
+}
+
+impl Streams {
+    /// Folds entries, in the order of the journal.
+    pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Self {
+        let mut streams = Self::default();
+        for entry in entries {
+            streams.admit(entry, decode(&entry.record));
+        }
+        streams
+    }
+
+    /// Takes the next entry with what it decodes to. The error is what breaks the stream, if this record does.
+    pub fn admit(&mut self, entry: &Entry, decoded: Result<Decoded, WireError>) -> Option<&Broken> {
+        let order = &mut self.order;
+        let stream = self.by_id.entry(entry.stream).or_insert_with(|| {
+            order.push(entry.stream);
+            Stream::new(entry)
+        });
+        stream.records += 1;
+        stream.last = Timestamp(entry.record.time_ns);
+        if stream.broken.is_some() {
+            return None;
+        }
+        let folded = decoded.map_err(|error| error.to_string()).and_then(|decoded| stream.fold(decoded));
+        if let Err(why) = folded {
+            stream.folded = None;
+            stream.broken = Some(Broken { position: entry.position, why });
+        }
+        stream.broken.as_ref()
+    }
+
+    /// One stream.
+    pub fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.by_id.get(&id)
+    }
+
+    /// All streams, in the order of their first records.
+    pub fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.order.iter().filter_map(|id| self.by_id.get(id))
+    }
+}
+
+impl Stream {
+    fn new(entry: &Entry) -> Self {
+        let at = Timestamp(entry.record.time_ns);
+        Self {
+            id: entry.stream,
+            kind: None,
+            namespace: String::new(),
+            name: String::new(),
+            records: 0,
+            started: at,
+            last: at,
+            folded: None,
+            broken: None,
+        }
+    }
+
+    fn fold(&mut self, decoded: Decoded) -> Result<(), String> {
+        let folded = match (self.folded.take(), decoded) {
+            (None, Decoded::Group(timed)) => Self::fold_group(None, &timed)?,
+            (Some(Folded::Group(run)), Decoded::Group(timed)) => Self::fold_group(Some(*run), &timed)?,
+            (None, Decoded::Backup { event, at }) => Self::fold_backup(None, &event, at)?,
+            (Some(Folded::Backup(run)), Decoded::Backup { event, at }) => {
+                Self::fold_backup(Some(*run), &event, at)?
+            }
+            (Some(_), _) => return Err("a record of another kind of stream".to_owned()),
+        };
+        if self.kind.is_none() {
+            (self.kind, self.namespace, self.name) = named(&folded);
+        }
+        self.folded = Some(folded);
+        Ok(())
+    }
+
+    fn fold_group(run: Option<GroupRun>, timed: &Timed) -> Result<Folded, String> {
+        let run = group::fold(run, timed).map_err(|error| error.to_string())?;
+        Ok(Folded::Group(Box::new(run)))
+    }
+
+    fn fold_backup(run: Option<BackupRun>, event: &backup::Event, at: Timestamp) -> Result<Folded, String> {
+        let run = backup::fold(run, event, at).map_err(|error| error.to_string())?;
+        Ok(Folded::Backup(Box::new(run)))
+    }
+
+    /// The group run that it folds to.
+    pub fn group(&self) -> Option<&GroupRun> {
+        match &self.folded {
+            Some(Folded::Group(run)) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// The state that people see.
+    pub fn state(&self) -> &'static str {
+        match &self.folded {
+            None => "Broken",
+            Some(Folded::Group(run)) => run.state_name(),
+            Some(Folded::Backup(run)) => run.finished.map_or("InProgress", |(phase, _)| phase.name()),
+        }
+    }
+
+    /// The attempt of a group run.
+    pub fn attempt(&self) -> Option<u32> {
+        self.group().map(|run| run.attempt)
+    }
+
+    /// When it ended; none while there is work left.
+    pub fn ended(&self) -> Option<Timestamp> {
+        match &self.folded {
+            None => None,
+            Some(Folded::Group(run)) => run.stage.is_final().then_some(self.last),
+            Some(Folded::Backup(run)) => run.finished.map(|(_, at)| at),
+        }
+    }
+}
+
+fn named(folded: &Folded) -> (Option<StreamKind>, String, String) {
+    match folded {
+        Folded::Group(run) => (Some(StreamKind::Group), run.plan.namespace.clone(), run.plan.group.clone()),
+        Folded::Backup(run) => {
+            (Some(StreamKind::Backup), run.backup.namespace.clone(), run.backup.name.clone())
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A run that is really decided, against a cluster of a few lines.
+//!
+//! The cluster answers an effect at once, and its controllers move by one phase whenever the run waits. It knows no
+//! races and no losses: it makes journals to look at, and proves nothing about the machine.
+
+use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::labels;
+use crate::domain::observed::*;
+use crate::domain::plan::{BackupRef, Plan, PlannedMember};
+use crate::domain::time::{Millis, Timestamp};
+use crate::journal::wire::{encode_backup, encode_group};
+use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
+use crate::machine::backup::{self, AskedGroup, Phase};
+use crate::machine::group::advance::{advance, grounds};
+use crate::machine::group::effect::{Effect, Mark, Outcome};
+use crate::machine::group::table::Action;
+use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, decide, effects, fold, view};
+
+const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+const BACKUP_UID: &str = "5f0c2b1e-7a34-4c56-9b9e-0a1b2c3d4e5f";
+
+pub fn plan() -> Plan {
+    let member = |name: &str, number: u32| PlannedMember {
+        claim: name.into(),
+        claim_uid: format!("0a000000-0000-4000-8000-00000000000{number}").as_str().into(),
+        volume: format!("pvc-0{number}"),
+        volume_handle: format!("vol-0{number}"),
+    };
+    let group = "orders-db";
+    Plan {
+        run: StreamId::of_group(BACKUP_UID, "shop", labels::DEFAULT_GROUP_KEY, group),
+        backup: backup_ref(),
+        namespace: "shop".into(),
+        label_key: labels::DEFAULT_GROUP_KEY.into(),
+        group: group.into(),
+        members: vec![member("data-orders-0", 1), member("data-orders-1", 2), member("log-orders-0", 3)],
+        driver: "hostpath.csi.k8s.io".into(),
+        group_class: "csi-hostpath-groupsnapclass".into(),
+        snapshot_class: "csi-hostpath-snapclass".into(),
+        selector: [(labels::DEFAULT_GROUP_KEY.to_owned(), group.to_owned())].into(),
+        keep_group_name: false,
+        max_attempts: 2,
+        cut_timeout: Millis::from_secs(600),
+        ready_timeout: Millis::from_secs(14_400),
+        planned_at: START,
+        warnings: Vec::new(),
+    }
+}
+
+fn backup_ref() -> BackupRef {
+    BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: BACKUP_UID.into() }
+}
+
+fn id(namespace: &str, name: impl Into<String>, number: usize) -> ObjectId {
+    let uid = format!("0b000000-0000-4000-8000-{number:012x}").as_str().into();
+    ObjectId { namespace: namespace.into(), name: name.into(), uid }
+}
+
+/// A step before whose effects the process ends.
+pub type Kill = Option<Step>;
+
+struct World {
+    plan: Plan,
+    seen: Observation,
+    now: Timestamp,
+    version: u64,
+    final_error: bool,
+}
+
+/// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
+pub fn script(kill: Kill, driver_fails: bool) -> Vec<(u64, Timed)> {
+    let plan = plan();
+    let mut world = World::new(plan.clone(), driver_fails);
+    let mut records = vec![(1, Timed { at: START, event: Event::Planned(Box::new(plan)) })];
+    let mut run = fold(None, &records[0].1).expect("a plan");
+    let mut kill = kill;
+    for _ in 0..500 {
+        world.pass(Millis(40));
+        let seen = view(&run, &world.seen);
+        let decision = decide(&run, &seen, world.now).expect("one row");
+        match decision.row.then {
+            Action::Act(step) => {
+                let planned = effects(&run, &world.seen, step);
+                let marks = planned.iter().map(|(mark, _)| *mark).collect();
+                let intent = Event::Intended { grounds: grounds(&decision, &seen), step, marks };
+                world.record(&mut records, &mut run, intent);
+                if kill == Some(step) {
+                    kill = None;
+                    world.restart();
+                    continue;
+                }
+                let outcomes = world.perform(&planned);
+                world.record(&mut records, &mut run, Event::Ended { step, outcomes });
+            }
+            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
+                for event in advance(&run, &world.seen, &seen, &decision).expect("grounds") {
+                    world.record(&mut records, &mut run, event);
+                }
+            }
+            Action::Look => world.seen.fresh = true,
+            Action::Wait(_) => world.controllers(),
+            Action::Yield | Action::Rest => return records,
+        }
+    }
+    panic!("the script does not end: {:?}", run.stage);
+}
+
+impl World {
+    fn new(plan: Plan, final_error: bool) -> Self {
+        let claims = plan.members.iter().map(|member| ClaimSeen {
+            id: ObjectId { uid: member.claim_uid.clone(), ..id("shop", member.claim.clone(), 0) },
+            volume: Some(member.volume.clone()),
+            terminating: false,
+        });
+        let seen =
+            Observation { epoch: 1, claims: claims.collect(), class_exists: true, ..Observation::default() };
+        Self { plan, seen, now: START, version: 100, final_error }
+    }
+
+    fn pass(&mut self, time: Millis) {
+        self.now = self.now.after(time);
+    }
+
+    fn restart(&mut self) {
+        self.pass(Millis(3_060));
+        self.seen.epoch += 1;
+        self.seen.fresh = false;
+    }
+
+    fn record(&self, records: &mut Vec<(u64, Timed)>, run: &mut GroupRun, event: Event) {
+        let timed = Timed { at: self.now, event };
+        *run = fold(Some(run.clone()), &timed).expect("it follows");
+        records.push((self.seen.epoch, timed));
+    }
+
+    fn perform(&mut self, planned: &[(Mark, Effect)]) -> Vec<Outcome> {
+        self.pass(Millis(12));
+        self.seen.fresh = false;
+        let done = |(_, effect): &(Mark, Effect)| {
+            self.version += 1;
+            let uid = self.apply(effect);
+            Outcome::Done { uid: uid.0, resource_version: self.version.to_string() }
+        };
+        planned.iter().map(done).collect()
+    }
+
+    fn apply(&mut self, effect: &Effect) -> crate::domain::ids::Uid {
+        let target = match effect {
+            Effect::CreateGroup { name, labels, .. } => {
+                let group = GroupSnapshotSeen {
+                    id: id("shop", name.clone(), 1),
+                    resource_version: self.version.to_string(),
+                    run: labels.get(labels::RUN).cloned(),
+                    epoch: Some(self.seen.epoch),
+                    bound_content: None,
+                    ready: false,
+                    terminating: false,
+                    protected: true,
+                    error: None,
+                };
+                self.seen.group.insert(group).id.clone()
+            }
+            Effect::ClaimGroup { group, new, .. } => {
+                self.seen.group.as_mut().expect("claimed").epoch = Some(*new);
+                group.clone()
+            }
+            Effect::LabelMember { snapshot, labels, annotations } => {
+                let seen = self.snapshot(snapshot);
+                seen.labels.get_or_insert_default().extend(labels.write.clone());
+                seen.annotations.get_or_insert_default().extend(annotations.write.clone());
+                snapshot.clone()
+            }
+            Effect::SetGroupContentPolicy { content, new, .. } => {
+                self.seen.content.as_mut().expect("it has a policy").policy = *new;
+                content.clone()
+            }
+            Effect::SetContentPolicy { content, new, .. } => {
+                let seen = self.seen.contents.iter_mut().find(|seen| seen.id == *content);
+                seen.expect("it has a policy").policy = *new;
+                content.clone()
+            }
+            Effect::SetGroupName { snapshot, new, .. } => {
+                self.snapshot(snapshot).group_name = new.clone();
+                snapshot.clone()
+            }
+            Effect::DetachMember { snapshot, new_owners, new_finalizers, new_class, .. } => {
+                let seen = self.snapshot(snapshot);
+                (seen.owners, seen.finalizers) = (new_owners.clone(), new_finalizers.clone());
+                seen.class = Some(new_class.clone());
+                snapshot.clone()
+            }
+            Effect::DeleteGroup { group, .. } => {
+                self.seen.group.as_mut().expect("deleted").terminating = true;
+                group.clone()
+            }
+            Effect::DeleteGroupContent { content, .. } => {
+                let seen = self.seen.content.as_mut().expect("deleted");
+                (seen.terminating, seen.marked_deleted) = (true, true);
+                content.clone()
+            }
+            other => panic!("the script has no {:?}", other.kind()),
+        };
+        target.uid
+    }
+
+    fn snapshot(&mut self, id: &ObjectId) -> &mut SnapshotSeen {
+        self.seen.snapshots.iter_mut().find(|seen| seen.id == *id).expect("a member")
+    }
+
+    /// One phase of whoever works on the cluster: freeze, cut, bind, acknowledge, let go.
+    fn controllers(&mut self) {
+        self.pass(Millis(900));
+        self.seen.fresh = false;
+        if self.seen.group.as_ref().is_some_and(|group| group.terminating) {
+            self.seen.group = None;
+            // A content under Delete goes along, with what it holds.
+            if self.seen.content.as_ref().is_some_and(|content| content.policy == DeletionPolicy::Delete) {
+                self.seen.content = None;
+            }
+            return;
+        }
+        match &mut self.seen.content {
+            Some(content) if content.terminating => self.seen.content = None,
+            Some(content) if self.final_error => {
+                content.error = Some("rpc error: code = Unimplemented desc = no group controller".into());
+            }
+            Some(content) if content.group_handle.is_none() => self.cut(),
+            Some(_) if self.seen.snapshots.iter().all(|snapshot| !snapshot.ready) => self.bind(),
+            Some(_) => self.acknowledge(),
+            None => self.freeze(),
+        }
+    }
+
+    fn freeze(&mut self) {
+        let Some(group) = &self.seen.group else { return };
+        self.seen.content = Some(GroupContentSeen {
+            id: id("", "groupsnapcontent-01", 2),
+            resource_version: "200".into(),
+            group_uid: Some(group.id.uid.clone()),
+            policy: DeletionPolicy::Delete,
+            volume_handles: self.plan.members.iter().map(|member| member.volume_handle.clone()).collect(),
+            group_handle: None,
+            cuts: Vec::new(),
+            error: None,
+            terminating: false,
+            protected: true,
+            marked_deleted: false,
+            secret: None,
+            labels: None,
+            annotations: None,
+        });
+    }
+
+    fn cut(&mut self) {
+        let content = self.seen.content.as_mut().expect("frozen");
+        content.group_handle = Some("group-01".into());
+        content.cuts = self
+            .plan
+            .members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| CutSeen {
+                volume_handle: member.volume_handle.clone(),
+                snapshot_handle: format!("snap-0{}", index + 1),
+                created_at: Some(Timestamp(self.now.0 + index as i64 * 1_500_000)),
+                restore_size: Some(1 << 30),
+            })
+            .collect();
+        let group = self.seen.group.as_ref().expect("cut");
+        let owner = Owner {
+            api_version: "groupsnapshot.storage.k8s.io/v1".into(),
+            kind: "VolumeGroupSnapshot".into(),
+            name: group.id.name.clone(),
+            uid: group.id.uid.clone(),
+            controller: None,
+            block_owner_deletion: None,
+        };
+        for (index, member) in self.plan.members.iter().enumerate() {
+            let (snapshot, content) = (
+                id("shop", format!("snapshot-0{index}"), 10 + index),
+                id("", format!("snapcontent-0{index}"), 20 + index),
+            );
+            self.seen.contents.push(ContentSeen {
+                id: content.clone(),
+                resource_version: "300".into(),
+                policy: DeletionPolicy::Delete,
+                volume_handle: Some(member.volume_handle.clone()),
+                snapshot_handle: Some(format!("snap-0{}", index + 1)),
+                group_handle: Some("group-01".into()),
+                snapshot_namespace: "shop".into(),
+                snapshot_name: snapshot.name.clone(),
+                snapshot_uid: Some(snapshot.uid.clone()),
+                ready: true,
+                created_at: Some(self.now),
+                restore_size: Some(1 << 30),
+                volume_mode: Some("Filesystem".into()),
+                terminating: false,
+                labels: None,
+                annotations: None,
+            });
+            self.seen.snapshots.push(SnapshotSeen {
+                id: snapshot,
+                resource_version: "400".into(),
+                claim: Some(member.claim.clone()),
+                bound_content: Some(content.name),
+                ready: false,
+                group_name: Some(owner.name.clone()),
+                error: None,
+                class: None,
+                owners: vec![owner.clone()],
+                finalizers: vec![labels::AS_SOURCE_PROTECTION.into(), labels::IN_GROUP_PROTECTION.into()],
+                terminating: false,
+                labels: None,
+                annotations: None,
+                created_at: Some(self.now),
+            });
+        }
+    }
+
+    fn bind(&mut self) {
+        self.seen.group.as_mut().expect("bound").ready = true;
+        self.seen.snapshots.iter_mut().for_each(|snapshot| snapshot.ready = true);
+    }
+
+    fn acknowledge(&mut self) {
+        for snapshot in self.seen.snapshots.iter_mut().filter(|snapshot| snapshot.finalizers.is_empty()) {
+            snapshot.finalizers.push(labels::AS_SOURCE_PROTECTION.into());
+        }
+    }
+}
+
+/// A journal with one Backup and its one group, as the daemon would have written it.
+pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
+    let (disk, run, stream) = (Disk::new(), plan().run, StreamId::of_backup(BACKUP_UID));
+    let (_, last) = records.last().expect("a script");
+    let phase = match &last.event {
+        Event::Reached { milestone: Milestone::Completed, .. } => Phase::Completed,
+        _ => Phase::Failed,
+    };
+    let (mut seq, mut entries) = (0, Vec::new());
+    for epoch in 1..=records.iter().map(|(epoch, _)| *epoch).max().unwrap_or(1) {
+        let store = MemoryStore::open(&disk).expect("free");
+        let (journal, opened) = Journal::open_task(store).expect("opened");
+        assert_eq!(opened.epoch, epoch);
+        if epoch == 1 {
+            append(&journal, stream, 0, encode_backup(&accepted(), START).expect("it fits")).await;
+        }
+        for (_, timed) in records.iter().filter(|(of, _)| *of == epoch) {
+            append(&journal, run, seq, encode_group(timed).expect("it fits")).await;
+            seq += 1;
+        }
+        if records[records.len() - 1].0 == epoch {
+            let finished = backup::Event::Finished { phase, failed: Vec::new() };
+            append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
+        }
+        entries = journal.entries(1, 1_000).await.expect("readable");
+        drop(journal);
+        disk.crash_keeping(usize::MAX);
+    }
+    entries
+}
+
+fn accepted() -> backup::Event {
+    let plan = plan();
+    backup::Event::Accepted {
+        backup: plan.backup,
+        label_key: plan.label_key,
+        groups: vec![AskedGroup { namespace: plan.namespace, group: plan.group, run: plan.run }],
+        refused: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+async fn append(journal: &Journal, stream: StreamId, seq: u64, record: Record) {
+    journal.append(stream, seq, vec![record], StreamState::Open).await.expect("appended");
+}

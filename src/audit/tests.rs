@@ -1,0 +1,4 @@
+//! Audits of journals that were really decided, and of journals that were tampered with.
+
+mod looks;
+mod replaying;

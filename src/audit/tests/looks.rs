@@ -1,0 +1,86 @@
+//! What people see.
+
+use crate::audit::testing::{journal, script};
+use crate::audit::{Row, Shown, Streams, describe, timeline};
+use crate::machine::group::Step;
+
+#[tokio::test]
+async fn a_line_says_where_when_who_and_what() {
+    let entries = journal(&script(None, false)).await;
+    let lines: Vec<String> = timeline(&entries).iter().map(Row::to_string).collect();
+    assert_eq!(lines[0], "#1 e1 +0.000s nightly accepted 1 group");
+    assert_eq!(
+        lines[1],
+        "#2 e1 +0.000s orders-db planned 3 members of hostpath.csi.k8s.io for Backup stillpoint/nightly"
+    );
+    assert_eq!(lines[2], "#3 e1 +0.040s orders-db intend create [planned/create] 1 effect");
+    assert_eq!(lines[3], "#4 e1 +0.052s orders-db ended create 1 of 1 done");
+    let receipt = lines.iter().find(|line| line.contains("receipt of members")).expect("a receipt");
+    assert!(receipt.ends_with("receipt of members 1 to 3"), "{receipt}");
+    assert!(lines.last().expect("lines").ends_with("nightly finished Completed"));
+    assert!(!lines.iter().any(|line| line.contains("---") || line.contains("<-")));
+}
+
+#[tokio::test]
+async fn a_crash_is_a_gap_and_its_intent_has_no_outcome() {
+    let entries = journal(&script(Some(Step::Retain), false)).await;
+    let lines: Vec<String> = timeline(&entries).iter().map(Row::to_string).collect();
+    let gap = lines.iter().position(|line| line.starts_with("---")).expect("a gap");
+    assert_eq!(lines[gap], "--- epoch 2: started again after 3.1 s ---");
+    assert!(lines[gap - 1].contains("intend retain"), "{}", lines[gap - 1]);
+    assert!(lines[gap - 1].ends_with("  <- no outcome: the process ended here"), "{}", lines[gap - 1]);
+    assert!(lines[gap + 1].contains(" e2 ") && lines[gap + 1].contains("intend claim"), "{}", lines[gap + 1]);
+    assert_eq!(lines.iter().filter(|line| line.contains("<-")).count(), 1);
+}
+
+#[tokio::test]
+async fn the_last_intent_may_still_be_under_way() {
+    let mut records = script(None, false);
+    records.truncate(2);
+    let entries = journal(&records).await;
+    let lines: Vec<String> = timeline(&entries[..3]).iter().map(Row::to_string).collect();
+    assert!(lines[2].ends_with("  <- no outcome yet"), "{}", lines[2]);
+}
+
+#[tokio::test]
+async fn streams_are_listed_with_their_state() {
+    let entries = journal(&script(Some(Step::Retain), false)).await;
+    let streams = Streams::of(&entries);
+    let listed: Vec<_> = streams.iter().map(|s| (s.namespace.as_str(), s.name.as_str(), s.state())).collect();
+    assert_eq!(listed, [("stillpoint", "nightly", "Completed"), ("shop", "orders-db", "Completed")]);
+    let records: u64 = streams.iter().map(|stream| stream.records).sum();
+    assert_eq!(records, entries.len() as u64);
+    assert!(streams.iter().all(|stream| stream.ended().is_some()));
+    let unfinished = Streams::of(&entries[..6]);
+    assert_eq!(unfinished.iter().map(|stream| stream.ended()).collect::<Vec<_>>(), [None, None]);
+}
+
+#[tokio::test]
+async fn a_broken_stream_keeps_its_name_and_says_where() {
+    let mut entries = journal(&script(None, false)).await;
+    let intent = entries.iter().position(|entry| describe(entry).starts_with("intend relabel"));
+    let intent = entries.remove(intent.expect("the script relabels"));
+    let streams = Streams::of(&entries);
+    let broken = streams.iter().nth(1).expect("the group");
+    assert_eq!((broken.name.as_str(), broken.state()), ("orders-db", "Broken"));
+    assert!(
+        broken.broken.as_ref().is_some_and(|broken| broken.position == intent.position + 1),
+        "{broken:?}"
+    );
+    assert_eq!(streams.iter().next().expect("the Backup").state(), "Completed");
+}
+
+#[tokio::test]
+async fn a_record_as_data_has_the_event_and_the_view_by_names() {
+    let entries = journal(&script(None, false)).await;
+    let shown = Shown::of(&entries[2]);
+    assert_eq!((shown.kind_name, shown.summary), ("intend", describe(&entries[2])));
+    assert_eq!(shown.time, "2026-01-01T00:00:00.04Z");
+    assert_eq!(shown.view.expect("a decision")["Group"], "Absent");
+    assert_eq!(shown.event.expect("decoded")["Intended"]["step"], "create");
+    let mut unknown = entries[2].clone();
+    unknown.record.kind = 900;
+    let shown = Shown::of(&unknown);
+    assert_eq!((shown.kind_name, shown.event), ("unknown", None));
+    assert!(shown.summary.contains("records of kind 900 are not known"), "{}", shown.summary);
+}
