@@ -1,2 +1,5 @@
 //! The `stillpoint` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    stillpoint::cli::main()
+}

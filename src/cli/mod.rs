@@ -1,1 +1,55 @@
-//! `cli`.
+//! The command line: one file per command, rendering apart from reading.
+//!
+//! Data on stdout, talk on stderr, JSON as the contract. Exit codes: 0 done, 1 failed, 2 usage, 3 done but degraded or
+//! different, 4 refused ([`output::exit`]).
+
+pub mod crds;
+pub mod demo;
+pub mod output;
+pub mod points;
+pub mod run;
+pub mod sim;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Crash-consistent snapshots of groups of Kubernetes volumes, by a service that never loses its place.
+#[derive(Debug, Parser)]
+#[command(name = "stillpoint", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    Sim(sim::Sim),
+    Run(run::Run),
+    Crds(crds::Crds),
+    #[command(subcommand)]
+    Drill(points::Drill),
+}
+
+/// Reads the command line, does what it says, and tells how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::talk(&format!("cannot start: {error}"));
+            return ExitCode::from(output::exit::FAILED);
+        }
+    };
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Demo(demo) => demo.execute().await,
+            Command::Sim(sim) => sim.execute().await,
+            Command::Run(run) => run.execute().await,
+            Command::Crds(crds) => crds.execute(),
+            Command::Drill(drill) => drill.execute(),
+        }
+    });
+    ExitCode::from(code)
+}
