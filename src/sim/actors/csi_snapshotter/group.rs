@@ -165,43 +165,11 @@ impl Sidecar {
         })?;
         let mut status = live.get("status").filter(|status| !status.is_null()).cloned().unwrap_or(json!({}));
         let before = status.clone();
-        self.merge_group_status(&mut status, group);
+        merge_status(&mut status, group);
         if status == before {
             return Ok(Arc::new(live));
         }
         self.write_status(&self.groups, live, status).await
-    }
-
-    /// Fills what is missing. The list of members is written once; that they become ready later is not.
-    fn merge_group_status(&self, status: &mut Value, group: &GroupSnapshot) {
-        if object::text(status, "/volumeGroupSnapshotHandle").is_none() {
-            object::set(status, &["volumeGroupSnapshotHandle"], json!(group.handle));
-        }
-        if object::flag(status, "/readyToUse") != Some(group.ready) {
-            object::set(status, &["readyToUse"], json!(group.ready));
-            if group.ready {
-                object::unset(status, &["error"]);
-            }
-        }
-        if object::text(status, "/creationTime").is_none() {
-            object::set(status, &["creationTime"], json!(rfc3339(group.creation_time_ns)));
-        }
-        let list = if self.lists_pairs { "volumeSnapshotHandlePairList" } else { "volumeSnapshotInfoList" };
-        if object::items(status, &format!("/{list}")).is_empty() && !group.snapshots.is_empty() {
-            let members = group.snapshots.iter().map(|member| {
-                if self.lists_pairs {
-                    return json!({"volumeHandle": member.volume, "snapshotHandle": member.handle});
-                }
-                json!({
-                    "volumeHandle": member.volume,
-                    "snapshotHandle": member.handle,
-                    "creationTime": member.creation_time_ns,
-                    "readyToUse": member.ready,
-                    "restoreSize": member.size_bytes,
-                })
-            });
-            object::set(status, &[list], members.collect());
-        }
     }
 
     async fn delete_group(&self, content: &Arc<Value>, handle: &str) -> Result<(), String> {
@@ -233,6 +201,34 @@ impl Sidecar {
             object::unset(&mut status, &[field]);
         }
         self.write_status(&self.groups, live, status).await
+    }
+}
+
+/// Fills what is missing. The list of members is written once; that they become ready later is not.
+fn merge_status(status: &mut Value, group: &GroupSnapshot) {
+    if object::text(status, "/volumeGroupSnapshotHandle").is_none() {
+        object::set(status, &["volumeGroupSnapshotHandle"], json!(group.handle));
+    }
+    if object::flag(status, "/readyToUse") != Some(group.ready) {
+        object::set(status, &["readyToUse"], json!(group.ready));
+        if group.ready {
+            object::unset(status, &["error"]);
+        }
+    }
+    if object::text(status, "/creationTime").is_none() {
+        object::set(status, &["creationTime"], json!(rfc3339(group.creation_time_ns)));
+    }
+    if object::items(status, "/volumeSnapshotInfoList").is_empty() && !group.snapshots.is_empty() {
+        let members = group.snapshots.iter().map(|member| {
+            json!({
+                "volumeHandle": member.volume,
+                "snapshotHandle": member.handle,
+                "creationTime": member.creation_time_ns,
+                "readyToUse": member.ready,
+                "restoreSize": member.size_bytes,
+            })
+        });
+        object::set(status, &["volumeSnapshotInfoList"], members.collect());
     }
 }
 

@@ -36,8 +36,6 @@ pub(super) struct Sidecar {
     groups: Tracked,
     classes: Cache,
     group_classes: Cache,
-    /// The API version the sidecar speaks; the oldest one lists handles in pairs.
-    lists_pairs: bool,
 }
 
 /// Starts the sidecar.
@@ -63,7 +61,6 @@ pub(super) fn start(setup: &mut Setup) {
         groups: Tracked::new(plural::GROUP_CONTENTS, groups, group_queue.clone()),
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
-        lists_pairs: setup.world.group_api_version.ends_with("/v1beta1"),
     });
     let worker = sidecar.clone();
     setup.tasks.spawn_workers(&content_queue, move |key| {

@@ -33,10 +33,7 @@ struct Member<'a> {
 
 impl Controller {
     pub(super) async fn create_members(&self, content: &Value, group: &Value) -> Result<(), String> {
-        let listed = match object::items(content, "/status/volumeSnapshotInfoList") {
-            [] => object::items(content, "/status/volumeSnapshotHandlePairList"),
-            found => found,
-        };
+        let listed = object::items(content, "/status/volumeSnapshotInfoList");
         let Some(group_handle) = object::text(content, "/status/volumeGroupSnapshotHandle") else {
             return Ok(());
         };
