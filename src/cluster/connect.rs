@@ -166,3 +166,34 @@ async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<
         Err(error) => Err(classify::problem(&error, About::new("APIGroup", "", api_version))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: me}}]
+clusters: [{name: here, cluster: {server: 'http://127.0.0.1:1'}}]
+users: [{name: me, user: {}}]
+";
+
+    #[tokio::test]
+    async fn the_client_never_repeats_a_call_by_itself_and_says_who_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("kubeconfig");
+        std::fs::write(&path, KUBECONFIG).expect("a file");
+        let config = client_config(Some(&path)).await.expect("a configuration");
+        assert!(!config.default_retry);
+        assert_eq!(config.cluster_url, "http://127.0.0.1:1/");
+        assert!(config.headers.contains(&(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))));
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_not_there_is_a_mistake_of_the_user() {
+        let problem = client_config(Some(Path::new("/nowhere/kubeconfig"))).await.expect_err("no such file");
+        assert_eq!((problem.code, problem.about.name.as_str()), (Code::Usage, "/nowhere/kubeconfig"));
+    }
+}
