@@ -2,6 +2,8 @@
 
 #[path = "engine/complete.rs"]
 mod complete;
+#[path = "engine/doors.rs"]
+mod doors;
 #[path = "engine/invariants.rs"]
 mod invariants;
 #[path = "engine/killed.rs"]

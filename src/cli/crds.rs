@@ -34,8 +34,14 @@ impl Crds {
         let mut text = String::new();
         for crd in all.iter().filter(|crd| wanted(&crd.metadata.name)) {
             let yaml = serde_saphyr::to_string(crd).map_err(|error| {
-                let about = About::new("CustomResourceDefinition", "", crd.metadata.name.as_deref().unwrap_or(""));
-                Problem::new(Code::Internal, about, error.to_string(), "this is a defect of Stillpoint: report it")
+                let about =
+                    About::new("CustomResourceDefinition", "", crd.metadata.name.as_deref().unwrap_or(""));
+                Problem::new(
+                    Code::Internal,
+                    about,
+                    error.to_string(),
+                    "this is a defect of Stillpoint: report it",
+                )
             })?;
             text.push_str("---\n");
             text.push_str(&yaml);

@@ -26,7 +26,9 @@ impl Drill {
         let Drill::Points(Points { output }) = self;
         let names: Vec<String> = Point::all().iter().map(Point::to_string).collect();
         let text = match output.document(&names) {
-            Ok(document) => document.unwrap_or_else(|| names.iter().map(|name| format!("{name}\n")).collect()),
+            Ok(document) => {
+                document.unwrap_or_else(|| names.iter().map(|name| format!("{name}\n")).collect())
+            }
             Err(problem) => return report(&problem, output.is_document()),
         };
         // A closed stdout is no failure.

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::cli::output::report;
+use crate::engine::daemon::{self, Start};
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::machine::point::Point;
-use crate::service::daemon::{self, Start};
 use crate::service::logs::{self, LogFormat};
 
 /// Takes Backups in its namespace until it is stopped.

@@ -87,7 +87,8 @@ impl Sim {
         };
         let address = About::new("Address", "", &self.listen.to_string());
         let bound = tokio::net::TcpListener::bind(self.listen).await;
-        let listener = bound.map_err(|error| failed(address.clone(), error, "choose another with --listen"))?;
+        let listener =
+            bound.map_err(|error| failed(address.clone(), error, "choose another with --listen"))?;
         let local = listener
             .local_addr()
             .map_err(|error| failed(address.clone(), error, "choose another with --listen"))?;

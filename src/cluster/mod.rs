@@ -30,11 +30,14 @@ pub use changed::{Changed, Kind};
 pub use connect::{Adapter, client_config};
 pub use perform::Performed;
 
-/// The kinds that the caches of the engine hold, as the API has them.
+/// The kinds that the engine holds and projects, as the API has them.
 pub mod kinds {
+    pub use crate::api::stillpoint::{
+        GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, JournalHead,
+    };
     pub use crate::api::{
-        Backup, BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus, VolumeGroupSnapshot,
+        Backup, BackupSpec, BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus, VolumeGroupSnapshot,
         VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotClass,
-        VolumeSnapshotContent, backup, stillpoint,
+        VolumeSnapshotContent,
     };
 }

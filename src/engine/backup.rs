@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::{Backup, BackupStatus};
+use crate::cluster::kinds::{Backup, BackupStatus};
 use crate::cluster::observe;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;

@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`daemon`] | a life from outside: open the journal, reach the cluster, run |
 //! | [`runner`] | the one loop of a group run |
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`request`], [`facts`] | from objects to what planning understands |
@@ -18,6 +19,7 @@
 
 pub mod backup;
 pub mod clock;
+pub mod daemon;
 pub mod facts;
 pub mod points;
 pub mod projection;
@@ -35,8 +37,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::Backup;
 use crate::cluster::Adapter;
+use crate::cluster::kinds::Backup;
 use crate::domain::ids::StreamId;
 use crate::domain::problem::Problem;
 use crate::engine::backup::Order;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
-use crate::api::stillpoint::{
+use crate::cluster::kinds::{
     GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec,
     GroupSnapshotStatus, JournalHead,
 };

@@ -1,6 +1,6 @@
 //! From the spec of a Backup to what planning understands: pure, but for the types of the API.
 
-use crate::api::{Backup, BackupSpec};
+use crate::cluster::kinds::{Backup, BackupSpec};
 use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::plan::BackupRef;

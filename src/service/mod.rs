@@ -1,11 +1,9 @@
-//! The daemon around the engine: where its journal is, which cluster it serves, what it logs.
+//! What the daemon shows of itself.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`daemon`] | one life, from opening the journal to the end of the engine |
 //! | [`logs`] | where log lines go |
 //!
-//! Not here yet: health endpoints, metrics, access reviews.
+//! Not here yet: health endpoints, metrics, access reviews. The life of the daemon is [`crate::engine::daemon`].
 
-pub mod daemon;
 pub mod logs;

@@ -21,10 +21,10 @@ use crate::cli::sim::{ClusterArgs, Qps};
 use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::clock::Clock;
+use crate::engine::daemon;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::{Config, Engine};
-use crate::service::daemon;
 use crate::service::logs::{self, LogFormat};
 use crate::sim::Cluster;
 
@@ -117,7 +117,10 @@ impl Demo {
         ClusterArgs {
             seed: self.seed,
             controller_qps: self.controller_qps,
-            groupsnapshot_version: self.groupsnapshot_version.clone().map_or_else(all, |version| vec![version]),
+            groupsnapshot_version: self
+                .groupsnapshot_version
+                .clone()
+                .map_or_else(all, |version| vec![version]),
         }
     }
 }

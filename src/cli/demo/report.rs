@@ -188,7 +188,8 @@ fn group_text(group: &GroupEnd) -> String {
         group.timeline.iter().map(|(milestone, at)| format!("{} +{at}", milestone.name())).collect();
     out.push_str(&format!("  {}\n", style::dim(&steps.join("  "))));
     if let Some([snapshot, content]) = &group.cleaned {
-        let cleaned = format!("cleaned: VolumeGroupSnapshot {snapshot}, VolumeGroupSnapshotContent {content}");
+        let cleaned =
+            format!("cleaned: VolumeGroupSnapshot {snapshot}, VolumeGroupSnapshotContent {content}");
         out.push_str(&format!("  {}\n", style::dim(&cleaned)));
     }
     out

@@ -50,7 +50,9 @@ fn tablespace(number: usize) -> Value {
 
 fn all_bound(hand: &Caller) -> bool {
     let claims = hand.list(CLAIMS, Some(NAMESPACE), &Default::default()).unwrap_or_default();
-    claims.iter().all(|claim| claim["status"]["phase"] == "Bound" && claim["metadata"]["deletionTimestamp"].is_null())
+    claims
+        .iter()
+        .all(|claim| claim["status"]["phase"] == "Bound" && claim["metadata"]["deletionTimestamp"].is_null())
 }
 
 /// Applies the Backup.
@@ -63,6 +65,11 @@ pub fn request(hand: &Caller) -> Result<(), Problem> {
     });
     hand.create("backups", backup).map(|_| ()).map_err(|status| {
         let about = About::new("Backup", OWN_NAMESPACE, BACKUP);
-        Problem::new(Code::Internal, about, status.message, "this is a defect of the embedded cluster: report it")
+        Problem::new(
+            Code::Internal,
+            about,
+            status.message,
+            "this is a defect of the embedded cluster: report it",
+        )
     })
 }
