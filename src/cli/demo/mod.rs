@@ -3,9 +3,9 @@
 //! | module | holds |
 //! |---|---|
 //! | here | options and order of events |
-//! | [`sample`] | the sample database in the cluster |
-//! | [`progress`] | what is shown while it goes on, on stderr |
-//! | [`report`] | what is shown at the end, on stdout |
+//! | `sample` | the sample database in the cluster |
+//! | `progress` | what is shown while it goes on, on stderr |
+//! | `report` | what is shown at the end, on stdout |
 
 mod progress;
 mod report;
