@@ -1,7 +1,5 @@
 //! The `stillpoint` command.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() -> std::process::ExitCode {
     stillpoint::cli::main()
 }

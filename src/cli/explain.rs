@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
+use super::common::{OutputArgs, print, show};
 use super::output::{self, Format, exit};
-use super::{OutputArgs, print, show};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Arguments.
+/// Says what an error code means, and what to do.
 #[derive(Debug, clap::Args)]
-pub struct Command {
+pub struct Explain {
     /// The code, e.g. SP0013; without one, the page of all codes.
     code: Option<String>,
     #[command(flatten)]
@@ -23,13 +23,14 @@ struct Explained {
     explanation: &'static str,
 }
 
-impl Command {
-    pub(super) fn format(&self) -> Format {
-        self.output.output
+impl Explain {
+    /// Explains.
+    pub fn execute(self) -> u8 {
+        let format = self.output.output;
+        self.run(format).unwrap_or_else(|problem| output::report(&problem, format.is_document()))
     }
 
-    pub(super) fn run(self) -> Result<u8, Problem> {
-        let format = self.format();
+    fn run(self, format: Format) -> Result<u8, Problem> {
         match &self.code {
             Some(text) => {
                 let code = output::parse_code(text).ok_or_else(|| unknown(text))?;

@@ -149,9 +149,10 @@ pub fn data(text: &str) -> io::Result<()> {
     write(anstream::stdout().lock(), text)
 }
 
-/// Writes talk to stderr. What cannot be said is not worth an error.
+/// Writes talk to stderr, one line or more. What cannot be said is not worth an error.
 pub fn talk(text: &str) {
-    drop(write(anstream::stderr().lock(), text));
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    drop(write(anstream::stderr().lock(), &format!("{text}{end}")));
 }
 
 fn write(mut stream: impl Write, text: &str) -> io::Result<()> {

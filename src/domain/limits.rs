@@ -34,6 +34,8 @@ pub const RECEIPT_PART_MEMBERS: usize = 32;
 pub const MAX_TEXT_BYTES: usize = 512;
 /// Groups that one Backup may ask for; their list is one record.
 pub const MAX_GROUPS_PER_BACKUP: usize = 256;
+/// Warnings that one Backup keeps.
+pub const MAX_WARNINGS: usize = 16;
 /// Time that the snapshot-controller needs for one member at its default rate of five calls a second
 /// (external-snapshotter issue 1344; measured 2.3 s).
 pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);

@@ -1,1 +1,287 @@
-//! `engine`.
+//! The engine: one life of the daemon.
+//!
+//! [`Engine::run`] is one future that holds everything: every run, every Backup, every projection. Dropping it ends
+//! this life at once, without another poll of anything, which is what a drill calls a kill. It goes on for ever, and
+//! returns only when the daemon has to end: the journal cannot be written, a newer daemon took over, or a defect.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`runner`] | the one loop of a group run |
+//! | [`backup`] | one Backup, from its object to its end |
+//! | [`request`], [`facts`] | from objects to what planning understands |
+//! | [`world`] | the caches, and who wakes when they change |
+//! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`points`] | crash points |
+//! | [`clock`] | time |
+//!
+//! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
+
+pub mod backup;
+pub mod clock;
+pub mod facts;
+pub mod points;
+pub mod projection;
+pub mod request;
+pub mod runner;
+pub mod sight;
+pub mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::Backup;
+use crate::cluster::Adapter;
+use crate::domain::ids::StreamId;
+use crate::domain::problem::Problem;
+use crate::engine::backup::Order;
+use crate::engine::clock::Clock;
+use crate::engine::points::Points;
+use crate::engine::request::Defaults;
+use crate::engine::runner::{Runner, Tools, journal_problem};
+use crate::engine::sight::{Sight, Sights};
+use crate::engine::world::World;
+use crate::journal::wire::{self, Decoded};
+use crate::journal::{Entry, Journal, Opened};
+use crate::machine::group::GroupRun;
+use crate::machine::group::event::Event as GroupEvent;
+
+/// What one life of the daemon is started with.
+pub struct Config {
+    /// Stillpoint's own namespace: Backups are taken from it.
+    pub namespace: String,
+    /// What bears on every Backup.
+    pub defaults: Defaults,
+    /// Crash points.
+    pub points: Points,
+    /// Time.
+    pub clock: Clock,
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
+
+/// What a piece of work was.
+enum Done {
+    /// A run, and how it ended.
+    Run(Box<GroupRun>),
+    /// A Backup.
+    Backup(StreamId),
+    /// The list of Backups may have changed.
+    BackupsChanged,
+}
+
+/// One life of the daemon.
+pub struct Engine {
+    tools: Tools,
+    config: Config,
+    opened: Opened,
+    _watches: world::Watches,
+}
+
+/// What is under way.
+struct Desk {
+    work: FuturesUnordered<Work>,
+    /// Who waits for the end of a run that is under way.
+    waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<GroupRun>>>>,
+    /// Backups that were taken up in this life.
+    backups: BTreeSet<StreamId>,
+    orders: mpsc::UnboundedSender<Order>,
+}
+
+impl Engine {
+    /// Starts the caches. Nothing is done to the cluster before [`Engine::run`].
+    pub fn new(adapter: Adapter, journal: Journal, opened: Opened, config: Config) -> Self {
+        let (world, watches) = World::start(&adapter, &config.namespace);
+        let tools = Tools {
+            adapter,
+            world,
+            journal,
+            clock: config.clock,
+            points: config.points.clone(),
+            sights: Sights::default(),
+        };
+        Self { tools, config, opened, _watches: watches }
+    }
+
+    /// Where the runs can be seen.
+    pub fn sights(&self) -> Sights {
+        self.tools.sights.clone()
+    }
+
+    /// The caches.
+    pub fn world(&self) -> World {
+        self.tools.world.clone()
+    }
+
+    /// Fills the caches, resumes what the journal has unfinished, then takes Backups.
+    ///
+    /// # Errors
+    /// Always returns one: why this life of the daemon ended.
+    pub async fn run(mut self) -> Problem {
+        self.tools.world.synced().await;
+        let (orders, mut incoming) = mpsc::unbounded_channel();
+        let mut desk = Desk {
+            work: FuturesUnordered::new(),
+            waiting: BTreeMap::new(),
+            backups: BTreeSet::new(),
+            orders,
+        };
+        if let Err(problem) = self.resume(&mut desk) {
+            return problem;
+        }
+        desk.work.push(Box::pin(std::future::ready(Ok(Done::BackupsChanged))));
+        loop {
+            tokio::select! {
+                biased;
+                order = incoming.recv() => {
+                    let Some(order) = order else { continue };
+                    if let Err(problem) = self.take_order(&mut desk, order).await {
+                        return problem;
+                    }
+                }
+                done = desk.work.next() => match done {
+                    Some(Ok(done)) => self.done(&mut desk, done),
+                    Some(Err(problem)) => return problem,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, desk: &mut Desk) -> Result<(), Problem> {
+        for (stream, entries) in std::mem::take(&mut self.opened.streams) {
+            match kind(stream, &entries)? {
+                Some(Kind::Group) => {
+                    if let Some(run) = backup::fold_group(stream, &entries)? {
+                        tracing::info!(run = %stream, state = run.state_name(), "resuming");
+                        self.start(
+                            desk,
+                            Runner::resume(self.tools.clone(), run, entries.len() as u64),
+                            stream,
+                        );
+                    }
+                }
+                Some(Kind::Backup) => {
+                    let object = self.tools.world.backups().into_iter().find(|b| id(b) == stream);
+                    self.take_backup(desk, stream, object);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A run and its projection; it is done when both are, so that whoever sees a finished Backup sees finished runs.
+    fn start(&self, desk: &mut Desk, runner: Runner, stream: StreamId) {
+        desk.waiting.entry(stream).or_default();
+        let tools = self.tools.clone();
+        desk.work.push(Box::pin(async move {
+            let shown = async {
+                // The run shows itself for the first time in its first poll.
+                tokio::task::yield_now().await;
+                if let Some(sights) = tools.sights.follow(stream) {
+                    projection::follow(tools.adapter, tools.clock, sights).await;
+                }
+                Ok(())
+            };
+            let (run, ()) = futures::future::try_join(runner.drive(), shown).await?;
+            Ok(Done::Run(Box::new(run)))
+        }));
+    }
+
+    /// A Backup asks for the end of a run: under way, in the journal, or not begun.
+    async fn take_order(&self, desk: &mut Desk, order: Order) -> Result<(), Problem> {
+        if let Some(waiting) = desk.waiting.get_mut(&order.run) {
+            waiting.push(order.end);
+            return Ok(());
+        }
+        let entries = self.tools.journal.stream(order.run).await;
+        let entries = entries.map_err(|error| journal_problem(order.run, &error))?;
+        // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
+        if let Some(run) = backup::fold_group(order.run, &entries)? {
+            desk.waiting.insert(order.run, vec![order.end]);
+            let (tools, head) = (self.tools.clone(), self.tools.journal.head());
+            desk.work.push(Box::pin(async move {
+                projection::show(
+                    &tools.adapter,
+                    &tools.clock,
+                    &Sight { run: run.clone(), waiting: None, head },
+                )
+                .await;
+                Ok(Done::Run(Box::new(run)))
+            }));
+            return Ok(());
+        }
+        if let Some(plan) = order.plan {
+            desk.waiting.insert(order.run, vec![order.end]);
+            let runner = Runner::plan(self.tools.clone(), plan).await?;
+            self.start(desk, runner, order.run);
+        } else {
+            // Nobody waits any more when the Backup is gone.
+            let _ = order.end.send(None);
+        }
+        Ok(())
+    }
+
+    fn take_backup(&self, desk: &mut Desk, stream: StreamId, object: Option<Arc<Backup>>) {
+        if desk.backups.insert(stream) {
+            let (tools, defaults, orders) =
+                (self.tools.clone(), self.config.defaults.clone(), desk.orders.clone());
+            desk.work.push(Box::pin(async move {
+                backup::take(tools, defaults, stream, object, orders).await?;
+                Ok(Done::Backup(stream))
+            }));
+        }
+    }
+
+    fn done(&self, desk: &mut Desk, done: Done) {
+        match done {
+            Done::Run(run) => {
+                for end in desk.waiting.remove(&run.plan.run).unwrap_or_default() {
+                    // Nobody waits any more when the Backup is gone.
+                    let _ = end.send(Some((*run).clone()));
+                }
+            }
+            Done::BackupsChanged => {
+                for object in self.tools.world.backups().into_iter().filter(|object| is_new(object)) {
+                    self.take_backup(desk, id(&object), Some(object));
+                }
+                let world = self.tools.world.clone();
+                desk.work.push(Box::pin(async move {
+                    world.backups_changed().await;
+                    Ok(Done::BackupsChanged)
+                }));
+            }
+            Done::Backup(stream) => tracing::debug!(%stream, "the Backup is done"),
+        }
+    }
+}
+
+fn id(backup: &Backup) -> StreamId {
+    StreamId::of_backup(backup.metadata.uid.as_deref().unwrap_or_default())
+}
+
+/// A Backup that has not ended. Velero's other phases (Deleting and what comes after) are none of ours.
+fn is_new(backup: &Backup) -> bool {
+    let phase = backup.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    backup.metadata.deletion_timestamp.is_none() && matches!(phase, "" | "New" | "InProgress")
+}
+
+enum Kind {
+    Group,
+    Backup,
+}
+
+/// A stream is what its first record is.
+fn kind(stream: StreamId, entries: &[Entry]) -> Result<Option<Kind>, Problem> {
+    let Some(first) = entries.first() else { return Ok(None) };
+    match wire::decode(&first.record).map_err(|error| runner::internal(stream, &error))? {
+        Decoded::Group(record) => Ok(matches!(record.event, GroupEvent::Planned(_)).then_some(Kind::Group)),
+        Decoded::Backup { .. } => Ok(Some(Kind::Backup)),
+    }
+}

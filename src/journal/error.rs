@@ -1,5 +1,6 @@
 //! What can go wrong between a caller and its journal.
 
+use crate::domain::problem::{About, Code, Problem};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -105,19 +106,26 @@ impl JournalError {
     }
 
     /// The code under which `stillpoint explain` has a page.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            JournalError::Held { .. } => "SP0101",
-            JournalError::Unopenable { .. } => "SP0102",
-            JournalError::NewerSchema { .. } => "SP0103",
-            JournalError::Damaged { .. } => "SP0104",
-            JournalError::Missing { .. } => "SP0105",
-            JournalError::Lost { .. } => "SP0106",
-            JournalError::Behind { .. } => "SP0107",
-            JournalError::Store(_) => "SP0108",
-            JournalError::Io { .. } => "SP0109",
-            JournalError::Stopped { .. } => "SP0110",
+            JournalError::Held { .. } => Code::JournalLocked,
+            JournalError::NewerSchema { .. } => Code::JournalNewer,
+            JournalError::Missing { .. } => Code::JournalMissing,
+            JournalError::Damaged { .. }
+            | JournalError::Unopenable { .. }
+            | JournalError::Lost { .. }
+            | JournalError::Behind { .. } => Code::JournalCorrupt,
+            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => {
+                Code::JournalIo
+            }
         }
+    }
+
+    /// The error as a person reads it. `dir` is the journal's directory.
+    pub fn problem(&self, dir: &str) -> Problem {
+        let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        let reason = sources.fold(self.to_string(), |text, source| format!("{text}: {source}"));
+        Problem::new(self.code(), About::new("Journal", "", dir), reason, self.fix())
     }
 
     /// What `journal verify` answers when the journal cannot even be read; none if that says nothing

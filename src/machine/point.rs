@@ -48,6 +48,10 @@ impl Moment {
 /// What a run is about to do at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
+    /// The first record of a Backup.
+    Accepted,
+    /// The last record of a Backup.
+    Finished,
     /// The first record of a run.
     Planned,
     /// A step with effects.
@@ -59,6 +63,8 @@ pub enum Place {
 impl Place {
     fn name(self) -> &'static str {
         match self {
+            Self::Accepted => "accepted",
+            Self::Finished => "finished",
             Self::Planned => "planned",
             Self::Step(step) => step.name(),
             Self::Milestone(milestone) => milestone.name(),
@@ -86,17 +92,17 @@ impl Point {
         Self { place: Place::Milestone(milestone), moment }
     }
 
-    /// A point of the first record.
-    pub fn planned(moment: Moment) -> Self {
-        Self { place: Place::Planned, moment }
+    /// A point of a record without effects.
+    pub fn record(place: Place, moment: Moment) -> Self {
+        Self { place, moment }
     }
 
     /// Every point there is, in the order of a run.
     pub fn all() -> Vec<Point> {
         let moments =
             |place: Place, moments: &'static [Moment]| moments.iter().map(move |moment| (place, *moment));
-        let milestones =
-            std::iter::once(Place::Planned).chain(Milestone::ALL.iter().map(|m| Place::Milestone(*m)));
+        let records = [Place::Accepted, Place::Planned, Place::Finished];
+        let milestones = records.into_iter().chain(Milestone::ALL.iter().map(|m| Place::Milestone(*m)));
         let steps = Step::ALL.iter().map(|step| Place::Step(*step));
         steps
             .flat_map(|place| moments(place, &Moment::OF_STEP))

@@ -1,1 +1,166 @@
-//! `sim`.
+//! The embedded cluster: an API server for the resources Stillpoint touches, the controllers that act on them, a
+//! CSI driver with a storage of its own, all in one process and from one seed.
+//!
+//! Promises: a program that talks to Kubernetes cannot tell it from a real cluster by what it observes of group
+//! snapshots; the same seed on paused time gives the same run; what is in the storage is known exactly
+//! ([`Cluster::ledger`]).
+//!
+//! Layout: [`api_server`] the semantics of objects, [`actors`] what happens to them, [`clock`] the time,
+//! [`resources`] what is served, [`ledger`] the storage against the objects, [`sample`] a database to try things on.
+//!
+//! Not here: anything of Stillpoint. The simulator does not know the machine, and it has its own names for
+//! everything, so that a wrong name in the API types fails a test.
+
+pub mod actors;
+pub mod api_server;
+pub mod clock;
+mod control;
+mod deployment;
+pub mod ledger;
+pub mod resources;
+pub mod sample;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::actors::driver::{DriverConfig, Storage};
+use self::actors::{AGENTS, Actor, World};
+use self::api_server::{ApiServer, ApiServerConfig};
+use self::clock::SimClock;
+use self::ledger::Ledger;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Source of uids, handles, generated names and delays.
+    pub seed: u64,
+    /// What the cluster's wall clock says at the start, nanoseconds since 1970.
+    pub anchor_unix_ns: i64,
+    /// Calls per second of the snapshot-controller and of the sidecar, with twice as many as a burst;
+    /// `None` is no limit. The real default is 5.
+    pub controller_qps: Option<f64>,
+    /// Versions of `groupsnapshot.storage.k8s.io` that are served.
+    pub groupsnapshot_versions: Vec<String>,
+    /// How old the informer caches of the actors may be, milliseconds: each event reaches them between zero and
+    /// that much later.
+    pub cache_lag_ms: u64,
+    /// How long the garbage collector waits, milliseconds.
+    pub gc_delay_ms: u64,
+    /// What the CSI driver does wrong.
+    pub driver: DriverConfig,
+}
+
+impl Default for Config {
+    /// A fast cluster without faults: all versions served, no rate limit, fresh caches.
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            anchor_unix_ns: 1_795_197_784_000_000_000,
+            controller_qps: None,
+            groupsnapshot_versions: ["v1", "v1beta2", "v1beta1"].map(str::to_owned).to_vec(),
+            cache_lag_ms: 0,
+            gc_delay_ms: 100,
+            driver: DriverConfig::default(),
+        }
+    }
+}
+
+/// A running cluster. Clones are the same cluster; its actors end with [`stop`](Cluster::stop), with the last
+/// clone or with the runtime.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: World,
+    actors: Mutex<BTreeMap<&'static str, Actor>>,
+}
+
+impl Cluster {
+    /// Starts the actors on the current tokio runtime and deploys what a cluster with the hostpath CSI driver
+    /// has: classes and namespaces.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(config: Config) -> Cluster {
+        let clock = SimClock::new(config.anchor_unix_ns);
+        let newest = ["v1", "v1beta2", "v1beta1"]
+            .into_iter()
+            .find(|version| config.groupsnapshot_versions.iter().any(|served| served == version))
+            .unwrap_or("v1");
+        let api = ApiServer::new(ApiServerConfig {
+            seed: config.seed,
+            clock: clock.clone(),
+            groupsnapshot_versions: config.groupsnapshot_versions,
+        });
+        deployment::create(&api);
+        let world = World {
+            api,
+            storage: Storage::new(config.seed, clock.clone(), config.driver),
+            clock,
+            qps: config.controller_qps,
+            lag: actors::Lag { max_ms: config.cache_lag_ms, seed: config.seed },
+            group_api_version: format!("groupsnapshot.storage.k8s.io/{newest}"),
+            gc_delay_ms: config.gc_delay_ms,
+        };
+        let actors = AGENTS.into_iter().map(|agent| (agent, Actor::start(agent, world.clone()))).collect();
+        Cluster { inner: Arc::new(Inner { world, actors: Mutex::new(actors) }) }
+    }
+
+    /// The API server.
+    pub fn api(&self) -> &ApiServer {
+        &self.inner.world.api
+    }
+
+    /// The HTTP face: the Kubernetes API, `GET /sim/v1/calls` and `GET /sim/v1/ledger`.
+    pub fn router(&self) -> axum::Router {
+        control::router(self.clone())
+    }
+
+    /// The storage behind the CSI driver.
+    pub fn storage(&self) -> &Storage {
+        &self.inner.world.storage
+    }
+
+    /// The cluster's clock.
+    pub fn clock(&self) -> &SimClock {
+        &self.inner.world.clock
+    }
+
+    /// The storage compared with the objects.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::take(self.api(), self.storage())
+    }
+
+    /// Creates the sample database ([`sample`]); what is there already is left as it is.
+    pub fn load_sample(&self) {
+        sample::load(self.api());
+    }
+
+    /// Stops an actor in the middle of what it does (`snapshot-controller`, `csi-snapshotter`, `pv-binder`,
+    /// `garbage-collector`), or lets it go on from the caches it had. An unknown name changes nothing.
+    pub fn set_frozen(&self, agent: &str, frozen: bool) {
+        if let Some(actor) = self.actors().get(agent) {
+            actor.set_frozen(frozen);
+        }
+    }
+
+    /// Kills an actor and starts it again with empty caches. An unknown name changes nothing.
+    pub fn restart(&self, agent: &str) {
+        let mut actors = self.actors();
+        if let Some(agent) = AGENTS.into_iter().find(|known| *known == agent) {
+            actors.remove(agent);
+            actors.insert(agent, Actor::start(agent, self.inner.world.clone()));
+        }
+    }
+
+    /// Ends the actors. Objects and storage stay as they are.
+    pub fn stop(&self) {
+        self.actors().clear();
+    }
+
+    fn actors(&self) -> MutexGuard<'_, BTreeMap<&'static str, Actor>> {
+        self.inner.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{JournalArgs, problems, read};
 use crate::audit::Shown;
+use crate::cli::common::print;
 use crate::cli::output::exit;
-use crate::cli::print;
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
 use crate::journal::export::Sealed;

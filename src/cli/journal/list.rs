@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::{JournalArgs, read};
 use crate::audit::shown::rfc3339;
 use crate::audit::{Stream, Streams};
+use crate::cli::common::show;
 use crate::cli::output::{self, exit};
-use crate::cli::show;
 use crate::domain::problem::Problem;
 
 /// Arguments.

@@ -23,13 +23,13 @@ mod testing;
 
 use std::path::PathBuf;
 
-use super::OutputArgs;
-use super::output::Format;
+use super::common::OutputArgs;
+use super::output::{Format, report};
 use crate::domain::problem::Problem;
 
-/// The commands.
+/// Reads, verifies and replays a journal.
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub enum Journal {
     /// List the runs and Backups of a journal.
     List(list::Args),
     /// Show records, of all streams or of one.
@@ -58,7 +58,7 @@ impl JournalArgs {
     }
 }
 
-impl Command {
+impl Journal {
     fn args(&self) -> &JournalArgs {
         match self {
             Self::List(args) => &args.common,
@@ -69,11 +69,13 @@ impl Command {
         }
     }
 
-    pub(super) fn format(&self) -> Format {
-        self.args().format()
+    /// Reads and prints.
+    pub fn execute(self) -> u8 {
+        let format = self.args().format();
+        self.run().unwrap_or_else(|problem| report(&problem, format.is_document()))
     }
 
-    pub(super) fn run(self) -> Result<u8, Problem> {
+    fn run(self) -> Result<u8, Problem> {
         match self {
             Self::List(args) => list::run(&args),
             Self::Show(args) => show::run(&args),

@@ -2,8 +2,8 @@
 
 use super::{JournalArgs, read};
 use crate::audit::{Difference, ReplayReport, replay};
+use crate::cli::common::show;
 use crate::cli::output::{self, exit, style};
-use crate::cli::show;
 use crate::domain::problem::Problem;
 
 /// Arguments.

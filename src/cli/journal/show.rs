@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{JournalArgs, read};
 use crate::audit::{Row, Shown, Stream, Streams, timeline};
+use crate::cli::common::show;
 use crate::cli::output::{Format, exit, style};
-use crate::cli::show;
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
 

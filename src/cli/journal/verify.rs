@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{JournalArgs, problems};
+use crate::cli::common::show;
 use crate::cli::output::{exit, style};
-use crate::cli::show;
 use crate::domain::problem::Problem;
 use crate::journal::{Head, JournalError, Snapshot, Verdict, Verification};
 

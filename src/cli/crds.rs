@@ -1,0 +1,51 @@
+//! `stillpoint crds`: the CustomResourceDefinitions, generated from the types.
+
+use clap::Args;
+
+use crate::cli::output::{data, exit, report};
+use crate::domain::problem::{About, Code, Problem};
+
+/// Prints the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
+///
+/// Backup is Velero's own: leave its definition out where Velero has installed it.
+#[derive(Debug, Args)]
+pub struct Crds {
+    /// Only the definition of that resource, e.g. groupsnapshots.stillpoint.dev.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Crds {
+    /// Prints.
+    pub fn execute(self) -> u8 {
+        match self.text() {
+            Ok(text) => {
+                // A closed stdout is no failure.
+                let _ = data(&text);
+                exit::DONE
+            }
+            Err(problem) => report(&problem, false),
+        }
+    }
+
+    fn text(&self) -> Result<String, Problem> {
+        let all = crate::api::crds();
+        let wanted = |name: &Option<String>| self.name.is_none() || *name == self.name;
+        let mut text = String::new();
+        for crd in all.iter().filter(|crd| wanted(&crd.metadata.name)) {
+            let yaml = serde_saphyr::to_string(crd).map_err(|error| {
+                let about = About::new("CustomResourceDefinition", "", crd.metadata.name.as_deref().unwrap_or(""));
+                Problem::new(Code::Internal, about, error.to_string(), "this is a defect of Stillpoint: report it")
+            })?;
+            text.push_str("---\n");
+            text.push_str(&yaml);
+        }
+        if text.is_empty() {
+            let names: Vec<String> = all.iter().filter_map(|crd| crd.metadata.name.clone()).collect();
+            let about = About::new("CustomResourceDefinition", "", self.name.as_deref().unwrap_or_default());
+            let fix = format!("name one of {}", names.join(", "));
+            return Err(Problem::new(Code::Usage, about, "Stillpoint has no such definition", fix));
+        }
+        Ok(text)
+    }
+}

@@ -1,0 +1,115 @@
+//! Progress of the demo, on stderr: a line for each thing that became true, and on a terminal what is waited for.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
+use crate::cli::output::{style, talk};
+use crate::domain::ids::StreamId;
+use crate::engine::sight::{Sight, Sights};
+use crate::machine::group::Milestone;
+use crate::sim::api_server::Caller;
+
+/// The last sight of each run.
+pub type Seen = BTreeMap<StreamId, Arc<Sight>>;
+
+/// Shows the runs until the Backup has ended.
+pub async fn follow(hand: &Caller, sights: Sights) -> Seen {
+    let mut screen = Screen::new();
+    let mut changes = sights.changes();
+    let mut backups = hand.watch("backups");
+    loop {
+        sights.all().into_iter().for_each(|sight| screen.show(sight));
+        if has_ended(hand) {
+            return screen.finish();
+        }
+        tokio::select! {
+            _ = changes.changed() => {}
+            _ = backups.next() => {}
+        }
+    }
+}
+
+fn has_ended(hand: &Caller) -> bool {
+    let backup = hand.get("backups", Some(OWN_NAMESPACE), BACKUP).unwrap_or_default();
+    backup["status"]["completionTimestamp"].is_string()
+}
+
+struct Screen {
+    bars: Option<MultiProgress>,
+    groups: BTreeMap<StreamId, (usize, ProgressBar)>,
+    seen: Seen,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let bars = std::io::stderr().is_terminal().then(MultiProgress::new);
+        Self { bars, groups: BTreeMap::new(), seen: Seen::new() }
+    }
+
+    fn show(&mut self, sight: Arc<Sight>) {
+        let run = &sight.run;
+        let id = run.plan.run;
+        if !self.groups.contains_key(&id) {
+            let bar = self.bar();
+            self.say(&format!("{}  planned, {} members", name(&sight), run.plan.members.len()));
+            self.groups.insert(id, (0, bar));
+        }
+        let (told, bar) = self.groups.get(&id).cloned().unwrap_or((0, ProgressBar::hidden()));
+        for passed in &run.timeline[told..] {
+            let since = passed.at.since(run.plan.planned_at);
+            self.say(&format!("{}  {:<10}  +{since}", name(&sight), word(passed.milestone)));
+        }
+        match sight.waiting {
+            Some(waiting) => bar.set_message(format!("{}  waits for {waiting}", name(&sight))),
+            None => bar.set_message(format!("{}  {}", name(&sight), run.state_name())),
+        }
+        if run.stage.is_final() {
+            bar.finish_and_clear();
+        }
+        self.groups.insert(id, (run.timeline.len(), bar));
+        self.seen.insert(id, sight);
+    }
+
+    fn bar(&self) -> ProgressBar {
+        let Some(bars) = &self.bars else { return ProgressBar::hidden() };
+        let bar = bars.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| talk(line)),
+            None => talk(line),
+        }
+    }
+
+    fn finish(self) -> Seen {
+        self.groups.values().for_each(|(_, bar)| bar.finish_and_clear());
+        self.seen
+    }
+}
+
+fn name(sight: &Sight) -> String {
+    style::bold(&format!("{:<16}", format!("{}/{}", sight.run.plan.namespace, sight.run.plan.group)))
+}
+
+/// The five states by their names, everything else in lower case.
+fn word(milestone: Milestone) -> &'static str {
+    match milestone {
+        Milestone::Created => "Created",
+        Milestone::VsBound => "VSBound",
+        Milestone::Relabelled => "Relabelled",
+        Milestone::Retained => "Retained",
+        Milestone::Cleaned => "Cleaned",
+        other => other.name(),
+    }
+}

@@ -1,0 +1,91 @@
+//! `stillpoint run`: the daemon.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::output::report;
+use crate::engine::points::Points;
+use crate::engine::request::Defaults;
+use crate::machine::point::Point;
+use crate::service::daemon::{self, Start};
+use crate::service::logs::{self, LogFormat};
+
+/// Takes Backups in its namespace until it is stopped.
+///
+/// It can be killed at any time: the next start reads the journal, looks at the cluster, and goes on.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Kubeconfig of the cluster; without it that of the environment, else that of the pod.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Stillpoint's own namespace, from which Backups are taken.
+    #[arg(long, value_name = "NS", default_value = "stillpoint")]
+    namespace: String,
+    /// Directory of the journal; it is created when it is missing.
+    #[arg(long, value_name = "DIR")]
+    journal: PathBuf,
+    /// Label key that groups PersistentVolumeClaims where a Backup names none [default: velero.io/volume-group].
+    #[arg(long, value_name = "KEY")]
+    volume_group_snapshot_label_key: Option<String>,
+    /// Put the name of the group back into released members, so that Velero recognises them.
+    #[arg(long)]
+    keep_group_name: bool,
+    /// End with SIGKILL at that point (`stillpoint drill points` lists them).
+    #[arg(long, value_name = "POINT")]
+    crash_at: Option<Point>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+    /// From which level on Stillpoint logs: error, warn, info, debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl Run {
+    /// Runs the daemon; returns only when it has to end.
+    pub async fn execute(self) -> u8 {
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        logs::to_stderr(format, self.log_level);
+        let start = Start {
+            kubeconfig: self.kubeconfig,
+            namespace: self.namespace,
+            journal: self.journal,
+            defaults: Defaults {
+                label_key: self.volume_group_snapshot_label_key,
+                keep_group_name: self.keep_group_name,
+            },
+            points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),
+        };
+        tokio::select! {
+            problem = daemon::run(start) => report(&problem, false),
+            () = told_to_end() => std::process::exit(TERMINATED),
+        }
+    }
+}
+
+/// What a shell shows for a process that SIGTERM ended.
+const TERMINATED: i32 = 128 + 15;
+
+/// SIGTERM and SIGINT have the effect of SIGKILL: there is nothing that a quiet end would do better, and the way that
+/// is never used is the one that does not work. They are caught only because process 1 of a container ignores them.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (term, int) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (term, int) {
+        (Ok(mut term), Ok(mut int)) => tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        },
+        _ => std::future::pending().await,
+    }
+}

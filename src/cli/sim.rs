@@ -1,0 +1,139 @@
+//! `stillpoint sim`: the embedded cluster, for kubectl and any other client.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::cli::output::{data, report, talk};
+use crate::domain::problem::{About, Code, Problem};
+use crate::sim::{Cluster, Config};
+
+/// Serves the embedded cluster until it is stopped.
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Kubeconfig to be written, once the cluster answers.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: PathBuf,
+    /// Put the sample database into it.
+    #[arg(long)]
+    sample: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// What the embedded cluster is made of.
+#[derive(Debug, Clone, Args)]
+pub struct ClusterArgs {
+    /// Source of uids and handles: the same seed gives the same names.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// Calls per second of the snapshot-controller and of the sidecar, or off. Real controllers have 5.
+    #[arg(long, value_name = "N|off", default_value = "5")]
+    pub controller_qps: Qps,
+    /// Versions of groupsnapshot.storage.k8s.io that are served.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "v1,v1beta2,v1beta1")]
+    pub groupsnapshot_version: Vec<String>,
+}
+
+impl ClusterArgs {
+    /// The cluster, with its clock at the present time.
+    pub fn config(&self) -> Config {
+        let now = jiff::Timestamp::now().as_nanosecond();
+        Config {
+            seed: self.seed,
+            anchor_unix_ns: i64::try_from(now).unwrap_or(i64::MAX),
+            controller_qps: self.controller_qps.0,
+            groupsnapshot_versions: self.groupsnapshot_version.clone(),
+            ..Config::default()
+        }
+    }
+}
+
+/// A rate, or none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Qps(pub Option<f64>);
+
+impl FromStr for Qps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self(None)),
+            number => match number.parse() {
+                Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(Self(Some(rate))),
+                _ => Err("give a positive number of calls per second, or off".to_owned()),
+            },
+        }
+    }
+}
+
+impl Sim {
+    /// Serves until the process ends.
+    pub async fn execute(self) -> u8 {
+        match self.serve().await {
+            Ok(()) => 0,
+            Err(problem) => report(&problem, false),
+        }
+    }
+
+    async fn serve(self) -> Result<(), Problem> {
+        let failed = |about: About, error: std::io::Error, fix: &str| {
+            Problem::new(Code::Usage, about, error.to_string(), fix)
+        };
+        let address = About::new("Address", "", &self.listen.to_string());
+        let bound = tokio::net::TcpListener::bind(self.listen).await;
+        let listener = bound.map_err(|error| failed(address.clone(), error, "choose another with --listen"))?;
+        let local = listener
+            .local_addr()
+            .map_err(|error| failed(address.clone(), error, "choose another with --listen"))?;
+        let cluster = Cluster::start(self.cluster.config());
+        if self.sample {
+            cluster.load_sample();
+        }
+        // The listener takes connections already: what is written now is answered.
+        let file = About::new("File", "", &self.kubeconfig.display().to_string());
+        write_in_place(&self.kubeconfig, &kubeconfig(local))
+            .map_err(|error| failed(file, error, "choose a path that can be written"))?;
+        talk(&format!("embedded cluster on http://{local}, kubeconfig {}", self.kubeconfig.display()));
+        // A closed stdout is no reason to stop serving.
+        let _ = data(&format!("http://{local}\n"));
+        axum::serve(listener, cluster.router())
+            .await
+            .map_err(|error| failed(address, error, "start it again"))
+    }
+}
+
+/// A reader sees the whole file or none.
+fn write_in_place(path: &Path, text: &str) -> std::io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
+}
+
+fn kubeconfig(address: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: stillpoint-sim\n  cluster:\n    server: http://{address}\n\
+         contexts:\n- name: stillpoint-sim\n  context:\n    cluster: stillpoint-sim\n    user: stillpoint-sim\n\
+         users:\n- name: stillpoint-sim\n  user: {{}}\ncurrent-context: stillpoint-sim\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_positive_number_or_off() {
+        assert_eq!("off".parse(), Ok(Qps(None)));
+        assert_eq!("5".parse(), Ok(Qps(Some(5.0))));
+        for wrong in ["0", "-1", "inf", "NaN", "fast", ""] {
+            assert!(wrong.parse::<Qps>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Whether a failed call certainly did not happen.
+//!
+//! Only what is on the list of determinate statuses did not. Everything else may have: a timeout, a broken
+//! connection, a 500 or 504 after the write, an answer that cannot be read. Look before you try again.
+
+use crate::domain::limits;
+use crate::domain::problem::{About, Code, Problem};
+use crate::machine::group::effect::Outcome;
+
+/// Statuses with which the API server says that it did not do it.
+const DETERMINATE: [u16; 10] = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429];
+
+/// The outcome of a call that failed.
+pub fn outcome(error: &kube::Error) -> Outcome {
+    match error {
+        kube::Error::Api(status) if DETERMINATE.contains(&status.code) => {
+            Outcome::Determinate { code: status.code, message: message(error) }
+        }
+        _ => Outcome::Indeterminate { message: message(error) },
+    }
+}
+
+/// Whether the API server says that there is no such object.
+pub fn is_missing(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// What a read or a projection that failed means to a person.
+pub fn problem(error: &kube::Error, about: About) -> Problem {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => Problem::new(
+            Code::Refused,
+            about,
+            message(error),
+            "grant Stillpoint the rights that its manifests name",
+        ),
+        kube::Error::Api(status) if DETERMINATE.contains(&status.code) && status.code != 429 => {
+            Problem::new(Code::Refused, about, message(error), "see what the API server objects to")
+        }
+        _ => Problem::new(
+            Code::Unreachable,
+            about,
+            message(error),
+            "check that the API server answers; it is tried again",
+        ),
+    }
+}
+
+fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.reason.is_empty() => limits::clip(&status.message),
+        kube::Error::Api(status) => limits::clip(&format!("{}: {}", status.reason, status.message)),
+        other => limits::clip(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    fn api(code: u16) -> kube::Error {
+        kube::Error::Api(Status::failure("why", "Reason").with_code(code).boxed())
+    }
+
+    #[test]
+    fn only_a_clear_refusal_is_determinate() {
+        for code in 400..600 {
+            let determinate = matches!(outcome(&api(code)), Outcome::Determinate { .. });
+            assert_eq!(determinate, DETERMINATE.contains(&code), "{code}");
+        }
+        for code in [408, 410, 500, 502, 503, 504] {
+            assert!(!DETERMINATE.contains(&code), "{code} may have happened");
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_and_an_unreadable_answer_are_indeterminate() {
+        let unreadable = serde_json::from_str::<u8>("{").expect_err("no number");
+        for error in [kube::Error::Service("connection reset".into()), kube::Error::SerdeError(unreadable)] {
+            assert!(matches!(outcome(&error), Outcome::Indeterminate { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_fit_into_a_record() {
+        let error = kube::Error::Api(Status::failure(&"x".repeat(100_000), "Invalid").with_code(422).boxed());
+        let Outcome::Determinate { code, message } = outcome(&error) else { panic!("422 is determinate") };
+        assert_eq!(code, 422);
+        assert!(message.starts_with("Invalid: x") && message.len() <= limits::MAX_TEXT_BYTES);
+    }
+}

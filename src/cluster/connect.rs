@@ -1,0 +1,199 @@
+//! A client without hidden retries, and what the cluster serves.
+//!
+//! kube's own retries are off: they would repeat a POST whose fate is unknown behind our back. Every call that
+//! Stillpoint makes has a timeout of its own ([`limits::REQUEST_TIMEOUT`]); watches have none, because they are
+//! meant to stay open, and are found dead by kube's watcher.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Request, header};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use crate::api::Version;
+use crate::cluster::classify;
+use crate::domain::labels;
+use crate::domain::limits;
+use crate::domain::problem::{About, Code, Problem};
+
+/// What every request of Stillpoint calls itself.
+pub const USER_AGENT: &str = concat!("stillpoint/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach the cluster: that kubeconfig, else `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
+///
+/// # Errors
+/// [`Code::Usage`] when the file cannot be read or names no cluster; [`Code::Unreachable`] when there is none.
+pub async fn client_config(kubeconfig: Option<&Path>) -> Result<Config, Problem> {
+    let mut config = match kubeconfig {
+        Some(path) => from_file(path).await?,
+        None => Config::infer().await.map_err(|error| {
+            let fix = "name a kubeconfig with --kubeconfig, or run in a pod with a service account";
+            Problem::new(
+                Code::Unreachable,
+                About::new("Cluster", "", ""),
+                limits::clip(&error.to_string()),
+                fix,
+            )
+        })?,
+    };
+    config.default_retry = false;
+    config.read_timeout = None;
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(USER_AGENT)));
+    Ok(config)
+}
+
+async fn from_file(path: &Path) -> Result<Config, Problem> {
+    let unreadable = |error: kube::config::KubeconfigError| {
+        let about = About::new("File", "", &path.display().to_string());
+        Problem::new(
+            Code::Usage,
+            about,
+            limits::clip(&error.to_string()),
+            "name a kubeconfig that can be read",
+        )
+    };
+    let file = Kubeconfig::read_from(path).map_err(unreadable)?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(unreadable)
+}
+
+/// The connection to one cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Adapter {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) client: Client,
+    pub(super) effects: Semaphore,
+    pub(super) served: Served,
+}
+
+/// What the cluster serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Served {
+    /// Best version of `groupsnapshot.storage.k8s.io`; `None` when it is not served.
+    pub group_version: Option<Version>,
+    /// Whether Backup has a status subresource. Velero's has none; neither is assumed where it is not served.
+    pub backup_status: bool,
+    /// Whether GroupSnapshot has a status subresource. Ours has one, which is assumed where it is not served yet.
+    pub group_snapshot_status: bool,
+}
+
+impl Adapter {
+    /// Asks the cluster what it serves.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`] or [`Code::Refused`]. A missing group API is no error here: it is one for a Backup that
+    /// needs it, see [`Adapter::group_version`].
+    pub async fn connect(client: Client) -> Result<Self, Problem> {
+        let served = discover(&client).await?;
+        let inner = Inner { client, effects: Semaphore::new(limits::EFFECTS_IN_ALL), served };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the cluster served when it was asked.
+    pub fn served(&self) -> Served {
+        self.inner.served
+    }
+
+    /// The version of the group API that is used.
+    ///
+    /// # Errors
+    /// [`Code::GroupApiMissing`] when the cluster does not serve it.
+    pub fn group_version(&self) -> Result<Version, Problem> {
+        self.inner.served.group_version.ok_or_else(|| {
+            Problem::new(
+                Code::GroupApiMissing,
+                About::new("APIGroup", "", labels::GROUP_SNAPSHOT_API),
+                "the cluster serves neither v1 nor v1beta2 nor v1beta1 of it",
+                "install the group snapshot CRDs and switch the feature CSIVolumeGroupSnapshot on, then start again",
+            )
+        })
+    }
+
+    /// The client, for watches.
+    pub fn client(&self) -> Client {
+        self.inner.client.clone()
+    }
+
+    /// Sends a request, with our name on it, and waits no longer than a request may take.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> Result<T, kube::Error> {
+        timed(self.inner.client.request(signed(request))).await
+    }
+}
+
+pub(super) async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(Duration::from_millis(limits::REQUEST_TIMEOUT.0), call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(kube::Error::Service(format!("no answer within {}", limits::REQUEST_TIMEOUT).into())),
+    }
+}
+
+fn signed(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    const AGENT: HeaderName = header::USER_AGENT;
+    request.headers_mut().insert(AGENT, HeaderValue::from_static(USER_AGENT));
+    request
+}
+
+async fn discover(client: &Client) -> Result<Served, Problem> {
+    let about = || About::new("Cluster", "", "");
+    let groups = timed(client.list_api_groups()).await.map_err(|error| classify::problem(&error, about()))?;
+    let group = groups.groups.iter().find(|group| group.name == labels::GROUP_SNAPSHOT_API);
+    let serves = |version: &Version| {
+        group.is_some_and(|group| group.versions.iter().any(|served| served.version == version.as_str()))
+    };
+    Ok(Served {
+        group_version: Version::PREFERRED.into_iter().find(serves),
+        backup_status: has_resource(client, "velero.io/v1", "backups/status").await?.unwrap_or(false),
+        group_snapshot_status: has_resource(client, "stillpoint.dev/v1alpha1", "groupsnapshots/status")
+            .await?
+            .unwrap_or(true),
+    })
+}
+
+/// `None` where the group is not served (yet).
+async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<Option<bool>, Problem> {
+    match timed(client.list_api_group_resources(api_version)).await {
+        Ok(list) => Ok(Some(list.resources.iter().any(|resource| resource.name == name))),
+        Err(error) if classify::is_missing(&error) => Ok(None),
+        Err(error) => Err(classify::problem(&error, About::new("APIGroup", "", api_version))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+current-context: here
+contexts: [{name: here, context: {cluster: here, user: me}}]
+clusters: [{name: here, cluster: {server: 'http://127.0.0.1:1'}}]
+users: [{name: me, user: {}}]
+";
+
+    #[tokio::test]
+    async fn the_client_never_repeats_a_call_by_itself_and_says_who_it_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("kubeconfig");
+        std::fs::write(&path, KUBECONFIG).expect("a file");
+        let config = client_config(Some(&path)).await.expect("a configuration");
+        assert!(!config.default_retry);
+        assert_eq!(config.cluster_url, "http://127.0.0.1:1/");
+        assert!(config.headers.contains(&(header::USER_AGENT, HeaderValue::from_static(USER_AGENT))));
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_is_not_there_is_a_mistake_of_the_user() {
+        let problem = client_config(Some(Path::new("/nowhere/kubeconfig"))).await.expect_err("no such file");
+        assert_eq!((problem.code, problem.about.name.as_str()), (Code::Usage, "/nowhere/kubeconfig"));
+    }
+}

@@ -1,0 +1,199 @@
+//! Each effect as the calls that it takes. Pure: what is sent is decided here and tested here, to the byte.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::cluster::call::{Call, Verb};
+use crate::cluster::changed::Kind;
+use crate::cluster::patch::{self, Patch};
+use crate::cluster::spec;
+use crate::domain::ids::ObjectId;
+use crate::domain::labels;
+use crate::domain::observed::{DeletionPolicy, Owner};
+use crate::machine::group::effect::{Effect, Entry};
+
+/// The calls of one effect.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Calls {
+    /// One call.
+    One(Call),
+    /// The second once the first is done.
+    InOrder(Call, Call),
+    /// The second only if the API server refused the first (422): the object has one of two shapes, each call tests
+    /// for one of them, and so at most one of them does anything.
+    Either(Call, Call),
+}
+
+/// The calls that `effect` takes.
+pub fn calls(effect: &Effect) -> Calls {
+    Calls::One(match effect {
+        Effect::CreateGroup { namespace, name, labels, annotations, class, selector } => {
+            create(Kind::Group, namespace, name, object(labels, annotations, spec::group(class, selector)))
+        }
+        Effect::CreateSnapshot { namespace, name, content, class, labels, annotations } => create(
+            Kind::Snapshot,
+            namespace,
+            name,
+            object(labels, annotations, spec::snapshot(content, class)),
+        ),
+        Effect::CreateContent { name, labels, annotations, .. } => {
+            create(Kind::Content, "", name, object(labels, annotations, spec::content(effect)))
+        }
+        Effect::CreateStub { name, labels, .. } => {
+            create(Kind::GroupContent, "", name, object(labels, &BTreeMap::new(), spec::stub(effect)))
+        }
+        Effect::ClaimGroup { group, old, new } => return claim(group, old.as_deref(), *new),
+        Effect::LabelMember { snapshot, labels, annotations } => {
+            patched(Kind::Snapshot, snapshot, with_entries(Patch::of(&snapshot.uid.0), labels, annotations))
+        }
+        Effect::SetGroupContentPolicy { content, resource_version, old, new, labels, annotations } => {
+            let patch = with_policy(&content.uid.0, resource_version, *old, *new);
+            patched(Kind::GroupContent, content, with_entries(patch, labels, annotations))
+        }
+        Effect::SetContentPolicy { content, resource_version, old, new, labels, annotations } => {
+            let patch = with_policy(&content.uid.0, resource_version, *old, *new);
+            patched(Kind::Content, content, with_entries(patch, labels, annotations))
+        }
+        Effect::SetGroupName { snapshot, old, new } => {
+            let patch =
+                Patch::of(&snapshot.uid.0).change("/status/volumeGroupSnapshotName", json!(old), json!(new));
+            on(Kind::Snapshot, snapshot, Verb::PatchStatus(patch.into_operations()))
+        }
+        Effect::DetachMember { snapshot, .. } => patched(Kind::Snapshot, snapshot, detach(effect)),
+        Effect::DeleteGroup { group, resource_version } => delete(Kind::Group, group, Some(resource_version)),
+        Effect::MarkGroupContent { content, annotations } => mark(Kind::GroupContent, content, annotations),
+        Effect::DeleteGroupContent { content, resource_version } => {
+            delete(Kind::GroupContent, content, resource_version.as_ref())
+        }
+        Effect::DeleteSnapshot { snapshot } => delete(Kind::Snapshot, snapshot, None),
+        Effect::DeleteContent { content, annotations } => return delete_content(content, annotations),
+    })
+}
+
+fn delete_content(content: &ObjectId, annotations: &Entry) -> Calls {
+    let last = delete(Kind::Content, content, None);
+    if patch::holds(annotations) {
+        return Calls::One(last);
+    }
+    Calls::InOrder(mark(Kind::Content, content, annotations), last)
+}
+
+/// Tests the old epoch and writes the new one. Where the annotation is missing, the whole map may be missing too, and
+/// the effect does not say which: one of two patches fits.
+fn claim(group: &ObjectId, old: Option<&str>, new: u64) -> Calls {
+    let path = format!("/metadata/annotations/{}", patch::escape(labels::EPOCH));
+    let entry = Patch::of(&group.uid.0).change(&path, json!(old), new.to_string());
+    let entry = patched(Kind::Group, group, entry);
+    if old.is_some() {
+        return Calls::One(entry);
+    }
+    let write = BTreeMap::from([(labels::EPOCH.to_owned(), new.to_string())]);
+    let map = Patch::of(&group.uid.0).entries("/metadata/annotations", &Entry { seen: None, write });
+    Calls::Either(patched(Kind::Group, group, map), entry)
+}
+
+fn mark(kind: Kind, content: &ObjectId, annotations: &Entry) -> Call {
+    patched(kind, content, Patch::of(&content.uid.0).entries("/metadata/annotations", annotations))
+}
+
+/// One patch, because only then does the return of the as-source finalizer prove that the controller saw the released
+/// object. It tests everything that makes a release safe.
+fn detach(effect: &Effect) -> Patch {
+    let Effect::DetachMember {
+        snapshot,
+        group_name,
+        old_owners,
+        new_owners,
+        old_finalizers,
+        new_finalizers,
+        old_class,
+        new_class,
+    } = effect
+    else {
+        unreachable!("called for DetachMember only");
+    };
+    Patch::of(&snapshot.uid.0)
+        .test("/status/readyToUse", true)
+        .test("/status/volumeGroupSnapshotName", json!(group_name))
+        .change("/metadata/ownerReferences", owners(old_owners), owners(new_owners))
+        .change("/metadata/finalizers", list(old_finalizers), list(new_finalizers))
+        .change("/spec/volumeSnapshotClassName", json!(old_class), new_class.as_str())
+}
+
+fn with_policy(uid: &str, resource_version: &str, old: DeletionPolicy, new: DeletionPolicy) -> Patch {
+    Patch::of(uid).test("/metadata/resourceVersion", resource_version).change(
+        "/spec/deletionPolicy",
+        policy(old),
+        policy(new),
+    )
+}
+
+fn with_entries(patch: Patch, labels: &Entry, annotations: &Entry) -> Patch {
+    patch.entries("/metadata/labels", labels).entries("/metadata/annotations", annotations)
+}
+
+fn policy(policy: DeletionPolicy) -> &'static str {
+    match policy {
+        DeletionPolicy::Delete => "Delete",
+        DeletionPolicy::Retain => "Retain",
+    }
+}
+
+/// A list as it stands on an object: an empty one is not stored.
+fn list(items: &[String]) -> Value {
+    if items.is_empty() { Value::Null } else { json!(items) }
+}
+
+fn owners(owners: &[Owner]) -> Value {
+    if owners.is_empty() {
+        return Value::Null;
+    }
+    Value::Array(owners.iter().map(owner).collect())
+}
+
+fn owner(owner: &Owner) -> Value {
+    let mut reference = json!({
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+    });
+    if let Some(controller) = owner.controller {
+        reference["controller"] = json!(controller);
+    }
+    if let Some(block) = owner.block_owner_deletion {
+        reference["blockOwnerDeletion"] = json!(block);
+    }
+    reference
+}
+
+fn create(kind: Kind, namespace: &str, name: &str, object: Value) -> Call {
+    Call { kind, namespace: namespace.to_owned(), name: name.to_owned(), verb: Verb::Create(object) }
+}
+
+fn object(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>, spec: Value) -> Value {
+    let mut metadata = json!({});
+    for (key, map) in [("labels", labels), ("annotations", annotations)] {
+        if !map.is_empty() {
+            metadata[key] = json!(map);
+        }
+    }
+    json!({ "metadata": metadata, "spec": spec })
+}
+
+fn patched(kind: Kind, id: &ObjectId, patch: Patch) -> Call {
+    on(kind, id, Verb::Patch(patch.into_operations()))
+}
+
+fn delete(kind: Kind, id: &ObjectId, resource_version: Option<&String>) -> Call {
+    let verb = Verb::Delete { uid: id.uid.0.clone(), resource_version: resource_version.cloned() };
+    on(kind, id, verb)
+}
+
+fn on(kind: Kind, id: &ObjectId, verb: Verb) -> Call {
+    Call { kind, namespace: id.namespace.clone(), name: id.name.clone(), verb }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The door for effects.
+//!
+//! It asks for a `Durable` intent, which only the journal can issue: an effect before its record is on disk does not
+//! compile. One effect is one call (two where [`Calls`] says so), never repeated here; how it ended is an
+//! [`Outcome`], and what it brought back enters the caches at once.
+
+use http::Request;
+use serde_json::Value;
+
+use crate::api::Version;
+use crate::cluster::call::{Call, Verb};
+use crate::cluster::changed::Changed;
+use crate::cluster::classify;
+use crate::cluster::connect::Adapter;
+use crate::cluster::effects::{Calls, calls};
+use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::limits;
+use crate::journal::Durable;
+use crate::machine::group::effect::{Effect, Intent, Outcome};
+
+/// How one effect ended.
+#[derive(Debug, Clone)]
+pub struct Performed {
+    /// The outcome, for the journal.
+    pub outcome: Outcome,
+    /// What came back, for the caches.
+    pub object: Option<Changed>,
+}
+
+impl Adapter {
+    /// Performs the effect at `index` of a durable intent.
+    ///
+    /// A delete of what is not there is done: the object is gone. A create of what exists is refused with 409, and
+    /// whoever decides next looks whether it is ours.
+    pub async fn perform(&self, intent: &Durable<Intent>, index: usize) -> Performed {
+        match intent.get().effects.get(index) {
+            Some((_, effect)) => self.carry_out(effect).await,
+            None => refused(400, "the intent has no such effect"),
+        }
+    }
+
+    async fn carry_out(&self, effect: &Effect) -> Performed {
+        let Ok(_permit) = self.inner.effects.acquire().await else {
+            return refused(400, "the adapter is closed");
+        };
+        match calls(effect) {
+            Calls::One(call) => self.call(&call).await,
+            Calls::InOrder(first, then) => match self.call(&first).await {
+                Performed { outcome: Outcome::Done { .. }, object: Some(Changed::Gone(kind, id)) } => {
+                    gone(kind, id)
+                }
+                Performed { outcome: Outcome::Done { .. }, .. } => self.call(&then).await,
+                Performed { outcome: Outcome::Determinate { code: 404, .. }, .. } => self.call(&then).await,
+                failed => failed,
+            },
+            Calls::Either(first, other) => match self.call(&first).await {
+                Performed { outcome: Outcome::Determinate { code: 422, .. }, .. } => self.call(&other).await,
+                ended => ended,
+            },
+        }
+    }
+
+    async fn call(&self, call: &Call) -> Performed {
+        let request = match self.request(call) {
+            Ok(request) => request,
+            Err(refused) => return refused,
+        };
+        match self.send::<Value>(request).await {
+            Ok(answer) => read(call, answer),
+            Err(error) => match deleted(call) {
+                Some(id) if classify::is_missing(&error) => gone(call.kind, id),
+                _ => Performed { outcome: classify::outcome(&error), object: None },
+            },
+        }
+    }
+
+    fn request(&self, call: &Call) -> Result<Request<Vec<u8>>, Performed> {
+        let version = match self.group_version() {
+            Ok(version) => version,
+            Err(problem) if call.kind.is_of_group_api() => return Err(refused(404, &problem.reason)),
+            Err(_) => Version::default(),
+        };
+        call.request(version).map_err(|error| refused(400, &error.to_string()))
+    }
+}
+
+/// What a call that succeeded brought back.
+fn read(call: &Call, answer: Value) -> Performed {
+    if let Some(id) = deleted(call).filter(|_| answer["kind"] == "Status") {
+        return gone(call.kind, id);
+    }
+    let text = |field: &str| answer["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let (uid, resource_version) = (text("uid"), text("resourceVersion"));
+    match Changed::read(call.kind, answer) {
+        Ok(object) => Performed { outcome: Outcome::Done { uid, resource_version }, object: Some(object) },
+        Err(error) => {
+            let message = limits::clip(&format!("the answer cannot be read: {error}"));
+            Performed { outcome: Outcome::Indeterminate { message }, object: None }
+        }
+    }
+}
+
+/// What the call deletes, if it is a delete.
+fn deleted(call: &Call) -> Option<ObjectId> {
+    match &call.verb {
+        Verb::Delete { uid, .. } => Some(ObjectId {
+            namespace: call.namespace.clone(),
+            name: call.name.clone(),
+            uid: Uid(uid.clone()),
+        }),
+        _ => None,
+    }
+}
+
+fn gone(kind: crate::cluster::Kind, id: ObjectId) -> Performed {
+    let outcome = Outcome::Done { uid: id.uid.0.clone(), resource_version: String::new() };
+    Performed { outcome, object: Some(Changed::Gone(kind, id)) }
+}
+
+/// Nothing was sent.
+fn refused(code: u16, message: &str) -> Performed {
+    Performed { outcome: Outcome::Determinate { code, message: limits::clip(message) }, object: None }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! The door for projections: GroupSnapshot, the status of a Backup, the label key that was chosen for it, Events.
+//!
+//! What is written here is computed from the journal, is never ahead of it, and decides nothing: losing one costs a
+//! reader some news, and the next one brings it. No other kind is ever touched through this door.
+
+use http::{Method, Request, header};
+use k8s_openapi::api::events::v1::Event;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::api::{Backup, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus};
+use crate::cluster::changed::Changed;
+use crate::cluster::classify;
+use crate::cluster::connect::Adapter;
+use crate::cluster::observe;
+use crate::domain::ids::ObjectId;
+use crate::domain::limits;
+use crate::domain::problem::{About, Problem};
+use crate::domain::time::Timestamp;
+
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// Something that people should hear about an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// API version of the object.
+    pub api_version: String,
+    /// Kind of the object.
+    pub kind: String,
+    /// The object. Its Events are in its namespace.
+    pub object: ObjectId,
+    /// Whether a person should worry.
+    pub warning: bool,
+    /// Machine-readable reason, in CamelCase.
+    pub reason: String,
+    /// What was done, in CamelCase.
+    pub action: String,
+    /// The sentence.
+    pub note: String,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+impl Adapter {
+    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`, the latter also where the namespace is gone.
+    pub async fn project_group_snapshot(
+        &self,
+        namespace: &str,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+        spec: &GroupSnapshotSpec,
+        status: &GroupSnapshotStatus,
+    ) -> Result<(), Problem> {
+        let about = About::new("GroupSnapshot", namespace, name);
+        let collection = GroupSnapshot::url_path(&(), Some(namespace));
+        let patch = json!({ "status": status });
+        let path = at(&collection, name, self.served().group_snapshot_status);
+        match self.write::<Value>(Method::PATCH, &path, &patch).await {
+            Ok(_) => return Ok(()),
+            Err(error) if classify::is_missing(&error) => {}
+            Err(error) => return Err(classify::problem(&error, about)),
+        }
+        let object = json!({
+            "apiVersion": GroupSnapshot::api_version(&()),
+            "kind": GroupSnapshot::kind(&()),
+            "metadata": { "name": name, "namespace": namespace, "labels": labels },
+            "spec": spec,
+        });
+        match self.write::<Value>(Method::POST, &collection, &object).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(answer)) if answer.code == 409 => {}
+            Err(error) => return Err(classify::problem(&error, about)),
+        }
+        let written = self.write::<Value>(Method::PATCH, &path, &patch).await;
+        written.map(|_| ()).map_err(|error| classify::problem(&error, about))
+    }
+
+    /// Writes what became of a Backup; `None` fields stay as they are. Returns the Backup as it is then.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`, the latter also where the Backup is gone or another of its name.
+    pub async fn project_backup(&self, backup: &ObjectId, status: &BackupStatus) -> Result<Changed, Problem> {
+        self.merge_backup(backup, json!({ "status": status }), self.served().backup_status).await
+    }
+
+    /// Writes the label key that was chosen for a Backup into its spec, as Velero does.
+    ///
+    /// # Errors
+    /// As [`Adapter::project_backup`].
+    pub async fn project_label_key(&self, backup: &ObjectId, key: &str) -> Result<Changed, Problem> {
+        self.merge_backup(backup, json!({ "spec": { "volumeGroupSnapshotLabelKey": key } }), false).await
+    }
+
+    /// Tells people. The name is computed from what is said, so that the same notice is one Event.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn project_event(&self, notice: &Notice) -> Result<(), Problem> {
+        let event = event(notice);
+        let collection = Event::url_path(&(), Some(&notice.object.namespace));
+        match self.write::<Value>(Method::POST, &collection, &event).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(()),
+            Err(error) => {
+                let about = About::new("Event", &notice.object.namespace, &notice.reason);
+                Err(classify::problem(&error, about))
+            }
+        }
+    }
+
+    /// A merge patch that carries the uid, which the API server refuses for any other object of that name.
+    async fn merge_backup(
+        &self,
+        backup: &ObjectId,
+        mut patch: Value,
+        status: bool,
+    ) -> Result<Changed, Problem> {
+        patch["metadata"] = json!({ "uid": backup.uid });
+        let collection = Backup::url_path(&(), Some(&backup.namespace));
+        let path = at(&collection, &backup.name, status);
+        match self.write::<Backup>(Method::PATCH, &path, &patch).await {
+            Ok(mut object) => {
+                object.metadata.managed_fields = None;
+                Ok(Changed::Backup(Arc::new(object)))
+            }
+            Err(error) => {
+                Err(classify::problem(&error, About::new("Backup", &backup.namespace, &backup.name)))
+            }
+        }
+    }
+
+    async fn write<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, kube::Error> {
+        let media = if method == Method::PATCH { MERGE_PATCH } else { "application/json" };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::CONTENT_TYPE, media)
+            .body(body.to_string().into_bytes())
+            .map_err(kube::Error::HttpError)?;
+        self.send(request).await
+    }
+}
+
+fn at(collection: &str, name: &str, status: bool) -> String {
+    format!("{collection}/{name}{}", if status { "/status" } else { "" })
+}
+
+fn event(notice: &Notice) -> Value {
+    let object = &notice.object;
+    let said = format!("{}\n{}\n{}\n{}", object.uid, notice.reason, notice.action, notice.note);
+    let hash = blake3::hash(said.as_bytes()).to_hex();
+    let name: String = object.name.chars().take(200).collect();
+    json!({
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": { "name": format!("{name}.{}", &hash[..16]), "namespace": object.namespace },
+        "eventTime": micro_time(notice.at),
+        "type": if notice.warning { "Warning" } else { "Normal" },
+        "reason": notice.reason,
+        "action": notice.action,
+        "note": limits::clip(&notice.note),
+        "reportingController": "stillpoint.dev/stillpoint",
+        "reportingInstance": "stillpoint",
+        "regarding": {
+            "apiVersion": notice.api_version,
+            "kind": notice.kind,
+            "namespace": object.namespace,
+            "name": object.name,
+            "uid": object.uid,
+        },
+    })
+}
+
+/// A time with the microseconds that MicroTime demands.
+fn micro_time(at: Timestamp) -> Option<String> {
+    observe::api_time(at).map(|time| format!("{:.6}", time.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Uid;
+
+    fn notice() -> Notice {
+        Notice {
+            api_version: "velero.io/v1".to_owned(),
+            kind: "Backup".to_owned(),
+            object: ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid: Uid::from("u1") },
+            warning: true,
+            reason: "GroupFailed".to_owned(),
+            action: "Unwind".to_owned(),
+            note: "the driver failed".to_owned(),
+            at: Timestamp(1_700_000_000_123_456_789),
+        }
+    }
+
+    #[test]
+    fn an_event_says_what_happened_to_what_and_the_same_notice_is_the_same_event() {
+        let first = event(&notice());
+        assert_eq!(first["eventTime"], "2023-11-14T22:13:20.123456Z");
+        assert_eq!((&first["type"], &first["regarding"]["uid"]), (&json!("Warning"), &json!("u1")));
+        let later = Notice { at: Timestamp(0), ..notice() };
+        assert_eq!(event(&later)["metadata"], first["metadata"]);
+        let other = Notice { note: "the cut did not come in time".to_owned(), ..notice() };
+        assert_ne!(event(&other)["metadata"], first["metadata"]);
+        assert!(first["metadata"]["name"].as_str().expect("a name").starts_with("nightly."));
+    }
+
+    #[test]
+    fn a_status_sends_null_for_what_is_gone() {
+        let status =
+            GroupSnapshotStatus { state: Some("Created".to_owned()), ..GroupSnapshotStatus::default() };
+        let patch = serde_json::to_value(&status).expect("JSON");
+        assert_eq!(patch["state"], "Created");
+        assert!(
+            patch["waitingFor"].is_null() && patch.as_object().expect("object").contains_key("waitingFor")
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Reads from the API server itself: never from its cache, never from ours.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::Resource;
+use kube::core::params::{GetParams, ListParams};
+use kube::core::{ObjectList, Request};
+use serde::de::DeserializeOwned;
+
+use crate::cluster::classify;
+use crate::cluster::connect::Adapter;
+use crate::domain::problem::{About, Problem};
+
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+
+impl Adapter {
+    /// One object; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn get<K>(
+        &self,
+        dynamic: &K::DynamicType,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<K>, Problem>
+    where
+        K: Resource + DeserializeOwned,
+    {
+        let about = About::new(&K::kind(dynamic), namespace, name);
+        let requests = Request::new(K::url_path(dynamic, scoped(namespace)));
+        let request = requests.get(name, &GetParams::default()).map_err(|error| malformed(error, &about))?;
+        match self.send::<K>(request).await {
+            Ok(mut object) => {
+                object.meta_mut().managed_fields = None;
+                Ok(Some(object))
+            }
+            Err(error) if classify::is_missing(&error) => Ok(None),
+            Err(error) => Err(classify::problem(&error, about)),
+        }
+    }
+
+    /// All objects of a namespace (empty: of the cluster) with these labels (empty: all), from one state of the store.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn list<K>(
+        &self,
+        dynamic: &K::DynamicType,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<K>, Problem>
+    where
+        K: Resource + DeserializeOwned + Clone,
+    {
+        let about = About::new(&K::kind(dynamic), namespace, "");
+        let requests = Request::new(K::url_path(dynamic, scoped(namespace)));
+        let mut params = ListParams::default().limit(PAGE);
+        params.label_selector = Some(selector.to_owned()).filter(|selector| !selector.is_empty());
+        let mut found = Vec::new();
+        loop {
+            let request = requests.list(&params).map_err(|error| malformed(error, &about))?;
+            let page: ObjectList<K> =
+                self.send(request).await.map_err(|error| classify::problem(&error, about.clone()))?;
+            found.extend(page.items.into_iter().map(|mut object| {
+                object.meta_mut().managed_fields = None;
+                object
+            }));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params.continue_token = Some(token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// The pods of a namespace: one list per Backup and namespace, not a watch.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn pods(&self, namespace: &str) -> Result<Vec<Pod>, Problem> {
+        self.list(&(), namespace, "").await
+    }
+
+    /// A ConfigMap, e.g. with volume policies.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, Problem> {
+        self.get(&(), namespace, name).await
+    }
+}
+
+fn scoped(namespace: &str) -> Option<&str> {
+    Some(namespace).filter(|namespace| !namespace.is_empty())
+}
+
+fn malformed(error: kube::core::request::Error, about: &About) -> Problem {
+    classify::problem(&kube::Error::BuildRequest(error), about.clone())
+}

@@ -1,0 +1,76 @@
+//! The specs of the objects that Stillpoint creates.
+//!
+//! What is made for a lost member retains: its storage belongs to the group and is freed through the group alone.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::machine::group::effect::Effect;
+
+/// A VolumeGroupSnapshot. Only `matchLabels`: the controller ignores expressions.
+pub fn group(class: &str, selector: &BTreeMap<String, String>) -> Value {
+    json!({
+        "volumeGroupSnapshotClassName": class,
+        "source": { "selector": { "matchLabels": selector } },
+    })
+}
+
+/// A VolumeSnapshot of a content that exists.
+pub fn snapshot(content: &str, class: &str) -> Value {
+    json!({
+        "volumeSnapshotClassName": class,
+        "source": { "volumeSnapshotContentName": content },
+    })
+}
+
+/// A VolumeSnapshotContent of a snapshot handle.
+pub fn content(effect: &Effect) -> Value {
+    let Effect::CreateContent {
+        driver,
+        snapshot_handle,
+        class,
+        volume_mode,
+        snapshot_namespace,
+        snapshot_name,
+        ..
+    } = effect
+    else {
+        unreachable!("called for CreateContent only");
+    };
+    let mut spec = json!({
+        "deletionPolicy": "Retain",
+        "driver": driver,
+        "source": { "snapshotHandle": snapshot_handle },
+        "volumeSnapshotClassName": class,
+        "volumeSnapshotRef": {
+            "kind": "VolumeSnapshot", "namespace": snapshot_namespace, "name": snapshot_name,
+        },
+    });
+    if let Some(mode) = volume_mode {
+        spec["sourceVolumeMode"] = json!(mode);
+    }
+    spec
+}
+
+/// A VolumeGroupSnapshotContent that carries the group handle and is bound to nothing.
+pub fn stub(effect: &Effect) -> Value {
+    let Effect::CreateStub {
+        driver, class, group_handle, snapshot_handles, group_namespace, group_name, ..
+    } = effect
+    else {
+        unreachable!("called for CreateStub only");
+    };
+    json!({
+        "deletionPolicy": "Retain",
+        "driver": driver,
+        "source": { "groupSnapshotHandles": {
+            "volumeGroupSnapshotHandle": group_handle,
+            "volumeSnapshotHandles": snapshot_handles,
+        } },
+        "volumeGroupSnapshotClassName": class,
+        "volumeGroupSnapshotRef": {
+            "kind": "VolumeGroupSnapshot", "namespace": group_namespace, "name": group_name,
+        },
+    })
+}

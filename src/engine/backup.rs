@@ -1,0 +1,277 @@
+//! One Backup, from its object to its end: validate → form groups → accept → run the groups → finish.
+//!
+//! The groups are settled in the journal (`Accepted`) before the first of them begins. After a restart they are taken
+//! from there; a group whose plan never became durable is planned again under the same id, which is safe because
+//! nothing of it can have happened.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{Backup, BackupStatus};
+use crate::cluster::observe;
+use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::limits;
+use crate::domain::plan::Plan;
+use crate::domain::problem::{Code, Problem};
+use crate::engine::facts;
+use crate::engine::request::{self, Defaults};
+use crate::engine::runner::{Tools, internal, journal_problem};
+use crate::journal::wire::{self, Decoded};
+use crate::journal::{Entry, StreamState};
+use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, Phase};
+use crate::machine::group::{self, GroupRun, Stage};
+use crate::machine::point::{Moment, Place, Point};
+use crate::planning::{Request, form_groups};
+
+/// Asks the engine to run a group, or to say how it ended.
+pub struct Order {
+    /// The run.
+    pub run: StreamId,
+    /// Its plan, if the journal may not have one.
+    pub plan: Option<Plan>,
+    /// Where to answer: the end of the run; `None` if it has no plan.
+    pub end: oneshot::Sender<Option<GroupRun>>,
+}
+
+/// Takes one Backup to its end. `object` is `None` when only the journal knows it any more.
+///
+/// # Errors
+/// The journal cannot be read or written: the daemon ends.
+pub async fn take(
+    tools: Tools,
+    defaults: Defaults,
+    stream: StreamId,
+    object: Option<std::sync::Arc<Backup>>,
+    orders: mpsc::UnboundedSender<Order>,
+) -> Result<(), Problem> {
+    let entries = tools.journal.stream(stream).await.map_err(|error| journal_problem(stream, &error))?;
+    let request = object.as_deref().map(|object| request::read(object, &defaults));
+    let run = match (fold(stream, &entries)?, &request, object.as_deref()) {
+        (Some(run), _, _) => run,
+        (None, Some(Err(errors)), Some(object)) => {
+            refuse(&tools, object, errors).await;
+            return Ok(());
+        }
+        (None, Some(Ok(request)), Some(object)) => {
+            show_label_key(&tools, object, request).await;
+            accept(&tools, stream, request).await?
+        }
+        _ => return Ok(()),
+    };
+    let mut seq = entries.len().max(1) as u64;
+    show_progress(&tools, &run).await;
+    let finished = match run.finished {
+        Some(_) => run,
+        None => {
+            let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
+            let ends = run_groups(&run, plans, &orders).await;
+            let Some(event) = backup::decide(&run, &ends) else { return Ok(()) };
+            tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
+            let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
+            tools.points.pass(Point::record(Place::Finished, Moment::AfterRecord)).await;
+            finished
+        }
+    };
+    show_end(&tools, &finished).await;
+    finished.groups.iter().for_each(|group| tools.sights.forget(group.run));
+    Ok(())
+}
+
+/// Folds the stream of a Backup.
+pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Problem> {
+    let mut run = None;
+    for entry in entries {
+        match wire::decode(&entry.record).map_err(|error| internal(stream, &error))? {
+            Decoded::Backup { event, at } => {
+                run = Some(backup::fold(run, &event, at).map_err(|error| internal(stream, &error))?);
+            }
+            Decoded::Group(_) => return Err(internal(stream, &backup::IllegalEvent::NotAccepted)),
+        }
+    }
+    Ok(run)
+}
+
+async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
+    let facts = facts::gather(&tools.world, request);
+    let formed = form_groups(request, &facts, tools.clock.now());
+    let mut warnings = formed.warnings;
+    warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
+    let event = Event::Accepted {
+        backup: request.backup.clone(),
+        label_key: request.label_key.clone(),
+        groups: formed.plans.iter().map(asked).collect(),
+        refused: formed.refused.iter().map(|r| failed(&r.namespace, &r.group, &r.problem)).collect(),
+        warnings: warnings.iter().map(|warning| limits::clip(warning)).take(limits::MAX_WARNINGS).collect(),
+    };
+    tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
+    let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
+    tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
+    Ok(run)
+}
+
+fn asked(plan: &Plan) -> AskedGroup {
+    AskedGroup { namespace: plan.namespace.clone(), group: plan.group.clone(), run: plan.run }
+}
+
+fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
+    FailedGroup {
+        namespace: namespace.to_owned(),
+        group: group.to_owned(),
+        code: problem.code,
+        message: limits::clip(&format!("{}: {}; {}", problem.about, problem.reason, problem.fix)),
+    }
+}
+
+/// Plans for the groups that the journal may not have yet, by run.
+async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
+    let Some(request) = request else { return BTreeMap::new() };
+    let facts = facts::gather(&tools.world, request);
+    let formed = form_groups(request, &facts, tools.clock.now());
+    formed.plans.into_iter().map(|plan| (plan.run, plan)).collect()
+}
+
+async fn run_groups(
+    run: &BackupRun,
+    mut plans: BTreeMap<StreamId, Plan>,
+    orders: &mpsc::UnboundedSender<Order>,
+) -> Ends {
+    let mut answers = Vec::new();
+    for group in &run.groups {
+        let (end, answer) = oneshot::channel();
+        let order = Order { run: group.run, plan: plans.remove(&group.run), end };
+        answers.push((group, orders.send(order).is_ok(), answer));
+    }
+    let mut ends = Ends::new();
+    for (group, sent, answer) in answers {
+        let end = if sent { answer.await.ok() } else { None };
+        ends.push(end.map(|end| how_it_ended(group, end)));
+    }
+    ends
+}
+
+fn how_it_ended(group: &AskedGroup, end: Option<GroupRun>) -> Result<(), FailedGroup> {
+    let failure = |code, message: &str| FailedGroup {
+        namespace: group.namespace.clone(),
+        group: group.group.clone(),
+        code,
+        message: limits::clip(message),
+    };
+    match end {
+        Some(run) if run.stage == Stage::Completed => Ok(()),
+        Some(run) => Err(match &run.reason {
+            Some(reason) => failure(reason.code, &reason.message),
+            None => failure(Code::Internal, "the run failed without a recorded reason"),
+        }),
+        None => Err(failure(
+            Code::PlanOutdated,
+            "the group changed before its plan became durable; nothing was done",
+        )),
+    }
+}
+
+async fn append(
+    tools: &Tools,
+    stream: StreamId,
+    seq: &mut u64,
+    run: Option<BackupRun>,
+    event: &Event,
+    state: StreamState,
+) -> Result<BackupRun, Problem> {
+    let at = tools.clock.now();
+    let folded = backup::fold(run, event, at).map_err(|error| internal(stream, &error))?;
+    let record = wire::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
+    let appended = tools.journal.append(stream, *seq, vec![record], state).await;
+    appended.map_err(|error| journal_problem(stream, &error))?;
+    *seq += 1;
+    Ok(folded)
+}
+
+/// What the journal knows of a run, for a Backup that is looked at again; used by the engine as well.
+pub fn fold_group(stream: StreamId, entries: &[Entry]) -> Result<Option<GroupRun>, Problem> {
+    let mut run = None;
+    for entry in entries {
+        match wire::decode(&entry.record).map_err(|error| internal(stream, &error))? {
+            Decoded::Group(record) => {
+                run = Some(group::fold(run, &record).map_err(|error| internal(stream, &error))?);
+            }
+            Decoded::Backup { .. } => return Err(internal(stream, &backup::IllegalEvent::NotAccepted)),
+        }
+    }
+    Ok(run)
+}
+
+fn object_id(run: &BackupRun) -> ObjectId {
+    let backup = &run.backup;
+    ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
+}
+
+async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus) {
+    const TRIES: u32 = 8;
+    for failures in 1..=TRIES {
+        match tools.adapter.project_backup(id, status).await {
+            Ok(changed) => return tools.world.absorb(changed),
+            Err(problem) if problem.code == Code::Refused => {
+                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+                return;
+            }
+            Err(problem) => {
+                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+            }
+        }
+    }
+}
+
+async fn show_label_key(tools: &Tools, object: &Backup, request: &Request) {
+    if object.spec.volume_group_snapshot_label_key.as_deref() == Some(request.label_key.as_str()) {
+        return;
+    }
+    let id = observe::id(&object.metadata);
+    match tools.adapter.project_label_key(&id, &request.label_key).await {
+        Ok(changed) => tools.world.absorb(changed),
+        Err(problem) => tracing::warn!(backup = %id, %problem, "cannot write the label key into the Backup"),
+    }
+}
+
+async fn refuse(tools: &Tools, object: &Backup, errors: &[String]) {
+    let now = observe::api_time(tools.clock.now());
+    let status = BackupStatus {
+        phase: Some(Phase::FailedValidation.name().to_owned()),
+        validation_errors: Some(errors.to_vec()),
+        start_timestamp: now.clone(),
+        completion_timestamp: now,
+        ..BackupStatus::default()
+    };
+    let id = observe::id(&object.metadata);
+    tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
+    project(tools, &id, &status).await;
+}
+
+async fn show_progress(tools: &Tools, run: &BackupRun) {
+    let status = BackupStatus {
+        phase: Some(Phase::InProgress.name().to_owned()),
+        start_timestamp: observe::api_time(run.accepted_at),
+        ..BackupStatus::default()
+    };
+    if run.finished.is_none() {
+        tracing::info!(backup = %object_id(run), groups = run.groups.len(), refused = run.failed.len(), "accepted");
+        project(tools, &object_id(run), &status).await;
+    }
+}
+
+async fn show_end(tools: &Tools, run: &BackupRun) {
+    let Some((phase, at)) = run.finished else { return };
+    let count = |n: usize| Some(n as i64);
+    let status = BackupStatus {
+        phase: Some(phase.name().to_owned()),
+        start_timestamp: observe::api_time(run.accepted_at),
+        completion_timestamp: observe::api_time(at),
+        failure_reason: run.failure_reason(),
+        errors: count(run.failed.len()),
+        warnings: count(run.warnings.len()),
+        ..BackupStatus::default()
+    };
+    tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
+    project(tools, &object_id(run), &status).await;
+}

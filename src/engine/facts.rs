@@ -1,0 +1,81 @@
+//! From the caches to the plain facts that planning is given.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::core::ObjectMeta;
+
+use crate::domain::ids::Uid;
+use crate::engine::world::World;
+use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
+
+/// Everything that is known about the namespaces of a request.
+pub fn gather(world: &World, request: &Request) -> Facts {
+    let namespaces: Vec<NamespaceFact> = world
+        .namespaces()
+        .iter()
+        .map(|namespace| NamespaceFact {
+            name: name(&namespace.metadata),
+            terminating: namespace.metadata.deletion_timestamp.is_some(),
+        })
+        .collect();
+    let wanted = |name: &String| request.all_namespaces() || request.included_namespaces.contains(name);
+    let claims: Vec<_> =
+        namespaces.iter().filter(|ns| wanted(&ns.name)).flat_map(|ns| world.claims(&ns.name)).collect();
+    let volumes = claims
+        .iter()
+        .filter_map(|claim| claim.spec.as_ref()?.volume_name.as_deref())
+        .filter_map(|volume| world.volume(volume))
+        .map(|volume| volume_fact(&volume))
+        .collect();
+    let class = |meta: &ObjectMeta, driver: &str| ClassFact {
+        name: name(meta),
+        driver: driver.to_owned(),
+        labels: map(&meta.labels),
+        annotations: map(&meta.annotations),
+    };
+    Facts {
+        namespaces,
+        claims: claims.iter().map(|claim| claim_fact(claim)).collect(),
+        volumes,
+        group_classes: world.group_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
+        snapshot_classes: world.snapshot_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
+    }
+}
+
+fn name(meta: &ObjectMeta) -> String {
+    meta.name.clone().unwrap_or_default()
+}
+
+fn map(entries: &Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    entries.clone().unwrap_or_default()
+}
+
+fn claim_fact(claim: &PersistentVolumeClaim) -> ClaimFact {
+    let spec = claim.spec.clone().unwrap_or_default();
+    ClaimFact {
+        namespace: claim.metadata.namespace.clone().unwrap_or_default(),
+        name: name(&claim.metadata),
+        uid: Uid(claim.metadata.uid.clone().unwrap_or_default()),
+        labels: map(&claim.metadata.labels),
+        annotations: map(&claim.metadata.annotations),
+        phase: claim.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default(),
+        volume: spec.volume_name.unwrap_or_default(),
+        terminating: claim.metadata.deletion_timestamp.is_some(),
+        storage_class: spec.storage_class_name,
+    }
+}
+
+fn volume_fact(volume: &PersistentVolume) -> VolumeFact {
+    let spec = volume.spec.clone().unwrap_or_default();
+    VolumeFact {
+        name: name(&volume.metadata),
+        csi: spec.csi.map(|csi| CsiVolume { driver: csi.driver, handle: csi.volume_handle }),
+        claim: spec.claim_ref.map(|claim| ClaimRef {
+            namespace: claim.namespace.unwrap_or_default(),
+            name: claim.name.unwrap_or_default(),
+            uid: Uid(claim.uid.unwrap_or_default()),
+        }),
+        storage_class: spec.storage_class_name,
+    }
+}

@@ -1,0 +1,182 @@
+//! What people see of a run: the status of its GroupSnapshot, computed from the fold.
+//!
+//! Not journaled, and never ahead of the durable head. While it cannot be written, the run goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use tokio::sync::watch;
+
+use crate::api::stillpoint::{
+    GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec,
+    GroupSnapshotStatus, JournalHead,
+};
+use crate::cluster::{Adapter, observe};
+use crate::domain::labels;
+use crate::domain::limits;
+use crate::domain::names;
+use crate::domain::receipt::{Receipt, ReceiptMember};
+use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+use crate::engine::sight::Sight;
+use crate::machine::group::{GroupRun, Milestone, Stage};
+
+/// Tries of one projection, after which it is left for the next change.
+const TRIES: u32 = 5;
+
+/// Follows one run and shows it until it is over.
+pub async fn follow(adapter: Adapter, clock: Clock, mut sights: watch::Receiver<Arc<Sight>>) {
+    let mut shown: Option<GroupSnapshotStatus> = None;
+    loop {
+        let sight = sights.borrow_and_update().clone();
+        let status = status(&sight);
+        // The head moves with every record of every run: alone it is no news.
+        let news = shown.as_ref().is_none_or(|shown| !same_but_for_head(shown, &status));
+        if news {
+            write(&adapter, &clock, &sight.run, &status).await;
+            shown = Some(status);
+        }
+        if sight.run.stage.is_final() || sights.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Shows a run once.
+pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
+    write(adapter, clock, &sight.run, &status(sight)).await;
+}
+
+async fn write(adapter: &Adapter, clock: &Clock, run: &GroupRun, status: &GroupSnapshotStatus) {
+    let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
+    let (labels, spec) = (object_labels(run), spec(run));
+    for failures in 1..=TRIES {
+        match adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await {
+            Ok(()) => return,
+            Err(problem) => {
+                tracing::warn!(run = %run.plan.run, %problem, "cannot show the run in its GroupSnapshot");
+                clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
+            }
+        }
+    }
+}
+
+fn same_but_for_head(one: &GroupSnapshotStatus, other: &GroupSnapshotStatus) -> bool {
+    let without = |status: &GroupSnapshotStatus| GroupSnapshotStatus { journal: None, ..status.clone() };
+    without(one) == without(other)
+}
+
+fn object_labels(run: &GroupRun) -> BTreeMap<String, String> {
+    let backup = &run.plan.backup;
+    [
+        (labels::RUN.to_owned(), run.plan.run.to_string()),
+        (labels::BACKUP_NAME.to_owned(), names::valid_label_value(&backup.name)),
+        (labels::BACKUP_UID.to_owned(), backup.uid.to_string()),
+        // Velero's own backups have no use for it.
+        (labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned()),
+    ]
+    .into()
+}
+
+fn spec(run: &GroupRun) -> GroupSnapshotSpec {
+    let (plan, backup) = (&run.plan, &run.plan.backup);
+    GroupSnapshotSpec {
+        backup_ref: Some(GroupSnapshotBackupRef {
+            namespace: backup.namespace.clone(),
+            name: backup.name.clone(),
+            uid: backup.uid.to_string(),
+        }),
+        label_key: plan.label_key.clone(),
+        group: plan.group.clone(),
+        driver: plan.driver.clone(),
+        volume_group_snapshot_class_name: plan.group_class.clone(),
+        claims: plan.members.iter().map(|member| member.claim.clone()).collect(),
+    }
+}
+
+/// The status that shows a run.
+pub fn status(sight: &Sight) -> GroupSnapshotStatus {
+    let run = &sight.run;
+    let total = run.plan.members.len() as i64;
+    // Before the receipt the members flap; after an undo there are none.
+    let ready = if run.receipt.is_some() && !matches!(run.stage, Stage::Unwinding | Stage::Failed) {
+        total
+    } else {
+        0
+    };
+    let shown = run.receipt.as_ref().filter(|_| run.stage != Stage::Failed);
+    let reason = run.reason.as_ref().filter(|_| shows_reason(run));
+    GroupSnapshotStatus {
+        state: Some(run.state_name().to_owned()),
+        attempt: Some(i64::from(run.attempt)),
+        members: Some(format!("{ready}/{total}")),
+        members_ready: Some(ready),
+        members_total: Some(total),
+        skew_ms: shown.and_then(Receipt::skew_ms).and_then(|ms| i64::try_from(ms).ok()),
+        start_time: observe::api_time(run.plan.planned_at),
+        cut_time: run.cut.as_ref().and_then(|(_, at)| observe::api_time(*at)),
+        completion_time: end(run).and_then(observe::api_time),
+        message: reason.map(|reason| reason.message.clone()),
+        code: reason.map(|reason| reason.code.to_string()),
+        waiting_for: sight.waiting.map(str::to_owned),
+        row: run.stuck.clone(),
+        conditions: conditions(run),
+        receipt: shown.map(|receipt| GroupSnapshotReceipt {
+            group_handle: receipt.group_handle.clone(),
+            members: receipt.members.iter().map(|member| show_member(run, member)).collect(),
+        }),
+        journal: Some(JournalHead {
+            position: i64::try_from(sight.head.position).unwrap_or(i64::MAX),
+            hash: sight.head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+    }
+}
+
+/// A first attempt's reason is no news any more once the second one is done.
+fn shows_reason(run: &GroupRun) -> bool {
+    run.stuck.is_some() || matches!(run.stage, Stage::Unwinding | Stage::Failed)
+}
+
+fn end(run: &GroupRun) -> Option<Timestamp> {
+    let last = run.timeline.last()?;
+    run.stage.is_final().then_some(last.at)
+}
+
+fn show_member(run: &GroupRun, member: &ReceiptMember) -> GroupSnapshotMember {
+    GroupSnapshotMember {
+        claim: member.claim.clone(),
+        volume_snapshot: Some(member.snapshot.name.clone()),
+        snapshot_handle: Some(member.snapshot_handle.clone()),
+        ready_to_use: run.stage != Stage::Unwinding,
+        creation_time: member.created_at.and_then(observe::api_time),
+        restore_size: member.restore_size,
+    }
+}
+
+fn conditions(run: &GroupRun) -> Vec<Condition> {
+    let reached = |milestone: Milestone| {
+        run.timeline.iter().rev().find(|p| p.milestone == milestone && p.attempt == run.attempt).map(|p| p.at)
+    };
+    let names = [
+        (Milestone::Created, "Created", "the VolumeGroupSnapshot exists"),
+        (Milestone::VsBound, "VSBound", "every member is ready and bound, the receipt is in the journal"),
+        (Milestone::Relabelled, "Relabelled", "every member carries labels and receipt"),
+        (Milestone::Retained, "Retained", "every content retains the storage"),
+        (Milestone::Cleaned, "Cleaned", "the members are ordinary snapshots, the group objects are gone"),
+    ];
+    let condition = |name: &str, message: &str, at: Timestamp| {
+        observe::api_time(at).map(|time| Condition {
+            type_: name.to_owned(),
+            status: "True".to_owned(),
+            reason: name.to_owned(),
+            message: message.to_owned(),
+            last_transition_time: time,
+            observed_generation: None,
+        })
+    };
+    names
+        .into_iter()
+        .filter_map(|(milestone, name, message)| condition(name, message, reached(milestone)?))
+        .collect()
+}

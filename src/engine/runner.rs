@@ -1,0 +1,333 @@
+//! The one loop: observe → decide → intent → durable → effects → outcomes → durable.
+//!
+//! One [`Runner`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
+//! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
+
+use futures::StreamExt;
+
+use crate::cluster::Adapter;
+use crate::domain::ids::StreamId;
+use crate::domain::limits;
+use crate::domain::observed::Observation;
+use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+use crate::engine::points::Points;
+use crate::engine::sight::{Sight, Sights};
+use crate::engine::world::{Subscription, World};
+use crate::journal::wire;
+use crate::journal::{Durable, Journal, StreamState};
+use crate::machine::group::advance::{self, grounds};
+use crate::machine::group::effect::{Intent, Outcome};
+use crate::machine::group::table::Action;
+use crate::machine::group::{
+    Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view,
+};
+use crate::machine::point::{Moment, Place, Point};
+
+/// What every run needs: the two doors to the cluster, the caches, the journal, the time.
+#[derive(Clone)]
+pub struct Tools {
+    /// The kube adapter.
+    pub adapter: Adapter,
+    /// The caches.
+    pub world: World,
+    /// The journal.
+    pub journal: Journal,
+    /// The time.
+    pub clock: Clock,
+    /// Crash points.
+    pub points: Points,
+    /// Where runs are shown.
+    pub sights: Sights,
+}
+
+/// One run on its way.
+pub struct Runner {
+    tools: Tools,
+    run: GroupRun,
+    seq: u64,
+    fresh: bool,
+    error_since: Option<Timestamp>,
+    trouble: u32,
+}
+
+impl Runner {
+    /// A run that the journal holds already: `run` is what its `seq` records fold to.
+    pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
+        Self { tools, run, seq, fresh: false, error_since: None, trouble: 0 }
+    }
+
+    /// A new run: its plan becomes the first record.
+    ///
+    /// # Errors
+    /// The journal cannot be written; the daemon has to end.
+    pub async fn plan(tools: Tools, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
+        tools.points.pass(Point::record(Place::Planned, Moment::BeforeRecord)).await;
+        let stream = plan.run;
+        let record = Timed { at: tools.clock.now(), event: Event::Planned(Box::new(plan)) };
+        let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
+        append(&tools.journal, stream, 0, &[record], StreamState::Open).await?;
+        tools.points.pass(Point::record(Place::Planned, Moment::AfterRecord)).await;
+        Ok(Self::resume(tools, run, 1))
+    }
+
+    /// Drives the run to its end.
+    ///
+    /// # Errors
+    /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
+    pub async fn drive(mut self) -> Result<GroupRun, Problem> {
+        let mut changes = self.tools.world.subscribe(&self.run.scope());
+        self.show(None);
+        loop {
+            changes.rescope(&self.run.scope());
+            let observation = self.observe();
+            let view = view(&self.run, &observation);
+            let now = self.tools.clock.now();
+            let decision =
+                decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
+            tracing::debug!(run = %self.run.plan.run, row = decision.row.id, "decided");
+            match decision.row.then {
+                Action::Act(_) if decision.not_before.is_some() => {
+                    self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))
+                        .await;
+                }
+                Action::Act(step) => self.act(&observation, &view, &decision, step).await?,
+                Action::Advance(milestone) => self.advance(&observation, &view, &decision, milestone).await?,
+                Action::Unwind { .. } => {
+                    self.advance(&observation, &view, &decision, Milestone::Unwinding).await?;
+                }
+                Action::Stick { .. } if self.run.stuck.as_deref() == Some(decision.row.id) => {
+                    self.wait(&mut changes, decision.wake_at, Some("a person; see the message")).await;
+                }
+                Action::Stick { .. } => {
+                    self.advance(&observation, &view, &decision, Milestone::Stuck).await?
+                }
+                Action::Look => self.look().await,
+                Action::Wait(for_what) => {
+                    self.wait(&mut changes, decision.wake_at, Some(for_what.text())).await;
+                }
+                Action::Yield => return Err(self.overtaken()),
+                Action::Rest => {
+                    self.show(None);
+                    return Ok(self.run);
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self) -> Observation {
+        let mut observation =
+            self.tools.world.observe(&self.run.scope(), self.tools.journal.epoch(), self.fresh);
+        let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
+        self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
+        observation.error_since = self.error_since;
+        observation
+    }
+
+    /// A step: intent, durable, effects, outcomes, durable.
+    async fn act(
+        &mut self,
+        observation: &Observation,
+        view: &View,
+        decision: &Decision,
+        step: Step,
+    ) -> Result<(), Problem> {
+        let intent = Intent { effects: effects(&self.run, observation, step) };
+        let marks = intent.effects.iter().map(|(mark, _)| *mark).collect();
+        self.pass(step, Moment::BeforeIntent).await;
+        let event = Event::Intended { grounds: grounds(decision, view), step, marks };
+        let durable = self.record_durable(event, intent).await?;
+        self.show(None);
+        self.pass(step, Moment::AfterIntent).await;
+        let outcomes = self.perform(&durable, step).await;
+        self.fresh = false;
+        self.pass(step, Moment::AfterEffects).await;
+        let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
+        log_failures(&self.run, step, &outcomes);
+        self.record(vec![Event::Ended { step, outcomes }]).await?;
+        self.pass(step, Moment::AfterOutcome).await;
+        if !certain {
+            self.look().await;
+            // What was read is not a ground for a delete: it may be older than the pause that now follows.
+            self.fresh = false;
+        }
+        Ok(())
+    }
+
+    /// All effects of an intent, side by side. Where crash points are watched, in two halves.
+    async fn perform(&self, intent: &Durable<Intent>, step: Step) -> Vec<Outcome> {
+        let count = intent.get().effects.len();
+        let half = if self.tools.points.watched() { count / 2 } else { 0 };
+        let mut outcomes = self.perform_range(intent, 0..half).await;
+        self.pass(step, Moment::MidEffects).await;
+        outcomes.extend(self.perform_range(intent, half..count).await);
+        outcomes
+    }
+
+    async fn perform_range(&self, intent: &Durable<Intent>, range: std::ops::Range<usize>) -> Vec<Outcome> {
+        let one = |index: usize| async move {
+            let performed = self.tools.adapter.perform(intent, index).await;
+            if let Some(object) = performed.object {
+                self.tools.world.absorb(object);
+            }
+            performed.outcome
+        };
+        // Effects on the group itself (mark, then delete) keep their order; members go side by side.
+        let ordered = intent.get().effects.iter().all(|(mark, _)| mark.member.is_none());
+        let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
+        futures::stream::iter(range).map(one).buffered(width).collect().await
+    }
+
+    /// A milestone: one batch of records, without effects.
+    async fn advance(
+        &mut self,
+        observation: &Observation,
+        view: &View,
+        decision: &Decision,
+        milestone: Milestone,
+    ) -> Result<(), Problem> {
+        let events = advance::advance(&self.run, observation, view, decision)
+            .map_err(|error| internal(self.run.plan.run, &error))?;
+        self.tools.points.pass(Point::milestone(milestone, Moment::BeforeRecord)).await;
+        self.record(events).await?;
+        tracing::info!(
+            run = %self.run.plan.run,
+            group = %format!("{}/{}", self.run.plan.namespace, self.run.plan.group),
+            row = decision.row.id,
+            "{}", milestone.name()
+        );
+        self.show(None);
+        self.tools.points.pass(Point::milestone(milestone, Moment::AfterRecord)).await;
+        Ok(())
+    }
+
+    /// Reads everything from the API server itself. While that fails the run pauses, and tries again.
+    async fn look(&mut self) {
+        let read = self.tools.world.refresh(&self.tools.adapter, &self.run.scope()).await;
+        self.fresh = read.is_ok();
+        match read {
+            Ok(()) => self.trouble = 0,
+            Err(problem) => {
+                self.trouble += 1;
+                tracing::warn!(run = %self.run.plan.run, %problem, "cannot read the run's objects");
+                self.show(Some("the API server to answer"));
+                let pause = limits::backoff(self.trouble);
+                self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
+            }
+        }
+    }
+
+    async fn wait(
+        &mut self,
+        changes: &mut Subscription,
+        until: Option<Timestamp>,
+        for_what: Option<&'static str>,
+    ) {
+        self.fresh = false;
+        self.show(for_what);
+        tokio::select! {
+            biased;
+            () = changes.changed() => {}
+            () = self.tools.clock.sleep_until(until) => {}
+        }
+    }
+
+    async fn record(&mut self, events: Vec<Event>) -> Result<(), Problem> {
+        let records = self.fold_in(events)?;
+        append(&self.tools.journal, self.run.plan.run, self.seq, &records, self.state()).await?;
+        self.seq += records.len() as u64;
+        Ok(())
+    }
+
+    async fn record_durable(&mut self, event: Event, intent: Intent) -> Result<Durable<Intent>, Problem> {
+        let records = self.fold_in(vec![event])?;
+        let stream = self.run.plan.run;
+        let encoded = encode(stream, &records)?;
+        let appended =
+            self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
+        self.seq += records.len() as u64;
+        appended.map_err(|error| journal_problem(stream, &error))
+    }
+
+    /// Folds events into the state before they are written: what cannot be folded is never written.
+    fn fold_in(&mut self, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
+        let at = self.tools.clock.now();
+        let records: Vec<Timed> = events.into_iter().map(|event| Timed { at, event }).collect();
+        let folded = records.iter().try_fold(self.run.clone(), |run, record| fold(Some(run), record));
+        self.run = folded.map_err(|error| internal(self.run.plan.run, &error))?;
+        Ok(records)
+    }
+
+    fn state(&self) -> StreamState {
+        if self.run.stage.is_final() { StreamState::Finished } else { StreamState::Open }
+    }
+
+    async fn pass(&self, step: Step, moment: Moment) {
+        self.tools.points.pass(Point::step(step, moment)).await;
+    }
+
+    fn show(&self, waiting: Option<&'static str>) {
+        let head = self.tools.journal.head();
+        self.tools.sights.show(Sight { run: self.run.clone(), waiting, head });
+    }
+
+    fn overtaken(&self) -> Problem {
+        let plan = &self.run.plan;
+        Problem::new(
+            Code::Overtaken,
+            About::new("VolumeGroupSnapshot", &plan.namespace, &self.run.group_name()),
+            format!("a daemon of a newer epoch than {} has claimed it", self.tools.journal.epoch()),
+            "this daemon ends without another write; look for the other one before it is started again",
+        )
+    }
+}
+
+fn log_failures(run: &GroupRun, step: Step, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Done { .. } => {}
+            Outcome::Determinate { code, message } => {
+                tracing::warn!(run = %run.plan.run, step = step.name(), code, message, "an effect was refused");
+            }
+            Outcome::Indeterminate { message } => {
+                tracing::warn!(run = %run.plan.run, step = step.name(), message, "an effect has an unknown end");
+            }
+        }
+    }
+}
+
+fn encode(stream: StreamId, records: &[Timed]) -> Result<Vec<crate::journal::Record>, Problem> {
+    records.iter().map(wire::encode_group).collect::<Result<_, _>>().map_err(|error| internal(stream, &error))
+}
+
+async fn append(
+    journal: &Journal,
+    stream: StreamId,
+    seq: u64,
+    records: &[Timed],
+    state: StreamState,
+) -> Result<(), Problem> {
+    let encoded = encode(stream, records)?;
+    let appended = journal.append(stream, seq, encoded, state).await;
+    appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
+}
+
+/// The daemon ends on it: what was not written did not happen, and the next start goes on from what was.
+pub(super) fn journal_problem(stream: StreamId, error: &dyn std::error::Error) -> Problem {
+    Problem::new(
+        Code::JournalIo,
+        About::new("Run", "", &stream.to_string()),
+        format!("the journal does not take records: {error}"),
+        "mend the disk or make room on it and start the daemon again; it goes on from its last durable record",
+    )
+}
+
+pub(super) fn internal(stream: StreamId, error: &dyn std::error::Error) -> Problem {
+    Problem::new(
+        Code::Internal,
+        About::new("Run", "", &stream.to_string()),
+        error.to_string(),
+        "this is a defect of Stillpoint: keep the journal and report it",
+    )
+}

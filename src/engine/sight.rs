@@ -1,0 +1,79 @@
+//! What can be seen of the runs from outside the loop: the last durable state of each, and what it waits for.
+//!
+//! Projections and progress bars are made from it. It is never ahead of the journal: a run shows itself after its
+//! records are durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use crate::domain::ids::StreamId;
+use crate::journal::Head;
+use crate::machine::group::GroupRun;
+
+/// One run as it was last shown.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Its state.
+    pub run: GroupRun,
+    /// What it waits for, if it waits.
+    pub waiting: Option<&'static str>,
+    /// Head of the journal at that time.
+    pub head: Head,
+}
+
+/// All runs of one life of the daemon.
+#[derive(Clone)]
+pub struct Sights {
+    runs: Arc<Mutex<BTreeMap<StreamId, watch::Sender<Arc<Sight>>>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Sights {
+    fn default() -> Self {
+        Self { runs: Arc::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Sights {
+    /// Shows a run.
+    pub fn show(&self, sight: Sight) {
+        let id = sight.run.plan.run;
+        let sight = Arc::new(sight);
+        let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match runs.get(&id) {
+            Some(sender) => {
+                sender.send_replace(sight);
+            }
+            None => {
+                runs.insert(id, watch::Sender::new(sight));
+            }
+        }
+        drop(runs);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Follows one run; `None` if it was never shown.
+    pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<Sight>>> {
+        let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        runs.get(&run).map(watch::Sender::subscribe)
+    }
+
+    /// Forgets a run that is over and was projected.
+    pub fn forget(&self, run: StreamId) {
+        let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        runs.remove(&run);
+    }
+
+    /// All runs, in the order of their ids.
+    pub fn all(&self) -> Vec<Arc<Sight>> {
+        let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        runs.values().map(|sender| sender.borrow().clone()).collect()
+    }
+
+    /// Wakes whenever any run shows itself.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

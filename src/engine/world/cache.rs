@@ -1,0 +1,226 @@
+//! The cache of one kind: what the watch delivered and what answers to our own calls brought, in one order.
+//!
+//! The API server numbers every change of the store, so that two looks at one object can be put in order by their
+//! resource version. From that follow the rules:
+//! - An older look never overwrites a newer one, wherever it comes from.
+//! - A uid that is gone stays gone: it is kept as a tombstone until the watch has said so too.
+//! - An answer about an object that the cache does not have is older than the cache when its version is not above
+//!   what the watch has delivered: the watch would have brought the object, so it brought its end. Such an answer is
+//!   dropped, else the object would stay for ever.
+//!
+//! SUBTLE: a relist removes what it does not list, except what came in by an answer after the relist began with a
+//! version above all that was listed: that object may be younger than the list. 1. We create an object while the
+//! watch is down. 2. The list, taken before, does not have it. 3. Were it removed, the run would look as if somebody
+//! had deleted its group, until the watch brings the object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::runtime::watcher::Event;
+
+use super::topic::{About, Topic};
+
+/// Namespace (empty for an object of the cluster) and name.
+pub type Key = (String, String);
+
+/// The cache of one kind.
+#[derive(Debug)]
+pub struct Cache<K> {
+    objects: BTreeMap<Key, Arc<K>>,
+    index: BTreeMap<Topic, BTreeSet<Key>>,
+    /// Uids that are gone, with the relist during or after which that was learnt.
+    tombstones: BTreeMap<String, u64>,
+    /// Newest version that the watch has delivered.
+    delivered: u64,
+    /// Relists that have begun.
+    relists: u64,
+    listing: Option<Listing>,
+    /// Whether there was a complete list.
+    synced: bool,
+}
+
+/// A relist under way.
+#[derive(Debug, Default)]
+struct Listing {
+    listed: BTreeSet<String>,
+    newest: u64,
+    answered: BTreeSet<String>,
+}
+
+impl<K> Default for Cache<K> {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            index: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
+            delivered: 0,
+            relists: 0,
+            listing: None,
+            synced: false,
+        }
+    }
+}
+
+impl<K: Resource + About> Cache<K> {
+    /// The object under that name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
+        self.objects.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// The objects about a topic, in the order of their names.
+    pub fn about(&self, topic: &Topic) -> impl Iterator<Item = &Arc<K>> + use<'_, K> {
+        self.index.get(topic).into_iter().flatten().filter_map(|key| self.objects.get(key))
+    }
+
+    /// All objects of a namespace, in the order of their names.
+    pub fn within(&self, namespace: &str) -> impl Iterator<Item = &Arc<K>> {
+        let first = (namespace.to_owned(), String::new());
+        self.objects
+            .range(first.clone()..)
+            .take_while(move |((of, _), _)| *of == first.0)
+            .map(|(_, object)| object)
+    }
+
+    /// All objects.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.objects.values()
+    }
+
+    /// Whether there was a complete list.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Takes an event of the watch. Returns what changed.
+    pub fn feed(&mut self, event: Event<K>) -> Vec<Topic> {
+        match event {
+            Event::Init => {
+                self.relists += 1;
+                self.listing = Some(Listing::default());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                if let Some(listing) = &mut self.listing {
+                    listing.listed.insert(uid(&object).to_owned());
+                    listing.newest = listing.newest.max(version(&object).unwrap_or(0));
+                }
+                self.put(Arc::new(object))
+            }
+            Event::InitDone => self.listed(),
+            Event::Apply(object) => {
+                self.delivered = self.delivered.max(version(&object).unwrap_or(0));
+                self.put(Arc::new(object))
+            }
+            Event::Delete(object) => {
+                self.delivered = self.delivered.max(version(&object).unwrap_or(0));
+                self.tombstones.remove(uid(&object));
+                self.remove(&key(&object), uid(&object))
+            }
+        }
+    }
+
+    /// Takes the object of an answer to a call of ours. Returns what changed.
+    pub fn absorb(&mut self, object: Arc<K>) -> Vec<Topic> {
+        let known = self.objects.contains_key(&key(&*object));
+        if !known && version(&*object).is_some_and(|version| version <= self.delivered) {
+            return Vec::new();
+        }
+        if let Some(listing) = &mut self.listing {
+            listing.answered.insert(uid(&*object).to_owned());
+        }
+        self.put(object)
+    }
+
+    /// Takes the news that this uid is gone. Returns what changed.
+    pub fn bury(&mut self, namespace: &str, name: &str, uid: &str) -> Vec<Topic> {
+        let topics = self.remove(&(namespace.to_owned(), name.to_owned()), uid);
+        if !topics.is_empty() || self.listing.is_some() {
+            self.tombstones.insert(uid.to_owned(), self.relists);
+        }
+        topics
+    }
+
+    fn put(&mut self, object: Arc<K>) -> Vec<Topic> {
+        let key = key(&*object);
+        if self.tombstones.contains_key(uid(&*object)) {
+            return Vec::new();
+        }
+        let mut topics = match self.objects.get(&key) {
+            Some(present) if !supersedes(&*object, &**present) => return Vec::new(),
+            Some(present) => self.unindex(&key, &present.clone()),
+            None => Vec::new(),
+        };
+        for topic in object.topics() {
+            self.index.entry(topic.clone()).or_default().insert(key.clone());
+            topics.push(topic);
+        }
+        self.objects.insert(key, object);
+        topics
+    }
+
+    fn remove(&mut self, key: &Key, uid_gone: &str) -> Vec<Topic> {
+        match self.objects.get(key).cloned() {
+            Some(present) if uid(&*present) == uid_gone => {
+                self.objects.remove(key);
+                self.unindex(key, &present)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn listed(&mut self) -> Vec<Topic> {
+        let Some(listing) = self.listing.take() else { return Vec::new() };
+        let stays = |object: &K| {
+            let younger = version(object).is_none_or(|version| version > listing.newest);
+            listing.listed.contains(uid(object)) || (younger && listing.answered.contains(uid(object)))
+        };
+        let lost: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| !stays(object.as_ref()))
+            .map(|(key, object)| (key.clone(), uid(object.as_ref()).to_owned()))
+            .collect();
+        self.delivered = self.delivered.max(listing.newest);
+        self.tombstones.retain(|uid, relist| *relist >= self.relists || listing.listed.contains(uid));
+        self.synced = true;
+        lost.into_iter().flat_map(|(key, uid)| self.remove(&key, &uid)).collect()
+    }
+
+    fn unindex(&mut self, key: &Key, object: &K) -> Vec<Topic> {
+        let topics = object.topics();
+        for topic in &topics {
+            if let Some(keys) = self.index.get_mut(topic) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.index.remove(topic);
+                }
+            }
+        }
+        topics
+    }
+}
+
+fn key<K: Resource>(object: &K) -> Key {
+    let meta = object.meta();
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+fn uid<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_ref().and_then(|version| version.parse().ok())
+}
+
+/// Whether `new` is a later look than `old`. Versions that are no numbers cannot be put in order: the last look wins.
+fn supersedes<K: Resource>(new: &K, old: &K) -> bool {
+    match (version(new), version(old)) {
+        (Some(new), Some(old)) => new > old,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

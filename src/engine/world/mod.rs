@@ -1,0 +1,188 @@
+//! The world: what Stillpoint knows of the cluster, fed by watches and by the answers to its own calls.
+//!
+//! Promises:
+//! - [`World::observe`] costs the members of the run, whatever else is in the cluster.
+//! - What a call brought back is in the next observation; an older event never takes it out again.
+//! - A [`Subscription`] wakes a run when something changed that can matter to it, and not for the rest.
+//! - Everything is in ordered maps: the same events in the same order give the same answers.
+//!
+//! A cache is a hint. What must be certain is read with [`World::refresh`] first.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `cache` | one kind: order of looks, tombstones, relists |
+//! | `topic` | what an object is about: index keys and wake-ups |
+//! | `store` | all caches; the observation of a run |
+//! | `wake` | who waits for what |
+//! | `follow` | one watch for one cache |
+//! | `refresh` | fresh reads |
+//!
+//! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
+
+mod cache;
+mod follow;
+mod refresh;
+mod store;
+mod topic;
+mod wake;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use kube::runtime::watcher::Event;
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
+use crate::cluster::{Adapter, Changed};
+use crate::domain::observed::{Observation, Scope};
+
+use cache::Cache;
+use store::Store;
+use topic::{About, Topic};
+
+pub use wake::Subscription;
+
+/// What is known of the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Mutex<Store>,
+    backups: Arc<Notify>,
+    /// Watches that have not listed everything yet.
+    missing: watch::Sender<usize>,
+}
+
+/// The watches; they end when this is dropped.
+#[must_use]
+pub struct Watches(JoinSet<()>);
+
+impl World {
+    /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
+    /// group API is not served, its kinds are taken for empty.
+    pub fn start(adapter: &Adapter, own_namespace: &str) -> (Self, Watches) {
+        let world = Self::empty();
+        let client = || adapter.client();
+        let mut watches = Watches(JoinSet::new());
+        if let Ok(version) = adapter.group_version() {
+            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.groups);
+            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.group_contents);
+            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.group_classes);
+        }
+        watches.add(&world, Api::all(client()), |store| &mut store.snapshots);
+        watches.add(&world, Api::all(client()), |store| &mut store.contents);
+        watches.add(&world, Api::all(client()), |store| &mut store.classes);
+        watches.add(&world, Api::all(client()), |store| &mut store.claims);
+        watches.add(&world, Api::all(client()), |store| &mut store.volumes);
+        watches.add(&world, Api::all(client()), |store| &mut store.namespaces);
+        watches.add(&world, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
+        (world, watches)
+    }
+
+    fn empty() -> Self {
+        let mut store = Store::default();
+        let (_, backups) = store.bells.hang(vec![Topic::Backup]);
+        Self { inner: Arc::new(Inner { store: Mutex::new(store), backups, missing: watch::Sender::new(0) }) }
+    }
+
+    /// Returns once every cache has seen a complete list.
+    pub async fn synced(&self) {
+        // The sender is ours, so that waiting cannot fail.
+        let _ = self.inner.missing.subscribe().wait_for(|missing| *missing == 0).await;
+    }
+
+    /// What is known about one run. `fresh` is what the caller says of it: true right after [`World::refresh`].
+    pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
+        self.store().observe(scope, epoch, fresh)
+    }
+
+    /// Takes what a call brought back.
+    pub fn absorb(&self, changed: Changed) {
+        self.store().absorb(changed);
+    }
+
+    /// Waits for what can matter to a run. Subscribe before you observe.
+    pub fn subscribe(&self, scope: &Scope) -> Subscription {
+        let mut store = self.store();
+        let topics = store.topics(scope);
+        let (id, bell) = store.bells.hang(topics);
+        Subscription { id, bell, world: self.clone() }
+    }
+
+    /// Returns once a Backup has changed since it last returned. For one waiter: the queue.
+    pub async fn backups_changed(&self) {
+        self.inner.backups.notified().await;
+    }
+
+    /// The Backups of Stillpoint's namespace, in the order of their names.
+    pub fn backups(&self) -> Vec<Arc<Backup>> {
+        self.store().backups.all().cloned().collect()
+    }
+
+    /// A Backup of Stillpoint's namespace.
+    pub fn backup(&self, namespace: &str, name: &str) -> Option<Arc<Backup>> {
+        self.store().backups.get(namespace, name).cloned()
+    }
+
+    /// The claims of a namespace, in the order of their names.
+    pub fn claims(&self, namespace: &str) -> Vec<Arc<PersistentVolumeClaim>> {
+        self.store().claims.within(namespace).cloned().collect()
+    }
+
+    /// A volume.
+    pub fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
+        self.store().volumes.get("", name).cloned()
+    }
+
+    /// All VolumeGroupSnapshotClasses, in the order of their names.
+    pub fn group_classes(&self) -> Vec<Arc<VolumeGroupSnapshotClass>> {
+        self.store().group_classes.all().cloned().collect()
+    }
+
+    /// All VolumeSnapshotClasses, in the order of their names.
+    pub fn snapshot_classes(&self) -> Vec<Arc<VolumeSnapshotClass>> {
+        self.store().classes.all().cloned().collect()
+    }
+
+    /// All namespaces, in the order of their names.
+    pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
+        self.store().namespaces.all().cloned().collect()
+    }
+
+    /// A holder of the lock that panicked has left whole objects behind: every change is one insert or remove.
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.inner.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an event of a watch.
+    fn feed<K: Resource + About>(&self, event: Event<K>, cache: fn(&mut Store) -> &mut Cache<K>) {
+        let mut store = self.store();
+        let before = cache(&mut store).is_synced();
+        let topics = cache(&mut store).feed(event);
+        store.bells.ring(&topics);
+        if !before && cache(&mut store).is_synced() {
+            self.inner.missing.send_modify(|missing| *missing = missing.saturating_sub(1));
+        }
+    }
+}
+
+impl Watches {
+    fn add<K>(&mut self, world: &World, api: Api<K>, cache: fn(&mut Store) -> &mut Cache<K>)
+    where
+        K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        world.inner.missing.send_modify(|missing| *missing += 1);
+        self.0.spawn(follow::follow(api, world.clone(), cache));
+    }
+}
+
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod tests;

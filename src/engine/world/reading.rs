@@ -1,0 +1,250 @@
+//! Tests of fresh reads and of watches, against an API server that is a map from paths to objects.
+
+use std::collections::BTreeMap;
+
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::observed::ScopeMember;
+
+const GROUPS: &str = "/apis/groupsnapshot.storage.k8s.io/v1";
+const SNAPSHOTS: &str = "/apis/snapshot.storage.k8s.io/v1";
+
+/// What the API server holds, and the calls that it got, with their queries.
+#[derive(Clone, Default)]
+struct Server {
+    objects: Arc<Mutex<BTreeMap<String, Value>>>,
+    calls: Arc<Mutex<Vec<String>>>,
+    /// Watches that are answered with 410 from now on.
+    expired: Arc<Mutex<usize>>,
+}
+
+impl Server {
+    async fn adapter(&self) -> Adapter {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move {
+                let uri = request.uri().clone();
+                let watches = uri.query().is_some_and(|query| query.contains("watch=true"));
+                if watches && !server.expires() {
+                    std::future::pending::<()>().await;
+                }
+                let (code, body) = if watches { status(410) } else { server.answer(&uri) };
+                let body = Body::from(body.to_string().into_bytes());
+                Ok::<_, std::convert::Infallible>(
+                    Response::builder().status(code).body(body).expect("an answer"),
+                )
+            }
+        });
+        let adapter = Adapter::connect(Client::new(service, "default")).await.expect("a cluster");
+        self.calls.lock().expect("calls").clear();
+        adapter
+    }
+
+    fn expires(&self) -> bool {
+        let mut expired = self.expired.lock().expect("expired");
+        let expires = *expired > 0;
+        *expired = expired.saturating_sub(1);
+        expires
+    }
+
+    /// An object, else all objects below the path that carry the label of the query, else 404.
+    fn answer(&self, uri: &http::Uri) -> (u16, Value) {
+        let path = uri.path();
+        let query = uri.query().unwrap_or_default();
+        self.calls.lock().expect("calls").push(format!("{path}?{query}"));
+        if path == "/apis" {
+            let version = json!({"groupVersion": "groupsnapshot.storage.k8s.io/v1", "version": "v1"});
+            let group = json!({"name": "groupsnapshot.storage.k8s.io", "versions": [version]});
+            return (200, json!({"kind": "APIGroupList", "groups": [group]}));
+        }
+        let objects = self.objects.lock().expect("objects");
+        if let Some(object) = objects.get(path) {
+            return (200, object.clone());
+        }
+        if uri.query().is_none_or(|query| !query.contains("limit")) {
+            return status(404);
+        }
+        let items: Vec<_> = objects
+            .iter()
+            .filter(|(key, _)| key.starts_with(&format!("{path}/")))
+            .filter(|(_, object)| {
+                let run = object["metadata"]["labels"]["stillpoint.dev/run"].as_str();
+                !query.contains("labelSelector") || run.is_some_and(|run| query.contains(run))
+            })
+            .map(|(_, object)| object)
+            .collect();
+        (
+            200,
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "90"}, "items": items}),
+        )
+    }
+
+    fn put(&self, collection: &str, name: &str, version: u64, mut object: Value) {
+        object["metadata"]["name"] = json!(name);
+        object["metadata"]["uid"] = json!(format!("uid-{name}"));
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        if collection.contains("/namespaces/") {
+            object["metadata"]["namespace"] = json!("shop");
+        }
+        self.objects.lock().expect("objects").insert(format!("{collection}/{name}"), object);
+    }
+
+    fn take(&self, collection: &str, name: &str) {
+        self.objects.lock().expect("objects").remove(&format!("{collection}/{name}"));
+    }
+
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut *self.calls.lock().expect("calls"))
+    }
+}
+
+fn status(code: u16) -> (u16, Value) {
+    (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "no"}))
+}
+
+fn collection(root: &str, namespaced: &str) -> String {
+    format!("{root}/namespaces/shop/{namespaced}")
+}
+
+/// A run with one member, whose group, contents and snapshot exist.
+fn one_member(server: &Server) -> Scope {
+    server.put(&collection(GROUPS, "volumegroupsnapshots"), "g", 1, json!({"metadata": {}}));
+    let reference = json!({"namespace": "shop", "name": "g", "uid": "uid-g"});
+    let spec = json!({"deletionPolicy": "Delete", "volumeGroupSnapshotRef": reference});
+    let contents = format!("{GROUPS}/volumegroupsnapshotcontents");
+    server.put(&contents, "gc", 2, json!({"metadata": {}, "spec": spec}));
+    let labels = json!({"labels": {"stillpoint.dev/run": "run-1"}});
+    let snapshot = json!({"metadata": labels, "status": {"boundVolumeSnapshotContentName": "c"}});
+    server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 3, snapshot);
+    let spec = json!({
+        "deletionPolicy": "Delete",
+        "source": {"volumeHandle": "vol-1"},
+        "volumeSnapshotRef": {"namespace": "shop", "name": "s"},
+    });
+    let contents = format!("{SNAPSHOTS}/volumesnapshotcontents");
+    server.put(&contents, "c", 4, json!({"metadata": labels, "spec": spec}));
+    Scope {
+        run: "run-1".into(),
+        namespace: "shop".into(),
+        group_name: "g".into(),
+        group_uid: None,
+        group_content: None,
+        stub: "stub".into(),
+        snapshot_class: "snaps".into(),
+        members: vec![ScopeMember {
+            claim: "data".into(),
+            volume_handle: "vol-1".into(),
+            snapshot: None,
+            content: None,
+            rebuilt: "rebuilt".into(),
+        }],
+        labelled: true,
+    }
+}
+
+fn seen(world: &World, scope: &Scope) -> [usize; 4] {
+    let seen = world.observe(scope, 1, true);
+    let some = |present: bool| usize::from(present);
+    [some(seen.group.is_some()), some(seen.content.is_some()), seen.snapshots.len(), seen.contents.len()]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_cache_is_filled_by_fresh_reads_and_the_second_needs_no_list_of_the_cluster() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    world.refresh(&adapter, &scope).await.expect("reads");
+    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    server.calls();
+    world.refresh(&adapter, &scope).await.expect("reads");
+    let lists: Vec<_> = server.calls().into_iter().filter(|call| call.contains("limit")).collect();
+    assert_eq!(lists.len(), 2, "{lists:?}");
+    assert!(lists.iter().all(|call| call.contains("labelSelector")), "{lists:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_answer_is_gone() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    world.refresh(&adapter, &scope).await.expect("reads");
+    server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
+    server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
+    server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
+    server.take(&format!("{SNAPSHOTS}/volumesnapshotcontents"), "c");
+    world.refresh(&adapter, &scope).await.expect("reads");
+    assert_eq!(seen(&world, &scope), [0, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_label_that_vanished_is_not_an_object_that_vanished() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    world.refresh(&adapter, &scope).await.expect("reads");
+    let snapshot = json!({"metadata": {}, "status": {"readyToUse": true}});
+    server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 9, snapshot);
+    world.refresh(&adapter, &scope).await.expect("reads");
+    let observation = world.observe(&scope, 1, true);
+    assert_eq!(observation.snapshots.len(), 1);
+    assert!(observation.snapshots[0].ready && observation.snapshots[0].labels.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_read_is_an_error_and_not_an_absence() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    world.refresh(&adapter, &scope).await.expect("reads");
+    let path = collection(GROUPS, "volumegroupsnapshots");
+    server.objects.lock().expect("objects").insert(format!("{path}/g"), json!("no object"));
+    assert!(world.refresh(&adapter, &scope).await.is_err());
+    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
+    let server = Server::default();
+    let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
+    *server.expired.lock().expect("expired") = 1000;
+    let (world, _watches) = World::start(&server.adapter().await, "stillpoint");
+    world.synced().await;
+    assert!(world.backups().is_empty());
+    let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
+    server.put(backups, "nightly", 5, backup);
+    world.backups_changed().await;
+    assert_eq!(world.backups().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_end_when_nobody_holds_them() {
+    let server = Server::default();
+    *server.expired.lock().expect("expired") = usize::MAX;
+    let (world, watches) = World::start(&server.adapter().await, "stillpoint");
+    world.synced().await;
+    drop(watches);
+    tokio::task::yield_now().await;
+    server.calls();
+    tokio::time::advance(std::time::Duration::from_secs(60)).await;
+    assert!(server.calls().is_empty());
+}
+
+/// Runs are tasks: what they wait for has to move between threads.
+#[allow(dead_code)]
+fn everything_can_be_awaited_in_a_task(
+    world: &'static World,
+    adapter: &'static Adapter,
+    scope: &'static Scope,
+) {
+    fn moves<T: Send + 'static>(_: T) {}
+    moves(world.refresh(adapter, scope));
+    moves(world.synced());
+    moves(world.backups_changed());
+    moves(Box::leak(Box::new(world.subscribe(scope))).changed());
+    moves(adapter.pods("shop"));
+}

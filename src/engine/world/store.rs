@@ -1,0 +1,146 @@
+//! All caches, and the observation of one run out of them: through indexes, never a scan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+
+use super::cache::Cache;
+use super::topic::{self, Topic};
+use super::wake::Bells;
+use crate::cluster::kinds::{
+    Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
+    VolumeSnapshotClass, VolumeSnapshotContent,
+};
+use crate::cluster::{Changed, Kind, observe};
+use crate::domain::ids::ObjectId;
+use crate::domain::observed::{Observation, Scope};
+
+/// All caches.
+#[derive(Debug, Default)]
+pub struct Store {
+    pub groups: Cache<VolumeGroupSnapshot>,
+    pub group_contents: Cache<VolumeGroupSnapshotContent>,
+    pub group_classes: Cache<VolumeGroupSnapshotClass>,
+    pub snapshots: Cache<VolumeSnapshot>,
+    pub contents: Cache<VolumeSnapshotContent>,
+    pub classes: Cache<VolumeSnapshotClass>,
+    pub claims: Cache<PersistentVolumeClaim>,
+    pub volumes: Cache<PersistentVolume>,
+    pub namespaces: Cache<Namespace>,
+    pub backups: Cache<Backup>,
+    pub bells: Bells,
+}
+
+impl Store {
+    /// Takes what a call brought back, and wakes whom it concerns.
+    pub fn absorb(&mut self, changed: Changed) {
+        let topics = match changed {
+            Changed::Group(object) => self.groups.absorb(object),
+            Changed::GroupContent(object) => self.group_contents.absorb(object),
+            Changed::Snapshot(object) => self.snapshots.absorb(object),
+            Changed::Content(object) => self.contents.absorb(object),
+            Changed::Backup(object) => self.backups.absorb(object),
+            Changed::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
+                Kind::Group => self.groups.bury(&namespace, &name, &uid.0),
+                Kind::GroupContent => self.group_contents.bury(&namespace, &name, &uid.0),
+                Kind::Snapshot => self.snapshots.bury(&namespace, &name, &uid.0),
+                Kind::Content => self.contents.bury(&namespace, &name, &uid.0),
+            },
+        };
+        self.bells.ring(&topics);
+    }
+
+    /// What can matter to a run: its scope, and the snapshots that contents of its volumes name.
+    pub fn topics(&self, scope: &Scope) -> Vec<Topic> {
+        let mut topics = topic::of_scope(scope);
+        topics.extend(self.contents_of(scope).values().map(|content| {
+            let snapshot = &content.spec.volume_snapshot_ref;
+            Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone())
+        }));
+        topics.sort();
+        topics.dedup();
+        topics
+    }
+
+    /// What the caches hold about one run.
+    pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
+        let claims =
+            scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
+        Observation {
+            epoch,
+            fresh,
+            group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),
+            content: self.group_content_of(scope).map(|content| observe::group_content(content)),
+            stub: self.group_contents.get("", &scope.stub).map(|stub| observe::id(&stub.metadata)),
+            snapshots: self
+                .snapshots_of(scope)
+                .values()
+                .map(|snapshot| observe::snapshot(snapshot))
+                .collect(),
+            contents: self.contents_of(scope).values().map(|content| observe::content(content)).collect(),
+            claims: claims.map(|claim| observe::claim(claim)).collect(),
+            class_exists: self.classes.get("", &scope.snapshot_class).is_some(),
+            error_since: None,
+        }
+    }
+
+    /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it.
+    pub fn group_content_of(&self, scope: &Scope) -> Option<&Arc<VolumeGroupSnapshotContent>> {
+        let group = Topic::Group(scope.namespace.clone(), scope.group_name.clone());
+        let present = self.groups.get(&scope.namespace, &scope.group_name);
+        let recorded = scope.group_uid.as_ref().map(|uid| uid.0.as_str());
+        let uid = recorded.or_else(|| present.and_then(|group| group.metadata.uid.as_deref()));
+        let named: Vec<_> = self
+            .group_contents
+            .about(&group)
+            .filter(|content| content.metadata.name.as_deref() != Some(scope.stub.as_str()))
+            .collect();
+        let by_uid = |content: &&&Arc<VolumeGroupSnapshotContent>| {
+            uid.is_some() && content.spec.volume_group_snapshot_ref.uid.as_deref() == uid
+        };
+        let recorded = || scope.group_content.as_ref().and_then(|name| self.group_contents.get("", name));
+        named.iter().find(by_uid).copied().or_else(recorded).or_else(|| named.first().copied())
+    }
+
+    /// Contents of planned volumes whose snapshot is in the namespace, and those under recorded or computed names.
+    pub fn contents_of(&self, scope: &Scope) -> BTreeMap<String, &Arc<VolumeSnapshotContent>> {
+        let mut found = BTreeMap::new();
+        for member in &scope.members {
+            let cut = self.contents.about(&Topic::Volume(member.volume_handle.clone()));
+            let cut = cut.filter(|content| content.spec.volume_snapshot_ref.namespace == scope.namespace);
+            let names = member.content.iter().chain([&member.rebuilt]);
+            let named = names.filter_map(|name| self.contents.get("", name));
+            found.extend(cut.chain(named).map(|content| (name_of(&content.metadata), content)));
+        }
+        found
+    }
+
+    /// Snapshots that those contents name, that the group owns, that name the group, and those under recorded or
+    /// computed names.
+    pub fn snapshots_of(&self, scope: &Scope) -> BTreeMap<String, &Arc<VolumeSnapshot>> {
+        let present = self.groups.get(&scope.namespace, &scope.group_name);
+        let uids = scope.group_uid.iter().map(|uid| uid.0.clone());
+        let uids = uids.chain(present.and_then(|group| group.metadata.uid.clone()));
+        let group = Topic::Group(scope.namespace.clone(), scope.group_name.clone());
+        let about = uids.map(Topic::Owned).chain([group]);
+        let mut found: BTreeMap<_, _> = about
+            .flat_map(|topic| self.snapshots.about(&topic))
+            .filter(|snapshot| snapshot.metadata.namespace.as_ref() == Some(&scope.namespace))
+            .map(|snapshot| (name_of(&snapshot.metadata), snapshot))
+            .collect();
+        let contents = self.contents_of(scope);
+        let bound = contents.values().map(|content| &content.spec.volume_snapshot_ref);
+        let bound =
+            bound.filter(|snapshot| snapshot.namespace == scope.namespace).map(|snapshot| &snapshot.name);
+        let names = scope.members.iter().flat_map(|member| member.snapshot.iter().chain([&member.rebuilt]));
+        for name in bound.chain(names) {
+            found.extend(self.snapshots.get(&scope.namespace, name).map(|snapshot| (name.clone(), snapshot)));
+        }
+        found
+    }
+}
+
+fn name_of(meta: &kube::core::ObjectMeta) -> String {
+    meta.name.clone().unwrap_or_default()
+}

@@ -1,0 +1,216 @@
+//! What one run sees of a world with others in it.
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cluster::Kind;
+use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::observed::ScopeMember;
+
+fn read<K: DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).expect("an object of the API")
+}
+
+fn meta(namespace: &str, name: &str, version: u64) -> Value {
+    let mut meta =
+        json!({"name": name, "uid": format!("uid-{name}"), "resourceVersion": version.to_string()});
+    if !namespace.is_empty() {
+        meta["namespace"] = json!(namespace);
+    }
+    meta
+}
+
+fn scope() -> Scope {
+    Scope {
+        run: "run-1".into(),
+        namespace: "shop".into(),
+        group_name: "g".into(),
+        group_uid: None,
+        group_content: None,
+        stub: "stub".into(),
+        snapshot_class: "snaps".into(),
+        members: vec![ScopeMember {
+            claim: "data".into(),
+            volume_handle: "vol-1".into(),
+            snapshot: None,
+            content: None,
+            rebuilt: "rebuilt-1".into(),
+        }],
+        labelled: false,
+    }
+}
+
+struct Fixture(World);
+
+impl Fixture {
+    fn new() -> Self {
+        Self(World::empty())
+    }
+
+    fn group(&self, name: &str, version: u64) {
+        let group = json!({"metadata": meta("shop", name, version)});
+        self.0.feed(Event::Apply(read(group)), |store| &mut store.groups);
+    }
+
+    fn group_content(&self, name: &str, group: &str, group_uid: &str) {
+        let content = json!({
+            "metadata": meta("", name, 10),
+            "spec": {
+                "deletionPolicy": "Delete",
+                "source": {"volumeHandles": ["vol-1"]},
+                "volumeGroupSnapshotRef": {"namespace": "shop", "name": group, "uid": group_uid},
+            },
+        });
+        self.0.feed(Event::Apply(read(content)), |store| &mut store.group_contents);
+    }
+
+    fn content(&self, name: &str, namespace: &str, snapshot: &str, source: Value, version: u64) {
+        let content = json!({
+            "metadata": meta("", name, version),
+            "spec": {
+                "deletionPolicy": "Delete",
+                "source": source,
+                "volumeSnapshotRef": {"namespace": namespace, "name": snapshot},
+            },
+        });
+        self.0.feed(Event::Apply(read(content)), |store| &mut store.contents);
+    }
+
+    fn snapshot(&self, name: &str, owner_uid: Option<&str>, group: Option<&str>, version: u64) {
+        let mut metadata = meta("shop", name, version);
+        if let Some(uid) = owner_uid {
+            metadata["ownerReferences"] = json!([{
+                "apiVersion": "groupsnapshot.storage.k8s.io/v1beta2", "kind": "VolumeGroupSnapshot",
+                "name": "whatever", "uid": uid,
+            }]);
+        }
+        let snapshot = json!({"metadata": metadata, "status": {"volumeGroupSnapshotName": group}});
+        self.0.feed(Event::Apply(read(snapshot)), |store| &mut store.snapshots);
+    }
+
+    fn names(&self, scope: &Scope) -> (Vec<String>, Vec<String>) {
+        let seen = self.0.observe(scope, 1, false);
+        let snapshots = seen.snapshots.into_iter().map(|snapshot| snapshot.id.name).collect();
+        (snapshots, seen.contents.into_iter().map(|content| content.id.name).collect())
+    }
+}
+
+fn handle(handle: &str) -> Value {
+    json!({ "volumeHandle": handle })
+}
+
+#[test]
+fn an_empty_world_shows_nothing_but_what_it_was_told() {
+    let seen = World::empty().observe(&scope(), 7, true);
+    assert_eq!(seen, Observation { epoch: 7, fresh: true, ..Observation::default() });
+}
+
+#[test]
+fn contents_belong_by_volume_handle_and_namespace_or_by_computed_name() {
+    let world = Fixture::new();
+    world.content("of-volume", "shop", "s1", handle("vol-1"), 1);
+    world.content("of-other-volume", "shop", "s2", handle("vol-2"), 2);
+    world.content("of-other-namespace", "elsewhere", "s3", handle("vol-1"), 3);
+    world.content("rebuilt-1", "shop", "rebuilt-1", json!({"snapshotHandle": "snap-1"}), 4);
+    assert_eq!(world.names(&scope()).1, ["of-volume", "rebuilt-1"]);
+}
+
+#[test]
+fn snapshots_belong_by_content_by_owner_by_group_name_or_by_recorded_name() {
+    let world = Fixture::new();
+    world.group("g", 1);
+    world.content("c", "shop", "by-content", handle("vol-1"), 1);
+    world.snapshot("by-content", None, None, 1);
+    world.snapshot("by-owner", Some("uid-g"), None, 2);
+    world.snapshot("by-group-name", None, Some("g"), 3);
+    world.snapshot("by-record", None, None, 4);
+    world.snapshot("of-another-group", Some("uid-h"), Some("h"), 5);
+    assert_eq!(world.names(&scope()).0, ["by-content", "by-group-name", "by-owner"]);
+    let mut recorded = scope();
+    recorded.members[0].snapshot = Some("by-record".into());
+    assert!(world.names(&recorded).0.contains(&"by-record".to_owned()));
+}
+
+#[test]
+fn a_member_is_found_by_the_owners_uid_after_the_group_is_gone() {
+    let world = Fixture::new();
+    world.snapshot("s", Some("uid-g"), None, 2);
+    assert!(world.names(&scope()).0.is_empty());
+    let known = Scope { group_uid: Some(Uid::from("uid-g")), ..scope() };
+    assert_eq!(world.names(&known).0, ["s"]);
+}
+
+#[test]
+fn the_content_is_the_one_that_names_our_uid_and_never_the_stub() {
+    let world = Fixture::new();
+    world.group_content("stub", "g", "");
+    let seen = world.0.observe(&scope(), 1, false);
+    assert_eq!((seen.content, seen.stub.map(|stub| stub.name)), (None, Some("stub".into())));
+    world.group_content("a-foreign-one", "g", "uid-old");
+    world.group_content("ours", "g", "uid-g");
+    world.group("g", 20);
+    let seen = world.0.observe(&scope(), 1, false);
+    assert_eq!(seen.content.map(|content| content.id.name).as_deref(), Some("ours"));
+}
+
+#[test]
+fn an_answer_is_in_the_next_observation_and_its_end_too() {
+    let world = Fixture::new();
+    let group =
+        |version: u64| Changed::Group(Arc::new(read(json!({"metadata": meta("shop", "g", version)}))));
+    world.0.absorb(group(5));
+    assert!(world.0.observe(&scope(), 1, false).group.is_some());
+    let id = ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("uid-g") };
+    world.0.absorb(Changed::Gone(Kind::Group, id));
+    world.group("g", 4);
+    assert_eq!(world.0.observe(&scope(), 1, false).group, None, "a late event");
+}
+
+#[test]
+fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
+    let world = Fixture::new();
+    let waiting = world.0.subscribe(&scope());
+    let woken = |waiting: &Subscription| waiting.changed().now_or_never().is_some();
+    assert!(!woken(&waiting));
+    world.group("h", 1);
+    world.content("of-other-volume", "shop", "s2", handle("vol-2"), 1);
+    world.snapshot("foreign", Some("uid-h"), Some("h"), 2);
+    assert!(!woken(&waiting), "another group");
+    world.group("g", 3);
+    world.content("c", "shop", "s", handle("vol-1"), 4);
+    assert!(woken(&waiting));
+    assert!(!woken(&waiting), "two changes in between count as one");
+    world.content("c", "shop", "s", handle("vol-1"), 4);
+    assert!(!woken(&waiting), "the same look again");
+    world.snapshot("member", None, Some("g"), 5);
+    assert!(woken(&waiting), "a snapshot that names the group");
+    world.snapshot("member", None, None, 6);
+    assert!(woken(&waiting), "the same snapshot, which names it no more");
+    world.snapshot("member", None, None, 7);
+    assert!(!woken(&waiting));
+    let mut recorded = scope();
+    recorded.members[0].snapshot = Some("member".into());
+    waiting.rescope(&recorded);
+    world.snapshot("member", None, None, 8);
+    assert!(woken(&waiting), "its name is recorded now");
+}
+
+#[test]
+fn a_dropped_subscription_leaves_nothing_behind() {
+    let world = Fixture::new();
+    let before = format!("{:?}", world.0.store().bells);
+    drop(world.0.subscribe(&scope()));
+    let after = format!("{:?}", world.0.store().bells);
+    assert_eq!(before.replace("next: 1", "next: 2"), after);
+}
+
+#[test]
+fn the_queue_hears_of_backups() {
+    let world = World::empty();
+    assert!(world.backups_changed().now_or_never().is_none());
+    let backup = json!({"metadata": meta("stillpoint", "nightly", 1), "spec": {}, "apiVersion": "velero.io/v1", "kind": "Backup"});
+    world.feed(Event::Apply(read(backup)), |store| &mut store.backups);
+    assert!(world.backups_changed().now_or_never().is_some());
+    assert_eq!(world.backups().len(), 1);
+}

@@ -1,0 +1,147 @@
+//! Topics: what an object is about. They are index keys of the caches and the bells of the runs.
+
+use crate::cluster::kinds::{
+    Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
+    VolumeSnapshotClass, VolumeSnapshotContent,
+};
+use crate::domain::labels;
+use crate::domain::observed::Scope;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use kube::core::ObjectMeta;
+
+/// Something that a run or the Backup queue may care about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Topic {
+    /// The VolumeGroupSnapshot under this namespace and name, and what refers to it by name.
+    Group(String, String),
+    /// What is owned by the VolumeGroupSnapshot with this uid.
+    Owned(String),
+    /// The VolumeGroupSnapshotContent of this name.
+    GroupContent(String),
+    /// The VolumeSnapshot under this namespace and name.
+    Snapshot(String, String),
+    /// The VolumeSnapshotContent of this name.
+    Content(String),
+    /// Snapshots of the volume with this CSI handle.
+    Volume(String),
+    /// The VolumeSnapshotClass of this name.
+    Class(String),
+    /// The PersistentVolumeClaim under this namespace and name.
+    Claim(String, String),
+    /// Any Backup.
+    Backup,
+}
+
+/// An object that is cached.
+pub trait About {
+    /// What it is about.
+    fn topics(&self) -> Vec<Topic>;
+}
+
+fn key(meta: &ObjectMeta) -> (String, String) {
+    (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+impl About for VolumeGroupSnapshot {
+    fn topics(&self) -> Vec<Topic> {
+        let (namespace, name) = key(&self.metadata);
+        vec![Topic::Group(namespace, name)]
+    }
+}
+
+impl About for VolumeGroupSnapshotContent {
+    fn topics(&self) -> Vec<Topic> {
+        let group = &self.spec.volume_group_snapshot_ref;
+        vec![
+            Topic::GroupContent(key(&self.metadata).1),
+            Topic::Group(group.namespace.clone(), group.name.clone()),
+        ]
+    }
+}
+
+impl About for VolumeSnapshot {
+    /// A member is about its group in three ways: by the owner's uid, by the owner's name, and by the name in its
+    /// status. The release takes them away one after the other.
+    fn topics(&self) -> Vec<Topic> {
+        let (namespace, name) = key(&self.metadata);
+        let mut topics = Vec::new();
+        if let Some(group) =
+            self.status.as_ref().and_then(|status| status.volume_group_snapshot_name.as_ref())
+        {
+            topics.push(Topic::Group(namespace.clone(), group.clone()));
+        }
+        for owner in self.metadata.owner_references.iter().flatten() {
+            let group = owner.api_version.split('/').next().unwrap_or_default();
+            if group == labels::GROUP_SNAPSHOT_API && owner.kind == "VolumeGroupSnapshot" {
+                topics.push(Topic::Owned(owner.uid.clone()));
+                topics.push(Topic::Group(namespace.clone(), owner.name.clone()));
+            }
+        }
+        topics.push(Topic::Snapshot(namespace, name));
+        topics
+    }
+}
+
+impl About for VolumeSnapshotContent {
+    fn topics(&self) -> Vec<Topic> {
+        let snapshot = &self.spec.volume_snapshot_ref;
+        let mut topics = vec![
+            Topic::Content(key(&self.metadata).1),
+            Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone()),
+        ];
+        topics.extend(self.spec.source.volume_handle.clone().map(Topic::Volume));
+        topics
+    }
+}
+
+impl About for VolumeSnapshotClass {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Class(key(&self.metadata).1)]
+    }
+}
+
+impl About for PersistentVolumeClaim {
+    fn topics(&self) -> Vec<Topic> {
+        let (namespace, name) = key(&self.metadata);
+        vec![Topic::Claim(namespace, name)]
+    }
+}
+
+impl About for Backup {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Backup]
+    }
+}
+
+/// Read when a Backup is planned; nobody waits for them.
+macro_rules! nobody_waits {
+    ($($type:ty),*) => { $(impl About for $type {
+        fn topics(&self) -> Vec<Topic> {
+            Vec::new()
+        }
+    })* };
+}
+nobody_waits!(VolumeGroupSnapshotClass, PersistentVolume, Namespace);
+
+/// What can matter to a run.
+pub fn of_scope(scope: &Scope) -> Vec<Topic> {
+    let namespaced = |name: &String| (scope.namespace.clone(), name.clone());
+    let mut topics = vec![
+        Topic::Group(scope.namespace.clone(), scope.group_name.clone()),
+        Topic::GroupContent(scope.stub.clone()),
+        Topic::Class(scope.snapshot_class.clone()),
+    ];
+    topics.extend(scope.group_content.clone().map(Topic::GroupContent));
+    topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));
+    for member in &scope.members {
+        let (namespace, claim) = namespaced(&member.claim);
+        topics.push(Topic::Claim(namespace, claim));
+        topics.push(Topic::Volume(member.volume_handle.clone()));
+        for name in member.snapshot.iter().chain([&member.rebuilt]) {
+            let (namespace, name) = namespaced(name);
+            topics.push(Topic::Snapshot(namespace, name));
+        }
+        topics.extend(member.content.iter().chain([&member.rebuilt]).cloned().map(Topic::Content));
+    }
+    topics
+}

@@ -1,0 +1,101 @@
+//! One life of the daemon: open the journal, reach the cluster, run the engine until it ends.
+
+use std::path::PathBuf;
+
+use crate::cluster::Adapter;
+use crate::domain::limits;
+use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Millis;
+use crate::engine::clock::Clock;
+use crate::engine::points::Points;
+use crate::engine::request::Defaults;
+use crate::engine::{Config, Engine};
+use crate::journal::{Journal, Opened, Options};
+
+/// How the daemon is started.
+pub struct Start {
+    /// Kubeconfig; without one that of the environment, else that of the pod.
+    pub kubeconfig: Option<PathBuf>,
+    /// Stillpoint's own namespace.
+    pub namespace: String,
+    /// Directory of the journal.
+    pub journal: PathBuf,
+    /// What bears on every Backup.
+    pub defaults: Defaults,
+    /// Crash points.
+    pub points: Points,
+}
+
+/// Runs the daemon until it has to end.
+///
+/// # Errors
+/// Always returns one: why it ended. An API server that does not answer is waited for.
+pub async fn run(start: Start) -> Problem {
+    // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
+    let (journal, opened) = match open(start.journal).await {
+        Ok(opened) => opened,
+        Err(problem) => return problem,
+    };
+    tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
+    let adapter = match connect(start.kubeconfig).await {
+        Ok(adapter) => adapter,
+        Err(problem) => return problem,
+    };
+    let served = adapter.served();
+    tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
+    let config = Config {
+        namespace: start.namespace,
+        defaults: start.defaults,
+        points: start.points,
+        clock: Clock::wall(),
+    };
+    Engine::new(adapter, journal, opened, config).run().await
+}
+
+/// Opens a journal on a thread of its own: it blocks while a dying process holds the lock.
+///
+/// # Errors
+/// The journal is held, damaged, newer, or cannot be read or written.
+pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
+    let shown = dir.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || Journal::open_thread(&dir, Options::default())).await;
+    match opened {
+        Ok(result) => result.map_err(|error| error.problem(&shown)),
+        Err(join) => Err(Problem::new(
+            Code::Internal,
+            About::new("Journal", "", &shown),
+            format!("opening it ended in a panic: {join}"),
+            "keep the directory and report it; restore a copy to go on",
+        )),
+    }
+}
+
+async fn connect(kubeconfig: Option<PathBuf>) -> Result<Adapter, Problem> {
+    let mut failures = 0;
+    loop {
+        let tried = try_connect(kubeconfig.as_deref()).await;
+        match tried {
+            Err(problem) if problem.code == Code::Unreachable => {
+                failures += 1;
+                let pause = limits::backoff(failures).min(Millis::from_secs(10));
+                tracing::warn!(%problem, "waiting {pause} for the API server");
+                tokio::time::sleep(std::time::Duration::from_millis(pause.0)).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+async fn try_connect(kubeconfig: Option<&std::path::Path>) -> Result<Adapter, Problem> {
+    let config = crate::cluster::client_config(kubeconfig).await?;
+    let about = About::new("Cluster", "", &config.cluster_url.to_string());
+    let client = kube::Client::try_from(config).map_err(|error| {
+        Problem::new(
+            Code::Usage,
+            about,
+            error.to_string(),
+            "check the kubeconfig: server, certificates, user",
+        )
+    })?;
+    Adapter::connect(client).await
+}

@@ -1,0 +1,223 @@
+//! The sidecar `csi-snapshotter`: turns contents into calls of the driver and back.
+//!
+//! Two queues, VolumeGroupSnapshotContents in [`group`] and VolumeSnapshotContents in [`content`]. It writes the
+//! status of contents, its own annotations, and removes the bound-protection finalizers.
+//! Source of the rules: external-snapshotter `pkg/sidecar-controller`.
+//!
+//! Not here: secrets, topology, distributed snapshotting.
+
+mod content;
+mod group;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Setup;
+use super::client::Client;
+use super::driver::Storage;
+use super::informer::{Cache, Change};
+use super::object;
+use super::queue::WorkQueue;
+use super::recorder::{Recorder, Severity};
+use super::strings::{annotation, plural};
+use super::tracked::Tracked;
+use crate::sim::clock::SimClock;
+
+/// The name under which its calls are tallied.
+pub(super) const AGENT: &str = "csi-snapshotter";
+
+pub(super) struct Sidecar {
+    client: Client,
+    recorder: Recorder,
+    clock: SimClock,
+    storage: Storage,
+    contents: Tracked,
+    groups: Tracked,
+    classes: Cache,
+    group_classes: Cache,
+}
+
+/// Starts the sidecar.
+pub(super) fn start(setup: &mut Setup) {
+    let client = setup.client();
+    let recorder = setup.recorder(client.clone());
+    let (content_queue, group_queue) = (WorkQueue::new(), WorkQueue::new());
+    let queue = content_queue.clone();
+    let contents = setup.cache(plural::CONTENTS, move |change| {
+        if is_of_interest(change) {
+            queue.add(&change.key());
+        }
+    });
+    // Unlike single contents these are not filtered: the sidecar's own writes wake it up again.
+    let queue = group_queue.clone();
+    let groups = setup.cache(plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
+    let sidecar = Arc::new(Sidecar {
+        client,
+        recorder,
+        clock: setup.world.clock.clone(),
+        storage: setup.world.storage.clone(),
+        contents: Tracked::new(plural::CONTENTS, contents, content_queue.clone()),
+        groups: Tracked::new(plural::GROUP_CONTENTS, groups, group_queue.clone()),
+        classes: setup.cache(plural::CLASSES, |_| ()),
+        group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
+    });
+    let worker = sidecar.clone();
+    setup.tasks.spawn_workers(&content_queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_content(&key).await }
+    });
+    setup.tasks.spawn_workers(&group_queue, move |key| {
+        let worker = sidecar.clone();
+        async move { worker.sync_group(&key).await }
+    });
+}
+
+/// Whether a change of a single content is worth a look: not when only the status, the finalizers or the
+/// sidecar's own annotation changed.
+fn is_of_interest(change: &Change) -> bool {
+    let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
+    let cleaned = |object: &Value| {
+        let mut object = object.clone();
+        for path in [&["status"][..], &["metadata", "resourceVersion"], &["metadata", "finalizers"]] {
+            object::unset(&mut object, path);
+        }
+        object::unset(&mut object, &["metadata", "managedFields"]);
+        object::unset(&mut object, &["metadata", "annotations", annotation::BEING_CREATED]);
+        if object.pointer("/metadata/annotations").is_some_and(|found| found == &json!({})) {
+            object::unset(&mut object, &["metadata", "annotations"]);
+        }
+        object
+    };
+    object::version(old) == object::version(new) || cleaned(old) != cleaned(new)
+}
+
+impl Sidecar {
+    /// Sets an annotation that says `yes`, unless it is there; the newest content afterwards.
+    async fn annotate(
+        &self,
+        resource: &Tracked,
+        content: Arc<Value>,
+        key: &str,
+    ) -> Result<Arc<Value>, String> {
+        if object::has_annotation(&content, key) {
+            return Ok(content);
+        }
+        let annotations = object::annotations_with(&content, key, annotation::YES);
+        let operations = json!([{"op": "replace", "path": "/metadata/annotations", "value": annotations}]);
+        self.patch(resource, &content, operations).await
+    }
+
+    /// Removes an annotation, if it is there; the newest content afterwards.
+    async fn unannotate(
+        &self,
+        resource: &Tracked,
+        content: Arc<Value>,
+        key: &str,
+    ) -> Result<Arc<Value>, String> {
+        if !object::has_annotation(&content, key) {
+            return Ok(content);
+        }
+        let operations = json!([{"op": "remove", "path": object::annotation_pointer(key)}]);
+        self.patch(resource, &content, operations).await
+    }
+
+    async fn remove_finalizer(
+        &self,
+        resource: &Tracked,
+        content: &Arc<Value>,
+        finalizer: &str,
+    ) -> Result<(), String> {
+        if !object::has_finalizer(content, finalizer) {
+            return Ok(());
+        }
+        let left = object::without_finalizers(content, &[finalizer]);
+        let operations = json!([{"op": "replace", "path": "/metadata/finalizers", "value": left}]);
+        self.patch(resource, content, operations).await.map(drop)
+    }
+
+    async fn patch(
+        &self,
+        resource: &Tracked,
+        content: &Value,
+        operations: Value,
+    ) -> Result<Arc<Value>, String> {
+        let patched = self.client.patch(resource.plural, content, operations).await;
+        let patched = Arc::new(patched.map_err(|status| update_failure(content, &status.message))?);
+        resource.newest.update(&patched);
+        Ok(patched)
+    }
+
+    /// Replaces the status by `status`; the newest content afterwards.
+    async fn write_status(
+        &self,
+        resource: &Tracked,
+        mut content: Value,
+        status: Value,
+    ) -> Result<Arc<Value>, String> {
+        object::set(&mut content, &["status"], status);
+        let name = object::name(&content).to_owned();
+        let written = self.client.update_status(resource.plural, content).await;
+        let written = written.map_err(|status| {
+            format!("snapshot controller failed to update {name} on API server: {}", status.message)
+        })?;
+        Ok(Arc::new(written))
+    }
+
+    /// Writes an error into the status and posts it, unless that very text is there already. The time of the
+    /// error therefore stays that of its first occurrence.
+    async fn write_error(
+        &self,
+        resource: &Tracked,
+        content: &Arc<Value>,
+        reason: &'static str,
+        message: String,
+    ) {
+        if object::text(content, "/status/error/message") == Some(message.as_str()) {
+            return;
+        }
+        let error = json!({"message": message, "time": self.clock.rfc3339()});
+        let operations = if object::has_status(content) {
+            json!([
+                {"op": "replace", "path": "/status/error", "value": error},
+                {"op": "replace", "path": "/status/readyToUse", "value": false},
+            ])
+        } else {
+            json!([{"op": "replace", "path": "/status", "value": {"readyToUse": false, "error": error}}])
+        };
+        let patched = self.client.patch_status(resource.plural, content, operations).await;
+        self.recorder.event(content, Severity::Warning, reason, message);
+        if let Ok(patched) = patched {
+            resource.newest.update(&Arc::new(patched));
+        }
+    }
+}
+
+fn update_failure(content: &Value, message: &str) -> String {
+    format!("snapshot controller failed to update {} on API server: {message}", object::name(content))
+}
+
+/// Refuses class parameters of the reserved prefix that no one knows.
+fn check_parameters(class: &Value) -> Result<(), String> {
+    const RESERVED: &str = "csi.storage.k8s.io/";
+    const KNOWN: [&str; 8] = [
+        "csi.storage.k8s.io/snapshotter-secret-name",
+        "csi.storage.k8s.io/snapshotter-secret-namespace",
+        "csi.storage.k8s.io/snapshotter-list-secret-name",
+        "csi.storage.k8s.io/snapshotter-list-secret-namespace",
+        "csi.storage.k8s.io/group-snapshotter-secret-name",
+        "csi.storage.k8s.io/group-snapshotter-secret-namespace",
+        "csi.storage.k8s.io/group-snapshotter-get-secret-name",
+        "csi.storage.k8s.io/group-snapshotter-get-secret-namespace",
+    ];
+    let keys = class.get("parameters").and_then(Value::as_object).into_iter().flat_map(|found| found.keys());
+    for key in keys {
+        if key.starts_with(RESERVED) && !KNOWN.contains(&key.as_str()) {
+            return Err(format!(
+                "failed to remove CSI Parameters of prefixed keys: found unknown parameter key \"{key}\" with \
+                 reserved namespace {RESERVED}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,399 @@
+//! The storage: volumes, physical snapshots and groups of them, with the driver's calls on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{DriverConfig, RpcError};
+use crate::sim::clock::SimClock;
+
+/// How long a call takes that fails or answers "not ready yet". Measured: 2.7 calls a second in the hot loop
+/// of the sidecar, however fast the API is; a success takes no time.
+const SLOW_ANSWER: Duration = Duration::from_millis(350);
+
+/// A snapshot that takes up storage, whether or not any API object knows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PhysicalSnapshot {
+    /// Its handle.
+    pub snapshot_handle: String,
+    /// The name it was asked for under.
+    pub name: String,
+    /// Handle of the volume it was cut from.
+    pub volume_handle: String,
+    /// Handle of the group it was cut with.
+    pub group_handle: Option<String>,
+    /// When it was cut, nanoseconds since 1970.
+    pub creation_time_ns: i64,
+    /// Size of the volume at the cut, bytes.
+    pub size_bytes: i64,
+}
+
+/// One snapshot, as the driver tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) handle: String,
+    pub(crate) volume: String,
+    pub(crate) creation_time_ns: i64,
+    pub(crate) size_bytes: i64,
+    pub(crate) ready: bool,
+    pub(crate) group: Option<String>,
+}
+
+/// A group of snapshots, as the driver tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSnapshot {
+    pub(crate) handle: String,
+    pub(crate) creation_time_ns: i64,
+    pub(crate) ready: bool,
+    pub(crate) snapshots: Vec<Snapshot>,
+}
+
+/// The storage and the driver in front of it. Clones are the same storage; it outlives the actors, as a real
+/// one does.
+#[derive(Clone)]
+pub struct Storage {
+    inner: Arc<Mutex<Inner>>,
+    clock: SimClock,
+}
+
+struct Inner {
+    config: DriverConfig,
+    random: fastrand::Rng,
+    calls: BTreeMap<&'static str, u64>,
+    /// Handle and size in bytes.
+    volumes: BTreeMap<String, i64>,
+    snapshots: BTreeMap<String, PhysicalSnapshot>,
+    groups: BTreeMap<String, Group>,
+}
+
+struct Group {
+    name: String,
+    creation_time_ns: i64,
+    snapshots: Vec<String>,
+}
+
+impl Storage {
+    /// An empty storage whose handles are drawn from the seed.
+    pub fn new(seed: u64, clock: SimClock, config: DriverConfig) -> Self {
+        let inner = Inner {
+            config,
+            random: fastrand::Rng::with_seed(seed ^ 0x5707_a6e5),
+            calls: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        };
+        Self { inner: Arc::new(Mutex::new(inner)), clock }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what the driver does wrong, from the next call on.
+    pub fn set_config(&self, config: DriverConfig) {
+        self.inner().config = config;
+    }
+
+    /// Calls the driver has served so far, by the name of the method.
+    pub fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.inner().calls.clone()
+    }
+
+    /// Everything that takes up storage beside volumes, in handle order.
+    pub fn physical_snapshots(&self) -> Vec<PhysicalSnapshot> {
+        self.inner().snapshots.values().cloned().collect()
+    }
+
+    /// Destroys a physical snapshot behind everybody's back, as an administrator of the storage can. False when
+    /// there is none with that handle.
+    pub fn destroy(&self, snapshot_handle: &str) -> bool {
+        self.inner().snapshots.remove(snapshot_handle).is_some()
+    }
+
+    pub(crate) fn create_volume(&self, size_bytes: i64, source: Option<&str>) -> Result<String, RpcError> {
+        let mut inner = self.inner();
+        inner.count("CreateVolume");
+        if let Some(source) = source.filter(|source| !inner.snapshots.contains_key(*source)) {
+            return Err(RpcError::new("NotFound", format!("cannot find snapshot {source}")));
+        }
+        let handle = inner.handle();
+        inner.volumes.insert(handle.clone(), size_bytes);
+        Ok(handle)
+    }
+
+    pub(crate) fn delete_volume(&self, handle: &str) {
+        let mut inner = self.inner();
+        inner.count("DeleteVolume");
+        inner.volumes.remove(handle);
+    }
+
+    pub(crate) async fn create_volume_group_snapshot(
+        &self,
+        name: &str,
+        volumes: &[String],
+    ) -> Result<GroupSnapshot, RpcError> {
+        let answer = {
+            let mut inner = self.inner();
+            inner.count("CreateVolumeGroupSnapshot");
+            inner.group_cut(name, volumes, self.clock.now_ns())
+        };
+        if !answer.as_ref().is_ok_and(|group| group.ready) {
+            tokio::time::sleep(SLOW_ANSWER).await;
+        }
+        answer
+    }
+
+    pub(crate) async fn delete_volume_group_snapshot(&self, handle: &str) -> Result<(), RpcError> {
+        let failure = {
+            let mut inner = self.inner();
+            inner.count("DeleteVolumeGroupSnapshot");
+            match inner.config.delete_fails_with.clone() {
+                Some((code, message)) => RpcError { code, message },
+                None => {
+                    if let Some(group) = inner.groups.remove(handle) {
+                        inner.snapshots.retain(|snapshot, _| !group.snapshots.contains(snapshot));
+                    }
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::sleep(SLOW_ANSWER).await;
+        Err(failure)
+    }
+
+    /// The group, if its members are exactly `snapshots`.
+    pub(crate) fn get_volume_group_snapshot(
+        &self,
+        handle: &str,
+        snapshots: &[String],
+    ) -> Result<GroupSnapshot, RpcError> {
+        let mut inner = self.inner();
+        inner.count("GetVolumeGroupSnapshot");
+        let Some(group) = inner.groups.get(handle) else {
+            return Err(RpcError::new("NotFound", format!("group snapshot {handle} is not found")));
+        };
+        let (mut known, mut given) = (group.snapshots.clone(), snapshots.to_vec());
+        known.sort();
+        given.sort();
+        if known != given {
+            let message =
+                format!("group snapshot {handle} has snapshots {known:?}, the request names {given:?}");
+            return Err(RpcError::new("InvalidArgument", message));
+        }
+        Ok(inner.group(handle, self.clock.now_ns()))
+    }
+
+    pub(crate) fn create_snapshot(&self, name: &str, volume: &str) -> Result<Snapshot, RpcError> {
+        let mut inner = self.inner();
+        inner.count("CreateSnapshot");
+        let now = self.clock.now_ns();
+        let known = inner
+            .snapshots
+            .values()
+            .find(|snapshot| snapshot.name == name && snapshot.group_handle.is_none());
+        let handle = match known {
+            Some(known) => known.snapshot_handle.clone(),
+            None => inner.cut(name, volume, None, now)?,
+        };
+        inner.snapshot(&handle, now).ok_or_else(|| RpcError::new("NotFound", handle))
+    }
+
+    pub(crate) fn delete_snapshot(&self, handle: &str) -> Result<(), RpcError> {
+        let mut inner = self.inner();
+        inner.count("DeleteSnapshot");
+        if let Some(group) = inner.snapshots.get(handle).and_then(|found| found.group_handle.clone()) {
+            let message = format!("Snapshot with ID {handle} is part of groupsnapshot {group}");
+            return Err(RpcError::new("InvalidArgument", message));
+        }
+        inner.snapshots.remove(handle);
+        Ok(())
+    }
+
+    /// Whether ListSnapshots is served at all.
+    pub(crate) fn can_list_snapshots(&self) -> bool {
+        self.inner().config.lists_snapshots
+    }
+
+    /// ListSnapshots for one handle.
+    pub(crate) fn list_snapshot(&self, handle: &str) -> Option<Snapshot> {
+        let mut inner = self.inner();
+        inner.count("ListSnapshots");
+        let mut found = inner.snapshot(handle, self.clock.now_ns())?;
+        if !inner.config.reports_group_id {
+            found.group = None;
+        }
+        Some(found)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, method: &'static str) {
+        *self.calls.entry(method).or_default() += 1;
+    }
+
+    fn handle(&mut self) -> String {
+        let bytes = self.random.u128(..).to_be_bytes();
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+
+    fn group_cut(&mut self, name: &str, volumes: &[String], now: i64) -> Result<GroupSnapshot, RpcError> {
+        if self.config.unimplemented {
+            return Err(RpcError::new("Unimplemented", "unknown service csi.v1.GroupController"));
+        }
+        if let Some(failure) = self.failure() {
+            if self.config.cut_despite_failure {
+                self.cut_once(name, volumes, now)?;
+            } else if self.config.partial_cut_left {
+                for volume in volumes.iter().take(volumes.len().saturating_sub(1)) {
+                    self.cut(&format!("{name}-{volume}"), volume, None, now)?;
+                }
+            }
+            return Err(failure);
+        }
+        let handle = self.cut_once(name, volumes, now)?;
+        Ok(self.group(&handle, now))
+    }
+
+    fn failure(&mut self) -> Option<RpcError> {
+        let (code, message) = self.config.fail_with.clone()?;
+        self.config.fail_times = self.config.fail_times.checked_sub(1)?;
+        Some(RpcError { code, message })
+    }
+
+    /// The group of that name, cut now if it is not there yet.
+    fn cut_once(&mut self, name: &str, volumes: &[String], now: i64) -> Result<String, RpcError> {
+        if let Some((handle, _)) = self.groups.iter().find(|(_, group)| group.name == name) {
+            return Ok(handle.clone());
+        }
+        if let Some(missing) = volumes.iter().find(|volume| !self.volumes.contains_key(*volume)) {
+            return Err(no_volume(missing));
+        }
+        let handle = self.handle();
+        let gaps = i64::try_from(volumes.len().saturating_sub(1).max(1)).unwrap_or(1);
+        let skew_ns = i64::try_from(self.config.skew_ms).unwrap_or(0).saturating_mul(1_000_000);
+        let mut snapshots = Vec::new();
+        for (index, volume) in (0_i64..).zip(volumes) {
+            let at = now.saturating_add(skew_ns.saturating_mul(index) / gaps);
+            snapshots.push(self.cut(&format!("{name}-{volume}"), volume, Some(&handle), at)?);
+        }
+        let group = Group { name: name.to_owned(), creation_time_ns: now, snapshots };
+        self.groups.insert(handle.clone(), group);
+        Ok(handle)
+    }
+
+    fn cut(
+        &mut self,
+        name: &str,
+        volume: &str,
+        group: Option<&str>,
+        creation_time_ns: i64,
+    ) -> Result<String, RpcError> {
+        let size_bytes = *self.volumes.get(volume).ok_or_else(|| no_volume(volume))?;
+        let handle = self.handle();
+        let snapshot = PhysicalSnapshot {
+            snapshot_handle: handle.clone(),
+            name: name.to_owned(),
+            volume_handle: volume.to_owned(),
+            group_handle: group.map(str::to_owned),
+            creation_time_ns,
+            size_bytes,
+        };
+        self.snapshots.insert(handle.clone(), snapshot);
+        Ok(handle)
+    }
+
+    fn snapshot(&self, handle: &str, now: i64) -> Option<Snapshot> {
+        let found = self.snapshots.get(handle)?;
+        let wait_ns = i64::try_from(self.config.not_ready_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        Some(Snapshot {
+            handle: handle.to_owned(),
+            volume: found.volume_handle.clone(),
+            creation_time_ns: found.creation_time_ns,
+            size_bytes: found.size_bytes,
+            ready: now >= found.creation_time_ns.saturating_add(wait_ns) || wait_ns == 0,
+            group: found.group_handle.clone(),
+        })
+    }
+
+    fn group(&self, handle: &str, now: i64) -> GroupSnapshot {
+        let group = self.groups.get(handle);
+        let handles = group.map(|group| group.snapshots.as_slice()).unwrap_or_default();
+        let snapshots: Vec<Snapshot> =
+            handles.iter().filter_map(|handle| self.snapshot(handle, now)).collect();
+        GroupSnapshot {
+            handle: handle.to_owned(),
+            creation_time_ns: group.map_or(now, |group| group.creation_time_ns),
+            ready: snapshots.iter().all(|snapshot| snapshot.ready),
+            snapshots,
+        }
+    }
+}
+
+fn no_volume(handle: &str) -> RpcError {
+    RpcError::new("NotFound", format!("volume id {handle} does not exist in the volumes list"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage(config: DriverConfig) -> (Storage, Vec<String>) {
+        let storage = Storage::new(7, SimClock::new(1_795_197_784_180_717_886), config);
+        let volumes = (0..3).map(|_| storage.create_volume(1 << 20, None).expect("room")).collect();
+        (storage, volumes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_is_cut_once_per_name_and_deleted_as_a_whole() {
+        let (storage, volumes) = storage(DriverConfig::default());
+        let first = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
+        let again = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
+        assert_eq!(first.handle, again.handle);
+        assert_eq!(storage.physical_snapshots().len(), 3);
+        assert!(first.snapshots.iter().all(|member| member.creation_time_ns == first.creation_time_ns));
+
+        let member = &first.snapshots[0].handle;
+        assert_eq!(storage.delete_snapshot(member).expect_err("a member").code, "InvalidArgument");
+        storage.delete_volume_group_snapshot(&first.handle).await.expect("deleted");
+        storage.delete_volume_group_snapshot(&first.handle).await.expect("idempotent");
+        assert_eq!(storage.physical_snapshots(), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_cut_may_leave_parts_behind() {
+        let (storage, volumes) = storage(DriverConfig {
+            fail_with: Some(("Internal".to_owned(), "disk on fire".to_owned())),
+            fail_times: 2,
+            partial_cut_left: true,
+            ..DriverConfig::default()
+        });
+        for _ in 0..2 {
+            let failure = storage.create_volume_group_snapshot("g", &volumes).await.expect_err("fails");
+            assert_eq!(failure.to_string(), "rpc error: code = Internal desc = disk on fire");
+        }
+        assert_eq!(storage.physical_snapshots().len(), 4, "two of three, twice");
+        storage.create_volume_group_snapshot("g", &volumes).await.expect("healed");
+        assert_eq!(storage.physical_snapshots().len(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn skew_spreads_the_creation_times() {
+        let (storage, volumes) = storage(DriverConfig { skew_ms: 40, ..DriverConfig::default() });
+        let group = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
+        let times: Vec<i64> = group.snapshots.iter().map(|member| member.creation_time_ns).collect();
+        assert_eq!(times[2] - times[0], 40_000_000);
+    }
+
+    #[test]
+    fn five_codes_leave_the_outcome_open() {
+        let codes = ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"];
+        assert!(codes.iter().all(|code| !RpcError::new(code, "").is_final()));
+        assert!(
+            ["Internal", "Unimplemented", "NotFound"].iter().all(|code| RpcError::new(code, "").is_final())
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! An actor's informer caches: what it believes about the cluster, which may be old.
+//!
+//! Each resource has a stream of its own. An event reaches the cache up to `cache_lag_ms` later; the delay is
+//! drawn per event from the seed, order is kept within a stream and not between streams. So an actor may know
+//! that a VolumeGroupSnapshot is being deleted and not yet know what was done to its members before: the
+//! staleness by which real members are lost. Without a lag events are applied as they come.
+//!
+//! Not here: relisting (the in-process watch never breaks) and the periodic resync of 15 minutes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::gate::Gate;
+use super::object;
+use super::tasks::Tasks;
+use crate::sim::api_server::{Watch, WatchEvent};
+
+/// How old the caches of an actor may be.
+#[derive(Clone)]
+pub(crate) struct Lag {
+    /// The longest delay of an event, milliseconds.
+    pub(crate) max_ms: u64,
+    /// Where the delays are drawn from.
+    pub(crate) seed: u64,
+}
+
+impl Lag {
+    /// The delay of one event; the same for the same seed, resource, name and version.
+    fn of(&self, plural: &str, object: &Value) -> Duration {
+        if self.max_ms == 0 {
+            return Duration::ZERO;
+        }
+        let text = format!("{plural}/{}@{}", object::key(object), object::version(object));
+        let mixed = text.bytes().fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Duration::from_millis(fastrand::Rng::with_seed(mixed).u64(0..=self.max_ms))
+    }
+}
+
+/// A change as the handlers of a cache see it.
+pub(crate) struct Change {
+    /// What the cache held before.
+    pub(crate) old: Option<Arc<Value>>,
+    /// What it holds now; `None` after a deletion.
+    pub(crate) new: Option<Arc<Value>>,
+}
+
+impl Change {
+    /// The key of the object that changed.
+    pub(crate) fn key(&self) -> String {
+        self.new.as_ref().or(self.old.as_ref()).map(|found| object::key(found)).unwrap_or_default()
+    }
+}
+
+/// The cache of one resource. Clones are the same cache.
+#[derive(Clone, Default)]
+pub(crate) struct Cache {
+    objects: Arc<Mutex<BTreeMap<String, Arc<Value>>>>,
+}
+
+impl Cache {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Value>>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object with that key, as last heard of.
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Value>> {
+        self.objects().get(key).cloned()
+    }
+
+    /// All objects, in key order.
+    pub(crate) fn list(&self) -> Vec<Arc<Value>> {
+        self.objects().values().cloned().collect()
+    }
+
+    fn apply(&self, event: WatchEvent) -> Change {
+        let mut objects = self.objects();
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let new = Arc::new(object);
+                let old = objects.insert(object::key(&new), new.clone());
+                Change { old, new: Some(new) }
+            }
+            WatchEvent::Deleted(object) => {
+                let old = objects.remove(&object::key(&object));
+                Change { old: old.or_else(|| Some(Arc::new(object))), new: None }
+            }
+        }
+    }
+}
+
+/// Fills a cache from a watch and tells `handler` of every change. What is there already is in the cache when this
+/// returns: no actor begins to work before its caches have been filled once.
+pub(crate) fn start(
+    tasks: &mut Tasks,
+    (plural, mut watch): (&'static str, Watch),
+    lag: &Lag,
+    gate: &Gate,
+    handler: impl Fn(&Change) + Send + 'static,
+) -> Cache {
+    let cache = Cache::default();
+    while let Some(event) = watch.try_next() {
+        handler(&cache.apply(event));
+    }
+    let (target, gate, lag) = (cache.clone(), gate.clone(), lag.clone());
+    if lag.max_ms == 0 {
+        tasks.spawn(async move {
+            loop {
+                let event = watch.next().await;
+                gate.pass().await;
+                handler(&target.apply(event));
+            }
+        });
+        return cache;
+    }
+    let (sender, mut delayed) = mpsc::unbounded_channel();
+    tasks.spawn(async move {
+        let mut due = Instant::now();
+        loop {
+            let event = watch.next().await;
+            due = due.max(Instant::now() + lag.of(plural, seen(&event)));
+            if sender.send((due, event)).is_err() {
+                return;
+            }
+        }
+    });
+    tasks.spawn(async move {
+        while let Some((due, event)) = delayed.recv().await {
+            tokio::time::sleep_until(due).await;
+            gate.pass().await;
+            handler(&target.apply(event));
+        }
+    });
+    cache
+}
+
+fn seen(event: &WatchEvent) -> &Value {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => object,
+    }
+}
+
+/// The newest version of each object that a controller has seen or written itself.
+///
+/// A controller that has written an object does not act on an older version of it that its cache still holds.
+#[derive(Clone, Default)]
+pub(crate) struct Newest {
+    cache: Cache,
+}
+
+impl Newest {
+    /// Remembers the object; false when a newer version is already known, which is then kept.
+    pub(crate) fn update(&self, object: &Arc<Value>) -> bool {
+        let mut objects = self.cache.objects();
+        let key = object::key(object);
+        if objects.get(&key).is_some_and(|known| object::version(known) > object::version(object)) {
+            return false;
+        }
+        objects.insert(key, object.clone());
+        true
+    }
+
+    /// The newest known version.
+    pub(crate) fn get(&self, key: &str) -> Option<Arc<Value>> {
+        self.cache.get(key)
+    }
+
+    /// Forgets the object and returns what was known of it.
+    pub(crate) fn remove(&self, key: &str) -> Option<Arc<Value>> {
+        self.cache.objects().remove(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_delay_depends_on_the_seed_and_stays_below_the_limit() {
+        let object = json!({"metadata": {"name": "a", "resourceVersion": "7"}});
+        let lag = |seed| Lag { max_ms: 200, seed }.of("volumesnapshots", &object);
+        assert_eq!(lag(1), lag(1));
+        assert!((0..50).all(|seed| lag(seed) <= Duration::from_millis(200)));
+        assert!((0..50).any(|seed| lag(seed) != lag(0)));
+    }
+
+    #[test]
+    fn an_older_version_never_replaces_a_newer_one() {
+        let at = |version: &str| Arc::new(json!({"metadata": {"name": "a", "resourceVersion": version}}));
+        let newest = Newest::default();
+        assert!(newest.update(&at("9")));
+        assert!(!newest.update(&at("8")));
+        assert!(newest.update(&at("9")), "the same version is worked on again");
+        assert_eq!(newest.get("a").map(|found| object::version(&found)), Some(9));
+    }
+}

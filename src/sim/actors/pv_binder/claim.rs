@@ -1,0 +1,236 @@
+//! PersistentVolumeClaims: from Pending to Bound, and from deleted to gone.
+
+use serde_json::{Value, json};
+
+use super::{Binder, claims_of_pod};
+use crate::sim::actors::object;
+use crate::sim::actors::quantity;
+use crate::sim::actors::recorder::Severity;
+use crate::sim::actors::strings::{DRIVER, SNAPSHOT_GROUP, annotation, finalizer, plural};
+
+impl Binder {
+    pub(super) async fn sync_claim(&self, key: &str) -> Result<(), String> {
+        let Some(claim) = self.claims.get(key) else { return Ok(()) };
+        if object::is_deleting(&claim) {
+            return self.release_claim(key, &claim).await;
+        }
+        if !object::has_finalizer(&claim, finalizer::CLAIM) {
+            // The change comes back as an event; the claim is bound then.
+            let mut finalizers = object::items(&claim, "/metadata/finalizers").to_vec();
+            finalizers.push(finalizer::CLAIM.into());
+            return self.replace(&claim, "/metadata/finalizers", Value::Array(finalizers)).await;
+        }
+        if object::text(&claim, "/status/phase").is_some_and(|phase| phase != "Pending") {
+            return Ok(());
+        }
+        match object::text(&claim, "/spec/volumeName") {
+            Some(volume) => self.bind_to_named(&claim, volume).await,
+            None => self.provision(&claim).await,
+        }
+    }
+
+    /// A claim that no pod mounts loses its protection.
+    async fn release_claim(&self, key: &str, claim: &Value) -> Result<(), String> {
+        let is_mounted = self.pods.list().iter().any(|pod| {
+            let is_over = object::text(pod, "/status/phase")
+                .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
+            !is_over && claims_of_pod(pod).any(|claim| claim == key)
+        });
+        if is_mounted || !object::has_finalizer(claim, finalizer::CLAIM) {
+            return Ok(());
+        }
+        let left = object::without_finalizers(claim, &[finalizer::CLAIM]);
+        self.replace(claim, "/metadata/finalizers", left).await
+    }
+
+    async fn replace(&self, claim: &Value, path: &str, value: Value) -> Result<(), String> {
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": object::uid(claim)},
+            {"op": "add", "path": path, "value": value},
+        ]);
+        let patched = self.client.patch(plural::CLAIMS, claim, operations).await;
+        patched.map(drop).or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) })
+    }
+
+    async fn bind_to_named(&self, claim: &Value, volume: &str) -> Result<(), String> {
+        let mut found =
+            self.client.get(plural::VOLUMES, None, volume).await.map_err(|status| status.message)?;
+        let claimed_by = object::text(&found, "/spec/claimRef/name").map(str::to_owned);
+        if claimed_by.as_deref().is_some_and(|name| name != object::name(claim)) {
+            return Err(format!("volume {volume} already bound to a different claim."));
+        }
+        object::set(&mut found, &["spec", "claimRef"], claim_reference(claim));
+        let found = self.client.update(plural::VOLUMES, found).await.map_err(|status| status.message)?;
+        self.bind(claim, found).await
+    }
+
+    async fn provision(&self, claim: &Value) -> Result<(), String> {
+        let Some(class) = self.storage_class(claim)? else { return Ok(()) };
+        if object::annotation(claim, annotation::STORAGE_PROVISIONER).is_none() {
+            let mut annotations = object::annotations_with(claim, annotation::STORAGE_PROVISIONER, DRIVER);
+            object::set(&mut annotations, &[annotation::STORAGE_PROVISIONER_BETA], json!(DRIVER));
+            self.replace(claim, "/metadata/annotations", annotations).await?;
+        }
+        let name = format!("pvc-{}", object::uid(claim));
+        let volume = match self.client.get(plural::VOLUMES, None, &name).await {
+            Ok(found) => found,
+            Err(_) => self.create_volume(claim, &name, &class).await.inspect_err(|error| {
+                let message = format!("failed to provision volume with StorageClass {class:?}: {error}");
+                self.recorder.event(claim, Severity::Warning, "ProvisioningFailed", message);
+            })?,
+        };
+        self.bind(claim, volume).await
+    }
+
+    /// The claim's storage class, if it is one of ours. A class that is not there may come later.
+    fn storage_class(&self, claim: &Value) -> Result<Option<String>, String> {
+        let named = object::text(claim, "/spec/storageClassName").map(str::to_owned);
+        let name = named.or_else(|| {
+            let classes = self.storage_classes.list();
+            let default = classes
+                .iter()
+                .find(|class| object::annotation(class, annotation::DEFAULT_STORAGE_CLASS) == Some("true"));
+            default.map(|class| object::name(class).to_owned())
+        });
+        let Some(name) = name else { return Ok(None) };
+        let class = self
+            .storage_classes
+            .get(&name)
+            .ok_or_else(|| format!("storageclass.storage.k8s.io {name:?} not found"))?;
+        Ok((object::text(&class, "/provisioner") == Some(DRIVER)).then_some(name))
+    }
+
+    async fn create_volume(&self, claim: &Value, name: &str, class: &str) -> Result<Value, String> {
+        let request = object::text(claim, "/spec/resources/requests/storage").unwrap_or("1Gi");
+        let size = quantity::bytes(request).ok_or_else(|| format!("cannot parse size {request:?}"))?;
+        let handle = match self.source_snapshot(claim).await? {
+            None => self.storage.create_volume(size, None).map_err(|error| error.to_string())?,
+            Some(snapshot) => self.restore(claim, &snapshot, size).await?,
+        };
+        let body = volume_body(claim, name, class, request, &handle);
+        self.client.create(plural::VOLUMES, body).await.map_err(|status| status.message)
+    }
+
+    /// The snapshot a claim is to be filled from.
+    async fn source_snapshot(&self, claim: &Value) -> Result<Option<Value>, String> {
+        let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| claim.pointer(at));
+        let Some(source) = source.filter(|source| source.is_object()) else { return Ok(None) };
+        if object::text(source, "/kind") != Some("VolumeSnapshot")
+            || object::text(source, "/apiGroup") != Some(SNAPSHOT_GROUP)
+        {
+            return Err("the data source of the claim is not a VolumeSnapshot".to_owned());
+        }
+        let name = object::text(source, "/name").unwrap_or_default();
+        let found = self.client.get(plural::SNAPSHOTS, object::namespace(claim), name).await;
+        let found = found.map_err(|status| {
+            format!(
+                "error getting handle for DataSource Type VolumeSnapshot by Name {name}: {}",
+                status.message
+            )
+        })?;
+        if object::flag(&found, "/status/readyToUse") == Some(true) {
+            Ok(Some(found))
+        } else {
+            Err(format!(
+                "error getting handle for DataSource Type VolumeSnapshot by Name {name}: snapshot {name} is not Ready"
+            ))
+        }
+    }
+
+    /// A volume filled from the snapshot, which bears a finalizer of the provisioner meanwhile.
+    async fn restore(&self, claim: &Value, snapshot: &Value, size: i64) -> Result<String, String> {
+        let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").unwrap_or_default();
+        let content =
+            self.client.get(plural::CONTENTS, None, bound).await.map_err(|status| status.message)?;
+        let handle = object::text(&content, "/status/snapshotHandle")
+            .ok_or_else(|| format!("snapshot content {bound} has no handle"))?;
+        let least = object::text(snapshot, "/status/restoreSize").and_then(quantity::bytes).unwrap_or(0);
+        if size < least {
+            return Err(format!(
+                "requested volume size {size} is less than the size {least} for the source snapshot {}",
+                object::name(snapshot)
+            ));
+        }
+        self.hold_source(claim, snapshot, true).await?;
+        let volume = self.storage.create_volume(size, Some(handle)).map_err(|error| error.to_string());
+        self.hold_source(claim, snapshot, false).await?;
+        volume
+    }
+
+    async fn hold_source(&self, claim: &Value, snapshot: &Value, hold: bool) -> Result<(), String> {
+        let namespace = object::namespace(claim);
+        let live = self.client.get(plural::SNAPSHOTS, namespace, object::name(snapshot)).await;
+        let live = live.map_err(|status| status.message)?;
+        let left = object::without_finalizers(&live, &[finalizer::RESTORE_SOURCE]);
+        let mut finalizers: Vec<Value> = left.as_array().cloned().unwrap_or_default();
+        if hold {
+            finalizers.push(finalizer::RESTORE_SOURCE.into());
+        }
+        let operations = json!([
+            {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
+            {"op": "add", "path": "/metadata/finalizers", "value": finalizers},
+        ]);
+        let patched = self.client.patch(plural::SNAPSHOTS, &live, operations).await;
+        patched.map(drop).map_err(|status| status.message)
+    }
+
+    /// Volume Bound, claim bound to it, claim Bound.
+    async fn bind(&self, claim: &Value, mut volume: Value) -> Result<(), String> {
+        if object::text(&volume, "/status/phase") != Some("Bound") {
+            object::set(&mut volume, &["status", "phase"], json!("Bound"));
+            object::set(&mut volume, &["status", "lastPhaseTransitionTime"], json!(self.clock.rfc3339()));
+            volume =
+                self.client.update_status(plural::VOLUMES, volume).await.map_err(|status| status.message)?;
+        }
+        let live = self.client.get(plural::CLAIMS, object::namespace(claim), object::name(claim)).await;
+        let mut live = live.map_err(|status| status.message)?;
+        if object::uid(&live) != object::uid(claim) {
+            return Ok(());
+        }
+        let annotations = &["metadata", "annotations"];
+        let mut marks = object::annotations_with(&live, annotation::BIND_COMPLETED, annotation::YES);
+        object::set(&mut marks, &[annotation::BOUND_BY_CONTROLLER], json!(annotation::YES));
+        object::set(&mut live, annotations, marks);
+        object::set(&mut live, &["spec", "volumeName"], json!(object::name(&volume)));
+        let mut live = self.client.update(plural::CLAIMS, live).await.map_err(|status| status.message)?;
+        let status = json!({
+            "accessModes": volume["spec"]["accessModes"],
+            "capacity": volume["spec"]["capacity"],
+            "phase": "Bound",
+        });
+        object::set(&mut live, &["status"], status);
+        self.client.update_status(plural::CLAIMS, live).await.map(drop).map_err(|status| status.message)
+    }
+}
+
+fn claim_reference(claim: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "name": object::name(claim),
+        "namespace": object::namespace(claim),
+        "resourceVersion": claim["metadata"]["resourceVersion"],
+        "uid": object::uid(claim),
+    })
+}
+
+fn volume_body(claim: &Value, name: &str, class: &str, size: &str, handle: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": name,
+            "annotations": {annotation::PROVISIONED_BY: DRIVER},
+            "finalizers": [finalizer::PROVISIONER, finalizer::VOLUME],
+        },
+        "spec": {
+            "accessModes": claim["spec"]["accessModes"],
+            "capacity": {"storage": size},
+            "claimRef": claim_reference(claim),
+            "csi": {"driver": DRIVER, "volumeHandle": handle},
+            "persistentVolumeReclaimPolicy": "Delete",
+            "storageClassName": class,
+            "volumeMode": object::text(claim, "/spec/volumeMode").unwrap_or("Filesystem"),
+        },
+    })
+}

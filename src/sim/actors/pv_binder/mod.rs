@@ -1,0 +1,90 @@
+//! Claims and volumes: binding, provisioning by the driver, protection, reclaiming.
+//!
+//! Stands for four real ones (persistent volume controller, the two protection controllers, external-provisioner)
+//! and makes their writes in their order: [`claim`] for PersistentVolumeClaims, [`volume`] for PersistentVolumes.
+//!
+//! Not here: matching claims to volumes made by hand except by `spec.volumeName`, expansion, topology, and
+//! binding that waits for a pod.
+
+mod claim;
+mod volume;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Setup;
+use super::client::Client;
+use super::driver::Storage;
+use super::informer::Cache;
+use super::object;
+use super::queue::WorkQueue;
+use super::recorder::Recorder;
+use super::strings::plural;
+use crate::sim::clock::SimClock;
+
+/// The name under which its calls are tallied.
+pub(super) const AGENT: &str = "pv-binder";
+
+struct Binder {
+    client: Client,
+    recorder: Recorder,
+    clock: SimClock,
+    storage: Storage,
+    claims: Cache,
+    volumes: Cache,
+    pods: Cache,
+    storage_classes: Cache,
+}
+
+/// Starts the binder.
+pub(super) fn start(setup: &mut Setup) {
+    let (claim_queue, volume_queue) = (WorkQueue::new(), WorkQueue::new());
+    let (changed, released) = (claim_queue.clone(), volume_queue.clone());
+    let claims = setup.cache(plural::CLAIMS, move |change| {
+        changed.add(&change.key());
+        if let (Some(old), None) = (&change.old, &change.new)
+            && let Some(volume) = object::text(old, "/spec/volumeName")
+        {
+            released.add(volume);
+        }
+    });
+    let changed = volume_queue.clone();
+    let volumes = setup.cache(plural::VOLUMES, move |change| changed.add(&change.key()));
+    let used = claim_queue.clone();
+    let pods = setup.cache(plural::PODS, move |change| {
+        for pod in [&change.old, &change.new].into_iter().flatten() {
+            claims_of_pod(pod).for_each(|claim| used.add(&claim));
+        }
+    });
+    let client = setup.unlimited_client();
+    let recorder = setup.recorder(client.clone());
+    let binder = Arc::new(Binder {
+        client,
+        recorder,
+        clock: setup.world.clock.clone(),
+        storage: setup.world.storage.clone(),
+        claims,
+        volumes,
+        pods,
+        storage_classes: setup.cache(plural::STORAGE_CLASSES, |_| ()),
+    });
+    let worker = binder.clone();
+    setup.tasks.spawn_workers(&claim_queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_claim(&key).await }
+    });
+    setup.tasks.spawn_workers(&volume_queue, move |key| {
+        let worker = binder.clone();
+        async move { worker.sync_volume(&key).await }
+    });
+}
+
+/// The keys of the claims a pod mounts.
+fn claims_of_pod(pod: &Value) -> impl Iterator<Item = String> {
+    let namespace = object::namespace(pod);
+    object::items(pod, "/spec/volumes").iter().filter_map(move |volume| {
+        let claim = object::text(volume, "/persistentVolumeClaim/claimName")?;
+        Some(object::join(namespace, claim))
+    })
+}

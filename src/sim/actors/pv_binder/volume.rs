@@ -1,0 +1,54 @@
+//! PersistentVolumes: what becomes of them when their claim is gone.
+
+use serde_json::{Value, json};
+
+use super::Binder;
+use crate::sim::actors::object;
+use crate::sim::actors::strings::{DELETE, DRIVER, finalizer, plural};
+
+impl Binder {
+    pub(super) async fn sync_volume(&self, key: &str) -> Result<(), String> {
+        let Some(volume) = self.volumes.get(key) else { return Ok(()) };
+        if self.is_claimed(&volume).await? {
+            return Ok(());
+        }
+        if object::is_deleting(&volume) {
+            return self.remove_protection(&volume).await;
+        }
+        if object::text(&volume, "/status/phase") != Some("Released") {
+            let mut wanted = Value::clone(&volume);
+            object::set(&mut wanted, &["status", "phase"], json!("Released"));
+            let updated = self.client.update_status(plural::VOLUMES, wanted).await;
+            return updated.map(drop).map_err(|status| status.message);
+        }
+        let is_ours = object::text(&volume, "/spec/csi/driver") == Some(DRIVER);
+        if is_ours && object::text(&volume, "/spec/persistentVolumeReclaimPolicy") == Some(DELETE) {
+            self.storage.delete_volume(object::text(&volume, "/spec/csi/volumeHandle").unwrap_or_default());
+            let deleted = self.client.delete(plural::VOLUMES, None, key).await;
+            return deleted
+                .or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
+        }
+        Ok(())
+    }
+
+    /// Whether the claim that the volume belongs to still exists; a volume that never had one is left alone.
+    async fn is_claimed(&self, volume: &Value) -> Result<bool, String> {
+        let Some(uid) = object::text(volume, "/spec/claimRef/uid") else {
+            return Ok(!object::is_deleting(volume));
+        };
+        let name = object::text(volume, "/spec/claimRef/name").unwrap_or_default();
+        let namespace = object::text(volume, "/spec/claimRef/namespace");
+        match self.client.get(plural::CLAIMS, namespace, name).await {
+            Ok(claim) => Ok(object::uid(&claim) == uid),
+            Err(status) if status.is_not_found() => Ok(false),
+            Err(status) => Err(status.message),
+        }
+    }
+
+    async fn remove_protection(&self, volume: &Value) -> Result<(), String> {
+        let left = object::without_finalizers(volume, &[finalizer::PROVISIONER, finalizer::VOLUME]);
+        let operations = json!([{"op": "add", "path": "/metadata/finalizers", "value": left}]);
+        let patched = self.client.patch(plural::VOLUMES, volume, operations).await;
+        patched.map(drop).or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) })
+    }
+}

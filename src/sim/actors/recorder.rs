@@ -1,0 +1,125 @@
+//! Events of the actors: posted in the background, repeated ones counted up, as client-go's recorder does.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::client::Client;
+use super::object;
+use super::strings::plural;
+use super::tasks::Tasks;
+use crate::sim::clock::SimClock;
+
+/// Normal or Warning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Normal,
+    Warning,
+}
+
+/// Where an actor posts its Events. Losing one is never an error.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    sender: mpsc::UnboundedSender<Notice>,
+}
+
+struct Notice {
+    about: Value,
+    severity: Severity,
+    reason: &'static str,
+    message: String,
+}
+
+impl Recorder {
+    /// A recorder that posts through `client` under the name `component`.
+    pub(crate) fn start(tasks: &mut Tasks, client: Client, clock: SimClock, component: &'static str) -> Self {
+        let (sender, mut notices) = mpsc::unbounded_channel();
+        let mut poster = Poster { client, clock, component, posted: BTreeMap::new() };
+        tasks.spawn(async move {
+            while let Some(notice) = notices.recv().await {
+                poster.post(notice).await;
+            }
+        });
+        Self { sender }
+    }
+
+    /// Posts an Event about the object.
+    pub(crate) fn event(
+        &self,
+        about: &Value,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let about = json!({
+            "apiVersion": about["apiVersion"],
+            "kind": about["kind"],
+            "name": object::name(about),
+            "namespace": object::namespace(about),
+            "resourceVersion": about["metadata"]["resourceVersion"],
+            "uid": object::uid(about),
+        });
+        // The receiver is gone only when the actors have been stopped.
+        let _ = self.sender.send(Notice { about, severity, reason, message: message.into() });
+    }
+}
+
+/// What makes two Events the same: about, severity, reason, message.
+type Sameness = (String, Severity, &'static str, String);
+
+struct Poster {
+    client: Client,
+    clock: SimClock,
+    component: &'static str,
+    posted: BTreeMap<Sameness, (Value, u64)>,
+}
+
+impl Poster {
+    async fn post(&mut self, notice: Notice) {
+        let about = notice.about["uid"].as_str().unwrap_or_default().to_owned();
+        let sameness = (about, notice.severity, notice.reason, notice.message.clone());
+        let now = self.clock.rfc3339();
+        if let Some((event, count)) = self.posted.get_mut(&sameness) {
+            *count += 1;
+            let operations = json!([
+                {"op": "replace", "path": "/count", "value": *count},
+                {"op": "replace", "path": "/lastTimestamp", "value": now},
+            ]);
+            if self.client.patch(plural::EVENTS, event, operations).await.is_ok() {
+                return;
+            }
+        }
+        let event = self.body(&notice, &now);
+        if let Ok(created) = self.client.create(plural::EVENTS, event).await {
+            self.posted.insert(sameness, (created, 1));
+        }
+    }
+
+    fn body(&self, notice: &Notice, now: &str) -> Value {
+        let name = notice.about["name"].as_str().unwrap_or_default();
+        let namespace = notice.about["namespace"].as_str().unwrap_or("default");
+        json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": format!("{name}.{:016x}", self.posted.len() as i64 + self.clock.now_ns()),
+                "namespace": namespace,
+            },
+            "involvedObject": notice.about,
+            "reason": notice.reason,
+            "message": notice.message,
+            "type": match notice.severity {
+                Severity::Normal => "Normal",
+                Severity::Warning => "Warning",
+            },
+            "source": {"component": self.component},
+            "reportingComponent": self.component,
+            "reportingInstance": "",
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "eventTime": null,
+        })
+    }
+}

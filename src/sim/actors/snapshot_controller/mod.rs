@@ -1,0 +1,219 @@
+//! The `snapshot-controller`: binds VolumeSnapshots and VolumeGroupSnapshots to their contents.
+//!
+//! Four queues, one for each kind: [`snapshot`], [`content`], [`group`], [`group_content`]. What it knows of them
+//! comes from its caches, which may be old, and from its own writes. Source of the rules: external-snapshotter
+//! `pkg/common-controller`, the oddities included; each of them is named where it is.
+//!
+//! Not here: secrets, distributed snapshotting, volume mode conversion, metrics, the resync of 15 minutes.
+
+mod class;
+mod content;
+mod group;
+mod group_content;
+mod group_delete;
+mod group_status;
+mod members;
+mod snapshot;
+mod snapshot_delete;
+mod snapshot_status;
+mod sources;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Setup;
+use super::client::Client;
+use super::informer::Cache;
+use super::object;
+use super::queue::WorkQueue;
+use super::recorder::{Recorder, Severity};
+use super::strings::{annotation, plural};
+use super::tracked::Tracked;
+use crate::sim::clock::SimClock;
+
+/// The name under which its calls are tallied.
+pub(super) const AGENT: &str = "snapshot-controller";
+
+/// The controller. Its snapshot client and its core client have a rate limit each, as the real one's have.
+struct Controller {
+    client: Client,
+    core: Client,
+    recorder: Recorder,
+    clock: SimClock,
+    snapshots: Tracked,
+    contents: Tracked,
+    groups: Tracked,
+    group_contents: Tracked,
+    claims: Cache,
+    volumes: Cache,
+    classes: Cache,
+    group_classes: Cache,
+    /// apiVersion it writes into owner references: its own, whatever the group was created with.
+    group_api_version: String,
+}
+
+/// Starts the controller.
+pub(super) fn start(setup: &mut Setup) {
+    let core = setup.client();
+    let recorder = setup.recorder(core.clone());
+    let controller = Arc::new(Controller {
+        client: setup.client(),
+        core,
+        recorder,
+        clock: setup.world.clock.clone(),
+        snapshots: tracked(setup, plural::SNAPSHOTS),
+        contents: tracked(setup, plural::CONTENTS),
+        groups: tracked(setup, plural::GROUPS),
+        group_contents: tracked(setup, plural::GROUP_CONTENTS),
+        claims: setup.cache(plural::CLAIMS, |_| ()),
+        volumes: setup.cache(plural::VOLUMES, |_| ()),
+        classes: setup.cache(plural::CLASSES, |_| ()),
+        group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
+        group_api_version: setup.world.group_api_version.clone(),
+    });
+    let worker = controller.clone();
+    setup.tasks.spawn_workers(&controller.snapshots.queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_snapshot_key(&key).await }
+    });
+    let worker = controller.clone();
+    setup.tasks.spawn_workers(&controller.contents.queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_content_key(&key).await }
+    });
+    let worker = controller.clone();
+    setup.tasks.spawn_workers(&controller.groups.queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_group_key(&key).await }
+    });
+    let worker = controller.clone();
+    setup.tasks.spawn_workers(&controller.group_contents.queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.sync_group_content_key(&key).await }
+    });
+}
+
+fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
+    let queue = WorkQueue::new();
+    let changed = queue.clone();
+    let cache = setup.cache(plural, move |change| changed.add(&change.key()));
+    Tracked::new(plural, cache, queue)
+}
+
+impl Controller {
+    /// JSON patch, remembered as the newest version.
+    async fn patch(
+        &self,
+        tracked: &Tracked,
+        object: &Value,
+        operations: Value,
+    ) -> Result<Arc<Value>, String> {
+        let patched = self.client.patch(tracked.plural, object, operations).await;
+        self.remember(tracked, object, patched)
+    }
+
+    /// Replacement of all but the status, remembered as the newest version. Conflicts when `object` is not the
+    /// current version.
+    async fn update(&self, tracked: &Tracked, object: Value) -> Result<Arc<Value>, String> {
+        let updated = self.client.update(tracked.plural, object.clone()).await;
+        self.remember(tracked, &object, updated)
+    }
+
+    fn remember(
+        &self,
+        tracked: &Tracked,
+        object: &Value,
+        answer: Result<Value, crate::sim::api_server::Status>,
+    ) -> Result<Arc<Value>, String> {
+        let written = Arc::new(answer.map_err(|status| update_failure(object, &status.message))?);
+        tracked.newest.update(&written);
+        Ok(written)
+    }
+
+    /// Adds a finalizer at the end of the list.
+    async fn add_finalizer(
+        &self,
+        tracked: &Tracked,
+        object: &Value,
+        finalizer: &str,
+    ) -> Result<Arc<Value>, String> {
+        let operation = if object::items(object, "/metadata/finalizers").is_empty() {
+            json!({"op": "add", "path": "/metadata/finalizers", "value": [finalizer]})
+        } else {
+            json!({"op": "add", "path": "/metadata/finalizers/-", "value": finalizer})
+        };
+        self.patch(tracked, object, json!([operation])).await
+    }
+
+    /// Sets an annotation that says `yes`, unless it is there. The whole map is replaced by the one that the
+    /// controller knows: an annotation that it has not heard of is lost.
+    async fn annotate(
+        &self,
+        tracked: &Tracked,
+        object: &Arc<Value>,
+        key: &str,
+    ) -> Result<Arc<Value>, String> {
+        if object::has_annotation(object, key) {
+            return Ok(object.clone());
+        }
+        let annotations = object::annotations_with(object, key, annotation::YES);
+        let operations = json!([{"op": "replace", "path": "/metadata/annotations", "value": annotations}]);
+        self.patch(tracked, object, operations).await
+    }
+
+    /// Writes an error into the status and posts it, unless that very text is there already.
+    async fn write_error(
+        &self,
+        tracked: &Tracked,
+        object: &Value,
+        not_ready: bool,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        let message = message.into();
+        if object::text(object, "/status/error/message") == Some(message.as_str()) {
+            return;
+        }
+        let mut wanted = object.clone();
+        let error = json!({"message": message, "time": self.clock.rfc3339()});
+        object::set(&mut wanted, &["status", "error"], error);
+        if not_ready {
+            object::set(&mut wanted, &["status", "readyToUse"], json!(false));
+        }
+        let written = self.client.update_status(tracked.plural, wanted).await;
+        self.recorder.event(object, Severity::Warning, reason, message);
+        if let Ok(written) = written {
+            tracked.newest.update(&Arc::new(written));
+        }
+    }
+}
+
+fn update_failure(object: &Value, message: &str) -> String {
+    format!("snapshot controller failed to update {} on API server: {message}", object::key(object))
+}
+
+/// Whether a reference in a content names the object, uid included.
+fn names(content: &Value, reference: &str, object: &Value) -> bool {
+    let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
+    field("name") == Some(object::name(object))
+        && field("namespace") == object::namespace(object)
+        && field("uid") == Some(object::uid(object))
+}
+
+/// Whether a reference in a content names the object, or its name with the uid still open.
+fn may_name(content: &Value, reference: &str, object: &Value) -> bool {
+    let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
+    field("name") == Some(object::name(object))
+        && field("namespace") == object::namespace(object)
+        && field("uid").is_none_or(|uid| uid == object::uid(object))
+}
+
+/// The key of the object that a content refers to.
+fn referred(content: &Value, reference: &str) -> Option<String> {
+    let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
+    Some(object::join(field("namespace"), field("name")?))
+}
+
+const SNAPSHOT_REF: &str = "volumeSnapshotRef";
+const GROUP_REF: &str = "volumeGroupSnapshotRef";

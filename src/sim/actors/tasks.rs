@@ -1,0 +1,61 @@
+//! The tasks of the actors, which end together.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+use super::queue::WorkQueue;
+
+/// Work items that each controller works on at once, per queue (`--worker-threads` of the real ones).
+const WORKERS: usize = 10;
+
+/// Running tasks; they are ended by [`stop`](Tasks::stop).
+#[derive(Default)]
+pub(crate) struct Tasks {
+    handles: Vec<AbortHandle>,
+}
+
+impl Tasks {
+    /// Starts a task on the current runtime.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.handles.push(tokio::spawn(task).abort_handle());
+    }
+
+    /// Starts the workers of a queue. A key whose work fails comes back after its back-off.
+    pub(crate) fn spawn_workers<W, F>(&mut self, queue: &Arc<WorkQueue>, work: W)
+    where
+        W: Fn(String) -> F + Clone + Send + 'static,
+        F: Future<Output = Result<(), String>> + Send,
+    {
+        for _ in 0..WORKERS {
+            let (queue, work) = (queue.clone(), work.clone());
+            self.spawn(async move {
+                loop {
+                    let key = queue.next().await;
+                    match work(key.clone()).await {
+                        Ok(()) => queue.forget(&key),
+                        Err(reason) => {
+                            tracing::debug!(key, reason, "work item failed and will be tried again");
+                            queue.add_rate_limited(&key);
+                        }
+                    }
+                    queue.done(&key);
+                }
+            });
+        }
+    }
+
+    /// Ends all tasks.
+    pub(crate) fn stop(&mut self) {
+        for handle in self.handles.drain(..) {
+            handle.abort();
+        }
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,127 @@
+//! Deletion of a group, clean and not.
+
+use serde_json::json;
+use tokio::time::{Duration, sleep};
+
+use super::lab::{Lab, changes};
+use crate::sim::Config;
+use crate::sim::actors::strings::{annotation, plural};
+
+fn ledger(lab: &Lab) -> (usize, usize, usize) {
+    let ledger = lab.cluster.ledger();
+    (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
+}
+
+#[tokio::test(start_paused = true)]
+async fn policy_delete_frees_everything_with_one_call() {
+    for config in [Config::default(), Config { controller_qps: Some(5.0), ..Config::default() }] {
+        let lab = Lab::new(3, config).await;
+        let group = lab.create_ready_group(3).await;
+        let mut group_contents = lab.user.watch(plural::GROUP_CONTENTS);
+        lab.delete(plural::GROUPS, &group);
+        lab.settle().await;
+        assert_eq!((lab.group(), lab.group_contents(), lab.contents(), lab.snapshots()), Default::default());
+        assert_eq!(ledger(&lab), (0, 0, 0));
+        let calls = lab.cluster.storage().calls();
+        assert_eq!(calls.get("DeleteVolumeGroupSnapshot"), Some(&1));
+        assert_eq!(calls.get("DeleteSnapshot"), None);
+        let lines: Vec<String> = changes(&mut group_contents).into_values().flatten().collect();
+        assert_eq!(lines.len(), 5, "{lines:#?}");
+        assert_eq!(lines[1], "+metadata.annotations.volumegroupsnapshot-being-deleted=yes");
+        assert!(lines[2].starts_with("+metadata.deletionTimestamp="));
+        assert_eq!(lines[3], "-status.creationTime -status.readyToUse -status.volumeGroupSnapshotHandle");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn policy_retain_keeps_contents_and_storage_but_no_snapshot() {
+    let lab = Lab::new(2, Config::default()).await;
+    let group = lab.create_ready_group(2).await;
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert_eq!((lab.group(), lab.snapshots()), Default::default());
+    assert_eq!(lab.contents().len(), 2);
+    let content = &lab.group_contents()[0];
+    assert_eq!(content["metadata"]["annotations"][annotation::GROUP_BEING_DELETED], "yes");
+    assert_eq!(ledger(&lab), (2, 0, 0), "the content still knows the group");
+
+    lab.set_policies("Delete");
+    lab.settle().await;
+    lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+    lab.settle().await;
+    assert_eq!(ledger(&lab), (0, 0, 0), "one delete frees all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_member_cannot_be_deleted_alone() {
+    let lab = Lab::new(2, Config::default()).await;
+    let group = lab.create_ready_group(2).await;
+    lab.delete(plural::SNAPSHOTS, &lab.snapshots()[0]);
+    lab.settle().await;
+    assert_eq!(lab.snapshots().len(), 2, "held back");
+    let pending =
+        lab.list(plural::EVENTS).into_iter().find(|event| event["reason"] == "SnapshotDeletePending");
+    assert!(pending.is_some_and(|event| event["count"].as_u64() > Some(3)), "tried again and again");
+    lab.delete(plural::GROUPS, &group);
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(lab.snapshots().len(), 0, "gone at its next try");
+    assert_eq!(ledger(&lab), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_deleted_before_its_finalizer_leaves_content_and_storage() {
+    let lab = Lab::new(2, Config::default()).await;
+    let group = lab.create_group();
+    while lab.group_contents().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    lab.delete(plural::GROUPS, &group);
+    assert_eq!(lab.group(), None, "no finalizer yet");
+    lab.settle().await;
+    let content = lab.group_contents().pop().expect("left behind");
+    assert!(content["metadata"]["annotations"].get(annotation::GROUP_BEING_DELETED).is_none());
+    assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
+
+    lab.delete(plural::GROUP_CONTENTS, &content);
+    lab.settle().await;
+    assert_eq!(lab.group_contents().len(), 1, "nobody deletes it without the annotation");
+    assert_eq!(ledger(&lab), (2, 2, 0));
+
+    let mark = json!({"metadata": {"annotations": {annotation::GROUP_BEING_DELETED: "yes"}}});
+    lab.patch(plural::GROUP_CONTENTS, &content, mark);
+    lab.settle().await;
+    assert_eq!(lab.group_contents().len(), 0);
+    assert_eq!(ledger(&lab), (0, 0, 0), "that annotation is the repair");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_the_controller_has_not_heard_of_leaves_the_content() {
+    let lab = Lab::new(2, Config::default()).await;
+    let group = lab.create_ready_group(2).await;
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.cluster.set_frozen("snapshot-controller", true);
+    lab.set_policies("Delete");
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert!(lab.group().is_some(), "nothing moves while it is frozen");
+    lab.cluster.set_frozen("snapshot-controller", false);
+    lab.settle().await;
+    assert_eq!(lab.group(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarted_controllers_write_nothing_and_cut_nothing() {
+    let lab = Lab::new(2, Config::default()).await;
+    lab.create_ready_group(2).await;
+    lab.settle().await;
+    lab.cluster.api().reset_tally();
+    lab.cluster.restart("snapshot-controller");
+    lab.cluster.restart("csi-snapshotter");
+    lab.settle().await;
+    let tally = lab.cluster.api().tally();
+    assert_eq!((tally.writes("snapshot-controller"), tally.writes("csi-snapshotter")), (0, 0));
+    assert!(lab.is_ready(2));
+}

@@ -1,0 +1,165 @@
+//! A driver that fails, dawdles or cannot.
+
+use serde_json::json;
+use tokio::time::{Duration, sleep};
+
+use super::lab::Lab;
+use crate::sim::Config;
+use crate::sim::actors::driver::DriverConfig;
+use crate::sim::actors::object;
+use crate::sim::actors::strings::{annotation, finalizer, plural};
+
+fn failing(code: &str) -> DriverConfig {
+    DriverConfig { fail_with: Some((code.to_owned(), "injected".to_owned())), ..DriverConfig::default() }
+}
+
+fn creates(lab: &Lab) -> u64 {
+    lab.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_error_is_tried_again_and_again_and_leaves_parts() {
+    let driver = DriverConfig { partial_cut_left: true, ..failing("Internal") };
+    let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
+    lab.create_group();
+    sleep(Duration::from_secs(8)).await;
+    let tries = creates(&lab);
+    assert!((15..30).contains(&tries), "measured: 23 calls in 8 s, here {tries}");
+    assert_eq!(lab.cluster.ledger().leaked as u64, tries, "one of two volumes each time");
+
+    let content = lab.group_contents().remove(0);
+    let handles = object::texts(&content, "/spec/source/volumeHandles").join(" ");
+    let message = format!(
+        "Failed to check and update group snapshot content: failed to take group snapshot of the volumes \
+         [{handles}]: \"rpc error: code = Internal desc = injected\""
+    );
+    assert_eq!(content["status"]["error"]["message"], message.as_str());
+    assert_eq!(content["status"]["readyToUse"], false);
+    lab.until("the group hears of it", |lab| {
+        lab.group().unwrap()["status"]["error"]["message"] == message.as_str()
+    })
+    .await;
+
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("it heals by itself", |lab| lab.is_ready(2)).await;
+    assert!(lab.group().unwrap()["status"].get("error").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_error_backs_off_and_keeps_its_mark() {
+    let lab = Lab::new(1, Config { driver: failing("DeadlineExceeded"), ..Config::default() }).await;
+    let group = lab.create_group();
+    sleep(Duration::from_secs(40)).await;
+    assert!((5..9).contains(&creates(&lab)), "measured: 7 calls in 40 s, here {}", creates(&lab));
+    assert!(object::has_annotation(&lab.group_contents()[0], annotation::GROUP_BEING_CREATED));
+
+    lab.delete(plural::GROUPS, &group);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(lab.group_contents().len(), 1, "it waits for an answer of the driver");
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("all is gone", |lab| lab.group().is_none() && lab.group_contents().is_empty()).await;
+    assert_eq!(lab.cluster.storage().physical_snapshots(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_whose_answer_was_lost_is_not_made_twice() {
+    let driver = DriverConfig { cut_despite_failure: true, fail_times: 3, ..failing("Internal") };
+    let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
+    lab.create_ready_group(2).await;
+    assert_eq!(creates(&lab), 4);
+    assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_without_groups_says_so() {
+    let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
+    let lab = Lab::new(1, Config { driver, ..Config::default() }).await;
+    lab.create_group();
+    sleep(Duration::from_secs(5)).await;
+    let message = lab.group_contents()[0]["status"]["error"]["message"].as_str().unwrap().to_owned();
+    assert!(
+        message.contains("code = Unimplemented desc = unknown service csi.v1.GroupController"),
+        "{message}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_driver_is_not_ready_the_members_flap() {
+    let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
+    let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
+    let mut snapshots = lab.user.watch(plural::SNAPSHOTS);
+    lab.create_ready_group(2).await;
+    let mut events = 0;
+    while snapshots.try_next().is_some() {
+        events += 1;
+    }
+    assert!(events > 60, "measured: 172 in 13 s, here {events}");
+    assert_eq!(
+        lab.group_contents()[0]["status"]["volumeSnapshotInfoList"][0]["readyToUse"],
+        false,
+        "for ever"
+    );
+    assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
+    lab.settle().await;
+    assert!(lab.is_ready(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_stripped_before_it_is_ready_is_cut_again() {
+    let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
+    let lab = Lab::new(1, Config { driver, ..Config::default() }).await;
+    lab.create_group();
+    sleep(Duration::from_secs(3)).await;
+    let member = lab.snapshots().remove(0);
+    lab.patch(plural::SNAPSHOTS, &member, json!({"metadata": {"ownerReferences": null, "finalizers": null}}));
+    lab.settle().await;
+    assert!(lab.cluster.storage().calls().contains_key("CreateSnapshot"));
+    assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
+    let second = format!("snapcontent-{}", object::uid(&member));
+    assert!(lab.get(plural::CONTENTS, &second).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_delete_holds_everything() {
+    let lab = Lab::new(1, Config::default()).await;
+    let group = lab.create_ready_group(1).await;
+    let broken = Some(("Internal".to_owned(), "busy".to_owned()));
+    lab.cluster.storage().set_config(DriverConfig { delete_fails_with: broken, ..DriverConfig::default() });
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert!(lab.group().is_some() && lab.group_contents().len() == 1 && lab.snapshots().len() == 1);
+    assert!(lab.cluster.storage().calls()["DeleteVolumeGroupSnapshot"] < 10, "it backs off");
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("it ends well", |lab| lab.snapshots().is_empty() && lab.group().is_none()).await;
+    assert_eq!(lab.cluster.storage().physical_snapshots(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_class_parameter_makes_the_group_undeletable() {
+    let lab = Lab::new(1, Config::default()).await;
+    lab.create(
+        plural::GROUP_CLASSES,
+        json!({
+            "metadata": {"name": "odd"}, "driver": "hostpath.csi.k8s.io", "deletionPolicy": "Delete",
+            "parameters": {"csi.storage.k8s.io/foo": "bar"},
+        }),
+    );
+    lab.create(
+        plural::GROUPS,
+        json!({
+            "metadata": {"name": "g1", "namespace": super::lab::NAMESPACE},
+            "spec": {
+                "volumeGroupSnapshotClassName": "odd",
+                "source": {"selector": {"matchLabels": {"group": "g1"}}},
+            },
+        }),
+    );
+    lab.settle().await;
+    let group = lab.group().unwrap();
+    assert!(object::has_finalizer(&group, finalizer::GROUP_BOUND));
+    let message = group["status"]["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("found unknown parameter key \"csi.storage.k8s.io/foo\""), "{message}");
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert!(lab.group().is_some());
+}

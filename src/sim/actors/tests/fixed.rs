@@ -1,0 +1,240 @@
+//! Static (pre-provisioned) objects: rebuilding members and groups from handles.
+
+use serde_json::{Value, json};
+use tokio::time::{Duration, sleep};
+
+use super::lab::{GROUP, Lab, NAMESPACE};
+use crate::sim::Config;
+use crate::sim::actors::driver::DriverConfig;
+use crate::sim::actors::object;
+use crate::sim::actors::strings::{DRIVER, finalizer, plural};
+
+fn ledger(lab: &Lab) -> (usize, usize, usize) {
+    let ledger = lab.cluster.ledger();
+    (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
+}
+
+/// Handles of a group whose objects are all gone while the storage is kept.
+async fn orphaned(members: usize, config: Config) -> (Lab, String, Vec<String>) {
+    let lab = Lab::new(members, config).await;
+    let group = lab.create_ready_group(members).await;
+    let handle = lab.group_contents()[0]["status"]["volumeGroupSnapshotHandle"].as_str().unwrap().to_owned();
+    let listed = lab.cluster.storage().physical_snapshots();
+    let members = listed.into_iter().map(|snapshot| snapshot.snapshot_handle).collect();
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+    for content in lab.contents() {
+        lab.delete(plural::CONTENTS, &content);
+    }
+    lab.settle().await;
+    assert_eq!((lab.group_contents(), lab.contents(), lab.snapshots()), Default::default());
+    (lab, handle, members)
+}
+
+async fn import_member(lab: &Lab, name: &str, handle: &str) {
+    lab.create(
+        plural::CONTENTS,
+        json!({
+            "metadata": {"name": name},
+            "spec": {
+                "deletionPolicy": "Retain", "driver": DRIVER, "source": {"snapshotHandle": handle},
+                "sourceVolumeMode": "Filesystem", "volumeSnapshotRef": {"name": name, "namespace": NAMESPACE},
+            },
+        }),
+    );
+    sleep(Duration::from_millis(20)).await;
+    lab.create(
+        plural::SNAPSHOTS,
+        json!({
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"source": {"volumeSnapshotContentName": name}},
+        }),
+    );
+}
+
+fn import_group_content(lab: &Lab, handle: &str, members: &[String], policy: &str) {
+    lab.create(
+        plural::GROUP_CONTENTS,
+        json!({
+            "metadata": {"name": "imported"},
+            "spec": {
+                "deletionPolicy": policy, "driver": DRIVER,
+                "source": {"groupSnapshotHandles": {
+                    "volumeGroupSnapshotHandle": handle, "volumeSnapshotHandles": members,
+                }},
+                "volumeGroupSnapshotRef": {"name": GROUP, "namespace": NAMESPACE},
+            },
+        }),
+    );
+}
+
+fn import_group(lab: &Lab) -> Value {
+    lab.create(
+        plural::GROUPS,
+        json!({
+            "metadata": {"name": GROUP, "namespace": NAMESPACE},
+            "spec": {"source": {"volumeGroupSnapshotContentName": "imported"}},
+        }),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_alone_never_becomes_ready_until_a_content_knows_its_group() {
+    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    assert_eq!(ledger(&lab), (2, 2, 0));
+    import_member(&lab, "m0", &members[0]).await;
+    lab.settle().await;
+    let status = lab.get(plural::SNAPSHOTS, "m0").unwrap()["status"].clone();
+    assert_eq!(
+        status["error"]["message"],
+        "Snapshot status update failed, updateSnapshotStatus: cannot find the group snapshot for VolumeSnapshot \
+         [t1/m0], will not update snapshot status"
+    );
+    assert!(status.get("readyToUse").is_none());
+    let content = lab.get(plural::CONTENTS, "m0").unwrap();
+    assert_eq!(content["status"]["volumeGroupSnapshotHandle"], handle.as_str());
+
+    // An unbound content with the group's handles is enough, and can go again.
+    import_group_content(&lab, &handle, &members, "Retain");
+    lab.until("the member is ready", |lab| {
+        lab.get(plural::SNAPSHOTS, "m0").unwrap()["status"]["readyToUse"] == true
+    })
+    .await;
+    let stub = lab.get(plural::GROUP_CONTENTS, "imported").unwrap();
+    assert!(stub["metadata"].get("finalizers").is_none());
+    lab.delete(plural::GROUP_CONTENTS, &stub);
+    lab.settle().await;
+    let member = lab.get(plural::SNAPSHOTS, "m0").unwrap();
+    assert_eq!(member["status"]["readyToUse"], true);
+    assert_eq!(lab.cluster.storage().calls().get("DeleteVolumeGroupSnapshot"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unbound_content_with_policy_delete_deletes_nothing() {
+    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    import_group_content(&lab, &handle, &members, "Delete");
+    lab.settle().await;
+    lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+    lab.settle().await;
+    assert_eq!(ledger(&lab), (2, 2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_imported_group_adopts_its_members_and_frees_them() {
+    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    import_group_content(&lab, &handle, &members, "Delete");
+    import_group(&lab);
+    for (index, member) in members.iter().enumerate() {
+        import_member(&lab, &format!("m{index}"), member).await;
+    }
+    lab.until("all is ready", |lab| lab.is_ready(2)).await;
+    lab.settle().await;
+    for snapshot in lab.snapshots() {
+        assert_eq!(snapshot["metadata"]["ownerReferences"][0]["name"], GROUP);
+        assert!(!object::has_finalizer(&snapshot, finalizer::IN_GROUP));
+    }
+    let content = lab.get(plural::GROUP_CONTENTS, "imported").unwrap();
+    assert!(content["status"].get("volumeSnapshotInfoList").is_none(), "never filled for static content");
+    assert!(object::has_finalizer(&content, finalizer::GROUP_CONTENT_BOUND));
+
+    lab.delete(plural::GROUPS, &lab.group().unwrap());
+    lab.settle().await;
+    assert_eq!((lab.group(), lab.group_contents(), lab.snapshots()), Default::default());
+    assert_eq!(lab.contents().len(), 2, "shells, by their own policy");
+    assert_eq!(ledger(&lab), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reclaiming_needs_both_finalizers() {
+    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    import_group_content(&lab, &handle, &members, "Delete");
+    import_group(&lab);
+    lab.until("both are protected", |lab| {
+        let content = lab.get(plural::GROUP_CONTENTS, "imported");
+        lab.group().is_some_and(|group| object::has_finalizer(&group, finalizer::GROUP_BOUND))
+            && content.is_some_and(|content| object::has_finalizer(&content, finalizer::GROUP_CONTENT_BOUND))
+    })
+    .await;
+    lab.delete(plural::GROUPS, &lab.group().unwrap());
+    lab.settle().await;
+    assert_eq!(lab.group_contents().len(), 0);
+    assert_eq!(ledger(&lab), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_member_list_and_a_wrong_reference_are_refused() {
+    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    import_group_content(&lab, &handle, &members[..1], "Delete");
+    lab.settle().await;
+    let message = lab.group_contents()[0]["status"]["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("rpc error: code = InvalidArgument"), "{message}");
+
+    lab.create(
+        plural::GROUPS,
+        json!({
+            "metadata": {"name": "other", "namespace": NAMESPACE},
+            "spec": {"source": {"volumeGroupSnapshotContentName": "imported"}},
+        }),
+    );
+    lab.settle().await;
+    assert_eq!(
+        lab.get(plural::GROUPS, "other").unwrap()["status"]["error"]["message"],
+        "VolumeGroupSnapshotContent [imported] is bound to a different group snapshot"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_member_is_rebuilt_while_the_content_stands() {
+    let lab = Lab::new(2, Config::default()).await;
+    let group = lab.create_ready_group(2).await;
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert_eq!(lab.snapshots().len(), 0);
+    let handle = lab.cluster.storage().physical_snapshots()[0].snapshot_handle.clone();
+    import_member(&lab, "rebuilt", &handle).await;
+    lab.until("it is ready", |lab| lab.snapshots()[0]["status"]["readyToUse"] == true).await;
+    lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+    lab.settle().await;
+    assert_eq!(lab.group_contents().len(), 0);
+    assert_eq!(lab.snapshots()[0]["status"]["readyToUse"], true);
+    assert_eq!(ledger(&lab), (2, 1, 0), "the other one was left behind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_tells_of_no_group_makes_members_independent() {
+    let driver = DriverConfig { reports_group_id: false, ..DriverConfig::default() };
+    let (lab, _, members) = orphaned(1, Config { driver, ..Config::default() }).await;
+    import_member(&lab, "m0", &members[0]).await;
+    lab.settle().await;
+    let member = lab.get(plural::SNAPSHOTS, "m0").unwrap();
+    assert_eq!(member["status"]["readyToUse"], true);
+    assert!(member["status"].get("volumeGroupSnapshotName").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_group_of_the_same_name_adopts_what_still_names_it() {
+    let lab = Lab::new(1, Config::default()).await;
+    let group = lab.create_ready_group(1).await;
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.cluster.set_frozen("snapshot-controller", true);
+    let old = lab.snapshots().remove(0);
+    lab.patch(plural::SNAPSHOTS, &old, json!({"metadata": {"ownerReferences": null, "finalizers": null}}));
+    lab.patch(plural::GROUPS, &group, json!({"metadata": {"finalizers": null}}));
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    lab.cluster.set_frozen("snapshot-controller", false);
+    lab.settle().await;
+    assert_eq!((lab.group(), lab.snapshots().len()), (None, 1), "it survived the old group");
+    let again = lab.create_group();
+    lab.until("the new group owns the old member, at its next try", |lab| {
+        let member = lab.get(plural::SNAPSHOTS, object::name(&old));
+        member.is_some_and(|member| member["metadata"]["ownerReferences"][0]["uid"] == object::uid(&again))
+    })
+    .await;
+}

@@ -1,0 +1,202 @@
+//! Detaching the members from their group: what keeps them and what loses them.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::lab::Lab;
+use crate::sim::Config;
+use crate::sim::actors::object;
+use crate::sim::actors::strings::{finalizer, plural};
+
+fn ledger(lab: &Lab) -> (usize, usize, usize) {
+    let ledger = lab.cluster.ledger();
+    (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
+}
+
+fn strip() -> Value {
+    json!({"metadata": {"ownerReferences": null, "finalizers": null}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stripped_member_of_a_living_group_is_owned_again() {
+    let lab = Lab::new(1, Config::default()).await;
+    lab.create_ready_group(1).await;
+    lab.settle().await;
+    let before = lab.snapshots().remove(0);
+    lab.patch(plural::SNAPSHOTS, &before, strip());
+    lab.settle().await;
+    let after = lab.snapshots().remove(0);
+    assert_eq!(after["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
+    assert_eq!(after["metadata"]["finalizers"], json!([finalizer::AS_SOURCE]), "in-group does not come back");
+    assert_eq!(after["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_default_class_a_stripped_member_is_left_alone() {
+    let lab = Lab::new(1, Config::default()).await;
+    lab.create_ready_group(1).await;
+    lab.settle().await;
+    let class = lab.get(plural::CLASSES, "csi-hostpath-snapclass").expect("deployed");
+    lab.patch(plural::CLASSES, &class, json!({"metadata": {"annotations": null}}));
+    lab.settle().await;
+    lab.patch(plural::SNAPSHOTS, &lab.snapshots()[0], strip());
+    lab.settle().await;
+    let after = lab.snapshots().remove(0);
+    assert!(after["metadata"].get("ownerReferences").is_none());
+    assert_eq!(
+        after["status"]["error"]["message"],
+        "Failed to set default snapshot class with error cannot find default snapshot class"
+    );
+    assert_eq!(after["status"]["readyToUse"], true);
+}
+
+/// Strips while the name is set, keeps the content, deletes content and group, as one known tool does. Each call
+/// takes 40 ms; between stripping and deleting there is a gap.
+async fn strip_and_delete(lab: &Lab, members: usize, gap_ms: u64) {
+    let call = Duration::from_millis(40);
+    let group = lab.create_ready_group(members).await;
+    sleep(Duration::from_millis(700)).await;
+    for snapshot in lab.snapshots() {
+        lab.patch(plural::SNAPSHOTS, &snapshot, strip());
+        sleep(call).await;
+    }
+    let content = lab.group_contents().remove(0);
+    lab.patch(plural::GROUP_CONTENTS, &content, json!({"spec": {"deletionPolicy": "Retain"}}));
+    sleep(call + Duration::from_millis(gap_ms)).await;
+    lab.delete(plural::GROUP_CONTENTS, &content);
+    sleep(call).await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn strip_and_delete_loses_the_members_and_leaks_the_storage() {
+    let lab = Lab::new(3, Config::default()).await;
+    strip_and_delete(&lab, 3, 0).await;
+    assert_eq!((lab.group(), lab.group_contents(), lab.snapshots(), lab.contents()), Default::default());
+    assert_eq!(ledger(&lab), (3, 3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn strip_and_delete_loses_members_at_the_default_rate_too() {
+    for (gap_ms, most_left) in [(0, 6), (2000, 3)] {
+        let lab = Lab::new(8, Config { controller_qps: Some(5.0), ..Config::default() }).await;
+        strip_and_delete(&lab, 8, gap_ms).await;
+        let left = lab.snapshots().len();
+        assert!(left <= most_left, "measured: 2 of 8 without a gap, 0 of 6 with one; here {left} of 8");
+        assert_eq!(ledger(&lab), (8, 8 - left, 0));
+    }
+}
+
+/// Name cleared, stripped with as-source, as-source seen back, group deleted, content deleted.
+async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
+    let group = lab.create_ready_group(members).await;
+    lab.set_policies("Retain");
+    for snapshot in lab.snapshots() {
+        lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": null}}));
+    }
+    for snapshot in lab.snapshots() {
+        let left = if drop_as_source { Value::Null } else { json!([finalizer::AS_SOURCE]) };
+        let patch = json!({
+            "metadata": {"ownerReferences": null, "finalizers": left},
+            "spec": {"volumeSnapshotClassName": "csi-hostpath-snapclass"},
+        });
+        lab.patch(plural::SNAPSHOTS, &snapshot, patch);
+    }
+    lab.until("as-source is back", |lab| {
+        lab.snapshots().iter().all(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE))
+    })
+    .await;
+    lab.delete(plural::GROUPS, &group);
+    lab.until("the group is gone", |lab| lab.group().is_none()).await;
+    lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+    lab.until("its content is gone", |lab| lab.group_contents().is_empty()).await;
+    lab.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_release_keeps_every_member() {
+    let slow = Config { controller_qps: Some(5.0), ..Config::default() };
+    let stale = |seed| Config { cache_lag_ms: 400, seed, ..Config::default() };
+    for config in [Config::default(), slow, stale(1), stale(2), stale(3)] {
+        let lab = Lab::new(4, config.clone()).await;
+        let uids: Vec<String>;
+        {
+            release(&lab, 4, true).await;
+            uids = lab.snapshots().iter().map(|snapshot| object::uid(snapshot).to_owned()).collect();
+        }
+        assert_eq!(uids.len(), 4, "{config:?}");
+        assert_eq!(ledger(&lab), (4, 0, 0), "{config:?}");
+        for snapshot in lab.snapshots() {
+            assert_eq!(snapshot["status"]["readyToUse"], true);
+            assert!(!object::is_deleting(&snapshot) && snapshot["status"].get("error").is_none());
+            assert!(snapshot["metadata"].get("ownerReferences").is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_as_source_left_in_place_old_caches_lose_members() {
+    let lost: usize = {
+        let mut lost = 0;
+        for seed in 0..4 {
+            let lab = Lab::new(4, Config { cache_lag_ms: 400, seed, ..Config::default() }).await;
+            release(&lab, 4, false).await;
+            lost += 4 - lab.snapshots().len();
+        }
+        lost
+    };
+    assert!(lost > 0, "its return is the only proof that the controller saw the released object");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frozen_controller_holds_the_release_back() {
+    let lab = Lab::new(2, Config::default()).await;
+    lab.create_ready_group(2).await;
+    lab.set_policies("Retain");
+    lab.settle().await;
+    lab.cluster.set_frozen("snapshot-controller", true);
+    for snapshot in lab.snapshots() {
+        lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": null}}));
+        lab.patch(plural::SNAPSHOTS, &snapshot, strip());
+    }
+    lab.settle().await;
+    let protected = |lab: &Lab| {
+        lab.snapshots()
+            .iter()
+            .filter(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE))
+            .count()
+    };
+    assert_eq!(protected(&lab), 0);
+    lab.cluster.set_frozen("snapshot-controller", false);
+    lab.settle().await;
+    assert_eq!(protected(&lab), 2);
+    assert!(lab.snapshots().iter().all(|snapshot| snapshot["metadata"].get("ownerReferences").is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_garbage_collector_finds_unowned_is_deleted() {
+    let lab = Lab::new(1, Config::default()).await;
+    lab.create_ready_group(1).await;
+    lab.settle().await;
+    let config = |name: &str, uid: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": super::lab::NAMESPACE, "ownerReferences": [{
+                "apiVersion": "groupsnapshot.storage.k8s.io/v1beta1", "kind": "VolumeGroupSnapshot",
+                "name": super::lab::GROUP, "uid": uid,
+            }]},
+        })
+    };
+    let group = lab.group().expect("ready");
+    lab.create("configmaps", config("owned", object::uid(&group)));
+    lab.create("configmaps", config("stranger", "not-the-uid-of-any-group"));
+    lab.settle().await;
+    assert!(lab.get("configmaps", "owned").is_some(), "the version does not matter");
+    assert!(lab.get("configmaps", "stranger").is_none(), "another uid counts as absent");
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert!(lab.get("configmaps", "owned").is_none());
+}

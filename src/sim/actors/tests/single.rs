@@ -1,0 +1,174 @@
+//! Single snapshots, claims and volumes.
+
+use serde_json::{Value, json};
+
+use super::lab::{Lab, NAMESPACE};
+use crate::sim::Config;
+use crate::sim::actors::object;
+use crate::sim::actors::strings::{finalizer, plural};
+
+fn create_single(lab: &Lab) -> Value {
+    lab.create(
+        plural::SNAPSHOTS,
+        json!({
+            "metadata": {"name": "single", "namespace": NAMESPACE},
+            "spec": {"source": {"persistentVolumeClaimName": "data-0"}},
+        }),
+    )
+}
+
+async fn ready_single(lab: &Lab) -> Value {
+    create_single(lab);
+    lab.until("it is ready", |lab| lab.snapshots()[0]["status"]["readyToUse"] == true).await;
+    lab.settle().await;
+    lab.snapshots().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_snapshot_is_cut_and_deleted() {
+    for config in [Config::default(), Config { cache_lag_ms: 200, ..Config::default() }] {
+        let lab = Lab::new(1, config).await;
+        let single = ready_single(&lab).await;
+        assert_eq!(single["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
+        assert!(object::has_finalizer(&single, finalizer::SNAPSHOT_BOUND));
+        assert!(object::has_finalizer(&single, finalizer::AS_SOURCE));
+        let content = lab.contents().remove(0);
+        assert_eq!(object::name(&content), format!("snapcontent-{}", object::uid(&single)));
+        assert_eq!(lab.cluster.storage().physical_snapshots().len(), 1);
+        let claim = lab.get(plural::CLAIMS, "data-0").unwrap();
+        assert!(!object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE), "let go after the cut");
+        let ledger = lab.cluster.ledger();
+        assert_eq!((ledger.leaked, ledger.phantom), (0, 0));
+
+        lab.delete(plural::SNAPSHOTS, &single);
+        lab.settle().await;
+        assert_eq!((lab.snapshots(), lab.contents()), Default::default());
+        assert_eq!(lab.cluster.storage().physical_snapshots(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_and_its_volume_are_bound_both_ways_and_go_together() {
+    let lab = Lab::new(1, Config::default()).await;
+    let claim = lab.get(plural::CLAIMS, "data-0").unwrap();
+    let volume = lab.list(plural::VOLUMES).remove(0);
+    assert_eq!(claim["spec"]["volumeName"], object::name(&volume));
+    assert_eq!(object::name(&volume), format!("pvc-{}", object::uid(&claim)));
+    assert_eq!(volume["spec"]["claimRef"]["uid"], object::uid(&claim));
+    assert_eq!(volume["spec"]["csi"]["driver"], "hostpath.csi.k8s.io");
+    assert_eq!(volume["status"]["phase"], "Bound");
+    assert_eq!(claim["status"]["capacity"]["storage"], "10Mi");
+    let annotations = &claim["metadata"]["annotations"];
+    assert_eq!(annotations["pv.kubernetes.io/bind-completed"], "yes");
+    assert_eq!(annotations["volume.kubernetes.io/storage-provisioner"], "hostpath.csi.k8s.io");
+    assert_eq!(claim["metadata"]["finalizers"], json!([finalizer::CLAIM]));
+
+    lab.delete(plural::CLAIMS, &claim);
+    lab.settle().await;
+    assert_eq!((lab.list(plural::CLAIMS), lab.list(plural::VOLUMES)), Default::default());
+}
+
+fn restore(lab: &Lab, size: &str) {
+    lab.create(
+        plural::CLAIMS,
+        json!({
+            "metadata": {"name": "restored", "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "resources": {"requests": {"storage": size}},
+                "storageClassName": "csi-hostpath-sc",
+                "dataSource": {
+                    "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "single",
+                },
+            },
+        }),
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_restored_from_a_ready_snapshot() {
+    let lab = Lab::new(1, Config::default()).await;
+    restore(&lab, "20Mi");
+    lab.settle().await;
+    let pending = lab.get(plural::CLAIMS, "restored").unwrap();
+    assert_eq!(pending["status"]["phase"], "Pending", "no snapshot yet");
+    create_single(&lab);
+    lab.until("it is bound", |lab| {
+        lab.get(plural::CLAIMS, "restored").unwrap()["status"]["phase"] == "Bound"
+    })
+    .await;
+    let single = lab.snapshots().remove(0);
+    assert!(!object::has_finalizer(&single, finalizer::RESTORE_SOURCE), "only during provisioning");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pending_restore_holds_the_group() {
+    let lab = Lab::new(1, Config::default()).await;
+    let group = lab.create_ready_group(1).await;
+    let member = object::name(&lab.snapshots()[0]).to_owned();
+    lab.create(
+        plural::CLAIMS,
+        json!({
+            "metadata": {"name": "small", "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}},
+                "storageClassName": "csi-hostpath-sc",
+                "dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": member},
+            },
+        }),
+    );
+    lab.settle().await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert!(lab.group().is_some(), "a claim is Pending from a member, too small for it");
+    lab.delete(plural::CLAIMS, &lab.get(plural::CLAIMS, "small").unwrap());
+    lab.until("the group goes at a later try", |lab| lab.group().is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sample_is_bound_and_its_groups_can_be_cut() {
+    let lab = Lab::new(0, Config::default()).await;
+    lab.cluster.load_sample();
+    lab.cluster.load_sample();
+    lab.until("all six claims are bound", |lab| {
+        let claims = lab.list(plural::CLAIMS);
+        claims.len() == 6 && claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
+    })
+    .await;
+    lab.create(
+        plural::GROUPS,
+        json!({
+            "metadata": {"name": "orders", "namespace": "shop"},
+            "spec": {"source": {"selector": {"matchLabels": {"velero.io/volume-group": "orders-db"}}}},
+        }),
+    );
+    lab.until("three members", |lab| lab.snapshots().len() == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_gives_the_same_cluster() {
+    let run = || async {
+        let lab = Lab::new(3, Config { seed: 11, cache_lag_ms: 50, ..Config::default() }).await;
+        lab.create_ready_group(3).await;
+        lab.settle().await;
+        let all =
+            [plural::GROUPS, plural::GROUP_CONTENTS, plural::SNAPSHOTS, plural::CONTENTS, plural::EVENTS];
+        all.map(|plural| serde_json::to_string(&lab.list(plural)).expect("JSON"))
+    };
+    assert_eq!(run().await, run().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_group_api_versions_are_spoken_where_they_are_the_newest() {
+    for version in ["v1beta1", "v1beta2"] {
+        let config = Config { groupsnapshot_versions: vec![version.to_owned()], ..Config::default() };
+        let lab = Lab::new(2, config).await;
+        let group = lab.create_ready_group(2).await;
+        assert_eq!(group["apiVersion"], format!("groupsnapshot.storage.k8s.io/{version}"));
+        let owner = &lab.snapshots()[0]["metadata"]["ownerReferences"][0];
+        assert_eq!(owner["apiVersion"], group["apiVersion"]);
+        lab.delete(plural::GROUPS, &group);
+        lab.settle().await;
+        assert_eq!(lab.cluster.ledger().physical_snapshots, 0);
+    }
+}

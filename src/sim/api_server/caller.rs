@@ -1,0 +1,247 @@
+//! The client of actors that live in the same process.
+//!
+//! Every call is synchronous and atomic, and is tallied like a call over HTTP; faults do not touch it. Objects are in
+//! the preferred served version of their group.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::store::{Change, ChangeKind, Key};
+use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::sim::api_server::{ApiServer, meta, patch};
+use crate::sim::resources::{self, Resource};
+
+/// A client under one agent name.
+#[derive(Clone)]
+pub struct Caller {
+    server: ApiServer,
+    agent: String,
+}
+
+impl Caller {
+    pub(super) fn new(server: ApiServer, agent: &str) -> Self {
+        Self { server, agent: agent.to_owned() }
+    }
+
+    /// Reads one object; `ns` is `None` for cluster-scoped resources.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn get(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Value, Status> {
+        let target = self.target("get", plural, ns, name, None)?;
+        self.server.with(|inner| {
+            let found = inner.store.get(&target.key).map(|object| (**object).clone());
+            found.ok_or_else(|| Status::not_found(target.resource, name))
+        })
+    }
+
+    /// Lists by namespace (`None`: all) and equality of labels, in the order of namespace and name.
+    ///
+    /// # Errors
+    /// 404 for a resource that is not served.
+    pub fn list(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<Vec<Value>, Status> {
+        let target = self.target("list", plural, ns, "", None)?;
+        let matches = |object: &Value| {
+            let has = &object["metadata"]["labels"];
+            labels.iter().all(|(key, value)| has[key.as_str()] == value.as_str())
+        };
+        self.server.with(|inner| {
+            let objects = inner.store.range(target.resource.plural, ns).map(|(_, object)| object);
+            Ok(objects.filter(|object| matches(object)).map(|object| (**object).clone()).collect())
+        })
+    }
+
+    /// Creates an object; name (or `generateName`) and namespace are in its metadata.
+    ///
+    /// # Errors
+    /// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
+    pub fn create(&self, plural: &str, object: Value) -> Result<Value, Status> {
+        let ns = meta::get(&object, "namespace").to_owned();
+        let target = self.target("create", plural, Some(&ns), meta::get(&object, "name"), None)?;
+        self.server.with(|inner| {
+            let object = inner.typed(target.resource, object);
+            write::create(&mut inner.store, &target, object).map(Arc::unwrap_or_clone)
+        })
+    }
+
+    /// Replaces an object (PUT); where the status subresource exists, the status is ignored.
+    ///
+    /// # Errors
+    /// 404, 409 (stale resourceVersion, other uid), 422.
+    pub fn update(&self, plural: &str, object: Value) -> Result<Value, Status> {
+        self.replace(plural, object, None)
+    }
+
+    /// Replaces the status alone (PUT on `/status`).
+    ///
+    /// # Errors
+    /// 404, 409, 422.
+    pub fn update_status(&self, plural: &str, object: Value) -> Result<Value, Status> {
+        self.replace(plural, object, Some("status"))
+    }
+
+    /// Applies a JSON patch.
+    ///
+    /// # Errors
+    /// 400, 404, 409, 422 (also where a `test` fails).
+    pub fn json_patch(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        ops: Value,
+    ) -> Result<Value, Status> {
+        let target = self.target("patch", plural, ns, name, subresource)?;
+        self.change(&target, |current| patch::json(current, &ops))
+    }
+
+    /// Applies a merge patch.
+    ///
+    /// # Errors
+    /// 400, 404, 409, 422.
+    pub fn merge_patch(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        patch: Value,
+    ) -> Result<Value, Status> {
+        let target = self.target("patch", plural, ns, name, subresource)?;
+        self.change(&target, |current| Ok(patch::merged(current, &patch)))
+    }
+
+    /// Deletes an object: `Some(object)` when finalizers hold it, `None` when it is gone.
+    ///
+    /// # Errors
+    /// 404, 409 where a precondition does not hold.
+    pub fn delete(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+        preconditions: Preconditions,
+    ) -> Result<Option<Value>, Status> {
+        let target = self.target("delete", plural, ns, name, None)?;
+        self.server.with(|inner| match write::delete(&mut inner.store, &target, &preconditions)? {
+            Deleted::Held(object) => Ok(Some(Arc::unwrap_or_clone(object))),
+            Deleted::Gone(_) => Ok(None),
+        })
+    }
+
+    /// Watches a resource in all namespaces: the present objects as added, in order, then every change. A resource
+    /// that is not served gives a watch without events.
+    pub fn watch(&self, plural: &str) -> Watch {
+        let Ok(target) = self.target("watch", plural, None, "", None) else {
+            return Watch { initial: VecDeque::new(), changes: None };
+        };
+        self.server.with(|inner| {
+            let plural = target.resource.plural;
+            let initial = inner.store.range(plural, None).map(|(_, object)| object.clone()).collect();
+            Watch { initial, changes: Some(inner.store.subscribe(plural, false)) }
+        })
+    }
+
+    fn replace(&self, plural: &str, object: Value, subresource: Option<&str>) -> Result<Value, Status> {
+        let ns = meta::get(&object, "namespace").to_owned();
+        let name = meta::get(&object, "name").to_owned();
+        let target = self.target("update", plural, Some(&ns), &name, subresource)?;
+        self.change(&target, |_| patch::may_replace(target.resource, &object).map(|()| object))
+    }
+
+    fn change(
+        &self,
+        target: &Target,
+        change: impl FnOnce(&Value) -> Result<Value, Status>,
+    ) -> Result<Value, Status> {
+        self.server.with(|inner| write::update(&mut inner.store, target, change).map(Arc::unwrap_or_clone))
+    }
+
+    /// Tallies the call and finds the resource.
+    fn target(
+        &self,
+        verb: &str,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+    ) -> Result<Target, Status> {
+        let resource = self.server.with(|inner| {
+            inner.tally.count(&self.agent, verb, plural, subresource);
+            resources::by_plural(plural).filter(|resource| inner.preferred(resource).is_some())
+        });
+        let resource = resource.ok_or_else(Status::no_such_path)?;
+        if subresource.is_some_and(|subresource| subresource != "status" || !resource.status_subresource) {
+            return Err(Status::no_such_path());
+        }
+        let key = key(resource, ns.unwrap_or_default(), name);
+        Ok(Target { resource, key, status: subresource.is_some(), dry_run: false })
+    }
+}
+
+/// The key of an object; a namespace given for a cluster-scoped resource is dropped.
+pub(super) fn key(resource: &'static Resource, namespace: &str, name: &str) -> Key {
+    let namespace = if resource.namespaced { namespace.to_owned() } else { String::new() };
+    Key { plural: resource.plural, namespace, name: name.to_owned() }
+}
+
+/// One event of a [`Watch`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchEvent {
+    /// The object is new, or was there when the watch began.
+    Added(Value),
+    /// The object changed.
+    Modified(Value),
+    /// The object is gone; this is its last state.
+    Deleted(Value),
+}
+
+/// The changes of one resource, none missed.
+pub struct Watch {
+    initial: VecDeque<Arc<Value>>,
+    changes: Option<UnboundedReceiver<Arc<Change>>>,
+}
+
+impl Watch {
+    /// The next event; waits for ever when there is none to come.
+    pub async fn next(&mut self) -> WatchEvent {
+        if let Some(object) = self.initial.pop_front() {
+            return WatchEvent::Added((*object).clone());
+        }
+        let change = match &mut self.changes {
+            Some(changes) => changes.recv().await,
+            None => None,
+        };
+        match change {
+            Some(change) => event(&change),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// The next event if there is one already.
+    pub fn try_next(&mut self) -> Option<WatchEvent> {
+        if let Some(object) = self.initial.pop_front() {
+            return Some(WatchEvent::Added((*object).clone()));
+        }
+        self.changes.as_mut()?.try_recv().ok().map(|change| event(&change))
+    }
+}
+
+fn event(change: &Change) -> WatchEvent {
+    let object = (*change.object).clone();
+    match change.kind {
+        ChangeKind::Added => WatchEvent::Added(object),
+        ChangeKind::Modified => WatchEvent::Modified(object),
+        ChangeKind::Deleted => WatchEvent::Deleted(object),
+    }
+}

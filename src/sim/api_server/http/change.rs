@@ -1,0 +1,289 @@
+//! Create, update, patch and delete over HTTP: from the body of the request to the write.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::sim::api_server::apply::{self, Applier};
+use crate::sim::api_server::caller::key;
+use crate::sim::api_server::http::{Call, json as json_response, protobuf, read};
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::store::Key;
+use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::sim::api_server::{Inner, meta, patch as patches, present, schema};
+
+const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+const CUSTOM_PATCH_MEDIA: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+const PATCH_MEDIA: &str = "application/json-patch+json, application/merge-patch+json, \
+     application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+pub(super) fn create(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let object = object_of_body(inner, call)?;
+    if call.place.resource.create_only {
+        return Ok(json_response(StatusCode::CREATED, &review(object)));
+    }
+    let target = target(call)?;
+    let made = write::create(&mut inner.store, &target, object)?;
+    Ok(answer(inner, call, StatusCode::CREATED, &made))
+}
+
+pub(super) fn update(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let object = object_of_body(inner, call)?;
+    let target = target(call)?;
+    let (name, named) = (&target.key.name, meta::get(&object, "name"));
+    if named != name {
+        let why = format!("the name of the object ({named}) does not match the name on the URL ({name})");
+        return Err(Status::bad_request(why));
+    }
+    let replace = |_: &Value| patches::may_replace(target.resource, &object).map(|()| object.clone());
+    let next = write::update(&mut inner.store, &target, replace)?;
+    Ok(answer(inner, call, StatusCode::OK, &next))
+}
+
+pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let target = target(call)?;
+    let media = call.media.split(';').next().unwrap_or_default().trim();
+    if media == "application/apply-patch+yaml" {
+        return server_side_apply(inner, call, &target);
+    }
+    if !call.param("force").is_empty() {
+        return Err(Status::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+        ));
+    }
+    let patch: Value = serde_json::from_slice(&call.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let resource = call.place.resource;
+    // Patches are written against the requested version, so events change their form on the way in and out.
+    let version = call.place.version;
+    let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
+    let change = |current: &Value| {
+        let shown = present::show(resource, version, current);
+        let next = match media {
+            "application/json-patch+json" => patches::json(&shown, &patch)?,
+            "application/merge-patch+json" => patches::merged(&shown, &patch),
+            "application/strategic-merge-patch+json" if !resource.custom => {
+                patches::strategic(&shown, &patch)
+            }
+            _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
+            _ => return Err(unsupported_media(PATCH_MEDIA)),
+        };
+        refuse_unknown(call, &next)?;
+        let mut next = restore_hidden(present::take(resource, next), &shown, current);
+        meta::set_top(&mut next, "apiVersion", stored_version.map(Value::String).as_ref());
+        Ok(next)
+    };
+    let next = write::update(&mut inner.store, &target, change)?;
+    Ok(answer(inner, call, StatusCode::OK, &next))
+}
+
+pub(super) fn delete(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let options = read::delete_options(call)?;
+    let mut target = target(call)?;
+    target.dry_run |= options.get("dryRun").is_some_and(|dry_run| dry_run == &json!(["All"]));
+    let wanted = |field: &str| options.get("preconditions")?.get(field)?.as_str().map(str::to_owned);
+    let preconditions = Preconditions { uid: wanted("uid"), resource_version: wanted("resourceVersion") };
+    let uid = inner.store.get(&target.key).map(|object| object["metadata"]["uid"].clone());
+    let policy =
+        options.get("propagationPolicy").and_then(Value::as_str).unwrap_or(call.param("propagationPolicy"));
+    let deleted = write::delete(&mut inner.store, &target, &preconditions)?;
+    if policy == "Orphan" && !target.dry_run {
+        orphan_dependents(inner, uid.as_ref().and_then(Value::as_str).unwrap_or_default());
+    }
+    match deleted {
+        Deleted::Held(object) => Ok(answer(inner, call, StatusCode::OK, &object)),
+        Deleted::Gone(object) => Ok(json_response(StatusCode::OK, &success(&target, &object))),
+    }
+}
+
+pub(super) fn delete_collection(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let selection = read::selection(call)?;
+    let keys: Vec<Key> = inner
+        .store
+        .range(call.place.resource.plural, None)
+        .filter(|(_, object)| selection.matches(object))
+        .map(|(key, _)| key.clone())
+        .collect();
+    let mut items = Vec::new();
+    for key in keys {
+        let target = Target { key, ..target(call)? };
+        let (Deleted::Held(object) | Deleted::Gone(object)) =
+            write::delete(&mut inner.store, &target, &Preconditions::default())?;
+        items.push(present::show(target.resource, call.place.version, &object));
+    }
+    let metadata = json!({"resourceVersion": inner.store.version().to_string()});
+    Ok(json_response(StatusCode::OK, &read::list_of(inner, call, items, metadata)))
+}
+
+fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<Response<Body>, Status> {
+    let manager = call.param("fieldManager");
+    if manager.is_empty() {
+        let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
+        return Err(Status::new(422, "Invalid", why));
+    }
+    let applied = typed(inner, call, parse(&call.body)?)?;
+    let applier = Applier {
+        resource: target.resource,
+        manager,
+        force: call.flag("force"),
+        status: target.status,
+        now: inner.store.clock.rfc3339(),
+    };
+    if inner.store.get(&target.key).is_some() {
+        let next =
+            write::update(&mut inner.store, target, |current| apply::apply(&applier, current, &applied))?;
+        return Ok(answer(inner, call, StatusCode::OK, &next));
+    }
+    if target.status {
+        return Err(Status::not_found(target.resource, &target.key.name));
+    }
+    if !meta::get(&applied, "uid").is_empty() || !meta::get(&applied, "resourceVersion").is_empty() {
+        let why = "uid mismatch: the provided object specified uid or resourceVersion, and no existing object was found";
+        return Err(Status::conflict(target.resource, &target.key.name, why));
+    }
+    let mut object = apply::apply(&applier, &json!({"metadata": {}}), &applied)?;
+    meta::set(&mut object, "name", json!(target.key.name));
+    let made = write::create(&mut inner.store, target, object)?;
+    Ok(answer(inner, call, StatusCode::CREATED, &made))
+}
+
+/// Fields that the requested version does not show are not lost by a patch through it.
+fn restore_hidden(mut next: Value, shown: &Value, current: &Value) -> Value {
+    let hidden = &current["status"]["volumeSnapshotInfoList"];
+    if !hidden.is_null() && shown["status"]["volumeSnapshotInfoList"].is_null() && next["status"].is_object()
+    {
+        next["status"]["volumeSnapshotInfoList"] = hidden.clone();
+    }
+    next
+}
+
+/// Removes the references to a deleted owner; its dependents stay.
+fn orphan_dependents(inner: &mut Inner, uid: &str) {
+    for key in inner.store.keys() {
+        let Some(object) = inner.store.get(&key).cloned() else { continue };
+        let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let kept: Vec<Value> = owners.iter().filter(|owner| owner["uid"] != uid).cloned().collect();
+        if kept.len() == owners.len() {
+            continue;
+        }
+        let mut next = (*object).clone();
+        meta::set(&mut next, "ownerReferences", Value::Array(kept));
+        meta::prune_empty(&mut next);
+        inner.store.put(key, next);
+    }
+}
+
+fn target(call: &Call) -> Result<Target, Status> {
+    let place = &call.place;
+    let dry_run = match call.param("dryRun") {
+        "" => false,
+        "All" => true,
+        other => {
+            return Err(Status::bad_request(format!(
+                "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            )));
+        }
+    };
+    let namespace = place.namespace.as_deref().unwrap_or_default();
+    let key = key(place.resource, namespace, place.name.as_deref().unwrap_or_default());
+    Ok(Target { resource: place.resource, key, status: place.status, dry_run })
+}
+
+/// The object of a POST or PUT, in the form in which it is stored.
+fn object_of_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
+    let object = match call.media.split(';').next().unwrap_or_default().trim() {
+        "" | "application/json" | "application/yaml" => parse(&call.body)?,
+        protobuf::MEDIA => protobuf::object(&call.body).ok_or_else(|| unsupported_media(OBJECT_MEDIA))?,
+        _ => return Err(unsupported_media(OBJECT_MEDIA)),
+    };
+    typed(inner, call, object)
+}
+
+/// Checks type and namespace of the object against the path.
+fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
+    let place = &call.place;
+    let wanted = place.resource.api_version(place.version);
+    let (api_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
+    if !object.is_object() || kind.is_none() {
+        return Err(Status::bad_request("Object 'Kind' is missing in the body of the request"));
+    }
+    if api_version != Some(wanted.as_str()) {
+        let is = api_version.unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({is}) does not match the expected API version ({wanted})"
+        )));
+    }
+    if kind != Some(place.resource.kind) {
+        let is = kind.unwrap_or_default();
+        let expected = place.resource.kind;
+        return Err(Status::bad_request(format!(
+            "the kind in the data ({is}) does not match the expected kind ({expected})"
+        )));
+    }
+    let (inside, outside) = (meta::get(&object, "namespace"), place.namespace.as_deref().unwrap_or_default());
+    if place.resource.namespaced && !inside.is_empty() && inside != outside {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    refuse_unknown(call, &object)?;
+    let object = present::take(place.resource, object);
+    Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
+}
+
+/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped.
+fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
+    if call.param("fieldValidation") != "Strict" {
+        return Ok(());
+    }
+    let unknown = schema::prune(call.place.resource, &mut object.clone());
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    let (kind, version) = (call.place.resource.kind, call.place.version);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+        list.join(", ")
+    )))
+}
+
+fn parse(body: &[u8]) -> Result<Value, Status> {
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    let text = std::str::from_utf8(body).map_err(|error| Status::bad_request(error.to_string()))?;
+    serde_saphyr::from_str(text)
+        .map_err(|error| Status::bad_request(format!("error decoding the body: {error}")))
+}
+
+/// Every access review is answered with yes.
+fn review(mut object: Value) -> Value {
+    object["status"] = json!({"allowed": true});
+    object
+}
+
+fn answer(inner: &Inner, call: &Call, code: StatusCode, stored: &Arc<Value>) -> Response<Body> {
+    let object = present::show(call.place.resource, call.place.version, stored);
+    json_response(code, &read::shaped(inner, call, object))
+}
+
+fn success(target: &Target, object: &Value) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+        "details": {
+            "name": target.key.name, "group": target.resource.group, "kind": target.resource.plural,
+            "uid": object["metadata"]["uid"],
+        },
+    })
+}
+
+fn unsupported_media(accepted: &str) -> Status {
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {accepted}"
+    );
+    Status::new(415, "UnsupportedMediaType", message)
+}

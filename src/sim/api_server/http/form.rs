@@ -1,0 +1,73 @@
+//! What the client wants to see, from its `Accept` header.
+
+use crate::sim::api_server::status::Status;
+
+/// The shape of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The objects themselves.
+    Plain,
+    /// Rows for people, `as=Table`.
+    Table,
+    /// Metadata alone, `as=PartialObjectMetadata` or its list.
+    Metadata,
+    /// Groups in one document, `as=APIGroupDiscoveryList` in the given version.
+    Discovery(&'static str),
+}
+
+/// The first shape of the header that is served.
+///
+/// # Errors
+/// 406 when there is none.
+pub(super) fn negotiate(accept: &str) -> Result<Form, Status> {
+    if accept.trim().is_empty() {
+        return Ok(Form::Plain);
+    }
+    accept.split(',').find_map(one).ok_or_else(|| {
+        let message = "only the following media types are accepted: application/json";
+        Status::new(406, "NotAcceptable", message)
+    })
+}
+
+fn one(range: &str) -> Option<Form> {
+    let mut parts = range.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    if !matches!(media, "application/json" | "*/*" | "application/*") {
+        return None;
+    }
+    let parts: Vec<&str> = parts.collect();
+    let value = |key: &str| parts.iter().find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    match (value("as"), value("g"), value("v")) {
+        (None, ..) => Some(Form::Plain),
+        (Some("Table"), Some("meta.k8s.io"), Some("v1")) => Some(Form::Table),
+        (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("meta.k8s.io"), Some("v1")) => {
+            Some(Form::Metadata)
+        }
+        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2")) => {
+            Some(Form::Discovery("v2"))
+        }
+        (Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), Some("v2beta1")) => {
+            Some(Form::Discovery("v2beta1"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_served_shape_wins() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+        assert_eq!(negotiate(table).ok(), Some(Form::Table));
+        let unknown = "application/json;as=Table;v=v9;g=meta.k8s.io,application/json";
+        assert_eq!(negotiate(unknown).ok(), Some(Form::Plain));
+        assert_eq!(negotiate("*/*").ok(), Some(Form::Plain));
+        assert_eq!(negotiate("application/vnd.kubernetes.protobuf,application/json").ok(), Some(Form::Plain));
+        assert_eq!(
+            negotiate("application/vnd.kubernetes.protobuf").err().map(|status| status.code),
+            Some(406)
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! The HTTP face: one handler that routes, negotiates, counts, injects faults and answers.
+//!
+//! Promises: any client of Kubernetes that speaks JSON works, kubectl and kube among them, over a socket or with the
+//! router as its in-memory transport. Failures are `Status` objects.
+//!
+//! Layout: `route` and `form` say what is asked, `read`, `watch` and `change` answer it, `table`, `discovery` and
+//! `openapi` are the documents.
+
+mod change;
+mod discovery;
+mod faults;
+mod form;
+mod openapi;
+mod protobuf;
+mod read;
+mod route;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::Value;
+
+pub use self::faults::{Answer, CallInfo, FaultDecision, Faults};
+
+use self::form::Form;
+use self::route::{Place, Route};
+use crate::sim::api_server::meta;
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::{ApiServer, Inner};
+
+/// Largest body of a request, as in the real server.
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+const JSON: &str = "application/json";
+
+/// The router of a server.
+pub(super) fn router(server: ApiServer) -> Router {
+    Router::new().fallback(serve).with_state(server)
+}
+
+/// A request for a resource, taken apart.
+struct Call {
+    place: Place,
+    verb: Verb,
+    params: BTreeMap<String, String>,
+    form: Form,
+    media: String,
+    body: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+}
+
+impl Verb {
+    fn of(method: &Method, place: &Place, params: &BTreeMap<String, String>) -> Option<Self> {
+        let watch = params.get("watch").is_some_and(|value| value == "true" || value == "1");
+        let one = place.name.is_some();
+        let verb = match *method {
+            Method::GET if watch => Self::Watch,
+            Method::GET if one => Self::Get,
+            Method::GET => Self::List,
+            Method::POST if !one && place.namespace.is_some() == place.resource.namespaced => Self::Create,
+            Method::PUT if one => Self::Update,
+            Method::PATCH if one => Self::Patch,
+            Method::DELETE if one && !place.status => Self::Delete,
+            Method::DELETE if !one => Self::DeleteCollection,
+            _ => return None,
+        };
+        (!place.resource.create_only || verb == Self::Create).then_some(verb)
+    }
+
+    /// The word under which the call is counted.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete | Self::DeleteCollection => "delete",
+        }
+    }
+}
+
+impl Call {
+    fn param(&self, name: &str) -> &str {
+        self.params.get(name).map_or("", String::as_str)
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.param(name), "true" | "1")
+    }
+}
+
+async fn serve(State(server): State<ApiServer>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    answer(&server, parts, body).await.unwrap_or_else(|status| failure(&status))
+}
+
+async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response<Body>, Status> {
+    let route =
+        server.with(|inner| route::parse(inner, parts.uri.path())).ok_or_else(Status::no_such_path)?;
+    let form = form::negotiate(header(&parts, &ACCEPT))?;
+    let Route::Place(place) = route else {
+        if parts.method != Method::GET {
+            return Err(Status::method_not_allowed());
+        }
+        return server.with(|inner| document(inner, &route, form)).ok_or_else(Status::no_such_path);
+    };
+    let params = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri)
+        .map_err(|error| Status::bad_request(error.to_string()))?
+        .0;
+    let verb = Verb::of(&parts.method, &place, &params).ok_or_else(Status::method_not_allowed)?;
+    let body = axum::body::to_bytes(body, BODY_LIMIT)
+        .await
+        .map_err(|_| Status::new(413, "RequestEntityTooLarge", format!("limit is {BODY_LIMIT} bytes")))?;
+    let agent = header(&parts, &USER_AGENT).split('/').next().filter(|agent| !agent.is_empty());
+    let media = header(&parts, &CONTENT_TYPE).to_owned();
+    let call = Call { place, verb, params, form, media, body };
+    perform(server, agent.unwrap_or("unknown"), &call).await
+}
+
+/// Counts the call, carries it out or not, and tells the caller or not.
+async fn perform(server: &ApiServer, agent: &str, call: &Call) -> Result<Response<Body>, Status> {
+    let decision = server.decide(&describe(agent, call));
+    let truth = if decision.happen {
+        carry_out(server, call).map(|response| warn_of_deprecation(server, &call.place, response))
+    } else {
+        Err(Status::of_code(500, None))
+    };
+    if decision.delay_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(decision.delay_ms)).await;
+    }
+    match decision.answer {
+        Answer::Normal => truth,
+        Answer::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
+        Answer::Drop => Ok(broken()),
+    }
+}
+
+fn carry_out(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> {
+    match call.verb {
+        Verb::Get => server.with(|inner| read::get(inner, call)),
+        Verb::List => server.with(|inner| read::list(inner, call)),
+        Verb::Watch => watch::watch(server, call),
+        Verb::Create => server.with(|inner| change::create(inner, call)),
+        Verb::Update => server.with(|inner| change::update(inner, call)),
+        Verb::Patch => server.with(|inner| change::patch(inner, call)),
+        Verb::Delete => server.with(|inner| change::delete(inner, call)),
+        Verb::DeleteCollection => server.with(|inner| change::delete_collection(inner, call)),
+    }
+}
+
+fn describe(agent: &str, call: &Call) -> CallInfo {
+    let name = call.place.name.clone().or_else(|| {
+        let object: Value = serde_json::from_slice(&call.body).ok()?;
+        let name = meta::get(&object, "name");
+        (call.verb == Verb::Create && !name.is_empty()).then(|| name.to_owned())
+    });
+    CallInfo {
+        agent: agent.to_owned(),
+        verb: call.verb.word().to_owned(),
+        plural: call.place.resource.plural.to_owned(),
+        subresource: call.place.status.then(|| "status".to_owned()),
+        namespace: call.place.namespace.clone(),
+        name,
+    }
+}
+
+/// The documents that describe the server.
+fn document(inner: &Inner, route: &Route, form: Form) -> Option<Response<Body>> {
+    let document = match (route, form) {
+        (Route::Health, _) => return Some(respond(StatusCode::OK, "text/plain", Body::from("ok"))),
+        (Route::Core | Route::Groups, Form::Discovery(version)) => {
+            let list = discovery::aggregated(inner, matches!(route, Route::Core), version);
+            let media = format!("{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            return Some(respond(StatusCode::OK, &media, Body::from(list.to_string())));
+        }
+        (Route::Version, _) => Some(discovery::version()),
+        (Route::Core, _) => Some(discovery::core()),
+        (Route::Groups, _) => Some(discovery::groups(inner)),
+        (Route::Group(group), _) => discovery::group(inner, group),
+        (Route::GroupVersion(group, version), _) => discovery::group_version(inner, group, version),
+        (Route::OpenApi, _) => Some(openapi::index(inner)),
+        (Route::OpenApiOf(group, version), _) => openapi::document(inner, group, version),
+        (Route::Place(_), _) => None,
+    };
+    document.map(|document| json(StatusCode::OK, &document))
+}
+
+fn header<'a>(parts: &'a Parts, name: &HeaderName) -> &'a str {
+    parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn json(code: StatusCode, value: &Value) -> Response<Body> {
+    respond(code, JSON, Body::from(value.to_string()))
+}
+
+fn respond(code: StatusCode, media: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    set_header(&mut response, CONTENT_TYPE, media);
+    response
+}
+
+fn set_header(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn failure(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(code, &status.to_value());
+    if let Some(seconds) = status.details.retry_after_seconds {
+        set_header(&mut response, RETRY_AFTER, &seconds.to_string());
+    }
+    response
+}
+
+/// A reply that breaks off.
+fn broken() -> Response<Body> {
+    let reset = io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer");
+    let body = Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(reset) }));
+    respond(StatusCode::OK, JSON, body)
+}
+
+fn warn_of_deprecation(server: &ApiServer, place: &Place, mut response: Response<Body>) -> Response<Body> {
+    let preferred = server.with(|inner| inner.preferred(place.resource));
+    if let ("v1beta1", Some(preferred)) = (place.version, preferred)
+        && preferred != place.version
+    {
+        let old = place.resource.api_version(place.version);
+        let new = place.resource.api_version(preferred);
+        let kind = place.resource.kind;
+        let text = format!("299 - \"{old} {kind} is deprecated; use {new} {kind}\"");
+        set_header(&mut response, WARNING, &text);
+    }
+    response
+}

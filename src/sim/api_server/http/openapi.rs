@@ -1,0 +1,83 @@
+//! OpenAPI v3, as far as kubectl looks into it before it writes: which kinds exist, and that the server validates
+//! fields itself.
+//!
+//! Deliberately not here: the schemas. Every kind is an object that keeps unknown fields.
+
+use serde_json::{Map, Value, json};
+
+use crate::sim::api_server::Inner;
+use crate::sim::api_server::http::discovery;
+use crate::sim::resources::Resource;
+
+/// `/openapi/v3`: where the documents are.
+pub(super) fn index(inner: &Inner) -> Value {
+    let mut paths = Map::new();
+    for group in std::iter::once("").chain(discovery::group_names(inner)) {
+        for version in discovery::versions_of(inner, group) {
+            let path = group_path(group, version);
+            let url = format!("/openapi/v3/{path}?hash={version}");
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+    }
+    json!({"paths": paths})
+}
+
+/// The document of one group and version.
+pub(super) fn document(inner: &Inner, group: &str, version: &str) -> Option<Value> {
+    let resources = discovery::served(inner, group, version);
+    if resources.is_empty() {
+        return None;
+    }
+    let mut paths = Map::new();
+    let mut schemas = Map::new();
+    for resource in resources {
+        let scope = if resource.namespaced { "namespaces/{namespace}/" } else { "" };
+        let path = format!("/{}/{scope}{}/{{name}}", group_path(group, version), resource.plural);
+        paths.insert(path, json!({"patch": patch_operation(resource, version)}));
+        schemas.insert(schema_name(resource, version), schema(resource, version));
+    }
+    Some(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }))
+}
+
+fn group_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+fn kind(resource: &Resource, version: &str) -> Value {
+    json!({"group": resource.group, "version": version, "kind": resource.kind})
+}
+
+fn patch_operation(resource: &Resource, version: &str) -> Value {
+    let query =
+        |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+    json!({
+        "x-kubernetes-action": "patch",
+        "x-kubernetes-group-version-kind": kind(resource, version),
+        "parameters": [query("dryRun"), query("fieldManager"), query("fieldValidation"), query("force")],
+        "responses": {"200": {"description": "OK"}},
+    })
+}
+
+fn schema_name(resource: &Resource, version: &str) -> String {
+    let group = if resource.group.is_empty() { "core" } else { resource.group };
+    let reversed: Vec<&str> = group.split('.').rev().collect();
+    format!("{}.{version}.{}", reversed.join("."), resource.kind)
+}
+
+fn schema(resource: &Resource, version: &str) -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        },
+        "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-group-version-kind": [kind(resource, version)],
+    })
+}

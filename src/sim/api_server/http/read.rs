@@ -1,0 +1,190 @@
+//! Get and list.
+//!
+//! A list that is continued shows the state of its first page; the token names the version and the last object.
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::sim::api_server::caller::key;
+use crate::sim::api_server::http::form::Form;
+use crate::sim::api_server::http::table::{self, Include};
+use crate::sim::api_server::http::{Call, json as json_response};
+use crate::sim::api_server::selector::Selection;
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::{Inner, meta, present};
+
+/// Where a list goes on.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    #[serde(rename = "rv")]
+    version: u64,
+    namespace: String,
+    name: String,
+}
+
+pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let place = &call.place;
+    let name = place.name.as_deref().unwrap_or_default();
+    let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), name);
+    let stored = inner.store.get(&key).ok_or_else(|| Status::not_found(place.resource, name))?;
+    let object = present::show(place.resource, place.version, stored);
+    Ok(json_response(StatusCode::OK, &shaped(inner, call, object)))
+}
+
+/// One object in the shape that was asked for.
+pub(super) fn shaped(inner: &Inner, call: &Call, object: Value) -> Value {
+    match call.form {
+        Form::Table => {
+            let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table::table(call.place.resource, &[object], version, include(call), inner.store.clock.now_ns())
+        }
+        Form::Metadata => present::metadata_only(&object),
+        Form::Plain | Form::Discovery(_) => object,
+    }
+}
+
+pub(super) fn include(call: &Call) -> Include {
+    match call.param("includeObject") {
+        "None" => Include::None,
+        "Object" => Include::Object,
+        _ => Include::Metadata,
+    }
+}
+
+pub(super) fn selection(call: &Call) -> Result<Selection, Status> {
+    let place = &call.place;
+    let (labels, fields) = (call.param("labelSelector"), call.param("fieldSelector"));
+    Selection::parse(place.resource, place.namespace.as_deref(), labels, fields)
+}
+
+pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> {
+    let place = &call.place;
+    let selection = selection(call)?;
+    let token = continue_token(call)?;
+    let version = version_of_list(inner, call, token.as_ref())?;
+    let objects = inner.store.at(place.resource.plural, version).map_err(|_| too_old_to_continue())?;
+    let after = token.map(|token| (token.namespace, token.name));
+    let selected: Vec<_> = objects
+        .into_iter()
+        .filter(|(key, object)| {
+            let beyond = after.as_ref().is_none_or(|(ns, name)| (&key.namespace, &key.name) > (ns, name));
+            beyond && selection.matches(object)
+        })
+        .collect();
+    let page = page_size(call, selected.len());
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if page < selected.len()
+        && let Some((last, _)) = page.checked_sub(1).and_then(|at| selected.get(at))
+    {
+        let token = Continue { version, namespace: last.namespace.clone(), name: last.name.clone() };
+        metadata["continue"] = json!(URL_SAFE_NO_PAD.encode(json!(token).to_string()));
+        if selection.is_whole() {
+            metadata["remainingItemCount"] = json!(selected.len() - page);
+        }
+    }
+    let items = selected
+        .iter()
+        .take(page)
+        .map(|(_, stored)| present::show(place.resource, place.version, stored))
+        .collect();
+    Ok(json_response(StatusCode::OK, &list_of(inner, call, items, metadata)))
+}
+
+/// A list in the shape that was asked for.
+pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Value>, metadata: Value) -> Value {
+    let resource = call.place.resource;
+    match call.form {
+        Form::Table => table::table(resource, &items, metadata, include(call), inner.store.clock.now_ns()),
+        Form::Metadata => {
+            let items: Vec<Value> = items.iter().map(present::metadata_only).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        Form::Plain | Form::Discovery(_) => {
+            let items: Vec<Value> =
+                items.into_iter().map(|item| if resource.custom { item } else { untyped(item) }).collect();
+            json!({
+                "kind": resource.list_kind, "apiVersion": resource.api_version(call.place.version),
+                "metadata": metadata, "items": items,
+            })
+        }
+    }
+}
+
+/// The items of a list of a built-in kind carry no type, those of a custom one do.
+fn untyped(mut item: Value) -> Value {
+    for field in ["apiVersion", "kind"] {
+        meta::set_top(&mut item, field, None);
+    }
+    item
+}
+
+fn page_size(call: &Call, all: usize) -> usize {
+    // A list from the cache (resourceVersion 0) is never cut into pages.
+    let cached = call.param("resourceVersion") == "0" && call.param("continue").is_empty();
+    match call.param("limit").parse::<usize>() {
+        Ok(limit) if limit > 0 && !cached => limit.min(all),
+        _ => all,
+    }
+}
+
+fn version_of_list(inner: &Inner, call: &Call, token: Option<&Continue>) -> Result<u64, Status> {
+    let now = inner.store.version();
+    if let Some(token) = token {
+        return Ok(token.version.min(now));
+    }
+    let wanted = version_param(call)?.unwrap_or(0);
+    if wanted > now {
+        return Err(too_large(wanted, now));
+    }
+    let exact = call.param("resourceVersionMatch") == "Exact" && wanted > 0;
+    Ok(if exact { wanted } else { now })
+}
+
+/// The `resourceVersion` parameter.
+///
+/// # Errors
+/// 400 if it is not a number.
+pub(super) fn version_param(call: &Call) -> Result<Option<u64>, Status> {
+    match call.param("resourceVersion") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Status::bad_request(format!("Invalid value: {text:?}: resourceVersion is not a number"))
+        }),
+    }
+}
+
+fn too_large(wanted: u64, now: u64) -> Status {
+    let mut status =
+        Status::new(504, "Timeout", format!("Too large resource version: {wanted}, current: {now}"))
+            .because("ResourceVersionTooLarge", "Too large resource version");
+    status.details.retry_after_seconds = Some(1);
+    status
+}
+
+fn continue_token(call: &Call) -> Result<Option<Continue>, Status> {
+    let token = call.param("continue");
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok();
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .map(Some)
+        .ok_or_else(|| Status::bad_request("continue key is not valid: invalid format"))
+}
+
+fn too_old_to_continue() -> Status {
+    Status::expired("The provided continue parameter is too old to display a consistent list result.")
+}
+
+/// Query parameters and a body of DeleteOptions say the same things; the body wins.
+pub(super) fn delete_options(call: &Call) -> Result<Map<String, Value>, Status> {
+    if call.body.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(&call.body).map_err(|error| Status::bad_request(format!("DeleteOptions: {error}")))
+}

@@ -1,0 +1,263 @@
+//! Watch: changes as lines of JSON, for as long as the client listens.
+//!
+//! From version N every change after N comes, from no version (or 0) the present objects first. A version that has
+//! fallen out of the history gives one ERROR event with a 410 and the end of the stream. An object that enters the
+//! selection is ADDED, one that leaves it is DELETED. Bookmarks, where allowed, come once a minute and at the end.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+
+use crate::sim::api_server::http::form::Form;
+use crate::sim::api_server::http::route::Place;
+use crate::sim::api_server::http::table::{self, Include};
+use crate::sim::api_server::http::{Call, JSON, read, respond};
+use crate::sim::api_server::selector::Selection;
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::store::{Change, ChangeKind, TooOld};
+use crate::sim::api_server::{ApiServer, Inner, meta, present};
+
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// Without `timeoutSeconds`; the real server picks something between half an hour and an hour.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// Whatever a client asks for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Marks the bookmark after the initial events of a streaming list.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// How events are written.
+struct Frames {
+    place: Place,
+    selection: Selection,
+    form: Form,
+    include: Include,
+    /// The columns of a table go with its first event only.
+    columns_sent: bool,
+}
+
+struct Stream {
+    server: ApiServer,
+    frames: Frames,
+    ready: VecDeque<Bytes>,
+    changes: UnboundedReceiver<Arc<Change>>,
+    end: Instant,
+    next_bookmark: Option<Instant>,
+    ended: bool,
+}
+
+pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> {
+    let mut selection = read::selection(call)?;
+    if let Some(name) = &call.place.name {
+        selection = Selection::parse(
+            call.place.resource,
+            call.place.namespace.as_deref(),
+            call.param("labelSelector"),
+            &format!("metadata.name={name}"),
+        )?;
+    }
+    let start = Start::of(call)?;
+    let frames = Frames {
+        place: call.place.clone(),
+        selection,
+        form: call.form,
+        include: read::include(call),
+        columns_sent: false,
+    };
+    let timeout = match call.param("timeoutSeconds").parse::<u64>() {
+        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds).min(LONGEST_TIMEOUT),
+        _ => DEFAULT_TIMEOUT,
+    };
+    let now = Instant::now();
+    let stream = server.with(|inner| {
+        let mut stream = Stream {
+            server: server.clone(),
+            frames,
+            ready: VecDeque::new(),
+            changes: inner.store.subscribe(call.place.resource.plural, true),
+            end: now + timeout,
+            next_bookmark: call.flag("allowWatchBookmarks").then(|| now + BOOKMARK_INTERVAL),
+            ended: false,
+        };
+        stream.begin(inner, &start);
+        stream
+    });
+    let body = futures::stream::unfold(stream, |mut stream| async move {
+        let frame = stream.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(frame), stream))
+    });
+    Ok(respond(StatusCode::OK, JSON, Body::from_stream(body)))
+}
+
+/// Where a watch begins.
+enum Start {
+    /// The present objects, with a bookmark after them in a streaming list.
+    Present { bookmark: bool },
+    /// Now, without what is there.
+    Now,
+    /// After a version.
+    After(u64),
+}
+
+impl Start {
+    fn of(call: &Call) -> Result<Self, Status> {
+        let version = read::version_param(call)?.unwrap_or(0);
+        Ok(match call.param("sendInitialEvents") {
+            "true" | "1" => {
+                if call.param("resourceVersionMatch") != "NotOlderThan" {
+                    let why = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                    return Err(Status::new(422, "Invalid", why));
+                }
+                Self::Present { bookmark: call.flag("allowWatchBookmarks") }
+            }
+            "" if version == 0 => Self::Present { bookmark: false },
+            _ if version == 0 => Self::Now,
+            _ => Self::After(version),
+        })
+    }
+}
+
+impl Stream {
+    fn begin(&mut self, inner: &mut Inner, start: &Start) {
+        let plural = self.frames.place.resource.plural;
+        let now_ns = inner.store.clock.now_ns();
+        match start {
+            Start::Now => {}
+            Start::Present { bookmark } => {
+                for (_, object) in inner.store.range(plural, None) {
+                    if self.frames.selection.matches(object) {
+                        self.ready.push_back(self.frames.event("ADDED", object, now_ns));
+                    }
+                }
+                if *bookmark {
+                    self.ready.push_back(self.frames.bookmark(inner.store.version(), true));
+                }
+            }
+            Start::After(version) => match inner.store.since(plural, *version) {
+                Ok(changes) => changes.iter().for_each(|change| self.push(change, now_ns)),
+                Err(TooOld { oldest }) => {
+                    let status = Status::expired(format!("too old resource version: {version} ({oldest})"));
+                    self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
+                    self.ended = true;
+                }
+            },
+        }
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(frame);
+            }
+            if self.ended {
+                return None;
+            }
+            let wake = self.next_bookmark.map_or(self.end, |bookmark| bookmark.min(self.end));
+            tokio::select! {
+                biased;
+                change = self.changes.recv() => match change {
+                    Some(change) => {
+                        let now_ns = self.server.with(|inner| inner.store.clock.now_ns());
+                        self.push(&change, now_ns);
+                    }
+                    None => self.ended = true,
+                },
+                () = tokio::time::sleep_until(wake) => self.tick(),
+            }
+        }
+    }
+
+    /// Time for a bookmark, or for the end.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.ended = now >= self.end;
+        if self.next_bookmark.is_none() {
+            return;
+        }
+        self.next_bookmark = Some(now + BOOKMARK_INTERVAL);
+        // Under the lock nothing changes, so that the bookmark comes after all events up to its version and before
+        // all others.
+        let (version, now_ns, missed) = self.server.clone().with(|inner| {
+            let missed: Vec<_> = std::iter::from_fn(|| self.changes.try_recv().ok()).collect();
+            (inner.store.version(), inner.store.clock.now_ns(), missed)
+        });
+        for change in missed {
+            self.push(&change, now_ns);
+        }
+        let bookmark = self.frames.bookmark(version, false);
+        self.ready.push_back(bookmark);
+    }
+
+    fn push(&mut self, change: &Change, now_ns: i64) {
+        if let Some(frame) = self.frames.change(change, now_ns) {
+            self.ready.push_back(frame);
+        }
+    }
+}
+
+impl Frames {
+    /// The event that the change is to this selection, if it is one.
+    fn change(&mut self, change: &Change, now_ns: i64) -> Option<Bytes> {
+        let was = change.previous.as_deref().is_some_and(|previous| self.selection.matches(previous));
+        let is = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object);
+        match (was, is) {
+            (false, false) => None,
+            (false, true) => Some(self.event("ADDED", &change.object, now_ns)),
+            (true, true) => Some(self.event("MODIFIED", &change.object, now_ns)),
+            (true, false) => {
+                // The last state that belonged to the selection, under the version of the change.
+                let mut last = match (&change.previous, change.kind) {
+                    (Some(previous), ChangeKind::Modified) => (**previous).clone(),
+                    _ => (*change.object).clone(),
+                };
+                meta::copy(&change.object, &mut last, "resourceVersion");
+                Some(self.event("DELETED", &last, now_ns))
+            }
+        }
+    }
+
+    fn event(&mut self, kind: &str, stored: &Value, now_ns: i64) -> Bytes {
+        let object = present::show(self.place.resource, self.place.version, stored);
+        let object = match self.form {
+            Form::Table => self.row(object, now_ns),
+            Form::Metadata => present::metadata_only(&object),
+            Form::Plain | Form::Discovery(_) => object,
+        };
+        line(&json!({"type": kind, "object": object}))
+    }
+
+    fn row(&mut self, object: Value, now_ns: i64) -> Value {
+        let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+        let mut table = table::table(self.place.resource, &[object], version, self.include, now_ns);
+        if std::mem::replace(&mut self.columns_sent, true) {
+            table["columnDefinitions"] = Value::Null;
+        }
+        table
+    }
+
+    fn bookmark(&self, version: u64, end_of_initial_events: bool) -> Bytes {
+        let resource = self.place.resource;
+        let (kind, api_version) = match self.form {
+            Form::Table => ("Table", "meta.k8s.io/v1".to_owned()),
+            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            Form::Plain | Form::Discovery(_) => (resource.kind, resource.api_version(self.place.version)),
+        };
+        let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        if end_of_initial_events {
+            metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
+        }
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        line(&json!({"type": "BOOKMARK", "object": object}))
+    }
+}
+
+fn line(event: &Value) -> Bytes {
+    let mut text = event.to_string();
+    text.push('\n');
+    Bytes::from(text)
+}

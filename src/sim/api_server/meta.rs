@@ -1,0 +1,82 @@
+//! Small reads and writes of `metadata` in plain JSON.
+
+use serde_json::{Map, Value};
+
+/// A string of `metadata`; empty when absent.
+pub(super) fn get<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+pub(super) fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(metadata) = fields(object) {
+        metadata.insert(field.to_owned(), value);
+    }
+}
+
+pub(super) fn unset(object: &mut Value, field: &str) {
+    if let Some(metadata) = fields(object) {
+        metadata.remove(field);
+    }
+}
+
+/// Makes the field of `to` what it is in `from`, absent included.
+pub(super) fn copy(from: &Value, to: &mut Value, field: &str) {
+    match from["metadata"].get(field) {
+        Some(value) => set(to, field, value.clone()),
+        None => unset(to, field),
+    }
+}
+
+/// The finalizers.
+pub(super) fn finalizers(object: &Value) -> Vec<&str> {
+    object["metadata"]["finalizers"]
+        .as_array()
+        .map(|list| list.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
+}
+
+pub(super) fn is_terminating(object: &Value) -> bool {
+    !get(object, "deletionTimestamp").is_empty()
+}
+
+/// Sets a top-level field of an object, or removes it.
+pub(super) fn set_top(object: &mut Value, field: &str, value: Option<&Value>) {
+    if let Some(map) = object.as_object_mut() {
+        match value {
+            Some(value) => map.insert(field.to_owned(), value.clone()),
+            None => map.remove(field),
+        };
+    }
+}
+
+/// Removes members that are null, at every depth: typed fields and structural schemas keep no null.
+pub(super) fn prune_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, member| !member.is_null());
+            map.values_mut().for_each(prune_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune_nulls),
+        _ => {}
+    }
+}
+
+/// Removes what Go omits when empty: such lists and maps of `metadata`.
+pub(super) fn prune_empty(object: &mut Value) {
+    if let Some(metadata) = fields(object) {
+        for field in ["labels", "annotations", "finalizers", "ownerReferences", "managedFields"] {
+            let empty = match metadata.get(field) {
+                Some(Value::Array(list)) => list.is_empty(),
+                Some(Value::Object(map)) => map.is_empty(),
+                _ => false,
+            };
+            if empty {
+                metadata.remove(field);
+            }
+        }
+    }
+}
+
+fn fields(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    object.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+}

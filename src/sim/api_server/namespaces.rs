@@ -1,0 +1,67 @@
+//! The life of a namespace: nothing is created outside one or in one that is being deleted, and a deleted one goes
+//! when it is empty.
+//!
+//! The contents are deleted in the same call as the namespace; in a real cluster the namespace controller takes some
+//! seconds for it.
+
+use crate::sim::api_server::meta;
+use crate::sim::api_server::status::Status;
+use crate::sim::api_server::store::{Key, Store};
+use crate::sim::api_server::write::{self, Preconditions, Target};
+use crate::sim::resources::{NAMESPACES, Resource, by_plural};
+
+/// Key of a namespace.
+pub(super) fn key(name: &str) -> Key {
+    Key { plural: NAMESPACES, namespace: String::new(), name: name.to_owned() }
+}
+
+/// May an object be created there?
+///
+/// # Errors
+/// 404 without the namespace, 403 while it is being deleted.
+pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<(), Status> {
+    if !resource.namespaced {
+        return Ok(());
+    }
+    let Some(namespace) = store.get(&key(&object.namespace)) else {
+        return Err(by_plural(NAMESPACES).map_or_else(Status::no_such_path, |namespaces| {
+            Status::not_found(namespaces, &object.namespace)
+        }));
+    };
+    if meta::is_terminating(namespace) {
+        let why = format!(
+            "unable to create new content in namespace {} because it is being terminated",
+            object.namespace
+        );
+        let detail = format!("namespace {} is being terminated", object.namespace);
+        return Err(Status::forbidden(resource, &object.name, &why).because("NamespaceTerminating", &detail));
+    }
+    Ok(())
+}
+
+/// Deletes everything in the namespace, then the namespace if that was all.
+pub(super) fn empty(store: &mut Store, name: &str) {
+    for held in store.keys_in(name) {
+        if let Some(resource) = by_plural(held.plural) {
+            let target = Target { resource, key: held, status: false, dry_run: false };
+            // NotFound means that an earlier delete took it along.
+            let _ = write::delete(store, &target, &Preconditions::default());
+        }
+    }
+    remove_if_done(store, name);
+}
+
+/// Called after an object is gone: its namespace may have waited for that.
+pub(super) fn finish(store: &mut Store, gone: &Key) {
+    if !gone.namespace.is_empty() {
+        remove_if_done(store, &gone.namespace);
+    }
+}
+
+fn remove_if_done(store: &mut Store, name: &str) {
+    let Some(resource) = by_plural(NAMESPACES) else { return };
+    let Some(namespace) = store.get(&key(name)).cloned() else { return };
+    if meta::is_terminating(&namespace) && write::may_go(resource, store, &namespace) {
+        store.remove(key(name), (*namespace).clone());
+    }
+}

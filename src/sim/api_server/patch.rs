@@ -1,0 +1,44 @@
+//! From a patch or a PUT to the wanted object.
+
+use serde_json::Value;
+
+use crate::sim::api_server::status::{Cause, Status};
+use crate::sim::api_server::{json_patch, merge, meta};
+use crate::sim::resources::Resource;
+
+/// A JSON patch applied to the current object.
+///
+/// # Errors
+/// 400 for what is no JSON patch, 422 for one that does not apply.
+pub(super) fn json(current: &Value, operations: &Value) -> Result<Value, Status> {
+    json_patch::apply(current, operations).map_err(|error| match error {
+        json_patch::PatchError::Malformed(why) => Status::bad_request(why),
+        json_patch::PatchError::Refused(_) => Status::unprocessable(),
+    })
+}
+
+/// A merge patch applied to the current object.
+pub(super) fn merged(current: &Value, patch: &Value) -> Value {
+    let mut next = current.clone();
+    merge::merge(&mut next, patch);
+    next
+}
+
+/// A strategic merge patch applied to the current object.
+pub(super) fn strategic(current: &Value, patch: &Value) -> Value {
+    let mut next = current.clone();
+    merge::strategic(&mut next, patch);
+    next
+}
+
+/// Whether a PUT may go without a resourceVersion; custom resources do not allow it.
+///
+/// # Errors
+/// 422.
+pub(super) fn may_replace(resource: &Resource, object: &Value) -> Result<(), Status> {
+    if !resource.custom || !meta::get(object, "resourceVersion").is_empty() {
+        return Ok(());
+    }
+    let cause = Cause::invalid("metadata.resourceVersion", "0", "must be specified for an update");
+    Err(Status::invalid(resource, meta::get(object, "name"), vec![cause]))
+}

@@ -1,0 +1,87 @@
+//! Objects between the stored and the requested version.
+//!
+//! The versions of a custom resource differ in `apiVersion` only (conversion strategy None), but a version drops the
+//! fields that its schema lacks. Events are stored in the form of the core group.
+
+use serde_json::{Value, json};
+
+use crate::sim::api_server::meta;
+use crate::sim::resources::Resource;
+
+/// Fields of an Event: in the core group, in events.k8s.io.
+const EVENT_FIELDS: [(&str, &str); 7] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+/// The stored object as the version shows it.
+pub(super) fn show(resource: &Resource, version: &str, stored: &Value) -> Value {
+    let mut object = stored.clone();
+    meta::set_top(&mut object, "apiVersion", Some(&json!(resource.api_version(version))));
+    if resource.group == "events.k8s.io" {
+        rename(&mut object, EVENT_FIELDS.iter().copied());
+    }
+    if resource.plural == "volumegroupsnapshotcontents"
+        && version == "v1beta1"
+        && let Some(status) = object["status"].as_object_mut()
+    {
+        status.remove("volumeSnapshotInfoList");
+    }
+    object
+}
+
+/// An object of a request in the form in which it is stored; its apiVersion is set by the caller.
+pub(super) fn take(resource: &Resource, mut object: Value) -> Value {
+    if resource.group == "events.k8s.io" {
+        rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
+    }
+    object
+}
+
+/// The object as PartialObjectMetadata.
+pub(super) fn metadata_only(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
+    if let Some(map) = object.as_object_mut() {
+        for (from, to) in pairs {
+            if let Some(value) = map.remove(from) {
+                map.insert(to.to_owned(), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::resources::{RESOURCES, by_plural};
+
+    #[test]
+    fn v1beta1_has_no_list_of_members() {
+        let contents = by_plural("volumegroupsnapshotcontents").expect("served");
+        let stored =
+            json!({"apiVersion": "x/v1", "status": {"readyToUse": true, "volumeSnapshotInfoList": []}});
+        let old = show(contents, "v1beta1", &stored);
+        assert_eq!(
+            old,
+            json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1", "status": {"readyToUse": true}})
+        );
+        assert!(show(contents, "v1beta2", &stored)["status"]["volumeSnapshotInfoList"].is_array());
+    }
+
+    #[test]
+    fn an_event_is_one_object_in_two_groups() {
+        let newer = RESOURCES.iter().find(|one| one.group == "events.k8s.io").expect("served");
+        let note = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "a"}, "note": "n"});
+        let stored = take(newer, note.clone());
+        assert_eq!((&stored["involvedObject"]["name"], &stored["message"]), (&json!("a"), &json!("n")));
+        assert_eq!(show(newer, "v1", &stored), note);
+    }
+}

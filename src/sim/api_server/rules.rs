@@ -1,0 +1,316 @@
+//! The validation rules of the snapshot and group snapshot kinds, with their messages.
+//!
+//! Source: the CRDs of external-snapshotter 8.6 (`client/config/crd`), whose CEL rules are stated here as data. A
+//! transition rule on a field does not fire when the field is absent before or after; `required once set` rules stand
+//! one level higher for that reason.
+
+use serde_json::Value;
+
+use crate::sim::api_server::meta;
+use crate::sim::api_server::status::{Cause, Status};
+use crate::sim::api_server::validate::refuse;
+use crate::sim::resources::Resource;
+
+/// One rule; paths are JSON pointers.
+enum Rule {
+    /// The field must be there.
+    Required(&'static str),
+    /// One of a fixed set of strings.
+    OneOf(&'static str, &'static [&'static str]),
+    /// May not change between two present values.
+    Immutable(&'static str, &'static str),
+    /// Under the parent, a field may not go away once it is there.
+    Kept(&'static str, &'static str, &'static str),
+    /// Under the parent, a field may neither change nor go away once it is there.
+    Fixed(&'static str, &'static str, &'static str),
+    /// Under the parent, exactly one of two fields.
+    ExactlyOne(&'static str, [&'static str; 2], &'static str),
+    /// Under the parent, both fields.
+    Both(&'static str, [&'static str; 2], &'static str),
+    /// Not the empty string.
+    NotEmpty(&'static str, &'static str),
+}
+
+use Rule::{Both, ExactlyOne, Fixed, Immutable, Kept, NotEmpty, OneOf, Required};
+
+const POLICIES: &[&str] = &["Delete", "Retain"];
+
+const VOLUME_SNAPSHOT: &[Rule] = &[
+    Required("/spec"),
+    Required("/spec/source"),
+    Kept("/spec/source", "persistentVolumeClaimName", "persistentVolumeClaimName is required once set"),
+    Kept("/spec/source", "volumeSnapshotContentName", "volumeSnapshotContentName is required once set"),
+    ExactlyOne(
+        "/spec/source",
+        ["volumeSnapshotContentName", "persistentVolumeClaimName"],
+        "exactly one of volumeSnapshotContentName and persistentVolumeClaimName must be set",
+    ),
+    Immutable("/spec/source/persistentVolumeClaimName", "persistentVolumeClaimName is immutable"),
+    Immutable("/spec/source/volumeSnapshotContentName", "volumeSnapshotContentName is immutable"),
+    NotEmpty(
+        "/spec/volumeSnapshotClassName",
+        "volumeSnapshotClassName must not be the empty string when set",
+    ),
+];
+
+const VOLUME_SNAPSHOT_CONTENT: &[Rule] = &[
+    Required("/spec"),
+    Required("/spec/deletionPolicy"),
+    Required("/spec/driver"),
+    Required("/spec/source"),
+    Required("/spec/volumeSnapshotRef"),
+    OneOf("/spec/deletionPolicy", POLICIES),
+    Kept("/spec", "sourceVolumeMode", "sourceVolumeMode is required once set"),
+    Immutable("/spec/sourceVolumeMode", "sourceVolumeMode is immutable"),
+    Kept("/spec/source", "volumeHandle", "volumeHandle is required once set"),
+    Kept("/spec/source", "snapshotHandle", "snapshotHandle is required once set"),
+    ExactlyOne(
+        "/spec/source",
+        ["volumeHandle", "snapshotHandle"],
+        "exactly one of volumeHandle and snapshotHandle must be set",
+    ),
+    Immutable("/spec/source/volumeHandle", "volumeHandle is immutable"),
+    Immutable("/spec/source/snapshotHandle", "snapshotHandle is immutable"),
+    Both(
+        "/spec/volumeSnapshotRef",
+        ["name", "namespace"],
+        "both spec.volumeSnapshotRef.name and spec.volumeSnapshotRef.namespace must be set",
+    ),
+];
+
+const VOLUME_SNAPSHOT_CLASS: &[Rule] =
+    &[Required("/driver"), Required("/deletionPolicy"), OneOf("/deletionPolicy", POLICIES)];
+
+const VOLUME_GROUP_SNAPSHOT: &[Rule] = &[
+    Required("/spec"),
+    Required("/spec/source"),
+    Kept("/spec/source", "selector", "selector is required once set"),
+    Kept(
+        "/spec/source",
+        "volumeGroupSnapshotContentName",
+        "volumeGroupSnapshotContentName is required once set",
+    ),
+    ExactlyOne(
+        "/spec/source",
+        ["selector", "volumeGroupSnapshotContentName"],
+        "exactly one of selector and volumeGroupSnapshotContentName must be set",
+    ),
+    Immutable("/spec/source/selector", "selector is immutable"),
+    Immutable("/spec/source/volumeGroupSnapshotContentName", "volumeGroupSnapshotContentName is immutable"),
+    NotEmpty(
+        "/spec/volumeGroupSnapshotClassName",
+        "volumeGroupSnapshotClassName must not be the empty string when set",
+    ),
+    Immutable(
+        "/status/boundVolumeGroupSnapshotContentName",
+        "boundVolumeGroupSnapshotContentName is immutable once set",
+    ),
+];
+
+const VOLUME_GROUP_SNAPSHOT_CONTENT: &[Rule] = &[
+    Required("/spec"),
+    Required("/spec/deletionPolicy"),
+    Required("/spec/driver"),
+    Required("/spec/source"),
+    Required("/spec/volumeGroupSnapshotRef"),
+    OneOf("/spec/deletionPolicy", POLICIES),
+    Both(
+        "/spec/volumeGroupSnapshotRef",
+        ["name", "namespace"],
+        "both volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace must be set",
+    ),
+    Fixed(
+        "/spec/volumeGroupSnapshotRef",
+        "name",
+        "volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace are immutable",
+    ),
+    Fixed(
+        "/spec/volumeGroupSnapshotRef",
+        "namespace",
+        "volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace are immutable",
+    ),
+    Fixed("/spec/volumeGroupSnapshotRef", "uid", "volumeGroupSnapshotRef.uid is immutable once set"),
+    Immutable("/spec/driver", "driver is immutable once set"),
+    Immutable("/spec/volumeGroupSnapshotClassName", "volumeGroupSnapshotClassName is immutable once set"),
+    Kept("/spec/source", "volumeHandles", "volumeHandles is required once set"),
+    Kept("/spec/source", "groupSnapshotHandles", "groupSnapshotHandles is required once set"),
+    ExactlyOne(
+        "/spec/source",
+        ["volumeHandles", "groupSnapshotHandles"],
+        "exactly one of volumeHandles and groupSnapshotHandles must be set",
+    ),
+    Immutable("/spec/source/volumeHandles", "volumeHandles is immutable"),
+    Immutable("/spec/source/groupSnapshotHandles", "groupSnapshotHandles is immutable"),
+    Immutable("/status/volumeGroupSnapshotHandle", "volumeGroupSnapshotHandle is immutable once set"),
+];
+
+const VOLUME_GROUP_SNAPSHOT_CLASS: &[Rule] = &[
+    Required("/driver"),
+    Required("/deletionPolicy"),
+    OneOf("/deletionPolicy", POLICIES),
+    Immutable("/driver", "driver is immutable once set"),
+    Immutable("/parameters", "parameters are immutable once set"),
+    Immutable("/deletionPolicy", "deletionPolicy is immutable once set"),
+];
+
+fn rules_of(plural: &str) -> &'static [Rule] {
+    match plural {
+        "volumesnapshots" => VOLUME_SNAPSHOT,
+        "volumesnapshotcontents" => VOLUME_SNAPSHOT_CONTENT,
+        "volumesnapshotclasses" => VOLUME_SNAPSHOT_CLASS,
+        "volumegroupsnapshots" => VOLUME_GROUP_SNAPSHOT,
+        "volumegroupsnapshotcontents" => VOLUME_GROUP_SNAPSHOT_CONTENT,
+        "volumegroupsnapshotclasses" => VOLUME_GROUP_SNAPSHOT_CLASS,
+        _ => &[],
+    }
+}
+
+/// Checks a new object, or a changed one against what it was.
+///
+/// # Errors
+/// 422 with one cause per violated rule.
+pub(super) fn check(resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    let mut causes: Vec<Cause> =
+        rules_of(resource.plural).iter().filter_map(|rule| rule.violated(old, new)).collect();
+    causes.dedup();
+    refuse(resource, meta::get(new, "name"), causes)
+}
+
+impl Rule {
+    fn violated(&self, old: Option<&Value>, new: &Value) -> Option<Cause> {
+        let before = |path: &str| old.and_then(|old| old.pointer(path));
+        match *self {
+            Required(path) => required(new, path),
+            OneOf(path, allowed) => {
+                let value = new.pointer(path)?.as_str().unwrap_or_default();
+                (!allowed.contains(&value)).then(|| Cause::unsupported(&field(path), value, allowed))
+            }
+            Immutable(path, why) => {
+                let (was, is) = (before(path)?, new.pointer(path)?);
+                (was != is).then(|| broken(path, is, why))
+            }
+            Kept(parent, name, why) => {
+                before(parent)?.get(name)?;
+                let is = new.pointer(parent)?;
+                is.get(name).is_none().then(|| broken(parent, is, why))
+            }
+            Fixed(parent, name, why) => {
+                let was = before(parent)?.get(name)?;
+                let is = new.pointer(parent)?;
+                (is.get(name) != Some(was)).then(|| broken(parent, is, why))
+            }
+            ExactlyOne(parent, names, why) => {
+                let is = new.pointer(parent)?;
+                let count = names.iter().filter(|name| is.get(**name).is_some()).count();
+                (count != 1).then(|| broken(parent, is, why))
+            }
+            Both(parent, names, why) => {
+                let is = new.pointer(parent)?;
+                let all = names.iter().all(|name| is.get(*name).is_some());
+                (!all).then(|| broken(parent, is, why))
+            }
+            NotEmpty(path, why) => {
+                let is = new.pointer(path)?;
+                (is == "").then(|| broken(path, is, why))
+            }
+        }
+    }
+}
+
+/// A missing field is reported where its parent exists, so that one omission gives one cause.
+fn required(new: &Value, path: &str) -> Option<Cause> {
+    let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+    (new.pointer(parent).is_some() && new.pointer(path).is_none()).then(|| Cause::required(&field(path)))
+}
+
+fn broken(path: &str, value: &Value, why: &str) -> Cause {
+    let kind = match value {
+        Value::Object(_) => "\"object\"",
+        Value::Array(_) => "\"array\"",
+        Value::Bool(_) => "\"boolean\"",
+        Value::Number(_) => "\"integer\"",
+        Value::String(_) | Value::Null => "\"string\"",
+    };
+    Cause::invalid(&field(path), kind, why)
+}
+
+fn field(path: &str) -> String {
+    path.trim_start_matches('/').replace('/', ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::sim::resources::by_plural;
+
+    fn violations(plural: &str, old: Option<Value>, new: Value) -> Vec<String> {
+        let resource = by_plural(plural).expect("served");
+        check(resource, old.as_ref(), &new)
+            .err()
+            .map(|status| status.details.causes.into_iter().map(|cause| cause.message).collect())
+            .unwrap_or_default()
+    }
+
+    fn content(change: impl Fn(&mut Value)) -> Value {
+        let mut content = json!({"metadata": {"name": "c"}, "spec": {
+            "deletionPolicy": "Delete", "driver": "d", "source": {"volumeHandles": ["a", "b"]},
+            "volumeGroupSnapshotRef": {"name": "g", "namespace": "n"}}});
+        change(&mut content);
+        content
+    }
+
+    #[test]
+    fn a_selector_is_needed_and_stays_as_it_is() {
+        let with =
+            |selector: Value| json!({"metadata": {"name": "g"}, "spec": {"source": {"selector": selector}}});
+        let none = json!({"metadata": {"name": "g"}, "spec": {"source": {}}});
+        assert_eq!(violations("volumegroupsnapshots", None, with(json!({}))), [""; 0]);
+        assert_eq!(
+            violations("volumegroupsnapshots", None, none.clone()),
+            [
+                "Invalid value: \"object\": exactly one of selector and volumeGroupSnapshotContentName must be set"
+            ]
+        );
+        let changed =
+            violations("volumegroupsnapshots", Some(with(json!({}))), with(json!({"matchLabels": {}})));
+        assert_eq!(changed, ["Invalid value: \"object\": selector is immutable"]);
+        assert_eq!(violations("volumegroupsnapshots", Some(with(json!({}))), none).len(), 2);
+    }
+
+    #[test]
+    fn the_policy_of_a_content_may_change_and_its_handles_may_not() {
+        let change = |edit: fn(&mut Value)| {
+            violations("volumegroupsnapshotcontents", Some(content(|_| ())), content(edit))
+        };
+        assert_eq!(change(|content| content["spec"]["deletionPolicy"] = json!("Retain")), [""; 0]);
+        assert_eq!(
+            change(|content| content["spec"]["deletionPolicy"] = json!("Keep")),
+            ["Unsupported value: \"Keep\": supported values: \"Delete\", \"Retain\""]
+        );
+        assert_eq!(
+            change(|content| content["spec"]["source"]["volumeHandles"] = json!(["a"])),
+            ["Invalid value: \"array\": volumeHandles is immutable"]
+        );
+        assert_eq!(change(|content| content["spec"]["volumeGroupSnapshotRef"]["uid"] = json!("u")), [""; 0]);
+    }
+
+    #[test]
+    fn a_transition_rule_does_not_fire_when_the_field_is_removed() {
+        let with = |status: Value| json!({"metadata": {"name": "g"}, "spec": {"source": {"selector": {}}}, "status": status});
+        let bound = with(json!({"boundVolumeGroupSnapshotContentName": "a"}));
+        assert_eq!(violations("volumegroupsnapshots", Some(bound.clone()), with(json!({}))), [""; 0]);
+        let other = with(json!({"boundVolumeGroupSnapshotContentName": "b"}));
+        assert_eq!(violations("volumegroupsnapshots", Some(bound), other).len(), 1);
+    }
+
+    #[test]
+    fn the_reference_of_a_snapshot_content_stays_mutable() {
+        let with = |name: &str| {
+            json!({"metadata": {"name": "c"}, "spec": {"deletionPolicy": "Delete", "driver": "d",
+            "source": {"snapshotHandle": "s"}, "volumeSnapshotRef": {"name": name, "namespace": "n"}}})
+        };
+        assert_eq!(violations("volumesnapshotcontents", Some(with("a")), with("b")), [""; 0]);
+    }
+}

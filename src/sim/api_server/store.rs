@@ -1,0 +1,265 @@
+//! Objects, versions and history: the etcd of the embedded cluster.
+//!
+//! Promises: one counter numbers every change of every object; each change is kept with the object before and after it
+//! until it falls out of the history; a subscriber misses nothing after the moment it subscribes. Order is by plural
+//! name, namespace and name. Uids and name suffixes come from the seed, times from the clock.
+//!
+//! Deliberately not here: what a valid write is. The store takes any JSON.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::sim::api_server::meta;
+use crate::sim::clock::SimClock;
+
+/// Changes that are kept; a watch from before them is answered with 410.
+const HISTORY_LIMIT: usize = 50_000;
+/// The letters of a generated name, as in apimachinery's `rand` package.
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// Identifies an object; the namespace is empty for cluster-scoped ones.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub plural: &'static str,
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// One change. `object` is the state after it (for a delete the last state, under the version of the delete).
+#[derive(Debug)]
+pub(super) struct Change {
+    pub version: u64,
+    pub kind: ChangeKind,
+    pub key: Key,
+    pub object: Arc<Value>,
+    pub previous: Option<Arc<Value>>,
+}
+
+/// The version that was asked for has fallen out of the history.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooOld {
+    pub oldest: u64,
+}
+
+struct Subscriber {
+    plural: &'static str,
+    sender: UnboundedSender<Arc<Change>>,
+    /// Can be cut off by [`Store::drop_remote_subscribers`].
+    remote: bool,
+}
+
+pub(super) struct Store {
+    pub clock: SimClock,
+    random: fastrand::Rng,
+    version: u64,
+    objects: BTreeMap<Key, Arc<Value>>,
+    history: VecDeque<Arc<Change>>,
+    /// Version of the newest change that is no longer in the history.
+    forgotten: u64,
+    subscribers: Vec<Subscriber>,
+}
+
+impl Store {
+    pub fn new(seed: u64, clock: SimClock) -> Self {
+        Self {
+            clock,
+            random: fastrand::Rng::with_seed(seed),
+            version: 1,
+            objects: BTreeMap::new(),
+            history: VecDeque::new(),
+            forgotten: 1,
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// Version of the last change.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
+        self.objects.get(key)
+    }
+
+    /// The objects of a resource in the order of namespace and name.
+    pub fn range(
+        &self,
+        plural: &'static str,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+        let namespace = namespace.map(str::to_owned);
+        let from = Key { plural, namespace: namespace.clone().unwrap_or_default(), name: String::new() };
+        self.objects.range(from..).take_while(move |(key, _)| {
+            key.plural == plural && namespace.as_deref().is_none_or(|wanted| key.namespace == wanted)
+        })
+    }
+
+    /// Everything in one namespace, of every resource.
+    pub fn keys_in(&self, namespace: &str) -> Vec<Key> {
+        self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    }
+
+    /// Whether nothing is in the namespace.
+    pub fn is_empty(&self, namespace: &str) -> bool {
+        self.objects.keys().all(|key| key.namespace != namespace)
+    }
+
+    /// Every key.
+    pub fn keys(&self) -> Vec<Key> {
+        self.objects.keys().cloned().collect()
+    }
+
+    /// Writes an object, new or changed, under the next version.
+    pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
+        let previous = self.objects.get(&key).cloned();
+        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        let object = self.stamp(object);
+        self.objects.insert(key.clone(), object.clone());
+        self.record(kind, key, object.clone(), previous);
+        object
+    }
+
+    /// Removes an object; `last` is its final state.
+    pub fn remove(&mut self, key: Key, last: Value) -> Arc<Value> {
+        let previous = self.objects.remove(&key);
+        let object = self.stamp(last);
+        self.record(ChangeKind::Deleted, key, object.clone(), previous);
+        object
+    }
+
+    /// Every change of the resource from now on.
+    pub fn subscribe(&mut self, plural: &'static str, remote: bool) -> UnboundedReceiver<Arc<Change>> {
+        let (sender, receiver) = unbounded_channel();
+        self.subscribers.push(Subscriber { plural, sender, remote });
+        receiver
+    }
+
+    /// Ends the streams of all remote subscribers.
+    pub fn drop_remote_subscribers(&mut self) {
+        self.subscribers.retain(|subscriber| !subscriber.remote);
+    }
+
+    /// The changes of the resource after `version`.
+    pub fn since(&self, plural: &str, version: u64) -> Result<Vec<Arc<Change>>, TooOld> {
+        if version < self.forgotten {
+            return Err(TooOld { oldest: self.forgotten });
+        }
+        let first = self.history.partition_point(|change| change.version <= version);
+        Ok(self.history.iter().skip(first).filter(|change| change.key.plural == plural).cloned().collect())
+    }
+
+    /// The objects of the resource as they were at `version`.
+    pub fn at(&self, plural: &'static str, version: u64) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
+        let mut objects: BTreeMap<Key, Arc<Value>> =
+            self.range(plural, None).map(|(key, object)| (key.clone(), object.clone())).collect();
+        for change in self.since(plural, version)?.iter().rev() {
+            match &change.previous {
+                Some(previous) => objects.insert(change.key.clone(), previous.clone()),
+                None => objects.remove(&change.key),
+            };
+        }
+        Ok(objects)
+    }
+
+    /// Forgets the whole history, as a compaction of etcd would.
+    pub fn compact(&mut self) {
+        self.history.clear();
+        self.forgotten = self.version;
+    }
+
+    /// A version 4 uid from the seed.
+    pub fn fresh_uid(&mut self) -> String {
+        uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// Five letters for `generateName`.
+    pub fn name_suffix(&mut self) -> String {
+        (0..5).map(|_| char::from(SUFFIX_LETTERS[self.random.usize(..SUFFIX_LETTERS.len())])).collect()
+    }
+
+    fn stamp(&mut self, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        meta::set(&mut object, "resourceVersion", Value::String(self.version.to_string()));
+        Arc::new(object)
+    }
+
+    fn record(&mut self, kind: ChangeKind, key: Key, object: Arc<Value>, previous: Option<Arc<Value>>) {
+        let change = Arc::new(Change { version: self.version, kind, key, object, previous });
+        self.subscribers.retain(|subscriber| {
+            if subscriber.plural == change.key.plural {
+                subscriber.sender.send(change.clone()).is_ok()
+            } else {
+                !subscriber.sender.is_closed()
+            }
+        });
+        self.history.push_back(change);
+        if self.history.len() > HISTORY_LIMIT
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.forgotten = oldest.version;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn store() -> Store {
+        Store::new(7, SimClock::new(0))
+    }
+
+    fn key(name: &str) -> Key {
+        Key { plural: "configmaps", namespace: "n".into(), name: name.into() }
+    }
+
+    #[tokio::test]
+    async fn one_counter_numbers_all_changes_and_deletes_too() {
+        let mut store = store();
+        assert_eq!(store.put(key("a"), json!({"metadata": {}}))["metadata"]["resourceVersion"], "2");
+        assert_eq!(store.put(key("b"), json!({"metadata": {}}))["metadata"]["resourceVersion"], "3");
+        let last = json!({"metadata": {"resourceVersion": "2"}});
+        assert_eq!(store.remove(key("a"), last)["metadata"]["resourceVersion"], "4");
+        assert_eq!(store.version(), 4);
+    }
+
+    #[tokio::test]
+    async fn an_older_state_is_rebuilt_from_the_history() {
+        let mut store = store();
+        store.put(key("a"), json!({"metadata": {}, "data": 1}));
+        let then = store.version();
+        store.put(key("a"), json!({"metadata": {}, "data": 2}));
+        store.put(key("b"), json!({"metadata": {}}));
+        let old = store.at("configmaps", then).expect("kept");
+        assert_eq!(old.len(), 1);
+        assert_eq!(old[&key("a")]["data"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_was_compacted_is_too_old() {
+        let mut store = store();
+        store.put(key("a"), json!({"metadata": {}}));
+        let before = store.version() - 1;
+        store.compact();
+        assert_eq!(store.since("configmaps", before).err(), Some(TooOld { oldest: 2 }));
+        assert!(store.since("configmaps", 2).is_ok_and(|changes| changes.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_gives_the_same_uids() {
+        assert_eq!(store().fresh_uid(), store().fresh_uid());
+        assert_ne!(Store::new(8, SimClock::new(0)).fresh_uid(), store().fresh_uid());
+    }
+}

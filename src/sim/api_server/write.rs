@@ -1,0 +1,314 @@
+//! Create, update and delete: what the API server does to an object on its way into the store.
+//!
+//! One function per verb. Each ends in the store or in a [`Status`], never in between. A change is given as a function
+//! of the current object, so that PUT and every kind of patch take the same way: precondition, isolation of the
+//! status subresource, validation, generation, no-op check, removal when the last finalizer is gone.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::sim::api_server::status::{Cause, Status};
+use crate::sim::api_server::store::{Key, Store};
+use crate::sim::api_server::validate::{self, refuse};
+use crate::sim::api_server::{defaults, meta, namespaces, rules, schema};
+use crate::sim::resources::{NAMESPACES, Resource};
+
+/// Which object, and through which door.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub resource: &'static Resource,
+    pub key: Key,
+    /// The `/status` subresource.
+    pub status: bool,
+    /// Check and answer, but change nothing.
+    pub dry_run: bool,
+}
+
+/// What a delete asks of the object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Preconditions {
+    /// The uid it must have.
+    pub uid: Option<String>,
+    /// The resourceVersion it must have.
+    pub resource_version: Option<String>,
+}
+
+/// What is left after a delete.
+pub(super) enum Deleted {
+    /// Finalizers hold the object; it carries a deletionTimestamp now.
+    Held(Arc<Value>),
+    /// The object is gone; this was its last state.
+    Gone(Arc<Value>),
+}
+
+/// Creates an object. The name is in its metadata; the target's key names the namespace.
+///
+/// # Errors
+/// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
+pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> Result<Arc<Value>, Status> {
+    let resource = target.resource;
+    validate::shape(&object)?;
+    if !meta::get(&object, "resourceVersion").is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    meta::prune_nulls(&mut object);
+    let name = name_of_new(store, &mut object);
+    let key = Key { name: name.clone(), ..target.key.clone() };
+    namespaces::admit(store, resource, &key)?;
+    fill_new(store, target, &mut object);
+    schema::prune(resource, &mut object);
+    meta::prune_empty(&mut object);
+    validate::metadata(resource, &object)?;
+    schema::check(resource, &object)?;
+    rules::check(resource, None, &object)?;
+    if store.get(&key).is_some() {
+        return Err(Status::already_exists(resource, &name));
+    }
+    if target.dry_run {
+        return Ok(Arc::new(object));
+    }
+    Ok(store.put(key, object))
+}
+
+/// Changes an object into what `change` makes of it.
+///
+/// # Errors
+/// 404, 409 (stale resourceVersion, other uid), 422, and whatever `change` says.
+pub(super) fn update(
+    store: &mut Store,
+    target: &Target,
+    change: impl FnOnce(&Value) -> Result<Value, Status>,
+) -> Result<Arc<Value>, Status> {
+    let resource = target.resource;
+    let name = &target.key.name;
+    let current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
+    let mut wanted = change(&current)?;
+    meta::prune_nulls(&mut wanted);
+    validate::shape(&wanted)?;
+    preconditions_of_update(resource, &current, &wanted)?;
+    let next = isolate(target, &current, wanted);
+    let next = settle(resource, &current, next)?;
+    if next == *current {
+        return Ok(current);
+    }
+    if target.dry_run {
+        return Ok(Arc::new(next));
+    }
+    if meta::is_terminating(&next) && may_go(resource, store, &next) {
+        let last = store.remove(target.key.clone(), next);
+        namespaces::finish(store, &target.key);
+        return Ok(last);
+    }
+    Ok(store.put(target.key.clone(), next))
+}
+
+/// Deletes an object, or marks it when finalizers hold it.
+///
+/// # Errors
+/// 404, 409 where a precondition does not hold.
+pub(super) fn delete(
+    store: &mut Store,
+    target: &Target,
+    preconditions: &Preconditions,
+) -> Result<Deleted, Status> {
+    let resource = target.resource;
+    let name = &target.key.name;
+    let current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
+    preconditions_of_delete(resource, &current, preconditions)?;
+    if target.dry_run {
+        return Ok(Deleted::Gone(current));
+    }
+    if meta::is_terminating(&current) {
+        return Ok(Deleted::Held(current));
+    }
+    if resource.plural != NAMESPACES && meta::finalizers(&current).is_empty() {
+        let last = store.remove(target.key.clone(), (*current).clone());
+        namespaces::finish(store, &target.key);
+        return Ok(Deleted::Gone(last));
+    }
+    let marked = store.put(target.key.clone(), mark(&current, &store.clock.rfc3339()));
+    if resource.plural == NAMESPACES {
+        namespaces::empty(store, name);
+    }
+    match store.get(&target.key) {
+        Some(held) => Ok(Deleted::Held(held.clone())),
+        None => Ok(Deleted::Gone(marked)),
+    }
+}
+
+/// Whether nothing holds a terminating object any more.
+pub(super) fn may_go(resource: &Resource, store: &Store, object: &Value) -> bool {
+    let held_by_contents = resource.plural == NAMESPACES && !store.is_empty(meta::get(object, "name"));
+    meta::finalizers(object).is_empty() && !held_by_contents
+}
+
+/// The object with a deletionTimestamp; the generation rises with it.
+fn mark(current: &Value, now: &str) -> Value {
+    let mut marked = current.clone();
+    meta::set(&mut marked, "deletionTimestamp", json!(now));
+    meta::set(&mut marked, "deletionGracePeriodSeconds", json!(0));
+    if let Some(generation) = current["metadata"]["generation"].as_u64() {
+        meta::set(&mut marked, "generation", json!(generation + 1));
+    }
+    if current["kind"] == "Namespace" {
+        marked["status"] = json!({"phase": "Terminating"});
+    }
+    marked
+}
+
+fn name_of_new(store: &mut Store, object: &mut Value) -> String {
+    let prefix = meta::get(object, "generateName").to_owned();
+    if meta::get(object, "name").is_empty() && !prefix.is_empty() {
+        let kept: String = prefix.chars().take(58).collect();
+        let name = format!("{kept}{}", store.name_suffix());
+        meta::set(object, "name", json!(name));
+    }
+    meta::get(object, "name").to_owned()
+}
+
+/// Sets what only the server sets.
+fn fill_new(store: &mut Store, target: &Target, object: &mut Value) {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        meta::unset(object, field);
+    }
+    let uid = store.fresh_uid();
+    meta::set(object, "uid", json!(uid));
+    meta::set(object, "creationTimestamp", json!(store.clock.rfc3339()));
+    if target.resource.custom {
+        meta::set(object, "generation", json!(1));
+    }
+    if target.resource.namespaced {
+        meta::set(object, "namespace", json!(target.key.namespace));
+    } else {
+        meta::unset(object, "namespace");
+    }
+    if target.resource.status_subresource {
+        meta::set_top(object, "status", None);
+    }
+    defaults::apply(target.resource, object, &store.clock.rfc3339());
+}
+
+fn preconditions_of_update(resource: &Resource, current: &Value, wanted: &Value) -> Result<(), Status> {
+    let name = meta::get(current, "name");
+    let (had, has) = (meta::get(current, "uid"), meta::get(wanted, "uid"));
+    if !has.is_empty() && has != had {
+        let why = format!("Precondition failed: UID in precondition: {has}, UID in object meta: {had}");
+        return Err(Status::conflict(resource, name, &why));
+    }
+    let version = meta::get(wanted, "resourceVersion");
+    if !version.is_empty() && version != meta::get(current, "resourceVersion") {
+        return Err(Status::stale(resource, name));
+    }
+    let mut causes = Vec::new();
+    for field in ["name", "namespace", "creationTimestamp", "deletionTimestamp"] {
+        let (had, has) = (meta::get(current, field), meta::get(wanted, field));
+        if !has.is_empty() && has != had {
+            let path = format!("metadata.{field}");
+            causes.push(Cause::invalid(&path, &format!("{has:?}"), "field is immutable"));
+        }
+    }
+    refuse(resource, name, causes)
+}
+
+fn preconditions_of_delete(
+    resource: &Resource,
+    current: &Value,
+    preconditions: &Preconditions,
+) -> Result<(), Status> {
+    let pairs = [
+        ("UID", "uid", &preconditions.uid),
+        ("ResourceVersion", "resourceVersion", &preconditions.resource_version),
+    ];
+    for (word, field, wanted) in pairs {
+        let is = meta::get(current, field);
+        if let Some(wanted) = wanted
+            && wanted != is
+        {
+            let why =
+                format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {is}");
+            return Err(Status::conflict(resource, meta::get(current, "name"), &why));
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the two halves of an object apart: the main resource takes all but the status, the subresource nothing else.
+fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
+    if target.status {
+        let mut next = current.clone();
+        meta::set_top(&mut next, "status", wanted.get("status"));
+        if !wanted["metadata"]["managedFields"].is_null() {
+            meta::copy(&wanted, &mut next, "managedFields");
+        }
+        return next;
+    }
+    if target.resource.status_subresource {
+        meta::set_top(&mut wanted, "status", current.get("status"));
+    }
+    wanted
+}
+
+/// Puts back what only the server sets, validates, and counts the generation.
+fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value, Status> {
+    const OF_THE_SERVER: [&str; 8] = [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+    ];
+    for field in OF_THE_SERVER {
+        meta::copy(current, &mut next, field);
+    }
+    for field in ["apiVersion", "kind"] {
+        meta::set_top(&mut next, field, current.get(field));
+    }
+    defaults::fill(resource, &mut next);
+    // Leaving the managed fields out of a PUT does not reset them.
+    if next["metadata"]["managedFields"].is_null() {
+        meta::copy(current, &mut next, "managedFields");
+    }
+    schema::prune(resource, &mut next);
+    meta::prune_empty(&mut next);
+    validate::metadata(resource, &next)?;
+    schema::check(resource, &next)?;
+    no_new_finalizers(resource, current, &next)?;
+    rules::check(resource, Some(current), &next)?;
+    if let Some(generation) = current["metadata"]["generation"].as_u64()
+        && differs_beyond_metadata(resource, current, &next)
+    {
+        meta::set(&mut next, "generation", json!(generation + 1));
+    }
+    Ok(next)
+}
+
+fn no_new_finalizers(resource: &Resource, current: &Value, next: &Value) -> Result<(), Status> {
+    let old = meta::finalizers(current);
+    let new: Vec<&str> = meta::finalizers(next).into_iter().filter(|one| !old.contains(one)).collect();
+    if !meta::is_terminating(current) || new.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        new.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
+    );
+    refuse(resource, meta::get(next, "name"), vec![Cause::forbidden("metadata.finalizers", &why)])
+}
+
+fn differs_beyond_metadata(resource: &Resource, current: &Value, next: &Value) -> bool {
+    let relevant =
+        |field: &&String| *field != "metadata" && !(resource.status_subresource && *field == "status");
+    let fields = |object: &Value| -> Vec<(String, Value)> {
+        let map = object.as_object();
+        map.into_iter()
+            .flatten()
+            .filter(|(field, _)| relevant(field))
+            .map(|(field, value)| (field.clone(), value.clone()))
+            .collect()
+    };
+    fields(current) != fields(next)
+}

@@ -1,0 +1,72 @@
+//! The control endpoints of the simulator, beside the Kubernetes API.
+//!
+//! `GET /sim/v1/calls`: API calls so far, by agent, verb and resource. `GET /sim/v1/ledger`: the [`Ledger`] now.
+//! Both answer JSON.
+//!
+//! [`Ledger`]: super::ledger::Ledger
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::routing::get;
+use serde::Serialize;
+
+use super::Cluster;
+
+/// The Kubernetes API and the control endpoints.
+pub(super) fn router(cluster: Cluster) -> Router {
+    let api = cluster.api().router();
+    Router::new()
+        .route("/sim/v1/calls", get(calls))
+        .route("/sim/v1/ledger", get(ledger))
+        .with_state(cluster)
+        .fallback_service(api)
+}
+
+async fn calls(State(cluster): State<Cluster>) -> ([(HeaderName, &'static str); 1], String) {
+    json(&cluster.api().tally())
+}
+
+async fn ledger(State(cluster): State<Cluster>) -> ([(HeaderName, &'static str); 1], String) {
+    json(&cluster.ledger())
+}
+
+fn json(value: &impl Serialize) -> ([(HeaderName, &'static str); 1], String) {
+    // Maps with text keys and plain structs: there is nothing in them that JSON cannot hold.
+    ([(CONTENT_TYPE, "application/json")], serde_json::to_string(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use crate::sim::{Cluster, Config};
+
+    async fn get(cluster: &Cluster, path: &str) -> (StatusCode, Value) {
+        let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
+        let response = cluster.router().oneshot(request).await.expect("answered");
+        let status = response.status();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_ledger_and_the_api_answer_at_one_address() {
+        let cluster = Cluster::start(Config::default());
+        cluster.load_sample();
+        let (status, claims) = get(&cluster, "/api/v1/namespaces/shop/persistentvolumeclaims").await;
+        assert_eq!((status, claims["items"].as_array().map(Vec::len)), (StatusCode::OK, Some(6)));
+        let (status, calls) = get(&cluster, "/sim/v1/calls").await;
+        assert_eq!(
+            (status, &calls["sample"]["create"]["persistentvolumeclaims"]),
+            (StatusCode::OK, &6.into())
+        );
+        let (status, ledger) = get(&cluster, "/sim/v1/ledger").await;
+        assert_eq!((status, &ledger["physicalSnapshots"]), (StatusCode::OK, &0.into()));
+        assert_eq!(ledger["handles"]["leaked"], serde_json::json!([]));
+    }
+}

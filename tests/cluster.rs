@@ -1,0 +1,419 @@
+//! The two doors to the cluster and the caches, against the embedded API server alone: no actor changes anything here.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use stillpoint::cluster::kinds::{BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus};
+use stillpoint::cluster::project::Notice;
+use stillpoint::cluster::{Adapter, Performed};
+use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
+use stillpoint::domain::labels;
+use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMember};
+use stillpoint::domain::time::Timestamp;
+use stillpoint::engine::world::{Watches, World};
+use stillpoint::journal::{Disk, Journal, MemoryStore, Record, StreamState};
+use stillpoint::machine::group::effect::{Effect, Entry, Intent, Mark, Outcome};
+use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, FaultDecision};
+use stillpoint::sim::clock::SimClock;
+
+/// An API server with one namespace, an adapter to it, a journal that issues tokens, and watches.
+struct Stage {
+    server: ApiServer,
+    hand: Caller,
+    adapter: Adapter,
+    journal: Journal,
+    world: World,
+    _watches: Watches,
+}
+
+impl Stage {
+    async fn new(versions: &[&str]) -> Self {
+        let server = ApiServer::new(ApiServerConfig {
+            seed: 7,
+            clock: SimClock::new(1_795_000_000_000_000_000),
+            groupsnapshot_versions: versions.iter().map(|version| (*version).to_owned()).collect(),
+        });
+        let hand = server.caller("hand");
+        for namespace in ["shop", "stillpoint"] {
+            hand.create("namespaces", json!({"metadata": {"name": namespace}})).expect("a namespace");
+        }
+        let client = kube::Client::new(server.router(), "default");
+        let adapter = Adapter::connect(client).await.expect("a cluster");
+        let store = MemoryStore::open(&Disk::new()).expect("a store");
+        let (journal, _) = Journal::open_task(store).expect("a journal");
+        let (world, watches) = World::start(&adapter, "stillpoint");
+        world.synced().await;
+        Self { server, hand, adapter, journal, world, _watches: watches }
+    }
+
+    /// Performs one effect behind a durable intent, and lets the caches know.
+    async fn perform(&self, effect: Effect) -> Outcome {
+        let intent = Intent { effects: vec![(Mark { kind: effect.kind(), member: None }, effect)] };
+        let stream = StreamId::of_backup("one");
+        let seq = self.journal.stream(stream).await.expect("a stream").len() as u64;
+        let record = Record { kind: 1, version: 1, time_ns: 0, payload: Vec::new() };
+        let durable = self.journal.append_durable(stream, seq, vec![record], StreamState::Open, intent).await;
+        let Performed { outcome, object } = self.adapter.perform(&durable.expect("a record"), 0).await;
+        object.into_iter().for_each(|object| self.world.absorb(object));
+        outcome
+    }
+
+    async fn done(&self, effect: Effect) {
+        let outcome = self.perform(effect).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    }
+
+    async fn refused(&self, effect: Effect, expected: u16) {
+        let outcome = self.perform(effect).await;
+        assert!(matches!(outcome, Outcome::Determinate { code, .. } if code == expected), "{outcome:?}");
+    }
+
+    fn observe(&self) -> Observation {
+        self.world.observe(&scope(), 1, false)
+    }
+
+    fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> Value {
+        self.hand.get(plural, namespace, name).expect("an object")
+    }
+
+    /// A member as the controllers leave it, and its content.
+    fn member(&self) {
+        let owner = json!({
+            "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot",
+            "name": "g", "uid": "u-group",
+        });
+        let content = json!({
+            "metadata": {"name": "c", "finalizers": ["f/f"]},
+            "spec": {
+                "deletionPolicy": "Delete", "driver": "d", "source": {"volumeHandle": "vol-1"},
+                "volumeSnapshotRef": {"kind": "VolumeSnapshot", "namespace": "shop", "name": "s"},
+            },
+        });
+        self.hand.create("volumesnapshotcontents", content).expect("a content");
+        let snapshot = json!({
+            "metadata": {
+                "name": "s", "namespace": "shop", "ownerReferences": [owner],
+                "finalizers": [labels::IN_GROUP_PROTECTION, labels::AS_SOURCE_PROTECTION],
+            },
+            "spec": {"source": {"persistentVolumeClaimName": "data"}},
+        });
+        let mut snapshot = self.hand.create("volumesnapshots", snapshot).expect("a snapshot");
+        snapshot["status"] = json!({
+            "readyToUse": true, "volumeGroupSnapshotName": "g", "boundVolumeSnapshotContentName": "c",
+        });
+        self.hand.update_status("volumesnapshots", snapshot).expect("a status");
+    }
+
+    async fn until(&self, what: impl Fn(&Observation) -> bool) -> Observation {
+        let waiting = self.world.subscribe(&scope());
+        loop {
+            let seen = self.observe();
+            if what(&seen) {
+                return seen;
+            }
+            waiting.changed().await;
+        }
+    }
+}
+
+fn scope() -> Scope {
+    Scope {
+        run: "run-1".into(),
+        namespace: "shop".into(),
+        group_name: "g".into(),
+        group_uid: None,
+        group_content: None,
+        stub: "stub".into(),
+        snapshot_class: "snaps".into(),
+        members: vec![ScopeMember {
+            claim: "data".into(),
+            volume_handle: "vol-1".into(),
+            snapshot: None,
+            content: None,
+            rebuilt: "rebuilt".into(),
+        }],
+        labelled: false,
+    }
+}
+
+fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn create_group() -> Effect {
+    Effect::CreateGroup {
+        namespace: "shop".into(),
+        name: "g".into(),
+        labels: strings(&[(labels::RUN, "run-1")]),
+        annotations: strings(&[(labels::EPOCH, "1")]),
+        class: "groups".into(),
+        selector: strings(&[("velero.io/volume-group", "db")]),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_created_claimed_and_deleted_in_every_version_of_its_api() {
+    for version in ["v1", "v1beta2", "v1beta1"] {
+        let stage = Stage::new(&[version]).await;
+        stage.done(create_group()).await;
+        let group = stage.observe().group.expect("the answer is in the cache at once");
+        assert_eq!((group.run.as_deref(), group.epoch, group.ready), (Some("run-1"), Some(1), false));
+        stage.refused(create_group(), 409).await;
+        stage.done(Effect::ClaimGroup { group: group.id.clone(), old: Some("1".into()), new: 2 }).await;
+        stage
+            .refused(Effect::ClaimGroup { group: group.id.clone(), old: Some("1".into()), new: 3 }, 422)
+            .await;
+        let delete =
+            |version: String| Effect::DeleteGroup { group: group.id.clone(), resource_version: version };
+        stage.refused(delete(group.resource_version.clone()), 409).await;
+        let claimed = stage.observe().group.expect("the group");
+        assert_eq!(claimed.epoch, Some(2));
+        stage.done(delete(claimed.resource_version)).await;
+        assert_eq!(stage.observe().group, None);
+        stage.done(delete(String::from("1"))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_finds_either_shape_of_a_group_without_an_epoch() {
+    for annotations in [json!(null), json!({"somebody": "else"})] {
+        let stage = Stage::new(&["v1"]).await;
+        let group = json!({
+            "metadata": {"name": "g", "namespace": "shop", "annotations": annotations},
+            "spec": {"volumeGroupSnapshotClassName": "k", "source": {"selector": {"matchLabels": {"a": "b"}}}},
+        });
+        stage.hand.create("volumegroupsnapshots", group).expect("a group");
+        let group = stage.until(|seen| seen.group.is_some()).await.group.expect("the group");
+        stage.done(Effect::ClaimGroup { group: group.id.clone(), old: None, new: 2 }).await;
+        stage.refused(Effect::ClaimGroup { group: group.id, old: None, new: 3 }, 422).await;
+        assert_eq!(stage.observe().group.and_then(|group| group.epoch), Some(2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_labelled_retained_and_released() {
+    let stage = Stage::new(&["v1"]).await;
+    stage.member();
+    let seen = stage.until(|seen| seen.contents.len() == 1 && seen.snapshots.iter().any(|s| s.ready)).await;
+    let (snapshot, content) = (seen.snapshots[0].clone(), seen.contents[0].clone());
+    let run = strings(&[(labels::RUN, "run-1")]);
+    let receipt = strings(&[(labels::RECEIPT, "{}")]);
+    let label = Effect::LabelMember {
+        snapshot: snapshot.id.clone(),
+        labels: Entry { seen: snapshot.labels.clone(), write: run.clone() },
+        annotations: Entry { seen: snapshot.annotations.clone(), write: receipt.clone() },
+    };
+    stage.done(label.clone()).await;
+    stage.refused(label, 422).await;
+    let retain = Effect::SetContentPolicy {
+        content: content.id.clone(),
+        resource_version: content.resource_version.clone(),
+        old: content.policy,
+        new: DeletionPolicy::Retain,
+        labels: Entry { seen: content.labels.clone(), write: run.clone() },
+        annotations: Entry { seen: content.annotations.clone(), write: receipt },
+    };
+    stage.done(retain.clone()).await;
+    stage.refused(retain, 422).await;
+    let retained = stage.observe().contents[0].clone();
+    assert_eq!((retained.policy, retained.labels), (DeletionPolicy::Retain, Some(run)));
+
+    let detach = || {
+        let snapshot = stage.observe().snapshots[0].clone();
+        Effect::DetachMember {
+            snapshot: snapshot.id,
+            group_name: None,
+            old_owners: snapshot.owners,
+            new_owners: Vec::new(),
+            old_finalizers: snapshot.finalizers,
+            new_finalizers: Vec::new(),
+            old_class: snapshot.class,
+            new_class: "snaps".into(),
+        }
+    };
+    stage.refused(detach(), 422).await;
+    let name = |old: Option<&str>, new: Option<&str>| Effect::SetGroupName {
+        snapshot: snapshot.id.clone(),
+        old: old.map(str::to_owned),
+        new: new.map(str::to_owned),
+    };
+    stage.done(name(Some("g"), None)).await;
+    stage.done(detach()).await;
+    let released = stage.observe().snapshots[0].clone();
+    assert!(released.owners.is_empty() && released.finalizers.is_empty() && released.ready);
+    assert_eq!((released.class.as_deref(), released.group_name), (Some("snaps"), None));
+    stage.done(name(None, Some("g"))).await;
+    assert_eq!(stage.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
+    let stage = Stage::new(&["v1"]).await;
+    let (labels, annotations) = (strings(&[(labels::RUN, "run-1")]), BTreeMap::new());
+    stage
+        .done(Effect::CreateContent {
+            name: "rebuilt".into(),
+            driver: "d".into(),
+            snapshot_handle: "snap-1".into(),
+            class: "snaps".into(),
+            volume_mode: Some("Filesystem".into()),
+            snapshot_namespace: "shop".into(),
+            snapshot_name: "rebuilt".into(),
+            labels: labels.clone(),
+            annotations: annotations.clone(),
+        })
+        .await;
+    stage
+        .done(Effect::CreateSnapshot {
+            namespace: "shop".into(),
+            name: "rebuilt".into(),
+            content: "rebuilt".into(),
+            class: "snaps".into(),
+            labels: labels.clone(),
+            annotations,
+        })
+        .await;
+    stage
+        .done(Effect::CreateStub {
+            name: "stub".into(),
+            driver: "d".into(),
+            class: "groups".into(),
+            group_handle: "group-1".into(),
+            snapshot_handles: vec!["snap-1".into()],
+            group_namespace: "shop".into(),
+            group_name: "g".into(),
+            labels,
+        })
+        .await;
+    let seen = stage.observe();
+    assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.content), (1, 1, None));
+    assert_eq!(seen.contents[0].snapshot_handle.as_deref(), Some("snap-1"));
+    let stub = seen.stub.expect("the stub");
+    stage.done(Effect::DeleteGroupContent { content: stub, resource_version: None }).await;
+    stage.done(Effect::DeleteSnapshot { snapshot: seen.snapshots[0].id.clone() }).await;
+    let mark = strings(&[("snapshot.storage.kubernetes.io/volumesnapshot-being-deleted", "yes")]);
+    let content = &seen.contents[0];
+    let annotations = Entry { seen: content.annotations.clone(), write: mark };
+    stage.done(Effect::DeleteContent { content: content.id.clone(), annotations }).await;
+    let seen = stage.observe();
+    assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.stub), (0, 0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_object_of_the_same_name_is_left_alone() {
+    let stage = Stage::new(&["v1"]).await;
+    stage.member();
+    let stranger = ObjectId { namespace: "shop".into(), name: "s".into(), uid: Uid::from("of-long-ago") };
+    stage.refused(Effect::DeleteSnapshot { snapshot: stranger.clone() }, 409).await;
+    stage.refused(Effect::SetGroupName { snapshot: stranger, old: Some("g".into()), new: None }, 422).await;
+    assert_eq!(stage.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
+    let stage = Stage::new(&["v1"]).await;
+    for answer in [Answer::Drop, Answer::Status(504, None)] {
+        stage.server.set_faults(Box::new(move |call| match call.verb.as_str() {
+            "create" => FaultDecision { happen: true, answer: answer.clone(), delay_ms: 0 },
+            _ => FaultDecision::none(),
+        }));
+        let outcome = stage.perform(create_group()).await;
+        assert!(matches!(outcome, Outcome::Indeterminate { .. }), "{outcome:?}");
+        stage.server.clear_faults();
+        stage.world.refresh(&stage.adapter, &scope()).await.expect("reads");
+        assert!(stage.observe().group.is_some());
+        stage.hand.delete("volumegroupsnapshots", Some("shop"), "g", Default::default()).expect("gone");
+        stage.until(|seen| seen.group.is_none()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn caches_go_on_after_dropped_watches_and_a_compacted_history() {
+    let stage = Stage::new(&["v1"]).await;
+    stage.member();
+    stage.until(|seen| seen.snapshots.len() == 1).await;
+    stage.server.drop_watches();
+    stage.hand.delete("volumesnapshots", Some("shop"), "s", Default::default()).expect("terminating");
+    stage.server.compact();
+    stage.until(|seen| seen.snapshots.iter().all(|snapshot| snapshot.terminating)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_shown_and_shown_again() {
+    let stage = Stage::new(&["v1"]).await;
+    let spec = GroupSnapshotSpec { group: "db".into(), claims: vec!["data".into()], ..Default::default() };
+    let show = async |state: &str, waiting: Option<&str>| {
+        let status = GroupSnapshotStatus {
+            state: Some(state.to_owned()),
+            waiting_for: waiting.map(str::to_owned),
+            ..Default::default()
+        };
+        let labels = strings(&[(labels::RUN, "run-1")]);
+        stage.adapter.project_group_snapshot("shop", "sp-db", &labels, &spec, &status).await.expect("shown");
+        stage.get("groupsnapshots", Some("shop"), "sp-db")
+    };
+    let first = show("Created", Some("the snapshot-controller")).await;
+    assert_eq!(first["metadata"]["labels"][labels::RUN], "run-1");
+    assert_eq!((&first["spec"]["group"], &first["status"]["state"]), (&json!("db"), &json!("Created")));
+    assert_eq!(first["status"]["waitingFor"], "the snapshot-controller");
+    let second = show("VSBound", None).await;
+    assert_eq!(second["status"]["state"], "VSBound");
+    assert!(second["status"].get("waitingFor").is_none(), "{second}");
+    assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
+    let stage = Stage::new(&["v1"]).await;
+    let backup = json!({
+        "metadata": {"name": "nightly", "namespace": "stillpoint"},
+        "spec": {"includedNamespaces": ["shop"], "uploaderConfig": {"parallelFilesUpload": 2}},
+    });
+    let created = stage.hand.create("backups", backup).expect("a Backup");
+    let uid = Uid::from(created["metadata"]["uid"].as_str().expect("a uid"));
+    let id = ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid };
+    stage.world.absorb(stage.adapter.project_label_key(&id, "app").await.expect("written"));
+    let status = BackupStatus { phase: Some("InProgress".into()), ..Default::default() };
+    stage.world.absorb(stage.adapter.project_backup(&id, &status).await.expect("written"));
+    let cached = stage.world.backup("stillpoint", "nightly").expect("the Backup");
+    assert_eq!(cached.status.as_ref().and_then(|status| status.phase.as_deref()), Some("InProgress"));
+    let status = BackupStatus { errors: Some(1), ..Default::default() };
+    stage.adapter.project_backup(&id, &status).await.expect("written");
+    let now = stage.get("backups", Some("stillpoint"), "nightly");
+    assert_eq!((&now["status"]["phase"], &now["status"]["errors"]), (&json!("InProgress"), &json!(1)));
+    assert_eq!(now["spec"]["volumeGroupSnapshotLabelKey"], "app");
+    assert_eq!(now["spec"]["uploaderConfig"]["parallelFilesUpload"], 2);
+    let stranger = ObjectId { uid: Uid::from("of-long-ago"), ..id };
+    stage.adapter.project_backup(&stranger, &status).await.expect_err("another Backup of that name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_notice_is_one_event() {
+    let stage = Stage::new(&["v1"]).await;
+    let notice = Notice {
+        api_version: "velero.io/v1".into(),
+        kind: "Backup".into(),
+        object: ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid: Uid::from("u1") },
+        warning: true,
+        reason: "GroupFailed".into(),
+        action: "Unwind".into(),
+        note: "the driver failed".into(),
+        at: Timestamp(1_795_000_000_000_000_000),
+    };
+    stage.adapter.project_event(&notice).await.expect("told");
+    stage.adapter.project_event(&notice).await.expect("told again");
+    let events = stage.hand.list("events", Some("stillpoint"), &BTreeMap::new()).expect("events");
+    assert_eq!(events.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_without_the_group_api_can_be_watched_but_not_written_to_there() {
+    let stage = Stage::new(&[]).await;
+    assert!(stage.adapter.group_version().is_err());
+    stage.refused(create_group(), 404).await;
+    let delete = Effect::DeleteGroup {
+        group: ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("u1") },
+        resource_version: "1".into(),
+    };
+    stage.refused(delete, 404).await;
+}

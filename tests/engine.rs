@@ -1,0 +1,10 @@
+//! The engine on the embedded cluster, on simulated time: one binary, a module for each promise.
+
+#[path = "engine/complete.rs"]
+mod complete;
+#[path = "engine/invariants.rs"]
+mod invariants;
+#[path = "engine/killed.rs"]
+mod killed;
+#[path = "engine/stage.rs"]
+mod stage;

@@ -1,0 +1,230 @@
+//! What the scenarios stand on: an embedded cluster, a disk in memory, and lives of the daemon on both.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use stillpoint::cluster::Adapter;
+use stillpoint::domain::problem::Problem;
+use stillpoint::domain::time::Timestamp;
+use stillpoint::engine::clock::Clock;
+use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::request::Defaults;
+use stillpoint::engine::{Config, Engine};
+use stillpoint::journal::{Disk, Entry, Journal, MemoryStore};
+use stillpoint::machine::point::Point;
+use stillpoint::sim::Cluster;
+use stillpoint::sim::api_server::Caller;
+use tower::ServiceExt;
+
+/// Time that no scenario needs, in simulated seconds: a run that takes longer hangs.
+const HANG: u64 = 3600;
+
+/// A cluster and a disk, which outlive the daemons on them.
+pub struct Stage {
+    pub cluster: Cluster,
+    pub disk: Disk,
+    pub clock: Clock,
+    pub defaults: Defaults,
+    caller: Caller,
+}
+
+/// How one life of a daemon ended.
+#[derive(Debug)]
+pub enum End {
+    /// The Backup reached a phase that is an end.
+    Phase(String),
+    /// Killed at the point.
+    Killed,
+    /// The daemon ended itself.
+    Problem(Problem),
+}
+
+impl Stage {
+    /// An embedded cluster.
+    pub fn new(config: stillpoint::sim::Config) -> Self {
+        let anchor = Timestamp(config.anchor_unix_ns);
+        let cluster = Cluster::start(config);
+        let caller = cluster.api().caller("test");
+        let clock = Clock::anchored(anchor);
+        Self { cluster, disk: Disk::new(), clock, defaults: Defaults::default(), caller }
+    }
+
+    /// The test's own hand in the cluster.
+    pub fn hand(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Claims `<group>-0..n` of one group in a namespace of its own, bound.
+    pub async fn claims(&self, namespace: &str, group: &str, count: usize) {
+        let space = json!({"metadata": {"name": namespace}});
+        if self.caller.get("namespaces", None, namespace).is_err() {
+            self.caller.create("namespaces", space).expect("a new namespace");
+        }
+        for index in 0..count {
+            self.claim(namespace, &format!("{group}-{index}"), Some(group));
+        }
+        self.until(|stage| stage.bound(namespace)).await;
+    }
+
+    /// One claim.
+    pub fn claim(&self, namespace: &str, name: &str, group: Option<&str>) {
+        let labels = group.map(|group| json!({"velero.io/volume-group": group})).unwrap_or(json!({}));
+        let claim = json!({
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "csi-hostpath-sc",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        });
+        self.caller.create("persistentvolumeclaims", claim).expect("a new claim");
+    }
+
+    fn bound(&self, namespace: &str) -> bool {
+        let claims = self.list("persistentvolumeclaims", Some(namespace));
+        claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
+    }
+
+    /// A Backup `nightly` of one namespace.
+    pub fn backup(&self, namespace: &str) {
+        self.backup_with(json!({"includedNamespaces": [namespace]}));
+    }
+
+    /// A Backup `nightly` with that spec.
+    pub fn backup_with(&self, spec: Value) {
+        let backup = json!({"metadata": {"name": "nightly", "namespace": "stillpoint"}, "spec": spec});
+        self.caller.create("backups", backup).expect("a new Backup");
+    }
+
+    /// The Backup as it is now.
+    pub fn nightly(&self) -> Value {
+        self.caller.get("backups", Some("stillpoint"), "nightly").expect("the Backup")
+    }
+
+    /// Its phase, once that is an end.
+    pub fn ended(&self) -> Option<String> {
+        let backup = self.nightly();
+        let phase = backup["status"]["phase"].as_str().unwrap_or_default();
+        (!["", "New", "InProgress"].contains(&phase)).then(|| phase.to_owned())
+    }
+
+    /// Objects of a kind.
+    pub fn list(&self, plural: &str, namespace: Option<&str>) -> Vec<Value> {
+        self.caller.list(plural, namespace, &BTreeMap::new()).expect("a list")
+    }
+
+    /// Waits on simulated time until that is so.
+    pub async fn until(&self, what: impl Fn(&Self) -> bool) {
+        for _ in 0..HANG * 20 {
+            if what(self) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("it never came to be");
+    }
+
+    /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
+    pub async fn live(&self, crash_at: Option<Point>) -> End {
+        let killed = Arc::new(tokio::sync::Notify::new());
+        let signal = killed.clone();
+        let points = match crash_at {
+            None => Points::none(),
+            Some(wanted) => Points::ask(move |point| {
+                if point == wanted {
+                    signal.notify_one();
+                    return Verdict::Halt;
+                }
+                Verdict::GoOn
+            }),
+        };
+        self.live_with(points, killed).await
+    }
+
+    /// One life with these points; `killed` ends it.
+    pub async fn live_with(&self, points: Points, killed: Arc<tokio::sync::Notify>) -> End {
+        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        let (journal, opened) = Journal::open_task(store).expect("the journal opens");
+        let client = client(&self.cluster);
+        let adapter = Adapter::connect(client).await.expect("the cluster answers");
+        let config = Config {
+            namespace: "stillpoint".to_owned(),
+            defaults: self.defaults.clone(),
+            points,
+            clock: self.clock,
+        };
+        let engine = Engine::new(adapter, journal, opened, config);
+        let end = tokio::select! {
+            biased;
+            () = killed.notified() => End::Killed,
+            problem = engine.run() => End::Problem(problem),
+            () = self.until(|stage| stage.ended().is_some()) => {
+                End::Phase(self.ended().unwrap_or_default())
+            }
+        };
+        // The kill: what was not synced is gone, and the writer of this life with it.
+        self.disk.crash();
+        end
+    }
+
+    /// The journal as it is on the disk.
+    pub async fn entries(&self) -> Vec<Entry> {
+        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        let (journal, _) = Journal::open_task(store).expect("the journal opens");
+        let entries = journal.entries(1, usize::MAX >> 1).await.expect("entries");
+        self.disk.crash();
+        entries
+    }
+
+    /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
+    pub fn writes(&self) -> u64 {
+        let tally = self.cluster.api().tally();
+        let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
+        let counted = |resource: &str| {
+            ["volumegroupsnapshot", "volumesnapshot"].iter().any(|kind| resource.starts_with(kind))
+        };
+        ["create", "update", "patch", "delete"]
+            .iter()
+            .filter_map(|verb| verbs.get(*verb))
+            .flat_map(|resources| resources.iter().filter(|(resource, _)| counted(resource)))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// What is left of group objects anywhere.
+    pub fn group_objects(&self) -> usize {
+        self.list("volumegroupsnapshots", None).len() + self.list("volumegroupsnapshotcontents", None).len()
+    }
+}
+
+/// The router of the embedded cluster as the transport of a client, under the daemon's own User-Agent.
+fn client(cluster: &Cluster) -> kube::Client {
+    let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
+        let agent = http::HeaderValue::from_static("stillpoint/test");
+        request.headers_mut().insert(http::header::USER_AGENT, agent);
+        request
+    });
+    kube::Client::new(named, "default")
+}
+
+/// Points in the order in which they were passed.
+#[derive(Default, Clone)]
+pub struct Passed(Arc<Mutex<Vec<Point>>>);
+
+impl Passed {
+    /// Watches every point and stops at none.
+    pub fn watch(&self) -> Points {
+        let passed = self.0.clone();
+        Points::ask(move |point| {
+            passed.lock().expect("no poison").push(point);
+            Verdict::GoOn
+        })
+    }
+
+    /// The points, each once, in the order of their first pass.
+    pub fn distinct(&self) -> Vec<Point> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.0.lock().expect("no poison").iter().copied().filter(|point| seen.insert(*point)).collect()
+    }
+}
