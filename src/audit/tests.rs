@@ -1,4 +1,5 @@
 //! Audits of journals that were really decided, and of journals that were tampered with.
 
 mod looks;
+mod released;
 mod replaying;

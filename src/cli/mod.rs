@@ -3,8 +3,11 @@
 //! Data on stdout, talk on stderr, JSON as the contract. Exit codes: 0 done, 1 failed, 2 usage, 3 done but degraded or
 //! different, 4 refused ([`output::exit`]).
 
+mod common;
 pub mod crds;
 pub mod demo;
+pub mod explain;
+pub mod journal;
 pub mod output;
 pub mod points;
 pub mod run;
@@ -30,6 +33,9 @@ enum Command {
     Crds(crds::Crds),
     #[command(subcommand)]
     Drill(points::Drill),
+    #[command(subcommand)]
+    Journal(journal::Journal),
+    Explain(explain::Explain),
 }
 
 /// Reads the command line, does what it says, and tells how it ended.
@@ -49,7 +55,29 @@ pub fn main() -> ExitCode {
             Command::Run(run) => run.execute().await,
             Command::Crds(crds) => crds.execute(),
             Command::Drill(drill) => drill.execute(),
+            Command::Journal(journal) => journal.execute(),
+            Command::Explain(explain) => explain.execute(),
         }
     });
     ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_journal_takes_a_directory_and_a_format() {
+        for command in ["list", "show", "verify", "replay", "export"] {
+            let line = ["stillpoint", "journal", command, "--journal", "/tmp/j", "-o", "json"];
+            assert!(Cli::try_parse_from(line).is_ok(), "{command}");
+            assert!(Cli::try_parse_from(["stillpoint", "journal", command, "--what"]).is_err());
+        }
+    }
 }

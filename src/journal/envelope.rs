@@ -35,7 +35,7 @@ pub const SCHEMA: u16 = 1;
 /// Small values keep sled away from its blob files, which it never syncs.
 pub const MAX_PAYLOAD_BYTES: usize = limits::MAX_RECORD_BYTES;
 
-const CODEC_BINCODE2: u8 = 1;
+pub(super) const CODEC_BINCODE2: u8 = 1;
 const HEADER_BYTES: usize = 91;
 const HASH_BYTES: usize = 32;
 

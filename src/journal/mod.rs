@@ -31,6 +31,7 @@ pub mod chain;
 mod durable;
 pub mod envelope;
 mod error;
+pub mod export;
 mod handle;
 mod host;
 mod layout;

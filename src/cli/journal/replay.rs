@@ -1,0 +1,64 @@
+//! `journal replay`: whether everything would be decided the same again.
+
+use super::{JournalArgs, read};
+use crate::audit::{Difference, ReplayReport, replay};
+use crate::cli::common::show;
+use crate::cli::output::{self, exit, style};
+use crate::domain::problem::Problem;
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub(super) common: JournalArgs,
+}
+
+/// Refuses a journal whose chain does not hold: what is replayed has to be what was written.
+pub(super) fn run(args: &Args) -> Result<u8, Problem> {
+    let entries = read::verified(&args.common.journal)?;
+    let report = replay(&entries);
+    show(args.common.format(), &report, text)?;
+    Ok(exit_of(&report))
+}
+
+fn exit_of(report: &ReplayReport) -> u8 {
+    if report.different.is_empty() { exit::DONE } else { exit::DEGRADED }
+}
+
+fn text(report: &ReplayReport) -> String {
+    let ReplayReport { decisions, same, different, not_comparable } = report;
+    let differs = format!("{} different", different.len());
+    let differs = if different.is_empty() { style::ok(&differs) } else { style::bad(&differs) };
+    let summary = format!("{decisions} decisions: {same} same, {differs}, {not_comparable} not comparable\n");
+    if different.is_empty() {
+        return summary;
+    }
+    let row = |d: &Difference| [d.position.to_string(), d.recorded.clone(), d.now.clone(), d.why.clone()];
+    summary + &output::table(&["position", "recorded", "now", "why"], different.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::fixture;
+    use super::*;
+
+    #[test]
+    fn the_same_exits_with_0_and_anything_else_with_3() {
+        let mut entries = fixture();
+        let report = replay(&entries);
+        assert_eq!(exit_of(&report), 0);
+        assert!(text(&report).contains("0 different"));
+        let intent = entries.iter().position(|e| e.record.kind == crate::journal::wire::kind::GROUP_INTENDED);
+        let hour = 3_600_000_000_000;
+        entries[intent.expect("an intent")].record.time_ns += hour;
+        let report = replay(&entries);
+        assert_eq!(exit_of(&report), 3);
+        let json = serde_json::to_value(&report).expect("plain data");
+        assert_eq!(json["different"][0]["recorded"], "planned/create");
+        assert_eq!(json["different"][0]["now"], "planned/too-late");
+        for field in ["decisions", "same", "notComparable"] {
+            assert!(json[field].is_u64(), "{field}");
+        }
+        assert!(text(&report).contains("planned/too-late   CutDeadline is Passed"), "{}", text(&report));
+    }
+}

@@ -1,0 +1,24 @@
+//! The journal of the first release, as entries and as a directory.
+
+use tempfile::TempDir;
+
+use crate::journal::export::import;
+use crate::journal::{Entry, Journal, Options, StreamState};
+
+/// Its entries.
+pub fn fixture() -> Vec<Entry> {
+    let text = include_str!("../../../fixtures/journals/0.1.0/journal.jsonl");
+    import(text).expect("exported lines")
+}
+
+/// A directory with the same records.
+pub fn directory() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (journal, _) = Journal::open_thread(dir.path(), Options::default()).expect("opened");
+    for entry in fixture() {
+        let append = journal.append(entry.stream, entry.seq - 1, vec![entry.record], StreamState::Finished);
+        runtime.block_on(append).expect("appended");
+    }
+    dir
+}
