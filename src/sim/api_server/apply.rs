@@ -322,7 +322,7 @@ fn shown(path: &[String]) -> String {
     path.iter()
         .map(|step| match step.strip_prefix("f:") {
             Some(name) => format!(".{name}"),
-            None => format!("[{}]", &step[2..]),
+            None => format!("[{}]", step.get(2..).unwrap_or(step)),
         })
         .collect()
 }

@@ -39,11 +39,6 @@ pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<
     Ok(())
 }
 
-/// Whether nothing is left in the namespace.
-pub(super) fn is_empty(store: &Store, name: &str) -> bool {
-    store.keys_in(name).is_empty()
-}
-
 /// Deletes everything in the namespace, then the namespace if that was all.
 pub(super) fn empty(store: &mut Store, name: &str) {
     for held in store.keys_in(name) {

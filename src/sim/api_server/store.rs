@@ -109,6 +109,11 @@ impl Store {
         self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }
 
+    /// Whether nothing is in the namespace.
+    pub fn is_empty(&self, namespace: &str) -> bool {
+        self.objects.keys().all(|key| key.namespace != namespace)
+    }
+
     /// Every key.
     pub fn keys(&self) -> Vec<Key> {
         self.objects.keys().cloned().collect()

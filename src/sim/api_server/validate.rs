@@ -21,6 +21,34 @@ const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters,
 /// Bytes of all annotations, keys included.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
+/// Checks that metadata has the form of `metav1.ObjectMeta` at all, so that nothing later has to ask.
+///
+/// # Errors
+/// 400, as for a body that cannot be decoded.
+pub(super) fn shape(object: &Value) -> Result<(), Status> {
+    let metadata = &object["metadata"];
+    let texts = |list: &Value| list.as_array().is_some_and(|items| items.iter().all(Value::is_string));
+    let objects = |list: &Value| list.as_array().is_some_and(|items| items.iter().all(Value::is_object));
+    let good =
+        |field: &str, right: &dyn Fn(&Value) -> bool| metadata[field].is_null() || right(&metadata[field]);
+    let wrong = [
+        ("", object.is_object() && metadata.is_object()),
+        ("labels", good("labels", &Value::is_object)),
+        ("annotations", good("annotations", &Value::is_object)),
+        ("finalizers", good("finalizers", &texts)),
+        ("ownerReferences", good("ownerReferences", &objects)),
+        ("managedFields", good("managedFields", &objects)),
+    ]
+    .into_iter()
+    .find(|(_, good)| !good);
+    match wrong {
+        Some((field, _)) => {
+            Err(Status::bad_request(format!("unable to decode metadata {field}: wrong type")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks name, labels, annotations, finalizers and owner references.
 ///
 /// # Errors

@@ -48,6 +48,7 @@ pub(super) enum Deleted {
 /// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
 pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> Result<Arc<Value>, Status> {
     let resource = target.resource;
+    validate::shape(&object)?;
     if !meta::get(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -84,6 +85,7 @@ pub(super) fn update(
     let current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
     let mut wanted = change(&current)?;
     meta::prune_nulls(&mut wanted);
+    validate::shape(&wanted)?;
     preconditions_of_update(resource, &current, &wanted)?;
     let next = isolate(target, &current, wanted);
     let next = settle(resource, &current, next)?;
@@ -137,8 +139,7 @@ pub(super) fn delete(
 
 /// Whether nothing holds a terminating object any more.
 pub(super) fn may_go(resource: &Resource, store: &Store, object: &Value) -> bool {
-    let held_by_contents =
-        resource.plural == NAMESPACES && !namespaces::is_empty(store, meta::get(object, "name"));
+    let held_by_contents = resource.plural == NAMESPACES && !store.is_empty(meta::get(object, "name"));
     meta::finalizers(object).is_empty() && !held_by_contents
 }
 

@@ -480,3 +480,27 @@ async fn the_same_calls_give_the_same_bytes() {
     }
     assert_eq!(run().await, run().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_the_wrong_form_is_a_bad_request() {
+    let server = server();
+    let merge = [("content-type", "application/merge-patch+json")];
+    let json_patch = [("content-type", "application/json-patch+json")];
+    let namespace = "/api/v1/namespaces/default";
+    for patch in [
+        "\"x\"",
+        "[]",
+        "{\"metadata\": 1}",
+        "{\"metadata\": {\"labels\": 1}}",
+        "{\"metadata\": {\"finalizers\": [1]}}",
+    ] {
+        assert_eq!(raw(&server, "PATCH", namespace, &merge, patch).await.0, 400, "{patch}");
+    }
+    let replaced = r#"[{"op": "replace", "path": "/metadata", "value": "x"}]"#;
+    assert_eq!(raw(&server, "PATCH", namespace, &json_patch, replaced).await.0, 400);
+    let nameless = r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": "x"}"#;
+    assert_eq!(raw(&server, "POST", "/api/v1/namespaces", &[], nameless).await.0, 400);
+    let watch = "/api/v1/pods?watch=true&resourceVersion=1&timeoutSeconds=18446744073709551615";
+    server.compact();
+    assert_eq!(raw(&server, "GET", watch, &[], "").await.0, 200, "no limit is too large to ask for");
+}

@@ -26,6 +26,8 @@ use crate::sim::api_server::{ApiServer, Inner, meta, present};
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Without `timeoutSeconds`; the real server picks something between half an hour and an hour.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
+/// Whatever a client asks for.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Marks the bookmark after the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -68,7 +70,7 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
         columns_sent: false,
     };
     let timeout = match call.param("timeoutSeconds").parse::<u64>() {
-        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds),
+        Ok(seconds) if seconds > 0 => Duration::from_secs(seconds).min(LONGEST_TIMEOUT),
         _ => DEFAULT_TIMEOUT,
     };
     let now = Instant::now();
@@ -249,10 +251,7 @@ impl Frames {
         if end_of_initial_events {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
-        let mut object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        if self.form == Form::Plain && !resource.custom {
-            object["spec"] = json!({});
-        }
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
         line(&json!({"type": "BOOKMARK", "object": object}))
     }
 }
