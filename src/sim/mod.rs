@@ -23,7 +23,8 @@ pub mod sample;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::actors::driver::{DriverConfig, Storage};
+pub use self::actors::driver::{DriverConfig, PhysicalSnapshot, Storage};
+
 use self::actors::{AGENTS, Actor, World};
 use self::api_server::{ApiServer, ApiServerConfig};
 use self::clock::SimClock;

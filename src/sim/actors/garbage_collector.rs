@@ -5,15 +5,15 @@
 //!
 //! Not here: foreground deletion, and the orphaning of dependents.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::Setup;
 use super::client::Client;
-use super::informer::{Cache, Change};
+use super::informer::Change;
 use super::object;
 use super::queue::WorkQueue;
 use crate::sim::resources::{RESOURCES, Resource};
@@ -21,48 +21,59 @@ use crate::sim::resources::{RESOURCES, Resource};
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "garbage-collector";
 
+/// One dependent: its plural and its key.
+type Item = String;
+
 struct Collector {
     client: Client,
-    caches: BTreeMap<&'static str, Cache>,
+}
+
+/// Who depends on whom, as far as the watches have told. Items that are out of date do no harm: what is collected
+/// is looked at once more.
+struct Graph {
+    dependents: Mutex<BTreeMap<String, BTreeSet<Item>>>,
     queue: Arc<WorkQueue>,
-    gone: Arc<WorkQueue>,
     delay: Duration,
 }
 
 /// Starts the garbage collector.
 pub(super) fn start(setup: &mut Setup) {
-    let (queue, gone) = (WorkQueue::new(), WorkQueue::new());
-    let delay = Duration::from_millis(setup.world.gc_delay_ms);
-    let mut caches = BTreeMap::new();
-    for resource in RESOURCES.iter().filter(|resource| !resource.create_only && resource.plural != "events") {
-        let (queue, gone, plural) = (queue.clone(), gone.clone(), resource.plural);
-        caches.insert(plural, setup.cache(plural, move |change| seen(change, plural, &queue, &gone, delay)));
-    }
-    let client = setup.unlimited_client();
-    let collector = Arc::new(Collector { client, caches, queue, gone, delay });
-    let worker = collector.clone();
-    setup.tasks.spawn_workers(&collector.gone, move |uid| {
-        let worker = worker.clone();
-        async move {
-            worker.look_for_dependents(&uid);
-            Ok(())
-        }
+    let queue = WorkQueue::new();
+    let graph = Arc::new(Graph {
+        dependents: Mutex::default(),
+        queue: queue.clone(),
+        delay: Duration::from_millis(setup.world.gc_delay_ms),
     });
-    let worker = collector.clone();
-    setup.tasks.spawn_workers(&collector.queue, move |item| {
-        let worker = worker.clone();
+    for resource in RESOURCES.iter().filter(|resource| !resource.create_only && resource.plural != "events") {
+        let (graph, plural) = (graph.clone(), resource.plural);
+        setup.cache(plural, move |change| graph.heard(plural, change));
+    }
+    let collector = Arc::new(Collector { client: setup.unlimited_client() });
+    setup.tasks.spawn_workers(&queue, move |item| {
+        let worker = collector.clone();
         async move { worker.collect(&item).await }
     });
 }
 
-/// A deleted object may leave dependents behind; a new or changed one may name owners that never were.
-fn seen(change: &Change, plural: &str, queue: &Arc<WorkQueue>, gone: &Arc<WorkQueue>, delay: Duration) {
-    match (&change.old, &change.new) {
-        (Some(old), None) => gone.add(object::uid(old)),
-        (_, Some(new)) if !owners(new).is_empty() => {
-            queue.add_after(&format!("{plural} {}", object::key(new)), delay);
+impl Graph {
+    /// A deleted object may leave dependents behind; a new or changed one may name owners that never were.
+    fn heard(&self, plural: &str, change: &Change) {
+        let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&change.old, &change.new) {
+            (Some(old), None) => {
+                for item in dependents.remove(object::uid(old)).into_iter().flatten() {
+                    self.queue.add_after(&item, self.delay);
+                }
+            }
+            (_, Some(new)) if !owners(new).is_empty() => {
+                let item = format!("{plural} {}", object::key(new));
+                for owner in owners(new).iter().filter_map(|owner| object::text(owner, "/uid")) {
+                    dependents.entry(owner.to_owned()).or_default().insert(item.clone());
+                }
+                self.queue.add_after(&item, self.delay);
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
@@ -71,16 +82,6 @@ fn owners(dependent: &Value) -> &[Value] {
 }
 
 impl Collector {
-    fn look_for_dependents(&self, uid: &str) {
-        for (plural, cache) in &self.caches {
-            for dependent in cache.list() {
-                if owners(&dependent).iter().any(|owner| object::text(owner, "/uid") == Some(uid)) {
-                    self.queue.add_after(&format!("{plural} {}", object::key(&dependent)), self.delay);
-                }
-            }
-        }
-    }
-
     async fn collect(&self, item: &str) -> Result<(), String> {
         let Some((plural, key)) = item.split_once(' ') else { return Ok(()) };
         let (namespace, name) = object::split(key);

@@ -22,12 +22,13 @@ impl Gate {
         self.frozen.send_replace(frozen);
     }
 
-    /// Returns when the actor is not frozen.
-    pub(crate) async fn pass(&self) {
+    /// Returns when the actor is not frozen; true if it was.
+    pub(crate) async fn pass(&self) -> bool {
         if !*self.frozen.borrow() {
-            return;
+            return false;
         }
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
+        true
     }
 }

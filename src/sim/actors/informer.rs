@@ -3,7 +3,8 @@
 //! Each resource has a stream of its own. An event reaches the cache up to `cache_lag_ms` later; the delay is
 //! drawn per event from the seed, order is kept within a stream and not between streams. So an actor may know
 //! that a VolumeGroupSnapshot is being deleted and not yet know what was done to its members before: the
-//! staleness by which real members are lost. Without a lag events are applied as they come.
+//! staleness by which real members are lost. Without a lag events are applied as they come. The streams of an actor
+//! that goes on after it was frozen race in the same way: each is read up to [`RACE_MS`] later.
 //!
 //! Not here: relisting (the in-process watch never breaks) and the periodic resync of 15 minutes.
 
@@ -20,6 +21,9 @@ use super::object;
 use super::tasks::Tasks;
 use crate::sim::api_server::{Watch, WatchEvent};
 
+/// How far the streams of an actor that was frozen may be apart when it goes on, milliseconds.
+const RACE_MS: u64 = 20;
+
 /// How old the caches of an actor may be.
 #[derive(Clone)]
 pub(crate) struct Lag {
@@ -32,14 +36,25 @@ pub(crate) struct Lag {
 impl Lag {
     /// The delay of one event; the same for the same seed, resource, name and version.
     fn of(&self, plural: &str, object: &Value) -> Duration {
-        if self.max_ms == 0 {
+        self.draw(self.max_ms, plural, object)
+    }
+
+    /// Waits while the actor is frozen, and a moment longer if it was.
+    async fn pass(&self, gate: &Gate, plural: &str, event: &WatchEvent) {
+        if gate.pass().await {
+            tokio::time::sleep(self.draw(RACE_MS, plural, seen(event))).await;
+        }
+    }
+
+    fn draw(&self, max_ms: u64, plural: &str, object: &Value) -> Duration {
+        if max_ms == 0 {
             return Duration::ZERO;
         }
         let text = format!("{plural}/{}@{}", object::key(object), object::version(object));
         let mixed = text.bytes().fold(self.seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        Duration::from_millis(fastrand::Rng::with_seed(mixed).u64(0..=self.max_ms))
+        Duration::from_millis(fastrand::Rng::with_seed(mixed).u64(0..=max_ms))
     }
 }
 
@@ -79,6 +94,16 @@ impl Cache {
         self.objects().values().cloned().collect()
     }
 
+    /// The objects that fit, in key order.
+    pub(crate) fn select(&self, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
+        self.objects().values().filter(|object| fits(object)).cloned().collect()
+    }
+
+    /// Whether any object fits.
+    pub(crate) fn any(&self, fits: impl Fn(&Value) -> bool) -> bool {
+        self.objects().values().any(|object| fits(object))
+    }
+
     fn apply(&self, event: WatchEvent) -> Change {
         let mut objects = self.objects();
         match event {
@@ -113,13 +138,14 @@ pub(crate) fn start(
         tasks.spawn(async move {
             loop {
                 let event = watch.next().await;
-                gate.pass().await;
+                lag.pass(&gate, plural, &event).await;
                 handler(&target.apply(event));
             }
         });
         return cache;
     }
     let (sender, mut delayed) = mpsc::unbounded_channel();
+    let race = lag.clone();
     tasks.spawn(async move {
         let mut due = Instant::now();
         loop {
@@ -133,7 +159,7 @@ pub(crate) fn start(
     tasks.spawn(async move {
         while let Some((due, event)) = delayed.recv().await {
             tokio::time::sleep_until(due).await;
-            gate.pass().await;
+            race.pass(&gate, plural, &event).await;
             handler(&target.apply(event));
         }
     });

@@ -11,6 +11,9 @@ use super::strings::plural;
 use super::tasks::Tasks;
 use crate::sim::clock::SimClock;
 
+/// Events that are remembered so that repetitions can be counted up; past this they are posted anew.
+const MAX_REMEMBERED: usize = 4096;
+
 /// Normal or Warning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
@@ -35,7 +38,7 @@ impl Recorder {
     /// A recorder that posts through `client` under the name `component`.
     pub(crate) fn start(tasks: &mut Tasks, client: Client, clock: SimClock, component: &'static str) -> Self {
         let (sender, mut notices) = mpsc::unbounded_channel();
-        let mut poster = Poster { client, clock, component, posted: BTreeMap::new() };
+        let mut poster = Poster { client, clock, component, posted: BTreeMap::new(), count: 0 };
         tasks.spawn(async move {
             while let Some(notice) = notices.recv().await {
                 poster.post(notice).await;
@@ -73,6 +76,8 @@ struct Poster {
     clock: SimClock,
     component: &'static str,
     posted: BTreeMap<Sameness, (Value, u64)>,
+    /// Events made so far, for their names.
+    count: i64,
 }
 
 impl Poster {
@@ -90,6 +95,10 @@ impl Poster {
                 return;
             }
         }
+        if self.posted.len() >= MAX_REMEMBERED {
+            self.posted.clear();
+        }
+        self.count += 1;
         let event = self.body(&notice, &now);
         if let Ok(created) = self.client.create(plural::EVENTS, event).await {
             self.posted.insert(sameness, (created, 1));
@@ -103,7 +112,7 @@ impl Poster {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": format!("{name}.{:016x}", self.posted.len() as i64 + self.clock.now_ns()),
+                "name": format!("{name}.{:016x}", self.clock.now_ns().wrapping_add(self.count)),
                 "namespace": namespace,
             },
             "involvedObject": notice.about,

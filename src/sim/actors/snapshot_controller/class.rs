@@ -27,12 +27,9 @@ impl NoClass {
 
 /// The one class of the driver that is marked as the default.
 fn default_class(classes: &Cache, mark: &str, driver: &str, what: &str) -> Result<String, String> {
-    let defaults: Vec<Arc<Value>> = classes
-        .list()
-        .into_iter()
-        .filter(|class| object::annotation(class, mark) == Some("true"))
-        .filter(|class| object::text(class, "/driver") == Some(driver))
-        .collect();
+    let defaults = classes.select(|class| {
+        object::annotation(class, mark) == Some("true") && object::text(class, "/driver") == Some(driver)
+    });
     match defaults.as_slice() {
         [] => Err(format!("cannot find default {what} class")),
         [one] => Ok(object::name(one).to_owned()),

@@ -73,12 +73,10 @@ impl Controller {
 
     /// The snapshots that name the group as their owner, by its name, as far as the cache knows.
     fn members_in_cache(&self, group: &Value) -> Vec<Arc<Value>> {
-        let mut members = self.snapshots.cache.list();
-        members.retain(|snapshot| {
+        self.snapshots.cache.select(|snapshot| {
             object::namespace(snapshot) == object::namespace(group)
                 && self.owner_name(snapshot) == Some(object::name(group))
-        });
-        members
+        })
     }
 
     fn wait_for_restore(&self, group: &Value, member: &Value) -> Result<(), String> {

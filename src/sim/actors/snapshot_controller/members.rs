@@ -48,12 +48,11 @@ impl Controller {
 
     fn volume_by_handle(&self, content: &Value, handle: &str) -> Option<Arc<Value>> {
         let driver = object::text(content, "/spec/driver");
-        let mut found = self.volumes.list().into_iter().filter(|volume| {
+        let mut found = self.volumes.select(|volume| {
             object::text(volume, "/spec/csi/driver") == driver
                 && object::text(volume, "/spec/csi/volumeHandle") == Some(handle)
         });
-        let first = found.next()?;
-        found.next().is_none().then_some(first)
+        found.pop().filter(|_| found.is_empty())
     }
 
     async fn create_member(&self, member: &Member<'_>) -> Result<(), String> {

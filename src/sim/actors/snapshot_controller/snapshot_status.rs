@@ -63,9 +63,9 @@ impl Controller {
     fn group_name(&self, snapshot_key: &str, content: &Value) -> Result<Option<String>, String> {
         let pointer = "/status/volumeGroupSnapshotHandle";
         let Some(handle) = object::text(content, pointer) else { return Ok(None) };
-        let contents = self.group_contents.cache.list();
-        let found = contents.iter().find(|candidate| object::text(candidate, pointer) == Some(handle));
-        let name = found.and_then(|found| object::text(found, "/spec/volumeGroupSnapshotRef/name"));
+        let found =
+            self.group_contents.cache.select(|content| object::text(content, pointer) == Some(handle));
+        let name = found.first().and_then(|found| object::text(found, "/spec/volumeGroupSnapshotRef/name"));
         name.map(|name| Some(name.to_owned())).ok_or_else(|| {
             format!(
                 "updateSnapshotStatus: cannot find the group snapshot for VolumeSnapshot [{snapshot_key}], will not \

@@ -76,7 +76,7 @@ impl Controller {
 
     /// Whether a claim of the snapshot's namespace is Pending with the snapshot as its data source.
     pub(super) fn is_being_restored(&self, snapshot: &Value) -> bool {
-        self.claims.list().iter().any(|claim| {
+        self.claims.any(|claim| {
             object::namespace(claim) == object::namespace(snapshot)
                 && object::text(claim, "/spec/dataSource/kind") == Some("VolumeSnapshot")
                 && object::text(claim, "/spec/dataSource/name") == Some(object::name(snapshot))
@@ -115,7 +115,7 @@ impl Controller {
         if !object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE) {
             return Ok(());
         }
-        let in_use = self.snapshots.cache.list().iter().any(|other| {
+        let in_use = self.snapshots.cache.any(|other| {
             object::namespace(other) == object::namespace(snapshot)
                 && !(skip_this && object::name(other) == object::name(snapshot))
                 && object::text(other, "/spec/source/persistentVolumeClaimName") == Some(object::name(&claim))

@@ -228,7 +228,7 @@ async fn a_new_group_of_the_same_name_adopts_what_still_names_it() {
     lab.patch(plural::GROUPS, &group, json!({"metadata": {"finalizers": null}}));
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
-    lab.cluster.set_frozen("snapshot-controller", false);
+    lab.cluster.restart("snapshot-controller");
     lab.settle().await;
     assert_eq!((lab.group(), lab.snapshots().len()), (None, 1), "it survived the old group");
     let again = lab.create_group();

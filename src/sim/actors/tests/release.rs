@@ -152,6 +152,36 @@ async fn with_as_source_left_in_place_old_caches_lose_members() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_content_set_to_delete_behind_the_back_makes_phantoms() {
+    let lab = Lab::new(3, Config::default()).await;
+    let group = lab.create_ready_group(3).await;
+    for snapshot in lab.snapshots() {
+        lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": null}}));
+        lab.patch(plural::SNAPSHOTS, &snapshot, strip());
+    }
+    lab.settle().await;
+    lab.delete(plural::GROUPS, &group);
+    lab.settle().await;
+    assert_eq!(ledger(&lab), (0, 0, 3), "ready, with nothing behind them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_put_back_after_the_group_is_gone_changes_nothing() {
+    let lab = Lab::new(2, Config::default()).await;
+    release(&lab, 2, true).await;
+    let before: Vec<String> =
+        lab.snapshots().iter().map(|snapshot| object::uid(snapshot).to_owned()).collect();
+    for snapshot in lab.snapshots() {
+        lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": "g1"}}));
+    }
+    lab.settle().await;
+    let after = lab.snapshots();
+    assert_eq!(after.iter().map(object::uid).collect::<Vec<_>>(), before);
+    assert!(after.iter().all(|snapshot| snapshot["metadata"].get("ownerReferences").is_none()));
+    assert_eq!(ledger(&lab), (2, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_frozen_controller_holds_the_release_back() {
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
