@@ -91,7 +91,7 @@ async fn the_objects_are_as_the_real_ones() {
     let listed = &group_content["status"]["volumeSnapshotInfoList"][0];
 
     let volume = listed["volumeHandle"].as_str().expect("a handle");
-    let hash = crate::sim::actors::tests::creation::hash_of(uid, volume);
+    let hash = hash_of(uid, volume);
     let content = lab.get(plural::CONTENTS, &format!("snapcontent-{hash}")).expect("named by the hash");
     let snapshot = lab.get(plural::SNAPSHOTS, &format!("snapshot-{hash}")).expect("named by the hash");
     assert_eq!(
