@@ -25,3 +25,23 @@ async fn a_labelled_database_is_cut_as_one_group() {
     let ledger = stage.cluster.ledger();
     assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (5, 0, 0), "{ledger:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn with_a_class_that_retains_from_the_start_every_content_still_carries_the_receipt() {
+    let stage = Stage::new(Config::default());
+    let class = "csi-hostpath-groupsnapclass";
+    let mut object = stage.hand().get("volumegroupsnapshotclasses", None, class).expect("the class");
+    stage.hand().delete("volumegroupsnapshotclasses", None, class, Default::default()).expect("deleted");
+    object["deletionPolicy"] = "Retain".into();
+    object["metadata"]["resourceVersion"] = serde_json::Value::Null;
+    object["metadata"]["uid"] = serde_json::Value::Null;
+    stage.hand().create("volumegroupsnapshotclasses", object).expect("created anew");
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+
+    let end = stage.live(None).await;
+
+    assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{end:?} {:#}", stage.nightly());
+    crate::invariants::completed(&stage, "shop", 3).await.expect("what holds after every run");
+    assert_eq!(stage.writes(), 4 * 3 + 4);
+}

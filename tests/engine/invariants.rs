@@ -83,6 +83,9 @@ async fn journal(stage: &Stage, hold: &mut impl FnMut(&str, bool, String)) {
     let entries = stage.entries().await;
     let checked = stillpoint::journal::chain::check(entries.iter().cloned());
     hold("the chain is intact", checked.is_ok(), format!("{checked:?}"));
+    let report = stillpoint::audit::replay(&entries);
+    hold("a replay decides the same", report.different.is_empty(), format!("{:#?}", report.different));
+    hold("a replay has something to decide", report.decisions > 0, report.decisions.to_string());
 }
 
 fn ended(broken: Vec<String>) -> Result<(), String> {

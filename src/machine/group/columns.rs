@@ -140,11 +140,11 @@ columns! {
         /// Missing on some.
         Missing,
     }
-    /// Deletion policies of the members' contents.
+    /// Deletion policies of the members' contents, and the receipt beside them.
     Seen Policies {
-        /// All Retain.
+        /// All Retain, with receipt.
         Retain,
-        /// Some Delete.
+        /// Some Delete, or without receipt.
         Delete,
     }
     /// Whether members were lost since the cut.

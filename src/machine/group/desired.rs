@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::domain::labels;
 use crate::domain::names::valid_label_value;
-use crate::domain::observed::{Entries, SnapshotSeen};
+use crate::domain::observed::{ContentSeen, Entries, GroupContentSeen, SnapshotSeen};
 use crate::domain::receipt::Receipt;
 use crate::machine::group::effect::Entry;
 use crate::machine::group::state::GroupRun;
@@ -72,6 +72,21 @@ pub fn is_labelled(run: &GroupRun, index: usize, snapshot: &SnapshotSeen) -> boo
     let Some(receipt) = &run.receipt else { return false };
     has(&snapshot.labels, &member_labels(run, index))
         && has(&snapshot.annotations, &member_annotations(run, receipt, index))
+}
+
+/// Whether a member's content carries the label of the run and the receipt. Controllers write back whole maps of
+/// annotations from their caches, so that a receipt which was written can be lost again.
+pub fn is_content_marked(run: &GroupRun, index: usize, content: &ContentSeen) -> bool {
+    let Some(receipt) = &run.receipt else { return false };
+    has(&content.labels, &run_label(run))
+        && has(&content.annotations, &content_annotations(run, receipt, index))
+}
+
+/// Whether the group's content carries the label of the run and the receipt.
+pub fn is_group_content_marked(run: &GroupRun, content: &GroupContentSeen) -> bool {
+    let Some(receipt) = &run.receipt else { return false };
+    has(&content.labels, &run_label(run))
+        && has(&content.annotations, &group_content_annotations(run, receipt))
 }
 
 fn has(seen: &Entries, wanted: &Map) -> bool {

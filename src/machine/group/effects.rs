@@ -6,7 +6,8 @@
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::names;
-use crate::domain::observed::{ContentSeen, DeletionPolicy, Observation};
+use crate::domain::observed::{ContentSeen, DeletionPolicy, GroupContentSeen, Observation};
+use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
 use crate::machine::group::effect::{Effect, Mark};
 use crate::machine::group::event::Step;
@@ -102,44 +103,63 @@ fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
 /// label and receipt, in the same patch.
 fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<Planned> {
     let receipt = run.receipt.as_ref().filter(|_| new == DeletionPolicy::Retain);
-    let group = own_content(run, observation).filter(|content| content.policy != new).map(|content| {
-        let (labels, annotations) = match receipt {
-            Some(receipt) => (desired::run_label(run), desired::group_content_annotations(run, receipt)),
-            None => Default::default(),
-        };
-        let effect = Effect::SetGroupContentPolicy {
-            content: content.id.clone(),
-            resource_version: content.resource_version.clone(),
-            old: content.policy,
-            new,
-            labels: desired::missing(&content.labels, labels),
-            annotations: desired::missing(&content.annotations, annotations),
-        };
-        (None, effect)
-    });
+    let group =
+        own_content(run, observation).and_then(|content| set_group_policy(run, receipt, content, new));
     let indexed = view::members(run, observation);
     let index_of = |content: &ContentSeen| {
         indexed.iter().find(|m| m.content.is_some_and(|c| c.id.uid == content.id.uid)).map(|m| m.index)
     };
-    let members = own_contents(run, observation).filter(|content| content.policy != new).map(|content| {
-        let index = index_of(content);
-        let (labels, annotations) = match (receipt, index) {
-            (Some(receipt), Some(index)) => {
-                (desired::run_label(run), desired::content_annotations(run, receipt, index))
-            }
-            _ => Default::default(),
-        };
-        let effect = Effect::SetContentPolicy {
-            content: content.id.clone(),
-            resource_version: content.resource_version.clone(),
-            old: content.policy,
-            new,
-            labels: desired::missing(&content.labels, labels),
-            annotations: desired::missing(&content.annotations, annotations),
-        };
-        (index, effect)
-    });
+    let members = own_contents(run, observation)
+        .filter_map(|content| set_member_policy(run, receipt, content, index_of(content), new));
     group.into_iter().chain(members).collect()
+}
+
+fn set_group_policy(
+    run: &GroupRun,
+    receipt: Option<&Receipt>,
+    content: &GroupContentSeen,
+    new: DeletionPolicy,
+) -> Option<Planned> {
+    let (labels, annotations) = receipt
+        .map(|receipt| (desired::run_label(run), desired::group_content_annotations(run, receipt)))
+        .unwrap_or_default();
+    let labels = desired::missing(&content.labels, labels);
+    let annotations = desired::missing(&content.annotations, annotations);
+    let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
+    let effect = Effect::SetGroupContentPolicy {
+        content: content.id.clone(),
+        resource_version: content.resource_version.clone(),
+        old: content.policy,
+        new,
+        labels,
+        annotations,
+    };
+    (!holds).then_some((None, effect))
+}
+
+fn set_member_policy(
+    run: &GroupRun,
+    receipt: Option<&Receipt>,
+    content: &ContentSeen,
+    index: Option<usize>,
+    new: DeletionPolicy,
+) -> Option<Planned> {
+    let (labels, annotations) = receipt
+        .zip(index)
+        .map(|(receipt, index)| (desired::run_label(run), desired::content_annotations(run, receipt, index)))
+        .unwrap_or_default();
+    let labels = desired::missing(&content.labels, labels);
+    let annotations = desired::missing(&content.annotations, annotations);
+    let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
+    let effect = Effect::SetContentPolicy {
+        content: content.id.clone(),
+        resource_version: content.resource_version.clone(),
+        old: content.policy,
+        new,
+        labels,
+        annotations,
+    };
+    (!holds).then_some((index, effect))
 }
 
 fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {

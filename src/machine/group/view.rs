@@ -17,7 +17,7 @@ use crate::machine::group::columns::{
     Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Ties,
 };
 use crate::machine::group::desired;
-use crate::machine::group::state::GroupRun;
+use crate::machine::group::state::{GroupRun, Stage};
 
 /// What was looked at when a decision was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub enum MemberFlags {
     Ready = 1 << 1,
     /// Its content stands and has a snapshot handle.
     Content = 1 << 2,
-    /// Its content retains the storage.
+    /// Its content retains the storage and carries the receipt.
     Retained = 1 << 3,
     /// It carries labels and receipt.
     Labelled = 1 << 4,
@@ -109,7 +109,9 @@ impl Member<'_> {
                 s.ready && s.bound_content.as_deref() == self.content.map(|c| c.id.name.as_str())
             }),
             MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
-            MemberFlags::Retained => self.content.is_some_and(|c| c.policy == DeletionPolicy::Retain),
+            MemberFlags::Retained => self.content.is_some_and(|c| {
+                c.policy == DeletionPolicy::Retain && desired::is_content_marked(run, self.index, c)
+            }),
             MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, self.index, s)),
             MemberFlags::Named => self.snapshot.is_some_and(|s| s.group_name.is_some()),
             MemberFlags::Tied => snapshot.is_some_and(|s| is_tied(run, s)),
@@ -244,6 +246,7 @@ pub fn view(run: &GroupRun, observation: &Observation) -> View {
     let mut view = View { members: flags.clone(), error_since: observation.error_since, ..View::blank() };
     set_group(&mut view, run, observation);
     set_members(&mut view, run, &flags);
+    view.set(policies(run, observation, &flags));
     view.set(progress(run, observation, &flags));
     view.set(claims(run, observation));
     view.set(if observation.class_exists { Class::Exists } else { Class::Missing });
@@ -310,9 +313,6 @@ fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
     let all = |flag: F| standing.iter().all(|bits| has(bits, flag));
     let any = |flag: F| standing.iter().any(|bits| has(bits, flag));
     view.set(if all(F::Labelled) { Labels::Complete } else { Labels::Missing });
-    // The recorded content of a lost member stays, and keeps the storage as long as it retains it.
-    let retained = flags.iter().all(|bits| has(bits, F::Retained) || !has(bits, F::Content));
-    view.set(if retained { Policies::Retain } else { Policies::Delete });
     view.set(match (any(F::Named), all(F::Named)) {
         (false, _) => Names::Clear,
         (true, false) => Names::Mixed,
@@ -324,6 +324,21 @@ fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
         None => Loss::None,
         Some(_) => loss(flags),
     });
+}
+
+/// Whether every member's content retains the storage and carries the receipt. The recorded content of a lost member
+/// counts: it keeps the storage as long as it retains it. The group's content is asked for the receipt until the
+/// pivot only, because it is going to be deleted.
+fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policies {
+    use MemberFlags as F;
+    let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
+    let members = flags.iter().all(|bits| has(bits, F::Retained) || !has(bits, F::Content));
+    let group = own_content(run, observation).is_none_or(|content| {
+        run.stage >= Stage::Releasing
+            || content.policy == DeletionPolicy::Delete
+            || desired::is_group_content_marked(run, content)
+    });
+    if members && group { Policies::Retain } else { Policies::Delete }
 }
 
 fn loss(flags: &[u16]) -> Loss {
