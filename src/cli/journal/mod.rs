@@ -2,11 +2,11 @@
 //!
 //! | command | shows |
 //! |---|---|
-//! | [`list`] | the streams and where they stand |
-//! | [`show`] | records as lines, or as data |
-//! | [`verify`] | whether the journal is whole |
-//! | [`replay`] | whether everything would be decided the same again |
-//! | [`export`] | every record with its exact bytes |
+//! | `list` | the streams and where they stand |
+//! | `show` | records as lines, or as data |
+//! | `verify` | whether the journal is whole |
+//! | `replay` | whether everything would be decided the same again |
+//! | `export` | every record with its exact bytes |
 //!
 //! They read a private copy and never hold the journal; one that a daemon has open is refused.
 

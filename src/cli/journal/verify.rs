@@ -113,7 +113,7 @@ fn text(verified: &Verified) -> String {
         text.push_str(&format!("head:      {position}:{hash}\n"));
     }
     if let Some(ShownProblem { reason, fix, .. }) = &verified.problem {
-        text.push_str(&format!("problem:   {reason}\nwhat to do: {fix}\n"));
+        text.push_str(&format!("problem:   {reason}\nfix:       {fix}\n"));
     }
     text
 }
