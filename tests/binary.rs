@@ -1,0 +1,20 @@
+//! The program itself: real processes that talk HTTP on 127.0.0.1, with their journals on disk.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
+//! | [`process`], [`stage`], [`invariants`] | what they all stand on |
+//!
+//! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
+//! a test end with it, and what they said is printed when it fails.
+
+#[path = "binary/invariants.rs"]
+mod invariants;
+#[path = "binary/killed.rs"]
+mod killed;
+#[path = "binary/killed_outside.rs"]
+mod killed_outside;
+#[path = "binary/process.rs"]
+mod process;
+#[path = "binary/stage.rs"]
+mod stage;

@@ -1,0 +1,133 @@
+//! Killed by SIGKILL at every crash point of a run, the daemon starts again and finishes: nothing leaked, nothing
+//! lost, no volume cut twice.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::invariants::{completed, uids};
+use crate::process::ended;
+use crate::stage::Stage;
+
+const MEMBERS: usize = 3;
+/// Writes of a run without a kill: create, relabel, retain members and group, clear, detach, delete twice.
+const WRITES: u64 = 4 * MEMBERS as u64 + 4;
+/// What one recovery may write beside what was missing.
+const RECOVERY: u64 = 3;
+const SIGKILL: i32 = 9;
+
+/// What a run without trouble passes, in its order.
+const PLACES: [&str; 17] = [
+    "accepted",
+    "planned",
+    "create",
+    "created",
+    "cut",
+    "vs-bound",
+    "relabel",
+    "relabelled",
+    "retain",
+    "retained",
+    "clear-names",
+    "detach",
+    "delete-group",
+    "delete-content",
+    "cleaned",
+    "completed",
+    "finished",
+];
+
+/// All points of these places.
+fn points() -> Vec<String> {
+    let listed = ended(&["drill", "points", "-o", "json"]).with(0).json();
+    let listed: Vec<String> = serde_json::from_value(listed).expect("a list of names");
+    let of = |place: &str| {
+        let begin = format!("{place}/");
+        let found: Vec<String> = listed.iter().filter(|point| point.starts_with(&begin)).cloned().collect();
+        assert!(found.len() >= 2, "{place} has the points {found:?}");
+        found
+    };
+    PLACES.iter().flat_map(|place| of(place)).collect()
+}
+
+/// Kills one life after the other, each at its point, then lets one finish. Gives the line of the table.
+fn killed_at(
+    kills: &[&str],
+    more: &[&str],
+    most: u64,
+    check: fn(&Stage, crate::process::Process, usize),
+) -> String {
+    let mut stage = Stage::with_group(MEMBERS);
+    let (mut states, mut writes, mut before) = (vec![], vec![], 0);
+    let mut known = vec![];
+    for point in kills {
+        let mut daemon = stage.daemon(&[&["--crash-at", point], more].concat());
+        assert_eq!(daemon.end(), (None, Some(SIGKILL)), "the end of the daemon at {point}");
+        states.push(stage.state());
+        writes.push((stage.writes() - before).to_string());
+        before = stage.writes();
+        known = uids(&stage.snapshots());
+    }
+    let mut daemon = stage.daemon(more);
+    let phase = stage.phase(&mut daemon);
+    assert_eq!(phase, "Completed", "after {kills:?}");
+    writes.push((stage.writes() - before).to_string());
+    assert!(stage.writes() <= most, "{writes:?} writes, at most {most} were to be made");
+    let uids = uids(&stage.snapshots());
+    assert!(known.iter().all(|uid| uids.contains(uid)), "{known:?} at the kill, {uids:?} at the end");
+    check(&stage, daemon, MEMBERS);
+    let (kills, states, writes) = (kills.join(", "), states.join(", "), writes.join(" + "));
+    format!("{kills:<58} {states:<24} {phase:<11} {writes}")
+}
+
+/// All cases, a few at a time, each on a cluster of its own; then the table.
+fn table<T: Sync>(cases: &[T], case: impl Fn(&T) -> String + Sync) {
+    let (next, lines) = (AtomicUsize::new(0), Mutex::new(vec![]));
+    let work = || {
+        while let Some((index, one)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            cases.get(index).map(|one| (index, one))
+        } {
+            let line = catch_unwind(AssertUnwindSafe(|| case(one)));
+            lines.lock().expect("no poison").push((index, line.ok()));
+        }
+    };
+    std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(work))));
+    let mut lines = lines.into_inner().expect("no poison");
+    lines.sort();
+    println!("{:<58} {:<24} {:<11} WRITES OF THE LIVES", "KILLED (SIGKILL) AT", "STATE AT DEATH", "THEN");
+    lines
+        .iter()
+        .for_each(|(index, line)| println!("{}", line.clone().unwrap_or(format!("case {index}: failed"))));
+    let failed: Vec<usize> =
+        lines.iter().filter(|(_, line)| line.is_none()).map(|(index, _)| *index).collect();
+    assert!(failed.is_empty() && lines.len() == cases.len(), "cases {failed:?} of {}", cases.len());
+}
+
+#[test]
+fn at_every_point_of_a_run_it_finishes_in_its_next_life() {
+    let points = points();
+    assert!(points.len() >= 24, "{points:?}");
+    table(&points, |point| killed_at(&[point], &[], WRITES + RECOVERY, completed));
+}
+
+#[test]
+fn killed_again_while_it_recovers_it_finishes_in_its_third_life() {
+    let pairs = [
+        ["accepted/after-record", "planned/before-record"],
+        ["create/after-intent", "create/after-effects"],
+        ["create/after-effects", "claim/mid-effects"],
+        ["created/after-record", "claim/after-intent"],
+        ["cut/after-record", "claim/after-effects"],
+        ["vs-bound/before-record", "claim/after-outcome"],
+        ["relabel/mid-effects", "relabel/mid-effects"],
+        ["retain/after-effects", "retained/before-record"],
+        ["clear-names/mid-effects", "detach/mid-effects"],
+        ["detach/after-intent", "detach/after-effects"],
+        ["delete-group/after-effects", "delete-content/after-intent"],
+        ["delete-content/after-effects", "cleaned/before-record"],
+        ["cleaned/after-record", "completed/after-record"],
+        ["completed/before-record", "finished/before-record"],
+    ];
+    table(&pairs, |pair| killed_at(pair, &[], WRITES + 2 * RECOVERY, completed));
+}
