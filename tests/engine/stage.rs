@@ -11,7 +11,11 @@ use stillpoint::engine::clock::Clock;
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::{Config, Engine};
+use stillpoint::journal::wire::{self, Decoded};
 use stillpoint::journal::{Disk, Entry, Journal, MemoryStore};
+use stillpoint::machine::group::effect::Outcome;
+use stillpoint::machine::group::event::Facts;
+use stillpoint::machine::group::{Event, Timed};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::Caller;
@@ -26,6 +30,7 @@ pub struct Stage {
     pub disk: Disk,
     pub clock: Clock,
     pub defaults: Defaults,
+    anchor: Timestamp,
     caller: Caller,
 }
 
@@ -38,6 +43,15 @@ pub enum End {
     Killed,
     /// The daemon ended itself.
     Problem(Problem),
+    /// Nothing of it came within the time that no scenario needs.
+    Hung,
+}
+
+impl End {
+    /// Whether the Backup ended in this phase.
+    pub fn is(&self, phase: &str) -> bool {
+        matches!(self, Self::Phase(ended) if ended == phase)
+    }
 }
 
 impl Stage {
@@ -47,7 +61,7 @@ impl Stage {
         let cluster = Cluster::start(config);
         let caller = cluster.api().caller("test");
         let clock = Clock::anchored(anchor);
-        Self { cluster, disk: Disk::new(), clock, defaults: Defaults::default(), caller }
+        Self { cluster, disk: Disk::new(), clock, defaults: Defaults::default(), anchor, caller }
     }
 
     /// The test's own hand in the cluster.
@@ -116,13 +130,23 @@ impl Stage {
 
     /// Waits on simulated time until that is so.
     pub async fn until(&self, what: impl Fn(&Self) -> bool) {
+        assert!(self.comes(what).await, "it never came to be");
+    }
+
+    /// Waits on simulated time until that is so; false when it does not come.
+    pub async fn comes(&self, what: impl Fn(&Self) -> bool) -> bool {
         for _ in 0..HANG * 20 {
             if what(self) {
-                return;
+                return true;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
-        panic!("it never came to be");
+        false
+    }
+
+    /// Lets simulated time pass.
+    pub async fn pass(&self, seconds: u64) {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
 
     /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
@@ -139,6 +163,29 @@ impl Stage {
                 Verdict::GoOn
             }),
         };
+        self.live_with(points, killed).await
+    }
+
+    /// One life in which `act` is done, once, when `at` is passed for the first time; killed at `crash_at`.
+    pub async fn live_acting(
+        &self,
+        at: Point,
+        act: impl Fn(&Cluster) + Send + Sync + 'static,
+        crash_at: Option<Point>,
+    ) -> End {
+        let killed = Arc::new(tokio::sync::Notify::new());
+        let (signal, cluster) = (killed.clone(), self.cluster.clone());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let points = Points::ask(move |point| {
+            if point == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                act(&cluster);
+            }
+            if Some(point) == crash_at {
+                signal.notify_one();
+                return Verdict::Halt;
+            }
+            Verdict::GoOn
+        });
         self.live_with(points, killed).await
     }
 
@@ -159,8 +206,9 @@ impl Stage {
             biased;
             () = killed.notified() => End::Killed,
             problem = engine.run() => End::Problem(problem),
-            () = self.until(|stage| stage.ended().is_some()) => {
-                End::Phase(self.ended().unwrap_or_default())
+            ended = self.comes(|stage| stage.ended().is_some()) => match ended {
+                true => End::Phase(self.ended().unwrap_or_default()),
+                false => End::Hung,
             }
         };
         // The kill: what was not synced is gone, and the writer of this life with it.
@@ -175,6 +223,53 @@ impl Stage {
         let entries = journal.entries(1, usize::MAX >> 1).await.expect("entries");
         self.disk.crash();
         entries
+    }
+
+    /// The rows that were decided, in the order of the journal: the grounds of every intent and milestone.
+    pub async fn rows(&self) -> Vec<String> {
+        let grounds = |event: &Event| match event {
+            Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds.row.clone()),
+            _ => None,
+        };
+        self.group_records().await.iter().filter_map(|record| grounds(&record.event)).collect()
+    }
+
+    /// Records of all groups, in the order of the journal.
+    pub async fn group_records(&self) -> Vec<Timed> {
+        let decoded = self.entries().await.into_iter().filter_map(|entry| wire::decode(&entry.record).ok());
+        decoded
+            .filter_map(|decoded| match decoded {
+                Decoded::Group(record) => Some(record),
+                Decoded::Backup { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Status of the Backup, journal and storage, for the message of a failure.
+    pub async fn shown(&self) -> String {
+        let status = self.hand().get("backups", Some("stillpoint"), "nightly").map(|b| b["status"].clone());
+        let mut lines = vec![format!("Backup: {status:?}"), format!("storage: {:?}", self.cluster.ledger())];
+        for record in self.group_records().await {
+            let seconds = (record.at.0 - self.anchor.0) / 1_000_000;
+            let text = match record.event {
+                Event::Planned(plan) => format!("planned {}/{}", plan.namespace, plan.group),
+                Event::Intended { grounds, step, marks } => {
+                    format!("{} -> {} with {} effects", grounds.row, step.name(), marks.len())
+                }
+                Event::Ended { step, outcomes } => {
+                    let failed: Vec<_> =
+                        outcomes.iter().filter(|o| !matches!(o, Outcome::Done { .. })).collect();
+                    format!("ended {} {failed:?}", step.name())
+                }
+                Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
+                Event::Reached { grounds, milestone, facts } => match facts {
+                    Facts::Reason(reason) => format!("{} -> {}: {reason:?}", grounds.row, milestone.name()),
+                    _ => format!("{} -> {}", grounds.row, milestone.name()),
+                },
+            };
+            lines.push(format!("{seconds:>9} ms  {text}"));
+        }
+        lines.join("\n")
     }
 
     /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
