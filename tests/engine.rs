@@ -6,5 +6,7 @@ mod complete;
 mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
+#[path = "engine/release.rs"]
+mod release;
 #[path = "engine/stage.rs"]
 mod stage;
