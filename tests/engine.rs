@@ -2,6 +2,8 @@
 
 #[path = "engine/complete.rs"]
 mod complete;
+#[path = "engine/hands.rs"]
+mod hands;
 #[path = "engine/invariants.rs"]
 mod invariants;
 #[path = "engine/killed.rs"]
@@ -10,3 +12,7 @@ mod killed;
 mod release;
 #[path = "engine/stage.rs"]
 mod stage;
+#[path = "engine/undo.rs"]
+mod undo;
+#[path = "engine/writes.rs"]
+mod writes;

@@ -191,6 +191,26 @@ impl Stage {
 
     /// One life with these points; `killed` ends it.
     pub async fn live_with(&self, points: Points, killed: Arc<tokio::sync::Notify>) -> End {
+        let ended = async {
+            match self.comes(|stage| stage.ended().is_some()).await {
+                true => End::Phase(self.ended().unwrap_or_default()),
+                false => End::Hung,
+            }
+        };
+        let life = self.life(points);
+        let end = tokio::select! {
+            biased;
+            () = killed.notified() => End::Killed,
+            problem = life => End::Problem(problem),
+            end = ended => end,
+        };
+        // The kill: what was not synced is gone, and the writer of this life with it.
+        self.disk.crash();
+        end
+    }
+
+    /// One life that nobody ends: why it ended itself. Dropped, it is killed.
+    pub async fn life(&self, points: Points) -> Problem {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
         let client = client(&self.cluster);
@@ -202,18 +222,7 @@ impl Stage {
             clock: self.clock,
         };
         let engine = Engine::new(adapter, journal, opened, config);
-        let end = tokio::select! {
-            biased;
-            () = killed.notified() => End::Killed,
-            problem = engine.run() => End::Problem(problem),
-            ended = self.comes(|stage| stage.ended().is_some()) => match ended {
-                true => End::Phase(self.ended().unwrap_or_default()),
-                false => End::Hung,
-            }
-        };
-        // The kill: what was not synced is gone, and the writer of this life with it.
-        self.disk.crash();
-        end
+        engine.run().await
     }
 
     /// The journal as it is on the disk.
@@ -269,7 +278,46 @@ impl Stage {
             };
             lines.push(format!("{seconds:>9} ms  {text}"));
         }
+        lines.extend(self.objects());
         lines.join("\n")
+    }
+
+    /// One line for each object of the snapshot API.
+    fn objects(&self) -> Vec<String> {
+        let line = |plural: &str, object: &Value| {
+            let (meta, status) = (&object["metadata"], &object["status"]);
+            let finalizers: Vec<&str> = meta["finalizers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|f| f.as_str()?.split('/').next_back())
+                .collect();
+            let waiting = &status["waitingFor"];
+            format!(
+                "{plural} {} deleted {} finalizers {finalizers:?} policy {} ready {} error {} owned {} annotations {} waiting for {waiting}",
+                meta["name"],
+                meta["deletionTimestamp"],
+                object["spec"]["deletionPolicy"],
+                status["readyToUse"],
+                status["error"]["message"],
+                meta["ownerReferences"].is_array(),
+                meta["annotations"]
+                    .as_object()
+                    .map(|a| a.keys().cloned().collect::<Vec<_>>().join(","))
+                    .unwrap_or_default(),
+            )
+        };
+        let kinds = [
+            "volumegroupsnapshots",
+            "volumegroupsnapshotcontents",
+            "volumesnapshots",
+            "volumesnapshotcontents",
+            "groupsnapshots",
+        ];
+        kinds
+            .iter()
+            .flat_map(|plural| self.list(plural, None).into_iter().map(move |object| line(plural, &object)))
+            .collect()
     }
 
     /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
@@ -313,6 +361,16 @@ impl Passed {
         let passed = self.0.clone();
         Points::ask(move |point| {
             passed.lock().expect("no poison").push(point);
+            Verdict::GoOn
+        })
+    }
+
+    /// As [`watch`](Self::watch); `act` is told of each point.
+    pub fn watch_and(&self, act: impl Fn(Point) + Send + Sync + 'static) -> Points {
+        let passed = self.0.clone();
+        Points::ask(move |point| {
+            passed.lock().expect("no poison").push(point);
+            act(point);
             Verdict::GoOn
         })
     }
