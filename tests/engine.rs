@@ -4,9 +4,17 @@
 mod complete;
 #[path = "engine/doors.rs"]
 mod doors;
+#[path = "engine/hands.rs"]
+mod hands;
 #[path = "engine/invariants.rs"]
 mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
+#[path = "engine/release.rs"]
+mod release;
 #[path = "engine/stage.rs"]
 mod stage;
+#[path = "engine/undo.rs"]
+mod undo;
+#[path = "engine/writes.rs"]
+mod writes;
