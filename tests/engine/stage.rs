@@ -107,7 +107,12 @@ impl Stage {
 
     /// A Backup `nightly` with that spec.
     pub fn backup_with(&self, spec: Value) {
-        let backup = json!({"metadata": {"name": "nightly", "namespace": "stillpoint"}, "spec": spec});
+        self.backup_named("nightly", spec);
+    }
+
+    /// A Backup.
+    pub fn backup_named(&self, name: &str, spec: Value) {
+        let backup = json!({"metadata": {"name": name, "namespace": "stillpoint"}, "spec": spec});
         self.caller.create("backups", backup).expect("a new Backup");
     }
 
@@ -118,7 +123,12 @@ impl Stage {
 
     /// Its phase, once that is an end.
     pub fn ended(&self) -> Option<String> {
-        let backup = self.nightly();
+        self.ended_as("nightly")
+    }
+
+    /// The phase of a Backup, once that is an end.
+    pub fn ended_as(&self, name: &str) -> Option<String> {
+        let backup = self.caller.get("backups", Some("stillpoint"), name).expect("the Backup");
         let phase = backup["status"]["phase"].as_str().unwrap_or_default();
         (!["", "New", "InProgress"].contains(&phase)).then(|| phase.to_owned())
     }
@@ -207,6 +217,22 @@ impl Stage {
         // The kill: what was not synced is gone, and the writer of this life with it.
         self.disk.crash();
         end
+    }
+
+    /// One life until that is so.
+    ///
+    /// # Panics
+    /// The daemon ends itself, or it does not come to be.
+    pub async fn live_until(&self, points: Points, what: impl Fn(&Self) -> bool) {
+        let came = tokio::select! {
+            biased;
+            problem = self.life(points) => panic!("the daemon ended: {problem}"),
+            came = self.comes(what) => came,
+        };
+        self.disk.crash();
+        if !came {
+            panic!("it never came to be\n{}", self.shown().await);
+        }
     }
 
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
