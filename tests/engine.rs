@@ -12,10 +12,14 @@ mod invariants;
 mod killed;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/rbac.rs"]
+mod rbac;
 #[path = "engine/release.rs"]
 mod release;
 #[path = "engine/requests.rs"]
 mod requests;
+#[path = "engine/rights.rs"]
+mod rights;
 #[path = "engine/stage.rs"]
 mod stage;
 #[path = "engine/undo.rs"]

@@ -70,7 +70,7 @@ pub const GRANTS: &[Grant] = &[
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
     own("velero.io", "backups/status", &["patch"], "showing the phase of Backups"),
-    cluster("stillpoint.dev", "groupsnapshots", &["create", "patch"], "showing runs"),
+    cluster("stillpoint.dev", "groupsnapshots", &["create"], "showing runs"),
     cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs"),
     cluster("events.k8s.io", "events", &["create"], "telling people"),
     cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),
