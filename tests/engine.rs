@@ -14,6 +14,8 @@ mod killed;
 mod meddle;
 #[path = "engine/rbac.rs"]
 mod rbac;
+#[path = "engine/refused.rs"]
+mod refused;
 #[path = "engine/release.rs"]
 mod release;
 #[path = "engine/requests.rs"]

@@ -48,6 +48,17 @@ pub struct Grant {
     pub scope: Scope,
     /// What needs it, for the message of a refusal.
     pub purpose: &'static str,
+    /// How badly.
+    pub need: Need,
+}
+
+/// What a missing right stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Groups: none begins without it.
+    Groups,
+    /// What people see of them.
+    Shown,
 }
 
 const SNAPSHOT: &str = "snapshot.storage.k8s.io";
@@ -69,10 +80,10 @@ pub const GRANTS: &[Grant] = &[
     cluster("", "persistentvolumes", CACHED, "forming groups"),
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
-    own("velero.io", "backups/status", &["patch"], "showing the phase of Backups"),
-    cluster("stillpoint.dev", "groupsnapshots", &["create"], "showing runs"),
-    cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs"),
-    cluster("events.k8s.io", "events", &["create"], "telling people"),
+    shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
+    shown(cluster("stillpoint.dev", "groupsnapshots", &["create"], "showing runs")),
+    shown(cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs")),
+    shown(cluster("events.k8s.io", "events", &["create"], "telling people")),
     cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),
 ];
 
@@ -82,7 +93,7 @@ const fn cluster(
     verbs: &'static [&'static str],
     purpose: &'static str,
 ) -> Grant {
-    Grant { group, resource, verbs, scope: Scope::Cluster, purpose }
+    Grant { group, resource, verbs, scope: Scope::Cluster, purpose, need: Need::Groups }
 }
 
 const fn own(
@@ -91,7 +102,11 @@ const fn own(
     verbs: &'static [&'static str],
     purpose: &'static str,
 ) -> Grant {
-    Grant { group, resource, verbs, scope: Scope::OwnNamespace, purpose }
+    Grant { group, resource, verbs, scope: Scope::OwnNamespace, purpose, need: Need::Groups }
+}
+
+const fn shown(grant: Grant) -> Grant {
+    Grant { need: Need::Shown, ..grant }
 }
 
 /// One verb on one resource: what one review asks for.
@@ -130,13 +145,14 @@ pub fn rights() -> impl Iterator<Item = Right> {
 
 impl Adapter {
     /// The rights that the API server does not grant, in the order of the table; those on kinds that it does not
-    /// serve are left out. `own_namespace` is Stillpoint's own.
+    /// serve are left out. `own_namespace` is Stillpoint's own; rights of a need beyond `most` are not asked for.
     ///
     /// # Errors
     /// `Unreachable`: nothing is known then.
-    pub async fn missing_rights(&self, own_namespace: &str) -> Result<Vec<Right>, Problem> {
+    pub async fn missing_rights(&self, own_namespace: &str, most: Need) -> Result<Vec<Right>, Problem> {
         let served = self.served().group_version.is_some();
-        let asked = rights().filter(|right| served || right.grant.group != GROUP);
+        let asked = rights().filter(|right| right.grant.need <= most);
+        let asked = asked.filter(|right| served || right.grant.group != GROUP);
         let answers = futures::stream::iter(asked)
             .map(|right| async move { self.is_allowed(&right, own_namespace).await.map(|yes| (right, yes)) })
             .buffered(WIDTH);

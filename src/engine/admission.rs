@@ -4,7 +4,7 @@
 
 use std::future::Future;
 
-use crate::cluster::access;
+use crate::cluster::access::{self, Need};
 use crate::cluster::kinds::Backup;
 use crate::domain::limits;
 use crate::domain::problem::{Code, Problem};
@@ -12,7 +12,8 @@ use crate::engine::runner::Tools;
 
 /// Why no group of a Backup in `namespace` can begin, if rights are missing.
 pub async fn missing_rights(tools: &Tools, namespace: &str) -> Option<Problem> {
-    let missing = answered(tools, "access reviews", || tools.adapter.missing_rights(namespace)).await;
+    let missing =
+        answered(tools, "access reviews", || tools.adapter.missing_rights(namespace, Need::Groups)).await;
     match missing {
         Ok(missing) => access::refusal(&missing, namespace),
         Err(problem) => Some(problem),
@@ -21,9 +22,9 @@ pub async fn missing_rights(tools: &Tools, namespace: &str) -> Option<Problem> {
 
 /// Says once, at the start of the daemon, what is missing. Backups are reviewed again, each for itself.
 pub async fn review_at_start(tools: &Tools, namespace: &str) {
-    match tools.adapter.missing_rights(namespace).await {
+    match tools.adapter.missing_rights(namespace, Need::Shown).await {
         Ok(missing) => match access::refusal(&missing, namespace) {
-            Some(problem) => tracing::error!(%problem, "rights are missing; no group begins without them"),
+            Some(problem) => tracing::error!(%problem, "rights are missing"),
             None => tracing::info!("all rights are granted"),
         },
         Err(problem) => tracing::warn!(%problem, "cannot review the rights now"),

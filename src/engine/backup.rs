@@ -169,6 +169,11 @@ fn form(tools: &Tools, request: &Request) -> Formed {
         Err(problem) => Err(problem),
         Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
     };
+    if let Err(problem) = tools.adapter.group_version() {
+        // Without the API there are no classes either, which would be the lesser half of the truth.
+        let classless = |refused: &&mut RefusedGroup| refused.problem.code == Code::GroupClass;
+        formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
+    }
     let plans = std::mem::take(&mut formed.plans);
     for plan in plans {
         match fits(&plan) {
