@@ -1,14 +1,17 @@
 //! One life of the daemon: open the journal, reach the cluster, run the engine until it ends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
 use crate::engine::clock::Clock;
+use crate::engine::observer::Observe;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
+use crate::engine::vitals::Vitals;
 use crate::engine::{Config, Engine};
 use crate::journal::{Journal, Opened, Options};
 
@@ -24,6 +27,10 @@ pub struct Start {
     pub defaults: Defaults,
     /// Crash points.
     pub points: Points,
+    /// Who counts.
+    pub observer: Arc<dyn Observe>,
+    /// Where this life can be seen.
+    pub vitals: Vitals,
 }
 
 /// Runs the daemon until it has to end.
@@ -37,10 +44,12 @@ pub async fn run(start: Start) -> Problem {
         Err(problem) => return problem,
     };
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
+    start.vitals.opened(journal.clone());
     let adapter = match connect(start.kubeconfig).await {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
+    start.vitals.connected(adapter.clone());
     let served = adapter.served();
     tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
     let config = Config {
@@ -49,7 +58,9 @@ pub async fn run(start: Start) -> Problem {
         points: start.points,
         clock: Clock::wall(),
     };
-    Engine::new(adapter, journal, opened, config).run().await
+    let engine = Engine::observed(adapter, journal, opened, config, start.observer);
+    start.vitals.watching(engine.world(), engine.sights());
+    engine.run().await
 }
 
 /// Opens a journal on a thread of its own: it blocks while a dying process holds the lock.

@@ -15,6 +15,7 @@
 //! | [`sight`], [`projection`] | what can be seen of the runs |
 //! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
 //! | [`points`] | crash points |
+//! | [`vitals`] | whether this life is alive and ready |
 //! | [`clock`] | time |
 //!
 //! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
@@ -31,6 +32,7 @@ pub mod projection;
 pub mod request;
 pub mod runner;
 pub mod sight;
+pub mod vitals;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

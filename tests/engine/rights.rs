@@ -12,7 +12,7 @@ use crate::{hands, invariants};
 
 type Used = BTreeSet<(String, String, String)>;
 
-/// Backups have a status of their own only where Stillpoint's definition of them is installed, not Velero's.
+/// Only where the definition of Backup has a status subresource; neither Velero's nor the one of this crate has.
 const ELSEWHERE: [(&str, &str, &str); 1] = [("patch", "velero.io", "backups/status")];
 
 fn point(name: &str) -> Point {
