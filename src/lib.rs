@@ -32,7 +32,7 @@
 //! | `engine` | **where a Backup enters**; the one loop; the caches |
 //! | `audit` | replay and description of a journal, without cluster and engine |
 //! | `sim` | the embedded cluster |
-//! | `cli`, `service` | commands; logs |
+//! | `cli`, `service` | commands; logs, health, metrics |
 //!
 //! # What always holds
 //!

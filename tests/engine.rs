@@ -24,6 +24,8 @@ mod requests;
 mod rights;
 #[path = "engine/stage.rs"]
 mod stage;
+#[path = "engine/told.rs"]
+mod told;
 #[path = "engine/undo.rs"]
 mod undo;
 #[path = "engine/versions.rs"]

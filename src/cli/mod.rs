@@ -4,9 +4,11 @@
 //! different, 4 refused ([`output::exit`]).
 
 mod common;
+pub mod completion;
 pub mod crds;
 pub mod demo;
 pub mod explain;
+pub mod groups;
 pub mod journal;
 pub mod output;
 pub mod points;
@@ -30,7 +32,10 @@ enum Command {
     Demo(demo::Demo),
     Sim(sim::Sim),
     Run(run::Run),
+    #[command(subcommand)]
+    Groups(groups::Groups),
     Crds(crds::Crds),
+    Completion(completion::Completion),
     #[command(subcommand)]
     Drill(points::Drill),
     #[command(subcommand)]
@@ -58,7 +63,9 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo.execute().await,
             Command::Sim(sim) => sim.execute().await,
             Command::Run(run) => run.execute().await,
+            Command::Groups(groups) => groups.execute().await,
             Command::Crds(crds) => crds.execute(),
+            Command::Completion(completion) => completion.execute(),
             Command::Drill(drill) => drill.execute(),
             Command::Journal(journal) => journal.execute(),
             Command::Explain(explain) => explain.execute(),

@@ -143,7 +143,7 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Sets the gauges. What nobody is in any more shows zero, not its last value.
+    /// Sets the gauges. A state that no run is in any more vanishes; it does not stay at its last value.
     fn look(&self, vitals: &Vitals) {
         let (mut states, mut waits) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
         for sight in vitals.runs() {

@@ -8,6 +8,7 @@ use stillpoint::cluster::Adapter;
 use stillpoint::domain::problem::Problem;
 use stillpoint::domain::time::Timestamp;
 use stillpoint::engine::clock::Clock;
+use stillpoint::engine::observer::{self, Observe};
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::{Config, Engine};
@@ -32,6 +33,7 @@ pub struct Stage {
     pub clock: Clock,
     pub defaults: Defaults,
     pub rbac: Rbac,
+    pub observer: Arc<dyn Observe>,
     anchor: Timestamp,
     caller: Caller,
 }
@@ -69,6 +71,7 @@ impl Stage {
             clock,
             defaults: Defaults::default(),
             rbac: Rbac::default(),
+            observer: observer::nobody(),
             anchor,
             caller,
         }
@@ -257,7 +260,7 @@ impl Stage {
             points,
             clock: self.clock,
         };
-        let engine = Engine::new(adapter, journal, opened, config);
+        let engine = Engine::observed(adapter, journal, opened, config, self.observer.clone());
         engine.run().await
     }
 

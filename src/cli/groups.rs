@@ -1,0 +1,211 @@
+//! `stillpoint groups`: the runs, as their GroupSnapshots in the cluster show them.
+//!
+//! Read only, and from the cluster alone: it works from any machine with a kubeconfig, while a daemon runs or not.
+//! Deliberately not here: resuming and abandoning a run. They are inputs of the journal, which the daemon holds.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::common::{OutputArgs, show};
+use super::output::{self, Format, exit, table};
+use crate::api::{GroupSnapshot, GroupSnapshotStatus};
+use crate::cluster::{Adapter, client_config};
+use crate::domain::problem::{About, Code, Problem};
+
+/// Looks at group runs.
+#[derive(Debug, Subcommand)]
+pub enum Groups {
+    /// Lists runs, or shows one.
+    Get(Look),
+    /// Tells all about a run: conditions, members, handles, why it is where it is.
+    Describe(Look),
+}
+
+/// Which runs, and how they are shown.
+#[derive(Debug, Args)]
+pub struct Look {
+    /// Name of a GroupSnapshot; without one, all.
+    name: Option<String>,
+    /// Only that namespace.
+    #[arg(short, long, value_name = "NS")]
+    namespace: Option<String>,
+    /// Only runs of that Backup.
+    #[arg(long, value_name = "NAME")]
+    backup: Option<String>,
+    /// Kubeconfig of the cluster; without it that of the environment.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Groups {
+    /// Shows. 1 when a named run does not exist.
+    pub async fn execute(self) -> u8 {
+        let (look, describe) = match self {
+            Self::Get(look) => (look, false),
+            Self::Describe(look) => (look, true),
+        };
+        let format = look.output.output;
+        let shown = look.run(describe).await;
+        shown.unwrap_or_else(|problem| output::report(&problem, format.is_document()))
+    }
+}
+
+impl Look {
+    async fn run(self, describe: bool) -> Result<u8, Problem> {
+        let config = client_config(self.kubeconfig.as_deref()).await?;
+        let about = About::new("Cluster", "", &config.cluster_url.to_string());
+        let client = kube::Client::try_from(config)
+            .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
+        let adapter = Adapter::connect(client).await?;
+        let namespace = self.namespace.as_deref().unwrap_or_default();
+        let mut found: Vec<GroupSnapshot> = adapter.list(&(), namespace, "").await?;
+        found.retain(|run| self.wants(run));
+        if let Some(name) = self.name.as_deref().filter(|_| found.is_empty()) {
+            let about = About::new("GroupSnapshot", namespace, name);
+            let fix = "`stillpoint groups get` lists them";
+            return Err(Problem::new(Code::Usage, about, "there is no such run", fix));
+        }
+        let format = self.output.output;
+        show(format, &found, |found| match describe {
+            true => found.iter().map(described).collect::<Vec<_>>().join("\n"),
+            false => listed(found, format == Format::Wide),
+        })?;
+        Ok(exit::DONE)
+    }
+
+    fn wants(&self, run: &GroupSnapshot) -> bool {
+        let backup = run.spec.backup_ref.as_ref().map(|backup| backup.name.as_str());
+        (self.name.is_none() || self.name == run.metadata.name)
+            && (self.backup.is_none() || self.backup.as_deref() == backup)
+    }
+}
+
+fn text<T: ToString>(value: Option<&T>) -> String {
+    value.map(ToString::to_string).unwrap_or_default()
+}
+
+fn listed(runs: &[GroupSnapshot], wide: bool) -> String {
+    let mut headers = vec!["namespace", "name", "group", "state", "members", "skew", "backup"];
+    if wide {
+        headers.extend(["attempt", "driver", "started", "completed", "waiting for"]);
+    }
+    let none = GroupSnapshotStatus::default();
+    let rows = runs.iter().map(|run| {
+        let status = run.status.as_ref().unwrap_or(&none);
+        let skew = status.skew_ms.map(|ms| format!("{ms} ms"));
+        let mut row = vec![
+            text(run.metadata.namespace.as_ref()),
+            text(run.metadata.name.as_ref()),
+            run.spec.group.clone(),
+            text(status.state.as_ref()),
+            text(status.members.as_ref()),
+            text(skew.as_ref()),
+            text(run.spec.backup_ref.as_ref().map(|backup| &backup.name)),
+        ];
+        if wide {
+            row.extend([
+                text(status.attempt.as_ref()),
+                run.spec.driver.clone(),
+                text(status.start_time.as_ref().map(|time| &time.0)),
+                text(status.completion_time.as_ref().map(|time| &time.0)),
+                text(status.waiting_for.as_ref()),
+            ]);
+        }
+        row
+    });
+    table(&headers, rows)
+}
+
+fn described(run: &GroupSnapshot) -> String {
+    let none = GroupSnapshotStatus::default();
+    let status = run.status.as_ref().unwrap_or(&none);
+    let object = format!("{}/{}", text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()));
+    let backup = run.spec.backup_ref.as_ref().map(|backup| format!("{}/{}", backup.namespace, backup.name));
+    let label = format!("{}={}", run.spec.label_key, run.spec.group);
+    let reason = status.message.as_ref().map(|message| format!("{} {message}", text(status.code.as_ref())));
+    let facts = [
+        ("GroupSnapshot", Some(object)),
+        ("Backup", backup),
+        ("Group", Some(label)),
+        ("Driver", Some(run.spec.driver.clone())),
+        ("State", status.state.clone()),
+        ("Attempt", status.attempt.map(|attempt| attempt.to_string())),
+        ("Members ready", status.members.clone()),
+        ("Skew", status.skew_ms.map(|ms| format!("{ms} ms"))),
+        ("Waiting for", status.waiting_for.clone()),
+        ("Reason", reason),
+        ("Group handle", status.receipt.as_ref().map(|receipt| receipt.group_handle.clone())),
+        ("Journal", status.journal.as_ref().map(|head| format!("{}:{}", head.position, head.hash))),
+    ];
+    let mut shown = String::new();
+    for (name, value) in facts {
+        if let Some(value) = value {
+            shown.push_str(&format!("{:<16}{value}\n", format!("{name}:")));
+        }
+    }
+    if !status.conditions.is_empty() {
+        let rows = status.conditions.iter().map(|condition| {
+            [condition.last_transition_time.0.to_string(), condition.type_.clone(), condition.message.clone()]
+        });
+        shown.push_str(&format!("\n{}", table(&["since", "condition", "message"], rows)));
+    }
+    if let Some(receipt) = &status.receipt {
+        let rows = receipt.members.iter().map(|member| {
+            [
+                member.claim.clone(),
+                text(member.volume_snapshot.as_ref()),
+                text(member.snapshot_handle.as_ref()),
+                member.ready_to_use.to_string(),
+            ]
+        });
+        shown.push_str(&format!(
+            "\n{}",
+            table(&["pvc", "volumesnapshot", "snapshothandle", "readytouse"], rows)
+        ));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run() -> GroupSnapshot {
+        let object = serde_json::json!({
+            "apiVersion": "stillpoint.dev/v1alpha1", "kind": "GroupSnapshot",
+            "metadata": {"name": "sp-db-1", "namespace": "shop"},
+            "spec": {
+                "backupRef": {"namespace": "stillpoint", "name": "nightly", "uid": "u"}, "labelKey": "app",
+                "group": "db", "driver": "disk.csi", "volumeGroupSnapshotClassName": "c", "claims": ["data"],
+            },
+            "status": {
+                "state": "Retained", "members": "1/1", "skewMs": 0, "waitingFor": "the snapshot-controller",
+                "conditions": [],
+                "receipt": {"groupHandle": "g-1", "members": [
+                    {"claim": "data", "volumeSnapshot": "vs-1", "snapshotHandle": "h-1", "readyToUse": true}]},
+            },
+        });
+        serde_json::from_value(object).expect("a GroupSnapshot")
+    }
+
+    #[test]
+    fn a_list_has_a_line_for_each_run_and_wide_says_more() {
+        let narrow = listed(&[run()], false);
+        let line = narrow.lines().nth(1).expect("a line");
+        let cells: Vec<&str> = line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!(cells, ["shop", "sp-db-1", "db", "Retained", "1/1", "0 ms", "nightly"]);
+        assert!(listed(&[run()], true).contains("the snapshot-controller"));
+    }
+
+    #[test]
+    fn a_description_has_every_handle() {
+        let text = described(&run());
+        for word in ["stillpoint/nightly", "app=db", "g-1", "h-1", "vs-1", "the snapshot-controller"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        assert!(!text.contains("Reason:"), "{text}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What people are told while a run goes on: Events on the Backup and on the GroupSnapshot, log lines, numbers.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use stillpoint::engine::observer::{Note, Observe};
+use stillpoint::engine::points::Points;
+use stillpoint::sim::Config;
+use stillpoint::sim::actors::driver::DriverConfig;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::stage::Stage;
+
+/// `type kind reason` of our Events, in the order of their times, and their notes.
+fn told(stage: &Stage) -> Vec<(String, String)> {
+    let mut events: Vec<Value> = stage.list("events", None);
+    events.retain(|event| event["reportingComponent"] == "stillpoint.dev/stillpoint");
+    events.sort_by_key(|event| event["eventTime"].as_str().unwrap_or_default().to_owned());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = |event: &Value| {
+        format!(
+            "{} {} {}",
+            text(&event["type"]),
+            text(&event["involvedObject"]["kind"]),
+            text(&event["reason"])
+        )
+    };
+    events.iter().map(|event| (line(event), text(&event["message"]))).collect()
+}
+
+fn has(told: &[(String, String)], line: &str) -> bool {
+    told.iter().any(|(found, _)| found == line)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_state_is_told_on_the_backup_and_on_the_group_snapshot() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    stage.live_until(Points::none(), |stage| has(&told(stage), "Warning Backup PartiallyFailed")).await;
+    let told = told(&stage);
+    for state in ["Created", "VSBound", "Relabelled", "Retained", "Cleaned", "Completed"] {
+        for kind in ["Backup", "GroupSnapshot"] {
+            assert!(has(&told, &format!("Normal {kind} {state}")), "{kind} {state}: {told:#?}");
+        }
+    }
+    let refused = told.iter().find(|(line, _)| line == "Warning Backup GroupRefused");
+    assert!(refused.is_some_and(|(_, note)| note.contains("SP0003")), "{told:#?}");
+    let shown = stage.list("groupsnapshots", Some("shop"));
+    let of_run: Vec<Value> = stage.list("events", Some("shop"));
+    let ours: Vec<&Value> =
+        of_run.iter().filter(|e| e["involvedObject"]["kind"] == "GroupSnapshot").collect();
+    assert!(
+        ours.iter().all(|event| event["involvedObject"]["uid"] == shown[0]["metadata"]["uid"]),
+        "{ours:#?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_is_told_as_a_warning_with_its_reason() {
+    let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
+    let driver = DriverConfig { fail_with, ..DriverConfig::default() };
+    let stage = Stage::new(Config { driver, ..Config::default() });
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    stage.live_until(Points::none(), |stage| has(&told(stage), "Warning Backup Failed")).await;
+    let told = told(&stage);
+    for line in
+        ["Warning Backup Unwinding", "Warning GroupSnapshot Unwinding", "Warning GroupSnapshot Failed"]
+    {
+        let found = told.iter().find(|(found, _)| found == line);
+        assert!(found.is_some_and(|(_, note)| note.contains("SP0013")), "{line}: {told:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_does_not_wait_for_events_that_are_not_taken() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.rbac.deny("create events");
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(told(&stage), []);
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no poison").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_log_line_of_a_run_names_it_and_its_step() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let layer =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || writer.clone());
+    let targets = tracing_subscriber::filter::Targets::new().with_target("stillpoint", tracing::Level::DEBUG);
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(targets).with(layer));
+    // A callsite that another thread meets for the first time while this subscriber comes may be taken for one that
+    // nobody wants: meet all of them once, then ask again.
+    let warm = Stage::new(Config::default());
+    warm.claims("shop", "orders-db", 2).await;
+    warm.backup("shop");
+    warm.live(None).await;
+    tracing::callsite::rebuild_interest_cache();
+    lines.0.lock().expect("no poison").clear();
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}");
+    let text = String::from_utf8(lines.0.lock().expect("no poison").clone()).expect("text");
+    let all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of = |message: &str| all.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
+    let decided = of("decided");
+    assert!(decided.len() > 10, "{text}");
+    for line in decided.iter().chain(&of("Retained")).chain(&of("step done")) {
+        let run = &line["spans"][0];
+        assert!(run["run"].is_string() && run["group"] == "shop/orders-db", "{line:#}");
+    }
+    let steps: Vec<&str> = of("step done").iter().filter_map(|line| line["span"]["step"].as_str()).collect();
+    println!("{}", of("step done").first().map(ToString::to_string).unwrap_or_default());
+    assert!(steps.contains(&"create") && steps.contains(&"detach"), "{steps:?}");
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<Note>>);
+
+impl Observe for Notes {
+    fn note(&self, note: Note) {
+        self.0.lock().expect("no poison").push(note);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_counts_is_noted() {
+    let mut stage = Stage::new(Config::default());
+    let notes = Arc::new(Notes::default());
+    stage.observer = notes.clone();
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    stage.live(None).await;
+    let notes = notes.0.lock().expect("no poison").clone();
+    let effects = |kind: &str| {
+        let done = |note: &&Note| matches!(note, Note::Effect { kind: k, outcome: "done" } if *k == kind);
+        notes.iter().filter(done).count()
+    };
+    assert_eq!((effects("createGroup"), effects("detachMember"), effects("setContentPolicy")), (1, 2, 2));
+    let count = |wanted: fn(&Note) -> bool| notes.iter().filter(|note| wanted(note)).count();
+    assert_eq!(count(|note| matches!(note, Note::RunEnded("Completed"))), 1);
+    assert_eq!(count(|note| matches!(note, Note::BackupEnded("PartiallyFailed"))), 1);
+    assert_eq!(count(|note| matches!(note, Note::GroupRefused(code) if *code as u16 == 3)), 1);
+    assert_eq!(count(|note| matches!(note, Note::Step { step: "delete-group", .. })), 1);
+    assert!(count(|note| matches!(note, Note::Appended { .. })) > 10);
+}
