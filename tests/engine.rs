@@ -10,6 +10,8 @@ mod hands;
 mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
+#[path = "engine/lost_replies.rs"]
+mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
 #[path = "engine/release.rs"]

@@ -222,20 +222,26 @@ fn object_id(run: &BackupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus) {
-    const TRIES: u32 = 8;
-    for failures in 1..=TRIES {
-        match tools.adapter.project_backup(id, status).await {
+/// Tries of a status that a later one replaces, and of any status that the API server refuses: a conflict passes.
+const TRIES: u32 = 8;
+
+/// Writes the status of a Backup, at most `tries` times while the API server does not answer.
+async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32) {
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
+        let problem = match tools.adapter.project_backup(id, status).await {
             Ok(changed) => return tools.world.absorb(changed),
-            Err(problem) if problem.code == Code::Refused => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
-                return;
-            }
-            Err(problem) => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
-                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
-            }
+            Err(problem) => problem,
+        };
+        failures = failures.saturating_add(1);
+        refusals += u32::from(problem.code == Code::Refused);
+        let is_gone = !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id);
+        if is_gone || failures >= tries || refusals >= TRIES {
+            tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+            return;
         }
+        tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
     }
 }
 
@@ -261,7 +267,7 @@ async fn refuse(tools: &Tools, object: &Backup, errors: &[String]) {
     };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
-    project(tools, &id, &status).await;
+    project(tools, &id, &status, u32::MAX).await;
 }
 
 async fn show_progress(tools: &Tools, run: &BackupRun) {
@@ -272,7 +278,7 @@ async fn show_progress(tools: &Tools, run: &BackupRun) {
     };
     if run.finished.is_none() {
         tracing::info!(backup = %object_id(run), groups = run.groups.len(), refused = run.failed.len(), "accepted");
-        project(tools, &object_id(run), &status).await;
+        project(tools, &object_id(run), &status, TRIES).await;
     }
 }
 
@@ -289,5 +295,6 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
-    project(tools, &object_id(run), &status).await;
+    // Nobody else writes the end in this life of the daemon, however long the API server is away.
+    project(tools, &object_id(run), &status, u32::MAX).await;
 }

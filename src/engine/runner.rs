@@ -153,7 +153,11 @@ impl Runner {
         self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
-            self.look().await;
+            // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
+            // away is not one that refuses.
+            while !self.fresh {
+                self.look().await;
+            }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
         }
