@@ -170,13 +170,19 @@ impl World {
                 seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 snapshot.clone()
             }
-            Effect::SetGroupContentPolicy { content, new, .. } => {
-                self.seen.content.as_mut().expect("it has a policy").policy = *new;
+            Effect::SetGroupContentPolicy { content, new, labels, annotations, .. } => {
+                let seen = self.seen.content.as_mut().expect("it has a policy");
+                seen.policy = *new;
+                seen.labels.get_or_insert_default().extend(labels.write.clone());
+                seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 content.clone()
             }
-            Effect::SetContentPolicy { content, new, .. } => {
+            Effect::SetContentPolicy { content, new, labels, annotations, .. } => {
                 let seen = self.seen.contents.iter_mut().find(|seen| seen.id == *content);
-                seen.expect("it has a policy").policy = *new;
+                let seen = seen.expect("it has a policy");
+                seen.policy = *new;
+                seen.labels.get_or_insert_default().extend(labels.write.clone());
+                seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 content.clone()
             }
             Effect::SetGroupName { snapshot, new, .. } => {

@@ -16,13 +16,13 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
 use crate::engine::facts;
 use crate::engine::request::{self, Defaults};
-use crate::engine::runner::{Tools, internal, journal_problem};
+use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
-use crate::planning::{Request, form_groups};
+use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 
 /// Asks the engine to run a group, or to say how it ended.
 pub struct Order {
@@ -64,9 +64,9 @@ pub async fn take(
     let finished = match run.finished {
         Some(_) => run,
         None => {
-            let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
+            let plans = replan(&tools, request.and_then(Result::ok).as_ref());
             let ends = run_groups(&run, plans, &orders).await;
-            let Some(event) = backup::decide(&run, &ends) else { return Ok(()) };
+            let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
             tools.points.pass(Point::record(Place::Finished, Moment::AfterRecord)).await;
@@ -93,17 +93,16 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let facts = facts::gather(&tools.world, request);
-    let formed = form_groups(request, &facts, tools.clock.now());
+    let formed = form(tools, request);
     let mut warnings = formed.warnings;
     warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
-    let event = Event::Accepted {
+    let event = wire::fit_backup(Event::Accepted {
         backup: request.backup.clone(),
         label_key: request.label_key.clone(),
         groups: formed.plans.iter().map(asked).collect(),
         refused: formed.refused.iter().map(|r| failed(&r.namespace, &r.group, &r.problem)).collect(),
         warnings: warnings.iter().map(|warning| limits::clip(warning)).take(limits::MAX_WARNINGS).collect(),
-    };
+    });
     tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
     tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
@@ -123,12 +122,29 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
     }
 }
 
+/// The groups of a request: those that can be run, and those that cannot and why.
+fn form(tools: &Tools, request: &Request) -> Formed {
+    let mut formed = form_groups(request, &facts::gather(&tools.world, request), tools.clock.now());
+    let fits = |plan: &Plan| match tools.adapter.group_version() {
+        Err(problem) => Err(problem),
+        Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
+    };
+    let plans = std::mem::take(&mut formed.plans);
+    for plan in plans {
+        match fits(&plan) {
+            Ok(()) => formed.plans.push(plan),
+            Err(problem) => {
+                formed.refused.push(RefusedGroup { namespace: plan.namespace, group: plan.group, problem });
+            }
+        }
+    }
+    formed
+}
+
 /// Plans for the groups that the journal may not have yet, by run.
-async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
+fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    let facts = facts::gather(&tools.world, request);
-    let formed = form_groups(request, &facts, tools.clock.now());
-    formed.plans.into_iter().map(|plan| (plan.run, plan)).collect()
+    form(tools, request).plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
 async fn run_groups(

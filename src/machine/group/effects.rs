@@ -25,7 +25,10 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
         Step::Relabel => standing(run, observation).filter_map(|member| relabel(run, member)).collect(),
         Step::Retain => set_policies(run, observation, DeletionPolicy::Retain),
         Step::ClearNames => standing(run, observation).filter_map(|member| set_name(member, None)).collect(),
-        Step::Detach => standing(run, observation).filter_map(|member| detach(run, member)).collect(),
+        Step::Detach => {
+            let members = view::members(run, observation).into_iter();
+            members.filter_map(|member| detach(run, member)).collect()
+        }
         Step::DeleteGroup | Step::UndoDeleteGroup => delete_group(run, observation),
         Step::Rebuild => rebuild(run, observation),
         Step::MakeStub => make_stub(run),
@@ -170,7 +173,10 @@ fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {
 }
 
 fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
-    let snapshot = member.snapshot.filter(|snapshot| view::is_tied(run, snapshot))?;
+    let stays = !member.is_lost();
+    let snapshot = member
+        .snapshot
+        .filter(|snapshot| if stays { view::is_tied(run, snapshot) } else { view::is_stranded(snapshot) })?;
     let ours = |owner: &crate::domain::observed::Owner| {
         run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
     };
@@ -178,8 +184,11 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
     // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
     // members and deletes them. Measured on real controllers: 16 of 16 members lost, with every check passing.
-    let kept = |finalizer: &&String| {
-        ![labels::IN_GROUP_PROTECTION, labels::AS_SOURCE_PROTECTION].contains(&finalizer.as_str())
+    // A member that goes keeps it: a restore from it may be under way, and the controller knows.
+    let kept = |finalizer: &&String| match finalizer.as_str() {
+        labels::IN_GROUP_PROTECTION => false,
+        labels::AS_SOURCE_PROTECTION => !stays,
+        _ => true,
     };
     let effect = Effect::DetachMember {
         snapshot: snapshot.id.clone(),
