@@ -64,7 +64,7 @@ pub async fn take(
     let finished = match run.finished {
         Some(_) => run,
         None => {
-            let plans = replan(&tools, request.and_then(Result::ok).as_ref());
+            let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
             let ends = run_groups(&run, plans, &orders).await;
             let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
@@ -93,7 +93,7 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let formed = form(tools, request);
+    let formed = form(tools, request).await;
     let mut warnings = formed.warnings;
     warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
     let event = wire::fit_backup(Event::Accepted {
@@ -122,9 +122,17 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
     }
 }
 
-/// The groups of a request: those that can be run, and those that cannot and why.
-fn form(tools: &Tools, request: &Request) -> Formed {
-    let mut formed = form_groups(request, &facts::gather(&tools.world, request), tools.clock.now());
+/// The groups of a request: those that can be run, and those that cannot and why. What the caches would refuse is
+/// asked of the API server itself, because they may be a moment old.
+async fn form(tools: &Tools, request: &Request) -> Formed {
+    let now = tools.clock.now();
+    let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
+    if !formed.refused.is_empty() || formed.plans.is_empty() {
+        match facts::read(&tools.adapter, &tools.world, request).await {
+            Ok(facts) => formed = form_groups(request, &facts, now),
+            Err(problem) => tracing::warn!(%problem, "planning from the caches"),
+        }
+    }
     let fits = |plan: &Plan| match tools.adapter.group_version() {
         Err(problem) => Err(problem),
         Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
@@ -142,9 +150,9 @@ fn form(tools: &Tools, request: &Request) -> Formed {
 }
 
 /// Plans for the groups that the journal may not have yet, by run.
-fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
+async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    form(tools, request).plans.into_iter().map(|plan| (plan.run, plan)).collect()
+    form(tools, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
 async fn run_groups(

@@ -42,6 +42,7 @@ pub enum End {
     /// Killed at the point.
     Killed,
     /// The daemon ended itself.
+    #[allow(dead_code)] // a failing scenario shows it
     Problem(Problem),
     /// Nothing of it came within the time that no scenario needs.
     Hung,

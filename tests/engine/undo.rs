@@ -339,7 +339,8 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
         "retained/before-record",
         "retained/after-record",
     ];
-    let hands: [(&str, fn(&Cluster)); 4] = [
+    type Hand = (&'static str, fn(&Cluster));
+    let hands: [Hand; 4] = [
         ("the group", |cluster| hands::delete_first(cluster, "volumegroupsnapshots")),
         ("the content", |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents")),
         ("a member", |cluster| hands::delete_member(cluster, "orders-db-1")),
