@@ -80,6 +80,11 @@ fn said(facts: &Facts) -> String {
         Facts::Cut { group_handle } => format!(" handle {group_handle}"),
         Facts::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
         Facts::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
+        Facts::Rebuilt(members) if members.is_empty() => String::new(),
+        Facts::Rebuilt(members) => {
+            let names: Vec<&str> = members.iter().map(|member| member.snapshot.name.as_str()).collect();
+            format!(" rebuilt {}", names.join(", "))
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::chain::ChainProblem;
-use super::envelope::SCHEMA;
 use super::owner::Owner;
 use super::record::StreamId;
 use super::snapshot::Verdict;
@@ -33,11 +32,13 @@ pub enum JournalError {
     },
     /// A newer Stillpoint wrote it.
     #[error(
-        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {SCHEMA}"
+        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {known}"
     )]
     NewerSchema {
         /// Its schema.
         found: u16,
+        /// The newest that this binary reads.
+        known: u16,
     },
     /// The chain is broken, or its tail is torn.
     #[error("the journal is damaged")]

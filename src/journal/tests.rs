@@ -4,6 +4,7 @@ mod appending;
 mod opening;
 mod power;
 mod reading;
+mod schema;
 
 use super::testing::{record, stream};
 use super::*;
