@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
+//! | [`journal`] | the journal's commands beside a daemon |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
 //! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
@@ -10,6 +11,8 @@
 
 #[path = "binary/invariants.rs"]
 mod invariants;
+#[path = "binary/journal.rs"]
+mod journal;
 #[path = "binary/killed.rs"]
 mod killed;
 #[path = "binary/killed_outside.rs"]

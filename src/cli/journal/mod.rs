@@ -8,8 +8,10 @@
 //! | `replay` | whether everything would be decided the same again |
 //! | `export` | every record with its exact bytes |
 //!
-//! They read a private copy and never hold the journal; one that a daemon has open is refused.
+//! They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
+//! on stderr which of the two it was.
 
+mod asked;
 mod export;
 mod list;
 mod problems;
