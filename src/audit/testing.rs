@@ -10,9 +10,10 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::wire::{encode_backup, encode_group};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
-use crate::machine::backup::{self, AskedGroup, Phase};
+use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
 use crate::machine::group::effect::{Effect, Mark, Outcome};
+use crate::machine::group::event::Facts;
 use crate::machine::group::table::Action;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, decide, effects, fold, view};
 
@@ -399,7 +400,8 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
             seq += 1;
         }
         if records[records.len() - 1].0 == epoch {
-            let finished = backup::Event::Finished { phase, failed: Vec::new() };
+            let failed = records.iter().filter_map(|(_, timed)| failure(&timed.event)).collect();
+            let finished = backup::Event::Finished { phase, failed };
             append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
         }
         entries = journal.entries(1, 1_000).await.expect("readable");
@@ -407,6 +409,12 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
         disk.crash_keeping(usize::MAX);
     }
     entries
+}
+
+fn failure(event: &Event) -> Option<FailedGroup> {
+    let Event::Reached { facts: Facts::Reason(reason), .. } = event else { return None };
+    let Plan { namespace, group, .. } = plan();
+    Some(FailedGroup { namespace, group, code: reason.code, message: reason.message.clone() })
 }
 
 fn accepted() -> backup::Event {
