@@ -150,11 +150,11 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => "stop that process, or wait until it has ended",
             JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
-                "keep a copy of the directory, then run `stillpoint journal rebuild`"
+                "keep a copy of the directory, and restore the newest one that `stillpoint journal verify` calls intact"
             }
             JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
             JournalError::Damaged { .. } => {
-                "keep a copy of the directory, look at it with `stillpoint journal verify`, then run `stillpoint journal rebuild`"
+                "keep a copy of the directory, look at it with `stillpoint journal verify`, and restore the newest copy that it calls intact"
             }
             JournalError::Missing { .. } => "check the path given with --journal",
             JournalError::Behind { .. } => {

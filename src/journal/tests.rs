@@ -1,6 +1,7 @@
 //! The journal as its callers see it.
 
 mod appending;
+mod bad_bytes;
 mod opening;
 mod power;
 mod reading;

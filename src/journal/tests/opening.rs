@@ -174,5 +174,5 @@ fn a_store_that_does_not_open_is_reported_with_a_way_out() {
     std::fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("unopenable");
     assert!(matches!(error, JournalError::Unopenable { .. }), "{error:?}");
-    assert!(error.fix().contains("stillpoint journal rebuild"));
+    assert!(error.fix().contains("stillpoint journal verify"));
 }
