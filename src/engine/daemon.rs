@@ -9,7 +9,7 @@ use crate::domain::time::Millis;
 use crate::engine::clock::Clock;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
-use crate::engine::{Config, Engine};
+use crate::engine::{Config, Engine, socket};
 use crate::journal::{Journal, Opened, Options};
 
 /// How the daemon is started.
@@ -32,23 +32,28 @@ pub struct Start {
 /// Always returns one: why it ended. An API server that does not answer is waited for.
 pub async fn run(start: Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
-    let (journal, opened) = match open(start.journal).await {
+    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, points } = start;
+    let config = Config { namespace, defaults, points, clock: Clock::wall() };
+    let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
         Err(problem) => return problem,
     };
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
-    let adapter = match connect(start.kubeconfig).await {
+    let shown = socket::serve(dir, journal.clone());
+    tokio::select! {
+        problem = live(cluster, config, journal, opened) => problem,
+        never = shown => match never {},
+    }
+}
+
+/// Reaches the cluster and runs the engine.
+async fn live(kubeconfig: Option<PathBuf>, config: Config, journal: Journal, opened: Opened) -> Problem {
+    let adapter = match connect(kubeconfig).await {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
     let served = adapter.served();
-    tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
-    let config = Config {
-        namespace: start.namespace,
-        defaults: start.defaults,
-        points: start.points,
-        clock: Clock::wall(),
-    };
+    tracing::info!(namespace = config.namespace, group_api = ?served.group_version, "serving");
     Engine::new(adapter, journal, opened, config).run().await
 }
 

@@ -12,6 +12,7 @@
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
 //! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`socket`] | the journal for those who ask while the daemon runs |
 //! | [`points`] | crash points |
 //! | [`clock`] | time |
 //!
@@ -26,6 +27,7 @@ pub mod projection;
 pub mod request;
 pub mod runner;
 pub mod sight;
+pub mod socket;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

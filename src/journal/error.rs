@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::chain::ChainProblem;
-use super::envelope::SCHEMA;
 use super::owner::Owner;
 use super::record::StreamId;
 use super::snapshot::Verdict;
@@ -33,11 +32,13 @@ pub enum JournalError {
     },
     /// A newer Stillpoint wrote it.
     #[error(
-        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {SCHEMA}"
+        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {known}"
     )]
     NewerSchema {
         /// Its schema.
         found: u16,
+        /// The newest that this binary reads.
+        known: u16,
     },
     /// The chain is broken, or its tail is torn.
     #[error("the journal is damaged")]
@@ -149,11 +150,11 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => "stop that process, or wait until it has ended",
             JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
-                "keep a copy of the directory, then run `stillpoint journal rebuild`"
+                "keep a copy of the directory, and restore the newest one that `stillpoint journal verify` calls intact"
             }
             JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
             JournalError::Damaged { .. } => {
-                "keep a copy of the directory, look at it with `stillpoint journal verify`, then run `stillpoint journal rebuild`"
+                "keep a copy of the directory, look at it with `stillpoint journal verify`, and restore the newest copy that it calls intact"
             }
             JournalError::Missing { .. } => "check the path given with --journal",
             JournalError::Behind { .. } => {

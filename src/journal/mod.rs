@@ -13,8 +13,9 @@
 //! |---|---|
 //! | `sled/` | the database: trees `records`, `streams` and `meta` |
 //! | `owner.json` | who opened it last: process id, host, epoch |
+//! | `daemon.sock` | where a living daemon answers those who want to read |
 //!
-//! The names `evidence/`, `archive/`, `ballast` and `daemon.sock` are reserved.
+//! The names `evidence/`, `archive/` and `ballast` are reserved.
 //!
 //! # In reading order
 //! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps

@@ -175,11 +175,16 @@ pub(super) fn named(dir: &Path, opened: Result<SledStore, StoreError>) -> Result
 
 /// Reads the journal's account of itself, which is a new one for an empty store.
 pub(super) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
+    read_meta_up_to(SCHEMA, store)
+}
+
+/// As [`read_meta`], of a binary whose newest schema is `known`.
+pub(super) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, JournalError> {
     let damaged = |what| JournalError::Damaged { torn: false, source: ChainProblem { position: 0, what } };
     match store.meta()? {
-        Some(meta) if meta.schema > SCHEMA => Err(JournalError::NewerSchema { found: meta.schema }),
-        Some(meta) if meta.schema == SCHEMA => Ok(meta),
-        Some(meta) => Err(damaged(Fault::Schema { found: meta.schema })),
+        Some(Meta { schema: found, .. }) if found > known => Err(JournalError::NewerSchema { found, known }),
+        Some(Meta { schema: 0, .. }) => Err(damaged(Fault::Schema { found: 0, known })),
+        Some(meta) => Ok(meta),
         None if store.records(0).next().is_none() && store.streams()?.is_empty() => Ok(Meta::new()),
         None => Err(damaged(Fault::Unreadable {
             reason: "the journal's account of itself is missing".to_owned(),
@@ -211,6 +216,8 @@ fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError> {
 fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
     meta.epoch = meta.epoch.checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
     opened.epoch = meta.epoch;
+    // From here on an older binary refuses the journal; what it wrote stays as it is.
+    meta.schema = SCHEMA;
     store.write(&Batch { meta: *meta, slots: vec![], streams: vec![] })?;
     store.sync()?;
     Ok(())

@@ -1,9 +1,11 @@
 //! The journal as its callers see it.
 
 mod appending;
+mod bad_bytes;
 mod opening;
 mod power;
 mod reading;
+mod schema;
 
 use super::testing::{record, stream};
 use super::*;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 
 use super::chain::{ChainProblem, Fault, open_at};
-use super::envelope::{MAX_PAYLOAD_BYTES, Unsealed, seal};
+use super::envelope::{MAX_PAYLOAD_BYTES, SCHEMA, Unsealed, seal};
 use super::error::{AppendError, JournalError};
 use super::record::{Entry, Head, Record, StreamId};
 use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
@@ -209,7 +209,8 @@ impl Staged {
             seq += 1;
             let Head { position, hash: prev } = self.meta.head;
             let (position, epoch) = (position + 1, self.meta.epoch);
-            let (envelope, hash) = seal(&Unsealed { position, epoch, stream, seq, prev, record });
+            let (envelope, hash) =
+                seal(&Unsealed { schema: SCHEMA, position, epoch, stream, seq, prev, record });
             self.slots.push(Slot { position, stream, seq, envelope });
             self.meta.head = Head { position, hash };
         }

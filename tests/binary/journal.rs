@@ -199,18 +199,3 @@ fn no_journal_is_no_verdict() {
     assert_eq!(error["error"]["code"], "SP0034", "{error}");
     assert!(!path(&dir).exists(), "looking makes nothing");
 }
-
-#[test]
-fn a_journal_that_a_daemon_has_is_refused_whole() {
-    let mut stage = Stage::new();
-    let daemon = stage.daemon(&[]);
-    wait("the daemon to serve", || daemon.said().contains("serving").then_some(()));
-    let verified = ask(&stage.journal(), &["verify"]).with(4).json();
-    assert_eq!((&verified["verdict"], &verified["head"]), (&"locked".into(), &Value::Null));
-    let pid = format!("pid {} ", daemon.id());
-    assert!(verified["problem"]["reason"].as_str().is_some_and(|reason| reason.contains(&pid)), "{verified}");
-    for command in ["list", "show", "replay", "export"] {
-        let error = ask(&stage.journal(), &[command]).with(4).json();
-        assert_eq!(error["error"]["code"], "SP0031", "{command}: {error}");
-    }
-}

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::read::{Source, Unread};
 use super::{JournalArgs, problems};
 use crate::cli::common::show;
 use crate::cli::output::{exit, style};
 use crate::domain::problem::Problem;
-use crate::journal::{Head, JournalError, Snapshot, Verdict, Verification};
+use crate::journal::{Head, JournalError, Verdict, Verification};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -44,9 +45,10 @@ struct ShownProblem {
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
-    let verified = match Snapshot::open(dir) {
-        Ok(snapshot) => found(snapshot.verify(args.expect_head.as_ref())),
-        Err(error) => match error.verdict() {
+    let verified = match Source::open(dir) {
+        Ok(source) => found(source.verify(args.expect_head.as_ref())),
+        Err(Unread::Daemon(problem)) => return Err(problem),
+        Err(Unread::Journal(error)) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
             None => return Err(problems::unreadable(dir, &error)),
         },
@@ -122,7 +124,7 @@ fn text(verified: &Verified) -> String {
 mod tests {
     use super::super::testing::{directory, fixture};
     use super::*;
-    use crate::journal::Options;
+    use crate::journal::{Options, Snapshot};
 
     #[test]
     fn an_intact_journal_exits_with_0_and_names_its_head() {

@@ -110,7 +110,7 @@ fn a_newer_schema_is_refused_in_a_sentence() {
     store.write(&newer).expect("written");
     store.sync().expect("synced");
     drop(store);
-    let sentence = "the journal was written by a newer stillpoint (schema 2); this one reads up to schema 1";
+    let sentence = "the journal was written by a newer stillpoint (schema 3); this one reads up to schema 2";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
     assert_eq!(
         (error.to_string().as_str(), error.code()),
@@ -174,5 +174,5 @@ fn a_store_that_does_not_open_is_reported_with_a_way_out() {
     std::fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("unopenable");
     assert!(matches!(error, JournalError::Unopenable { .. }), "{error:?}");
-    assert!(error.fix().contains("stillpoint journal rebuild"));
+    assert!(error.fix().contains("stillpoint journal verify"));
 }
