@@ -7,8 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::demo::{demo, fields};
-use crate::process::{Ended, ended, wait};
-use crate::stage::Stage;
+use crate::process::{Ended, ended};
 
 /// The journal of a demo, and what the demo said of it.
 fn written() -> (TempDir, Value) {
