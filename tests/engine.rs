@@ -2,6 +2,8 @@
 
 #[path = "engine/complete.rs"]
 mod complete;
+#[path = "engine/fence.rs"]
+mod fence;
 #[path = "engine/hands.rs"]
 mod hands;
 #[path = "engine/invariants.rs"]

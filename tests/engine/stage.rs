@@ -237,9 +237,14 @@ impl Stage {
 
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
     pub async fn life(&self, points: Points) -> Problem {
-        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        self.life_on(&self.disk, "stillpoint/test", points).await
+    }
+
+    /// One life on another disk and under a User-Agent of its own.
+    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = client(&self.cluster);
+        let client = client(&self.cluster, agent);
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
@@ -367,10 +372,10 @@ impl Stage {
     }
 }
 
-/// The router of the embedded cluster as the transport of a client, under the daemon's own User-Agent.
-fn client(cluster: &Cluster) -> kube::Client {
-    let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
-        let agent = http::HeaderValue::from_static("stillpoint/test");
+/// The router of the embedded cluster as the transport of a client, under that User-Agent.
+fn client(cluster: &Cluster, agent: &'static str) -> kube::Client {
+    let named = cluster.api().router().map_request(move |mut request: http::Request<kube::client::Body>| {
+        let agent = http::HeaderValue::from_static(agent);
         request.headers_mut().insert(http::header::USER_AGENT, agent);
         request
     });
