@@ -42,7 +42,7 @@ pub enum End {
     /// Killed at the point.
     Killed,
     /// The daemon ended itself.
-    Problem(Problem),
+    Problem(#[allow(dead_code, reason = "shown when a scenario fails")] Problem),
     /// Nothing of it came within the time that no scenario needs.
     Hung,
 }
