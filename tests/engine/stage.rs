@@ -42,8 +42,12 @@ pub enum End {
     /// Killed at the point.
     Killed,
     /// The daemon ended itself.
+<<<<<<< HEAD
     #[allow(dead_code)] // a failing scenario shows it
     Problem(Problem),
+=======
+    Problem(#[allow(dead_code, reason = "shown when a scenario fails")] Problem),
+>>>>>>> scenarios
     /// Nothing of it came within the time that no scenario needs.
     Hung,
 }
@@ -238,9 +242,14 @@ impl Stage {
 
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
     pub async fn life(&self, points: Points) -> Problem {
-        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        self.life_on(&self.disk, "stillpoint/test", points).await
+    }
+
+    /// One life on another disk and under a User-Agent of its own.
+    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = client(&self.cluster);
+        let client = client(&self.cluster, agent);
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
@@ -368,10 +377,10 @@ impl Stage {
     }
 }
 
-/// The router of the embedded cluster as the transport of a client, under the daemon's own User-Agent.
-fn client(cluster: &Cluster) -> kube::Client {
-    let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
-        let agent = http::HeaderValue::from_static("stillpoint/test");
+/// The router of the embedded cluster as the transport of a client, under that User-Agent.
+fn client(cluster: &Cluster, agent: &'static str) -> kube::Client {
+    let named = cluster.api().router().map_request(move |mut request: http::Request<kube::client::Body>| {
+        let agent = http::HeaderValue::from_static(agent);
         request.headers_mut().insert(http::header::USER_AGENT, agent);
         request
     });
