@@ -2,13 +2,10 @@
 
 #[path = "engine/complete.rs"]
 mod complete;
-<<<<<<< HEAD
 #[path = "engine/doors.rs"]
 mod doors;
-=======
 #[path = "engine/fence.rs"]
 mod fence;
->>>>>>> scenarios
 #[path = "engine/hands.rs"]
 mod hands;
 #[path = "engine/invariants.rs"]
