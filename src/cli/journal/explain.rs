@@ -86,7 +86,10 @@ mod tests {
         let entries = fixture();
         let shown = text(&explain(&entries, 3).expect("an intent"));
         let shown = anstream::adapter::strip_str(&shown).to_string();
-        assert!(shown.starts_with("#3 orders-db intend create [planned/create] 1 effect: CreateGroup\n"), "{shown}");
+        assert!(
+            shown.starts_with("#3 orders-db intend create [planned/create] 1 effect: CreateGroup\n"),
+            "{shown}"
+        );
         assert!(
             shown.contains("\nrow:   planned/create (rules 1)\nsays:  to create\nwhy:   the name"),
             "{shown}"
