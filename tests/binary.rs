@@ -3,12 +3,20 @@
 //! | module | holds |
 //! |---|---|
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
-//! | [`journal`] | the journal's commands beside a daemon |
+//! | [`owner`] | two daemons and one journal |
+//! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
+//! | [`beside`] | the journal's commands beside a daemon |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
 //! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
 //! a test end with it, and what they said is printed when it fails.
 
+#[path = "binary/beside.rs"]
+mod beside;
+#[path = "binary/demo.rs"]
+mod demo;
+#[path = "binary/generated.rs"]
+mod generated;
 #[path = "binary/invariants.rs"]
 mod invariants;
 #[path = "binary/journal.rs"]
@@ -17,7 +25,11 @@ mod journal;
 mod killed;
 #[path = "binary/killed_outside.rs"]
 mod killed_outside;
+#[path = "binary/owner.rs"]
+mod owner;
 #[path = "binary/process.rs"]
 mod process;
+#[path = "binary/sim.rs"]
+mod sim;
 #[path = "binary/stage.rs"]
 mod stage;

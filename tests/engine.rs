@@ -4,9 +4,25 @@
 mod complete;
 #[path = "engine/doors.rs"]
 mod doors;
+#[path = "engine/hands.rs"]
+mod hands;
 #[path = "engine/invariants.rs"]
 mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
+#[path = "engine/lost_replies.rs"]
+mod lost_replies;
+#[path = "engine/meddle.rs"]
+mod meddle;
+#[path = "engine/release.rs"]
+mod release;
+#[path = "engine/requests.rs"]
+mod requests;
 #[path = "engine/stage.rs"]
 mod stage;
+#[path = "engine/undo.rs"]
+mod undo;
+#[path = "engine/versions.rs"]
+mod versions;
+#[path = "engine/writes.rs"]
+mod writes;

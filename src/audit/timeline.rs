@@ -126,7 +126,8 @@ fn failed(
         }
         Event::Ended { outcomes, .. } => {
             let run = streams.get(entry.stream).and_then(|stream| stream.group());
-            let claims = run.map(|run| run.plan.members.iter().map(|member| member.claim.as_str()).collect());
+            let claims: Option<Vec<&str>> =
+                run.map(|run| run.plan.members.iter().map(|member| member.claim.as_str()).collect());
             let marks = intended.remove(&entry.stream).unwrap_or_default();
             failures(&marks, outcomes, &claims.unwrap_or_default())
         }

@@ -18,6 +18,8 @@ pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
 pub const ITEM_OPERATION_TIMEOUT: Millis = Millis::from_secs(4 * 3600);
 /// Refusals of one step in a row after which a run that can still be undone is undone.
 pub const MAX_REFUSALS: u32 = 6;
+/// Times that one step may be done again in a row, although it succeeds: somebody keeps undoing it.
+pub const MAX_REPEATS: u32 = 16;
 /// Pause after the first failure of a step; it doubles up to [`BACKOFF_MAX`].
 pub const BACKOFF_START: Millis = Millis(500);
 /// Longest pause between two tries of one step.

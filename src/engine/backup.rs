@@ -16,13 +16,13 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
 use crate::engine::facts;
 use crate::engine::request::{self, Defaults};
-use crate::engine::runner::{Tools, internal, journal_problem};
+use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
-use crate::planning::{Request, form_groups};
+use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 
 /// Asks the engine to run a group, or to say how it ended.
 pub struct Order {
@@ -66,7 +66,7 @@ pub async fn take(
         None => {
             let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
             let ends = run_groups(&run, plans, &orders).await;
-            let Some(event) = backup::decide(&run, &ends) else { return Ok(()) };
+            let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
             tools.points.pass(Point::record(Place::Finished, Moment::AfterRecord)).await;
@@ -93,17 +93,16 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let facts = facts::gather(&tools.world, request);
-    let formed = form_groups(request, &facts, tools.clock.now());
+    let formed = form(tools, request).await;
     let mut warnings = formed.warnings;
     warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
-    let event = Event::Accepted {
+    let event = wire::fit_backup(Event::Accepted {
         backup: request.backup.clone(),
         label_key: request.label_key.clone(),
         groups: formed.plans.iter().map(asked).collect(),
         refused: formed.refused.iter().map(|r| failed(&r.namespace, &r.group, &r.problem)).collect(),
         warnings: warnings.iter().map(|warning| limits::clip(warning)).take(limits::MAX_WARNINGS).collect(),
-    };
+    });
     tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
     tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
@@ -123,12 +122,37 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
     }
 }
 
+/// The groups of a request: those that can be run, and those that cannot and why. What the caches would refuse is
+/// asked of the API server itself, because they may be a moment old.
+async fn form(tools: &Tools, request: &Request) -> Formed {
+    let now = tools.clock.now();
+    let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
+    if !formed.refused.is_empty() || formed.plans.is_empty() {
+        match facts::read(&tools.adapter, &tools.world, request).await {
+            Ok(facts) => formed = form_groups(request, &facts, now),
+            Err(problem) => tracing::warn!(%problem, "planning from the caches"),
+        }
+    }
+    let fits = |plan: &Plan| match tools.adapter.group_version() {
+        Err(problem) => Err(problem),
+        Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
+    };
+    let plans = std::mem::take(&mut formed.plans);
+    for plan in plans {
+        match fits(&plan) {
+            Ok(()) => formed.plans.push(plan),
+            Err(problem) => {
+                formed.refused.push(RefusedGroup { namespace: plan.namespace, group: plan.group, problem });
+            }
+        }
+    }
+    formed
+}
+
 /// Plans for the groups that the journal may not have yet, by run.
 async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    let facts = facts::gather(&tools.world, request);
-    let formed = form_groups(request, &facts, tools.clock.now());
-    formed.plans.into_iter().map(|plan| (plan.run, plan)).collect()
+    form(tools, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
 async fn run_groups(
@@ -206,20 +230,26 @@ fn object_id(run: &BackupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus) {
-    const TRIES: u32 = 8;
-    for failures in 1..=TRIES {
-        match tools.adapter.project_backup(id, status).await {
+/// Tries of a status that a later one replaces, and of any status that the API server refuses: a conflict passes.
+const TRIES: u32 = 8;
+
+/// Writes the status of a Backup, at most `tries` times while the API server does not answer.
+async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32) {
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
+        let problem = match tools.adapter.project_backup(id, status).await {
             Ok(changed) => return tools.world.absorb(changed),
-            Err(problem) if problem.code == Code::Refused => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
-                return;
-            }
-            Err(problem) => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
-                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
-            }
+            Err(problem) => problem,
+        };
+        failures = failures.saturating_add(1);
+        refusals += u32::from(problem.code == Code::Refused);
+        let is_gone = !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id);
+        if is_gone || failures >= tries || refusals >= TRIES {
+            tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+            return;
         }
+        tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
     }
 }
 
@@ -245,7 +275,7 @@ async fn refuse(tools: &Tools, object: &Backup, errors: &[String]) {
     };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
-    project(tools, &id, &status).await;
+    project(tools, &id, &status, u32::MAX).await;
 }
 
 async fn show_progress(tools: &Tools, run: &BackupRun) {
@@ -256,7 +286,7 @@ async fn show_progress(tools: &Tools, run: &BackupRun) {
     };
     if run.finished.is_none() {
         tracing::info!(backup = %object_id(run), groups = run.groups.len(), refused = run.failed.len(), "accepted");
-        project(tools, &object_id(run), &status).await;
+        project(tools, &object_id(run), &status, TRIES).await;
     }
 }
 
@@ -273,5 +303,6 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
-    project(tools, &object_id(run), &status).await;
+    // Nobody else writes the end in this life of the daemon, however long the API server is away.
+    project(tools, &object_id(run), &status, u32::MAX).await;
 }

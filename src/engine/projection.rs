@@ -16,13 +16,15 @@ use crate::cluster::{Adapter, observe};
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
+use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::sight::Sight;
 use crate::machine::group::{GroupRun, Milestone, Stage};
 
-/// Tries of one projection, after which it is left for the next change.
+/// Tries of one projection, after which it is left for the next change. The end of a run has no next change: it is given
+/// up only when the API server refuses it (without its namespace it can never be shown).
 const TRIES: u32 = 5;
 
 /// Follows one run and shows it until it is over.
@@ -51,11 +53,17 @@ pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
 async fn write(adapter: &Adapter, clock: &Clock, run: &GroupRun, status: &GroupSnapshotStatus) {
     let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
     let (labels, spec) = (object_labels(run), spec(run));
-    for failures in 1..=TRIES {
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
         match adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await {
             Ok(()) => return,
             Err(problem) => {
                 tracing::warn!(run = %run.plan.run, %problem, "cannot show the run in its GroupSnapshot");
+                failures = failures.saturating_add(1);
+                refusals += u32::from(problem.code == Code::Refused);
+                if refusals >= TRIES || (failures >= TRIES && !run.stage.is_final()) {
+                    return;
+                }
                 clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
             }
         }

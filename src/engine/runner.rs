@@ -42,6 +42,14 @@ pub struct Tools {
     pub sights: Sights,
 }
 
+/// What a decision was made on, and when.
+struct Ground {
+    observation: Observation,
+    view: View,
+    decision: Decision,
+    now: Timestamp,
+}
+
 /// One run on its way.
 pub struct Runner {
     tools: Tools,
@@ -65,9 +73,10 @@ impl Runner {
     pub async fn plan(tools: Tools, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
         tools.points.pass(Point::record(Place::Planned, Moment::BeforeRecord)).await;
         let stream = plan.run;
-        let record = Timed { at: tools.clock.now(), event: Event::Planned(Box::new(plan)) };
+        let (record, encoded) = first_record(plan, tools.clock.now())?;
         let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
-        append(&tools.journal, stream, 0, &[record], StreamState::Open).await?;
+        let appended = tools.journal.append(stream, 0, vec![encoded], StreamState::Open).await;
+        appended.map_err(|error| journal_problem(stream, &error))?;
         tools.points.pass(Point::record(Place::Planned, Moment::AfterRecord)).await;
         Ok(Self::resume(tools, run, 1))
     }
@@ -92,16 +101,18 @@ impl Runner {
                     self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))
                         .await;
                 }
-                Action::Act(step) => self.act(&observation, &view, &decision, step).await?,
-                Action::Advance(milestone) => self.advance(&observation, &view, &decision, milestone).await?,
+                Action::Act(step) => self.act(&Ground { observation, view, decision, now }, step).await?,
+                Action::Advance(milestone) => {
+                    self.advance(&Ground { observation, view, decision, now }, milestone).await?;
+                }
                 Action::Unwind { .. } => {
-                    self.advance(&observation, &view, &decision, Milestone::Unwinding).await?;
+                    self.advance(&Ground { observation, view, decision, now }, Milestone::Unwinding).await?;
                 }
                 Action::Stick { .. } if self.run.stuck.as_deref() == Some(decision.row.id) => {
                     self.wait(&mut changes, decision.wake_at, Some("a person; see the message")).await;
                 }
                 Action::Stick { .. } => {
-                    self.advance(&observation, &view, &decision, Milestone::Stuck).await?
+                    self.advance(&Ground { observation, view, decision, now }, Milestone::Stuck).await?
                 }
                 Action::Look => self.look().await,
                 Action::Wait(for_what) => {
@@ -126,18 +137,12 @@ impl Runner {
     }
 
     /// A step: intent, durable, effects, outcomes, durable.
-    async fn act(
-        &mut self,
-        observation: &Observation,
-        view: &View,
-        decision: &Decision,
-        step: Step,
-    ) -> Result<(), Problem> {
-        let intent = Intent { effects: effects(&self.run, observation, step) };
+    async fn act(&mut self, ground: &Ground, step: Step) -> Result<(), Problem> {
+        let intent = Intent { effects: effects(&self.run, &ground.observation, step) };
         let marks = intent.effects.iter().map(|(mark, _)| *mark).collect();
         self.pass(step, Moment::BeforeIntent).await;
-        let event = Event::Intended { grounds: grounds(decision, view), step, marks };
-        let durable = self.record_durable(event, intent).await?;
+        let event = Event::Intended { grounds: grounds(&ground.decision, &ground.view), step, marks };
+        let durable = self.record_durable(ground.now, event, intent).await?;
         self.show(None);
         self.pass(step, Moment::AfterIntent).await;
         let outcomes = self.perform(&durable, step).await;
@@ -145,10 +150,14 @@ impl Runner {
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&self.run, step, &outcomes);
-        self.record(vec![Event::Ended { step, outcomes }]).await?;
+        self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
-            self.look().await;
+            // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
+            // away is not one that refuses.
+            while !self.fresh {
+                self.look().await;
+            }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
         }
@@ -180,21 +189,15 @@ impl Runner {
     }
 
     /// A milestone: one batch of records, without effects.
-    async fn advance(
-        &mut self,
-        observation: &Observation,
-        view: &View,
-        decision: &Decision,
-        milestone: Milestone,
-    ) -> Result<(), Problem> {
-        let events = advance::advance(&self.run, observation, view, decision)
+    async fn advance(&mut self, ground: &Ground, milestone: Milestone) -> Result<(), Problem> {
+        let events = advance::advance(&self.run, &ground.observation, &ground.view, &ground.decision)
             .map_err(|error| internal(self.run.plan.run, &error))?;
         self.tools.points.pass(Point::milestone(milestone, Moment::BeforeRecord)).await;
-        self.record(events).await?;
+        self.record(ground.now, events).await?;
         tracing::info!(
             run = %self.run.plan.run,
             group = %format!("{}/{}", self.run.plan.namespace, self.run.plan.group),
-            row = decision.row.id,
+            row = ground.decision.row.id,
             "{}", milestone.name()
         );
         self.show(None);
@@ -233,15 +236,20 @@ impl Runner {
         }
     }
 
-    async fn record(&mut self, events: Vec<Event>) -> Result<(), Problem> {
-        let records = self.fold_in(events)?;
+    async fn record(&mut self, at: Timestamp, events: Vec<Event>) -> Result<(), Problem> {
+        let records = self.fold_in(at, events)?;
         append(&self.tools.journal, self.run.plan.run, self.seq, &records, self.state()).await?;
         self.seq += records.len() as u64;
         Ok(())
     }
 
-    async fn record_durable(&mut self, event: Event, intent: Intent) -> Result<Durable<Intent>, Problem> {
-        let records = self.fold_in(vec![event])?;
+    async fn record_durable(
+        &mut self,
+        at: Timestamp,
+        event: Event,
+        intent: Intent,
+    ) -> Result<Durable<Intent>, Problem> {
+        let records = self.fold_in(at, vec![event])?;
         let stream = self.run.plan.run;
         let encoded = encode(stream, &records)?;
         let appended =
@@ -250,10 +258,11 @@ impl Runner {
         appended.map_err(|error| journal_problem(stream, &error))
     }
 
-    /// Folds events into the state before they are written: what cannot be folded is never written.
-    fn fold_in(&mut self, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
-        let at = self.tools.clock.now();
-        let records: Vec<Timed> = events.into_iter().map(|event| Timed { at, event }).collect();
+    /// Folds events into the state before they are written: what cannot be folded is never written. A record that
+    /// follows from a decision carries the time of the decision, so that a replay sees the deadlines as it did.
+    fn fold_in(&mut self, at: Timestamp, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
+        let records: Vec<Timed> =
+            events.into_iter().map(|event| Timed { at, event: wire::fit_group(event) }).collect();
         let folded = records.iter().try_fold(self.run.clone(), |run, record| fold(Some(run), record));
         self.run = folded.map_err(|error| internal(self.run.plan.run, &error))?;
         Ok(records)
@@ -280,6 +289,25 @@ impl Runner {
             format!("a daemon of a newer epoch than {} has claimed it", self.tools.journal.epoch()),
             "this daemon ends without another write; look for the other one before it is started again",
         )
+    }
+}
+
+/// The first record of a run, as it is folded and as it is written.
+///
+/// # Errors
+/// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
+pub fn first_record(
+    plan: crate::domain::plan::Plan,
+    at: Timestamp,
+) -> Result<(Timed, crate::journal::Record), Problem> {
+    let about = About::new("Group", &plan.namespace, &plan.group);
+    let record = Timed { at, event: Event::Planned(Box::new(plan)) };
+    match wire::encode_group(&record) {
+        Ok(encoded) => Ok((record, encoded)),
+        Err(error) => {
+            let fix = "split the group, or give its claims, volumes and handles shorter names";
+            Err(Problem::new(Code::TooManyMembers, about, error.to_string(), fix))
+        }
     }
 }
 

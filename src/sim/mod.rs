@@ -16,6 +16,7 @@ pub mod api_server;
 pub mod clock;
 mod control;
 mod deployment;
+mod ids;
 pub mod ledger;
 pub mod resources;
 pub mod sample;

@@ -1,66 +1,201 @@
-//! The journal's commands while a daemon runs, and after it was killed.
+//! `stillpoint journal`: what auditors and scripts rely on.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
+use crate::demo::{demo, fields};
 use crate::process::{Ended, ended, wait};
 use crate::stage::Stage;
 
-/// A command of the journal.
-fn journal(stage: &Stage, args: &[&str]) -> Ended {
-    let dir = stage.journal().display().to_string();
-    ended(&[&["journal"], args, &["--journal", &dir]].concat())
+/// The journal of a demo, and what the demo said of it.
+fn written() -> (TempDir, Value) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = demo(&dir, &[]).with(0).json()["journal"].take();
+    (dir, journal)
+}
+
+fn path(dir: &TempDir) -> PathBuf {
+    dir.path().join("journal")
+}
+
+fn ask(dir: &Path, args: &[&str]) -> Ended {
+    let dir = dir.display().to_string();
+    ended(&[&["journal"], args, &["-o", "json", "--journal", &dir]].concat())
+}
+
+fn items<'a>(value: &'a Value, field: &str) -> &'a Vec<Value> {
+    value[field].as_array().expect("an array")
 }
 
 #[test]
-fn a_running_daemon_answers_and_a_dead_one_is_read_from_a_copy() {
-    let mut stage = Stage::with_group(2);
-    let mut daemon = stage.daemon(&[]);
-    assert_eq!(stage.phase(&mut daemon), "Completed");
-
-    let asked = journal(&stage, &["verify", "-o", "json"]).with(0);
-    assert!(
-        asked.stderr.contains(&format!("asked the daemon that has {}", stage.journal().display())),
-        "{}",
-        asked.stderr
-    );
-    assert!(asked.stderr.contains(&format!("pid {}", daemon.id())), "{}", asked.stderr);
-    assert_eq!(asked.json()["verdict"], "intact");
-    let lines = journal(&stage, &["export"]).with(0).stdout;
-    let streams = journal(&stage, &["list", "-o", "json"]).with(0).json();
-    assert_eq!(journal(&stage, &["replay", "-o", "json"]).with(0).json()["different"], Value::Array(vec![]));
-    let expected = format!("{}:{}", asked.json()["head"]["position"], "0".repeat(64));
-    journal(&stage, &["verify", "--expect-head", &expected]).with(4);
-
-    daemon.kill();
-    let copied = journal(&stage, &["verify", "-o", "json"]).with(0);
-    assert!(copied.stderr.contains("private copy"), "{}", copied.stderr);
-    assert_eq!(copied.json(), asked.json());
-    assert_eq!(journal(&stage, &["export"]).with(0).stdout, lines);
-    assert_eq!(journal(&stage, &["list", "-o", "json"]).with(0).json(), streams);
-
-    // The next life replaces the socket that the dead one left.
-    let mut daemon = stage.daemon(&[]);
-    wait("the second life", || {
-        assert!(daemon.running(), "the daemon ended: {:?}", daemon.end());
-        let said = journal(&stage, &["list"]).stderr;
-        said.contains(&format!("pid {}, epoch 2", daemon.id())).then_some(())
-    });
+fn list_has_a_stream_for_the_backup_and_for_each_group() {
+    let (dir, _) = written();
+    let listed = ask(&path(&dir), &["list"]).with(0).json();
+    assert_eq!(fields(&listed), ["streams"]);
+    let expected = [
+        "attempt",
+        "endedAt",
+        "kind",
+        "name",
+        "namespace",
+        "problem",
+        "records",
+        "run",
+        "short",
+        "startedAt",
+        "state",
+    ];
+    let streams = items(&listed, "streams");
+    streams.iter().for_each(|stream| assert_eq!(fields(stream), expected));
+    let mut names: Vec<_> =
+        streams.iter().map(|stream| (stream["kind"].as_str(), stream["name"].as_str())).collect();
+    names.sort_unstable();
+    let of = |kind, name| (Some(kind), Some(name));
+    assert_eq!(names, [of("backup", "nightly"), of("group", "cache"), of("group", "orders-db")]);
+    assert!(streams.iter().all(|stream| stream["state"] == "Completed" && stream["problem"].is_null()));
 }
 
 #[test]
-fn a_journal_that_is_held_without_a_socket_is_locked() {
-    let mut stage = Stage::new();
-    let mut daemon = stage.daemon(&[]);
-    let socket = stage.journal().join("daemon.sock");
-    wait("the socket", || {
-        assert!(daemon.running(), "the daemon ended: {:?}", daemon.end());
-        socket.exists().then_some(())
-    });
-    fs::remove_file(&socket).expect("removed");
-    let verified = journal(&stage, &["verify", "-o", "json"]).with(4).json();
-    assert_eq!(verified["verdict"], "locked");
-    let refused = journal(&stage, &["show", "-o", "json"]).with(4).json();
-    assert_eq!(refused["error"]["code"], "SP0031");
+fn show_has_every_record_or_those_of_one_run() {
+    let (dir, said) = written();
+    let shown = ask(&path(&dir), &["show"]).with(0).json();
+    assert_eq!(Some(items(&shown, "records").len() as u64), said["records"].as_u64());
+    let expected = [
+        "epoch", "event", "hash", "kind", "kindName", "position", "prev", "seq", "stream", "summary", "time",
+        "timeNs", "version", "view",
+    ];
+    for record in items(&shown, "records") {
+        assert_eq!(fields(record), expected);
+        assert!(record["event"].is_object(), "it says something: {record:#}");
+        assert_eq!(
+            record["view"].is_object(),
+            record["event"]["Intended"].is_object() || record["event"]["Reached"].is_object()
+        );
+    }
+    let of_one = ask(&path(&dir), &["show", "orders-db"]).with(0).json();
+    let streams: Vec<&Value> = items(&of_one, "records").iter().map(|record| &record["stream"]).collect();
+    assert!(streams.len() > 10 && streams.iter().all(|stream| *stream == streams[0]));
+    ask(&path(&dir), &["show", "no-such-run"]).with(2);
+}
+
+#[test]
+fn verify_holds_the_journal_against_a_head_that_was_published() {
+    let (dir, said) = written();
+    let (position, hash) =
+        (said["head"]["position"].as_u64().expect("a position"), said["head"]["hash"].as_str());
+    let hash = hash.expect("a hash");
+    let verdict = |head: String, code| {
+        let verified = ask(&path(&dir), &["verify", "--expect-head", &head]).with(code).json();
+        assert_eq!(fields(&verified), ["head", "problem", "records", "verdict"]);
+        assert_eq!(verified["head"], said["head"], "the head that is there");
+        verified["verdict"].as_str().expect("a verdict").to_owned()
+    };
+    let plain = ask(&path(&dir), &["verify"]).with(0).json();
+    assert_eq!((&plain["verdict"], &plain["records"]), (&"intact".into(), &said["records"]));
+    assert!(plain["problem"].is_null());
+    assert_eq!(verdict(format!("{position}:{hash}"), 0), "intact");
+    assert_eq!(verdict(format!("{}:{hash}", position + 1), 4), "cut-tail");
+    assert_ne!(verdict(format!("{position}:{}", "0".repeat(64)), 4), "intact");
+    assert_ne!(verdict(format!("{}:{hash}", position - 1), 4), "intact");
+}
+
+#[test]
+fn replay_decides_everything_the_same_again() {
+    let (dir, _) = written();
+    let replayed = ask(&path(&dir), &["replay"]).with(0).json();
+    assert_eq!(fields(&replayed), ["decisions", "different", "notComparable", "same"]);
+    assert_eq!(replayed["different"], Value::Array(vec![]));
+    assert_eq!((&replayed["same"], &replayed["notComparable"]), (&replayed["decisions"], &0.into()));
+    assert!(replayed["decisions"].as_u64() > Some(20), "{replayed}");
+}
+
+#[test]
+fn export_has_a_line_for_each_record_with_its_bytes() {
+    let (dir, said) = written();
+    let text = ask(&path(&dir), &["export"]).with(0).stdout;
+    let entries = stillpoint::journal::export::import(&text).expect("lines of an export");
+    assert_eq!(Some(entries.len() as u64), said["records"].as_u64());
+    let verified = stillpoint::journal::chain::check(entries).expect("an intact chain");
+    let head = format!("{}:{}", said["head"]["position"], said["head"]["hash"].as_str().expect("a hash"));
+    assert_eq!(verified.head.to_string(), head);
+}
+
+/// Places in the database file at which the payload of a record begins.
+fn payloads(journal: &Path) -> Vec<usize> {
+    let text = ask(journal, &["export"]).with(0).stdout;
+    let entries = stillpoint::journal::export::import(&text).expect("lines of an export");
+    let file = fs::read(database(journal)).expect("the database");
+    let begin = |payload: &[u8]| file.windows(payload.len()).position(|window| window == payload);
+    let mut found: Vec<usize> = entries.iter().filter_map(|entry| begin(&entry.record.payload)).collect();
+    found.sort_unstable();
+    found
+}
+
+fn database(journal: &Path) -> PathBuf {
+    journal.join("sled").join("db")
+}
+
+/// sled drops whatever follows a page whose checksum does not hold, so that a changed byte looks like an end. The
+/// head that was published elsewhere shows that records are missing.
+#[test]
+fn one_changed_byte_in_a_record_is_never_taken_for_the_whole() {
+    let (dir, said) = written();
+    let places = payloads(&path(&dir));
+    assert!(places.len() > 10, "records are found in the file: {places:?}");
+    let whole = fs::read(database(&path(&dir))).expect("the database");
+    for place in places.iter().step_by(4) {
+        let mut changed = whole.clone();
+        changed[place + 5] ^= 0x20;
+        fs::write(database(&path(&dir)), &changed).expect("written");
+        not_whole(&path(&dir), &said, &format!("byte {} is changed", place + 5));
+    }
+    fs::write(database(&path(&dir)), &whole).expect("written");
+    ask(&path(&dir), &["verify"]).with(0);
+}
+
+#[test]
+fn a_database_that_lost_its_end_is_never_taken_for_the_whole() {
+    let (dir, said) = written();
+    let places = payloads(&path(&dir));
+    let whole = fs::read(database(&path(&dir))).expect("the database");
+    for kept in [0, places[0], places[places.len() / 2], places[places.len() - 1]] {
+        let mut cut = whole.clone();
+        cut[kept..].fill(0);
+        fs::write(database(&path(&dir)), &cut).expect("written");
+        not_whole(&path(&dir), &said, &format!("{kept} bytes are left"));
+    }
+}
+
+/// Held against the head that was published it is refused; without one, fewer records are claimed.
+#[track_caller]
+fn not_whole(journal: &Path, said: &Value, what: &str) {
+    let head = format!("{}:{}", said["head"]["position"], said["head"]["hash"].as_str().expect("a hash"));
+    let verified = ask(journal, &["verify", "--expect-head", &head]).with(4).json();
+    assert_ne!(verified["verdict"], "intact", "{what}");
+    assert!(verified["problem"]["reason"].is_string(), "{what}: {verified}");
+    let plain = ask(journal, &["verify"]).json();
+    let claims_all = plain["verdict"] == "intact" && plain["records"] == said["records"];
+    assert!(!claims_all, "{what}: {plain}");
+}
+
+#[test]
+fn a_database_that_is_gone_is_refused_by_every_command() {
+    let (dir, _) = written();
+    fs::remove_dir_all(path(&dir).join("sled")).expect("removed");
+    assert_eq!(ask(&path(&dir), &["verify"]).with(4).json()["verdict"], "corrupt");
+    for command in ["list", "show", "replay", "export"] {
+        let error = ask(&path(&dir), &[command]).with(4).json();
+        assert_eq!(error["error"]["code"], "SP0030", "{command}: {error}");
+    }
+}
+
+#[test]
+fn no_journal_is_no_verdict() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let error = ask(&path(&dir), &["verify"]).with(1).json();
+    assert_eq!(error["error"]["code"], "SP0034", "{error}");
+    assert!(!path(&dir).exists(), "looking makes nothing");
 }

@@ -32,11 +32,16 @@ pub struct Stage {
 impl Stage {
     /// A cluster that answers, with controllers that no rate limits.
     pub fn new() -> Self {
+        Self::of(&[])
+    }
+
+    /// The same, with more options of the cluster.
+    pub fn of(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let kubeconfig = dir.path().join("kubeconfig");
         let shown = kubeconfig.display().to_string();
-        let sim =
-            Process::start("sim", dir.path(), &["sim", "--kubeconfig", &shown, "--controller-qps", "off"]);
+        let args = ["sim", "--kubeconfig", &shown, "--controller-qps", "off"];
+        let sim = Process::start("sim", dir.path(), &[args.as_slice(), more].concat());
         wait("the kubeconfig", || kubeconfig.exists().then_some(()));
         let config = Kubeconfig::read_from(&kubeconfig).expect("a whole kubeconfig");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -181,7 +186,8 @@ impl Stage {
     }
 }
 
-async fn client(kubeconfig: Kubeconfig) -> kube::Client {
+/// A client, as the kubeconfig says.
+pub async fn client(kubeconfig: Kubeconfig) -> kube::Client {
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
     let config = config.expect("a kubeconfig that can be used");

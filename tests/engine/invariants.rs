@@ -17,7 +17,8 @@ pub async fn completed(stage: &Stage, namespace: &str, count: usize) -> Result<(
     let claims: BTreeSet<String> = snapshots
         .iter()
         .filter_map(|snapshot| {
-            snapshot["spec"]["source"]["persistentVolumeClaimName"].as_str().map(str::to_owned)
+            // A rebuilt member has its content for a source, and only the label tells its claim.
+            snapshot["metadata"]["labels"]["stillpoint.dev/pvc"].as_str().map(str::to_owned)
         })
         .collect();
     hold("each claim has its own member", claims.len() == count, format!("{claims:?}"));
@@ -54,6 +55,17 @@ pub async fn completed(stage: &Stage, namespace: &str, count: usize) -> Result<(
     hold("every GroupSnapshot says Completed", done && !shown.is_empty(), format!("{shown:#?}"));
     journal(stage, &mut hold).await;
     ended(broken)
+}
+
+/// Waits until nothing is being deleted any more. A VolumeSnapshot that somebody deleted while its group lived goes by
+/// the controller's backoff only, up to five minutes after the group; the run does not wait for that.
+pub async fn settled(stage: &Stage) {
+    stage
+        .comes(|stage| {
+            let snapshots = stage.list("volumesnapshots", None);
+            snapshots.iter().all(|snapshot| snapshot["metadata"]["deletionTimestamp"].is_null())
+        })
+        .await;
 }
 
 /// Everything that holds once a run was undone: a clean cluster.

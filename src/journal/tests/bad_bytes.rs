@@ -14,13 +14,16 @@ fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
         if bytes.is_empty() {
             return;
         }
-        let (at, any) = (random.usize(..bytes.len()), random.u8(..));
+        let at = random.usize(..bytes.len());
         match random.u8(..8) {
             0 => bytes.truncate(at),
             1 => drop(bytes.remove(at)),
-            2 => bytes.insert(at, any),
+            2 => bytes.insert(at, random.u8(..)),
             3 => bytes.extend_from_within(at..),
-            _ => bytes[at] = random.choice([0, 1, 0x7f, 0x80, 0xff, any]).unwrap_or(0),
+            _ => {
+                let any = random.u8(..);
+                bytes[at] = random.choice([0, 1, 0x7f, 0x80, 0xff, any]).unwrap_or(0);
+            }
         }
         bytes.truncate(1 << 16);
     }

@@ -259,11 +259,11 @@ columns! {
         /// No.
         No,
     }
-    /// Failures of the present step in a row.
+    /// Failures of the present step in a row; or repetitions, where somebody keeps undoing it.
     Known Refusals {
         /// Few.
         Few,
-        /// As many as the limit.
+        /// As many as the limits.
         Many,
     }
     /// `csiSnapshotTimeout` of this attempt.

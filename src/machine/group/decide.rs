@@ -84,7 +84,7 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
-    let many = run.tries.failures >= limits::MAX_REFUSALS;
+    let many = run.tries.failures >= limits::MAX_REFUSALS || run.tries.intents >= limits::MAX_REPEATS;
     columns.set(if many { Refusals::Many } else { Refusals::Few });
 }
 

@@ -9,6 +9,7 @@
 //! | [`view`](mod@view) | state × observation → columns |
 //! | [`table`] | the rows |
 //! | [`decide`](mod@decide) | state × view × time → row |
+//! | [`document`](mod@document) | the table as a page |
 //! | [`effect`] | calls to the cluster, as data |
 //! | [`effects`](mod@effects) | step × observation → the missing effects |
 //! | [`advance`] | milestone × observation → the records that go with it |
@@ -18,6 +19,7 @@ pub mod advance;
 pub mod columns;
 pub mod decide;
 pub mod desired;
+pub mod document;
 pub mod effect;
 pub mod effects;
 pub mod event;

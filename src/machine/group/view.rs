@@ -74,7 +74,7 @@ pub enum MemberFlags {
     Labelled = 1 << 4,
     /// Its status names a group.
     Named = 1 << 5,
-    /// Owner reference, in-group finalizer or missing class tie it to the group.
+    /// Owner reference, in-group finalizer or missing class tie it to the group; or it is gone but for the finalizer.
     Tied = 1 << 6,
     /// It carries the as-source finalizer.
     Acknowledged = 1 << 7,
@@ -114,7 +114,7 @@ impl Member<'_> {
             }),
             MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, self.index, s)),
             MemberFlags::Named => self.snapshot.is_some_and(|s| s.group_name.is_some()),
-            MemberFlags::Tied => snapshot.is_some_and(|s| is_tied(run, s)),
+            MemberFlags::Tied => self.snapshot.is_some_and(|s| is_tied(run, s) || is_stranded(s)),
             MemberFlags::Acknowledged => {
                 snapshot.is_some_and(|s| s.finalizers.iter().any(|f| f == labels::AS_SOURCE_PROTECTION))
             }
@@ -129,11 +129,27 @@ impl Member<'_> {
     }
 }
 
-/// Owner reference to our group, in-group finalizer, or a class that is not the planned one.
+/// A snapshot that stays with an owner reference to our group, the in-group finalizer, or a class that is not the
+/// planned one.
 pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
-    run.group_uid.as_ref().is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)))
-        || snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
-        || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str())
+    let owned =
+        || run.group_uid.as_ref().is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)));
+    let other_class = || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str());
+    !snapshot.terminating && (owned() || is_in_group(snapshot) || other_class())
+}
+
+/// A snapshot that goes, and that nobody but us lets go.
+///
+/// SUBTLE: the snapshot-controller takes the in-group finalizer off a deleted member only while the member's status
+/// names its group (external-snapshotter, common-controller). 1. Somebody deletes a member, or the whole group;
+/// 2. we clear the name; 3. the controller takes off as-source and leaves in-group; 4. the snapshot is Terminating for
+/// ever, and its namespace with it.
+pub fn is_stranded(snapshot: &SnapshotSeen) -> bool {
+    snapshot.terminating && snapshot.ready && snapshot.group_name.is_none() && is_in_group(snapshot)
+}
+
+fn is_in_group(snapshot: &SnapshotSeen) -> bool {
+    snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
 }
 
 /// The VolumeGroupSnapshot, if it is ours.
@@ -318,7 +334,8 @@ fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
         (true, false) => Names::Mixed,
         (true, true) => Names::Set,
     });
-    view.set(if any(F::Tied) { Ties::Tied } else { Ties::Free });
+    let tied = flags.iter().any(|bits| has(bits, F::Tied));
+    view.set(if tied { Ties::Tied } else { Ties::Free });
     view.set(if all(F::Acknowledged) { Acknowledged::Yes } else { Acknowledged::No });
     view.set(match run.receipt {
         None => Loss::None,

@@ -8,7 +8,7 @@
 //!
 //! Not here: relisting (the in-process watch never breaks) and the periodic resync of 15 minutes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -174,15 +174,21 @@ fn seen(event: &WatchEvent) -> &Value {
 
 /// The newest version of each object that a controller has seen or written itself.
 ///
-/// A controller that has written an object does not act on an older version of it that its cache still holds.
+/// A controller that has written an object does not act on an older version of it that its cache still holds. What is
+/// gone stays gone: the answer to a write that is read after the end of the object does not bring it back, else the
+/// controller would act on it for ever. (The real one has that race as well, but between two of its instructions.)
 #[derive(Clone, Default)]
 pub(crate) struct Newest {
     cache: Cache,
+    gone: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Newest {
-    /// Remembers the object; false when a newer version is already known, which is then kept.
+    /// Remembers the object; false when a newer version is already known, which is then kept, or when it is gone.
     pub(crate) fn update(&self, object: &Arc<Value>) -> bool {
+        if self.gone().contains(object::uid(object)) {
+            return false;
+        }
         let mut objects = self.cache.objects();
         let key = object::key(object);
         if objects.get(&key).is_some_and(|known| object::version(known) > object::version(object)) {
@@ -199,7 +205,13 @@ impl Newest {
 
     /// Forgets the object and returns what was known of it.
     pub(crate) fn remove(&self, key: &str) -> Option<Arc<Value>> {
-        self.cache.objects().remove(key)
+        let removed = self.cache.objects().remove(key)?;
+        self.gone().insert(object::uid(&removed).to_owned());
+        Some(removed)
+    }
+
+    fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

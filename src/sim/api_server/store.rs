@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::sim::api_server::meta;
 use crate::sim::clock::SimClock;
+use crate::sim::ids::Ids;
 
 /// Changes that are kept; a watch from before them is answered with 410.
 const HISTORY_LIMIT: usize = 50_000;
@@ -60,6 +61,7 @@ struct Subscriber {
 
 pub(super) struct Store {
     pub clock: SimClock,
+    uids: Ids,
     random: fastrand::Rng,
     version: u64,
     objects: BTreeMap<Key, Arc<Value>>,
@@ -73,6 +75,7 @@ impl Store {
     pub fn new(seed: u64, clock: SimClock) -> Self {
         Self {
             clock,
+            uids: Ids::new(seed, "uid"),
             random: fastrand::Rng::with_seed(seed),
             version: 1,
             objects: BTreeMap::new(),
@@ -177,9 +180,9 @@ impl Store {
         self.forgotten = self.version;
     }
 
-    /// A version 4 uid from the seed.
-    pub fn fresh_uid(&mut self) -> String {
-        uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes()).into_uuid().to_string()
+    /// A version 4 uid from the seed, for an object of that key.
+    pub fn fresh_uid(&mut self, key: &Key) -> String {
+        self.uids.next(&[key.plural, &key.namespace, &key.name])
     }
 
     /// Five letters for `generateName`.
@@ -259,7 +262,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_seed_gives_the_same_uids() {
-        assert_eq!(store().fresh_uid(), store().fresh_uid());
-        assert_ne!(Store::new(8, SimClock::new(0)).fresh_uid(), store().fresh_uid());
+        let key = key("a");
+        assert_eq!(store().fresh_uid(&key), store().fresh_uid(&key));
+        assert_ne!(Store::new(8, SimClock::new(0)).fresh_uid(&key), store().fresh_uid(&key));
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     let name = name_of_new(store, &mut object);
     let key = Key { name: name.clone(), ..target.key.clone() };
     namespaces::admit(store, resource, &key)?;
-    fill_new(store, target, &mut object);
+    fill_new(store, target, &key, &mut object);
     schema::prune(resource, &mut object);
     meta::prune_empty(&mut object);
     validate::metadata(resource, &object)?;
@@ -168,11 +168,11 @@ fn name_of_new(store: &mut Store, object: &mut Value) -> String {
 }
 
 /// Sets what only the server sets.
-fn fill_new(store: &mut Store, target: &Target, object: &mut Value) {
+fn fill_new(store: &mut Store, target: &Target, key: &Key, object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta::unset(object, field);
     }
-    let uid = store.fresh_uid();
+    let uid = store.fresh_uid(key);
     meta::set(object, "uid", json!(uid));
     meta::set(object, "creationTimestamp", json!(store.clock.rfc3339()));
     if target.resource.custom {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::{DriverConfig, RpcError};
 use crate::sim::clock::SimClock;
+use crate::sim::ids::Ids;
 
 /// How long a call takes that fails or answers "not ready yet". Measured: 2.7 calls a second in the hot loop
 /// of the sidecar, however fast the API is; a success takes no time.
@@ -61,7 +62,7 @@ pub struct Storage {
 
 struct Inner {
     config: DriverConfig,
-    random: fastrand::Rng,
+    handles: Ids,
     calls: BTreeMap<&'static str, u64>,
     /// Handle and size in bytes.
     volumes: BTreeMap<String, i64>,
@@ -80,7 +81,7 @@ impl Storage {
     pub fn new(seed: u64, clock: SimClock, config: DriverConfig) -> Self {
         let inner = Inner {
             config,
-            random: fastrand::Rng::with_seed(seed ^ 0x5707_a6e5),
+            handles: Ids::new(seed, "handle"),
             calls: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -114,13 +115,18 @@ impl Storage {
         self.inner().snapshots.remove(snapshot_handle).is_some()
     }
 
-    pub(crate) fn create_volume(&self, size_bytes: i64, source: Option<&str>) -> Result<String, RpcError> {
+    pub(crate) fn create_volume(
+        &self,
+        name: &str,
+        size_bytes: i64,
+        source: Option<&str>,
+    ) -> Result<String, RpcError> {
         let mut inner = self.inner();
         inner.count("CreateVolume");
         if let Some(source) = source.filter(|source| !inner.snapshots.contains_key(*source)) {
             return Err(RpcError::new("NotFound", format!("cannot find snapshot {source}")));
         }
-        let handle = inner.handle();
+        let handle = inner.handles.next(&["volume", name]);
         inner.volumes.insert(handle.clone(), size_bytes);
         Ok(handle)
     }
@@ -235,11 +241,6 @@ impl Inner {
         *self.calls.entry(method).or_default() += 1;
     }
 
-    fn handle(&mut self) -> String {
-        let bytes = self.random.u128(..).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-    }
-
     fn group_cut(&mut self, name: &str, volumes: &[String], now: i64) -> Result<GroupSnapshot, RpcError> {
         if self.config.unimplemented {
             return Err(RpcError::new("Unimplemented", "unknown service csi.v1.GroupController"));
@@ -272,7 +273,7 @@ impl Inner {
         if let Some(missing) = volumes.iter().find(|volume| !self.volumes.contains_key(*volume)) {
             return Err(no_volume(missing));
         }
-        let handle = self.handle();
+        let handle = self.handles.next(&["group", name]);
         let gaps = i64::try_from(volumes.len().saturating_sub(1).max(1)).unwrap_or(1);
         let skew_ns = i64::try_from(self.config.skew_ms).unwrap_or(0).saturating_mul(1_000_000);
         let mut snapshots = Vec::new();
@@ -293,7 +294,7 @@ impl Inner {
         creation_time_ns: i64,
     ) -> Result<String, RpcError> {
         let size_bytes = *self.volumes.get(volume).ok_or_else(|| no_volume(volume))?;
-        let handle = self.handle();
+        let handle = self.handles.next(&["snapshot", name]);
         let snapshot = PhysicalSnapshot {
             snapshot_handle: handle.clone(),
             name: name.to_owned(),
@@ -343,7 +344,7 @@ mod tests {
 
     fn storage(config: DriverConfig) -> (Storage, Vec<String>) {
         let storage = Storage::new(7, SimClock::new(1_795_197_784_180_717_886), config);
-        let volumes = (0..3).map(|_| storage.create_volume(1 << 20, None).expect("room")).collect();
+        let volumes = (0..3).map(|_| storage.create_volume("v", 1 << 20, None).expect("room")).collect();
         (storage, volumes)
     }
 

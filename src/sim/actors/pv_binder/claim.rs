@@ -104,8 +104,8 @@ impl Binder {
         let request = object::text(claim, "/spec/resources/requests/storage").unwrap_or("1Gi");
         let size = quantity::bytes(request).ok_or_else(|| format!("cannot parse size {request:?}"))?;
         let handle = match self.source_snapshot(claim).await? {
-            None => self.storage.create_volume(size, None).map_err(|error| error.to_string())?,
-            Some(snapshot) => self.restore(claim, &snapshot, size).await?,
+            None => self.storage.create_volume(name, size, None).map_err(|error| error.to_string())?,
+            Some(snapshot) => self.restore(claim, name, &snapshot, size).await?,
         };
         let body = volume_body(claim, name, class, request, &handle);
         self.client.create(plural::VOLUMES, body).await.map_err(|status| status.message)
@@ -138,7 +138,13 @@ impl Binder {
     }
 
     /// A volume filled from the snapshot, which bears a finalizer of the provisioner meanwhile.
-    async fn restore(&self, claim: &Value, snapshot: &Value, size: i64) -> Result<String, String> {
+    async fn restore(
+        &self,
+        claim: &Value,
+        name: &str,
+        snapshot: &Value,
+        size: i64,
+    ) -> Result<String, String> {
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").unwrap_or_default();
         let content =
             self.client.get(plural::CONTENTS, None, bound).await.map_err(|status| status.message)?;
@@ -152,7 +158,7 @@ impl Binder {
             ));
         }
         self.hold_source(claim, snapshot, true).await?;
-        let volume = self.storage.create_volume(size, Some(handle)).map_err(|error| error.to_string());
+        let volume = self.storage.create_volume(name, size, Some(handle)).map_err(|error| error.to_string());
         self.hold_source(claim, snapshot, false).await?;
         volume
     }

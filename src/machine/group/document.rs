@@ -1,0 +1,73 @@
+//! The recovery table as people read it: one Markdown page, written from the rows themselves.
+
+use std::fmt::Write;
+
+use crate::machine::group::columns::Source;
+use crate::machine::group::state::Stage;
+use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE, columns_of};
+
+/// The page.
+pub fn document() -> String {
+    let mut page = format!(
+        "# The recovery table\n\n\
+         What a group run does next, for each stage and each combination of what is seen, known and due. A start asks \
+         this table as a restart does. Rows have no order and no catch-all: exactly one matches each combination, and \
+         a test enumerates all of them. This page is written from the rows (version {RULES}); \
+         `UPDATE_FIXTURES=1 cargo test --test core` writes it anew.\n"
+    );
+    for stage in Stage::ALL {
+        // What cannot fail: writing into a String.
+        let _ = section(&mut page, *stage);
+    }
+    let _ = stuck(&mut page);
+    page
+}
+
+fn section(page: &mut String, stage: Stage) -> std::fmt::Result {
+    let columns = columns_of(stage);
+    let combinations: usize = columns.iter().map(|column| column.values().len()).product();
+    let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(&stage)).collect();
+    writeln!(page, "\n## {stage:?}\n\n{} rows, {combinations} combinations.\n", rows.len())?;
+    writeln!(page, "| row | when | then | why |\n|---|---|---|---|")?;
+    for row in rows {
+        let when: Vec<String> = row.when.iter().map(condition).collect();
+        let when = if when.is_empty() { "always".to_owned() } else { when.join(", ") };
+        writeln!(page, "| `{}` | {when} | {} | {} |", row.id, action(row.then), row.why)?;
+    }
+    Ok(())
+}
+
+/// A condition; what comes from the clock is in italics.
+fn condition(cond: &Cond) -> String {
+    let all = cond.column.values().iter().enumerate();
+    let values: Vec<&str> = all.filter(|(at, _)| cond.mask & (1 << at) != 0).map(|(_, name)| *name).collect();
+    let text = format!("{} {}", cond.column.name(), values.join(" or "));
+    if cond.column.source() == Source::Clock { format!("*{text}*") } else { text }
+}
+
+fn action(action: Action) -> String {
+    match action {
+        Action::Act(step) => format!("**{}**", step.name()),
+        Action::Advance(milestone) => format!("record *{}*", milestone.name()),
+        Action::Unwind { code, transient: true } => format!("undo ({code}), then try again"),
+        Action::Unwind { code, transient: false } => format!("undo ({code})"),
+        Action::Look => "look: read everything anew".to_owned(),
+        Action::Wait(waiting) => format!("wait for {}", waiting.text()),
+        Action::Stick { code, .. } => format!("stuck ({code})"),
+        Action::Yield => "stop: overtaken".to_owned(),
+        Action::Rest => "nothing".to_owned(),
+    }
+}
+
+fn stuck(page: &mut String) -> std::fmt::Result {
+    writeln!(
+        page,
+        "\n## What a person gets where there is no automatic answer\n\n| row | observed | what to do |\n|---|---|---|"
+    )?;
+    for row in TABLE {
+        if let Action::Stick { advice, .. } = row.then {
+            writeln!(page, "| `{}` | {} | {advice} |", row.id, row.why)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! What is generated from the types and kept in the tree.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+use crate::process::ended;
+
+const KEPT: &str = include_str!("../../deploy/crds.yaml");
+
+#[test]
+fn the_definitions_in_the_tree_are_what_the_program_prints() {
+    let printed = ended(&["crds"]).with(0).stdout;
+    assert!(printed == KEPT, "deploy/crds.yaml is out of date: `stillpoint crds > deploy/crds.yaml`");
+}
+
+#[test]
+fn both_definitions_are_what_a_cluster_takes() {
+    let all: Vec<CustomResourceDefinition> = serde_saphyr::from_multiple(KEPT).expect("definitions");
+    let names: Vec<_> = all.iter().map(|crd| crd.metadata.name.as_deref().unwrap_or_default()).collect();
+    assert_eq!(names, ["groupsnapshots.stillpoint.dev", "backups.velero.io"]);
+    for crd in &all {
+        let name = crd.metadata.name.as_deref().unwrap_or_default();
+        assert_eq!(name, format!("{}.{}", crd.spec.names.plural, crd.spec.group));
+        assert_eq!(crd.spec.scope, "Namespaced");
+        for version in &crd.spec.versions {
+            let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+            let fields = schema.and_then(|schema| schema.properties.as_ref());
+            assert!(
+                fields.is_some_and(|fields| fields.contains_key("spec") && fields.contains_key("status")),
+                "{name}"
+            );
+        }
+        assert_eq!(crd.spec.versions.iter().filter(|version| version.storage).count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn one_definition_can_be_asked_for() {
+    let one = ended(&["crds", "groupsnapshots.stillpoint.dev"]).with(0).stdout;
+    assert!(KEPT.contains(&one) && one.len() < KEPT.len());
+    ended(&["crds", "nothing.stillpoint.dev"]).with(2);
+}

@@ -1,0 +1,55 @@
+//! `stillpoint sim`: a cluster for any client.
+
+use std::fs;
+
+use kube::config::Kubeconfig;
+
+use crate::process::{Process, ended, wait};
+use crate::stage::{Stage, client};
+
+#[test]
+fn its_kubeconfig_is_whole_and_answered_whenever_it_can_be_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("kubeconfig");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    // The second time one that a dead cluster left is in its place.
+    for _ in 0..2 {
+        let before = fs::read_to_string(&path).ok();
+        let _sim = Process::start("sim", dir.path(), &["sim", "--kubeconfig", &path.display().to_string()]);
+        let text = wait("a new kubeconfig", || {
+            fs::read_to_string(&path).ok().filter(|text| before.as_ref() != Some(text))
+        });
+        let kubeconfig = Kubeconfig::from_yaml(&text).expect("a whole kubeconfig");
+        assert_eq!(kubeconfig.current_context.as_deref(), Some("stillpoint-sim"));
+        // No second try: what can be read is answered.
+        let version = runtime.block_on(async { client(kubeconfig).await.apiserver_version().await });
+        version.expect("an answer");
+    }
+    let left: Vec<_> =
+        fs::read_dir(dir.path()).expect("the directory").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left.len(), 2, "kubeconfig and log, no draft: {left:?}");
+}
+
+#[test]
+fn it_serves_the_sample_and_only_the_versions_asked_for() {
+    let stage = Stage::of(&["--sample", "--groupsnapshot-version", "v1beta2,v1beta1"]);
+    let claims = stage.list("/api/v1/namespaces/shop/persistentvolumeclaims");
+    assert_eq!(claims.len(), 6);
+    let group = stage.get("/apis/groupsnapshot.storage.k8s.io");
+    let served: Vec<_> = group["versions"]
+        .as_array()
+        .expect("versions")
+        .iter()
+        .map(|version| version["version"].as_str())
+        .collect();
+    assert_eq!(served, [Some("v1beta2"), Some("v1beta1")]);
+    assert_eq!(stage.get("/sim/v1/ledger")["physicalSnapshots"], 0);
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_written_is_an_error() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("missing/kubeconfig").display().to_string();
+    let error = ended(&["sim", "--kubeconfig", &path]).with(2).stderr;
+    assert!(error.contains(&path), "{error}");
+}

@@ -1,0 +1,12 @@
+//! The core: tables and scripts, without runtime, cluster or disk.
+
+#[path = "core/decide.rs"]
+mod decide;
+#[path = "core/fixture.rs"]
+mod fixture;
+#[path = "core/fold.rs"]
+mod fold;
+#[path = "core/table.rs"]
+mod table;
+#[path = "core/view.rs"]
+mod view;

@@ -1,0 +1,113 @@
+//! Evidence before deadlines, pauses after failures, and an end to repetition.
+
+use crate::fixture::*;
+use stillpoint::domain::limits;
+use stillpoint::domain::time::Timestamp;
+use stillpoint::machine::group::columns::*;
+use stillpoint::machine::group::effect::Outcome;
+use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
+use stillpoint::machine::group::{GroupRun, View, decide};
+
+fn grounds() -> Grounds {
+    Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
+}
+
+fn created() -> GroupRun {
+    let facts = Facts::Created { uid: group().id.uid };
+    folded(vec![Event::Reached { grounds: grounds(), milestone: Milestone::Created, facts }])
+}
+
+fn row(run: &GroupRun, view: &View, now: Timestamp) -> &'static str {
+    decide(run, view, now).expect("exactly one row").row.id
+}
+
+#[test]
+fn a_group_that_became_ready_while_we_were_down_goes_on_after_every_deadline() {
+    let late = at(1_000_000);
+    let ours = |progress: Progress| {
+        view_with(|view| {
+            view.set(Group::Ours);
+            view.set(progress);
+        })
+    };
+    assert_eq!(row(&created(), &ours(Progress::Bound), late), "created/cut");
+    assert_eq!(row(&created(), &ours(Progress::Frozen), late), "created/cut-too-late");
+    assert_eq!(row(&created(), &ours(Progress::Frozen), at(599)), "created/wait-cut");
+}
+
+#[test]
+fn a_final_error_has_its_grace_and_then_it_is_over() {
+    let failing = |since: Timestamp| {
+        let mut view = view_with(|view| {
+            view.set(Group::Ours);
+            view.set(Progress::Frozen);
+            view.set(DriverError::Final);
+        });
+        view.error_since = Some(since);
+        view
+    };
+    let grace = limits::GROUP_ERROR_GRACE;
+    assert_eq!(row(&created(), &failing(at(10)), at(11)), "created/error-grace");
+    assert_eq!(row(&created(), &failing(at(10)), at(10).after(grace)), "created/error");
+}
+
+#[test]
+fn a_waiting_run_wakes_at_its_next_deadline() {
+    let view = view_with(|view| {
+        view.set(Group::Ours);
+        view.set(Progress::Frozen);
+    });
+    let decision = decide(&created(), &view, at(100)).expect("exactly one row");
+    let undo_window = at(0).after(limits::LATE_CONTENT_WINDOW);
+    assert!(decision.wake_at.is_some_and(|wake| wake > at(100) && wake <= at(600) && wake != undo_window));
+}
+
+fn tried(times: usize, outcome: &Outcome) -> GroupRun {
+    let one = || {
+        let intent = Event::Intended { grounds: grounds(), step: Step::Create, marks: Vec::new() };
+        [intent, Event::Ended { step: Step::Create, outcomes: vec![outcome.clone()] }]
+    };
+    folded((0..times).flat_map(|_| one()).collect())
+}
+
+#[test]
+fn after_failures_the_step_pauses_longer_each_time_and_ends_at_the_limit() {
+    let unknown = Outcome::Indeterminate { message: "lost".into() };
+    let absent = view_with(|_| {});
+    let mut last = 0;
+    for failures in 1..limits::MAX_REFUSALS {
+        let run = tried(failures as usize, &unknown);
+        let ended = run.tries.last.expect("it was tried");
+        let decision = decide(&run, &absent, ended).expect("exactly one row");
+        let pause = decision.not_before.expect("a pause").since(ended).0;
+        assert!(pause > last, "{failures}: {pause} ms after {last} ms");
+        last = pause;
+    }
+    assert_eq!(
+        row(&tried(limits::MAX_REFUSALS as usize, &unknown), &absent, at(100)),
+        "planned/tried-enough"
+    );
+}
+
+#[test]
+fn what_somebody_keeps_undoing_is_not_done_for_ever() {
+    let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
+    let absent = view_with(|_| {});
+    let run = tried(3, &done);
+    let ended = run.tries.last.expect("it was tried");
+    assert!(
+        decide(&run, &absent, ended).expect("exactly one row").not_before.is_some(),
+        "the third time pauses"
+    );
+    assert_eq!(row(&tried(limits::MAX_REPEATS as usize, &done), &absent, at(100)), "planned/tried-enough");
+}
+
+#[test]
+fn a_view_that_this_release_cannot_have_recorded_is_no_decision() {
+    let mut short = view_with(|_| {});
+    short.seen.pop();
+    assert!(decide(&planned(), &short, at(1)).is_err());
+    let mut wild = view_with(|_| {});
+    wild.seen[0] = 99;
+    assert!(decide(&planned(), &wild, at(1)).is_err());
+}

@@ -1,0 +1,117 @@
+//! What the machine can never do is an error that names both sides.
+
+use crate::fixture::*;
+use stillpoint::domain::problem::Code;
+use stillpoint::machine::group::effect::Outcome;
+use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, Step};
+use stillpoint::machine::group::state::CreateFate;
+use stillpoint::machine::group::{GroupRun, IllegalEvent, Stage, Timed, fold};
+
+fn grounds() -> Grounds {
+    Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
+}
+
+fn intended(step: Step) -> Event {
+    Event::Intended { grounds: grounds(), step, marks: Vec::new() }
+}
+
+fn reached(milestone: Milestone, facts: Facts) -> Event {
+    Event::Reached { grounds: grounds(), milestone, facts }
+}
+
+fn ended(step: Step, outcome: Outcome) -> Event {
+    Event::Ended { step, outcomes: vec![outcome] }
+}
+
+fn refused(code: u16) -> Outcome {
+    Outcome::Determinate { code, message: "no".into() }
+}
+
+fn unknown() -> Outcome {
+    Outcome::Indeterminate { message: "the reply was lost".into() }
+}
+
+fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {
+    fold(Some(run), &Timed { at: at(100), event })
+}
+
+#[test]
+fn a_run_begins_with_its_plan_and_only_there() {
+    let first = Timed { at: at(0), event: intended(Step::Create) };
+    assert!(matches!(fold(None, &first), Err(IllegalEvent::NotPlanned(_))));
+    assert!(matches!(
+        next(planned(), Event::Planned(Box::new(plan()))),
+        Err(IllegalEvent::OutOfPlace { stage: Stage::Planned, .. })
+    ));
+}
+
+#[test]
+fn milestones_come_in_their_order() {
+    use Milestone as M;
+    let early =
+        [M::Cut, M::VsBound, M::Relabelled, M::Retained, M::Cleaned, M::Completed, M::Failed, M::Retried];
+    for milestone in early {
+        let error = next(planned(), reached(milestone, Facts::Nothing)).expect_err("it cannot follow a plan");
+        assert!(error.to_string().contains(milestone.name()), "{error}");
+        assert!(error.to_string().contains("Planned"), "{error}");
+    }
+}
+
+#[test]
+fn an_outcome_belongs_to_the_intent_before_it() {
+    let run = folded(vec![intended(Step::Create)]);
+    assert!(next(run.clone(), ended(Step::Relabel, unknown())).is_err());
+    let run = next(run, ended(Step::Create, unknown())).expect("the outcome of the intent");
+    assert!(next(run, ended(Step::Create, unknown())).is_err(), "an intent ends once");
+}
+
+#[test]
+fn only_a_first_create_that_is_refused_for_good_certainly_left_nothing() {
+    let after = |outcomes: &[Outcome]| {
+        let events = outcomes.iter().flat_map(|o| [intended(Step::Create), ended(Step::Create, o.clone())]);
+        folded(events.collect()).create
+    };
+    assert_eq!(after(&[refused(403)]), CreateFate::Refused);
+    assert_eq!(after(&[refused(422)]), CreateFate::Refused);
+    assert_eq!(after(&[refused(409)]), CreateFate::Unknown, "it exists: somebody created it");
+    assert_eq!(after(&[refused(429)]), CreateFate::Unknown, "it may be let in later");
+    assert_eq!(after(&[unknown()]), CreateFate::Unknown);
+    assert_eq!(after(&[unknown(), refused(403)]), CreateFate::Unknown, "the first one may have happened");
+}
+
+#[test]
+fn the_intent_to_clear_names_is_the_pivot() {
+    let mut run = planned();
+    run.stage = Stage::Retained;
+    let run = next(run, intended(Step::ClearNames)).expect("the pivot");
+    assert_eq!(run.stage, Stage::Releasing);
+    let reason = Reason { code: Code::Refused, message: "no".into(), transient: true };
+    assert!(
+        next(run, reached(Milestone::Unwinding, Facts::Reason(reason))).is_err(),
+        "there is no undo behind it"
+    );
+}
+
+#[test]
+fn another_attempt_starts_afresh_under_another_name() {
+    let mut run = planned();
+    let first = run.group_name();
+    run.stage = Stage::Unwinding;
+    run.create = CreateFate::Unknown;
+    run.group_uid = Some(group().id.uid);
+    let run = next(run, reached(Milestone::Retried, Facts::Nothing)).expect("a retry");
+    assert_eq!((run.attempt, run.stage, run.create), (2, Stage::Planned, CreateFate::Untried));
+    assert_eq!((run.group_uid.clone(), run.attempt_at), (None, at(100)));
+    assert_ne!(run.group_name(), first);
+}
+
+#[test]
+fn nothing_follows_the_end() {
+    for stage in [Stage::Completed, Stage::Failed] {
+        let mut run = planned();
+        run.stage = stage;
+        assert!(next(run.clone(), intended(Step::Create)).is_err());
+        let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
+        assert!(next(run, reached(Milestone::Stuck, Facts::Reason(reason))).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The recovery table as a page: written from the rows, and never older than they are.
+
+use std::path::Path;
+
+use stillpoint::machine::group::document::document;
+use stillpoint::machine::group::table::{Action, TABLE};
+
+#[test]
+fn the_page_shows_the_table_as_it_is() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recovery-table.md");
+    let page = document();
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(&path, &page).expect("the page is written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == page,
+        "docs/recovery-table.md is older than the table: UPDATE_FIXTURES=1 cargo test --test core"
+    );
+}
+
+#[test]
+fn every_stuck_row_tells_a_person_what_to_do() {
+    for row in TABLE {
+        if let Action::Stick { advice, .. } = row.then {
+            assert!(advice.len() > 40, "{} has no sentence", row.id);
+        }
+    }
+}

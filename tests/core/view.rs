@@ -1,0 +1,166 @@
+//! What belongs to a run is decided by uids and volume handles, never by names that others may choose.
+
+use crate::fixture::*;
+use stillpoint::domain::ids::Uid;
+use stillpoint::domain::observed::{DeletionPolicy, Observation};
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::columns::*;
+use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone};
+
+fn created() -> GroupRun {
+    folded(vec![reached(Milestone::Created, Facts::Created { uid: group().id.uid })])
+}
+
+fn reached(milestone: Milestone, facts: Facts) -> Event {
+    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
+    Event::Reached { grounds, milestone, facts }
+}
+
+/// Breaks the cluster in one way and says what a column then shows.
+fn check<V: ColumnValue>(run: &GroupRun, breaking: impl FnOnce(&mut Observation), expected: V) {
+    let mut observation = bound();
+    breaking(&mut observation);
+    assert_eq!(seen(run, &observation, V::COLUMN), name(expected), "{}", V::COLUMN.name());
+}
+
+#[test]
+fn the_group_is_ours_by_label_before_its_uid_is_known_and_by_uid_afterwards() {
+    check(&planned(), |_| {}, Group::Ours);
+    check(&planned(), |o| o.group.as_mut().unwrap().run = Some("another".into()), Group::Foreign);
+    check(&created(), |o| o.group.as_mut().unwrap().run = None, Group::Ours);
+    check(&created(), |o| o.group.as_mut().unwrap().id.uid = Uid("other".into()), Group::Foreign);
+    check(&created(), |o| o.group = None, Group::Absent);
+    check(&created(), |o| o.group.as_mut().unwrap().terminating = true, Group::Terminating);
+}
+
+#[test]
+fn an_epoch_is_older_newer_or_ours() {
+    check(&created(), |o| o.epoch = 2, Group::Older);
+    check(&created(), |o| o.group.as_mut().unwrap().epoch = None, Group::Older);
+    check(&created(), |o| o.group.as_mut().unwrap().epoch = Some(7), Group::Newer);
+}
+
+#[test]
+fn the_cut_is_exactly_the_plan_in_whatever_order() {
+    check(&created(), |_| {}, Progress::Bound);
+    check(&created(), |o| o.content = None, Progress::Nothing);
+    check(
+        &created(),
+        |o| {
+            o.content.as_mut().unwrap().volume_handles.pop();
+        },
+        Progress::Differs,
+    );
+    check(
+        &created(),
+        |o| o.content.as_mut().unwrap().volume_handles.push("vol-alien".into()),
+        Progress::Differs,
+    );
+    check(&created(), |o| o.content.as_mut().unwrap().group_handle = None, Progress::Frozen);
+    check(&created(), |o| o.content.as_mut().unwrap().cuts.clear(), Progress::Bound);
+    check(
+        &created(),
+        |o| {
+            o.content.as_mut().unwrap().cuts.clear();
+            o.contents.pop();
+        },
+        Progress::Frozen,
+    );
+}
+
+#[test]
+fn a_ready_group_does_not_mean_ready_members() {
+    check(&created(), |o| o.snapshots[1].ready = false, Progress::Cut);
+    check(&created(), |o| o.snapshots[1].group_name = None, Progress::Cut);
+    check(&created(), |o| o.snapshots[1].terminating = true, Progress::Cut);
+    check(&created(), |o| o.snapshots[1].bound_content = None, Progress::Cut);
+    check(&created(), |o| o.contents[1].snapshot_uid = Some(Uid("other".into())), Progress::Cut);
+    check(&created(), |o| o.group.as_mut().unwrap().ready = false, Progress::Cut);
+}
+
+#[test]
+fn a_member_is_found_by_its_volume_handle_never_by_the_name_of_its_claim() {
+    check(&created(), |o| o.snapshots[0].claim = Some(String::new()), Progress::Bound);
+    check(&created(), |o| o.snapshots[0].claim = Some("wal".into()), Progress::Bound);
+    check(&created(), |o| o.contents[0].group_handle = Some("another group".into()), Progress::Cut);
+}
+
+#[test]
+fn two_contents_for_one_volume_are_no_member() {
+    let twice = |o: &mut Observation| {
+        let mut twin = content("data");
+        twin.id = object("", "twin");
+        o.contents.push(twin);
+    };
+    check(&created(), twice, Progress::Cut);
+}
+
+#[test]
+fn the_error_of_the_driver_is_told_by_its_code() {
+    let with = |message: &str| {
+        let message = message.to_owned();
+        move |o: &mut Observation| o.content.as_mut().unwrap().error = Some(message)
+    };
+    let rpc = |code: &str| format!("failed to take: \"rpc error: code = {code} desc = it is so\"");
+    check(&created(), |_| {}, DriverError::None);
+    for code in ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"] {
+        check(&created(), with(&rpc(code)), DriverError::Passing);
+    }
+    for code in ["Internal", "FailedPrecondition", "InvalidArgument", "Unknown"] {
+        check(&created(), with(&rpc(code)), DriverError::Final);
+    }
+    check(&created(), with(&rpc("Unimplemented")), DriverError::Unsupported);
+    check(&created(), with("no code at all"), DriverError::Final);
+}
+
+#[test]
+fn a_claim_counts_by_uid_and_volume() {
+    check(&planned(), |_| {}, Claims::Intact);
+    check(
+        &planned(),
+        |o| {
+            o.claims.pop();
+        },
+        Claims::Changed,
+    );
+    check(&planned(), |o| o.claims[0].terminating = true, Claims::Changed);
+    check(&planned(), |o| o.claims[0].id.uid = Uid("recreated".into()), Claims::Changed);
+    check(&planned(), |o| o.claims[0].volume = Some("another".into()), Claims::Changed);
+}
+
+#[test]
+fn an_owner_is_told_by_group_and_uid_never_by_version() {
+    for version in ["v1", "v1beta2", "v1beta1", "v9"] {
+        let with = |o: &mut Observation| {
+            for snapshot in &mut o.snapshots {
+                snapshot.finalizers.clear();
+                snapshot.class = Some("class".into());
+                snapshot.owners[0].api_version = format!("groupsnapshot.storage.k8s.io/{version}");
+            }
+        };
+        check(&created(), with, Ties::Tied);
+    }
+    let alien = |o: &mut Observation| {
+        for snapshot in &mut o.snapshots {
+            snapshot.finalizers.clear();
+            snapshot.class = Some("class".into());
+            snapshot.owners[0].uid = Uid("another".into());
+        }
+    };
+    check(&created(), alien, Ties::Free);
+}
+
+#[test]
+fn what_retains_is_seen_in_the_group_and_in_its_members() {
+    check(&created(), |_| {}, Retaining::None);
+    check(&created(), |o| o.content.as_mut().unwrap().policy = DeletionPolicy::Retain, Retaining::Some);
+    check(&created(), |o| o.contents[1].policy = DeletionPolicy::Retain, Retaining::Some);
+}
+
+#[test]
+fn finalizers_are_asked_of_what_exists() {
+    check(&created(), |_| {}, Protection::Complete);
+    check(&created(), |o| o.group.as_mut().unwrap().protected = false, Protection::Pending);
+    check(&created(), |o| o.content.as_mut().unwrap().protected = false, Protection::Pending);
+    check(&created(), |o| o.content = None, Protection::Complete);
+}

@@ -1,0 +1,175 @@
+//! Foreign hands in the release: whatever somebody else does between the pivot and the last look, every member is kept.
+//!
+//! The points are those that a life without a foreign hand passes; the hand acts once, at one of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stillpoint::machine::point::Point;
+use stillpoint::sim::{Cluster, Config};
+
+use crate::stage::{Passed, Stage};
+use crate::{hands, invariants};
+
+const MEMBERS: usize = 3;
+
+/// What somebody does.
+type Act = fn(&Cluster);
+
+async fn stage(config: Config) -> Stage {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    stage
+}
+
+/// The points from the last look before the pivot to the last one of the release.
+async fn points(config: Config) -> Vec<Point> {
+    let stage = stage(config).await;
+    let passed = Passed::default();
+    let end = stage.live_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let all = passed.distinct();
+    let at = |name: &str| all.iter().position(|point| point.to_string() == name).expect(name);
+    all[at("clear-names/before-intent")..at("cleaned/before-record")].to_vec()
+}
+
+async fn meddled(config: Config, at: Point, act: Act) -> Result<Vec<String>, String> {
+    let stage = stage(config).await;
+    let end = stage.live_acting(at, act, None).await;
+    invariants::settled(&stage).await;
+    let verdict = match end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    match verdict {
+        Ok(()) => Ok(stage.rows().await),
+        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+    }
+}
+
+/// Acts at each point that `chosen` takes; the rows that were decided in all the lives together.
+async fn at_each(name: &str, config: fn() -> Config, act: Act, chosen: fn(&str) -> bool) -> Vec<String> {
+    let (mut rows, mut failures, mut count) = (Vec::new(), Vec::new(), 0);
+    for point in points(config()).await.into_iter().filter(|point| chosen(&point.to_string())) {
+        count += 1;
+        match meddled(config(), point, act).await {
+            Ok(more) => rows.extend(more),
+            Err(reason) => failures.push(format!("{name} at {point}: {reason}")),
+        }
+    }
+    println!("{name}: {count} points, {} ended wrong", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(count > 0);
+    rows
+}
+
+fn everywhere(_: &str) -> bool {
+    true
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_deleted_is_rebuilt() {
+    let one: Act = |cluster| hands::delete_member(cluster, "orders-db-1");
+    let rows = at_each("a member deleted", Config::default, one, everywhere).await;
+    assert!(rows.iter().any(|row| row == "release/5-rebuild"), "{rows:?}");
+    assert!(rows.iter().any(|row| row == "release/late-rebuild"), "{rows:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_members_that_are_deleted_are_rebuilt() {
+    let two: Act = |cluster| {
+        hands::delete_member(cluster, "orders-db-0");
+        hands::delete_member(cluster, "orders-db-2");
+    };
+    at_each("two members deleted", Config::default, two, everywhere).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_members_that_are_deleted_are_rebuilt_by_slow_controllers_too() {
+    let all: Act =
+        |cluster| (0..MEMBERS).for_each(|i| hands::delete_member(cluster, &format!("orders-db-{i}")));
+    at_each("all members deleted", Config::default, all, everywhere).await;
+    let slow = || Config { controller_qps: Some(5.0), ..Config::default() };
+    at_each("all members deleted, 5 calls a second", slow, all, everywhere).await;
+    let stale = || Config { cache_lag_ms: 400, ..Config::default() };
+    at_each("all members deleted, stale caches", stale, all, everywhere).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_group_may_be_deleted_by_somebody_else() {
+    let act: Act = |cluster| hands::delete_first(cluster, "volumegroupsnapshots");
+    at_each("the group deleted", Config::default, act, everywhere).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_content_of_the_group_may_be_deleted_by_somebody_else() {
+    let act: Act = |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents");
+    at_each("the content deleted", Config::default, act, everywhere).await;
+}
+
+/// From the decision to delete the group on there is nothing left to look: the API has no delete of one object under
+/// the condition that another one did not change. So the last instant at which a policy can be mended is the look
+/// before that decision.
+fn before_the_delete(point: &str) -> bool {
+    ["clear-names/", "detach/"].iter().any(|step| point.starts_with(step))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_set_back_is_mended_before_the_group_goes() {
+    let group: Act = hands::unretain;
+    let rows = at_each("the group's policy set back", Config::default, group, before_the_delete).await;
+    assert!(rows.iter().any(|row| row == "release/mend-group-policy"), "{rows:?}");
+    let member: Act = hands::unretain_member;
+    let rows = at_each("a member's policy set back", Config::default, member, everywhere).await;
+    assert!(rows.iter().any(|row| row == "release/mend-policies"), "{rows:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_that_are_taken_off_before_the_pivot_are_put_back() {
+    let stage = stage(Config::default()).await;
+    let at = "retained/after-record".parse().expect("a point");
+    let end = stage.live_acting(at, hands::unlabel_member, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", stage.shown().await);
+    assert!(stage.rows().await.iter().any(|row| row == "retained/mend-labels"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_controller_may_be_restarted() {
+    let act: Act = |cluster| cluster.restart("snapshot-controller");
+    at_each("snapshot-controller restarted", Config::default, act, everywhere).await;
+    let act: Act = |cluster| cluster.restart("csi-snapshotter");
+    at_each("csi-snapshotter restarted", Config::default, act, everywhere).await;
+}
+
+/// Frozen at a point, it goes on five minutes later, from the caches that it had.
+fn freeze(cluster: &Cluster) {
+    cluster.set_frozen("snapshot-controller", true);
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        cluster.set_frozen("snapshot-controller", false);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_controller_may_be_frozen() {
+    let rows = at_each("snapshot-controller frozen", Config::default, freeze, everywhere).await;
+    assert!(rows.iter().any(|row| row == "release/5-delete-group"), "{rows:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_release_waits_for_a_frozen_controller() {
+    let stage = stage(Config::default()).await;
+    let at = "detach/before-intent".parse().expect("a point");
+    let looks = async {
+        stage.pass(200).await;
+        let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+        assert_eq!(shown["waitingFor"], "the snapshot-controller to see the released members", "{shown:#}");
+        assert_eq!(stage.list("volumegroupsnapshots", None).len(), 1, "nothing is deleted before that");
+    };
+    let (end, ()) = tokio::join!(stage.live_acting(at, freeze, None), looks);
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", stage.shown().await);
+}

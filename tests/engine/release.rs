@@ -1,0 +1,146 @@
+//! Velero's release order loses the members, ours keeps them: the same group, the same controllers, beside each other.
+//!
+//! Velero (`pvc_action.go`) strips owner references and finalizers while the members still name their group, sets the
+//! content to Retain, and deletes content and group. The snapshot-controller puts the owner back on a member that
+//! names a living group, and the members go with it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stillpoint::sim::Config;
+use stillpoint::sim::api_server::Preconditions;
+use tokio::time::sleep;
+
+use crate::invariants;
+use crate::stage::Stage;
+
+const MEMBERS: usize = 4;
+
+/// The three ways in which controllers are slow.
+fn profiles() -> [(&'static str, Config); 3] {
+    [
+        ("no limit", Config::default()),
+        ("5 calls a second", Config { controller_qps: Some(5.0), ..Config::default() }),
+        ("stale caches", Config { cache_lag_ms: 400, ..Config::default() }),
+    ]
+}
+
+async fn stage(config: Config) -> Stage {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("a name")
+}
+
+/// What Velero does, call by call, 40 ms each, with a pause after each of its steps.
+async fn velero_takes_the_group(stage: &Stage, pause: Duration) {
+    let call = Duration::from_millis(40);
+    let hand = stage.hand();
+    let group = json!({
+        "metadata": {"name": "velero-orders-db", "namespace": "shop"},
+        "spec": {
+            "volumeGroupSnapshotClassName": stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"],
+            "source": {"selector": {"matchLabels": {"velero.io/volume-group": "orders-db"}}},
+        },
+    });
+    hand.create("volumegroupsnapshots", group).expect("a new group");
+    stage
+        .until(|stage| {
+            let members = stage.list("volumesnapshots", Some("shop"));
+            let ready = |member: &Value| {
+                member["status"]["readyToUse"] == true
+                    && member["status"]["volumeGroupSnapshotName"].is_string()
+            };
+            members.len() == MEMBERS && members.iter().all(ready)
+        })
+        .await;
+    for member in stage.list("volumesnapshots", Some("shop")) {
+        let strip = json!({"metadata": {
+            "labels": {"velero.io/backup-name": "nightly"}, "ownerReferences": null, "finalizers": null,
+        }});
+        hand.merge_patch("volumesnapshots", Some("shop"), name(&member), None, strip).expect("stripped");
+        sleep(call).await;
+    }
+    sleep(pause).await;
+    let content = stage.list("volumegroupsnapshotcontents", None).remove(0);
+    let retain = json!({"spec": {"deletionPolicy": "Retain"}});
+    hand.merge_patch("volumegroupsnapshotcontents", None, name(&content), None, retain).expect("retained");
+    sleep(call + pause).await;
+    let any = Preconditions::default;
+    hand.delete("volumegroupsnapshotcontents", None, name(&content), any()).expect("deleted");
+    sleep(call + pause).await;
+    hand.delete("volumegroupsnapshots", Some("shop"), "velero-orders-db", any()).expect("deleted");
+    stage.until(|stage| stage.group_objects() == 0).await;
+    stage.pass(60).await;
+}
+
+async fn what_velero_keeps(profile: &str, config: Config, pause: Duration) -> usize {
+    let stage = stage(config).await;
+    velero_takes_the_group(&stage, pause).await;
+    let kept = stage.list("volumesnapshots", Some("shop")).len();
+    let ledger = stage.cluster.ledger();
+    println!(
+        "Velero's order, {profile}, {pause:?} a step: {kept} of {MEMBERS} kept, {} leaked",
+        ledger.leaked
+    );
+    assert_eq!(ledger.physical_snapshots, MEMBERS, "{profile}: no storage was freed");
+    assert_eq!(ledger.leaked, MEMBERS - kept, "{profile}: {ledger:?}");
+    kept
+}
+
+#[tokio::test(start_paused = true)]
+async fn veleros_order_loses_every_member_once_the_controllers_can_follow() {
+    for (profile, config) in profiles() {
+        assert_eq!(what_velero_keeps(profile, config, Duration::from_secs(5)).await, 0, "{profile}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn veleros_order_at_full_speed_keeps_as_many_as_the_controllers_are_late_for() {
+    let mut kept = Vec::new();
+    for (profile, config) in profiles() {
+        kept.push(what_velero_keeps(profile, config, Duration::ZERO).await);
+    }
+    assert_eq!(kept[0], 0, "a controller that keeps up loses them all");
+    assert!(kept[1] < MEMBERS, "a controller at its default rate loses some");
+}
+
+async fn ours_keeps_all(profile: &str, stage: &Stage) {
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    let kept = stage.list("volumesnapshots", Some("shop")).len();
+    println!("our order, {profile}: {kept} of {MEMBERS} kept, {} leaked", stage.cluster.ledger().leaked);
+    assert!(end.is("Completed"), "{profile}: {end:?}\n{}", stage.shown().await);
+    // What loses members does so some time after the group is gone.
+    stage.pass(60).await;
+    let verdict = invariants::completed(stage, "shop", MEMBERS).await;
+    assert_eq!(verdict, Ok(()), "{profile}:\n{}", stage.shown().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_order_keeps_every_member() {
+    for (profile, config) in profiles() {
+        ours_keeps_all(profile, &stage(config).await).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_order_needs_no_default_class() {
+    for (profile, config) in profiles() {
+        let stage = stage(config).await;
+        let class = stage.list("volumesnapshotclasses", None).remove(0);
+        let no_default = json!({"metadata": {"annotations": null}});
+        stage
+            .hand()
+            .merge_patch("volumesnapshotclasses", None, name(&class), None, no_default)
+            .expect("no default any more");
+        ours_keeps_all(&format!("{profile}, no default class"), &stage).await;
+        for member in stage.list("volumesnapshots", Some("shop")) {
+            assert!(member["status"]["error"].is_null(), "{member:#}");
+            assert_eq!(member["spec"]["volumeSnapshotClassName"], class["metadata"]["name"]);
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What a Backup may ask for, and what it is told when it asks for too much.
+
+use serde_json::{Value, json};
+use stillpoint::domain::labels;
+use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::request::Defaults;
+use stillpoint::sim::Config;
+
+use crate::invariants;
+use crate::stage::Stage;
+
+async fn completes(stage: &Stage, members: usize) {
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let verdict = invariants::completed(stage, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+}
+
+// ---- names -------------------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_label_value_need_not_be_a_name() {
+    let long = "A.very_long-label-value-that-has-as-many-characters-as-allowed";
+    for group in ["Group_A", "0", long] {
+        let stage = Stage::new(Config::default());
+        stage.claims("shop", "db", 0).await;
+        for index in 0..3 {
+            stage.claim("shop", &format!("db-{index}"), Some(group));
+        }
+        stage.until(|stage| stage.list("persistentvolumes", None).len() == 3).await;
+        stage.pass(1).await;
+        stage.backup("shop");
+        completes(&stage, 3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_name_may_be_longer_than_a_label_value() {
+    let name = "nightly-of-everything-that-is-in-the-shop-and-of-all-that-is-behind-it-".repeat(2) + "x";
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup_named(&name, json!({"includedNamespaces": ["shop"]}));
+    stage.live_until(Points::none(), |stage| stage.ended_as(&name).is_some()).await;
+    assert_eq!(stage.ended_as(&name).as_deref(), Some("Completed"));
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+    for member in stage.list("volumesnapshots", Some("shop")) {
+        let label = member["metadata"]["labels"][labels::BACKUP_NAME].as_str().unwrap_or_default();
+        assert!(label.len() == 63 && name.starts_with(&label[..57]), "{label}: Velero's GetValidName");
+    }
+}
+
+// ---- nothing to do -----------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 0).await;
+    stage.claim("shop", "scratch", None);
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let status = stage.nightly()["status"].take();
+    assert_eq!((&status["errors"], &status["warnings"]), (&json!(0), &json!(1)), "{status:#}");
+    assert_eq!(stage.list("groupsnapshots", None), Vec::<Value>::new());
+    assert_eq!(stage.writes(), 0);
+}
+
+// ---- groups that are refused ---------------------------------------------------------------------------------------
+
+const GROUP_CLASS_OF_CLAIM: &str = "velero.io/csi-volume-group-snapshot-class";
+
+fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations: Value) {
+    let claim = json!({
+        "metadata": {
+            "name": format!("{group}-{index}"),
+            "namespace": "shop",
+            "labels": {"velero.io/volume-group": group},
+            "annotations": annotations,
+        },
+        "spec": spec,
+    });
+    stage.hand().create("persistentvolumeclaims", claim).expect("a new claim");
+}
+
+fn claim_spec(storage_class: &str) -> Value {
+    json!({
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "resources": {"requests": {"storage": "1Gi"}},
+    })
+}
+
+fn unbound(stage: &Stage) {
+    claim(stage, "unfit", 0, claim_spec("no-such-class"), json!({}));
+}
+
+fn missing_class(stage: &Stage) {
+    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "no-such-class"}));
+}
+
+fn two_drivers(stage: &Stage) {
+    let volume = json!({
+        "metadata": {"name": "by-hand"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "csi": {"driver": "other.csi.example.com", "volumeHandle": "by-hand"},
+        },
+    });
+    stage.hand().create("persistentvolumes", volume).expect("a new volume");
+    let mut spec = claim_spec("");
+    spec["volumeName"] = json!("by-hand");
+    claim(stage, "unfit", 0, spec, json!({}));
+    claim(stage, "unfit", 1, claim_spec("csi-hostpath-sc"), json!({}));
+}
+
+fn two_default_classes(stage: &Stage) {
+    let class = json!({
+        "metadata": {"name": "another", "labels": {labels::GROUP_CLASS_DEFAULT: "true"}},
+        "driver": "hostpath.csi.k8s.io",
+        "deletionPolicy": "Delete",
+    });
+    stage.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
+    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({}));
+}
+
+/// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
+async fn refused(prepare: fn(&Stage), code: &str, words: &[&str]) {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 0).await;
+    let class = stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
+    for index in 0..2 {
+        let named = json!({GROUP_CLASS_OF_CLAIM: class});
+        claim(&stage, "good", index, claim_spec("csi-hostpath-sc"), named);
+    }
+    prepare(&stage);
+    stage.pass(30).await;
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    let status = stage.nightly()["status"].take();
+    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", stage.shown().await);
+    let reason = status["failureReason"].as_str().unwrap_or_default();
+    println!("{reason}");
+    assert_eq!(status["errors"], 1, "{status:#}");
+    for word in [code, "shop/unfit"].iter().chain(words) {
+        assert!(reason.contains(word), "{word}: {reason}");
+    }
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_group_does_not_hold_up_the_others() {
+    refused(unbound, "SP0004", &["unfit-0", "not bound", "Pending"]).await;
+    refused(missing_class, "SP0006", &["no-such-class", "does not exist"]).await;
+    refused(two_drivers, "SP0005", &["other.csi.example.com", "hostpath.csi.k8s.io"]).await;
+    refused(two_default_classes, "SP0006", &["several", "another"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_class_for_the_release_nothing_is_cut() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    crate::hands::delete_first(&stage.cluster, "volumesnapshotclasses");
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    let reason = stage.nightly()["status"]["failureReason"].clone();
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("SP0007")), "{reason}");
+    assert_eq!(stage.writes(), 0, "refused before any effect");
+    assert_eq!(stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot"), None);
+}
+
+// ---- Backups that are refused ----------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
+    let cases = [
+        (json!({"snapshotMoveData": true}), "spec.snapshotMoveData:"),
+        (json!({"hooks": {"resources": [{"name": "freeze"}]}}), "spec.hooks:"),
+        (json!({"includedNamespaces": ["shop-*"]}), "spec.includedNamespaces: the pattern \"shop-*\""),
+        (json!({"csiSnapshotTimeout": "soon"}), "spec.csiSnapshotTimeout:"),
+    ];
+    for (spec, sentence) in cases {
+        let stage = Stage::new(Config::default());
+        stage.claims("shop", "orders-db", 2).await;
+        stage.backup_with(spec);
+        let end = stage.live(None).await;
+        assert!(end.is("FailedValidation"), "{end:?}\n{}", stage.shown().await);
+        let errors = stage.nightly()["status"]["validationErrors"].take();
+        let errors: Vec<&str> = errors.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        assert!(errors.len() == 1 && errors[0].starts_with(sentence), "{errors:?}");
+        assert_eq!(stage.writes(), 0);
+        assert!(stage.entries().await.is_empty(), "a refused Backup is not a request");
+    }
+}
+
+// ---- what is written into the Backup ---------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn the_label_key_that_won_is_written_into_the_spec() {
+    let mut stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    completes(&stage, 2).await;
+    assert_eq!(stage.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "velero.io/volume-group");
+
+    stage = Stage::new(Config::default());
+    stage.defaults = Defaults { label_key: Some("example.com/group".to_owned()), ..Defaults::default() };
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}");
+    assert_eq!(stage.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "example.com/group");
+    assert_eq!(stage.list("volumesnapshots", None).len(), 0, "nothing carries that key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_put_back_where_velero_is_to_know_the_members() {
+    let mut stage = Stage::new(Config::default());
+    stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    completes(&stage, 3).await;
+    stage.pass(600).await;
+    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+    for member in stage.list("volumesnapshots", Some("shop")) {
+        let name = member["status"]["volumeGroupSnapshotName"].as_str().unwrap_or_default();
+        assert!(name.starts_with("sp-orders-db-"), "{member:#}");
+        assert!(member["metadata"]["labels"][labels::EXCLUDE_FROM_BACKUP].is_null(), "{member:#}");
+    }
+    assert_eq!(stage.writes(), 5 * 3 + 4);
+}
+
+// ---- several Backups, and none any more ------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_second_backup_of_the_same_claims_cuts_them_again() {
+    let config = Config { controller_qps: Some(5.0), ..Config::default() };
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    let second = std::sync::atomic::AtomicBool::new(false);
+    let hand = stage.hand().clone();
+    let points = Points::ask(move |point| {
+        if point.to_string() == "created/after-record"
+            && !second.swap(true, std::sync::atomic::Ordering::SeqCst)
+        {
+            let backup = json!({
+                "metadata": {"name": "weekly", "namespace": "stillpoint"},
+                "spec": {"includedNamespaces": ["shop"]},
+            });
+            hand.create("backups", backup).expect("a second Backup");
+        }
+        Verdict::GoOn
+    });
+    stage
+        .live_until(points, |stage| {
+            let ended = |name: &str| {
+                let backup = stage.hand().get("backups", Some("stillpoint"), name);
+                backup.is_ok_and(|backup| backup["status"]["completionTimestamp"].is_string())
+            };
+            ended("nightly") && ended("weekly")
+        })
+        .await;
+    for name in ["nightly", "weekly"] {
+        assert_eq!(stage.ended_as(name).as_deref(), Some("Completed"), "{}", stage.shown().await);
+    }
+    let snapshots = stage.list("volumesnapshots", Some("shop"));
+    let ledger = stage.cluster.ledger();
+    assert_eq!(snapshots.len(), 6);
+    assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (6, 0, 0), "{ledger:?}");
+    assert_eq!(stage.group_objects(), 0);
+}
+
+/// Deletes the Backup at that point; the run ends all the same.
+async fn deleted_at(at: &str) {
+    let stage = Stage::new(Config { controller_qps: Some(5.0), ..Config::default() });
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    let (hand, at) = (stage.hand().clone(), at.to_owned());
+    let points = Points::ask(move |point| {
+        if point.to_string() == at {
+            // It is passed once only, and what is gone is gone.
+            let _ = hand.delete("backups", Some("stillpoint"), "nightly", Default::default());
+        }
+        Verdict::GoOn
+    });
+    stage
+        .live_until(points, |stage| {
+            let shown = stage.list("groupsnapshots", Some("shop"));
+            !shown.is_empty() && shown.iter().all(|run| run["status"]["completionTime"].is_string())
+        })
+        .await;
+    assert_eq!(stage.list("backups", None).len(), 0);
+    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()), "{}", stage.shown().await);
+    // A later life finds nothing left to do, and nobody to tell.
+    let before = stage.writes();
+    tokio::select! {
+        problem = stage.life(Points::none()) => panic!("{problem}"),
+        () = stage.pass(120) => {}
+    }
+    stage.disk.crash();
+    assert_eq!(stage.writes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_outlives_its_backup() {
+    for at in
+        ["create/before-intent", "vs-bound/after-record", "detach/after-effects", "cleaned/after-record"]
+    {
+        deleted_at(at).await;
+    }
+}

@@ -1,0 +1,359 @@
+//! What cannot be finished is undone, to a clean cluster and a freed storage, killed at whatever point.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use stillpoint::machine::point::Point;
+use stillpoint::sim::actors::driver::DriverConfig;
+use stillpoint::sim::{Cluster, Config};
+
+use crate::stage::{End, Passed, Stage};
+use crate::{hands, invariants};
+
+fn driver(code: &str, config: DriverConfig) -> Config {
+    let failure = Some((code.to_owned(), "the array is on fire".to_owned()));
+    Config { driver: DriverConfig { fail_with: failure, ..config }, ..Config::default() }
+}
+
+fn failing(code: &str) -> Config {
+    driver(code, DriverConfig::default())
+}
+
+async fn stage(config: Config, members: usize) -> Stage {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", members).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
+    stage
+}
+
+fn point(text: &str) -> Point {
+    text.parse().unwrap_or_else(|_| panic!("no point {text}"))
+}
+
+fn cuts(stage: &Stage) -> u64 {
+    stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0)
+}
+
+fn reason(stage: &Stage) -> String {
+    stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Lives to the end, which is `Failed` and clean; the reason that the Backup gives.
+async fn fails_clean(stage: &Stage) -> String {
+    let end = stage.live(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    let verdict = invariants::undone(stage, "shop").await;
+    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+    reason(stage)
+}
+
+async fn completes(stage: &Stage, members: usize) {
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let verdict = invariants::completed(stage, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_fails_for_good_is_not_left_hammering() {
+    let stage = stage(failing("Internal"), 3).await;
+    let reason = fails_clean(&stage).await;
+    assert!(reason.contains("SP0013") && reason.contains("the array is on fire"), "{reason}");
+    let at_the_end = cuts(&stage);
+    println!("Internal for ever: {at_the_end} calls of CreateVolumeGroupSnapshot, then {reason}");
+    assert!(at_the_end <= 40, "{at_the_end} calls in a grace of ten seconds");
+    stage.pass(600).await;
+    assert_eq!(cuts(&stage), at_the_end, "after the undo nobody calls the driver any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_cannot_cut_groups_is_asked_no_longer() {
+    let config = Config {
+        driver: DriverConfig { unimplemented: true, ..DriverConfig::default() },
+        ..Config::default()
+    };
+    let stage = stage(config, 3).await;
+    let reason = fails_clean(&stage).await;
+    assert!(reason.contains("SP0012") && reason.contains("Unimplemented"), "{reason}");
+    println!("Unimplemented: {} calls of CreateVolumeGroupSnapshot", cuts(&stage));
+    assert!(cuts(&stage) <= 4, "{} calls", cuts(&stage));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
+    let stage =
+        stage(driver("Internal", DriverConfig { partial_cut_left: true, ..Default::default() }), 3).await;
+    let end = stage.live(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    let broken = invariants::undone(&stage, "shop").await.expect_err("the driver leaks");
+    assert!(broken.lines().all(|line| line.starts_with("the storage is freed")), "{broken}");
+    let leaked = stage.cluster.ledger().leaked as u64;
+    println!("partial cuts: {leaked} physical snapshots leaked by the driver in {} calls", cuts(&stage));
+    assert_eq!(leaked, 2 * cuts(&stage), "two of three volumes a call");
+}
+
+/// The sidecar lets no content go of which it does not know whether the driver cuts it (csi-snapshotter,
+/// `shouldDeleteGroupSnapshotContent`): freeing waits for a driver that answers, and says so.
+#[tokio::test(start_paused = true)]
+async fn an_error_that_may_pass_is_waited_for_until_the_deadline_of_the_cut() {
+    for cut_despite_failure in [false, true] {
+        let config = DriverConfig { cut_despite_failure, ..DriverConfig::default() };
+        let stage = stage(driver("DeadlineExceeded", config), 3).await;
+        let mended = async {
+            stage.pass(300).await;
+            let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+            assert_eq!(shown["state"], "Unwinding", "{shown:#}");
+            assert!(shown["waitingFor"].is_string(), "{shown:#}");
+            println!("DeadlineExceeded: {} calls, then waits for {}", cuts(&stage), shown["waitingFor"]);
+            stage.cluster.storage().set_config(DriverConfig::default());
+        };
+        let (reason, ()) = tokio::join!(fails_clean(&stage), mended);
+        assert!(reason.contains("SP0014") && reason.contains("DeadlineExceeded"), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_cut_and_never_ready_is_undone_at_the_deadline_of_readiness() {
+    let config = Config {
+        driver: DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() },
+        ..Config::default()
+    };
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", 3).await;
+    let spec = json!({
+        "includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s", "itemOperationTimeout": "60s",
+    });
+    stage.backup_with(spec);
+    let reason = fails_clean(&stage).await;
+    println!("never ready: {reason}");
+    assert!(reason.contains("SP0015") || reason.contains("SP0014"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_heals_within_its_grace_is_forgiven() {
+    let stage = stage(driver("Internal", DriverConfig { fail_times: 3, ..Default::default() }), 3).await;
+    completes(&stage, 3).await;
+    println!("healed after {} calls", cuts(&stage));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_that_happened_although_the_driver_said_otherwise_is_found_when_the_error_passes() {
+    let config = DriverConfig { cut_despite_failure: true, fail_times: 3, ..DriverConfig::default() };
+    completes(&stage(driver("DeadlineExceeded", config), 3).await, 3).await;
+}
+
+/// A class that retains: all policies say Retain from the start.
+fn retain_class(stage: &Stage) {
+    let class = stage.list("volumegroupsnapshotclasses", None).remove(0);
+    let name = class["metadata"]["name"].as_str().expect("a name").to_owned();
+    let gone = stage.hand().delete("volumegroupsnapshotclasses", None, &name, Default::default());
+    gone.expect("deleted");
+    let mut class = class;
+    class["deletionPolicy"] = json!("Retain");
+    class["metadata"] = json!({"name": name, "labels": class["metadata"]["labels"], "annotations": class["metadata"]["annotations"]});
+    stage.hand().create("volumegroupsnapshotclasses", class).expect("a class that retains");
+}
+
+/// The VolumeSnapshotClass of the release goes after the last look but one: the run is undone from Retained.
+fn drop_class(cluster: &Cluster) {
+    hands::delete_first(cluster, "volumesnapshotclasses");
+}
+
+const LAST: &str = "retained/before-record";
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_undone_from_its_last_reversible_state() {
+    for members in [1, 3] {
+        let stage = stage(Config::default(), members).await;
+        let end = stage.live_acting(point(LAST), drop_class, None).await;
+        assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+        assert!(reason(&stage).contains("SP0007"), "{}", reason(&stage));
+        println!("undone from Retained, {members} members: {} writes", stage.writes());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_frees_the_storage_although_the_class_retains() {
+    let stage = stage(Config::default(), 3).await;
+    retain_class(&stage);
+    let end = stage.live_acting(point(LAST), drop_class, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+}
+
+// ---- killed in the undo ----------------------------------------------------------------------------------------
+
+/// Why a run is undone: what the cluster is like, and what happens at which point.
+#[derive(Clone, Copy)]
+struct Cause {
+    name: &'static str,
+    config: fn() -> Config,
+    at: &'static str,
+    act: fn(&Cluster),
+}
+
+const CAUSES: [Cause; 4] = [
+    Cause {
+        name: "the driver fails",
+        config: || failing("Internal"),
+        at: "created/before-record",
+        act: |_| {},
+    },
+    Cause { name: "the class is gone", config: Config::default, at: LAST, act: drop_class },
+    Cause {
+        name: "the class is gone, stale caches",
+        config: || Config { cache_lag_ms: 400, ..Config::default() },
+        at: LAST,
+        act: drop_class,
+    },
+    Cause {
+        name: "the class is gone, 5 calls a second",
+        config: || Config { controller_qps: Some(5.0), ..Config::default() },
+        at: LAST,
+        act: drop_class,
+    },
+];
+
+/// The points that a run passes from the decision to undo it on.
+async fn undo_points(cause: Cause, members: usize) -> Vec<Point> {
+    let stage = stage((cause.config)(), members).await;
+    let passed = Passed::default();
+    let (cluster, at, act) = (stage.cluster.clone(), point(cause.at), cause.act);
+    let points = passed.watch_and(move |point| {
+        if point == at {
+            act(&cluster);
+        }
+    });
+    let end = stage.live_with(points, Arc::default()).await;
+    assert!(end.is("Failed"), "{}: {end:?}\n{}", cause.name, stage.shown().await);
+    let all = passed.distinct();
+    let from = all.iter().position(|p| *p == point("unwinding/before-record")).expect("an undo");
+    all[from..].to_vec()
+}
+
+/// Killed at these points, one life after the other; then to the end.
+async fn killed(cause: Cause, members: usize, points: &[Point]) -> Result<(), String> {
+    let stage = stage((cause.config)(), members).await;
+    for (life, point_of_death) in points.iter().enumerate() {
+        let end = match life {
+            0 => stage.live_acting(point(cause.at), cause.act, Some(*point_of_death)).await,
+            _ => stage.live(Some(*point_of_death)).await,
+        };
+        // A later life need not pass a point that the first one passed.
+        let fine = matches!(end, End::Killed) || (life > 0 && end.is("Failed"));
+        if !fine {
+            return Err(format!("life {life}: {end:?}\n{}", stage.shown().await));
+        }
+    }
+    let end = stage.live(None).await;
+    let verdict = match end {
+        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    match verdict {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+    }
+}
+
+async fn killed_at_each(cause: Cause, members: usize) {
+    let points = undo_points(cause, members).await;
+    let mut failures = Vec::new();
+    for point in &points {
+        if let Err(reason) = killed(cause, members, &[*point]).await {
+            failures.push(format!("{point}: {reason}"));
+        }
+    }
+    println!("{}, {members} members: {} points, {} ended wrong", cause.name, points.len(), failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_point_of_the_undo_of_a_failed_cut() {
+    killed_at_each(CAUSES[0], 1).await;
+    killed_at_each(CAUSES[0], 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_point_of_the_undo_from_retained() {
+    killed_at_each(CAUSES[1], 1).await;
+    killed_at_each(CAUSES[1], 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_every_point_of_the_undo_with_slow_controllers() {
+    killed_at_each(CAUSES[2], 3).await;
+    killed_at_each(CAUSES[3], 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_twice_in_the_undo() {
+    const SAMPLE: usize = 24;
+    let seed = 7;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut failures = Vec::new();
+    for cause in [CAUSES[0], CAUSES[1], CAUSES[2]] {
+        let points = undo_points(cause, 3).await;
+        for _ in 0..SAMPLE / 3 {
+            let first = random.usize(..points.len());
+            let second = random.usize(first..points.len());
+            let pair = [points[first], points[second]];
+            if let Err(reason) = killed(cause, 3, &pair).await {
+                failures.push(format!("{}, {} then {}: {reason}", cause.name, pair[0], pair[1]));
+            }
+        }
+    }
+    println!("seed {seed}: {SAMPLE} pairs, {} ended wrong", failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+// ---- destroyed from outside --------------------------------------------------------------------------------------
+
+async fn destroyed(at: &str, what: &str, act: fn(&Cluster)) -> Result<String, String> {
+    let stage = stage(Config::default(), 3).await;
+    let end = stage.live_acting(point(at), act, None).await;
+    // The controller retries the deletion of a lone member by backoff only.
+    invariants::settled(&stage).await;
+    let verdict = match &end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", 3).await,
+        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    let attempt = stage.list("groupsnapshots", Some("shop"))[0]["status"]["attempt"].clone();
+    match verdict {
+        Ok(()) => Ok(format!("{what} gone at {at}: {end:?} at attempt {attempt}")),
+        Err(reason) => Err(format!("{what} gone at {at}: {reason}\n{}", stage.shown().await)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clean() {
+    let stages = [
+        "created/after-record",
+        "cut/after-record",
+        "vs-bound/after-record",
+        "relabel/mid-effects",
+        "relabelled/after-record",
+        "retain/mid-effects",
+        "retained/before-record",
+        "retained/after-record",
+    ];
+    type Hand = (&'static str, fn(&Cluster));
+    let hands: [Hand; 4] = [
+        ("the group", |cluster| hands::delete_first(cluster, "volumegroupsnapshots")),
+        ("the content", |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents")),
+        ("a member", |cluster| hands::delete_member(cluster, "orders-db-1")),
+        ("a member's content", |cluster| hands::delete_first(cluster, "volumesnapshotcontents")),
+    ];
+    let mut failures = Vec::new();
+    for at in stages {
+        for (what, act) in hands {
+            match destroyed(at, what, act).await {
+                Ok(end) => println!("{end}"),
+                Err(reason) => failures.push(reason),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}

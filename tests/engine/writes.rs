@@ -1,0 +1,153 @@
+//! What a run costs: writes by the size of its group, reads by nothing but the group.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use stillpoint::engine::points::Points;
+use stillpoint::engine::request::Defaults;
+use stillpoint::sim::{Cluster, Config};
+
+use crate::invariants;
+use crate::stage::Stage;
+
+async fn stage(members: usize) -> Stage {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", members).await;
+    stage
+}
+
+async fn completes(stage: &Stage, members: usize) {
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let verdict = invariants::completed(stage, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_of_n_takes_4n_plus_4_writes() {
+    for members in [1, 3, 10, 50] {
+        let stage = stage(members).await;
+        stage.backup("shop");
+        completes(&stage, members).await;
+        println!("{members} members: {} writes, {} in all", stage.writes(), all_writes(&stage));
+        assert_eq!(stage.writes(), 4 * members as u64 + 4, "{members} members");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn putting_the_names_back_takes_one_write_more_for_each_member() {
+    for members in [1, 3, 10, 50] {
+        let mut stage = stage(members).await;
+        stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+        stage.backup("shop");
+        completes(&stage, members).await;
+        println!("{members} members, names put back: {} writes", stage.writes());
+        assert_eq!(stage.writes(), 5 * members as u64 + 4, "{members} members");
+        for member in stage.list("volumesnapshots", Some("shop")) {
+            assert!(member["status"]["volumeGroupSnapshotName"].is_string(), "{member:#}");
+        }
+    }
+}
+
+fn all_writes(stage: &Stage) -> u64 {
+    stage.cluster.api().tally().writes("stillpoint")
+}
+
+/// Reads of single objects and lists of the daemon.
+fn reads(stage: &Stage) -> u64 {
+    let tally = stage.cluster.api().tally();
+    tally.calls("stillpoint", "get") + tally.calls("stillpoint", "list")
+}
+
+/// Other people's objects in the same namespace.
+async fn crowd(stage: &Stage, count: usize) {
+    for index in 0..count {
+        stage.claim("shop", &format!("other-{index}"), None);
+    }
+    stage
+        .until(|stage| {
+            stage.list("persistentvolumeclaims", Some("shop")).iter().all(|c| c["status"]["phase"] == "Bound")
+        })
+        .await;
+    for index in 0..count {
+        let snapshot = json!({
+            "metadata": {"name": format!("other-{index}"), "namespace": "shop"},
+            "spec": {"source": {"persistentVolumeClaimName": format!("other-{index}")}},
+        });
+        stage.hand().create("volumesnapshots", snapshot).expect("a new VolumeSnapshot");
+    }
+    stage
+        .until(|stage| {
+            stage.list("volumesnapshots", Some("shop")).iter().all(|s| s["status"]["readyToUse"] == true)
+        })
+        .await;
+}
+
+/// Reads of a run that begins once the caches are filled.
+async fn reads_of_a_run(others: usize) -> u64 {
+    let stage = stage(3).await;
+    crowd(&stage, others).await;
+    let asked = async {
+        stage.pass(10).await;
+        let before = reads(&stage);
+        stage.backup("shop");
+        stage.until(|stage| stage.ended().is_some()).await;
+        reads(&stage) - before
+    };
+    // The Backup is asked for in the middle of this life, so that the life itself cannot wait for its end.
+    tokio::select! {
+        reads = asked => reads,
+        problem = stage.life(Points::none()) => panic!("{problem}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_do_not_grow_with_the_namespace() {
+    let (alone, crowded) = (reads_of_a_run(0).await, reads_of_a_run(50).await);
+    println!("reads of a run of 3: {alone} alone, {crowded} beside 50 other snapshots and claims");
+    assert_eq!(alone, crowded);
+}
+
+/// Calls of the daemon by verb.
+fn calls(stage: &Stage) -> BTreeMap<String, u64> {
+    let tally = stage.cluster.api().tally();
+    let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
+    verbs.into_iter().map(|(verb, resources)| (verb, resources.values().sum())).collect()
+}
+
+/// Calls but the renewals of watches.
+fn asked(stage: &Stage) -> BTreeMap<String, u64> {
+    let mut calls = calls(stage);
+    calls.remove("watch");
+    calls
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_waits_asks_for_nothing() {
+    for (at, state) in [("create/before-intent", "Created"), ("detach/before-intent", "Retained")] {
+        let stage = stage(3).await;
+        let patient = json!({
+            "includedNamespaces": ["shop"], "csiSnapshotTimeout": "10h", "itemOperationTimeout": "10h",
+        });
+        stage.backup_with(patient);
+        let waits = async {
+            stage.pass(60).await;
+            let (before, all) = (asked(&stage), calls(&stage));
+            stage.pass(3000).await;
+            assert_eq!(asked(&stage), before, "frozen at {at}");
+            let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+            println!(
+                "50 minutes of waiting for {}: {all:?} before, {:?} after",
+                shown["waitingFor"],
+                calls(&stage)
+            );
+            assert_eq!(shown["state"], state, "frozen at {at}: {shown:#}");
+            stage.cluster.set_frozen("snapshot-controller", false);
+        };
+        let freeze = |cluster: &Cluster| cluster.set_frozen("snapshot-controller", true);
+        let at = at.parse().expect("a point");
+        let (end, ()) = tokio::join!(stage.live_acting(at, freeze, None), waits);
+        assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+        assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+    }
+}
