@@ -35,4 +35,4 @@ pub use explain::{Explained, explain};
 pub use replay::{Difference, ReplayReport, replay};
 pub use shown::Shown;
 pub use streams::{Folded, Stream, Streams};
-pub use timeline::{Open, Row, timeline};
+pub use timeline::{Open, Row, only, timeline};

@@ -42,6 +42,8 @@ pub enum Row {
         position: u64,
         /// Epoch.
         epoch: u64,
+        /// Stream.
+        stream: StreamId,
         /// Time in nanoseconds since the Unix epoch.
         time_ns: i64,
         /// Time since the first line.
@@ -57,7 +59,7 @@ pub enum Row {
     },
 }
 
-/// The lines of entries in the order of the journal: of all of it, or of some streams.
+/// The lines of all entries, in the order of the journal.
 pub fn timeline(entries: &[Entry]) -> Vec<Row> {
     let mut streams = Streams::default();
     let open = open_intents(entries);
@@ -76,6 +78,7 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
         rows.push(Row::Record {
             position: entry.position,
             epoch: entry.epoch,
+            stream: entry.stream,
             time_ns: entry.record.time_ns,
             offset: at(entry).since(first),
             name,
@@ -85,6 +88,27 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
         });
     }
     rows
+}
+
+/// The lines of one stream, with the gaps between them as they are in the whole journal. Offsets count from its first.
+pub fn only(rows: Vec<Row>, stream: StreamId) -> Vec<Row> {
+    let of = |row: &Row| matches!(row, Row::Record { stream: found, .. } if *found == stream);
+    let (Some(first), Some(last)) = (rows.iter().position(of), rows.iter().rposition(of)) else {
+        return Vec::new();
+    };
+    let start = match &rows[first] {
+        Row::Record { offset, .. } => *offset,
+        Row::Started { .. } => Millis(0),
+    };
+    let kept = rows.into_iter().skip(first).take(last - first + 1);
+    let kept = kept.filter(|row| of(row) || matches!(row, Row::Started { .. }));
+    kept.map(|mut row| {
+        if let Row::Record { offset, .. } = &mut row {
+            *offset = Millis(offset.0.saturating_sub(start.0));
+        }
+        row
+    })
+    .collect()
 }
 
 /// The failures of an outcome, named by the intent before it, which is remembered here.

@@ -1,7 +1,7 @@
 //! What people see.
 
 use crate::audit::testing::{journal, script};
-use crate::audit::{Row, Shown, Streams, describe, timeline};
+use crate::audit::{Row, Shown, Streams, describe, only, timeline};
 use crate::domain::time::Millis;
 use crate::journal::Entry;
 use crate::machine::group::effect::Outcome;
@@ -49,6 +49,18 @@ async fn a_crash_is_a_gap_and_its_intent_has_no_outcome() {
     assert!(lines[gap - 1].ends_with(" <- Ended"), "{}", lines[gap - 1]);
     assert!(lines[gap + 1].contains(" e2 ") && lines[gap + 1].contains("intend claim"), "{}", lines[gap + 1]);
     assert_eq!(lines.iter().filter(|line| line.contains("<-")).count(), 1);
+}
+
+#[tokio::test]
+async fn one_stream_alone_has_the_gaps_of_the_whole_journal() {
+    let entries = journal(&script(Some(Step::Retain), false)).await;
+    let all = lines(&entries);
+    let gap = all.iter().find(|line| line.starts_with("---")).expect("a gap");
+    let backup: Vec<String> = only(timeline(&entries), entries[0].stream).iter().map(line).collect();
+    assert_eq!((backup.len(), &backup[1]), (3, gap));
+    let group: Vec<String> = only(timeline(&entries), entries[1].stream).iter().map(line).collect();
+    assert_eq!(group.len(), all.len() - 2);
+    assert_eq!(only(timeline(&entries[..1]), entries[1].stream), []);
 }
 
 #[tokio::test]

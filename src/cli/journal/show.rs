@@ -3,13 +3,11 @@
 use serde::Serialize;
 
 use super::{JournalArgs, read};
-use crate::audit::shown::rfc3339;
-use crate::audit::{Open, Row, Shown, Stream, Streams, timeline};
+use crate::audit::{Open, Row, Shown, Stream, Streams, only, timeline};
 use crate::cli::common::show;
 use crate::cli::output::{Format, exit, style};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
-use crate::journal::Entry;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -33,14 +31,16 @@ struct Showing {
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
     let mut entries = read::entries(dir, &read::open(dir)?)?;
+    let mut rows = timeline(&entries);
     if let Some(wanted) = args.run.as_ref().or(args.stream.as_ref()) {
         let streams = Streams::of(&entries);
         let stream = select(&streams, wanted)?.id;
         entries.retain(|entry| entry.stream == stream);
+        rows = only(rows, stream);
     }
     let format = args.common.format();
     let showing = Showing { records: entries.iter().map(Shown::of).collect() };
-    show(format, &showing, |showing| lines(&entries, showing, format == Format::Wide))?;
+    show(format, &showing, |showing| lines(&rows, showing, format == Format::Wide))?;
     Ok(exit::DONE)
 }
 
@@ -64,12 +64,11 @@ fn select<'a>(streams: &'a Streams, wanted: &str) -> Result<&'a Stream, Problem>
     Err(Problem::new(Code::Usage, About::new("Run", "", wanted), reason, fix))
 }
 
-fn lines(entries: &[Entry], showing: &Showing, wide: bool) -> String {
+fn lines(rows: &[Row], showing: &Showing, wide: bool) -> String {
     let mut records = showing.records.iter();
-    let rows = timeline(entries);
-    let widths = Widths::of(&rows);
-    let mut text = entries.first().map(begin).unwrap_or_default();
-    for row in &rows {
+    let widths = Widths::of(rows);
+    let mut text = showing.records.first().map(begin).unwrap_or_default();
+    for row in rows {
         text.push_str(&line(row, &widths));
         if let Row::Record { .. } = row {
             text.extend(records.next().filter(|_| wide).map(details));
@@ -79,10 +78,9 @@ fn lines(entries: &[Entry], showing: &Showing, wide: bool) -> String {
 }
 
 /// The day stands above the lines, which have the time of day alone.
-fn begin(entry: &Entry) -> String {
-    let time = rfc3339(entry.record.time_ns);
-    let day = time.split('T').next().unwrap_or_default();
-    style::dim(&format!("epoch {} from {day}, times in UTC", entry.epoch)) + "\n"
+fn begin(first: &Shown) -> String {
+    let day = first.time.split('T').next().unwrap_or_default();
+    style::dim(&format!("epoch {} from {day}, times in UTC", first.epoch)) + "\n"
 }
 
 /// Widths of the columns.
@@ -192,10 +190,11 @@ fn details(shown: &Shown) -> String {
 mod tests {
     use super::super::testing::fixture;
     use super::*;
+    use crate::journal::Entry;
 
     fn text(entries: &[Entry], wide: bool) -> String {
         let showing = Showing { records: entries.iter().map(Shown::of).collect() };
-        anstream::adapter::strip_str(&lines(entries, &showing, wide)).to_string()
+        anstream::adapter::strip_str(&lines(&timeline(entries), &showing, wide)).to_string()
     }
 
     #[test]
