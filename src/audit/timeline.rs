@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::describe::sentence;
+use super::describe::describe;
 use super::streams::Streams;
 use crate::domain::ids::StreamId;
 use crate::domain::time::{Millis, Timestamp};
@@ -53,7 +53,7 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
         let before = index.checked_sub(1).map(|index| &entries[index]);
         rows.extend(before.and_then(|before| started(before, entry)));
         let decoded = decode(&entry.record);
-        let text = sentence(&decoded, entry.record.kind);
+        let text = describe(entry);
         streams.admit(entry, decoded);
         let name = streams.get(entry.stream).map(|stream| stream.name.clone()).unwrap_or_default();
         let name = if name.is_empty() { entry.stream.short() } else { name };

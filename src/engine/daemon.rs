@@ -36,6 +36,9 @@ pub async fn run(start: Start) -> Problem {
         Ok(opened) => opened,
         Err(problem) => return problem,
     };
+    for repair in &opened.repairs {
+        tracing::warn!(%repair, "journal repaired");
+    }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
     let adapter = match connect(start.kubeconfig).await {
         Ok(adapter) => adapter,

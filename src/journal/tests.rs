@@ -1,6 +1,7 @@
 //! The journal as its callers see it.
 
 mod appending;
+mod mending;
 mod opening;
 mod power;
 mod reading;
@@ -20,7 +21,7 @@ fn on(disk: &Disk) -> (Journal, Opened) {
 
 /// Options under which nothing is waited for.
 fn impatient() -> Options {
-    Options { lock_attempts: 1, ..Options::default() }
+    Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() }
 }
 
 fn texts(entries: &[Entry]) -> Vec<String> {

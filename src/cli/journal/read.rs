@@ -11,7 +11,16 @@ use crate::journal::{Entry, Snapshot, Verdict};
 /// # Errors
 /// It is missing, held, damaged or of a newer release.
 pub fn open(dir: &Path) -> Result<Snapshot, Problem> {
-    Snapshot::open(dir).map_err(|error| problems::unreadable(dir, &error))
+    let snapshot = Snapshot::open(dir).map_err(|error| problems::unreadable(dir, &error))?;
+    remark(&snapshot);
+    Ok(snapshot)
+}
+
+/// Says on stderr where the data comes from, if not from the database alone.
+pub fn remark(snapshot: &Snapshot) {
+    for remark in snapshot.remarks() {
+        anstream::eprintln!("note: {remark}");
+    }
 }
 
 /// All entries of a journal whose chain holds.

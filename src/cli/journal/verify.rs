@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{JournalArgs, problems};
+use super::{JournalArgs, problems, read};
 use crate::cli::common::show;
 use crate::cli::output::{exit, style};
 use crate::domain::problem::Problem;
@@ -45,7 +45,10 @@ struct ShownProblem {
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
     let verified = match Snapshot::open(dir) {
-        Ok(snapshot) => found(snapshot.verify(args.expect_head.as_ref())),
+        Ok(snapshot) => {
+            read::remark(&snapshot);
+            found(snapshot.verify(args.expect_head.as_ref()))
+        }
         Err(error) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
             None => return Err(problems::unreadable(dir, &error)),
