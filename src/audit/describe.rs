@@ -2,8 +2,8 @@
 
 use crate::domain::limits;
 use crate::domain::problem::Code;
-use crate::journal::Entry;
 use crate::journal::wire::{Decoded, WireError, decode};
+use crate::journal::{Entry, repair};
 use crate::machine::backup;
 use crate::machine::group::Event;
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
@@ -11,7 +11,10 @@ use crate::machine::group::event::{Facts, Grounds};
 
 /// What a record says, without its place and time: `intend retain [relabelled/retain-group] 4 effects`.
 pub fn describe(entry: &Entry) -> String {
-    sentence(&decode(&entry.record), entry.record.kind)
+    match repair::text(&entry.record) {
+        Some(text) => format!("note {text}"),
+        None => sentence(&decode(&entry.record), entry.record.kind),
+    }
 }
 
 pub(super) fn sentence(decoded: &Result<Decoded, WireError>, kind: u16) -> String {

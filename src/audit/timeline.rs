@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::describe::{failures, sentence};
+use super::describe::{describe, failures};
 use super::streams::Streams;
 use crate::domain::ids::StreamId;
 use crate::domain::time::{Millis, Timestamp};
@@ -70,7 +70,7 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
         let before = index.checked_sub(1).map(|index| &entries[index]);
         rows.extend(before.and_then(|before| started(before, entry)));
         let decoded = decode(&entry.record);
-        let text = sentence(&decoded, entry.record.kind);
+        let text = describe(entry);
         let failures = failed(&mut intended, &streams, entry, &decoded);
         streams.admit(entry, decoded);
         let name = streams.get(entry.stream).map(|stream| stream.name.clone()).unwrap_or_default();

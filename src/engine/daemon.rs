@@ -38,6 +38,9 @@ pub async fn run(start: Start) -> Problem {
         Ok(opened) => opened,
         Err(problem) => return problem,
     };
+    for repair in &opened.repairs {
+        tracing::warn!(%repair, "journal repaired");
+    }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
     let shown = socket::serve(dir, journal.clone());
     tokio::select! {

@@ -137,6 +137,32 @@ pub enum Fault {
     /// The journal does not begin with a known genesis hash.
     #[error("the chain does not begin with a known genesis hash")]
     Genesis,
+    /// A segment of evidence does not begin as one.
+    #[error("cannot be read: segment {segment} of the evidence has no valid header")]
+    SegmentHeader {
+        /// Number of the segment.
+        segment: u64,
+    },
+    /// A segment of evidence is not there.
+    #[error("is missing: there is no segment {segment} of the evidence")]
+    SegmentMissing {
+        /// Number of the segment.
+        segment: u64,
+    },
+    /// Bytes of a segment are no frame, and are not its torn end.
+    #[error("cannot be read: segment {segment} of the evidence is damaged at byte {offset}")]
+    Frame {
+        /// Number of the segment.
+        segment: u64,
+        /// Where in its file.
+        offset: u64,
+    },
+    /// The evidence ends before a database that is broken.
+    #[error("is not in the evidence, which ends before it or has another history")]
+    EvidenceShort,
+    /// The database and the evidence are both whole, and have different records.
+    #[error("is another one in the database than in the evidence")]
+    TwoHistories,
     /// The store itself could not be read here.
     #[error("cannot be read: {reason}")]
     Unreadable {

@@ -2,6 +2,7 @@
 
 mod appending;
 mod bad_bytes;
+mod mending;
 mod opening;
 mod power;
 mod reading;
@@ -22,7 +23,7 @@ fn on(disk: &Disk) -> (Journal, Opened) {
 
 /// Options under which nothing is waited for.
 fn impatient() -> Options {
-    Options { lock_attempts: 1, ..Options::default() }
+    Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() }
 }
 
 fn texts(entries: &[Entry]) -> Vec<String> {

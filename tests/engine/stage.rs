@@ -42,12 +42,7 @@ pub enum End {
     /// Killed at the point.
     Killed,
     /// The daemon ended itself.
-<<<<<<< HEAD
-    #[allow(dead_code)] // a failing scenario shows it
-    Problem(Problem),
-=======
     Problem(#[allow(dead_code, reason = "shown when a scenario fails")] Problem),
->>>>>>> scenarios
     /// Nothing of it came within the time that no scenario needs.
     Hung,
 }

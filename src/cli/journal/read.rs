@@ -44,6 +44,7 @@ impl Source {
         }
         let snapshot = Snapshot::open(dir).map_err(Unread::Journal)?;
         talk(&style::dim(&format!("read a private copy of {}: no daemon has it open", dir.display())));
+        snapshot.remarks().iter().for_each(|remark| talk(&format!("note: {remark}")));
         Ok(Self::Copy(Box::new(snapshot)))
     }
 
