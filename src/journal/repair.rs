@@ -13,6 +13,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::envelope::SCHEMA;
 use super::record::{Record, StreamId};
 use super::store::{Batch, Meta, StreamHead, StreamState};
 use super::writer::Staged;
@@ -121,9 +122,10 @@ fn record(repair: &Repair, time_ns: i64) -> Record {
     Record { kind: KIND, version: VERSION, time_ns, payload: text.into_bytes() }
 }
 
-/// The batch that claims the epoch of `meta` and tells of `repairs`. `known` is the stream so far.
+/// The batch that claims the epoch of `meta` and tells of `repairs`. `known` is the stream so far. From here on an older
+/// binary refuses the journal; what it wrote stays as it is.
 pub(super) fn claim(meta: Meta, repairs: &[Repair], known: Option<StreamHead>, time_ns: i64) -> Batch {
-    let mut staged = Staged::new(meta);
+    let mut staged = Staged::new(Meta { schema: SCHEMA, ..meta });
     if !repairs.is_empty() {
         let records: Vec<_> = repairs.iter().map(|repair| record(repair, time_ns)).collect();
         staged.add(stream(), known, &records, StreamState::Finished);

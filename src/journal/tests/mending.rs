@@ -169,7 +169,7 @@ async fn two_damaged_halves_are_refused_and_left_as_they_are() {
         let error = Journal::open_thread(dir.path(), small()).err().expect("refused");
         let JournalError::BothDamaged { source, .. } = &error else { panic!("{error:?}") };
         assert!(source.position > 1, "{source}");
-        assert!(error.fix().contains("stillpoint journal rebuild"));
+        assert!(error.fix().contains("restore the newest copy"));
     }
     assert!(Snapshot::open(dir.path()).is_err());
 }
