@@ -50,7 +50,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("there") {
         let path = entry.expect("readable").path();
         let target = to.join(path.file_name().expect("named"));
-        if path.is_dir() { copy(&path, &target) } else { drop(fs::copy(&path, target).expect("copied")) }
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).expect("copied");
+        }
     }
 }
 
