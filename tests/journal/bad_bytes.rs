@@ -51,9 +51,9 @@ fn copy(from: &Path, to: &Path) {
         let path = entry.expect("readable").path();
         let target = to.join(path.file_name().expect("named"));
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
-            fs::copy(&path, target).map(|_| ()).expect("copied")
+            fs::copy(&path, target).expect("copied");
         }
     }
 }
