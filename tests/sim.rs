@@ -4,6 +4,8 @@
 
 #[path = "sim/lab.rs"]
 mod lab;
+#[path = "sim/recordings.rs"]
+mod recordings;
 #[path = "sim/script.rs"]
 mod script;
 #[path = "sim/stress.rs"]

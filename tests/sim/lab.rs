@@ -31,10 +31,8 @@ pub const IN_GROUP: &str = "snapshot.storage.kubernetes.io/volumesnapshot-in-gro
 pub const GROUP_BOUND: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection";
 pub const GROUP_CONTENT_BOUND: &str =
     "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection";
-pub const GROUP_BEING_DELETED: &str =
-    "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
-pub const GROUP_BEING_CREATED: &str =
-    "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-created";
+pub const GROUP_BEING_DELETED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
+pub const GROUP_BEING_CREATED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-created";
 
 /// The cluster and its user.
 pub struct Lab {
@@ -60,7 +58,10 @@ impl Lab {
     }
 
     pub fn create_namespace(&self, name: &str) {
-        self.create("namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        self.create(
+            "namespaces",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        );
     }
 
     pub fn create_claim(&self, name: &str) -> Value {

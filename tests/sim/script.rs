@@ -129,7 +129,11 @@ async fn act(lab: &Lab, step: Step) -> bool {
         Step::NamesBack(count) => set_names(lab, count, json!(GROUP)).await,
         Step::Strip => {
             for member in lab.snapshots() {
-                lab.patch(SNAPSHOTS, &member, json!({"metadata": {"ownerReferences": null, "finalizers": null}}));
+                lab.patch(
+                    SNAPSHOTS,
+                    &member,
+                    json!({"metadata": {"ownerReferences": null, "finalizers": null}}),
+                );
                 call().await;
             }
         }

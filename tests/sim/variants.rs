@@ -106,7 +106,12 @@ const VARIANTS: &[Variant] = &[
         measured: KEPT,
         restores: true,
     },
-    Variant { name: "delete, all Delete", steps: &[DeleteGroup], measured: Left::new(0, 0, 0), restores: false },
+    Variant {
+        name: "delete, all Delete",
+        steps: &[DeleteGroup],
+        measured: Left::new(0, 0, 0),
+        restores: false,
+    },
     Variant {
         name: "nullfast, then the snapshots deleted",
         steps: &[ClearNames(ALL), Strip, RETAIN, DeleteGroupContent, DeleteGroup, Wait(5000), DeleteMembers],
