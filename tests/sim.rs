@@ -2,6 +2,8 @@
 //!
 //! Nothing of Stillpoint but the simulator is imported here.
 
+#[path = "sim/behaviours/mod.rs"]
+mod behaviours;
 #[path = "sim/lab.rs"]
 mod lab;
 #[path = "sim/recordings.rs"]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use stillpoint::sim::api_server::{Caller, Preconditions};
@@ -38,6 +38,15 @@ pub const GROUP_BEING_CREATED: &str = "groupsnapshot.storage.kubernetes.io/volum
 pub struct Lab {
     pub cluster: Cluster,
     pub user: Caller,
+}
+
+/// The answer to a call over HTTP.
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    /// Null where the text is not one JSON value.
+    pub body: Value,
+    pub text: String,
 }
 
 impl Lab {
@@ -159,15 +168,21 @@ impl Lab {
         events
     }
 
-    /// One call over HTTP; the body of the answer is JSON.
-    pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+    /// One call over HTTP with a JSON body, if any.
+    pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        self.http_as("application/json", method, path, body).await
+    }
+
+    /// One call over HTTP whose body has the media type.
+    pub async fn http_as(&self, media: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let request = Request::builder().method(method).uri(path).header("content-type", media);
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
         let response = self.cluster.router().oneshot(request.body(body).expect("a request")).await;
-        let response = response.expect("answered");
-        let status = response.status();
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        let (parts, body) = response.expect("answered").into_parts();
+        let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Reply { status: parts.status.as_u16(), headers: parts.headers, body, text }
     }
 
     /// Whether a claim made from the snapshot is bound soon.

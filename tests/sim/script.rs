@@ -146,7 +146,7 @@ async fn act(lab: &Lab, step: Step) -> bool {
             let path = format!(
                 "/apis/groupsnapshot.storage.k8s.io/v1/namespaces/{NAMESPACE}/{GROUPS}/{GROUP}?propagationPolicy=Orphan"
             );
-            assert!(lab.http("DELETE", &path, None).await.0.is_success());
+            assert_eq!(lab.http("DELETE", &path, None).await.status, 200);
             call().await;
         }
         Step::DeleteGroupContent => delete_all(lab, GROUP_CONTENTS).await,
