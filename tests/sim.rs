@@ -6,6 +6,8 @@
 mod behaviours;
 #[path = "sim/lab.rs"]
 mod lab;
+#[path = "sim/outcomes.rs"]
+mod outcomes;
 #[path = "sim/recordings.rs"]
 mod recordings;
 #[path = "sim/script.rs"]

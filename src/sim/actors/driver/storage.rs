@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::{DriverConfig, RpcError};
 use crate::sim::clock::SimClock;
 
-/// How long a call takes that fails or answers "not ready yet". Measured: 2.7 calls a second in the hot loop
-/// of the sidecar, however fast the API is; a success takes no time.
+/// How long a call takes that fails. Measured: 2.7 calls a second in the hot loop of the sidecar, however fast the API
+/// is; a success takes no time.
 const SLOW_ANSWER: Duration = Duration::from_millis(350);
+
+/// How long a call takes that answers "not ready yet". Measured: 23 calls in 13 seconds.
+const NOT_READY_ANSWER: Duration = Duration::from_millis(540);
 
 /// A snapshot that takes up storage, whether or not any API object knows of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -172,8 +175,10 @@ impl Storage {
             inner.count("CreateVolumeGroupSnapshot");
             inner.group_cut(name, volumes, self.clock.now_ns())
         };
-        if !answer.as_ref().is_ok_and(|group| group.ready) {
-            tokio::time::sleep(SLOW_ANSWER).await;
+        match &answer {
+            Ok(group) if group.ready => {}
+            Ok(_) => tokio::time::sleep(NOT_READY_ANSWER).await,
+            Err(_) => tokio::time::sleep(SLOW_ANSWER).await,
         }
         answer
     }
