@@ -11,11 +11,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Watch, WatchEvent};
+use stillpoint::sim::{Config, DriverConfig};
 use tokio::time::sleep;
 
-use crate::lab::{CONTENTS, DRIVER, GROUP, GROUP_CONTENTS, GROUPS, Lab, NAMESPACE, SNAPSHOTS, name, uid};
+use crate::lab::{
+    CONTENTS, DRIVER, GROUP, GROUP_CONTENTS, GROUPS, Lab, NAMESPACE, SNAPSHOTS, claim, name, uid,
+};
 use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, GroupPolicy, NoDefaultClass, Strip, Wait,
 };
@@ -225,7 +227,13 @@ fn compare(recording: &str, here: &Histories) -> Vec<(String, String)> {
 
 /// Fails on a difference that is not known, and on a known one that is gone.
 fn check(recording: &str, recorder: Recorder) {
-    let here = recorder.finish();
+    check_kinds(recording, recorder, &KINDS.map(|(kind, _)| kind));
+}
+
+/// The same for some kinds only.
+fn check_kinds(recording: &str, recorder: Recorder, kinds: &[&str]) {
+    let mut here = recorder.finish();
+    here.retain(|object, _| object.split_once(' ').is_some_and(|(kind, _)| kinds.contains(&kind)));
     let found = compare(recording, &here);
     println!("{recording}: {} differences", found.len());
     for (object, what) in &found {
@@ -406,4 +414,68 @@ async fn members_are_rebuilt_from_handles_and_reclaimed() {
     lab.delete(GROUPS, &imported);
     lab.settle().await;
     check("import-from-handles", recorder);
+}
+
+const GROUPS_ONLY: [&str; 2] = ["group", "group-content"];
+
+async fn delete_when_ready(lab: &Lab) {
+    lab.until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true)).await;
+    lab.settle().await;
+    run(lab, &[DeleteGroup]).await;
+    lab.settle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_claim_fits_until_one_is_labelled() {
+    let lab = Lab::new(0, real()).await;
+    let unlabelled = lab.create("persistentvolumeclaims", claim("late", &json!({}), "csi-hostpath-sc"));
+    lab.settle().await;
+    let recorder = Recorder::start(&lab);
+    lab.create_group();
+    sleep(Duration::from_secs(5)).await;
+    lab.patch("persistentvolumeclaims", &unlabelled, json!({"metadata": {"labels": {"group": GROUP}}}));
+    delete_when_ready(&lab).await;
+    check_kinds("no-claim", recorder, &GROUPS_ONLY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_that_does_not_exist_and_one_that_is_not_named() {
+    let lab = Lab::new(1, real()).await;
+    let recorder = Recorder::start(&lab);
+    lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("no-such-class"));
+    lab.settle().await;
+    run(&lab, &[DeleteGroup]).await;
+    check_kinds("no-class", recorder, &GROUPS_ONLY);
+
+    let recorder = Recorder::start(&lab);
+    lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), None);
+    delete_when_ready(&lab).await;
+    check_kinds("default-class", recorder, &GROUPS_ONLY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_driver_fails_and_heals() {
+    let lab = Lab::new(2, real()).await;
+    lab.settle().await;
+    let fail_with = Some(("Unknown".to_owned(), "failed create snapshot".to_owned()));
+    lab.cluster.storage().set_config(DriverConfig { fail_with, ..DriverConfig::default() });
+    let recorder = Recorder::start(&lab);
+    lab.create_group();
+    sleep(Duration::from_secs(8)).await;
+    lab.cluster.storage().set_config(DriverConfig::default());
+    delete_when_ready(&lab).await;
+    check_kinds("driver-fails", recorder, &["group"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sidecar_is_paused() {
+    let lab = Lab::new(2, real()).await;
+    lab.settle().await;
+    lab.cluster.set_frozen("csi-snapshotter", true);
+    let recorder = Recorder::start(&lab);
+    lab.create_group();
+    sleep(Duration::from_secs(4)).await;
+    lab.cluster.set_frozen("csi-snapshotter", false);
+    delete_when_ready(&lab).await;
+    check_kinds("sidecar-paused", recorder, &GROUPS_ONLY);
 }
