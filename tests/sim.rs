@@ -4,6 +4,8 @@
 
 #[path = "sim/behaviours/mod.rs"]
 mod behaviours;
+#[path = "sim/history.rs"]
+mod history;
 #[path = "sim/lab.rs"]
 mod lab;
 #[path = "sim/outcomes.rs"]

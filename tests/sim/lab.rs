@@ -212,7 +212,9 @@ impl Lab {
             if start.elapsed() > Duration::from_secs(seconds) {
                 return false;
             }
-            sleep(Duration::from_millis(5)).await;
+            // Fine at first, where the controllers act, and coarse once only their back-off is waited for.
+            let fine = start.elapsed() < Duration::from_secs(20);
+            sleep(Duration::from_millis(if fine { 5 } else { 250 })).await;
         }
         true
     }
