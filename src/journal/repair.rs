@@ -118,7 +118,8 @@ pub fn text(record: &Record) -> Option<String> {
 
 fn record(repair: &Repair, time_ns: i64) -> Record {
     let mut text = repair.to_string();
-    text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+    let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or_default());
     Record { kind: KIND, version: VERSION, time_ns, payload: text.into_bytes() }
 }
 
