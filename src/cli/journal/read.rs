@@ -48,6 +48,14 @@ impl Source {
         Ok(Self::Copy(Box::new(snapshot)))
     }
 
+    /// Where one half of the journal made up for the other; usually nothing.
+    pub fn remarks(&self) -> &[String] {
+        match self {
+            Self::Copy(snapshot) => snapshot.remarks(),
+            Self::Daemon(_) => &[],
+        }
+    }
+
     /// Every entry in order; damage is yielded with its position.
     pub fn entries(&self) -> Box<dyn Iterator<Item = Result<Entry, ChainProblem>> + '_> {
         match self {

@@ -46,7 +46,7 @@ struct ShownProblem {
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
     let verified = match Source::open(dir) {
-        Ok(source) => found(source.verify(args.expect_head.as_ref())),
+        Ok(source) => mended(found(source.verify(args.expect_head.as_ref())), source.remarks()),
         Err(Unread::Daemon(problem)) => return Err(problem),
         Err(Unread::Journal(error)) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
@@ -54,7 +54,23 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
         },
     };
     show(args.common.format(), &verified, text)?;
-    Ok(exit_of(verified.verdict))
+    Ok(match (exit_of(verified.verdict), &verified.problem) {
+        (exit::DONE, Some(_)) => exit::DEGRADED,
+        (code, _) => code,
+    })
+}
+
+/// Every record is there and unchanged, but one half of the journal had to make up for the other.
+fn mended(mut verified: Verified, remarks: &[String]) -> Verified {
+    if verified.problem.is_none() && !remarks.is_empty() {
+        verified.problem = Some(ShownProblem {
+            position: None,
+            reason: remarks.join("; "),
+            fix: "nothing is lost: the next start of the daemon mends it and tells so in the journal"
+                .to_owned(),
+        });
+    }
+    verified
 }
 
 fn found(verification: Verification) -> Verified {

@@ -446,7 +446,8 @@ mod tests {
         tokio::time::advance(Duration::from_millis(41)).await;
         assert_eq!(storage.write(&volumes[2]), Some(2));
         assert_eq!(held(2), Some(1), "cut by now");
-        let restored = storage.create_volume("restored", 1 << 20, Some(&group.snapshots[2].handle)).expect("room");
+        let restored =
+            storage.create_volume("restored", 1 << 20, Some(&group.snapshots[2].handle)).expect("room");
         assert_eq!(storage.version(&restored), Some(1));
     }
 
