@@ -16,10 +16,16 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/rbac.rs"]
+mod rbac;
+#[path = "engine/refused.rs"]
+mod refused;
 #[path = "engine/release.rs"]
 mod release;
 #[path = "engine/requests.rs"]
 mod requests;
+#[path = "engine/rights.rs"]
+mod rights;
 #[path = "engine/stage.rs"]
 mod stage;
 #[path = "engine/undo.rs"]

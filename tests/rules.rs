@@ -6,6 +6,8 @@
 
 #[path = "rules/dependencies.rs"]
 mod dependencies;
+#[path = "rules/deploy.rs"]
+mod deploy;
 #[path = "rules/imports.rs"]
 mod imports;
 #[path = "rules/source.rs"]

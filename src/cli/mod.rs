@@ -38,6 +38,11 @@ enum Command {
     Explain(explain::Explain),
 }
 
+/// The command line as clap has it: for completions, and for whoever checks arguments against it.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Reads the command line, does what it says, and tells how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -1,15 +1,21 @@
 //! `stillpoint run`: the daemon.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::output::report;
+use crate::domain::problem::Problem;
 use crate::engine::daemon::{self, Start};
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
+use crate::engine::vitals::Vitals;
 use crate::machine::point::Point;
+use crate::service::http;
 use crate::service::logs::{self, LogFormat};
+use crate::service::metrics::Metrics;
 
 /// Takes Backups in its namespace until it is stopped.
 ///
@@ -34,6 +40,9 @@ pub struct Run {
     /// End with SIGKILL at that point (`stillpoint drill points` lists them).
     #[arg(long, value_name = "POINT")]
     crash_at: Option<Point>,
+    /// Serve /livez, /readyz and /metrics there, e.g. 0.0.0.0:8080; without it they are not served.
+    #[arg(long, value_name = "ADDR")]
+    metrics_listen: Option<SocketAddr>,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
@@ -48,6 +57,13 @@ enum Format {
     Json,
 }
 
+async fn shown(listen: Option<SocketAddr>, router: axum::Router) -> Problem {
+    match listen {
+        Some(address) => http::serve(address, router).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Run {
     /// Runs the daemon; returns only when it has to end.
     pub async fn execute(self) -> u8 {
@@ -56,6 +72,8 @@ impl Run {
             Format::Json => LogFormat::Json,
         };
         logs::to_stderr(format, self.log_level);
+        let (vitals, metrics) = (Vitals::default(), Arc::new(Metrics::new()));
+        let router = http::router(vitals.clone(), metrics.clone());
         let start = Start {
             kubeconfig: self.kubeconfig,
             namespace: self.namespace,
@@ -65,9 +83,12 @@ impl Run {
                 keep_group_name: self.keep_group_name,
             },
             points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),
+            observer: metrics,
+            vitals,
         };
         tokio::select! {
             problem = daemon::run(start) => report(&problem, false),
+            problem = shown(self.metrics_listen, router) => report(&problem, false),
             () = told_to_end() => std::process::exit(TERMINATED),
         }
     }

@@ -5,7 +5,7 @@
 //! meant to stay open, and are found dead by kube's watcher.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::api::Version;
 use crate::cluster::classify;
@@ -22,6 +23,9 @@ use crate::domain::problem::{About, Code, Problem};
 
 /// What every request of Stillpoint calls itself.
 pub const USER_AGENT: &str = concat!("stillpoint/", env!("CARGO_PKG_VERSION"));
+
+/// How long a probe waits for the API server.
+const PROBE: Duration = Duration::from_secs(3);
 
 /// How to reach the cluster: that kubeconfig, else `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
 ///
@@ -70,6 +74,7 @@ pub(super) struct Inner {
     pub(super) client: Client,
     pub(super) effects: Semaphore,
     pub(super) served: Served,
+    answered: Mutex<Option<Instant>>,
 }
 
 /// What the cluster serves.
@@ -91,7 +96,12 @@ impl Adapter {
     /// needs it, see [`Adapter::group_version`].
     pub async fn connect(client: Client) -> Result<Self, Problem> {
         let served = discover(&client).await?;
-        let inner = Inner { client, effects: Semaphore::new(limits::EFFECTS_IN_ALL), served };
+        let inner = Inner {
+            client,
+            effects: Semaphore::new(limits::EFFECTS_IN_ALL),
+            served,
+            answered: Mutex::new(Some(Instant::now())),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -125,7 +135,32 @@ impl Adapter {
         &self,
         request: Request<Vec<u8>>,
     ) -> Result<T, kube::Error> {
-        timed(self.inner.client.request(signed(request))).await
+        let answer = timed(self.inner.client.request(signed(request))).await;
+        if matches!(&answer, Ok(_) | Err(kube::Error::Api(_))) {
+            *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        answer
+    }
+
+    /// Whether the API server has answered within `lately`; if it has not, it is asked for its version.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`: it does not answer.
+    pub async fn answers(&self, lately: Duration) -> Result<(), Problem> {
+        let last = *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < lately) {
+            return Ok(());
+        }
+        let asked = tokio::time::timeout(PROBE, self.send::<serde_json::Value>(version())).await;
+        let about = || About::new("Cluster", "", "");
+        match asked {
+            Ok(Ok(_) | Err(kube::Error::Api(_))) => Ok(()),
+            Ok(Err(error)) => Err(classify::problem(&error, about())),
+            Err(_) => {
+                let reason = format!("no answer within {} s", PROBE.as_secs());
+                Err(Problem::new(Code::Unreachable, about(), reason, "check that the API server answers"))
+            }
+        }
     }
 }
 
@@ -134,6 +169,12 @@ pub(super) async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>)
         Ok(answer) => answer,
         Err(_) => Err(kube::Error::Service(format!("no answer within {}", limits::REQUEST_TIMEOUT).into())),
     }
+}
+
+fn version() -> Request<Vec<u8>> {
+    let mut request = Request::new(Vec::new());
+    *request.uri_mut() = http::Uri::from_static("/version");
+    request
 }
 
 fn signed(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {

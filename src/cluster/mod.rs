@@ -7,16 +7,20 @@
 //! | [`effects`] | each effect as the calls that it takes, exact to the byte: pure |
 //! | [`perform`] | **the door for effects**: one durable intent, one effect, one outcome |
 //! | [`project`] | **the door for projections**: our own objects, the Backup, Events. There is no third door |
+//! | [`access`] | the rights that all of it needs, and the review of them |
 //! | [`read`] | reads from the API server itself |
+//! | [`namesake`] | Backups of one name in the whole cluster |
 //! | [`classify`] | whether a failed call certainly did not happen |
 //! | [`patch`] | JSON patches that test what they replace |
 //!
 //! Deliberately not here: caches and watches (`engine::world`), retries (the machine decides again), and any decision.
 
+pub mod access;
 pub mod changed;
 pub mod classify;
 pub mod connect;
 pub mod effects;
+pub mod namesake;
 pub mod observe;
 pub mod patch;
 pub mod perform;

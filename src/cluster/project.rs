@@ -16,7 +16,7 @@ use crate::cluster::changed::Changed;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::cluster::observe;
-use crate::domain::ids::ObjectId;
+use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::limits;
 use crate::domain::problem::{About, Problem};
 use crate::domain::time::Timestamp;
@@ -45,7 +45,7 @@ pub struct Notice {
 }
 
 impl Adapter {
-    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status.
+    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`, the latter also where the namespace is gone.
@@ -56,13 +56,13 @@ impl Adapter {
         labels: &BTreeMap<String, String>,
         spec: &GroupSnapshotSpec,
         status: &GroupSnapshotStatus,
-    ) -> Result<(), Problem> {
+    ) -> Result<Uid, Problem> {
         let about = About::new("GroupSnapshot", namespace, name);
         let collection = GroupSnapshot::url_path(&(), Some(namespace));
         let patch = json!({ "status": status });
         let path = at(&collection, name, self.served().group_snapshot_status);
         match self.write::<Value>(Method::PATCH, &path, &patch).await {
-            Ok(_) => return Ok(()),
+            Ok(object) => return Ok(uid_of(&object)),
             Err(error) if classify::is_missing(&error) => {}
             Err(error) => return Err(classify::problem(&error, about)),
         }
@@ -78,6 +78,20 @@ impl Adapter {
             Err(error) => return Err(classify::problem(&error, about)),
         }
         let written = self.write::<Value>(Method::PATCH, &path, &patch).await;
+        written.map(|object| uid_of(&object)).map_err(|error| classify::problem(&error, about))
+    }
+
+    /// Refuses a Backup that cannot be read: phase and reason, and no times, so that doing it again changes nothing.
+    ///
+    /// # Errors
+    /// As [`Adapter::project_backup`].
+    pub async fn project_malformed(&self, backup: &ObjectId, reason: &str) -> Result<(), Problem> {
+        let status = json!({ "phase": "FailedValidation", "validationErrors": [reason] });
+        let patch = json!({ "metadata": { "uid": backup.uid }, "status": status });
+        let collection = Backup::url_path(&(), Some(&backup.namespace));
+        let path = at(&collection, &backup.name, self.served().backup_status);
+        let written = self.write::<Value>(Method::PATCH, &path, &patch).await;
+        let about = About::new("Backup", &backup.namespace, &backup.name);
         written.map(|_| ()).map_err(|error| classify::problem(&error, about))
     }
 
@@ -152,6 +166,10 @@ impl Adapter {
     }
 }
 
+fn uid_of(object: &Value) -> Uid {
+    Uid(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned())
+}
+
 fn at(collection: &str, name: &str, status: bool) -> String {
     format!("{collection}/{name}{}", if status { "/status" } else { "" })
 }
@@ -190,7 +208,6 @@ fn micro_time(at: Timestamp) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::Uid;
 
     fn notice() -> Notice {
         Notice {

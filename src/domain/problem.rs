@@ -48,6 +48,8 @@ pub enum Code {
     Overtaken = 19,
     /// A member's content is gone although it was retained.
     ContentLost = 20,
+    /// The API server does not grant a right that a group needs.
+    RightsMissing = 21,
     /// The journal is damaged.
     JournalCorrupt = 30,
     /// Another process holds the journal.

@@ -14,7 +14,10 @@ use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
+use crate::engine::admission;
 use crate::engine::facts;
+use crate::engine::notices;
+use crate::engine::observer::Note;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
@@ -46,11 +49,19 @@ pub async fn take(
     orders: mpsc::UnboundedSender<Order>,
 ) -> Result<(), Problem> {
     let entries = tools.journal.stream(stream).await.map_err(|error| journal_problem(stream, &error))?;
-    let request = object.as_deref().map(|object| request::read(object, &defaults));
-    let run = match (fold(stream, &entries)?, &request, object.as_deref()) {
+    let folded = fold(stream, &entries)?;
+    let mut request = object.as_deref().map(|object| request::read(object, &defaults));
+    let mut refused_as = Code::Unsupported;
+    if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
+        && let Some(error) = admission::namesake(&tools, object).await
+    {
+        refused_as = Code::InvalidBackup;
+        request = Some(Err(vec![error]));
+    }
+    let run = match (folded, &request, object.as_deref()) {
         (Some(run), _, _) => run,
         (None, Some(Err(errors)), Some(object)) => {
-            refuse(&tools, object, errors).await;
+            refuse(&tools, object, refused_as, errors).await;
             return Ok(());
         }
         (None, Some(Ok(request)), Some(object)) => {
@@ -93,7 +104,12 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let formed = form(tools, request).await;
+    let mut formed = form(tools, request).await;
+    if !formed.plans.is_empty()
+        && let Some(problem) = admission::missing_rights(tools, &request.backup.namespace).await
+    {
+        refuse_all(&mut formed, &problem);
+    }
     let mut warnings = formed.warnings;
     warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
     let event = wire::fit_backup(Event::Accepted {
@@ -106,7 +122,28 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
     tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
     tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
+    tell_refused(tools, &run);
     Ok(run)
+}
+
+/// No plan is carried out.
+fn refuse_all(formed: &mut Formed, problem: &Problem) {
+    let refused = formed.plans.drain(..).map(|plan| RefusedGroup {
+        namespace: plan.namespace,
+        group: plan.group,
+        problem: problem.clone(),
+    });
+    formed.refused.extend(refused);
+}
+
+fn tell_refused(tools: &Tools, run: &BackupRun) {
+    for refused in &run.failed {
+        tools.observer.note(Note::GroupRefused(refused.code));
+        let note = format!("{}/{}: {} {}", refused.namespace, refused.group, refused.code, refused.message);
+        tracing::warn!(backup = %object_id(run), "refused: {note}");
+        let notice = notices::of_backup(&object_id(run), true, "GroupRefused", &note, run.accepted_at);
+        tools.notices.tell(notice);
+    }
 }
 
 fn asked(plan: &Plan) -> AskedGroup {
@@ -137,6 +174,11 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
         Err(problem) => Err(problem),
         Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
     };
+    if let Err(problem) = tools.adapter.group_version() {
+        // Without the API there are no classes either, which would be the lesser half of the truth.
+        let classless = |refused: &&mut RefusedGroup| refused.problem.code == Code::GroupClass;
+        formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
+    }
     let plans = std::mem::take(&mut formed.plans);
     for plan in plans {
         match fits(&plan) {
@@ -205,7 +247,9 @@ async fn append(
     let at = tools.clock.now();
     let folded = backup::fold(run, event, at).map_err(|error| internal(stream, &error))?;
     let record = wire::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
+    let began = tokio::time::Instant::now();
     let appended = tools.journal.append(stream, *seq, vec![record], state).await;
+    tools.observer.note(Note::Appended { took: began.elapsed() });
     appended.map_err(|error| journal_problem(stream, &error))?;
     *seq += 1;
     Ok(folded)
@@ -264,7 +308,7 @@ async fn show_label_key(tools: &Tools, object: &Backup, request: &Request) {
     }
 }
 
-async fn refuse(tools: &Tools, object: &Backup, errors: &[String]) {
+async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
     let now = observe::api_time(tools.clock.now());
     let status = BackupStatus {
         phase: Some(Phase::FailedValidation.name().to_owned()),
@@ -275,7 +319,31 @@ async fn refuse(tools: &Tools, object: &Backup, errors: &[String]) {
     };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
+    tools.observer.note(Note::BackupRefused(code));
+    for error in errors {
+        tools.notices.tell(notices::of_refusal(object, "FailedValidation", error, tools.clock.now()));
+    }
     project(tools, &id, &status, u32::MAX).await;
+}
+
+/// Refuses a Backup that cannot even be read.
+pub async fn refuse_malformed(tools: &Tools, id: &ObjectId, error: &str) {
+    let reason = limits::clip(&format!("the Backup cannot be read: {error}; correct it and create it again"));
+    tracing::warn!(backup = %id, reason, "the Backup is refused");
+    tools.observer.note(Note::BackupRefused(Code::InvalidBackup));
+    tools.notices.tell(notices::of_backup(id, true, "FailedValidation", &reason, tools.clock.now()));
+    for failures in 1..=TRIES {
+        match tools.adapter.project_malformed(id, &reason).await {
+            Err(problem) if problem.code == Code::Unreachable => {
+                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+            }
+            Err(problem) => {
+                return tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+            }
+            Ok(()) => return,
+        }
+    }
 }
 
 async fn show_progress(tools: &Tools, run: &BackupRun) {
@@ -303,6 +371,10 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
+    tools.observer.note(Note::BackupEnded(phase.name()));
+    let note = run.failure_reason().unwrap_or_else(|| format!("{} groups are complete", run.groups.len()));
+    let notice = notices::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
+    tools.notices.tell(notice);
     // Nobody else writes the end in this life of the daemon, however long the API server is away.
     project(tools, &object_id(run), &status, u32::MAX).await;
 }

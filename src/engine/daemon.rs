@@ -1,14 +1,17 @@
 //! One life of the daemon: open the journal, reach the cluster, run the engine until it ends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
 use crate::engine::clock::Clock;
+use crate::engine::observer::Observe;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
+use crate::engine::vitals::Vitals;
 use crate::engine::{Config, Engine, socket};
 use crate::journal::{Journal, Opened, Options};
 
@@ -24,6 +27,10 @@ pub struct Start {
     pub defaults: Defaults,
     /// Crash points.
     pub points: Points,
+    /// Who counts.
+    pub observer: Arc<dyn Observe>,
+    /// Where this life can be seen.
+    pub vitals: Vitals,
 }
 
 /// Runs the daemon until it has to end.
@@ -32,7 +39,7 @@ pub struct Start {
 /// Always returns one: why it ended. An API server that does not answer is waited for.
 pub async fn run(start: Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
-    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, points } = start;
+    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, points, observer, vitals } = start;
     let config = Config { namespace, defaults, points, clock: Clock::wall() };
     let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
@@ -42,22 +49,33 @@ pub async fn run(start: Start) -> Problem {
         tracing::warn!(%repair, "journal repaired");
     }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
+    vitals.opened(journal.clone());
     let shown = socket::serve(dir, journal.clone());
     tokio::select! {
-        problem = live(cluster, config, journal, opened) => problem,
+        problem = live(cluster, config, journal, opened, observer, vitals) => problem,
         never = shown => match never {},
     }
 }
 
 /// Reaches the cluster and runs the engine.
-async fn live(kubeconfig: Option<PathBuf>, config: Config, journal: Journal, opened: Opened) -> Problem {
+async fn live(
+    kubeconfig: Option<PathBuf>,
+    config: Config,
+    journal: Journal,
+    opened: Opened,
+    observer: Arc<dyn Observe>,
+    vitals: Vitals,
+) -> Problem {
     let adapter = match connect(kubeconfig).await {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
+    vitals.connected(adapter.clone());
     let served = adapter.served();
     tracing::info!(namespace = config.namespace, group_api = ?served.group_version, "serving");
-    Engine::new(adapter, journal, opened, config).run().await
+    let engine = Engine::observed(adapter, journal, opened, config, observer);
+    vitals.watching(engine.world(), engine.sights());
+    engine.run().await
 }
 
 /// Opens a journal on a thread of its own: it blocks while a dying process holds the lock.

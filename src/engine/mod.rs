@@ -9,25 +9,32 @@
 //! | [`daemon`] | a life from outside: open the journal, reach the cluster, run |
 //! | [`runner`] | the one loop of a group run |
 //! | [`backup`] | one Backup, from its object to its end |
+//! | [`admission`] | what is asked of the cluster before the first group of a Backup |
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
 //! | [`sight`], [`projection`] | what can be seen of the runs |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
+//! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
 //! | [`points`] | crash points |
+//! | [`vitals`] | whether this life is alive and ready |
 //! | [`clock`] | time |
 //!
 //! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
 
+pub mod admission;
 pub mod backup;
 pub mod clock;
 pub mod daemon;
 pub mod facts;
+pub mod notices;
+pub mod observer;
 pub mod points;
 pub mod projection;
 pub mod request;
 pub mod runner;
 pub mod sight;
 pub mod socket;
+pub mod vitals;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,13 +45,15 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument;
 
 use crate::cluster::Adapter;
 use crate::cluster::kinds::Backup;
-use crate::domain::ids::StreamId;
+use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::problem::Problem;
 use crate::engine::backup::Order;
 use crate::engine::clock::Clock;
+use crate::engine::observer::Observe;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::runner::{Runner, Tools, journal_problem};
@@ -84,6 +93,8 @@ pub struct Engine {
     tools: Tools,
     config: Config,
     opened: Opened,
+    /// Taken when the life begins.
+    mail: Option<notices::Mail>,
     _watches: world::Watches,
 }
 
@@ -100,7 +111,19 @@ struct Desk {
 impl Engine {
     /// Starts the caches. Nothing is done to the cluster before [`Engine::run`].
     pub fn new(adapter: Adapter, journal: Journal, opened: Opened, config: Config) -> Self {
+        Self::observed(adapter, journal, opened, config, observer::nobody())
+    }
+
+    /// As [`Engine::new`], and `observer` is told of everything that counts.
+    pub fn observed(
+        adapter: Adapter,
+        journal: Journal,
+        opened: Opened,
+        config: Config,
+        observer: Arc<dyn Observe>,
+    ) -> Self {
         let (world, watches) = World::start(&adapter, &config.namespace);
+        let (notices, mail) = notices::queue(observer.clone());
         let tools = Tools {
             adapter,
             world,
@@ -108,8 +131,10 @@ impl Engine {
             clock: config.clock,
             points: config.points.clone(),
             sights: Sights::default(),
+            observer,
+            notices,
         };
-        Self { tools, config, opened, _watches: watches }
+        Self { tools, config, opened, mail: Some(mail), _watches: watches }
     }
 
     /// Where the runs can be seen.
@@ -127,7 +152,18 @@ impl Engine {
     /// # Errors
     /// Always returns one: why this life of the daemon ended.
     pub async fn run(mut self) -> Problem {
-        self.tools.world.synced().await;
+        let telling = notices::deliver(self.tools.adapter.clone(), self.tools.clock, self.mail.take());
+        tokio::select! {
+            biased;
+            problem = self.work() => problem,
+            never = telling => match never {},
+        }
+    }
+
+    async fn work(mut self) -> Problem {
+        let (tools, namespace) = (self.tools.clone(), self.config.namespace.clone());
+        // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
+        tokio::join!(admission::review_at_start(&tools, &namespace), tools.world.synced());
         let (orders, mut incoming) = mpsc::unbounded_channel();
         let mut desk = Desk {
             work: FuturesUnordered::new(),
@@ -184,18 +220,22 @@ impl Engine {
     fn start(&self, desk: &mut Desk, runner: Runner, stream: StreamId) {
         desk.waiting.entry(stream).or_default();
         let tools = self.tools.clone();
-        desk.work.push(Box::pin(async move {
+        let plan = runner.plan_of();
+        let group = format!("{}/{}", plan.namespace, plan.group);
+        let span = tracing::info_span!("run", run = %stream, group, backup = plan.backup.name);
+        let work = async move {
             let shown = async {
                 // The run shows itself for the first time in its first poll.
                 tokio::task::yield_now().await;
                 if let Some(sights) = tools.sights.follow(stream) {
-                    projection::follow(tools.adapter, tools.clock, sights).await;
+                    projection::follow(tools, sights).await;
                 }
                 Ok(())
             };
             let (run, ()) = futures::future::try_join(runner.drive(), shown).await?;
             Ok(Done::Run(Box::new(run)))
-        }));
+        };
+        desk.work.push(Box::pin(work.instrument(span)));
     }
 
     /// A Backup asks for the end of a run: under way, in the journal, or not begun.
@@ -243,6 +283,17 @@ impl Engine {
         }
     }
 
+    fn refuse_malformed(&self, desk: &mut Desk, object: ObjectId, error: String) {
+        let stream = StreamId::of_backup(&object.uid.0);
+        if desk.backups.insert(stream) {
+            let tools = self.tools.clone();
+            desk.work.push(Box::pin(async move {
+                backup::refuse_malformed(&tools, &object, &error).await;
+                Ok(Done::Backup(stream))
+            }));
+        }
+    }
+
     fn done(&self, desk: &mut Desk, done: Done) {
         match done {
             Done::Run(run) => {
@@ -254,6 +305,9 @@ impl Engine {
             Done::BackupsChanged => {
                 for object in self.tools.world.backups().into_iter().filter(|object| is_new(object)) {
                     self.take_backup(desk, id(&object), Some(object));
+                }
+                for (object, error) in self.tools.world.malformed_backups() {
+                    self.refuse_malformed(desk, object, error);
                 }
                 let world = self.tools.world.clone();
                 desk.work.push(Box::pin(async move {

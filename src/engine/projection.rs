@@ -13,6 +13,7 @@ use crate::cluster::kinds::{
     GroupSnapshotStatus, JournalHead,
 };
 use crate::cluster::{Adapter, observe};
+use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
@@ -20,6 +21,8 @@ use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::engine::notices;
+use crate::engine::runner::Tools;
 use crate::engine::sight::Sight;
 use crate::machine::group::{GroupRun, Milestone, Stage};
 
@@ -28,16 +31,27 @@ use crate::machine::group::{GroupRun, Milestone, Stage};
 const TRIES: u32 = 5;
 
 /// Follows one run and shows it until it is over.
-pub async fn follow(adapter: Adapter, clock: Clock, mut sights: watch::Receiver<Arc<Sight>>) {
+///
+/// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
+/// one is told again, because its teller may have died; it has the same name then and is one Event.
+pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
+    let Tools { adapter, clock, notices, .. } = tools;
     let mut shown: Option<GroupSnapshotStatus> = None;
+    let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
     loop {
         let sight = sights.borrow_and_update().clone();
         let status = status(&sight);
         // The head moves with every record of every run: alone it is no news.
         let news = shown.as_ref().is_none_or(|shown| !same_but_for_head(shown, &status));
         if news {
-            write(&adapter, &clock, &sight.run, &status).await;
+            object = write(&adapter, &clock, &sight.run, &status).await.or(object);
             shown = Some(status);
+        }
+        if let Some(object) = &object {
+            for passed in sight.run.timeline.iter().skip(told) {
+                notices::of_milestone(&sight.run, passed, object).into_iter().for_each(|n| notices.tell(n));
+            }
+            told = sight.run.timeline.len().max(told);
         }
         if sight.run.stage.is_final() || sights.changed().await.is_err() {
             return;
@@ -50,19 +64,24 @@ pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
     write(adapter, clock, &sight.run, &status(sight)).await;
 }
 
-async fn write(adapter: &Adapter, clock: &Clock, run: &GroupRun, status: &GroupSnapshotStatus) {
+async fn write(
+    adapter: &Adapter,
+    clock: &Clock,
+    run: &GroupRun,
+    status: &GroupSnapshotStatus,
+) -> Option<ObjectId> {
     let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
     let (labels, spec) = (object_labels(run), spec(run));
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {
         match adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await {
-            Ok(()) => return,
+            Ok(uid) => return Some(ObjectId { namespace: run.plan.namespace.clone(), name, uid }),
             Err(problem) => {
-                tracing::warn!(run = %run.plan.run, %problem, "cannot show the run in its GroupSnapshot");
+                tracing::warn!(%problem, "cannot show the run in its GroupSnapshot");
                 failures = failures.saturating_add(1);
                 refusals += u32::from(problem.code == Code::Refused);
                 if refusals >= TRIES || (failures >= TRIES && !run.stage.is_final()) {
-                    return;
+                    return None;
                 }
                 clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
             }

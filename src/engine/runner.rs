@@ -3,7 +3,11 @@
 //! One [`Runner`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
 //! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
 
+use std::sync::Arc;
+
 use futures::StreamExt;
+use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::cluster::Adapter;
 use crate::domain::ids::StreamId;
@@ -12,13 +16,15 @@ use crate::domain::observed::Observation;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::engine::notices::Notices;
+use crate::engine::observer::{Note, Observe};
 use crate::engine::points::Points;
 use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::{Subscription, World};
 use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
-use crate::machine::group::effect::{Intent, Outcome};
+use crate::machine::group::effect::{EffectKind, Intent, Outcome};
 use crate::machine::group::table::Action;
 use crate::machine::group::{
     Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view,
@@ -40,6 +46,10 @@ pub struct Tools {
     pub points: Points,
     /// Where runs are shown.
     pub sights: Sights,
+    /// Who counts.
+    pub observer: Arc<dyn Observe>,
+    /// Where Events for people are handed in.
+    pub notices: Notices,
 }
 
 /// What a decision was made on, and when.
@@ -81,6 +91,11 @@ impl Runner {
         Ok(Self::resume(tools, run, 1))
     }
 
+    /// The plan of the run.
+    pub fn plan_of(&self) -> &crate::domain::plan::Plan {
+        &self.run.plan
+    }
+
     /// Drives the run to its end.
     ///
     /// # Errors
@@ -95,13 +110,16 @@ impl Runner {
             let now = self.tools.clock.now();
             let decision =
                 decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
-            tracing::debug!(run = %self.run.plan.run, row = decision.row.id, "decided");
+            tracing::debug!(row = decision.row.id, "decided");
             match decision.row.then {
                 Action::Act(_) if decision.not_before.is_some() => {
                     self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))
                         .await;
                 }
-                Action::Act(step) => self.act(&Ground { observation, view, decision, now }, step).await?,
+                Action::Act(step) => {
+                    let span = tracing::info_span!("step", step = step.name());
+                    self.act(&Ground { observation, view, decision, now }, step).instrument(span).await?;
+                }
                 Action::Advance(milestone) => {
                     self.advance(&Ground { observation, view, decision, now }, milestone).await?;
                 }
@@ -120,6 +138,7 @@ impl Runner {
                 }
                 Action::Yield => return Err(self.overtaken()),
                 Action::Rest => {
+                    self.tools.observer.note(Note::RunEnded(self.run.state_name()));
                     self.show(None);
                     return Ok(self.run);
                 }
@@ -138,8 +157,10 @@ impl Runner {
 
     /// A step: intent, durable, effects, outcomes, durable.
     async fn act(&mut self, ground: &Ground, step: Step) -> Result<(), Problem> {
+        let began = Instant::now();
         let intent = Intent { effects: effects(&self.run, &ground.observation, step) };
-        let marks = intent.effects.iter().map(|(mark, _)| *mark).collect();
+        let marks: Vec<_> = intent.effects.iter().map(|(mark, _)| *mark).collect();
+        let kinds: Vec<_> = marks.iter().map(|mark| mark.kind).collect();
         self.pass(step, Moment::BeforeIntent).await;
         let event = Event::Intended { grounds: grounds(&ground.decision, &ground.view), step, marks };
         let durable = self.record_durable(ground.now, event, intent).await?;
@@ -149,8 +170,11 @@ impl Runner {
         self.fresh = false;
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
-        log_failures(&self.run, step, &outcomes);
+        log_failures(&outcomes);
+        count(&*self.tools.observer, &kinds, &outcomes);
         self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
+        tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
+        self.tools.observer.note(Note::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
             // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
@@ -194,12 +218,7 @@ impl Runner {
             .map_err(|error| internal(self.run.plan.run, &error))?;
         self.tools.points.pass(Point::milestone(milestone, Moment::BeforeRecord)).await;
         self.record(ground.now, events).await?;
-        tracing::info!(
-            run = %self.run.plan.run,
-            group = %format!("{}/{}", self.run.plan.namespace, self.run.plan.group),
-            row = ground.decision.row.id,
-            "{}", milestone.name()
-        );
+        tracing::info!(row = ground.decision.row.id, "{}", milestone.name());
         self.show(None);
         self.tools.points.pass(Point::milestone(milestone, Moment::AfterRecord)).await;
         Ok(())
@@ -213,7 +232,7 @@ impl Runner {
             Ok(()) => self.trouble = 0,
             Err(problem) => {
                 self.trouble += 1;
-                tracing::warn!(run = %self.run.plan.run, %problem, "cannot read the run's objects");
+                tracing::warn!(%problem, "cannot read the run's objects");
                 self.show(Some("the API server to answer"));
                 let pause = limits::backoff(self.trouble);
                 self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
@@ -238,7 +257,7 @@ impl Runner {
 
     async fn record(&mut self, at: Timestamp, events: Vec<Event>) -> Result<(), Problem> {
         let records = self.fold_in(at, events)?;
-        append(&self.tools.journal, self.run.plan.run, self.seq, &records, self.state()).await?;
+        append(&self.tools, self.run.plan.run, self.seq, &records, self.state()).await?;
         self.seq += records.len() as u64;
         Ok(())
     }
@@ -252,8 +271,10 @@ impl Runner {
         let records = self.fold_in(at, vec![event])?;
         let stream = self.run.plan.run;
         let encoded = encode(stream, &records)?;
+        let began = Instant::now();
         let appended =
             self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
+        self.tools.observer.note(Note::Appended { took: began.elapsed() });
         self.seq += records.len() as u64;
         appended.map_err(|error| journal_problem(stream, &error))
     }
@@ -311,17 +332,49 @@ pub fn first_record(
     }
 }
 
-fn log_failures(run: &GroupRun, step: Step, outcomes: &[Outcome]) {
+fn log_failures(outcomes: &[Outcome]) {
     for outcome in outcomes {
         match outcome {
             Outcome::Done { .. } => {}
             Outcome::Determinate { code, message } => {
-                tracing::warn!(run = %run.plan.run, step = step.name(), code, message, "an effect was refused");
+                tracing::warn!(code, message, "an effect was refused");
             }
             Outcome::Indeterminate { message } => {
-                tracing::warn!(run = %run.plan.run, step = step.name(), message, "an effect has an unknown end");
+                tracing::warn!(message, "an effect has an unknown end");
             }
         }
+    }
+}
+
+fn count(observer: &dyn Observe, kinds: &[EffectKind], outcomes: &[Outcome]) {
+    for (kind, outcome) in kinds.iter().zip(outcomes) {
+        let outcome = match outcome {
+            Outcome::Done { .. } => "done",
+            Outcome::Determinate { .. } => "determinate",
+            Outcome::Indeterminate { .. } => "indeterminate",
+        };
+        observer.note(Note::Effect { kind: kind_name(*kind), outcome });
+    }
+}
+
+/// As in the records: the variant in camelCase.
+fn kind_name(kind: EffectKind) -> &'static str {
+    match kind {
+        EffectKind::CreateGroup => "createGroup",
+        EffectKind::ClaimGroup => "claimGroup",
+        EffectKind::LabelMember => "labelMember",
+        EffectKind::SetGroupContentPolicy => "setGroupContentPolicy",
+        EffectKind::SetContentPolicy => "setContentPolicy",
+        EffectKind::SetGroupName => "setGroupName",
+        EffectKind::DetachMember => "detachMember",
+        EffectKind::DeleteGroup => "deleteGroup",
+        EffectKind::MarkGroupContent => "markGroupContent",
+        EffectKind::DeleteGroupContent => "deleteGroupContent",
+        EffectKind::CreateContent => "createContent",
+        EffectKind::CreateSnapshot => "createSnapshot",
+        EffectKind::CreateStub => "createStub",
+        EffectKind::DeleteSnapshot => "deleteSnapshot",
+        EffectKind::DeleteContent => "deleteContent",
     }
 }
 
@@ -330,14 +383,16 @@ fn encode(stream: StreamId, records: &[Timed]) -> Result<Vec<crate::journal::Rec
 }
 
 async fn append(
-    journal: &Journal,
+    tools: &Tools,
     stream: StreamId,
     seq: u64,
     records: &[Timed],
     state: StreamState,
 ) -> Result<(), Problem> {
     let encoded = encode(stream, records)?;
-    let appended = journal.append(stream, seq, encoded, state).await;
+    let began = Instant::now();
+    let appended = tools.journal.append(stream, seq, encoded, state).await;
+    tools.observer.note(Note::Appended { took: began.elapsed() });
     appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
 }
 

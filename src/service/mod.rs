@@ -3,7 +3,12 @@
 //! | module | holds |
 //! |---|---|
 //! | [`logs`] | where log lines go |
+//! | [`http`] | the listener: `/livez`, `/readyz`, `/metrics` |
+//! | [`metrics`] | what is counted, under which names |
 //!
-//! Not here yet: health endpoints, metrics, access reviews. The life of the daemon is [`crate::engine::daemon`].
+//! Not here: the life of the daemon ([`crate::engine::daemon`]), what is alive and ready in it
+//! ([`crate::engine::vitals`]), and access reviews (`engine::admission`).
 
+pub mod http;
 pub mod logs;
+pub mod metrics;

@@ -68,3 +68,21 @@ pub fn unlabel_member(cluster: &Cluster) {
         patch(cluster, "volumesnapshots", &snapshot, bare);
     }
 }
+
+/// Makes the VolumeSnapshot of that claim an ordinary one, as a tool that detaches members by itself does.
+pub fn release_member(cluster: &Cluster, claim: &str) {
+    let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default();
+    let of_claim = |s: &&Value| s["spec"]["source"]["persistentVolumeClaimName"] == claim;
+    if let Some(snapshot) = snapshots.iter().find(of_claim) {
+        let (namespace, name) = key(snapshot);
+        let nameless = json!({"status": {"volumeGroupSnapshotName": null}});
+        // As above.
+        let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), nameless);
+        patch(
+            cluster,
+            "volumesnapshots",
+            snapshot,
+            json!({"metadata": {"ownerReferences": null, "finalizers": null}}),
+        );
+    }
+}

@@ -67,9 +67,9 @@ async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
 
 // ---- groups that are refused ---------------------------------------------------------------------------------------
 
-const GROUP_CLASS_OF_CLAIM: &str = "velero.io/csi-volume-group-snapshot-class";
+pub const GROUP_CLASS_OF_CLAIM: &str = "velero.io/csi-volume-group-snapshot-class";
 
-fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations: Value) {
+pub fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations: Value) {
     let claim = json!({
         "metadata": {
             "name": format!("{group}-{index}"),
@@ -82,7 +82,7 @@ fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations: Val
     stage.hand().create("persistentvolumeclaims", claim).expect("a new claim");
 }
 
-fn claim_spec(storage_class: &str) -> Value {
+pub fn claim_spec(storage_class: &str) -> Value {
     json!({
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": storage_class,
@@ -90,15 +90,15 @@ fn claim_spec(storage_class: &str) -> Value {
     })
 }
 
-fn unbound(stage: &Stage) {
+pub fn unbound(stage: &Stage) {
     claim(stage, "unfit", 0, claim_spec("no-such-class"), json!({}));
 }
 
-fn missing_class(stage: &Stage) {
+pub fn missing_class(stage: &Stage) {
     claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "no-such-class"}));
 }
 
-fn two_drivers(stage: &Stage) {
+pub fn two_drivers(stage: &Stage) {
     let volume = json!({
         "metadata": {"name": "by-hand"},
         "spec": {
@@ -115,7 +115,7 @@ fn two_drivers(stage: &Stage) {
     claim(stage, "unfit", 1, claim_spec("csi-hostpath-sc"), json!({}));
 }
 
-fn two_default_classes(stage: &Stage) {
+pub fn two_default_classes(stage: &Stage) {
     let class = json!({
         "metadata": {"name": "another", "labels": {labels::GROUP_CLASS_DEFAULT: "true"}},
         "driver": "hostpath.csi.k8s.io",

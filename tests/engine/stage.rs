@@ -19,7 +19,8 @@ use stillpoint::machine::group::{Event, Timed};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::Caller;
-use tower::ServiceExt;
+
+use crate::rbac::Rbac;
 
 /// Time that no scenario needs, in simulated seconds: a run that takes longer hangs.
 const HANG: u64 = 3600;
@@ -30,6 +31,7 @@ pub struct Stage {
     pub disk: Disk,
     pub clock: Clock,
     pub defaults: Defaults,
+    pub rbac: Rbac,
     anchor: Timestamp,
     caller: Caller,
 }
@@ -61,7 +63,15 @@ impl Stage {
         let cluster = Cluster::start(config);
         let caller = cluster.api().caller("test");
         let clock = Clock::anchored(anchor);
-        Self { cluster, disk: Disk::new(), clock, defaults: Defaults::default(), anchor, caller }
+        Self {
+            cluster,
+            disk: Disk::new(),
+            clock,
+            defaults: Defaults::default(),
+            rbac: Rbac::default(),
+            anchor,
+            caller,
+        }
     }
 
     /// The test's own hand in the cluster.
@@ -244,7 +254,7 @@ impl Stage {
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = client(&self.cluster, agent);
+        let client = self.rbac.client(self.cluster.api().router(), agent);
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
@@ -370,16 +380,6 @@ impl Stage {
     pub fn group_objects(&self) -> usize {
         self.list("volumegroupsnapshots", None).len() + self.list("volumegroupsnapshotcontents", None).len()
     }
-}
-
-/// The router of the embedded cluster as the transport of a client, under that User-Agent.
-fn client(cluster: &Cluster, agent: &'static str) -> kube::Client {
-    let named = cluster.api().router().map_request(move |mut request: http::Request<kube::client::Body>| {
-        let agent = http::HeaderValue::from_static(agent);
-        request.headers_mut().insert(http::header::USER_AGENT, agent);
-        request
-    });
-    kube::Client::new(named, "default")
 }
 
 /// Points in the order in which they were passed.

@@ -26,6 +26,7 @@ pub const CODES: &[Code] = &[
     Code::PlanOutdated,
     Code::Overtaken,
     Code::ContentLost,
+    Code::RightsMissing,
     Code::JournalCorrupt,
     Code::JournalLocked,
     Code::JournalNewer,
@@ -190,6 +191,14 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "The VolumeSnapshotContent of a member vanished after it had been set to Retain, so somebody removed it by \
              hand or by force. The receipt in the journal still has the handle of the snapshot. Check on the storage \
              whether the snapshot exists; `stillpoint journal show` prints the handle.",
+        ),
+        Code::RightsMissing => (
+            "the API server does not grant a right that a group needs",
+            "Before the first group of a Backup Stillpoint asks, by access reviews, for every right that the cut, the \
+             release, an undo and a rebuild use. One that is missing would be found at the worst moment, so no group \
+             begins without all of them. Nothing was changed in the cluster. The message names verb and resource: \
+             apply deploy/rbac.yaml of the release that runs, or let whoever grants rights in the cluster do it, and \
+             create the Backup again under a new name.",
         ),
         Code::JournalCorrupt => (
             "the journal is damaged",

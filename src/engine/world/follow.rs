@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures::StreamExt;
+use kube::core::DeserializeGuard;
 use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::Event;
 use kube::runtime::watcher::{self, Config, Error};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
@@ -14,6 +16,9 @@ use super::World;
 use super::cache::Cache;
 use super::store::Store;
 use super::topic::About;
+use crate::cluster::observe;
+use crate::domain::ids::ObjectId;
+use crate::domain::limits;
 
 /// Pause before a watch that cannot go on from where it was begins anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -22,7 +27,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// SUBTLE: kube's watcher begins anew by itself when a 410 comes inside the stream, but not when the API server
 /// answers the start of a watch with it: it would ask for the same version for ever. Then the stream is made anew.
-pub async fn follow<K>(api: Api<K>, world: World, cache: fn(&mut Store) -> &mut Cache<K>)
+///
+/// An object that cannot be read is passed over, with a warning: one of them must not stop all others of its kind.
+pub async fn follow<K>(api: Api<DeserializeGuard<K>>, world: World, cache: fn(&mut Store) -> &mut Cache<K>)
 where
     K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -30,13 +37,48 @@ where
         let mut events = std::pin::pin!(watch(api.clone(), Config::default()).backoff(Pauses::default()));
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => world.feed(event.modify(strip), cache),
+                Ok(event) => match readable(event.modify(strip)) {
+                    Ok(event) => world.feed(event, cache),
+                    Err(malformed) => {
+                        let (object, error) = (&malformed.id, &malformed.error);
+                        tracing::warn!(resource = api.resource_url(), %object, error, "an object cannot be read");
+                        world.feed_malformed(malformed, cache);
+                    }
+                },
                 Err(error) if is_expired(&error) => break,
                 Err(error) => tracing::warn!(resource = api.resource_url(), %error, "watch"),
             }
         }
         tokio::time::sleep(RESTART_PAUSE).await;
     }
+}
+
+/// An object of the watch that is not what its kind is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// Which object.
+    pub id: ObjectId,
+    /// What is wrong with it.
+    pub error: String,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+fn readable<K: Resource>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Malformed> {
+    let checked = |object: DeserializeGuard<K>, deleted: bool| {
+        object.0.map_err(|invalid| Malformed {
+            id: observe::id(&invalid.metadata),
+            error: limits::clip(&invalid.error),
+            deleted,
+        })
+    };
+    Ok(match event {
+        Event::Apply(object) => Event::Apply(checked(object, false)?),
+        Event::InitApply(object) => Event::InitApply(checked(object, false)?),
+        Event::Delete(object) => Event::Delete(checked(object, true)?),
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+    })
 }
 
 /// Pauses after failures in a row: 0.8 s, doubled up to half a minute, as kube's own but without its jitter. One

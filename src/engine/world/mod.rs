@@ -30,6 +30,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -38,9 +39,11 @@ use tokio::task::JoinSet;
 
 use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::cluster::{Adapter, Changed};
+use crate::domain::ids::ObjectId;
 use crate::domain::observed::{Observation, Scope};
 
 use cache::Cache;
+use follow::Malformed;
 use store::Store;
 use topic::{About, Topic};
 
@@ -125,6 +128,11 @@ impl World {
         self.store().backups.all().cloned().collect()
     }
 
+    /// Backups of Stillpoint's namespace that cannot be read, with the reason, in the order of their uids.
+    pub fn malformed_backups(&self) -> Vec<(ObjectId, String)> {
+        self.store().malformed.values().cloned().collect()
+    }
+
     /// A Backup of Stillpoint's namespace.
     pub fn backup(&self, namespace: &str, name: &str) -> Option<Arc<Backup>> {
         self.store().backups.get(namespace, name).cloned()
@@ -172,8 +180,28 @@ impl World {
     }
 }
 
+impl World {
+    /// Takes an object that cannot be read. What was known of it before stays, until it is deleted.
+    fn feed_malformed<K: Resource + About + 'static>(
+        &self,
+        malformed: Malformed,
+        cache: fn(&mut Store) -> &mut Cache<K>,
+    ) {
+        let mut store = self.store();
+        let ObjectId { namespace, name, uid } = malformed.id.clone();
+        if malformed.deleted {
+            let topics = cache(&mut store).bury(&namespace, &name, &uid.0);
+            store.bells.ring(&topics);
+            store.malformed.remove(&uid.0);
+        } else if std::any::TypeId::of::<K>() == std::any::TypeId::of::<Backup>() {
+            store.malformed.insert(uid.0, (malformed.id, malformed.error));
+            store.bells.ring(&[Topic::Backup]);
+        }
+    }
+}
+
 impl Watches {
-    fn add<K>(&mut self, world: &World, api: Api<K>, cache: fn(&mut Store) -> &mut Cache<K>)
+    fn add<K>(&mut self, world: &World, api: Api<DeserializeGuard<K>>, cache: fn(&mut Store) -> &mut Cache<K>)
     where
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {

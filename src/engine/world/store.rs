@@ -29,6 +29,8 @@ pub struct Store {
     pub volumes: Cache<PersistentVolume>,
     pub namespaces: Cache<Namespace>,
     pub backups: Cache<Backup>,
+    /// Backups that cannot be read, by uid.
+    pub malformed: BTreeMap<String, (ObjectId, String)>,
     pub bells: Bells,
 }
 

@@ -113,6 +113,7 @@ ordinals! {
         PlanOutdated = 18,
         Overtaken = 19,
         ContentLost = 20,
+        RightsMissing = 21,
         JournalCorrupt = 30,
         JournalLocked = 31,
         JournalNewer = 32,

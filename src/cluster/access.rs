@@ -1,0 +1,279 @@
+//! The rights that Stillpoint needs, once; and whether the API server grants them.
+//!
+//! [`GRANTS`] is the only list: the review asks for it, the manifests are tested against it, and the tests of the
+//! engine hold every call of every scenario against it. A right that is found missing after the pivot would leave a
+//! group half released; therefore all of them, those of undo and rebuild included, are asked for before a group
+//! begins.
+//!
+//! Deliberately not here: Secrets (the driver's sidecar reads them, Stillpoint only keeps their names), pods, and
+//! any wildcard.
+
+use futures::{StreamExt, TryStreamExt};
+use http::{Method, Request, header};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::Resource;
+
+use crate::cluster::classify;
+use crate::cluster::connect::Adapter;
+use crate::domain::labels;
+use crate::domain::limits;
+use crate::domain::problem::{About, Code, Problem};
+
+/// Reviews that are under way at once.
+const WIDTH: usize = 8;
+/// Further missing rights that are named beside the first.
+const NAMED: usize = 3;
+
+/// Where a right has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// In every namespace, and for objects of the cluster: a ClusterRole.
+    Cluster,
+    /// In Stillpoint's own namespace: a Role.
+    OwnNamespace,
+}
+
+/// Verbs on one resource, as one rule of RBAC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// API group; empty for the core.
+    pub group: &'static str,
+    /// Plural of the resource, with `/status` for the subresource.
+    pub resource: &'static str,
+    /// Verbs.
+    pub verbs: &'static [&'static str],
+    /// Where.
+    pub scope: Scope,
+    /// What needs it, for the message of a refusal.
+    pub purpose: &'static str,
+    /// How badly.
+    pub need: Need,
+}
+
+/// What a missing right stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Groups: none begins without it.
+    Groups,
+    /// What people see of them.
+    Shown,
+}
+
+const SNAPSHOT: &str = "snapshot.storage.k8s.io";
+const GROUP: &str = labels::GROUP_SNAPSHOT_API;
+const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+const CACHED: &[&str] = &["list", "watch"];
+
+/// Every right that Stillpoint uses, and no other.
+pub const GRANTS: &[Grant] = &[
+    cluster(GROUP, "volumegroupsnapshots", OBJECT, "the cut, its claim by a new epoch, and its undo"),
+    cluster(GROUP, "volumegroupsnapshotcontents", OBJECT, "retaining, release, undo and rebuild"),
+    cluster(GROUP, "volumegroupsnapshotclasses", CACHED, "the choice of the class"),
+    cluster(SNAPSHOT, "volumesnapshots", OBJECT, "release, undo and rebuild of members"),
+    cluster(SNAPSHOT, "volumesnapshots/status", &["patch"], "the release of members"),
+    cluster(SNAPSHOT, "volumesnapshotcontents", OBJECT, "retaining, undo and rebuild of members"),
+    cluster(SNAPSHOT, "volumesnapshotclasses", CACHED, "the choice of the class"),
+    cluster("", "namespaces", CACHED, "forming groups"),
+    cluster("", "persistentvolumeclaims", CACHED, "forming groups"),
+    cluster("", "persistentvolumes", CACHED, "forming groups"),
+    cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
+    own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
+    shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
+    shown(cluster("stillpoint.dev", "groupsnapshots", &["create"], "showing runs")),
+    shown(cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs")),
+    shown(cluster("events.k8s.io", "events", &["create"], "telling people")),
+    cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),
+];
+
+const fn cluster(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    purpose: &'static str,
+) -> Grant {
+    Grant { group, resource, verbs, scope: Scope::Cluster, purpose, need: Need::Groups }
+}
+
+const fn own(
+    group: &'static str,
+    resource: &'static str,
+    verbs: &'static [&'static str],
+    purpose: &'static str,
+) -> Grant {
+    Grant { group, resource, verbs, scope: Scope::OwnNamespace, purpose, need: Need::Groups }
+}
+
+const fn shown(grant: Grant) -> Grant {
+    Grant { need: Need::Shown, ..grant }
+}
+
+/// One verb on one resource: what one review asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Right {
+    /// The grant that it belongs to.
+    pub grant: &'static Grant,
+    /// The verb.
+    pub verb: &'static str,
+}
+
+impl Right {
+    /// As `kubectl auth can-i` takes it: `patch volumesnapshots.snapshot.storage.k8s.io --subresource=status`.
+    pub fn words(&self) -> String {
+        let (plural, subresource) = self.grant.parts();
+        let dot = if self.grant.group.is_empty() { "" } else { "." };
+        let below = subresource.map(|name| format!(" --subresource={name}")).unwrap_or_default();
+        format!("{} {plural}{dot}{}{below}", self.verb, self.grant.group)
+    }
+}
+
+impl Grant {
+    /// Plural and subresource.
+    pub fn parts(&self) -> (&'static str, Option<&'static str>) {
+        match self.resource.split_once('/') {
+            Some((plural, subresource)) => (plural, Some(subresource)),
+            None => (self.resource, None),
+        }
+    }
+}
+
+/// Every right, in the order of the table.
+pub fn rights() -> impl Iterator<Item = Right> {
+    GRANTS.iter().flat_map(|grant| grant.verbs.iter().map(move |verb| Right { grant, verb }))
+}
+
+impl Adapter {
+    /// The rights that the API server does not grant, in the order of the table; those on kinds that it does not
+    /// serve are left out. `own_namespace` is Stillpoint's own; rights of a need beyond `most` are not asked for.
+    ///
+    /// # Errors
+    /// `Unreachable`: nothing is known then.
+    pub async fn missing_rights(&self, own_namespace: &str, most: Need) -> Result<Vec<Right>, Problem> {
+        let served = self.served().group_version.is_some();
+        let asked = rights().filter(|right| right.grant.need <= most);
+        let asked = asked.filter(|right| served || right.grant.group != GROUP);
+        let answers = futures::stream::iter(asked)
+            .map(|right| async move { self.is_allowed(&right, own_namespace).await.map(|yes| (right, yes)) })
+            .buffered(WIDTH);
+        let answers: Vec<(Right, bool)> = answers.try_collect().await?;
+        Ok(answers.into_iter().filter(|(_, allowed)| !allowed).map(|(right, _)| right).collect())
+    }
+
+    /// An API server that refuses the question has not granted the right to ask it: that is an answer.
+    async fn is_allowed(&self, right: &Right, own_namespace: &str) -> Result<bool, Problem> {
+        let about = || About::new("SelfSubjectAccessReview", "", "");
+        let path = SelfSubjectAccessReview::url_path(&(), None);
+        let body = serde_json::to_vec(&review(right, own_namespace)).map_err(kube::Error::SerdeError);
+        let request = body.and_then(|body| {
+            Request::builder()
+                .method(Method::POST)
+                .uri(path)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .map_err(kube::Error::HttpError)
+        });
+        let request = request.map_err(|error| classify::problem(&error, about()))?;
+        match self.send::<SelfSubjectAccessReview>(request).await {
+            Ok(answer) => Ok(answer.status.is_some_and(|status| status.allowed)),
+            Err(error) => match classify::problem(&error, about()) {
+                problem if problem.code == Code::Refused => {
+                    Ok(right.grant.resource != "selfsubjectaccessreviews")
+                }
+                problem => Err(problem),
+            },
+        }
+    }
+}
+
+fn review(right: &Right, own_namespace: &str) -> SelfSubjectAccessReview {
+    let (plural, subresource) = right.grant.parts();
+    let namespace = (right.grant.scope == Scope::OwnNamespace).then(|| own_namespace.to_owned());
+    SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                verb: Some(right.verb.to_owned()),
+                group: Some(right.grant.group.to_owned()),
+                resource: Some(plural.to_owned()),
+                subresource: subresource.map(str::to_owned),
+                namespace,
+                ..ResourceAttributes::default()
+            }),
+            non_resource_attributes: None,
+        },
+        ..SelfSubjectAccessReview::default()
+    }
+}
+
+/// Why no group begins while these are missing; `None` when none is.
+pub fn refusal(missing: &[Right], own_namespace: &str) -> Option<Problem> {
+    let (first, rest) = missing.split_first()?;
+    let everywhere = first.grant.scope == Scope::Cluster;
+    let place =
+        if everywhere { "in the cluster".to_owned() } else { format!("in namespace {own_namespace}") };
+    let mut reason =
+        format!("the API server does not allow it to Stillpoint {place}; {} needs it", first.grant.purpose);
+    if !rest.is_empty() {
+        let names: Vec<String> = rest.iter().take(NAMED).map(Right::words).collect();
+        let more = rest.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        reason.push_str(&format!("; also missing: {}{more}", names.join(", ")));
+    }
+    let flag = if everywhere { "-A".to_owned() } else { format!("-n {own_namespace}") };
+    let fix = format!(
+        "apply deploy/rbac.yaml, check with `kubectl auth can-i {} {flag}` as Stillpoint's service account, and \
+         create the Backup again",
+        first.words()
+    );
+    let about = About::new("Right", "", &first.words());
+    Some(Problem::new(Code::RightsMissing, about, limits::clip(&reason), fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(resource: &str, verb: &str) -> Right {
+        rights().find(|right| right.grant.resource == resource && right.verb == verb).expect("in the table")
+    }
+
+    #[test]
+    fn every_right_is_in_the_table_once_and_nothing_is_a_wildcard() {
+        let mut seen = std::collections::BTreeSet::new();
+        for right in rights() {
+            let key = (right.grant.group, right.grant.resource, right.verb, right.grant.scope);
+            assert!(seen.insert(key), "{key:?} twice");
+            assert!(![right.grant.group, right.grant.resource, right.verb].contains(&"*"));
+            assert_ne!(right.grant.resource, "secrets");
+        }
+    }
+
+    #[test]
+    fn a_right_of_the_cluster_is_asked_for_in_all_namespaces() {
+        let spec = review(&right("volumesnapshots/status", "patch"), "stillpoint").spec;
+        let asked = spec.resource_attributes.expect("a resource");
+        assert_eq!(
+            (asked.resource.as_deref(), asked.subresource.as_deref()),
+            (Some("volumesnapshots"), Some("status"))
+        );
+        assert_eq!((asked.namespace, asked.group.as_deref()), (None, Some("snapshot.storage.k8s.io")));
+        let own = review(&right("backups", "watch"), "stillpoint").spec.resource_attributes;
+        assert_eq!(own.expect("a resource").namespace.as_deref(), Some("stillpoint"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_verb_the_resource_and_the_way_out() {
+        assert_eq!(refusal(&[], "stillpoint"), None);
+        let problem = refusal(&[right("volumesnapshots/status", "patch")], "stillpoint").expect("a refusal");
+        assert_eq!(
+            problem.to_string(),
+            "SP0021 Right patch volumesnapshots.snapshot.storage.k8s.io --subresource=status: the API server does not \
+             allow it to Stillpoint in the cluster; the release of members needs it; apply deploy/rbac.yaml, check \
+             with `kubectl auth can-i patch volumesnapshots.snapshot.storage.k8s.io --subresource=status -A` as \
+             Stillpoint's service account, and create the Backup again"
+        );
+        let all: Vec<Right> = rights().collect();
+        let problem = refusal(&all, "stillpoint").expect("a refusal");
+        assert!(problem.reason.ends_with(&format!(" and {} more", all.len() - 1 - NAMED)), "{problem}");
+    }
+}

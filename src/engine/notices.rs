@@ -1,0 +1,148 @@
+//! Events for people: made from what the journal has, queued, and delivered beside the runs.
+//!
+//! A run never waits for one. The queue is bounded; what does not fit, or is not taken by the API server, is dropped
+//! and counted. The name of an Event is computed from what it says, so that one told again after a restart is one.
+
+use std::convert::Infallible;
+
+use tokio::sync::mpsc;
+
+use crate::cluster::kinds::Backup;
+use crate::cluster::project::Notice;
+use crate::cluster::{Adapter, observe};
+use crate::domain::ids::ObjectId;
+use crate::domain::limits;
+use crate::domain::problem::Code;
+use crate::domain::time::Timestamp;
+use crate::engine::clock::Clock;
+use crate::engine::observer::{Note, Observe};
+use crate::machine::group::state::Passed;
+use crate::machine::group::{GroupRun, Milestone};
+
+/// Notices that wait for delivery.
+const QUEUE: usize = 512;
+/// Tries of one delivery.
+const TRIES: u32 = 3;
+
+/// Where notices are handed in. Cheap to clone.
+#[derive(Clone)]
+pub struct Notices {
+    queue: mpsc::Sender<Notice>,
+    observer: std::sync::Arc<dyn Observe>,
+}
+
+/// What is delivered.
+pub struct Mail {
+    queue: mpsc::Receiver<Notice>,
+    observer: std::sync::Arc<dyn Observe>,
+}
+
+/// A queue and its two ends.
+pub fn queue(observer: std::sync::Arc<dyn Observe>) -> (Notices, Mail) {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    (Notices { queue: sender, observer: observer.clone() }, Mail { queue: receiver, observer })
+}
+
+impl Notices {
+    /// Hands a notice in; never waits.
+    pub fn tell(&self, notice: Notice) {
+        if self.queue.try_send(notice).is_err() {
+            self.observer.note(Note::EventDropped);
+        }
+    }
+}
+
+/// Delivers for ever, one after the other.
+pub async fn deliver(adapter: Adapter, clock: Clock, mail: Option<Mail>) -> Infallible {
+    let Some(mut mail) = mail else { return std::future::pending().await };
+    loop {
+        let Some(notice) = mail.queue.recv().await else { return std::future::pending().await };
+        if !delivered(&adapter, &clock, &notice).await {
+            mail.observer.note(Note::EventDropped);
+        }
+    }
+}
+
+async fn delivered(adapter: &Adapter, clock: &Clock, notice: &Notice) -> bool {
+    for failures in 1..=TRIES {
+        match adapter.project_event(notice).await {
+            Ok(()) => return true,
+            Err(problem) if problem.code == Code::Unreachable => {
+                clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
+            }
+            Err(problem) => {
+                tracing::debug!(%problem, "an Event is not taken");
+                return false;
+            }
+        }
+    }
+    false
+}
+
+/// What is said of a Backup.
+pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
+    use kube::Resource;
+    Notice {
+        api_version: Backup::api_version(&()).into_owned(),
+        kind: Backup::kind(&()).into_owned(),
+        object: backup.clone(),
+        warning,
+        reason: reason.to_owned(),
+        action: "Backup".to_owned(),
+        note: limits::clip(note),
+        at,
+    }
+}
+
+/// What is said of a Backup that is refused.
+pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> Notice {
+    of_backup(&observe::id(&backup.metadata), true, reason, note, at)
+}
+
+/// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup.
+pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> [Notice; 2] {
+    let plan = &run.plan;
+    let (warning, reason, mut text) = words(passed.milestone);
+    if let Some(why) = run.reason.as_ref().filter(|_| warning) {
+        text = format!("{text}: {} {}", why.code, why.message);
+    }
+    let attempt = if passed.attempt > 1 { format!(" (attempt {})", passed.attempt) } else { String::new() };
+    let on_run = format!("{text}{attempt}");
+    let on_backup = format!("group {}/{}: {text}{attempt}", plan.namespace, plan.group);
+    let backup = ObjectId {
+        namespace: plan.backup.namespace.clone(),
+        name: plan.backup.name.clone(),
+        uid: plan.backup.uid.clone(),
+    };
+    let run_notice = Notice {
+        api_version: "stillpoint.dev/v1alpha1".to_owned(),
+        kind: "GroupSnapshot".to_owned(),
+        object: shown.clone(),
+        warning,
+        reason: reason.to_owned(),
+        action: "GroupSnapshot".to_owned(),
+        note: limits::clip(&on_run),
+        at: passed.at,
+    };
+    [run_notice, of_backup(&backup, warning, reason, &on_backup, passed.at)]
+}
+
+/// Whether a person should worry, the reason in CamelCase, the sentence.
+fn words(milestone: Milestone) -> (bool, &'static str, String) {
+    let (warning, reason, text) = match milestone {
+        Milestone::Created => (false, "Created", "the VolumeGroupSnapshot exists"),
+        Milestone::Cut => (false, "Cut", "the driver has cut all volumes"),
+        Milestone::VsBound => (false, "VSBound", "every member is ready and bound, the receipt is durable"),
+        Milestone::Relabelled => (false, "Relabelled", "every member carries labels and receipt"),
+        Milestone::Retained => (false, "Retained", "every content retains the storage"),
+        Milestone::Cleaned => {
+            (false, "Cleaned", "the members are ordinary snapshots, the group objects are gone")
+        }
+        Milestone::Completed => (false, "Completed", "the group snapshot is complete"),
+        Milestone::Unwinding => (true, "Unwinding", "the attempt is being undone"),
+        Milestone::Retried => (false, "Retried", "the attempt is undone, another one begins"),
+        Milestone::Failed => (true, "Failed", "the group snapshot failed and is undone"),
+        Milestone::Stuck => (true, "Stuck", "no automatic answer; a person has to look"),
+    };
+    (warning, reason, text.to_owned())
+}

@@ -1,0 +1,61 @@
+//! What the engine tells of itself while it works, for whoever counts: one call, no answer, nothing waited for.
+//!
+//! Deliberately not here: what a number is called and where it is shown (`service`), and what is already in a
+//! [`Sight`](crate::engine::sight::Sight).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::problem::Code;
+
+/// Something that just happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// A Backup was refused as a whole.
+    BackupRefused(Code),
+    /// A group of an accepted Backup was refused.
+    GroupRefused(Code),
+    /// A Backup ended in this phase.
+    BackupEnded(&'static str),
+    /// A run ended in this state.
+    RunEnded(&'static str),
+    /// A step was done, from before its intent to its durable outcome.
+    Step {
+        /// Which step.
+        step: &'static str,
+        /// How long it took.
+        took: Duration,
+    },
+    /// An effect was tried.
+    Effect {
+        /// Its kind.
+        kind: &'static str,
+        /// `done`, `determinate` or `indeterminate`.
+        outcome: &'static str,
+    },
+    /// Records became durable.
+    Appended {
+        /// From the request to the barrier.
+        took: Duration,
+    },
+    /// An Event for people was dropped: the queue was full, or the API server did not take it.
+    EventDropped,
+}
+
+/// Whoever counts. It must not block: it is called in the middle of a run.
+pub trait Observe: Send + Sync {
+    /// Takes a note.
+    fn note(&self, note: Note);
+}
+
+/// Nobody counts.
+struct Nobody;
+
+impl Observe for Nobody {
+    fn note(&self, _: Note) {}
+}
+
+/// An observer that ignores everything.
+pub fn nobody() -> Arc<dyn Observe> {
+    Arc::new(Nobody)
+}

@@ -1,0 +1,108 @@
+//! What one life of the daemon has got so far, to be asked from outside while it lives: is it alive, is it ready.
+//!
+//! Alive is what a restart could mend: the process answers and the writer of the journal has not ended. The API server
+//! is no part of it. Ready is what a Backup needs: the journal is open, the caches have seen complete lists, and the
+//! API server has answered lately.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use crate::cluster::Adapter;
+use crate::engine::sight::{Sight, Sights};
+use crate::engine::world::World;
+use crate::journal::Journal;
+
+/// How old the last answer of the API server may be before it is asked for another.
+const LATELY: Duration = Duration::from_secs(30);
+
+/// The life of one daemon as it is seen from outside. Clones see the same life.
+#[derive(Clone, Default)]
+pub struct Vitals {
+    parts: Arc<Mutex<Parts>>,
+}
+
+#[derive(Default, Clone)]
+struct Parts {
+    journal: Option<Journal>,
+    adapter: Option<Adapter>,
+    caches: Option<(World, Sights)>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// Why it is not well; `None` when it is.
+    pub problem: Option<String>,
+}
+
+impl Vitals {
+    /// The journal is open.
+    pub fn opened(&self, journal: Journal) {
+        self.change(|parts| parts.journal = Some(journal));
+    }
+
+    /// The API server has answered.
+    pub fn connected(&self, adapter: Adapter) {
+        self.change(|parts| parts.adapter = Some(adapter));
+    }
+
+    /// The engine watches.
+    pub fn watching(&self, world: World, sights: Sights) {
+        self.change(|parts| parts.caches = Some((world, sights)));
+    }
+
+    /// Whether the daemon is alive. A journal that waits for a dying process to let go of it is no reason to die.
+    pub fn live(&self) -> Vec<Check> {
+        vec![check("journal writer", self.writer_ended().map_or(Ok(()), Err))]
+    }
+
+    /// Whether the daemon can take Backups. Asks the API server if it has not answered for a while.
+    pub async fn ready(&self) -> Vec<Check> {
+        let parts = self.parts();
+        let journal = match (&parts.journal, self.writer_ended()) {
+            (None, _) => Err("it is not open yet".to_owned()),
+            (Some(_), Some(reason)) => Err(reason),
+            (Some(_), None) => Ok(()),
+        };
+        let caches = match parts.caches.as_ref().map(|(world, _)| world.synced().now_or_never()) {
+            Some(Some(())) => Ok(()),
+            Some(None) => Err("not every list is complete yet".to_owned()),
+            None => Err("nothing is watched yet".to_owned()),
+        };
+        let api_server = match &parts.adapter {
+            Some(adapter) => adapter.answers(LATELY).await.map_err(|problem| problem.to_string()),
+            None => Err("it has not answered yet".to_owned()),
+        };
+        vec![check("journal", journal), check("caches", caches), check("API server", api_server)]
+    }
+
+    /// The runs of this life, as they were last shown.
+    pub fn runs(&self) -> Vec<Arc<Sight>> {
+        self.parts().caches.map(|(_, sights)| sights.all()).unwrap_or_default()
+    }
+
+    /// Epoch, and position of the last durable record.
+    pub fn journal(&self) -> Option<(u64, u64)> {
+        self.parts().journal.map(|journal| (journal.epoch(), journal.head().position))
+    }
+
+    fn writer_ended(&self) -> Option<String> {
+        self.parts().journal.and_then(|journal| journal.stopped().now_or_never())
+    }
+
+    fn parts(&self) -> Parts {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Parts)) {
+        change(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn check(name: &'static str, outcome: Result<(), String>) -> Check {
+    Check { name, problem: outcome.err() }
+}

@@ -1,0 +1,235 @@
+//! What is counted: names, units and labels of `/metrics`.
+//!
+//! Counters and histograms are fed by the notes of the engine; gauges are read from the life of the daemon when
+//! somebody scrapes. Nothing here asks the cluster. Units are in the names; labels have few values each: no run, no
+//! Backup and no namespace is ever one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::engine::observer::{Note, Observe};
+use crate::engine::vitals::Vitals;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct State {
+    state: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WaitsFor {
+    waiting_for: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    result: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Phase {
+    phase: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Refusal {
+    code: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Step {
+    step: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Effect {
+    kind: String,
+    outcome: String,
+}
+
+/// Everything that is counted in one life of the daemon.
+pub struct Metrics {
+    registry: Registry,
+    runs: Family<State, Gauge>,
+    waiting: Family<WaitsFor, Gauge>,
+    finished: Family<Outcome, Counter>,
+    backups: Family<Phase, Counter>,
+    backups_refused: Family<Refusal, Counter>,
+    groups_refused: Family<Refusal, Counter>,
+    steps: Family<Step, Histogram>,
+    effects: Family<Effect, Counter>,
+    appends: Histogram,
+    position: Gauge<u64, AtomicU64>,
+    epoch: Gauge<u64, AtomicU64>,
+    events_dropped: Counter,
+}
+
+/// A step is one call or the calls of all members: milliseconds to minutes.
+fn step_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 16))
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        // A barrier of a disk: a tenth of a millisecond to seconds.
+        let appends = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("stillpoint"),
+            runs: Family::default(),
+            waiting: Family::default(),
+            finished: Family::default(),
+            backups: Family::default(),
+            backups_refused: Family::default(),
+            groups_refused: Family::default(),
+            steps: Family::new_with_constructor(step_buckets),
+            effects: Family::default(),
+            appends,
+            position: Gauge::default(),
+            epoch: Gauge::default(),
+            events_dropped: Counter::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let to = &mut self.registry;
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The release that runs", build);
+        to.register("runs", "Runs that are under way, by state", self.runs.clone());
+        to.register("runs_waiting", "Runs that wait, by what they wait for", self.waiting.clone());
+        to.register("runs_finished", "Runs that ended in this life, by result", self.finished.clone());
+        to.register("backups_finished", "Backups that ended in this life, by phase", self.backups.clone());
+        let help = "Backups that were refused as a whole, by error code";
+        to.register("backups_refused", help, self.backups_refused.clone());
+        let help = "Groups of accepted Backups that were refused, by error code";
+        to.register("groups_refused", help, self.groups_refused.clone());
+        let help = "Time of a step, from before its intent to its durable outcome";
+        to.register_with_unit("step_duration", help, Unit::Seconds, self.steps.clone());
+        to.register("effects", "Effects that were tried, by kind and outcome", self.effects.clone());
+        let help = "Time until records are durable";
+        to.register_with_unit("journal_append_duration", help, Unit::Seconds, self.appends.clone());
+        let help = "Position of the last durable record of the journal";
+        to.register("journal_head_position", help, self.position.clone());
+        to.register("journal_epoch", "Epoch of this life of the daemon", self.epoch.clone());
+        let help = "Events that were dropped because the queue was full or the API server did not take them";
+        to.register("events_dropped", help, self.events_dropped.clone());
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// A value cannot be written, which is a defect.
+    pub fn text(&self, vitals: &Vitals) -> Result<String, fmt::Error> {
+        self.look(vitals);
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    /// Sets the gauges. What nobody is in any more shows zero, not its last value.
+    fn look(&self, vitals: &Vitals) {
+        let (mut states, mut waits) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+        for sight in vitals.runs() {
+            *states.entry(sight.run.state_name().to_owned()).or_default() += 1;
+            if let Some(what) = sight.waiting {
+                *waits.entry(what.to_owned()).or_default() += 1;
+            }
+        }
+        self.runs.clear();
+        for (state, count) in states {
+            self.runs.get_or_create(&State { state }).set(count);
+        }
+        self.waiting.clear();
+        for (waiting_for, count) in waits {
+            self.waiting.get_or_create(&WaitsFor { waiting_for }).set(count);
+        }
+        if let Some((epoch, position)) = vitals.journal() {
+            self.epoch.set(epoch);
+            self.position.set(position);
+        }
+    }
+}
+
+impl Observe for Metrics {
+    fn note(&self, note: Note) {
+        match note {
+            Note::BackupRefused(code) => {
+                self.backups_refused.get_or_create(&Refusal { code: code.to_string() }).inc();
+            }
+            Note::GroupRefused(code) => {
+                self.groups_refused.get_or_create(&Refusal { code: code.to_string() }).inc();
+            }
+            Note::BackupEnded(phase) => {
+                self.backups.get_or_create(&Phase { phase: phase.to_owned() }).inc();
+            }
+            Note::RunEnded(result) => {
+                self.finished.get_or_create(&Outcome { result: result.to_owned() }).inc();
+            }
+            Note::Step { step, took } => {
+                self.steps.get_or_create(&Step { step: step.to_owned() }).observe(took.as_secs_f64());
+            }
+            Note::Effect { kind, outcome } => {
+                let labels = Effect { kind: kind.to_owned(), outcome: outcome.to_owned() };
+                self.effects.get_or_create(&labels).inc();
+            }
+            Note::Appended { took } => self.appends.observe(took.as_secs_f64()),
+            Note::EventDropped => {
+                self.events_dropped.inc();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::problem::Code;
+    use std::time::Duration;
+
+    #[test]
+    fn each_note_is_counted_under_a_name_with_its_unit() {
+        let metrics = Metrics::new();
+        let notes = [
+            Note::BackupRefused(Code::InvalidBackup),
+            Note::GroupRefused(Code::RightsMissing),
+            Note::BackupEnded("Completed"),
+            Note::RunEnded("Failed"),
+            Note::Step { step: "retain", took: Duration::from_millis(20) },
+            Note::Effect { kind: "detachMember", outcome: "done" },
+            Note::Appended { took: Duration::from_millis(2) },
+            Note::EventDropped,
+        ];
+        notes.into_iter().for_each(|note| metrics.note(note));
+        let text = metrics.text(&Vitals::default()).expect("a text");
+        for line in [
+            "stillpoint_backups_refused_total{code=\"SP0002\"} 1",
+            "stillpoint_groups_refused_total{code=\"SP0021\"} 1",
+            "stillpoint_backups_finished_total{phase=\"Completed\"} 1",
+            "stillpoint_runs_finished_total{result=\"Failed\"} 1",
+            "stillpoint_step_duration_seconds_sum{step=\"retain\"} 0.02",
+            "stillpoint_step_duration_seconds_bucket{le=\"0.02\",step=\"retain\"} 1",
+            "stillpoint_effects_total{kind=\"detachMember\",outcome=\"done\"} 1",
+            "stillpoint_journal_append_duration_seconds_count 1",
+            "stillpoint_events_dropped_total 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

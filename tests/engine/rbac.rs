@@ -1,0 +1,168 @@
+//! The rights of the daemon, as a cluster with RBAC enforces them: every call of every scenario passes here, and what
+//! the table of rights does not grant is answered with 403. So each scenario that ends well has shown that the granted
+//! rights are enough for it.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use stillpoint::cluster::access::{self, Scope};
+use tower::ServiceExt;
+
+const OWN_NAMESPACE: &str = "stillpoint";
+
+/// The rights of one daemon.
+#[derive(Clone, Default)]
+pub struct Rbac {
+    /// Granted by the table, and taken away by the test: `patch volumesnapshots/status`.
+    denied: Arc<Mutex<BTreeSet<String>>>,
+    /// What was used: verb, group, resource.
+    used: Arc<Mutex<BTreeSet<(String, String, String)>>>,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone)]
+struct Asked {
+    verb: String,
+    group: String,
+    resource: String,
+    namespace: Option<String>,
+}
+
+impl Rbac {
+    /// Takes a right away.
+    pub fn deny(&self, words: &str) {
+        self.denied.lock().expect("no poison").insert(words.to_owned());
+    }
+
+    /// Gives all rights back.
+    pub fn restore(&self) {
+        self.denied.lock().expect("no poison").clear();
+    }
+
+    /// Verb, group and resource of every call so far.
+    pub fn used(&self) -> BTreeSet<(String, String, String)> {
+        self.used.lock().expect("no poison").clone()
+    }
+
+    /// A client whose calls pass here on their way to `router`.
+    pub fn client(&self, router: axum::Router, agent: &'static str) -> kube::Client {
+        let rbac = self.clone();
+        let service = tower::service_fn(move |request| {
+            let (rbac, router) = (rbac.clone(), router.clone());
+            async move { Ok::<_, Infallible>(rbac.serve(router, agent, request).await) }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    async fn serve(
+        &self,
+        router: axum::Router,
+        agent: &'static str,
+        request: Request<kube::client::Body>,
+    ) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let agent = http::HeaderValue::from_static(agent);
+        parts.headers.insert(http::header::USER_AGENT, agent);
+        let bytes = body.collect().await.expect("a body in memory").to_bytes();
+        if let Some(asked) = asked(&parts.method, &parts.uri) {
+            let key = (asked.verb.clone(), asked.group.clone(), asked.resource.clone());
+            self.used.lock().expect("no poison").insert(key);
+            if !self.allows(&asked) {
+                return forbidden(&asked);
+            }
+            if asked.resource == "selfsubjectaccessreviews" {
+                return self.review(&bytes);
+            }
+        }
+        let answer = router.oneshot(Request::from_parts(parts, Body::from(bytes))).await;
+        answer.unwrap_or_else(|never| match never {})
+    }
+
+    fn allows(&self, asked: &Asked) -> bool {
+        let denied = self.denied.lock().expect("no poison");
+        let holds = |scope: Scope| match (scope, asked.namespace.as_deref()) {
+            (Scope::Cluster, _) => true,
+            (Scope::OwnNamespace, namespace) => namespace == Some(OWN_NAMESPACE),
+        };
+        !denied.contains(&format!("{} {}", asked.verb, asked.resource))
+            && access::rights().any(|right| {
+                (right.verb, right.grant.group, right.grant.resource)
+                    == (asked.verb.as_str(), asked.group.as_str(), asked.resource.as_str())
+                    && holds(right.grant.scope)
+            })
+    }
+
+    fn review(&self, body: &[u8]) -> Response<Body> {
+        let mut review: Value = serde_json::from_slice(body).expect("a review");
+        let attributes = review["spec"]["resourceAttributes"].clone();
+        let text = |field: &str| attributes[field].as_str().unwrap_or_default().to_owned();
+        let below = attributes["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
+        let asked = Asked {
+            verb: text("verb"),
+            group: text("group"),
+            resource: text("resource") + &below,
+            namespace: attributes["namespace"].as_str().map(str::to_owned),
+        };
+        review["status"] = json!({"allowed": self.allows(&asked)});
+        respond(StatusCode::CREATED, &review)
+    }
+}
+
+/// None for what is no resource: discovery and health.
+fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let (group, rest) = match parts.as_slice() {
+        ["api", _, rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some((*namespace).to_owned()), rest),
+        rest => (None, rest),
+    };
+    let (plural, name, below) = match rest {
+        [] => return None,
+        [plural] => (*plural, None, None),
+        [plural, name] => (*plural, Some(*name), None),
+        [plural, name, below, ..] => (*plural, Some(*name), Some(*below)),
+    };
+    let watch = uri.query().is_some_and(|query| query.contains("watch=true"));
+    let verb = match *method {
+        Method::GET if watch => "watch",
+        Method::GET if name.is_some() => "get",
+        Method::GET => "list",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if name.is_some() => "delete",
+        _ => "deletecollection",
+    };
+    let resource = below.map_or_else(|| plural.to_owned(), |below| format!("{plural}/{below}"));
+    Some(Asked { verb: verb.to_owned(), group: group.to_owned(), resource, namespace })
+}
+
+fn forbidden(asked: &Asked) -> Response<Body> {
+    let message = format!(
+        "{} is forbidden: User \"system:serviceaccount:stillpoint:stillpoint\" cannot {} resource \"{}\" in API group \
+         \"{}\"",
+        asked.resource, asked.verb, asked.resource, asked.group
+    );
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": "Forbidden", "code": 403,
+    });
+    respond(StatusCode::FORBIDDEN, &status)
+}
+
+fn respond(code: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(value.to_string()));
+    *response.status_mut() = code;
+    let json = http::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,255 @@
+//! Refusals, each as a user sees it: the object, the reason, the way out. The other groups go on, nothing is left
+//! behind, the daemon lives.
+
+use serde_json::{Value, json};
+use stillpoint::domain::limits;
+use stillpoint::engine::points::Points;
+use stillpoint::sim::actors::driver::DriverConfig;
+use stillpoint::sim::api_server::{Answer, FaultDecision};
+use stillpoint::sim::{Config, api_server};
+
+use crate::requests::{
+    GROUP_CLASS_OF_CLAIM, claim, claim_spec, missing_class, two_default_classes, two_drivers, unbound,
+};
+use crate::stage::Stage;
+use crate::{hands, invariants};
+
+fn reason(stage: &Stage) -> String {
+    stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
+}
+
+fn show(case: &str, message: &str) {
+    println!("{case}\n    {message}");
+}
+
+/// A claim that is bound, by hand, to a volume with this source.
+fn on_volume(stage: &Stage, source: Value) {
+    let mut volume = json!({
+        "metadata": {"name": "by-hand"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+        },
+    });
+    volume["spec"].as_object_mut().expect("a spec").extend(source.as_object().expect("a source").clone());
+    stage.hand().create("persistentvolumes", volume).expect("a new volume");
+    let mut spec = claim_spec("");
+    spec["volumeName"] = json!("by-hand");
+    claim(stage, "unfit", 0, spec, json!({}));
+}
+
+fn no_csi(stage: &Stage) {
+    on_volume(stage, json!({"nfs": {"server": "files", "path": "/"}}));
+}
+
+fn class_of_another_driver(stage: &Stage) {
+    let class = json!({
+        "metadata": {"name": "foreign"}, "driver": "other.csi.example.com", "deletionPolicy": "Delete",
+    });
+    stage.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
+    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "foreign"}));
+}
+
+fn too_many(stage: &Stage) {
+    for index in 0..=limits::MAX_MEMBERS {
+        claim(stage, "unfit", index, claim_spec("csi-hostpath-sc"), json!({}));
+    }
+}
+
+/// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
+async fn beside_a_good_one(case: &str, prepare: fn(&Stage), words: &[&str]) {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 0).await;
+    let class = stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
+    for index in 0..2 {
+        claim(&stage, "good", index, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: class}));
+    }
+    prepare(&stage);
+    stage.pass(30).await;
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("PartiallyFailed"), "{case}: {end:?}\n{}", stage.shown().await);
+    let reason = reason(&stage);
+    show(case, &reason);
+    for word in words {
+        assert!(reason.contains(word), "{case}: {word}: {reason}");
+    }
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{case}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_cannot_be_cut_is_refused_and_the_others_go_on() {
+    beside_a_good_one("unbound claim", unbound, &["SP0004", "unfit-0", "Pending"]).await;
+    beside_a_good_one("volume without CSI", no_csi, &["SP0004", "by-hand", "not a CSI volume"]).await;
+    beside_a_good_one("two drivers", two_drivers, &["SP0005", "other.csi.example.com"]).await;
+    beside_a_good_one("class missing", missing_class, &["SP0006", "does not exist"]).await;
+    beside_a_good_one("class of another driver", class_of_another_driver, &["SP0006", "other.csi"]).await;
+    beside_a_good_one("two default classes", two_default_classes, &["SP0006", "several"]).await;
+    beside_a_good_one("too many members", too_many, &["SP0008", "129", "128"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    let end = stage.live(None).await;
+    assert!(end.is("PartiallyFailed"), "{end:?}");
+    show("unknown namespace", &reason(&stage));
+    assert!(reason(&stage).contains("SP0003") && reason(&stage).contains("nowhere"));
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_what_every_group_needs_nothing_is_begun() {
+    let none = Config { groupsnapshot_versions: Vec::new(), ..Config::default() };
+    for (case, config, drop_class, code) in [
+        ("no group snapshot API", none, false, "SP0009"),
+        ("no VolumeSnapshotClass", Config::default(), true, "SP0007"),
+    ] {
+        let stage = Stage::new(config);
+        stage.claims("shop", "orders-db", 2).await;
+        if drop_class {
+            hands::delete_first(&stage.cluster, "volumesnapshotclasses");
+        }
+        stage.backup("shop");
+        let end = stage.live(None).await;
+        assert!(end.is("Failed"), "{case}: {end:?}");
+        show(case, &reason(&stage));
+        assert!(reason(&stage).contains(code), "{case}: {}", reason(&stage));
+        assert_eq!((stage.writes(), stage.cluster.ledger().physical_snapshots), (0, 0), "{case}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_cannot_cut_groups_ends_the_group_and_leaves_nothing() {
+    let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
+    let stage = Stage::new(Config { driver, ..Config::default() });
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("Failed"), "{end:?}");
+    show("driver without groups", &reason(&stage));
+    assert!(reason(&stage).contains("SP0012"), "{}", reason(&stage));
+    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()));
+}
+
+// ---- rights ------------------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_release_undo_or_rebuild_lack_refuses_the_group_before_anything_happens() {
+    for (denied, words) in [
+        (
+            "patch volumesnapshots/status",
+            "patch volumesnapshots.snapshot.storage.k8s.io --subresource=status",
+        ),
+        ("delete volumesnapshotcontents", "delete volumesnapshotcontents.snapshot.storage.k8s.io"),
+        ("create volumegroupsnapshotcontents", "create volumegroupsnapshotcontents.groupsnapshot.storage"),
+    ] {
+        let stage = Stage::new(Config::default());
+        stage.claims("shop", "orders-db", 2).await;
+        stage.rbac.deny(denied);
+        stage.backup("shop");
+        let end = stage.live(None).await;
+        assert!(end.is("Failed"), "{denied}: {end:?}");
+        show(&format!("right missing: {denied}"), &reason(&stage));
+        assert!(reason(&stage).contains("SP0021") && reason(&stage).contains(words), "{}", reason(&stage));
+        assert_eq!((stage.writes(), stage.cluster.ledger().physical_snapshots), (0, 0), "{denied}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_right_is_granted_the_next_backup_goes_on_without_a_restart() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.rbac.deny("delete volumesnapshots");
+    stage.backup("shop");
+    let weekly = |stage: &Stage| stage.ended_as("weekly");
+    let (rbac, asked) = (stage.rbac.clone(), std::cell::Cell::new(false));
+    stage
+        .live_until(Points::none(), |stage| {
+            if stage.ended().is_some() && !asked.replace(true) {
+                rbac.restore();
+                stage.backup_named("weekly", json!({"includedNamespaces": ["shop"]}));
+            }
+            asked.get() && weekly(stage).is_some()
+        })
+        .await;
+    assert_eq!((stage.ended().as_deref(), weekly(&stage).as_deref()), (Some("Failed"), Some("Completed")));
+}
+
+// ---- the Backup itself ---------------------------------------------------------------------------------------------
+
+fn validation_error(stage: &Stage) -> String {
+    let errors = stage.nightly()["status"]["validationErrors"].take();
+    errors[0].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_of_a_name_that_another_namespace_has_fails_validation() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.hand().create("namespaces", json!({"metadata": {"name": "velero"}})).expect("a namespace");
+    let veleros = json!({"metadata": {"name": "nightly", "namespace": "velero"}, "spec": {}});
+    stage.hand().create("backups", veleros).expect("Velero's Backup");
+    stage.backup("shop");
+    let end = stage.live(None).await;
+    assert!(end.is("FailedValidation"), "{end:?}");
+    show("a name that Velero has", &validation_error(&stage));
+    assert!(validation_error(&stage).starts_with("metadata.name: namespace velero has a Backup nightly"));
+    assert_eq!((stage.writes(), stage.entries().await.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
+    for late in [false, true] {
+        let stage = Stage::new(Config::default());
+        stage.claims("shop", "orders-db", 2).await;
+        // Within the schema of another release, and not what is known here.
+        let malformed = || {
+            let spec = json!({"includedNamespaces": ["shop"], "resourcePolicy": {}});
+            json!({"metadata": {"name": "broken", "namespace": "stillpoint"}, "spec": spec})
+        };
+        if !late {
+            stage.hand().create("backups", malformed()).expect("a Backup");
+        }
+        stage.backup("shop");
+        let asked = std::cell::Cell::new(!late);
+        stage
+            .live_until(Points::none(), |stage| {
+                if !asked.replace(true) {
+                    stage.hand().create("backups", malformed()).expect("a Backup");
+                }
+                stage.ended().is_some() && stage.ended_as("broken").is_some()
+            })
+            .await;
+        assert_eq!(stage.ended().as_deref(), Some("Completed"));
+        let broken = stage.hand().get("backups", Some("stillpoint"), "broken").expect("the Backup");
+        let error = broken["status"]["validationErrors"][0].as_str().unwrap_or_default();
+        assert_eq!(broken["status"]["phase"], "FailedValidation");
+        show("malformed Backup", error);
+        assert!(error.starts_with("the Backup cannot be read: "), "{error}");
+        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+    }
+}
+
+// ---- silence -------------------------------------------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_waited_for() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    let clock = tokio::time::Instant::now();
+    let silent = move |_: &api_server::CallInfo| FaultDecision {
+        happen: clock.elapsed().as_secs() >= 300,
+        answer: if clock.elapsed().as_secs() >= 300 { Answer::Normal } else { Answer::Drop },
+        delay_ms: 0,
+    };
+    stage.cluster.api().set_faults(Box::new(silent));
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert!(clock.elapsed().as_secs() >= 300);
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+}

@@ -1,0 +1,77 @@
+//! The rights that are granted are those that are used: no scenario needs more (see `rbac`), and here each of them is
+//! needed by one.
+
+use std::collections::BTreeSet;
+
+use stillpoint::cluster::access;
+use stillpoint::machine::point::Point;
+use stillpoint::sim::{Cluster, Config, DriverConfig};
+
+use crate::stage::Stage;
+use crate::{hands, invariants};
+
+type Used = BTreeSet<(String, String, String)>;
+
+/// Only where the definition of Backup has a status subresource; neither Velero's nor the one of this crate has.
+const ELSEWHERE: [(&str, &str, &str); 1] = [("patch", "velero.io", "backups/status")];
+
+fn point(name: &str) -> Point {
+    name.parse().expect("a point")
+}
+
+async fn completes(stage: &Stage, at: &str, act: fn(&Cluster), crash_at: Option<&str>) {
+    if let Some(crash) = crash_at {
+        stage.live(Some(point(crash))).await;
+    }
+    let end = stage.live_acting(point(at), act, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(stage, "shop", 2).await, Ok(()));
+}
+
+async fn stage(config: Config) -> Stage {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup("shop");
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_granted_is_what_is_used() {
+    let mut used = Used::new();
+    // A member is lost while the group stands, after a restart that claims the group: it is rebuilt.
+    let one = stage(Config::default()).await;
+    let lose: fn(&Cluster) = |cluster| hands::delete_member(cluster, "orders-db-1");
+    completes(&one, "detach/before-intent", lose, Some("vs-bound/after-record")).await;
+    used.extend(one.rbac.used());
+    // A loss that is seen only when the group is gone: a stub stands in for it.
+    let late = stage(Config::default()).await;
+    completes(&late, "delete-content/after-effects", lose, None).await;
+    used.extend(late.rbac.used());
+    // The driver fails: the group is undone.
+    let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
+    let driver = DriverConfig { fail_with, cut_despite_failure: true, ..DriverConfig::default() };
+    let failing = stage(Config { driver, ..Config::default() }).await;
+    let end = failing.live(None).await;
+    assert!(end.is("Failed"), "{end:?}");
+    used.extend(failing.rbac.used());
+    // Undone when somebody has released one member and deleted another: their shells go one by one.
+    let undone = stage(Config::default()).await;
+    let meddle: fn(&Cluster) = |cluster| {
+        hands::release_member(cluster, "orders-db-0");
+        hands::delete_member(cluster, "orders-db-1");
+        hands::delete_first(cluster, "volumesnapshotclasses");
+    };
+    let end = undone.live_acting(point("retained/before-record"), meddle, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", undone.shown().await);
+    used.extend(undone.rbac.used());
+
+    let word = |(verb, group, resource): (&str, &str, &str)| {
+        (verb.to_owned(), group.to_owned(), resource.to_owned())
+    };
+    used.extend(ELSEWHERE.map(word));
+    let granted: Used =
+        access::rights().map(|right| word((right.verb, right.grant.group, right.grant.resource))).collect();
+    let unused: Vec<_> = granted.difference(&used).collect();
+    let missing: Vec<_> = used.difference(&granted).collect();
+    assert!(unused.is_empty() && missing.is_empty(), "granted in vain: {unused:?}\nmissing: {missing:?}");
+}
