@@ -5,11 +5,14 @@
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
+//! | [`beside`] | the journal's commands beside a daemon |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
 //! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
 //! a test end with it, and what they said is printed when it fails.
 
+#[path = "binary/beside.rs"]
+mod beside;
 #[path = "binary/demo.rs"]
 mod demo;
 #[path = "binary/generated.rs"]

@@ -4,12 +4,16 @@
 mod complete;
 #[path = "engine/doors.rs"]
 mod doors;
+#[path = "engine/fence.rs"]
+mod fence;
 #[path = "engine/hands.rs"]
 mod hands;
 #[path = "engine/invariants.rs"]
 mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
+#[path = "engine/lost_replies.rs"]
+mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
 #[path = "engine/rbac.rs"]

@@ -2,16 +2,19 @@
 
 use crate::domain::limits;
 use crate::domain::problem::Code;
-use crate::journal::Entry;
 use crate::journal::wire::{Decoded, WireError, decode};
+use crate::journal::{Entry, repair};
 use crate::machine::backup;
 use crate::machine::group::Event;
-use crate::machine::group::effect::Outcome;
+use crate::machine::group::effect::{EffectKind, Mark, Outcome};
 use crate::machine::group::event::{Facts, Grounds};
 
 /// What a record says, without its place and time: `intend retain [relabelled/retain-group] 4 effects`.
 pub fn describe(entry: &Entry) -> String {
-    sentence(&decode(&entry.record), entry.record.kind)
+    match repair::text(&entry.record) {
+        Some(text) => format!("note {text}"),
+        None => sentence(&decode(&entry.record), entry.record.kind),
+    }
 }
 
 pub(super) fn sentence(decoded: &Result<Decoded, WireError>, kind: u16) -> String {
@@ -45,7 +48,9 @@ fn group(event: &Event) -> String {
             format!("planned {members} of {} for Backup {}/{}", plan.driver, backup.namespace, backup.name)
         }
         Event::Intended { grounds, step, marks } => {
-            format!("intend {} {} {}", step.name(), row(grounds), count(marks.len(), "effect"))
+            let kinds = kinds(marks);
+            let effects = count(marks.len(), "effect");
+            format!("intend {} {} {effects}{kinds}", step.name(), row(grounds))
         }
         Event::Ended { step, outcomes } => format!("ended {} {}", step.name(), ends(outcomes)),
         Event::ReceiptPart { first, members } => {
@@ -58,6 +63,41 @@ fn group(event: &Event) -> String {
     }
 }
 
+/// The kinds of the effects, in the order of their first: `: SetGroupContentPolicy, 3 SetContentPolicy`.
+fn kinds(marks: &[Mark]) -> String {
+    let mut counted: Vec<(EffectKind, usize)> = Vec::new();
+    for mark in marks {
+        match counted.iter_mut().find(|(kind, _)| *kind == mark.kind) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((mark.kind, 1)),
+        }
+    }
+    let shown = counted.iter().map(|(kind, count)| match count {
+        1 => format!("{kind:?}"),
+        _ => format!("{count} {kind:?}"),
+    });
+    let shown: Vec<String> = shown.collect();
+    if shown.is_empty() { String::new() } else { format!(": {}", shown.join(", ")) }
+}
+
+/// Every effect of a step that is not known to have happened: `SetContentPolicy of data-0: refused: 403 forbidden`.
+pub(super) fn failures(marks: &[Mark], outcomes: &[Outcome], claims: &[&str]) -> Vec<String> {
+    let of = |at: usize| match marks.get(at) {
+        None => format!("effect {}", at + 1),
+        Some(Mark { kind, member: None }) => format!("{kind:?}"),
+        Some(Mark { kind, member: Some(index) }) => match claims.get(usize::from(*index)) {
+            Some(claim) => format!("{kind:?} of {claim}"),
+            None => format!("{kind:?} of member {index}"),
+        },
+    };
+    let line = |(at, outcome): (usize, &Outcome)| match outcome {
+        Outcome::Done { .. } => None,
+        Outcome::Determinate { code, message } => Some(format!("{}: refused: {code} {message}", of(at))),
+        Outcome::Indeterminate { message } => Some(format!("{}: may have happened: {message}", of(at))),
+    };
+    outcomes.iter().enumerate().filter_map(line).collect()
+}
+
 fn row(grounds: &Grounds) -> String {
     format!("[{}]", grounds.row)
 }
@@ -65,12 +105,7 @@ fn row(grounds: &Grounds) -> String {
 fn ends(outcomes: &[Outcome]) -> String {
     let failed = |outcome: &&Outcome| !matches!(outcome, Outcome::Done { .. });
     let failures = outcomes.iter().filter(failed).count();
-    let first = outcomes.iter().find(failed).map(|outcome| match outcome {
-        Outcome::Done { .. } => String::new(),
-        Outcome::Determinate { code, message } => format!("; refused: {code} {message}"),
-        Outcome::Indeterminate { message } => format!("; unknown: {message}"),
-    });
-    format!("{} of {} done{}", outcomes.len() - failures, outcomes.len(), first.unwrap_or_default())
+    format!("{} of {} done", outcomes.len() - failures, outcomes.len())
 }
 
 fn said(facts: &Facts) -> String {
@@ -80,6 +115,11 @@ fn said(facts: &Facts) -> String {
         Facts::Cut { group_handle } => format!(" handle {group_handle}"),
         Facts::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
         Facts::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
+        Facts::Rebuilt(members) if members.is_empty() => String::new(),
+        Facts::Rebuilt(members) => {
+            let names: Vec<&str> = members.iter().map(|member| member.snapshot.name.as_str()).collect();
+            format!(" rebuilt {}", names.join(", "))
+        }
     }
 }
 

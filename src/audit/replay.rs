@@ -3,17 +3,21 @@
 //! An intent or a milestone carries the row, the version of the table, and the view that was looked at. The records
 //! before it give the state, the record itself the time. A decision is the *same* if the table gives the same row
 //! now, and what was recorded is what that row says. Decisions of another version of the table are *not comparable*,
-//! nor is anything in a stream after the record that broke it.
+//! nor is anything in a stream after the record that broke it. The end of a Backup is decided again from the ends of
+//! its groups.
 //!
 //! Not here: whether outcomes are true. The journal says what was answered, not what happened.
 
 use serde::Serialize;
 
 use super::describe::event_name;
-use super::streams::Streams;
+use super::explain::{grounds, says};
+use super::finished::{self, Compared};
+use super::streams::{Folded, Streams};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::journal::wire::{Decoded, decode};
+use crate::machine::backup;
 use crate::machine::group::decide::{columns, mismatch};
 use crate::machine::group::event::{Facts, Grounds};
 use crate::machine::group::table::{Action, RULES, Row, TABLE};
@@ -59,6 +63,13 @@ pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ReplayReport 
             let run = streams.get(entry.stream).and_then(|stream| stream.group());
             report.decision(entry.position, run, &timed.event, grounds, timed.at);
         }
+        if let Ok(Decoded::Backup { event: event @ backup::Event::Finished { .. }, .. }) = &decoded
+            && let Some(Folded::Backup(run)) =
+                streams.get(entry.stream).and_then(|stream| stream.folded.as_ref())
+            && run.finished.is_none()
+        {
+            report.end(entry.position, finished::compare(run, &streams, event));
+        }
         let broken = streams.admit(entry, decoded).cloned();
         if let Some(broken) = broken.filter(|broken| broken.position == entry.position) {
             report.illegal(entry.position, name, broken.why);
@@ -89,19 +100,24 @@ impl ReplayReport {
         }
     }
 
+    fn end(&mut self, position: u64, compared: Compared) {
+        self.decisions += 1;
+        match compared {
+            Compared::Same => self.same += 1,
+            Compared::Unknown => self.not_comparable += 1,
+            Compared::Different(now, why) => {
+                let recorded = "finished".to_owned();
+                self.different.push(Difference { position, recorded, now, why });
+            }
+        }
+    }
+
     fn illegal(&mut self, position: u64, recorded: String, why: String) {
         // A decision that cannot be folded is counted once, whatever the table says about it.
         if self.different.last().is_some_and(|last| last.position == position) {
             self.different.pop();
         }
         self.different.push(Difference { position, recorded, now: "illegal".to_owned(), why });
-    }
-}
-
-fn grounds(event: &Event) -> Option<&Grounds> {
-    match event {
-        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
-        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } => None,
     }
 }
 
@@ -142,14 +158,7 @@ fn disagreement(row: &Row, event: &Event) -> Option<String> {
         }
         _ => false,
     };
-    let said = match row.then {
-        Action::Act(step) => format!("to {}", step.name()),
-        Action::Advance(milestone) => format!("{} is reached", milestone.name()),
-        Action::Unwind { code, .. } => format!("to unwind with {code}"),
-        Action::Stick { code, .. } => format!("to stick with {code}"),
-        Action::Look | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
-        Action::Yield | Action::Rest => "to do nothing".to_owned(),
-    };
+    let said = says(row.then);
     (!agrees).then(|| format!("the row says {said}, the record says {}", event_name_of(event)))
 }
 

@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::describe::sentence;
-use crate::journal::Entry;
 use crate::journal::wire::{Decoded, decode, kind};
+use crate::journal::{Entry, repair};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,7 +45,9 @@ impl Shown {
     /// An entry as data.
     pub fn of(entry: &Entry) -> Self {
         let decoded = decode(&entry.record);
-        let summary = sentence(&decoded, entry.record.kind);
+        let note = repair::text(&entry.record);
+        let word = note.as_ref().map_or_else(|| kind::word(entry.record.kind), |_| Some("note"));
+        let summary = note.unwrap_or_else(|| sentence(&decoded, entry.record.kind));
         let view = match &decoded {
             Ok(Decoded::Group(timed)) => named_view(&timed.event),
             _ => None,
@@ -63,7 +65,7 @@ impl Shown {
             time: rfc3339(entry.record.time_ns),
             time_ns: entry.record.time_ns,
             kind: entry.record.kind,
-            kind_name: kind::word(entry.record.kind).unwrap_or("unknown"),
+            kind_name: word.unwrap_or("unknown"),
             version: entry.record.version,
             prev: hex(&entry.prev),
             hash: hex(&entry.hash),

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::domain::ids::{StreamId, StreamKind};
 use crate::domain::time::Timestamp;
-use crate::journal::Entry;
 use crate::journal::wire::{Decoded, WireError, decode};
+use crate::journal::{Entry, repair};
 use crate::machine::backup::{self, BackupRun};
 use crate::machine::group::{self, GroupRun, Timed};
 
@@ -73,6 +73,10 @@ impl Streams {
 
     /// Takes the next entry with what it decodes to. The error is what breaks the stream, if this record does.
     pub fn admit(&mut self, entry: &Entry, decoded: Result<Decoded, WireError>) -> Option<&Broken> {
+        if repair::text(&entry.record).is_some() {
+            // The journal's word about itself is no run.
+            return None;
+        }
         let order = &mut self.order;
         let stream = self.by_id.entry(entry.stream).or_insert_with(|| {
             order.push(entry.stream);

@@ -1,7 +1,7 @@
 //! A run that is really decided, against a cluster of a few lines.
 //!
 //! The cluster answers an effect at once, and its controllers move by one phase whenever the run waits. It knows no
-//! races and no losses: it makes journals to look at, and proves nothing about the machine.
+//! races, and one loss: it makes journals to look at, and proves nothing about the machine.
 
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
@@ -10,9 +10,10 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::wire::{encode_backup, encode_group};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
-use crate::machine::backup::{self, AskedGroup, Phase};
+use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
 use crate::machine::group::effect::{Effect, Mark, Outcome};
+use crate::machine::group::event::Facts;
 use crate::machine::group::table::Action;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, decide, effects, fold, view};
 
@@ -65,12 +66,21 @@ struct World {
     now: Timestamp,
     version: u64,
     final_error: bool,
+    loses: Option<usize>,
 }
 
 /// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
 pub fn script(kill: Kill, driver_fails: bool) -> Vec<(u64, Timed)> {
+    play(kill, World::new(plan(), driver_fails))
+}
+
+/// The records of one run which loses a member with its group and rebuilds it.
+pub fn script_of_a_loss(kill: Kill) -> Vec<(u64, Timed)> {
+    play(kill, World { loses: Some(1), ..World::new(plan(), false) })
+}
+
+fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
     let plan = plan();
-    let mut world = World::new(plan.clone(), driver_fails);
     let mut records = vec![(1, Timed { at: START, event: Event::Planned(Box::new(plan)) })];
     let mut run = fold(None, &records[0].1).expect("a plan");
     let mut kill = kill;
@@ -114,7 +124,7 @@ impl World {
         });
         let seen =
             Observation { epoch: 1, claims: claims.collect(), class_exists: true, ..Observation::default() };
-        Self { plan, seen, now: START, version: 100, final_error }
+        Self { plan, seen, now: START, version: 100, final_error, loses: None }
     }
 
     fn pass(&mut self, time: Millis) {
@@ -170,13 +180,19 @@ impl World {
                 seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 snapshot.clone()
             }
-            Effect::SetGroupContentPolicy { content, new, .. } => {
-                self.seen.content.as_mut().expect("it has a policy").policy = *new;
+            Effect::SetGroupContentPolicy { content, new, labels, annotations, .. } => {
+                let seen = self.seen.content.as_mut().expect("it has a policy");
+                seen.policy = *new;
+                seen.labels.get_or_insert_default().extend(labels.write.clone());
+                seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 content.clone()
             }
-            Effect::SetContentPolicy { content, new, .. } => {
+            Effect::SetContentPolicy { content, new, labels, annotations, .. } => {
                 let seen = self.seen.contents.iter_mut().find(|seen| seen.id == *content);
-                seen.expect("it has a policy").policy = *new;
+                let seen = seen.expect("it has a policy");
+                seen.policy = *new;
+                seen.labels.get_or_insert_default().extend(labels.write.clone());
+                seen.annotations.get_or_insert_default().extend(annotations.write.clone());
                 content.clone()
             }
             Effect::SetGroupName { snapshot, new, .. } => {
@@ -198,6 +214,36 @@ impl World {
                 (seen.terminating, seen.marked_deleted) = (true, true);
                 content.clone()
             }
+            Effect::CreateContent { name, snapshot_handle, volume_mode, labels, annotations, .. } => {
+                let content = ContentSeen {
+                    id: id("", name.clone(), 40),
+                    policy: DeletionPolicy::Retain,
+                    volume_handle: None,
+                    snapshot_handle: Some(snapshot_handle.clone()),
+                    group_handle: None,
+                    snapshot_name: name.clone(),
+                    snapshot_uid: None,
+                    volume_mode: volume_mode.clone(),
+                    labels: Some(labels.clone()),
+                    annotations: Some(annotations.clone()),
+                    ..self.seen.contents[0].clone()
+                };
+                self.seen.contents.push(content);
+                id("", name.clone(), 40)
+            }
+            Effect::CreateSnapshot { name, content, class, labels, annotations, .. } => {
+                let snapshot = SnapshotSeen {
+                    id: id("shop", name.clone(), 30),
+                    bound_content: Some(content.clone()),
+                    ready: false,
+                    class: Some(class.clone()),
+                    labels: Some(labels.clone()),
+                    annotations: Some(annotations.clone()),
+                    ..self.seen.snapshots[0].clone()
+                };
+                self.seen.snapshots.push(snapshot);
+                id("shop", name.clone(), 30)
+            }
             other => panic!("the script has no {:?}", other.kind()),
         };
         target.uid
@@ -216,6 +262,9 @@ impl World {
             // A content under Delete goes along, with what it holds.
             if self.seen.content.as_ref().is_some_and(|content| content.policy == DeletionPolicy::Delete) {
                 self.seen.content = None;
+            }
+            if let Some(lost) = self.loses.take() {
+                self.seen.snapshots.remove(lost);
             }
             return;
         }
@@ -326,6 +375,7 @@ impl World {
         for snapshot in self.seen.snapshots.iter_mut().filter(|snapshot| snapshot.finalizers.is_empty()) {
             snapshot.finalizers.push(labels::AS_SOURCE_PROTECTION.into());
         }
+        self.seen.snapshots.iter_mut().for_each(|snapshot| snapshot.ready = true);
     }
 }
 
@@ -350,7 +400,8 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
             seq += 1;
         }
         if records[records.len() - 1].0 == epoch {
-            let finished = backup::Event::Finished { phase, failed: Vec::new() };
+            let failed = records.iter().filter_map(|(_, timed)| failure(&timed.event)).collect();
+            let finished = backup::Event::Finished { phase, failed };
             append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
         }
         entries = journal.entries(1, 1_000).await.expect("readable");
@@ -358,6 +409,12 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
         disk.crash_keeping(usize::MAX);
     }
     entries
+}
+
+fn failure(event: &Event) -> Option<FailedGroup> {
+    let Event::Reached { facts: Facts::Reason(reason), .. } = event else { return None };
+    let Plan { namespace, group, .. } = plan();
+    Some(FailedGroup { namespace, group, code: reason.code, message: reason.message.clone() })
 }
 
 fn accepted() -> backup::Event {

@@ -84,12 +84,57 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// The commands that a text names between backticks.
+    fn named(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("stillpoint ")).collect()
+    }
+
+    #[test]
+    fn what_a_journal_error_tells_to_run_exists() {
+        use crate::journal::{ChainProblem, Fault, JournalError, StoreError};
+        let dir = || std::path::PathBuf::from("j");
+        let io = || std::io::Error::other("full");
+        let source = || StoreError::Layout { what: "the head" };
+        let problem = || ChainProblem { position: 3, what: Fault::Hash };
+        let errors = [
+            JournalError::Held { dir: dir(), owner: None },
+            JournalError::Unopenable { dir: dir(), source: source() },
+            JournalError::NewerSchema { found: 9, known: 2 },
+            JournalError::Damaged { torn: true, source: problem() },
+            JournalError::Missing { dir: dir() },
+            JournalError::Lost { dir: dir(), epoch: 2 },
+            JournalError::Behind { dir: dir(), found: 1, owner: 2 },
+            JournalError::Store(source()),
+            JournalError::Io { what: "read", path: dir(), source: io() },
+            JournalError::Stopped { reason: "gone".to_owned() },
+        ];
+        let fixes: String = errors.iter().map(|error| format!("{}\n", error.fix())).collect();
+        assert!(named(&fixes).len() >= 2, "{fixes}");
+        for line in named(&fixes) {
+            let mut command = Cli::command();
+            for word in line.split(' ').skip(1) {
+                let next = command.find_subcommand(word).cloned();
+                command = next.unwrap_or_else(|| panic!("`{line}` does not exist"));
+            }
+        }
+    }
+
     #[test]
     fn every_command_of_the_journal_takes_a_directory_and_a_format() {
-        for command in ["list", "show", "verify", "replay", "export"] {
-            let line = ["stillpoint", "journal", command, "--journal", "/tmp/j", "-o", "json"];
-            assert!(Cli::try_parse_from(line).is_ok(), "{command}");
-            assert!(Cli::try_parse_from(["stillpoint", "journal", command, "--what"]).is_err());
+        for command in [
+            &["list"][..],
+            &["show"],
+            &["explain", "3"],
+            &["diff", "1", "2"],
+            &["verify"],
+            &["replay"],
+            &["export"],
+        ] {
+            let line = [&["stillpoint", "journal"], command, &["--journal", "/tmp/j", "-o", "json"]].concat();
+            assert!(Cli::try_parse_from(line).is_ok(), "{command:?}");
+            assert!(
+                Cli::try_parse_from([&["stillpoint", "journal"], command, &["--what"]].concat()).is_err()
+            );
         }
     }
 }

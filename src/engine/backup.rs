@@ -27,9 +27,6 @@ use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 
-/// Tries of one projection.
-const TRIES: u32 = 8;
-
 /// Asks the engine to run a group, or to say how it ended.
 pub struct Order {
     /// The run.
@@ -78,7 +75,7 @@ pub async fn take(
     let finished = match run.finished {
         Some(_) => run,
         None => {
-            let plans = replan(&tools, request.and_then(Result::ok).as_ref());
+            let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
             let ends = run_groups(&run, plans, &orders).await;
             let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
@@ -107,7 +104,7 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 }
 
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let mut formed = form(tools, request);
+    let mut formed = form(tools, request).await;
     if !formed.plans.is_empty()
         && let Some(problem) = admission::missing_rights(tools, &request.backup.namespace).await
     {
@@ -162,9 +159,17 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
     }
 }
 
-/// The groups of a request: those that can be run, and those that cannot and why.
-fn form(tools: &Tools, request: &Request) -> Formed {
-    let mut formed = form_groups(request, &facts::gather(&tools.world, request), tools.clock.now());
+/// The groups of a request: those that can be run, and those that cannot and why. What the caches would refuse is
+/// asked of the API server itself, because they may be a moment old.
+async fn form(tools: &Tools, request: &Request) -> Formed {
+    let now = tools.clock.now();
+    let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
+    if !formed.refused.is_empty() || formed.plans.is_empty() {
+        match facts::read(&tools.adapter, &tools.world, request).await {
+            Ok(facts) => formed = form_groups(request, &facts, now),
+            Err(problem) => tracing::warn!(%problem, "planning from the caches"),
+        }
+    }
     let fits = |plan: &Plan| match tools.adapter.group_version() {
         Err(problem) => Err(problem),
         Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
@@ -187,9 +192,9 @@ fn form(tools: &Tools, request: &Request) -> Formed {
 }
 
 /// Plans for the groups that the journal may not have yet, by run.
-fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
+async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    form(tools, request).plans.into_iter().map(|plan| (plan.run, plan)).collect()
+    form(tools, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
 async fn run_groups(
@@ -269,19 +274,26 @@ fn object_id(run: &BackupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus) {
-    for failures in 1..=TRIES {
-        match tools.adapter.project_backup(id, status).await {
+/// Tries of a status that a later one replaces, and of any status that the API server refuses: a conflict passes.
+const TRIES: u32 = 8;
+
+/// Writes the status of a Backup, at most `tries` times while the API server does not answer.
+async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32) {
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
+        let problem = match tools.adapter.project_backup(id, status).await {
             Ok(changed) => return tools.world.absorb(changed),
-            Err(problem) if problem.code == Code::Refused => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
-                return;
-            }
-            Err(problem) => {
-                tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
-                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
-            }
+            Err(problem) => problem,
+        };
+        failures = failures.saturating_add(1);
+        refusals += u32::from(problem.code == Code::Refused);
+        let is_gone = !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id);
+        if is_gone || failures >= tries || refusals >= TRIES {
+            tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+            return;
         }
+        tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
     }
 }
 
@@ -311,7 +323,7 @@ async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
     for error in errors {
         tools.notices.tell(notices::of_refusal(object, "FailedValidation", error, tools.clock.now()));
     }
-    project(tools, &id, &status).await;
+    project(tools, &id, &status, u32::MAX).await;
 }
 
 /// Refuses a Backup that cannot even be read.
@@ -342,7 +354,7 @@ async fn show_progress(tools: &Tools, run: &BackupRun) {
     };
     if run.finished.is_none() {
         tracing::info!(backup = %object_id(run), groups = run.groups.len(), refused = run.failed.len(), "accepted");
-        project(tools, &object_id(run), &status).await;
+        project(tools, &object_id(run), &status, TRIES).await;
     }
 }
 
@@ -363,5 +375,6 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
     let note = run.failure_reason().unwrap_or_else(|| format!("{} groups are complete", run.groups.len()));
     let notice = notices::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
     tools.notices.tell(notice);
-    project(tools, &object_id(run), &status).await;
+    // Nobody else writes the end in this life of the daemon, however long the API server is away.
+    project(tools, &object_id(run), &status, u32::MAX).await;
 }

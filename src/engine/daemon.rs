@@ -12,7 +12,7 @@ use crate::engine::observer::Observe;
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::vitals::Vitals;
-use crate::engine::{Config, Engine};
+use crate::engine::{Config, Engine, socket};
 use crate::journal::{Journal, Opened, Options};
 
 /// How the daemon is started.
@@ -39,27 +39,42 @@ pub struct Start {
 /// Always returns one: why it ended. An API server that does not answer is waited for.
 pub async fn run(start: Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
-    let (journal, opened) = match open(start.journal).await {
+    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, points, observer, vitals } = start;
+    let config = Config { namespace, defaults, points, clock: Clock::wall() };
+    let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
         Err(problem) => return problem,
     };
+    for repair in &opened.repairs {
+        tracing::warn!(%repair, "journal repaired");
+    }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
-    start.vitals.opened(journal.clone());
-    let adapter = match connect(start.kubeconfig).await {
+    vitals.opened(journal.clone());
+    let shown = socket::serve(dir, journal.clone());
+    tokio::select! {
+        problem = live(cluster, config, journal, opened, observer, vitals) => problem,
+        never = shown => match never {},
+    }
+}
+
+/// Reaches the cluster and runs the engine.
+async fn live(
+    kubeconfig: Option<PathBuf>,
+    config: Config,
+    journal: Journal,
+    opened: Opened,
+    observer: Arc<dyn Observe>,
+    vitals: Vitals,
+) -> Problem {
+    let adapter = match connect(kubeconfig).await {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
-    start.vitals.connected(adapter.clone());
+    vitals.connected(adapter.clone());
     let served = adapter.served();
-    tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
-    let config = Config {
-        namespace: start.namespace,
-        defaults: start.defaults,
-        points: start.points,
-        clock: Clock::wall(),
-    };
-    let engine = Engine::observed(adapter, journal, opened, config, start.observer);
-    start.vitals.watching(engine.world(), engine.sights());
+    tracing::info!(namespace = config.namespace, group_api = ?served.group_version, "serving");
+    let engine = Engine::observed(adapter, journal, opened, config, observer);
+    vitals.watching(engine.world(), engine.sights());
     engine.run().await
 }
 

@@ -2,23 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
+use crate::cluster::Adapter;
 use crate::domain::ids::Uid;
+use crate::domain::problem::Problem;
 use crate::engine::world::World;
 use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
 
-/// Everything that is known about the namespaces of a request.
+/// Everything about the namespaces of a request as the API server has it now. Caches may be a moment old: a claim that
+/// was bound just now must not have its group refused.
+///
+/// # Errors
+/// The first read that failed.
+pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result<Facts, Problem> {
+    let known = gather(world, request);
+    let mut claims = Vec::new();
+    if request.all_namespaces() {
+        claims = adapter.list::<PersistentVolumeClaim>(&(), "", "").await?;
+    } else {
+        for namespace in &request.included_namespaces {
+            claims.extend(adapter.list::<PersistentVolumeClaim>(&(), namespace, "").await?);
+        }
+    }
+    let namespaces = adapter.list::<Namespace>(&(), "", "").await?;
+    let volumes = adapter.list::<PersistentVolume>(&(), "", "").await?;
+    Ok(Facts {
+        namespaces: namespaces.iter().map(namespace_fact).collect(),
+        claims: claims.iter().map(claim_fact).collect(),
+        volumes: volumes.iter().map(volume_fact).collect(),
+        ..known
+    })
+}
+
+/// Everything that the caches know about the namespaces of a request.
 pub fn gather(world: &World, request: &Request) -> Facts {
-    let namespaces: Vec<NamespaceFact> = world
-        .namespaces()
-        .iter()
-        .map(|namespace| NamespaceFact {
-            name: name(&namespace.metadata),
-            terminating: namespace.metadata.deletion_timestamp.is_some(),
-        })
-        .collect();
+    let namespaces: Vec<NamespaceFact> = world.namespaces().iter().map(|ns| namespace_fact(ns)).collect();
     let wanted = |name: &String| request.all_namespaces() || request.included_namespaces.contains(name);
     let claims: Vec<_> =
         namespaces.iter().filter(|ns| wanted(&ns.name)).flat_map(|ns| world.claims(&ns.name)).collect();
@@ -40,6 +60,13 @@ pub fn gather(world: &World, request: &Request) -> Facts {
         volumes,
         group_classes: world.group_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
         snapshot_classes: world.snapshot_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
+    }
+}
+
+fn namespace_fact(namespace: &Namespace) -> NamespaceFact {
+    NamespaceFact {
+        name: name(&namespace.metadata),
+        terminating: namespace.metadata.deletion_timestamp.is_some(),
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
 //! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`socket`] | the journal for those who ask while the daemon runs |
 //! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
 //! | [`points`] | crash points |
 //! | [`vitals`] | whether this life is alive and ready |
@@ -32,6 +33,7 @@ pub mod projection;
 pub mod request;
 pub mod runner;
 pub mod sight;
+pub mod socket;
 pub mod vitals;
 pub mod world;
 

@@ -17,6 +17,7 @@ use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
+use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
@@ -25,7 +26,8 @@ use crate::engine::runner::Tools;
 use crate::engine::sight::Sight;
 use crate::machine::group::{GroupRun, Milestone, Stage};
 
-/// Tries of one projection, after which it is left for the next change.
+/// Tries of one projection, after which it is left for the next change. The end of a run has no next change: it is given
+/// up only when the API server refuses it (without its namespace it can never be shown).
 const TRIES: u32 = 5;
 
 /// Follows one run and shows it until it is over.
@@ -70,16 +72,21 @@ async fn write(
 ) -> Option<ObjectId> {
     let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
     let (labels, spec) = (object_labels(run), spec(run));
-    for failures in 1..=TRIES {
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
         match adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await {
             Ok(uid) => return Some(ObjectId { namespace: run.plan.namespace.clone(), name, uid }),
             Err(problem) => {
                 tracing::warn!(%problem, "cannot show the run in its GroupSnapshot");
+                failures = failures.saturating_add(1);
+                refusals += u32::from(problem.code == Code::Refused);
+                if refusals >= TRIES || (failures >= TRIES && !run.stage.is_final()) {
+                    return None;
+                }
                 clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
             }
         }
     }
-    None
 }
 
 fn same_but_for_head(one: &GroupSnapshotStatus, other: &GroupSnapshotStatus) -> bool {

@@ -177,7 +177,11 @@ impl Runner {
         self.tools.observer.note(Note::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
-            self.look().await;
+            // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
+            // away is not one that refuses.
+            while !self.fresh {
+                self.look().await;
+            }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
         }

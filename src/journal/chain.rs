@@ -33,10 +33,12 @@ pub enum Fault {
     #[error("its hash does not hold")]
     Hash,
     /// A schema this binary does not know.
-    #[error("written with schema {found}; this stillpoint reads schema {SCHEMA}")]
+    #[error("written with schema {found}; this stillpoint reads schemas up to {known}")]
     Schema {
         /// The schema of the envelope.
         found: u16,
+        /// The newest that this binary reads.
+        known: u16,
     },
     /// A payload codec this binary does not know.
     #[error("payload codec {found} is not known")]
@@ -135,6 +137,32 @@ pub enum Fault {
     /// The journal does not begin with a known genesis hash.
     #[error("the chain does not begin with a known genesis hash")]
     Genesis,
+    /// A segment of evidence does not begin as one.
+    #[error("cannot be read: segment {segment} of the evidence has no valid header")]
+    SegmentHeader {
+        /// Number of the segment.
+        segment: u64,
+    },
+    /// A segment of evidence is not there.
+    #[error("is missing: there is no segment {segment} of the evidence")]
+    SegmentMissing {
+        /// Number of the segment.
+        segment: u64,
+    },
+    /// Bytes of a segment are no frame, and are not its torn end.
+    #[error("cannot be read: segment {segment} of the evidence is damaged at byte {offset}")]
+    Frame {
+        /// Number of the segment.
+        segment: u64,
+        /// Where in its file.
+        offset: u64,
+    },
+    /// The evidence ends before a database that is broken.
+    #[error("is not in the evidence, which ends before it or has another history")]
+    EvidenceShort,
+    /// The database and the evidence are both whole, and have different records.
+    #[error("is another one in the database than in the evidence")]
+    TwoHistories,
     /// The store itself could not be read here.
     #[error("cannot be read: {reason}")]
     Unreadable {
@@ -153,9 +181,15 @@ pub struct Verified {
 }
 
 impl Head {
-    /// The head of an empty journal.
+    /// The head of an empty journal that begins with the present schema.
     pub fn genesis() -> Head {
         Head { position: 0, hash: genesis(SCHEMA) }
+    }
+
+    /// The head before an entry that follows the genesis of any known schema; none for another entry.
+    fn genesis_before(entry: &Entry) -> Option<Head> {
+        let known = (1..=SCHEMA).any(|schema| genesis(schema) == entry.prev);
+        known.then_some(Head { position: 0, hash: entry.prev })
     }
 }
 
@@ -234,7 +268,9 @@ impl Checker {
 /// # Errors
 /// The first problem; nothing after it is looked at.
 pub fn check(entries: impl IntoIterator<Item = Entry>) -> Result<Verified, ChainProblem> {
-    check_from(Head::genesis(), entries)
+    let mut entries = entries.into_iter().peekable();
+    let start = entries.peek().and_then(Head::genesis_before).unwrap_or(Head::genesis());
+    check_from(start, entries)
 }
 
 /// Checks the part of a chain that follows `start`.
@@ -348,7 +384,8 @@ mod tests {
     fn a_stream_begins_with_one() {
         let record = Record { kind: 1, version: 1, time_ns: 0, payload: vec![] };
         let (stream, prev) = (stream(1), Head::genesis().hash);
-        let mut entry = Entry { position: 1, epoch: 1, stream, seq: 2, prev, hash: [0; 32], record };
+        let mut entry =
+            Entry { schema: SCHEMA, position: 1, epoch: 1, stream, seq: 2, prev, hash: [0; 32], record };
         reseal(&mut entry);
         assert_eq!(check([entry]), problem(1, Fault::Seq { stream, expected: 1, found: 2 }));
     }
@@ -358,10 +395,19 @@ mod tests {
         let raw: Vec<(u64, Vec<u8>)> = chain_of(3)
             .iter()
             .map(|entry| {
-                let Entry { position, epoch, stream, seq, prev, ref record, .. } = *entry;
+                let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
                 (
                     position,
-                    envelope::seal(&envelope::Unsealed { position, epoch, stream, seq, prev, record }).0,
+                    envelope::seal(&envelope::Unsealed {
+                        schema,
+                        position,
+                        epoch,
+                        stream,
+                        seq,
+                        prev,
+                        record,
+                    })
+                    .0,
                 )
             })
             .collect();

@@ -1,6 +1,6 @@
 //! The bytes of one record.
 //!
-//! Fixed-width fields, big-endian, in this order; the layout of schema 1 never changes:
+//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 and 2, which never changes:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -28,7 +28,12 @@ use super::record::{Entry, Record, StreamId};
 use crate::domain::limits;
 
 /// The schema that this binary writes, of the envelope and of the trees.
-pub const SCHEMA: u16 = 1;
+///
+/// | schema | since |
+/// |---:|---|
+/// | 1 | the first release |
+/// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
+pub const SCHEMA: u16 = 2;
 
 /// Largest payload of one record, in bytes.
 ///
@@ -46,6 +51,7 @@ pub fn genesis(schema: u16) -> [u8; 32] {
 
 /// Everything of an entry but its hash, which follows from it.
 pub(super) struct Unsealed<'a> {
+    pub schema: u16,
     pub position: u64,
     pub epoch: u64,
     pub stream: StreamId,
@@ -60,7 +66,7 @@ pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
     let length = u32::try_from(payload.len()).expect("the writer refused a payload above its limit");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + HASH_BYTES);
     bytes.push(CODEC_BINCODE2);
-    bytes.extend(SCHEMA.to_be_bytes());
+    bytes.extend(fields.schema.to_be_bytes());
     bytes.extend(fields.epoch.to_be_bytes());
     bytes.extend(fields.position.to_be_bytes());
     bytes.extend(fields.stream.0.as_bytes());
@@ -78,8 +84,8 @@ pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
 
 /// The hash that an entry should carry, computed from its other fields.
 pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
-    let Entry { position, epoch, stream, seq, prev, ref record, .. } = *entry;
-    seal(&Unsealed { position, epoch, stream, seq, prev, record }).1
+    let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
+    seal(&Unsealed { schema, position, epoch, stream, seq, prev, record }).1
 }
 
 /// Reads an envelope.
@@ -88,6 +94,11 @@ pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
 /// In this order: too short, a hash that does not hold, a schema or codec this binary does not
 /// know, a payload length that disagrees with the bytes.
 pub fn open(bytes: &[u8]) -> Result<Entry, Fault> {
+    open_up_to(SCHEMA, bytes)
+}
+
+/// As [`open`], of a binary whose newest schema is `known`.
+fn open_up_to(known: u16, bytes: &[u8]) -> Result<Entry, Fault> {
     if bytes.len() < HEADER_BYTES + HASH_BYTES {
         return Err(Fault::Short { bytes: bytes.len() });
     }
@@ -95,15 +106,15 @@ pub fn open(bytes: &[u8]) -> Result<Entry, Fault> {
     if blake3::hash(body).as_bytes() != hash {
         return Err(Fault::Hash);
     }
-    fields(body, *hash).ok_or(Fault::Short { bytes: bytes.len() })?
+    fields(known, body, *hash).ok_or(Fault::Short { bytes: bytes.len() })?
 }
 
-fn fields(body: &[u8], hash: [u8; 32]) -> Option<Result<Entry, Fault>> {
+fn fields(known: u16, body: &[u8], hash: [u8; 32]) -> Option<Result<Entry, Fault>> {
     let mut rest = body;
     let codec = take::<1>(&mut rest)?[0];
     let schema = u16::from_be_bytes(take(&mut rest)?);
-    if schema != SCHEMA {
-        return Some(Err(Fault::Schema { found: schema }));
+    if !(1..=known).contains(&schema) {
+        return Some(Err(Fault::Schema { found: schema, known }));
     }
     if codec != CODEC_BINCODE2 {
         return Some(Err(Fault::Codec { found: codec }));
@@ -121,7 +132,7 @@ fn fields(body: &[u8], hash: [u8; 32]) -> Option<Result<Entry, Fault>> {
         return Some(Err(Fault::Length { declared, found: rest.len() }));
     }
     let record = Record { kind, version, time_ns, payload: rest.to_vec() };
-    Some(Ok(Entry { position, epoch, stream, seq, prev, hash, record }))
+    Some(Ok(Entry { schema, position, epoch, stream, seq, prev, hash, record }))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -137,6 +148,7 @@ mod tests {
     fn sample() -> (Vec<u8>, [u8; 32]) {
         let record = Record { kind: 0x0102, version: 0x0304, time_ns: -2, payload: b"hello".to_vec() };
         seal(&Unsealed {
+            schema: 1,
             position: 7,
             epoch: 3,
             stream: StreamId(Uuid::from_u128(0x0a0b)),
@@ -195,13 +207,25 @@ mod tests {
 
     #[test]
     fn a_right_hash_does_not_excuse_wrong_fields() {
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 2)), Err(Fault::Schema { found: 2 }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 3)), Err(Fault::Schema { found: 3, known: 2 }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: 2 }));
         assert_eq!(open(&resealed(|bytes| bytes[0] = 9)), Err(Fault::Codec { found: 9 }));
         assert_eq!(open(&resealed(|bytes| bytes.push(0))), Err(Fault::Length { declared: 5, found: 6 }));
         assert_eq!(
             open(&resealed(|bytes| bytes[87] = 0xff)),
             Err(Fault::Length { declared: 0xff00_0005, found: 5 })
         );
+    }
+
+    #[test]
+    fn an_older_binary_refuses_a_newer_record_and_a_newer_one_reads_an_older() {
+        let newer = resealed(|bytes| bytes[2] = 2);
+        let fault = open_up_to(1, &newer).expect_err("newer");
+        assert_eq!(fault.to_string(), "written with schema 2; this stillpoint reads schemas up to 1");
+        assert_eq!(open(&newer).map(|entry| entry.schema), Ok(2));
+        let (older, hash) = sample();
+        let entry = open(&older).expect("an older record");
+        assert_eq!((entry.schema, hash_of(&entry)), (1, hash));
     }
 
     #[test]

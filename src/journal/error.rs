@@ -5,11 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::chain::ChainProblem;
-use super::envelope::SCHEMA;
 use super::owner::Owner;
 use super::record::StreamId;
 use super::snapshot::Verdict;
-use super::store::StoreError;
+use super::store::{StoreError, is_full};
 use super::writer::MAX_APPEND_RECORDS;
 
 /// Why a journal was not opened, or could not be read.
@@ -33,11 +32,13 @@ pub enum JournalError {
     },
     /// A newer Stillpoint wrote it.
     #[error(
-        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {SCHEMA}"
+        "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {known}"
     )]
     NewerSchema {
         /// Its schema.
         found: u16,
+        /// The newest that this binary reads.
+        known: u16,
     },
     /// The chain is broken, or its tail is torn.
     #[error("the journal is damaged")]
@@ -45,6 +46,14 @@ pub enum JournalError {
         /// Whether everything is right up to an end that is not the head's.
         torn: bool,
         /// The first problem.
+        source: ChainProblem,
+    },
+    /// The database and the evidence are both damaged, and neither has all records.
+    #[error("the journal's database cannot be used ({database}), and its evidence does not make up for it")]
+    BothDamaged {
+        /// What is wrong with the database.
+        database: String,
+        /// What is wrong with the evidence.
         source: ChainProblem,
     },
     /// There is no journal.
@@ -105,6 +114,23 @@ impl JournalError {
         move |source| JournalError::Io { what, path, source }
     }
 
+    /// Whether there was no room.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            JournalError::Io { source, .. } => is_full(source),
+            JournalError::Store(source) | JournalError::Unopenable { source, .. } => {
+                matches!(source, StoreError::Full { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// The error and what caused it, in one line.
+    pub(super) fn text(&self) -> String {
+        let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
+    }
+
     /// The code under which `stillpoint explain` has a page.
     pub fn code(&self) -> Code {
         match self {
@@ -112,6 +138,7 @@ impl JournalError {
             JournalError::NewerSchema { .. } => Code::JournalNewer,
             JournalError::Missing { .. } => Code::JournalMissing,
             JournalError::Damaged { .. }
+            | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::Lost { .. }
             | JournalError::Behind { .. } => Code::JournalCorrupt,
@@ -123,9 +150,7 @@ impl JournalError {
 
     /// The error as a person reads it. `dir` is the journal's directory.
     pub fn problem(&self, dir: &str) -> Problem {
-        let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
-        let reason = sources.fold(self.to_string(), |text, source| format!("{text}: {source}"));
-        Problem::new(self.code(), About::new("Journal", "", dir), reason, self.fix())
+        Problem::new(self.code(), About::new("Journal", "", dir), self.text(), self.fix())
     }
 
     /// What `journal verify` answers when the journal cannot even be read; none if that says nothing
@@ -136,9 +161,10 @@ impl JournalError {
             JournalError::NewerSchema { .. } => Some(Verdict::NewerSchema),
             JournalError::Damaged { torn: true, .. } => Some(Verdict::TornTail),
             JournalError::Behind { .. } => Some(Verdict::CutTail),
-            JournalError::Damaged { .. } | JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
-                Some(Verdict::Corrupt)
-            }
+            JournalError::Damaged { .. }
+            | JournalError::BothDamaged { .. }
+            | JournalError::Unopenable { .. }
+            | JournalError::Lost { .. } => Some(Verdict::Corrupt),
             JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
             JournalError::Stopped { .. } => None,
         }
@@ -149,11 +175,11 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => "stop that process, or wait until it has ended",
             JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
-                "keep a copy of the directory, then run `stillpoint journal rebuild`"
+                "keep a copy of the directory, and restore the newest one that `stillpoint journal verify` calls intact"
             }
             JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
-            JournalError::Damaged { .. } => {
-                "keep a copy of the directory, look at it with `stillpoint journal verify`, then run `stillpoint journal rebuild`"
+            JournalError::Damaged { .. } | JournalError::BothDamaged { .. } => {
+                "keep a copy of the directory, look at it with `stillpoint journal verify`, and restore the newest copy that it calls intact"
             }
             JournalError::Missing { .. } => "check the path given with --journal",
             JournalError::Behind { .. } => {

@@ -68,7 +68,7 @@ impl From<&Entry> for Sealed {
     fn from(entry: &Entry) -> Self {
         Self {
             codec: CODEC_BINCODE2,
-            schema: SCHEMA,
+            schema: entry.schema,
             epoch: entry.epoch,
             position: entry.position,
             stream: entry.stream,
@@ -87,19 +87,19 @@ impl TryFrom<Sealed> for Entry {
     type Error = ImportError;
 
     fn try_from(sealed: Sealed) -> Result<Self, ImportError> {
-        let Sealed { position, epoch, stream, seq, time_ns, kind, version, .. } = sealed;
+        let Sealed { schema, position, epoch, stream, seq, time_ns, kind, version, .. } = sealed;
         let malformed = |what| ImportError::Field { position, what };
         if sealed.codec != CODEC_BINCODE2 {
             return Err(malformed("codec"));
         }
-        if sealed.schema != SCHEMA {
+        if !(1..=SCHEMA).contains(&sealed.schema) {
             return Err(malformed("schema"));
         }
         let payload = STANDARD.decode(&sealed.payload).map_err(|_| malformed("payload"))?;
         let prev = unhex(&sealed.prev).ok_or(malformed("prev"))?;
         let hash = unhex(&sealed.hash).ok_or(malformed("hash"))?;
         let record = Record { kind, version, time_ns, payload };
-        Ok(Self { position, epoch, stream, seq, prev, hash, record })
+        Ok(Self { schema, position, epoch, stream, seq, prev, hash, record })
     }
 }
 

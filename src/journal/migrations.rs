@@ -2,11 +2,14 @@
 //!
 //! A record is never rewritten: its bytes and hash stay, and what the machine sees is the result of
 //! the steps below. Each step goes from one version of one kind to a later one and lives in
-//! `migrations/NNNN_slug/`; the README there has the rule. Version 1 of every kind needs no step.
+//! `migrations/NNNN_slug/`; the README there has the rule.
 
 use std::borrow::Cow;
 
 use super::record::Record;
+
+#[path = "../../migrations/0002_rebuilt_members/upcast.rs"]
+mod rebuilt_members;
 
 /// One step from an older version of a payload to a later one.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +25,7 @@ pub struct Upcaster {
 }
 
 /// Every step there is, in the order of its migration.
-pub const UPCASTERS: &[Upcaster] = &[];
+pub const UPCASTERS: &[Upcaster] = &[rebuilt_members::STEP];
 
 /// A payload that could not be brought to a later version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,13 +12,19 @@
 //! | name | what |
 //! |---|---|
 //! | `sled/` | the database: trees `records`, `streams` and `meta` |
+//! | `evidence/` | the same records in plain segment files |
+//! | `lock` | held by the one who writes |
 //! | `owner.json` | who opened it last: process id, host, epoch |
+//! | `daemon.sock` | where a living daemon answers those who want to read |
+//! | `ballast` | room that is given up when the disk is full |
+//! | `sled.broken-N`, `evidence.broken-N` | what could not be used and was rebuilt in epoch N |
 //!
-//! The names `evidence/`, `archive/`, `ballast` and `daemon.sock` are reserved.
+//! The name `archive/` is reserved. Either of the first two is rebuilt from the other when it is lost or damaged, which
+//! is told by a [`Repair`] and by a record (see [`repair`]).
 //!
 //! # In reading order
 //! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps
-//! them ([`SledStore`] on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
+//! them ([`SledStore`] and evidence on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
 //! gathers what waits into one batch and one barrier; [`Journal`] is its handle. [`Snapshot`] reads
 //! without holding; [`migrations`] brings old payloads to the present, and [`wire`] turns them into
 //! events of the machines and back.
@@ -27,23 +33,31 @@
 //! Outside of [`wire`] a payload is bytes. Clocks: times are given. Whether a stream may be appended to
 //! by this state of its machine: the caller's sequence is checked, nothing more.
 
+mod ballast;
 pub mod chain;
 mod durable;
 pub mod envelope;
 mod error;
+mod evidence;
 pub mod export;
 mod handle;
 mod host;
 mod layout;
+mod lock;
 mod memory;
+mod mend;
 pub mod migrations;
 mod open;
 mod owner;
+mod probe;
 mod record;
+pub mod repair;
 mod scan;
+mod settle;
 mod sled_store;
 mod snapshot;
 mod store;
+mod twin;
 pub mod wire;
 mod writer;
 
@@ -61,7 +75,9 @@ pub use host::MAX_BATCH_REQUESTS;
 pub use memory::{Disk, MemoryStore};
 pub use open::{Opened, Options};
 pub use owner::Owner;
+pub use probe::{Answer, Call, Probe};
 pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
+pub use repair::Repair;
 pub use sled_store::SledStore;
 pub use snapshot::{Snapshot, Verdict, Verification};
 pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};

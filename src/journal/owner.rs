@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
+use super::probe::{Call, Probed};
 
 /// The process that opened a journal last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ impl Owner {
     }
 
     /// Replaces it, so that a reader sees the old or the new one, also after a loss of power.
-    pub(super) fn write(&self, dir: &Path) -> Result<(), JournalError> {
+    pub(super) fn write(&self, dir: &Path, probed: &Probed) -> Result<(), JournalError> {
         let (path, draft) = (dir.join(NAME), dir.join("owner.json.tmp"));
         let replace = || {
             let mut file = File::create(&draft)?;
@@ -49,7 +50,8 @@ impl Owner {
             fs::rename(&draft, &path)?;
             File::open(dir)?.sync_all()
         };
-        replace().map_err(JournalError::io("write", &path))
+        let written = probed.run(Call::OwnerWrite, |error| error, replace);
+        written.map_err(JournalError::io("write", &path))
     }
 }
 
@@ -63,7 +65,7 @@ mod tests {
         assert_eq!(Owner::read(dir.path()).expect("readable"), None);
         for epoch in [1, 2] {
             let owner = Owner { pid: 7, host: "node".to_owned(), epoch };
-            owner.write(dir.path()).expect("written");
+            owner.write(dir.path(), &Probed::default()).expect("written");
             assert_eq!(Owner::read(dir.path()).expect("readable"), Some(owner));
         }
     }

@@ -21,6 +21,8 @@ pub struct Record {
 /// A record at its place in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// Schema of its envelope: that of the Stillpoint which wrote it.
+    pub schema: u16,
     /// Place in the journal, counted from 1 without gaps.
     pub position: u64,
     /// The life of the daemon that wrote it.

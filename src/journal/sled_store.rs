@@ -24,8 +24,9 @@ use sled::transaction::{ConflictableTransactionError, TransactionError};
 use sled::{Db, Transactional, Tree};
 
 use super::layout;
+use super::probe::{Call, Probed};
 use super::record::StreamId;
-use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead};
+use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead, is_full};
 
 const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
@@ -36,6 +37,7 @@ pub struct SledStore {
     records: Tree,
     streams: Tree,
     meta: Tree,
+    probed: Probed,
     // Dropped last: it waits until nothing of the above is left.
     file: DbFile,
 }
@@ -61,23 +63,38 @@ impl SledStore {
     ///
     /// # Errors
     /// [`StoreError::Held`] while another process, or another store of this one, has it open.
-    /// Everything else that sled says or panics with.
+    /// [`StoreError::Broken`] if its files are the reason that sled refuses or panics; everything else
+    /// that it says.
     pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
-        let store = guarded("open the database", || {
+        SledStore::open_probed(dir, Probed::default())
+    }
+
+    pub(super) fn open_probed(dir: &Path, probed: Probed) -> Result<SledStore, StoreError> {
+        let mut opened = None;
+        let failed = |error: io::Error| StoreError::io("open the database", &error);
+        probed.clone().run(Call::SledOpen, failed, || {
+            let store = SledStore::open_files(dir, probed).map_err(panicked)?;
+            sync_entries(dir).map_err(|error| StoreError::io("sync the directory", &error))?;
+            opened = Some(store);
+            Ok(())
+        })?;
+        opened.ok_or_else(|| StoreError::failed("open the database", "it was left out"))
+    }
+
+    fn open_files(dir: &Path, probed: Probed) -> Result<SledStore, StoreError> {
+        guarded("open the database", || {
             let config = sled::Config::new()
                 .path(dir)
                 .segment_size(SEGMENT_BYTES)
                 .cache_capacity(CACHE_BYTES)
                 .flush_every_ms(None);
             let db = config.open().map_err(refusal)?;
-            let tree = |name| db.open_tree(name).map_err(|error| StoreError::failed("open a tree", error));
+            let tree = |name| db.open_tree(name).map_err(refusal);
             let (records, streams, meta) = (tree("records")?, tree("streams")?, tree("meta")?);
             let file =
-                File::open(dir.join("db")).map_err(|error| StoreError::failed("open sled's file", error))?;
-            Ok(SledStore { db, records, streams, meta, file: DbFile(file) })
-        })?;
-        sync_entries(dir).map_err(|error| StoreError::failed("sync the directory", error))?;
-        Ok(store)
+                File::open(dir.join("db")).map_err(|error| StoreError::io("open sled's file", &error))?;
+            Ok(SledStore { db, records, streams, meta, probed, file: DbFile(file) })
+        })
     }
 
     /// Hands everything written to the kernel, which is not the disk.
@@ -85,43 +102,7 @@ impl SledStore {
         sled_call("flush", || self.db.flush().map(drop))
     }
 
-    /// The file whose lock tells that a database is open.
-    pub(super) fn lock_file(dir: &Path) -> PathBuf {
-        dir.join("db")
-    }
-}
-
-/// sled reports a held lock only in the text of its error.
-fn refusal(error: sled::Error) -> StoreError {
-    match &error {
-        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::WouldBlock => StoreError::Held,
-        sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock") => StoreError::Held,
-        _ => StoreError::failed("open the database", error),
-    }
-}
-
-fn sync_entries(dir: &Path) -> io::Result<()> {
-    for path in [dir.join("conf"), dir.join("db"), dir.to_owned()] {
-        File::open(path)?.sync_all()?;
-    }
-    Ok(())
-}
-
-fn guarded<T>(what: &'static str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(StoreError::failed(what, format!("sled panicked: {text}")))
-    })
-}
-
-/// A call to sled whose own error needs no more than its text.
-fn sled_call<T>(what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    guarded(what, || call().map_err(|error| StoreError::failed(what, error)))
-}
-
-impl Store for SledStore {
-    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn transact(&self, batch: &Batch) -> Result<(), StoreError> {
         let trees = (&self.records, &self.streams, &self.meta);
         guarded("write a batch", || {
             let outcome = trees.transaction(|(records, streams, meta)| {
@@ -141,15 +122,92 @@ impl Store for SledStore {
             });
             match outcome {
                 Ok(()) => Ok(()),
-                Err(TransactionError::Storage(error)) => Err(StoreError::failed("write a batch", error)),
+                Err(TransactionError::Storage(error)) => Err(failure("write a batch", &error)),
                 Err(TransactionError::Abort(())) => Err(StoreError::failed("write a batch", "aborted")),
             }
         })
     }
 
+    /// The file whose lock tells that a database is open.
+    pub(super) fn lock_file(dir: &Path) -> PathBuf {
+        dir.join("db")
+    }
+}
+
+/// sled reports a held lock only in the text of its error.
+fn refusal(error: sled::Error) -> StoreError {
+    match &error {
+        sled::Error::Io(cause) if cause.kind() == io::ErrorKind::WouldBlock => StoreError::Held,
+        sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock") => StoreError::Held,
+        sled::Error::Io(cause) if is_environment(cause) => StoreError::io("open the database", cause),
+        _ => StoreError::Broken { reason: error.to_string() },
+    }
+}
+
+/// Errors that tell of the machine and not of the files. What is not on the list is laid to the
+/// files, which costs no more than a copy of them: they are set aside, never removed.
+fn is_environment(cause: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, OutOfMemory, PermissionDenied, ReadOnlyFilesystem};
+    is_full(cause)
+        || matches!(cause.kind(), Interrupted | OutOfMemory | PermissionDenied | ReadOnlyFilesystem)
+        || matches!(cause.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// A panic at open is sled's way of refusing its files, or of meeting a full disk.
+fn panicked(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Failed { what, reason } if reason.contains("StorageFull") => {
+            StoreError::Full { what, reason }
+        }
+        StoreError::Failed { reason, .. } if reason.starts_with(PANICKED) => StoreError::Broken { reason },
+        other => other,
+    }
+}
+
+/// What sled said while it was used.
+fn failure(what: &'static str, error: &sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(cause) => StoreError::io(what, cause),
+        other => StoreError::failed(what, other),
+    }
+}
+
+const PANICKED: &str = "sled panicked";
+
+fn sync_entries(dir: &Path) -> io::Result<()> {
+    for path in [dir.join("conf"), dir.join("db"), dir.to_owned()] {
+        File::open(path)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn guarded<T>(what: &'static str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(StoreError::failed(what, format!("{PANICKED}: {text}")))
+    })
+}
+
+/// A call to sled whose own error needs no more than its text.
+fn sled_call<T>(what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    guarded(what, || call().map_err(|error| failure(what, &error)))
+}
+
+impl Store for SledStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let failed = |error: io::Error| StoreError::io("write a batch", &error);
+        self.probed.run(Call::SledWrite, failed, || self.transact(batch))
+    }
+
     fn sync(&mut self) -> Result<(), StoreError> {
-        self.flush()?;
-        self.file.0.sync_data().map_err(|error| StoreError::failed("sync", error))
+        let failed = |error: io::Error| StoreError::io("flush", &error);
+        self.probed.run(Call::SledFlush, failed, || self.flush())?;
+        let failed = |error: io::Error| StoreError::io("sync", &error);
+        self.probed.run(Call::SledSync, failed, || self.file.0.sync_data().map_err(failed))
     }
 
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
@@ -304,6 +362,6 @@ mod tests {
     fn other_bytes_in_its_place_are_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("conf"), b"not a configuration").expect("written");
-        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Failed { .. })));
+        assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Broken { .. })));
     }
 }

@@ -4,7 +4,7 @@
 //! copy, which is gone when the [`Snapshot`] is dropped; the journal itself is not written to. While
 //! a daemon has the journal open it cannot be copied whole, and the snapshot is refused.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
@@ -12,7 +12,9 @@ use tempfile::TempDir;
 
 use super::chain::{ChainProblem, Fault, open_at};
 use super::error::JournalError;
-use super::open::{database, named, read_meta};
+use super::lock::{Lock, taken};
+use super::mend;
+use super::open::{FoundEvidence, database, evidence_dir, named, read_meta, survey};
 use super::owner::Owner;
 use super::record::{Entry, Head};
 use super::scan::{Damage, scan};
@@ -24,6 +26,7 @@ pub struct Snapshot {
     store: SledStore,
     meta: Meta,
     owner: Option<Owner>,
+    remarks: Vec<String>,
     // Dropped last: the store writes to it until then.
     _copy: TempDir,
 }
@@ -69,11 +72,22 @@ impl Snapshot {
         let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
         let lock = lock(dir)?;
         let owner = Owner::read(dir)?;
-        copy_files(&database(dir), copy.path()).map_err(JournalError::io("copy", dir))?;
+        for path in [database(dir), evidence_dir(dir)] {
+            let to = copy.path().join(path.file_name().unwrap_or_default());
+            copy_files(&path, &to).map_err(JournalError::io("copy", dir))?;
+        }
         drop(lock);
-        let store = named(dir, SledStore::open(copy.path()))?;
-        let meta = read_meta(&store)?;
-        Ok(Snapshot { store, meta, owner, _copy: copy })
+        let mut remarks = Vec::new();
+        let (store, meta) = readable(dir, copy.path(), &mut remarks)?;
+        Ok(Snapshot { store, meta, owner, remarks, _copy: copy })
+    }
+
+    /// What a reader should know about where this comes from: sentences, usually none.
+    ///
+    /// A database that does not open is read from its evidence; records that only the evidence has are
+    /// shown as well. The next open of the journal mends that, here only the copy is.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// The journal's account of itself.
@@ -115,20 +129,80 @@ impl Snapshot {
     }
 }
 
-/// Takes the lock that a daemon would hold, shared, so that the files stand still while they are copied.
-fn lock(dir: &Path) -> Result<File, JournalError> {
+/// Takes the locks that a daemon would hold, shared, so that the files stand still while they are copied.
+fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
+    let lock = Lock::shared(dir)?;
     let path = SledStore::lock_file(&database(dir));
     let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && evidence_dir(dir).exists() => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent(dir)),
-        other => other.map_err(JournalError::io("open", &path))?,
+        other => Some(other.map_err(JournalError::io("open", &path))?),
     };
-    match file.try_lock_shared() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(JournalError::Held { dir: dir.to_owned(), owner: Owner::read(dir).ok().flatten() })
-        }
-        Err(TryLockError::Error(error)) => Err(JournalError::io("lock", &path)(error)),
+    if let Some(file) = &file {
+        taken(dir, file.try_lock_shared())?;
     }
+    Ok((lock, file))
+}
+
+/// Opens the copy: the database with what the evidence has beyond it, else the evidence.
+fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<(SledStore, Meta), JournalError> {
+    let evidence = evidence_dir(copy);
+    let path = database(copy);
+    let opened = if SledStore::lock_file(&path).exists() {
+        named(dir, SledStore::open(&path))
+    } else {
+        Err(absent(dir))
+    };
+    match opened {
+        Ok(mut store) => {
+            let meta = read_meta(&store)?;
+            let found = survey(&evidence, Some(meta.head))?;
+            let meta = ahead(&mut store, meta, &evidence, found, remarks)?;
+            Ok((store, meta))
+        }
+        Err(error) => {
+            let found = survey(&evidence, None)?.survey.filter(|survey| survey.damage.is_none());
+            let Some(found) = found else { return Err(error) };
+            remarks.push(format!(
+                "the database cannot be used ({}): this is read from the evidence",
+                error.text()
+            ));
+            let path = copy.join("rebuilt");
+            let mut store = named(dir, SledStore::open(&path))?;
+            mend::fill(&mut store, &evidence, found.start, found.start)?;
+            let meta = read_meta(&store)?;
+            Ok((store, meta))
+        }
+    }
+}
+
+/// What the evidence says beyond the database.
+fn ahead(
+    store: &mut SledStore,
+    meta: Meta,
+    evidence: &Path,
+    found: FoundEvidence,
+    remarks: &mut Vec<String>,
+) -> Result<Meta, JournalError> {
+    let Some(survey) = found.survey else { return Ok(meta) };
+    if let Some(damage) = &survey.damage {
+        remarks.push(format!("the evidence is damaged: {}", damage.problem));
+        return Ok(meta);
+    }
+    let (here, there) = (meta.head.position, survey.head.position);
+    if there < here {
+        remarks.push(format!("the evidence ends at record {there}, the database at record {here}"));
+    } else if found.at_head != Some(meta.head.hash) {
+        remarks.push(format!("the evidence has another record {here} than the database"));
+    } else if there > here {
+        remarks.push(format!(
+            "records {} to {there} are read from the evidence: the database lacks them",
+            here + 1
+        ));
+        mend::fill(store, evidence, meta.head, survey.start)?;
+        return read_meta(store);
+    }
+    Ok(meta)
 }
 
 fn absent(dir: &Path) -> JournalError {
@@ -138,12 +212,17 @@ fn absent(dir: &Path) -> JournalError {
     }
 }
 
+/// Copies a directory, if it is there.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    fs::create_dir(to)?;
+    for entry in entries {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            fs::create_dir(&target)?;
             copy_files(&entry.path(), &target)?;
         } else {
             fs::copy(entry.path(), &target)?;

@@ -4,6 +4,8 @@
 //! once [`Store::sync`] has returned. It knows nothing of envelopes, hashes or streams beyond the
 //! keys it is given. There is one writer at a time; a second one is refused when it opens the store.
 
+use std::io;
+
 use super::envelope::SCHEMA;
 use super::record::{Head, StreamId};
 
@@ -95,6 +97,20 @@ pub enum StoreError {
         /// What the store said.
         reason: String,
     },
+    /// The disk is full.
+    #[error("{what}: no space left: {reason}")]
+    Full {
+        /// What was attempted, in verb form.
+        what: &'static str,
+        /// What the store said.
+        reason: String,
+    },
+    /// Its files are not what it can open.
+    #[error("open the database: {reason}")]
+    Broken {
+        /// What the store said, or panicked with.
+        reason: String,
+    },
     /// It holds a key or value that no version of the journal wrote.
     #[error("{what} is not what a journal holds")]
     Layout {
@@ -108,6 +124,18 @@ impl StoreError {
     pub fn failed(what: &'static str, reason: impl ToString) -> StoreError {
         StoreError::Failed { what, reason: reason.to_string() }
     }
+
+    /// An attempt that failed on a file.
+    pub fn io(what: &'static str, error: &io::Error) -> StoreError {
+        let reason = error.to_string();
+        if is_full(error) { StoreError::Full { what, reason } } else { StoreError::Failed { what, reason } }
+    }
+}
+
+/// Whether an error says that there is no room: on the disk, or under a limit of ours.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// Envelopes in order of position.

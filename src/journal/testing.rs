@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::envelope::{Unsealed, open, seal};
+use super::envelope::{SCHEMA, Unsealed, genesis, open, seal};
 use super::record::{Entry, Head, Record, StreamId};
 use super::store::{Batch, Meta, Slot, Store, StreamHead, StreamState};
 
@@ -16,13 +16,20 @@ pub(super) fn record(text: &str) -> Record {
 
 /// One record a batch, streams 1 and 2 taking turns, all of epoch 1.
 pub(super) fn batches(count: u64) -> Vec<Batch> {
-    let mut meta = Meta { epoch: 1, ..Meta::new() };
+    batches_of(SCHEMA, count)
+}
+
+/// The same, as a Stillpoint of that schema wrote them.
+pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
+    let start = Head { position: 0, hash: genesis(schema) };
+    let mut meta = Meta { schema, epoch: 1, head: start, cut: start };
     (1..=count)
         .map(|position| {
             let (stream, seq) = (stream(u128::from(position % 2) + 1), position.div_ceil(2));
             let record = record(&format!("event {position}"));
             let prev = meta.head.hash;
-            let (envelope, hash) = seal(&Unsealed { position, epoch: 1, stream, seq, prev, record: &record });
+            let (envelope, hash) =
+                seal(&Unsealed { schema, position, epoch: 1, stream, seq, prev, record: &record });
             meta.head = Head { position, hash };
             let first_position = if position % 2 == 1 { 1 } else { 2 };
             let head = StreamHead {

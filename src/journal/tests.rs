@@ -1,9 +1,12 @@
 //! The journal as its callers see it.
 
 mod appending;
+mod bad_bytes;
+mod mending;
 mod opening;
 mod power;
 mod reading;
+mod schema;
 
 use super::testing::{record, stream};
 use super::*;
@@ -20,7 +23,7 @@ fn on(disk: &Disk) -> (Journal, Opened) {
 
 /// Options under which nothing is waited for.
 fn impatient() -> Options {
-    Options { lock_attempts: 1, ..Options::default() }
+    Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() }
 }
 
 fn texts(entries: &[Entry]) -> Vec<String> {

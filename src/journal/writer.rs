@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 
 use super::chain::{ChainProblem, Fault, open_at};
-use super::envelope::{MAX_PAYLOAD_BYTES, Unsealed, seal};
+use super::envelope::{MAX_PAYLOAD_BYTES, SCHEMA, Unsealed, seal};
 use super::error::{AppendError, JournalError};
 use super::record::{Entry, Head, Record, StreamId};
 use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
@@ -97,7 +97,7 @@ pub(super) struct Writer<S> {
 pub(super) struct Ended;
 
 /// A batch in the making.
-struct Staged {
+pub(super) struct Staged {
     meta: Meta,
     slots: Vec<Slot>,
     streams: BTreeMap<StreamId, StreamHead>,
@@ -111,7 +111,7 @@ impl<S: Store> Writer<S> {
 
     /// Serves everything that waits with one barrier. Reads see the appends of the same turn.
     pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), Ended> {
-        let mut staged = Staged { meta: self.meta, slots: vec![], streams: BTreeMap::new(), answers: vec![] };
+        let mut staged = Staged::new(self.meta);
         let mut reads = Vec::new();
         for request in requests {
             match request {
@@ -196,7 +196,16 @@ fn refusal(
 }
 
 impl Staged {
-    fn add(
+    pub fn new(meta: Meta) -> Staged {
+        Staged { meta, slots: vec![], streams: BTreeMap::new(), answers: vec![] }
+    }
+
+    /// What is written; nobody waits for an answer.
+    pub fn into_batch(self) -> Batch {
+        Batch { meta: self.meta, slots: self.slots, streams: self.streams.into_values().collect() }
+    }
+
+    pub fn add(
         &mut self,
         stream: StreamId,
         known: Option<StreamHead>,
@@ -209,7 +218,8 @@ impl Staged {
             seq += 1;
             let Head { position, hash: prev } = self.meta.head;
             let (position, epoch) = (position + 1, self.meta.epoch);
-            let (envelope, hash) = seal(&Unsealed { position, epoch, stream, seq, prev, record });
+            let (envelope, hash) =
+                seal(&Unsealed { schema: SCHEMA, position, epoch, stream, seq, prev, record });
             self.slots.push(Slot { position, stream, seq, envelope });
             self.meta.head = Head { position, hash };
         }

@@ -1,14 +1,15 @@
 //! The control endpoints of the simulator, beside the Kubernetes API.
 //!
 //! `GET /sim/v1/calls`: API calls so far, by agent, verb and resource. `GET /sim/v1/ledger`: the [`Ledger`] now.
-//! Both answer JSON.
+//! Both answer JSON. `POST /sim/v1/faults`: a fault to come, `DELETE`: no more of them (`faults`).
 //!
 //! [`Ledger`]: super::ledger::Ledger
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Serialize;
 
 use super::Cluster;
@@ -19,6 +20,7 @@ pub(super) fn router(cluster: Cluster) -> Router {
     Router::new()
         .route("/sim/v1/calls", get(calls))
         .route("/sim/v1/ledger", get(ledger))
+        .route("/sim/v1/faults", post(add_fault).delete(clear_faults))
         .with_state(cluster)
         .fallback_service(api)
 }
@@ -29,6 +31,18 @@ async fn calls(State(cluster): State<Cluster>) -> ([(HeaderName, &'static str); 
 
 async fn ledger(State(cluster): State<Cluster>) -> ([(HeaderName, &'static str); 1], String) {
     json(&cluster.ledger())
+}
+
+async fn add_fault(State(cluster): State<Cluster>, rule: String) -> (StatusCode, String) {
+    match cluster.inner.faults.add(cluster.api(), &rule) {
+        Ok(rules) => (StatusCode::CREATED, format!("{{\"rules\":{rules}}}")),
+        Err(problem) => (StatusCode::BAD_REQUEST, problem),
+    }
+}
+
+async fn clear_faults(State(cluster): State<Cluster>) -> StatusCode {
+    cluster.inner.faults.clear(cluster.api());
+    StatusCode::NO_CONTENT
 }
 
 fn json(value: &impl Serialize) -> ([(HeaderName, &'static str); 1], String) {

@@ -16,8 +16,10 @@ pub mod api_server;
 pub mod clock;
 mod control;
 mod deployment;
+mod faults;
 mod ids;
 pub mod ledger;
+mod release;
 pub mod resources;
 pub mod sample;
 
@@ -25,6 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use self::actors::driver::{DriverConfig, PhysicalSnapshot, Storage};
+pub use self::release::Release;
 
 use self::actors::{AGENTS, Actor, World};
 use self::api_server::{ApiServer, ApiServerConfig};
@@ -43,6 +46,11 @@ pub struct Config {
     pub controller_qps: Option<f64>,
     /// Versions of `groupsnapshot.storage.k8s.io` that are served.
     pub groupsnapshot_versions: Vec<String>,
+    /// Which snapshot-controller and sidecar run. `None`: those that speak the newest served version, and otherwise
+    /// behave as [`Release::Main`].
+    pub release: Option<Release>,
+    /// The feature gate `CSIVolumeGroupSnapshot`. Off, nothing is done about groups.
+    pub handles_groups: bool,
     /// How old the informer caches of the actors may be, milliseconds: each event reaches them between zero and
     /// that much later.
     pub cache_lag_ms: u64,
@@ -60,6 +68,8 @@ impl Default for Config {
             anchor_unix_ns: 1_795_197_784_000_000_000,
             controller_qps: None,
             groupsnapshot_versions: ["v1", "v1beta2", "v1beta1"].map(str::to_owned).to_vec(),
+            release: None,
+            handles_groups: true,
             cache_lag_ms: 0,
             gc_delay_ms: 100,
             driver: DriverConfig::default(),
@@ -76,6 +86,7 @@ pub struct Cluster {
 
 struct Inner {
     world: World,
+    faults: faults::Rules,
     actors: Mutex<BTreeMap<&'static str, Actor>>,
 }
 
@@ -91,6 +102,7 @@ impl Cluster {
             .into_iter()
             .find(|version| config.groupsnapshot_versions.iter().any(|served| served == version))
             .unwrap_or("v1");
+        let spoken = config.release.map_or(newest, Release::group_version);
         let api = ApiServer::new(ApiServerConfig {
             seed: config.seed,
             clock: clock.clone(),
@@ -103,11 +115,14 @@ impl Cluster {
             clock,
             qps: config.controller_qps,
             lag: actors::Lag { max_ms: config.cache_lag_ms, seed: config.seed },
-            group_api_version: format!("groupsnapshot.storage.k8s.io/{newest}"),
+            group_api_version: format!("groupsnapshot.storage.k8s.io/{spoken}"),
+            handles_groups: config.handles_groups,
             gc_delay_ms: config.gc_delay_ms,
         };
         let actors = AGENTS.into_iter().map(|agent| (agent, Actor::start(agent, world.clone()))).collect();
-        Cluster { inner: Arc::new(Inner { world, actors: Mutex::new(actors) }) }
+        Cluster {
+            inner: Arc::new(Inner { world, faults: faults::Rules::default(), actors: Mutex::new(actors) }),
+        }
     }
 
     /// The API server.
@@ -115,7 +130,7 @@ impl Cluster {
         &self.inner.world.api
     }
 
-    /// The HTTP face: the Kubernetes API, `GET /sim/v1/calls` and `GET /sim/v1/ledger`.
+    /// The HTTP face: the Kubernetes API, `GET /sim/v1/calls`, `GET /sim/v1/ledger` and `/sim/v1/faults`.
     pub fn router(&self) -> axum::Router {
         control::router(self.clone())
     }
@@ -155,6 +170,11 @@ impl Cluster {
             actors.remove(agent);
             actors.insert(agent, Actor::start(agent, self.inner.world.clone()));
         }
+    }
+
+    /// How often work of an actor has failed and was put back for later, as its log would show.
+    pub fn failed_work(&self, agent: &str) -> u64 {
+        self.actors().get(agent).map_or(0, Actor::failed_work)
     }
 
     /// Ends the actors. Objects and storage stay as they are.

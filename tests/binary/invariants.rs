@@ -13,13 +13,13 @@ pub fn uids(objects: &[Value]) -> Vec<String> {
     uids
 }
 
-/// All of it, after the last life of the daemon.
+/// All of it, after the last life of the daemon; `named`: whether the members name their group again.
 #[track_caller]
-pub fn completed(stage: &Stage, mut daemon: Process, members: usize) {
+pub fn completed(stage: &Stage, mut daemon: Process, members: usize, named: bool) {
     assert_eq!(stage.state(), "Completed", "state of the GroupSnapshot");
     storage(stage, members);
     group_objects(stage);
-    stage.snapshots().iter().for_each(member);
+    stage.snapshots().iter().for_each(|snapshot| member(snapshot, named));
     assert_eq!(stage.snapshots().len(), members, "VolumeSnapshots");
     contents(stage, members);
     daemon.kill();
@@ -42,12 +42,13 @@ fn group_objects(stage: &Stage) {
 }
 
 #[track_caller]
-fn member(snapshot: &Value) {
+fn member(snapshot: &Value, named: bool) {
     let (metadata, status) = (&snapshot["metadata"], &snapshot["status"]);
     assert_eq!(status["readyToUse"], true, "ready: {snapshot:#}");
     assert!(metadata["deletionTimestamp"].is_null(), "not terminating: {snapshot:#}");
     assert!(metadata["ownerReferences"].as_array().is_none_or(Vec::is_empty), "not owned: {snapshot:#}");
-    assert!(status["volumeGroupSnapshotName"].as_str().is_none_or(str::is_empty), "released: {snapshot:#}");
+    let name = status["volumeGroupSnapshotName"].as_str().unwrap_or_default();
+    assert_eq!(!name.is_empty(), named, "name of the group: {snapshot:#}");
     assert_eq!(metadata["labels"]["velero.io/backup-name"], "nightly", "labelled: {snapshot:#}");
     assert!(metadata["annotations"]["stillpoint.dev/receipt"].is_string(), "receipt: {snapshot:#}");
 }

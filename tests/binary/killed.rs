@@ -15,6 +15,8 @@ const WRITES: u64 = 4 * MEMBERS as u64 + 4;
 /// What one recovery may write beside what was missing.
 const RECOVERY: u64 = 3;
 const SIGKILL: i32 = 9;
+/// Puts the group's name back into the members, in one step more and a write for each.
+const KEEP: &str = "--keep-group-name";
 
 /// What a run without trouble passes, in its order.
 const PLACES: [&str; 17] = [
@@ -38,7 +40,7 @@ const PLACES: [&str; 17] = [
 ];
 
 /// All points of these places.
-fn points() -> Vec<String> {
+fn points(places: &[&str]) -> Vec<String> {
     let listed = ended(&["drill", "points", "-o", "json"]).with(0).json();
     let listed: Vec<String> = serde_json::from_value(listed).expect("a list of names");
     let of = |place: &str| {
@@ -47,16 +49,11 @@ fn points() -> Vec<String> {
         assert!(found.len() >= 2, "{place} has the points {found:?}");
         found
     };
-    PLACES.iter().flat_map(|place| of(place)).collect()
+    places.iter().flat_map(|place| of(place)).collect()
 }
 
 /// Kills one life after the other, each at its point, then lets one finish. Gives the line of the table.
-fn killed_at(
-    kills: &[&str],
-    more: &[&str],
-    most: u64,
-    check: fn(&Stage, crate::process::Process, usize),
-) -> String {
+fn killed_at(kills: &[&str], more: &[&str], most: u64) -> String {
     let mut stage = Stage::with_group(MEMBERS);
     let (mut states, mut writes, mut before) = (vec![], vec![], 0);
     let mut known = vec![];
@@ -75,7 +72,7 @@ fn killed_at(
     assert!(stage.writes() <= most, "{writes:?} writes, at most {most} were to be made");
     let uids = uids(&stage.snapshots());
     assert!(known.iter().all(|uid| uids.contains(uid)), "{known:?} at the kill, {uids:?} at the end");
-    check(&stage, daemon, MEMBERS);
+    completed(&stage, daemon, MEMBERS, more.contains(&KEEP));
     let (kills, states, writes) = (kills.join(", "), states.join(", "), writes.join(" + "));
     format!("{kills:<58} {states:<24} {phase:<11} {writes}")
 }
@@ -106,9 +103,16 @@ fn table<T: Sync>(cases: &[T], case: impl Fn(&T) -> String + Sync) {
 
 #[test]
 fn at_every_point_of_a_run_it_finishes_in_its_next_life() {
-    let points = points();
+    let points = points(&PLACES);
     assert!(points.len() >= 24, "{points:?}");
-    table(&points, |point| killed_at(&[point], &[], WRITES + RECOVERY, completed));
+    table(&points, |point| killed_at(&[point], &[], WRITES + RECOVERY));
+}
+
+#[test]
+fn at_every_point_of_putting_the_names_back_it_finishes_in_its_next_life() {
+    let points = points(&["restore-names", "delete-content", "cleaned"]);
+    let most = WRITES + MEMBERS as u64 + RECOVERY;
+    table(&points, |point| killed_at(&[point], &[KEEP], most));
 }
 
 #[test]
@@ -129,5 +133,5 @@ fn killed_again_while_it_recovers_it_finishes_in_its_third_life() {
         ["cleaned/after-record", "completed/after-record"],
         ["completed/before-record", "finished/before-record"],
     ];
-    table(&pairs, |pair| killed_at(pair, &[], WRITES + 2 * RECOVERY, completed));
+    table(&pairs, |pair| killed_at(pair, &[], WRITES + 2 * RECOVERY));
 }

@@ -39,6 +39,6 @@ fn at_any_moment_it_finishes_in_its_next_life() {
             "killed {micros:>5} us after call {calls:>2}, at {state:<12} {} writes in all",
             stage.writes()
         );
-        completed(&stage, daemon, MEMBERS);
+        completed(&stage, daemon, MEMBERS, false);
     }
 }

@@ -57,7 +57,7 @@ fn a_second_daemon_that_waits_while_the_first_dies_takes_over() {
     assert_eq!(stage.phase(&mut second), "Completed");
     assert_eq!(owner(&stage), Some((second.id().into(), 2)));
     assert!(second.said().contains("resuming"), "{}", second.said());
-    completed(&stage, second, members);
+    completed(&stage, second, members, false);
 }
 
 #[test]
@@ -71,5 +71,5 @@ fn being_told_to_end_is_as_being_killed() {
     assert_eq!(first.end(), (Some(128 + 15), None));
     let mut second = stage.daemon(&[]);
     assert_eq!(stage.phase(&mut second), "Completed");
-    completed(&stage, second, members);
+    completed(&stage, second, members, false);
 }

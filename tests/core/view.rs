@@ -38,6 +38,14 @@ fn an_epoch_is_older_newer_or_ours() {
     check(&created(), |o| o.epoch = 2, Group::Older);
     check(&created(), |o| o.group.as_mut().unwrap().epoch = None, Group::Older);
     check(&created(), |o| o.group.as_mut().unwrap().epoch = Some(7), Group::Newer);
+    let going = |epoch: u64| {
+        move |o: &mut Observation| {
+            let group = o.group.as_mut().unwrap();
+            (group.terminating, group.epoch) = (true, Some(epoch));
+        }
+    };
+    check(&created(), going(7), Group::Newer);
+    check(&created(), going(1), Group::Terminating);
 }
 
 #[test]

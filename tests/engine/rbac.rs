@@ -50,18 +50,23 @@ impl Rbac {
     }
 
     /// A client whose calls pass here on their way to `router`.
-    pub fn client(&self, router: axum::Router) -> kube::Client {
+    pub fn client(&self, router: axum::Router, agent: &'static str) -> kube::Client {
         let rbac = self.clone();
         let service = tower::service_fn(move |request| {
             let (rbac, router) = (rbac.clone(), router.clone());
-            async move { Ok::<_, Infallible>(rbac.serve(router, request).await) }
+            async move { Ok::<_, Infallible>(rbac.serve(router, agent, request).await) }
         });
         kube::Client::new(service, "default")
     }
 
-    async fn serve(&self, router: axum::Router, request: Request<kube::client::Body>) -> Response<Body> {
+    async fn serve(
+        &self,
+        router: axum::Router,
+        agent: &'static str,
+        request: Request<kube::client::Body>,
+    ) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let agent = http::HeaderValue::from_static("stillpoint/test");
+        let agent = http::HeaderValue::from_static(agent);
         parts.headers.insert(http::header::USER_AGENT, agent);
         let bytes = body.collect().await.expect("a body in memory").to_bytes();
         if let Some(asked) = asked(&parts.method, &parts.uri) {

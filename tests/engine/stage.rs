@@ -46,7 +46,7 @@ pub enum End {
     /// Killed at the point.
     Killed,
     /// The daemon ended itself.
-    Problem(Problem),
+    Problem(#[allow(dead_code, reason = "shown when a scenario fails")] Problem),
     /// Nothing of it came within the time that no scenario needs.
     Hung,
 }
@@ -250,9 +250,14 @@ impl Stage {
 
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
     pub async fn life(&self, points: Points) -> Problem {
-        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        self.life_on(&self.disk, "stillpoint/test", points).await
+    }
+
+    /// One life on another disk and under a User-Agent of its own.
+    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = self.rbac.client(self.cluster.api().router());
+        let client = self.rbac.client(self.cluster.api().router(), agent);
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),

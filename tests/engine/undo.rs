@@ -26,6 +26,9 @@ async fn stage(config: Config, members: usize) -> Stage {
     stage
 }
 
+/// What somebody does to the cluster.
+type Act = fn(&Cluster);
+
 fn point(text: &str) -> Point {
     text.parse().unwrap_or_else(|_| panic!("no point {text}"))
 }
@@ -339,7 +342,7 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
         "retained/before-record",
         "retained/after-record",
     ];
-    let hands: [(&str, fn(&Cluster)); 4] = [
+    let hands: [(&str, Act); 4] = [
         ("the group", |cluster| hands::delete_first(cluster, "volumegroupsnapshots")),
         ("the content", |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents")),
         ("a member", |cluster| hands::delete_member(cluster, "orders-db-1")),

@@ -1,20 +1,38 @@
 //! What people see.
 
 use crate::audit::testing::{journal, script};
-use crate::audit::{Row, Shown, Streams, describe, timeline};
-use crate::machine::group::Step;
+use crate::audit::{Row, Shown, Streams, describe, only, timeline};
+use crate::domain::time::Millis;
+use crate::journal::Entry;
+use crate::machine::group::effect::Outcome;
+use crate::machine::group::{Event, Step};
+
+fn lines(entries: &[Entry]) -> Vec<String> {
+    timeline(entries).iter().map(line).collect()
+}
+
+fn line(row: &Row) -> String {
+    match row {
+        Row::Started { epoch, after, silent } => format!("--- epoch {epoch} after {after}, {silent} silent"),
+        Row::Record { position, epoch, offset: Millis(ms), name, text, open, failures, .. } => {
+            let open = open.map(|open| format!(" <- {open:?}")).unwrap_or_default();
+            let failures: String = failures.iter().map(|failure| format!(" !! {failure}")).collect();
+            format!("#{position} e{epoch} +{ms} {name} {text}{open}{failures}")
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_line_says_where_when_who_and_what() {
     let entries = journal(&script(None, false)).await;
-    let lines: Vec<String> = timeline(&entries).iter().map(Row::to_string).collect();
-    assert_eq!(lines[0], "#1 e1 +0.000s nightly accepted 1 group");
+    let lines = lines(&entries);
+    assert_eq!(lines[0], "#1 e1 +0 nightly accepted 1 group");
     assert_eq!(
         lines[1],
-        "#2 e1 +0.000s orders-db planned 3 members of hostpath.csi.k8s.io for Backup stillpoint/nightly"
+        "#2 e1 +0 orders-db planned 3 members of hostpath.csi.k8s.io for Backup stillpoint/nightly"
     );
-    assert_eq!(lines[2], "#3 e1 +0.040s orders-db intend create [planned/create] 1 effect");
-    assert_eq!(lines[3], "#4 e1 +0.052s orders-db ended create 1 of 1 done");
+    assert_eq!(lines[2], "#3 e1 +40 orders-db intend create [planned/create] 1 effect: CreateGroup");
+    assert_eq!(lines[3], "#4 e1 +52 orders-db ended create 1 of 1 done");
     let receipt = lines.iter().find(|line| line.contains("receipt of members")).expect("a receipt");
     assert!(receipt.ends_with("receipt of members 1 to 3"), "{receipt}");
     assert!(lines.last().expect("lines").ends_with("nightly finished Completed"));
@@ -24,13 +42,25 @@ async fn a_line_says_where_when_who_and_what() {
 #[tokio::test]
 async fn a_crash_is_a_gap_and_its_intent_has_no_outcome() {
     let entries = journal(&script(Some(Step::Retain), false)).await;
-    let lines: Vec<String> = timeline(&entries).iter().map(Row::to_string).collect();
+    let lines = lines(&entries);
     let gap = lines.iter().position(|line| line.starts_with("---")).expect("a gap");
-    assert_eq!(lines[gap], "--- epoch 2: started again after 3.1 s ---");
+    assert_eq!(lines[gap], "--- epoch 2 after 3.1 s, 0 silent");
     assert!(lines[gap - 1].contains("intend retain"), "{}", lines[gap - 1]);
-    assert!(lines[gap - 1].ends_with("  <- no outcome: the process ended here"), "{}", lines[gap - 1]);
+    assert!(lines[gap - 1].ends_with(" <- Ended"), "{}", lines[gap - 1]);
     assert!(lines[gap + 1].contains(" e2 ") && lines[gap + 1].contains("intend claim"), "{}", lines[gap + 1]);
     assert_eq!(lines.iter().filter(|line| line.contains("<-")).count(), 1);
+}
+
+#[tokio::test]
+async fn one_stream_alone_has_the_gaps_of_the_whole_journal() {
+    let entries = journal(&script(Some(Step::Retain), false)).await;
+    let all = lines(&entries);
+    let gap = all.iter().find(|line| line.starts_with("---")).expect("a gap");
+    let backup: Vec<String> = only(timeline(&entries), entries[0].stream).iter().map(line).collect();
+    assert_eq!((backup.len(), &backup[1]), (3, gap));
+    let group: Vec<String> = only(timeline(&entries), entries[1].stream).iter().map(line).collect();
+    assert_eq!(group.len(), all.len() - 2);
+    assert_eq!(only(timeline(&entries[..1]), entries[1].stream), []);
 }
 
 #[tokio::test]
@@ -38,8 +68,30 @@ async fn the_last_intent_may_still_be_under_way() {
     let mut records = script(None, false);
     records.truncate(2);
     let entries = journal(&records).await;
-    let lines: Vec<String> = timeline(&entries[..3]).iter().map(Row::to_string).collect();
-    assert!(lines[2].ends_with("  <- no outcome yet"), "{}", lines[2]);
+    let lines = lines(&entries[..3]);
+    assert!(lines[2].ends_with(" <- Pending"), "{}", lines[2]);
+}
+
+#[tokio::test]
+async fn an_effect_that_failed_is_named_by_its_claim() {
+    let mut records = script(None, false);
+    for (_, timed) in &mut records {
+        if let Event::Ended { step: Step::Relabel, outcomes } = &mut timed.event {
+            outcomes[1] = Outcome::Determinate { code: 403, message: "forbidden".into() };
+            outcomes[2] = Outcome::Indeterminate { message: "timed out".into() };
+        }
+    }
+    let lines = lines(&journal(&records).await);
+    let ended = lines.iter().find(|line| line.contains("ended relabel")).expect("the outcome");
+    assert!(
+        ended.ends_with(
+            "ended relabel 1 of 3 done !! LabelMember of data-orders-1: refused: 403 forbidden \
+             !! LabelMember of log-orders-0: may have happened: timed out"
+        ),
+        "{ended}"
+    );
+    let retain = lines.iter().find(|line| line.contains("intend retain")).expect("an intent");
+    assert!(retain.ends_with(" 4 effects: SetGroupContentPolicy, 3 SetContentPolicy"), "{retain}");
 }
 
 #[tokio::test]

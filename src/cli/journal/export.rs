@@ -36,9 +36,9 @@ struct Line {
 /// Writes what holds; damage ends the export with a problem after the records before it.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
-    let snapshot = read::open(dir)?;
+    let source = read::open(dir)?;
     let mut text = String::new();
-    for entry in snapshot.entries() {
+    for entry in source.entries() {
         let entry = match entry {
             Ok(entry) => entry,
             Err(problem) => {

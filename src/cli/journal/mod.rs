@@ -4,12 +4,18 @@
 //! |---|---|
 //! | `list` | the streams and where they stand |
 //! | `show` | records as lines, or as data |
+//! | `explain` | why a record is there: the row that was decided, and why no other |
+//! | `diff` | what changed between two records of a stream |
 //! | `verify` | whether the journal is whole |
 //! | `replay` | whether everything would be decided the same again |
 //! | `export` | every record with its exact bytes |
 //!
-//! They read a private copy and never hold the journal; one that a daemon has open is refused.
+//! They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
+//! on stderr which of the two it was.
 
+mod asked;
+mod diff;
+mod explain;
 mod export;
 mod list;
 mod problems;
@@ -34,6 +40,10 @@ pub enum Journal {
     List(list::Args),
     /// Show records, of all streams or of one.
     Show(show::Args),
+    /// Explain a record: the row that was decided, what it looked at, and why no other row was.
+    Explain(explain::Args),
+    /// Compare what a stream folds to after two of its records.
+    Diff(diff::Args),
     /// Check every record and the chain of hashes.
     Verify(verify::Args),
     /// Make every recorded decision again and compare.
@@ -63,6 +73,8 @@ impl Journal {
         match self {
             Self::List(args) => &args.common,
             Self::Show(args) => &args.common,
+            Self::Explain(args) => &args.common,
+            Self::Diff(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Replay(args) => &args.common,
             Self::Export(args) => &args.common,
@@ -79,6 +91,8 @@ impl Journal {
         match self {
             Self::List(args) => list::run(&args),
             Self::Show(args) => show::run(&args),
+            Self::Explain(args) => explain::run(&args),
+            Self::Diff(args) => diff::run(&args),
             Self::Verify(args) => verify::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Export(args) => export::run(&args),

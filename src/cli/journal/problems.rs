@@ -14,6 +14,7 @@ pub fn unreadable(dir: &Path, error: &JournalError) -> Problem {
         JournalError::Missing { .. } => Code::JournalMissing,
         JournalError::Unopenable { .. }
         | JournalError::Damaged { .. }
+        | JournalError::BothDamaged { .. }
         | JournalError::Lost { .. }
         | JournalError::Behind { .. } => Code::JournalCorrupt,
         JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,

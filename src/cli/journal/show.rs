@@ -3,16 +3,20 @@
 use serde::Serialize;
 
 use super::{JournalArgs, read};
-use crate::audit::{Row, Shown, Stream, Streams, timeline};
+use crate::audit::{Open, Row, Shown, Stream, Streams, only, timeline};
 use crate::cli::common::show;
 use crate::cli::output::{Format, exit, style};
 use crate::domain::problem::{About, Code, Problem};
-use crate::journal::Entry;
+use crate::domain::time::Millis;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this run or Backup: the beginning of its id, or the name of the group or Backup.
+    #[arg(value_name = "RUN")]
+    stream: Option<String>,
+    /// The same, as an option.
+    #[arg(long, value_name = "ID|GROUP", conflicts_with = "stream")]
     run: Option<String>,
     #[command(flatten)]
     pub(super) common: JournalArgs,
@@ -27,14 +31,16 @@ struct Showing {
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
     let mut entries = read::entries(dir, &read::open(dir)?)?;
-    if let Some(wanted) = &args.run {
+    let mut rows = timeline(&entries);
+    if let Some(wanted) = args.run.as_ref().or(args.stream.as_ref()) {
         let streams = Streams::of(&entries);
         let stream = select(&streams, wanted)?.id;
         entries.retain(|entry| entry.stream == stream);
+        rows = only(rows, stream);
     }
     let format = args.common.format();
     let showing = Showing { records: entries.iter().map(Shown::of).collect() };
-    show(format, &showing, |showing| lines(&entries, showing, format == Format::Wide))?;
+    show(format, &showing, |showing| lines(&rows, showing, format == Format::Wide))?;
     Ok(exit::DONE)
 }
 
@@ -58,25 +64,114 @@ fn select<'a>(streams: &'a Streams, wanted: &str) -> Result<&'a Stream, Problem>
     Err(Problem::new(Code::Usage, About::new("Run", "", wanted), reason, fix))
 }
 
-fn lines(entries: &[Entry], showing: &Showing, wide: bool) -> String {
+fn lines(rows: &[Row], showing: &Showing, wide: bool) -> String {
     let mut records = showing.records.iter();
-    let mut text = String::new();
-    for row in timeline(entries) {
-        match &row {
-            Row::Started { .. } => text.push_str(&format!("{}\n", style::warn(&row.to_string()))),
-            Row::Record { .. } => {
-                text.push_str(&format!("{}\n", plain(&row)));
-                let shown = records.next().filter(|_| wide);
-                text.extend(shown.map(details));
-            }
+    let widths = Widths::of(rows);
+    let mut text = showing.records.first().map(begin).unwrap_or_default();
+    for row in rows {
+        text.push_str(&line(row, &widths));
+        if let Row::Record { .. } = row {
+            text.extend(records.next().filter(|_| wide).map(details));
         }
     }
     text
 }
 
+/// The day stands above the lines, which have the time of day alone.
+fn begin(first: &Shown) -> String {
+    let day = first.time.split('T').next().unwrap_or_default();
+    style::dim(&format!("epoch {} from {day}, times in UTC", first.epoch)) + "\n"
+}
+
+/// Widths of the columns.
+struct Widths {
+    position: usize,
+    offset: usize,
+    name: usize,
+}
+
+/// A name that is longer leaves its column rather than widening all lines.
+const NAME: usize = 28;
+
+impl Widths {
+    fn of(rows: &[Row]) -> Self {
+        let mut widths = Self { position: 0, offset: 0, name: 0 };
+        for row in rows {
+            if let Row::Record { position, offset, name, .. } = row {
+                widths.position = widths.position.max(position.to_string().len());
+                widths.offset = widths.offset.max(seconds(*offset).len());
+                widths.name = widths.name.max(name.chars().count().min(NAME));
+            }
+        }
+        widths
+    }
+}
+
+fn line(row: &Row, widths: &Widths) -> String {
+    match row {
+        Row::Started { epoch, after, silent } => gap(*epoch, *after, *silent),
+        Row::Record { position, time_ns, offset, name, text, open, failures, .. } => {
+            let (at, offset) = (time_of_day(*time_ns), seconds(*offset));
+            let place = format!("{position:>0$} {at} {offset:>1$}", widths.position, widths.offset);
+            let mut line =
+                format!("{}  {name:<2$}  {}", style::dim(&place), painted(&plain(text)), widths.name);
+            line.extend(open.map(|open| format!("  {}", unfinished(open))));
+            line.push('\n');
+            let indent = " ".repeat(widths.position + at.len() + widths.offset + widths.name + 6);
+            for failure in failures {
+                line.push_str(&format!("{indent}{}\n", style::bad(&format!("✗ {}", plain(failure)))));
+            }
+            line
+        }
+    }
+}
+
+/// The gap that a crash left, with its length.
+fn gap(epoch: u64, after: Millis, silent: u64) -> String {
+    let before = match silent {
+        0 => String::new(),
+        1 => "; the epoch before it wrote nothing".to_owned(),
+        more => format!("; {more} epochs before it wrote nothing"),
+    };
+    let text =
+        format!("──── {after} of nothing ──── epoch {epoch}: the daemon was started again{before} ────");
+    style::warn(&text) + "\n"
+}
+
+fn unfinished(open: Open) -> String {
+    match open {
+        Open::Ended => style::bad("⚡ no outcome: the process ended here"),
+        Open::Pending => style::warn("… no outcome yet"),
+    }
+}
+
+/// The first words of a milestone are what people look for.
+fn painted(text: &str) -> String {
+    let good = ["reached completed", "finished Completed"].iter().any(|end| text.starts_with(end));
+    let bad =
+        ["reached failed", "reached stuck", "reached unwinding", "finished Failed", "finished Partially"];
+    match () {
+        () if good => style::ok(text),
+        () if bad.iter().any(|end| text.starts_with(end)) => style::bad(text),
+        () if text.starts_with("reached") => style::bold(text),
+        () => text.to_owned(),
+    }
+}
+
+fn seconds(Millis(ms): Millis) -> String {
+    format!("+{}.{:03}s", ms / 1000, ms % 1000)
+}
+
+fn time_of_day(time_ns: i64) -> String {
+    const DAY_MS: i64 = 86_400_000;
+    let ms = (time_ns.div_euclid(1_000_000)).rem_euclid(DAY_MS);
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
 /// Texts of others (error messages) may hold anything; one record stays one line.
-fn plain(row: &Row) -> String {
-    row.to_string().replace(|c: char| c.is_control(), " ")
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
 }
 
 fn details(shown: &Shown) -> String {
@@ -95,18 +190,33 @@ fn details(shown: &Shown) -> String {
 mod tests {
     use super::super::testing::fixture;
     use super::*;
+    use crate::journal::Entry;
 
     fn text(entries: &[Entry], wide: bool) -> String {
         let showing = Showing { records: entries.iter().map(Shown::of).collect() };
-        anstream::adapter::strip_str(&lines(entries, &showing, wide)).to_string()
+        anstream::adapter::strip_str(&lines(&timeline(entries), &showing, wide)).to_string()
     }
 
     #[test]
     fn one_record_is_one_line_and_a_crash_is_one_more() {
         let entries = fixture();
         let text = text(&entries, false);
-        assert_eq!(text.lines().count(), entries.len() + 1);
-        assert!(text.contains("\n--- epoch 2: started again after 3.1 s ---\n"), "{text}");
+        assert_eq!(text.lines().count(), entries.len() + 2);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "epoch 1 from 2026-01-01, times in UTC");
+        assert_eq!(
+            lines[3],
+            " 3 00:00:00.040 +0.040s  orders-db  intend create [planned/create] 1 effect: CreateGroup"
+        );
+        let gap = lines.iter().position(|line| line.contains("────")).expect("a gap");
+        assert_eq!(lines[gap], "──── 3.1 s of nothing ──── epoch 2: the daemon was started again ────");
+        assert!(lines[gap - 1].ends_with("  ⚡ no outcome: the process ended here"), "{text}");
+    }
+
+    #[test]
+    fn times_of_day_come_around() {
+        assert_eq!(time_of_day(1_767_225_600_000_000_000 + 86_399_999_000_000), "23:59:59.999");
+        assert_eq!(time_of_day(-1), "23:59:59.999");
     }
 
     #[test]

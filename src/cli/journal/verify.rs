@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::read::{Source, Unread};
 use super::{JournalArgs, problems};
 use crate::cli::common::show;
 use crate::cli::output::{exit, style};
 use crate::domain::problem::Problem;
-use crate::journal::{Head, JournalError, Snapshot, Verdict, Verification};
+use crate::journal::{Head, JournalError, Verdict, Verification};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -44,15 +45,32 @@ struct ShownProblem {
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.common.journal;
-    let verified = match Snapshot::open(dir) {
-        Ok(snapshot) => found(snapshot.verify(args.expect_head.as_ref())),
-        Err(error) => match error.verdict() {
+    let verified = match Source::open(dir) {
+        Ok(source) => mended(found(source.verify(args.expect_head.as_ref())), source.remarks()),
+        Err(Unread::Daemon(problem)) => return Err(problem),
+        Err(Unread::Journal(error)) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
             None => return Err(problems::unreadable(dir, &error)),
         },
     };
     show(args.common.format(), &verified, text)?;
-    Ok(exit_of(verified.verdict))
+    Ok(match (exit_of(verified.verdict), &verified.problem) {
+        (exit::DONE, Some(_)) => exit::DEGRADED,
+        (code, _) => code,
+    })
+}
+
+/// Every record is there and unchanged, but one half of the journal had to make up for the other.
+fn mended(mut verified: Verified, remarks: &[String]) -> Verified {
+    if verified.problem.is_none() && !remarks.is_empty() {
+        verified.problem = Some(ShownProblem {
+            position: None,
+            reason: remarks.join("; "),
+            fix: "nothing is lost: the next start of the daemon mends it and tells so in the journal"
+                .to_owned(),
+        });
+    }
+    verified
 }
 
 fn found(verification: Verification) -> Verified {
@@ -122,7 +140,7 @@ fn text(verified: &Verified) -> String {
 mod tests {
     use super::super::testing::{directory, fixture};
     use super::*;
-    use crate::journal::Options;
+    use crate::journal::{Options, Snapshot};
 
     #[test]
     fn an_intact_journal_exits_with_0_and_names_its_head() {

@@ -236,7 +236,8 @@ fn gated(disk: &Disk, write_fault: bool) -> (Journal, mpsc::Sender<()>) {
     let (sign, gate) = mpsc::channel();
     let store = Gated { inner: MemoryStore::open(disk).expect("free"), gate, write_fault };
     let meta = Meta { epoch: 1, ..Meta::new() };
-    let opened = Opened { epoch: 1, head: meta.head, records: 0, streams: vec![] };
+    let opened =
+        Opened { epoch: 1, head: meta.head, records: 0, streams: vec![], repairs: vec![], ballast: false };
     let dir = std::path::Path::new("nowhere");
     (start_on_thread(store, meta, opened, dir).expect("a thread").0, sign)
 }

@@ -110,7 +110,7 @@ fn a_newer_schema_is_refused_in_a_sentence() {
     store.write(&newer).expect("written");
     store.sync().expect("synced");
     drop(store);
-    let sentence = "the journal was written by a newer stillpoint (schema 2); this one reads up to schema 1";
+    let sentence = "the journal was written by a newer stillpoint (schema 3); this one reads up to schema 2";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
     assert_eq!(
         (error.to_string().as_str(), error.code()),
@@ -149,7 +149,9 @@ async fn a_torn_tail_stops_the_open_and_nothing_is_claimed() {
 fn a_lost_database_is_not_begun_anew() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
-    std::fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+    for name in ["sled", "evidence"] {
+        std::fs::remove_dir_all(dir.path().join(name)).expect("removed");
+    }
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("lost");
     assert!(matches!(error, JournalError::Lost { epoch: 1, .. }), "{error:?}");
     assert!(!dir.path().join("sled").exists());
@@ -160,7 +162,9 @@ fn a_lost_database_is_not_begun_anew() {
 fn an_older_database_than_its_owner_knew_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
-    Owner { pid: 1, host: "h".to_owned(), epoch: 5 }.write(dir.path()).expect("written");
+    Owner { pid: 1, host: "h".to_owned(), epoch: 5 }
+        .write(dir.path(), &probe::Probed::default())
+        .expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("behind");
     assert!(matches!(error, JournalError::Behind { found: 1, owner: 5, .. }), "{error:?}");
     let verification = Snapshot::open(dir.path()).expect("readable all the same").verify(None);
@@ -174,5 +178,5 @@ fn a_store_that_does_not_open_is_reported_with_a_way_out() {
     std::fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("unopenable");
     assert!(matches!(error, JournalError::Unopenable { .. }), "{error:?}");
-    assert!(error.fix().contains("stillpoint journal rebuild"));
+    assert!(error.fix().contains("stillpoint journal verify"));
 }

@@ -3,16 +3,23 @@
 use bincode::config::{self, Config};
 use bincode::{Decode, Encode};
 
-use super::v1;
-use super::{MAX_PAYLOAD_BYTES, WireError, kind};
+use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2};
 use crate::domain::time::Timestamp;
 use crate::journal::migrations;
 use crate::journal::record::Record;
 use crate::machine::backup;
 use crate::machine::group::{Event, Timed};
 
-/// The version that is written, of every kind.
-const VERSION: u16 = 1;
+/// The version that is written, of kinds that have had one only.
+const FIRST: u16 = 1;
+
+/// The version that is written, of each kind.
+fn written(kind: u16) -> u16 {
+    match kind {
+        kind::GROUP_REACHED => 2,
+        _ => FIRST,
+    }
+}
 
 /// What the codec may claim while it decodes. A vector claims the size of its elements in memory before it reads them,
 /// so that this is above the limit of a payload; it bounds what a lying length can allocate.
@@ -50,10 +57,10 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
             encode(kind::GROUP_RECEIPT_PART, &v1::group::ReceiptPart::new(*first, members))?
         }
         Event::Reached { grounds, milestone, facts } => {
-            encode(kind::GROUP_REACHED, &v1::group::Reached::new(grounds, *milestone, facts)?)?
+            encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, *milestone, facts)?)?
         }
     };
-    Ok(Record { kind, version: VERSION, time_ns: timed.at.0, payload })
+    Ok(Record { kind, version: written(kind), time_ns: timed.at.0, payload })
 }
 
 /// Encodes a record of a Backup stream, written at `at`.
@@ -70,7 +77,7 @@ pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, Wir
             encode(kind::BACKUP_FINISHED, &v1::backup::Finished::new(*phase, failed))?
         }
     };
-    Ok(Record { kind, version: VERSION, time_ns: at.0, payload })
+    Ok(Record { kind, version: written(kind), time_ns: at.0, payload })
 }
 
 /// Decodes a record of any version that this release can read.
@@ -84,17 +91,17 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
     let group = |event| Ok(Decoded::Group(Timed { at, event }));
     let backup = |event| Ok(Decoded::Backup { event, at });
     match (kind, version) {
-        (kind::GROUP_PLANNED, VERSION) => {
+        (kind::GROUP_PLANNED, FIRST) => {
             group(Event::Planned(Box::new(read::<v1::group::Planned>(kind, payload)?.into())))
         }
-        (kind::GROUP_INTENDED, VERSION) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
-        (kind::GROUP_ENDED, VERSION) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
-        (kind::GROUP_RECEIPT_PART, VERSION) => group(read::<v1::group::ReceiptPart>(kind, payload)?.into()),
-        (kind::GROUP_REACHED, VERSION) => group(read::<v1::group::Reached>(kind, payload)?.try_into()?),
-        (kind::BACKUP_ACCEPTED, VERSION) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
-        (kind::BACKUP_FINISHED, VERSION) => backup(read::<v1::backup::Finished>(kind, payload)?.try_into()?),
+        (kind::GROUP_INTENDED, FIRST) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
+        (kind::GROUP_ENDED, FIRST) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
+        (kind::GROUP_RECEIPT_PART, FIRST) => group(read::<v1::group::ReceiptPart>(kind, payload)?.into()),
+        (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
+        (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
+        (kind::BACKUP_FINISHED, FIRST) => backup(read::<v1::backup::Finished>(kind, payload)?.try_into()?),
         (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),
-        (kind, found) => Err(WireError::Version { kind, found, known: VERSION }),
+        (kind, found) => Err(WireError::Version { kind, found, known: written(kind) }),
     }
 }
 
@@ -102,7 +109,11 @@ fn configuration() -> impl Config {
     config::standard().with_limit::<DECODE_LIMIT>()
 }
 
-fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
+/// A payload of a kind, as bytes.
+///
+/// # Errors
+/// It is above the limit of a record, or the codec refused it.
+pub(in crate::journal) fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
     let payload = bincode::encode_to_vec(wire, configuration())
         .map_err(|error| WireError::Encode { kind, reason: error.to_string() })?;
     match payload.len() {
@@ -111,7 +122,11 @@ fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
     }
 }
 
-fn read<T: Decode<()>>(kind: u16, payload: &[u8]) -> Result<T, WireError> {
+/// A payload of a kind, from all of its bytes.
+///
+/// # Errors
+/// It is above the limit of a record, the codec refused it, or bytes are left.
+pub(in crate::journal) fn read<T: Decode<()>>(kind: u16, payload: &[u8]) -> Result<T, WireError> {
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(WireError::TooLarge { kind, bytes: payload.len() });
     }

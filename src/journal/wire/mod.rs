@@ -1,7 +1,7 @@
 //! What a payload means: events of the machines as bytes, and bytes as events.
 //!
 //! # What it promises
-//! - The bytes of a released version never change. The structs of [`v1`] are frozen and apart from the machine's
+//! - The bytes of a released version never change. The structs of [`v1`] and [`v2`] are frozen and apart from the machine's
 //!   types, which may move as they like; every value of an enum has a number of its own, given out once.
 //! - What is encoded decodes to the same event, or is refused when it is encoded: too large, or a view of another
 //!   shape than the machine's.
@@ -15,7 +15,7 @@
 //! | 2 | a step is intended | [`v1::group::Intended`] |
 //! | 3 | a step has ended | [`v1::group::Ended`] |
 //! | 4 | a part of a receipt | [`v1::group::ReceiptPart`] |
-//! | 5 | a milestone is reached | [`v1::group::Reached`] |
+//! | 5 | a milestone is reached | [`v2::group::Reached`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
 //! | 17 | a Backup has finished | [`v1::backup::Finished`] |
 //!
@@ -28,11 +28,13 @@
 mod codec;
 mod fit;
 pub mod v1;
+pub mod v2;
 
 #[cfg(test)]
 mod tests;
 
 pub use codec::{Decoded, decode, encode_backup, encode_group};
+pub(super) use codec::{encode, read};
 pub use fit::{fit_backup, fit_group};
 
 use super::envelope::MAX_PAYLOAD_BYTES;

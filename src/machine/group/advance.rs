@@ -5,7 +5,7 @@ use crate::domain::observed::Observation;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::machine::group::decide::Decision;
-use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, ReceiptHead};
+use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, RebuiltMember, ReceiptHead};
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::table::{Action, RULES};
 use crate::machine::group::view::{self, View, own_content, own_group};
@@ -60,9 +60,25 @@ pub fn advance(
             });
             parts.chain([reached(Milestone::VsBound, Facts::Receipt(Box::new(head)))]).collect()
         }
+        Action::Advance(Milestone::Cleaned) => {
+            vec![reached(Milestone::Cleaned, Facts::Rebuilt(rebuilt(run, observation)?))]
+        }
         Action::Advance(milestone) => vec![reached(milestone, Facts::Nothing)],
         Action::Act(_) | Action::Look | Action::Wait(_) | Action::Yield | Action::Rest => Vec::new(),
     })
+}
+
+/// Members whose recorded objects were lost, with those that stand in their place.
+fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, Groundless> {
+    let lacks = |missing| Groundless { milestone: "cleaned", missing };
+    let rebuilt = view::members(run, observation).into_iter().filter(|member| member.rebuilt);
+    rebuilt
+        .map(|member| {
+            let snapshot = member.snapshot.ok_or(lacks("a rebuilt VolumeSnapshot"))?.id.clone();
+            let content = member.content.ok_or(lacks("a rebuilt VolumeSnapshotContent"))?.id.clone();
+            Ok(RebuiltMember { index: member.index as u16, snapshot, content })
+        })
+        .collect()
 }
 
 fn receipt(

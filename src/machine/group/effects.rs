@@ -3,13 +3,15 @@
 //! Looks before it writes: what already holds makes no effect, so a step that is done again after a crash writes only
 //! what is missing, and a step of which everything holds has no effects at all.
 
+use std::collections::BTreeMap;
+
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::names;
-use crate::domain::observed::{ContentSeen, DeletionPolicy, GroupContentSeen, Observation};
+use crate::domain::observed::{ContentSeen, DeletionPolicy, Entries, GroupContentSeen, Observation};
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
-use crate::machine::group::effect::{Effect, Mark};
+use crate::machine::group::effect::{Effect, Entry, Mark};
 use crate::machine::group::event::Step;
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::view::{self, Member, own_content, own_contents, own_group, own_snapshots};
@@ -123,20 +125,12 @@ fn set_group_policy(
     content: &GroupContentSeen,
     new: DeletionPolicy,
 ) -> Option<Planned> {
-    let (labels, annotations) = receipt
-        .map(|receipt| (desired::run_label(run), desired::group_content_annotations(run, receipt)))
-        .unwrap_or_default();
-    let labels = desired::missing(&content.labels, labels);
-    let annotations = desired::missing(&content.annotations, annotations);
+    let wanted = receipt.map(|receipt| desired::group_content_annotations(run, receipt));
+    let (labels, annotations) = content_entries(run, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
-    let effect = Effect::SetGroupContentPolicy {
-        content: content.id.clone(),
-        resource_version: content.resource_version.clone(),
-        old: content.policy,
-        new,
-        labels,
-        annotations,
-    };
+    let (content, resource_version, old) =
+        (content.id.clone(), content.resource_version.clone(), content.policy);
+    let effect = Effect::SetGroupContentPolicy { content, resource_version, old, new, labels, annotations };
     (!holds).then_some((None, effect))
 }
 
@@ -147,22 +141,24 @@ fn set_member_policy(
     index: Option<usize>,
     new: DeletionPolicy,
 ) -> Option<Planned> {
-    let (labels, annotations) = receipt
-        .zip(index)
-        .map(|(receipt, index)| (desired::run_label(run), desired::content_annotations(run, receipt, index)))
-        .unwrap_or_default();
-    let labels = desired::missing(&content.labels, labels);
-    let annotations = desired::missing(&content.annotations, annotations);
+    let wanted = receipt.zip(index).map(|(receipt, index)| desired::content_annotations(run, receipt, index));
+    let (labels, annotations) = content_entries(run, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
-    let effect = Effect::SetContentPolicy {
-        content: content.id.clone(),
-        resource_version: content.resource_version.clone(),
-        old: content.policy,
-        new,
-        labels,
-        annotations,
-    };
+    let (content, resource_version, old) =
+        (content.id.clone(), content.resource_version.clone(), content.policy);
+    let effect = Effect::SetContentPolicy { content, resource_version, old, new, labels, annotations };
     (!holds).then_some((index, effect))
+}
+
+/// Run label and receipt, where a receipt is wanted.
+fn content_entries(
+    run: &GroupRun,
+    receipt: Option<BTreeMap<String, String>>,
+    labels: &Entries,
+    annotations: &Entries,
+) -> (Entry, Entry) {
+    let label = receipt.as_ref().map(|_| desired::run_label(run)).unwrap_or_default();
+    (desired::missing(labels, label), desired::missing(annotations, receipt.unwrap_or_default()))
 }
 
 fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {

@@ -143,6 +143,17 @@ pub struct ReceiptHead {
     pub hash: [u8; 32],
 }
 
+/// A member that stands under new objects since the old ones were lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RebuiltMember {
+    /// Index in the plan.
+    pub index: u16,
+    /// The VolumeSnapshot that was rebuilt.
+    pub snapshot: ObjectId,
+    /// The VolumeSnapshotContent that was rebuilt.
+    pub content: ObjectId,
+}
+
 /// What is recorded with a milestone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Facts {
@@ -162,6 +173,8 @@ pub enum Facts {
     Receipt(Box<ReceiptHead>),
     /// Why.
     Reason(Reason),
+    /// The members that were rebuilt, in the plan's order; none in a run that lost nothing.
+    Rebuilt(Vec<RebuiltMember>),
 }
 
 /// One record of a group stream.

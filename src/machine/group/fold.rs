@@ -6,7 +6,7 @@ use crate::domain::limits;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::{Event, Facts, Milestone, ReceiptHead, Step, Timed};
+use crate::machine::group::event::{Event, Facts, Milestone, RebuiltMember, ReceiptHead, Step, Timed};
 use crate::machine::group::state::{CreateFate, GroupRun, Passed, Stage, Tries};
 
 /// A record that cannot follow the ones before it.
@@ -164,7 +164,7 @@ fn reached(
         (M::VsBound, Facts::Receipt(head)) => close_receipt(run, head)?,
         (M::Relabelled, Facts::Nothing) => run.stage = Stage::Relabelled,
         (M::Retained, Facts::Nothing) => run.stage = Stage::Retained,
-        (M::Cleaned, Facts::Nothing) => run.stage = Stage::Cleaned,
+        (M::Cleaned, Facts::Rebuilt(rebuilt)) => cleaned(run, rebuilt)?,
         (M::Completed, Facts::Nothing) => run.stage = Stage::Completed,
         (M::Failed, Facts::Nothing) => run.stage = Stage::Failed,
         (M::Retried, Facts::Nothing) => retry(run, record.at),
@@ -202,6 +202,22 @@ fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEv
         members,
     });
     run.stage = Stage::VSBound;
+    Ok(())
+}
+
+/// The receipt names from now on what stands in the cluster.
+fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalEvent> {
+    if !rebuilt.is_sorted_by(|one, next| one.index < next.index) {
+        return Err(IllegalEvent::Receipt("its rebuilt members are not in the plan's order".to_owned()));
+    }
+    for RebuiltMember { index, snapshot, content } in rebuilt {
+        let members = run.receipt.as_mut().map(|receipt| &mut receipt.members);
+        let Some(member) = members.and_then(|members| members.get_mut(usize::from(*index))) else {
+            return Err(IllegalEvent::Receipt(format!("it has no member {index} that was rebuilt")));
+        };
+        (member.snapshot, member.content) = (snapshot.clone(), content.clone());
+    }
+    run.stage = Stage::Cleaned;
     Ok(())
 }
 

@@ -296,12 +296,11 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     view.set(match (group, &observation.group) {
         (None, None) => Group::Absent,
         (None, Some(_)) => Group::Foreign,
+        // Also of a group that is going: whoever was overtaken must not write to its members either.
+        (Some(group), _) if group.epoch.unwrap_or(0) > observation.epoch => Group::Newer,
         (Some(group), _) if group.terminating => Group::Terminating,
-        (Some(group), _) => match group.epoch.unwrap_or(0).cmp(&observation.epoch) {
-            std::cmp::Ordering::Less => Group::Older,
-            std::cmp::Ordering::Equal => Group::Ours,
-            std::cmp::Ordering::Greater => Group::Newer,
-        },
+        (Some(group), _) if group.epoch.unwrap_or(0) == observation.epoch => Group::Ours,
+        (Some(_), _) => Group::Older,
     });
     view.set(match content.map(|content| (content.policy, content.terminating)) {
         None => Content::Absent,

@@ -1,9 +1,10 @@
 //! The garbage collector: deletes, in the background, what is owned only by objects that are gone.
 //!
 //! An owner is the object of that kind and name with exactly that uid; another object of the same name does not
-//! count. Where some owners are left, only the references to the others are removed.
+//! count. Where some owners are left, only the references to the others are removed. An owner with the finalizer
+//! `orphan` that is being deleted is let go once nothing refers to it any more.
 //!
-//! Not here: foreground deletion, and the orphaning of dependents.
+//! Not here: foreground deletion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +25,12 @@ pub(super) const AGENT: &str = "garbage-collector";
 /// One dependent: its plural and its key.
 type Item = String;
 
+/// What holds an owner whose dependents are to stay.
+const ORPHAN: &str = "orphan";
+
 struct Collector {
     client: Client,
+    graph: Arc<Graph>,
 }
 
 /// Who depends on whom, as far as the watches have told. Items that are out of date do no harm: what is collected
@@ -48,7 +53,7 @@ pub(super) fn start(setup: &mut Setup) {
         let (graph, plural) = (graph.clone(), resource.plural);
         setup.cache(plural, move |change| graph.heard(plural, change));
     }
-    let collector = Arc::new(Collector { client: setup.unlimited_client() });
+    let collector = Arc::new(Collector { client: setup.unlimited_client(), graph });
     setup.tasks.spawn_workers(&queue, move |item| {
         let worker = collector.clone();
         async move { worker.collect(&item).await }
@@ -56,6 +61,11 @@ pub(super) fn start(setup: &mut Setup) {
 }
 
 impl Graph {
+    fn dependents_of(&self, uid: &str) -> Vec<Item> {
+        let dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
+        dependents.get(uid).into_iter().flatten().cloned().collect()
+    }
+
     /// A deleted object may leave dependents behind; a new or changed one may name owners that never were.
     fn heard(&self, plural: &str, change: &Change) {
         let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +74,9 @@ impl Graph {
                 for item in dependents.remove(object::uid(old)).into_iter().flatten() {
                     self.queue.add_after(&item, self.delay);
                 }
+            }
+            (_, Some(new)) if is_orphaning(new) => {
+                self.queue.add_after(&format!("{plural} {}", object::key(new)), self.delay);
             }
             (_, Some(new)) if !owners(new).is_empty() => {
                 let item = format!("{plural} {}", object::key(new));
@@ -75,6 +88,10 @@ impl Graph {
             _ => {}
         }
     }
+}
+
+fn is_orphaning(owner: &Value) -> bool {
+    object::is_deleting(owner) && object::has_finalizer(owner, ORPHAN)
 }
 
 fn owners(dependent: &Value) -> &[Value] {
@@ -90,6 +107,9 @@ impl Collector {
             Err(status) if status.is_not_found() => return Ok(()),
             Err(status) => return Err(status.message),
         };
+        if is_orphaning(&live) {
+            return self.orphan(plural, &live).await;
+        }
         if object::is_deleting(&live) {
             return Ok(());
         }
@@ -109,12 +129,33 @@ impl Collector {
             return deleted
                 .or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
         }
-        let version = &live["metadata"]["resourceVersion"];
+        self.replace(plural, &live, "/metadata/ownerReferences", json!(solid)).await
+    }
+
+    /// Takes the references to the owner away, and then the finalizer that waited for this. A reference that
+    /// somebody puts back in between outlives its owner, and the dependent is collected after all.
+    async fn orphan(&self, plural: &str, owner: &Value) -> Result<(), String> {
+        for item in self.graph.dependents_of(object::uid(owner)) {
+            let Some((plural, key)) = item.split_once(' ') else { continue };
+            let (namespace, name) = object::split(key);
+            let Ok(dependent) = self.client.get(plural, namespace, name).await else { continue };
+            let others = |other: &&Value| object::text(other, "/uid") != Some(object::uid(owner));
+            let left: Vec<&Value> = owners(&dependent).iter().filter(others).collect();
+            if left.len() < owners(&dependent).len() {
+                self.replace(plural, &dependent, "/metadata/ownerReferences", json!(left)).await?;
+            }
+        }
+        let left = object::without_finalizers(owner, &[ORPHAN]);
+        self.replace(plural, owner, "/metadata/finalizers", left).await
+    }
+
+    /// Replaces one field of the version that was read.
+    async fn replace(&self, plural: &str, live: &Value, path: &str, value: Value) -> Result<(), String> {
         let operations = json!([
-            {"op": "test", "path": "/metadata/resourceVersion", "value": version},
-            {"op": "replace", "path": "/metadata/ownerReferences", "value": solid},
+            {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]},
+            {"op": "replace", "path": path, "value": value},
         ]);
-        self.client.patch(plural, &live, operations).await.map(drop).map_err(|status| status.message)
+        self.client.patch(plural, live, operations).await.map(drop).map_err(|status| status.message)
     }
 
     async fn exists(&self, namespace: Option<&str>, owner: &Value) -> Result<bool, String> {

@@ -4,7 +4,8 @@
 //! drawn per event from the seed, order is kept within a stream and not between streams. So an actor may know
 //! that a VolumeGroupSnapshot is being deleted and not yet know what was done to its members before: the
 //! staleness by which real members are lost. Without a lag events are applied as they come. The streams of an actor
-//! that goes on after it was frozen race in the same way: each is read up to [`RACE_MS`] later.
+//! that goes on after it was frozen race in the same way: of what has piled up each event takes up to [`RACE_MS`], so
+//! that a stream with more of them is behind one with less.
 //!
 //! Not here: relisting (the in-process watch never breaks) and the periodic resync of 15 minutes.
 
@@ -21,7 +22,7 @@ use super::object;
 use super::tasks::Tasks;
 use crate::sim::api_server::{Watch, WatchEvent};
 
-/// How far the streams of an actor that was frozen may be apart when it goes on, milliseconds.
+/// How long an actor that was frozen may take for each event that piled up, milliseconds.
 const RACE_MS: u64 = 20;
 
 /// How old the caches of an actor may be.
@@ -39,11 +40,13 @@ impl Lag {
         self.draw(self.max_ms, plural, object)
     }
 
-    /// Waits while the actor is frozen, and a moment longer if it was.
-    async fn pass(&self, gate: &Gate, plural: &str, event: &WatchEvent) {
-        if gate.pass().await {
+    /// Waits while the actor is frozen, and a moment longer if it was, or `behind` already. True if so.
+    async fn pass(&self, gate: &Gate, plural: &str, event: &WatchEvent, behind: bool) -> bool {
+        let behind = gate.pass().await || behind;
+        if behind {
             tokio::time::sleep(self.draw(RACE_MS, plural, seen(event))).await;
         }
+        behind
     }
 
     fn draw(&self, max_ms: u64, plural: &str, object: &Value) -> Duration {
@@ -136,9 +139,16 @@ pub(crate) fn start(
     let (target, gate, lag) = (cache.clone(), gate.clone(), lag.clone());
     if lag.max_ms == 0 {
         tasks.spawn(async move {
+            let mut behind = false;
             loop {
-                let event = watch.next().await;
-                lag.pass(&gate, plural, &event).await;
+                let event = match watch.try_next() {
+                    Some(piled_up) => piled_up,
+                    None => {
+                        behind = false;
+                        watch.next().await
+                    }
+                };
+                behind = lag.pass(&gate, plural, &event, behind).await;
                 handler(&target.apply(event));
             }
         });
@@ -157,9 +167,11 @@ pub(crate) fn start(
         }
     });
     tasks.spawn(async move {
+        let mut behind = false;
         while let Some((due, event)) = delayed.recv().await {
+            behind &= due <= Instant::now();
             tokio::time::sleep_until(due).await;
-            race.pass(&gate, plural, &event).await;
+            behind = race.pass(&gate, plural, &event, behind).await;
             handler(&target.apply(event));
         }
     });

@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) lag: Lag,
     /// The newest version of the group snapshot API that is served, the one the controllers speak.
     pub(crate) group_api_version: String,
+    /// Whether groups are handled at all (feature gate `CSIVolumeGroupSnapshot`).
+    pub(crate) handles_groups: bool,
     /// How long the garbage collector waits after an owner has gone, milliseconds.
     pub(crate) gc_delay_ms: u64,
 }
@@ -72,7 +74,7 @@ pub(crate) struct Setup {
 /// A running actor; it ends when this is dropped.
 pub(crate) struct Actor {
     gate: Gate,
-    _tasks: Tasks,
+    tasks: Tasks,
 }
 
 impl Actor {
@@ -86,7 +88,12 @@ impl Actor {
             snapshot_controller::AGENT => snapshot_controller::start(&mut setup),
             other => debug_assert!(false, "no actor is called {other}"),
         }
-        Self { gate: setup.gate, _tasks: setup.tasks }
+        Self { gate: setup.gate, tasks: setup.tasks }
+    }
+
+    /// Work items that failed since the start.
+    pub(crate) fn failed_work(&self) -> u64 {
+        self.tasks.failed_work()
     }
 
     /// Stops the actor where it is, or lets it go on from its caches of then.

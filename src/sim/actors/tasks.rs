@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::task::AbortHandle;
 
@@ -14,6 +15,7 @@ const WORKERS: usize = 10;
 #[derive(Default)]
 pub(crate) struct Tasks {
     handles: Vec<AbortHandle>,
+    failed: Arc<AtomicU64>,
 }
 
 impl Tasks {
@@ -29,7 +31,7 @@ impl Tasks {
         F: Future<Output = Result<(), String>> + Send,
     {
         for _ in 0..WORKERS {
-            let (queue, work) = (queue.clone(), work.clone());
+            let (queue, work, failed) = (queue.clone(), work.clone(), self.failed.clone());
             self.spawn(async move {
                 loop {
                     let key = queue.next().await;
@@ -37,6 +39,7 @@ impl Tasks {
                         Ok(()) => queue.forget(&key),
                         Err(reason) => {
                             tracing::debug!(key, reason, "work item failed and will be tried again");
+                            failed.fetch_add(1, Ordering::Relaxed);
                             queue.add_rate_limited(&key);
                         }
                     }
@@ -44,6 +47,11 @@ impl Tasks {
                 }
             });
         }
+    }
+
+    /// Work items that failed and were put back so far.
+    pub(crate) fn failed_work(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Ends all tasks.

@@ -117,11 +117,6 @@ impl Store {
         self.objects.keys().all(|key| key.namespace != namespace)
     }
 
-    /// Every key.
-    pub fn keys(&self) -> Vec<Key> {
-        self.objects.keys().cloned().collect()
-    }
-
     /// Writes an object, new or changed, under the next version.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
         let previous = self.objects.get(&key).cloned();

@@ -112,15 +112,41 @@ pub(super) fn delete(
     target: &Target,
     preconditions: &Preconditions,
 ) -> Result<Deleted, Status> {
+    delete_with(store, target, preconditions, &[])
+}
+
+/// Deletes an object whose dependents are to stay (`propagationPolicy: Orphan`): the finalizer `orphan` holds it
+/// until the garbage collector has taken the references away.
+pub(super) fn delete_orphaning(
+    store: &mut Store,
+    target: &Target,
+    preconditions: &Preconditions,
+) -> Result<Deleted, Status> {
+    delete_with(store, target, preconditions, &["orphan"])
+}
+
+fn delete_with(
+    store: &mut Store,
+    target: &Target,
+    preconditions: &Preconditions,
+    holding: &[&str],
+) -> Result<Deleted, Status> {
     let resource = target.resource;
     let name = &target.key.name;
-    let current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
+    let mut current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
     preconditions_of_delete(resource, &current, preconditions)?;
     if target.dry_run {
         return Ok(Deleted::Gone(current));
     }
     if meta::is_terminating(&current) {
         return Ok(Deleted::Held(current));
+    }
+    if !holding.is_empty() {
+        let held = Arc::make_mut(&mut current);
+        let finalizers: Vec<&str> =
+            meta::finalizers(held).into_iter().chain(holding.iter().copied()).collect();
+        let finalizers = json!(finalizers);
+        meta::set(held, "finalizers", finalizers);
     }
     if resource.plural != NAMESPACES && meta::finalizers(&current).is_empty() {
         let last = store.remove(target.key.clone(), (*current).clone());

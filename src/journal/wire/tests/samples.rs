@@ -8,7 +8,7 @@ use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
-use crate::machine::group::event::{Facts, Grounds, Reason, ReceiptHead};
+use crate::machine::group::event::{Facts, Grounds, Reason, RebuiltMember, ReceiptHead};
 use crate::machine::group::{Event, Milestone, Step, View};
 
 pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
@@ -103,6 +103,18 @@ fn reached(milestone: Milestone, facts: Facts) -> Event {
     Event::Reached { grounds: grounds("created/bound", 4), milestone, facts }
 }
 
+/// A run that rebuilt all of its members.
+pub fn cleaned(members: usize) -> Event {
+    let name = |index: usize| format!("sp-{}-r{index:012x}", uid(index).repeat(2));
+    let member = |index: usize| RebuiltMember {
+        index: index as u16,
+        snapshot: object("shop", name(index), 600 + index),
+        content: object("", name(index), 700 + index),
+    };
+    let facts = Facts::Rebuilt((0..members).map(member).collect());
+    Event::Reached { grounds: grounds("release/8-cleaned", members), milestone: Milestone::Cleaned, facts }
+}
+
 /// The records of a receipt.
 pub fn receipt_records(plan: &Plan) -> Vec<Event> {
     let members = receipt(plan);
@@ -135,6 +147,7 @@ pub fn group_events(members: usize) -> Vec<Event> {
         reached(Milestone::Completed, Facts::Nothing),
     ];
     events.extend(receipt_records(&plan));
+    events.push(cleaned(members));
     events
 }
 

@@ -1,6 +1,6 @@
 //! Every record of the largest group fits, or is refused before it is written.
 
-use super::samples::{AT, accepted, all_failed, failed, intended, plan, receipt_records};
+use super::samples::{AT, accepted, all_failed, cleaned, failed, intended, plan, receipt_records};
 use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};
 use crate::journal::wire::{WireError, encode_backup, encode_group, fit_backup, fit_group};
 use crate::machine::backup::{self, Phase};
@@ -33,6 +33,12 @@ fn a_receipt_of_the_largest_group_fits_part_by_part() {
     for event in receipt_records(&plan(MAX_MEMBERS, 253)) {
         size(event).expect("it fits");
     }
+}
+
+#[test]
+fn a_largest_group_that_was_rebuilt_as_a_whole_fits() {
+    let bytes = size(cleaned(MAX_MEMBERS)).expect("it fits");
+    assert!(bytes > 32 << 10, "{bytes} bytes prove nothing");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::columns;
 use super::group::{
-    Ended, Facts, Grounds, Intended, Mark, Outcome, Planned, PlannedMember, Reached, Reason, ReceiptHead,
-    ReceiptMember, ReceiptPart,
+    Ended, Grounds, Intended, Mark, Outcome, Planned, PlannedMember, Reason, ReceiptHead, ReceiptMember,
+    ReceiptPart,
 };
 use super::ordinals::Ordinal;
 use crate::domain::ids::{StreamId, Uid};
@@ -16,7 +16,7 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::journal::wire::WireError;
 use crate::machine::group::effect::{self, EffectKind};
 use crate::machine::group::event;
-use crate::machine::group::{Event, Milestone, Step, View};
+use crate::machine::group::{Event, Step, View};
 
 impl From<&Plan> for Planned {
     fn from(plan: &Plan) -> Self {
@@ -135,32 +135,6 @@ impl From<ReceiptPart> for Event {
     }
 }
 
-impl Reached {
-    /// From the fields of the machine's event.
-    ///
-    /// # Errors
-    /// The view has another shape than the machine's.
-    pub fn new(
-        grounds: &event::Grounds,
-        milestone: Milestone,
-        facts: &event::Facts,
-    ) -> Result<Self, WireError> {
-        Ok(Self { grounds: grounds.try_into()?, milestone: milestone.number(), facts: facts.into() })
-    }
-}
-
-impl TryFrom<Reached> for Event {
-    type Error = WireError;
-
-    fn try_from(wire: Reached) -> Result<Self, WireError> {
-        Ok(Self::Reached {
-            grounds: wire.grounds.try_into()?,
-            milestone: Milestone::of(wire.milestone)?,
-            facts: wire.facts.try_into()?,
-        })
-    }
-}
-
 impl TryFrom<&event::Grounds> for Grounds {
     type Error = WireError;
 
@@ -236,35 +210,18 @@ impl From<ReceiptMember> for receipt::ReceiptMember {
     }
 }
 
-impl From<&event::Facts> for Facts {
-    fn from(facts: &event::Facts) -> Self {
-        match facts {
-            event::Facts::Nothing => Self::Nothing,
-            event::Facts::Created { uid } => Self::Created { uid: uid.0.clone() },
-            event::Facts::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
-            event::Facts::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
-            event::Facts::Reason(reason) => Self::Reason(Reason {
-                code: reason.code.number(),
-                message: reason.message.clone(),
-                transient: reason.transient,
-            }),
-        }
+impl From<&event::Reason> for Reason {
+    fn from(reason: &event::Reason) -> Self {
+        let event::Reason { code, ref message, transient } = *reason;
+        Self { code: code.number(), message: message.clone(), transient }
     }
 }
 
-impl TryFrom<Facts> for event::Facts {
+impl TryFrom<Reason> for event::Reason {
     type Error = WireError;
 
-    fn try_from(wire: Facts) -> Result<Self, WireError> {
-        Ok(match wire {
-            Facts::Nothing => Self::Nothing,
-            Facts::Created { uid } => Self::Created { uid: Uid(uid) },
-            Facts::Cut { group_handle } => Self::Cut { group_handle },
-            Facts::Receipt(head) => Self::Receipt(Box::new((*head).into())),
-            Facts::Reason(Reason { code, message, transient }) => {
-                Self::Reason(event::Reason { code: Code::of(code)?, message, transient })
-            }
-        })
+    fn try_from(Reason { code, message, transient }: Reason) -> Result<Self, WireError> {
+        Ok(Self { code: Code::of(code)?, message, transient })
     }
 }
 

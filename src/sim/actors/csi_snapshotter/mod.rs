@@ -67,6 +67,9 @@ pub(super) fn start(setup: &mut Setup) {
         let worker = worker.clone();
         async move { worker.sync_content(&key).await }
     });
+    if !setup.world.handles_groups {
+        return;
+    }
     setup.tasks.spawn_workers(&group_queue, move |key| {
         let worker = sidecar.clone();
         async move { worker.sync_group(&key).await }

@@ -4,7 +4,7 @@
 //! deleted alone; what is in the storage is the only truth about physical snapshots, whatever the API objects say.
 //! [`DriverConfig`] turns on what real drivers do wrong.
 //!
-//! Not here: data. A snapshot is a handle, a size and a time.
+//! Not here: data. A volume holds a number that every write advances, a snapshot the number of its cut.
 
 mod rpc;
 mod storage;

@@ -1,6 +1,6 @@
 //! VolumeGroupSnapshots: from the selector to a content with frozen volume handles, and on to members.
 //!
-//! The group gets its finalizer one sync after its content exists: whoever deletes it before that leaves the
+//! The group gets its finalizer one sync after its status names its content: whoever deletes it before that leaves the
 //! content and its storage to nobody.
 
 use std::sync::Arc;
@@ -44,11 +44,11 @@ impl Controller {
             return self.delete_group(group).await;
         }
         let content = self.content_of_group(group).await?;
-        if content.is_some() && !object::has_finalizer(group, finalizer::GROUP_BOUND) {
+        let is_bound = object::text(group, "/status/boundVolumeGroupSnapshotContentName").is_some();
+        if is_bound && content.is_some() && !object::has_finalizer(group, finalizer::GROUP_BOUND) {
             self.protect_group(group).await?;
         }
-        let is_ready = object::flag(group, "/status/readyToUse") == Some(true)
-            && object::text(group, "/status/boundVolumeGroupSnapshotContentName").is_some();
+        let is_ready = is_bound && object::flag(group, "/status/readyToUse") == Some(true);
         if is_ready {
             return self.check_ready_group(group).await;
         }

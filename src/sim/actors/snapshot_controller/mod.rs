@@ -51,6 +51,8 @@ struct Controller {
     group_classes: Cache,
     /// apiVersion it writes into owner references: its own, whatever the group was created with.
     group_api_version: String,
+    /// Whether it handles groups at all.
+    handles_groups: bool,
 }
 
 /// Starts the controller.
@@ -71,6 +73,7 @@ pub(super) fn start(setup: &mut Setup) {
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
         group_api_version: setup.world.group_api_version.clone(),
+        handles_groups: setup.world.handles_groups,
     });
     let worker = controller.clone();
     setup.tasks.spawn_workers(&controller.snapshots.queue, move |key| {
@@ -82,6 +85,9 @@ pub(super) fn start(setup: &mut Setup) {
         let worker = worker.clone();
         async move { worker.sync_content_key(&key).await }
     });
+    if !controller.handles_groups {
+        return;
+    }
     let worker = controller.clone();
     setup.tasks.spawn_workers(&controller.groups.queue, move |key| {
         let worker = worker.clone();

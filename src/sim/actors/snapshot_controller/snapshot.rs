@@ -95,11 +95,11 @@ impl Controller {
         Ok(Some(content))
     }
 
-    /// Puts on the finalizers that are missing: as-source always, bound where the content is known and its
-    /// policy is Delete. Nothing here ever puts the in-group finalizer back.
+    /// Puts on the finalizers that are missing: as-source always, bound where the status names a content that is known
+    /// and whose policy is Delete. Nothing here ever puts the in-group finalizer back.
     async fn protect_snapshot(&self, snapshot: &Value, content: Option<&Value>) -> Result<(), String> {
-        let content_goes =
-            content.is_some_and(|content| object::text(content, "/spec/deletionPolicy") == Some(DELETE));
+        let content_goes = object::text(snapshot, "/status/boundVolumeSnapshotContentName").is_some()
+            && content.is_some_and(|content| object::text(content, "/spec/deletionPolicy") == Some(DELETE));
         let wanted = [(finalizer::AS_SOURCE, true), (finalizer::SNAPSHOT_BOUND, content_goes)];
         let missing: Vec<&str> = wanted
             .into_iter()
@@ -137,7 +137,9 @@ impl Controller {
             return Ok(());
         }
         match object::text(snapshot, "/status/volumeGroupSnapshotName") {
-            Some(group) if !self.is_member(snapshot) => self.put_ownership_back(snapshot, group).await,
+            Some(group) if self.handles_groups && !self.is_member(snapshot) => {
+                self.put_ownership_back(snapshot, group).await
+            }
             _ => Ok(()),
         }
     }

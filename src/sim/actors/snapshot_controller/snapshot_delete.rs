@@ -63,7 +63,7 @@ impl Controller {
 
     fn check_group_is_gone(&self, snapshot: &Value, group: &str) -> Result<(), String> {
         let group_key = object::join(object::namespace(snapshot), group);
-        if self.groups.cache.get(&group_key).is_none() {
+        if !self.handles_groups || self.groups.cache.get(&group_key).is_none() {
             return Ok(());
         }
         let message = format!(

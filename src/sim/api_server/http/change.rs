@@ -86,14 +86,10 @@ pub(super) fn delete(inner: &mut Inner, call: &Call) -> Result<Response<Body>, S
     target.dry_run |= options.get("dryRun").is_some_and(|dry_run| dry_run == &json!(["All"]));
     let wanted = |field: &str| options.get("preconditions")?.get(field)?.as_str().map(str::to_owned);
     let preconditions = Preconditions { uid: wanted("uid"), resource_version: wanted("resourceVersion") };
-    let uid = inner.store.get(&target.key).map(|object| object["metadata"]["uid"].clone());
     let policy =
         options.get("propagationPolicy").and_then(Value::as_str).unwrap_or(call.param("propagationPolicy"));
-    let deleted = write::delete(&mut inner.store, &target, &preconditions)?;
-    if policy == "Orphan" && !target.dry_run {
-        orphan_dependents(inner, uid.as_ref().and_then(Value::as_str).unwrap_or_default());
-    }
-    match deleted {
+    let delete = if policy == "Orphan" { write::delete_orphaning } else { write::delete };
+    match delete(&mut inner.store, &target, &preconditions)? {
         Deleted::Held(object) => Ok(answer(inner, call, StatusCode::OK, &object)),
         Deleted::Gone(object) => Ok(json_response(StatusCode::OK, &success(&target, &object))),
     }
@@ -158,22 +154,6 @@ fn restore_hidden(mut next: Value, shown: &Value, current: &Value) -> Value {
         next["status"]["volumeSnapshotInfoList"] = hidden.clone();
     }
     next
-}
-
-/// Removes the references to a deleted owner; its dependents stay.
-fn orphan_dependents(inner: &mut Inner, uid: &str) {
-    for key in inner.store.keys() {
-        let Some(object) = inner.store.get(&key).cloned() else { continue };
-        let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
-        let kept: Vec<Value> = owners.iter().filter(|owner| owner["uid"] != uid).cloned().collect();
-        if kept.len() == owners.len() {
-            continue;
-        }
-        let mut next = (*object).clone();
-        meta::set(&mut next, "ownerReferences", Value::Array(kept));
-        meta::prune_empty(&mut next);
-        inner.store.put(key, next);
-    }
 }
 
 fn target(call: &Call) -> Result<Target, Status> {

@@ -333,8 +333,8 @@ async fn metadata_alone_and_items_without_type() {
 
 #[tokio::test(start_paused = true)]
 async fn orphaned_dependents_lose_the_reference_and_stay() {
-    let server = server();
-    let api = config_maps(&server);
+    let cluster = crate::sim::Cluster::start(crate::sim::Config::default());
+    let api = config_maps(cluster.api());
     let owner = api.create(&Default::default(), &config_map("owner", &[])).await.expect("created");
     let mut dependent = config_map("dependent", &[]);
     dependent.metadata.owner_references = Some(vec![
@@ -346,7 +346,14 @@ async fn orphaned_dependents_lose_the_reference_and_stay() {
     api.create(&Default::default(), &dependent).await.expect("created");
     let orphan =
         DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
-    api.delete("owner", &orphan).await.expect("deleted");
+    let held = api.delete("owner", &orphan).await.expect("deleted").left().expect("held");
+    assert_eq!(
+        held.metadata.finalizers.unwrap_or_default(),
+        ["orphan"],
+        "until the garbage collector has been"
+    );
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(code(api.get("owner").await), 404);
     assert!(api.get("dependent").await.expect("stays").metadata.owner_references.is_none());
 }
 

@@ -1,0 +1,175 @@
+//! What a group costs: the time from a Backup to its end on a cluster without delays, and the writes in it.
+//!
+//! `cargo bench --bench groups`. The embedded cluster is in this process, its controllers work without a rate limit,
+//! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
+//! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
+//! that is only in memory; the ratio is what the disk costs.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde_json::json;
+use stillpoint::cluster::Adapter;
+use stillpoint::engine::clock::Clock;
+use stillpoint::engine::points::Points;
+use stillpoint::engine::request::Defaults;
+use stillpoint::engine::world::World;
+use stillpoint::engine::{Config, Engine};
+use stillpoint::journal::{Disk, Journal, MemoryStore, Opened, Options};
+use stillpoint::sim::Cluster;
+use stillpoint::sim::api_server::Caller;
+use tower::ServiceExt;
+
+use support::{Samples, ms, table};
+
+const SIZES: [usize; 2] = [3, 50];
+const WARM_UPS: usize = 2;
+const RUNS: usize = 15;
+const CLAIMS: &str = "persistentvolumeclaims";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let rows = SIZES.map(|members| runtime.block_on(row(members)));
+    table(
+        &format!("one group after another, median of {RUNS}"),
+        ["members", "journal on disk", "spread", "per member", "in memory", "disk/memory", "writes", "4N+4"],
+        &rows,
+    );
+}
+
+async fn row(members: usize) -> [String; 8] {
+    let dir = tempfile::tempdir().expect("a directory");
+    let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
+    let (disk, writes) = measure(members, on_disk).await;
+    let store = MemoryStore::open(&Disk::new()).expect("a free disk");
+    let (memory, _) = measure(members, Journal::open_task(store).expect("a new journal")).await;
+    [
+        members.to_string(),
+        ms(disk.median()),
+        disk.spread(),
+        ms(disk.median() / u32::try_from(members).unwrap_or(u32::MAX)),
+        ms(memory.median()),
+        disk.ratio(&memory),
+        writes.to_string(),
+        (4 * members + 4).to_string(),
+    ]
+}
+
+/// Groups of that size, one after the other, in one life of the daemon; with the writes of the last of them.
+async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> (Samples, u64) {
+    let cluster = Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, ..Default::default() });
+    let adapter = Adapter::connect(client(&cluster)).await.expect("the cluster answers");
+    let config = Config {
+        namespace: "stillpoint".to_owned(),
+        defaults: Defaults::default(),
+        points: Points::none(),
+        clock: Clock::wall(),
+    };
+    let engine = Engine::new(adapter, journal, opened, config);
+    let hand = cluster.api().caller("bench");
+    let world = engine.world();
+    tokio::select! {
+        problem = engine.run() => panic!("the daemon ended: {problem}"),
+        measured = one_after_another(&cluster, &hand, &world, members) => measured,
+    }
+}
+
+async fn one_after_another(
+    cluster: &Cluster,
+    hand: &Caller,
+    world: &World,
+    members: usize,
+) -> (Samples, u64) {
+    let (mut samples, mut made) = (Vec::new(), 0);
+    for index in 0..WARM_UPS + RUNS {
+        let name = format!("bench-{index}");
+        claims(hand, &name, members);
+        while !seen(world, &name, members) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let before = writes(cluster);
+        let took = backup(hand, &name).await;
+        made = writes(cluster) - before;
+        if index >= WARM_UPS {
+            samples.push(took);
+        }
+    }
+    (Samples::new(samples), made)
+}
+
+/// A namespace with claims of one group.
+fn claims(hand: &Caller, namespace: &str, members: usize) {
+    hand.create("namespaces", json!({"metadata": {"name": namespace}})).expect("a new namespace");
+    for index in 0..members {
+        let claim = json!({
+            "metadata": {
+                "name": format!("data-{index}"),
+                "namespace": namespace,
+                "labels": {"velero.io/volume-group": "db"},
+            },
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "csi-hostpath-sc",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        });
+        hand.create(CLAIMS, claim).expect("a new claim");
+    }
+}
+
+/// Whether the daemon's caches have all claims with their volumes: a Backup is planned from what they have.
+fn seen(world: &World, namespace: &str, members: usize) -> bool {
+    let volume =
+        |claim: &PersistentVolumeClaim| claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
+    let bound = |claim: &PersistentVolumeClaim| {
+        claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
+            && volume(claim).is_some_and(|name| world.volume(&name).is_some())
+    };
+    let claims = world.claims(namespace);
+    claims.len() == members && claims.iter().all(|claim| bound(claim))
+}
+
+/// From the creation of a Backup to its end.
+async fn backup(hand: &Caller, name: &str) -> Duration {
+    let mut changes = hand.watch("backups");
+    let backup = json!({
+        "metadata": {"name": name, "namespace": "stillpoint"},
+        "spec": {"includedNamespaces": [name]},
+    });
+    let begun = Instant::now();
+    hand.create("backups", backup).expect("a new Backup");
+    loop {
+        changes.next().await;
+        let backup = hand.get("backups", Some("stillpoint"), name).expect("the Backup");
+        match backup["status"]["phase"].as_str() {
+            Some("Completed") => return begun.elapsed(),
+            None | Some("" | "New" | "InProgress") => {}
+            Some(_) => panic!("{backup:#}"),
+        }
+    }
+}
+
+/// Writes of the daemon to the objects of runs.
+fn writes(cluster: &Cluster) -> u64 {
+    let tally = cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
+    let of_runs = |resource: &str| {
+        resource.starts_with("volumegroupsnapshot") || resource.starts_with("volumesnapshot")
+    };
+    let writing =
+        tally.iter().filter(|(verb, _)| ["create", "update", "patch", "delete"].contains(&verb.as_str()));
+    writing.flat_map(|(_, calls)| calls).filter(|(to, _)| of_runs(to)).map(|(_, count)| count).sum()
+}
+
+/// The router of the embedded cluster as the transport, under the daemon's own User-Agent.
+fn client(cluster: &Cluster) -> kube::Client {
+    let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
+        let agent = http::HeaderValue::from_static("stillpoint/bench");
+        request.headers_mut().insert(http::header::USER_AGENT, agent);
+        request
+    });
+    kube::Client::new(named, "default")
+}

@@ -1,0 +1,50 @@
+//! Samples and how they are printed: medians with their spread, because machines are noisy; ratios, because machines
+//! differ.
+
+use std::time::Duration;
+
+/// Durations of one kind, each measured alone.
+pub struct Samples(Vec<Duration>);
+
+impl Samples {
+    /// At least one.
+    pub fn new(mut samples: Vec<Duration>) -> Self {
+        assert!(!samples.is_empty(), "nothing was measured");
+        samples.sort();
+        Self(samples)
+    }
+
+    /// The middle one.
+    pub fn median(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
+
+    /// The shortest and the longest one.
+    pub fn spread(&self) -> String {
+        let ends = [self.0.first(), self.0.last()].map(|end| end.copied().unwrap_or_default());
+        format!("{} .. {}", ms(ends[0]), ms(ends[1]))
+    }
+
+    /// How many times the median of the other fits into this one.
+    pub fn ratio(&self, other: &Samples) -> String {
+        format!("{:.2}", self.median().as_secs_f64() / other.median().as_secs_f64().max(f64::EPSILON))
+    }
+}
+
+/// A duration in milliseconds, to the microsecond.
+pub fn ms(duration: Duration) -> String {
+    format!("{:.3} ms", duration.as_secs_f64() * 1e3)
+}
+
+/// Prints rows of cells in columns.
+pub fn table<const N: usize>(title: &str, header: [&str; N], rows: &[[String; N]]) {
+    println!("\n{title}");
+    let header = header.map(str::to_owned);
+    let all = || std::iter::once(&header).chain(rows);
+    let widths: Vec<usize> = (0..N).map(|at| all().map(|row| row[at].len()).max().unwrap_or(0)).collect();
+    for row in all() {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+        println!("  {}", cells.join("   "));
+    }
+}

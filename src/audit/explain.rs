@@ -1,0 +1,250 @@
+//! Why a record is there: the row of the recovery table that was decided, and what kept every other row from it.
+//!
+//! The records before it give the state, the record itself the view and the time; everything else is computed as it
+//! was when it was decided. For a decision of another version of the table only the recorded view is shown.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::describe::sentence;
+use super::streams::{Folded, Streams};
+use crate::domain::time::Timestamp;
+use crate::journal::Entry;
+use crate::journal::wire::{Decoded, decode};
+use crate::machine::backup;
+use crate::machine::group::columns::{Column, Columns, Source};
+use crate::machine::group::decide::{columns, mismatch};
+use crate::machine::group::event::Grounds;
+use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE};
+use crate::machine::group::{Event, GroupRun, Milestone};
+
+/// What can be said about a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explained {
+    /// Place in the journal.
+    pub position: u64,
+    /// Stream id.
+    pub stream: String,
+    /// Group or Backup.
+    pub name: String,
+    /// Time in nanoseconds since the Unix epoch.
+    pub time_ns: i64,
+    /// What the record says.
+    pub summary: String,
+    /// Where the run stood before it.
+    pub stage: Option<String>,
+    /// The decision; none for a record that was not decided by the table.
+    pub decision: Option<Explanation>,
+    /// For a record without decision, or one that cannot be compared: why.
+    pub note: Option<String>,
+}
+
+/// A decision, laid open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Row that was recorded.
+    pub row: String,
+    /// Version of the table.
+    pub rules: u16,
+    /// What the row says is to be done.
+    pub says: String,
+    /// Why, in the words of the table.
+    pub why: String,
+    /// The columns that the row looks at.
+    pub looked_at: Vec<Looked>,
+    /// The other columns that rows of this stage look at.
+    pub beside: Vec<Looked>,
+    /// Every other row of the stage.
+    pub others: Vec<Other>,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Looked {
+    /// Column.
+    pub column: &'static str,
+    /// Its value then.
+    pub value: &'static str,
+    /// Where the value comes from: `seen`, `known` or `clock`.
+    pub from: &'static str,
+    /// The values that the row takes; none where it does not ask.
+    pub takes: Vec<&'static str>,
+}
+
+/// A row that was not decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Other {
+    /// Row.
+    pub row: &'static str,
+    /// The first condition that failed: `Fresh is No`; or that it matches, which would be a defect.
+    pub because: String,
+}
+
+/// Explains the record at `position`; none if there is no such record among the entries.
+pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
+    let entry = entries.iter().find(|entry| entry.position == position)?;
+    let of_stream = entries.iter().filter(|other| other.stream == entry.stream);
+    let before = Streams::of(of_stream.clone().filter(|other| other.position < position));
+    let after = Streams::of(of_stream.filter(|other| other.position <= position));
+    let run = before.get(entry.stream).and_then(|stream| stream.group());
+    let decoded = decode(&entry.record);
+    let at = Timestamp(entry.record.time_ns);
+    let (decision, note) = match (&decoded, run) {
+        (Ok(Decoded::Group(timed)), Some(run)) => match grounds(&timed.event) {
+            Some(grounds) => laid_open(run, grounds, at),
+            None => (None, Some(undecided(entries, entry, &timed.event))),
+        },
+        (Ok(Decoded::Group(timed)), None) if matches!(timed.event, Event::Planned(_)) => {
+            (None, Some(undecided(entries, entry, &timed.event)))
+        }
+        (Ok(Decoded::Group(_)), None) => (
+            None,
+            Some("a record before it broke its stream: what it was decided on is not known".to_owned()),
+        ),
+        (Ok(Decoded::Backup { event, .. }), _) => (None, Some(of_backup(event).to_owned())),
+        (Err(error), _) => (None, Some(format!("it cannot be read: {error}"))),
+    };
+    Some(Explained {
+        position,
+        stream: entry.stream.to_string(),
+        name: after.get(entry.stream).map(|stream| stream.name.clone()).unwrap_or_default(),
+        time_ns: entry.record.time_ns,
+        summary: sentence(&decoded, entry.record.kind),
+        stage: before.get(entry.stream).and_then(|stream| stage(stream.folded.as_ref())),
+        decision,
+        note,
+    })
+}
+
+fn stage(folded: Option<&Folded>) -> Option<String> {
+    match folded {
+        Some(Folded::Group(run)) => Some(format!("{:?}", run.stage)),
+        _ => None,
+    }
+}
+
+pub(super) fn grounds(event: &Event) -> Option<&Grounds> {
+    match event {
+        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
+        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } => None,
+    }
+}
+
+fn laid_open(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> (Option<Explanation>, Option<String>) {
+    let Grounds { row: id, rules, view } = grounds;
+    if *rules != RULES {
+        let note = format!("version {rules} of the table decided it; this stillpoint knows version {RULES}");
+        return (Some(bare(grounds)), Some(note));
+    }
+    let columns = match columns(run, view, at) {
+        Ok(columns) => columns,
+        Err(error) => return (Some(bare(grounds)), Some(error.to_string())),
+    };
+    let Some(row) = TABLE.iter().find(|row| row.id == *id) else {
+        return (Some(bare(grounds)), Some(format!("the table has no row {id}")));
+    };
+    let rows = || TABLE.iter().filter(|other| other.stages.contains(&run.stage));
+    let asked: BTreeSet<Column> = rows().flat_map(|row| row.when.iter().map(|cond| cond.column)).collect();
+    let of_row: BTreeSet<Column> = row.when.iter().map(|cond| cond.column).collect();
+    let explanation = Explanation {
+        row: id.clone(),
+        rules: *rules,
+        says: says(row.then),
+        why: row.why.to_owned(),
+        looked_at: row.when.iter().map(|cond| looked(cond.column, &columns, Some(cond))).collect(),
+        beside: asked.difference(&of_row).map(|column| looked(*column, &columns, None)).collect(),
+        others: rows()
+            .filter(|other| other.id != row.id)
+            .map(|other| failing(other, run, &columns))
+            .collect(),
+    };
+    let note = mismatch(row, run, &columns).map(|why| format!("the recorded row does not match now: {why}"));
+    (Some(explanation), note)
+}
+
+/// What is left to show of a decision that this table cannot repeat.
+fn bare(Grounds { row, rules, view }: &Grounds) -> Explanation {
+    let named = view.named().into_iter();
+    let looked_at = named.map(|(column, value)| Looked { column, value, from: "seen", takes: Vec::new() });
+    Explanation {
+        row: row.clone(),
+        rules: *rules,
+        says: "not known".to_owned(),
+        why: "not known".to_owned(),
+        looked_at: looked_at.collect(),
+        beside: Vec::new(),
+        others: Vec::new(),
+    }
+}
+
+fn looked(column: Column, columns: &Columns, cond: Option<&Cond>) -> Looked {
+    let from = match column.source() {
+        Source::Seen => "seen",
+        Source::Known => "known",
+        Source::Clock => "clock",
+    };
+    let taken = |cond: &Cond| {
+        let values = column.values().iter().enumerate();
+        values.filter(|(at, _)| cond.mask & (1 << at) != 0).map(|(_, value)| *value).collect()
+    };
+    let takes = cond.map(taken).unwrap_or_default();
+    Looked { column: column.name(), value: columns.value_name(column), from, takes }
+}
+
+fn failing(row: &Row, run: &GroupRun, columns: &Columns) -> Other {
+    let because = mismatch(row, run, columns).unwrap_or_else(|| "it matches as well".to_owned());
+    Other { row: row.id, because }
+}
+
+/// What a row says, for people.
+pub(super) fn says(action: Action) -> String {
+    match action {
+        Action::Act(step) => format!("to {}", step.name()),
+        Action::Advance(milestone) => format!("{} is reached", milestone.name()),
+        Action::Unwind { code, .. } => format!("to unwind with {code}"),
+        Action::Stick { code, .. } => format!("to stick with {code}"),
+        Action::Look | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
+        Action::Yield | Action::Rest => "to do nothing".to_owned(),
+    }
+}
+
+fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
+    match event {
+        Event::Planned(_) => {
+            "the plan: settled from the Backup and the cluster before the recovery table is asked \
+                              for the first time"
+                .to_owned()
+        }
+        Event::Ended { step, .. } => {
+            let before = entries.iter().rfind(|o| o.stream == entry.stream && o.position < entry.position);
+            let intent = before.map_or_else(String::new, |intent| format!(" at record {}", intent.position));
+            format!("an outcome is reported, not decided: {} was intended{intent}", step.name())
+        }
+        Event::ReceiptPart { .. } => {
+            let mut later =
+                entries.iter().filter(|o| o.stream == entry.stream && o.position > entry.position);
+            let closes = later.find(|later| is_bound(later));
+            let at = closes.map_or_else(String::new, |closing| format!(" at record {}", closing.position));
+            format!("a part of the receipt: it was decided together with vs-bound{at}")
+        }
+        Event::Intended { .. } | Event::Reached { .. } => "decided by the table".to_owned(),
+    }
+}
+
+fn is_bound(entry: &Entry) -> bool {
+    let Ok(Decoded::Group(timed)) = decode(&entry.record) else { return false };
+    matches!(timed.event, Event::Reached { milestone: Milestone::VsBound, .. })
+}
+
+fn of_backup(event: &backup::Event) -> &'static str {
+    match event {
+        backup::Event::Accepted { .. } => {
+            "a Backup is accepted when its groups are settled; the recovery table decides about groups only"
+        }
+        backup::Event::Finished { .. } => "a Backup ends when the last of its groups has ended",
+    }
+}

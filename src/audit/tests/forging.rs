@@ -1,0 +1,121 @@
+//! A forged record whose hashes were all computed again: the chain holds, and the replay tells.
+
+use crate::audit::testing::{journal, script, script_of_a_loss};
+use crate::audit::{ReplayReport, replay};
+use crate::domain::time::Timestamp;
+use crate::journal::Entry;
+use crate::journal::chain::check;
+use crate::journal::export::{Sealed, import};
+use crate::journal::wire::encode_backup;
+use crate::machine::backup::{self, Phase};
+use crate::machine::group::event::Grounds;
+use crate::machine::group::table::{Row, TABLE};
+use crate::machine::group::{Event, Step, Timed, View};
+
+type Records = Vec<(u64, Timed)>;
+
+/// Writes the records into a journal of their own, takes it through its export, and replays it.
+async fn forged(records: &Records) -> ReplayReport {
+    let entries = journal(records).await;
+    let lines =
+        entries.iter().map(|entry| serde_json::to_string(&Sealed::from(entry)).expect("plain data") + "\n");
+    let entries = import(&lines.collect::<String>()).expect("exported lines");
+    check(entries.clone()).expect("every hash holds: the chain alone does not tell");
+    replay(&entries)
+}
+
+fn grounds(event: &mut Event) -> Option<&mut Grounds> {
+    match event {
+        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
+        _ => None,
+    }
+}
+
+/// Each record of a decision, with the decisions in it to be changed.
+fn decisions(records: &Records) -> Vec<usize> {
+    let mut copy = records.clone();
+    (0..records.len()).filter(|at| grounds(&mut copy[*at].1.event).is_some()).collect()
+}
+
+fn row(grounds: &Grounds) -> &'static Row {
+    TABLE.iter().find(|row| row.id == grounds.row).expect("a row of the table")
+}
+
+#[tokio::test]
+async fn another_row_is_caught_in_every_decision() {
+    let records = script_of_a_loss(Some(Step::Rebuild));
+    for at in decisions(&records) {
+        let mut forged_records = records.clone();
+        let grounds = grounds(&mut forged_records[at].1.event).expect("a decision");
+        let other = TABLE.iter().find(|other| other.id != grounds.row && other.then == row(grounds).then);
+        grounds.row = other.map_or("end/rest", |other| other.id).to_owned();
+        assert!(!forged(&forged_records).await.different.is_empty(), "record {at}");
+    }
+}
+
+#[tokio::test]
+async fn another_observation_is_caught_in_every_column_that_was_looked_at() {
+    let records = script_of_a_loss(Some(Step::Rebuild));
+    let mut forgeries = 0;
+    for at in decisions(&records) {
+        let looked_at = row(grounds(&mut records[at].1.event.clone()).expect("a decision")).when;
+        for cond in looked_at {
+            let Some(seen) = View::columns().position(|column| column == cond.column) else { continue };
+            let values = 0..cond.column.values().len() as u8;
+            let Some(other) = values.into_iter().find(|value| cond.mask & (1 << value) == 0) else {
+                continue;
+            };
+            let mut forged_records = records.clone();
+            grounds(&mut forged_records[at].1.event).expect("a decision").view.seen[seen] = other;
+            let report = forged(&forged_records).await;
+            assert!(!report.different.is_empty(), "record {at}: {} forged", cond.column.name());
+            forgeries += 1;
+        }
+    }
+    assert!(forgeries > 40, "{forgeries} forgeries");
+}
+
+#[tokio::test]
+async fn another_time_is_caught_where_a_clock_was_looked_at() {
+    let hour = 3_600_000_000_000;
+    let records = script(None, false);
+    let create = decisions(&records)[0];
+    let mut forged_records = records.clone();
+    forged_records[create].1.at = Timestamp(records[create].1.at.0 + hour);
+    let report = forged(&forged_records).await;
+    assert_eq!(report.different[0].why, "CutDeadline is Passed");
+
+    // The other direction: the driver's error had its grace, or the late content its minute.
+    let records = script(None, true);
+    let last = *decisions(&records).last().expect("a decision");
+    let mut forged_records = records.clone();
+    forged_records[last].1.at = records[last - 1].1.at;
+    let report = forged(&forged_records).await;
+    assert_eq!(report.different[0].why, "LateWindow is Open", "{report:?}");
+}
+
+/// The entries of a script, with another end of the Backup.
+async fn ending(records: &Records, end: &backup::Event) -> ReplayReport {
+    let mut entries: Vec<Entry> = journal(records).await;
+    let last = entries.last_mut().expect("the end of the Backup");
+    last.record = encode_backup(end, Timestamp(last.record.time_ns)).expect("it fits");
+    replay(&entries)
+}
+
+#[tokio::test]
+async fn another_end_of_a_backup_is_caught() {
+    let end = backup::Event::Finished { phase: Phase::Completed, failed: Vec::new() };
+    assert_eq!(ending(&script(None, false), &end).await.different, []);
+    let report = ending(&script(None, true), &end).await;
+    let difference = &report.different[0];
+    assert_eq!(
+        (difference.recorded.as_str(), difference.now.as_str()),
+        ("finished", "Failed shop/orders-db SP0012")
+    );
+    assert_eq!(difference.why, "the record says Completed");
+
+    let mut unfinished = script(None, false);
+    unfinished.truncate(5);
+    let report = ending(&unfinished, &end).await;
+    assert_eq!(report.different[0].why, "group shop/orders-db has not ended");
+}

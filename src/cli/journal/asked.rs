@@ -1,0 +1,160 @@
+//! The journal of a living daemon, as it answers through `daemon.sock`.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::domain::problem::{About, Code, Problem};
+use crate::engine::socket::{Address, Greeting, PAGE, PATIENCE, Request};
+use crate::journal::chain::check_from;
+use crate::journal::export::import;
+use crate::journal::{ChainProblem, Verified};
+use crate::journal::{Entry, Fault, Head, MAX_PAYLOAD_BYTES, Verdict, Verification};
+
+/// Bytes of one answer, at most: base64 and the other fields make less than twice the payloads.
+const ANSWER_BYTES: u64 = (2 * PAGE * MAX_PAYLOAD_BYTES) as u64;
+
+/// What the daemon answered: everything up to the head that it named first.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its process id.
+    pub pid: u32,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its head.
+    pub head: Head,
+    /// The records up to there.
+    pub entries: Vec<Entry>,
+}
+
+/// Asks the daemon that has the journal in `dir` open; none if no daemon listens there.
+///
+/// # Errors
+/// The daemon answers what is no answer, or ends meanwhile.
+pub fn ask(dir: &Path) -> Result<Option<Asked>, Problem> {
+    let Ok(address) = Address::of(dir) else { return Ok(None) };
+    let Ok(first) = UnixStream::connect(address.path()) else { return Ok(None) };
+    let (Greeting { pid, epoch, head, .. }, mut entries) =
+        page(first, 1).map_err(|error| broken(dir, &error))?;
+    let head: Head = head.parse().map_err(|error| broken(dir, &io::Error::other(error)))?;
+    while entries.last().is_some_and(|last| last.position < head.position) {
+        let from = entries.last().map_or(1, |last| last.position.saturating_add(1));
+        let more = UnixStream::connect(address.path()).and_then(|stream| page(stream, from));
+        let (_, more) = more.map_err(|error| broken(dir, &error))?;
+        if more.first().is_none_or(|first| first.position < from) {
+            break;
+        }
+        entries.extend(more);
+    }
+    entries.retain(|entry| entry.position <= head.position);
+    Ok(Some(Asked { pid, epoch, head, entries }))
+}
+
+fn page(mut stream: UnixStream, from: u64) -> io::Result<(Greeting, Vec<Entry>)> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{}", serde_json::to_string(&Request { from })?)?;
+    let mut answer = BufReader::new(stream.take(ANSWER_BYTES));
+    let (mut first, mut rest) = (String::new(), String::new());
+    answer.read_line(&mut first)?;
+    answer.read_to_string(&mut rest)?;
+    let greeting: Greeting = serde_json::from_str(&first)?;
+    match greeting.problem {
+        Some(problem) => Err(io::Error::other(problem)),
+        None => Ok((greeting, import(&rest).map_err(io::Error::other)?)),
+    }
+}
+
+fn broken(dir: &Path, error: &io::Error) -> Problem {
+    Problem::new(
+        Code::JournalIo,
+        About::new("Journal", "", &dir.display().to_string()),
+        format!("the daemon that has it open did not answer through daemon.sock: {error}"),
+        "try again; if it stays so, the daemon may be of another release",
+    )
+}
+
+impl Asked {
+    /// Checks the chain up to the head that the daemon named, and that it contains a head published elsewhere.
+    pub fn verify(&self, expected: Option<&Head>) -> Verification {
+        let start = match self.entries.first() {
+            // What is before it was archived.
+            Some(first) if first.position > 1 => Head { position: first.position - 1, hash: first.prev },
+            Some(first) => Head { position: 0, hash: first.prev },
+            None => Head::genesis(),
+        };
+        match check_from(start, self.entries.iter().cloned()) {
+            Err(problem) => self.found(Verdict::Corrupt, self.until(problem.position), Some(problem)),
+            Ok(verified) if verified.head != self.head && !self.entries.is_empty() => {
+                let position = verified.head.position.saturating_add(1);
+                let what = Fault::EndsEarly { head: self.head.position };
+                self.found(Verdict::TornTail, verified, Some(ChainProblem { position, what }))
+            }
+            Ok(verified) => match expected.and_then(|expected| self.lacks(start, expected)) {
+                Some((verdict, problem)) => self.found(verdict, verified, Some(problem)),
+                None => self.found(Verdict::Intact, verified, None),
+            },
+        }
+    }
+
+    fn found(&self, verdict: Verdict, held: Verified, problem: Option<ChainProblem>) -> Verification {
+        Verification { verdict, records: held.records, head: held.head, problem }
+    }
+
+    fn until(&self, position: u64) -> Verified {
+        let held: Vec<&Entry> = self.entries.iter().take_while(|entry| entry.position < position).collect();
+        let head = held.last().map_or(Head::genesis(), |entry| entry.head());
+        Verified { records: held.len() as u64, head }
+    }
+
+    fn lacks(&self, start: Head, expected: &Head) -> Option<(Verdict, ChainProblem)> {
+        let position = expected.position;
+        let problem = |verdict, what| Some((verdict, ChainProblem { position, what }));
+        let at = self.entries.iter().find(|entry| entry.position == position).map(Entry::head);
+        match at.or((start.position == position).then_some(start)) {
+            Some(head) if head == *expected => None,
+            Some(_) => problem(Verdict::Corrupt, Fault::OtherHistory),
+            None if position < start.position => problem(Verdict::Corrupt, Fault::Archived),
+            None => problem(Verdict::CutTail, Fault::Cut { expected: position }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::fixture;
+    use super::*;
+
+    fn asked() -> Asked {
+        let entries = fixture();
+        let head = entries[entries.len() - 1].head();
+        Asked { pid: 7, epoch: 2, head, entries }
+    }
+
+    #[test]
+    fn what_a_daemon_answers_is_checked_like_a_copy() {
+        let whole = asked();
+        let verification = whole.verify(Some(&whole.entries[4].head()));
+        assert_eq!(
+            (verification.verdict, verification.records),
+            (Verdict::Intact, whole.entries.len() as u64)
+        );
+        let mut changed = asked();
+        changed.entries[6].record.time_ns += 1;
+        let verification = changed.verify(None);
+        assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 6));
+        let mut short = asked();
+        short.entries.pop();
+        assert_eq!(short.verify(None).verdict, Verdict::TornTail);
+        let expect = |position, hash| asked().verify(Some(&Head { position, hash })).verdict;
+        assert_eq!(expect(900, [0; 32]), Verdict::CutTail);
+        assert_eq!(expect(4, [0; 32]), Verdict::Corrupt);
+    }
+
+    #[test]
+    fn without_a_daemon_nobody_answers() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(ask(dir.path()).expect("no problem").is_none());
+        assert!(ask(&dir.path().join("missing")).expect("no problem").is_none());
+    }
+}

@@ -1,0 +1,80 @@
+//! Space that is put aside, so that a journal on a full disk can still be opened and finished.
+//!
+//! `ballast` is a file of bytes that do not compress, so that it takes real blocks everywhere. An
+//! open that fails for want of space removes it and is tried once more. A later open makes it anew,
+//! but only where as much again is free: it is not to take the last room itself.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::probe::{Call, Probed};
+
+/// How much is put aside, in bytes.
+pub(super) const BALLAST_BYTES: u64 = 8 << 20;
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("ballast")
+}
+
+/// Gives the space up; answers how much it was, none if nothing was put aside.
+pub(super) fn spend(dir: &Path) -> io::Result<Option<u64>> {
+    let path = path(dir);
+    let bytes = match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?.len(),
+    };
+    fs::remove_file(&path)?;
+    File::open(dir)?.sync_all()?;
+    Ok(Some(bytes))
+}
+
+/// Puts `bytes` aside unless they are; answers whether they are now. Without room nothing is left behind.
+pub(super) fn ensure(dir: &Path, bytes: u64, probed: &Probed) -> bool {
+    let path = path(dir);
+    if bytes == 0 {
+        return false;
+    }
+    if fs::metadata(&path).is_ok_and(|found| found.len() == bytes) {
+        return true;
+    }
+    let written = probed.run(Call::BallastWrite, |error| error, || write(&path, bytes));
+    if written.is_err() {
+        // Whatever was written is room that the journal needs.
+        let _ = fs::remove_file(&path);
+    }
+    written.is_ok()
+}
+
+fn write(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    blake3::Hasher::new().finalize_xof().fill(&mut chunk);
+    let mut left = bytes.saturating_mul(2);
+    while left > 0 {
+        let now = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+        file.write_all(&chunk[..now])?;
+        left -= now as u64;
+    }
+    file.sync_all()?;
+    file.set_len(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_and_spent_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let probed = Probed::default();
+        assert!(ensure(dir.path(), 3 << 20, &probed) && ensure(dir.path(), 3 << 20, &probed));
+        assert_eq!(fs::metadata(path(dir.path())).expect("made").len(), 3 << 20);
+        assert_eq!(spend(dir.path()).expect("removed"), Some(3 << 20));
+        assert_eq!(spend(dir.path()).expect("nothing there"), None);
+        assert!(!ensure(dir.path(), 0, &probed), "none is wanted");
+    }
+}

@@ -1,0 +1,214 @@
+//! Evidence: the records a second time, in plain files beside the database.
+//!
+//! # What it promises
+//! - Each batch is on disk here before the database sees it. So on disks that keep their word the
+//!   evidence is never behind the database, and at most one batch ahead of it, which nobody has seen
+//!   acknowledged.
+//! - Either can be made anew from the other: a frame holds the envelopes byte for byte, the epoch,
+//!   and whether each stream has work left.
+//! - Bytes that are no whole frame at the very end are a torn write and belong to no record that was
+//!   acknowledged. The same with a frame or a segment behind them is damage.
+//!
+//! # Layout
+//! `evidence/NNNNNNNN.seg`, counted from 1 without gaps: a header ([`segment`]), then frames
+//! ([`frame`]), one for each batch. Above 16 MiB a segment gets a successor.
+//!
+//! # What is not here
+//! What is done when the two disagree ([`super::settle`]).
+
+pub(super) mod frame;
+mod segment;
+mod writer;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::chain::{ChainProblem, Checker, Fault, open_at};
+use super::envelope::{SCHEMA, genesis};
+use super::error::JournalError;
+use super::record::{Entry, Head};
+use super::store::StreamState;
+use segment::{HEADER_BYTES, Header, NoHeader};
+pub(super) use writer::{End, EvidenceWriter, SEGMENT_BYTES, sync_parent};
+
+/// Above this a file is no segment: its last frame begins below the limit of a segment.
+const MAX_FILE_BYTES: u64 = SEGMENT_BYTES + (frame::MAX_BODY_BYTES as u64) + 4096;
+
+/// What a reading of all segments found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// What the first record follows.
+    pub start: Head,
+    /// The last record that held.
+    pub head: Head,
+    /// The last epoch that was claimed.
+    pub epoch: u64,
+    /// How many records held.
+    pub records: u64,
+    /// Where the last whole frame ends.
+    pub end: End,
+    /// Bytes behind the end that are no frame.
+    pub torn: u64,
+    /// The first thing that is wrong, torn bytes apart.
+    pub damage: Option<Damage>,
+}
+
+/// What is wrong with evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// With which record.
+    pub problem: ChainProblem,
+    /// The highest position that anything behind the damage names: the evidence once reached it.
+    pub reached: u64,
+}
+
+/// One batch that held.
+pub(super) struct Admitted {
+    pub epoch: u64,
+    pub head: Head,
+    pub records: Vec<(StreamState, Entry, Vec<u8>)>,
+}
+
+type Each<'a> = &'a mut dyn FnMut(Admitted) -> Result<(), JournalError>;
+
+struct Reading<'a> {
+    checker: Checker,
+    survey: Survey,
+    each: Each<'a>,
+}
+
+/// Reads all segments in `dir`, checks hashes and chain, and hands out each batch that held. None if
+/// there is no segment.
+///
+/// # Errors
+/// A newer Stillpoint wrote them, they cannot be read, or `each` failed. Damage is no error.
+pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<Survey>, JournalError> {
+    let numbers = segment::list(dir).map_err(JournalError::io("read", dir))?;
+    let Some(&first) = numbers.first() else { return Ok(None) };
+    let start = Head::genesis();
+    let end = End { segment: first, offset: 0 };
+    let survey = Survey { start, head: start, epoch: 0, records: 0, end, torn: 0, damage: None };
+    let mut reading = Reading { checker: Checker::new(start), survey, each };
+    for (index, &number) in numbers.iter().enumerate() {
+        let path = segment::path(dir, number);
+        let bytes = load(&path).map_err(JournalError::io("read", &path))?;
+        let last = index + 1 == numbers.len();
+        reading.segment(index as u64 + 1, number, &bytes, last)?;
+    }
+    Ok(Some(reading.survey))
+}
+
+/// All bytes of a segment; of a file that is too large to be one, none, which is no header.
+fn load(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > MAX_FILE_BYTES {
+        return Ok(vec![]);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Reading<'_> {
+    fn segment(&mut self, expected: u64, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
+        if let Some(damage) = &mut self.survey.damage {
+            // Only how far it reaches is still of interest.
+            damage.reached = damage.reached.max(reach(bytes));
+            return Ok(());
+        }
+        let header = match segment::decode(bytes) {
+            Err(NoHeader::Schema(found)) if found > SCHEMA => {
+                return Err(JournalError::NewerSchema { found, known: SCHEMA });
+            }
+            Err(_) => return self.damaged(Fault::SegmentHeader { segment: number }, bytes),
+            Ok(header) if header.number != expected || number != expected => {
+                return self.damaged(Fault::SegmentMissing { segment: expected }, bytes);
+            }
+            Ok(header) => header,
+        };
+        if expected == 1 {
+            self.start(&header);
+        }
+        if !self.follows(&header) {
+            return self.damaged(Fault::Prev, bytes);
+        }
+        self.survey.end = End { segment: number, offset: HEADER_BYTES as u64 };
+        self.frames(bytes, last)
+    }
+
+    fn start(&mut self, header: &Header) {
+        self.checker = Checker::new(header.after);
+        (self.survey.start, self.survey.head) = (header.after, header.after);
+    }
+
+    fn follows(&self, header: &Header) -> bool {
+        let begins =
+            header.after.position > 0 || (1..=SCHEMA).any(|schema| genesis(schema) == header.after.hash);
+        header.after == self.survey.head && begins
+    }
+
+    fn frames(&mut self, bytes: &[u8], last: bool) -> Result<(), JournalError> {
+        let mut at = HEADER_BYTES;
+        while at < bytes.len() {
+            let Some((frame, length)) = frame::decode(&bytes[at..]) else {
+                if last && frame::highest(&bytes[at..]).is_none() {
+                    self.survey.torn = (bytes.len() - at) as u64;
+                    return Ok(());
+                }
+                return self.damaged(
+                    Fault::Frame { segment: self.survey.end.segment, offset: at as u64 },
+                    &bytes[at..],
+                );
+            };
+            match self.admit(&frame) {
+                Ok(admitted) => (self.each)(admitted)?,
+                Err(ChainProblem { what: Fault::Schema { found, .. }, .. }) if found > SCHEMA => {
+                    return Err(JournalError::NewerSchema { found, known: SCHEMA });
+                }
+                Err(problem) => return self.damaged(problem.what, &bytes[at..]),
+            }
+            at += length;
+            self.survey.end.offset = at as u64;
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, frame: &frame::Frame<'_>) -> Result<Admitted, ChainProblem> {
+        let mut records = Vec::with_capacity(frame.records.len());
+        for &(state, envelope) in &frame.records {
+            let position = self.checker.verified().head.position.saturating_add(1);
+            let entry = open_at(position, envelope)?;
+            self.checker.admit(&entry)?;
+            if entry.epoch > frame.epoch {
+                let what = Fault::Epoch { before: entry.epoch, found: frame.epoch };
+                return Err(ChainProblem { position, what });
+            }
+            records.push((state, entry, envelope.to_vec()));
+        }
+        let verified = self.checker.verified();
+        let position = verified.head.position;
+        if verified.head != frame.head {
+            return Err(ChainProblem { position, what: Fault::HeadHash });
+        }
+        if frame.epoch < self.survey.epoch {
+            let what = Fault::Epoch { before: self.survey.epoch, found: frame.epoch };
+            return Err(ChainProblem { position, what });
+        }
+        (self.survey.head, self.survey.records) = (verified.head, verified.records);
+        self.survey.epoch = frame.epoch;
+        Ok(Admitted { epoch: frame.epoch, head: frame.head, records })
+    }
+
+    fn damaged(&mut self, what: Fault, rest: &[u8]) -> Result<(), JournalError> {
+        let position = self.survey.head.position.saturating_add(1);
+        self.survey.damage = Some(Damage { problem: ChainProblem { position, what }, reached: reach(rest) });
+        Ok(())
+    }
+}
+
+/// The highest position that the bytes of a segment, or of its end, name.
+fn reach(bytes: &[u8]) -> u64 {
+    let before = segment::decode(bytes).map_or(0, |header| header.after.position);
+    before.max(frame::highest(bytes).unwrap_or(0))
+}

@@ -1,0 +1,125 @@
+//! Segment files: their names and the header at their beginning.
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 8 | `SPevidnc` |
+//! | 8 | 2 | schema, as in an envelope |
+//! | 10 | 8 | number of the segment, counted from 1 |
+//! | 18 | 8 | position of its first record |
+//! | 26 | 32 | hash of the record before it |
+//! | 58 | 32 | BLAKE3 hash of all bytes before it |
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::envelope::SCHEMA;
+use super::super::record::Head;
+
+pub(super) const HEADER_BYTES: usize = 90;
+const MAGIC: &[u8; 8] = b"SPevidnc";
+
+/// What a segment says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub number: u64,
+    /// The last record before it.
+    pub after: Head,
+}
+
+/// Why a header is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoHeader {
+    Bytes,
+    Schema(u16),
+}
+
+pub(super) fn encode(header: &Header) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(SCHEMA.to_be_bytes());
+    bytes.extend(header.number.to_be_bytes());
+    bytes.extend(header.after.position.saturating_add(1).to_be_bytes());
+    bytes.extend(header.after.hash);
+    let hash = *blake3::hash(&bytes).as_bytes();
+    bytes.extend(hash);
+    bytes
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Header, NoHeader> {
+    let (body, _) = bytes
+        .get(..HEADER_BYTES)
+        .and_then(|header| header.split_last_chunk::<32>())
+        .filter(|(body, hash)| blake3::hash(body).as_bytes() == *hash)
+        .ok_or(NoHeader::Bytes)?;
+    let rest = body.strip_prefix(MAGIC).ok_or(NoHeader::Bytes)?;
+    let schema = rest[..2].try_into().map(u16::from_be_bytes).map_err(|_| NoHeader::Bytes)?;
+    if schema != SCHEMA {
+        return Err(NoHeader::Schema(schema));
+    }
+    let number = |at: usize| rest[at..at + 8].try_into().map(u64::from_be_bytes).map_err(|_| NoHeader::Bytes);
+    let (segment, first) = (number(2)?, number(10)?);
+    let position = first.checked_sub(1).ok_or(NoHeader::Bytes)?;
+    Ok(Header { number: segment, after: Head { position, hash: hash_of(&rest[18..])? } })
+}
+
+fn hash_of(bytes: &[u8]) -> Result<[u8; 32], NoHeader> {
+    bytes.try_into().map_err(|_| NoHeader::Bytes)
+}
+
+/// The file of a segment.
+pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:08}.seg"))
+}
+
+/// The numbers of the segments in `dir`, in order; none if there is no directory. Other files are ignored.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        other => other?,
+    };
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        numbers.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_reads_back_and_no_bit_of_it_can_change() {
+        let header = Header { number: 3, after: Head { position: 41, hash: [7; 32] } };
+        let bytes = encode(&header);
+        assert_eq!((bytes.len(), decode(&bytes)), (HEADER_BYTES, Ok(header)));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), Err(NoHeader::Bytes), "bit {bit}");
+        }
+        assert_eq!(decode(&bytes[..HEADER_BYTES - 1]), Err(NoHeader::Bytes));
+    }
+
+    #[test]
+    fn a_newer_schema_is_told_from_damage() {
+        let mut bytes = encode(&Header { number: 1, after: Head::genesis() });
+        bytes.truncate(58);
+        bytes[9] += 1;
+        bytes.extend(*blake3::hash(&bytes).as_bytes());
+        assert_eq!(decode(&bytes), Err(NoHeader::Schema(SCHEMA + 1)));
+    }
+
+    #[test]
+    fn segments_are_listed_in_order_and_nothing_else_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(list(&dir.path().join("none")).expect("readable").is_empty());
+        for name in ["00000010.seg", "00000002.seg", "00000003.seg.tmp", "x.seg", "lost"] {
+            fs::write(dir.path().join(name), "").expect("written");
+        }
+        assert_eq!(list(dir.path()).expect("readable"), [2, 10]);
+    }
+}

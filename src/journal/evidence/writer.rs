@@ -1,0 +1,117 @@
+//! Appending frames to the last segment.
+//!
+//! A segment gets its name only once its header is on disk, and the directory is synced before the
+//! first frame is written, so that a segment with a bad header is damage and never a cut.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::super::probe::{Call, Probed};
+use super::super::record::Head;
+use super::super::store::{Batch, StoreError};
+use super::segment::{self, HEADER_BYTES, Header};
+use super::{Survey, frame};
+
+/// Size from which on a segment gets a successor, in bytes.
+pub(in crate::journal) const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// Where evidence ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::journal) struct End {
+    /// Number of the last segment.
+    pub segment: u64,
+    /// Where its last whole frame ends.
+    pub offset: u64,
+}
+
+/// The one who appends.
+pub(in crate::journal) struct EvidenceWriter {
+    dir: PathBuf,
+    file: File,
+    end: End,
+    /// Bytes that are no frame stand behind the end; the next frame takes their place.
+    torn: bool,
+    head: Head,
+    segment_bytes: u64,
+    probed: Probed,
+}
+
+impl EvidenceWriter {
+    /// Begins evidence in `dir`, which is created; `after` is what its first record will follow.
+    pub fn begin(dir: &Path, after: Head, segment_bytes: u64, probed: Probed) -> io::Result<EvidenceWriter> {
+        fs::create_dir_all(dir)?;
+        sync_parent(dir)?;
+        let file = create(dir, Header { number: 1, after }, &probed)?;
+        let end = End { segment: 1, offset: HEADER_BYTES as u64 };
+        Ok(EvidenceWriter { dir: dir.to_owned(), file, end, torn: false, head: after, segment_bytes, probed })
+    }
+
+    /// Goes on at the end that a reading found.
+    pub fn resume(
+        dir: &Path,
+        survey: &Survey,
+        segment_bytes: u64,
+        probed: Probed,
+    ) -> io::Result<EvidenceWriter> {
+        let Survey { end, head, torn, .. } = *survey;
+        let file = OpenOptions::new().write(true).open(segment::path(dir, end.segment))?;
+        // A cut may have left the name unsynced; whoever appends relies on it.
+        File::open(dir)?.sync_all()?;
+        let (dir, torn) = (dir.to_owned(), torn > 0);
+        Ok(EvidenceWriter { dir, file, end, torn, head, segment_bytes, probed })
+    }
+
+    /// Writes a batch. It is on disk after the next [`sync`](EvidenceWriter::sync), whole or not at all.
+    pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        if self.end.offset >= self.segment_bytes {
+            let failed = |error| StoreError::io("begin a segment of evidence", &error);
+            let header = Header { number: self.end.segment + 1, after: self.head };
+            // What has a successor is whole.
+            self.sync()?;
+            self.file = create(&self.dir, header, &self.probed).map_err(failed)?;
+            self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
+        }
+        let failed = |error| StoreError::io("write evidence", &error);
+        let bytes = frame::encode(batch);
+        let end = self.end.offset + bytes.len() as u64;
+        self.probed.run(Call::EvidenceWrite, failed, || {
+            self.file.write_all_at(&bytes, self.end.offset).map_err(failed)?;
+            if self.torn { self.file.set_len(end).map_err(failed) } else { Ok(()) }
+        })?;
+        (self.end.offset, self.head, self.torn) = (end, batch.meta.head, false);
+        Ok(())
+    }
+
+    /// Returns once everything appended is on disk.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("sync evidence", &error);
+        self.probed.run(Call::EvidenceSync, failed, || self.file.sync_data().map_err(failed))
+    }
+}
+
+fn create(dir: &Path, header: Header, probed: &Probed) -> io::Result<File> {
+    let path = segment::path(dir, header.number);
+    let draft = path.with_extension("seg.tmp");
+    probed.run(
+        Call::EvidenceCreate,
+        |error| error,
+        || {
+            let mut file = File::create(&draft)?;
+            file.write_all(&segment::encode(&header))?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(dir)?.sync_all()
+        },
+    )?;
+    OpenOptions::new().write(true).open(path)
+}
+
+/// Makes the entry of `path` durable in the directory above it.
+pub(in crate::journal) fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

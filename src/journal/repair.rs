@@ -1,0 +1,135 @@
+//! What an open did beside reading, and the record that says so.
+//!
+//! Nothing is repaired silently: each [`Repair`] is in [`Opened`](super::Opened) and, as a record of
+//! its own, in the journal. That record is on disk before the repair is: it is first written to the
+//! half that is whole, and the other half is then made from it. So a repair that was interrupted is
+//! done, and told, again.
+//!
+//! These are the records of [`KIND`] 32, version 1. The payload is the sentence in UTF-8 and belongs
+//! to the journal: [`super::wire`] does not know it and no machine folds it. They stand in one stream
+//! of their own, which never has work left.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::envelope::SCHEMA;
+use super::record::{Record, StreamId};
+use super::store::{Batch, Meta, StreamHead, StreamState};
+use super::writer::Staged;
+use crate::domain::ids::STREAM_NAMESPACE;
+
+/// Kind of a record that tells of a repair.
+pub const KIND: u16 = 32;
+
+const VERSION: u16 = 1;
+
+/// Longest sentence, in bytes; the rest of a longer one is left out.
+const MAX_TEXT_BYTES: usize = 2048;
+
+/// Something that an open did beside reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Repair {
+    /// A journal that an earlier release left without evidence got it.
+    EvidenceBegun {
+        /// How many records were copied.
+        records: u64,
+    },
+    /// Damaged, short or missing evidence was written anew from the database.
+    EvidenceRebuilt {
+        /// What was wrong with it.
+        why: String,
+        /// Where the old files are now; none if there were none.
+        aside: Option<String>,
+        /// How many records were copied.
+        records: u64,
+    },
+    /// Bytes behind the last whole batch of the evidence were cut off. No acknowledged record was in them.
+    EvidenceTrimmed {
+        /// How many.
+        bytes: u64,
+        /// The record that they stood behind.
+        after: u64,
+    },
+    /// The database lacked records that the evidence has.
+    DatabaseCaughtUp {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// A database that could not be opened, was damaged or missing was made anew from the evidence.
+    DatabaseRebuilt {
+        /// What was wrong with it.
+        why: String,
+        /// Where the old files are now; none if there were none.
+        aside: Option<String>,
+        /// How many records were copied.
+        records: u64,
+    },
+    /// The disk was full, and the space that was put aside for that was given up.
+    BallastSpent {
+        /// How much.
+        bytes: u64,
+    },
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept =
+            |aside: &Option<String>| aside.as_ref().map(|name| format!("; the old files are in {name}"));
+        match self {
+            Repair::EvidenceBegun { records } => {
+                write!(f, "there were no evidence segments: {records} records were copied from the database")
+            }
+            Repair::EvidenceRebuilt { why, aside, records } => {
+                let kept = kept(aside).unwrap_or_default();
+                write!(f, "the evidence was rebuilt from the database, {records} records ({why}){kept}")
+            }
+            Repair::EvidenceTrimmed { bytes, after } => {
+                write!(
+                    f,
+                    "{bytes} bytes behind record {after} of the evidence were no whole batch and were cut off"
+                )
+            }
+            Repair::DatabaseCaughtUp { from, to } => {
+                write!(f, "the database lacked records {from} to {to}, which were copied from the evidence")
+            }
+            Repair::DatabaseRebuilt { why, aside, records } => {
+                let kept = kept(aside).unwrap_or_default();
+                write!(f, "the database was rebuilt from the evidence, {records} records ({why}){kept}")
+            }
+            Repair::BallastSpent { bytes } => {
+                write!(f, "the disk was full: the {bytes} bytes put aside for that were given up")
+            }
+        }
+    }
+}
+
+/// The stream of these records.
+pub fn stream() -> StreamId {
+    StreamId(Uuid::new_v5(&STREAM_NAMESPACE, b"journal"))
+}
+
+/// The sentence of a record; none if the record is of another kind.
+pub fn text(record: &Record) -> Option<String> {
+    (record.kind == KIND).then(|| String::from_utf8_lossy(&record.payload).into_owned())
+}
+
+fn record(repair: &Repair, time_ns: i64) -> Record {
+    let mut text = repair.to_string();
+    let end = (0..=MAX_TEXT_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or_default());
+    Record { kind: KIND, version: VERSION, time_ns, payload: text.into_bytes() }
+}
+
+/// The batch that claims the epoch of `meta` and tells of `repairs`. `known` is the stream so far. From here on an older
+/// binary refuses the journal; what it wrote stays as it is.
+pub(super) fn claim(meta: Meta, repairs: &[Repair], known: Option<StreamHead>, time_ns: i64) -> Batch {
+    let mut staged = Staged::new(Meta { schema: SCHEMA, ..meta });
+    if !repairs.is_empty() {
+        let records: Vec<_> = repairs.iter().map(|repair| record(repair, time_ns)).collect();
+        staged.add(stream(), known, &records, StreamState::Finished);
+    }
+    staged.into_batch()
+}

@@ -1,0 +1,172 @@
+//! What an open does when it has looked at the database and at the evidence.
+//!
+//! Both must hold the same records before anybody gets a handle. The longer one is right as long as
+//! it contains the shorter one: nothing that was acknowledged is missing from it, and a batch at its
+//! end that nobody saw acknowledged is kept, because it cannot be told from one that was. Damage in
+//! one is mended from the other only if that one reaches at least as far as the damaged one is known
+//! to have reached. Everything else is refused.
+//!
+//! | database | evidence | row |
+//! |---|---|---|
+//! | none | none, or one without records | begin |
+//! | none | sound | rebuild the database |
+//! | whole | none | begin the evidence; nothing to do for a database without records |
+//! | whole | sound, same head | agree |
+//! | whole | sound, longer, contains the database's head | catch up |
+//! | whole | sound, shorter, its head is the database's | rebuild the evidence |
+//! | whole | sound, otherwise | refuse: two histories |
+//! | whole | damaged, never reached further than the database | rebuild the evidence |
+//! | whole | damaged, reached further | refuse: both damaged |
+//! | broken | sound, contains the database's head, or that is not known | rebuild the database |
+//! | broken | sound, otherwise; damaged | refuse: both damaged |
+//! | broken | none | refuse: what is wrong with the database |
+//!
+//! Pure: what to do follows from what was seen.
+
+use super::chain::{ChainProblem, Fault};
+use super::evidence::Survey;
+use super::record::Head;
+
+/// What the database looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Database {
+    /// There is none.
+    None,
+    /// Chain, head and index of streams hold.
+    Whole(Head),
+    /// It does not open, or they do not hold; with its head, if that can be read.
+    Broken(Option<Head>),
+}
+
+/// What the two say of each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Common {
+    /// Hash that the evidence has at the position of the database's head.
+    pub in_evidence: Option<[u8; 32]>,
+    /// Hash that the database has at the position of the evidence's head.
+    pub in_database: Option<[u8; 32]>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Row {
+    Begin,
+    Agree,
+    BeginEvidence,
+    /// With what is wrong with the evidence.
+    RebuildEvidence(String),
+    CatchUp,
+    RebuildDatabase,
+    /// The database's own error says it all.
+    RefuseDatabase,
+    /// Neither can mend the other; with what is wrong with the evidence.
+    RefuseBoth(ChainProblem),
+    /// Both are whole and differ.
+    RefuseTwo(ChainProblem),
+}
+
+pub(super) fn decide(database: Database, evidence: Option<&Survey>, common: Common) -> Row {
+    match (database, evidence) {
+        (Database::None, None) => Row::Begin,
+        (Database::Broken(_), None) => Row::RefuseDatabase,
+        (Database::Whole(head), None) if head.position == 0 => Row::Begin,
+        (Database::Whole(_), None) => Row::BeginEvidence,
+        (Database::Whole(head), Some(Survey { damage: Some(damage), .. })) => {
+            if head.position >= damage.reached {
+                Row::RebuildEvidence(damage.problem.to_string())
+            } else {
+                Row::RefuseBoth(damage.problem.clone())
+            }
+        }
+        (_, Some(Survey { damage: Some(damage), .. })) => Row::RefuseBoth(damage.problem.clone()),
+        (Database::None, Some(survey)) if survey.epoch == 0 && survey.records == 0 => Row::Begin,
+        (Database::None | Database::Broken(None), Some(_)) => Row::RebuildDatabase,
+        (Database::Broken(Some(head)), Some(survey)) if common.in_evidence == Some(head.hash) => {
+            debug_assert!(survey.head.position >= head.position);
+            Row::RebuildDatabase
+        }
+        (Database::Broken(Some(_)), Some(survey)) => Row::RefuseBoth(ChainProblem {
+            position: survey.head.position.saturating_add(1),
+            what: Fault::EvidenceShort,
+        }),
+        (Database::Whole(head), Some(survey)) => compare(head, survey, common),
+    }
+}
+
+fn compare(head: Head, survey: &Survey, common: Common) -> Row {
+    let (database, evidence) = (head.position, survey.head.position);
+    if head == survey.head {
+        return Row::Agree;
+    }
+    if evidence > database && common.in_evidence == Some(head.hash) {
+        return Row::CatchUp;
+    }
+    if evidence < database && common.in_database == Some(survey.head.hash) {
+        return Row::RebuildEvidence(format!(
+            "it ended at record {evidence}, the database at record {database}"
+        ));
+    }
+    Row::RefuseTwo(ChainProblem { position: database.min(evidence), what: Fault::TwoHistories })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::evidence::{Damage, End};
+    use super::*;
+
+    fn head(position: u64, hash: u8) -> Head {
+        Head { position, hash: [hash; 32] }
+    }
+
+    fn sound(head: Head) -> Survey {
+        let end = End { segment: 1, offset: 90 };
+        let (start, records) = (Head::genesis(), head.position);
+        Survey { start, head, epoch: records.min(1), records, end, torn: 0, damage: None }
+    }
+
+    fn damaged(reached: u64) -> Survey {
+        let problem = ChainProblem { position: 3, what: Fault::Hash };
+        Survey { damage: Some(Damage { problem, reached }), ..sound(head(2, 2)) }
+    }
+
+    #[test]
+    fn each_row_of_the_table() {
+        use Database::{Broken, None as Nothing, Whole};
+        let known = Common { in_evidence: Some([5; 32]), in_database: Some([5; 32]) };
+        let unknown = Common::default();
+        let both = Row::RefuseBoth(ChainProblem { position: 3, what: Fault::Hash });
+        let two = |position| Row::RefuseTwo(ChainProblem { position, what: Fault::TwoHistories });
+        let short = Row::RefuseBoth(ChainProblem { position: 4, what: Fault::EvidenceShort });
+        let rebuilt = |why: &str| Row::RebuildEvidence(why.to_owned());
+        let table = [
+            (Nothing, None, unknown, Row::Begin),
+            (Nothing, Some(sound(head(0, 0))), unknown, Row::Begin),
+            (Nothing, Some(sound(head(5, 5))), unknown, Row::RebuildDatabase),
+            (Nothing, Some(damaged(0)), unknown, both.clone()),
+            (Whole(head(0, 0)), None, unknown, Row::Begin),
+            (Whole(head(5, 5)), None, unknown, Row::BeginEvidence),
+            (Whole(head(5, 5)), Some(sound(head(5, 5))), unknown, Row::Agree),
+            (Whole(head(5, 5)), Some(sound(head(7, 7))), known, Row::CatchUp),
+            (Whole(head(5, 6)), Some(sound(head(7, 7))), known, two(5)),
+            (Whole(head(5, 5)), Some(sound(head(5, 6))), known, two(5)),
+            (
+                Whole(head(9, 9)),
+                Some(sound(head(5, 5))),
+                known,
+                rebuilt("it ended at record 5, the database at record 9"),
+            ),
+            (Whole(head(9, 9)), Some(sound(head(5, 6))), known, two(5)),
+            (Whole(head(9, 9)), Some(damaged(9)), unknown, rebuilt("record 3: its hash does not hold")),
+            (Whole(head(9, 9)), Some(damaged(10)), unknown, both.clone()),
+            (Broken(None), Some(sound(head(3, 3))), unknown, Row::RebuildDatabase),
+            (Broken(Some(head(5, 5))), Some(sound(head(7, 7))), known, Row::RebuildDatabase),
+            (Broken(Some(head(5, 6))), Some(sound(head(3, 3))), known, short.clone()),
+            (Broken(Some(head(5, 5))), Some(sound(head(3, 3))), unknown, short),
+            (Broken(None), Some(damaged(0)), unknown, both),
+            (Broken(None), None, unknown, Row::RefuseDatabase),
+        ];
+        for (database, evidence, common, row) in table {
+            assert_eq!(decide(database, evidence.as_ref(), common), row, "{database:?} {evidence:?}");
+        }
+    }
+}

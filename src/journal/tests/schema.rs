@@ -1,0 +1,63 @@
+//! What becomes of a journal that an older Stillpoint wrote.
+
+use std::path::Path;
+
+use super::super::open::read_meta_up_to;
+use super::super::sled_store::SledStore;
+use super::super::testing::batches_of;
+use super::*;
+
+/// Three records of schema 1, as its Stillpoint left them.
+fn older(dir: &Path) -> Vec<(u64, Vec<u8>)> {
+    let mut store = SledStore::open(&dir.join("sled")).expect("opened");
+    batches_of(1, 3).iter().for_each(|batch| store.write(batch).expect("written"));
+    store.sync().expect("synced");
+    raw(&store)
+}
+
+fn raw(store: &SledStore) -> Vec<(u64, Vec<u8>)> {
+    store.records(0).map(|record| record.expect("readable")).collect()
+}
+
+#[tokio::test]
+async fn it_opens_and_what_was_written_stays_byte_for_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let before = older(dir.path());
+    let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
+    // One record more: it has no evidence yet, and that it was made is told.
+    assert_eq!((opened.records, opened.epoch), (4, 2));
+    append(&journal, 7, 0, "new").await.expect("appended");
+    let entries = journal.entries(1, 10).await.expect("readable");
+    assert_eq!(entries.iter().map(|entry| entry.schema).collect::<Vec<_>>(), [1, 1, 1, 2, 2]);
+    assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(journal.head()));
+    drop(journal);
+    let after = raw(&SledStore::open(&dir.path().join("sled")).expect("opened"));
+    assert_eq!(after[..3], before);
+    assert_eq!(Snapshot::open(dir.path()).expect("readable").verify(None).verdict, Verdict::Intact);
+}
+
+#[tokio::test]
+async fn an_older_binary_refuses_it_from_then_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    older(dir.path());
+    let store = SledStore::open(&dir.path().join("sled")).expect("opened");
+    assert!(read_meta_up_to(1, &store).is_ok(), "nobody newer has opened it yet");
+    drop(store);
+    drop(Journal::open_thread(dir.path(), impatient()).expect("it opens"));
+    let store = SledStore::open(&dir.path().join("sled")).expect("opened");
+    assert_eq!(
+        read_meta_up_to(1, &store).expect_err("it is newer").to_string(),
+        "the journal was written by a newer stillpoint (schema 2); this one reads up to schema 1"
+    );
+}
+
+#[test]
+fn reading_alone_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    older(dir.path());
+    let snapshot = Snapshot::open(dir.path()).expect("readable");
+    assert_eq!((snapshot.verify(None).verdict, snapshot.meta().schema), (Verdict::Intact, 1));
+    drop(snapshot);
+    let store = SledStore::open(&dir.path().join("sled")).expect("opened");
+    assert!(read_meta_up_to(1, &store).is_ok());
+}

@@ -1,0 +1,59 @@
+//! The store of a journal directory: evidence first, then the database.
+//!
+//! A batch is on disk in the evidence before sled sees it, and acknowledged once it is on disk in
+//! both. Reads are answered by sled alone. The lock of the directory is held as long as this lives.
+
+use super::evidence::EvidenceWriter;
+use super::lock::Lock;
+use super::record::StreamId;
+use super::sled_store::SledStore;
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead};
+
+pub(super) struct TwinStore {
+    // Dropped in this order: the lock is free only once sled has let go of its own.
+    sled: SledStore,
+    evidence: EvidenceWriter,
+    _lock: Lock,
+}
+
+impl TwinStore {
+    pub fn new(sled: SledStore, evidence: EvidenceWriter, lock: Lock) -> TwinStore {
+        TwinStore { sled, evidence, _lock: lock }
+    }
+}
+
+impl Store for TwinStore {
+    fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.evidence.append(batch)?;
+        self.evidence.sync()?;
+        self.sled.write(batch)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.sled.sync()
+    }
+
+    fn meta(&self) -> Result<Option<Meta>, StoreError> {
+        self.sled.meta()
+    }
+
+    fn records(&self, from: u64) -> RawRecords<'_> {
+        self.sled.records(from)
+    }
+
+    fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.sled.record(position)
+    }
+
+    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+        self.sled.stream(stream)
+    }
+
+    fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
+        self.sled.streams()
+    }
+
+    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+        self.sled.positions(stream)
+    }
+}

@@ -1,0 +1,76 @@
+//! From kind 5 in version 2 to the machine's event, and back.
+
+use super::super::v1::ordinals::Ordinal;
+use super::group::{Facts, Reached, RebuiltMember};
+use crate::domain::ids::Uid;
+use crate::journal::wire::WireError;
+use crate::machine::group::event;
+use crate::machine::group::{Event, Milestone};
+
+impl Reached {
+    /// From the fields of the machine's event.
+    ///
+    /// # Errors
+    /// The view has another shape than the machine's.
+    pub fn new(
+        grounds: &event::Grounds,
+        milestone: Milestone,
+        facts: &event::Facts,
+    ) -> Result<Self, WireError> {
+        Ok(Self { grounds: grounds.try_into()?, milestone: milestone.number(), facts: facts.into() })
+    }
+}
+
+impl TryFrom<Reached> for Event {
+    type Error = WireError;
+
+    fn try_from(wire: Reached) -> Result<Self, WireError> {
+        Ok(Self::Reached {
+            grounds: wire.grounds.try_into()?,
+            milestone: Milestone::of(wire.milestone)?,
+            facts: wire.facts.try_into()?,
+        })
+    }
+}
+
+impl From<&event::Facts> for Facts {
+    fn from(facts: &event::Facts) -> Self {
+        match facts {
+            event::Facts::Nothing => Self::Nothing,
+            event::Facts::Created { uid } => Self::Created { uid: uid.0.clone() },
+            event::Facts::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
+            event::Facts::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
+            event::Facts::Reason(reason) => Self::Reason(reason.into()),
+            event::Facts::Rebuilt(members) => {
+                Self::Rebuilt(members.iter().map(RebuiltMember::from).collect())
+            }
+        }
+    }
+}
+
+impl TryFrom<Facts> for event::Facts {
+    type Error = WireError;
+
+    fn try_from(wire: Facts) -> Result<Self, WireError> {
+        Ok(match wire {
+            Facts::Nothing => Self::Nothing,
+            Facts::Created { uid } => Self::Created { uid: Uid(uid) },
+            Facts::Cut { group_handle } => Self::Cut { group_handle },
+            Facts::Receipt(head) => Self::Receipt(Box::new((*head).into())),
+            Facts::Reason(reason) => Self::Reason(reason.try_into()?),
+            Facts::Rebuilt(members) => Self::Rebuilt(members.into_iter().map(Into::into).collect()),
+        })
+    }
+}
+
+impl From<&event::RebuiltMember> for RebuiltMember {
+    fn from(member: &event::RebuiltMember) -> Self {
+        Self { index: member.index, snapshot: (&member.snapshot).into(), content: (&member.content).into() }
+    }
+}
+
+impl From<RebuiltMember> for event::RebuiltMember {
+    fn from(RebuiltMember { index, snapshot, content }: RebuiltMember) -> Self {
+        Self { index, snapshot: snapshot.into(), content: content.into() }
+    }
+}

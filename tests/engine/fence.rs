@@ -1,0 +1,143 @@
+//! An older life of the daemon is still alive, on a copy of the journal: the newer one takes the run over, and the older
+//! one ends without another write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use stillpoint::domain::problem::Code;
+use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::journal::{Batch, Disk, MemoryStore, Slot, Store};
+use stillpoint::machine::point::Point;
+use stillpoint::sim::Config;
+use stillpoint::sim::api_server::{Answer, FaultDecision};
+
+use crate::invariants;
+use crate::stage::{End, Passed, Stage};
+
+const MEMBERS: usize = 3;
+
+/// The same journal on another disk, as a volume that was restored or mounted twice has it.
+fn copy(disk: &Disk) -> Disk {
+    let copied = Disk::new();
+    let source = MemoryStore::open(disk).expect("the disk is free");
+    let mut slots = Vec::new();
+    let streams = source.streams().expect("streams");
+    for head in &streams {
+        for (seq, position) in source.positions(head.stream).expect("positions").into_iter().enumerate() {
+            let envelope = source.record(position).expect("a record").expect("a record");
+            slots.push(Slot { position, stream: head.stream, seq: seq as u64 + 1, envelope });
+        }
+    }
+    slots.sort_by_key(|slot| slot.position);
+    let meta = source.meta().expect("readable").expect("a journal");
+    let mut target = MemoryStore::open(&copied).expect("the disk is free");
+    target.write(&Batch { meta, slots, streams }).expect("written");
+    target.sync().expect("synced");
+    drop(target);
+    copied
+}
+
+/// Writes of a daemon on objects of the snapshot API, refused ones included.
+fn writes(stage: &Stage, agent: &str) -> u64 {
+    let tally = stage.cluster.api().tally();
+    let verbs = tally.0.get(agent).cloned().unwrap_or_default();
+    let writes = verbs.into_iter().filter(|(verb, _)| !["get", "list", "watch"].contains(&verb.as_str()));
+    let of_snapshots = |resource: &str| resource.starts_with("volume");
+    writes
+        .flat_map(|(_, resources)| resources)
+        .filter(|(resource, _)| of_snapshots(resource))
+        .map(|(_, count)| count)
+        .sum()
+}
+
+/// Where the older one is cut off from the API server: before, in the middle of or after its own claim.
+const CUT_OFF: [&str; 4] =
+    ["claim/before-intent", "claim/after-intent", "claim/after-effects", "claim/after-outcome"];
+
+async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    let first = stage.live(Some(died_at)).await;
+    if !matches!(first, End::Killed) {
+        return Err(format!("the first life: {first:?}"));
+    }
+    let older = copy(&stage.disk);
+    // The newer one has been started once more than the older one.
+    drop(stage.entries().await);
+
+    stage.cluster.set_frozen("snapshot-controller", true);
+    let away = Arc::new(AtomicBool::new(false));
+    let (is_away, goes_away) = (away.clone(), away.clone());
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        if call.agent != "older" || !is_away.load(Ordering::SeqCst) {
+            return FaultDecision::none();
+        }
+        FaultDecision { happen: false, answer: Answer::Status(503, None), delay_ms: 0 }
+    }));
+    let points = Points::ask(move |point| {
+        if point.to_string() == cut_off {
+            goes_away.store(true, Ordering::SeqCst);
+        }
+        Verdict::GoOn
+    });
+    let cluster = stage.cluster.clone();
+    let mut older_life = std::pin::pin!(stage.life_on(&older, "older/test", points));
+    tokio::select! {
+        problem = &mut older_life => return Err(format!("the older one ended early: {problem}")),
+        () = stage.until(|_| away.load(Ordering::SeqCst)) => {}
+    }
+    let newer = async {
+        stage.pass(30).await;
+        let groups = stage.list("volumegroupsnapshots", None);
+        let stands = groups.iter().any(|group| group["metadata"]["deletionTimestamp"].is_null());
+        let before = (writes(&stage, "older"), stands);
+        away.store(false, Ordering::SeqCst);
+        stage.pass(300).await;
+        cluster.set_frozen("snapshot-controller", false);
+        before
+    };
+    let patient = tokio::time::timeout(std::time::Duration::from_secs(3600), &mut older_life);
+    let (end, (before, stands), older_end) = tokio::join!(stage.live(None), newer, patient);
+    // Its claim tests the epoch that it knew, and is refused. Where the newer one has deleted the group already, there
+    // is nothing left to claim: then the older one finds the run at its end, with nothing left to write.
+    let after = writes(&stage, "older") - before;
+    let fenced = match &older_end {
+        Ok(problem) => problem.code == Code::Overtaken,
+        Err(_) => !stands,
+    };
+    if !fenced || after > 1 {
+        return Err(format!("the older one ended with {older_end:?} and tried {after} writes"));
+    }
+    match end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        other => Err(format!("the newer one: {other:?}\n{}", stage.shown().await)),
+    }
+}
+
+/// Points at which the group stands in the cluster.
+async fn points() -> Vec<Point> {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    let passed = Passed::default();
+    let end = stage.live_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let all = passed.distinct();
+    let at = |name: &str| all.iter().position(|point| point.to_string() == name).expect(name);
+    all[at("create/after-effects")..=at("delete-group/after-intent")].to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_overtaken_life_ends_without_another_write() {
+    let (mut broken, mut count) = (Vec::new(), 0);
+    for (index, point) in points().await.into_iter().enumerate() {
+        let cut_off = CUT_OFF[index % CUT_OFF.len()];
+        count += 1;
+        if let Err(reason) = overtaken(point, cut_off).await {
+            broken.push(format!("first died at {point}, older cut off at {cut_off}: {reason}"));
+        }
+    }
+    println!("an older life beside the newer one: {count} points, {} ended wrong", broken.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}

@@ -1,0 +1,188 @@
+//! Every write of a run fails once, in each way in which a write can fail: the run completes, with one cut.
+//!
+//! Two coins a call: did it happen, and did the caller learn it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use stillpoint::machine::point::Point;
+use stillpoint::sim::api_server::{Answer, FaultDecision};
+use stillpoint::sim::{Cluster, Config};
+
+use crate::invariants;
+use crate::stage::{Passed, Stage};
+
+const MEMBERS: usize = 2;
+
+/// One way to fail.
+struct Failure {
+    name: &'static str,
+    happens: bool,
+    answer: Answer,
+}
+
+fn failures() -> Vec<Failure> {
+    let failure = |name, happens, answer| Failure { name, happens, answer };
+    vec![
+        failure("happened, reply lost", true, Answer::Drop),
+        failure("happened, 504", true, Answer::Status(504, None)),
+        failure("happened, 500", true, Answer::Status(500, None)),
+        failure("did not happen, connection broken", false, Answer::Drop),
+        failure("did not happen, 503", false, Answer::Status(503, None)),
+        failure("did not happen, 504", false, Answer::Status(504, None)),
+        failure("did not happen, 429", false, Answer::Status(429, Some(7))),
+        failure("did not happen, 409", false, Answer::Status(409, None)),
+    ]
+}
+
+/// Lets the write number `n` of the daemon fail, projections included; the number of writes that it made.
+async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, String> {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    let writes = Arc::new(AtomicU64::new(0));
+    let (counted, happen, answer) = (writes.clone(), failure.happens, failure.answer.clone());
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
+        if call.agent != "stillpoint" || !writes || counted.fetch_add(1, Ordering::SeqCst) + 1 != n {
+            return FaultDecision::none();
+        }
+        FaultDecision { happen, answer: answer.clone(), delay_ms: 0 }
+    }));
+    let end = stage.live(None).await;
+    stage.cluster.api().clear_faults();
+    let verdict = match end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    let cuts = stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0);
+    let attempt = stage.list("groupsnapshots", Some("shop")).remove(0)["status"]["attempt"].take();
+    let verdict = verdict.and_then(|()| match (cuts, &attempt) {
+        (1, attempt) if *attempt == 1 => Ok(()),
+        _ => Err(format!("{cuts} cuts, attempt {attempt}")),
+    });
+    match verdict {
+        Ok(()) => Ok(writes.load(Ordering::SeqCst)),
+        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+    }
+}
+
+/// Every write until a run has none that fails.
+async fn each_write(config: fn() -> Config, failure: Failure) {
+    let (mut broken, mut n) = (Vec::new(), 0);
+    loop {
+        n += 1;
+        match failing_at(config(), &failure, n).await {
+            Ok(made) if made < n => break,
+            Ok(_) => {}
+            Err(reason) => broken.push(format!("{}, write {n}: {reason}", failure.name)),
+        }
+        assert!(n < 200, "the writes of a run have no end");
+    }
+    println!("{}: {} writes, {} ended wrong", failure.name, n - 1, broken.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_write_may_fail_once() {
+    for failure in failures() {
+        each_write(Config::default, failure).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_write_may_fail_once_beside_slow_controllers() {
+    for failure in failures().into_iter().filter(|f| [Answer::Drop].contains(&f.answer)) {
+        each_write(|| Config { cache_lag_ms: 400, ..Config::default() }, failure).await;
+    }
+}
+
+/// Every write fails with this chance.
+async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
+    let stage = Stage::new(Config { seed, ..Config::default() });
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let ways = failures();
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        if call.agent != "stillpoint" || call.verb == "watch" || random.f64() >= chance {
+            return FaultDecision::none();
+        }
+        let way = &ways[random.usize(..ways.len())];
+        FaultDecision { happen: way.happens, answer: way.answer.clone(), delay_ms: random.u64(..2000) }
+    }));
+    let end = stage.live(None).await;
+    stage.cluster.api().clear_faults();
+    // Under this weather a run may give up, but it does so clean.
+    let verdict = match end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    match verdict {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(format!("seed {seed}: {reason}\n{}", stage.shown().await)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_call_in_seven_may_fail() {
+    let mut broken = Vec::new();
+    for seed in 1..=20 {
+        if let Err(reason) = failing_often(seed, 0.15).await {
+            broken.push(reason);
+        }
+    }
+    println!("20 seeds, one call in seven fails: {} ended wrong", broken.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+// ---- the API server is away ------------------------------------------------------------------------------------------
+
+const AWAY: Duration = Duration::from_secs(900);
+
+/// From now on no call of the daemon is carried out, for a quarter of an hour.
+fn goes_away(cluster: &Cluster) {
+    let back = tokio::time::Instant::now() + AWAY;
+    cluster.api().set_faults(Box::new(move |call| {
+        if call.agent != "stillpoint" || tokio::time::Instant::now() >= back {
+            return FaultDecision::none();
+        }
+        FaultDecision { happen: false, answer: Answer::Status(503, None), delay_ms: 0 }
+    }));
+}
+
+async fn away_at(at: Point) -> Result<(), String> {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "1h"}));
+    let end = stage.live_acting(at, goes_away, None).await;
+    let verdict = match end {
+        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        other => Err(format!("ended as {other:?}")),
+    };
+    match verdict {
+        Ok(()) => Ok(()),
+        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_api_server_may_be_away_for_longer_than_any_patience() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    let passed = Passed::default();
+    let end = stage.live_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let (points, mut broken) = (passed.distinct(), Vec::new());
+    for point in &points {
+        if let Err(reason) = away_at(*point).await {
+            broken.push(format!("{point}: {reason}"));
+        }
+    }
+    println!("the API server away for {AWAY:?} at {} points, {} ended wrong", points.len(), broken.len());
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}

@@ -1,0 +1,12 @@
+//! The journal on disks that lie, fill up and lose power, and in processes that are killed.
+
+#[path = "journal/bad_bytes.rs"]
+mod bad_bytes;
+#[path = "journal/bad_disk.rs"]
+mod bad_disk;
+#[path = "journal/common.rs"]
+mod common;
+#[path = "journal/kill.rs"]
+mod kill;
+#[path = "journal/power_cut.rs"]
+mod power_cut;

@@ -1,0 +1,100 @@
+//! Bytes that no journal wrote: no panic, and nothing that was changed is taken for a record.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stillpoint::journal::{Entry, Head, Journal, Snapshot, envelope, repair};
+
+use crate::common::{append_all, entries, options};
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(..bytes.len().max(1));
+        match random.u8(..4) {
+            0 => bytes.truncate(at),
+            1 => bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(at.min(600))),
+            2 => bytes.iter_mut().skip(at).take(512).for_each(|byte| *byte = 0),
+            _ => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << random.u8(..8)),
+        }
+    }
+}
+
+#[test]
+fn no_bytes_make_an_envelope_but_those_that_were_sealed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), options()).expect("opened");
+    append_all(&journal, 0..3, 300);
+    drop(journal);
+    let sealed: Vec<_> =
+        Snapshot::open(dir.path()).expect("readable").raw().flatten().map(|(_, b)| b).collect();
+    let mut random = fastrand::Rng::with_seed(6);
+    for round in 0..4000 {
+        let mut bytes = sealed[round % sealed.len()].clone();
+        mutate(&mut bytes, &mut random);
+        let opened = envelope::open(&bytes);
+        assert!(opened.is_err() || sealed.contains(&bytes), "round {round}");
+    }
+}
+
+/// The files whose bytes decide: sled's and the segments.
+fn targets(dir: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![dir.join("sled/db"), dir.join("sled/conf")];
+    let segments = fs::read_dir(dir.join("evidence")).expect("there");
+    paths.extend(segments.map(|entry| entry.expect("readable").path()));
+    paths.sort();
+    paths
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("created");
+    for entry in fs::read_dir(from).expect("there") {
+        let path = entry.expect("readable").path();
+        let target = to.join(path.file_name().expect("named"));
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_mutated_file_is_mended_or_refused_and_never_believed() {
+    let whole = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(whole.path(), options()).expect("opened");
+    for round in 0..10 {
+        append_all(&journal, round * 10..round * 10 + 3, 400);
+    }
+    let heads: Vec<Head> = entries(&journal).iter().map(Entry::head).collect();
+    drop(journal);
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut opened, mut refused) = (0, 0);
+    for round in 0..120 {
+        let dir = tempfile::tempdir().expect("a directory");
+        copy(whole.path(), dir.path());
+        let targets = targets(dir.path());
+        let both = round % 4 == 3;
+        for _ in 0..if both { 2 } else { 1 } {
+            let path = &targets[random.usize(..targets.len())];
+            let mut bytes = fs::read(path).expect("readable");
+            mutate(&mut bytes, &mut random);
+            fs::write(path, bytes).expect("written");
+        }
+        match Journal::open_thread(dir.path(), options()) {
+            Ok((journal, _)) => {
+                opened += 1;
+                // The journal's word about its own repairs is no record of the old history.
+                let old = |entry: &&Entry| repair::text(&entry.record).is_none();
+                let found: Vec<_> = entries(&journal).iter().filter(old).map(Entry::head).collect();
+                assert!(heads.starts_with(&found), "round {round}: another history");
+                assert!(both || found.len() == heads.len(), "round {round}: {} records", found.len());
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(both, "round {round}: {error:?}");
+            }
+        }
+    }
+    println!("{opened} opened, {refused} refused");
+    assert!(opened > 80);
+}

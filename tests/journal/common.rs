@@ -1,0 +1,49 @@
+//! What the tests of this binary share.
+
+use std::path::Path;
+
+use futures::future::join_all;
+use stillpoint::domain::ids::StreamId;
+use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, StreamState, chain};
+use uuid::Uuid;
+
+/// Nothing is waited for, nothing is put aside, segments are small.
+pub fn options() -> Options {
+    Options { lock_attempts: 1, ballast_bytes: 0, segment_bytes: 4096, ..Options::default() }
+}
+
+pub fn stream(number: u128) -> StreamId {
+    StreamId(Uuid::from_u128(number))
+}
+
+pub fn record(bytes: usize) -> Record {
+    Record { kind: 1, version: 1, time_ns: 0, payload: vec![7; bytes] }
+}
+
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+}
+
+/// Appends one record to a new stream, to each of `numbers` at once; answers the heads of those that succeeded.
+pub fn append_all(journal: &Journal, numbers: std::ops::Range<u128>, bytes: usize) -> Vec<Head> {
+    let append = |number| journal.append(stream(number), 0, vec![record(bytes)], StreamState::Finished);
+    let appended = block_on(join_all(numbers.map(append)));
+    appended.into_iter().flatten().map(|Appended { last, .. }| last).collect()
+}
+
+pub fn entries(journal: &Journal) -> Vec<Entry> {
+    block_on(journal.entries(1, 1_000_000)).expect("readable")
+}
+
+/// Opens a journal and checks its chain; answers how many of `acknowledged` are missing.
+pub fn missing(dir: &Path, acknowledged: &[Head], told: &str) -> usize {
+    let (journal, _) =
+        Journal::open_thread(dir, options()).unwrap_or_else(|error| panic!("{told}: {error:?}"));
+    let entries = entries(&journal);
+    chain::check(entries.iter().cloned()).unwrap_or_else(|problem| panic!("{told}: {problem}"));
+    let there = |head: &&Head| {
+        let index = usize::try_from(head.position - 1).expect("a position");
+        entries.get(index).map(Entry::head) == Some(**head)
+    };
+    acknowledged.iter().filter(|head| !there(head)).count()
+}

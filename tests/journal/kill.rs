@@ -1,0 +1,61 @@
+//! SIGKILL of a process that writes, at any moment.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use stillpoint::journal::{Head, Journal};
+
+use crate::common::{append_all, missing, options};
+
+const KILLS: u64 = 50;
+const VARIABLE: &str = "STILLPOINT_TEST_WRITER";
+
+/// Not a test of its own: the process that [`fifty_kills`] kills.
+#[test]
+fn writer() {
+    let Some(dir) = std::env::var_os(VARIABLE) else { return };
+    let (journal, opened) = Journal::open_thread(Path::new(&dir), options()).expect("opened");
+    for round in 0.. {
+        let first = u128::from(opened.epoch) << 64 | round << 32;
+        for head in append_all(&journal, first..first + 3, 200) {
+            println!("head {head}");
+        }
+        std::io::stdout().flush().expect("the parent reads");
+    }
+}
+
+/// Starts a writer on `dir`, kills it after `lines` heads, and answers all that it had printed.
+fn killed(dir: &Path, lines: usize) -> Vec<Head> {
+    let program = std::env::current_exe().expect("this binary");
+    let mut writer = Command::new(program)
+        .args(["--exact", "kill::writer", "--nocapture"])
+        .env(VARIABLE, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut heads = Vec::new();
+    for line in BufReader::new(writer.stdout.take().expect("piped")).lines() {
+        // The last line may be cut.
+        let Ok(line) = line else { break };
+        heads.extend(line.strip_prefix("head ").and_then(|text| text.parse::<Head>().ok()));
+        if heads.len() == lines {
+            writer.kill().expect("killed");
+        }
+    }
+    writer.wait().expect("it has ended");
+    heads
+}
+
+#[test]
+fn fifty_kills_lose_nothing_that_was_acknowledged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut random, mut heads) = (fastrand::Rng::with_seed(1), Vec::new());
+    for kill in 0..KILLS {
+        let printed = killed(dir.path(), random.usize(1..60));
+        assert!(!printed.is_empty(), "kill {kill}: the writer wrote nothing");
+        heads.extend(printed);
+        assert_eq!(missing(dir.path(), &heads, &format!("kill {kill}")), 0);
+    }
+    println!("{KILLS} kills, {} acknowledged, none lost", heads.len());
+}

@@ -1,0 +1,234 @@
+//! A loss of power at any call that reaches the disk.
+//!
+//! The disk is, file by file, what it was at the last completed sync of that file, plus any of the
+//! sectors of 512 bytes that differ now: the kernel may have written back some of them, in any order,
+//! and may know the old length or the new one. From each such disk every acknowledged record must come
+//! back; what does not open must be rebuilt. The next cycle goes on with that very disk, so that cuts
+//! during an open and during a repair are among them.
+//!
+//! Not modelled: sectors that are torn themselves, and renames that are undone (each is followed by a
+//! sync of its directory before anything relies on it).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use stillpoint::journal::{Answer, Call, Head, Journal, Options, Probe, Repair};
+use tempfile::TempDir;
+
+use crate::common::{append_all, missing, options};
+
+const SECTOR: usize = 512;
+
+/// Cycles unless `STILLPOINT_CYCLES` says otherwise.
+const CYCLES: u64 = 100;
+
+type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// All files below a directory.
+fn files(dir: &Path) -> Files {
+    let (mut found, mut left) = (Files::new(), vec![dir.to_owned()]);
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                left.push(path);
+            } else if let Ok(bytes) = fs::read(&path) {
+                found.insert(path.strip_prefix(dir).expect("below").to_owned(), bytes);
+            }
+        }
+    }
+    found
+}
+
+/// Loses power at the n-th call.
+struct Power {
+    dir: PathBuf,
+    barriers: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    calls_left: u64,
+    random: fastrand::Rng,
+    durable: Files,
+    /// What the cut left.
+    left: Option<Files>,
+}
+
+impl Power {
+    /// One call nearer to the cut; an error once it has fallen.
+    fn tick(&self, state: &mut State) -> io::Result<()> {
+        if state.left.is_none() && state.calls_left == 0 {
+            let now = files(&self.dir);
+            let durable = std::mem::take(&mut state.durable);
+            state.left = Some(cut(&durable, &now, &mut state.random));
+        }
+        state.calls_left = state.calls_left.saturating_sub(1);
+        if state.left.is_some() { Err(io::Error::other("the power is gone")) } else { Ok(()) }
+    }
+}
+
+impl Probe for Power {
+    fn before(&self, call: Call) -> io::Result<Answer> {
+        self.tick(&mut self.state.lock().expect("not poisoned"))?;
+        let left_out = !self.barriers && matches!(call, Call::EvidenceSync | Call::SledSync);
+        Ok(if left_out { Answer::Skip } else { Answer::Go })
+    }
+
+    fn after(&self, call: Call) {
+        let mut state = self.state.lock().expect("not poisoned");
+        let synced: fn(&Path) -> bool = match call {
+            Call::EvidenceCreate | Call::EvidenceSync => |path| path.extension().is_some_and(|e| e == "seg"),
+            Call::SledOpen => |path| path.ends_with("sled/db") || path.ends_with("sled/conf"),
+            Call::SledSync => |path| path.ends_with("sled/db"),
+            Call::OwnerWrite => |path| path.ends_with("owner.json"),
+            Call::EvidenceWrite | Call::SledWrite | Call::SledFlush | Call::BallastWrite => |_| false,
+        };
+        // A new segment becomes durable as it is created; the syncs of others are their own calls.
+        let known = state.durable.clone();
+        for (path, bytes) in files(&self.dir) {
+            if synced(&path) && !(call == Call::EvidenceCreate && known.contains_key(&path)) {
+                state.durable.insert(path, bytes);
+            }
+        }
+        // The cut may fall behind the call as well as before the next.
+        let _ = self.tick(&mut state);
+    }
+}
+
+/// What a loss of power leaves: of each file the durable image and some of what was written since.
+fn cut(durable: &Files, now: &Files, random: &mut fastrand::Rng) -> Files {
+    let mut left = Files::new();
+    for (path, now) in now {
+        let image = durable.get(path).cloned();
+        if image.is_none() && random.u8(..4) == 0 {
+            continue;
+        }
+        let mut disk = image.unwrap_or_default();
+        if disk.len() < now.len() && random.bool() {
+            disk.resize(now.len(), 0);
+        }
+        let share = random.f64();
+        for (index, sector) in now.chunks(SECTOR).enumerate() {
+            let start = index * SECTOR;
+            if disk.get(start..start + sector.len()) != Some(sector) && random.f64() < share {
+                disk.resize(disk.len().max(start + sector.len()), 0);
+                disk[start..start + sector.len()].copy_from_slice(sector);
+            }
+        }
+        left.insert(path.clone(), disk);
+    }
+    left
+}
+
+/// In memory where that is possible: here a barrier is what this test says it is, not what the disk does.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+fn laid_out(left: &Files) -> TempDir {
+    let dir = directory();
+    for (path, bytes) in left {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("below")).expect("created");
+        fs::write(path, bytes).expect("written");
+    }
+    dir
+}
+
+#[derive(Default)]
+struct Tally {
+    acknowledged: usize,
+    lost: usize,
+    repairs: BTreeMap<&'static str, u64>,
+    refused: u64,
+}
+
+fn word(repair: &Repair) -> &'static str {
+    match repair {
+        Repair::EvidenceBegun { .. } => "evidence begun",
+        Repair::EvidenceRebuilt { .. } => "evidence rebuilt",
+        Repair::EvidenceTrimmed { .. } => "evidence trimmed",
+        Repair::DatabaseCaughtUp { .. } => "database caught up",
+        Repair::DatabaseRebuilt { .. } => "database rebuilt",
+        Repair::BallastSpent { .. } => "ballast spent",
+    }
+}
+
+/// One life of the journal on `disk`, up to the cut; answers what is left and adds what was acknowledged.
+fn life(disk: &TempDir, seed: u64, barriers: bool, heads: &mut Vec<Head>, tally: &mut Tally) -> Files {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let state = State {
+        calls_left: random.u64(..120),
+        durable: files(disk.path()),
+        left: None,
+        random: random.fork(),
+    };
+    let power = Arc::new(Power { dir: disk.path().to_owned(), barriers, state: Mutex::new(state) });
+    let options = Options { probe: Some(power.clone()), ..options() };
+    if let Ok((journal, opened)) = Journal::open_thread(disk.path(), options) {
+        opened.repairs.iter().for_each(|repair| *tally.repairs.entry(word(repair)).or_default() += 1);
+        for round in 0..40 {
+            let first = u128::from(seed) << 64 | round << 32;
+            let (count, bytes) = (random.u128(1..6), random.usize(..900));
+            let appended = append_all(&journal, first..first + count, bytes);
+            let complete = appended.len() as u128 == count;
+            heads.extend(appended);
+            if !complete {
+                break;
+            }
+        }
+    }
+    let mut state = power.state.lock().expect("not poisoned");
+    state.calls_left = 0;
+    let _ = power.tick(&mut state);
+    state.left.take().expect("the power is gone")
+}
+
+/// Some lives of one journal, each ended by a cut.
+fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
+    let (mut disk, mut heads) = (directory(), Vec::new());
+    for cycle in 0..count {
+        let seed = seed * 1000 + cycle;
+        let left = life(&disk, seed, barriers, &mut heads, tally);
+        disk = laid_out(&left);
+        if !barriers {
+            match Journal::open_thread(disk.path(), options()) {
+                Err(_) => (tally.refused, tally.lost) = (tally.refused + 1, tally.lost + heads.len()),
+                Ok(opened) => {
+                    drop(opened);
+                    tally.lost += missing(disk.path(), &heads, "without barriers");
+                }
+            }
+        } else if cycle % 2 == 1 || cycle + 1 == count {
+            // Every other time the disk is cut again before anybody has opened it in peace.
+            tally.lost += missing(disk.path(), &heads, &format!("seed {seed}"));
+        }
+    }
+    tally.acknowledged += heads.len();
+}
+
+#[test]
+fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+    let cycles = std::env::var("STILLPOINT_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(CYCLES);
+    let mut tally = Tally::default();
+    for seed in 0..cycles / 10 {
+        lives(seed, 10, true, &mut tally);
+        assert_eq!(tally.lost, 0, "seed {seed}");
+    }
+    println!("{cycles} cuts, {} acknowledged, none lost; repairs {:?}", tally.acknowledged, tally.repairs);
+    assert!(tally.acknowledged > 0 && !tally.repairs.is_empty(), "no cut fell between two barriers");
+}
+
+#[test]
+fn without_its_barriers_the_same_journal_loses_records() {
+    let mut tally = Tally::default();
+    for seed in 0..12 {
+        lives(seed, 1, false, &mut tally);
+    }
+    println!("12 cuts, {} acknowledged, {} lost, {} refused", tally.acknowledged, tally.lost, tally.refused);
+    assert!(tally.lost > 0, "the disk of this test forgets nothing");
+}

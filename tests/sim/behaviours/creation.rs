@@ -1,0 +1,248 @@
+//! 8 to 12, 18, 20 and 21: how a group is made and its members are owned.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stillpoint::sim::api_server::{Watch, WatchEvent};
+use stillpoint::sim::{Config, DriverConfig, Release};
+use tokio::time::{Instant, sleep};
+
+use crate::lab::{
+    AS_SOURCE, CLAIMS, CONTENTS, GROUP, GROUP_BOUND, GROUPS, IN_GROUP, Lab, SNAPSHOTS, claim, has_finalizer,
+    is_deleting, name, owners, uid,
+};
+use crate::script::Step::{DeleteGroup, Freeze, NoDefaultClass, Strip, Thaw, Wait};
+use crate::script::{CONTROLLER, ready, run};
+use crate::variants::{import_group, import_group_content};
+
+fn slow_driver(milliseconds: u64) -> Config {
+    let driver = DriverConfig { not_ready_ms: milliseconds, ..DriverConfig::default() };
+    Config { driver, controller_qps: Some(200.0), ..Config::default() }
+}
+
+/// The states of one object, in order.
+fn states(watch: &mut Watch, wanted: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    while let Some(event) = watch.try_next() {
+        let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event;
+        if name(&object) == wanted {
+            found.push(object);
+        }
+    }
+    found
+}
+
+fn first(states: &[Value], holds: impl Fn(&Value) -> bool) -> usize {
+    states.iter().position(holds).expect("it comes to hold")
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_08_the_finalizer_of_a_group_comes_after_its_status() {
+    let lab = Lab::new(2, Config::default()).await;
+    let mut watch = lab.user.watch(GROUPS);
+    lab.create_ready_group(2).await;
+    let history = states(&mut watch, GROUP);
+    let is_bound = |group: &Value| group["status"]["boundVolumeGroupSnapshotContentName"].is_string();
+    let is_protected = |group: &Value| has_finalizer(group, GROUP_BOUND);
+    assert!(first(&history, is_bound) < first(&history, is_protected), "dynamic");
+
+    let physical = lab.cluster.storage().physical_snapshots();
+    let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
+    let group = physical[0].group_handle.clone().expect("cut with a group");
+    import_group_content(&lab, "static", &group, &handles, "Retain");
+    lab.settle().await;
+    import_group(&lab, "static");
+    lab.settle().await;
+    let history = states(&mut watch, "static");
+    let is_ready = |group: &Value| group["status"]["readyToUse"] == true;
+    assert!(first(&history, is_ready) < first(&history, is_protected), "static: after it is ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
+    // Without the sidecar there is a content without a status; without the controller nothing at all.
+    let lab = Lab::new(1, Config::default()).await;
+    lab.cluster.set_frozen("csi-snapshotter", true);
+    lab.create_group();
+    lab.settle().await;
+    assert_eq!(lab.group().expect("there")["status"]["readyToUse"], false);
+    assert!(lab.group_content().expect("there").get("status").is_none());
+    lab.cluster.set_frozen("csi-snapshotter", false);
+    lab.until("ready", |lab| lab.is_ready(1)).await;
+
+    // Back-off: 1, 2, 4, 8 seconds, up to five minutes, told by the log alone.
+    let lab = Lab::new(0, Config::default()).await;
+    lab.create_group();
+    let mut failures = Vec::new();
+    for _ in 0..4 {
+        failures.push(lab.cluster.failed_work(CONTROLLER));
+        sleep(Duration::from_secs(8)).await;
+    }
+    assert!(
+        failures[0] == 0 && (4..=5).contains(&failures[1]) && failures[3] - failures[2] <= 1,
+        "{failures:?}"
+    );
+
+    // Five calls a second are two seconds a member.
+    for (qps, seconds) in [(Some(5.0), 4.0..9.0), (Some(200.0), 0.0..1.0), (None, 0.0..0.1)] {
+        let lab = Lab::new(3, Config { controller_qps: qps, ..Config::default() }).await;
+        lab.settle().await;
+        let start = Instant::now();
+        lab.create_ready_group(3).await;
+        assert!(seconds.contains(&start.elapsed().as_secs_f64()), "{qps:?}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_10_the_status_of_a_member_is_rewritten_until_its_group_is_ready() {
+    let lab = Lab::new(2, slow_driver(12_000)).await;
+    let mut watch = lab.user.watch(SNAPSHOTS);
+    lab.create_group();
+    lab.until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true)).await;
+    assert!(!lab.is_ready(2), "the group is ready before its members");
+    lab.until("all are ready", |lab| lab.is_ready(2)).await;
+    let history = states(&mut watch, name(&lab.snapshots()[0]));
+    let forgets = |pair: &&[Value]| {
+        !pair[0]["status"]["creationTime"].is_null() && pair[1]["status"]["creationTime"].is_null()
+    };
+    let wiped = history.windows(2).filter(forgets).count();
+    assert!(wiped > 10, "wiped {wiped} times; measured: three times a second");
+    let named = |member: &Value| member["status"]["volumeGroupSnapshotName"].is_string();
+    assert!(first(&history, |member| member["status"]["creationTime"].is_string()) <= first(&history, named));
+    assert!(named(history.last().expect("some")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_11_the_list_of_members_is_filled_once_and_readiness_comes_by_listing() {
+    let lab = Lab::new(2, slow_driver(5_000)).await;
+    lab.create_ready_group(2).await;
+    lab.settle().await;
+    let content = lab.group_content().expect("there");
+    assert_eq!(content["status"]["readyToUse"], true);
+    for listed in content["status"]["volumeSnapshotInfoList"].as_array().expect("members") {
+        assert_eq!(listed["readyToUse"], false, "for ever");
+    }
+    assert!(lab.contents().iter().all(|one| one["status"]["readyToUse"] == true));
+    assert!(lab.driver_calls("ListSnapshots") >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_12_a_stripped_member_is_owned_again() {
+    let lab = ready(2, Config::default()).await;
+    run(&lab, &[Strip, Wait(1000)]).await;
+    for member in lab.snapshots() {
+        assert_eq!(owners(&member), 1, "at the next sync");
+        assert!(has_finalizer(&member, AS_SOURCE) && !has_finalizer(&member, IN_GROUP));
+        assert_eq!(member["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
+    }
+    let lab = ready(1, Config::default()).await;
+    run(&lab, &[NoDefaultClass, Strip, Wait(1000)]).await;
+    let member = lab.snapshots().remove(0);
+    assert_eq!((owners(&member), has_finalizer(&member, AS_SOURCE)), (0, false));
+    assert!(
+        member["status"]["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("default snapshot class"))
+    );
+
+    // Stripped before it is ready it is an ordinary snapshot: a second content and a second cut, for ever.
+    let lab = Lab::new(1, slow_driver(12_000)).await;
+    lab.create_group();
+    sleep(Duration::from_secs(3)).await;
+    let member = lab.snapshots().remove(0);
+    run(&lab, &[Strip]).await;
+    lab.settle().await;
+    assert!(lab.get(CONTENTS, &format!("snapcontent-{}", uid(&member))).is_some());
+    assert!(lab.driver_calls("CreateSnapshot") > 0);
+    assert_eq!(lab.ledger().0, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_18_selectors_take_more_than_they_say_and_one_stranger_refuses_all() {
+    let lab = Lab::new(2, Config::default()).await;
+    let expression = json!({"matchExpressions": [{"key": "group", "operator": "In", "values": ["nope"]}]});
+    for (name, selector) in [("expression", expression), ("empty", json!({}))] {
+        let group = lab.create_group_with(name, selector, None);
+        lab.settle().await;
+        let content = format!("groupsnapcontent-{}", uid(&group));
+        let content = lab.get("volumegroupsnapshotcontents", &content).expect("made");
+        assert_eq!(
+            content["spec"]["source"]["volumeHandles"].as_array().map(Vec::len),
+            Some(2),
+            "{name}: every claim"
+        );
+    }
+    lab.create(
+        "persistentvolumes",
+        json!({"metadata": {"name": "foreign"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "10Mi"}, "storageClassName": "foreign",
+            "csi": {"driver": "foreign.example.com", "volumeHandle": "f"},
+        }}),
+    );
+    let mut body = claim("foreign", &json!({"group": GROUP}), "foreign");
+    body["spec"]["volumeName"] = json!("foreign");
+    lab.create(CLAIMS, body);
+    lab.until("bound", |lab| lab.get(CLAIMS, "foreign").is_some_and(|one| one["status"]["phase"] == "Bound"))
+        .await;
+    let cuts = lab.driver_calls("CreateVolumeGroupSnapshot");
+    lab.create_group();
+    lab.settle().await;
+    let message =
+        lab.group().expect("there")["status"]["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.contains("mismatch"), "{message}");
+    assert_eq!(lab.driver_calls("CreateVolumeGroupSnapshot"), cuts, "all or nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their_gate() {
+    for (release, version) in
+        [(Release::V8_2, "v1beta1"), (Release::V8_4, "v1beta2"), (Release::V8_6, "v1"), (Release::Main, "v1")]
+    {
+        let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
+        for member in lab.snapshots() {
+            let owner = &member["metadata"]["ownerReferences"][0]["apiVersion"];
+            assert_eq!(owner, &format!("groupsnapshot.storage.k8s.io/{version}"), "{release:?}");
+        }
+        assert_eq!(release.handles_groups_by_default(), release == Release::Main);
+        run(&lab, &[DeleteGroup]).await;
+        lab.settle().await;
+        assert_eq!((lab.snapshots().len(), lab.ledger()), (0, (0, 0, 0)), "{release:?}");
+    }
+    let lab = Lab::new(1, Config { handles_groups: false, ..Config::default() }).await;
+    lab.create_group();
+    lab.settle().await;
+    assert!(lab.group_content().is_none() && lab.group().is_some_and(|group| group.get("status").is_none()));
+
+    // An owner reference of another version is none to the controller: it adds its own beside it.
+    let lab = ready(1, Config::default()).await;
+    let member = lab.snapshots().remove(0);
+    let mut old = member["metadata"]["ownerReferences"].clone();
+    old[0]["apiVersion"] = json!("groupsnapshot.storage.k8s.io/v1beta2");
+    lab.patch(SNAPSHOTS, &member, json!({"metadata": {"ownerReferences": old}}));
+    lab.settle().await;
+    assert_eq!(owners(&lab.snapshots()[0]), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_21_events_are_counted_and_some_tell_of_failures_that_are_none() {
+    let lab = ready(1, Config::default()).await;
+    for reason in ["CreatingGroupSnapshot", "GroupSnapshotCreated", "GroupSnapshotReady", "SnapshotReady"] {
+        assert_eq!(lab.events(reason).len(), 1, "{reason}");
+    }
+    lab.delete(SNAPSHOTS, &lab.snapshots()[0]);
+    lab.settle().await;
+    let pending = lab.events("SnapshotDeletePending");
+    assert_eq!(pending.len(), 1);
+    assert!(pending[0]["count"].as_u64() > Some(3), "one Event, counted up");
+
+    // A controller whose cache still holds the content when it is gone already.
+    let lab = ready(1, Config::default()).await;
+    lab.delete(GROUPS, &lab.group().expect("there"));
+    while lab.group_content().is_some_and(|content| !is_deleting(&content)) {
+        tokio::task::yield_now().await;
+    }
+    run(&lab, &[Freeze, Wait(1000), Thaw]).await;
+    lab.settle().await;
+    assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((0, 0, 0), 0), "a healthy deletion");
+    assert_eq!(lab.events("GroupSnapshotContentObjectDeleteError").len(), 1);
+}

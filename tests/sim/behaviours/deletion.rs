@@ -1,0 +1,194 @@
+//! 13 to 15, 19 and 22: how a group ends, and what is left of it.
+
+use serde_json::json;
+use stillpoint::sim::{Config, DriverConfig};
+
+use crate::lab::{
+    CLAIMS, CONTENTS, GROUP, GROUP_BEING_CREATED, GROUP_BEING_DELETED, GROUP_CLASSES, GROUP_CONTENTS, GROUPS,
+    Lab, NAMESPACE, SNAPSHOTS, annotation, claim, is_deleting, name, owners, uid,
+};
+use crate::script::Step::{
+    ClearNames, DeleteGroup, DeleteGroupContent, DeleteMember, Freeze, GroupPolicy, MemberPolicies, Restart,
+    Strip, Wait,
+};
+use crate::script::{ALL, Step, left, ready, run};
+use crate::table::Left;
+use crate::variants::{import_group, import_group_content};
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_13_policies_gates_and_the_name_decide_what_a_deletion_takes() {
+    // Policies of the group's content and of the members': what is left, and how many group contents.
+    let keep = |which: fn(&'static str) -> Step| which("Retain");
+    let table: [(&[Step], Left, usize); 4] = [
+        (&[], Left::new(0, 0, 0), 0),
+        (&[keep(GroupPolicy), keep(MemberPolicies)], Left::new(0, 2, 2), 1),
+        (&[keep(GroupPolicy)], Left::new(0, 0, 2), 1),
+        (&[keep(MemberPolicies)], Left::new(0, 2, 0), 0),
+    ];
+    for (policies, expected, group_contents) in table {
+        let lab = ready(2, Config::default()).await;
+        run(&lab, policies).await;
+        run(&lab, &[Wait(1000), DeleteGroup]).await;
+        assert_eq!(left(&lab).await, expected, "{policies:?}");
+        assert_eq!(lab.list(GROUP_CONTENTS).len(), group_contents, "{policies:?}");
+        for content in lab.list(GROUP_CONTENTS) {
+            assert_eq!(annotation(&content, GROUP_BEING_DELETED), Some("yes"), "whatever the policy");
+        }
+    }
+    // The content alone waits for the group.
+    let lab = ready(1, Config::default()).await;
+    run(&lab, &[DeleteGroupContent, Wait(60_000)]).await;
+    assert!(lab.group_content().is_some_and(|content| is_deleting(&content)));
+    run(&lab, &[DeleteGroup]).await;
+    assert_eq!(left(&lab).await, Left::new(0, 0, 0));
+    // A member alone waits for the group too, by its name: without the name it goes.
+    let lab = ready(1, Config::default()).await;
+    run(&lab, &[DeleteMember, Wait(60_000)]).await;
+    assert_eq!(lab.snapshots().len(), 1);
+    assert!(!lab.events("SnapshotDeletePending").is_empty());
+    let member = lab.snapshots().remove(0);
+    lab.patch(SNAPSHOTS, &member, json!({"metadata": {"finalizers": null}}));
+    assert!(lab.snapshots().is_empty());
+    let lab = ready(1, Config::default()).await;
+    run(
+        &lab,
+        &[Step::MemberPolicies("Retain"), ClearNames(ALL), Step::Release(ALL), DeleteMember, Wait(60_000)],
+    )
+    .await;
+    assert_eq!((lab.snapshots().len(), lab.list(GROUPS).len()), (0, 1), "the group still lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_14_members_are_freed_by_one_call_for_the_group_and_never_alone() {
+    let lab = ready(3, Config::default()).await;
+    run(&lab, &[ClearNames(ALL), Strip, GroupPolicy("Retain"), DeleteGroup, DeleteGroupContent, Wait(5000)])
+        .await;
+    run(&lab, &[Step::DeleteMembers]).await;
+    assert_eq!(left(&lab).await, Left::new(0, 0, 3), "content of policy Delete goes, its storage stays");
+    assert_eq!((lab.driver_calls("DeleteSnapshot"), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
+
+    let lab = ready(2, Config::default()).await;
+    let fails = Some(("Internal".to_owned(), "injected".to_owned()));
+    lab.cluster.storage().set_config(DriverConfig { delete_fails_with: fails, ..DriverConfig::default() });
+    run(&lab, &[DeleteGroup, Wait(16_000)]).await;
+    let tries = lab.driver_calls("DeleteVolumeGroupSnapshot");
+    assert!((3..=7).contains(&tries), "measured: 5 in 16 s, here {tries}");
+    assert_eq!(lab.events("GroupSnapshotDeleteError").len(), 1);
+    assert_eq!((lab.list(GROUPS).len(), lab.list(GROUP_CONTENTS).len(), lab.snapshots().len()), (1, 1, 2));
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("it heals", |lab| lab.list(GROUPS).is_empty() && lab.ledger().0 == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
+    // Deleted before its finalizer.
+    let lab = Lab::new(2, Config::default()).await;
+    lab.create_group();
+    while lab.group_content().is_none() {
+        tokio::task::yield_now().await;
+    }
+    run(&lab, &[DeleteGroup]).await;
+    lab.settle().await;
+    run(&lab, &[DeleteGroupContent]).await;
+    assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((2, 2, 0), 0));
+    lab.settle().await;
+    assert!(lab.group_content().is_some(), "and the content cannot be deleted");
+
+    // A static group deleted as soon as it is ready.
+    let lab = ready(2, Config::default()).await;
+    let physical = lab.cluster.storage().physical_snapshots();
+    let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
+    import_group_content(
+        &lab,
+        "early",
+        physical[0].group_handle.as_deref().expect("a group"),
+        &handles,
+        "Delete",
+    );
+    lab.settle().await;
+    import_group(&lab, "early");
+    while lab.get(GROUPS, "early").is_none_or(|group| group["status"]["readyToUse"] != true) {
+        tokio::task::yield_now().await;
+    }
+    lab.delete(GROUPS, &lab.get(GROUPS, "early").expect("there"));
+    lab.settle().await;
+    assert!(lab.get(GROUPS, "early").is_none() && lab.get(GROUP_CONTENTS, "early-content").is_some());
+    assert_eq!(lab.ledger().0, 2);
+
+    // A parameter of the class that nobody knows: the group can never be deleted.
+    let lab = Lab::new(1, Config::default()).await;
+    lab.create(
+        GROUP_CLASSES,
+        json!({"metadata": {"name": "odd"}, "driver": crate::lab::DRIVER, "deletionPolicy": "Delete",
+            "parameters": {"csi.storage.k8s.io/foo": "bar"}}),
+    );
+    lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("odd"));
+    lab.settle().await;
+    run(&lab, &[DeleteGroup, Wait(900_000)]).await;
+    let content = lab.group_content().expect("for ever");
+    assert_eq!((annotation(&content, GROUP_BEING_CREATED), lab.list(GROUPS).len()), (Some("yes"), 1));
+    lab.patch(GROUP_CONTENTS, &content, json!({"metadata": {"annotations": {GROUP_BEING_CREATED: null}}}));
+    lab.until("the mark taken off by hand mends it", |lab| lab.list(GROUPS).is_empty()).await;
+
+    // A retained content that is deleted.
+    let lab = ready(2, Config::default()).await;
+    run(
+        &lab,
+        &[GroupPolicy("Retain"), MemberPolicies("Retain"), DeleteGroup, Wait(5000), DeleteGroupContent],
+    )
+    .await;
+    for content in lab.contents() {
+        lab.delete(CONTENTS, &content);
+    }
+    lab.settle().await;
+    let ledger = lab.cluster.ledger();
+    assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.handles.leaked.len()), (2, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_19_a_group_of_a_name_that_was_used_takes_the_old_members_with_it() {
+    let lab = ready(1, Config::default()).await;
+    let old = lab.snapshots().remove(0);
+    run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000), Freeze, Strip]).await;
+    let group = lab.group().expect("there");
+    lab.patch(GROUPS, &group, json!({"metadata": {"finalizers": null}}));
+    run(&lab, &[DeleteGroup, Restart, Wait(30_000)]).await;
+    assert_eq!((lab.list(GROUPS).len(), lab.snapshots().len()), (0, 1), "the member outlived its group");
+    let again = lab.create_group();
+    lab.until("adopted", |lab| {
+        lab.get(SNAPSHOTS, name(&old)).is_some_and(|one| {
+            owners(&one) == 1 && one["metadata"]["ownerReferences"][0]["uid"] == uid(&again)
+        })
+    })
+    .await;
+    run(&lab, &[DeleteGroup]).await;
+    lab.until("and deleted with it", |lab| lab.get(SNAPSHOTS, name(&old)).is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_22_a_pending_restore_holds_a_group_and_a_bound_one_lets_it_go() {
+    let lab = ready(1, Config::default()).await;
+    let member = name(&lab.snapshots()[0]).to_owned();
+    let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": member});
+    let mut too_small = claim("restored", &json!({}), "csi-hostpath-sc");
+    too_small["spec"]["dataSource"] = source;
+    too_small["spec"]["resources"]["requests"]["storage"] = json!("1Mi");
+    lab.create(CLAIMS, too_small.clone());
+    lab.settle().await;
+    run(&lab, &[DeleteGroup, Wait(60_000)]).await;
+    assert!(lab.group().is_some(), "a claim is Pending from a member");
+    assert!(lab.events("SnapshotDeletePending").iter().any(|event| {
+        event["message"].as_str().is_some_and(|text| text.contains("being used to restore a PVC"))
+    }));
+    lab.delete(CLAIMS, &too_small);
+    lab.until("the claim is gone", |lab| lab.get(CLAIMS, "restored").is_none()).await;
+    too_small["spec"]["resources"]["requests"]["storage"] = json!("10Mi");
+    lab.create(CLAIMS, too_small);
+    lab.until("bound", |lab| {
+        lab.get(CLAIMS, "restored").is_some_and(|one| one["status"]["phase"] == "Bound")
+    })
+    .await;
+    lab.until("the group goes at its next try", |lab| lab.group().is_none()).await;
+    assert_eq!((lab.ledger().0, lab.get(CLAIMS, "restored").is_some()), (0, true));
+    assert_eq!(lab.get("namespaces", NAMESPACE).map(|one| is_deleting(&one)), Some(false));
+}

@@ -1,0 +1,116 @@
+//! 17: groups and members made by hand.
+
+use serde_json::json;
+use stillpoint::sim::Config;
+
+use crate::lab::{
+    GROUP, GROUP_BOUND, GROUP_CONTENT_BOUND, GROUP_CONTENTS, GROUPS, IN_GROUP, Lab, SNAPSHOTS, has_finalizer,
+    owners,
+};
+use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, left, ready, run};
+use crate::table::Left;
+use crate::variants::{import, import_group, import_group_content};
+
+/// A group that was released, its members deleted: handles and storage are all that is left.
+async fn orphaned() -> (Lab, String, Vec<String>) {
+    let lab = ready(2, Config::default()).await;
+    run(&lab, &RETAIN).await;
+    run(&lab, &RELEASE[..7]).await;
+    let physical = lab.cluster.storage().physical_snapshots();
+    let handles = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
+    let group = physical[0].group_handle.clone().expect("cut with a group");
+    run(&lab, &[Step::DeleteMembers, Step::Wait(5000)]).await;
+    for content in lab.contents() {
+        lab.delete("volumesnapshotcontents", &content);
+    }
+    lab.settle().await;
+    assert_eq!(lab.ledger(), (2, 2, 0));
+    (lab, group, handles)
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_17_members_need_a_content_that_knows_their_group() {
+    let (lab, group, handles) = orphaned().await;
+    for (number, handle) in handles.iter().enumerate() {
+        import(&lab, &format!("m{number}"), handle, "Retain");
+    }
+    lab.settle().await;
+    for member in lab.snapshots() {
+        let text = member["status"]["error"]["message"].as_str().unwrap_or_default();
+        assert!(text.contains("cannot find the group snapshot for VolumeSnapshot [t1/"), "{text}");
+    }
+    // An unbound content is enough; deleting it never calls the driver, whatever its policy.
+    let stub = import_group_content(&lab, GROUP, &group, &handles, "Delete");
+    lab.until("ready", |lab| lab.snapshots().iter().all(|one| one["status"]["readyToUse"] == true)).await;
+    let stub_now = lab.get(GROUP_CONTENTS, "g1-content").expect("there");
+    assert!(stub_now["metadata"].get("finalizers").is_none());
+    assert!(stub_now["status"].get("volumeSnapshotInfoList").is_none(), "never filled for static content");
+    lab.delete(GROUP_CONTENTS, &stub);
+    lab.settle().await;
+    assert_eq!((lab.list(GROUP_CONTENTS).len(), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
+    assert_eq!(left(&lab).await, Left::new(2, 2, 2));
+
+    // With a group they are adopted, and go with it: storage by one call.
+    import_group_content(&lab, GROUP, &group, &handles, "Delete");
+    let made = import_group(&lab, GROUP);
+    lab.until("protected", |lab| {
+        lab.group().is_some_and(|one| has_finalizer(&one, GROUP_BOUND))
+            && lab.group_content().is_some_and(|one| has_finalizer(&one, GROUP_CONTENT_BOUND))
+    })
+    .await;
+    lab.until("adopted", |lab| lab.snapshots().iter().all(|one| owners(one) == 1)).await;
+    assert!(!lab.snapshots().iter().any(|one| has_finalizer(one, IN_GROUP)));
+    lab.delete(GROUPS, &made);
+    assert_eq!(left(&lab).await, Left::new(0, 2, 0), "contents that retain are shells");
+    assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behaviour_17_wrong_lists_and_wrong_references_are_told() {
+    let (lab, group, handles) = orphaned().await;
+    import_group(&lab, "late");
+    lab.settle().await;
+    assert_eq!(
+        lab.get(GROUPS, "late").expect("there")["status"]["error"]["message"],
+        "VolumeGroupSnapshotContent is missing"
+    );
+    import_group_content(&lab, "late", &group, &handles, "Retain");
+    lab.until("either may come first", |lab| {
+        lab.get(GROUPS, "late").is_some_and(|one| one["status"]["readyToUse"] == true)
+    })
+    .await;
+
+    import_group_content(&lab, "short", &group, &handles[..1], "Retain");
+    lab.settle().await;
+    let text =
+        lab.get(GROUP_CONTENTS, "short-content").expect("there")["status"]["error"]["message"].to_string();
+    assert!(text.contains("InvalidArgument"), "{text}");
+    lab.create(
+        GROUPS,
+        json!({"metadata": {"name": "thief", "namespace": "t1"},
+            "spec": {"source": {"volumeGroupSnapshotContentName": "late-content"}}}),
+    );
+    lab.settle().await;
+    assert_eq!(
+        lab.get(GROUPS, "thief").expect("there")["status"]["error"]["message"],
+        "VolumeGroupSnapshotContent [late-content] is bound to a different group snapshot"
+    );
+}
+
+/// Measured: 40 lines in 21 s for eight members.
+#[tokio::test(start_paused = true)]
+async fn a_name_put_back_makes_the_controller_fail_for_ever_and_one_left_out_does_not() {
+    for (steps, expected) in [(&RELEASE[..], 40), (&RELEASE[..7], 0)] {
+        let lab = ready(8, Config::default()).await;
+        run(&lab, &RETAIN).await;
+        run(&lab, &RELEASE[..7]).await;
+        lab.settle().await;
+        let before = lab.cluster.failed_work(CONTROLLER);
+        run(&lab, &steps[7..]).await;
+        run(&lab, &[Step::Wait(21_000)]).await;
+        let failed = lab.cluster.failed_work(CONTROLLER) - before;
+        println!("errors in 21 s: {failed}, measured {expected}");
+        assert!(failed.abs_diff(expected) <= 8, "{failed}");
+        assert!(lab.list(SNAPSHOTS).iter().all(|one| owners(one) == 0));
+    }
+}

@@ -1,0 +1,8 @@
+//! The behaviours of real control planes that a driver of group snapshots meets, one test each, numbered.
+
+mod api;
+mod creation;
+mod deletion;
+mod failures;
+mod importing;
+mod objects;

@@ -1,0 +1,157 @@
+//! Recordings that are ends and counts, not changes: what was called how often, what was left, how long it took.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use stillpoint::sim::api_server::Watch;
+use stillpoint::sim::{Config, DriverConfig};
+use tokio::time::{Instant, sleep};
+
+use crate::lab::{
+    AS_SOURCE, CONTENTS, GROUP_BEING_DELETED, GROUP_CONTENTS, GROUPS, Lab, SNAPSHOTS, annotation,
+    is_deleting, owners,
+};
+use crate::script::Step::{
+    ClearNames, DeleteGroup, DeleteGroupContent, DeleteMembers, GroupPolicy, MemberPolicies, Release, Strip,
+    UntilGroupIsGone, UntilSourceIsBack, Wait,
+};
+use crate::script::{ALL, CONTROLLER, left, ready, run, uids};
+use crate::table::Left;
+
+fn fast() -> Config {
+    Config { controller_qps: Some(200.0), ..Config::default() }
+}
+
+fn events(watch: &mut Watch) -> usize {
+    std::iter::from_fn(|| watch.try_next()).count()
+}
+
+/// Names cleared, stripped, as-source awaited or not, group and content deleted: all are kept.
+#[tokio::test(start_paused = true)]
+async fn detached_members_outlive_their_group() {
+    for awaited in [true, true, true, true, false, false] {
+        let lab = ready(2, fast()).await;
+        let before = uids(&lab);
+        run(&lab, &[GroupPolicy("Retain"), ClearNames(ALL), Release(ALL)]).await;
+        let start = Instant::now();
+        if awaited {
+            run(&lab, &[UntilSourceIsBack]).await;
+            assert!(start.elapsed() <= Duration::from_millis(50), "measured: 0.03 to 0.05 s");
+        }
+        assert!(lab.snapshots().iter().all(|member| owners(member) == 0));
+        run(&lab, &[DeleteGroup, UntilGroupIsGone, DeleteGroupContent]).await;
+        lab.settle().await;
+        assert_eq!(crate::script::kept(&lab, &before), 2);
+        let only = |member: &Value| member["metadata"]["finalizers"].as_array().map(Vec::len);
+        for member in lab.snapshots() {
+            assert_eq!(only(&member), Some(1), "as-source and nothing else");
+            assert!(crate::lab::has_finalizer(&member, AS_SOURCE) && member["status"].get("error").is_none());
+        }
+        run(&lab, &[DeleteMembers]).await;
+        assert_eq!(left(&lab).await, Left::new(0, 0, 2), "objects gone, storage kept");
+    }
+}
+
+/// Both policies to Retain early, the group deleted; at the end the content to Delete and deleted.
+#[tokio::test(start_paused = true)]
+async fn a_group_retained_in_place_is_freed_by_one_call() {
+    let lab = ready(2, fast()).await;
+    run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000)]).await;
+    let start = Instant::now();
+    run(&lab, &[DeleteGroup, UntilGroupIsGone]).await;
+    lab.until("the snapshots are gone", |lab| lab.snapshots().is_empty()).await;
+    let took = start.elapsed().as_secs_f64();
+    assert!((0.1..2.5).contains(&took), "measured 0.9 s, here {took}");
+    assert_eq!(left(&lab).await, Left::new(0, 2, 2));
+    let content = lab.group_content().expect("kept");
+    assert_eq!((annotation(&content, GROUP_BEING_DELETED), is_deleting(&content)), (Some("yes"), false));
+    assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 0);
+
+    run(&lab, &[GroupPolicy("Delete"), DeleteGroupContent]).await;
+    lab.settle().await;
+    assert_eq!(left(&lab).await, Left::new(0, 2, 0));
+    for content in lab.contents() {
+        lab.delete(CONTENTS, &content);
+    }
+    assert_eq!(left(&lab).await, Left::new(0, 0, 0));
+    let calls = ["CreateVolumeGroupSnapshot", "DeleteVolumeGroupSnapshot", "DeleteSnapshot"];
+    assert_eq!(calls.map(|method| lab.driver_calls(method)), [1, 1, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_deleted_early_but_protected_leaves_nothing() {
+    for milliseconds in [20, 60, 150, 400] {
+        let lab = Lab::new(2, fast()).await;
+        lab.create_group();
+        run(&lab, &[Wait(milliseconds), DeleteGroup]).await;
+        assert_eq!(left(&lab).await, Left::new(0, 0, 0), "{milliseconds} ms");
+        assert!(lab.list(GROUPS).is_empty() && lab.list(GROUP_CONTENTS).is_empty());
+        let calls = ["CreateVolumeGroupSnapshot", "DeleteVolumeGroupSnapshot"];
+        assert_eq!(calls.map(|method| lab.driver_calls(method)), [1, 1], "{milliseconds} ms");
+    }
+}
+
+/// A driver that is not ready for twelve seconds. Counts are compared within a fifth, and six.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_not_ready_for_twelve_seconds() {
+    let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
+    let lab = Lab::new(2, Config { driver, ..fast() }).await;
+    let kinds = [GROUPS, GROUP_CONTENTS, CONTENTS, SNAPSHOTS];
+    let mut watches = kinds.map(|plural| lab.user.watch(plural));
+    let start = Instant::now();
+    lab.create_group();
+    lab.until("the group is ready", |lab| lab.group().is_some_and(|one| one["status"]["readyToUse"] == true))
+        .await;
+    let group_ready = start.elapsed().as_secs_f64();
+    lab.until("all are ready", |lab| lab.is_ready(2)).await;
+    let all_ready = start.elapsed().as_secs_f64();
+    sleep(Duration::from_secs(1)).await;
+    println!("ready after {group_ready:.1} s and {all_ready:.1} s, measured 13.0 and 14.1");
+    assert!((12.0..15.0).contains(&group_ready) && (group_ready..17.0).contains(&all_ready));
+    let counted = [
+        lab.driver_calls("CreateVolumeGroupSnapshot"),
+        lab.driver_calls("ListSnapshots"),
+        events(&mut watches[0]) as u64,
+        events(&mut watches[1]) as u64,
+        events(&mut watches[2]) as u64,
+        events(&mut watches[3]) as u64,
+    ];
+    let measured = [23, 6, 5, 50, 10, 172];
+    println!(
+        "creates, lists, events of groups, group contents, contents, snapshots: {counted:?}, measured {measured:?}"
+    );
+    for (here, there) in counted.into_iter().zip(measured) {
+        assert!(here.abs_diff(there) <= there / 5 + 6, "{counted:?}, measured {measured:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn controllers_that_start_again_beside_a_ready_group_write_nothing() {
+    let lab = ready(2, fast()).await;
+    let kinds = [GROUPS, GROUP_CONTENTS, CONTENTS, SNAPSHOTS];
+    let mut watches = kinds.map(|plural| lab.user.watch(plural));
+    for watch in &mut watches {
+        while watch.try_next().is_some() {}
+    }
+    let calls = lab.cluster.storage().calls();
+    for agent in [CONTROLLER, CONTROLLER, CONTROLLER, CONTROLLER, "csi-snapshotter"] {
+        lab.cluster.restart(agent);
+        lab.settle().await;
+    }
+    assert_eq!(watches.iter_mut().map(events).sum::<usize>(), 0);
+    assert_eq!(lab.cluster.storage().calls(), calls);
+}
+
+/// Measured with the default class and no gap between the calls: 2 of 8 at five calls a second, none at 200.
+#[tokio::test(start_paused = true)]
+async fn the_faster_the_controller_the_fewer_survive_a_strip() {
+    let mut survivors = Vec::new();
+    for qps in [5.0, 200.0] {
+        let lab = ready(8, Config { controller_qps: Some(qps), ..Config::default() }).await;
+        run(&lab, &[Strip, GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup]).await;
+        lab.settle().await;
+        survivors.push(lab.snapshots().len());
+    }
+    println!("survivors at 5 and at 200 calls a second: {survivors:?} of 8, measured [2, 0]");
+    assert!(survivors[0] < 8 && survivors[1] == 0, "{survivors:?}");
+}

@@ -1,0 +1,203 @@
+//! The release under stress: killed and done again, against controllers that are restarted, stopped or slow.
+//! What was measured is beside each experiment.
+
+use serde_json::json;
+use stillpoint::sim::Config;
+
+use crate::lab::{
+    AS_SOURCE, CLASS, CLASSES, DRIVER, GROUP_CONTENTS, GROUPS, Lab, SNAPSHOTS, has_finalizer, is_deleting,
+    name,
+};
+use crate::script::Step::{
+    ClearNames, DeleteClass, DeleteGroup, DeleteMember, Freeze, GroupPolicy, NamesBack, Release,
+    ReleaseKeepingSource, Restart, Thaw, UntilGroupIsGone, UntilSourceIsBack, Wait,
+};
+use crate::script::{ALL, RELEASE, RETAIN, Step, kept, left, ready, run, uids};
+use crate::table::Left;
+
+const MEMBERS: usize = 3;
+
+/// The controller at 200 calls a second, as in most of the measurements.
+fn fast(seed: u64) -> Config {
+    Config { seed, controller_qps: Some(200.0), ..Config::default() }
+}
+
+/// Plays the steps on a retained group, and tells how many members are kept in the end.
+async fn play(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
+    let lab = ready(members, config).await;
+    let before = uids(&lab);
+    run(&lab, &RETAIN).await;
+    run(&lab, steps).await;
+    lab.settle().await;
+    let kept = kept(&lab, &before);
+    (lab, kept)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_killed_anywhere_and_done_again_keeps_every_member() {
+    let mut broken_off: Vec<Vec<Step>> = (0..=RELEASE.len()).map(|end| RELEASE[..end].to_vec()).collect();
+    broken_off.push(vec![ClearNames(1)]);
+    broken_off.push(vec![ClearNames(ALL), Release(1)]);
+    broken_off.push([&RELEASE[..7], &[NamesBack(1)]].concat());
+    let runs = broken_off.len();
+    let mut total = 0;
+    for (seed, mut steps) in (0..).zip(broken_off) {
+        steps.extend(RELEASE);
+        let (_, kept) = play(MEMBERS, fast(seed), &steps).await;
+        total += kept;
+    }
+    println!("killed and done again: {total} of {} kept, measured 36 of 36", runs * MEMBERS);
+    assert_eq!((runs * MEMBERS, total), (36, 36));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_restarted_after_any_step_keeps_every_member() {
+    let mut total = 0;
+    for at in 1..=7 {
+        let steps = [&RELEASE[..at], &[Restart], &RELEASE[at..]].concat();
+        total += play(MEMBERS, fast(at as u64), &steps).await.1;
+    }
+    println!("restarted after steps 1 to 7: {total} of 21 kept, measured 21 of 21");
+    assert_eq!(total, 21);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_is_stopped_or_slow_keeps_every_member() {
+    let over = [&[Freeze], &RELEASE[..2], &[Wait(2000), Thaw], &RELEASE[2..]].concat();
+    assert_eq!(play(4, fast(1), &over).await.1, 4, "stopped over steps 1 and 2");
+
+    let (lab, _) = play(4, fast(2), &[&[Freeze], &RELEASE[..2]].concat()).await;
+    assert!(!run(&lab, &[UntilSourceIsBack]).await, "step 3 holds while the controller is stopped");
+    run(&lab, &[Thaw]).await;
+    run(&lab, &RELEASE[2..]).await;
+    assert_eq!(left(&lab).await, Left::new(4, 4, 4));
+
+    let slow = Config { controller_qps: Some(5.0), ..Config::default() };
+    assert_eq!(play(6, slow, &RELEASE).await.1, 6, "the controller's default rate");
+}
+
+/// Step 2 that leaves as-source in place: its presence proves nothing.
+#[tokio::test(start_paused = true)]
+async fn as_source_left_in_place_loses_all_behind_a_stopped_controller_and_none_otherwise() {
+    let rest = &RELEASE[2..];
+    let mut lost = 0;
+    for seed in 0..4 {
+        let lab = ready(4, fast(seed)).await;
+        run(&lab, &RETAIN).await;
+        run(&lab, &[Wait(1000), Freeze, ClearNames(ALL), ReleaseKeepingSource]).await;
+        assert!(run(&lab, &[UntilSourceIsBack]).await, "step 3 passes at once");
+        let clean = |one: &serde_json::Value| !is_deleting(one) && one["status"]["readyToUse"] == true;
+        assert!(lab.snapshots().iter().all(clean), "step 4 looks clean");
+        run(&lab, &[DeleteGroup, Thaw]).await;
+        run(&lab, rest).await;
+        lost += 4 - left(&lab).await.snapshots;
+    }
+    println!("as-source left, controller stopped: {lost} of 16 lost, measured 16 of 16");
+    assert_eq!(lost, 16);
+
+    let mut all = 0;
+    for seed in 0..3 {
+        let steps = [&[ClearNames(ALL), ReleaseKeepingSource, UntilSourceIsBack], &RELEASE[3..]].concat();
+        all += play(6, fast(seed), &steps).await.1;
+    }
+    println!("as-source left, controller keeping up: {all} of 18 kept, measured 18 of 18");
+    assert_eq!(all, 18);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_set_to_delete_before_the_group_goes_makes_phantoms() {
+    let steps = [&RELEASE[..3], &[GroupPolicy("Delete"), DeleteGroup, UntilGroupIsGone]].concat();
+    let (lab, _) = play(MEMBERS, fast(1), &steps).await;
+    let left = left(&lab).await;
+    println!("policy set to Delete behind the back: {left:?}, measured 0 of 3 physical");
+    assert_eq!(left, Left { phantoms: 3, ..Left::new(3, 3, 0) });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_deleted_before_the_release_goes_at_step_2_and_leaves_its_content() {
+    let (lab, _) = play(MEMBERS, fast(1), &[DeleteMember, Wait(3000)]).await;
+    assert_eq!(lab.snapshots().len(), 3, "the group holds it");
+    run(&lab, &RELEASE[..2]).await;
+    lab.settle().await;
+    assert_eq!((lab.snapshots().len(), lab.contents().len()), (2, 3));
+    run(&lab, &RELEASE[2..]).await;
+    assert_eq!(left(&lab).await, Left::new(2, 3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_that_is_missing_holds_step_3_and_one_deleted_later_does_no_harm() {
+    let lab = ready(MEMBERS, fast(1)).await;
+    run(&lab, &RETAIN).await;
+    assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 never comes");
+
+    let (lab, kept) = play(MEMBERS, fast(2), &RELEASE[..7]).await;
+    assert_eq!(kept, MEMBERS);
+    run(&lab, &[DeleteClass]).await;
+    let touched = lab.snapshots();
+    for member in &touched {
+        lab.patch(SNAPSHOTS, member, json!({"metadata": {"labels": {"seen": "again"}}}));
+    }
+    lab.settle().await;
+    for member in lab.snapshots() {
+        let message = member["status"]["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains("Failed to get snapshot class"), "{message}");
+        assert!(lab.restores_from(name(&member)).await, "still usable");
+    }
+    let class = json!({"metadata": {"name": CLASS}, "driver": DRIVER, "deletionPolicy": "Delete"});
+    lab.create(CLASSES, class);
+    lab.settle().await;
+    assert!(lab.snapshots()[0]["status"]["error"].is_object(), "the error sticks");
+    run(&lab, &[DeleteClass, Step::DeleteMembers]).await;
+    assert_eq!(left(&lab).await.snapshots, 0, "deletable without its class");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_private_label_may_go_once_the_group_exists() {
+    let lab = Lab::new(0, fast(1)).await;
+    let claims: Vec<_> = ["a", "b"]
+        .map(|name| {
+            lab.create(
+                "persistentvolumeclaims",
+                crate::lab::claim(name, &json!({"private": ""}), "csi-hostpath-sc"),
+            )
+        })
+        .into();
+    lab.until("bound", |lab| {
+        lab.list("persistentvolumeclaims").iter().all(|one| one["status"]["phase"] == "Bound")
+    })
+    .await;
+    lab.create_group_with("g1", json!({"matchLabels": {"private": ""}}), Some(crate::lab::GROUP_CLASS));
+    lab.until("frozen handles", |lab| lab.group_content().is_some()).await;
+    for claim in &claims {
+        lab.patch("persistentvolumeclaims", claim, json!({"metadata": {"labels": null}}));
+    }
+    lab.until("ready all the same", |lab| lab.is_ready(2)).await;
+}
+
+/// The patch of step 2 that says what it expects.
+#[tokio::test(start_paused = true)]
+async fn one_json_patch_tests_what_it_replaces() {
+    let lab = ready(1, fast(1)).await;
+    let patch = |lab: &Lab| {
+        let member = lab.snapshots().remove(0);
+        let operations = json!([
+            {"op": "test", "path": "/metadata/uid", "value": member["metadata"]["uid"]},
+            {"op": "test", "path": "/status/readyToUse", "value": true},
+            {"op": "test", "path": "/status/volumeGroupSnapshotName", "value": null},
+            {"op": "test", "path": "/metadata/ownerReferences", "value": member["metadata"]["ownerReferences"]},
+            {"op": "test", "path": "/metadata/finalizers", "value": member["metadata"]["finalizers"]},
+            {"op": "remove", "path": "/metadata/ownerReferences"},
+            {"op": "remove", "path": "/metadata/finalizers"},
+            {"op": "add", "path": "/spec/volumeSnapshotClassName", "value": CLASS},
+        ]);
+        lab.user
+            .json_patch(SNAPSHOTS, Some("t1"), name(&member), None, operations)
+            .map_err(|status| status.code)
+    };
+    assert_eq!(patch(&lab).expect_err("a name is set"), 422);
+    run(&lab, &[ClearNames(ALL)]).await;
+    patch(&lab).expect("a test for null passes on a missing path");
+    lab.settle().await;
+    assert!(has_finalizer(&lab.snapshots()[0], AS_SOURCE));
+    assert_eq!((lab.list(GROUPS).len(), lab.list(GROUP_CONTENTS).len()), (1, 1));
+}

@@ -1,0 +1,32 @@
+//! Rows of results, printed beside what was measured.
+
+/// What is left of a group in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// VolumeSnapshots that are not terminating.
+    pub snapshots: usize,
+    /// VolumeSnapshotContents.
+    pub contents: usize,
+    /// Physical snapshots.
+    pub physical: usize,
+    /// VolumeSnapshots that say readyToUse with no physical snapshot behind them.
+    pub phantoms: usize,
+}
+
+impl Left {
+    pub const fn new(snapshots: usize, contents: usize, physical: usize) -> Self {
+        Self { snapshots, contents, physical, phantoms: 0 }
+    }
+}
+
+/// Prints one row of the table of variants.
+pub fn print(variant: &str, here: Left, measured: Left) {
+    println!(
+        "{variant:<44} | VS {:>2} | VSC {:>2} | physical {:>2} | phantom {:>2} | {}",
+        here.snapshots,
+        here.contents,
+        here.physical,
+        here.phantoms,
+        if here == measured { "as measured".to_owned() } else { format!("measured {measured:?}") }
+    );
+}

@@ -1,0 +1,274 @@
+//! Ways to part a group from its members, and what each leaves: the embedded cluster against the table measured on
+//! Kubernetes 1.36 with external-snapshotter a little after 8.6.0 (three members, the controller at 200 calls a second).
+
+use serde_json::{Value, json};
+use stillpoint::sim::Config;
+
+use crate::lab::{CONTENTS, DRIVER, GROUP_CLASSES, GROUP_CONTENTS, GROUPS, Lab, NAMESPACE, SNAPSHOTS, name};
+use crate::script::Step::{
+    ClearNames, DeleteGroup, DeleteGroupContent, DeleteGroupOrphaning, DeleteMembers, GroupPolicy,
+    MemberPolicies, NoDefaultClass, Strip, Wait,
+};
+use crate::script::{ALL, Step, left, ready, run};
+use crate::table::{Left, print};
+
+struct Variant {
+    name: &'static str,
+    steps: &'static [Step],
+    measured: Left,
+    /// Whether a claim can be restored from each VolumeSnapshot that is left.
+    restores: bool,
+}
+
+const MEMBERS: usize = 3;
+const RETAIN: Step = GroupPolicy("Retain");
+const LOST: Left = Left::new(0, 0, 3);
+const SHELLS: Left = Left::new(0, 3, 3);
+const KEPT: Left = Left::new(3, 3, 3);
+
+/// The measured table. Slow is five seconds between the steps.
+const VARIANTS: &[Variant] = &[
+    Variant {
+        name: "fast",
+        steps: &[Strip, RETAIN, DeleteGroupContent, DeleteGroup],
+        measured: LOST,
+        restores: false,
+    },
+    Variant {
+        name: "slow",
+        steps: &[Strip, Wait(5000), RETAIN, Wait(5000), DeleteGroupContent, Wait(5000), DeleteGroup],
+        measured: LOST,
+        restores: false,
+    },
+    Variant {
+        name: "vgsfirst",
+        steps: &[Strip, RETAIN, DeleteGroup, DeleteGroupContent],
+        measured: LOST,
+        restores: false,
+    },
+    Variant {
+        name: "vscretain",
+        steps: &[MemberPolicies("Retain"), Strip, RETAIN, DeleteGroupContent, DeleteGroup],
+        measured: SHELLS,
+        restores: false,
+    },
+    Variant {
+        name: "nostrip",
+        steps: &[RETAIN, MemberPolicies("Retain"), DeleteGroupContent, DeleteGroup],
+        measured: SHELLS,
+        restores: false,
+    },
+    Variant {
+        name: "orphan",
+        steps: &[RETAIN, MemberPolicies("Retain"), DeleteGroupContent, DeleteGroupOrphaning],
+        measured: SHELLS,
+        restores: false,
+    },
+    Variant {
+        name: "nullname",
+        steps: &[
+            ClearNames(ALL),
+            Wait(5000),
+            Strip,
+            Wait(5000),
+            RETAIN,
+            DeleteGroupContent,
+            Wait(5000),
+            DeleteGroup,
+        ],
+        measured: KEPT,
+        restores: true,
+    },
+    Variant {
+        name: "nullfast",
+        steps: &[ClearNames(ALL), Strip, RETAIN, DeleteGroupContent, DeleteGroup],
+        measured: KEPT,
+        restores: true,
+    },
+    Variant {
+        name: "fast-nodefault",
+        steps: &[NoDefaultClass, Strip, RETAIN, DeleteGroupContent, DeleteGroup],
+        measured: KEPT,
+        restores: true,
+    },
+    Variant {
+        name: "slow-nodefault",
+        steps: &[
+            NoDefaultClass,
+            Strip,
+            Wait(5000),
+            RETAIN,
+            Wait(5000),
+            DeleteGroupContent,
+            Wait(5000),
+            DeleteGroup,
+        ],
+        measured: KEPT,
+        restores: true,
+    },
+    Variant {
+        name: "delete, all Delete",
+        steps: &[DeleteGroup],
+        measured: Left::new(0, 0, 0),
+        restores: false,
+    },
+    Variant {
+        name: "nullfast, then the snapshots deleted",
+        steps: &[ClearNames(ALL), Strip, RETAIN, DeleteGroupContent, DeleteGroup, Wait(5000), DeleteMembers],
+        measured: LOST,
+        restores: false,
+    },
+    Variant {
+        name: "fast-nodefault, then the snapshots deleted",
+        steps: &[
+            NoDefaultClass,
+            Strip,
+            RETAIN,
+            DeleteGroupContent,
+            DeleteGroup,
+            Wait(5000),
+            DeleteMembers,
+            Wait(720_000),
+        ],
+        measured: SHELLS,
+        restores: false,
+    },
+    Variant {
+        name: "policy of the group Delete, members Retain",
+        steps: &[MemberPolicies("Retain"), DeleteGroup],
+        measured: Left::new(0, 3, 0),
+        restores: false,
+    },
+    Variant {
+        name: "policy of the group Retain, members Delete",
+        steps: &[RETAIN, DeleteGroup],
+        measured: LOST,
+        restores: false,
+    },
+];
+
+async fn play(variant: &Variant) -> (Lab, Left) {
+    let lab = ready(MEMBERS, Config { controller_qps: Some(200.0), ..Config::default() }).await;
+    assert!(run(&lab, variant.steps).await, "{}: a wait was in vain", variant.name);
+    let left = left(&lab).await;
+    (lab, left)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_variant_loses_and_keeps_what_was_measured() {
+    let mut different = Vec::new();
+    for variant in VARIANTS {
+        let (lab, here) = play(variant).await;
+        print(variant.name, here, variant.measured);
+        if here != variant.measured {
+            different.push(variant.name);
+        }
+        for snapshot in lab.snapshots() {
+            assert_eq!(lab.restores_from(name(&snapshot)).await, variant.restores, "{}", variant.name);
+        }
+    }
+    assert_eq!(different, Vec::<&str>::new());
+}
+
+fn variant(wanted: &str) -> &'static Variant {
+    VARIANTS.iter().find(|variant| variant.name == wanted).expect("in the table")
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_default_class_the_error_stays_on_every_survivor() {
+    let (lab, _) = play(variant("fast-nodefault")).await;
+    for snapshot in lab.snapshots() {
+        assert_eq!(
+            snapshot["status"]["error"]["message"],
+            "Failed to set default snapshot class with error cannot find default snapshot class"
+        );
+        assert_eq!(snapshot["status"]["readyToUse"], true);
+    }
+    assert_eq!(lab.events("SetDefaultSnapshotClassFailed").len(), MEMBERS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_content_of_a_survivor_without_class_can_never_be_deleted() {
+    let (lab, _) = play(variant("fast-nodefault, then the snapshots deleted")).await;
+    lab.cluster.restart(crate::script::CONTROLLER);
+    for content in lab.contents() {
+        lab.delete(CONTENTS, &content);
+    }
+    lab.settle().await;
+    assert_eq!((lab.contents().len(), lab.ledger()), (3, (3, 3, 0)), "it hangs, and the storage stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_of_a_retaining_class_leaves_shells_that_go_at_once_and_the_storage_stays() {
+    let lab = Lab::new(MEMBERS, Config::default()).await;
+    create_retaining_class(&lab);
+    lab.create_group_with("g1", json!({"matchLabels": {"group": "g1"}}), Some("retaining"));
+    lab.until("ready", |lab| lab.is_ready(MEMBERS)).await;
+    assert!(lab.contents().iter().all(|content| content["spec"]["deletionPolicy"] == "Retain"));
+    run(&lab, &[DeleteGroup]).await;
+    let here = left(&lab).await;
+    print("class with policy Retain", here, SHELLS);
+    assert_eq!((here, lab.list(GROUP_CONTENTS).len(), lab.list(GROUPS).len()), (SHELLS, 1, 0));
+    run(&lab, &[DeleteGroupContent]).await;
+    for content in lab.contents() {
+        lab.delete(CONTENTS, &content);
+    }
+    assert_eq!(left(&lab).await, LOST);
+}
+
+/// A second VolumeGroupSnapshotClass, with policy Retain, which is not the default.
+pub fn create_retaining_class(lab: &Lab) {
+    lab.create(
+        GROUP_CLASSES,
+        json!({"metadata": {"name": "retaining"}, "driver": DRIVER, "deletionPolicy": "Retain"}),
+    );
+}
+
+/// A VolumeSnapshotContent and a VolumeSnapshot for a handle, made by hand.
+pub fn import(lab: &Lab, name: &str, handle: &str, policy: &str) {
+    lab.create(
+        CONTENTS,
+        json!({
+            "metadata": {"name": name},
+            "spec": {
+                "deletionPolicy": policy, "driver": DRIVER, "source": {"snapshotHandle": handle},
+                "sourceVolumeMode": "Filesystem", "volumeSnapshotRef": {"name": name, "namespace": NAMESPACE},
+            },
+        }),
+    );
+    lab.create(
+        SNAPSHOTS,
+        json!({
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"source": {"volumeSnapshotContentName": name}},
+        }),
+    );
+}
+
+/// A content that names a group by its handles, for a VolumeGroupSnapshot that need not exist.
+pub fn import_group_content(lab: &Lab, group: &str, handle: &str, members: &[String], policy: &str) -> Value {
+    lab.create(
+        GROUP_CONTENTS,
+        json!({
+            "metadata": {"name": format!("{group}-content")},
+            "spec": {
+                "deletionPolicy": policy, "driver": DRIVER,
+                "source": {"groupSnapshotHandles": {
+                    "volumeGroupSnapshotHandle": handle, "volumeSnapshotHandles": members,
+                }},
+                "volumeGroupSnapshotRef": {"name": group, "namespace": NAMESPACE},
+            },
+        }),
+    )
+}
+
+/// The VolumeGroupSnapshot for such a content.
+pub fn import_group(lab: &Lab, group: &str) -> Value {
+    lab.create(
+        GROUPS,
+        json!({
+            "metadata": {"name": group, "namespace": NAMESPACE},
+            "spec": {"source": {"volumeGroupSnapshotContentName": format!("{group}-content")}},
+        }),
+    )
+}
