@@ -78,8 +78,6 @@ pub mod cli;
 #[cfg(feature = "full")]
 pub mod cluster;
 #[cfg(feature = "full")]
-pub mod drill;
-#[cfg(feature = "full")]
 pub mod engine;
 #[cfg(feature = "full")]
 pub mod journal;
