@@ -157,7 +157,32 @@ fn message(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> 
         }
         _ => format!("VolumeGroupSnapshot {name}: {why}"),
     };
-    limits::clip(&text)
+    match way_out(code) {
+        "" => limits::clip(&text),
+        way_out => limits::clip(&format!("{text}; {way_out}")),
+    }
+}
+
+/// What a person can do about a group that is undone; nothing where the reason says it all.
+fn way_out(code: Code) -> &'static str {
+    match code {
+        Code::MembersDiffer => {
+            "do not label or create claims of the group while a Backup begins, and run it again"
+        }
+        Code::DriverCannot => "use a driver with a group controller, or take the group label off the claims",
+        Code::DriverFailed => "mend what the driver names and run the Backup again",
+        Code::CutTimeout => {
+            "look at the snapshot-controller and the driver, or raise spec.csiSnapshotTimeout"
+        }
+        Code::ReadyTimeout => {
+            "look at the driver and the snapshot-controller's rate limit, or raise spec.itemOperationTimeout"
+        }
+        Code::DeletedByOther => "find out who deletes objects labelled stillpoint.dev/run",
+        Code::PlanOutdated => "run the Backup again",
+        Code::ForeignObject => "delete the object of that name, or find out who made it",
+        Code::Refused => "check Stillpoint's rights and the admission webhooks",
+        _ => "",
+    }
 }
 
 fn unready(run: &GroupRun, observation: &Observation) -> String {
