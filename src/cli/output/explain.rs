@@ -122,8 +122,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "the cluster does not serve groupsnapshot.storage.k8s.io",
             "Group snapshots need the CustomResourceDefinitions of external-snapshotter (v1, v1beta2 or v1beta1), a \
              snapshot-controller and a csi-snapshotter sidecar with the feature gate CSIVolumeGroupSnapshot, and a \
-             driver with the capability CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT. Install them; `stillpoint preflight` \
-             says which part is missing.",
+             driver with the capability CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT. Install them and \
+             start the daemon again.",
         ),
         Code::ForeignObject => (
             "an object of the computed name is not ours",
@@ -171,8 +171,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         Code::Refused => (
             "the API server refuses a write",
             "The same write was refused several times in a row, by missing rights, an admission webhook or a quota. A \
-             run that can be undone is undone. Read the server's answer in the reason; `stillpoint preflight` checks \
-             the rights.",
+             run that can be undone is undone. Read the server's answer in the reason, and compare the rights \
+             with deploy/rbac.yaml.",
         ),
         Code::PlanOutdated => (
             "a claim of the plan changed or vanished before the cut",
