@@ -12,11 +12,12 @@ use tempfile::TempDir;
 
 use super::chain::{ChainProblem, Fault, open_at};
 use super::error::JournalError;
+use super::find::{FoundEvidence, database, evidence_dir, named, survey};
 use super::lock::{Lock, taken};
 use super::mend;
-use super::open::{FoundEvidence, database, evidence_dir, named, read_meta, survey};
 use super::owner::Owner;
 use super::record::{Entry, Head};
+use super::recover::read_meta;
 use super::scan::{Damage, scan};
 use super::sled_store::SledStore;
 use super::store::{Meta, Store, StoreError};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::open::read_meta_up_to;
+use super::super::recover::read_meta_up_to;
 use super::super::sled_store::SledStore;
 use super::super::testing::batches_of;
 use super::*;

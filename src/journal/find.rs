@@ -1,0 +1,217 @@
+//! Looking at a journal directory: the lock, its last owner, the database, the evidence.
+//!
+//! Nothing is changed but what a cut left half made, and the empty evidence with which a new journal begins. What was
+//! found is held against the last owner ([`Found::not_behind`]) and against itself ([`Found::row`]). Not here: what
+//! follows from it ([`super::settle`] decides, [`super::opening`] does it).
+
+use std::path::{Path, PathBuf};
+
+use super::chain::open_at;
+use super::error::JournalError;
+use super::evidence::{self, EvidenceWriter, Survey};
+use super::lock::Lock;
+use super::mend;
+use super::open::Opened;
+use super::options::Options;
+use super::owner::Owner;
+use super::probe::Probed;
+use super::record::Head;
+use super::recover::recover;
+use super::repair;
+use super::settle::{Common, Database, Row, decide};
+use super::sled_store::SledStore;
+use super::store::{Meta, Store, StoreError, StreamHead};
+
+/// Where the database of a journal directory is.
+pub(super) fn database(dir: &Path) -> PathBuf {
+    dir.join("sled")
+}
+
+/// Where the evidence of a journal directory is.
+pub(super) fn evidence_dir(dir: &Path) -> PathBuf {
+    dir.join("evidence")
+}
+
+/// Name of evidence that is being written.
+pub(super) const DRAFT: &str = "evidence.new";
+
+/// A journal as it was found, with its lock held.
+pub(super) struct Found {
+    pub lock: Lock,
+    owner: Option<Owner>,
+    pub database: FoundDatabase,
+    pub evidence: FoundEvidence,
+}
+
+/// The database as it was found.
+pub(super) enum FoundDatabase {
+    None,
+    Whole(Box<(SledStore, Meta, Opened)>),
+    /// With its head, if it says.
+    Broken(JournalError, Option<Head>),
+}
+
+/// Evidence as it was found.
+#[derive(Default)]
+pub(super) struct FoundEvidence {
+    pub survey: Option<Survey>,
+    /// The stream of the records that tell of repairs.
+    pub repairs: Option<StreamHead>,
+    /// Its hash where the database ends.
+    pub at_head: Option<[u8; 32]>,
+}
+
+/// Tries until the lock is free, as often as the options say.
+pub(super) fn wait_for_lock(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, JournalError> {
+    for _ in 1..options.lock_attempts.max(1) {
+        match find(dir, options, probed) {
+            Err(JournalError::Held { .. }) => (options.sleep)(options.lock_pause),
+            other => return other,
+        }
+    }
+    find(dir, options, probed)
+}
+
+fn find(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, JournalError> {
+    let lock = Lock::exclusive(dir)?;
+    // Under the lock: before, its holder may have written it.
+    let owner = Owner::read(dir)?;
+    mend::clear(&dir.join(DRAFT))?;
+    let path = evidence_dir(dir);
+    let has_database = SledStore::lock_file(&database(dir)).exists();
+    if !has_database && !path.exists() {
+        if let Some(Owner { epoch, .. }) = owner {
+            return Err(JournalError::Lost { dir: dir.to_owned(), epoch });
+        }
+        // A new journal. Evidence without records says so when the first open of sled is cut short.
+        let begun = EvidenceWriter::begin(&path, Head::genesis(), options.segment_bytes, probed.clone());
+        begun.map_err(JournalError::io("begin evidence in", &path))?;
+    }
+    let database = if has_database { look(dir, probed)? } else { FoundDatabase::None };
+    let head = match &database {
+        FoundDatabase::None => None,
+        FoundDatabase::Whole(whole) => Some(whole.1.head),
+        FoundDatabase::Broken(_, head) => *head,
+    };
+    let evidence = survey(&path, head)?;
+    Ok(Found { lock, owner, database, evidence })
+}
+
+fn look(dir: &Path, probed: &Probed) -> Result<FoundDatabase, JournalError> {
+    let store = match named(dir, SledStore::open_probed(&database(dir), probed.clone())) {
+        Ok(store) => store,
+        Err(error @ JournalError::Unopenable { source: StoreError::Broken { .. }, .. }) => {
+            return Ok(FoundDatabase::Broken(error, None));
+        }
+        Err(error) => return Err(error),
+    };
+    match recover(&store) {
+        Ok((meta, opened)) => Ok(FoundDatabase::Whole(Box::new((store, meta, opened)))),
+        Err(error @ JournalError::NewerSchema { .. }) => Err(error),
+        Err(error) => Ok(FoundDatabase::Broken(error, store.meta().ok().flatten().map(|meta| meta.head))),
+    }
+}
+
+/// Reads all evidence; `head` is where the database ends.
+pub(super) fn survey(path: &Path, head: Option<Head>) -> Result<FoundEvidence, JournalError> {
+    let mut found = FoundEvidence::default();
+    let told = repair::stream();
+    found.survey = evidence::read(path, &mut |admitted| {
+        for (state, entry, _) in &admitted.records {
+            let position = entry.position;
+            if head.is_some_and(|head| head.position == position) {
+                found.at_head = Some(entry.hash);
+            }
+            if entry.stream == told {
+                let first_position = found.repairs.map_or(position, |head| head.first_position);
+                let (state, last_seq) = (*state, entry.seq);
+                found.repairs = Some(StreamHead {
+                    stream: told,
+                    state,
+                    last_seq,
+                    first_position,
+                    last_position: position,
+                });
+            }
+        }
+        Ok(())
+    })?;
+    if let (Some(survey), Some(head)) = (&found.survey, head)
+        && survey.start.position == head.position
+    {
+        found.at_head = Some(survey.start.hash);
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// The last epoch that either half knows.
+    pub fn epoch(&self) -> u64 {
+        let database = match &self.database {
+            FoundDatabase::Whole(whole) => whole.1.epoch,
+            FoundDatabase::None | FoundDatabase::Broken(..) => 0,
+        };
+        database.max(self.evidence.survey.as_ref().map_or(0, |survey| survey.epoch))
+    }
+
+    /// Whether what was found reaches the epoch of its last owner, unless it is refused for a better reason.
+    pub fn not_behind(&self, dir: &Path) -> Result<(), JournalError> {
+        let undamaged = self.evidence.survey.as_ref().is_none_or(|survey| survey.damage.is_none());
+        let broken = matches!(self.database, FoundDatabase::Broken(..));
+        match &self.owner {
+            Some(Owner { epoch, .. }) if *epoch > self.epoch() && undamaged => {
+                if broken && self.evidence.survey.is_none() {
+                    return Ok(());
+                }
+                Err(JournalError::Behind { dir: dir.to_owned(), found: self.epoch(), owner: *epoch })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn common(&self) -> Result<Common, JournalError> {
+        let in_database = match (&self.database, &self.evidence.survey) {
+            (FoundDatabase::Whole(whole), Some(survey)) => {
+                hash_at(&whole.0, whole.1.cut, survey.head.position)?
+            }
+            _ => None,
+        };
+        Ok(Common { in_evidence: self.evidence.at_head, in_database })
+    }
+
+    /// What is to be done.
+    pub fn row(&self) -> Result<Row, JournalError> {
+        let database = match &self.database {
+            FoundDatabase::None => Database::None,
+            FoundDatabase::Whole(whole) => Database::Whole(whole.1.head),
+            FoundDatabase::Broken(_, head) => Database::Broken(*head),
+        };
+        Ok(decide(database, self.evidence.survey.as_ref(), self.common()?))
+    }
+}
+
+fn hash_at(store: &dyn Store, cut: Head, position: u64) -> Result<Option<[u8; 32]>, JournalError> {
+    if position == cut.position {
+        return Ok(Some(cut.hash));
+    }
+    let bytes = store.record(position)?;
+    Ok(bytes.and_then(|bytes| open_at(position, &bytes).ok()).map(|entry| entry.hash))
+}
+
+/// What is told of the database when neither half can mend the other.
+pub(super) fn said(database: &FoundDatabase) -> String {
+    match database {
+        FoundDatabase::None => "it is missing".to_owned(),
+        FoundDatabase::Whole(whole) => format!("it ends at record {}", whole.1.head.position),
+        FoundDatabase::Broken(error, _) => error.text(),
+    }
+}
+
+/// Puts the directory, and who holds it, to an error of the database.
+pub(super) fn named(dir: &Path, opened: Result<SledStore, StoreError>) -> Result<SledStore, JournalError> {
+    let dir = dir.to_owned();
+    opened.map_err(|error| match error {
+        StoreError::Held => JournalError::Held { owner: Owner::read(&dir).ok().flatten(), dir },
+        source => JournalError::Unopenable { dir, source },
+    })
+}

@@ -1,0 +1,63 @@
+//! Reading what a store holds into what a daemon goes on with, after every record was checked.
+//!
+//! One pass checks the chain and collects the entries of the open streams. Not here: which store is read
+//! ([`super::find`]), and what is done when it is damaged ([`super::settle`]).
+
+use super::chain::{ChainProblem, Fault};
+use super::envelope::SCHEMA;
+use super::error::JournalError;
+use super::open::Opened;
+use super::scan::{Damage, scan};
+use super::store::{Batch, Meta, Store, StoreError, StreamState};
+
+/// Reads the journal's account of itself, which is a new one for an empty store.
+pub(super) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
+    read_meta_up_to(SCHEMA, store)
+}
+
+/// As [`read_meta`], of a binary whose newest schema is `known`.
+pub(super) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, JournalError> {
+    let damaged = |what| JournalError::Damaged { torn: false, source: ChainProblem { position: 0, what } };
+    match store.meta()? {
+        Some(Meta { schema: found, .. }) if found > known => Err(JournalError::NewerSchema { found, known }),
+        Some(Meta { schema: 0, .. }) => Err(damaged(Fault::Schema { found: 0, known })),
+        Some(meta) => Ok(meta),
+        None if store.records(0).next().is_none() && store.streams()?.is_empty() => Ok(Meta::new()),
+        None => Err(damaged(Fault::Unreadable {
+            reason: "the journal's account of itself is missing".to_owned(),
+        })),
+    }
+}
+
+pub(super) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError> {
+    let meta = read_meta(store)?;
+    let mut streams: Vec<_> = store
+        .streams()?
+        .into_iter()
+        .filter(|head| head.state == StreamState::Open)
+        .map(|head| (head, vec![]))
+        .collect();
+    streams.sort_by_key(|(head, _)| head.stream);
+    let verified = scan(store, &meta, |entry| {
+        if let Ok(index) = streams.binary_search_by_key(&entry.stream, |(head, _)| head.stream) {
+            streams[index].1.push(entry);
+        }
+    });
+    let verified =
+        verified.map_err(|Damage { torn, problem, .. }| JournalError::Damaged { torn, source: problem })?;
+    streams.sort_by_key(|(head, _)| head.first_position);
+    let streams = streams.into_iter().map(|(head, entries)| (head.stream, entries)).collect();
+    let (epoch, head, records) = (meta.epoch, meta.head, verified.records);
+    Ok((meta, Opened { epoch, head, records, streams, repairs: vec![], ballast: false }))
+}
+
+/// Claims the next epoch in a store that has no evidence beside it.
+pub(super) fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
+    meta.epoch = meta.epoch.checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
+    opened.epoch = meta.epoch;
+    // From here on an older binary refuses the journal; what it wrote stays as it is.
+    meta.schema = SCHEMA;
+    store.write(&Batch { meta: *meta, slots: vec![], streams: vec![] })?;
+    store.sync()?;
+    Ok(())
+}
