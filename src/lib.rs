@@ -32,6 +32,7 @@
 //! | `engine` | **where a Backup enters**; the one loop; the caches |
 //! | `audit` | replay and description of a journal, without cluster and engine |
 //! | `sim` | the embedded cluster |
+//! | `drill` | lives that are killed and interfered with, and what has to hold afterwards |
 //! | `cli`, `service` | commands; logs, health, metrics |
 //!
 //! # What always holds
@@ -77,6 +78,8 @@ pub mod audit;
 pub mod cli;
 #[cfg(feature = "full")]
 pub mod cluster;
+#[cfg(feature = "full")]
+pub mod drill;
 #[cfg(feature = "full")]
 pub mod engine;
 #[cfg(feature = "full")]

@@ -6,18 +6,12 @@ mod complete;
 mod doors;
 #[path = "engine/fence.rs"]
 mod fence;
-#[path = "engine/hands.rs"]
-mod hands;
-#[path = "engine/invariants.rs"]
-mod invariants;
 #[path = "engine/killed.rs"]
 mod killed;
 #[path = "engine/lost_replies.rs"]
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
-#[path = "engine/rbac.rs"]
-mod rbac;
 #[path = "engine/refused.rs"]
 mod refused;
 #[path = "engine/release.rs"]
@@ -26,8 +20,6 @@ mod release;
 mod requests;
 #[path = "engine/rights.rs"]
 mod rights;
-#[path = "engine/stage.rs"]
-mod stage;
 #[path = "engine/told.rs"]
 mod told;
 #[path = "engine/undo.rs"]
@@ -36,3 +28,5 @@ mod undo;
 mod versions;
 #[path = "engine/writes.rs"]
 mod writes;
+
+use stillpoint::drill::{hands, invariants, stage};

@@ -4,13 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cluster::access::{self, Scope};
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use stillpoint::cluster::access::{self, Scope};
 use tower::ServiceExt;
 
 const OWN_NAMESPACE: &str = "stillpoint";
@@ -36,17 +36,17 @@ struct Asked {
 impl Rbac {
     /// Takes a right away.
     pub fn deny(&self, words: &str) {
-        self.denied.lock().expect("no poison").insert(words.to_owned());
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(words.to_owned());
     }
 
     /// Gives all rights back.
     pub fn restore(&self) {
-        self.denied.lock().expect("no poison").clear();
+        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Verb, group and resource of every call so far.
     pub fn used(&self) -> BTreeSet<(String, String, String)> {
-        self.used.lock().expect("no poison").clone()
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A client whose calls pass here on their way to `router`.
@@ -71,7 +71,7 @@ impl Rbac {
         let bytes = body.collect().await.expect("a body in memory").to_bytes();
         if let Some(asked) = asked(&parts.method, &parts.uri) {
             let key = (asked.verb.clone(), asked.group.clone(), asked.resource.clone());
-            self.used.lock().expect("no poison").insert(key);
+            self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
             if !self.allows(&asked) {
                 return forbidden(&asked);
             }
@@ -84,7 +84,7 @@ impl Rbac {
     }
 
     fn allows(&self, asked: &Asked) -> bool {
-        let denied = self.denied.lock().expect("no poison");
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         let holds = |scope: Scope| match (scope, asked.namespace.as_deref()) {
             (Scope::Cluster, _) => true,
             (Scope::OwnNamespace, namespace) => namespace == Some(OWN_NAMESPACE),

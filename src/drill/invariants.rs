@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::stage::Stage;
+use crate::drill::stage::Stage;
 
 /// Everything that holds once the Backup is `Completed`: `count` members in `namespace`.
 pub async fn completed(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
@@ -93,9 +93,9 @@ pub async fn undone(stage: &Stage, namespace: &str) -> Result<(), String> {
 
 async fn journal(stage: &Stage, hold: &mut impl FnMut(&str, bool, String)) {
     let entries = stage.entries().await;
-    let checked = stillpoint::journal::chain::check(entries.iter().cloned());
+    let checked = crate::journal::chain::check(entries.iter().cloned());
     hold("the chain is intact", checked.is_ok(), format!("{checked:?}"));
-    let report = stillpoint::audit::replay(&entries);
+    let report = crate::audit::replay(&entries);
     hold("a replay decides the same", report.different.is_empty(), format!("{:#?}", report.different));
     hold("a replay has something to decide", report.decisions > 0, report.decisions.to_string());
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::sim::Cluster;
+use crate::sim::api_server::{Caller, Preconditions};
 use serde_json::{Value, json};
-use stillpoint::sim::Cluster;
-use stillpoint::sim::api_server::{Caller, Preconditions};
 
 fn hand(cluster: &Cluster) -> Caller {
     cluster.api().caller("administrator")

@@ -1,0 +1,12 @@
+//! Drills: lives of the daemon on an embedded cluster and a disk in memory, which are killed, interfered with, and
+//! judged by what is left.
+//!
+//! Layout: [`stage`] a cluster, a disk, and lives of the daemon on both; [`rbac`] the rights that every call of a life
+//! needs; [`hands`] what others do to the cluster meanwhile; [`invariants`] what has to hold afterwards.
+//!
+//! Not here: how the daemon recovers (`machine`, `engine`), and how the cluster behaves (`sim`).
+
+pub mod hands;
+pub mod invariants;
+pub mod rbac;
+pub mod stage;

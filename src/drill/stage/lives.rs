@@ -1,0 +1,113 @@
+//! Lives of the daemon on a stage: how they begin, what happens in them, and how they end.
+//!
+//! A kill drops the engine without another poll and forgets every byte that was not synced.
+
+use std::sync::Arc;
+
+use super::{End, Stage};
+use crate::cluster::Adapter;
+use crate::domain::problem::Problem;
+use crate::engine::points::{Points, Verdict};
+use crate::engine::{Config, Engine};
+use crate::journal::{Disk, Journal, MemoryStore};
+use crate::machine::point::Point;
+use crate::sim::Cluster;
+
+impl Stage {
+    /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
+    pub async fn live(&self, crash_at: Option<Point>) -> End {
+        let killed = Arc::new(tokio::sync::Notify::new());
+        let signal = killed.clone();
+        let points = match crash_at {
+            None => Points::none(),
+            Some(wanted) => Points::ask(move |point| {
+                if point == wanted {
+                    signal.notify_one();
+                    return Verdict::Halt;
+                }
+                Verdict::GoOn
+            }),
+        };
+        self.live_with(points, killed).await
+    }
+
+    /// One life in which `act` is done, once, when `at` is passed for the first time; killed at `crash_at`.
+    pub async fn live_acting(
+        &self,
+        at: Point,
+        act: impl Fn(&Cluster) + Send + Sync + 'static,
+        crash_at: Option<Point>,
+    ) -> End {
+        let killed = Arc::new(tokio::sync::Notify::new());
+        let (signal, cluster) = (killed.clone(), self.cluster.clone());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let points = Points::ask(move |point| {
+            if point == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                act(&cluster);
+            }
+            if Some(point) == crash_at {
+                signal.notify_one();
+                return Verdict::Halt;
+            }
+            Verdict::GoOn
+        });
+        self.live_with(points, killed).await
+    }
+
+    /// One life with these points; `killed` ends it.
+    pub async fn live_with(&self, points: Points, killed: Arc<tokio::sync::Notify>) -> End {
+        let ended = async {
+            match self.comes(|stage| stage.ended().is_some()).await {
+                true => End::Phase(self.ended().unwrap_or_default()),
+                false => End::Hung,
+            }
+        };
+        let life = self.life(points);
+        let end = tokio::select! {
+            biased;
+            () = killed.notified() => End::Killed,
+            problem = life => End::Problem(problem),
+            end = ended => end,
+        };
+        // The kill: what was not synced is gone, and the writer of this life with it.
+        self.disk.crash();
+        end
+    }
+
+    /// One life until that is so.
+    ///
+    /// # Panics
+    /// The daemon ends itself, or it does not come to be.
+    pub async fn live_until(&self, points: Points, what: impl Fn(&Self) -> bool) {
+        let came = tokio::select! {
+            biased;
+            problem = self.life(points) => panic!("the daemon ended: {problem}"),
+            came = self.comes(what) => came,
+        };
+        self.disk.crash();
+        if !came {
+            panic!("it never came to be\n{}", self.shown().await);
+        }
+    }
+
+    /// One life that nobody ends: why it ended itself. Dropped, it is killed.
+    pub async fn life(&self, points: Points) -> Problem {
+        self.life_on(&self.disk, "stillpoint/test", points).await
+    }
+
+    /// One life on another disk and under a User-Agent of its own.
+    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        let store = MemoryStore::open(disk).expect("the disk is free");
+        let (journal, opened) = Journal::open_task(store).expect("the journal opens");
+        let client = self.rbac.client(self.cluster.api().router(), agent);
+        let adapter = Adapter::connect(client).await.expect("the cluster answers");
+        let config = Config {
+            namespace: "stillpoint".to_owned(),
+            defaults: self.defaults.clone(),
+            points,
+            clock: self.clock,
+        };
+        let engine = Engine::observed(adapter, journal, opened, config, self.observer.clone());
+        engine.run().await
+    }
+}

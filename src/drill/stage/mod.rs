@@ -1,0 +1,200 @@
+//! What the scenarios stand on: an embedded cluster, a disk in memory, and lives of the daemon on both.
+//!
+//! `lives` are the lives, `shown` is what is left of them, `passed` the points on their way.
+
+mod lives;
+mod passed;
+mod shown;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+pub use self::passed::Passed;
+
+use crate::domain::problem::Problem;
+use crate::domain::time::Timestamp;
+use crate::drill::rbac::Rbac;
+use crate::engine::clock::Clock;
+use crate::engine::observer::{self, Observe};
+use crate::engine::request::Defaults;
+use crate::journal::Disk;
+use crate::sim::Cluster;
+use crate::sim::api_server::Caller;
+
+/// Time that no scenario needs, in simulated seconds: a run that takes longer hangs.
+const HANG: u64 = 3600;
+
+/// A cluster and a disk, which outlive the daemons on them.
+pub struct Stage {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The disk of the journal.
+    pub disk: Disk,
+    /// Simulated time.
+    pub clock: Clock,
+    /// With what each life is started.
+    pub defaults: Defaults,
+    /// The rights of the daemon.
+    pub rbac: Rbac,
+    /// Who counts.
+    pub observer: Arc<dyn Observe>,
+    anchor: Timestamp,
+    caller: Caller,
+}
+
+/// How one life of a daemon ended.
+#[derive(Debug)]
+pub enum End {
+    /// The Backup reached a phase that is an end.
+    Phase(String),
+    /// Killed at the point.
+    Killed,
+    /// The daemon ended itself.
+    Problem(Problem),
+    /// Nothing of it came within the time that no scenario needs.
+    Hung,
+}
+
+impl End {
+    /// Whether the Backup ended in this phase.
+    pub fn is(&self, phase: &str) -> bool {
+        matches!(self, Self::Phase(ended) if ended == phase)
+    }
+}
+
+impl Stage {
+    /// An embedded cluster.
+    pub fn new(config: crate::sim::Config) -> Self {
+        let anchor = Timestamp(config.anchor_unix_ns);
+        let cluster = Cluster::start(config);
+        let caller = cluster.api().caller("test");
+        let clock = Clock::anchored(anchor);
+        Self {
+            cluster,
+            disk: Disk::new(),
+            clock,
+            defaults: Defaults::default(),
+            rbac: Rbac::default(),
+            observer: observer::nobody(),
+            anchor,
+            caller,
+        }
+    }
+
+    /// The test's own hand in the cluster.
+    pub fn hand(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Claims `<group>-0..n` of one group in a namespace of its own, bound.
+    pub async fn claims(&self, namespace: &str, group: &str, count: usize) {
+        let space = json!({"metadata": {"name": namespace}});
+        if self.caller.get("namespaces", None, namespace).is_err() {
+            self.caller.create("namespaces", space).expect("a new namespace");
+        }
+        for index in 0..count {
+            self.claim(namespace, &format!("{group}-{index}"), Some(group));
+        }
+        self.until(|stage| stage.bound(namespace)).await;
+    }
+
+    /// One claim.
+    pub fn claim(&self, namespace: &str, name: &str, group: Option<&str>) {
+        let labels = group.map(|group| json!({"velero.io/volume-group": group})).unwrap_or(json!({}));
+        let claim = json!({
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "csi-hostpath-sc",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        });
+        self.caller.create("persistentvolumeclaims", claim).expect("a new claim");
+    }
+
+    fn bound(&self, namespace: &str) -> bool {
+        let claims = self.list("persistentvolumeclaims", Some(namespace));
+        claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
+    }
+
+    /// A Backup `nightly` of one namespace.
+    pub fn backup(&self, namespace: &str) {
+        self.backup_with(json!({"includedNamespaces": [namespace]}));
+    }
+
+    /// A Backup `nightly` with that spec.
+    pub fn backup_with(&self, spec: Value) {
+        self.backup_named("nightly", spec);
+    }
+
+    /// A Backup.
+    pub fn backup_named(&self, name: &str, spec: Value) {
+        let backup = json!({"metadata": {"name": name, "namespace": "stillpoint"}, "spec": spec});
+        self.caller.create("backups", backup).expect("a new Backup");
+    }
+
+    /// The Backup as it is now.
+    pub fn nightly(&self) -> Value {
+        self.caller.get("backups", Some("stillpoint"), "nightly").expect("the Backup")
+    }
+
+    /// Its phase, once that is an end.
+    pub fn ended(&self) -> Option<String> {
+        self.ended_as("nightly")
+    }
+
+    /// The phase of a Backup, once that is an end.
+    pub fn ended_as(&self, name: &str) -> Option<String> {
+        let backup = self.caller.get("backups", Some("stillpoint"), name).expect("the Backup");
+        let phase = backup["status"]["phase"].as_str().unwrap_or_default();
+        (!["", "New", "InProgress"].contains(&phase)).then(|| phase.to_owned())
+    }
+
+    /// Objects of a kind.
+    pub fn list(&self, plural: &str, namespace: Option<&str>) -> Vec<Value> {
+        self.caller.list(plural, namespace, &BTreeMap::new()).expect("a list")
+    }
+
+    /// Waits on simulated time until that is so.
+    pub async fn until(&self, what: impl Fn(&Self) -> bool) {
+        assert!(self.comes(what).await, "it never came to be");
+    }
+
+    /// Waits on simulated time until that is so; false when it does not come.
+    pub async fn comes(&self, what: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..HANG * 20 {
+            if what(self) {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        false
+    }
+
+    /// Lets simulated time pass.
+    pub async fn pass(&self, seconds: u64) {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    }
+
+    /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
+    pub fn writes(&self) -> u64 {
+        let tally = self.cluster.api().tally();
+        let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
+        let counted = |resource: &str| {
+            ["volumegroupsnapshot", "volumesnapshot"].iter().any(|kind| resource.starts_with(kind))
+        };
+        ["create", "update", "patch", "delete"]
+            .iter()
+            .filter_map(|verb| verbs.get(*verb))
+            .flat_map(|resources| resources.iter().filter(|(resource, _)| counted(resource)))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// What is left of group objects anywhere.
+    pub fn group_objects(&self) -> usize {
+        self.list("volumegroupsnapshots", None).len() + self.list("volumegroupsnapshotcontents", None).len()
+    }
+}

@@ -1,0 +1,43 @@
+//! The points that a life passes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::engine::points::{Points, Verdict};
+use crate::machine::point::Point;
+
+/// Points in the order in which they were passed.
+#[derive(Default, Clone)]
+pub struct Passed(Arc<Mutex<Vec<Point>>>);
+
+impl Passed {
+    /// Watches every point and stops at none.
+    pub fn watch(&self) -> Points {
+        let passed = self.0.clone();
+        Points::ask(move |point| {
+            passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
+            Verdict::GoOn
+        })
+    }
+
+    /// As [`watch`](Self::watch); `act` is told of each point.
+    pub fn watch_and(&self, act: impl Fn(Point) + Send + Sync + 'static) -> Points {
+        let passed = self.0.clone();
+        Points::ask(move |point| {
+            passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
+            act(point);
+            Verdict::GoOn
+        })
+    }
+
+    /// The points, each once, in the order of their first pass.
+    pub fn distinct(&self) -> Vec<Point> {
+        let mut seen = std::collections::BTreeSet::new();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .filter(|point| seen.insert(*point))
+            .collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! What is left after the lives on a stage: the journal on the disk, and all of it as text.
+
+use serde_json::Value;
+
+use super::Stage;
+use crate::journal::wire::{self, Decoded};
+use crate::journal::{Entry, Journal, MemoryStore};
+use crate::machine::group::effect::Outcome;
+use crate::machine::group::event::Facts;
+use crate::machine::group::{Event, Timed};
+
+impl Stage {
+    /// The journal as it is on the disk.
+    pub async fn entries(&self) -> Vec<Entry> {
+        let store = MemoryStore::open(&self.disk).expect("the disk is free");
+        let (journal, _) = Journal::open_task(store).expect("the journal opens");
+        let entries = journal.entries(1, usize::MAX >> 1).await.expect("entries");
+        self.disk.crash();
+        entries
+    }
+
+    /// The rows that were decided, in the order of the journal: the grounds of every intent and milestone.
+    pub async fn rows(&self) -> Vec<String> {
+        let grounds = |event: &Event| match event {
+            Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds.row.clone()),
+            _ => None,
+        };
+        self.group_records().await.iter().filter_map(|record| grounds(&record.event)).collect()
+    }
+
+    /// Records of all groups, in the order of the journal.
+    pub async fn group_records(&self) -> Vec<Timed> {
+        let decoded = self.entries().await.into_iter().filter_map(|entry| wire::decode(&entry.record).ok());
+        decoded
+            .filter_map(|decoded| match decoded {
+                Decoded::Group(record) => Some(record),
+                Decoded::Backup { .. } => None,
+            })
+            .collect()
+    }
+
+    /// Status of the Backup, journal and storage, for the message of a failure.
+    pub async fn shown(&self) -> String {
+        let status = self.hand().get("backups", Some("stillpoint"), "nightly").map(|b| b["status"].clone());
+        let mut lines = vec![format!("Backup: {status:?}"), format!("storage: {:?}", self.cluster.ledger())];
+        for record in self.group_records().await {
+            let seconds = (record.at.0 - self.anchor.0) / 1_000_000;
+            let text = match record.event {
+                Event::Planned(plan) => format!("planned {}/{}", plan.namespace, plan.group),
+                Event::Intended { grounds, step, marks } => {
+                    format!("{} -> {} with {} effects", grounds.row, step.name(), marks.len())
+                }
+                Event::Ended { step, outcomes } => {
+                    let failed: Vec<_> =
+                        outcomes.iter().filter(|o| !matches!(o, Outcome::Done { .. })).collect();
+                    format!("ended {} {failed:?}", step.name())
+                }
+                Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
+                Event::Reached { grounds, milestone, facts } => match facts {
+                    Facts::Reason(reason) => format!("{} -> {}: {reason:?}", grounds.row, milestone.name()),
+                    _ => format!("{} -> {}", grounds.row, milestone.name()),
+                },
+            };
+            lines.push(format!("{seconds:>9} ms  {text}"));
+        }
+        lines.extend(self.objects());
+        lines.join("\n")
+    }
+
+    /// One line for each object of the snapshot API.
+    fn objects(&self) -> Vec<String> {
+        let line = |plural: &str, object: &Value| {
+            let (meta, status) = (&object["metadata"], &object["status"]);
+            let finalizers: Vec<&str> = meta["finalizers"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|f| f.as_str()?.split('/').next_back())
+                .collect();
+            let waiting = &status["waitingFor"];
+            format!(
+                "{plural} {} deleted {} finalizers {finalizers:?} policy {} ready {} error {} owned {} annotations {} waiting for {waiting}",
+                meta["name"],
+                meta["deletionTimestamp"],
+                object["spec"]["deletionPolicy"],
+                status["readyToUse"],
+                status["error"]["message"],
+                meta["ownerReferences"].is_array(),
+                meta["annotations"]
+                    .as_object()
+                    .map(|a| a.keys().cloned().collect::<Vec<_>>().join(","))
+                    .unwrap_or_default(),
+            )
+        };
+        let kinds = [
+            "volumegroupsnapshots",
+            "volumegroupsnapshotcontents",
+            "volumesnapshots",
+            "volumesnapshotcontents",
+            "groupsnapshots",
+        ];
+        kinds
+            .iter()
+            .flat_map(|plural| self.list(plural, None).into_iter().map(move |object| line(plural, &object)))
+            .collect()
+    }
+}
