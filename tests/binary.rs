@@ -5,6 +5,7 @@
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
+//! | [`exported`] | exported journals, honest and forged |
 //! | [`beside`] | the journal's commands beside a daemon |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
@@ -15,6 +16,8 @@
 mod beside;
 #[path = "binary/demo.rs"]
 mod demo;
+#[path = "binary/exported.rs"]
+mod exported;
 #[path = "binary/generated.rs"]
 mod generated;
 #[path = "binary/invariants.rs"]

@@ -32,7 +32,7 @@ mod tests;
 pub use describe::describe;
 pub use diff::{Changed, Diff, Incomparable, diff};
 pub use explain::{Explained, explain};
-pub use replay::{Difference, ReplayReport, replay};
+pub use replay::{Difference, Replay, ReplayReport, replay};
 pub use shown::Shown;
 pub use streams::{Folded, Stream, Streams};
 pub use timeline::{Open, Row, only, timeline};

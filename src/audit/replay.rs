@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::describe::event_name;
 use super::explain::{grounds, says};
 use super::finished::{self, Compared};
-use super::streams::{Folded, Streams};
+use super::streams::{Broken, Folded, Streams};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::journal::wire::{Decoded, decode};
@@ -52,11 +52,24 @@ pub struct ReplayReport {
 
 /// Replays entries, in the order of the journal and from its beginning.
 pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ReplayReport {
-    let mut report = ReplayReport::default();
-    let mut streams = Streams::default();
-    for entry in entries {
+    let mut replay = Replay::default();
+    entries.into_iter().for_each(|entry| replay.admit(entry));
+    replay.finish()
+}
+
+/// A replay that is given entries one by one and keeps none. Of a run that has ended it keeps the end alone, so that a
+/// long journal needs little memory.
+#[derive(Default)]
+pub struct Replay {
+    report: ReplayReport,
+    streams: Streams,
+}
+
+impl Replay {
+    /// Takes the next entry.
+    pub fn admit(&mut self, entry: &Entry) {
+        let Self { report, streams } = self;
         let decoded = decode(&entry.record);
-        let name = decoded.as_ref().map_or_else(|_| format!("kind {}", entry.record.kind), event_name);
         if let Ok(Decoded::Group(timed)) = &decoded
             && let Some(grounds) = grounds(&timed.event)
         {
@@ -68,14 +81,21 @@ pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ReplayReport 
                 streams.get(entry.stream).and_then(|stream| stream.folded.as_ref())
             && run.finished.is_none()
         {
-            report.end(entry.position, finished::compare(run, &streams, event));
+            report.end(entry.position, finished::compare(run, streams, event));
         }
-        let broken = streams.admit(entry, decoded).cloned();
-        if let Some(broken) = broken.filter(|broken| broken.position == entry.position) {
-            report.illegal(entry.position, name, broken.why);
+        let kind = entry.record.kind;
+        let name = decoded.as_ref().ok().map(event_name);
+        let broken = streams.admit(entry, decoded).filter(|broken| broken.position == entry.position);
+        if let Some(Broken { why, .. }) = broken.cloned() {
+            report.illegal(entry.position, name.unwrap_or_else(|| format!("kind {kind}")), why);
         }
+        streams.forget_ended(entry.stream);
     }
-    report
+
+    /// After the last entry.
+    pub fn finish(self) -> ReplayReport {
+        self.report
+    }
 }
 
 impl ReplayReport {

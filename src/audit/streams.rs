@@ -95,6 +95,16 @@ impl Streams {
         stream.broken.as_ref()
     }
 
+    /// Forgets all of a run that has ended but its end, which is what its Backup asks for.
+    pub(super) fn forget_ended(&mut self, id: StreamId) {
+        if let Some(Stream { folded: Some(Folded::Group(run)), .. }) = self.by_id.get_mut(&id)
+            && run.stage.is_final()
+        {
+            (run.receipt, run.parts, run.timeline) = (None, Vec::new(), Vec::new());
+            (run.plan.members, run.plan.warnings) = (Vec::new(), Vec::new());
+        }
+    }
+
     /// One stream.
     pub fn get(&self, id: StreamId) -> Option<&Stream> {
         self.by_id.get(&id)

@@ -280,12 +280,21 @@ pub fn check(entries: impl IntoIterator<Item = Entry>) -> Result<Verified, Chain
 pub fn check_from(start: Head, entries: impl IntoIterator<Item = Entry>) -> Result<Verified, ChainProblem> {
     let mut checker = Checker::new(start);
     for entry in entries {
-        if envelope::hash_of(&entry) != entry.hash {
-            return Err(ChainProblem { position: entry.position, what: Fault::Hash });
-        }
+        sealed(&entry)?;
         checker.admit(&entry)?;
     }
     Ok(checker.verified())
+}
+
+/// Whether an entry carries the hash of its other fields.
+///
+/// # Errors
+/// It does not.
+pub fn sealed(entry: &Entry) -> Result<(), ChainProblem> {
+    match envelope::hash_of(entry) == entry.hash {
+        true => Ok(()),
+        false => Err(ChainProblem { position: entry.position, what: Fault::Hash }),
+    }
 }
 
 /// Opens one stored envelope.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use super::chain::ChainProblem;
 use super::owner::Owner;
 use super::record::StreamId;
-use super::snapshot::Verdict;
 use super::store::{StoreError, is_full};
+use super::verification::Verdict;
 use super::writer::MAX_APPEND_RECORDS;
 
 /// Why a journal was not opened, or could not be read.

@@ -4,13 +4,18 @@
 //! record, write its envelope as [`super::envelope`] says and hash it with BLAKE3; to check a chain, compare each
 //! `prev` with the `hash` before it. [`super::chain::check`] does both.
 //!
+//! A line may carry more beside these fields: `journal export` adds what the record says, for people. Nothing of that is
+//! in the hash, so that an auditor believes the payload and not what stands beside it.
+//!
 //! Not here: what the payload means.
+
+use std::io::{BufRead, Read};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::envelope::{CODEC_BINCODE2, SCHEMA};
+use super::envelope::{CODEC_BINCODE2, MAX_PAYLOAD_BYTES, SCHEMA};
 use super::record::{Entry, Record, StreamId};
 
 /// The exported fields of one record. Unknown fields beside them are ignored when it is read back.
@@ -43,9 +48,36 @@ pub struct Sealed {
     pub hash: String,
 }
 
+/// Longest line of an export, in bytes: a payload at its limit in base64, and several times as much of what it says.
+pub const MAX_LINE_BYTES: usize = 16 * MAX_PAYLOAD_BYTES;
+
 /// An exported record that cannot be read back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
+    /// The lines cannot be read.
+    #[error("read line {line}: {reason}")]
+    Io {
+        /// Line, counted from 1.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Above [`MAX_LINE_BYTES`].
+    #[error("line {line} is longer than the {MAX_LINE_BYTES} bytes that an exported record has at most")]
+    Long {
+        /// Line, counted from 1.
+        line: usize,
+    },
+    /// A newer Stillpoint wrote the record.
+    #[error(
+        "record {position} was written with schema {found}; this stillpoint reads schemas up to {SCHEMA}"
+    )]
+    Schema {
+        /// Position of the record.
+        position: u64,
+        /// Its schema.
+        found: u16,
+    },
     /// Not a JSON object with these fields.
     #[error("line {line} is no exported record: {reason}")]
     Line {
@@ -92,8 +124,10 @@ impl TryFrom<Sealed> for Entry {
         if sealed.codec != CODEC_BINCODE2 {
             return Err(malformed("codec"));
         }
-        if !(1..=SCHEMA).contains(&sealed.schema) {
-            return Err(malformed("schema"));
+        match sealed.schema {
+            0 => return Err(malformed("schema")),
+            found @ 1.. if found > SCHEMA => return Err(ImportError::Schema { position, found }),
+            _ => {}
         }
         let payload = STANDARD.decode(&sealed.payload).map_err(|_| malformed("payload"))?;
         let prev = unhex(&sealed.prev).ok_or(malformed("prev"))?;
@@ -108,13 +142,72 @@ impl TryFrom<Sealed> for Entry {
 /// # Errors
 /// The first line that is no exported record.
 pub fn import(text: &str) -> Result<Vec<Entry>, ImportError> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read = |(index, line): (usize, &str)| {
-        let sealed: Sealed = serde_json::from_str(line)
-            .map_err(|error| ImportError::Line { line: index + 1, reason: error.to_string() })?;
-        sealed.try_into()
-    };
-    lines.map(read).collect()
+    Lines::new(text.as_bytes()).map(|line| line.map(|Exported { entry, .. }| entry)).collect()
+}
+
+/// One exported line, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exported {
+    /// The record, checked or not.
+    pub entry: Entry,
+    /// The whole line, with what stands beside the record.
+    pub text: String,
+}
+
+/// Reads exported lines one by one, and holds one at a time. It ends with the first that is no exported record.
+pub struct Lines<R> {
+    reader: R,
+    line: usize,
+    ended: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// The lines of `reader`; empty ones are passed over.
+    pub fn new(reader: R) -> Lines<R> {
+        Lines { reader, line: 0, ended: false }
+    }
+
+    /// The next line that is not empty; none at the end.
+    fn line(&mut self) -> Result<Option<String>, ImportError> {
+        loop {
+            let mut bytes = Vec::new();
+            self.line += 1;
+            let line = self.line;
+            // One byte more than a line may have tells that there are too many.
+            let mut limited = (&mut self.reader).take(MAX_LINE_BYTES as u64 + 1);
+            let read = limited.read_until(b'\n', &mut bytes);
+            match read.map_err(|error| ImportError::Io { line, reason: error.to_string() })? {
+                0 => return Ok(None),
+                length if length > MAX_LINE_BYTES => return Err(ImportError::Long { line }),
+                _ => {}
+            }
+            let text = String::from_utf8(bytes);
+            let text =
+                text.map_err(|error| ImportError::Line { line, reason: error.utf8_error().to_string() })?;
+            if !text.trim().is_empty() {
+                return Ok(Some(text));
+            }
+        }
+    }
+
+    fn read(&self, text: String) -> Result<Exported, ImportError> {
+        let sealed: Sealed = serde_json::from_str(&text)
+            .map_err(|error| ImportError::Line { line: self.line, reason: error.to_string() })?;
+        Ok(Exported { entry: sealed.try_into()?, text })
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<Exported, ImportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.line().and_then(|text| text.map(|text| self.read(text)).transpose()).transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
 }
 
 fn hex(bytes: &[u8; 32]) -> String {
@@ -168,7 +261,30 @@ mod tests {
     fn what_is_no_record_is_named() {
         assert!(matches!(import("\n{}"), Err(ImportError::Line { line: 2, .. })));
         let mut line = serde_json::to_value(Sealed::from(&chain_of(1)[0])).expect("plain data");
+        let mut newer = line.clone();
+        newer["schema"] = 99.into();
+        assert_eq!(import(&newer.to_string()), Err(ImportError::Schema { position: 1, found: 99 }));
         line["hash"] = "00".into();
         assert_eq!(import(&line.to_string()), Err(ImportError::Field { position: 1, what: "hash" }));
+    }
+
+    /// Gives the same byte for ever, and counts how many were taken.
+    struct Endless(std::rc::Rc<std::cell::Cell<usize>>);
+
+    impl Read for Endless {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            bytes.fill(b'x');
+            self.0.set(self.0.get() + bytes.len());
+            Ok(bytes.len())
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_read_to_its_end() {
+        let taken = std::rc::Rc::default();
+        let mut lines = Lines::new(std::io::BufReader::new(Endless(std::rc::Rc::clone(&taken))));
+        assert_eq!(lines.next(), Some(Err(ImportError::Long { line: 1 })));
+        assert_eq!(lines.next(), None);
+        assert!(taken.get() < 2 * MAX_LINE_BYTES, "{} bytes", taken.get());
     }
 }

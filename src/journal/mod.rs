@@ -62,6 +62,7 @@ mod sled_store;
 mod snapshot;
 mod store;
 mod twin;
+mod verification;
 pub mod wire;
 mod writer;
 
@@ -84,6 +85,7 @@ pub use probe::{Answer, Call, Probe};
 pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
 pub use repair::Repair;
 pub use sled_store::SledStore;
-pub use snapshot::{Snapshot, Verdict, Verification};
+pub use snapshot::Snapshot;
 pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+pub use verification::{Verdict, Verification, Verifier};
 pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS};

@@ -21,6 +21,7 @@ use super::recover::read_meta;
 use super::scan::{Damage, scan};
 use super::sled_store::SledStore;
 use super::store::{Meta, Store, StoreError};
+use super::verification::{Verdict, Verification};
 
 /// A private copy of a journal.
 pub struct Snapshot {
@@ -30,37 +31,6 @@ pub struct Snapshot {
     remarks: Vec<String>,
     // Dropped last: the store writes to it until then.
     _copy: TempDir,
-}
-
-/// What a journal looks like as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Every record is there and unchanged, up to the head.
-    Intact,
-    /// Everything is right up to an end that is not the head's.
-    TornTail,
-    /// It ends before a head that was published.
-    CutTail,
-    /// A record, a link or the index is wrong.
-    Corrupt,
-    /// A newer Stillpoint wrote it; see [`JournalError::verdict`].
-    NewerSchema,
-    /// A living process holds it; see [`JournalError::verdict`].
-    Locked,
-}
-
-/// The result of looking at every record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verification {
-    /// What the journal looks like.
-    pub verdict: Verdict,
-    /// How many records held.
-    pub records: u64,
-    /// The last record that held.
-    pub head: Head,
-    /// The first problem.
-    pub problem: Option<ChainProblem>,
 }
 
 impl Snapshot {
@@ -118,7 +88,12 @@ impl Snapshot {
 
     /// Looks at every record, and compares with a head that was published elsewhere.
     pub fn verify(&self, expected: Option<&Head>) -> Verification {
-        let found = verify(&self.store, &self.meta, expected);
+        self.verify_each(expected, |_| ())
+    }
+
+    /// As [`verify`](Snapshot::verify), and hands out each entry that held, in the same pass.
+    pub fn verify_each(&self, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
+        let found = verify(&self.store, &self.meta, expected, each);
         match &self.owner {
             Some(owner) if found.verdict == Verdict::Intact && owner.epoch > self.meta.epoch => {
                 let what = Fault::LostEpoch { found: self.meta.epoch, claimed: owner.epoch };
@@ -232,8 +207,8 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn verify(store: &dyn Store, meta: &Meta, expected: Option<&Head>) -> Verification {
-    let (verdict, verified, problem) = match scan(store, meta, |_| ()) {
+fn verify(store: &dyn Store, meta: &Meta, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
+    let (verdict, verified, problem) = match scan(store, meta, each) {
         Ok(verified) => (Verdict::Intact, verified, None),
         Err(Damage { torn: true, problem, verified }) => (Verdict::TornTail, verified, Some(problem)),
         Err(Damage { torn: false, problem, verified }) => (Verdict::Corrupt, verified, Some(problem)),

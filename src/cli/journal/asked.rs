@@ -6,10 +6,8 @@ use std::path::Path;
 
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::socket::{Address, Greeting, PAGE, PATIENCE, Request};
-use crate::journal::chain::check_from;
 use crate::journal::export::import;
-use crate::journal::{ChainProblem, Verified};
-use crate::journal::{Entry, Fault, Head, MAX_PAYLOAD_BYTES, Verdict, Verification};
+use crate::journal::{Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
 
 /// Bytes of one answer, at most: base64 and the other fields make less than twice the payloads.
 const ANSWER_BYTES: u64 = (2 * PAGE * MAX_PAYLOAD_BYTES) as u64;
@@ -75,48 +73,17 @@ fn broken(dir: &Path, error: &io::Error) -> Problem {
 }
 
 impl Asked {
-    /// Checks the chain up to the head that the daemon named, and that it contains a head published elsewhere.
-    pub fn verify(&self, expected: Option<&Head>) -> Verification {
-        let start = match self.entries.first() {
-            // What is before it was archived.
-            Some(first) if first.position > 1 => Head { position: first.position - 1, hash: first.prev },
-            Some(first) => Head { position: 0, hash: first.prev },
-            None => Head::genesis(),
-        };
-        match check_from(start, self.entries.iter().cloned()) {
-            Err(problem) => self.found(Verdict::Corrupt, self.until(problem.position), Some(problem)),
-            Ok(verified) if verified.head != self.head && !self.entries.is_empty() => {
-                let position = verified.head.position.saturating_add(1);
-                let what = Fault::EndsEarly { head: self.head.position };
-                self.found(Verdict::TornTail, verified, Some(ChainProblem { position, what }))
+    /// Checks the chain up to the head that the daemon named, and that it contains a head published elsewhere; hands out
+    /// each entry that held.
+    pub fn verify_each(&self, expected: Option<&Head>, each: &mut dyn FnMut(Entry)) -> Verification {
+        let mut verifier = Verifier::new(expected);
+        for entry in &self.entries {
+            if !verifier.admit(entry) {
+                break;
             }
-            Ok(verified) => match expected.and_then(|expected| self.lacks(start, expected)) {
-                Some((verdict, problem)) => self.found(verdict, verified, Some(problem)),
-                None => self.found(Verdict::Intact, verified, None),
-            },
+            each(entry.clone());
         }
-    }
-
-    fn found(&self, verdict: Verdict, held: Verified, problem: Option<ChainProblem>) -> Verification {
-        Verification { verdict, records: held.records, head: held.head, problem }
-    }
-
-    fn until(&self, position: u64) -> Verified {
-        let held: Vec<&Entry> = self.entries.iter().take_while(|entry| entry.position < position).collect();
-        let head = held.last().map_or(Head::genesis(), |entry| entry.head());
-        Verified { records: held.len() as u64, head }
-    }
-
-    fn lacks(&self, start: Head, expected: &Head) -> Option<(Verdict, ChainProblem)> {
-        let position = expected.position;
-        let problem = |verdict, what| Some((verdict, ChainProblem { position, what }));
-        let at = self.entries.iter().find(|entry| entry.position == position).map(Entry::head);
-        match at.or((start.position == position).then_some(start)) {
-            Some(head) if head == *expected => None,
-            Some(_) => problem(Verdict::Corrupt, Fault::OtherHistory),
-            None if position < start.position => problem(Verdict::Corrupt, Fault::Archived),
-            None => problem(Verdict::CutTail, Fault::Cut { expected: position }),
-        }
+        verifier.finish(Some(self.head))
     }
 }
 
@@ -124,6 +91,13 @@ impl Asked {
 mod tests {
     use super::super::testing::fixture;
     use super::*;
+    use crate::journal::Verdict;
+
+    impl Asked {
+        fn verify(&self, expected: Option<&Head>) -> Verification {
+            self.verify_each(expected, &mut |_| ())
+        }
+    }
 
     fn asked() -> Asked {
         let entries = fixture();

@@ -24,7 +24,7 @@ pub struct Args {
 
 /// Refuses a journal whose chain does not hold: what is compared has to be what was written.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let entries = read::verified(&args.common.journal)?;
+    let entries = read::verified(&args.common.source)?;
     let found = diff(&entries, args.from, args.to).map_err(|error| {
         let about = About::new("Record", "", &format!("{} and {}", args.from, args.to));
         Problem::new(

@@ -20,7 +20,7 @@ pub struct Args {
 
 /// Refuses a journal whose chain does not hold: what is explained has to be what was written.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let entries = read::verified(&args.common.journal)?;
+    let entries = read::verified(&args.common.source)?;
     let explained = explain(&entries, args.position).ok_or_else(|| missing(args.position, entries.len()))?;
     show(args.common.format(), &explained, text)?;
     Ok(exit::DONE)

@@ -3,12 +3,14 @@
 //! A line has everything that goes into the hash, so that the chain verifies without the store, and what the record
 //! says. Only lines are written, whatever `-o` asks for: `-o json` bears on the form of an error.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
-use super::{JournalArgs, problems, read};
+use super::{SourceArgs, problems, read};
 use crate::audit::Shown;
-use crate::cli::common::print;
-use crate::cli::output::exit;
+use crate::cli::common::{OutputArgs, print};
+use crate::cli::output::{Format, exit};
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
 use crate::journal::export::Sealed;
@@ -19,8 +21,17 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Directory of the journal.
+    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
+    journal: PathBuf,
     #[command(flatten)]
-    pub(super) common: JournalArgs,
+    output: OutputArgs,
+}
+
+impl Args {
+    pub(super) fn format(&self) -> Format {
+        self.output.output
+    }
 }
 
 /// One line: the record as shown, and what the hash needs beside it.
@@ -35,8 +46,8 @@ struct Line {
 
 /// Writes what holds; damage ends the export with a problem after the records before it.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.common.journal;
-    let source = read::open(dir)?;
+    let dir = &args.journal;
+    let source = read::open(&SourceArgs { journal: dir.clone(), export: None })?;
     let mut text = String::new();
     for entry in source.entries() {
         let entry = match entry {

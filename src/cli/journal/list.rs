@@ -40,8 +40,7 @@ struct Listed {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.common.journal;
-    let entries = read::entries(dir, &read::open(dir)?)?;
+    let entries = read::entries(&args.common.source)?;
     let streams = Streams::of(&entries).iter().map(listed).collect();
     let wide = args.common.format() == output::Format::Wide;
     show(args.common.format(), &Listing { streams }, |listing| table(listing, wide))?;

@@ -11,12 +11,14 @@
 //! | `export` | every record with its exact bytes |
 //!
 //! They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
-//! on stderr which of the two it was.
+//! on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
+//! auditor needs no directory.
 
 mod asked;
 mod diff;
 mod explain;
 mod export;
+mod exported;
 mod list;
 mod problems;
 mod read;
@@ -27,7 +29,7 @@ mod verify;
 #[cfg(test)]
 mod testing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::common::OutputArgs;
 use super::output::{Format, report};
@@ -52,12 +54,29 @@ pub enum Journal {
     Export(export::Args),
 }
 
-/// Which journal, and how its data is shown.
+/// Where the records are.
 #[derive(Debug, Clone, clap::Args)]
-struct JournalArgs {
+struct SourceArgs {
     /// Directory of the journal.
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
+    /// Read a file that `journal export` wrote instead of a directory; - is stdin.
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    /// What is read.
+    fn path(&self) -> &Path {
+        self.export.as_ref().unwrap_or(&self.journal)
+    }
+}
+
+/// Which journal, and how its data is shown.
+#[derive(Debug, Clone, clap::Args)]
+struct JournalArgs {
+    #[command(flatten)]
+    source: SourceArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -69,21 +88,21 @@ impl JournalArgs {
 }
 
 impl Journal {
-    fn args(&self) -> &JournalArgs {
+    fn format(&self) -> Format {
         match self {
-            Self::List(args) => &args.common,
-            Self::Show(args) => &args.common,
-            Self::Explain(args) => &args.common,
-            Self::Diff(args) => &args.common,
-            Self::Verify(args) => &args.common,
-            Self::Replay(args) => &args.common,
-            Self::Export(args) => &args.common,
+            Self::List(args) => args.common.format(),
+            Self::Show(args) => args.common.format(),
+            Self::Explain(args) => args.common.format(),
+            Self::Diff(args) => args.common.format(),
+            Self::Verify(args) => args.common.format(),
+            Self::Replay(args) => args.common.format(),
+            Self::Export(args) => args.format(),
         }
     }
 
     /// Reads and prints.
     pub fn execute(self) -> u8 {
-        let format = self.args().format();
+        let format = self.format();
         self.run().unwrap_or_else(|problem| report(&problem, format.is_document()))
     }
 

@@ -1,11 +1,12 @@
-//! Reading: a private copy of the journal, or what the daemon that has it open answers.
+//! Reading: a private copy of the journal, what the daemon that has it open answers, or an exported file.
 //!
-//! Which of the two it was is said on stderr. Nothing is held and nothing is written.
+//! Which of the three it was is said on stderr. Nothing is held and nothing is written.
 
 use std::path::Path;
 
 use super::asked::{Asked, ask};
-use super::problems;
+use super::exported::Exported;
+use super::{SourceArgs, problems};
 use crate::cli::output::{style, talk};
 use crate::domain::problem::Problem;
 use crate::journal::{ChainProblem, Entry, Head, JournalError, Snapshot, Verdict, Verification};
@@ -16,23 +17,37 @@ pub enum Source {
     Copy(Box<Snapshot>),
     /// A living daemon.
     Daemon(Asked),
+    /// A file of exported lines.
+    Export(Exported),
 }
 
 /// Why there is no source.
 pub enum Unread {
     /// The journal itself could not be copied or opened.
     Journal(JournalError),
-    /// The daemon did not answer as it should.
-    Daemon(Problem),
+    /// The daemon did not answer as it should, or there is no such file.
+    Other(Problem),
 }
 
 impl Source {
-    /// Asks the daemon that has the journal in `dir` open, else makes a private copy.
+    /// Reads an exported file if one is named; else asks the daemon that has the journal open, else makes a private copy.
     ///
     /// # Errors
-    /// The journal is missing, damaged, of a newer release, or held by something that does not answer.
-    pub fn open(dir: &Path) -> Result<Self, Unread> {
-        if let Some(asked) = ask(dir).map_err(Unread::Daemon)? {
+    /// The journal is missing, damaged, of a newer release, or held by something that does not answer; or there is no
+    /// such file.
+    pub fn open(args: &SourceArgs) -> Result<Self, Unread> {
+        match &args.export {
+            Some(path) => {
+                let exported = Exported::open(path).map_err(Unread::Other)?;
+                talk(&style::dim(&format!("read the exported journal {}", path.display())));
+                Ok(Self::Export(exported))
+            }
+            None => Self::open_dir(&args.journal),
+        }
+    }
+
+    fn open_dir(dir: &Path) -> Result<Self, Unread> {
+        if let Some(asked) = ask(dir).map_err(Unread::Other)? {
             let Asked { pid, epoch, head, .. } = &asked;
             let shown = format!(
                 "asked the daemon that has {} open (pid {pid}, epoch {epoch}): up to record {}",
@@ -48,59 +63,71 @@ impl Source {
         Ok(Self::Copy(Box::new(snapshot)))
     }
 
-    /// Where one half of the journal made up for the other; usually nothing.
-    pub fn remarks(&self) -> &[String] {
-        match self {
-            Self::Copy(snapshot) => snapshot.remarks(),
-            Self::Daemon(_) => &[],
-        }
-    }
-
     /// Every entry in order; damage is yielded with its position.
     pub fn entries(&self) -> Box<dyn Iterator<Item = Result<Entry, ChainProblem>> + '_> {
         match self {
             Self::Copy(snapshot) => Box::new(snapshot.entries()),
             Self::Daemon(asked) => Box::new(asked.entries.iter().cloned().map(Ok)),
+            Self::Export(exported) => Box::new(exported.entries()),
         }
     }
 
-    /// Looks at every record, and compares with a head that was published elsewhere.
-    pub fn verify(&self, expected: Option<&Head>) -> Verification {
+    /// Looks at every record in one pass, hands out each that held, and compares with a head that was published
+    /// elsewhere. Beside the verdict stands what a reader should know, usually nothing: where one half of the journal
+    /// made up for the other, or what an export says beside its bytes.
+    pub fn verify_each(
+        &self,
+        expected: Option<&Head>,
+        mut each: impl FnMut(Entry),
+    ) -> (Verification, Vec<String>) {
         match self {
-            Self::Copy(snapshot) => snapshot.verify(expected),
-            Self::Daemon(asked) => asked.verify(expected),
+            Self::Copy(snapshot) => (snapshot.verify_each(expected, each), snapshot.remarks().to_vec()),
+            Self::Daemon(asked) => (asked.verify_each(expected, &mut each), vec![]),
+            Self::Export(exported) => exported.verify_each(expected, &mut each),
         }
     }
 }
 
-/// Opens a source of the journal in `dir`.
+/// Opens a source.
 ///
 /// # Errors
 /// As [`Source::open`], for people.
-pub fn open(dir: &Path) -> Result<Source, Problem> {
-    Source::open(dir).map_err(|unread| match unread {
-        Unread::Journal(error) => problems::unreadable(dir, &error),
-        Unread::Daemon(problem) => problem,
+pub fn open(args: &SourceArgs) -> Result<Source, Problem> {
+    Source::open(args).map_err(|unread| match unread {
+        Unread::Journal(error) => problems::unreadable(args.path(), &error),
+        Unread::Other(problem) => problem,
     })
+}
+
+/// Hands out every entry of a journal whose chain holds. What was handed out is worth nothing if it does not.
+///
+/// # Errors
+/// As [`open`], or the chain does not hold.
+pub fn verified_each(args: &SourceArgs, each: impl FnMut(Entry)) -> Result<(), Problem> {
+    let (verification, _) = open(args)?.verify_each(None, each);
+    match verification.problem {
+        Some(problem) if verification.verdict != Verdict::Intact => {
+            Err(problems::damaged(args.path(), &problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// All entries of a journal whose chain holds.
 ///
 /// # Errors
-/// As [`open`], or the chain does not hold.
-pub fn verified(dir: &Path) -> Result<Vec<Entry>, Problem> {
-    let source = open(dir)?;
-    let verification = source.verify(None);
-    match verification.problem {
-        Some(problem) if verification.verdict != Verdict::Intact => Err(problems::damaged(dir, &problem)),
-        _ => entries(dir, &source),
-    }
+/// As [`verified_each`].
+pub fn verified(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
+    let mut entries = Vec::new();
+    verified_each(args, |entry| entries.push(entry))?;
+    Ok(entries)
 }
 
 /// All entries, up to the first that does not hold.
 ///
 /// # Errors
-/// An entry does not hold.
-pub fn entries(dir: &Path, source: &Source) -> Result<Vec<Entry>, Problem> {
-    source.entries().collect::<Result<_, _>>().map_err(|problem| problems::damaged(dir, &problem))
+/// As [`open`], or an entry does not hold.
+pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
+    let source = open(args)?;
+    source.entries().collect::<Result<_, _>>().map_err(|problem| problems::damaged(args.path(), &problem))
 }

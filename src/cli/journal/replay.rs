@@ -1,7 +1,7 @@
 //! `journal replay`: whether everything would be decided the same again.
 
 use super::{JournalArgs, read};
-use crate::audit::{Difference, ReplayReport, replay};
+use crate::audit::{Difference, Replay, ReplayReport};
 use crate::cli::common::show;
 use crate::cli::output::{self, exit, style};
 use crate::domain::problem::Problem;
@@ -15,8 +15,9 @@ pub struct Args {
 
 /// Refuses a journal whose chain does not hold: what is replayed has to be what was written.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let entries = read::verified(&args.common.journal)?;
-    let report = replay(&entries);
+    let mut replay = Replay::default();
+    read::verified_each(&args.common.source, |entry| replay.admit(&entry))?;
+    let report = replay.finish();
     show(args.common.format(), &report, text)?;
     Ok(exit_of(&report))
 }
@@ -41,6 +42,7 @@ fn text(report: &ReplayReport) -> String {
 mod tests {
     use super::super::testing::fixture;
     use super::*;
+    use crate::audit::replay;
 
     #[test]
     fn the_same_exits_with_0_and_anything_else_with_3() {

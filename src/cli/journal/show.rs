@@ -29,8 +29,7 @@ struct Showing {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.common.journal;
-    let mut entries = read::entries(dir, &read::open(dir)?)?;
+    let mut entries = read::entries(&args.common.source)?;
     let mut rows = timeline(&entries);
     if let Some(wanted) = args.run.as_ref().or(args.stream.as_ref()) {
         let streams = Streams::of(&entries);

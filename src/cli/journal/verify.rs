@@ -44,13 +44,19 @@ struct ShownProblem {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.common.journal;
-    let verified = match Source::open(dir) {
-        Ok(source) => mended(found(source.verify(args.expect_head.as_ref())), source.remarks()),
-        Err(Unread::Daemon(problem)) => return Err(problem),
+    let verified = match Source::open(&args.common.source) {
+        Ok(source) => {
+            let (verification, remarks) = source.verify_each(args.expect_head.as_ref(), |_| ());
+            let fix = match source {
+                Source::Export(_) => EXPORTED,
+                Source::Copy(_) | Source::Daemon(_) => MENDED,
+            };
+            remarked(found(verification), &remarks, fix)
+        }
+        Err(Unread::Other(problem)) => return Err(problem),
         Err(Unread::Journal(error)) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
-            None => return Err(problems::unreadable(dir, &error)),
+            None => return Err(problems::unreadable(args.common.source.path(), &error)),
         },
     };
     show(args.common.format(), &verified, text)?;
@@ -60,15 +66,16 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     })
 }
 
-/// Every record is there and unchanged, but one half of the journal had to make up for the other.
-fn mended(mut verified: Verified, remarks: &[String]) -> Verified {
+const MENDED: &str = "nothing is lost: the next start of the daemon mends it and tells so in the journal";
+const EXPORTED: &str =
+    "the records hold; ask for an export that was not touched, and for the archive if one is named";
+
+/// Every record that is there holds, and there is something to know: one half of the journal had to make up for the
+/// other, or an export is not what it looks like.
+fn remarked(mut verified: Verified, remarks: &[String], fix: &str) -> Verified {
     if verified.problem.is_none() && !remarks.is_empty() {
-        verified.problem = Some(ShownProblem {
-            position: None,
-            reason: remarks.join("; "),
-            fix: "nothing is lost: the next start of the daemon mends it and tells so in the journal"
-                .to_owned(),
-        });
+        verified.problem =
+            Some(ShownProblem { position: None, reason: remarks.join("; "), fix: fix.to_owned() });
     }
     verified
 }

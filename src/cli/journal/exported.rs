@@ -1,0 +1,158 @@
+//! An exported journal, as a file or on stdin: what an auditor has who never saw the directory.
+//!
+//! It is read line by line, as often as it takes; what cannot be read twice, such as stdin, is first put into a file
+//! without a name. A line is believed for what its bytes say. Where the readable fields beside them say something else,
+//! `verify` tells: nothing of those is in the hash.
+//!
+//! Not here: whether the end was cut off. An export does not know where its journal ended; a head that was published
+//! elsewhere does (`verify --expect-head`).
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek, SeekFrom};
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::audit::Shown;
+use crate::domain::problem::{About, Code, Problem};
+use crate::journal::chain::sealed;
+use crate::journal::export::{Exported as Line, ImportError, Lines};
+use crate::journal::{ChainProblem, Entry, Fault, Head, SCHEMA, Verification, Verifier};
+
+/// A file of exported lines.
+pub struct Exported(File);
+
+impl Exported {
+    /// Opens the file; `-` is stdin.
+    ///
+    /// # Errors
+    /// It cannot be opened, or what cannot be read twice cannot be kept.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        let opened = match path.as_os_str() == "-" {
+            true => kept(&mut io::stdin().lock()),
+            false => File::open(path).and_then(|mut file| match file.metadata()?.is_file() {
+                true => Ok(file),
+                false => kept(&mut file),
+            }),
+        };
+        opened.map(Self).map_err(|error| {
+            let about = About::new("File", "", &path.display().to_string());
+            let reason = format!("read the exported journal: {error}");
+            Problem::new(
+                Code::Usage,
+                about,
+                reason,
+                "name a file that `stillpoint journal export` wrote, or -",
+            )
+        })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = Result<Line, ImportError>> {
+        let mut file = &self.0;
+        // A file that cannot be read from its beginning says so with its first line.
+        let sought = file.seek(SeekFrom::Start(0)).err();
+        let sought = sought.map(|error| Err(ImportError::Io { line: 1, reason: error.to_string() }));
+        sought.into_iter().chain(Lines::new(BufReader::new(file)))
+    }
+
+    /// Every entry whose own hash holds, in order, up to the first that is none.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
+        let mut next = 1;
+        self.lines().map(move |line| {
+            let Line { entry, .. } = line.map_err(|error| problem(error, next))?;
+            next = entry.position.saturating_add(1);
+            sealed(&entry).map(|()| entry)
+        })
+    }
+
+    /// Checks every line and the chain, hands out each entry that held, and tells what a reader should know.
+    pub fn verify_each(
+        &self,
+        expected: Option<&Head>,
+        each: &mut dyn FnMut(Entry),
+    ) -> (Verification, Vec<String>) {
+        let (mut verifier, mut next, mut beside) = (Verifier::new(expected), 1, Beside::default());
+        for line in self.lines() {
+            match line {
+                Err(error) => verifier.refuse(problem(error, next)),
+                Ok(Line { entry, text }) if verifier.admit(&entry) => {
+                    next = entry.position.saturating_add(1);
+                    beside.compare(&entry, &text);
+                    each(entry);
+                }
+                Ok(_) => break,
+            }
+        }
+        let start = verifier.start();
+        let mut remarks = beside.remarks();
+        if start.position > 0 {
+            remarks.push(format!(
+                "it begins after record {}: hold it against the archive whose head is {start}",
+                start.position
+            ));
+        }
+        (verifier.finish(None), remarks)
+    }
+}
+
+/// Everything that can be read, in a file that is gone when it is closed.
+fn kept(reader: &mut dyn io::Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(reader, &mut file)?;
+    Ok(file)
+}
+
+/// What is wrong with a line, at the position that it should have had.
+fn problem(error: ImportError, next: u64) -> ChainProblem {
+    match error {
+        ImportError::Schema { position, found } => {
+            ChainProblem { position, what: Fault::Schema { found, known: SCHEMA } }
+        }
+        other => ChainProblem { position: next, what: Fault::Unreadable { reason: other.to_string() } },
+    }
+}
+
+/// The readable fields of the lines, compared with what the bytes say.
+#[derive(Default)]
+struct Beside {
+    lines: u64,
+    first: Option<(u64, String)>,
+}
+
+/// Readable fields that follow from the bytes in every release. What is said in words may be said better later.
+const COMPARED: [&str; 3] = ["time", "event", "view"];
+
+impl Beside {
+    fn compare(&mut self, entry: &Entry, text: &str) {
+        let Ok(line) = serde_json::from_str::<Value>(text) else { return };
+        if COMPARED.iter().all(|field| line.get(field).is_none()) {
+            return;
+        }
+        let Ok(shown) = serde_json::to_value(Shown::of(entry)) else { return };
+        let differs = |field: &&&str| line.get(**field).is_some_and(|said| !said_by(&shown[**field], said));
+        if let Some(field) = COMPARED.iter().find(differs) {
+            self.lines += 1;
+            self.first.get_or_insert((entry.position, (*field).to_owned()));
+        }
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let said = self.first.iter().map(|(position, field)| {
+            let lines = if self.lines == 1 { "1 line".to_owned() } else { format!("{} lines", self.lines) };
+            format!(
+                "{field} of record {position} says something else than its bytes ({lines}): believe the bytes"
+            )
+        });
+        said.collect()
+    }
+}
+
+/// Whether everything that a line says is said by the bytes. A later release may show more of them.
+fn said_by(bytes: &Value, line: &Value) -> bool {
+    match (bytes, line) {
+        (Value::Object(bytes), Value::Object(line)) => {
+            line.iter().all(|(key, said)| bytes.get(key).is_some_and(|shown| said_by(shown, said)))
+        }
+        (bytes, line) => bytes == line,
+    }
+}
