@@ -1,10 +1,14 @@
-//! What durability costs: appends against raw writes to the same disk, and an open of a long journal.
+//! What durability costs: appends against raw writes to the same disk, and what long journals cost.
 //!
-//! `cargo bench --bench journal`. An append returns when its record would survive a loss of power. Beside it, in the
+//! `cargo bench --bench journal`; with `STILLPOINT_BENCH_RECORDS=1000000` also a journal of a million records. An append returns when its record would survive a loss of power. Beside it, in the
 //! same run, stands what any program pays for that: one record's bytes and one fdatasync, at the end of a file that
 //! grows, and in place, which is the least there is (the journal's file grows by segments, so most of its barriers
 //! are of this kind). Appends at once share a barrier, so a record among 64 costs a fraction of one alone.
 
+#[path = "support/history.rs"]
+mod history;
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -14,22 +18,25 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use stillpoint::journal::{Journal, Options, Record, StreamId, StreamState};
+use stillpoint::journal::{Journal, Options, Record, Snapshot, StreamId, StreamState};
 
+use history::fill;
+use process::measured;
 use support::{Samples, ms, table};
 
 /// Bytes of a payload: a decision of a small group.
 const PAYLOAD: usize = 400;
 const WARM_UPS: usize = 5;
 const ROUNDS: usize = 60;
-/// Records of a finished run.
-const RECORDS_OF_RUN: usize = 20;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
+    if let Some(dir) = std::env::var_os(OPEN) {
+        return opened(Path::new(&dir));
+    }
     runtime.block_on(appends());
-    runtime.block_on(opens());
+    histories(&runtime);
 }
 
 fn stream(number: u128) -> StreamId {
@@ -101,50 +108,74 @@ fn in_place(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Opens of journals with finished runs, and as many with runs that are not: those are handed out again.
-async fn opens() {
-    let mut rows = Vec::new();
-    for (records, rounds) in [(10_000, 5), (100_000, 3)] {
+/// Name of the variable under which this program opens a journal and ends: see [`opened`].
+const OPEN: &str = "STILLPOINT_BENCH_OPEN";
+
+/// Name of the variable with the largest number of records; a million takes some minutes and a gigabyte of disk.
+const RECORDS: &str = "STILLPOINT_BENCH_RECORDS";
+
+/// Long journals: what they take on disk, and what a daemon and an auditor wait for. Each command is a process of its
+/// own, so that its memory is its own as well.
+fn histories(runtime: &tokio::runtime::Runtime) {
+    let most = std::env::var(RECORDS).ok().and_then(|text| text.parse().ok()).unwrap_or(100_000_usize);
+    let this = std::env::current_exe().expect("this program");
+    let (mut disk, mut time) = (Vec::new(), Vec::new());
+    for records in [10_000, 100_000, 1_000_000].into_iter().filter(|records| *records <= most) {
         let dir = tempfile::tempdir().expect("a directory");
-        fill(dir.path(), records).await;
-        let (mut took, mut unfinished) = (Vec::new(), 0);
-        for _ in 0..rounds {
-            let begun = Instant::now();
-            let (journal, opened) =
-                Journal::open_thread(dir.path(), Options::default()).expect("the journal");
-            took.push(begun.elapsed());
-            assert_eq!(opened.records, records as u64);
-            unfinished = opened.streams.len();
-            drop(journal);
-        }
-        let took = Samples::new(took);
-        let per_record = took.median() / u32::try_from(records).unwrap_or(u32::MAX);
-        rows.push([
-            records.to_string(),
-            unfinished.to_string(),
-            ms(took.median()),
-            took.spread(),
-            format!("{:.2} us", per_record.as_secs_f64() * 1e6),
-        ]);
+        let records = runtime.block_on(fill(dir.path(), records));
+        disk.push(on_disk(dir.path(), records));
+        let path = dir.path().display().to_string();
+        let this = this.display().to_string();
+        let stillpoint = env!("CARGO_BIN_EXE_stillpoint");
+        let journal = |command: &str| measured(stillpoint, &["journal", command, "--journal", &path], &[]);
+        time.push(row("open (a daemon's start)", records, || measured(&this, &[], &[(OPEN, &path)])));
+        time.push(row("journal verify", records, || journal("verify")));
+        time.push(row("journal replay", records, || journal("replay")));
     }
+    table("bytes of a record on disk", ["records", "payload", "database", "evidence"], &disk);
     table(
-        "open: check the whole chain, hand out the unfinished runs",
-        ["records", "unfinished runs", "median", "spread", "per record"],
-        &rows,
+        "whole journals, median of 3 processes",
+        ["what", "records", "median", "spread", "per record", "peak memory"],
+        &time,
     );
 }
 
-/// Runs of [`RECORDS_OF_RUN`] records, every tenth of them unfinished.
-async fn fill(dir: &Path, records: usize) {
-    let (journal, _) = Journal::open_thread(dir, Options::default()).expect("a new journal");
-    let runs: Vec<usize> = (0..records / RECORDS_OF_RUN).collect();
-    for some in runs.chunks(64) {
-        let all = some.iter().map(|run| {
-            let state = if run % 10 == 0 { StreamState::Open } else { StreamState::Finished };
-            journal.append(stream(*run as u128), 0, vec![record(); RECORDS_OF_RUN], state)
-        });
-        for appended in join_all(all).await {
-            appended.expect("appended");
-        }
-    }
+/// Opens the journal that the environment names, as a daemon does, and ends.
+fn opened(dir: &Path) {
+    let (journal, opened) = Journal::open_thread(dir, Options::default()).expect("the journal");
+    assert!(opened.records > 0 && opened.streams.is_empty(), "finished runs are not handed out");
+    drop(journal);
+}
+
+fn row(what: &str, records: u64, mut measure: impl FnMut() -> (Duration, u64)) -> [String; 6] {
+    let (took, peaks): (Vec<Duration>, Vec<u64>) = (0..3).map(|_| measure()).unzip();
+    let took = Samples::new(took);
+    let per_record = took.median().as_secs_f64() * 1e6 / records as f64;
+    [
+        what.to_owned(),
+        records.to_string(),
+        ms(took.median()),
+        took.spread(),
+        format!("{per_record:.2} us"),
+        format!("{} MiB", peaks.into_iter().max().unwrap_or(0) >> 20),
+    ]
+}
+
+fn on_disk(dir: &Path, records: u64) -> [String; 4] {
+    let each = |bytes: u64| format!("{} bytes", bytes / records);
+    let snapshot = Snapshot::open(dir).expect("readable");
+    let payload = snapshot.entries().flatten().map(|entry| entry.record.payload.len() as u64).sum();
+    let (database, evidence) = (size(&dir.join("sled")), size(&dir.join("evidence")));
+    [records.to_string(), each(payload), each(database), each(evidence)]
+}
+
+/// Bytes of all files below a directory.
+fn size(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => size(&entry.path()),
+            false => entry.metadata().map_or(0, |file| file.len()),
+        })
+        .sum()
 }
