@@ -4,6 +4,8 @@
 
 #[path = "sim/behaviours/mod.rs"]
 mod behaviours;
+#[path = "sim/faults.rs"]
+mod faults;
 #[path = "sim/history.rs"]
 mod history;
 #[path = "sim/lab.rs"]

@@ -3,10 +3,10 @@
 //! rights are enough for it.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cluster::access::{self, Scope};
+use crate::sim::api_server::Severed;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -54,7 +54,14 @@ impl Rbac {
         let rbac = self.clone();
         let service = tower::service_fn(move |request| {
             let (rbac, router) = (rbac.clone(), router.clone());
-            async move { Ok::<_, Infallible>(rbac.serve(router, agent, request).await) }
+            async move {
+                let response = rbac.serve(router, agent, request).await;
+                // A connection that breaks before the reply is no response at all.
+                match response.extensions().get::<Severed>() {
+                    Some(Severed) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+                    None => Ok(response),
+                }
+            }
         });
         kube::Client::new(service, "default")
     }

@@ -1,26 +1,43 @@
 //! The wall clock of the embedded cluster.
 //!
 //! Kubernetes objects carry wall-clock times, tests run on paused time. [`SimClock`] joins the two: it starts at a
-//! fixed instant and moves with `tokio::time`, so that a run on paused time writes the same timestamps every time.
+//! fixed instant and moves with `tokio::time`, so that a run on paused time writes the same timestamps every time. It can be
+//! [stepped](SimClock::step), as a wall clock is when somebody sets it; [`steady_ns`](SimClock::steady_ns) does not know of
+//! that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A wall clock that starts at a given instant and advances with `tokio::time`.
+/// A wall clock that starts at a given instant and advances with `tokio::time`. Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct SimClock {
     anchor_unix_ns: i64,
     origin: Instant,
+    /// Nanoseconds by which it was set forward in all, or back.
+    stepped_ns: Arc<AtomicI64>,
 }
 
 impl SimClock {
     /// A clock that reads `anchor_unix_ns` (nanoseconds since the Unix epoch) at this moment.
     pub fn new(anchor_unix_ns: i64) -> Self {
-        Self { anchor_unix_ns, origin: Instant::now() }
+        Self { anchor_unix_ns, origin: Instant::now(), stepped_ns: Arc::default() }
+    }
+
+    /// Sets the clock forward by so many milliseconds, or back.
+    pub fn step(&self, milliseconds: i64) {
+        self.stepped_ns.fetch_add(milliseconds.saturating_mul(1_000_000), Ordering::SeqCst);
     }
 
     /// Nanoseconds since the Unix epoch.
     pub fn now_ns(&self) -> i64 {
+        self.steady_ns().saturating_add(self.stepped_ns.load(Ordering::SeqCst))
+    }
+
+    /// Nanoseconds since the Unix epoch as if nobody had ever set the clock: what passes between two looks has passed.
+    pub fn steady_ns(&self) -> i64 {
         let elapsed = i64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.anchor_unix_ns.saturating_add(elapsed)
     }
@@ -55,5 +72,14 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         assert_eq!(clock.now_ns(), 1_795_000_061_123_456_789);
         assert_eq!(clock.rfc3339(), "2026-11-18T11:07:41Z");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_moves_the_wall_clock_alone() {
+        let clock = SimClock::new(0);
+        clock.clone().step(-3_600_000);
+        assert_eq!((clock.now_ns(), clock.steady_ns()), (-3_600_000_000_000, 0));
+        clock.step(3_600_000);
+        assert_eq!(clock.now_ns(), 0);
     }
 }

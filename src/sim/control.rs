@@ -1,8 +1,9 @@
 //! The control endpoints of the simulator, beside the Kubernetes API.
 //!
 //! `GET /sim/v1/calls`: API calls so far, by agent, verb and resource. `GET /sim/v1/ledger`: the [`Ledger`] now.
-//! Both answer JSON. `POST /sim/v1/faults`: a fault to come, `DELETE`: no more of them (`faults`).
+//! Both answer JSON. `POST /sim/v1/faults`: faults to come, `DELETE`: no more of them ([`faults`]).
 //!
+//! [`faults`]: super::faults
 //! [`Ledger`]: super::ledger::Ledger
 
 use axum::Router;
@@ -34,14 +35,14 @@ async fn ledger(State(cluster): State<Cluster>) -> ([(HeaderName, &'static str);
 }
 
 async fn add_fault(State(cluster): State<Cluster>, rule: String) -> (StatusCode, String) {
-    match cluster.inner.faults.add(cluster.api(), &rule) {
+    match cluster.add_fault(&rule) {
         Ok(rules) => (StatusCode::CREATED, format!("{{\"rules\":{rules}}}")),
         Err(problem) => (StatusCode::BAD_REQUEST, problem),
     }
 }
 
 async fn clear_faults(State(cluster): State<Cluster>) -> StatusCode {
-    cluster.inner.faults.clear(cluster.api());
+    cluster.clear_faults();
     StatusCode::NO_CONTENT
 }
 

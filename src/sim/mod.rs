@@ -16,7 +16,7 @@ pub mod api_server;
 pub mod clock;
 mod control;
 mod deployment;
-mod faults;
+pub mod faults;
 mod ids;
 pub mod ledger;
 mod release;
@@ -25,6 +25,7 @@ pub mod sample;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use self::actors::driver::{DriverConfig, PhysicalSnapshot, Storage};
 pub use self::release::Release;
@@ -33,6 +34,11 @@ use self::actors::{AGENTS, Actor, World};
 use self::api_server::{ApiServer, ApiServerConfig};
 use self::clock::SimClock;
 use self::ledger::Ledger;
+
+/// The actors that elect a leader, where that is on.
+const ELECTED: [&str; 2] = ["csi-snapshotter", "snapshot-controller"];
+/// How long the lease of a leader that was killed keeps the next one from working (`--leader-election-lease-duration`).
+const LEASE: Duration = Duration::from_secs(15);
 
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
@@ -51,6 +57,9 @@ pub struct Config {
     pub release: Option<Release>,
     /// The feature gate `CSIVolumeGroupSnapshot`. Off, nothing is done about groups.
     pub handles_groups: bool,
+    /// Leader election of the snapshot-controller and the sidecar (`--leader-election`): one that is started again finds
+    /// the lease of the one that was killed, and does nothing until it has run out.
+    pub leader_election: bool,
     /// How old the informer caches of the actors may be, milliseconds: each event reaches them between zero and
     /// that much later.
     pub cache_lag_ms: u64,
@@ -70,6 +79,7 @@ impl Default for Config {
             groupsnapshot_versions: ["v1", "v1beta2", "v1beta1"].map(str::to_owned).to_vec(),
             release: None,
             handles_groups: true,
+            leader_election: false,
             cache_lag_ms: 0,
             gc_delay_ms: 100,
             driver: DriverConfig::default(),
@@ -86,6 +96,7 @@ pub struct Cluster {
 
 struct Inner {
     world: World,
+    leader_election: bool,
     faults: faults::Rules,
     actors: Mutex<BTreeMap<&'static str, Actor>>,
 }
@@ -119,9 +130,15 @@ impl Cluster {
             handles_groups: config.handles_groups,
             gc_delay_ms: config.gc_delay_ms,
         };
+        let leader_election = config.leader_election;
         let actors = AGENTS.into_iter().map(|agent| (agent, Actor::start(agent, world.clone()))).collect();
         Cluster {
-            inner: Arc::new(Inner { world, faults: faults::Rules::default(), actors: Mutex::new(actors) }),
+            inner: Arc::new(Inner {
+                world,
+                leader_election,
+                faults: faults::Rules::default(),
+                actors: Mutex::new(actors),
+            }),
         }
     }
 
@@ -155,6 +172,19 @@ impl Cluster {
         sample::load(self.api());
     }
 
+    /// Lets the faults that the JSON describes come ([`faults`]): one of them, or a list. The number of rules then.
+    ///
+    /// # Errors
+    /// What is wrong with the text; nothing of it works then.
+    pub fn add_fault(&self, json: &str) -> Result<usize, String> {
+        faults::add(self, json)
+    }
+
+    /// Forgets all rules for faults, and ends the second API server.
+    pub fn clear_faults(&self) {
+        faults::clear(self);
+    }
+
     /// Stops an actor in the middle of what it does (`snapshot-controller`, `csi-snapshotter`, `pv-binder`,
     /// `garbage-collector`), or lets it go on from the caches it had. An unknown name changes nothing.
     pub fn set_frozen(&self, agent: &str, frozen: bool) {
@@ -163,11 +193,70 @@ impl Cluster {
         }
     }
 
-    /// Kills an actor and starts it again with empty caches. An unknown name changes nothing.
+    /// Stops an actor behind its `calls`-th call from now, before it has read the answer, and lets it go on after
+    /// `duration`, if there is one. An unknown name changes nothing.
+    pub fn stop_after(&self, agent: &str, calls: u64, duration: Option<Duration>) {
+        self.at_call(agent, calls, move |cluster, agent| async move {
+            if let Some(duration) = duration {
+                tokio::time::sleep(duration).await;
+                cluster().inspect(|cluster| cluster.set_frozen(agent, false));
+            }
+        });
+    }
+
+    /// Kills an actor behind its `calls`-th call from now, before it has read the answer; another one starts with
+    /// empty caches after `duration`. An unknown name changes nothing.
+    pub fn kill_after(&self, agent: &str, calls: u64, duration: Duration) {
+        self.at_call(agent, calls, move |cluster, agent| async move {
+            cluster().inspect(|cluster| cluster.restart_after(agent, duration));
+        });
+    }
+
+    /// Does something once the actor has been stopped behind that call.
+    fn at_call<F>(
+        &self,
+        agent: &str,
+        calls: u64,
+        act: impl FnOnce(Box<dyn Fn() -> Option<Cluster> + Send + Sync>, &'static str) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Some(agent) = AGENTS.into_iter().find(|known| *known == agent) else { return };
+        let Some(reached) = self.actors().get(agent).map(|actor| actor.stop_behind(calls)) else { return };
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            if reached.await.is_ok() {
+                act(Box::new(move || inner.upgrade().map(|inner| Cluster { inner })), agent).await;
+            }
+        });
+    }
+
+    /// Kills an actor and starts it again with empty caches. An unknown name, or a cluster that was stopped, changes
+    /// nothing.
     pub fn restart(&self, agent: &str) {
-        let mut actors = self.actors();
         if let Some(agent) = AGENTS.into_iter().find(|known| *known == agent) {
-            actors.remove(agent);
+            self.restart_after(agent, Duration::ZERO);
+        }
+    }
+
+    fn restart_after(&self, agent: &'static str, duration: Duration) {
+        self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
+        let elects = self.inner.leader_election && ELECTED.contains(&agent);
+        let pause = duration.max(if elects { LEASE } else { Duration::ZERO });
+        if pause.is_zero() {
+            return self.start_anew(agent);
+        }
+        let inner = Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            inner.upgrade().inspect(|inner| Cluster { inner: inner.clone() }.start_anew(agent));
+        });
+    }
+
+    fn start_anew(&self, agent: &'static str) {
+        let mut actors = self.actors();
+        // A cluster that was stopped has none.
+        if actors.remove(agent).is_some() {
             actors.insert(agent, Actor::start(agent, self.inner.world.clone()));
         }
     }

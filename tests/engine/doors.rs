@@ -314,7 +314,7 @@ async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
     let stage = Stage::new(&["v1"]).await;
     for answer in [Answer::Drop, Answer::Status(504, None)] {
         stage.server.set_faults(Box::new(move |call| match call.verb.as_str() {
-            "create" => FaultDecision { happen: true, answer: answer.clone(), delay_ms: 0 },
+            "create" => FaultDecision::of(true, answer.clone()),
             _ => FaultDecision::none(),
         }));
         let outcome = stage.perform(create_group()).await;

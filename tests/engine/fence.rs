@@ -73,7 +73,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         if call.agent != "older" || !is_away.load(Ordering::SeqCst) {
             return FaultDecision::none();
         }
-        FaultDecision { happen: false, answer: Answer::Status(503, None), delay_ms: 0 }
+        FaultDecision::of(false, Answer::Status(503, None))
     }));
     let points = Points::ask(move |point| {
         if point.to_string() == cut_off {

@@ -49,7 +49,7 @@ async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, St
         if call.agent != "stillpoint" || !writes || counted.fetch_add(1, Ordering::SeqCst) + 1 != n {
             return FaultDecision::none();
         }
-        FaultDecision { happen, answer: answer.clone(), delay_ms: 0 }
+        FaultDecision::of(happen, answer.clone())
     }));
     let end = stage.live(None).await;
     stage.cluster.api().clear_faults();
@@ -111,7 +111,7 @@ async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
             return FaultDecision::none();
         }
         let way = &ways[random.usize(..ways.len())];
-        FaultDecision { happen: way.happens, answer: way.answer.clone(), delay_ms: random.u64(..2000) }
+        FaultDecision::of(way.happens, way.answer.clone()).answered_after(random.u64(..2000))
     }));
     let end = stage.live(None).await;
     stage.cluster.api().clear_faults();
@@ -150,7 +150,7 @@ fn goes_away(cluster: &Cluster) {
         if call.agent != "stillpoint" || tokio::time::Instant::now() >= back {
             return FaultDecision::none();
         }
-        FaultDecision { happen: false, answer: Answer::Status(503, None), delay_ms: 0 }
+        FaultDecision::of(false, Answer::Status(503, None))
     }));
 }
 

@@ -242,10 +242,9 @@ async fn an_api_server_that_does_not_answer_is_waited_for() {
     stage.claims("shop", "orders-db", 2).await;
     stage.backup("shop");
     let clock = tokio::time::Instant::now();
-    let silent = move |_: &api_server::CallInfo| FaultDecision {
-        happen: clock.elapsed().as_secs() >= 300,
-        answer: if clock.elapsed().as_secs() >= 300 { Answer::Normal } else { Answer::Drop },
-        delay_ms: 0,
+    let silent = move |_: &api_server::CallInfo| match clock.elapsed().as_secs() {
+        300.. => FaultDecision::none(),
+        _ => FaultDecision::of(false, Answer::Drop),
     };
     stage.cluster.api().set_faults(Box::new(silent));
     let end = stage.live(None).await;

@@ -1,16 +1,18 @@
-//! An actor's API client: each call passes the gate, takes a token, is made, and gives way to other tasks.
+//! An actor's API client: each call takes a token, passes the gate, meets a fault if there is one, is made, and gives
+//! way to other tasks.
 //!
 //! Giving way is what lets the actors and their users interleave between any two calls, even where there is no
 //! rate limit and so nothing to wait for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::gate::Gate;
 use super::throttle::Throttle;
-use crate::sim::api_server::{Caller, Preconditions, Status};
+use crate::sim::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
 
 /// A throttled client. Clones share the token bucket.
 #[derive(Clone)]
@@ -29,16 +31,25 @@ impl Client {
         Self { caller, bucket: Arc::new(Throttle::new(qps)), gate }
     }
 
-    async fn call<T>(&self, call: impl FnOnce(&Caller) -> Answer<T>) -> Answer<T> {
+    async fn call<T>(&self, asked: CallInfo, call: impl FnOnce(&Caller) -> Answer<T>) -> Answer<T> {
         self.bucket.take().await;
         self.gate.pass().await;
-        let answer = call(&self.caller);
+        let fault = self.caller.decide(asked);
+        pause(fault.before_ms).await;
+        let truth = if fault.happen { call(&self.caller) } else { Err(Status::of_code(500, None)) };
+        self.gate.called().await;
+        pause(fault.delay_ms).await;
         tokio::task::yield_now().await;
-        answer
+        match fault.answer {
+            Told::Normal => truth,
+            Told::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
+            Told::Drop | Told::Cut => Err(Status::new(0, "", "connection reset by peer")),
+        }
     }
 
     pub(crate) async fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Value> {
-        self.call(|caller| caller.get(plural, namespace, name)).await
+        let asked = asked("get", plural, None, namespace, name);
+        self.call(asked, |caller| caller.get(plural, namespace, name)).await
     }
 
     /// Objects of one namespace whose labels have all the given values.
@@ -48,21 +59,25 @@ impl Client {
         namespace: Option<&str>,
         labels: &BTreeMap<String, String>,
     ) -> Answer<Vec<Value>> {
-        self.call(|caller| caller.list(plural, namespace, labels)).await
+        let asked = asked("list", plural, None, namespace, "");
+        self.call(asked, |caller| caller.list(plural, namespace, labels)).await
     }
 
     pub(crate) async fn create(&self, plural: &str, object: Value) -> Answer<Value> {
-        self.call(|caller| caller.create(plural, object)).await
+        let asked = about("create", plural, None, &object);
+        self.call(asked, |caller| caller.create(plural, object)).await
     }
 
     /// Replaces the object without its status; a conflict when its resourceVersion is not the current one.
     pub(crate) async fn update(&self, plural: &str, object: Value) -> Answer<Value> {
-        self.call(|caller| caller.update(plural, object)).await
+        let asked = about("update", plural, None, &object);
+        self.call(asked, |caller| caller.update(plural, object)).await
     }
 
     /// Replaces the object's status.
     pub(crate) async fn update_status(&self, plural: &str, object: Value) -> Answer<Value> {
-        self.call(|caller| caller.update_status(plural, object)).await
+        let asked = about("update", plural, Some("status"), &object);
+        self.call(asked, |caller| caller.update_status(plural, object)).await
     }
 
     /// JSON patch of the object named by the metadata of `object`.
@@ -88,7 +103,8 @@ impl Client {
         operations: Value,
     ) -> Answer<Value> {
         let (namespace, name) = (super::object::namespace(object), super::object::name(object));
-        self.call(|caller| caller.json_patch(plural, namespace, name, subresource, operations)).await
+        let asked = about("patch", plural, subresource, object);
+        self.call(asked, |caller| caller.json_patch(plural, namespace, name, subresource, operations)).await
     }
 
     /// Deletes whatever bears the name.
@@ -115,6 +131,35 @@ impl Client {
         name: &str,
         preconditions: Preconditions,
     ) -> Answer<()> {
-        self.call(|caller| caller.delete(plural, namespace, name, preconditions)).await.map(drop)
+        let asked = asked("delete", plural, None, namespace, name);
+        self.call(asked, |caller| caller.delete(plural, namespace, name, preconditions)).await.map(drop)
     }
+}
+
+async fn pause(milliseconds: u64) {
+    if milliseconds > 0 {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+    }
+}
+
+/// What a call is, for the faults; whose it is the caller knows.
+fn asked(
+    verb: &str,
+    plural: &str,
+    subresource: Option<&str>,
+    namespace: Option<&str>,
+    name: &str,
+) -> CallInfo {
+    CallInfo {
+        agent: String::new(),
+        verb: verb.to_owned(),
+        plural: plural.to_owned(),
+        subresource: subresource.map(str::to_owned),
+        namespace: namespace.map(str::to_owned),
+        name: Some(name).filter(|name| !name.is_empty()).map(str::to_owned),
+    }
+}
+
+fn about(verb: &str, plural: &str, subresource: Option<&str>, object: &Value) -> CallInfo {
+    asked(verb, plural, subresource, super::object::namespace(object), super::object::name(object))
 }

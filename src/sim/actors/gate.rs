@@ -1,20 +1,29 @@
-//! Stopping an actor for a while, as a stopped process is.
+//! Stopping an actor for a while, as a stopped process is; at once or behind the call that a plan names.
 //!
 //! A frozen actor makes no call and its caches hear nothing; what happened meanwhile reaches it when it goes
-//! on, so that it then works from a stale cache.
+//! on, so that it then works from a stale cache. A plan stops it behind a call, before its answer is read.
 
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{oneshot, watch};
 
 /// The switch of one actor. Clones are the same switch.
 #[derive(Clone)]
 pub(crate) struct Gate {
     frozen: watch::Sender<bool>,
+    plans: Arc<Mutex<Vec<Plan>>>,
+}
+
+/// When to stop, and whom to tell.
+struct Plan {
+    calls_left: u64,
+    reached: oneshot::Sender<()>,
 }
 
 impl Gate {
     /// An open gate.
     pub(crate) fn new() -> Self {
-        Self { frozen: watch::Sender::new(false) }
+        Self { frozen: watch::Sender::new(false), plans: Arc::default() }
     }
 
     /// Stops the actor before its next call, or lets it go on.
@@ -30,5 +39,43 @@ impl Gate {
         // The sender lives in `self`, so waiting cannot fail.
         let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
         true
+    }
+
+    /// Stops the actor behind that many more calls and then tells the receiver, which hears nothing if the actor ends
+    /// before.
+    pub(crate) fn stop_behind(&self, calls: u64) -> oneshot::Receiver<()> {
+        let (reached, receiver) = oneshot::channel();
+        if calls == 0 {
+            self.set_frozen(true);
+            // The receiver is still here.
+            let _ = reached.send(());
+        } else {
+            self.plans().push(Plan { calls_left: calls, reached });
+        }
+        receiver
+    }
+
+    /// A call was made: waits while the actor is frozen by a plan that meant this one.
+    pub(crate) async fn called(&self) {
+        let mut met = false;
+        {
+            let mut plans = self.plans();
+            for plan in plans.iter_mut() {
+                plan.calls_left -= 1;
+            }
+            for plan in plans.extract_if(.., |plan| plan.calls_left == 0) {
+                self.set_frozen(true);
+                met = true;
+                // Nobody listens when the cluster is gone.
+                let _ = plan.reached.send(());
+            }
+        }
+        if met {
+            self.pass().await;
+        }
+    }
+
+    fn plans(&self) -> MutexGuard<'_, Vec<Plan>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

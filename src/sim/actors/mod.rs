@@ -96,6 +96,16 @@ impl Actor {
         self.tasks.failed_work()
     }
 
+    /// Stops the actor behind that many more calls; the receiver hears of it.
+    pub(crate) fn stop_behind(&self, calls: u64) -> tokio::sync::oneshot::Receiver<()> {
+        self.gate.stop_behind(calls)
+    }
+
+    /// Ends the actor where it is. It stays in its place, dead.
+    pub(crate) fn kill(&mut self) {
+        self.tasks.stop();
+    }
+
     /// Stops the actor where it is, or lets it go on from its caches of then.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.gate.set_frozen(frozen);
@@ -126,5 +136,16 @@ impl Setup {
     fn cache(&mut self, plural: &'static str, handler: impl Fn(&Change) + Send + 'static) -> Cache {
         let watch = self.caller().watch(plural);
         informer::start(&mut self.tasks, (plural, watch), &self.world.lag, &self.gate, handler)
+    }
+
+    /// The same, and every object of it is told again each 15 minutes.
+    fn resynced_cache(
+        &mut self,
+        plural: &'static str,
+        handler: impl Fn(&Change) + Clone + Send + Sync + 'static,
+    ) -> Cache {
+        let cache = self.cache(plural, handler.clone());
+        informer::resync(&mut self.tasks, &cache, &self.gate, handler);
+        cache
     }
 }

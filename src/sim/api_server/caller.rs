@@ -1,7 +1,7 @@
 //! The client of actors that live in the same process.
 //!
-//! Every call is synchronous and atomic, and is tallied like a call over HTTP; faults do not touch it. Objects are in
-//! the preferred served version of their group.
+//! Every call is synchronous and atomic, and is tallied like a call over HTTP; faults touch it only where the client of
+//! an actor asks for them. Objects are in the preferred served version of their group.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::{Change, ChangeKind, Key};
 use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::sim::api_server::{ApiServer, meta, patch};
+use crate::sim::api_server::{ApiServer, CallInfo, FaultDecision, meta, patch};
 use crate::sim::resources::{self, Resource};
 
 /// A client under one agent name.
@@ -25,6 +25,17 @@ pub struct Caller {
 impl Caller {
     pub(super) fn new(server: ApiServer, agent: &str) -> Self {
         Self { server, agent: agent.to_owned() }
+    }
+
+    /// What becomes of a call of an actor; whose it is is filled in here.
+    pub(in crate::sim) fn decide(&self, mut call: CallInfo) -> FaultDecision {
+        self.server.with(|inner| match &mut inner.actor_faults {
+            Some(faults) => {
+                call.agent.clone_from(&self.agent);
+                faults(&call)
+            }
+            None => FaultDecision::none(),
+        })
     }
 
     /// Reads one object; `ns` is `None` for cluster-scoped resources.

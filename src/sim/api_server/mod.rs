@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 pub use self::caller::{Caller, Watch, WatchEvent};
-pub use self::http::{Answer, CallInfo, FaultDecision, Faults};
+pub use self::http::{Answer, CallInfo, FaultDecision, Faults, Replicas, Severed, StreamEnd, StreamFault};
 pub use self::status::{Cause, Details, Status};
 pub use self::tally::Tally;
 pub use self::write::Preconditions;
@@ -70,6 +70,9 @@ struct Inner {
     tally: Tally,
     groupsnapshot_versions: Vec<String>,
     faults: Option<Faults>,
+    /// Faults on calls of the actors, which are no clients over HTTP.
+    actor_faults: Option<Faults>,
+    replicas: Option<Replicas>,
 }
 
 impl ApiServer {
@@ -80,6 +83,8 @@ impl ApiServer {
             tally: Tally::default(),
             groupsnapshot_versions: config.groupsnapshot_versions,
             faults: None,
+            actor_faults: None,
+            replicas: None,
         };
         inner.create_first_namespaces();
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -103,6 +108,21 @@ impl ApiServer {
     /// No more faults.
     pub fn clear_faults(&self) {
         self.with(|inner| inner.faults = None);
+    }
+
+    /// Lets `faults` decide over every call of an actor from now on; it must not call this server itself.
+    pub fn set_actor_faults(&self, faults: Faults) {
+        self.with(|inner| inner.actor_faults = Some(faults));
+    }
+
+    /// No more faults on calls of actors.
+    pub fn clear_actor_faults(&self) {
+        self.with(|inner| inner.actor_faults = None);
+    }
+
+    /// Lets a second API server answer a share of the calls over HTTP from a cache that is older; `None` ends that.
+    pub fn set_replicas(&self, replicas: Option<Replicas>) {
+        self.with(|inner| inner.replicas = replicas);
     }
 
     /// The calls so far, by agent, verb and resource.

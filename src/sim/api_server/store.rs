@@ -1,8 +1,8 @@
 //! Objects, versions and history: the etcd of the embedded cluster.
 //!
 //! Promises: one counter numbers every change of every object; each change is kept with the object before and after it
-//! until it falls out of the history; a subscriber misses nothing after the moment it subscribes. Order is by plural
-//! name, namespace and name. Uids and name suffixes come from the seed, times from the clock.
+//! until it falls out of the history, and with the moment at which it came; a subscriber misses nothing after the moment
+//! it subscribes. Order is by plural name, namespace and name. Uids and name suffixes come from the seed, times from the clock.
 //!
 //! Deliberately not here: what a valid write is. The store takes any JSON.
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 
 use crate::sim::api_server::meta;
 use crate::sim::clock::SimClock;
@@ -40,6 +41,8 @@ pub(super) enum ChangeKind {
 #[derive(Debug)]
 pub(super) struct Change {
     pub version: u64,
+    /// When it was made.
+    pub at: Instant,
     pub kind: ChangeKind,
     pub key: Key,
     pub object: Arc<Value>,
@@ -169,6 +172,27 @@ impl Store {
         Ok(objects)
     }
 
+    /// The version of the last change that was made by `then`, as far back as the history reaches.
+    pub fn version_at(&self, then: Instant) -> u64 {
+        let later = self.history.partition_point(|change| change.at <= then);
+        later.checked_sub(1).and_then(|last| self.history.get(last)).map_or(self.forgotten, |one| one.version)
+    }
+
+    /// When the change with that version was made; `None` when it is no longer, or not yet, in the history.
+    pub fn made_at(&self, version: u64) -> Option<Instant> {
+        let at = self.history.binary_search_by_key(&version, |change| change.version).ok()?;
+        self.history.get(at).map(|change| change.at)
+    }
+
+    /// The object as it was at `version`, as far back as the history reaches.
+    pub fn get_at(&self, key: &Key, version: u64) -> Option<&Arc<Value>> {
+        let first = self.history.partition_point(|change| change.version <= version);
+        match self.history.iter().skip(first).find(|change| change.key == *key) {
+            Some(change) => change.previous.as_ref(),
+            None => self.get(key),
+        }
+    }
+
     /// Forgets the whole history, as a compaction of etcd would.
     pub fn compact(&mut self) {
         self.history.clear();
@@ -192,7 +216,8 @@ impl Store {
     }
 
     fn record(&mut self, kind: ChangeKind, key: Key, object: Arc<Value>, previous: Option<Arc<Value>>) {
-        let change = Arc::new(Change { version: self.version, kind, key, object, previous });
+        let change =
+            Arc::new(Change { version: self.version, at: Instant::now(), kind, key, object, previous });
         self.subscribers.retain(|subscriber| {
             if subscriber.plural == change.key.plural {
                 subscriber.sender.send(change.clone()).is_ok()
@@ -231,6 +256,21 @@ mod tests {
         let last = json!({"metadata": {"resourceVersion": "2"}});
         assert_eq!(store.remove(key("a"), last)["metadata"]["resourceVersion"], "4");
         assert_eq!(store.version(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_true_at_a_moment_is_known() {
+        let mut store = store();
+        let before = Instant::now();
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        store.put(key("a"), json!({"metadata": {}, "data": 1}));
+        let first = Instant::now();
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        store.put(key("a"), json!({"metadata": {}, "data": 2}));
+        let data =
+            |then| store.get_at(&key("a"), store.version_at(then)).map(|object| object["data"].clone());
+        assert_eq!((data(before), data(first), data(Instant::now())), (None, Some(json!(1)), Some(json!(2))));
+        assert_eq!((store.made_at(2), store.made_at(9)), (Some(first), None));
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ pub struct PhysicalSnapshot {
     pub volume_handle: String,
     /// Handle of the group it was cut with.
     pub group_handle: Option<String>,
-    /// When it was cut, nanoseconds since 1970.
+    /// When it was cut, nanoseconds since 1970. The storage has a clock of its own, which nobody sets.
     pub creation_time_ns: i64,
     /// Size of the volume at the cut, bytes.
     pub size_bytes: i64,
@@ -129,7 +129,7 @@ impl Storage {
     /// A snapshot whose cut a skewed driver makes only later holds this write too.
     pub fn write(&self, volume_handle: &str) -> Option<u64> {
         let mut inner = self.inner();
-        let now = self.clock.now_ns();
+        let now = self.clock.steady_ns();
         let volume = inner.volumes.get_mut(volume_handle)?;
         volume.version += 1;
         let version = volume.version;
@@ -179,7 +179,7 @@ impl Storage {
         let answer = {
             let mut inner = self.inner();
             inner.count("CreateVolumeGroupSnapshot");
-            inner.group_cut(name, volumes, self.clock.now_ns())
+            inner.group_cut(name, volumes, self.clock.steady_ns())
         };
         match &answer {
             Ok(group) if group.ready => {}
@@ -226,13 +226,13 @@ impl Storage {
                 format!("group snapshot {handle} has snapshots {known:?}, the request names {given:?}");
             return Err(RpcError::new("InvalidArgument", message));
         }
-        Ok(inner.group(handle, self.clock.now_ns()))
+        Ok(inner.group(handle, self.clock.steady_ns()))
     }
 
     pub(crate) fn create_snapshot(&self, name: &str, volume: &str) -> Result<Snapshot, RpcError> {
         let mut inner = self.inner();
         inner.count("CreateSnapshot");
-        let now = self.clock.now_ns();
+        let now = self.clock.steady_ns();
         let known = inner
             .snapshots
             .values()
@@ -264,7 +264,7 @@ impl Storage {
     pub(crate) fn list_snapshot(&self, handle: &str) -> Option<Snapshot> {
         let mut inner = self.inner();
         inner.count("ListSnapshots");
-        let mut found = inner.snapshot(handle, self.clock.now_ns())?;
+        let mut found = inner.snapshot(handle, self.clock.steady_ns())?;
         if !inner.config.reports_group_id {
             found.group = None;
         }

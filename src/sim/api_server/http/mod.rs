@@ -10,9 +10,11 @@ mod change;
 mod discovery;
 mod faults;
 mod form;
+mod held;
 mod openapi;
 mod protobuf;
 mod read;
+mod replicas;
 mod route;
 mod table;
 #[cfg(test)]
@@ -29,9 +31,11 @@ use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use futures::StreamExt;
 use serde_json::Value;
 
-pub use self::faults::{Answer, CallInfo, FaultDecision, Faults};
+pub use self::faults::{Answer, CallInfo, FaultDecision, Faults, Severed, StreamEnd, StreamFault};
+pub use self::replicas::Replicas;
 
 use self::form::Form;
 use self::route::{Place, Route};
@@ -56,6 +60,10 @@ struct Call {
     form: Form,
     media: String,
     body: Bytes,
+    /// How old what it reads is.
+    stale: Duration,
+    /// What happens to the events of a watch.
+    stream: StreamFault,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,25 +144,35 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
         .map_err(|_| Status::new(413, "RequestEntityTooLarge", format!("limit is {BODY_LIMIT} bytes")))?;
     let agent = header(&parts, &USER_AGENT).split('/').next().filter(|agent| !agent.is_empty());
     let media = header(&parts, &CONTENT_TYPE).to_owned();
-    let call = Call { place, verb, params, form, media, body };
-    perform(server, agent.unwrap_or("unknown"), &call).await
+    let (stale, stream) = (Duration::ZERO, StreamFault::default());
+    let call = Call { place, verb, params, form, media, body, stale, stream };
+    perform(server, agent.unwrap_or("unknown"), call).await
 }
 
 /// Counts the call, carries it out or not, and tells the caller or not.
-async fn perform(server: &ApiServer, agent: &str, call: &Call) -> Result<Response<Body>, Status> {
-    let decision = server.decide(&describe(agent, call));
+async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Response<Body>, Status> {
+    let decision = server.decide(&describe(agent, &call));
+    call.stale = Duration::from_millis(decision.stale_ms);
+    call.stream = decision.stream;
+    pause(decision.before_ms).await;
     let truth = if decision.happen {
-        carry_out(server, call).map(|response| warn_of_deprecation(server, &call.place, response))
+        replicas::route(server, &mut call).await?;
+        carry_out(server, &call).map(|response| warn_of_deprecation(server, &call.place, response))
     } else {
         Err(Status::of_code(500, None))
     };
-    if decision.delay_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(decision.delay_ms)).await;
-    }
+    pause(decision.delay_ms).await;
     match decision.answer {
         Answer::Normal => truth,
         Answer::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
-        Answer::Drop => Ok(broken()),
+        Answer::Drop => Ok(broken(true)),
+        Answer::Cut => Ok(broken(false)),
+    }
+}
+
+async fn pause(milliseconds: u64) {
+    if milliseconds > 0 {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 }
 
@@ -238,11 +256,26 @@ fn failure(status: &Status) -> Response<Body> {
     response
 }
 
-/// A reply that breaks off.
-fn broken() -> Response<Body> {
-    let reset = io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer");
-    let body = Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(reset) }));
-    respond(StatusCode::OK, JSON, body)
+/// A reply that breaks off, after its headers and the first byte or before anything.
+fn broken(begun: bool) -> Response<Body> {
+    let breaks = async {
+        // What was sent is to leave before the connection goes.
+        tokio::task::yield_now().await;
+        Err::<Bytes, _>(reset())
+    };
+    if begun {
+        let body = futures::stream::once(async { Ok(Bytes::from_static(b"{")) });
+        return respond(StatusCode::OK, JSON, Body::from_stream(body.chain(futures::stream::once(breaks))));
+    }
+    // An error at the first look at the body ends the connection with the headers still unsent.
+    let body = futures::stream::once(async { Err::<Bytes, _>(reset()) });
+    let mut response = respond(StatusCode::OK, JSON, Body::from_stream(body));
+    response.extensions_mut().insert(Severed);
+    response
+}
+
+fn reset() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer")
 }
 
 fn warn_of_deprecation(server: &ApiServer, place: &Place, mut response: Response<Body>) -> Response<Body> {

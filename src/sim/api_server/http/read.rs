@@ -1,6 +1,9 @@
 //! Get and list.
 //!
-//! A list that is continued shows the state of its first page; the token names the version and the last object.
+//! A list that is continued shows the state of its first page; the token names the version and the last object. A call
+//! whose reads are stale (a fault, or the older of two replicas) sees the state of then.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -8,6 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::sim::api_server::caller::key;
 use crate::sim::api_server::http::form::Form;
@@ -30,7 +34,8 @@ pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> 
     let place = &call.place;
     let name = place.name.as_deref().unwrap_or_default();
     let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), name);
-    let stored = inner.store.get(&key).ok_or_else(|| Status::not_found(place.resource, name))?;
+    let stored = inner.store.get_at(&key, version_seen(inner, call));
+    let stored = stored.ok_or_else(|| Status::not_found(place.resource, name))?;
     let object = present::show(place.resource, place.version, stored);
     Ok(json_response(StatusCode::OK, &shaped(inner, call, object)))
 }
@@ -131,8 +136,19 @@ fn page_size(call: &Call, all: usize) -> usize {
     }
 }
 
+/// The version up to which the call sees: the newest one, but for a call whose reads are stale.
+pub(super) fn version_seen(inner: &Inner, call: &Call) -> u64 {
+    match call.stale {
+        Duration::ZERO => inner.store.version(),
+        age => Instant::now().checked_sub(age).map_or(0, |then| inner.store.version_at(then)),
+    }
+}
+
 fn version_of_list(inner: &Inner, call: &Call, token: Option<&Continue>) -> Result<u64, Status> {
-    let now = inner.store.version();
+    let now = version_seen(inner, call);
+    if !call.stale.is_zero() {
+        return Ok(now);
+    }
     if let Some(token) = token {
         return Ok(token.version.min(now));
     }
@@ -157,7 +173,7 @@ pub(super) fn version_param(call: &Call) -> Result<Option<u64>, Status> {
     }
 }
 
-fn too_large(wanted: u64, now: u64) -> Status {
+pub(super) fn too_large(wanted: u64, now: u64) -> Status {
     let mut status =
         Status::new(504, "Timeout", format!("Too large resource version: {wanted}, current: {now}"))
             .because("ResourceVersionTooLarge", "Too large resource version");

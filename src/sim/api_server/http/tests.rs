@@ -297,7 +297,7 @@ async fn a_fault_tosses_two_coins() {
     let server = server();
     let api = config_maps(&server);
     let decide = |happen: bool, answer: Answer| {
-        let decision = FaultDecision { happen, answer, delay_ms: 5 };
+        let decision = FaultDecision::of(happen, answer).answered_after(5);
         server.set_faults(Box::new(move |call| {
             assert_eq!((call.agent.as_str(), call.plural.as_str()), ("unknown", "configmaps"));
             if call.verb == "create" { decision.clone() } else { FaultDecision::none() }
@@ -441,11 +441,7 @@ async fn calls_count_under_the_name_before_the_slash_and_429_says_when() {
     let agent = [("user-agent", "stillpoint/0.1.0")];
     raw(&server, "GET", "/api/v1/pods", &agent, "").await;
     assert_eq!(server.tally().calls("stillpoint", "list"), 1);
-    server.set_faults(Box::new(|_| FaultDecision {
-        happen: false,
-        answer: Answer::Status(429, Some(3)),
-        delay_ms: 0,
-    }));
+    server.set_faults(Box::new(|_| FaultDecision::of(false, Answer::Status(429, Some(3)))));
     let (code, headers, body) = raw(&server, "GET", "/api/v1/pods", &agent, "").await;
     assert_eq!((code, &body["reason"]), (429, &json!("TooManyRequests")));
     assert_eq!(headers["retry-after"], "3");

@@ -2,9 +2,13 @@
 //!
 //! From version N every change after N comes, from no version (or 0) the present objects first. A version that has
 //! fallen out of the history gives one ERROR event with a 410 and the end of the stream. An object that enters the
-//! selection is ADDED, one that leaves it is DELETED. Bookmarks, where allowed, come once a minute and at the end.
+//! selection is ADDED, one that leaves it is DELETED. Bookmarks, where allowed, come once a minute and at the end, and
+//! never tell of a version that is still on its way. Events may be late, lost or cut short by a fault ([`held`]).
+//!
+//! [`held`]: super::held
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +18,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use crate::sim::api_server::http::faults::StreamEnd;
 use crate::sim::api_server::http::form::Form;
+use crate::sim::api_server::http::held::Held;
 use crate::sim::api_server::http::route::Place;
 use crate::sim::api_server::http::table::{self, Include};
-use crate::sim::api_server::http::{Call, JSON, read, respond};
+use crate::sim::api_server::http::{Call, JSON, read, reset, respond};
 use crate::sim::api_server::selector::Selection;
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::{Change, ChangeKind, TooOld};
@@ -46,9 +52,12 @@ struct Stream {
     frames: Frames,
     ready: VecDeque<Bytes>,
     changes: UnboundedReceiver<Arc<Change>>,
+    held: Held,
     end: Instant,
     next_bookmark: Option<Instant>,
     ended: bool,
+    /// The connection breaks once all is sent.
+    breaks: bool,
 }
 
 pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> {
@@ -80,16 +89,18 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
             frames,
             ready: VecDeque::new(),
             changes: inner.store.subscribe(call.place.resource.plural, true),
+            held: Held::new(call.stream.clone()),
             end: now + timeout,
             next_bookmark: call.flag("allowWatchBookmarks").then(|| now + BOOKMARK_INTERVAL),
             ended: false,
+            breaks: false,
         };
-        stream.begin(inner, &start);
+        stream.begin(inner, &start, read::version_seen(inner, call));
         stream
     });
     let body = futures::stream::unfold(stream, |mut stream| async move {
         let frame = stream.next().await?;
-        Some((Ok::<_, std::convert::Infallible>(frame), stream))
+        Some((frame, stream))
     });
     Ok(respond(StatusCode::OK, JSON, Body::from_stream(body)))
 }
@@ -123,47 +134,62 @@ impl Start {
 }
 
 impl Stream {
-    fn begin(&mut self, inner: &mut Inner, start: &Start) {
+    /// Takes in what is there already, as far as `seen`, the version up to which the server knows.
+    fn begin(&mut self, inner: &mut Inner, start: &Start, seen: u64) {
         let plural = self.frames.place.resource.plural;
         let now_ns = inner.store.clock.now_ns();
-        match start {
-            Start::Now => {}
+        let told = match start {
+            Start::Now => inner.store.version(),
+            Start::After(version) => *version,
             Start::Present { bookmark } => {
-                for (_, object) in inner.store.range(plural, None) {
-                    if self.frames.selection.matches(object) {
-                        self.ready.push_back(self.frames.event("ADDED", object, now_ns));
-                    }
+                match inner.store.at(plural, seen) {
+                    Ok(objects) => self.present(objects.values(), now_ns),
+                    Err(TooOld { oldest }) => return self.gone(seen, oldest),
                 }
-                if *bookmark {
-                    self.ready.push_back(self.frames.bookmark(inner.store.version(), true));
+                if *bookmark && !self.ended {
+                    self.ready.push_back(self.frames.bookmark(seen, true));
                 }
+                seen
             }
-            Start::After(version) => match inner.store.since(plural, *version) {
-                Ok(changes) => changes.iter().for_each(|change| self.push(change, now_ns)),
-                Err(TooOld { oldest }) => {
-                    let status = Status::expired(format!("too old resource version: {version} ({oldest})"));
-                    self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
-                    self.ended = true;
-                }
-            },
+        };
+        match inner.store.since(plural, told) {
+            Ok(changes) => changes.into_iter().for_each(|change| self.hear(change, now_ns)),
+            Err(TooOld { oldest }) => self.gone(told, oldest),
+        }
+        self.cut_short();
+    }
+
+    fn present<'a>(&mut self, objects: impl Iterator<Item = &'a Arc<Value>>, now_ns: i64) {
+        for object in objects {
+            if self.frames.selection.matches(object) && !self.ended && self.held.is_told() {
+                self.ready.push_back(self.frames.event("ADDED", object, now_ns));
+                self.cut_short();
+            }
         }
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    fn gone(&mut self, wanted: u64, oldest: u64) {
+        let status = Status::expired(format!("too old resource version: {wanted} ({oldest})"));
+        self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
+        self.ended = true;
+    }
+
+    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
         loop {
             if let Some(frame) = self.ready.pop_front() {
-                return Some(frame);
+                return Some(Ok(frame));
             }
             if self.ended {
-                return None;
+                return std::mem::take(&mut self.breaks).then(|| Err(reset()));
             }
-            let wake = self.next_bookmark.map_or(self.end, |bookmark| bookmark.min(self.end));
+            let wakes = [self.next_bookmark, self.held.due(), Some(self.end)];
+            let wake = wakes.into_iter().flatten().min().unwrap_or(self.end);
             tokio::select! {
                 biased;
                 change = self.changes.recv() => match change {
                     Some(change) => {
                         let now_ns = self.server.with(|inner| inner.store.clock.now_ns());
-                        self.push(&change, now_ns);
+                        self.hear(change, now_ns);
                     }
                     None => self.ended = true,
                 },
@@ -172,30 +198,58 @@ impl Stream {
         }
     }
 
-    /// Time for a bookmark, or for the end.
+    /// Time for what was held back, for a bookmark, or for the end.
     fn tick(&mut self) {
         let now = Instant::now();
-        self.ended = now >= self.end;
-        if self.next_bookmark.is_none() {
-            return;
-        }
-        self.next_bookmark = Some(now + BOOKMARK_INTERVAL);
-        // Under the lock nothing changes, so that the bookmark comes after all events up to its version and before
+        // Under the lock nothing changes, so that a bookmark comes after all events up to its version and before
         // all others.
         let (version, now_ns, missed) = self.server.clone().with(|inner| {
             let missed: Vec<_> = std::iter::from_fn(|| self.changes.try_recv().ok()).collect();
             (inner.store.version(), inner.store.clock.now_ns(), missed)
         });
         for change in missed {
-            self.push(&change, now_ns);
+            self.hear(change, now_ns);
         }
-        let bookmark = self.frames.bookmark(version, false);
-        self.ready.push_back(bookmark);
+        self.release(now_ns);
+        self.ended |= now >= self.end;
+        let timely = self.next_bookmark.is_some_and(|bookmark| now >= bookmark.min(self.end));
+        if timely && !self.breaks {
+            self.next_bookmark = Some(now + BOOKMARK_INTERVAL);
+            let known = self.held.first_version().map_or(version, |held| held.saturating_sub(1));
+            self.ready.push_back(self.frames.bookmark(known, false));
+        }
     }
 
-    fn push(&mut self, change: &Change, now_ns: i64) {
-        if let Some(frame) = self.frames.change(change, now_ns) {
-            self.ready.push_back(frame);
+    fn hear(&mut self, change: Arc<Change>, now_ns: i64) {
+        self.held.take_in(change);
+        self.release(now_ns);
+    }
+
+    /// Tells what need not wait any longer.
+    fn release(&mut self, now_ns: i64) {
+        while !self.ended
+            && let Some(change) = self.held.release(Instant::now())
+        {
+            if let Some(frame) = self.frames.change(&change, now_ns)
+                && self.held.is_told()
+            {
+                self.ready.push_back(frame);
+                self.cut_short();
+            }
+        }
+    }
+
+    /// Ends the stream where a fault says so.
+    fn cut_short(&mut self) {
+        let Some(end) = self.held.ended().filter(|_| !self.ended) else { return };
+        self.ended = true;
+        match end {
+            StreamEnd::Close => {}
+            StreamEnd::Break => self.breaks = true,
+            StreamEnd::Gone => {
+                let status = Status::expired("The resourceVersion for the provided watch is too old.");
+                self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
+            }
         }
     }
 }

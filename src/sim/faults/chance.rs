@@ -1,0 +1,146 @@
+//! Chance: of the calls that fit, one in so many meets a fault that the seed draws.
+//!
+//! | kind | the call | the caller |
+//! |---|---|---|
+//! | `refused` | does not happen | 503 |
+//! | `busy` | does not happen | 429, Retry-After 1 to 5 |
+//! | `timeout` | happens | 504 |
+//! | `lost` | happens | a reply that breaks off, or none |
+//! | `cut` | does not happen | a reply that breaks off, or none |
+//! | `late` | happens, up to 3 s later | the truth, up to 3 s after that |
+//! | `stale` | a get or list shows what was true up to 5 s ago | |
+//! | `stream` | a watch ends behind up to 20 events, or is up to 3 s late and merges | |
+//! | `expired` | a watch does not happen | 410 |
+//!
+//! A kind that is not for the verb is not drawn.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rule::Fits;
+use crate::sim::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Refused,
+    Busy,
+    Timeout,
+    Lost,
+    Cut,
+    Late,
+    Stale,
+    Stream,
+    Expired,
+}
+
+const KINDS: [Kind; 9] = [
+    Kind::Refused,
+    Kind::Busy,
+    Kind::Timeout,
+    Kind::Lost,
+    Kind::Cut,
+    Kind::Late,
+    Kind::Stale,
+    Kind::Stream,
+    Kind::Expired,
+];
+
+/// Chance at work.
+#[derive(Debug)]
+pub(super) struct Chance {
+    fits: Fits,
+    odds: Odds,
+    random: fastrand::Rng,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Odds {
+    seed: u64,
+    one_in: u64,
+    kinds: Option<Vec<Kind>>,
+    #[serde(default = "always")]
+    times: u64,
+}
+
+fn always() -> u64 {
+    u64::MAX
+}
+
+impl Chance {
+    /// Chance as it is written.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn read(mut fault: Value) -> Result<Self, String> {
+        let fits = Fits::take(&mut fault)?;
+        let odds: Odds = super::of(fault)?;
+        if odds.one_in == 0 || odds.kinds.as_ref().is_some_and(Vec::is_empty) {
+            return Err(
+                "chance needs `oneIn` of 1 or more, and one of `kinds` where they are given".to_owned()
+            );
+        }
+        let random = fastrand::Rng::with_seed(odds.seed);
+        Ok(Self { fits, odds, random })
+    }
+
+    /// What becomes of the call, if it meets a fault.
+    pub(super) fn decide(&mut self, call: &CallInfo, by_actor: bool) -> Option<FaultDecision> {
+        if self.odds.times == 0 || !self.fits.fits(call, by_actor) {
+            return None;
+        }
+        // Every call draws the same number of times, so that a fault more or less does not move all that follow.
+        let mut random = self.random.fork();
+        if random.u64(..self.odds.one_in) != 0 {
+            return None;
+        }
+        let kinds: Vec<Kind> = self.odds.kinds.as_deref().unwrap_or(&KINDS).to_vec();
+        let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| kind.is_for(&call.verb, by_actor)).collect();
+        let kind = random.choice(kinds)?;
+        self.odds.times -= 1;
+        Some(kind.drawn(&mut random))
+    }
+
+    pub(super) fn is_used_up(&self) -> bool {
+        self.odds.times == 0
+    }
+}
+
+impl Kind {
+    fn is_for(self, verb: &str, by_actor: bool) -> bool {
+        match self {
+            Kind::Stale => !by_actor && ["get", "list"].contains(&verb),
+            Kind::Stream | Kind::Expired => !by_actor && verb == "watch",
+            _ => true,
+        }
+    }
+
+    fn drawn(self, random: &mut fastrand::Rng) -> FaultDecision {
+        let broken = if random.bool() { Answer::Drop } else { Answer::Cut };
+        match self {
+            Kind::Refused => FaultDecision::of(false, Answer::Status(503, None)),
+            Kind::Busy => FaultDecision::of(false, Answer::Status(429, Some(random.u32(1..=5)))),
+            Kind::Timeout => FaultDecision::of(true, Answer::Status(504, None)),
+            Kind::Lost => FaultDecision::of(true, broken),
+            Kind::Cut => FaultDecision::of(false, broken),
+            Kind::Late => {
+                let before_ms = random.u64(..=3000);
+                FaultDecision { before_ms, ..FaultDecision::none() }.answered_after(random.u64(..=3000))
+            }
+            Kind::Stale => FaultDecision { stale_ms: random.u64(..=5000), ..FaultDecision::none() },
+            Kind::Stream => FaultDecision { stream: stream(random), ..FaultDecision::none() },
+            Kind::Expired => FaultDecision::of(false, Answer::Status(410, None)),
+        }
+    }
+}
+
+fn stream(random: &mut fastrand::Rng) -> StreamFault {
+    let after = random.u64(..=20);
+    match random.u8(..4) {
+        0 => StreamFault { delay_ms: random.u64(..=3000), merge: true, ..StreamFault::default() },
+        1 => StreamFault { end: Some((after, StreamEnd::Close)), ..StreamFault::default() },
+        2 => StreamFault { end: Some((after, StreamEnd::Break)), ..StreamFault::default() },
+        _ => StreamFault { end: Some((after, StreamEnd::Gone)), ..StreamFault::default() },
+    }
+}

@@ -1,0 +1,268 @@
+//! Faults that come as JSON: `POST /sim/v1/faults`, or [`Cluster::add_fault`](super::Cluster::add_fault).
+//!
+//! The body is one fault or a list of them. What it is, its fields say:
+//!
+//! | fault | what it does |
+//! |---|---|
+//! | `{"agent"?, "verb"?, "plural"?, "subresource"?, "namespace"?, "name"?, "after"?, "times"?, ...}` | a **rule**: the calls that fit, the first `after` of them left out, then `times` (by default one) |
+//! | `{"seed": S, "oneIn": N, "kinds"?, "agent"?, ...}` | **chance**: of the calls that fit, one in N meets a fault that the seed draws |
+//! | `{"actor": NAME, "do": "stop" \| "kill", "afterCalls"?, "forMs"?}` | an **actor** is stopped or killed behind its N-th call from now, and goes on or starts again later |
+//! | `{"replicas": {"lagMs": N, "seed"?}}` | a second API server whose watch cache is that old answers half of the calls; 0 ends it |
+//! | `{"clock": {"stepMs": N}}` | the wall clock of the cluster is set forward, or back |
+//! | `{"watches": "drop"}` | all watches end, as when an API server restarts |
+//! | `{"history": "compact"}` | the history is forgotten: a watch from an older version meets 410 |
+//!
+//! A rule and chance may say what becomes of the call (chance only which kinds it draws from):
+//!
+//! - `"happen"`: whether it is carried out (true);
+//! - `"answer"`: `"normal"`; `"drop"` (the reply breaks off behind its headers); `"cut"` (the connection breaks before
+//!   them); a code; `{"code": 429, "retryAfter": 2}`;
+//! - `"beforeMs"`, `"delayMs"`: time before the deed, and between deed and answer;
+//! - `"staleMs"`: a get or list shows the state of so long ago, whatever version it asks for;
+//! - `"stream"`: `{"delayMs"?, "merge"?, "dropEach"?, "endAfter"?, "end"?: "close" | "break" | "gone"}` for the events of
+//!   a watch: late; of the changes of one object that wait only the last; every N-th lost; the stream ends behind N
+//!   events, without a word, by a broken connection, or by a 410.
+//!
+//! The oldest rule that fits decides. Rules that name an actor as their agent touch its calls as well; all others touch
+//! calls over HTTP only. `DELETE` forgets rules and chance, and ends replicas. Everything is drawn from seeds: the same
+//! calls meet the same faults.
+//!
+//! Not here: what a driver does wrong (`DriverConfig`), caches that lag (`Config::cache_lag_ms`).
+
+mod actor;
+mod chance;
+mod rule;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::actor::ActorFault;
+use self::chance::Chance;
+use self::rule::Rule;
+use super::Cluster;
+use super::api_server::{ApiServer, CallInfo, FaultDecision, Replicas};
+
+/// The rules of one cluster. Clones are the same rules.
+#[derive(Clone, Default)]
+pub(super) struct Rules {
+    rules: Arc<Mutex<Vec<AnyRule>>>,
+}
+
+enum AnyRule {
+    Plan(Rule),
+    Chance(Chance),
+}
+
+/// One fault, read and not yet at work.
+enum Fault {
+    Rule(AnyRule),
+    Actor(ActorFault),
+    Replicas(ReplicasFault),
+    ClockStep(i64),
+    DropWatches,
+    Compact,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReplicasFault {
+    lag_ms: u64,
+    #[serde(default)]
+    seed: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClockFault {
+    step_ms: i64,
+}
+
+/// A fault whose only field is its kind.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wrapped {
+    replicas: Option<ReplicasFault>,
+    clock: Option<ClockFault>,
+    watches: Option<Drop>,
+    history: Option<Compact>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Drop {
+    Drop,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Compact {
+    Compact,
+}
+
+/// Lets the faults in `text` work on the cluster: all of them, or none. The number of rules there are then.
+///
+/// # Errors
+/// What is wrong with the text.
+pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("read a fault: {error}"))?;
+    let values = match value {
+        Value::Array(values) => values,
+        one => vec![one],
+    };
+    let faults: Vec<Fault> = values.into_iter().map(read).collect::<Result<_, _>>()?;
+    for fault in faults {
+        match fault {
+            Fault::Rule(rule) => cluster.inner.faults.add(cluster.api(), rule),
+            Fault::Actor(fault) => fault.start(cluster),
+            Fault::Replicas(ReplicasFault { lag_ms: 0, .. }) => cluster.api().set_replicas(None),
+            Fault::Replicas(fault) => {
+                cluster.api().set_replicas(Some(Replicas::new(fault.lag_ms, fault.seed)));
+            }
+            Fault::ClockStep(milliseconds) => cluster.clock().step(milliseconds),
+            Fault::DropWatches => cluster.api().drop_watches(),
+            Fault::Compact => cluster.api().compact(),
+        }
+    }
+    Ok(cluster.inner.faults.lock().len())
+}
+
+/// Forgets all rules and the second API server.
+pub(super) fn clear(cluster: &Cluster) {
+    cluster.inner.faults.lock().clear();
+    cluster.api().clear_faults();
+    cluster.api().clear_actor_faults();
+    cluster.api().set_replicas(None);
+}
+
+fn read(value: Value) -> Result<Fault, String> {
+    let has = |field: &str| value.get(field).is_some();
+    if has("actor") {
+        return ActorFault::read(value).map(Fault::Actor);
+    }
+    if has("seed") {
+        return Chance::read(value).map(AnyRule::Chance).map(Fault::Rule);
+    }
+    if !["replicas", "clock", "watches", "history"].into_iter().any(has) {
+        return Rule::read(value).map(AnyRule::Plan).map(Fault::Rule);
+    }
+    match of(value)? {
+        Wrapped { replicas: Some(fault), clock: None, watches: None, history: None } => {
+            Ok(Fault::Replicas(fault))
+        }
+        Wrapped { clock: Some(fault), replicas: None, watches: None, history: None } => {
+            Ok(Fault::ClockStep(fault.step_ms))
+        }
+        Wrapped { watches: Some(Drop::Drop), replicas: None, clock: None, history: None } => {
+            Ok(Fault::DropWatches)
+        }
+        Wrapped { history: Some(Compact::Compact), replicas: None, clock: None, watches: None } => {
+            Ok(Fault::Compact)
+        }
+        _ => Err("one of replicas, clock, watches and history makes a fault".to_owned()),
+    }
+}
+
+fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+    serde_json::from_value(value).map_err(|error| format!("read a fault: {error}"))
+}
+
+impl Rules {
+    /// Adds the rule behind the others and lets the rules decide over every call.
+    fn add(&self, api: &ApiServer, rule: AnyRule) {
+        self.lock().push(rule);
+        let (clients, actors) = (self.clone(), self.clone());
+        api.set_faults(Box::new(move |call| clients.decide(call, false)));
+        api.set_actor_faults(Box::new(move |call| actors.decide(call, true)));
+    }
+
+    /// The oldest rule that has something to say about the call decides over it.
+    fn decide(&self, call: &CallInfo, by_actor: bool) -> FaultDecision {
+        let mut rules = self.lock();
+        let decision = rules.iter_mut().find_map(|rule| match rule {
+            AnyRule::Plan(rule) => rule.decide(call, by_actor),
+            AnyRule::Chance(chance) => chance.decide(call, by_actor),
+        });
+        rules.retain(|rule| match rule {
+            AnyRule::Plan(rule) => !rule.is_used_up(),
+            AnyRule::Chance(chance) => !chance.is_used_up(),
+        });
+        decision.unwrap_or_else(FaultDecision::none)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<AnyRule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::api_server::Answer;
+    use crate::sim::{Cluster, Config};
+
+    fn call(agent: &str, verb: &str) -> CallInfo {
+        let (agent, verb) = (agent.to_owned(), verb.to_owned());
+        CallInfo { agent, verb, plural: "volumesnapshots".to_owned(), ..CallInfo::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rule_decides_over_so_many_calls_that_fit() {
+        let cluster = Cluster::start(Config::default());
+        let rules = cluster.inner.faults.clone();
+        let text = r#"[{"agent": "a", "verb": "patch", "happen": false, "answer": {"code": 429, "retryAfter": 2}, "times": 2},
+            {"answer": "cut", "delayMs": 7, "after": 1}]"#;
+        assert_eq!(add(&cluster, text), Ok(2));
+        let refused = FaultDecision::of(false, Answer::Status(429, Some(2)));
+        assert_eq!(rules.decide(&call("a", "patch"), false), refused);
+        assert_eq!(rules.decide(&call("b", "patch"), true), FaultDecision::none(), "actors only where named");
+        assert_eq!(rules.decide(&call("b", "patch"), false), FaultDecision::none(), "the first is let pass");
+        assert_eq!(
+            rules.decide(&call("b", "patch"), false),
+            FaultDecision::of(true, Answer::Cut).answered_after(7)
+        );
+        assert_eq!(rules.decide(&call("a", "patch"), true), refused, "an actor that is named");
+        assert_eq!(rules.decide(&call("a", "patch"), false), FaultDecision::none(), "used up");
+        assert_eq!(rules.lock().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn chance_draws_the_same_for_the_same_seed() {
+        let drawn = |seed: u64| {
+            let mut chance = Chance::read(serde_json::json!({"seed": seed, "oneIn": 4})).expect("a fault");
+            let verbs = ["get", "patch", "watch", "list", "create"];
+            (0..400_usize)
+                .map(|n| chance.decide(&call("a", verbs[n % verbs.len()]), false))
+                .collect::<Vec<_>>()
+        };
+        let faults = drawn(7).iter().flatten().count();
+        assert!((60..140).contains(&faults), "{faults} of 400, one in four expected");
+        assert_eq!(drawn(7), drawn(7));
+        assert_ne!(drawn(7), drawn(8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_a_fault_is_refused_and_nothing_of_its_list_works() {
+        let cluster = Cluster::start(Config::default());
+        for text in [
+            "",
+            r#"{"agnet": "a"}"#,
+            r#"{"answer": "perhaps"}"#,
+            r#"{"answer": 200}"#,
+            r#"{"seed": 1}"#,
+            r#"{"seed": 1, "oneIn": 0}"#,
+            r#"{"seed": 1, "oneIn": 2, "kinds": []}"#,
+            r#"{"actor": "nobody", "do": "kill"}"#,
+            r#"{"actor": "pv-binder", "do": "praise"}"#,
+            r#"{"clock": {"stepMs": 1}, "watches": "drop"}"#,
+            r#"{"stream": {"end": "gone"}}"#,
+            r#"[{"answer": 500}, {"answer": 200}]"#,
+        ] {
+            assert!(add(&cluster, text).is_err(), "{text}");
+        }
+        assert_eq!(cluster.inner.faults.lock().len(), 0);
+        assert_eq!(cluster.clock().now_ns(), cluster.clock().steady_ns());
+    }
+}

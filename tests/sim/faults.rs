@@ -1,0 +1,415 @@
+//! Every fault that can be asked for, one test each, by the JSON that asks for it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stillpoint::sim::Config;
+use stillpoint::sim::api_server::Severed;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep};
+
+use crate::lab::{GROUPS, Lab, NAMESPACE, Reply};
+
+const MAPS: &str = "/api/v1/namespaces/t1/configmaps";
+
+impl Lab {
+    async fn fault(&self, fault: Value) {
+        let told = self.http("POST", "/sim/v1/faults", Some(fault.clone())).await;
+        assert_eq!(told.status, 201, "{fault}: {}", told.text);
+    }
+
+    async fn create_map(&self, name: &str) -> Reply {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        self.http("POST", MAPS, Some(map)).await
+    }
+
+    async fn maps(&self, query: &str) -> Vec<String> {
+        let list = self.http("GET", &format!("{MAPS}{query}"), None).await;
+        let items = list.body["items"].as_array().cloned().unwrap_or_default();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The events of a watch of so many seconds: type and name. The last one is `broken` where the connection broke.
+    async fn watched(&self, seconds: u64, query: &str) -> Vec<String> {
+        let path = format!("{MAPS}?watch=true&timeoutSeconds={seconds}{query}");
+        let told = self.http("GET", &path, None).await;
+        told.text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or(Value::Null))
+            .map(|event: Value| {
+                let object = &event["object"];
+                let what = object["metadata"]["name"].as_str().map(str::to_owned);
+                format!(
+                    "{} {}",
+                    event["type"].as_str().unwrap_or("?"),
+                    what.unwrap_or(object["code"].to_string())
+                )
+            })
+            .collect()
+    }
+}
+
+async fn lab() -> Lab {
+    Lab::new(0, Config::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_coins_did_it_happen_and_did_the_caller_learn_it() {
+    for (index, (happen, answer, status)) in [
+        (true, json!("drop"), 200),
+        (false, json!("drop"), 200),
+        (true, json!(504), 504),
+        (false, json!(503), 503),
+        (false, json!({"code": 429, "retryAfter": 7}), 429),
+        (false, json!("normal"), 500),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let lab = lab().await;
+        lab.fault(json!({"verb": "create", "plural": "configmaps", "happen": happen, "answer": answer}))
+            .await;
+        let told = lab.create_map("a").await;
+        assert_eq!(told.status, status, "{index}");
+        assert_eq!(lab.maps("").await.len(), usize::from(happen), "{index}: {answer}");
+        let says = told.headers.get("retry-after").map(|value| value.as_bytes().to_owned());
+        assert_eq!(says.as_deref(), (status == 429).then_some(&b"7"[..]), "{index}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_passes_before_the_deed_and_behind_it() {
+    let lab = lab().await;
+    lab.fault(json!({"verb": "create", "beforeMs": 2000, "delayMs": 3000})).await;
+    let start = Instant::now();
+    let told = tokio::join!(lab.create_map("a"), async {
+        sleep(Duration::from_millis(1999)).await;
+        let before = lab.maps("").await.len();
+        sleep(Duration::from_millis(2)).await;
+        (before, lab.maps("").await.len())
+    });
+    assert_eq!((told.0.status, told.1, start.elapsed().as_millis()), (201, (0, 1), 5000));
+}
+
+#[tokio::test]
+async fn over_a_socket_a_cut_connection_says_nothing_and_a_dropped_reply_breaks_off() {
+    let lab = lab().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let router = lab.cluster.router();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    for (answer, expected) in [("cut", ""), ("drop", "HTTP/1.1 200 OK")] {
+        lab.fault(json!({"verb": "list", "plural": "configmaps", "answer": answer})).await;
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+        stream.write_all(format!("GET {MAPS} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("sent");
+        let mut text = Vec::new();
+        // How the end of the connection is told differs; what came before it counts.
+        let _ = stream.read_to_end(&mut text).await;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert_eq!(text.lines().next().unwrap_or_default(), expected, "{answer}: {text}");
+        assert!(!text.contains("ConfigMapList"), "{text}");
+    }
+    server.abort();
+    // In memory the response is marked, for the transport to break.
+    lab.fault(json!({"verb": "list", "answer": "cut"})).await;
+    let request = axum::http::Request::get(MAPS).body(axum::body::Body::empty()).expect("a request");
+    let response = tower::ServiceExt::oneshot(lab.cluster.router(), request).await.expect("answered");
+    assert_eq!(response.extensions().get::<Severed>(), Some(&Severed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_list_is_older_than_what_its_reader_wrote() {
+    let lab = lab().await;
+    lab.create_map("a").await;
+    sleep(Duration::from_secs(10)).await;
+    let written = lab.create_map("b").await;
+    let version = written.body["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    lab.fault(json!({"verb": "list", "staleMs": 5000, "times": 2})).await;
+    let list = lab.http("GET", MAPS, None).await.body;
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
+    let older = list["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    assert!(older.parse::<u64>().expect("a number") < version.parse().expect("a number"));
+    assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"], "whatever it asks for");
+    assert_eq!(lab.maps("").await, ["a", "b"]);
+    // Who watches from what it says misses nothing.
+    assert_eq!(lab.watched(1, &format!("&resourceVersion={older}")).await, ["ADDED b"]);
+    lab.fault(json!({"verb": "get", "staleMs": 5000, "times": 2})).await;
+    assert_eq!(lab.http("GET", &format!("{MAPS}/b"), None).await.status, 404);
+    assert_eq!(lab.http("GET", &format!("{MAPS}/a"), None).await.status, 200);
+}
+
+/// A watch with that fault on its stream, while two maps are made, one is changed twice, and one deleted, a second
+/// apart each.
+async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
+    let lab = lab().await;
+    lab.fault(json!({"verb": "watch", "plural": "configmaps", "stream": stream})).await;
+    let start = Instant::now();
+    let watch = async { (lab.watched(30, query).await, start.elapsed()) };
+    let act = async {
+        sleep(Duration::from_secs(1)).await;
+        lab.create_map("a").await;
+        lab.create_map("b").await;
+        for value in ["1", "2"] {
+            sleep(Duration::from_secs(1)).await;
+            let patch = json!({"data": {"k": value}});
+            let patched =
+                lab.http_as("application/merge-patch+json", "PATCH", &format!("{MAPS}/a"), Some(patch)).await;
+            assert_eq!(patched.status, 200);
+        }
+        sleep(Duration::from_secs(1)).await;
+        lab.http("DELETE", &format!("{MAPS}/b"), None).await;
+    };
+    tokio::join!(watch, act).0
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_watch_are_late_merged_or_lost() {
+    let all = ["ADDED a", "ADDED b", "MODIFIED a", "MODIFIED a", "DELETED b"];
+    assert_eq!(watched_under(json!({}), "").await.0, all);
+    assert_eq!(watched_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
+    assert_eq!(watched_under(json!({"delayMs": 40_000}), "").await.0.len(), 0, "later than the watch lasts");
+    // What was added and is gone before its turn is never told.
+    assert_eq!(watched_under(json!({"delayMs": 9000, "merge": true}), "").await.0, ["ADDED a"]);
+    let lost = watched_under(json!({"dropEach": 2}), "").await.0;
+    assert_eq!(lost, ["ADDED a", "MODIFIED a", "DELETED b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_never_tells_of_a_version_whose_event_is_late() {
+    let lab = lab().await;
+    let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
+    lab.fault(json!({"verb": "watch", "stream": {"delayMs": 90_000}})).await;
+    let late = async {
+        sleep(Duration::from_secs(30)).await;
+        lab.create_map("b").await;
+    };
+    let query = format!(
+        "?watch=true&timeoutSeconds=100&allowWatchBookmarks=true&resourceVersion={}",
+        version.as_str().expect("a version")
+    );
+    let path = format!("{MAPS}{query}");
+    let (told, ()) = tokio::join!(lab.http("GET", &path, None), late);
+    let events: Vec<Value> =
+        told.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(events[0]["type"], "BOOKMARK", "{events:?}");
+    assert!(events.iter().all(|event| event["type"] == "BOOKMARK"), "{events:?}");
+    let known = |event: &Value| event["object"]["metadata"]["resourceVersion"].as_str()?.parse::<u64>().ok();
+    let made = lab.http("GET", &format!("{MAPS}/b"), None).await.body;
+    let made = known(&json!({"object": made}));
+    assert!(events.iter().all(|event| known(event) < made), "{made:?} {events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_without_a_word_breaks_or_meets_410() {
+    let (told, after) = watched_under(json!({"endAfter": 2, "end": "close"}), "").await;
+    assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ADDED b".to_owned()], 1));
+    let (told, after) = watched_under(json!({"endAfter": 1, "end": "gone"}), "").await;
+    assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ERROR 410".to_owned()], 1));
+    let (told, after) = watched_under(json!({"endAfter": 0, "end": "gone"}), "").await;
+    assert_eq!((told, after.as_secs()), (vec!["ERROR 410".to_owned()], 0));
+    // A body that breaks off has no text for the reader of the whole.
+    let (told, after) = watched_under(json!({"endAfter": 1, "end": "break"}), "").await;
+    assert_eq!((told.len(), after.as_secs()), (0, 1));
+
+    let lab = lab().await;
+    lab.fault(json!({"verb": "watch", "happen": false, "answer": 410})).await;
+    let told = lab.http("GET", &format!("{MAPS}?watch=true&resourceVersion=3"), None).await;
+    assert_eq!((told.status, &told.body["reason"]), (410, &json!("Expired")), "as a status");
+    let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
+    lab.create_map("b").await;
+    lab.fault(json!({"history": "compact"})).await;
+    let from = format!("&resourceVersion={}", version.as_str().expect("a version"));
+    assert_eq!(lab.watched(9, &from).await, ["ERROR 410"], "in the stream");
+    let start = Instant::now();
+    let drop = async {
+        sleep(Duration::from_secs(2)).await;
+        lab.fault(json!({"watches": "drop"})).await;
+    };
+    tokio::join!(lab.watched(30, ""), drop);
+    assert_eq!(start.elapsed().as_secs(), 2, "all watches end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_order() {
+    let lab = lab().await;
+    lab.fault(json!({"replicas": {"lagMs": 2000, "seed": 3}})).await;
+    sleep(Duration::from_secs(5)).await;
+    let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
+    let version = version.as_str().expect("a version").to_owned();
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        seen.push(lab.maps("?resourceVersion=0").await.len());
+        assert_eq!(lab.maps("").await.len(), 1, "a list that asks for no version is consistent");
+    }
+    assert!(seen.contains(&0) && seen.contains(&1), "time runs backwards between two lists: {seen:?}");
+    // Who asks for a version gets it, after a while where need be.
+    let start = Instant::now();
+    for _ in 0..8 {
+        assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"]);
+    }
+    assert_eq!(start.elapsed().as_secs(), 2, "one waited until the cache had it");
+    // Both servers write to one store: a stale version conflicts on either.
+    let patch = json!({"metadata": {"resourceVersion": version}, "data": {"k": "1"}});
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        let path = format!("{MAPS}/a");
+        told.push(
+            lab.http_as("application/merge-patch+json", "PATCH", &path, Some(patch.clone())).await.status,
+        );
+    }
+    assert_eq!(told, [200, 409, 409, 409, 409, 409, 409, 409]);
+    // Events come late on some watches only.
+    let mut late = Vec::new();
+    for n in 0..12 {
+        let watch = lab.watched(1, "&resourceVersion=0");
+        let act = async {
+            sleep(Duration::from_millis(10)).await;
+            lab.create_map(&format!("w{n}")).await;
+        };
+        let (told, _) = tokio::join!(watch, act);
+        late.push(!told.contains(&format!("ADDED w{n}")));
+    }
+    assert!(late.contains(&true) && late.contains(&false), "{late:?}");
+
+    // A cache that is far behind says so.
+    lab.fault(json!({"replicas": {"lagMs": 60_000, "seed": 3}})).await;
+    let version = lab.create_map("z").await.body["metadata"]["resourceVersion"].clone();
+    let path = format!("{MAPS}?resourceVersion={}", version.as_str().expect("a version"));
+    let mut codes = Vec::new();
+    for _ in 0..8 {
+        codes.push(lab.http("GET", &path, None).await.status);
+    }
+    assert!(codes.contains(&504) && codes.contains(&200), "{codes:?}");
+    lab.fault(json!({"replicas": {"lagMs": 0}})).await;
+    assert_eq!(lab.http("GET", &path, None).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_of_the_cluster_is_set_and_nothing_waits_longer_for_it() {
+    let lab = Lab::new(2, Config { controller_qps: Some(5.0), ..Config::default() }).await;
+    let made_at =
+        |reply: &Reply| reply.body["metadata"]["creationTimestamp"].as_str().expect("a time").to_owned();
+    let before = made_at(&lab.create_map("a").await);
+    lab.fault(json!({"clock": {"stepMs": -3_600_000}})).await;
+    let back = made_at(&lab.create_map("b").await);
+    assert!(back < before, "{back} is not before {before}");
+    let start = Instant::now();
+    lab.create_ready_group(2).await;
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    lab.fault(json!({"clock": {"stepMs": 7_200_000}})).await;
+    assert!(made_at(&lab.create_map("c").await) > before);
+}
+
+/// The group is ready at last, cut once, with each member once.
+async fn comes_out_well(lab: &Lab, what: &str) {
+    assert!(lab.comes(2000, |lab| lab.is_ready(2)).await, "{what}: never ready");
+    lab.settle().await;
+    assert_eq!((lab.contents().len(), lab.ledger()), (2, (2, 0, 0)), "{what}");
+    lab.delete(GROUPS, &lab.group().expect("ready"));
+    assert!(
+        lab.comes(900, |lab| lab.ledger() == (0, 0, 0) && lab.contents().is_empty()).await,
+        "{what}: left over"
+    );
+}
+
+/// Calls of an actor so far, watches apart.
+fn calls_of(lab: &Lab, actor: &str) -> u64 {
+    let tally = lab.cluster.api().tally();
+    ["get", "list"].iter().map(|verb| tally.calls(actor, verb)).sum::<u64>() + tally.writes(actor)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_actor_is_killed_or_stopped_behind_each_of_its_calls() {
+    for actor in ["snapshot-controller", "csi-snapshotter"] {
+        let lab = Lab::new(2, Config::default()).await;
+        let before = calls_of(&lab, actor);
+        lab.create_ready_group(2).await;
+        let all = calls_of(&lab, actor) - before;
+        println!("{actor}: {all} calls until a group of two is ready");
+        assert!(all >= 4, "{all}");
+        for (deed, calls) in (0..=all).flat_map(|calls| [("kill", calls), ("stop", calls)]) {
+            let lab = Lab::new(2, Config::default()).await;
+            lab.fault(json!({"actor": actor, "do": deed, "afterCalls": calls, "forMs": 1500})).await;
+            lab.create_group();
+            let start = Instant::now();
+            lab.until("ready", |lab| lab.is_ready(2)).await;
+            // Behind the last calls the group is ready as it is.
+            let held_up = start.elapsed() >= Duration::from_millis(1500);
+            assert!(held_up || calls + 4 >= all, "{actor} {deed} behind call {calls}: nothing came of it");
+            comes_out_well(&lab, &format!("{actor} {deed} behind call {calls}")).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_actor_makes_no_call_and_a_killed_one_forgets_its_caches() {
+    let lab = Lab::new(1, Config::default()).await;
+    lab.settle().await;
+    lab.fault(json!({"actor": "csi-snapshotter", "do": "stop"})).await;
+    let before = lab.cluster.api().tally().0.get("csi-snapshotter").cloned();
+    lab.create_group();
+    sleep(Duration::from_secs(600)).await;
+    let after = lab.cluster.api().tally().0.get("csi-snapshotter").cloned();
+    assert_eq!(before, after, "never goes on by itself");
+    lab.fault(json!({"actor": "csi-snapshotter", "do": "kill", "forMs": 1000})).await;
+    lab.until("ready", |lab| lab.is_ready(1)).await;
+    let lists = lab.cluster.api().tally().calls("csi-snapshotter", "watch");
+    assert_eq!(lists, 8, "four caches, filled twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_names_an_actor_fails_its_calls() {
+    // A patch that is throttled away while a group is deleted: the mark that lets the sidecar free the storage.
+    let lab = Lab::new(2, Config::default()).await;
+    lab.create_ready_group(2).await;
+    lab.settle().await;
+    let fault = json!({"agent": "snapshot-controller", "verb": "patch", "plural": "volumegroupsnapshotcontents",
+        "happen": false, "answer": {"code": 429, "retryAfter": 1}, "times": 3});
+    lab.fault(fault).await;
+    let failed = lab.cluster.failed_work("snapshot-controller");
+    lab.delete(GROUPS, &lab.group().expect("ready"));
+    lab.until("freed", |lab| lab.ledger() == (0, 0, 0)).await;
+    assert!(lab.cluster.failed_work("snapshot-controller") >= failed + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_that_a_seed_draws_are_the_same_for_the_same_seed() {
+    let history = |seed: u64| async move {
+        let lab = Lab::new(2, Config { seed, cache_lag_ms: 100, ..Config::default() }).await;
+        let mut watch = lab.user.watch(GROUPS);
+        for agent in ["snapshot-controller", "csi-snapshotter"] {
+            lab.fault(json!({"seed": seed, "oneIn": 6, "agent": agent, "times": 8})).await;
+        }
+        lab.fault(json!([
+            {"actor": "snapshot-controller", "do": "kill", "afterCalls": 9, "forMs": 700},
+            {"clock": {"stepMs": 90_000}},
+        ]))
+        .await;
+        lab.create_group();
+        comes_out_well(&lab, &format!("seed {seed}")).await;
+        let events: Vec<_> = std::iter::from_fn(|| watch.try_next()).collect();
+        (format!("{events:?}"), json!(lab.cluster.api().tally()).to_string())
+    };
+    let mut all = Vec::new();
+    for seed in 1..=12 {
+        let first = history(seed).await;
+        assert_eq!(first, history(seed).await, "seed {seed}");
+        all.push(first);
+    }
+    all.dedup();
+    assert_eq!(all.len(), 12, "every seed is another run");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_faults_of_the_documentation_are_taken() {
+    let text = include_str!("../../docs/simulator.md");
+    let blocks: Vec<&str> =
+        text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 8, "{} examples", blocks.len());
+    for block in blocks {
+        let lab = lab().await;
+        let told = lab.cluster.add_fault(block);
+        assert!(told.is_ok(), "{block}: {told:?}");
+    }
+    assert!(NAMESPACE == "t1" && MAPS.contains(NAMESPACE));
+}
