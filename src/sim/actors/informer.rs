@@ -7,7 +7,10 @@
 //! that goes on after it was frozen race in the same way: of what has piled up each event takes up to [`RACE_MS`], so
 //! that a stream with more of them is behind one with less.
 //!
-//! Not here: relisting (the in-process watch never breaks) and the periodic resync of 15 minutes.
+//! A cache that is resynced tells of every object that it holds once more each [`RESYNC`], as if it had changed into
+//! itself: that heals what no event and no back-off would.
+//!
+//! Not here: relisting (the in-process watch never breaks).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +27,9 @@ use crate::sim::api_server::{Watch, WatchEvent};
 
 /// How long an actor that was frozen may take for each event that piled up, milliseconds.
 const RACE_MS: u64 = 20;
+
+/// Time between two resyncs (`--resync-period` of the snapshot controllers).
+pub(crate) const RESYNC: Duration = Duration::from_secs(15 * 60);
 
 /// How old the caches of an actor may be.
 #[derive(Clone)]
@@ -121,6 +127,25 @@ impl Cache {
             }
         }
     }
+}
+
+/// Tells `handler` of everything that the cache holds, again and again.
+pub(crate) fn resync(
+    tasks: &mut Tasks,
+    cache: &Cache,
+    gate: &Gate,
+    handler: impl Fn(&Change) + Send + Sync + 'static,
+) {
+    let (cache, gate) = (cache.clone(), gate.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::time::sleep(RESYNC).await;
+            gate.pass().await;
+            for object in cache.list() {
+                handler(&Change { old: Some(object.clone()), new: Some(object) });
+            }
+        }
+    });
 }
 
 /// Fills a cache from a watch and tells `handler` of every change. What is there already is in the cache when this

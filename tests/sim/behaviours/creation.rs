@@ -83,6 +83,28 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
         "{failures:?}"
     );
 
+    // Every 15 minutes each object is looked at once more: here a group that waits for its sidecar, by one read.
+    let lab = Lab::new(1, Config::default()).await;
+    lab.cluster.set_frozen("csi-snapshotter", true);
+    lab.create_group();
+    lab.settle().await;
+    let reads = |lab: &Lab| lab.cluster.api().tally().calls(CONTROLLER, "get");
+    let (reads_before, writes) = (reads(&lab), lab.cluster.api().tally().writes(CONTROLLER));
+    for hour in 1..=10 {
+        sleep(Duration::from_secs(3600)).await;
+        assert_eq!(reads(&lab), reads_before + 4 * hour);
+    }
+    assert_eq!(lab.cluster.api().tally().writes(CONTROLLER), writes);
+
+    // A leader that is killed leaves its lease behind: the next one waits for 15 seconds.
+    for (leader_election, seconds) in [(false, 0..=1), (true, 15..=16)] {
+        let lab = Lab::new(1, Config { leader_election, ..Config::default() }).await;
+        let start = Instant::now();
+        lab.cluster.restart(CONTROLLER);
+        lab.create_ready_group(1).await;
+        assert!(seconds.contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    }
+
     // Five calls a second are two seconds a member.
     for (qps, seconds) in [(Some(5.0), 4.0..9.0), (Some(200.0), 0.0..1.0), (None, 0.0..0.1)] {
         let lab = Lab::new(3, Config { controller_qps: qps, ..Config::default() }).await;

@@ -44,14 +44,14 @@ pub(super) fn start(setup: &mut Setup) {
     let recorder = setup.recorder(client.clone());
     let (content_queue, group_queue) = (WorkQueue::new(), WorkQueue::new());
     let queue = content_queue.clone();
-    let contents = setup.cache(plural::CONTENTS, move |change| {
+    let contents = setup.resynced_cache(plural::CONTENTS, move |change| {
         if is_of_interest(change) {
             queue.add(&change.key());
         }
     });
     // Unlike single contents these are not filtered: the sidecar's own writes wake it up again.
     let queue = group_queue.clone();
-    let groups = setup.cache(plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
+    let groups = setup.resynced_cache(plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
     let sidecar = Arc::new(Sidecar {
         client,
         recorder,

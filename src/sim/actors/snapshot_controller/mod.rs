@@ -4,7 +4,7 @@
 //! comes from its caches, which may be old, and from its own writes. Source of the rules: external-snapshotter
 //! `pkg/common-controller`, the oddities included; each of them is named where it is.
 //!
-//! Not here: secrets, distributed snapshotting, volume mode conversion, metrics, the resync of 15 minutes.
+//! Not here: secrets, distributed snapshotting, volume mode conversion, metrics.
 
 mod class;
 mod content;
@@ -103,7 +103,7 @@ pub(super) fn start(setup: &mut Setup) {
 fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
     let queue = WorkQueue::new();
     let changed = queue.clone();
-    let cache = setup.cache(plural, move |change| changed.add(&change.key()));
+    let cache = setup.resynced_cache(plural, move |change| changed.add(&change.key()));
     Tracked::new(plural, cache, queue)
 }
 
