@@ -124,7 +124,7 @@ pub enum Fault {
     #[error("is not the record whose head was published")]
     OtherHistory,
     /// The published head is older than what the journal still holds.
-    #[error("was archived; compare the published head with the archive")]
+    #[error("was archived, and the archive is not here: give its directory with --archive")]
     Archived,
     /// The journal ends in an earlier epoch than the last that was claimed.
     #[error("is missing; the journal ends in epoch {found}, but epoch {claimed} had been claimed")]
@@ -163,6 +163,12 @@ pub enum Fault {
     /// The database and the evidence are both whole, and have different records.
     #[error("is another one in the database than in the evidence")]
     TwoHistories,
+    /// An archive is not the one that its checkpoint names.
+    #[error("is in archive {name}, which is not the file that its checkpoint names")]
+    ArchiveFile {
+        /// Name of the file.
+        name: String,
+    },
     /// The store itself could not be read here.
     #[error("cannot be read: {reason}")]
     Unreadable {

@@ -1,6 +1,6 @@
 //! The bytes of one record.
 //!
-//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 and 2, which never changes:
+//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 to 3, which never changes:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -33,7 +33,8 @@ use crate::domain::limits;
 /// |---:|---|
 /// | 1 | the first release |
 /// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
-pub const SCHEMA: u16 = 2;
+/// | 3 | kind 33, archives, and evidence that begins behind them (`migrations/0004_archives`); bytes as before |
+pub const SCHEMA: u16 = 3;
 
 /// Largest payload of one record, in bytes.
 ///
@@ -207,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_right_hash_does_not_excuse_wrong_fields() {
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 3)), Err(Fault::Schema { found: 3, known: 2 }));
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: 2 }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 4)), Err(Fault::Schema { found: 4, known: 3 }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: 3 }));
         assert_eq!(open(&resealed(|bytes| bytes[0] = 9)), Err(Fault::Codec { found: 9 }));
         assert_eq!(open(&resealed(|bytes| bytes.push(0))), Err(Fault::Length { declared: 5, found: 6 }));
         assert_eq!(

@@ -80,6 +80,26 @@ pub enum JournalError {
         /// The epoch in `owner.json`.
         owner: u64,
     },
+    /// Records were asked for that are in an archive which is not there.
+    #[error("records {first} to {last} are in an archive that is not here: {}", path.display())]
+    ArchiveMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Its first record.
+        first: u64,
+        /// Its last record.
+        last: u64,
+    },
+    /// It is not known which streams ended in the archives.
+    #[error("the journal does not know which runs ended in its archives from record {first} on ({}): {what}", dir.display())]
+    IndexLost {
+        /// Where the indexes are.
+        dir: PathBuf,
+        /// The first record of the archive.
+        first: u64,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// The store failed while it was used.
     #[error("the journal's store failed")]
     Store(#[from] StoreError),
@@ -136,11 +156,12 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => Code::JournalLocked,
             JournalError::NewerSchema { .. } => Code::JournalNewer,
-            JournalError::Missing { .. } => Code::JournalMissing,
+            JournalError::Missing { .. } | JournalError::ArchiveMissing { .. } => Code::JournalMissing,
             JournalError::Damaged { .. }
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::Lost { .. }
+            | JournalError::IndexLost { .. }
             | JournalError::Behind { .. } => Code::JournalCorrupt,
             JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => {
                 Code::JournalIo
@@ -164,7 +185,9 @@ impl JournalError {
             JournalError::Damaged { .. }
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
+            | JournalError::IndexLost { .. }
             | JournalError::Lost { .. } => Some(Verdict::Corrupt),
+            JournalError::ArchiveMissing { .. } => None,
             JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
             JournalError::Stopped { .. } => None,
         }
@@ -182,6 +205,12 @@ impl JournalError {
                 "keep a copy of the directory, look at it with `stillpoint journal verify`, and restore the newest copy that it calls intact"
             }
             JournalError::Missing { .. } => "check the path given with --journal",
+            JournalError::ArchiveMissing { .. } => {
+                "put the archive back into the journal's archive directory, or give its place with --archive"
+            }
+            JournalError::IndexLost { .. } => {
+                "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"
+            }
             JournalError::Behind { .. } => {
                 "restore the newest copy of the directory; if this one is meant, remove its owner.json"
             }
@@ -224,6 +253,12 @@ pub enum AppendError {
     TooMany {
         /// How many there are.
         records: usize,
+    },
+    /// The stream ended in an archive: nothing is ever added to it.
+    #[error("stream {stream} has ended and was archived")]
+    Archived {
+        /// The stream.
+        stream: StreamId,
     },
     /// The writer has ended. Whether the records are on disk is known only after the next open.
     #[error("the journal has stopped: {reason}")]

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::archive::Prefix;
 use super::chain::open_at;
 use super::error::JournalError;
 use super::evidence::{self, EvidenceWriter, Survey};
@@ -93,7 +94,12 @@ fn find(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, Journal
         FoundDatabase::Whole(whole) => Some(whole.1.head),
         FoundDatabase::Broken(_, head) => *head,
     };
-    let evidence = survey(&path, head)?;
+    let mut evidence = survey(&path, head)?;
+    if let (Some(survey), Some(head)) = (&evidence.survey, head)
+        && survey.start.position > head.position
+    {
+        evidence.at_head = archived_hash(dir, survey.start, head.position)?;
+    }
     Ok(Found { lock, owner, database, evidence })
 }
 
@@ -142,6 +148,16 @@ pub(super) fn survey(path: &Path, head: Option<Head>) -> Result<FoundEvidence, J
         found.at_head = Some(survey.start.hash);
     }
     Ok(found)
+}
+
+/// The hash of a record that stands in the archives before `start`.
+fn archived_hash(dir: &Path, start: Head, position: u64) -> Result<Option<[u8; 32]>, JournalError> {
+    let archives = Prefix::find(dir, None, start)?;
+    if archives.start().position == position {
+        return Ok(Some(archives.start().hash));
+    }
+    let mut entries = archives.entries().filter_map(Result::ok);
+    Ok(entries.find(|entry| entry.position == position).map(|entry| entry.hash))
 }
 
 impl Found {

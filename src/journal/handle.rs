@@ -5,17 +5,28 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::archive::{Archived, Policy, seal};
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
 use super::record::{Entry, Head, Record, StreamId};
+use super::shelve::TRIM_RECORDS;
 use super::store::StreamState;
-use super::writer::{Append, Appended, Request, Shared};
+use super::writer::{Append, Appended, Limits, Request, Shared};
 
 /// An open journal. Clones share one writer.
 ///
 /// When the last clone is dropped the writer finishes what waits and releases the store.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
+
+/// Runs what reads or writes whole files away from the runtime.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    call: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
+) -> Result<T, JournalError> {
+    let ended = tokio::task::spawn_blocking(call).await;
+    ended.unwrap_or_else(|join| Err(JournalError::Stopped { reason: format!("{what}: {join}") }))
+}
 
 struct Inner {
     requests: Option<mpsc::Sender<Request>>,
@@ -96,13 +107,68 @@ impl Journal {
         Ok(Durable::new(value, appended.last.position))
     }
 
-    /// All entries of one stream, finished or not; none for an unknown one.
+    /// All entries of one stream, finished or not, archived or not; none for an unknown one.
     ///
     /// # Errors
-    /// The store failed, a record is damaged, or the writer has ended.
+    /// The store failed, a record is damaged, the writer has ended; [`JournalError::ArchiveMissing`] if it ended in an
+    /// archive that was moved elsewhere.
     pub async fn stream(&self, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
         let (reply, answer) = oneshot::channel();
-        self.read(Request::Stream(stream, reply), answer).await
+        let live = self.read(Request::Stream(stream, reply), answer).await?;
+        let begins = live.first().map(|first| first.seq);
+        let Some(archives) = self.0.shared.archives() else { return Ok(live) };
+        if begins == Some(1) || (begins.is_none() && !archives.shelf.contains(stream)) {
+            return Ok(live);
+        }
+        let shelf = archives.shelf.clone();
+        let before = begins.unwrap_or(u64::MAX);
+        let mut entries = blocking("read archives", move || shelf.entries(stream, before)).await?;
+        entries.extend(live);
+        Ok(entries)
+    }
+
+    /// Archives everything in front of the first run that has not ended, segment by segment; see [`super::archive`].
+    ///
+    /// Appends go on meanwhile: the writer is asked for short things only. `now_ns` is the time of the checkpoints.
+    ///
+    /// # Errors
+    /// An archive cannot be written, which changes nothing, or the writer has ended.
+    pub async fn archive(&self, policy: Policy, now_ns: i64) -> Result<Archived, JournalError> {
+        let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
+        let _alone = archives.turn.lock().await;
+        let (reply, answer) = oneshot::channel();
+        let Limits { cut, limit, held } = self.served(Request::Ended { policy, reply }, answer).await?;
+        let held_by = held.then_some(limit + 1);
+        let (journal, shelf, probed) =
+            (archives.journal.clone(), archives.shelf.clone(), archives.probed.clone());
+        let indexes = shelf.indexes();
+        let sealed = move || seal(&journal, cut, limit, indexes, &probed);
+        let sealed = blocking("write archives", sealed).await?;
+        let Some(through) = sealed.last().map(|checkpoint| checkpoint.last.position) else {
+            return Ok(Archived { archives: vec![], held_by });
+        };
+        let records = sealed.iter().map(|checkpoint| checkpoint.record(now_ns)).collect();
+        let (reply, answer) = oneshot::channel();
+        let appended = self.served(Request::Note { records, reply }, answer).await?;
+        appended.map_err(|error| JournalError::Stopped { reason: error.to_string() })?;
+        shelf.admit(&sealed)?;
+        let mut gone = cut.position;
+        while gone < through {
+            let (reply, answer) = oneshot::channel();
+            let request = Request::Trim { through, limit: TRIM_RECORDS, reply };
+            match self.served(request, answer).await? {
+                further if further > gone => gone = further,
+                _ => {
+                    let reason = format!("the database lacks record {}", gone + 1);
+                    return Err(JournalError::Stopped { reason });
+                }
+            }
+        }
+        Ok(Archived { archives: sealed, held_by })
+    }
+
+    async fn served<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, JournalError> {
+        self.ask(request, answer).await.map_err(|reason| JournalError::Stopped { reason })
     }
 
     /// At most `limit` entries from a position on.

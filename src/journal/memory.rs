@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::record::StreamId;
-use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead};
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
 
 /// A disk that can lose power.
 #[derive(Debug, Clone, Default)]
@@ -27,12 +27,13 @@ struct State {
     sync_fault: Option<String>,
 }
 
-/// What takes one written batch back.
-#[derive(Debug)]
+/// What takes one written batch, or one trim, back.
+#[derive(Debug, Default)]
 struct Undo {
     meta: Option<Meta>,
     streams: Vec<(StreamId, Option<StreamHead>)>,
     slots: Vec<(u64, StreamId, u64)>,
+    trimmed: Vec<(u64, StreamId, u64, Vec<u8>)>,
 }
 
 impl Disk {
@@ -83,7 +84,20 @@ impl State {
         }
         let slots = batch.slots.iter().map(|slot| (slot.position, slot.stream, slot.seq)).collect();
         let meta = self.meta.replace(batch.meta);
-        self.unsynced.push(Undo { meta, streams, slots });
+        self.unsynced.push(Undo { meta, streams, slots, trimmed: vec![] });
+    }
+
+    fn trim(&mut self, trim: &Trim) {
+        let meta = self.meta.replace(trim.meta);
+        let gone = trim.streams.iter().map(|stream| (*stream, self.streams.remove(stream)));
+        let streams = gone.collect();
+        let mut trimmed = Vec::new();
+        for (position, stream, seq) in &trim.records {
+            let envelope = self.records.remove(position);
+            self.positions.remove(&(*stream, *seq));
+            trimmed.extend(envelope.map(|envelope| (*position, *stream, *seq, envelope)));
+        }
+        self.unsynced.push(Undo { meta, streams, trimmed, slots: vec![] });
     }
 
     fn take_back(&mut self) {
@@ -98,6 +112,10 @@ impl State {
         for (position, stream, seq) in undo.slots {
             self.records.remove(&position);
             self.positions.remove(&(stream, seq));
+        }
+        for (position, stream, seq, envelope) in undo.trimmed {
+            self.records.insert(position, envelope);
+            self.positions.insert((stream, seq), position);
         }
     }
 }
@@ -147,6 +165,11 @@ impl Drop for MemoryStore {
 impl Store for MemoryStore {
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.held("write a batch")?.apply(batch);
+        Ok(())
+    }
+
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+        self.held("remove archived records")?.trim(trim);
         Ok(())
     }
 

@@ -16,10 +16,11 @@
 //! | `lock` | held by the one who writes |
 //! | `owner.json` | who opened it last: process id, host, epoch |
 //! | `daemon.sock` | where a living daemon answers those who want to read |
+//! | `archive/` | what has ended, in files that nobody writes to any more ([`archive`]) |
 //! | `ballast` | room that is given up when the disk is full |
 //! | `sled.broken-N`, `evidence.broken-N` | what could not be used and was rebuilt in epoch N |
 //!
-//! The name `archive/` is reserved. Either of the first two is rebuilt from the other when it is lost or damaged, which
+//! Either of the first two is rebuilt from the other when it is lost or damaged, which
 //! is told by a [`Repair`] and by a record (see [`repair`]).
 //!
 //! # In reading order
@@ -33,6 +34,7 @@
 //! Outside of [`wire`] a payload is bytes. Clocks: times are given. Whether a stream may be appended to
 //! by this state of its machine: the caller's sequence is checked, nothing more.
 
+pub mod archive;
 mod ballast;
 pub mod chain;
 mod durable;
@@ -58,6 +60,7 @@ mod recover;
 pub mod repair;
 mod scan;
 mod settle;
+mod shelve;
 mod sled_store;
 mod snapshot;
 mod store;
@@ -86,6 +89,6 @@ pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
 pub use repair::Repair;
 pub use sled_store::SledStore;
 pub use snapshot::Snapshot;
-pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState, Trim};
 pub use verification::{Verdict, Verification, Verifier};
 pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS};

@@ -23,7 +23,7 @@ use super::evidence::sync_parent;
 use super::find::wait_for_lock;
 use super::handle::Journal;
 use super::host::{self, QUEUE_LENGTH};
-use super::opening::Opening;
+use super::opening::{Opening, Ready};
 use super::options::Options;
 use super::owner::Owner;
 use super::probe::Probed;
@@ -31,8 +31,7 @@ use super::record::{Entry, Head, StreamId};
 use super::recover::{claim, recover};
 use super::repair::Repair;
 use super::store::{Meta, Store};
-use super::twin::TwinStore;
-use super::writer::{Shared, Writer};
+use super::writer::{Archives, Shared, Writer};
 
 /// What an open found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +59,24 @@ impl Journal {
     /// # Errors
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
     pub fn open_thread(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
-        let (store, meta, opened) = open_with_ballast(dir, &options)?;
-        start_on_thread(store, meta, opened, dir)
+        let Ready { store, meta, opened, shelf } = open_with_ballast(dir, &options)?;
+        let archives = Archives::new(dir, shelf, Probed(options.probe));
+        start_on_thread(store, meta, opened, dir, Some(archives))
+    }
+
+    /// As [`open_thread`](Journal::open_thread), with its writer as a task of the current runtime.
+    ///
+    /// Meant for simulated time: it commits inline and blocks the runtime meanwhile.
+    ///
+    /// # Errors
+    /// As [`open_thread`](Journal::open_thread).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn open_inline(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
+        let Ready { store, meta, opened, shelf } = open_with_ballast(dir, &options)?;
+        let archives = Archives::new(dir, shelf, Probed(options.probe));
+        Ok((start_as_task(store, meta, Some(archives)), opened))
     }
 
     /// Opens the journal that `store` keeps, with its writer as a task of the current runtime.
@@ -76,12 +91,16 @@ impl Journal {
     pub fn open_task<S: Store + 'static>(mut store: S) -> Result<(Journal, Opened), JournalError> {
         let (mut meta, mut opened) = recover(&store)?;
         claim(&mut store, &mut meta, &mut opened)?;
-        let shared = Shared::new(meta.head);
-        let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
-        let writer = Writer::new(store, meta, shared.clone());
-        tokio::spawn(host::task(writer, shared.clone(), receiver));
-        Ok((Journal::new(sender, shared, None, meta.epoch), opened))
+        Ok((start_as_task(store, meta, None), opened))
     }
+}
+
+fn start_as_task<S: Store + 'static>(store: S, meta: Meta, archives: Option<Archives>) -> Journal {
+    let shared = Shared::new(meta.head, archives);
+    let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
+    let writer = Writer::new(store, meta, shared.clone());
+    tokio::spawn(host::task(writer, shared.clone(), receiver));
+    Journal::new(sender, shared, None, meta.epoch)
 }
 
 pub(super) fn start_on_thread<S: Store + 'static>(
@@ -89,8 +108,9 @@ pub(super) fn start_on_thread<S: Store + 'static>(
     meta: Meta,
     opened: Opened,
     dir: &Path,
+    archives: Option<Archives>,
 ) -> Result<(Journal, Opened), JournalError> {
-    let shared = Shared::new(meta.head);
+    let shared = Shared::new(meta.head, archives);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
     let writer = Writer::new(store, meta, shared.clone());
     let thread = host::thread(writer, shared.clone(), receiver);
@@ -98,7 +118,7 @@ pub(super) fn start_on_thread<S: Store + 'static>(
     Ok((Journal::new(sender, shared, Some(thread), meta.epoch), opened))
 }
 
-fn open_with_ballast(dir: &Path, options: &Options) -> Result<(TwinStore, Meta, Opened), JournalError> {
+fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalError> {
     let probed = Probed(options.probe.clone());
     match open_dir(dir, options, vec![]) {
         Err(error) if error.is_full() => match ballast::spend(dir) {
@@ -107,25 +127,21 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<(TwinStore, Meta, 
             _ => Err(error),
         },
         Err(error) => Err(error),
-        Ok((store, meta, mut opened)) => {
-            opened.ballast = ballast::ensure(dir, options.ballast_bytes, &probed);
-            Ok((store, meta, opened))
+        Ok(mut ready) => {
+            ready.opened.ballast = ballast::ensure(dir, options.ballast_bytes, &probed);
+            Ok(ready)
         }
     }
 }
 
-fn open_dir(
-    dir: &Path,
-    options: &Options,
-    told: Vec<Repair>,
-) -> Result<(TwinStore, Meta, Opened), JournalError> {
+fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, JournalError> {
     create(dir).map_err(JournalError::io("create", dir))?;
     let probed = Probed(options.probe.clone());
     let found = wait_for_lock(dir, options, &probed)?;
     found.not_behind(dir)?;
-    let (store, meta, opened) = Opening { dir, options, probed: probed.clone(), told }.settle(found)?;
-    Owner { pid: options.pid, host: options.host.clone(), epoch: meta.epoch }.write(dir, &probed)?;
-    Ok((store, meta, opened))
+    let ready = Opening { dir, options, probed: probed.clone(), told }.settle(found)?;
+    Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &probed)?;
+    Ok(ready)
 }
 
 /// Creates the directory, and makes its entry durable in the directory above it.

@@ -5,7 +5,9 @@
 //! it with what [`super::mend`] has. Both hold the epoch before a handle exists.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use super::archive::Shelf;
 use super::error::JournalError;
 use super::evidence::{EvidenceWriter, Survey};
 use super::find::{DRAFT, Found, FoundDatabase, FoundEvidence, database, evidence_dir, named, said, survey};
@@ -18,9 +20,24 @@ use super::record::Head;
 use super::recover::recover;
 use super::repair::{self, Repair};
 use super::settle::Row;
+use super::shelve;
 use super::sled_store::SledStore;
 use super::store::{Meta, Store, StoreError};
 use super::twin::TwinStore;
+
+/// A journal that is ready to be written to.
+pub(super) struct Ready {
+    pub store: TwinStore,
+    pub meta: Meta,
+    pub opened: Opened,
+    pub shelf: Arc<Shelf>,
+}
+
+enum Way {
+    GoOn,
+    RebuildEvidence(Option<String>),
+    FollowEvidence,
+}
 
 /// One open.
 pub(super) struct Opening<'a> {
@@ -32,20 +49,34 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// Does what the table says about what was found.
-    pub fn settle(self, found: Found) -> Result<(TwinStore, Meta, Opened), JournalError> {
+    /// Does what the table says about what was found, and ends an archiving that was cut short.
+    pub fn settle(mut self, found: Found) -> Result<Ready, JournalError> {
         let row = found.row()?;
         let epoch = found.epoch().checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
         let Found { lock, database, evidence, .. } = found;
-        match row {
-            Row::Begin | Row::Agree => self.go_on(epoch, lock, database, evidence.survey),
-            Row::BeginEvidence => self.rebuild_evidence(epoch, lock, database, None),
-            Row::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, Some(why)),
-            Row::CatchUp | Row::RebuildDatabase => self.follow_evidence(epoch, lock, database, evidence),
-            Row::RefuseDatabase => Err(refused(database)),
-            Row::RefuseBoth(source) => Err(JournalError::BothDamaged { database: said(&database), source }),
-            Row::RefuseTwo(source) => Err(JournalError::Damaged { torn: false, source }),
-        }
+        let way = match row {
+            Row::Begin | Row::Agree => Way::GoOn,
+            Row::BeginEvidence => Way::RebuildEvidence(None),
+            Row::RebuildEvidence(why) => Way::RebuildEvidence(Some(why)),
+            Row::CatchUp | Row::RebuildDatabase => Way::FollowEvidence,
+            Row::RefuseDatabase => return Err(refused(database)),
+            Row::RefuseBoth(source) => {
+                return Err(JournalError::BothDamaged { database: said(&database), source });
+            }
+            Row::RefuseTwo(source) => return Err(JournalError::Damaged { torn: false, source }),
+        };
+        let newest = shelve::newest(&database, &evidence)?;
+        let (shelf, anew) = shelve::load(self.dir, &evidence, newest.as_ref(), &self.probed)?;
+        self.told.extend(anew.into_iter().map(|name| Repair::IndexRebuilt { name }));
+        let dir = self.dir;
+        let (mut store, meta, mut opened) = match way {
+            Way::GoOn => self.go_on(epoch, lock, database, evidence.survey)?,
+            Way::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, why, &shelf)?,
+            Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence)?,
+        };
+        let meta = shelve::finish(dir, &mut store, meta, &shelf)?;
+        opened.records = meta.head.position - meta.cut.position;
+        Ok(Ready { store, meta, opened, shelf: Arc::new(shelf) })
     }
 
     /// Both hold the same records.
@@ -88,10 +119,14 @@ impl Opening<'_> {
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let Some(survey) = evidence.survey else { return Err(refused(database)) };
         self.trimmed(Some(&survey));
-        let (store, from, why) = match database {
-            FoundDatabase::Whole(whole) => (Some(whole.0), whole.1.head, String::new()),
-            FoundDatabase::None => (None, survey.start, "it was missing".to_owned()),
-            FoundDatabase::Broken(error, _) => (None, survey.start, error.text()),
+        let (store, from, cut, why) = match database {
+            FoundDatabase::Whole(whole) if whole.1.head.position < survey.start.position => {
+                let why = format!("it ended at record {}, before the evidence begins", whole.1.head.position);
+                (None, survey.start, survey.start, why)
+            }
+            FoundDatabase::Whole(whole) => (Some(whole.0), whole.1.head, whole.1.cut, String::new()),
+            FoundDatabase::None => (None, survey.start, survey.start, "it was missing".to_owned()),
+            FoundDatabase::Broken(error, _) => (None, survey.start, survey.start, error.text()),
         };
         let (mut store, repair) = match store {
             Some(store) => {
@@ -104,12 +139,12 @@ impl Opening<'_> {
             }
         };
         self.told.push(repair);
-        let meta = Meta { epoch, head: survey.head, cut: survey.start, ..Meta::new() };
+        let meta = Meta { epoch, head: survey.head, cut, ..Meta::new() };
         let claim = repair::claim(meta, &self.told, evidence.repairs, (self.options.now)());
         let mut writer = self.evidence(Some(&survey), survey.start)?;
         writer.append(&claim)?;
         writer.sync()?;
-        mend::fill(&mut store, &evidence_dir(self.dir), from, survey.start)?;
+        mend::fill(&mut store, &evidence_dir(self.dir), from, cut)?;
         let (meta, opened) = recover(&store)?;
         Ok((TwinStore::new(store, writer, lock), meta, Opened { repairs: self.told, ..opened }))
     }
@@ -121,10 +156,13 @@ impl Opening<'_> {
         lock: Lock,
         database: FoundDatabase,
         why: Option<String>,
+        shelf: &Shelf,
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let FoundDatabase::Whole(whole) = database else { return Err(refused(database)) };
-        let (mut store, mut meta, opened) = *whole;
-        let records = opened.records;
+        let (mut store, meta, _) = *whole;
+        // Evidence begins where the archives end, also when they were not quite finished.
+        let mut meta = shelve::trim_archived(&mut store, meta, shelf)?;
+        let records = meta.head.position - meta.cut.position;
         let aside = mend::set_aside(self.dir, "evidence", epoch)?;
         self.told.push(match why {
             Some(why) => Repair::EvidenceRebuilt { why, aside, records },

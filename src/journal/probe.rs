@@ -29,6 +29,10 @@ pub enum Call {
     OwnerWrite,
     /// The ballast is written.
     BallastWrite,
+    /// An archive and its index are given their names, and synced.
+    ArchiveWrite,
+    /// Archived segments are removed from the evidence.
+    EvidenceRelease,
 }
 
 /// What becomes of a call.

@@ -13,6 +13,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use super::archive::{self, Checkpoint};
 use super::envelope::SCHEMA;
 use super::record::{Record, StreamId};
 use super::store::{Batch, Meta, StreamHead, StreamState};
@@ -67,6 +68,18 @@ pub enum Repair {
         /// How many records were copied.
         records: u64,
     },
+    /// The index of an archive was missing or damaged, and was made anew from the archive.
+    IndexRebuilt {
+        /// Its name.
+        name: String,
+    },
+    /// The file of the database was mostly unused room, and was made anew without it.
+    DatabaseCompacted {
+        /// Its bytes before.
+        from: u64,
+        /// Its bytes now.
+        to: u64,
+    },
     /// The disk was full, and the space that was put aside for that was given up.
     BallastSpent {
         /// How much.
@@ -99,6 +112,18 @@ impl fmt::Display for Repair {
                 let kept = kept(aside).unwrap_or_default();
                 write!(f, "the database was rebuilt from the evidence, {records} records ({why}){kept}")
             }
+            Repair::IndexRebuilt { name } => {
+                write!(
+                    f,
+                    "the index archive/{name} was missing or damaged and was made anew from its archive"
+                )
+            }
+            Repair::DatabaseCompacted { from, to } => {
+                write!(
+                    f,
+                    "the database was mostly unused room and was made anew: {from} bytes before, {to} now"
+                )
+            }
             Repair::BallastSpent { bytes } => {
                 write!(f, "the disk was full: the {bytes} bytes put aside for that were given up")
             }
@@ -111,9 +136,19 @@ pub fn stream() -> StreamId {
     StreamId(Uuid::new_v5(&STREAM_NAMESPACE, b"journal"))
 }
 
-/// The sentence of a record; none if the record is of another kind.
+/// The sentence of a record that is the journal's word about itself, a repair or a checkpoint; none if it is of
+/// another kind.
 pub fn text(record: &Record) -> Option<String> {
-    (record.kind == KIND).then(|| String::from_utf8_lossy(&record.payload).into_owned())
+    match record.kind {
+        KIND => Some(String::from_utf8_lossy(&record.payload).into_owned()),
+        archive::KIND => {
+            Some(Checkpoint::of(record).map_or_else(
+                || "a checkpoint that this stillpoint does not know".to_owned(),
+                |c| c.to_string(),
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn record(repair: &Repair, time_ns: i64) -> Record {

@@ -13,6 +13,7 @@
 //! | whole | none | begin the evidence; nothing to do for a database without records |
 //! | whole | sound, same head | agree |
 //! | whole | sound, longer, contains the database's head | catch up |
+//! | whole | sound, begins behind the database's head, which its archives contain | rebuild the database |
 //! | whole | sound, shorter, its head is the database's | rebuild the evidence |
 //! | whole | sound, otherwise | refuse: two histories |
 //! | whole | damaged, never reached further than the database | rebuild the evidence |
@@ -99,7 +100,9 @@ fn compare(head: Head, survey: &Survey, common: Common) -> Row {
         return Row::Agree;
     }
     if evidence > database && common.in_evidence == Some(head.hash) {
-        return Row::CatchUp;
+        // sled uses the room of archived records again, and a torn write there can cost it what stood before it.
+        let follows = survey.start.position <= database;
+        return if follows { Row::CatchUp } else { Row::RebuildDatabase };
     }
     if evidence < database && common.in_database == Some(survey.head.hash) {
         return Row::RebuildEvidence(format!(
@@ -111,7 +114,7 @@ fn compare(head: Head, survey: &Survey, common: Common) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::evidence::{Damage, End};
+    use super::super::evidence::{Damage, End, Tail};
     use super::*;
 
     fn head(position: u64, hash: u8) -> Head {
@@ -121,7 +124,13 @@ mod tests {
     fn sound(head: Head) -> Survey {
         let end = End { segment: 1, offset: 90 };
         let (start, records) = (Head::genesis(), head.position);
-        Survey { start, head, epoch: records.min(1), records, end, torn: 0, damage: None }
+        let (checkpoint, tail) = (None, Tail::default());
+        let epoch = records.min(1);
+        Survey { start, head, epoch, records, end, torn: 0, damage: None, checkpoint, tail }
+    }
+
+    fn behind(start: Head) -> Survey {
+        Survey { start, ..sound(head(7, 7)) }
     }
 
     fn damaged(reached: u64) -> Survey {
@@ -147,6 +156,8 @@ mod tests {
             (Whole(head(5, 5)), None, unknown, Row::BeginEvidence),
             (Whole(head(5, 5)), Some(sound(head(5, 5))), unknown, Row::Agree),
             (Whole(head(5, 5)), Some(sound(head(7, 7))), known, Row::CatchUp),
+            (Whole(head(5, 5)), Some(behind(head(6, 6))), known, Row::RebuildDatabase),
+            (Whole(head(5, 5)), Some(behind(head(6, 6))), unknown, two(5)),
             (Whole(head(5, 6)), Some(sound(head(7, 7))), known, two(5)),
             (Whole(head(5, 5)), Some(sound(head(5, 6))), known, two(5)),
             (

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use sled::transaction::{ConflictableTransactionError, TransactionError};
+use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional, Tree};
 
 use super::layout;
 use super::probe::{Call, Probed};
 use super::record::StreamId;
-use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead, is_full};
+use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead, Trim, is_full};
 
 const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
@@ -102,29 +102,17 @@ impl SledStore {
         sled_call("flush", || self.db.flush().map(drop))
     }
 
-    fn transact(&self, batch: &Batch) -> Result<(), StoreError> {
+    /// One transaction over the three trees.
+    fn transact(
+        &self,
+        what: &'static str,
+        change: impl Fn(&TransactionalTree, &TransactionalTree, &TransactionalTree) -> Changed,
+    ) -> Result<(), StoreError> {
         let trees = (&self.records, &self.streams, &self.meta);
-        guarded("write a batch", || {
-            let outcome = trees.transaction(|(records, streams, meta)| {
-                for Slot { position, stream, seq, envelope } in &batch.slots {
-                    records.insert(&position.to_be_bytes(), envelope.as_slice())?;
-                    streams.insert(&layout::position_key(*stream, *seq), &position.to_be_bytes())?;
-                }
-                for head in &batch.streams {
-                    streams.insert(&layout::stream_key(head.stream), &layout::stream_value(head))?;
-                }
-                let Meta { schema, epoch, head, cut } = &batch.meta;
-                meta.insert(b"schema", &schema.to_be_bytes())?;
-                meta.insert(b"epoch", &epoch.to_be_bytes())?;
-                meta.insert(b"head", layout::head_value(head).as_slice())?;
-                meta.insert(b"cut", layout::head_value(cut).as_slice())?;
-                Ok::<(), ConflictableTransactionError<()>>(())
-            });
-            match outcome {
-                Ok(()) => Ok(()),
-                Err(TransactionError::Storage(error)) => Err(failure("write a batch", &error)),
-                Err(TransactionError::Abort(())) => Err(StoreError::failed("write a batch", "aborted")),
-            }
+        guarded(what, || match trees.transaction(|(records, streams, meta)| change(records, streams, meta)) {
+            Ok(()) => Ok(()),
+            Err(TransactionError::Storage(error)) => Err(failure(what, &error)),
+            Err(TransactionError::Abort(())) => Err(StoreError::failed(what, "aborted")),
         })
     }
 
@@ -132,6 +120,49 @@ impl SledStore {
     pub(super) fn lock_file(dir: &Path) -> PathBuf {
         dir.join("db")
     }
+}
+
+type Changed = Result<(), ConflictableTransactionError<()>>;
+
+fn write_meta(tree: &TransactionalTree, meta: &Meta) -> Changed {
+    let Meta { schema, epoch, head, cut } = meta;
+    tree.insert(b"schema", &schema.to_be_bytes())?;
+    tree.insert(b"epoch", &epoch.to_be_bytes())?;
+    tree.insert(b"head", layout::head_value(head).as_slice())?;
+    tree.insert(b"cut", layout::head_value(cut).as_slice())?;
+    Ok(())
+}
+
+fn write_batch(
+    batch: &Batch,
+    records: &TransactionalTree,
+    streams: &TransactionalTree,
+    meta: &TransactionalTree,
+) -> Changed {
+    for Slot { position, stream, seq, envelope } in &batch.slots {
+        records.insert(&position.to_be_bytes(), envelope.as_slice())?;
+        streams.insert(&layout::position_key(*stream, *seq), &position.to_be_bytes())?;
+    }
+    for head in &batch.streams {
+        streams.insert(&layout::stream_key(head.stream), &layout::stream_value(head))?;
+    }
+    write_meta(meta, &batch.meta)
+}
+
+fn remove(
+    trim: &Trim,
+    records: &TransactionalTree,
+    streams: &TransactionalTree,
+    meta: &TransactionalTree,
+) -> Changed {
+    for (position, stream, seq) in &trim.records {
+        records.remove(&position.to_be_bytes())?;
+        streams.remove(&layout::position_key(*stream, *seq))?;
+    }
+    for stream in &trim.streams {
+        streams.remove(&layout::stream_key(*stream))?;
+    }
+    write_meta(meta, &trim.meta)
 }
 
 /// sled reports a held lock only in the text of its error.
@@ -200,7 +231,22 @@ fn sled_call<T>(what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> R
 impl Store for SledStore {
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::io("write a batch", &error);
-        self.probed.run(Call::SledWrite, failed, || self.transact(batch))
+        let write = || {
+            self.transact("write a batch", |records, streams, meta| {
+                write_batch(batch, records, streams, meta)
+            })
+        };
+        self.probed.run(Call::SledWrite, failed, write)
+    }
+
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+        let failed = |error: io::Error| StoreError::io("remove archived records", &error);
+        let remove = || {
+            self.transact("remove archived records", |records, streams, meta| {
+                remove(trim, records, streams, meta)
+            })
+        };
+        self.probed.run(Call::SledWrite, failed, remove)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

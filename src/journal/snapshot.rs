@@ -10,7 +10,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::chain::{ChainProblem, Fault, open_at};
+use super::archive::{Prefix, Vouched};
+use super::chain::{ChainProblem, Checker, Fault, Verified, open_at};
 use super::error::JournalError;
 use super::find::{FoundEvidence, database, evidence_dir, named, survey};
 use super::lock::{Lock, taken};
@@ -28,6 +29,7 @@ pub struct Snapshot {
     store: SledStore,
     meta: Meta,
     owner: Option<Owner>,
+    archives: Prefix,
     remarks: Vec<String>,
     // Dropped last: the store writes to it until then.
     _copy: TempDir,
@@ -40,6 +42,14 @@ impl Snapshot {
     /// There is no journal, a living process holds it, it comes from a newer Stillpoint, or the copy
     /// cannot be made or opened.
     pub fn open(dir: &Path) -> Result<Snapshot, JournalError> {
+        Snapshot::open_with(dir, None)
+    }
+
+    /// As [`open`](Snapshot::open), with archives from another directory as well.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open).
+    pub fn open_with(dir: &Path, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
         let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
         let lock = lock(dir)?;
         let owner = Owner::read(dir)?;
@@ -50,12 +60,15 @@ impl Snapshot {
         drop(lock);
         let mut remarks = Vec::new();
         let (store, meta) = readable(dir, copy.path(), &mut remarks)?;
-        Ok(Snapshot { store, meta, owner, remarks, _copy: copy })
+        // They are written once, so that they stand still without the lock.
+        let archives = Prefix::find(dir, archives, meta.cut)?;
+        remarks.extend(archives.remark());
+        Ok(Snapshot { store, meta, owner, archives, remarks, _copy: copy })
     }
 
     /// What a reader should know about where this comes from: sentences, usually none.
     ///
-    /// A database that does not open is read from its evidence; records that only the evidence has are
+    /// Archives that are not here are named. A database that does not open is read from its evidence; records that only the evidence has are
     /// shown as well. The next open of the journal mends that, here only the copy is.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
@@ -66,15 +79,15 @@ impl Snapshot {
         &self.meta
     }
 
-    /// Every stored envelope with the position it is stored at, in order.
+    /// Every envelope of the database with the position it is stored at, in order; archived ones are not in it.
     pub fn raw(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
         self.store.records(0)
     }
 
-    /// Every entry in order. Damage is yielded with its position, and the walk goes on where it can.
+    /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk goes on where it can.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         let mut position = self.meta.cut.position;
-        self.raw().map(move |raw| match raw {
+        let live = self.store.records(position.saturating_add(1)).map(move |raw| match raw {
             Ok((at, bytes)) => {
                 position = at;
                 open_at(at, &bytes)
@@ -83,7 +96,8 @@ impl Snapshot {
                 let what = Fault::Unreadable { reason: error.to_string() };
                 Err(ChainProblem { position: position.saturating_add(1), what })
             }
-        })
+        });
+        self.archives.entries().chain(live)
     }
 
     /// Looks at every record, and compares with a head that was published elsewhere.
@@ -93,7 +107,7 @@ impl Snapshot {
 
     /// As [`verify`](Snapshot::verify), and hands out each entry that held, in the same pass.
     pub fn verify_each(&self, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
-        let found = verify(&self.store, &self.meta, expected, each);
+        let found = verify(self, expected, each);
         match &self.owner {
             Some(owner) if found.verdict == Verdict::Intact && owner.epoch > self.meta.epoch => {
                 let what = Fault::LostEpoch { found: self.meta.epoch, claimed: owner.epoch };
@@ -129,27 +143,29 @@ fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<(SledS
     } else {
         Err(absent(dir))
     };
-    match opened {
+    let error = match opened {
         Ok(mut store) => {
             let meta = read_meta(&store)?;
             let found = survey(&evidence, Some(meta.head))?;
-            let meta = ahead(&mut store, meta, &evidence, found, remarks)?;
-            Ok((store, meta))
+            let begins = found.survey.as_ref().map_or(0, |survey| survey.start.position);
+            if begins <= meta.head.position {
+                let meta = ahead(&mut store, meta, &evidence, found, remarks)?;
+                return Ok((store, meta));
+            }
+            JournalError::Store(StoreError::Layout {
+                what: "a database that ends before the evidence begins",
+            })
         }
-        Err(error) => {
-            let found = survey(&evidence, None)?.survey.filter(|survey| survey.damage.is_none());
-            let Some(found) = found else { return Err(error) };
-            remarks.push(format!(
-                "the database cannot be used ({}): this is read from the evidence",
-                error.text()
-            ));
-            let path = copy.join("rebuilt");
-            let mut store = named(dir, SledStore::open(&path))?;
-            mend::fill(&mut store, &evidence, found.start, found.start)?;
-            let meta = read_meta(&store)?;
-            Ok((store, meta))
-        }
-    }
+        Err(error) => error,
+    };
+    let found = survey(&evidence, None)?.survey.filter(|survey| survey.damage.is_none());
+    let Some(found) = found else { return Err(error) };
+    remarks.push(format!("the database cannot be used ({}): this is read from the evidence", error.text()));
+    let path = copy.join("rebuilt");
+    let mut store = named(dir, SledStore::open(&path))?;
+    mend::fill(&mut store, &evidence, found.start, found.start)?;
+    let meta = read_meta(&store)?;
+    Ok((store, meta))
 }
 
 /// What the evidence says beyond the database.
@@ -207,35 +223,56 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn verify(store: &dyn Store, meta: &Meta, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
-    let (verdict, verified, problem) = match scan(store, meta, each) {
-        Ok(verified) => (Verdict::Intact, verified, None),
-        Err(Damage { torn: true, problem, verified }) => (Verdict::TornTail, verified, Some(problem)),
-        Err(Damage { torn: false, problem, verified }) => (Verdict::Corrupt, verified, Some(problem)),
+fn verify(snapshot: &Snapshot, expected: Option<&Head>, mut each: impl FnMut(Entry)) -> Verification {
+    let Snapshot { store, meta, archives, .. } = snapshot;
+    let (mut vouched, mut broken) = (Vouched::default(), None);
+    let mut checker = Checker::new(archives.start());
+    let mut at_expected = [archives.start(), archives.cut()].into_iter().find(|head| expected == Some(head));
+    let mut hold = |entry: Entry| {
+        if expected.is_some_and(|head| head.position == entry.position) {
+            at_expected = Some(entry.head());
+        }
+        each(entry);
     };
-    let (verdict, problem) = match expected {
+    let archived = archives.check(&mut vouched, |_, entry| {
+        broken = checker.admit(&entry).err();
+        if broken.is_none() {
+            hold(entry);
+        }
+        broken.is_none()
+    });
+    let held = checker.verified();
+    let found = |verdict, more: Verified, problem| {
+        let records = held.records + more.records;
+        Verification { verdict, records, head: more.head, problem }
+    };
+    if let Some(problem) = archived.err().or(broken) {
+        return found(Verdict::Corrupt, Verified { records: 0, head: held.head }, Some(problem));
+    }
+    let scanned = scan(store, meta, |entry| {
+        vouched.entry(&entry);
+        hold(entry);
+    });
+    let (verdict, verified, problem) = match (scanned, vouched.problem()) {
+        (Ok(verified), None) => (Verdict::Intact, verified, None),
+        (Ok(verified), Some(problem)) => (Verdict::Corrupt, verified, Some(problem)),
+        (Err(Damage { torn: true, problem, verified }), _) => (Verdict::TornTail, verified, Some(problem)),
+        (Err(Damage { torn: false, problem, verified }), _) => (Verdict::Corrupt, verified, Some(problem)),
+    };
+    match expected {
         // A published head weighs more than a torn tail, and tells nothing new about damage.
-        Some(expected) if verdict != Verdict::Corrupt => compare(store, meta.cut, verified.head, expected)
-            .map_or((verdict, problem), |(verdict, what)| {
-                (verdict, Some(ChainProblem { position: expected.position, what }))
-            }),
-        _ => (verdict, problem),
-    };
-    Verification { verdict, records: verified.records, head: verified.head, problem }
-}
-
-fn compare(store: &dyn Store, cut: Head, head: Head, expected: &Head) -> Option<(Verdict, Fault)> {
-    if expected.position > head.position {
-        return Some((Verdict::CutTail, Fault::Cut { expected: expected.position }));
+        Some(expected) if verdict != Verdict::Corrupt && at_expected != Some(*expected) => {
+            let position = expected.position;
+            let (verdict, what) = match at_expected {
+                Some(_) => (Verdict::Corrupt, Fault::OtherHistory),
+                None if position > verified.head.position => {
+                    (Verdict::CutTail, Fault::Cut { expected: position })
+                }
+                None if position < archives.start().position => (Verdict::Corrupt, Fault::Archived),
+                None => (Verdict::Corrupt, Fault::OtherHistory),
+            };
+            found(verdict, verified, Some(ChainProblem { position, what }))
+        }
+        _ => found(verdict, verified, problem),
     }
-    if expected.position < cut.position {
-        return Some((Verdict::Corrupt, Fault::Archived));
-    }
-    let hash = if expected.position == cut.position {
-        Some(cut.hash)
-    } else {
-        let bytes = store.record(expected.position).ok().flatten();
-        bytes.and_then(|bytes| open_at(expected.position, &bytes).ok()).map(|entry| entry.hash)
-    };
-    (hash != Some(expected.hash)).then_some((Verdict::Corrupt, Fault::OtherHistory))
 }

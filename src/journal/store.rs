@@ -6,6 +6,7 @@
 
 use std::io;
 
+use super::archive::Policy;
 use super::envelope::SCHEMA;
 use super::record::{Head, StreamId};
 
@@ -83,6 +84,17 @@ pub struct Batch {
     pub streams: Vec<StreamHead>,
 }
 
+/// What leaves as one, because it is archived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    /// The journal's account afterwards.
+    pub meta: Meta,
+    /// Records: position, stream, sequence.
+    pub records: Vec<(u64, StreamId, u64)>,
+    /// Streams of which nothing is left.
+    pub streams: Vec<StreamId>,
+}
+
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -156,6 +168,28 @@ pub trait Store: Send {
     /// tried again, because the kernel may have dropped the pages that it could not write.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// Takes archived records out, completely or not at all.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError>;
+
+    /// Ends the segment of evidence that is being written, if the policy says so. A store without evidence has none.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    fn end_segment(&mut self, _policy: &Policy) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Removes segments of evidence that were archived, up to record `through`.
+    ///
+    /// # Errors
+    /// As [`write`](Store::write).
+    fn release(&mut self, _through: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The journal's account of itself; none before the first write.
     ///
     /// # Errors
@@ -196,6 +230,15 @@ impl Store for Box<dyn Store> {
     }
     fn sync(&mut self) -> Result<(), StoreError> {
         (**self).sync()
+    }
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+        (**self).trim(trim)
+    }
+    fn end_segment(&mut self, policy: &Policy) -> Result<(), StoreError> {
+        (**self).end_segment(policy)
+    }
+    fn release(&mut self, through: u64) -> Result<(), StoreError> {
+        (**self).release(through)
     }
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
         (**self).meta()

@@ -1,6 +1,7 @@
 //! The journal as its callers see it.
 
 mod appending;
+mod archiving;
 mod bad_bytes;
 mod mending;
 mod opening;

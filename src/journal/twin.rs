@@ -1,13 +1,15 @@
 //! The store of a journal directory: evidence first, then the database.
 //!
 //! A batch is on disk in the evidence before sled sees it, and acknowledged once it is on disk in
-//! both. Reads are answered by sled alone. The lock of the directory is held as long as this lives.
+//! both. Reads are answered by sled alone. The lock of the directory is held as long as this lives. Archived records
+//! leave the evidence first: sled has them until then.
 
+use super::archive::Policy;
 use super::evidence::EvidenceWriter;
 use super::lock::Lock;
 use super::record::StreamId;
 use super::sled_store::SledStore;
-use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead};
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
 
 pub(super) struct TwinStore {
     // Dropped in this order: the lock is free only once sled has let go of its own.
@@ -31,6 +33,19 @@ impl Store for TwinStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.sled.sync()
+    }
+
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+        self.sled.trim(trim)
+    }
+
+    fn end_segment(&mut self, policy: &Policy) -> Result<(), StoreError> {
+        let tail = self.evidence.tail();
+        if policy.ends(tail.records, tail.first_ns) { self.evidence.succeed() } else { Ok(()) }
+    }
+
+    fn release(&mut self, through: u64) -> Result<(), StoreError> {
+        self.evidence.release(through)
     }
 
     fn meta(&self) -> Result<Option<Meta>, StoreError> {

@@ -8,14 +8,18 @@
 //! may have dropped the very pages that were to be written, and a second one would succeed.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::oneshot;
 
+use super::archive::{self, Policy, Shelf};
 use super::chain::{ChainProblem, Fault, open_at};
 use super::envelope::{MAX_PAYLOAD_BYTES, SCHEMA, Unsealed, seal};
 use super::error::{AppendError, JournalError};
+use super::probe::Probed;
 use super::record::{Entry, Head, Record, StreamId};
+use super::repair;
 use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
 
 /// Most payload bytes of one append. 64 records of the largest size.
@@ -44,7 +48,38 @@ pub(super) struct Append {
 pub(super) enum Request {
     Append(Append),
     Stream(StreamId, oneshot::Sender<Result<Vec<Entry>, JournalError>>),
-    Entries { from: u64, limit: usize, reply: oneshot::Sender<Result<Vec<Entry>, JournalError>> },
+    Entries {
+        from: u64,
+        limit: usize,
+        reply: oneshot::Sender<Result<Vec<Entry>, JournalError>>,
+    },
+    /// What may be archived now; ends the present segment if the policy says so.
+    Ended {
+        policy: Policy,
+        reply: oneshot::Sender<Limits>,
+    },
+    /// Records of the journal about itself.
+    Note {
+        records: Vec<Record>,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    },
+    /// Takes archived records out of both halves, some at a time; answers up to which they are gone.
+    Trim {
+        through: u64,
+        limit: usize,
+        reply: oneshot::Sender<u64>,
+    },
+}
+
+/// What may be archived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Where the archives end.
+    pub cut: Head,
+    /// The last record in front of all runs that have not ended.
+    pub limit: u64,
+    /// Whether a run that has not ended sets the limit.
+    pub held: bool,
 }
 
 impl Request {
@@ -52,7 +87,8 @@ impl Request {
     pub fn bytes(&self) -> usize {
         match self {
             Request::Append(append) => payload_bytes(&append.records),
-            Request::Stream(..) | Request::Entries { .. } => 0,
+            Request::Note { records, .. } => payload_bytes(records),
+            Request::Stream(..) | Request::Entries { .. } | Request::Ended { .. } | Request::Trim { .. } => 0,
         }
     }
 }
@@ -65,11 +101,36 @@ fn payload_bytes(records: &[Record]) -> usize {
 pub(super) struct Shared {
     head: Mutex<Head>,
     stopped: OnceLock<String>,
+    archives: Option<Archives>,
+}
+
+/// The archives beside a journal in a directory.
+pub(super) struct Archives {
+    pub journal: PathBuf,
+    pub shelf: Arc<Shelf>,
+    pub probed: Probed,
+    /// One archiving at a time.
+    pub turn: tokio::sync::Mutex<()>,
+}
+
+impl Archives {
+    pub fn new(journal: &Path, shelf: Arc<Shelf>, probed: Probed) -> Archives {
+        Archives { journal: journal.to_owned(), shelf, probed, turn: tokio::sync::Mutex::default() }
+    }
 }
 
 impl Shared {
-    pub fn new(head: Head) -> Arc<Shared> {
-        Arc::new(Shared { head: Mutex::new(head), stopped: OnceLock::new() })
+    pub fn new(head: Head, archives: Option<Archives>) -> Arc<Shared> {
+        Arc::new(Shared { head: Mutex::new(head), stopped: OnceLock::new(), archives })
+    }
+
+    /// The archives; none for a store that is no directory.
+    pub fn archives(&self) -> Option<&Archives> {
+        self.archives.as_ref()
+    }
+
+    fn is_archived(&self, stream: StreamId) -> bool {
+        self.archives().is_some_and(|archives| archives.shelf.contains(stream))
     }
 
     /// The last record that is on disk.
@@ -112,25 +173,44 @@ impl<S: Store> Writer<S> {
     /// Serves everything that waits with one barrier. Reads see the appends of the same turn.
     pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), Ended> {
         let mut staged = Staged::new(self.meta);
-        let mut reads = Vec::new();
+        let mut rest = Vec::new();
         for request in requests {
             match request {
                 Request::Append(append) => self.stage(&mut staged, append)?,
-                read => reads.push(read),
+                Request::Note { records, reply } => self.note(&mut staged, records, reply)?,
+                other => rest.push(other),
             }
         }
         self.commit(staged)?;
-        reads.into_iter().for_each(|read| self.read(read));
-        Ok(())
+        rest.into_iter().try_for_each(|request| self.serve(request))
+    }
+
+    /// A note follows whatever the journal's own stream holds.
+    fn note(
+        &self,
+        staged: &mut Staged,
+        records: Vec<Record>,
+        reply: oneshot::Sender<Result<Appended, AppendError>>,
+    ) -> Result<(), Ended> {
+        let (stream, state) = (repair::stream(), StreamState::Finished);
+        let known = self.known(staged, stream)?;
+        let expected_seq = known.map_or(0, |head| head.last_seq);
+        self.stage(staged, Append { stream, expected_seq, records, state, reply })
+    }
+
+    fn known(&self, staged: &Staged, stream: StreamId) -> Result<Option<StreamHead>, Ended> {
+        match staged.streams.get(&stream) {
+            Some(head) => Ok(Some(*head)),
+            None => self.store.stream(stream).map_err(|error| self.end(&error)),
+        }
     }
 
     fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), Ended> {
         let Append { stream, expected_seq, records, state, reply } = append;
-        let known = match staged.streams.get(&stream) {
-            Some(head) => Some(*head),
-            None => self.store.stream(stream).map_err(|error| self.end(&error))?,
-        };
-        match refusal(stream, expected_seq, &records, known) {
+        let known = self.known(staged, stream)?;
+        let archived = known.is_none() && self.shared.is_archived(stream);
+        let refused = archived.then_some(AppendError::Archived { stream });
+        match refused.or_else(|| refusal(stream, expected_seq, &records, known)) {
             Some(error) => drop(reply.send(Err(error))),
             None => {
                 let appended = staged.add(stream, known, &records, state);
@@ -157,18 +237,42 @@ impl<S: Store> Writer<S> {
 
     /// The reason is set before any reply is dropped, so that whoever waited finds it.
     fn end(&self, error: &StoreError) -> Ended {
-        self.shared.stop(error.to_string());
+        self.stop(error.to_string())
+    }
+
+    fn stop(&self, reason: String) -> Ended {
+        self.shared.stop(reason);
         Ended
     }
 
-    fn read(&self, request: Request) {
+    fn serve(&mut self, request: Request) -> Result<(), Ended> {
         match request {
             Request::Stream(stream, reply) => drop(reply.send(read_stream(&self.store, stream))),
             Request::Entries { from, limit, reply } => {
                 drop(reply.send(read_entries(&self.store, from, limit)))
             }
-            Request::Append(_) => {}
+            Request::Ended { policy, reply } => drop(reply.send(self.limits(&policy)?)),
+            Request::Trim { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
+            Request::Append(_) | Request::Note { .. } => {}
         }
+        Ok(())
+    }
+
+    fn limits(&mut self, policy: &Policy) -> Result<Limits, Ended> {
+        self.store.end_segment(policy).map_err(|error| self.end(&error))?;
+        let streams = self.store.streams().map_err(|error| self.end(&error))?;
+        let open = streams.iter().filter(|head| head.state == StreamState::Open);
+        let first = open.map(|head| head.first_position).min();
+        let limit = first.map_or(self.meta.head.position, |first| first.saturating_sub(1));
+        Ok(Limits { cut: self.meta.cut, limit, held: first.is_some() })
+    }
+
+    fn trim(&mut self, through: u64, limit: usize) -> Result<u64, Ended> {
+        self.store.release(through).map_err(|error| self.end(&error))?;
+        let trimmed = archive::trim(&mut self.store, self.meta, through, limit);
+        self.meta = trimmed.map_err(|error| self.stop(error.text()))?;
+        self.store.sync().map_err(|error| self.end(&error))?;
+        Ok(self.meta.cut.position)
     }
 }
 

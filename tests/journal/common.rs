@@ -4,7 +4,7 @@ use std::path::Path;
 
 use futures::future::join_all;
 use stillpoint::domain::ids::StreamId;
-use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, StreamState, chain};
+use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, Snapshot, StreamState, Verdict};
 use uuid::Uuid;
 
 /// Nothing is waited for, nothing is put aside, segments are small.
@@ -35,12 +35,18 @@ pub fn entries(journal: &Journal) -> Vec<Entry> {
     block_on(journal.entries(1, 1_000_000)).expect("readable")
 }
 
-/// Opens a journal and checks its chain; answers how many of `acknowledged` are missing.
+/// Opens a journal and checks its chain, archives included; answers how many of `acknowledged` are missing.
 pub fn missing(dir: &Path, acknowledged: &[Head], told: &str) -> usize {
-    let (journal, _) =
-        Journal::open_thread(dir, options()).unwrap_or_else(|error| panic!("{told}: {error:?}"));
-    let entries = entries(&journal);
-    chain::check(entries.iter().cloned()).unwrap_or_else(|problem| panic!("{told}: {problem}"));
+    drop(Journal::open_thread(dir, options()).unwrap_or_else(|error| panic!("{told}: {error:?}")));
+    let snapshot = Snapshot::open(dir).unwrap_or_else(|error| panic!("{told}: {error:?}"));
+    let verification = snapshot.verify(None);
+    assert_eq!(
+        (verification.verdict, snapshot.remarks()),
+        (Verdict::Intact, &[][..]),
+        "{told}: {verification:?}"
+    );
+    let entries: Vec<Entry> =
+        snapshot.entries().collect::<Result<_, _>>().unwrap_or_else(|problem| panic!("{told}: {problem}"));
     let there = |head: &&Head| {
         let index = usize::try_from(head.position - 1).expect("a position");
         entries.get(index).map(Entry::head) == Some(**head)

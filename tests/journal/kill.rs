@@ -4,9 +4,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use stillpoint::journal::archive::Policy;
 use stillpoint::journal::{Head, Journal};
 
-use crate::common::{append_all, missing, options};
+use crate::common::{append_all, block_on, missing, options};
 
 const KILLS: u64 = 50;
 const VARIABLE: &str = "STILLPOINT_TEST_WRITER";
@@ -20,6 +21,11 @@ fn writer() {
         let first = u128::from(opened.epoch) << 64 | round << 32;
         for head in append_all(&journal, first..first + 3, 200) {
             println!("head {head}");
+        }
+        if round % 5 == 4 {
+            // Killed in there as often as elsewhere.
+            let archived = block_on(journal.archive(Policy::everything(), 0)).expect("archived");
+            archived.archives.iter().for_each(|archive| println!("archive {}", archive.last));
         }
         std::io::stdout().flush().expect("the parent reads");
     }
@@ -38,7 +44,8 @@ fn killed(dir: &Path, lines: usize) -> Vec<Head> {
     for line in BufReader::new(writer.stdout.take().expect("piped")).lines() {
         // The last line may be cut.
         let Ok(line) = line else { break };
-        heads.extend(line.strip_prefix("head ").and_then(|text| text.parse::<Head>().ok()));
+        let head = line.strip_prefix("head ").or(line.strip_prefix("archive "));
+        heads.extend(head.and_then(|text| text.parse::<Head>().ok()));
         if heads.len() == lines {
             writer.kill().expect("killed");
         }
@@ -57,5 +64,7 @@ fn fifty_kills_lose_nothing_that_was_acknowledged() {
         heads.extend(printed);
         assert_eq!(missing(dir.path(), &heads, &format!("kill {kill}")), 0);
     }
-    println!("{KILLS} kills, {} acknowledged, none lost", heads.len());
+    let archives = std::fs::read_dir(dir.path().join("archive")).map_or(0, Iterator::count) / 2;
+    assert!(archives > 0, "nothing was archived");
+    println!("{KILLS} kills, {} acknowledged, {archives} archives, none lost", heads.len());
 }

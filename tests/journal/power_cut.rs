@@ -15,10 +15,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use stillpoint::journal::archive::Policy;
 use stillpoint::journal::{Answer, Call, Head, Journal, Options, Probe, Repair};
 use tempfile::TempDir;
 
-use crate::common::{append_all, missing, options};
+use crate::common::{append_all, block_on, missing, options};
 
 const SECTOR: usize = 512;
 
@@ -85,7 +86,12 @@ impl Probe for Power {
             Call::SledOpen => |path| path.ends_with("sled/db") || path.ends_with("sled/conf"),
             Call::SledSync => |path| path.ends_with("sled/db"),
             Call::OwnerWrite => |path| path.ends_with("owner.json"),
-            Call::EvidenceWrite | Call::SledWrite | Call::SledFlush | Call::BallastWrite => |_| false,
+            Call::ArchiveWrite => |path| path.starts_with("archive"),
+            Call::EvidenceWrite
+            | Call::SledWrite
+            | Call::SledFlush
+            | Call::BallastWrite
+            | Call::EvidenceRelease => |_| false,
         };
         // A new segment becomes durable as it is created; the syncs of others are their own calls.
         let known = state.durable.clone();
@@ -142,6 +148,7 @@ fn laid_out(left: &Files) -> TempDir {
 #[derive(Default)]
 struct Tally {
     acknowledged: usize,
+    archives: usize,
     lost: usize,
     repairs: BTreeMap<&'static str, u64>,
     refused: u64,
@@ -155,7 +162,16 @@ fn word(repair: &Repair) -> &'static str {
         Repair::DatabaseCaughtUp { .. } => "database caught up",
         Repair::DatabaseRebuilt { .. } => "database rebuilt",
         Repair::BallastSpent { .. } => "ballast spent",
+        Repair::IndexRebuilt { .. } => "index rebuilt",
+        Repair::DatabaseCompacted { .. } => "database compacted",
     }
+}
+
+/// Archives what has ended, which is everything; answers whether the power lasted.
+fn archived(journal: &Journal, tally: &mut Tally) -> bool {
+    let archived = block_on(journal.archive(Policy::everything(), 0));
+    tally.archives += archived.as_ref().map_or(0, |archived| archived.archives.len());
+    archived.is_ok()
 }
 
 /// One life of the journal on `disk`, up to the cut; answers what is left and adds what was acknowledged.
@@ -177,7 +193,7 @@ fn life(disk: &TempDir, seed: u64, barriers: bool, heads: &mut Vec<Head>, tally:
             let appended = append_all(&journal, first..first + count, bytes);
             let complete = appended.len() as u128 == count;
             heads.extend(appended);
-            if !complete {
+            if !complete || (random.u8(..4) == 0 && !archived(&journal, tally)) {
                 break;
             }
         }
@@ -219,8 +235,12 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
         lives(seed, 10, true, &mut tally);
         assert_eq!(tally.lost, 0, "seed {seed}");
     }
-    println!("{cycles} cuts, {} acknowledged, none lost; repairs {:?}", tally.acknowledged, tally.repairs);
-    assert!(tally.acknowledged > 0 && !tally.repairs.is_empty(), "no cut fell between two barriers");
+    let Tally { acknowledged, archives, repairs, .. } = &tally;
+    println!(
+        "{cycles} cuts, {acknowledged} acknowledged, {archives} archives, none lost; repairs {repairs:?}"
+    );
+    assert!(*acknowledged > 0 && !repairs.is_empty(), "no cut fell between two barriers");
+    assert!(*archives > 0, "nothing was archived");
 }
 
 #[test]

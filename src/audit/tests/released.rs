@@ -15,10 +15,13 @@ use crate::machine::group::event::Facts;
 use crate::machine::group::{Event, Step};
 
 /// Journals of every release, and those from before and after each change of a payload.
-const KEPT: &[&str] = &["fixtures/journals/0.1.0", "migrations/0002_rebuilt_members/before", AFTER];
+const KEPT: &[&str] = &["fixtures/journals/0.1.0", "migrations/0002_rebuilt_members/before", REBUILT, AFTER];
+
+/// The first that names rebuilt members.
+const REBUILT: &str = "migrations/0002_rebuilt_members/after";
 
 /// The one that the present code writes.
-const AFTER: &str = "migrations/0002_rebuilt_members/after";
+const AFTER: &str = "migrations/0004_archives/after";
 
 fn fixture(dir: &str, name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(dir).join(name)
@@ -87,7 +90,7 @@ fn second(entries: &[Entry]) -> String {
 
 #[tokio::test]
 async fn a_rebuilt_member_has_its_new_name_since_schema_2_and_its_lost_one_before() {
-    let (before, after) = (entries(KEPT[1]), entries(AFTER));
+    let (before, after) = (entries(KEPT[1]), entries(REBUILT));
     assert!(before.iter().all(|entry| entry.schema == 1) && after.iter().all(|entry| entry.schema == 2));
     assert_eq!(second(&before), "snapshot-01");
     let plan = plan();

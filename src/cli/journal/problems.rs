@@ -8,18 +8,7 @@ use crate::journal::{ChainProblem, JournalError};
 
 /// Why the journal in `dir` cannot be read.
 pub fn unreadable(dir: &Path, error: &JournalError) -> Problem {
-    let code = match error {
-        JournalError::Held { .. } => Code::JournalLocked,
-        JournalError::NewerSchema { .. } => Code::JournalNewer,
-        JournalError::Missing { .. } => Code::JournalMissing,
-        JournalError::Unopenable { .. }
-        | JournalError::Damaged { .. }
-        | JournalError::BothDamaged { .. }
-        | JournalError::Lost { .. }
-        | JournalError::Behind { .. } => Code::JournalCorrupt,
-        JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,
-    };
-    Problem::new(code, about(dir), chained(error), error.fix())
+    Problem::new(error.code(), about(dir), chained(error), error.fix())
 }
 
 /// A record of the journal in `dir` does not hold.

@@ -10,13 +10,15 @@
 //!   acknowledged. The same with a frame or a segment behind them is damage.
 //!
 //! # Layout
-//! `evidence/NNNNNNNN.seg`, counted from 1 without gaps: a header ([`segment`]), then frames
-//! ([`frame`]), one for each batch. Above 16 MiB a segment gets a successor.
+//! `evidence/NNNNNNNN.seg`, counted without gaps: a header ([`segment`]), then frames ([`frame`]), one for each batch.
+//! Above 16 MiB a segment gets a successor. They begin with number 1 and the first record; where they begin later, a
+//! checkpoint among their records says that what is missing was archived ([`super::archive`]).
 //!
 //! # What is not here
 //! What is done when the two disagree ([`super::settle`]).
 
 pub(super) mod frame;
+mod list;
 mod segment;
 mod writer;
 
@@ -24,11 +26,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::archive::Checkpoint;
 use super::chain::{ChainProblem, Checker, Fault, open_at};
 use super::envelope::{SCHEMA, genesis};
 use super::error::JournalError;
 use super::record::{Entry, Head};
 use super::store::StreamState;
+pub(super) use list::{Segment, ends, header, segments};
 use segment::{HEADER_BYTES, Header, NoHeader};
 pub(super) use writer::{End, EvidenceWriter, SEGMENT_BYTES, sync_parent};
 
@@ -52,6 +56,27 @@ pub(super) struct Survey {
     pub torn: u64,
     /// The first thing that is wrong, torn bytes apart.
     pub damage: Option<Damage>,
+    /// The newest checkpoint among the records.
+    pub checkpoint: Option<Checkpoint>,
+    /// What the last segment holds so far.
+    pub tail: Tail,
+}
+
+/// What a segment holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tail {
+    /// How many records.
+    pub records: u64,
+    /// Time of the first, in nanoseconds since the Unix epoch.
+    pub first_ns: Option<i64>,
+}
+
+impl Tail {
+    /// Counts records that are added at once.
+    pub fn add(&mut self, records: u64, first_ns: Option<i64>) {
+        self.records += records;
+        self.first_ns = self.first_ns.or(first_ns);
+    }
 }
 
 /// What is wrong with evidence.
@@ -76,6 +101,8 @@ struct Reading<'a> {
     checker: Checker,
     survey: Survey,
     each: Each<'a>,
+    /// Number of the segment that comes next; none before the first.
+    next: Option<u64>,
 }
 
 /// Reads all segments in `dir`, checks hashes and chain, and hands out each batch that held. None if
@@ -86,17 +113,25 @@ struct Reading<'a> {
 pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<Survey>, JournalError> {
     let numbers = segment::list(dir).map_err(JournalError::io("read", dir))?;
     let Some(&first) = numbers.first() else { return Ok(None) };
-    let start = Head::genesis();
-    let end = End { segment: first, offset: 0 };
-    let survey = Survey { start, head: start, epoch: 0, records: 0, end, torn: 0, damage: None };
-    let mut reading = Reading { checker: Checker::new(start), survey, each };
+    let mut reading = Reading::new(first, each);
     for (index, &number) in numbers.iter().enumerate() {
         let path = segment::path(dir, number);
         let bytes = load(&path).map_err(JournalError::io("read", &path))?;
-        let last = index + 1 == numbers.len();
-        reading.segment(index as u64 + 1, number, &bytes, last)?;
+        reading.segment(number, &bytes, index + 1 == numbers.len())?;
     }
+    reading.begins_rightly(first);
     Ok(Some(reading.survey))
+}
+
+/// Reads one segment by itself, wherever it begins, as [`read`] does.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_segment(bytes: &[u8], each: Each<'_>) -> Result<Survey, JournalError> {
+    let number = segment::decode(bytes).map_or(1, |header| header.number);
+    let mut reading = Reading::new(number, each);
+    reading.segment(number, bytes, true)?;
+    Ok(reading.survey)
 }
 
 /// All bytes of a segment; of a file that is too large to be one, none, which is no header.
@@ -110,8 +145,25 @@ fn load(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-impl Reading<'_> {
-    fn segment(&mut self, expected: u64, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
+impl<'a> Reading<'a> {
+    fn new(first: u64, each: Each<'a>) -> Reading<'a> {
+        let start = Head::genesis();
+        let survey = Survey {
+            start,
+            head: start,
+            epoch: 0,
+            records: 0,
+            end: End { segment: first, offset: 0 },
+            torn: 0,
+            damage: None,
+            checkpoint: None,
+            tail: Tail::default(),
+        };
+        Reading { checker: Checker::new(start), survey, each, next: None }
+    }
+
+    fn segment(&mut self, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
+        let expected = self.next.unwrap_or(number);
         if let Some(damage) = &mut self.survey.damage {
             // Only how far it reaches is still of interest.
             damage.reached = damage.reached.max(reach(bytes));
@@ -127,9 +179,10 @@ impl Reading<'_> {
             }
             Ok(header) => header,
         };
-        if expected == 1 {
+        if self.next.is_none() {
             self.start(&header);
         }
+        (self.next, self.survey.tail) = (Some(number.saturating_add(1)), Tail::default());
         if !self.follows(&header) {
             return self.damaged(Fault::Prev, bytes);
         }
@@ -140,6 +193,26 @@ impl Reading<'_> {
     fn start(&mut self, header: &Header) {
         self.checker = Checker::new(header.after);
         (self.survey.start, self.survey.head) = (header.after, header.after);
+    }
+
+    /// Whether what is missing before the first record was archived.
+    ///
+    /// SUBTLE: a first segment that was lost looks like one that was archived. 1. An archive gets its checkpoint before
+    /// its segment leaves; 2. the checkpoint stands behind all that it archives; 3. so evidence that begins later than
+    /// the newest checkpoint says has lost something.
+    fn begins_rightly(&mut self, first: u64) {
+        let start = self.survey.start;
+        let archived = self.survey.checkpoint.is_some_and(|checkpoint| {
+            let last = checkpoint.last;
+            start.position < last.position || start == last
+        });
+        if (first == 1 && start.position == 0) || archived || self.survey.damage.is_some() {
+            return;
+        }
+        let segment = first.saturating_sub(1).max(1);
+        let problem =
+            ChainProblem { position: start.position.max(1), what: Fault::SegmentMissing { segment } };
+        self.survey.damage = Some(Damage { problem, reached: self.survey.head.position });
     }
 
     fn follows(&self, header: &Header) -> bool {
@@ -197,6 +270,10 @@ impl Reading<'_> {
         }
         (self.survey.head, self.survey.records) = (verified.head, verified.records);
         self.survey.epoch = frame.epoch;
+        let entries = || records.iter().map(|(_, entry, _): &(_, Entry, _)| entry);
+        self.survey.tail.add(records.len() as u64, entries().next().map(|first| first.record.time_ns));
+        let checkpoint = entries().filter_map(|entry| Checkpoint::of(&entry.record)).next_back();
+        self.survey.checkpoint = checkpoint.or(self.survey.checkpoint);
         Ok(Admitted { epoch: frame.epoch, head: frame.head, records })
     }
 

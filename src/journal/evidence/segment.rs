@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::super::envelope::SCHEMA;
 use super::super::record::Head;
 
-pub(super) const HEADER_BYTES: usize = 90;
+pub(in crate::journal) const HEADER_BYTES: usize = 90;
 const MAGIC: &[u8; 8] = b"SPevidnc";
 
 /// What a segment says about itself.
@@ -53,7 +53,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header, NoHeader> {
         .ok_or(NoHeader::Bytes)?;
     let rest = body.strip_prefix(MAGIC).ok_or(NoHeader::Bytes)?;
     let schema = rest[..2].try_into().map(u16::from_be_bytes).map_err(|_| NoHeader::Bytes)?;
-    if schema != SCHEMA {
+    // The layout has not changed since evidence was first written.
+    if !(1..=SCHEMA).contains(&schema) {
         return Err(NoHeader::Schema(schema));
     }
     let number = |at: usize| rest[at..at + 8].try_into().map(u64::from_be_bytes).map_err(|_| NoHeader::Bytes);

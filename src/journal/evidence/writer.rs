@@ -8,11 +8,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::super::envelope;
 use super::super::probe::{Call, Probed};
 use super::super::record::Head;
 use super::super::store::{Batch, StoreError};
 use super::segment::{self, HEADER_BYTES, Header};
-use super::{Survey, frame};
+use super::{Survey, Tail, frame, list};
 
 /// Size from which on a segment gets a successor, in bytes.
 pub(in crate::journal) const SEGMENT_BYTES: u64 = 16 << 20;
@@ -34,6 +35,7 @@ pub(in crate::journal) struct EvidenceWriter {
     /// Bytes that are no frame stand behind the end; the next frame takes their place.
     torn: bool,
     head: Head,
+    tail: Tail,
     segment_bytes: u64,
     probed: Probed,
 }
@@ -45,7 +47,8 @@ impl EvidenceWriter {
         sync_parent(dir)?;
         let file = create(dir, Header { number: 1, after }, &probed)?;
         let end = End { segment: 1, offset: HEADER_BYTES as u64 };
-        Ok(EvidenceWriter { dir: dir.to_owned(), file, end, torn: false, head: after, segment_bytes, probed })
+        let (dir, tail) = (dir.to_owned(), Tail::default());
+        Ok(EvidenceWriter { dir, file, end, torn: false, head: after, tail, segment_bytes, probed })
     }
 
     /// Goes on at the end that a reading found.
@@ -55,23 +58,18 @@ impl EvidenceWriter {
         segment_bytes: u64,
         probed: Probed,
     ) -> io::Result<EvidenceWriter> {
-        let Survey { end, head, torn, .. } = *survey;
+        let Survey { end, head, torn, tail, .. } = *survey;
         let file = OpenOptions::new().write(true).open(segment::path(dir, end.segment))?;
         // A cut may have left the name unsynced; whoever appends relies on it.
         File::open(dir)?.sync_all()?;
         let (dir, torn) = (dir.to_owned(), torn > 0);
-        Ok(EvidenceWriter { dir, file, end, torn, head, segment_bytes, probed })
+        Ok(EvidenceWriter { dir, file, end, torn, head, tail, segment_bytes, probed })
     }
 
     /// Writes a batch. It is on disk after the next [`sync`](EvidenceWriter::sync), whole or not at all.
     pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.end.offset >= self.segment_bytes {
-            let failed = |error| StoreError::io("begin a segment of evidence", &error);
-            let header = Header { number: self.end.segment + 1, after: self.head };
-            // What has a successor is whole.
-            self.sync()?;
-            self.file = create(&self.dir, header, &self.probed).map_err(failed)?;
-            self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
+            self.succeed()?;
         }
         let failed = |error| StoreError::io("write evidence", &error);
         let bytes = frame::encode(batch);
@@ -81,7 +79,46 @@ impl EvidenceWriter {
             if self.torn { self.file.set_len(end).map_err(failed) } else { Ok(()) }
         })?;
         (self.end.offset, self.head, self.torn) = (end, batch.meta.head, false);
+        let first = batch.slots.first().and_then(|slot| envelope::open(&slot.envelope).ok());
+        self.tail.add(batch.slots.len() as u64, first.map(|entry| entry.record.time_ns));
         Ok(())
+    }
+
+    /// What the last segment holds.
+    pub fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    /// Ends the last segment and begins the next. Bytes behind its end that are no frame are cut off before.
+    pub fn succeed(&mut self) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("begin a segment of evidence", &error);
+        let header = Header { number: self.end.segment + 1, after: self.head };
+        if self.torn {
+            self.file.set_len(self.end.offset).map_err(failed)?;
+            self.torn = false;
+        }
+        // What has a successor is whole.
+        self.sync()?;
+        self.file = create(&self.dir, header, &self.probed).map_err(failed)?;
+        self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
+        self.tail = Tail::default();
+        Ok(())
+    }
+
+    /// Removes the segments that end with record `through` or before; the last one stays.
+    pub fn release(&mut self, through: u64) -> Result<(), StoreError> {
+        let failed = |error| StoreError::io("remove a segment of evidence", &error);
+        let segments = list::segments(&self.dir).map_err(failed)?;
+        let ended = |pair: &&[list::Segment]| pair[1].after.position <= through;
+        let ended: Vec<_> = segments.windows(2).take_while(ended).map(|pair| &pair[0].path).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        self.probed.run(Call::EvidenceRelease, failed, || {
+            // The first ones first, so that what is left has no hole.
+            ended.iter().try_for_each(fs::remove_file).map_err(failed)?;
+            File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)
+        })
     }
 
     /// Returns once everything appended is on disk.

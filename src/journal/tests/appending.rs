@@ -212,6 +212,9 @@ impl Store for Gated {
         self.gate.recv().map_err(|error| StoreError::failed("sync", error))?;
         self.inner.sync()
     }
+    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+        self.inner.trim(trim)
+    }
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
         self.inner.meta()
     }
@@ -239,7 +242,7 @@ fn gated(disk: &Disk, write_fault: bool) -> (Journal, mpsc::Sender<()>) {
     let opened =
         Opened { epoch: 1, head: meta.head, records: 0, streams: vec![], repairs: vec![], ballast: false };
     let dir = std::path::Path::new("nowhere");
-    (start_on_thread(store, meta, opened, dir).expect("a thread").0, sign)
+    (start_on_thread(store, meta, opened, dir, None).expect("a thread").0, sign)
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn it_opens_and_what_was_written_stays_byte_for_byte() {
     assert_eq!((opened.records, opened.epoch), (4, 2));
     append(&journal, 7, 0, "new").await.expect("appended");
     let entries = journal.entries(1, 10).await.expect("readable");
-    assert_eq!(entries.iter().map(|entry| entry.schema).collect::<Vec<_>>(), [1, 1, 1, 2, 2]);
+    assert_eq!(entries.iter().map(|entry| entry.schema).collect::<Vec<_>>(), [1, 1, 1, 3, 3]);
     assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(journal.head()));
     drop(journal);
     let after = raw(&SledStore::open(&dir.path().join("sled")).expect("opened"));
@@ -47,7 +47,7 @@ async fn an_older_binary_refuses_it_from_then_on() {
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
     assert_eq!(
         read_meta_up_to(1, &store).expect_err("it is newer").to_string(),
-        "the journal was written by a newer stillpoint (schema 2); this one reads up to schema 1"
+        "the journal was written by a newer stillpoint (schema 3); this one reads up to schema 1"
     );
 }
 
@@ -60,4 +60,30 @@ fn reading_alone_changes_nothing() {
     drop(snapshot);
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
     assert!(read_meta_up_to(1, &store).is_ok());
+}
+
+/// The evidence of a journal that schema 2 wrote, and its head.
+const SCHEMA_2: &[u8] = include_bytes!("../../../migrations/0004_archives/before/00000001.seg");
+const HEAD_2: &str = "48:34112b95de5996339a511a8a20cb1e5d0301ad6d9c2435ae369adc4a9366d7d9";
+
+#[tokio::test]
+async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("evidence")).expect("created");
+    std::fs::write(dir.path().join("evidence/00000001.seg"), SCHEMA_2).expect("written");
+    let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
+    assert!(
+        matches!(opened.repairs[..], [Repair::DatabaseRebuilt { records: 48, .. }]),
+        "{:?}",
+        opened.repairs
+    );
+    let head: Head = HEAD_2.parse().expect("a head");
+    let archived = journal.archive(archive::Policy::everything(), 0).await.expect("archived");
+    assert_eq!(archived.archives.len(), 1);
+    drop(journal);
+    let kept = std::fs::read(dir.path().join("archive").join(archived.archives[0].name())).expect("there");
+    assert_eq!(kept[..SCHEMA_2.len()], *SCHEMA_2, "what schema 2 wrote stays as it is");
+    let snapshot = Snapshot::open(dir.path()).expect("readable");
+    assert_eq!(snapshot.verify(Some(&head)).verdict, Verdict::Intact);
+    assert_eq!(snapshot.entries().filter(|entry| entry.as_ref().is_ok_and(|e| e.schema == 2)).count(), 48);
 }

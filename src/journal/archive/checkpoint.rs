@@ -1,0 +1,152 @@
+//! The record that makes a file an archive.
+//!
+//! A record of kind 33 stands in the journal's own stream, beside those that tell of repairs ([`super::super::repair`]).
+//! Version 1 of its payload is fixed-width, big-endian, and never changes:
+//!
+//! | offset | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 8 | position of the first archived record |
+//! | 8 | 8 | position of the last one |
+//! | 16 | 32 | hash of the last one: what the first live record follows |
+//! | 48 | 32 | BLAKE3 hash of the archive's file |
+//! | 80 | 8 | its bytes |
+//! | 88 | 8 | streams that ended in it |
+//! | 96 | 32 | BLAKE3 hash of the same field of the checkpoint before it (zeros before the first) and of the index's file |
+//!
+//! The last field makes the newest checkpoint vouch for every index there is: one that is lost or changed is seen at
+//! the next open, and not when its request comes again.
+
+use std::fmt;
+
+use super::super::error::JournalError;
+use super::super::record::{Head, Record};
+use super::super::store::{Store, StoreError};
+use super::super::{chain, repair};
+use super::Range;
+
+/// Kind of a record that makes a file an archive.
+pub(in crate::journal) const KIND: u16 = 33;
+
+const VERSION: u16 = 1;
+const BYTES: usize = 128;
+
+/// What an archive holds, and how to know that it is the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Position of the first archived record.
+    pub first: u64,
+    /// The last archived record.
+    pub last: Head,
+    /// Hash of the archive's file.
+    pub file: [u8; 32],
+    /// Its bytes.
+    pub bytes: u64,
+    /// Streams that ended in it.
+    pub streams: u64,
+    /// Hash over this index and all before it.
+    pub indexes: [u8; 32],
+}
+
+impl Checkpoint {
+    pub(super) fn range(&self) -> Range {
+        Range { first: self.first, last: self.last.position }
+    }
+
+    /// Name of the archive's file.
+    pub fn name(&self) -> String {
+        self.range().file("seg")
+    }
+
+    pub(in crate::journal) fn record(&self, time_ns: i64) -> Record {
+        let mut payload = Vec::with_capacity(BYTES);
+        payload.extend(self.first.to_be_bytes());
+        payload.extend(self.last.position.to_be_bytes());
+        payload.extend(self.last.hash);
+        payload.extend(self.file);
+        payload.extend(self.bytes.to_be_bytes());
+        payload.extend(self.streams.to_be_bytes());
+        payload.extend(self.indexes);
+        Record { kind: KIND, version: VERSION, time_ns, payload }
+    }
+
+    /// What a record says; none if it is no checkpoint of a version that this release knows.
+    pub fn of(record: &Record) -> Option<Checkpoint> {
+        if (record.kind, record.version) != (KIND, VERSION) {
+            return None;
+        }
+        let bytes: &[u8; BYTES] = record.payload.as_slice().try_into().ok()?;
+        let number = |at: usize| bytes[at..at + 8].try_into().map(u64::from_be_bytes).ok();
+        let hash = |at: usize| -> Option<[u8; 32]> { bytes[at..at + 32].try_into().ok() };
+        let last = Head { position: number(8)?, hash: hash(16)? };
+        let found = Checkpoint {
+            first: number(0)?,
+            last,
+            file: hash(48)?,
+            bytes: number(80)?,
+            streams: number(88)?,
+            indexes: hash(96)?,
+        };
+        (1..=last.position).contains(&found.first).then_some(found)
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Checkpoint { first, last, file, bytes, streams, .. } = self;
+        write!(f, "records {first} to {} went to archive/{} ", last.position, self.name())?;
+        write!(f, "({streams} streams ended in it, {bytes} bytes, BLAKE3 ")?;
+        file.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+        f.write_str(")")
+    }
+}
+
+/// The newest checkpoint that a store holds.
+pub(in crate::journal) fn newest(store: &dyn Store) -> Result<Option<Checkpoint>, JournalError> {
+    for position in store.positions(repair::stream())?.into_iter().rev() {
+        let bytes = store.record(position)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;
+        let entry = chain::open_at(position, &bytes)
+            .map_err(|source| JournalError::Damaged { torn: false, source })?;
+        if let Some(checkpoint) = Checkpoint::of(&entry.record) {
+            return Ok(Some(checkpoint));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let last = Head { position: 0x0102, hash: [2; 32] };
+        Checkpoint { first: 3, last, file: [4; 32], bytes: 5, streams: 6, indexes: [7; 32] }
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let record = sample().record(9);
+        let mut expected = vec![0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2];
+        expected.extend([2; 32]);
+        expected.extend([4; 32]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6]);
+        expected.extend([7; 32]);
+        assert_eq!((record.kind, record.version, record.time_ns), (33, 1, 9));
+        assert_eq!(record.payload, expected);
+        assert_eq!(Checkpoint::of(&record), Some(sample()));
+    }
+
+    #[test]
+    fn other_bytes_are_no_checkpoint() {
+        let record = sample().record(9);
+        let with = |change: fn(&mut Record)| {
+            let mut record = record.clone();
+            change(&mut record);
+            Checkpoint::of(&record)
+        };
+        assert_eq!(with(|record| record.kind = 32), None);
+        assert_eq!(with(|record| record.version = 2), None);
+        assert_eq!(with(|record| record.payload.truncate(127)), None);
+        assert_eq!(with(|record| record.payload[7] = 0), None, "records are counted from 1");
+        assert_eq!(with(|record| record.payload[0] = 1), None, "the first is behind the last");
+    }
+}

@@ -1,0 +1,167 @@
+//! Archives as the beginning of a journal that is read.
+//!
+//! They are taken from the end: as many as there are without a hole, each following the one before it by its hash. The
+//! bytes of each are compared with what its checkpoint says.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::chain::{ChainProblem, Fault};
+use super::super::error::JournalError;
+use super::super::evidence;
+use super::super::record::{Entry, Head};
+use super::{Checkpoint, Range, directory, hash, list};
+
+/// The archived part of a journal, as far as it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix {
+    archives: Vec<(Range, PathBuf)>,
+    start: Head,
+    cut: Head,
+}
+
+impl Prefix {
+    /// Looks for archives that end at `cut`, in the directory of the journal and in `elsewhere`.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn find(journal: &Path, elsewhere: Option<&Path>, cut: Head) -> Result<Prefix, JournalError> {
+        let mut by_last = BTreeMap::new();
+        for dir in [Some(directory(journal)), elsewhere.map(Path::to_owned)].into_iter().flatten() {
+            for range in list(&dir, "seg").map_err(JournalError::io("read", &dir))? {
+                by_last.insert(range.last, (range, dir.join(range.file("seg"))));
+            }
+        }
+        let (mut archives, mut start) = (Vec::new(), cut);
+        while start.position > 0
+            && let Some((range, path)) = by_last.remove(&start.position)
+        {
+            let after = evidence::header(&path).map_err(JournalError::io("read", &path))?;
+            let Some(after) = after.filter(|after| after.position + 1 == range.first) else { break };
+            archives.push((range, path));
+            start = after;
+        }
+        archives.reverse();
+        Ok(Prefix { archives, start, cut })
+    }
+
+    /// What its first record follows: the genesis if nothing is missing.
+    pub fn start(&self) -> Head {
+        self.start
+    }
+
+    /// What the first record behind it follows.
+    pub fn cut(&self) -> Head {
+        self.cut
+    }
+
+    /// The archives, by name, in their order.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.archives.iter().map(|(range, _)| range.file("seg"))
+    }
+
+    /// What a reader should know about records that are not there; nothing if all are.
+    pub fn remark(&self) -> Option<String> {
+        (self.start.position > 0).then(|| {
+            format!(
+                "records 1 to {} are in archives that are not here: what is shown begins behind them; give their directory with --archive",
+                self.start.position
+            )
+        })
+    }
+
+    /// Every archived entry in order; damage is yielded with its position and ends its archive.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
+        self.archives.iter().flat_map(|(range, path)| {
+            let Loaded { entries, problem, .. } = load(*range, path);
+            entries.into_iter().map(Ok).chain(problem.map(Err))
+        })
+    }
+
+    /// Hands out every entry in order until one is not taken, and checks that each archive's bytes are those that
+    /// `vouched` is going to name.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with an archive by itself.
+    pub fn check(
+        &self,
+        vouched: &mut Vouched,
+        mut each: impl FnMut(&mut Vouched, Entry) -> bool,
+    ) -> Result<(), ChainProblem> {
+        for (range, path) in &self.archives {
+            let Loaded { entries, hash, problem } = load(*range, path);
+            for entry in entries {
+                vouched.entry(&entry);
+                if !each(vouched, entry) {
+                    return Ok(());
+                }
+            }
+            if let Some(problem) = problem {
+                return Err(problem);
+            }
+            vouched.files.push((*range, hash));
+        }
+        Ok(())
+    }
+}
+
+/// Archives that were read, and what checkpoints say of them.
+#[derive(Debug, Default)]
+pub struct Vouched {
+    files: Vec<(Range, [u8; 32])>,
+    checkpoints: BTreeMap<Range, [u8; 32]>,
+}
+
+impl Vouched {
+    /// Takes the next entry of the journal.
+    pub fn entry(&mut self, entry: &Entry) {
+        if let Some(checkpoint) = Checkpoint::of(&entry.record) {
+            self.checkpoints.insert(checkpoint.range(), checkpoint.file);
+        }
+    }
+
+    /// After the last entry: the first archive that no checkpoint names, or that has other bytes.
+    pub fn problem(&self) -> Option<ChainProblem> {
+        let wrong = |(range, hash): &&(Range, [u8; 32])| self.checkpoints.get(range) != Some(hash);
+        self.files.iter().find(wrong).map(|(range, _)| ChainProblem {
+            position: range.first,
+            what: Fault::ArchiveFile { name: range.file("seg") },
+        })
+    }
+}
+
+/// What one archive holds, up to its first problem.
+struct Loaded {
+    entries: Vec<Entry>,
+    hash: [u8; 32],
+    problem: Option<ChainProblem>,
+}
+
+fn load(range: Range, path: &Path) -> Loaded {
+    let unreadable =
+        |reason: String| ChainProblem { position: range.first, what: Fault::Unreadable { reason } };
+    let bytes = match fs::read(path) {
+        Err(error) => {
+            let problem = Some(unreadable(format!("read {}: {error}", path.display())));
+            return Loaded { entries: vec![], hash: [0; 32], problem };
+        }
+        Ok(bytes) => bytes,
+    };
+    let mut entries = Vec::new();
+    let survey = evidence::read_segment(&bytes, &mut |admitted| {
+        entries.extend(admitted.records.into_iter().map(|(_, entry, _)| entry));
+        Ok(())
+    });
+    let problem = match survey {
+        Err(error) => Some(unreadable(error.text())),
+        Ok(survey) => survey.damage.map(|damage| damage.problem).or_else(|| {
+            let short = survey.torn > 0 || survey.head.position != range.last;
+            short.then(|| ChainProblem {
+                position: survey.head.position + 1,
+                what: Fault::ArchiveFile { name: range.file("seg") },
+            })
+        }),
+    };
+    Loaded { entries, hash: hash(&bytes), problem }
+}

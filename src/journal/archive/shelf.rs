@@ -1,0 +1,186 @@
+//! What an open journal knows of its archives: which streams ended in which of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use super::super::error::JournalError;
+use super::super::evidence;
+use super::super::record::{Entry, Head, StreamId};
+use super::index::Index;
+use super::seal::{index_of, replace};
+use super::{Checkpoint, Range, directory, hash, list};
+
+/// The archives of a journal.
+pub(in crate::journal) struct Shelf {
+    dir: PathBuf,
+    state: RwLock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    archives: Vec<(Range, Index)>,
+    /// Of the newest checkpoint.
+    indexes: [u8; 32],
+}
+
+impl Shelf {
+    /// Reads every index up to the newest checkpoint; answers as well the names of those that were made anew from
+    /// their archives.
+    ///
+    /// # Errors
+    /// An index is missing or another one, and its archive is not there to make it from.
+    pub fn load(journal: &Path, newest: Option<&Checkpoint>) -> Result<(Shelf, Vec<String>), JournalError> {
+        let dir = directory(journal);
+        let shelf = |state| Shelf { dir: dir.clone(), state: RwLock::new(state) };
+        let Some(newest) = newest else { return Ok((shelf(State::default()), vec![])) };
+        let (mut state, mut anew, mut next) = (State::default(), Vec::new(), 1);
+        let read = |extension| list(&dir, extension).map_err(JournalError::io("read", &dir));
+        // An archive whose index is gone still says by its name that there was one.
+        let mut ranges = [read("ids")?, read("seg")?].concat();
+        ranges.sort_unstable();
+        ranges.dedup();
+        while next <= newest.last.position {
+            let lost = |what| JournalError::IndexLost { dir: dir.clone(), first: next, what };
+            let of = |range: &&Range| range.first == next && range.last <= newest.last.position;
+            let Some(range) = ranges.iter().find(of).copied() else {
+                return Err(lost("there is neither an index nor an archive that begins with it"));
+            };
+            let (index, bytes, made) = index(&dir, range).map_err(lost)?;
+            anew.extend(made.then(|| range.file("ids")));
+            state.admit(range, index, &bytes);
+            next = range.last + 1;
+        }
+        if state.indexes != newest.indexes {
+            let what = "the indexes are not those that the newest checkpoint vouches for";
+            return Err(JournalError::IndexLost { dir: dir.clone(), first: 1, what });
+        }
+        for name in &anew {
+            let index = state.archives.iter().find(|(range, _)| range.file("ids") == *name);
+            let bytes = index.map(|(_, index)| index.encode()).unwrap_or_default();
+            replace(&dir, name, &bytes).map_err(JournalError::io("write an index in", &dir))?;
+        }
+        Ok((shelf(state), anew))
+    }
+
+    /// That field of the newest checkpoint.
+    pub fn indexes(&self) -> [u8; 32] {
+        self.read(|state| state.indexes)
+    }
+
+    /// Takes the archives of checkpoints that are on disk.
+    pub fn admit(&self, checkpoints: &[Checkpoint]) -> Result<(), JournalError> {
+        for checkpoint in checkpoints {
+            let range = checkpoint.range();
+            let read = index(&self.dir, range);
+            let (index, bytes, _) = read.map_err(|what| JournalError::IndexLost {
+                dir: self.dir.clone(),
+                first: range.first,
+                what,
+            })?;
+            self.state.write().unwrap_or_else(PoisonError::into_inner).admit(range, index, &bytes);
+        }
+        Ok(())
+    }
+
+    /// Reads the archives behind `cut` and checks that they continue it; answers where they end, none if there are none.
+    ///
+    /// # Errors
+    /// One of them is missing or is not what it should be.
+    pub fn check(&self, cut: Head) -> Result<Option<Head>, JournalError> {
+        let behind = |state: &State| -> Vec<Range> {
+            state.archives.iter().map(|(range, _)| *range).filter(|range| range.last > cut.position).collect()
+        };
+        let mut end = None;
+        for range in self.read(behind) {
+            let path = self.dir.join(range.file("seg"));
+            let missing =
+                || JournalError::ArchiveMissing { path: path.clone(), first: range.first, last: range.last };
+            let bytes = fs::read(&path).map_err(|_| missing())?;
+            let (start, last) = evidence::ends(&bytes).ok_or_else(missing)?;
+            // The database may have let go of a part of the first one already.
+            let follows = end.map_or(start.position <= cut.position, |end| end == start);
+            if !follows || last.position != range.last {
+                return Err(missing());
+            }
+            end = Some(last);
+        }
+        Ok(end)
+    }
+
+    /// Whether the stream ended in an archive.
+    pub fn contains(&self, stream: StreamId) -> bool {
+        self.read(|state| state.archives.iter().rev().any(|(_, index)| index.contains(stream)))
+    }
+
+    /// Archived entries of a stream, up to the one before number `before`. It reads whole archives and blocks.
+    ///
+    /// # Errors
+    /// [`JournalError::ArchiveMissing`] if one of them is not there.
+    pub fn entries(&self, stream: StreamId, before: u64) -> Result<Vec<Entry>, JournalError> {
+        let mut ranges: Vec<Range> = self.read(|state| {
+            // It may have begun before the archive in which it ended, and gone on in none.
+            let ended = state.archives.iter().rposition(|(_, index)| index.contains(stream));
+            let through = ended.map_or(state.archives.len(), |at| at + 1);
+            state.archives[..through].iter().map(|(range, _)| *range).collect()
+        });
+        let (mut found, mut next) = (Vec::new(), before);
+        while next > 1
+            && let Some(range) = ranges.pop()
+        {
+            let mut some = self.some(range, stream)?;
+            some.retain(|entry| entry.seq < next);
+            next = some.first().map_or(next, |first| first.seq);
+            some.extend(std::mem::take(&mut found));
+            found = some;
+        }
+        Ok(found)
+    }
+
+    fn some(&self, range: Range, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+        let path = self.dir.join(range.file("seg"));
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(JournalError::ArchiveMissing { path, first: range.first, last: range.last });
+            }
+            other => other.map_err(JournalError::io("read", &path))?,
+        };
+        let mut found = Vec::new();
+        let survey = evidence::read_segment(&bytes, &mut |admitted| {
+            let own = admitted.records.into_iter().map(|(_, entry, _)| entry);
+            found.extend(own.filter(|entry| entry.stream == stream));
+            Ok(())
+        })?;
+        match survey.damage {
+            Some(damage) => Err(JournalError::Damaged { torn: false, source: damage.problem }),
+            None => Ok(found),
+        }
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    fn admit(&mut self, range: Range, index: Index, bytes: &[u8]) {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.indexes).update(&hash(bytes));
+        self.indexes = *hasher.finalize().as_bytes();
+        self.archives.push((range, index));
+    }
+}
+
+/// The index of an archive with its bytes, and whether it was made from the archive.
+fn index(dir: &Path, range: Range) -> Result<(Index, Vec<u8>, bool), &'static str> {
+    let stored = fs::read(dir.join(range.file("ids"))).ok();
+    if let Some(index) = stored.as_deref().and_then(Index::decode) {
+        return Ok((index, stored.unwrap_or_default(), false));
+    }
+    let lost = "its index is missing or damaged, and so is its archive";
+    let bytes = fs::read(dir.join(range.file("seg"))).map_err(|_| lost)?;
+    let (start, end) = evidence::ends(&bytes).ok_or(lost)?;
+    let index = index_of(&bytes, start, end).map_err(|_| lost)?;
+    let bytes = index.encode();
+    Ok((index, bytes, true))
+}

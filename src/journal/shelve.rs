@@ -1,0 +1,78 @@
+//! What an open does about archives: which there are, and the end of an archiving that was cut short.
+//!
+//! A checkpoint that is on disk says that archive and index are as well. What may be left to do is to take the records
+//! out of the evidence and the database; either is done only after the archive was read and holds them all.
+
+use std::path::Path;
+
+use super::archive::{self, Checkpoint, Shelf};
+use super::error::JournalError;
+use super::find::{FoundDatabase, FoundEvidence};
+use super::probe::Probed;
+use super::record::Head;
+use super::store::{Meta, Store};
+use super::twin::TwinStore;
+
+/// Records that leave the database at once.
+pub(super) const TRIM_RECORDS: usize = 512;
+
+/// The newest checkpoint that either half has.
+pub(super) fn newest(
+    database: &FoundDatabase,
+    evidence: &FoundEvidence,
+) -> Result<Option<Checkpoint>, JournalError> {
+    let in_database = match database {
+        FoundDatabase::Whole(whole) => archive::newest(&whole.0)?,
+        FoundDatabase::None | FoundDatabase::Broken(..) => None,
+    };
+    let in_evidence = evidence.survey.as_ref().and_then(|survey| survey.checkpoint);
+    Ok(in_database.into_iter().chain(in_evidence).max_by_key(|checkpoint| checkpoint.last.position))
+}
+
+/// Reads the indexes; answers as well the names of those that were made anew.
+pub(super) fn load(
+    dir: &Path,
+    evidence: &FoundEvidence,
+    newest: Option<&Checkpoint>,
+    probed: &Probed,
+) -> Result<(Shelf, Vec<String>), JournalError> {
+    if let (Some(newest), Some(survey)) = (newest, &evidence.survey)
+        && survey.damage.is_none()
+        && survey.start.position < newest.last.position
+    {
+        // The segments are still here: whatever was lost of their archives meanwhile is made again.
+        archive::seal(dir, survey.start, newest.last.position, [0; 32], probed)?;
+    }
+    Shelf::load(dir, newest)
+}
+
+/// Takes out of a database what is in archives, after reading them.
+pub(super) fn trim_archived(
+    store: &mut dyn Store,
+    mut meta: Meta,
+    shelf: &Shelf,
+) -> Result<Meta, JournalError> {
+    let Some(end) = shelf.check(meta.cut)? else { return Ok(meta) };
+    while meta.cut.position < end.position {
+        let before: Head = meta.cut;
+        meta = archive::trim(store, meta, end.position, TRIM_RECORDS)?;
+        if meta.cut == before {
+            break;
+        }
+    }
+    store.sync()?;
+    Ok(meta)
+}
+
+/// Ends an archiving that was cut short: records that are archived leave both halves.
+pub(super) fn finish(
+    dir: &Path,
+    store: &mut TwinStore,
+    meta: Meta,
+    shelf: &Shelf,
+) -> Result<Meta, JournalError> {
+    let meta = trim_archived(store, meta, shelf)?;
+    store.release(meta.cut.position)?;
+    archive::clear(dir, meta.cut.position, meta.head.position)?;
+    Ok(meta)
+}

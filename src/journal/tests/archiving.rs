@@ -1,0 +1,294 @@
+//! What archiving promises: one chain, nothing in no place, no request twice.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::archive::{Archived, Policy, Prefix};
+use super::*;
+
+/// Segments of about three records.
+fn small() -> Options {
+    Options { segment_bytes: 700, now: || 77, ..impatient() }
+}
+
+fn probed(probe: Arc<dyn Probe>) -> Options {
+    Options { probe: Some(probe), ..small() }
+}
+
+/// In memory where that is possible: what is asked here is the order of calls, not the disk.
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
+/// Runs `numbers` of three records each, which end; answers the heads of their last records.
+async fn run(journal: &Journal, numbers: std::ops::Range<u128>) {
+    for number in numbers {
+        append(journal, number, 0, "one").await.expect("appended");
+        append(journal, number, 1, "two").await.expect("appended");
+        let last = journal.append(stream(number), 2, vec![record("three")], StreamState::Finished);
+        last.await.expect("appended");
+    }
+}
+
+async fn everything(journal: &Journal) -> Archived {
+    journal.archive(Policy::everything(), 5).await.expect("archived")
+}
+
+/// All records, archived ones first.
+async fn whole(dir: &Path, journal: &Journal) -> Vec<Entry> {
+    let live = journal.entries(1, 1 << 20).await.expect("readable");
+    let cut =
+        live.first().map_or(journal.head(), |first| Head { position: first.position - 1, hash: first.prev });
+    let prefix = Prefix::find(dir, None, cut).expect("readable");
+    assert_eq!(prefix.start().position, 0, "no archive is missing");
+    let archived = prefix.entries().collect::<Result<Vec<_>, _>>().expect("archives hold");
+    [archived, live].concat()
+}
+
+/// That the chain holds from its first record, and has these records in this order.
+async fn holds(dir: &Path, journal: &Journal, heads: &[Head]) {
+    let entries = whole(dir, journal).await;
+    let found: Vec<_> = entries.iter().map(Entry::head).take(heads.len()).collect();
+    assert_eq!(found, heads);
+    assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(journal.head()));
+}
+
+async fn heads(journal: &Journal) -> Vec<Head> {
+    journal.entries(1, 1 << 20).await.expect("readable").iter().map(Entry::head).collect()
+}
+
+fn archives(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir.join("archive")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    paths.sort();
+    paths
+}
+
+#[tokio::test]
+async fn what_has_ended_leaves_both_halves_and_the_chain_stays_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..8).await;
+    let (before, first) = (heads(&journal).await, journal.stream(stream(1)).await.expect("readable"));
+    let archived = everything(&journal).await;
+    assert_eq!((archived.held_by, archived.archives.last().map(|c| c.last)), (None, before.last().copied()));
+    assert!(archived.archives.len() > 3 && archived.archives.len() == archives(dir.path(), "seg").len());
+    let live = journal.entries(1, 100).await.expect("readable");
+    assert_eq!(live.len(), archived.archives.len(), "only the checkpoints are left");
+    assert_eq!(journal.stream(stream(1)).await.expect("readable"), first, "an archived run can be read");
+    assert_eq!(fs::read_dir(dir.path().join("evidence")).expect("there").count(), 1);
+    holds(dir.path(), &journal, &before).await;
+
+    run(&journal, 8..12).await;
+    drop(journal);
+    let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("opened again");
+    assert_eq!((opened.repairs, opened.streams), (vec![], vec![]));
+    assert_eq!(opened.records, journal.head().position - before.len() as u64);
+    let again = everything(&journal).await;
+    assert_eq!(again.archives[0].first, before.len() as u64 + 1);
+    holds(dir.path(), &journal, &before).await;
+    assert_eq!(everything(&journal).await.archives.len(), 1, "the checkpoints themselves");
+}
+
+#[tokio::test]
+async fn a_request_that_ended_in_an_archive_never_runs_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..5).await;
+    everything(&journal).await;
+    let refused = AppendError::Archived { stream: stream(2) };
+    for seq in [0, 3] {
+        assert_eq!(append(&journal, 2, seq, "again").await, Err(refused.clone()));
+    }
+    drop(journal);
+    // Neither does it when the archives were moved elsewhere.
+    archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("removed"));
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened again");
+    assert_eq!(append(&journal, 2, 0, "again").await, Err(refused));
+    assert!(append(&journal, 9, 0, "new").await.is_ok());
+    let gone = journal.stream(stream(2)).await.expect_err("its archive is not here");
+    assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
+}
+
+#[tokio::test]
+async fn a_run_that_has_not_ended_holds_back_what_is_behind_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..4).await;
+    let open = append(&journal, 100, 0, "stuck").await.expect("appended").first;
+    run(&journal, 4..8).await;
+    let archived = everything(&journal).await;
+    assert_eq!(archived.held_by, Some(open));
+    assert!(archived.archives.iter().all(|checkpoint| checkpoint.last.position < open));
+    drop(journal);
+    let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("opened again");
+    assert_eq!(opened.streams.len(), 1);
+    assert_eq!(texts(&opened.streams[0].1), ["stuck"]);
+    journal.append(stream(100), 1, vec![record("end")], StreamState::Finished).await.expect("appended");
+    let archived = everything(&journal).await;
+    assert_eq!((archived.held_by, archived.archives.is_empty()), (None, false));
+    assert_eq!(texts(&journal.stream(stream(100)).await.expect("readable")), ["stuck", "end"]);
+}
+
+#[tokio::test]
+async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..2).await;
+    append(&journal, 50, 0, "a").await.expect("appended");
+    run(&journal, 2..5).await;
+    // Nothing is held back any more, but the last record of the run is in the segment that is still written to.
+    journal.append(stream(50), 1, vec![record("b")], StreamState::Finished).await.expect("appended");
+    let later = Policy { records: u64::MAX, before_ns: i64::MIN };
+    let archived = journal.archive(later, 5).await.expect("archived");
+    assert!(!archived.archives.is_empty());
+    let live = journal.entries(1, 100).await.expect("readable");
+    assert!(live.iter().any(|entry| entry.stream == stream(50) && entry.seq == 2));
+    assert!(!live.iter().any(|entry| entry.stream == stream(50) && entry.seq == 1));
+    assert_eq!(texts(&journal.stream(stream(50)).await.expect("readable")), ["a", "b"]);
+    drop(journal);
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened again");
+    assert_eq!(texts(&journal.stream(stream(50)).await.expect("readable")), ["a", "b"]);
+    assert!(append(&journal, 50, 0, "again").await.is_err());
+}
+
+/// Ends the life of a journal at its n-th call: nothing reaches the disk from then on.
+struct Ending(AtomicU64);
+
+impl Probe for Ending {
+    fn before(&self, _: Call) -> std::io::Result<Answer> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Err(std::io::Error::other("killed")),
+            left => {
+                self.0.store(left - 1, Ordering::SeqCst);
+                Ok(Answer::Go)
+            }
+        }
+    }
+
+    fn after(&self, _: Call) {}
+}
+
+/// A journal of seven runs whose archiving is killed at its n-th call; answers its heads, none if nothing was killed.
+async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
+    let probe = Arc::new(Ending(AtomicU64::new(u64::MAX)));
+    let (journal, _) = Journal::open_thread(dir, probed(probe.clone())).expect("opened");
+    run(&journal, 1..8).await;
+    let heads = heads(&journal).await;
+    probe.0.store(n, Ordering::SeqCst);
+    let archived = journal.archive(Policy::everything(), 5).await;
+    archived.is_err().then_some(heads)
+}
+
+/// What is lost as well, once the archiving was killed.
+const LOST: [&str; 3] = ["nothing", "sled", "evidence"];
+
+#[tokio::test]
+async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost() {
+    let mut killed = 0;
+    for lost in LOST {
+        for n in 0.. {
+            let dir = directory();
+            let Some(heads) = killed_at(dir.path(), n).await else { break };
+            killed += 1;
+            if lost != "nothing" {
+                fs::remove_dir_all(dir.path().join(lost)).expect("removed");
+            }
+            let (journal, opened) = Journal::open_thread(dir.path(), small())
+                .unwrap_or_else(|error| panic!("killed at call {n}, {lost} lost: {error:?}"));
+            let behind = |repair: &Repair| matches!(repair, Repair::DatabaseCaughtUp { .. });
+            let mended = !opened.repairs.iter().all(behind);
+            assert_eq!(mended, lost != "nothing", "call {n}: {:?}", opened.repairs);
+            holds(dir.path(), &journal, &heads).await;
+            for number in 1..8 {
+                let told = format!("killed at call {n}, {lost} lost, run {number}");
+                assert_eq!(journal.stream(stream(number)).await.expect(&told).len(), 3, "{told}");
+                assert!(append(&journal, number, 0, "again").await.is_err(), "{told}");
+            }
+            everything(&journal).await;
+            run(&journal, 8..9).await;
+            holds(dir.path(), &journal, &heads).await;
+            drop(journal);
+            let opened = Journal::open_thread(dir.path(), small()).expect("opened again").1;
+            assert_eq!(opened.repairs, [], "call {n}, {lost} lost");
+        }
+    }
+    println!("{killed} kills");
+    assert!(killed > 3 * 12, "only {killed} kills");
+}
+
+#[tokio::test]
+async fn a_recovery_that_is_killed_as_well_goes_on() {
+    for first in [1, 4, 8, 11, 14] {
+        for second in 0.. {
+            let dir = directory();
+            let Some(heads) = killed_at(dir.path(), first).await else { break };
+            fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+            let probe = Arc::new(Ending(AtomicU64::new(second)));
+            let whole = Journal::open_thread(dir.path(), probed(probe)).is_ok();
+            let (journal, _) = Journal::open_thread(dir.path(), small())
+                .unwrap_or_else(|error| panic!("killed at {first}, then at {second}: {error:?}"));
+            holds(dir.path(), &journal, &heads).await;
+            if whole {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_lost_is_made_anew_or_the_journal_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..5).await;
+    everything(&journal).await;
+    drop(journal);
+    let (index, archive) = (archives(dir.path(), "ids").remove(0), archives(dir.path(), "seg").remove(0));
+    let saved = fs::read(&index).expect("readable");
+    for damage in [None, Some(saved[..20].to_vec())] {
+        match &damage {
+            None => fs::remove_file(&index).expect("removed"),
+            Some(bytes) => fs::write(&index, bytes).expect("written"),
+        }
+        let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("made anew");
+        let name = index.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+        assert_eq!(opened.repairs, [Repair::IndexRebuilt { name }]);
+        assert!(append(&journal, 1, 0, "again").await.is_err());
+        assert_eq!(fs::read(&index).expect("it is there"), saved);
+    }
+    // Another index under its name, whole by itself, is told by the checkpoint.
+    fs::write(&index, fs::read(archives(dir.path(), "ids").last().expect("some")).expect("readable"))
+        .expect("written");
+    let refused = Journal::open_thread(dir.path(), small()).err().expect("not the one");
+    assert!(matches!(refused, JournalError::IndexLost { .. }), "{refused}");
+    // Both lost: a request that has ended could run again.
+    fs::remove_file(&index).expect("removed");
+    fs::rename(&archive, dir.path().join("elsewhere")).expect("moved");
+    let refused = Journal::open_thread(dir.path(), small()).err().expect("unknown");
+    assert!(matches!(refused, JournalError::IndexLost { first: 1, .. }), "{refused}");
+    fs::rename(dir.path().join("elsewhere"), &archive).expect("moved back");
+    assert!(Journal::open_thread(dir.path(), small()).is_ok());
+}
+
+#[tokio::test]
+async fn evidence_that_begins_behind_its_checkpoint_has_lost_something() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    run(&journal, 1..4).await;
+    everything(&journal).await;
+    run(&journal, 4..8).await;
+    let before = heads(&journal).await;
+    drop(journal);
+    let mut segments: Vec<_> = fs::read_dir(dir.path().join("evidence"))
+        .expect("there")
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    segments.sort();
+    fs::remove_file(&segments[0]).expect("removed");
+    let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("the database has it");
+    assert!(matches!(&opened.repairs[..], [Repair::EvidenceRebuilt { .. }]), "{:?}", opened.repairs);
+    let live: Vec<_> = heads(&journal).await;
+    assert_eq!(live[..before.len()], before);
+}
