@@ -4,10 +4,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use super::problems;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::socket::{Address, Greeting, PAGE, PATIENCE, Request};
+use crate::journal::archive::{Prefix, Vouched};
 use crate::journal::export::import;
-use crate::journal::{Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
+use crate::journal::{ChainProblem, Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
 
 /// Bytes of one answer, at most: base64 and the other fields make less than twice the payloads.
 const ANSWER_BYTES: u64 = (2 * PAGE * MAX_PAYLOAD_BYTES) as u64;
@@ -23,29 +25,51 @@ pub struct Asked {
     pub head: Head,
     /// The records up to there.
     pub entries: Vec<Entry>,
+    /// The archives in front of them, which the daemon does not read for others.
+    pub archives: Prefix,
 }
 
-/// Asks the daemon that has the journal in `dir` open; none if no daemon listens there.
+/// How often a daemon is asked again that archived records meanwhile.
+const TRIES: u32 = 5;
+
+/// Asks the daemon that has the journal in `dir` open; none if no daemon listens there. Archives are looked for in
+/// `elsewhere` as well.
 ///
 /// # Errors
 /// The daemon answers what is no answer, or ends meanwhile.
-pub fn ask(dir: &Path) -> Result<Option<Asked>, Problem> {
+pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Problem> {
     let Ok(address) = Address::of(dir) else { return Ok(None) };
-    let Ok(first) = UnixStream::connect(address.path()) else { return Ok(None) };
-    let (Greeting { pid, epoch, head, .. }, mut entries) =
-        page(first, 1).map_err(|error| broken(dir, &error))?;
-    let head: Head = head.parse().map_err(|error| broken(dir, &io::Error::other(error)))?;
-    while entries.last().is_some_and(|last| last.position < head.position) {
-        let from = entries.last().map_or(1, |last| last.position.saturating_add(1));
-        let more = UnixStream::connect(address.path()).and_then(|stream| page(stream, from));
-        let (_, more) = more.map_err(|error| broken(dir, &error))?;
-        if more.first().is_none_or(|first| first.position < from) {
-            break;
+    for _ in 0..TRIES {
+        let Ok(first) = UnixStream::connect(address.path()) else { return Ok(None) };
+        let asked = pages(&address, first).map_err(|error| broken(dir, &error))?;
+        if let Some((Greeting { pid, epoch, .. }, head, entries)) = asked {
+            let first = entries.first();
+            let cut = first.map_or(head, |first| Head { position: first.position - 1, hash: first.prev });
+            let archives =
+                Prefix::find(dir, elsewhere, cut).map_err(|error| problems::unreadable(dir, &error))?;
+            return Ok(Some(Asked { pid, epoch, head, entries, archives }));
         }
-        entries.extend(more);
+    }
+    Err(broken(dir, &io::Error::other("it archived records while they were read")))
+}
+
+/// All pages up to the head that the first one names; none if records were archived between two of them.
+fn pages(address: &Address, first: UnixStream) -> io::Result<Option<(Greeting, Head, Vec<Entry>)>> {
+    let (greeting, mut entries) = page(first, 1)?;
+    let head: Head = greeting.head.parse().map_err(io::Error::other)?;
+    while let Some(last) = entries.last()
+        && last.position < head.position
+    {
+        let from = last.position.saturating_add(1);
+        let (_, more) = page(UnixStream::connect(address.path())?, from)?;
+        match more.first() {
+            Some(first) if first.position > from => return Ok(None),
+            Some(first) if first.position == from => entries.extend(more),
+            _ => break,
+        }
     }
     entries.retain(|entry| entry.position <= head.position);
-    Ok(Some(Asked { pid, epoch, head, entries }))
+    Ok(Some((greeting, head, entries)))
 }
 
 fn page(mut stream: UnixStream, from: u64) -> io::Result<(Greeting, Vec<Entry>)> {
@@ -73,15 +97,34 @@ fn broken(dir: &Path, error: &io::Error) -> Problem {
 }
 
 impl Asked {
+    /// Every entry in order, archived ones first.
+    pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
+        self.archives.entries().chain(self.entries.iter().cloned().map(Ok))
+    }
+
     /// Checks the chain up to the head that the daemon named, and that it contains a head published elsewhere; hands out
     /// each entry that held.
     pub fn verify_each(&self, expected: Option<&Head>, each: &mut dyn FnMut(Entry)) -> Verification {
-        let mut verifier = Verifier::new(expected);
+        let (mut verifier, mut vouched) = (Verifier::new(expected), Vouched::default());
+        let archived = self.archives.check(&mut vouched, |_, entry| {
+            let held = verifier.admit(&entry);
+            if held {
+                each(entry);
+            }
+            held
+        });
+        if let Err(problem) = archived {
+            verifier.refuse(problem);
+        }
         for entry in &self.entries {
             if !verifier.admit(entry) {
                 break;
             }
+            vouched.entry(entry);
             each(entry.clone());
+        }
+        if let Some(problem) = vouched.problem() {
+            verifier.refuse(problem);
         }
         verifier.finish(Some(self.head))
     }
@@ -102,7 +145,9 @@ mod tests {
     fn asked() -> Asked {
         let entries = fixture();
         let head = entries[entries.len() - 1].head();
-        Asked { pid: 7, epoch: 2, head, entries }
+        let start = Head { position: 0, hash: entries[0].prev };
+        let archives = Prefix::find(Path::new("nowhere"), None, start).expect("nothing is archived");
+        Asked { pid: 7, epoch: 2, head, entries, archives }
     }
 
     #[test]
@@ -128,7 +173,7 @@ mod tests {
     #[test]
     fn without_a_daemon_nobody_answers() {
         let dir = tempfile::tempdir().expect("a directory");
-        assert!(ask(dir.path()).expect("no problem").is_none());
-        assert!(ask(&dir.path().join("missing")).expect("no problem").is_none());
+        assert!(ask(dir.path(), None).expect("no problem").is_none());
+        assert!(ask(&dir.path().join("missing"), None).expect("no problem").is_none());
     }
 }

@@ -24,6 +24,9 @@ pub struct Args {
     /// Directory of the journal.
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
+    /// Where archives were moved to; those in the journal's own directory are found.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -47,7 +50,8 @@ struct Line {
 /// Writes what holds; damage ends the export with a problem after the records before it.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.journal;
-    let source = read::open(&SourceArgs { journal: dir.clone(), export: None })?;
+    let source =
+        read::open(&SourceArgs { journal: dir.clone(), archive: args.archive.clone(), export: None })?;
     let mut text = String::new();
     for entry in source.entries() {
         let entry = match entry {

@@ -9,11 +9,13 @@
 //! | `verify` | whether the journal is whole |
 //! | `replay` | whether everything would be decided the same again |
 //! | `export` | every record with its exact bytes |
+//! | `archive` | what was archived: it moves what has ended out of the live journal |
 //!
-//! They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
+//! All but `archive` only read. They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
 //! on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
 //! auditor needs no directory.
 
+mod archive;
 mod asked;
 mod diff;
 mod explain;
@@ -52,6 +54,8 @@ pub enum Journal {
     Replay(replay::Args),
     /// Print every record as a line of JSON with its exact bytes.
     Export(export::Args),
+    /// Move records of finished runs to archives.
+    Archive(archive::Args),
 }
 
 /// Where the records are.
@@ -60,6 +64,9 @@ struct SourceArgs {
     /// Directory of the journal.
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
+    /// Where archives were moved to; those in the journal's own directory are found.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
     /// Read a file that `journal export` wrote instead of a directory; - is stdin.
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
@@ -97,6 +104,7 @@ impl Journal {
             Self::Verify(args) => args.common.format(),
             Self::Replay(args) => args.common.format(),
             Self::Export(args) => args.format(),
+            Self::Archive(args) => args.format(),
         }
     }
 
@@ -115,6 +123,7 @@ impl Journal {
             Self::Verify(args) => verify::run(&args),
             Self::Replay(args) => replay::run(&args),
             Self::Export(args) => export::run(&args),
+            Self::Archive(args) => archive::run(&args),
         }
     }
 }

@@ -42,12 +42,12 @@ impl Source {
                 talk(&style::dim(&format!("read the exported journal {}", path.display())));
                 Ok(Self::Export(exported))
             }
-            None => Self::open_dir(&args.journal),
+            None => Self::open_dir(&args.journal, args.archive.as_deref()),
         }
     }
 
-    fn open_dir(dir: &Path) -> Result<Self, Unread> {
-        if let Some(asked) = ask(dir).map_err(Unread::Other)? {
+    fn open_dir(dir: &Path, archive: Option<&Path>) -> Result<Self, Unread> {
+        if let Some(asked) = ask(dir, archive).map_err(Unread::Other)? {
             let Asked { pid, epoch, head, .. } = &asked;
             let shown = format!(
                 "asked the daemon that has {} open (pid {pid}, epoch {epoch}): up to record {}",
@@ -55,9 +55,10 @@ impl Source {
                 head.position
             );
             talk(&style::dim(&shown));
+            asked.archives.remark().iter().for_each(|remark| talk(&format!("note: {remark}")));
             return Ok(Self::Daemon(asked));
         }
-        let snapshot = Snapshot::open(dir).map_err(Unread::Journal)?;
+        let snapshot = Snapshot::open_with(dir, archive).map_err(Unread::Journal)?;
         talk(&style::dim(&format!("read a private copy of {}: no daemon has it open", dir.display())));
         snapshot.remarks().iter().for_each(|remark| talk(&format!("note: {remark}")));
         Ok(Self::Copy(Box::new(snapshot)))
@@ -67,7 +68,7 @@ impl Source {
     pub fn entries(&self) -> Box<dyn Iterator<Item = Result<Entry, ChainProblem>> + '_> {
         match self {
             Self::Copy(snapshot) => Box::new(snapshot.entries()),
-            Self::Daemon(asked) => Box::new(asked.entries.iter().cloned().map(Ok)),
+            Self::Daemon(asked) => Box::new(asked.entries()),
             Self::Export(exported) => Box::new(exported.entries()),
         }
     }
@@ -82,7 +83,9 @@ impl Source {
     ) -> (Verification, Vec<String>) {
         match self {
             Self::Copy(snapshot) => (snapshot.verify_each(expected, each), snapshot.remarks().to_vec()),
-            Self::Daemon(asked) => (asked.verify_each(expected, &mut each), vec![]),
+            Self::Daemon(asked) => {
+                (asked.verify_each(expected, &mut each), asked.archives.remark().into_iter().collect())
+            }
             Self::Export(exported) => exported.verify_each(expected, &mut each),
         }
     }

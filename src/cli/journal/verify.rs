@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     })
 }
 
-const MENDED: &str = "nothing is lost: the next start of the daemon mends it and tells so in the journal";
+const MENDED: &str = "nothing is lost: what one half lacks the next start of the daemon mends and tells so in the journal; archives are read from where --archive says";
 const EXPORTED: &str =
     "the records hold; ask for an export that was not touched, and for the archive if one is named";
 

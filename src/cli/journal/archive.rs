@@ -1,0 +1,115 @@
+//! `journal archive`: records of finished runs leave the live journal for files that nobody writes to any more.
+//!
+//! The daemon does the same by itself once a segment is full or old; this is for a journal that no daemon has open. It
+//! holds the journal meanwhile, and claims an epoch as every open does. Killed, it is done by the next open.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::problems;
+use crate::cli::common::{OutputArgs, show};
+use crate::cli::output::{self, Format, exit, talk};
+use crate::domain::problem::{About, Code, Problem};
+use crate::journal::archive::{Archived, Checkpoint, Policy};
+use crate::journal::{Journal, JournalError, Options};
+
+/// Arguments.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Directory of the journal.
+    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
+    journal: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Args {
+    pub(super) fn format(&self) -> Format {
+        self.output.output
+    }
+}
+
+/// What the command prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    archives: Vec<ShownArchive>,
+    /// First record of a run that has not ended and holds the rest back.
+    held_by: Option<u64>,
+    /// Records that are left in the live journal.
+    live: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownArchive {
+    name: String,
+    first: u64,
+    last: u64,
+    streams: u64,
+    bytes: u64,
+    blake3: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, Problem> {
+    let dir = &args.journal;
+    let unreadable = |error: JournalError| problems::unreadable(dir, &error);
+    if !dir.join("sled").exists() && !dir.join("evidence").exists() {
+        return Err(unreadable(JournalError::Missing { dir: dir.clone() }));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
+        let about = About::new("File", "", &dir.display().to_string());
+        Problem::new(Code::Internal, about, format!("start a runtime: {error}"), "try again")
+    })?;
+    // Commands run on a runtime already, which may not be blocked by another one on the same thread.
+    let work = || {
+        let (journal, opened) = Journal::open_thread(dir, Options::default())?;
+        opened.repairs.iter().for_each(|repair| talk(&format!("note: {repair}")));
+        let archived = runtime.block_on(journal.archive(Policy::everything(), now_ns()))?;
+        let live = runtime.block_on(journal.entries(1, 1))?.first().map(|first| first.position);
+        Ok((archived, live.map_or(0, |first| journal.head().position + 1 - first)))
+    };
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    let (archived, live) = done
+        .unwrap_or_else(|_| Err(JournalError::Stopped { reason: "archiving ended in a panic".to_owned() }))
+        .map_err(unreadable)?;
+    show(args.format(), &shown(&archived, live), text)?;
+    Ok(exit::DONE)
+}
+
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn shown(archived: &Archived, live: u64) -> Shown {
+    let archive = |checkpoint: &Checkpoint| ShownArchive {
+        name: checkpoint.name(),
+        first: checkpoint.first,
+        last: checkpoint.last.position,
+        streams: checkpoint.streams,
+        bytes: checkpoint.bytes,
+        blake3: checkpoint.file.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    Shown { archives: archived.archives.iter().map(archive).collect(), held_by: archived.held_by, live }
+}
+
+fn text(shown: &Shown) -> String {
+    let mut text = match shown.archives.as_slice() {
+        [] => "nothing to archive\n".to_owned(),
+        archives => output::table(
+            &["archive", "records", "streams", "bytes"],
+            archives.iter().map(|archive| {
+                let records = format!("{} to {}", archive.first, archive.last);
+                vec![archive.name.clone(), records, archive.streams.to_string(), archive.bytes.to_string()]
+            }),
+        ),
+    };
+    if let Some(position) = shown.held_by {
+        text.push_str(&format!(
+            "the run that begins with record {position} has not ended and holds the rest back\n"
+        ));
+    }
+    text + &format!("{} records are left in the live journal\n", shown.live)
+}
