@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::output::report;
 use crate::domain::problem::Problem;
+use crate::engine::archiving::Archiving;
 use crate::engine::daemon::{self, Start};
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
@@ -37,6 +38,12 @@ pub struct Run {
     /// Put the name of the group back into released members, so that Velero recognises them.
     #[arg(long)]
     keep_group_name: bool,
+    /// Records after which a segment of the journal ends, so that what has ended in it can be archived.
+    #[arg(long, value_name = "N", default_value_t = Archiving::default().records)]
+    archive_records: u64,
+    /// Days after which it ends, however few records it has.
+    #[arg(long, value_name = "N", default_value_t = Archiving::default().days)]
+    archive_days: u32,
     /// End with SIGKILL at that point (`stillpoint drill points` lists them).
     #[arg(long, value_name = "POINT")]
     crash_at: Option<Point>,
@@ -82,6 +89,7 @@ impl Run {
                 label_key: self.volume_group_snapshot_label_key,
                 keep_group_name: self.keep_group_name,
             },
+            archiving: Archiving { records: self.archive_records, days: self.archive_days },
             points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),
             observer: metrics,
             vitals,

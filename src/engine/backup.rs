@@ -21,7 +21,7 @@ use crate::engine::observer::Note;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
-use crate::journal::{Entry, StreamState};
+use crate::journal::{Entry, JournalError, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
@@ -48,7 +48,13 @@ pub async fn take(
     object: Option<std::sync::Arc<Backup>>,
     orders: mpsc::UnboundedSender<Order>,
 ) -> Result<(), Problem> {
-    let entries = tools.journal.stream(stream).await.map_err(|error| journal_problem(stream, &error))?;
+    let entries = match tools.journal.stream(stream).await {
+        Err(error @ JournalError::ArchiveMissing { .. }) => {
+            archived_elsewhere(&tools, stream, object.as_deref(), &error);
+            return Ok(());
+        }
+        entries => entries.map_err(|error| journal_problem(stream, &error))?,
+    };
     let folded = fold(stream, &entries)?;
     let mut request = object.as_deref().map(|object| request::read(object, &defaults));
     let mut refused_as = Code::Unsupported;
@@ -87,6 +93,16 @@ pub async fn take(
     show_end(&tools, &finished).await;
     finished.groups.iter().for_each(|group| tools.sights.forget(group.run));
     Ok(())
+}
+
+/// A Backup that has ended, in an archive that is not here: it is not run again, and what became of it is not known.
+fn archived_elsewhere(tools: &Tools, stream: StreamId, object: Option<&Backup>, error: &JournalError) {
+    tracing::warn!(run = %stream, %error, "{}", error.fix());
+    if let Some(object) = object {
+        let note = format!("it has ended and is not run again, but {error}; {}", error.fix());
+        let id = observe::id(&object.metadata);
+        tools.notices.tell(notices::of_backup(&id, true, "ArchiveMissing", &note, tools.clock.now()));
+    }
 }
 
 /// Folds the stream of a Backup.

@@ -7,6 +7,7 @@ use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
+use crate::engine::archiving::{self, Archiving};
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
 use crate::engine::points::Points;
@@ -25,6 +26,8 @@ pub struct Start {
     pub journal: PathBuf,
     /// What bears on every Backup.
     pub defaults: Defaults,
+    /// When finished runs are archived.
+    pub archiving: Archiving,
     /// Crash points.
     pub points: Points,
     /// Who counts.
@@ -39,7 +42,8 @@ pub struct Start {
 /// Always returns one: why it ended. An API server that does not answer is waited for.
 pub async fn run(start: Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
-    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, points, observer, vitals } = start;
+    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, archiving, points, observer, vitals } =
+        start;
     let config = Config { namespace, defaults, points, clock: Clock::wall() };
     let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
@@ -51,9 +55,11 @@ pub async fn run(start: Start) -> Problem {
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
     vitals.opened(journal.clone());
     let shown = socket::serve(dir, journal.clone());
+    let archived = archiving::archive(journal.clone(), config.clock, archiving);
     tokio::select! {
         problem = live(cluster, config, journal, opened, observer, vitals) => problem,
         never = shown => match never {},
+        never = archived => match never {},
     }
 }
 

@@ -13,6 +13,7 @@
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
 //! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`archiving`] | when finished runs are archived |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
 //! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
 //! | [`points`] | crash points |
@@ -22,6 +23,7 @@
 //! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
 
 pub mod admission;
+pub mod archiving;
 pub mod backup;
 pub mod clock;
 pub mod daemon;
@@ -60,7 +62,7 @@ use crate::engine::runner::{Runner, Tools, journal_problem};
 use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::World;
 use crate::journal::wire::{self, Decoded};
-use crate::journal::{Entry, Journal, Opened};
+use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::GroupRun;
 use crate::machine::group::event::Event as GroupEvent;
 
@@ -244,8 +246,14 @@ impl Engine {
             waiting.push(order.end);
             return Ok(());
         }
-        let entries = self.tools.journal.stream(order.run).await;
-        let entries = entries.map_err(|error| journal_problem(order.run, &error))?;
+        let entries = match self.tools.journal.stream(order.run).await {
+            Err(error @ JournalError::ArchiveMissing { .. }) => {
+                // It has ended and never runs again; how it ended is not known here, so that its Backup stays as it is.
+                tracing::warn!(run = %order.run, %error, "{}", error.fix());
+                return Ok(());
+            }
+            entries => entries.map_err(|error| journal_problem(order.run, &error))?,
+        };
         // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
         if let Some(run) = backup::fold_group(order.run, &entries)? {
             desk.waiting.insert(order.run, vec![order.end]);

@@ -1,0 +1,97 @@
+//! The daemon archives what has ended, by itself, so that neither its disk nor its start grow with its age.
+//!
+//! At the start and once a minute the journal is asked to end its segment if that is full or old, and to archive every segment in front
+//! of the first run that has not ended. Appends go on meanwhile. What cannot be archived now is tried again the next
+//! time; nothing depends on it but room.
+
+use std::convert::Infallible;
+
+use crate::domain::time::Millis;
+use crate::engine::clock::Clock;
+use crate::journal::archive::Policy;
+use crate::journal::{Journal, JournalError};
+
+/// Between two looks.
+const PAUSE: Millis = Millis::from_secs(60);
+const NANOS_OF_DAY: i64 = 86_400 * 1_000_000_000;
+
+/// When a segment ends before it is full by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Archiving {
+    /// Records from which on it ends.
+    pub records: u64,
+    /// Days after which it ends, however few records it has.
+    pub days: u32,
+}
+
+impl Default for Archiving {
+    /// Some hundreds of runs, or a week.
+    fn default() -> Self {
+        Self { records: 20_000, days: 7 }
+    }
+}
+
+impl Archiving {
+    fn policy(self, now_ns: i64) -> Policy {
+        let age = i64::from(self.days).saturating_mul(NANOS_OF_DAY);
+        Policy { records: self.records, before_ns: now_ns.saturating_sub(age) }
+    }
+}
+
+/// Archives for as long as the daemon lives.
+pub async fn archive(journal: Journal, clock: Clock, archiving: Archiving) -> Infallible {
+    loop {
+        let now = clock.now().0;
+        match journal.archive(archiving.policy(now), now).await {
+            Ok(archived) => archived.archives.iter().for_each(|archive| {
+                tracing::info!(head = %journal.head(), "archived: {archive}");
+            }),
+            // The engine ends for the same reason.
+            Err(JournalError::Stopped { .. }) => std::future::pending().await,
+            Err(error) => tracing::warn!(%error, "cannot archive; trying again in a minute"),
+        }
+        clock.sleep_until(Some(clock.now().after(PAUSE))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::StreamId;
+    use crate::domain::time::Timestamp;
+    use crate::journal::{Options, Record, StreamState};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_segment_that_is_full_or_old_is_archived_without_being_asked() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (journal, _) = Journal::open_inline(dir.path(), Options::default()).expect("opened");
+        let clock = Clock::anchored(Timestamp(0));
+        let append = |number: u32| {
+            let (journal, stream) = (journal.clone(), StreamId::of_backup(&number.to_string()));
+            let record = Record { kind: 1, version: 1, time_ns: clock.now().0, payload: vec![1] };
+            async move { journal.append(stream, 0, vec![record], StreamState::Finished).await.expect("appended") }
+        };
+        let archives = || std::fs::read_dir(dir.path().join("archive")).map_or(0, Iterator::count) / 2;
+        let archiving = Archiving { records: 5, days: 2 };
+        let work = async {
+            for number in 0..4 {
+                append(number).await;
+            }
+            let day = std::time::Duration::from_secs(86_400);
+            tokio::time::sleep(day).await;
+            assert_eq!(archives(), 0, "neither full nor old");
+            append(4).await;
+            tokio::time::sleep(day / 100).await;
+            assert_eq!(archives(), 1, "full");
+            append(5).await;
+            tokio::time::sleep(day).await;
+            assert_eq!(archives(), 1);
+            tokio::time::sleep(2 * day).await;
+            assert_eq!(archives(), 2, "old");
+        };
+        tokio::select! {
+            never = archive(journal.clone(), clock, archiving) => match never {},
+            () = work => {}
+        }
+    }
+}
