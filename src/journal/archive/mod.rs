@@ -12,16 +12,15 @@
 //! | name | what |
 //! |---|---|
 //! | `archive/FIRST-LAST.seg` | records FIRST to LAST, twenty digits each: a segment of evidence |
-//! | `archive/FIRST-LAST.ids` | the streams that ended in it ([`index`]) |
+//! | `archive/FIRST-LAST.ids` | the streams that ended in it (`index`) |
 //!
 //! # The order of one archiving
-//! 1. [`seal`]: the segment is given its second name (a hard link, else a copy), the index is written; both synced.
+//! 1. Sealing: the segment is given its second name (a hard link, else a copy), the index is written; both synced.
 //! 2. A [`Checkpoint`] for each is appended to the journal. From here on it is an archive.
 //! 3. The segment leaves the evidence.
-//! 4. [`trim`]: its records leave the database, some hundreds at a time.
+//! 4. Trimming: its records leave the database, some hundreds at a time.
 //!
-//! The file of the database does not get smaller by that, but uses its room again; [`super::compact`] makes it anew at
-//! an open when most of it is unused.
+//! The file of the database does not get smaller by that, but uses its room again.
 //!
 //! # What is not here
 //! When a segment ends and when it is archived ([`Policy`] is asked by the caller). A run that has not ended holds back
