@@ -1,5 +1,7 @@
 //! The core: tables and scripts, without runtime, cluster or disk.
 
+#[path = "core/asked.rs"]
+mod asked;
 #[path = "core/decide.rs"]
 mod decide;
 #[path = "core/fixture.rs"]

@@ -1,5 +1,7 @@
 //! The engine on the embedded cluster, on simulated time: one binary, a module for each promise.
 
+#[path = "engine/asked.rs"]
+mod asked;
 #[path = "engine/complete.rs"]
 mod complete;
 #[path = "engine/doors.rs"]

@@ -1,7 +1,8 @@
 //! `stillpoint.dev/v1alpha1` GroupSnapshot: what one run of one group shows to people.
 //!
-//! One per run, in the namespace of the claims. It is a projection of the journal and never a request: nothing that
-//! is written into it changes what Stillpoint does.
+//! One per run, in the namespace of the claims. It is a projection of the journal and never a request for a cut: what
+//! is written into its spec or status changes nothing. The one thing that Stillpoint takes from it is what a person
+//! asks of the run, in a label and annotations (`cluster::ask`); the answer is in the status.
 //!
 //! The status is written as a merge patch of the whole, so that a field which is `None` is sent as null and vanishes.
 //! Elements of lists are replaced as they are and leave out what they do not have.
@@ -85,6 +86,8 @@ pub struct GroupSnapshotStatus {
     pub waiting_for: Option<String>,
     /// Row of the recovery table that was decided last.
     pub row: Option<String>,
+    /// The last request of a person that was taken.
+    pub answered: Option<GroupSnapshotAnswer>,
     /// Conditions.
     #[serde(default)]
     pub conditions: Vec<Condition>,
@@ -92,6 +95,22 @@ pub struct GroupSnapshotStatus {
     pub receipt: Option<GroupSnapshotReceipt>,
     /// Where the journal stood when this was written.
     pub journal: Option<JournalHead>,
+}
+
+/// A request of a person, and what became of it. The journal had it before anything followed from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSnapshotAnswer {
+    /// Id of the request.
+    pub id: String,
+    /// What was asked: `resume` or `abandon`.
+    pub request: String,
+    /// Who asked, as the request says.
+    pub by: String,
+    /// When it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// What follows from it.
+    pub message: String,
 }
 
 /// The finished cut.

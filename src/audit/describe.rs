@@ -34,6 +34,7 @@ pub(super) fn event_name(decoded: &Decoded) -> String {
             Event::Ended { step, .. } => format!("ended {}", step.name()),
             Event::ReceiptPart { first, .. } => format!("receipt from {first}"),
             Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
+            Event::Asked(asked) => format!("asked to {}", asked.ask.name()),
         },
         Decoded::Backup { event: backup::Event::Accepted { .. }, .. } => "accepted".to_owned(),
         Decoded::Backup { event: backup::Event::Finished { .. }, .. } => "finished".to_owned(),
@@ -59,6 +60,9 @@ fn group(event: &Event) -> String {
         }
         Event::Reached { grounds, milestone, facts } => {
             format!("reached {} {}{}", milestone.name(), row(grounds), said(facts))
+        }
+        Event::Asked(asked) => {
+            format!("asked to {} by {} (request {})", asked.ask.name(), asked.by, asked.request)
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::machine::group::columns::{Column, Columns, Source};
 use crate::machine::group::decide::{columns, mismatch};
 use crate::machine::group::event::Grounds;
 use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE};
-use crate::machine::group::{Event, GroupRun, Milestone};
+use crate::machine::group::{Ask, Asked, Event, GroupRun, Milestone};
 
 /// What can be said about a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -130,7 +130,7 @@ fn stage(folded: Option<&Folded>) -> Option<String> {
 pub(super) fn grounds(event: &Event) -> Option<&Grounds> {
     match event {
         Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
-        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } => None,
+        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } | Event::Asked(_) => None,
     }
 }
 
@@ -231,6 +231,16 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
             let at = closes.map_or_else(String::new, |closing| format!(" at record {}", closing.position));
             format!("a part of the receipt: it was decided together with vs-bound{at}")
         }
+        Event::Asked(Asked { ask, by, .. }) => format!(
+            "an input, not a decision: {by} asked to {}, and {}",
+            ask.name(),
+            match ask {
+                Ask::Resume => "refusals and repetitions are counted from the beginning again",
+                Ask::Abandon => {
+                    "from here on the run is undone or, after the pivot, ends with its storage retained"
+                }
+            }
+        ),
         Event::Intended { .. } | Event::Reached { .. } => "decided by the table".to_owned(),
     }
 }

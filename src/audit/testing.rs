@@ -13,9 +13,11 @@ use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
 use crate::machine::group::effect::{Effect, Mark, Outcome};
-use crate::machine::group::event::Facts;
+use crate::machine::group::fold::fold_all;
 use crate::machine::group::table::Action;
-use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, decide, effects, fold, view};
+use crate::machine::group::{
+    Ask, Asked, Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, view,
+};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
 const BACKUP_UID: &str = "5f0c2b1e-7a34-4c56-9b9e-0a1b2c3d4e5f";
@@ -67,6 +69,10 @@ struct World {
     version: u64,
     final_error: bool,
     loses: Option<usize>,
+    /// Whether the API server refuses what would rebuild a member.
+    refuses: bool,
+    /// What a person asks of the run once it is stuck, having mended what was refused.
+    ask: Option<Ask>,
 }
 
 /// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
@@ -77,6 +83,12 @@ pub fn script(kill: Kill, driver_fails: bool) -> Vec<(u64, Timed)> {
 /// The records of one run which loses a member with its group and rebuilds it.
 pub fn script_of_a_loss(kill: Kill) -> Vec<(u64, Timed)> {
     play(kill, World { loses: Some(1), ..World::new(plan(), false) })
+}
+
+/// The records of one run which loses a member and is not allowed to rebuild it: it is stuck, until a person mends
+/// what was refused and asks.
+pub fn script_of_a_refusal(ask: Option<Ask>) -> Vec<(u64, Timed)> {
+    play(None, World { loses: Some(1), refuses: true, ask, ..World::new(plan(), false) })
 }
 
 fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
@@ -106,6 +118,12 @@ fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
                 for event in advance(&run, &world.seen, &seen, &decision).expect("grounds") {
                     world.record(&mut records, &mut run, event);
                 }
+                if run.stuck.is_some() {
+                    let Some(ask) = world.ask.take() else { return records };
+                    world.refuses = false;
+                    world.pass(Millis(60_000));
+                    world.record(&mut records, &mut run, Event::Asked(asked(ask)));
+                }
             }
             Action::Look => world.seen.fresh = true,
             Action::Wait(_) => world.controllers(),
@@ -113,6 +131,11 @@ fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
         }
     }
     panic!("the script does not end: {:?}", run.stage);
+}
+
+/// What a person asks.
+pub fn asked(ask: Ask) -> Asked {
+    Asked { ask, request: "7f3a0c55-48213".to_owned(), by: "alice@desk".to_owned() }
 }
 
 impl World {
@@ -124,7 +147,7 @@ impl World {
         });
         let seen =
             Observation { epoch: 1, claims: claims.collect(), class_exists: true, ..Observation::default() };
-        Self { plan, seen, now: START, version: 100, final_error, loses: None }
+        Self { plan, seen, now: START, version: 100, final_error, loses: None, refuses: false, ask: None }
     }
 
     fn pass(&mut self, time: Millis) {
@@ -147,6 +170,11 @@ impl World {
         self.pass(Millis(12));
         self.seen.fresh = false;
         let done = |(_, effect): &(Mark, Effect)| {
+            if self.refuses && matches!(effect, Effect::CreateContent { .. } | Effect::CreateSnapshot { .. })
+            {
+                let message = "Forbidden: an admission webhook denied the request".to_owned();
+                return Outcome::Determinate { code: 403, message };
+            }
             self.version += 1;
             let uid = self.apply(effect);
             Outcome::Done { uid: uid.0, resource_version: self.version.to_string() }
@@ -384,8 +412,9 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     let (disk, run, stream) = (Disk::new(), plan().run, StreamId::of_backup(BACKUP_UID));
     let (_, last) = records.last().expect("a script");
     let phase = match &last.event {
-        Event::Reached { milestone: Milestone::Completed, .. } => Phase::Completed,
-        _ => Phase::Failed,
+        Event::Reached { milestone: Milestone::Completed, .. } => Some(Phase::Completed),
+        Event::Reached { milestone: Milestone::Stuck, .. } => None,
+        _ => Some(Phase::Failed),
     };
     let (mut seq, mut entries) = (0, Vec::new());
     for epoch in 1..=records.iter().map(|(epoch, _)| *epoch).max().unwrap_or(1) {
@@ -399,8 +428,8 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
             append(&journal, run, seq, encode_group(timed).expect("it fits")).await;
             seq += 1;
         }
-        if records[records.len() - 1].0 == epoch {
-            let failed = records.iter().filter_map(|(_, timed)| failure(&timed.event)).collect();
+        if let Some(phase) = phase.filter(|_| records[records.len() - 1].0 == epoch) {
+            let failed = failure(records).into_iter().collect();
             let finished = backup::Event::Finished { phase, failed };
             append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
         }
@@ -411,10 +440,12 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     entries
 }
 
-fn failure(event: &Event) -> Option<FailedGroup> {
-    let Event::Reached { facts: Facts::Reason(reason), .. } = event else { return None };
-    let Plan { namespace, group, .. } = plan();
-    Some(FailedGroup { namespace, group, code: reason.code, message: reason.message.clone() })
+/// The end of the run; none of one whose records do not follow.
+fn failure(records: &[(u64, Timed)]) -> Option<FailedGroup> {
+    let run = fold_all(records.iter().map(|(_, timed)| timed)).ok()??;
+    let reason = run.reason.filter(|_| run.stage == Stage::Failed)?;
+    let Plan { namespace, group, .. } = run.plan;
+    Some(FailedGroup { namespace, group, code: reason.code, message: reason.message })
 }
 
 fn accepted() -> backup::Event {

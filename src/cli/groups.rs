@@ -1,7 +1,9 @@
 //! `stillpoint groups`: the runs, as their GroupSnapshots in the cluster show them.
 //!
-//! Read only, and from the cluster alone: it works from any machine with a kubeconfig, while a daemon runs or not.
-//! Deliberately not here: resuming and abandoning a run. They are inputs of the journal, which the daemon holds.
+//! From the cluster alone: it works from any machine with a kubeconfig, while a daemon runs or not. `get` and
+//! `describe` only read; `resume` and `abandon` write a request on a GroupSnapshot ([`ask`]), which the daemon takes.
+
+mod ask;
 
 use std::path::PathBuf;
 
@@ -13,13 +15,35 @@ use crate::api::{GroupSnapshot, GroupSnapshotStatus};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Looks at group runs.
+/// Looks at group runs, resumes and abandons them.
 #[derive(Debug, Subcommand)]
 pub enum Groups {
     /// Lists runs, or shows one.
     Get(Look),
     /// Tells all about a run: conditions, members, handles, why it is where it is.
     Describe(Look),
+    /// Asks the daemon to go on with a run that is stuck: refusals are counted from the beginning again.
+    Resume(ask::Request),
+    /// Asks the daemon to give a run up: undone before the pivot; after it nothing is deleted and the storage stays.
+    Abandon(ask::Abandon),
+}
+
+/// How the cluster is reached.
+#[derive(Debug, Args)]
+struct Cluster {
+    /// Kubeconfig of the cluster; without it that of the environment.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+impl Cluster {
+    async fn connect(&self) -> Result<Adapter, Problem> {
+        let config = client_config(self.kubeconfig.as_deref()).await?;
+        let about = About::new("Cluster", "", &config.cluster_url.to_string());
+        let client = kube::Client::try_from(config)
+            .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
+        Adapter::connect(client).await
+    }
 }
 
 /// Which runs, and how they are shown.
@@ -33,19 +57,20 @@ pub struct Look {
     /// Only runs of that Backup.
     #[arg(long, value_name = "NAME")]
     backup: Option<String>,
-    /// Kubeconfig of the cluster; without it that of the environment.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: Cluster,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 impl Groups {
-    /// Shows. 1 when a named run does not exist.
+    /// Shows or asks. 2 when a named run does not exist.
     pub async fn execute(self) -> u8 {
         let (look, describe) = match self {
             Self::Get(look) => (look, false),
             Self::Describe(look) => (look, true),
+            Self::Resume(request) => return request.resume().await,
+            Self::Abandon(abandon) => return abandon.execute().await,
         };
         let format = look.output.output;
         let shown = look.run(describe).await;
@@ -55,11 +80,7 @@ impl Groups {
 
 impl Look {
     async fn run(self, describe: bool) -> Result<u8, Problem> {
-        let config = client_config(self.kubeconfig.as_deref()).await?;
-        let about = About::new("Cluster", "", &config.cluster_url.to_string());
-        let client = kube::Client::try_from(config)
-            .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
-        let adapter = Adapter::connect(client).await?;
+        let adapter = self.cluster.connect().await?;
         let namespace = self.namespace.as_deref().unwrap_or_default();
         let mut found: Vec<GroupSnapshot> = adapter.list(&(), namespace, "").await?;
         found.retain(|run| self.wants(run));
@@ -126,6 +147,15 @@ fn described(run: &GroupSnapshot) -> String {
     let backup = run.spec.backup_ref.as_ref().map(|backup| format!("{}/{}", backup.namespace, backup.name));
     let label = format!("{}={}", run.spec.label_key, run.spec.group);
     let reason = status.message.as_ref().map(|message| format!("{} {message}", text(status.code.as_ref())));
+    let answered = status.answered.as_ref().map(|answer| {
+        format!(
+            "{} by {} at {}: {}",
+            answer.request,
+            answer.by,
+            text(answer.time.as_ref().map(|t| &t.0)),
+            answer.message
+        )
+    });
     let facts = [
         ("GroupSnapshot", Some(object)),
         ("Backup", backup),
@@ -137,6 +167,7 @@ fn described(run: &GroupSnapshot) -> String {
         ("Skew", status.skew_ms.map(|ms| format!("{ms} ms"))),
         ("Waiting for", status.waiting_for.clone()),
         ("Reason", reason),
+        ("Answered", answered),
         ("Group handle", status.receipt.as_ref().map(|receipt| receipt.group_handle.clone())),
         ("Journal", status.journal.as_ref().map(|head| format!("{}:{}", head.position, head.hash))),
     ];

@@ -81,7 +81,12 @@ pub const GRANTS: &[Grant] = &[
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
     shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
-    shown(cluster("stillpoint.dev", "groupsnapshots", &["create"], "showing runs")),
+    shown(cluster(
+        "stillpoint.dev",
+        "groupsnapshots",
+        &["create", "list", "watch"],
+        "showing runs, and hearing what people ask of them",
+    )),
     shown(cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs")),
     shown(cluster("events.k8s.io", "events", &["create"], "telling people")),
     cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),

@@ -7,6 +7,7 @@
 //! | [`effects`] | each effect as the calls that it takes, exact to the byte: pure |
 //! | [`perform`] | **the door for effects**: one durable intent, one effect, one outcome |
 //! | [`project`] | **the door for projections**: our own objects, the Backup, Events. There is no third door |
+//! | [`ask`] | what a person asks of a run: read by the daemon, written by the command line |
 //! | [`access`] | the rights that all of it needs, and the review of them |
 //! | [`read`] | reads from the API server itself |
 //! | [`namesake`] | Backups of one name in the whole cluster |
@@ -16,6 +17,7 @@
 //! Deliberately not here: caches and watches (`engine::world`), retries (the machine decides again), and any decision.
 
 pub mod access;
+pub mod ask;
 pub mod changed;
 pub mod classify;
 pub mod connect;
@@ -37,7 +39,7 @@ pub use perform::Performed;
 /// The kinds that the engine holds and projects, as the API has them.
 pub mod kinds {
     pub use crate::api::stillpoint::{
-        GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, JournalHead,
+        GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, JournalHead,
     };
     pub use crate::api::{
         Backup, BackupSpec, BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus, VolumeGroupSnapshot,

@@ -149,7 +149,7 @@ impl Adapter {
         }
     }
 
-    async fn write<T: DeserializeOwned>(
+    pub(super) async fn write<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,

@@ -10,6 +10,12 @@ pub const EPOCH: &str = "stillpoint.dev/epoch";
 pub const RECEIPT: &str = "stillpoint.dev/receipt";
 /// PersistentVolumeClaim that a member snapshot was cut from (label, shortened as Velero does).
 pub const PVC: &str = "stillpoint.dev/pvc";
+/// What a person asks of a run: `resume` or `abandon` (label on its GroupSnapshot).
+pub const REQUEST: &str = "stillpoint.dev/request";
+/// Id of that request, so that it is answered once (annotation).
+pub const REQUEST_ID: &str = "stillpoint.dev/request-id";
+/// Who asks, as the request says (annotation).
+pub const REQUEST_BY: &str = "stillpoint.dev/request-by";
 
 /// Name of the Backup (label, shortened as Velero does).
 pub const BACKUP_NAME: &str = "velero.io/backup-name";

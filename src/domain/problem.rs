@@ -50,6 +50,12 @@ pub enum Code {
     ContentLost = 20,
     /// The API server does not grant a right that a group needs.
     RightsMissing = 21,
+    /// A person abandoned the run before the pivot; it is undone.
+    Abandoned = 22,
+    /// A person abandoned the run after the pivot; its storage is retained.
+    AbandonedRetained = 23,
+    /// A run cannot be resumed or abandoned.
+    NotAskable = 24,
     /// The journal is damaged.
     JournalCorrupt = 30,
     /// Another process holds the journal.

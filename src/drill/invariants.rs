@@ -68,6 +68,43 @@ pub async fn settled(stage: &Stage) {
         .await;
 }
 
+/// Everything that holds once a run was abandoned after its pivot: the storage stands and is owned or written down.
+pub async fn kept(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
+    let mut broken = Vec::new();
+    let mut hold = |name: &str, holds: bool, shown: String| {
+        if !holds {
+            broken.push(format!("{name}: {shown}"));
+        }
+    };
+    let ledger = stage.cluster.ledger();
+    hold("the storage stands", ledger.physical_snapshots == count, format!("{ledger:?}"));
+    hold("no phantom", ledger.phantom == 0, format!("{ledger:?}"));
+    let contents = ["volumesnapshotcontents", "volumegroupsnapshotcontents"];
+    let contents: Vec<_> = contents.iter().flat_map(|plural| stage.list(plural, None)).collect();
+    let mut written = BTreeSet::new();
+    for content in &contents {
+        let name = content["metadata"]["name"].as_str().unwrap_or_default();
+        hold("content retains", content["spec"]["deletionPolicy"] == "Retain", name.to_owned());
+        written.extend(content["status"]["snapshotHandle"].as_str().map(str::to_owned));
+    }
+    for shown in stage.list("groupsnapshots", Some(namespace)) {
+        let status = &shown["status"];
+        hold("it says Failed", status["state"] == "Failed", format!("{status:#}"));
+        hold("nobody claims that members are ready", status["membersReady"].is_null(), format!("{status:#}"));
+        let members = status["receipt"]["members"].as_array().cloned().unwrap_or_default();
+        hold("the receipt has every member", members.len() == count, format!("{status:#}"));
+        let handles: BTreeSet<String> = members
+            .iter()
+            .filter_map(|member| member["snapshotHandle"].as_str().map(str::to_owned))
+            .collect();
+        hold("each with a handle of its own", handles.len() == count, format!("{handles:?}"));
+        let others: Vec<_> = written.difference(&handles).collect();
+        hold("what stands is what was received", others.is_empty(), format!("{others:?}"));
+    }
+    journal(stage, &mut hold).await;
+    ended(broken)
+}
+
 /// Everything that holds once a run was undone: a clean cluster.
 pub async fn undone(stage: &Stage, namespace: &str) -> Result<(), String> {
     let mut broken = Vec::new();

@@ -103,6 +103,10 @@ pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> N
 pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> [Notice; 2] {
     let plan = &run.plan;
     let (warning, reason, mut text) = words(passed.milestone);
+    if run.keeps_storage() && passed.milestone == Milestone::Failed {
+        "the run was abandoned after the pivot; nothing was deleted, its storage is retained"
+            .clone_into(&mut text);
+    }
     if let Some(why) = run.reason.as_ref().filter(|_| warning) {
         text = format!("{text}: {} {}", why.code, why.message);
     }

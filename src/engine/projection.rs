@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
 use crate::cluster::kinds::{
-    GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, GroupSnapshotSpec,
-    GroupSnapshotStatus, JournalHead,
+    GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt,
+    GroupSnapshotSpec, GroupSnapshotStatus, JournalHead,
 };
 use crate::cluster::{Adapter, observe};
 use crate::domain::ids::ObjectId;
@@ -24,7 +24,8 @@ use crate::engine::clock::Clock;
 use crate::engine::notices;
 use crate::engine::runner::Tools;
 use crate::engine::sight::Sight;
-use crate::machine::group::{GroupRun, Milestone, Stage};
+use crate::machine::group::state::Answered;
+use crate::machine::group::{Ask, GroupRun, Milestone, Stage};
 
 /// Tries of one projection, after which it is left for the next change. The end of a run has no next change: it is given
 /// up only when the API server refuses it (without its namespace it can never be shown).
@@ -126,19 +127,20 @@ fn spec(run: &GroupRun) -> GroupSnapshotSpec {
 pub fn status(sight: &Sight) -> GroupSnapshotStatus {
     let run = &sight.run;
     let total = run.plan.members.len() as i64;
-    // Before the receipt the members flap; after an undo there are none.
-    let ready = if run.receipt.is_some() && !matches!(run.stage, Stage::Unwinding | Stage::Failed) {
-        total
-    } else {
-        0
+    // Before the receipt the members flap; after an undo there are none. Those of a run that was abandoned after the
+    // pivot nobody looks at any more: how many stand is not known.
+    let ready = match run.stage {
+        _ if run.keeps_storage() => None,
+        Stage::Unwinding | Stage::Failed => Some(0),
+        _ => Some(run.receipt.as_ref().map_or(0, |_| total)),
     };
-    let shown = run.receipt.as_ref().filter(|_| run.stage != Stage::Failed);
+    let shown = run.receipt.as_ref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
     GroupSnapshotStatus {
         state: Some(run.state_name().to_owned()),
         attempt: Some(i64::from(run.attempt)),
-        members: Some(format!("{ready}/{total}")),
-        members_ready: Some(ready),
+        members: ready.map(|ready| format!("{ready}/{total}")),
+        members_ready: ready,
         members_total: Some(total),
         skew_ms: shown.and_then(Receipt::skew_ms).and_then(|ms| i64::try_from(ms).ok()),
         start_time: observe::api_time(run.plan.planned_at),
@@ -148,6 +150,7 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
         code: reason.map(|reason| reason.code.to_string()),
         waiting_for: sight.waiting.map(str::to_owned),
         row: run.stuck.clone(),
+        answered: run.answered.as_ref().map(|answered| answer(run, answered)),
         conditions: conditions(run),
         receipt: shown.map(|receipt| GroupSnapshotReceipt {
             group_handle: receipt.group_handle.clone(),
@@ -160,9 +163,36 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
     }
 }
 
+fn answer(run: &GroupRun, answered: &Answered) -> GroupSnapshotAnswer {
+    let abandoned = |code| run.reason.as_ref().is_some_and(|reason| reason.code == code);
+    let message = match answered.asked.ask {
+        Ask::Resume if answered.was == "Stuck" => {
+            "the run was stuck: refusals are counted from the beginning again, and it is decided anew"
+                .to_owned()
+        }
+        Ask::Resume => format!(
+            "the run was not stuck but {}: it goes on as before, without a pause after failures",
+            answered.was
+        ),
+        Ask::Abandon if abandoned(Code::Abandoned) => "the run is undone to a clean cluster".to_owned(),
+        Ask::Abandon if abandoned(Code::AbandonedRetained) => {
+            "the pivot was passed: nothing is deleted any more, the storage is retained, see the receipt"
+                .to_owned()
+        }
+        Ask::Abandon => format!("the run was {}: nothing is left to abandon", answered.was),
+    };
+    GroupSnapshotAnswer {
+        id: answered.asked.request.clone(),
+        request: answered.asked.ask.name().to_owned(),
+        by: answered.asked.by.clone(),
+        time: observe::api_time(answered.at),
+        message,
+    }
+}
+
 /// A first attempt's reason is no news any more once the second one is done.
 fn shows_reason(run: &GroupRun) -> bool {
-    run.stuck.is_some() || matches!(run.stage, Stage::Unwinding | Stage::Failed)
+    run.stuck.is_some() || matches!(run.stage, Stage::Unwinding | Stage::Abandoned | Stage::Failed)
 }
 
 fn end(run: &GroupRun) -> Option<Timestamp> {
@@ -175,7 +205,7 @@ fn show_member(run: &GroupRun, member: &ReceiptMember) -> GroupSnapshotMember {
         claim: member.claim.clone(),
         volume_snapshot: Some(member.snapshot.name.clone()),
         snapshot_handle: Some(member.snapshot_handle.clone()),
-        ready_to_use: run.stage != Stage::Unwinding,
+        ready_to_use: run.stage != Stage::Unwinding && !run.keeps_storage(),
         creation_time: member.created_at.and_then(observe::api_time),
         restore_size: member.restore_size,
     }

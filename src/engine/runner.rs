@@ -3,6 +3,8 @@
 //! One [`Runner`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
 //! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
 
+mod answer;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -68,12 +70,14 @@ pub struct Runner {
     fresh: bool,
     error_since: Option<Timestamp>,
     trouble: u32,
+    /// What was asked and not understood: said once.
+    misunderstood: Option<String>,
 }
 
 impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
-        Self { tools, run, seq, fresh: false, error_since: None, trouble: 0 }
+        Self { tools, run, seq, fresh: false, error_since: None, trouble: 0, misunderstood: None }
     }
 
     /// A new run: its plan becomes the first record.
@@ -105,6 +109,9 @@ impl Runner {
         self.show(None);
         loop {
             changes.rescope(&self.run.scope());
+            if self.answer().await? {
+                continue;
+            }
             let observation = self.observe();
             let view = view(&self.run, &observation);
             let now = self.tools.clock.now();

@@ -33,7 +33,7 @@ use crate::domain::limits;
 /// |---:|---|
 /// | 1 | the first release |
 /// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
-/// | 3 | kind 33, archives, and evidence that begins behind them (`migrations/0004_archives`); bytes as before |
+/// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and evidence that begins behind them (`migrations/0004_archives`); bytes as before |
 pub const SCHEMA: u16 = 3;
 
 /// Largest payload of one record, in bytes.
@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_right_hash_does_not_excuse_wrong_fields() {
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 4)), Err(Fault::Schema { found: 4, known: 3 }));
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: 3 }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 4)), Err(Fault::Schema { found: 4, known: SCHEMA }));
+        assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: SCHEMA }));
         assert_eq!(open(&resealed(|bytes| bytes[0] = 9)), Err(Fault::Codec { found: 9 }));
         assert_eq!(open(&resealed(|bytes| bytes.push(0))), Err(Fault::Length { declared: 5, found: 6 }));
         assert_eq!(

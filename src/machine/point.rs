@@ -54,6 +54,8 @@ pub enum Place {
     Finished,
     /// The first record of a run.
     Planned,
+    /// The record of what a person asked of a run.
+    Asked,
     /// A step with effects.
     Step(Step),
     /// A record without effects.
@@ -66,6 +68,7 @@ impl Place {
             Self::Accepted => "accepted",
             Self::Finished => "finished",
             Self::Planned => "planned",
+            Self::Asked => "asked",
             Self::Step(step) => step.name(),
             Self::Milestone(milestone) => milestone.name(),
         }
@@ -101,7 +104,7 @@ impl Point {
     pub fn all() -> Vec<Point> {
         let moments =
             |place: Place, moments: &'static [Moment]| moments.iter().map(move |moment| (place, *moment));
-        let records = [Place::Accepted, Place::Planned, Place::Finished];
+        let records = [Place::Accepted, Place::Planned, Place::Asked, Place::Finished];
         let milestones = records.into_iter().chain(Milestone::ALL.iter().map(|m| Place::Milestone(*m)));
         let steps = Step::ALL.iter().map(|step| Place::Step(*step));
         steps

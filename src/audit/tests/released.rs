@@ -5,22 +5,33 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::audit::testing::{journal, plan, script_of_a_loss};
-use crate::audit::{Shown, Streams, describe, replay};
+use crate::audit::testing::{asked, journal, plan, script_of_a_loss, script_of_a_refusal};
+use crate::audit::{Shown, Streams, describe, diff, explain, replay};
 use crate::domain::names::rebuilt_member;
+use crate::domain::problem::Code;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
-use crate::journal::{Entry, Head};
+use crate::journal::{Entry, Head, SCHEMA};
 use crate::machine::group::event::Facts;
-use crate::machine::group::{Event, Step};
+use crate::machine::group::{Ask, Event, GroupRun, Stage, Step};
 
 /// Journals of every release, and those from before and after each change of a payload.
-const KEPT: &[&str] = &["fixtures/journals/0.1.0", "migrations/0002_rebuilt_members/before", REBUILT, AFTER];
+const KEPT: &[&str] = &[
+    "fixtures/journals/0.1.0",
+    "migrations/0002_rebuilt_members/before",
+    REBUILT,
+    "migrations/0003_asked/before",
+    ASKED,
+    AFTER,
+];
 
 /// The first that names rebuilt members.
 const REBUILT: &str = "migrations/0002_rebuilt_members/after";
 
-/// The one that the present code writes.
+/// A stuck run that a person resumed, as the present code writes it.
+const ASKED: &str = "migrations/0003_asked/after";
+
+/// A run that lost a member, as the present code writes it.
 const AFTER: &str = "migrations/0004_archives/after";
 
 fn fixture(dir: &str, name: &str) -> PathBuf {
@@ -47,12 +58,21 @@ fn line(entry: &Entry) -> String {
     format!("{line}\n")
 }
 
-/// The journal of the present code, written only when asked for.
+/// The journals that the present code writes, with their directories.
+async fn present() -> [(&'static str, Vec<Entry>); 2] {
+    [
+        (ASKED, journal(&script_of_a_refusal(Some(Ask::Resume))).await),
+        (AFTER, journal(&script_of_a_loss(Some(Step::Rebuild))).await),
+    ]
+}
+
+/// Writes them, only when asked for.
 async fn update() {
-    let entries = journal(&script_of_a_loss(Some(Step::Rebuild))).await;
-    let lines: String = entries.iter().map(line).collect();
-    fs::write(fixture(AFTER, "journal.jsonl"), lines).expect("write the journal");
-    fs::write(fixture(AFTER, "folded.json"), format!("{:#}\n", folded(&entries))).expect("write the fold");
+    for (dir, entries) in present().await {
+        let lines: String = entries.iter().map(line).collect();
+        fs::write(fixture(dir, "journal.jsonl"), lines).expect("write the journal");
+        fs::write(fixture(dir, "folded.json"), format!("{:#}\n", folded(&entries))).expect("write the fold");
+    }
 }
 
 #[tokio::test]
@@ -76,8 +96,10 @@ async fn a_kept_journal_folds_to_what_it_folded_to_then() {
 
 #[tokio::test]
 async fn the_present_code_writes_the_kept_journal() {
-    let written = journal(&script_of_a_loss(Some(Step::Rebuild))).await;
-    assert_eq!(written, entries(AFTER));
+    for (dir, written) in present().await {
+        assert_eq!(written, entries(dir), "{dir}");
+        assert!(written.iter().all(|entry| entry.schema == SCHEMA));
+    }
 }
 
 /// Name of the VolumeSnapshot of the second member, which was lost and rebuilt.
@@ -100,6 +122,40 @@ async fn a_rebuilt_member_has_its_new_name_since_schema_2_and_its_lost_one_befor
     let (then, now): (Vec<String>, Vec<String>) = (ends(&before), ends(&after));
     assert_eq!(then, ["reached cleaned [release/8-cleaned]"]);
     assert_eq!(now, [format!("reached cleaned [release/8-cleaned] rebuilt {}", second(&after))]);
+}
+
+fn run(entries: &[Entry]) -> GroupRun {
+    let streams = Streams::of(entries);
+    streams.iter().find_map(|stream| stream.group()).expect("the group").clone()
+}
+
+#[tokio::test]
+async fn a_run_that_was_stuck_for_ever_goes_on_since_schema_3_when_a_person_asks() {
+    let (before, after) = (entries("migrations/0003_asked/before"), entries(ASKED));
+    assert!(before.iter().all(|entry| entry.schema == 2));
+    assert_eq!(run(&before).stuck.as_deref(), Some("release/rebuild-refused"));
+    let done = run(&after);
+    assert_eq!((done.stage, &done.stuck), (Stage::Completed, &None));
+    assert_eq!(done.answered.expect("an answer").asked, asked(Ask::Resume));
+    let told: Vec<String> = after.iter().map(describe).filter(|text| text.starts_with("asked")).collect();
+    assert_eq!(told, ["asked to resume by alice@desk (request 7f3a0c55-48213)"]);
+}
+
+#[tokio::test]
+async fn a_run_that_is_abandoned_after_the_pivot_ends_with_its_receipt_and_replays() {
+    let entries = journal(&script_of_a_refusal(Some(Ask::Abandon))).await;
+    let done = run(&entries);
+    assert_eq!((done.stage, done.keeps_storage()), (Stage::Failed, true));
+    assert_eq!(done.reason.expect("a reason").code, Code::AbandonedRetained);
+    assert_eq!(done.receipt.expect("a receipt").members.len(), 3);
+    let report = replay(&entries);
+    assert_eq!((report.different, report.same), (vec![], report.decisions));
+    let asked = entries.iter().find(|entry| describe(entry).starts_with("asked")).expect("the request");
+    let note = explain(&entries, asked.position).expect("the record").note.expect("a note");
+    assert!(note.starts_with("an input, not a decision: alice@desk asked to abandon"), "{note}");
+    let changed = diff(&entries, asked.position, asked.position).expect("one record").changed;
+    let fields: Vec<&str> = changed.iter().map(|changed| changed.field.as_str()).collect();
+    assert!(fields.contains(&"stage") && fields.contains(&"stuck"), "{fields:?}");
 }
 
 #[tokio::test]

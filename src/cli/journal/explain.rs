@@ -78,12 +78,12 @@ fn takes(looked: &Looked) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::fixture;
+    use super::super::testing::present;
     use super::*;
 
     #[test]
     fn a_decision_is_laid_open() {
-        let entries = fixture();
+        let entries = present();
         let shown = text(&explain(&entries, 3).expect("an intent"));
         let shown = anstream::adapter::strip_str(&shown).to_string();
         assert!(
@@ -91,7 +91,7 @@ mod tests {
             "{shown}"
         );
         assert!(
-            shown.contains("\nrow:   planned/create (rules 1)\nsays:  to create\nwhy:   the name"),
+            shown.contains("\nrow:   planned/create (rules 2)\nsays:  to create\nwhy:   the name"),
             "{shown}"
         );
         assert!(shown.contains("\nplanned/too-late "), "{shown}");

@@ -40,13 +40,13 @@ fn text(report: &ReplayReport) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::fixture;
+    use super::super::testing::present;
     use super::*;
     use crate::audit::replay;
 
     #[test]
     fn the_same_exits_with_0_and_anything_else_with_3() {
-        let mut entries = fixture();
+        let mut entries = present();
         let report = replay(&entries);
         assert_eq!(exit_of(&report), 0);
         assert!(text(&report).contains("0 different"));

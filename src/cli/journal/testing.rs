@@ -1,4 +1,4 @@
-//! The journal of the first release, as entries and as a directory.
+//! The journal of the first release, as entries and as a directory; and one of the present.
 
 use tempfile::TempDir;
 
@@ -11,7 +11,13 @@ pub fn fixture() -> Vec<Entry> {
     import(text).expect("exported lines")
 }
 
-/// A directory with the same records.
+/// Entries whose decisions this release can make again.
+pub fn present() -> Vec<Entry> {
+    let text = include_str!("../../../migrations/0003_asked/after/journal.jsonl");
+    import(text).expect("exported lines")
+}
+
+/// A directory with the records of the first release.
 pub fn directory() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -27,6 +27,9 @@ pub const CODES: &[Code] = &[
     Code::Overtaken,
     Code::ContentLost,
     Code::RightsMissing,
+    Code::Abandoned,
+    Code::AbandonedRetained,
+    Code::NotAskable,
     Code::JournalCorrupt,
     Code::JournalLocked,
     Code::JournalNewer,
@@ -199,6 +202,32 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              begins without all of them. Nothing was changed in the cluster. The message names verb and resource: \
              apply deploy/rbac.yaml of the release that runs, or let whoever grants rights in the cluster do it, and \
              create the Backup again under a new name.",
+        ),
+        Code::Abandoned => (
+            "a person abandoned the run before the pivot",
+            "Somebody asked for it with `stillpoint groups abandon`; the journal has who and when. The run is undone as \
+             after any failure, without another attempt: its group objects, snapshots and storage are freed, and \
+             nothing of it is left. Create a Backup under a new name to cut the group again.",
+        ),
+        Code::AbandonedRetained => (
+            "a person abandoned the run after the pivot: its storage is retained",
+            "Somebody asked for it with `stillpoint groups abandon` when members were being released, where nothing can \
+             be undone. Nothing was deleted: every content that stands retains its storage, members that stand stay as \
+             they are, and a VolumeGroupSnapshot or VolumeGroupSnapshotContent of the run may still be there. Every \
+             handle is in status.receipt of the GroupSnapshot, in the annotation stillpoint.dev/receipt of the \
+             contents, and in the journal. To use the data, import a VolumeSnapshot from a member's snapshot handle. \
+             To reclaim the storage, list what is left with `kubectl get volumegroupsnapshotcontents,\
+             volumesnapshotcontents -l stillpoint.dev/run=RUN`, set spec.deletionPolicy of all of them to Delete, and \
+             then delete the VolumeGroupSnapshot and the members. Where the group is gone, first import a VolumeGroupSnapshotContent and a \
+             VolumeGroupSnapshot from the group handle and the snapshot handles of the receipt: a driver frees members \
+             of a group only through their group.",
+        ),
+        Code::NotAskable => (
+            "the run cannot be resumed or abandoned",
+            "A run that has ended has nothing to resume or to abandon, a request that nobody has answered yet is not \
+             overwritten, and a run that is being abandoned is not abandoned twice. Nothing was changed. \
+             `stillpoint groups describe RUN` shows the state and the last answer. If a request stays unanswered, see \
+             whether the daemon runs; it answers when it does.",
         ),
         Code::JournalCorrupt => (
             "the journal is damaged",

@@ -55,6 +55,7 @@ impl Stage {
                         outcomes.iter().filter(|o| !matches!(o, Outcome::Done { .. })).collect();
                     format!("ended {} {failed:?}", step.name())
                 }
+                Event::Asked(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
                 Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
                 Event::Reached { grounds, milestone, facts } => match facts {
                     Facts::Reason(reason) => format!("{} -> {}: {reason:?}", grounds.row, milestone.name()),

@@ -92,6 +92,11 @@ impl<K: Resource + About> Cache<K> {
         self.synced
     }
 
+    /// From now on an empty cache is one that may be asked: for kinds that nobody waits for.
+    pub fn take_for_synced(&mut self) {
+        self.synced = true;
+    }
+
     /// Takes an event of the watch. Returns what changed.
     pub fn feed(&mut self, event: Event<K>) -> Vec<Topic> {
         match event {

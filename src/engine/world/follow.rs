@@ -29,12 +29,16 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// answers the start of a watch with it: it would ask for the same version for ever. Then the stream is made anew.
 ///
 /// An object that cannot be read is passed over, with a warning: one of them must not stop all others of its kind.
-pub async fn follow<K>(api: Api<DeserializeGuard<K>>, world: World, cache: fn(&mut Store) -> &mut Cache<K>)
-where
+pub async fn follow<K>(
+    api: Api<DeserializeGuard<K>>,
+    config: Config,
+    world: World,
+    cache: fn(&mut Store) -> &mut Cache<K>,
+) where
     K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     loop {
-        let mut events = std::pin::pin!(watch(api.clone(), Config::default()).backoff(Pauses::default()));
+        let mut events = std::pin::pin!(watch(api.clone(), config.clone()).backoff(Pauses::default()));
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => match readable(event.modify(strip)) {

@@ -31,16 +31,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::Event;
+use kube::runtime::watcher::{Config, Event};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+use crate::cluster::ask::{self, Asking};
 use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::cluster::{Adapter, Changed};
 use crate::domain::ids::ObjectId;
+use crate::domain::labels;
+use crate::domain::names;
 use crate::domain::observed::{Observation, Scope};
+use crate::domain::plan::Plan;
+use crate::machine::group::Asked;
 
 use cache::Cache;
 use follow::Malformed;
@@ -85,6 +90,9 @@ impl World {
         watches.add(&world, Api::all(client()), |store| &mut store.volumes);
         watches.add(&world, Api::all(client()), |store| &mut store.namespaces);
         watches.add(&world, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
+        watches.add_beside(&world, Api::all(client()), Config::default().labels(labels::REQUEST), |store| {
+            &mut store.asking
+        });
         (world, watches)
     }
 
@@ -136,6 +144,18 @@ impl World {
     /// A Backup of Stillpoint's namespace.
     pub fn backup(&self, namespace: &str, name: &str) -> Option<Arc<Backup>> {
         self.store().backups.get(namespace, name).cloned()
+    }
+
+    /// What a person asks of a run, on the GroupSnapshot that shows it; an error is a sentence for the log.
+    pub fn asked(&self, plan: &Plan) -> Option<Result<Asked, String>> {
+        let name = names::group_snapshot_projection(&plan.group, plan.run);
+        let store = self.store();
+        let shows = |object: &&Arc<Asking>| {
+            let meta = &object.metadata;
+            meta.namespace.as_ref() == Some(&plan.namespace) && meta.name.as_ref() == Some(&name)
+        };
+        let object = store.asking.about(&Topic::Asked(plan.run.to_string())).find(shows)?;
+        ask::read(&object.metadata)
     }
 
     /// The claims of a namespace, in the order of their names.
@@ -206,7 +226,21 @@ impl Watches {
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         world.inner.missing.send_modify(|missing| *missing += 1);
-        self.0.spawn(follow::follow(api, world.clone(), cache));
+        self.0.spawn(follow::follow(api, Config::default(), world.clone(), cache));
+    }
+
+    /// As `add`, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
+    fn add_beside<K>(
+        &mut self,
+        world: &World,
+        api: Api<DeserializeGuard<K>>,
+        config: Config,
+        cache: fn(&mut Store) -> &mut Cache<K>,
+    ) where
+        K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    {
+        cache(&mut world.store()).take_for_synced();
+        self.0.spawn(follow::follow(api, config, world.clone(), cache));
     }
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use super::cache::Cache;
 use super::topic::{self, Topic};
 use super::wake::Bells;
+use crate::cluster::ask::Asking;
 use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
@@ -29,6 +30,8 @@ pub struct Store {
     pub volumes: Cache<PersistentVolume>,
     pub namespaces: Cache<Namespace>,
     pub backups: Cache<Backup>,
+    /// GroupSnapshots on which a person asks something, and no others.
+    pub asking: Cache<Asking>,
     /// Backups that cannot be read, by uid.
     pub malformed: BTreeMap<String, (ObjectId, String)>,
     pub bells: Bells,

@@ -1,5 +1,6 @@
 //! Topics: what an object is about. They are index keys of the caches and the bells of the runs.
 
+use crate::cluster::ask::Asking;
 use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
@@ -28,6 +29,8 @@ pub enum Topic {
     Class(String),
     /// The PersistentVolumeClaim under this namespace and name.
     Claim(String, String),
+    /// What is asked of the run with this id.
+    Asked(String),
     /// Any Backup.
     Backup,
 }
@@ -107,6 +110,13 @@ impl About for PersistentVolumeClaim {
     }
 }
 
+impl About for Asking {
+    fn topics(&self) -> Vec<Topic> {
+        let run = self.metadata.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
+        run.cloned().map(Topic::Asked).into_iter().collect()
+    }
+}
+
 impl About for Backup {
     fn topics(&self) -> Vec<Topic> {
         vec![Topic::Backup]
@@ -130,6 +140,7 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
         Topic::Group(scope.namespace.clone(), scope.group_name.clone()),
         Topic::GroupContent(scope.stub.clone()),
         Topic::Class(scope.snapshot_class.clone()),
+        Topic::Asked(scope.run.clone()),
     ];
     topics.extend(scope.group_content.clone().map(Topic::GroupContent));
     topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));

@@ -3,7 +3,7 @@
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 8 | `SPevidnc` |
-//! | 8 | 2 | schema, as in an envelope |
+//! | 8 | 2 | schema with which the segment was begun, as in an envelope; records of later ones may follow |
 //! | 10 | 8 | number of the segment, counted from 1 |
 //! | 18 | 8 | position of its first record |
 //! | 26 | 32 | hash of the record before it |

@@ -28,7 +28,7 @@ async fn it_opens_and_what_was_written_stays_byte_for_byte() {
     assert_eq!((opened.records, opened.epoch), (4, 2));
     append(&journal, 7, 0, "new").await.expect("appended");
     let entries = journal.entries(1, 10).await.expect("readable");
-    assert_eq!(entries.iter().map(|entry| entry.schema).collect::<Vec<_>>(), [1, 1, 1, 3, 3]);
+    assert_eq!(entries.iter().map(|entry| entry.schema).collect::<Vec<_>>(), [1, 1, 1, SCHEMA, SCHEMA]);
     assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(journal.head()));
     drop(journal);
     let after = raw(&SledStore::open(&dir.path().join("sled")).expect("opened"));
@@ -86,4 +86,25 @@ async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
     let snapshot = Snapshot::open(dir.path()).expect("readable");
     assert_eq!(snapshot.verify(Some(&head)).verdict, Verdict::Intact);
     assert_eq!(snapshot.entries().filter(|entry| entry.as_ref().is_ok_and(|e| e.schema == 2)).count(), 48);
+}
+
+/// The segment that schema 2 wrote for a run which is stuck (`migrations/0003_asked`).
+#[tokio::test]
+async fn evidence_of_schema_2_is_read_rebuilds_the_store_and_is_continued() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0003_asked/before/evidence");
+    let segment = "00000001.seg";
+    std::fs::create_dir(dir.path().join("evidence")).expect("a directory");
+    std::fs::copy(kept.join(segment), dir.path().join("evidence").join(segment)).expect("a copy");
+    let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
+    assert_eq!(opened.streams.len(), 1, "{:?}", opened.repairs);
+    let before = journal.entries(1, 1_000).await.expect("readable").len();
+    append(&journal, 7, 0, "new").await.expect("appended");
+    drop(journal);
+    let (journal, _) = Journal::open_thread(dir.path(), impatient()).expect("it opens again");
+    let schemas: Vec<u16> =
+        journal.entries(1, 1_000).await.expect("readable").iter().map(|e| e.schema).collect();
+    assert_eq!((schemas[0], schemas[before]), (2, SCHEMA));
+    drop(journal);
+    assert_eq!(Snapshot::open(dir.path()).expect("readable").verify(None).verdict, Verdict::Intact);
 }

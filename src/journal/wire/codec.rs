@@ -59,6 +59,7 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::Reached { grounds, milestone, facts } => {
             encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, *milestone, facts)?)?
         }
+        Event::Asked(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
     };
     Ok(Record { kind, version: written(kind), time_ns: timed.at.0, payload })
 }
@@ -98,6 +99,7 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
         (kind::GROUP_ENDED, FIRST) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
         (kind::GROUP_RECEIPT_PART, FIRST) => group(read::<v1::group::ReceiptPart>(kind, payload)?.into()),
         (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
+        (kind::GROUP_ASKED, FIRST) => group(read::<v1::asked::Asked>(kind, payload)?.try_into()?),
         (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
         (kind::BACKUP_FINISHED, FIRST) => backup(read::<v1::backup::Finished>(kind, payload)?.try_into()?),
         (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),

@@ -16,6 +16,7 @@
 //! | 3 | a step has ended | [`v1::group::Ended`] |
 //! | 4 | a part of a receipt | [`v1::group::ReceiptPart`] |
 //! | 5 | a milestone is reached | [`v2::group::Reached`] |
+//! | 6 | a person asked something of a group run | [`v1::asked::Asked`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
 //! | 17 | a Backup has finished | [`v1::backup::Finished`] |
 //!
@@ -52,6 +53,8 @@ pub mod kind {
     pub const GROUP_RECEIPT_PART: u16 = 4;
     /// A milestone of a group run is reached.
     pub const GROUP_REACHED: u16 = 5;
+    /// A person asked something of a group run.
+    pub const GROUP_ASKED: u16 = 6;
     /// A Backup is accepted.
     pub const BACKUP_ACCEPTED: u16 = 16;
     /// A Backup has finished.
@@ -65,6 +68,7 @@ pub mod kind {
             GROUP_ENDED => "ended",
             GROUP_RECEIPT_PART => "receipt",
             GROUP_REACHED => "reached",
+            GROUP_ASKED => "asked",
             BACKUP_ACCEPTED => "accepted",
             BACKUP_FINISHED => "finished",
             _ => return None,

@@ -215,6 +215,16 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_deleted_once_a_run_is_abandoned_after_the_pivot() {
+        let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(&Stage::Abandoned)).collect();
+        for row in &rows {
+            let acts = matches!(row.then, Action::Act(step) if !matches!(step, Step::Retain | Step::Claim));
+            assert!(!acts && !matches!(row.then, Action::Unwind { .. } | Action::Stick { .. }), "{}", row.id);
+        }
+        assert!(rows.iter().any(|row| row.id == "abandoned/failed"));
+    }
+
+    #[test]
     fn every_delete_of_a_group_object_before_the_end_asks_for_fresh_reads() {
         use crate::machine::group::columns::Fresh;
         for row in TABLE {

@@ -104,6 +104,27 @@ named! {
     }
 }
 
+named! {
+    /// What a person can ask of a run.
+    Ask {
+        /// Count refusals and repetitions from the beginning again, and decide anew.
+        Resume = "resume",
+        /// Give the run up: undo it before the pivot, keep its storage after it.
+        Abandon = "abandon",
+    }
+}
+
+/// What a person asked: an input that the journal has before anything follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What.
+    pub ask: Ask,
+    /// Id of the request, so that it is answered once.
+    pub request: String,
+    /// Who, as the request says; it proves nothing.
+    pub by: String,
+}
+
 /// What was decided, and on what grounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grounds {
@@ -214,6 +235,8 @@ pub enum Event {
         /// With which facts.
         facts: Facts,
     },
+    /// A person asked. Nothing was decided: `fold` takes it, and the table decides from there.
+    Asked(Asked),
 }
 
 /// A record with the time at which it was written.

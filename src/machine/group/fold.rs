@@ -3,11 +3,14 @@
 //! What the machine can never do is an error that names both sides: the journal is then not ours, or broken.
 
 use crate::domain::limits;
+use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::{Event, Facts, Milestone, RebuiltMember, ReceiptHead, Step, Timed};
-use crate::machine::group::state::{CreateFate, GroupRun, Passed, Stage, Tries};
+use crate::machine::group::event::{
+    Ask, Asked, Event, Facts, Milestone, Reason, RebuiltMember, ReceiptHead, Step, Timed,
+};
+use crate::machine::group::state::{Answered, CreateFate, GroupRun, Passed, Stage, Tries};
 
 /// A record that cannot follow the ones before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,7 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
             reached(&mut run, *milestone, facts, record)?;
             run.stuck = (*milestone == Milestone::Stuck).then(|| grounds.row.clone());
         }
+        Event::Asked(asked) => answered(&mut run, asked, record)?,
     }
     Ok(run)
 }
@@ -147,13 +151,17 @@ fn reached(
         M::Cleaned => run.stage == Stage::Releasing,
         M::Completed => run.stage == Stage::Cleaned,
         M::Unwinding => run.stage <= Stage::Retained,
-        M::Retried | M::Failed => run.stage == Stage::Unwinding,
+        M::Retried => run.stage == Stage::Unwinding,
+        M::Failed => matches!(run.stage, Stage::Unwinding | Stage::Abandoned),
         M::Stuck => !run.stage.is_final(),
     };
     if !allowed {
         return Err(out_of_place(run, &record.event));
     }
-    run.tries = Tries::default();
+    // What was refused until the run is stuck stays refused: only a person makes it begin again.
+    if milestone != M::Stuck {
+        run.tries = Tries::default();
+    }
     run.open_intent = None;
     match (milestone, facts) {
         (M::Created, Facts::Created { uid }) => {
@@ -178,6 +186,49 @@ fn reached(
     }
     run.timeline.push(Passed { milestone, at: record.at, attempt: run.attempt });
     Ok(())
+}
+
+/// A person's request. What it ends up with is decided by the table, from the state that is made here.
+fn answered(run: &mut GroupRun, asked: &Asked, record: &Timed) -> Result<(), IllegalEvent> {
+    if run.stage.is_final() {
+        return Err(out_of_place(run, &record.event));
+    }
+    let was = run.state_name();
+    // That a create was intended before is not forgotten: a refusal of the next one proves nothing about the first.
+    let intents = run.tries.intents.min(1);
+    run.tries = Tries { step: run.tries.step, intents, ..Tries::default() };
+    (run.stuck, run.open_intent) = (None, None);
+    if asked.ask == Ask::Abandon {
+        abandoned(run, asked, record.at);
+    }
+    run.answered = Some(Answered { asked: asked.clone(), at: record.at, was });
+    Ok(())
+}
+
+/// Before the pivot the run is undone, without another attempt. After it nothing may be deleted any more: what the
+/// receipt names stays. A run whose group objects are gone already only has its end to write.
+fn abandoned(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
+    let reason = |code, what: &str| {
+        let message = limits::clip(&format!("{} abandoned the run {what}", asked.by));
+        Some(Reason { code, message, transient: false })
+    };
+    match run.stage {
+        Stage::Releasing => {
+            run.reason = reason(
+                Code::AbandonedRetained,
+                "after the pivot: the storage is retained, the receipt has every handle, nothing was deleted",
+            );
+            run.stage = Stage::Abandoned;
+        }
+        Stage::Abandoned | Stage::Cleaned | Stage::Completed | Stage::Failed => {}
+        stage => {
+            run.reason = reason(Code::Abandoned, "before the pivot: all of it is undone");
+            if stage != Stage::Unwinding {
+                (run.stage, run.undone_at) = (Stage::Unwinding, at);
+                run.timeline.push(Passed { milestone: Milestone::Unwinding, at, attempt: run.attempt });
+            }
+        }
+    }
 }
 
 fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEvent> {
@@ -223,8 +274,8 @@ fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalE
 
 fn retry(run: &mut GroupRun, at: Timestamp) {
     let (timeline, reason) = (std::mem::take(&mut run.timeline), run.reason.take());
-    let attempt = run.attempt + 1;
-    *run = GroupRun { attempt, timeline, reason, ..GroupRun::new(run.plan.clone(), at) };
+    let (attempt, answered) = (run.attempt + 1, run.answered.take());
+    *run = GroupRun { attempt, timeline, reason, answered, ..GroupRun::new(run.plan.clone(), at) };
 }
 
 fn out_of_place(run: &GroupRun, event: &Event) -> IllegalEvent {
@@ -238,5 +289,6 @@ fn name(event: &Event) -> String {
         Event::Ended { step, .. } => format!("outcome of {}", step.name()),
         Event::ReceiptPart { first, .. } => format!("receipt part {first}"),
         Event::Reached { milestone, .. } => milestone.name().to_owned(),
+        Event::Asked(asked) => format!("request to {}", asked.ask.name()),
     }
 }

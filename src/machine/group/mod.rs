@@ -30,7 +30,7 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effects::effects;
-pub use event::{Event, Milestone, Step, Timed};
+pub use event::{Ask, Asked, Event, Milestone, Step, Timed};
 pub use fold::{IllegalEvent, fold, fold_all};
 pub use state::{GroupRun, Stage};
 pub use view::{View, view};

@@ -7,9 +7,10 @@ use crate::domain::limits;
 use crate::domain::names;
 use crate::domain::observed::{Scope, ScopeMember};
 use crate::domain::plan::Plan;
+use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
-use crate::machine::group::event::{Milestone, Reason, Step};
+use crate::machine::group::event::{Asked, Milestone, Reason, Step};
 
 /// Where a run stands: the last thing that is durably true of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -32,7 +33,9 @@ pub enum Stage {
     Completed,
     /// Being undone.
     Unwinding,
-    /// Undone.
+    /// Given up by a person after the pivot: nothing is deleted any more, and the storage is seen to be retained.
+    Abandoned,
+    /// Undone, or abandoned with its storage retained.
     Failed,
 }
 
@@ -48,6 +51,7 @@ impl Stage {
         Stage::Cleaned,
         Stage::Completed,
         Stage::Unwinding,
+        Stage::Abandoned,
         Stage::Failed,
     ];
 
@@ -94,6 +98,17 @@ pub struct Passed {
     pub attempt: u32,
 }
 
+/// The last request of a person, and what it met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answered {
+    /// What was asked.
+    pub asked: Asked,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// The state that it met, as people see it.
+    pub was: &'static str,
+}
+
 /// State of one group run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupRun {
@@ -127,6 +142,9 @@ pub struct GroupRun {
     pub undone_at: Timestamp,
     /// Milestones so far.
     pub timeline: Vec<Passed>,
+    /// The last request of a person, once one was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Answered>,
 }
 
 impl GroupRun {
@@ -148,6 +166,7 @@ impl GroupRun {
             tries: Tries::default(),
             undone_at: at,
             timeline: Vec::new(),
+            answered: None,
         }
     }
 
@@ -162,6 +181,12 @@ impl GroupRun {
         self.reason.as_ref().is_some_and(|reason| reason.transient) && self.attempt < limit
     }
 
+    /// Whether the run failed, or is going to, with its storage retained and owned by the receipt alone.
+    pub fn keeps_storage(&self) -> bool {
+        let retained = || self.reason.as_ref().is_some_and(|reason| reason.code == Code::AbandonedRetained);
+        self.stage == Stage::Abandoned || (self.stage == Stage::Failed && retained())
+    }
+
     /// The name that people see: one of the five states, or what surrounds them.
     pub fn state_name(&self) -> &'static str {
         match self.stage {
@@ -174,6 +199,7 @@ impl GroupRun {
             Stage::Cleaned => "Cleaned",
             Stage::Completed => "Completed",
             Stage::Unwinding => "Unwinding",
+            Stage::Abandoned => "Abandoned",
             Stage::Failed => "Failed",
         }
     }
@@ -190,7 +216,10 @@ impl GroupRun {
             group_content: self.receipt.as_ref().map(|receipt| receipt.group_content.name.clone()),
             stub: names::stub_content(run),
             snapshot_class: self.plan.snapshot_class.clone(),
-            labelled: matches!(self.stage, Stage::Retained | Stage::Releasing | Stage::Cleaned),
+            labelled: matches!(
+                self.stage,
+                Stage::Retained | Stage::Releasing | Stage::Cleaned | Stage::Abandoned
+            ),
             members: self
                 .plan
                 .members

@@ -10,7 +10,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 1;
+pub const RULES: u16 = 2;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,9 +161,9 @@ pub const TABLE: &[Row] = rows! {
         => unwind(Code::Refused), "the create failed as often as the limit allows";
 
     // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
-    "any/claim" Created | VSBound | Relabelled | Retained | Releasing | Unwinding: Group[Older]
+    "any/claim" Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Older]
         => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
-    "any/overtaken" Created | VSBound | Relabelled | Retained | Releasing | Unwinding: Group[Newer]
+    "any/overtaken" Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Newer]
         => Yield, "a newer daemon has claimed the group: this one must not write again";
 
     // ---- Created: waiting for the cut, then for the members. Evidence before deadlines -----------------------------
@@ -310,13 +310,13 @@ pub const TABLE: &[Row] = rows! {
         => Action::Stick { code: Code::ContentLost, advice: "the storage is retained and its handle is in the receipt: delete the VolumeSnapshot of the member, and it is rebuilt from the handle" },
         "a standing snapshot without content cannot be mended, and deleting it is not ours to decide";
     "release/rebuild-refused" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
-        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace), and the members are rebuilt" },
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace) and resume the run, and the members are rebuilt" },
         "the API server keeps refusing the rebuild, often because the namespace is gone";
     "release/late-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
-        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace), and the members are rebuilt" },
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace) and resume the run, and the members are rebuilt" },
         "the API server keeps refusing the rebuild, often because the namespace is gone";
     "release/stub-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Absent] Refusals[Many]
-        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: let Stillpoint create VolumeGroupSnapshotContents again, and the members become ready" },
+        => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: let Stillpoint create VolumeGroupSnapshotContents again and resume the run, and the members become ready" },
         "the API server keeps refusing the stub content";
 
     // ---- Cleaned ---------------------------------------------------------------------------------------------------
@@ -387,6 +387,16 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::Failed), "nothing is left of ours";
     "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
+
+    // ---- Abandoned after the pivot: nothing is deleted; the storage is seen to be retained, and that is the end -----
+    "abandoned/mend-group-policy" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
+        => Act(Step::Retain), "a group content under Delete takes the storage with it";
+    "abandoned/mend-policies" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
+        => Act(Step::Retain), "a member content under Delete goes with its snapshot";
+    "abandoned/look" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Fresh[No]
+        => Look, "the end is decided on fresh reads only";
+    "abandoned/failed" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Fresh[Yes]
+        => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
 
     // ---- the ends --------------------------------------------------------------------------------------------------
     "end/rest" Completed | Failed: => Rest, "the run is over";

@@ -123,9 +123,12 @@ impl Member<'_> {
         }
     }
 
-    /// Whether the member has to be rebuilt: nothing usable stands under its recorded or rebuilt identity.
+    /// Whether the member has to be rebuilt: nothing usable stands under its recorded or rebuilt identity. Of a rebuilt
+    /// one both halves are ours to make: without its content it never becomes ready.
     pub fn is_lost(&self) -> bool {
-        self.ambiguous || self.snapshot.is_none_or(|s| s.terminating)
+        self.ambiguous
+            || self.snapshot.is_none_or(|s| s.terminating)
+            || (self.rebuilt && self.content.is_none_or(|c| c.terminating))
     }
 }
 
@@ -360,10 +363,10 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
 fn loss(flags: &[u16]) -> Loss {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
-    if flags.iter().any(|bits| !has(bits, F::Stands)) {
+    if flags.iter().any(|bits| !has(bits, F::Stands) || (has(bits, F::Rebuilt) && !has(bits, F::Content))) {
         return Loss::Lost;
     }
-    if flags.iter().any(|bits| has(bits, F::Rebuilt) && !(has(bits, F::Ready) && has(bits, F::Content))) {
+    if flags.iter().any(|bits| has(bits, F::Rebuilt) && !has(bits, F::Ready)) {
         return Loss::Rebuilding;
     }
     if flags.iter().any(|bits| !has(bits, F::Content) || !has(bits, F::Ready)) {

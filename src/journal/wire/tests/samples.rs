@@ -9,7 +9,7 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
 use crate::machine::group::event::{Facts, Grounds, Reason, RebuiltMember, ReceiptHead};
-use crate::machine::group::{Event, Milestone, Step, View};
+use crate::machine::group::{Ask, Asked, Event, Milestone, Step, View};
 
 pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
 
@@ -148,6 +148,8 @@ pub fn group_events(members: usize) -> Vec<Event> {
     ];
     events.extend(receipt_records(&plan));
     events.push(cleaned(members));
+    let (request, by) = ("7f3a0c55-48213".into(), "alice@desk".into());
+    events.push(Event::Asked(Asked { ask: Ask::Abandon, request, by }));
     events
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`common`] | what several payloads share |
 //! | [`group`] | payloads of a group stream |
+//! | [`asked`] | what a person asked of a run |
 //! | [`backup`] | payloads of a Backup stream |
 //! | [`ordinals`] | the number of every value of every enum |
 //! | [`columns`] | the numbers of the columns of a view and of their values |
@@ -11,6 +12,7 @@
 //! Times are nanoseconds since 1970-01-01T00:00:00Z, durations milliseconds, stream ids the 16 bytes of their UUID,
 //! uids of objects strings as the API server gave them. Maps are lists of pairs in the order of their keys.
 
+pub mod asked;
 pub mod backup;
 pub mod columns;
 pub mod common;

@@ -8,7 +8,7 @@ use crate::domain::problem::Code;
 use crate::journal::wire::WireError;
 use crate::machine::backup::Phase;
 use crate::machine::group::effect::EffectKind;
-use crate::machine::group::{Milestone, Step};
+use crate::machine::group::{Ask, Milestone, Step};
 
 /// A value with a number.
 pub trait Ordinal: Copy + 'static {
@@ -75,6 +75,10 @@ ordinals! {
         Failed = 10,
         Stuck = 11,
     }
+    Ask ("request") {
+        Resume = 1,
+        Abandon = 2,
+    }
     EffectKind ("kind of effect") {
         CreateGroup = 1,
         ClaimGroup = 2,
@@ -114,6 +118,9 @@ ordinals! {
         Overtaken = 19,
         ContentLost = 20,
         RightsMissing = 21,
+        Abandoned = 22,
+        AbandonedRetained = 23,
+        NotAskable = 24,
         JournalCorrupt = 30,
         JournalLocked = 31,
         JournalNewer = 32,
@@ -150,6 +157,7 @@ mod tests {
     fn every_value_has_a_number_of_its_own_and_zero_is_none() {
         there_and_back::<Step>();
         there_and_back::<Milestone>();
+        there_and_back::<Ask>();
         there_and_back::<EffectKind>();
         there_and_back::<Code>();
         there_and_back::<Phase>();

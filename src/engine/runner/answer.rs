@@ -1,0 +1,46 @@
+//! What a person asks of a run becomes an input of its journal.
+//!
+//! The request is durable before anything follows from it, and is taken once: the journal has its id, and a request of
+//! that id is not taken again, whenever the process was killed. Between `Cleaned` and the end nothing is left to ask.
+
+use super::Runner;
+use crate::domain::problem::Problem;
+use crate::machine::group::{Asked, Event, Stage};
+use crate::machine::point::{Moment, Place, Point};
+
+impl Runner {
+    /// Takes a request that is not answered yet; false when there is none.
+    ///
+    /// # Errors
+    /// The journal cannot be written: the daemon ends.
+    pub(super) async fn answer(&mut self) -> Result<bool, Problem> {
+        let Some(asked) = self.asked() else { return Ok(false) };
+        self.tools.points.pass(Point::record(Place::Asked, Moment::BeforeRecord)).await;
+        tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
+        self.record(self.tools.clock.now(), vec![Event::Asked(asked)]).await?;
+        self.fresh = false;
+        self.show(None);
+        self.tools.points.pass(Point::record(Place::Asked, Moment::AfterRecord)).await;
+        Ok(true)
+    }
+
+    fn asked(&mut self) -> Option<Asked> {
+        let run = &self.run;
+        if run.stage == Stage::Cleaned || run.stage.is_final() {
+            return None;
+        }
+        let is_new = |asked: &Asked| {
+            run.answered.as_ref().is_none_or(|answered| answered.asked.request != asked.request)
+        };
+        match self.tools.world.asked(&run.plan)? {
+            Ok(asked) => Some(asked).filter(is_new),
+            Err(why) => {
+                if self.misunderstood.as_ref() != Some(&why) {
+                    tracing::warn!(why, "what is asked of the run is not understood");
+                    self.misunderstood = Some(why);
+                }
+                None
+            }
+        }
+    }
+}

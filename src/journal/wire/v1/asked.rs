@@ -1,0 +1,33 @@
+//! Kind 6, in its first version: what a person asked of a run. Since schema 3.
+
+use bincode::{Decode, Encode};
+
+use super::ordinals::Ordinal;
+use crate::journal::wire::WireError;
+use crate::machine::group;
+use crate::machine::group::{Ask, Event};
+
+/// Kind 6: a person asked.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Asked {
+    /// What, by its number.
+    pub ask: u16,
+    /// Id of the request.
+    pub request: String,
+    /// Who, as the request says.
+    pub by: String,
+}
+
+impl From<&group::Asked> for Asked {
+    fn from(asked: &group::Asked) -> Self {
+        Self { ask: asked.ask.number(), request: asked.request.clone(), by: asked.by.clone() }
+    }
+}
+
+impl TryFrom<Asked> for Event {
+    type Error = WireError;
+
+    fn try_from(Asked { ask, request, by }: Asked) -> Result<Self, WireError> {
+        Ok(Self::Asked(group::Asked { ask: Ask::of(ask)?, request, by }))
+    }
+}

@@ -1,0 +1,154 @@
+//! What a person asks is an input: the fold takes it, and the table decides from there.
+
+use crate::fixture::*;
+use stillpoint::domain::limits;
+use stillpoint::domain::problem::Code;
+use stillpoint::machine::group::columns::*;
+use stillpoint::machine::group::effect::Outcome;
+use stillpoint::machine::group::event::{Facts, Grounds, Milestone, Reason};
+use stillpoint::machine::group::state::CreateFate;
+use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::group::{
+    Ask, Asked, Event, GroupRun, IllegalEvent, Stage, Step, Timed, decide, fold,
+};
+
+fn grounds(row: &str) -> Grounds {
+    Grounds { row: row.into(), rules: 2, view: view_with(|_| {}) }
+}
+
+fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {
+    fold(Some(run), &Timed { at: at(100), event })
+}
+
+fn asked(ask: Ask) -> Event {
+    Event::Asked(Asked { ask, request: "r-1".into(), by: "alice".into() })
+}
+
+fn in_stage(stage: Stage) -> GroupRun {
+    GroupRun { stage, ..planned() }
+}
+
+/// A run after the pivot whose rebuild is refused until it is stuck.
+fn stuck() -> GroupRun {
+    let mut run = in_stage(Stage::Releasing);
+    for _ in 0..limits::MAX_REFUSALS {
+        let intent =
+            Event::Intended { grounds: grounds("release/5-rebuild"), step: Step::Rebuild, marks: vec![] };
+        let refused = Outcome::Determinate { code: 403, message: "no".into() };
+        run = next(run, intent).expect("an intent");
+        run = next(run, Event::Ended { step: Step::Rebuild, outcomes: vec![refused] }).expect("an outcome");
+    }
+    let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
+    let facts = Facts::Reason(reason);
+    let grounds = grounds("release/rebuild-refused");
+    next(run, Event::Reached { grounds, milestone: Milestone::Stuck, facts }).expect("a stuck run")
+}
+
+fn lost() -> stillpoint::machine::group::View {
+    view_with(|view| {
+        view.set(Content::Retain);
+        view.set(Loss::Lost);
+    })
+}
+
+fn row(run: &GroupRun) -> &'static str {
+    decide(run, &lost(), at(1_000)).expect("exactly one row").row.id
+}
+
+#[test]
+fn a_run_that_is_stuck_stays_so_until_a_person_resumes_it() {
+    let run = stuck();
+    assert_eq!((run.state_name(), row(&run)), ("Stuck", "release/rebuild-refused"));
+    let run = next(run, asked(Ask::Resume)).expect("an input");
+    assert_eq!((run.state_name(), row(&run)), ("Retained", "release/5-rebuild"));
+    assert_eq!(decide(&run, &lost(), at(100)).expect("a row").not_before, None, "no pause is left");
+    assert_eq!(run.answered.expect("an answer").was, "Stuck");
+}
+
+#[test]
+fn a_run_that_is_not_stuck_is_resumed_without_harm() {
+    for stage in [Stage::Planned, Stage::Created, Stage::Retained, Stage::Unwinding, Stage::Abandoned] {
+        let run = next(in_stage(stage), asked(Ask::Resume)).expect("an input");
+        assert_eq!((run.stage, run.reason.is_none()), (stage, true));
+    }
+}
+
+#[test]
+fn before_the_pivot_a_run_that_is_abandoned_is_undone_without_another_attempt() {
+    for stage in [Stage::Planned, Stage::Created, Stage::VSBound, Stage::Relabelled, Stage::Retained] {
+        let run = next(in_stage(stage), asked(Ask::Abandon)).expect("an input");
+        assert_eq!((run.stage, run.undone_at), (Stage::Unwinding, at(100)), "{stage:?}");
+        assert_eq!(run.reason.as_ref().expect("a reason").code, Code::Abandoned);
+        assert!(!run.retries() && run.timeline.iter().any(|p| p.milestone == Milestone::Unwinding));
+    }
+    let mut going = in_stage(Stage::Unwinding);
+    going.reason = Some(Reason { code: Code::DeletedByOther, message: "gone".into(), transient: true });
+    assert!(going.retries());
+    let going = next(going, asked(Ask::Abandon)).expect("an input");
+    assert!(!going.retries(), "the attempt that would follow is given up");
+}
+
+#[test]
+fn after_the_pivot_a_run_that_is_abandoned_ends_with_everything_retained() {
+    let run = next(stuck(), asked(Ask::Abandon)).expect("an input");
+    assert_eq!((run.stage, run.state_name(), run.keeps_storage()), (Stage::Abandoned, "Abandoned", true));
+    assert_eq!(row(&run), "abandoned/failed", "what was lost is not rebuilt any more");
+    let mended = |policies: Policies, content: Content| {
+        let view = view_with(|view| {
+            view.set(content);
+            view.set(policies);
+        });
+        decide(&run, &view, at(200)).expect("exactly one row").row.id
+    };
+    assert_eq!(mended(Policies::Delete, Content::Retain), "abandoned/mend-policies");
+    assert_eq!(mended(Policies::Retain, Content::Delete), "abandoned/mend-group-policy");
+    let grounds = grounds("abandoned/failed");
+    let failed = Event::Reached { grounds, milestone: Milestone::Failed, facts: Facts::Nothing };
+    let failed = next(run, failed).expect("the end");
+    assert_eq!((failed.stage, failed.keeps_storage()), (Stage::Failed, true));
+    let anew = in_stage(Stage::Cleaned);
+    assert_eq!(
+        next(anew, asked(Ask::Abandon)).expect("an input").stage,
+        Stage::Cleaned,
+        "nothing is left to abandon"
+    );
+}
+
+#[test]
+fn every_stuck_row_is_after_the_pivot_and_left_by_both_requests() {
+    for row in TABLE.iter().filter(|row| matches!(row.then, Action::Stick { .. })) {
+        for stage in row.stages {
+            let run = GroupRun { stuck: Some(row.id.to_owned()), ..in_stage(*stage) };
+            assert_eq!(next(run.clone(), asked(Ask::Resume)).expect("an input").stuck, None, "{}", row.id);
+            let run = next(run, asked(Ask::Abandon)).expect("an input");
+            assert!(matches!(run.stage, Stage::Unwinding | Stage::Abandoned), "{}", row.id);
+        }
+    }
+}
+
+#[test]
+fn a_request_does_not_make_an_unknown_create_certain() {
+    let create = || Event::Intended { grounds: grounds("planned/create"), step: Step::Create, marks: vec![] };
+    let run = next(planned(), create()).expect("an intent whose outcome a crash took");
+    let run = next(run, asked(Ask::Resume)).expect("an input");
+    let run = next(run, create()).expect("it is repeated");
+    let refused = Outcome::Determinate { code: 403, message: "no".into() };
+    let run = next(run, Event::Ended { step: Step::Create, outcomes: vec![refused] }).expect("an outcome");
+    assert_eq!(run.create, CreateFate::Unknown, "the first one may have happened");
+}
+
+#[test]
+fn a_request_outlives_a_second_attempt_and_does_not_reach_a_finished_run() {
+    let run = next(in_stage(Stage::Unwinding), asked(Ask::Resume)).expect("an input");
+    let again = Event::Reached {
+        grounds: grounds("undo/f-retry"),
+        milestone: Milestone::Retried,
+        facts: Facts::Nothing,
+    };
+    let run = next(run, again).expect("a retry");
+    assert_eq!(run.answered.expect("still known").asked.request, "r-1");
+    for stage in [Stage::Completed, Stage::Failed] {
+        let error = next(in_stage(stage), asked(Ask::Abandon)).expect_err("it is over");
+        assert_eq!(error.to_string(), format!("request to abandon cannot follow {stage:?}"));
+    }
+}

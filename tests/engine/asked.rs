@@ -1,0 +1,369 @@
+//! What people ask of runs: resuming and abandoning, taken once, wherever the daemon is killed.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::group::{Event, Stage as RunStage};
+use stillpoint::machine::point::Point;
+use stillpoint::sim::api_server::Preconditions;
+use stillpoint::sim::{Cluster, Config};
+
+use crate::rbac::Rbac;
+use crate::stage::{End, Passed, Stage};
+use crate::{hands, invariants};
+
+const MEMBERS: usize = 2;
+
+async fn stage() -> Stage {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    stage
+}
+
+fn point(name: &str) -> Point {
+    name.parse().expect("a point")
+}
+
+/// Writes a request as `stillpoint groups` does; nothing happens while no GroupSnapshot shows the run.
+pub fn ask(cluster: &Cluster, request: &str, id: &str) {
+    let hand = cluster.api().caller("person");
+    let all = hand.list("groupsnapshots", Some("shop"), &Default::default()).expect("a list");
+    for run in all {
+        let name = run["metadata"]["name"].as_str().expect("a name");
+        let patch = json!({"metadata": {
+            "labels": {"stillpoint.dev/request": request},
+            "annotations": {"stillpoint.dev/request-id": id, "stillpoint.dev/request-by": "alice@desk"},
+        }});
+        hand.merge_patch("groupsnapshots", Some("shop"), name, None, patch).expect("a patch");
+    }
+}
+
+fn status(stage: &Stage) -> Value {
+    stage.list("groupsnapshots", Some("shop")).first().map(|run| run["status"].clone()).unwrap_or_default()
+}
+
+fn is_stuck_at(stage: &Stage, row: &str) -> bool {
+    let status = status(stage);
+    status["state"] == "Stuck" && status["row"] == row
+}
+
+async fn requests(stage: &Stage) -> usize {
+    stage.group_records().await.iter().filter(|record| matches!(record.event, Event::Asked(_))).count()
+}
+
+/// How a run gets stuck, and how it is mended.
+struct Case {
+    row: &'static str,
+    at: &'static str,
+    spoil: fn(&Cluster, &Rbac),
+    mend: fn(&Cluster, &Rbac),
+}
+
+fn force_away(cluster: &Cluster, plural: &str, object: &Value) {
+    let hand = cluster.api().caller("administrator");
+    let meta = &object["metadata"];
+    let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str().expect("a name"));
+    // What has no finalizers needs no patch, and what is gone needs no delete.
+    let _ = hand.merge_patch(plural, namespace, name, None, json!({"metadata": {"finalizers": null}}));
+    let _ = hand.delete(plural, namespace, name, Preconditions::default());
+}
+
+fn delete_a_content(cluster: &Cluster, _: &Rbac) {
+    hands::delete_first(cluster, "volumesnapshotcontents");
+}
+
+fn delete_the_hollow(cluster: &Cluster, _: &Rbac) {
+    let hand = cluster.api().caller("administrator");
+    let contents = hand.list("volumesnapshotcontents", None, &Default::default()).expect("a list");
+    let going = |content: &&Value| content["metadata"]["deletionTimestamp"].is_string();
+    let content = contents.iter().find(going).expect("a content that is being deleted");
+    let name = content["spec"]["volumeSnapshotRef"]["name"].as_str().expect("a name");
+    hand.delete("volumesnapshots", Some("shop"), name, Preconditions::default()).expect("a delete");
+}
+
+fn lose_and_refuse(cluster: &Cluster, rbac: &Rbac) {
+    rbac.deny("create volumesnapshotcontents");
+    hands::delete_member(cluster, "orders-db-1");
+}
+
+fn lose(cluster: &Cluster, _: &Rbac) {
+    hands::delete_member(cluster, "orders-db-1");
+}
+
+fn lose_the_stub_and_refuse(cluster: &Cluster, rbac: &Rbac) {
+    rbac.deny("create volumegroupsnapshotcontents");
+    let hand = cluster.api().caller("administrator");
+    for stub in hand.list("volumegroupsnapshotcontents", None, &Default::default()).expect("a list") {
+        force_away(cluster, "volumegroupsnapshotcontents", &stub);
+    }
+}
+
+fn allow(_: &Cluster, rbac: &Rbac) {
+    rbac.restore();
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        row: "release/hollow",
+        at: "delete-group/after-outcome",
+        spoil: delete_a_content,
+        mend: delete_the_hollow,
+    },
+    Case {
+        row: "release/rebuild-refused",
+        at: "delete-group/after-outcome",
+        spoil: lose_and_refuse,
+        mend: allow,
+    },
+    Case {
+        row: "release/late-refused",
+        at: "delete-content/after-outcome",
+        spoil: lose_and_refuse,
+        mend: allow,
+    },
+    Case {
+        row: "release/stub-refused",
+        at: "rebuild/after-outcome",
+        spoil: lose_the_stub_and_refuse,
+        mend: allow,
+    },
+];
+
+/// Points at which the case is spoilt; for the stub, a member has to be lost late before.
+fn spoiling(stage: &Stage, case: &Case) -> Points {
+    let (cluster, rbac) = (stage.cluster.clone(), stage.rbac.clone());
+    let (at, spoil, late) = (point(case.at), case.spoil, case.row == "release/stub-refused");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    Points::ask(move |passed| {
+        if late && passed == point("delete-content/after-outcome") {
+            lose(&cluster, &rbac);
+        }
+        if passed == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            spoil(&cluster, &rbac);
+        }
+        Verdict::GoOn
+    })
+}
+
+async fn stuck(case: &Case) -> Stage {
+    let stage = stage().await;
+    stage.live_until(spoiling(&stage, case), |stage| is_stuck_at(stage, case.row)).await;
+    stage
+}
+
+#[test]
+fn every_stuck_row_has_a_case() {
+    let rows = TABLE.iter().filter(|row| matches!(row.then, Action::Stick { .. })).map(|row| row.id);
+    let mut rows: Vec<&str> = rows.collect();
+    let mut cases = CASES.map(|case| case.row);
+    rows.sort_unstable();
+    cases.sort_unstable();
+    assert_eq!(rows, cases);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() {
+    for case in &CASES {
+        let stage = stuck(case).await;
+        // Resumed too early, it is decided anew, and stuck again.
+        ask(&stage.cluster, "resume", "early");
+        let again =
+            |stage: &Stage| is_stuck_at(stage, case.row) && status(stage)["answered"]["id"] == "early";
+        stage.live_until(Points::none(), again).await;
+        assert_eq!(requests(&stage).await, 1);
+        (case.mend)(&stage.cluster, &stage.rbac);
+        ask(&stage.cluster, "resume", "mended");
+        let end = stage.live(None).await;
+        assert!(end.is("Completed"), "{}: {end:?}\n{}", case.row, stage.shown().await);
+        invariants::settled(&stage).await;
+        assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", case.row);
+        let answered = status(&stage)["answered"].clone();
+        assert_eq!((&answered["request"], &answered["by"]), (&json!("resume"), &json!("alice@desk")));
+        if case.row != "release/hollow" {
+            let message = answered["message"].as_str().expect("a sentence");
+            assert!(message.starts_with("the run was stuck"), "{message}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
+    for case in &CASES {
+        let stage = stuck(case).await;
+        ask(&stage.cluster, "abandon", "enough");
+        let end = stage.live(None).await;
+        assert!(end.is("Failed"), "{}: {end:?}\n{}", case.row, stage.shown().await);
+        assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()), "{}", case.row);
+        let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains("SP0023") && reason.contains("alice@desk abandoned the run"), "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_not_stuck_takes_no_harm_and_says_so() {
+    let stage = stage().await;
+    let act = |cluster: &Cluster| ask(cluster, "resume", "r-1");
+    let end = stage.live_acting(point("created/after-record"), act, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()));
+    let message = status(&stage)["answered"]["message"].as_str().expect("an answer").to_owned();
+    assert!(message.starts_with("the run was not stuck but "), "{message}");
+}
+
+/// Asks to abandon at each point of a run that completes; tells the codes that came of it.
+async fn abandoned_at_each(points: Vec<Point>) -> (usize, usize) {
+    let (mut undone, mut kept) = (0, 0);
+    for at in points {
+        let stage = stage().await;
+        let end = stage.live_acting(at, |cluster| ask(cluster, "abandon", "a-1"), None).await;
+        let shown = status(&stage);
+        let holds = match shown["code"].as_str() {
+            Some("SP0022") => {
+                undone += 1;
+                invariants::undone(&stage, "shop").await
+            }
+            Some("SP0023") => {
+                kept += 1;
+                invariants::kept(&stage, "shop", MEMBERS).await
+            }
+            // Asked when it was over, or when nothing showed it yet.
+            None => invariants::completed(&stage, "shop", MEMBERS).await,
+            Some(other) => Err(format!("{other}: {shown:#}")),
+        };
+        let failed = shown["code"].is_string();
+        assert!(
+            end.is(if failed { "Failed" } else { "Completed" }),
+            "{at}: {end:?}\n{}",
+            stage.shown().await
+        );
+        assert_eq!(holds, Ok(()), "asked at {at}\n{}", stage.shown().await);
+    }
+    (undone, kept)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_may_be_abandoned_at_every_point() {
+    let stage = stage().await;
+    let passed = Passed::default();
+    let end = stage.live_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}");
+    let points = passed.distinct();
+    let (undone, kept) = abandoned_at_each(points.clone()).await;
+    println!(
+        "of {} points: {undone} undone, {kept} kept, {} over",
+        points.len(),
+        points.len() - undone - kept
+    );
+    assert!(undone > 10 && kept > 5, "{undone} undone, {kept} kept");
+}
+
+/// Killed at `crash`, while the request waits, and lives again.
+async fn killed(request: &str, at: &str, crash: &str) -> Stage {
+    let stage = stage().await;
+    let wanted = request.to_owned();
+    let act = move |cluster: &Cluster| ask(cluster, &wanted, "r-1");
+    let end = stage.live_acting(point(at), act, Some(point(crash))).await;
+    assert!(matches!(end, End::Killed), "{crash}: {end:?}");
+    let end = stage.live(None).await;
+    assert!(matches!(end, End::Phase(_)), "{end:?}");
+    assert_eq!(requests(&stage).await, 1, "it is taken once");
+    assert_eq!(status(&stage)["answered"]["id"], "r-1");
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_taken_once_wherever_the_daemon_is_killed() {
+    for crash in ["asked/before-record", "asked/after-record"] {
+        let stage = killed("abandon", "created/after-record", crash).await;
+        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{crash}");
+        let stage = killed("resume", "created/after-record", crash).await;
+        assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{crash}");
+        let stage = killed("abandon", "delete-group/after-intent", crash).await;
+        assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()), "{crash}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_undo_of_an_abandoned_run_goes_on_wherever_it_is_killed() {
+    let undo = [
+        "undo-free/mid-effects",
+        "undo-delete-group/after-intent",
+        "undo-delete-group/after-effects",
+        "failed/before-record",
+    ];
+    for crash in undo {
+        let stage = stage().await;
+        let act = |cluster: &Cluster| ask(cluster, "abandon", "r-1");
+        let end = stage.live_acting(point("retain/after-outcome"), act, Some(point(crash))).await;
+        assert!(matches!(end, End::Killed), "{crash}: {end:?}");
+        let end = stage.live(None).await;
+        assert!(end.is("Failed"), "{crash}: {end:?}\n{}", stage.shown().await);
+        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{crash}");
+        assert_eq!(requests(&stage).await, 1, "{crash}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_set_back_is_mended_before_an_abandoned_run_ends() {
+    let stage = stage().await;
+    let act = |cluster: &Cluster| {
+        hands::unretain(cluster);
+        hands::unretain_member(cluster);
+        ask(cluster, "abandon", "r-1");
+    };
+    let end = stage.live_acting(point("detach/after-outcome"), act, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()));
+}
+
+/// What is no request is no input, and stops nothing; what names another run neither.
+#[tokio::test(start_paused = true)]
+async fn what_is_no_request_changes_nothing() {
+    for (request, id) in [("explode", "r-1"), ("abandon", "")] {
+        let stage = stage().await;
+        let act = move |cluster: &Cluster| ask(cluster, request, id);
+        let end = stage.live_acting(point("created/after-record"), act, None).await;
+        assert!(end.is("Completed"), "{end:?}");
+        assert_eq!(requests(&stage).await, 0);
+    }
+}
+
+/// As the page of SP0023 tells: policies to Delete, the group away, then the shells.
+#[tokio::test(start_paused = true)]
+async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
+    let stage = stage().await;
+    let act = |cluster: &Cluster| ask(cluster, "abandon", "r-1");
+    let end = stage.live_acting(point("detach/after-outcome"), act, None).await;
+    assert!(end.is("Failed"), "{end:?}");
+    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
+    let hand = stage.hand();
+    let run = stage.group_records().await.iter().find_map(|record| match &record.event {
+        Event::Planned(plan) => Some(plan.run.to_string()),
+        _ => None,
+    });
+    let ours = [("stillpoint.dev/run".to_owned(), run.expect("a plan"))].into();
+    for plural in ["volumegroupsnapshotcontents", "volumesnapshotcontents"] {
+        for content in hand.list(plural, None, &ours).expect("a list") {
+            let name = content["metadata"]["name"].as_str().expect("a name");
+            let patch = json!({"spec": {"deletionPolicy": "Delete"}});
+            hand.merge_patch(plural, None, name, None, patch).expect("a patch");
+        }
+    }
+    for plural in ["volumegroupsnapshots", "volumesnapshots"] {
+        for object in hand.list(plural, Some("shop"), &Default::default()).expect("a list") {
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            hand.delete(plural, Some("shop"), name, Preconditions::default()).expect("a delete");
+        }
+        stage.until(|stage| stage.list(plural, None).is_empty()).await;
+    }
+    stage.until(|stage| stage.cluster.ledger().physical_snapshots == 0).await;
+    stage.until(|stage| stage.list("volumesnapshotcontents", None).is_empty()).await;
+}
+
+#[test]
+fn an_abandoned_run_is_not_over_before_its_storage_was_seen_to_be_retained() {
+    assert!(!RunStage::Abandoned.is_final());
+}
