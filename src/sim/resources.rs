@@ -63,6 +63,8 @@ pub enum Cell {
     Path(&'static str),
     /// The same, with a text for an absent value.
     PathOr(&'static str, &'static str),
+    /// When an Event was seen last. Those of events.k8s.io have `eventTime` alone (`printEvent` of the API server).
+    LastSeen,
     /// `RWO`, `RWX`, ... of the list under the pointer.
     AccessModes(&'static str),
     /// `namespace/name` of the object reference under the pointer.
@@ -442,7 +444,7 @@ const EVENTS: Resource = Resource {
         "type",
     ],
     columns: &[
-        column("Last Seen", "date", Cell::PathOr("/lastTimestamp", "<unknown>")),
+        column("Last Seen", "date", Cell::LastSeen),
         text("Type", "/type"),
         text("Reason", "/reason"),
         column("Object", "string", Cell::ObjectName("/involvedObject")),

@@ -76,6 +76,13 @@ fn cell(column: &Column, object: &Value, now_ns: i64) -> Value {
             Value::Null => return json!(absent),
             value => value.clone(),
         },
+        Cell::LastSeen => {
+            let times = ["/lastTimestamp", "/firstTimestamp", "/eventTime"];
+            match times.iter().map(|path| at(path)).find(|time| !time.is_null()) {
+                Some(time) => time.clone(),
+                None => return json!("<unknown>"),
+            }
+        }
         Cell::AccessModes(path) => access_modes(at(path)),
         Cell::Reference(path) => reference(at(path)),
         Cell::ObjectName(path) => object_name(at(path)),
@@ -198,5 +205,20 @@ mod tests {
         assert_eq!(names.join(" "), expected);
         assert_eq!(table["rows"][0]["cells"], json!(["a", true, "p", null, null, null, null, null, "61s"]));
         assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    }
+
+    #[test]
+    fn an_event_without_a_last_time_was_seen_at_its_event_time() {
+        let shown = |times: Value| {
+            let mut object =
+                json!({"metadata": {"name": "a"}, "involvedObject": {"kind": "Backup", "name": "b"}});
+            object.as_object_mut().expect("an object").extend(times.as_object().expect("times").clone());
+            let resource = by_plural("events").expect("served");
+            table(resource, &[object], json!({}), Include::None, 61_000_000_000)["rows"][0]["cells"][0]
+                .clone()
+        };
+        assert_eq!(shown(json!({"eventTime": "1970-01-01T00:00:01.000000Z"})), "60s");
+        assert_eq!(shown(json!({"lastTimestamp": "1970-01-01T00:00:31Z"})), "30s");
+        assert_eq!(shown(json!({"eventTime": null})), "<unknown>");
     }
 }
