@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
+//! | [`asked`] | what people ask of runs |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
 //! | [`exported`] | exported journals, honest and forged |
@@ -12,6 +13,8 @@
 //! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
 //! a test end with it, and what they said is printed when it fails.
 
+#[path = "binary/asked.rs"]
+mod asked;
 #[path = "binary/beside.rs"]
 mod beside;
 #[path = "binary/demo.rs"]

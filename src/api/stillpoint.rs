@@ -136,7 +136,7 @@ pub struct GroupSnapshotMember {
     /// CSI snapshot handle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_handle: Option<String>,
-    /// Whether the VolumeSnapshot is ready.
+    /// Whether the VolumeSnapshot is ready; false once nobody looks at it any more, as after a run that was abandoned.
     #[serde(default)]
     pub ready_to_use: bool,
     /// When it was cut.

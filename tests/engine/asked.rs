@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use stillpoint::drill::rbac::Rbac;
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::machine::group::table::{Action, TABLE};
 use stillpoint::machine::group::{Event, Stage as RunStage};
@@ -10,7 +11,6 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::api_server::Preconditions;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::rbac::Rbac;
 use crate::stage::{End, Passed, Stage};
 use crate::{hands, invariants};
 
