@@ -1,7 +1,7 @@
 //! `stillpoint groups`: the runs, as their GroupSnapshots in the cluster show them.
 //!
 //! From the cluster alone: it works from any machine with a kubeconfig, while a daemon runs or not. `get` and
-//! `describe` only read; `resume` and `abandon` write a request on a GroupSnapshot ([`ask`]), which the daemon takes.
+//! `describe` only read; `resume` and `abandon` write a request on a GroupSnapshot (`ask`), which the daemon takes.
 
 mod ask;
 
