@@ -8,6 +8,8 @@ mod decide;
 mod fixture;
 #[path = "core/fold.rs"]
 mod fold;
+#[path = "core/stories/mod.rs"]
+mod stories;
 #[path = "core/table.rs"]
 mod table;
 #[path = "core/view.rs"]

@@ -80,6 +80,26 @@ fn only_a_first_create_that_is_refused_for_good_certainly_left_nothing() {
 }
 
 #[test]
+fn an_undo_that_got_an_answer_about_the_group_knows_that_the_create_happened() {
+    let unwinding = || {
+        let mut run = planned();
+        (run.stage, run.create) = (Stage::Unwinding, CreateFate::Unknown);
+        run
+    };
+    let done = |uid: &str| Outcome::Done { uid: uid.into(), resource_version: "1".into() };
+    let after = |step: Step, outcome: Outcome| {
+        let run = next(unwinding(), intended(step)).expect("an intent");
+        next(run, ended(step, outcome)).expect("its outcome").group_uid.map(|uid| uid.0)
+    };
+    for step in [Step::Claim, Step::UndoCreate, Step::UndoDeleteGroup] {
+        assert_eq!(after(step, done("uid-1")), Some("uid-1".to_owned()), "{}", step.name());
+        assert_eq!(after(step, unknown()), None, "{}", step.name());
+        assert_eq!(after(step, refused(409)), None, "{}", step.name());
+    }
+    assert_eq!(after(Step::UndoDeleteSnapshots, done("uid-1")), None, "that is another object");
+}
+
+#[test]
 fn the_intent_to_clear_names_is_the_pivot() {
     let mut run = planned();
     run.stage = Stage::Retained;

@@ -162,6 +162,19 @@ fn drop_class(cluster: &Cluster) {
     hands::delete_first(cluster, "volumesnapshotclasses");
 }
 
+/// The create may have happened: it is repeated once, so that there is something certain to delete, and not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_create_of_unknown_fate_is_repeated_once_to_be_undone() {
+    let stage = stage(Config::default(), 2).await;
+    let end = stage.live(Some(point("create/after-intent"))).await;
+    assert!(matches!(end, End::Killed), "{end:?}");
+    hands::delete_first(&stage.cluster, "persistentvolumeclaims");
+    let reason = fails_clean(&stage).await;
+    println!("undone with {} writes: {reason}", stage.writes());
+    assert!(reason.contains("SP0018"), "{reason}");
+    assert!(stage.writes() <= 6, "{} writes", stage.writes());
+}
+
 const LAST: &str = "retained/before-record";
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 //!
 //! What the machine can never do is an error that names both sides: the journal is then not ours, or broken.
 
+use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
@@ -99,6 +100,9 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.stage == Stage::Unwinding {
         run.undone_at = record.at;
     }
+    if run.stage == Stage::Unwinding && run.group_uid.is_none() {
+        run.group_uid = uid_answered(step, outcomes);
+    }
     // A create that was intended once only, and refused for good, certainly left nothing behind.
     if step == Step::Create
         && run.tries.intents == 1
@@ -107,6 +111,19 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
         run.create = CreateFate::Refused;
     }
     Ok(())
+}
+
+/// The uid of our VolumeGroupSnapshot, from an answer that an undo got about it.
+///
+/// SUBTLE: without it an undo never ends. 1. The process dies between the intent and the create; 2. the next life has to
+/// undo (a claim changed): the create is of unknown fate and repeated; 3. its group is deleted again; 4. nothing stands,
+/// the fate is still unknown, and the create is repeated, for ever and without a pause, because no step follows itself.
+fn uid_answered(step: Step, outcomes: &[Outcome]) -> Option<Uid> {
+    let about_the_group = matches!(step, Step::Claim | Step::UndoCreate | Step::UndoDeleteGroup);
+    match outcomes {
+        [Outcome::Done { uid, .. }] if about_the_group && !uid.is_empty() => Some(Uid(uid.clone())),
+        _ => None,
+    }
 }
 
 /// Refusals of a create that no repetition changes. 409 and 429 are not among them.

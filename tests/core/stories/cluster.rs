@@ -1,0 +1,524 @@
+//! A cluster of a few lines: effects under their conditions, controllers one phase at a time, storage that is counted.
+//!
+//! It keeps what the machine relies on: a call that tests an old value fails when the value is another one; an owner
+//! comes back while a member names the living group; a group takes along what it owns; a content under Delete takes its
+//! storage with it; a content without its annotation is never let go. It has no caches and no races: those are the
+//! embedded cluster's (`tests/engine`).
+
+use std::collections::BTreeSet;
+
+use stillpoint::domain::ids::{ObjectId, Uid};
+use stillpoint::domain::labels;
+use stillpoint::domain::observed::*;
+use stillpoint::domain::plan::Plan;
+use stillpoint::domain::time::Timestamp;
+use stillpoint::machine::group::effect::{Effect, EffectKind, Entry, Outcome};
+
+use crate::fixture::at;
+
+/// Everything that stands, and what the driver has.
+#[derive(Clone)]
+pub struct Cluster {
+    pub seen: Observation,
+    /// Physical snapshots, by handle.
+    pub storage: BTreeSet<String>,
+    pub now: Timestamp,
+    /// What the controller freezes beside the plan.
+    pub freezes_more: bool,
+    /// What the driver answers instead of cutting.
+    pub driver_says: Option<&'static str>,
+    /// Whether the controller judges by an old cache and leaves the content of a group that goes.
+    pub leaves_content: bool,
+    plan: Plan,
+    made: u64,
+}
+
+type Refused = Outcome;
+
+fn refused(code: u16, message: &str) -> Refused {
+    Outcome::Determinate { code, message: message.to_owned() }
+}
+
+fn missing() -> Refused {
+    refused(404, "not found")
+}
+
+/// The test of an old value, as a JSON patch has it.
+fn test(holds: bool, what: &str) -> Result<(), Refused> {
+    if holds { Ok(()) } else { Err(refused(422, &format!("the test of {what} failed"))) }
+}
+
+fn write(entries: &mut Entries, entry: &Entry) {
+    entries.get_or_insert_default().extend(entry.write.clone());
+}
+
+impl Cluster {
+    pub fn of(plan: &Plan) -> Self {
+        let claim = |member: &stillpoint::domain::plan::PlannedMember| ClaimSeen {
+            id: ObjectId {
+                namespace: "shop".into(),
+                name: member.claim.clone(),
+                uid: member.claim_uid.clone(),
+            },
+            volume: Some(member.volume.clone()),
+            terminating: false,
+        };
+        let claims = plan.members.iter().map(claim).collect();
+        Self {
+            seen: Observation { epoch: 1, claims, class_exists: true, ..Observation::default() },
+            storage: BTreeSet::new(),
+            now: at(1),
+            freezes_more: false,
+            driver_says: None,
+            leaves_content: false,
+            plan: plan.clone(),
+            made: 0,
+        }
+    }
+
+    /// Everything is as it was, but later. No uid or version is given out twice.
+    pub fn put_back(&mut self, before: Cluster) {
+        let (now, made) = (self.now, self.made);
+        *self = Cluster { now, made, ..before };
+        self.seen.fresh = false;
+    }
+
+    fn id(&mut self, namespace: &str, name: &str) -> ObjectId {
+        self.made += 1;
+        ObjectId { namespace: namespace.into(), name: name.into(), uid: Uid(format!("uid-{}", self.made)) }
+    }
+
+    fn version(&mut self) -> String {
+        self.made += 1;
+        self.made.to_string()
+    }
+
+    /// Carries a call out, if what it tests holds.
+    pub fn perform(&mut self, effect: &Effect) -> Outcome {
+        self.seen.fresh = false;
+        let deletes = matches!(
+            effect.kind(),
+            EffectKind::DeleteGroup
+                | EffectKind::DeleteGroupContent
+                | EffectKind::DeleteSnapshot
+                | EffectKind::DeleteContent
+        );
+        match self.try_perform(effect) {
+            // A delete of what is not there is done, as `cluster::perform` has it.
+            Err(Outcome::Determinate { code: 404, .. }) if deletes => {
+                Outcome::Done { uid: String::new(), resource_version: String::new() }
+            }
+            Ok(uid) => Outcome::Done { uid: uid.0, resource_version: String::new() },
+            Err(refused) => refused,
+        }
+    }
+
+    fn try_perform(&mut self, effect: &Effect) -> Result<Uid, Refused> {
+        match effect {
+            Effect::CreateGroup { name, labels, annotations, .. } => {
+                test(self.seen.group.is_none(), "absence").map_err(|_| refused(409, "already exists"))?;
+                let id = self.id("shop", name);
+                let epoch = annotations.get(labels::EPOCH).and_then(|epoch| epoch.parse().ok());
+                let run = labels.get(labels::RUN).cloned();
+                let resource_version = self.version();
+                let group = GroupSnapshotSeen {
+                    id,
+                    resource_version,
+                    run,
+                    epoch,
+                    bound_content: None,
+                    ready: false,
+                    terminating: false,
+                    protected: false,
+                    error: None,
+                };
+                Ok(self.seen.group.insert(group).id.uid.clone())
+            }
+            Effect::ClaimGroup { group, old, new } => {
+                let seen = self.group(group)?;
+                test(seen.epoch.map(|epoch| epoch.to_string()) == *old, "the epoch")?;
+                seen.epoch = Some(*new);
+                Ok(group.uid.clone())
+            }
+            Effect::DeleteGroup { group, resource_version } => {
+                let seen = self.group(group)?;
+                test(seen.resource_version == *resource_version, "the version")?;
+                seen.terminating = true;
+                Ok(group.uid.clone())
+            }
+            Effect::LabelMember { snapshot, labels, annotations } => {
+                let seen = self.snapshot(snapshot)?;
+                write(&mut seen.labels, labels);
+                write(&mut seen.annotations, annotations);
+                Ok(snapshot.uid.clone())
+            }
+            Effect::SetGroupName { snapshot, old, new } => {
+                let seen = self.snapshot(snapshot)?;
+                test(seen.group_name == *old, "the group name")?;
+                seen.group_name = new.clone();
+                Ok(snapshot.uid.clone())
+            }
+            Effect::DetachMember { snapshot, .. } => self.detach(effect).map(|()| snapshot.uid.clone()),
+            Effect::SetGroupContentPolicy { content, resource_version, old, new, labels, annotations } => {
+                let version = self.version();
+                let seen = self.group_content(content)?;
+                test(seen.resource_version == *resource_version && seen.policy == *old, "the policy")?;
+                (seen.policy, seen.resource_version) = (*new, version);
+                write(&mut seen.labels, labels);
+                write(&mut seen.annotations, annotations);
+                Ok(content.uid.clone())
+            }
+            Effect::SetContentPolicy { content, resource_version, old, new, labels, annotations } => {
+                let version = self.version();
+                let seen = self.content(content)?;
+                test(seen.resource_version == *resource_version && seen.policy == *old, "the policy")?;
+                (seen.policy, seen.resource_version) = (*new, version);
+                write(&mut seen.labels, labels);
+                write(&mut seen.annotations, annotations);
+                Ok(content.uid.clone())
+            }
+            Effect::MarkGroupContent { content, annotations } => {
+                let version = self.version();
+                let seen = self.group_content(content)?;
+                (seen.marked_deleted, seen.resource_version) = (true, version);
+                write(&mut seen.annotations, annotations);
+                Ok(content.uid.clone())
+            }
+            Effect::DeleteGroupContent { content, .. } if self.seen.stub.as_ref() == Some(content) => {
+                self.seen.stub = None;
+                Ok(content.uid.clone())
+            }
+            Effect::DeleteGroupContent { content, resource_version } => {
+                let seen = self.group_content(content)?;
+                let same = resource_version.as_ref().is_none_or(|version| *version == seen.resource_version);
+                test(same, "the version")?;
+                // What the release deletes, the controller marks.
+                (seen.terminating, seen.marked_deleted) = (true, true);
+                Ok(content.uid.clone())
+            }
+            Effect::DeleteSnapshot { snapshot } => {
+                self.snapshot(snapshot)?.terminating = true;
+                Ok(snapshot.uid.clone())
+            }
+            Effect::DeleteContent { content, annotations } => {
+                let seen = self.content(content)?;
+                write(&mut seen.annotations, annotations);
+                seen.terminating = true;
+                Ok(content.uid.clone())
+            }
+            Effect::CreateStub { name, .. } => {
+                test(self.seen.stub.is_none(), "absence").map_err(|_| refused(409, "already exists"))?;
+                let id = self.id("", name);
+                Ok(self.seen.stub.insert(id).uid.clone())
+            }
+            Effect::CreateContent { .. } | Effect::CreateSnapshot { .. } => self.rebuild(effect),
+        }
+    }
+
+    fn detach(&mut self, effect: &Effect) -> Result<(), Refused> {
+        let Effect::DetachMember {
+            snapshot,
+            group_name,
+            old_owners,
+            new_owners,
+            old_finalizers,
+            new_finalizers,
+            old_class,
+            new_class,
+        } = effect
+        else {
+            return Err(missing());
+        };
+        let seen = self.snapshot(snapshot)?;
+        test(seen.ready && seen.group_name == *group_name, "readiness and group name")?;
+        test(seen.owners == *old_owners && seen.finalizers == *old_finalizers, "owners and finalizers")?;
+        test(seen.class == *old_class, "the class")?;
+        (seen.owners, seen.finalizers) = (new_owners.clone(), new_finalizers.clone());
+        seen.class = Some(new_class.clone());
+        Ok(())
+    }
+
+    fn rebuild(&mut self, effect: &Effect) -> Result<Uid, Refused> {
+        match effect {
+            Effect::CreateContent { name, snapshot_handle, snapshot_name, labels, annotations, .. } => {
+                let free = !self.seen.contents.iter().any(|content| content.id.name == *name);
+                test(free, "absence").map_err(|_| refused(409, "already exists"))?;
+                let content = ContentSeen {
+                    snapshot_handle: Some(snapshot_handle.clone()),
+                    snapshot_name: snapshot_name.clone(),
+                    policy: DeletionPolicy::Retain,
+                    labels: Some(labels.clone()),
+                    annotations: Some(annotations.clone()),
+                    ..self.new_content(name)
+                };
+                let uid = content.id.uid.clone();
+                self.seen.contents.push(content);
+                Ok(uid)
+            }
+            Effect::CreateSnapshot { name, content, class, labels, annotations, .. } => {
+                let free = !self.seen.snapshots.iter().any(|snapshot| snapshot.id.name == *name);
+                test(free, "absence").map_err(|_| refused(409, "already exists"))?;
+                let snapshot = SnapshotSeen {
+                    class: Some(class.clone()),
+                    labels: Some(labels.clone()),
+                    annotations: Some(annotations.clone()),
+                    ..self.new_snapshot(name, content)
+                };
+                let uid = snapshot.id.uid.clone();
+                self.seen.snapshots.push(snapshot);
+                Ok(uid)
+            }
+            _ => Err(missing()),
+        }
+    }
+
+    fn new_content(&mut self, name: &str) -> ContentSeen {
+        ContentSeen {
+            id: self.id("", name),
+            resource_version: self.version(),
+            policy: DeletionPolicy::Delete,
+            volume_handle: None,
+            snapshot_handle: None,
+            group_handle: None,
+            snapshot_namespace: "shop".into(),
+            snapshot_name: String::new(),
+            snapshot_uid: None,
+            ready: true,
+            created_at: Some(self.now),
+            restore_size: Some(1 << 30),
+            volume_mode: Some("Filesystem".into()),
+            terminating: false,
+            labels: None,
+            annotations: None,
+        }
+    }
+
+    fn new_snapshot(&mut self, name: &str, content: &str) -> SnapshotSeen {
+        SnapshotSeen {
+            id: self.id("shop", name),
+            resource_version: self.version(),
+            claim: None,
+            bound_content: Some(content.to_owned()),
+            ready: false,
+            group_name: None,
+            error: None,
+            class: None,
+            owners: vec![],
+            finalizers: vec![],
+            terminating: false,
+            labels: None,
+            annotations: None,
+            created_at: Some(self.now),
+        }
+    }
+
+    fn group(&mut self, id: &ObjectId) -> Result<&mut GroupSnapshotSeen, Refused> {
+        self.seen.group.as_mut().filter(|seen| seen.id.uid == id.uid).ok_or_else(missing)
+    }
+
+    fn group_content(&mut self, id: &ObjectId) -> Result<&mut GroupContentSeen, Refused> {
+        self.seen.content.as_mut().filter(|seen| seen.id.uid == id.uid).ok_or_else(missing)
+    }
+
+    fn snapshot(&mut self, id: &ObjectId) -> Result<&mut SnapshotSeen, Refused> {
+        self.seen.snapshots.iter_mut().find(|seen| seen.id.uid == id.uid).ok_or_else(missing)
+    }
+
+    fn content(&mut self, id: &ObjectId) -> Result<&mut ContentSeen, Refused> {
+        self.seen.contents.iter_mut().find(|seen| seen.id.uid == id.uid).ok_or_else(missing)
+    }
+
+    // ---- controllers ---------------------------------------------------------------------------------------------------
+
+    /// One phase of all controllers; whether anything changed.
+    pub fn controllers(&mut self) -> bool {
+        let before = (self.seen.clone(), self.storage.len());
+        self.seen.fresh = false;
+        let phases = [Self::freeze, Self::cut, Self::ready, Self::tie, Self::acknowledge, Self::let_go];
+        for phase in phases {
+            phase(self);
+        }
+        let fresh = before.0.fresh;
+        before != (Observation { fresh, ..self.seen.clone() }, self.storage.len())
+    }
+
+    fn living(&self) -> Option<&GroupSnapshotSeen> {
+        self.seen.group.as_ref().filter(|group| !group.terminating)
+    }
+
+    fn freeze(&mut self) {
+        let Some(group) = self.living().filter(|group| group.bound_content.is_none()) else { return };
+        let (uid, name) = (group.id.uid.clone(), format!("content-of-{}", group.id.name));
+        let volumes = self.plan.members.iter().map(|member| member.volume_handle.clone());
+        let more = self.freezes_more.then(|| "vol-alien".to_owned());
+        let volume_handles = volumes.chain(more).collect();
+        let content = GroupContentSeen {
+            id: self.id("", &name),
+            resource_version: self.version(),
+            group_uid: Some(uid),
+            policy: DeletionPolicy::Delete,
+            volume_handles,
+            group_handle: None,
+            cuts: vec![],
+            error: None,
+            terminating: false,
+            protected: true,
+            marked_deleted: false,
+            secret: None,
+            labels: None,
+            annotations: None,
+        };
+        self.seen.content = Some(content);
+        if let Some(group) = &mut self.seen.group {
+            (group.bound_content, group.protected) = (Some(name), true);
+        }
+    }
+
+    fn cut(&mut self) {
+        let Some(group) = self.living().cloned() else { return };
+        let now = self.now;
+        let Some(content) = self.seen.content.as_mut().filter(|content| content.group_handle.is_none())
+        else {
+            return;
+        };
+        content.error = self.driver_says.map(str::to_owned);
+        if content.error.is_some() {
+            return;
+        }
+        let group_handle = format!("handle-of-{}", group.id.name);
+        let cut = |volume_handle: &String| CutSeen {
+            volume_handle: volume_handle.clone(),
+            snapshot_handle: format!("{volume_handle}-of-{}", group.id.name),
+            created_at: Some(now),
+            restore_size: Some(1 << 30),
+        };
+        content.group_handle = Some(group_handle.clone());
+        content.cuts = content.volume_handles.iter().map(cut).collect();
+        for CutSeen { volume_handle, snapshot_handle, .. } in content.cuts.clone() {
+            self.storage.insert(snapshot_handle.clone());
+            let name = format!("member-{snapshot_handle}");
+            let mut snapshot = self.new_snapshot(&name, &format!("content-{snapshot_handle}"));
+            snapshot.group_name = Some(group.id.name.clone());
+            let mut content = self.new_content(&format!("content-{snapshot_handle}"));
+            (content.volume_handle, content.snapshot_handle) = (Some(volume_handle), Some(snapshot_handle));
+            (content.group_handle, content.snapshot_name) = (Some(group_handle.clone()), name);
+            content.snapshot_uid = Some(snapshot.id.uid.clone());
+            self.seen.snapshots.push(snapshot);
+            self.seen.contents.push(content);
+        }
+    }
+
+    /// A member is ready with its content; a rebuilt one only while a content carries the handle of the group.
+    fn ready(&mut self) {
+        let carried = self.seen.content.is_some() || self.seen.stub.is_some();
+        let stands = |name: &Option<String>| {
+            let content = self.seen.contents.iter().find(|content| Some(&content.id.name) == name.as_ref());
+            content.map(|content| content.snapshot_uid.is_some())
+        };
+        for snapshot in self.seen.snapshots.iter_mut().filter(|snapshot| !snapshot.terminating) {
+            snapshot.ready = match stands(&snapshot.bound_content) {
+                Some(cut_with_its_group) => snapshot.ready || cut_with_its_group || carried,
+                None => false,
+            };
+        }
+        let cut = self.seen.content.as_ref().is_some_and(|content| content.group_handle.is_some());
+        if let Some(group) = &mut self.seen.group {
+            group.ready |= cut;
+        }
+    }
+
+    fn tie(&mut self) {
+        let Some(group) = self.living().cloned() else { return };
+        let owner = Owner {
+            api_version: format!("{}/v1", labels::GROUP_SNAPSHOT_API),
+            kind: "VolumeGroupSnapshot".into(),
+            name: group.id.name.clone(),
+            uid: group.id.uid.clone(),
+            controller: None,
+            block_owner_deletion: None,
+        };
+        let ours = |snapshot: &&mut SnapshotSeen| snapshot.group_name.as_ref() == Some(&group.id.name);
+        for snapshot in self.seen.snapshots.iter_mut().filter(ours) {
+            if snapshot.owners.is_empty() {
+                snapshot.owners.push(owner.clone());
+            }
+            add(&mut snapshot.finalizers, labels::IN_GROUP_PROTECTION);
+        }
+    }
+
+    fn acknowledge(&mut self) {
+        let exists = self.seen.class_exists;
+        let standing = |snapshot: &&mut SnapshotSeen| {
+            !snapshot.terminating && snapshot.ready && (exists || snapshot.class.is_none())
+        };
+        for snapshot in self.seen.snapshots.iter_mut().filter(standing) {
+            add(&mut snapshot.finalizers, labels::AS_SOURCE_PROTECTION);
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(group) = self.seen.group.clone().filter(|group| group.terminating) {
+            let takes = self.seen.content.as_ref().is_some_and(|c| c.policy == DeletionPolicy::Delete);
+            if takes && !self.leaves_content {
+                self.free_group();
+            }
+            // The garbage collector takes what the group owned.
+            let owned: Vec<ObjectId> =
+                self.seen.snapshots.iter().filter(|s| !s.owners.is_empty()).map(|s| s.id.clone()).collect();
+            owned.iter().for_each(|id| self.remove_member(id));
+            self.seen.group = None;
+            let _ = group;
+            return;
+        }
+        if self.seen.content.as_ref().is_some_and(|content| content.terminating && content.marked_deleted) {
+            let frees = self.seen.content.as_ref().is_some_and(|c| c.policy == DeletionPolicy::Delete);
+            if frees { self.free_group() } else { self.seen.content = None }
+        }
+        let stranded = |snapshot: &SnapshotSeen| {
+            snapshot.group_name.is_none()
+                && snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
+        };
+        let going: Vec<ObjectId> = self
+            .seen
+            .snapshots
+            .iter()
+            .filter(|s| s.terminating && !stranded(s))
+            .map(|s| s.id.clone())
+            .collect();
+        going.iter().for_each(|id| self.remove_member(id));
+        let going: Vec<ContentSeen> = self.seen.contents.iter().filter(|c| c.terminating).cloned().collect();
+        going.iter().for_each(|content| self.remove_content(content));
+    }
+
+    /// The sidecar deletes the group snapshot with all that it cut.
+    fn free_group(&mut self) {
+        let Some(content) = self.seen.content.take() else { return };
+        content.cuts.iter().for_each(|cut| {
+            self.storage.remove(&cut.snapshot_handle);
+        });
+    }
+
+    fn remove_member(&mut self, id: &ObjectId) {
+        let Some(at) = self.seen.snapshots.iter().position(|snapshot| snapshot.id == *id) else { return };
+        let snapshot = self.seen.snapshots.remove(at);
+        let bound = self.seen.contents.iter().find(|c| Some(&c.id.name) == snapshot.bound_content.as_ref());
+        if let Some(content) = bound.filter(|content| content.policy == DeletionPolicy::Delete).cloned() {
+            self.remove_content(&content);
+        }
+    }
+
+    fn remove_content(&mut self, content: &ContentSeen) {
+        self.seen.contents.retain(|seen| seen.id != content.id);
+        if content.policy == DeletionPolicy::Delete
+            && let Some(handle) = &content.snapshot_handle
+        {
+            self.storage.remove(handle);
+        }
+    }
+}
+
+fn add(finalizers: &mut Vec<String>, finalizer: &str) {
+    if !finalizers.iter().any(|known| known == finalizer) {
+        finalizers.push(finalizer.to_owned());
+    }
+}

@@ -1,0 +1,258 @@
+//! The loop of a run without an engine: observe, decide, record, do, record. It ends, or it says where it turns.
+
+use stillpoint::domain::plan::Plan;
+use stillpoint::domain::time::Millis;
+use stillpoint::machine::group::advance::{advance, grounds};
+use stillpoint::machine::group::effect::{Effect, Mark, Outcome};
+use stillpoint::machine::group::table::Action;
+use stillpoint::machine::group::{
+    Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, fold_all, view,
+};
+
+use super::cluster::Cluster;
+use crate::fixture::at;
+
+/// When somebody acts on the cluster: once, at the first occasion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// The milestone is recorded.
+    Reached(Milestone),
+    /// The effects of the step have happened.
+    Done(Step),
+    /// The step is intended, and nothing of it has happened.
+    Intended(Step),
+    /// The run is stuck, and a person helps.
+    Stuck,
+}
+
+/// What is done then.
+pub type Deed = fn(&mut Cluster);
+
+/// What goes wrong with a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The process ends before the effects, half-way through them, or behind them without an outcome.
+    Dies(Share),
+    /// Every call arrives a second time.
+    Twice,
+    /// The calls are refused with this status and do not happen.
+    Refused(u16),
+    /// Nobody learns whether the calls happened; they did, or did not.
+    Unknown(bool),
+    /// Somebody puts everything back as it was before, every time.
+    Reverted,
+}
+
+/// How much of a step happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    None,
+    Half,
+    All,
+}
+
+/// A trouble with the n-th doing of a step.
+#[derive(Debug, Clone, Copy)]
+pub struct Drill {
+    pub step: Step,
+    pub nth: usize,
+    pub trouble: Trouble,
+}
+
+/// A run that ended.
+pub struct Life {
+    pub run: GroupRun,
+    pub cluster: Cluster,
+    pub records: Vec<Timed>,
+    /// Steps in the order of their intents, with the time of each.
+    pub steps: Vec<(Step, i64)>,
+}
+
+impl Life {
+    /// Milestones in the order of their records.
+    pub fn milestones(&self) -> Vec<Milestone> {
+        let reached = |timed: &Timed| match timed.event {
+            Event::Reached { milestone, .. } => Some(milestone),
+            _ => None,
+        };
+        self.records.iter().filter_map(reached).collect()
+    }
+}
+
+struct Living<'a> {
+    life: Life,
+    deeds: Vec<(When, Deed)>,
+    drill: Option<Drill>,
+    done: usize,
+    meddle: &'a mut dyn FnMut(&mut Cluster, &GroupRun),
+}
+
+/// Decisions of one run, at most.
+const TURNS: usize = 1_000;
+
+/// Lives to the end; the error says where it does not.
+pub fn live(
+    plan: &Plan,
+    cluster: Cluster,
+    deeds: &[(When, Deed)],
+    drill: Option<Drill>,
+    meddle: &mut dyn FnMut(&mut Cluster, &GroupRun),
+) -> Result<Life, String> {
+    let first = Timed { at: at(0), event: Event::Planned(Box::new(plan.clone())) };
+    let run = fold(None, &first).map_err(|error| error.to_string())?;
+    let life = Life { run, cluster, records: vec![first], steps: vec![] };
+    let mut living = Living { life, deeds: deeds.to_vec(), drill, done: 0, meddle };
+    for _ in 0..TURNS {
+        if living.turn()? {
+            return Ok(living.life);
+        }
+    }
+    let Life { run, steps, .. } = &living.life;
+    let last: Vec<&str> = steps.iter().rev().take(6).map(|(step, _)| step.name()).collect();
+    Err(format!("turns for ever in {:?}, stuck {:?}: ... {last:?}", run.stage, run.stuck))
+}
+
+impl Living<'_> {
+    /// One decision; whether it was the last.
+    fn turn(&mut self) -> Result<bool, String> {
+        let Life { run, cluster, .. } = &mut self.life;
+        cluster.now = cluster.now.after(Millis(10));
+        (self.meddle)(cluster, run);
+        let failing = cluster.seen.content.as_ref().is_some_and(|content| content.error.is_some());
+        cluster.seen.error_since = failing.then(|| cluster.seen.error_since.unwrap_or(cluster.now));
+        let seen = view(run, &cluster.seen);
+        let decision = decide(run, &seen, cluster.now).map_err(|error| error.to_string())?;
+        match decision.row.then {
+            Action::Act(_) if decision.not_before.is_some() => {
+                cluster.now = decision.not_before.unwrap_or(cluster.now);
+                cluster.seen.fresh = false;
+                cluster.controllers();
+            }
+            Action::Act(step) => {
+                let planned = effects(run, &cluster.seen, step);
+                let marks = planned.iter().map(|(mark, _)| *mark).collect();
+                self.life.steps.push((step, self.life.cluster.now.0));
+                self.record(Event::Intended { grounds: grounds(&decision, &seen), step, marks })?;
+                self.act(step, &planned)?;
+            }
+            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
+                for event in
+                    advance(run, &cluster.seen, &seen, &decision).map_err(|error| error.to_string())?
+                {
+                    let reached = match event {
+                        Event::Reached { milestone, .. } => Some(milestone),
+                        _ => None,
+                    };
+                    self.record(event)?;
+                    reached.map(|milestone| self.deed(When::Reached(milestone)));
+                }
+                // Where nobody helps, it stays stuck.
+                return Ok(matches!(decision.row.then, Action::Stick { .. }) && !self.deed(When::Stuck));
+            }
+            Action::Look => cluster.seen.fresh = true,
+            Action::Wait(_) => {
+                if !cluster.controllers() {
+                    let later = cluster.now.after(Millis::from_secs(5));
+                    cluster.now = decision.wake_at.unwrap_or(later);
+                }
+            }
+            Action::Yield => return Err("overtaken, and there is no other daemon".to_owned()),
+            Action::Rest => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn record(&mut self, event: Event) -> Result<(), String> {
+        let timed = Timed { at: self.life.cluster.now, event };
+        let before = self.life.run.stage;
+        self.life.run = fold(Some(self.life.run.clone()), &timed).map_err(|error| error.to_string())?;
+        if before == Stage::Releasing && self.life.run.stage == Stage::Unwinding {
+            return Err("there is an undo after the pivot".to_owned());
+        }
+        self.life.records.push(timed);
+        Ok(())
+    }
+
+    /// Somebody acts, if this is the occasion.
+    fn deed(&mut self, when: When) -> bool {
+        let Some(index) = self.deeds.iter().position(|(of, _)| *of == when) else { return false };
+        let (_, deed) = self.deeds.remove(index);
+        deed(&mut self.life.cluster);
+        self.life.cluster.seen.fresh = false;
+        true
+    }
+
+    fn act(&mut self, step: Step, planned: &[(Mark, Effect)]) -> Result<(), String> {
+        if self.deed(When::Intended(step)) {
+            return self.die();
+        }
+        match self.trouble(step) {
+            Some(Trouble::Dies(share)) => {
+                let count = match share {
+                    Share::None => 0,
+                    Share::Half => planned.len() / 2,
+                    Share::All => planned.len(),
+                };
+                self.perform(&planned[..count]);
+                self.deed(When::Done(step));
+                self.die()
+            }
+            Some(Trouble::Refused(code)) => {
+                let refused = Outcome::Determinate { code, message: "not now".to_owned() };
+                self.end(step, vec![refused; planned.len()])
+            }
+            Some(Trouble::Unknown(happens)) => {
+                if happens {
+                    self.perform(planned);
+                    self.deed(When::Done(step));
+                }
+                let unknown = Outcome::Indeterminate { message: "the reply was lost".to_owned() };
+                self.end(step, vec![unknown; planned.len()])
+            }
+            Some(Trouble::Reverted) => {
+                let before = self.life.cluster.clone();
+                let outcomes = self.perform(planned);
+                self.life.cluster.put_back(before);
+                self.end(step, outcomes)
+            }
+            Some(Trouble::Twice) => {
+                let outcomes = self.perform(planned);
+                self.perform(planned);
+                self.deed(When::Done(step));
+                self.end(step, outcomes)
+            }
+            None => {
+                let outcomes = self.perform(planned);
+                self.deed(When::Done(step));
+                self.end(step, outcomes)
+            }
+        }
+    }
+
+    fn trouble(&mut self, step: Step) -> Option<Trouble> {
+        let Drill { nth, trouble, .. } = self.drill.filter(|drill| drill.step == step)?;
+        self.done += 1;
+        (trouble == Trouble::Reverted || self.done == nth + 1).then_some(trouble)
+    }
+
+    fn perform(&mut self, planned: &[(Mark, Effect)]) -> Vec<Outcome> {
+        planned.iter().map(|(_, effect)| self.life.cluster.perform(effect)).collect()
+    }
+
+    fn end(&mut self, step: Step, outcomes: Vec<Outcome>) -> Result<(), String> {
+        self.record(Event::Ended { step, outcomes })
+    }
+
+    /// The daemon is started again, with the next epoch.
+    fn die(&mut self) -> Result<(), String> {
+        let cluster = &mut self.life.cluster;
+        cluster.seen.epoch += 1;
+        cluster.seen.fresh = false;
+        cluster.seen.error_since = None;
+        cluster.now = cluster.now.after(Millis::from_secs(3));
+        // All that is left of it is what was recorded.
+        let folded = fold_all(&self.life.records);
+        self.life.run = folded.map_err(|error| error.to_string())?.ok_or("no records")?;
+        Ok(())
+    }
+}
