@@ -105,13 +105,23 @@ mod tests {
         assert_eq!(decode(&bytes[..HEADER_BYTES - 1]), Err(NoHeader::Bytes));
     }
 
-    #[test]
-    fn a_newer_schema_is_told_from_damage() {
-        let mut bytes = encode(&Header { number: 1, after: Head::genesis() });
-        bytes.truncate(58);
-        bytes[9] += 1;
+    /// A header as a Stillpoint of another schema would have written it.
+    fn of_schema(header: &Header, schema: u16) -> Vec<u8> {
+        let mut bytes = encode(header);
+        bytes.truncate(HEADER_BYTES - 32);
+        bytes[8..10].copy_from_slice(&schema.to_be_bytes());
         bytes.extend(*blake3::hash(&bytes).as_bytes());
-        assert_eq!(decode(&bytes), Err(NoHeader::Schema(SCHEMA + 1)));
+        bytes
+    }
+
+    #[test]
+    fn a_newer_schema_is_told_from_damage_and_an_older_one_is_read() {
+        let header = Header { number: 1, after: Head::genesis() };
+        assert_eq!(decode(&of_schema(&header, SCHEMA + 1)), Err(NoHeader::Schema(SCHEMA + 1)));
+        assert_eq!(decode(&of_schema(&header, 0)), Err(NoHeader::Schema(0)));
+        for schema in 1..=SCHEMA {
+            assert_eq!(decode(&of_schema(&header, schema)), Ok(header), "schema {schema}");
+        }
     }
 
     #[test]
