@@ -1,12 +1,14 @@
 //! Looking at a journal directory: the lock, its last owner, the database, the evidence.
 //!
-//! Nothing is changed but what a cut left half made, and the empty evidence with which a new journal begins. What was
+//! Nothing is changed but what a cut left half made, the empty evidence with which a new journal begins, and a ballast
+//! that is given up for room. What was
 //! found is held against the last owner ([`Found::not_behind`]) and against itself ([`Found::row`]). Not here: what
 //! follows from it ([`super::settle`] decides, [`super::opening`] does it).
 
 use std::path::{Path, PathBuf};
 
 use super::archive::Prefix;
+use super::ballast;
 use super::chain::open_at;
 use super::error::JournalError;
 use super::evidence::{self, EvidenceWriter, Survey};
@@ -42,6 +44,8 @@ pub(super) struct Found {
     owner: Option<Owner>,
     pub database: FoundDatabase,
     pub evidence: FoundEvidence,
+    /// What the ballast gave, where there was no other room to work.
+    pub spent: Option<u64>,
 }
 
 /// The database as it was found.
@@ -100,7 +104,9 @@ fn find(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, Journal
     {
         evidence.at_head = archived_hash(dir, survey.start, head.position)?;
     }
-    Ok(Found { lock, owner, database, evidence })
+    let spent =
+        ballast::spend_without_room(dir, probed).map_err(JournalError::io("look for room in", dir))?;
+    Ok(Found { lock, owner, database, evidence, spent })
 }
 
 fn look(dir: &Path, probed: &Probed) -> Result<FoundDatabase, JournalError> {

@@ -134,11 +134,12 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
     }
 }
 
-fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, JournalError> {
+fn open_dir(dir: &Path, options: &Options, mut told: Vec<Repair>) -> Result<Ready, JournalError> {
     create(dir).map_err(JournalError::io("create", dir))?;
     let probed = Probed(options.probe.clone());
     let found = wait_for_lock(dir, options, &probed)?;
     found.not_behind(dir)?;
+    told.extend(found.spent.map(|bytes| Repair::BallastSpent { bytes }));
     let ready = Opening { dir, options, probed: probed.clone(), told }.settle(found)?;
     Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &probed)?;
     Ok(ready)

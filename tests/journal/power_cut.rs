@@ -19,6 +19,7 @@ use stillpoint::journal::archive::Policy;
 use stillpoint::journal::{Answer, Call, Head, Journal, Options, Probe, Repair};
 use tempfile::TempDir;
 
+use crate::alone::rounds;
 use crate::common::{append_all, block_on, missing, options};
 
 const SECTOR: usize = 512;
@@ -229,7 +230,7 @@ fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
 
 #[test]
 fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
-    let cycles = std::env::var("STILLPOINT_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(CYCLES);
+    let cycles = rounds("STILLPOINT_CYCLES", CYCLES);
     let mut tally = Tally::default();
     for seed in 0..cycles / 10 {
         lives(seed, 10, true, &mut tally);

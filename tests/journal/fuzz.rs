@@ -1,0 +1,223 @@
+//! The fuzz target of the journal: any bytes, to every reader that takes bytes from outside.
+//!
+//! [`target`] is the target. Here it is driven by a seeded loop over a small corpus, on the stable compiler and without a
+//! fuzzer, for a bounded number of inputs; the journal's readers are run in a process of their own whose memory is
+//! measured.
+//!
+//! - Longer: `STILLPOINT_FUZZ_ROUNDS=1000000 cargo test --test journal fuzz::`; `STILLPOINT_FUZZ_SEED=N` takes another way.
+//! - One input, to see a finding again or under any fuzzer that hands its inputs over as files (AFL++, honggfuzz):
+//!   `STILLPOINT_FUZZ_INPUT=FILE cargo test --test journal fuzz::input`.
+//!
+//! The first byte of an input chooses the reader, the second one whether hashes are made right, so that what stands behind
+//! them is reached as well. Not here: files of sled ([`crate::bad_bytes`]), which are slow.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use stillpoint::journal::export::{Lines, import};
+use stillpoint::journal::wire::decode;
+use stillpoint::journal::{Fault, MAX_PAYLOAD_BYTES, Owner, Record, Snapshot, envelope};
+
+use crate::alone::{alone, rounds};
+
+const ROUNDS: u64 = 30_000;
+const SEED: u64 = 11;
+
+/// What bad bytes may make the process hold beside what it held before; the largest input has a few KiB.
+const GROWTH: u64 = 64 << 20;
+
+/// Gives an input to the reader that it chooses. It panics on what a reader must never do.
+fn target(input: &[u8]) {
+    let [reader, sealed, bytes @ ..] = input else { return };
+    let sealed = sealed % 2 == 1;
+    match reader % 5 {
+        0 => open(bytes, sealed),
+        1 => payload(bytes),
+        2 => lines(bytes),
+        3 => segment(bytes, sealed),
+        _ => owner(bytes),
+    }
+}
+
+fn with_hash(bytes: &[u8]) -> Vec<u8> {
+    [bytes, blake3::hash(bytes).as_bytes()].concat()
+}
+
+/// An envelope. Without a hash that holds nothing of it is believed, not even its schema or its length.
+fn open(bytes: &[u8], sealed: bool) {
+    let given = if sealed { with_hash(bytes) } else { bytes.to_vec() };
+    let holds = given.split_last_chunk::<32>().is_some_and(|(body, hash)| blake3::hash(body) == *hash);
+    match envelope::open(&given) {
+        Ok(entry) => {
+            assert!(holds, "an envelope was believed without its hash");
+            assert!(entry.record.payload.len() < given.len());
+            let _ = decode(&entry.record);
+        }
+        Err(Fault::Short { bytes }) => assert_eq!(bytes, given.len()),
+        Err(Fault::Hash) => assert!(!holds),
+        Err(_) => assert!(holds, "something was decoded before the hash held"),
+    }
+}
+
+fn payload(bytes: &[u8]) {
+    let [kind, version, payload @ ..] = bytes else { return };
+    let record = |payload: &[u8]| Record {
+        kind: u16::from(kind % 20),
+        version: u16::from(version % 4),
+        time_ns: 0,
+        payload: payload.to_vec(),
+    };
+    let _ = decode(&record(payload));
+    // The same as the beginning of a payload that is too large.
+    let mut large = payload.to_vec();
+    large.resize(MAX_PAYLOAD_BYTES + 1, *version);
+    assert!(decode(&record(&large)).is_err());
+}
+
+fn lines(bytes: &[u8]) {
+    let mut read = Lines::new(bytes);
+    while let Some(Ok(line)) = read.next() {
+        let _ = decode(&line.entry.record);
+    }
+    assert!(read.next().is_none(), "nothing follows what is no line");
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = import(text);
+    }
+}
+
+/// A journal whose database is gone and whose one segment are these bytes: a header that holds, and what follows it.
+fn segment(bytes: &[u8], sealed: bool) {
+    // Each costs a database of its own.
+    if blake3::hash(bytes).as_bytes()[0] >= 4 {
+        return;
+    }
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+    fs::create_dir(dir.path().join("evidence")).expect("created");
+    let schema = stillpoint::journal::SCHEMA;
+    let mut header = b"SPevidnc".to_vec();
+    header.extend(schema.to_be_bytes());
+    header.extend(1_u64.to_be_bytes());
+    header.extend(1_u64.to_be_bytes());
+    header.extend(envelope::genesis(schema));
+    let mut file = with_hash(&header);
+    let length = u32::try_from(bytes.len()).expect("a small input").to_be_bytes();
+    let frame =
+        if sealed { with_hash(&[b"SPfr", length.as_slice(), bytes].concat()) } else { bytes.to_vec() };
+    file.extend(frame);
+    fs::write(dir.path().join("evidence/00000001.seg"), file).expect("written");
+    if let Ok(snapshot) = Snapshot::open(dir.path()) {
+        let _ = snapshot.verify(None);
+        snapshot.entries().flatten().for_each(|entry| drop(decode(&entry.record)));
+    }
+}
+
+fn owner(bytes: &[u8]) {
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+    fs::write(dir.path().join("owner.json"), bytes).expect("written");
+    let _ = Owner::read(dir.path());
+}
+
+// ---- the corpus and the loop -------------------------------------------------------------------------------------------
+
+/// Inputs that reach far into each reader: records of every kind as they were released, whole and in their envelopes.
+fn corpus() -> Vec<Vec<u8>> {
+    let text = include_str!("../../fixtures/journals/0.1.0/journal.jsonl");
+    let mut corpus = vec![vec![4, 0, b'{', b'}']];
+    for (line, entry) in text.lines().zip(import(text).expect("exported lines")) {
+        let payload = &entry.record.payload;
+        let (kind, version) = (entry.record.kind as u8, entry.record.version as u8);
+        corpus.push([&[1, 0, kind, version], payload.as_slice()].concat());
+        corpus.push([&[2, 0], line.as_bytes()].concat());
+        corpus.push([&[0, 1], body(&entry).as_slice()].concat());
+        // A frame of one record: epoch, head, count, state, length, envelope.
+        let envelope = with_hash(&body(&entry));
+        let mut frame = vec![3, 1];
+        frame.extend(entry.epoch.to_be_bytes());
+        frame.extend(entry.position.to_be_bytes());
+        frame.extend(entry.hash);
+        frame.extend(1_u32.to_be_bytes());
+        frame.push(0);
+        frame.extend(u32::try_from(envelope.len()).expect("small").to_be_bytes());
+        frame.extend(envelope);
+        corpus.push(frame);
+    }
+    corpus
+}
+
+/// An envelope without its hash.
+fn body(entry: &stillpoint::journal::Entry) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend(entry.schema.to_be_bytes());
+    bytes.extend(entry.epoch.to_be_bytes());
+    bytes.extend(entry.position.to_be_bytes());
+    bytes.extend(entry.stream.0.as_bytes());
+    bytes.extend(entry.seq.to_be_bytes());
+    bytes.extend(entry.record.time_ns.to_be_bytes());
+    bytes.extend(entry.prev);
+    bytes.extend(entry.record.kind.to_be_bytes());
+    bytes.extend(entry.record.version.to_be_bytes());
+    bytes.extend(u32::try_from(entry.record.payload.len()).expect("small").to_be_bytes());
+    bytes.extend(&entry.record.payload);
+    bytes
+}
+
+/// Numbers that lie about lengths, in whatever width they are read.
+const LIES: [u8; 6] = [0, 0x7f, 0xfb, 0xfc, 0xfd, 0xff];
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    for _ in 0..random.usize(..5) {
+        let at = random.usize(..=bytes.len());
+        let end = bytes.len().min(at + random.usize(..9));
+        match random.u8(..6) {
+            0 => bytes.truncate(at.max(2)),
+            1 => bytes.extend(std::iter::repeat_with(|| random.u8(..)).take(at.min(300))),
+            2 => bytes[at..end].fill(random.choice(LIES).unwrap_or(0)),
+            3 => {
+                let copied = bytes[at..end].to_vec();
+                bytes.splice(at..at, copied);
+            }
+            4 => bytes[at..end].iter_mut().for_each(|byte| *byte = random.u8(..)),
+            _ => bytes[at..end].iter_mut().take(1).for_each(|byte| *byte ^= 1 << random.u8(..8)),
+        }
+    }
+}
+
+#[test]
+fn bad_bytes_never_panic_and_never_claim_memory() {
+    let (rounds, seed) = (rounds("STILLPOINT_FUZZ_ROUNDS", ROUNDS), rounds("STILLPOINT_FUZZ_SEED", SEED));
+    let name = "fuzz::bad_bytes_never_panic_and_never_claim_memory";
+    let (_, grew) = alone(name, || {
+        let (corpus, mut random) = (corpus(), fastrand::Rng::with_seed(seed));
+        for round in 0..rounds {
+            let mut input = corpus[random.usize(..corpus.len())].clone();
+            mutate(&mut input, &mut random);
+            if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
+                let path = std::env::temp_dir().join(format!("stillpoint-fuzz-{seed}-{round}"));
+                fs::write(&path, &input).expect("written");
+                panic!("seed {seed}, round {round}: the input is in {}", path.display());
+            }
+        }
+    });
+    println!("seed {seed}: {rounds} inputs, the largest resident set grew by {} KiB", grew >> 10);
+    assert!(grew < GROWTH, "{grew} bytes");
+}
+
+/// What the target must see through: each would be believed by a reader that decodes before it hashes, or trusts a length.
+#[test]
+fn the_target_reaches_what_it_is_for() {
+    let corpus = corpus();
+    corpus.iter().for_each(|input| target(input));
+    let accepted = |input: &[u8]| envelope::open(&with_hash(&input[2..])).is_ok();
+    assert!(corpus.iter().filter(|input| input[0] == 0).all(|input| accepted(input)), "envelopes are whole");
+    let kinds: std::collections::BTreeSet<u8> =
+        corpus.iter().filter(|input| input[0] == 1).map(|input| input[2]).collect();
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 16, 17], "every kind of record");
+}
+
+/// Not a test of its own: gives one file to the target.
+#[test]
+fn input() {
+    if let Some(path) = std::env::var_os("STILLPOINT_FUZZ_INPUT") {
+        target(&fs::read(path).expect("the input"));
+    }
+}
