@@ -6,7 +6,8 @@
 //! | [`asked`] | what people ask of runs |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
-//! | [`exported`] | exported journals, honest and forged |
+//! | [`exported`], [`forger`] | exported journals, honest and forged |
+//! | [`verdicts`] | every verdict about a directory |
 //! | [`beside`] | the journal's commands beside a daemon |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
@@ -21,6 +22,8 @@ mod beside;
 mod demo;
 #[path = "binary/exported.rs"]
 mod exported;
+#[path = "binary/forger.rs"]
+mod forger;
 #[path = "binary/generated.rs"]
 mod generated;
 #[path = "binary/invariants.rs"]
@@ -39,3 +42,5 @@ mod process;
 mod sim;
 #[path = "binary/stage.rs"]
 mod stage;
+#[path = "binary/verdicts.rs"]
+mod verdicts;

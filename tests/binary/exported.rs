@@ -1,7 +1,4 @@
 //! What an auditor has who never saw the journal: an exported file, honest or forged.
-//!
-//! The hashes of a forgery are computed here, from the layout that `stillpoint::journal::envelope` documents and not by
-//! its code, so that a forger who has read the documentation is what is tested.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +15,7 @@ use stillpoint::machine::group::{Event, Step, Timed};
 use tempfile::TempDir;
 
 use crate::demo::{demo, fields};
+use crate::forger::seal;
 use crate::process::{Ended, ended, stillpoint};
 
 /// The export of a demo, made once.
@@ -82,35 +80,6 @@ fn head(entry: &Entry) -> String {
 }
 
 // ---- a forger who computes all hashes again ----------------------------------------------------------------------------
-
-/// BLAKE3 over the fields in their documented order.
-fn hash(entry: &Entry) -> [u8; 32] {
-    let record = &entry.record;
-    let length = u32::try_from(record.payload.len()).expect("a payload");
-    let mut bytes = vec![1];
-    bytes.extend(entry.schema.to_be_bytes());
-    bytes.extend(entry.epoch.to_be_bytes());
-    bytes.extend(entry.position.to_be_bytes());
-    bytes.extend(entry.stream.0.as_bytes());
-    bytes.extend(entry.seq.to_be_bytes());
-    bytes.extend(record.time_ns.to_be_bytes());
-    bytes.extend(entry.prev);
-    bytes.extend(record.kind.to_be_bytes());
-    bytes.extend(record.version.to_be_bytes());
-    bytes.extend(length.to_be_bytes());
-    bytes.extend(&record.payload);
-    *blake3::hash(&bytes).as_bytes()
-}
-
-/// Every hash again, from the first record to the last.
-fn seal(entries: &mut [Entry]) {
-    let mut prev = entries.first().map_or([0; 32], |first| first.prev);
-    for entry in entries {
-        entry.prev = prev;
-        entry.hash = hash(entry);
-        prev = entry.hash;
-    }
-}
 
 /// The position of the intent to do this step.
 fn intent(entries: &[Entry], wanted: Step) -> usize {

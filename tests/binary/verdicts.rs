@@ -1,0 +1,197 @@
+//! Every verdict of `journal verify` about a directory: the word, the record that is named, the exit code.
+//!
+//! The directories are written record by record, without evidence beside the database, which would make up for what is
+//! broken (`journal.rs` has that).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use stillpoint::domain::ids::StreamId;
+use stillpoint::journal::export::import;
+use stillpoint::journal::{
+    Batch, Entry, Head, Journal, Meta, Options, SledStore, Slot, Store, StreamHead, StreamState,
+};
+use tempfile::TempDir;
+
+use crate::forger::{envelope, seal};
+use crate::process::{Ended, ended};
+
+/// The journal of the first release, as entries.
+fn entries() -> Vec<Entry> {
+    import(include_str!("../../fixtures/journals/0.1.0/journal.jsonl")).expect("exported lines")
+}
+
+/// What is written: records under their positions, and what the journal says of itself.
+struct Written {
+    records: BTreeMap<u64, Vec<u8>>,
+    meta: Meta,
+    streams: Vec<StreamHead>,
+}
+
+impl Written {
+    /// What a daemon would have written.
+    fn of(entries: &[Entry]) -> Self {
+        let last = entries.last().expect("records");
+        let cut = Head { position: 0, hash: entries[0].prev };
+        let mut streams: BTreeMap<StreamId, StreamHead> = BTreeMap::new();
+        for entry in entries {
+            let first_position =
+                streams.get(&entry.stream).map_or(entry.position, |head| head.first_position);
+            let (stream, last_seq, last_position) = (entry.stream, entry.seq, entry.position);
+            let state = StreamState::Finished;
+            let head = StreamHead { stream, state, last_seq, first_position, last_position };
+            streams.insert(stream, head);
+        }
+        Self {
+            records: entries.iter().map(|entry| (entry.position, envelope(entry))).collect(),
+            meta: Meta { schema: last.schema, epoch: last.epoch, head: last.head(), cut },
+            streams: streams.into_values().collect(),
+        }
+    }
+
+    /// A directory with a database of these records.
+    fn laid_out(self) -> TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        let slot = |(position, envelope): (u64, Vec<u8>)| {
+            let entry = &entries()[usize::try_from(position - 1).expect("a position")];
+            Slot { position, stream: entry.stream, seq: entry.seq, envelope }
+        };
+        let slots = self.records.into_iter().map(slot).collect();
+        let mut store = SledStore::open(&dir.path().join("sled")).expect("a database");
+        store.write(&Batch { meta: self.meta, slots, streams: self.streams }).expect("written");
+        store.sync().expect("synced");
+        drop(store);
+        dir
+    }
+}
+
+fn verify(dir: &Path, more: &[&str]) -> Ended {
+    let dir = dir.display().to_string();
+    ended(&[&["journal", "verify", "-o", "json", "--journal", &dir], more].concat())
+}
+
+/// Verdict, position of the problem and number of records that held.
+#[track_caller]
+fn said(dir: &Path, more: &[&str], code: i32) -> (String, Option<u64>, Option<u64>) {
+    let verified: Value = verify(dir, more).with(code).json();
+    let word = verified["verdict"].as_str().expect("a verdict").to_owned();
+    (word, verified["problem"]["position"].as_u64(), verified["records"].as_u64())
+}
+
+fn verdict(word: &str, position: Option<u64>, records: u64) -> (String, Option<u64>, Option<u64>) {
+    (word.to_owned(), position, Some(records))
+}
+
+/// A directory in which something is different from what a daemon would have written.
+fn changed(change: impl FnOnce(&mut Written)) -> TempDir {
+    let mut written = Written::of(&entries());
+    change(&mut written);
+    written.laid_out()
+}
+
+#[test]
+fn intact() {
+    let dir = changed(|_| ());
+    assert_eq!(said(dir.path(), &[], 0), verdict("intact", None, 28));
+}
+
+#[test]
+fn corrupt_at_a_flipped_byte() {
+    let dir = changed(|written| written.records.get_mut(&7).expect("a record")[95] ^= 0x20);
+    assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(7), 6));
+}
+
+/// What stands before the damage can be looked at, and the exit code says that it is not all.
+#[test]
+fn what_holds_before_the_damage_is_shown() {
+    let dir = changed(|written| written.records.get_mut(&7).expect("a record")[95] ^= 0x20);
+    let path = dir.path().display().to_string();
+    let shown = ended(&["journal", "show", "--journal", &path]).with(4);
+    assert_eq!(shown.stdout.lines().count(), 1 + 6, "{}", shown.stdout);
+    assert!(shown.stderr.contains("SP0030") && shown.stderr.contains("record 7"), "{}", shown.stderr);
+    let error = ended(&["journal", "show", "-o", "json", "--journal", &path]).with(4).json();
+    assert_eq!(error["error"]["code"], "SP0030", "a program gets all or nothing: {error}");
+}
+
+#[test]
+fn corrupt_at_a_missing_record() {
+    let dir = changed(|written| drop(written.records.remove(&7)));
+    assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(7), 6));
+}
+
+#[test]
+fn corrupt_at_records_in_another_order() {
+    let dir = changed(|written| {
+        let (seventh, eighth) = (written.records[&7].clone(), written.records[&8].clone());
+        written.records.extend([(7, eighth), (8, seventh)]);
+    });
+    assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(7), 6));
+}
+
+/// Its own hash was computed again, and the next record does not follow from it.
+#[test]
+fn corrupt_behind_a_record_that_was_replaced() {
+    let mut forged = entries();
+    forged[6].record.time_ns += 1;
+    seal(&mut forged);
+    let dir = changed(|written| drop(written.records.insert(7, envelope(&forged[6]))));
+    assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(8), 7));
+}
+
+#[test]
+fn torn_tail_behind_the_head_and_before_it() {
+    let entries = entries();
+    let dir = changed(|written| written.meta.head = entries[26].head());
+    assert_eq!(said(dir.path(), &[], 3), verdict("torn-tail", Some(28), 27));
+    let dir = changed(|written| drop(written.records.remove(&28)));
+    assert_eq!(said(dir.path(), &[], 3), verdict("torn-tail", Some(28), 27));
+}
+
+#[test]
+fn cut_tail_against_a_head_that_was_published() {
+    let entries = entries();
+    let dir = Written::of(&entries[..27]).laid_out();
+    assert_eq!(said(dir.path(), &[], 0), verdict("intact", None, 27));
+    let published = entries[27].head().to_string();
+    assert_eq!(said(dir.path(), &["--expect-head", &published], 4), verdict("cut-tail", Some(28), 27));
+}
+
+/// Nobody kept the head, and the last owner left word of a later epoch.
+#[test]
+fn cut_tail_against_the_epoch_of_the_last_owner() {
+    let dir = changed(|_| ());
+    std::fs::write(dir.path().join("owner.json"), r#"{"pid":7,"host":"node-1","epoch":9}"#).expect("written");
+    assert_eq!(said(dir.path(), &[], 4), verdict("cut-tail", Some(29), 28));
+}
+
+#[test]
+fn newer_schema() {
+    let dir = changed(|written| written.meta.schema = 99);
+    let verified = verify(dir.path(), &[]).with(4).json();
+    assert_eq!(verified["verdict"], "newer-schema");
+    let reason = verified["problem"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("written by a newer stillpoint (schema 99)"), "{reason}");
+    // Neither a reader nor a daemon changes what it says.
+    assert!(Journal::open_thread(dir.path(), Options::default()).is_err());
+    verify(dir.path(), &[]).with(4);
+    assert!(!dir.path().join("owner.json").exists(), "nobody owned it");
+    let store = SledStore::open(&dir.path().join("sled")).expect("it opens");
+    let written =
+        Written { meta: Meta { schema: 99, ..Written::of(&entries()).meta }, ..Written::of(&entries()) };
+    assert_eq!(store.meta(), Ok(Some(written.meta)));
+    let records: BTreeMap<u64, Vec<u8>> = store.records(0).map(|record| record.expect("readable")).collect();
+    assert!(records == written.records, "nothing is rewritten");
+}
+
+#[test]
+fn locked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), Options::default()).expect("opened");
+    let verified = verify(dir.path(), &[]).with(4).json();
+    assert_eq!((&verified["verdict"], &verified["records"]), (&"locked".into(), &0.into()));
+    let reason = verified["problem"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains(&format!("pid {}", std::process::id())), "{reason}");
+    drop(journal);
+    verify(dir.path(), &[]).with(0);
+}
