@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use stillpoint::machine::group::columns::Column;
 use stillpoint::machine::group::document::document;
 use stillpoint::machine::group::table::{Action, TABLE};
 
@@ -17,6 +18,19 @@ fn the_page_shows_the_table_as_it_is() {
         kept == page,
         "docs/recovery-table.md is older than the table: UPDATE_FIXTURES=1 cargo test --test core"
     );
+}
+
+#[test]
+fn every_column_and_every_value_is_explained() {
+    for column in Column::ALL {
+        let (about, values) = column.meanings();
+        assert!(about.trim().ends_with('.'), "{}: {about:?}", column.name());
+        assert_eq!(values.len(), column.values().len());
+        for (value, meaning) in column.values().iter().zip(values) {
+            let says = meaning.trim().trim_end_matches('.');
+            assert!(says.len() > 5 && says != *value, "{} {value}: {meaning:?}", column.name());
+        }
+    }
 }
 
 #[test]

@@ -7,16 +7,16 @@
 use serde::{Deserialize, Serialize};
 
 macro_rules! columns {
-    ($($(#[$doc:meta])* $kind:ident $name:ident { $($(#[$vdoc:meta])* $value:ident),+ $(,)? })+) => {
+    ($($(#[doc = $doc:literal])* $kind:ident $name:ident { $($(#[doc = $vdoc:literal])* $value:ident),+ $(,)? })+) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-            pub enum $name { $($(#[$vdoc])* $value),+ }
+            pub enum $name { $($(#[doc = $vdoc])* $value),+ }
         )+
 
         /// The name of a column.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Column { $($(#[$doc])* $name),+ }
+        pub enum Column { $($(#[doc = $doc])* $name),+ }
 
         impl Column {
             /// All columns, in the order of a recorded view.
@@ -25,6 +25,11 @@ macro_rules! columns {
             /// The names of the column's values.
             pub fn values(self) -> &'static [&'static str] {
                 match self { $(Column::$name => &[$(stringify!($value)),+]),+ }
+            }
+
+            /// What the column is about, for people: its documentation, and that of each of its values.
+            pub fn meanings(self) -> (&'static str, &'static [&'static str]) {
+                match self { $(Column::$name => (concat!($($doc),*), &[$(concat!($($vdoc),*)),+])),+ }
             }
 
             /// Where the value comes from.
@@ -124,7 +129,7 @@ columns! {
     }
     /// The error that the driver reports for the group.
     Seen DriverError {
-        /// None.
+        /// It reports none.
         None,
         /// One that may pass: Canceled, DeadlineExceeded, Unavailable, ResourceExhausted, Aborted.
         Passing,
@@ -169,9 +174,9 @@ columns! {
     }
     /// What ties members to the group: owner reference, in-group finalizer, missing class.
     Seen Ties {
-        /// Nothing.
+        /// Nothing ties any of them.
         Free,
-        /// Something, on some.
+        /// Some are tied by one of these.
         Tied,
     }
     /// The as-source finalizer: it comes back once the controller has seen the released member.
@@ -192,26 +197,26 @@ columns! {
     Seen Claims {
         /// All exist, with the planned uid and volume, and none is being deleted.
         Intact,
-        /// Not so.
+        /// One is gone, going, or another one than planned.
         Changed,
     }
     /// The VolumeSnapshotClass of the release.
     Seen Class {
-        /// Exists.
+        /// It stands in the cluster.
         Exists,
-        /// Does not.
+        /// It is gone: the release would wait for ever.
         Missing,
     }
     /// Contents of the run, group and members, that still retain the storage.
     Seen Retaining {
-        /// None.
+        /// Not one: a delete of the group frees all storage.
         None,
-        /// Some.
+        /// At least one: a delete now would leak its storage.
         Some,
     }
     /// What is left of the members while a run is undone.
     Seen Shells {
-        /// Nothing.
+        /// Nothing is left.
         None,
         /// VolumeSnapshots that nobody is deleting yet.
         Snapshots,
@@ -224,7 +229,7 @@ columns! {
     Seen Stub {
         /// There is none.
         Absent,
-        /// It exists.
+        /// It stands, and carries the group handle.
         Exists,
     }
     /// What the journal knows about the create of this attempt.
@@ -240,9 +245,9 @@ columns! {
     }
     /// Whether the cut is recorded.
     Known CutRecorded {
-        /// Yes.
+        /// The journal says when the group was cut.
         Yes,
-        /// No.
+        /// It does not say so yet.
         No,
     }
     /// What a complete undo leads to.
@@ -254,44 +259,44 @@ columns! {
     }
     /// Whether the names are to be put back into the released members.
     Known KeepName {
-        /// Yes.
+        /// They are put back at the end.
         Yes,
-        /// No.
+        /// They stay cleared.
         No,
     }
     /// Failures of the present step in a row; or repetitions, where somebody keeps undoing it.
     Known Refusals {
-        /// Few.
+        /// Fewer than the limits: the step is tried again after its pause.
         Few,
-        /// As many as the limits.
+        /// As many as the limits: the run is undone, or stuck where it cannot be.
         Many,
     }
     /// `csiSnapshotTimeout` of this attempt.
     Clock CutDeadline {
         /// Not yet.
         Open,
-        /// Passed.
+        /// It has passed: no cut is waited for any more.
         Passed,
     }
     /// `itemOperationTimeout` of this attempt.
     Clock ReadyDeadline {
         /// Not yet.
         Open,
-        /// Passed.
+        /// It has passed: readiness is not waited for any more.
         Passed,
     }
     /// The grace that a final error of the driver gets.
     Clock Grace {
         /// Not yet over.
         Open,
-        /// Over.
+        /// It is over: the group is undone.
         Passed,
     }
     /// The time that an undo looks for a content which comes late.
     Clock LateWindow {
         /// Not yet over.
         Open,
-        /// Over.
+        /// It is over: nothing came.
         Passed,
     }
 }

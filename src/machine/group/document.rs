@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::machine::group::columns::Source;
+use crate::machine::group::columns::{Column, Source};
 use crate::machine::group::state::Stage;
 use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE, columns_of};
 
@@ -13,13 +13,15 @@ pub fn document() -> String {
          What a group run does next, for each stage and each combination of what is seen, known and due. A start asks \
          this table as a restart does. Rows have no order and no catch-all: exactly one matches each combination, and \
          a test enumerates all of them. This page is written from the rows (version {RULES}); \
-         `UPDATE_FIXTURES=1 cargo test --test core` writes it anew.\n"
+         `UPDATE_FIXTURES=1 cargo test --test core` writes it anew. What comes from the clock is in italics; what the \
+         columns and their values mean stands at the end.\n"
     );
     for stage in Stage::ALL {
         // What cannot fail: writing into a String.
         let _ = section(&mut page, *stage);
     }
     let _ = stuck(&mut page);
+    let _ = columns(&mut page);
     page
 }
 
@@ -57,6 +59,23 @@ fn action(action: Action) -> String {
         Action::Yield => "stop: overtaken".to_owned(),
         Action::Rest => "nothing".to_owned(),
     }
+}
+
+fn columns(page: &mut String) -> std::fmt::Result {
+    writeln!(page, "\n## What the columns mean")?;
+    for column in Column::ALL {
+        let from = match column.source() {
+            Source::Seen => "seen in the cluster",
+            Source::Known => "known from the journal",
+            Source::Clock => "due by the clock",
+        };
+        let (about, values) = column.meanings();
+        writeln!(page, "\n**{}** ({from}): {}\n", column.name(), about.trim())?;
+        for (value, meaning) in column.values().iter().zip(values) {
+            writeln!(page, "- {value}: {}", meaning.trim())?;
+        }
+    }
+    Ok(())
 }
 
 fn stuck(page: &mut String) -> std::fmt::Result {
