@@ -126,11 +126,29 @@ pub fn verified(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
     Ok(entries)
 }
 
-/// All entries, up to the first that does not hold.
+/// All entries.
 ///
 /// # Errors
 /// As [`open`], or an entry does not hold.
 pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
+    match until_damage(args)? {
+        (_, Some(problem)) => Err(problem),
+        (entries, None) => Ok(entries),
+    }
+}
+
+/// All entries up to the first that does not hold, and what is wrong with that one.
+///
+/// # Errors
+/// As [`open`].
+pub fn until_damage(args: &SourceArgs) -> Result<(Vec<Entry>, Option<Problem>), Problem> {
     let source = open(args)?;
-    source.entries().collect::<Result<_, _>>().map_err(|problem| problems::damaged(args.path(), &problem))
+    let mut entries = Vec::new();
+    for entry in source.entries() {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(problem) => return Ok((entries, Some(problems::damaged(args.path(), &problem)))),
+        }
+    }
+    Ok((entries, None))
 }

@@ -28,8 +28,13 @@ struct Showing {
     records: Vec<Shown>,
 }
 
+/// People see what stands before a damage, and then the damage; a program gets all records or the problem.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let mut entries = read::entries(&args.common.source)?;
+    let format = args.common.format();
+    let (mut entries, damage) = read::until_damage(&args.common.source)?;
+    if let Some(problem) = damage.as_ref().filter(|_| format.is_document()) {
+        return Err(problem.clone());
+    }
     let mut rows = timeline(&entries);
     if let Some(wanted) = args.run.as_ref().or(args.stream.as_ref()) {
         let streams = Streams::of(&entries);
@@ -37,10 +42,9 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
         entries.retain(|entry| entry.stream == stream);
         rows = only(rows, stream);
     }
-    let format = args.common.format();
     let showing = Showing { records: entries.iter().map(Shown::of).collect() };
     show(format, &showing, |showing| lines(&rows, showing, format == Format::Wide))?;
-    Ok(exit::DONE)
+    damage.map_or(Ok(exit::DONE), Err)
 }
 
 /// The one stream that `wanted` names.
