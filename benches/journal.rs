@@ -21,7 +21,7 @@ use futures::future::join_all;
 use stillpoint::journal::{Journal, Options, Record, Snapshot, StreamId, StreamState};
 
 use history::fill;
-use process::measured;
+use process::{Taken, measured};
 use support::{Samples, ms, table};
 
 /// Bytes of a payload: a decision of a small group.
@@ -135,7 +135,7 @@ fn histories(runtime: &tokio::runtime::Runtime) {
     table("bytes of a record on disk", ["records", "payload", "database", "evidence"], &disk);
     table(
         "whole journals, median of 3 processes",
-        ["what", "records", "median", "spread", "per record", "peak memory"],
+        ["what", "records", "median", "spread", "processor", "per record", "peak memory"],
         &time,
     );
 }
@@ -147,17 +147,19 @@ fn opened(dir: &Path) {
     drop(journal);
 }
 
-fn row(what: &str, records: u64, mut measure: impl FnMut() -> (Duration, u64)) -> [String; 6] {
-    let (took, peaks): (Vec<Duration>, Vec<u64>) = (0..3).map(|_| measure()).unzip();
-    let took = Samples::new(took);
-    let per_record = took.median().as_secs_f64() * 1e6 / records as f64;
+fn row(what: &str, records: u64, mut measure: impl FnMut() -> Taken) -> [String; 7] {
+    let taken: Vec<Taken> = (0..3).map(|_| measure()).collect();
+    let wall = Samples::new(taken.iter().map(|taken| taken.wall).collect());
+    let processor = Samples::new(taken.iter().map(|taken| taken.processor).collect()).median();
+    let peak = taken.iter().map(|taken| taken.peak).max().unwrap_or(0);
     [
         what.to_owned(),
         records.to_string(),
-        ms(took.median()),
-        took.spread(),
-        format!("{per_record:.2} us"),
-        format!("{} MiB", peaks.into_iter().max().unwrap_or(0) >> 20),
+        ms(wall.median()),
+        wall.spread(),
+        ms(processor),
+        format!("{:.2} us", processor.as_secs_f64() * 1e6 / records as f64),
+        format!("{} MiB", peak >> 20),
     ]
 }
 
