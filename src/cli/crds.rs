@@ -1,19 +1,23 @@
-//! `stillpoint crds`: the CustomResourceDefinitions, generated from the types.
+//! `stillpoint crds`: the CustomResourceDefinitions, generated from the types; ours, and Velero's Backup by name only.
 
 use clap::Args;
 
 use crate::cli::output::{data, exit, report};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Prints the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
+/// Prints Stillpoint's CustomResourceDefinition as YAML, for `kubectl apply -f -`.
 ///
-/// Backup is Velero's own: leave its definition out where Velero has installed it.
+/// Backup is Velero's own: its definition is printed only when it is named, backups.velero.io. Give that one to
+/// `kubectl create -f -`, which refuses to overwrite what Velero has installed.
 #[derive(Debug, Args)]
 pub struct Crds {
-    /// Only the definition of that resource, e.g. groupsnapshots.stillpoint.dev.
+    /// The definition of that resource: groupsnapshots.stillpoint.dev or backups.velero.io.
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
+
+/// The API group of what is ours.
+const OWN_GROUP: &str = ".stillpoint.dev";
 
 impl Crds {
     /// Prints.
@@ -30,7 +34,10 @@ impl Crds {
 
     fn text(&self) -> Result<String, Problem> {
         let all = crate::api::crds();
-        let wanted = |name: &Option<String>| self.name.is_none() || *name == self.name;
+        let wanted = |name: &Option<String>| match (&self.name, name) {
+            (None, Some(name)) => name.ends_with(OWN_GROUP),
+            (wanted, name) => wanted == name,
+        };
         let mut text = String::new();
         for crd in all.iter().filter(|crd| wanted(&crd.metadata.name)) {
             let yaml = serde_saphyr::to_string(crd).map_err(|error| {
