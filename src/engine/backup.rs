@@ -127,7 +127,11 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
         refuse_all(&mut formed, &problem);
     }
     let mut warnings = formed.warnings;
-    warnings.extend(formed.plans.iter().flat_map(|plan| plan.warnings.iter().cloned()));
+    let named = |plan: &Plan| {
+        let group = format!("group {}/{}", plan.namespace, plan.group);
+        plan.warnings.iter().map(|warning| format!("{group}: {warning}")).collect::<Vec<_>>()
+    };
+    warnings.extend(formed.plans.iter().flat_map(named));
     let event = wire::fit_backup(Event::Accepted {
         backup: request.backup.clone(),
         label_key: request.label_key.clone(),
@@ -139,6 +143,7 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
     tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
     tell_refused(tools, &run);
+    tell_warnings(tools, &run);
     Ok(run)
 }
 
@@ -162,16 +167,38 @@ fn tell_refused(tools: &Tools, run: &BackupRun) {
     }
 }
 
+/// The status of a Backup has room for their number only.
+fn tell_warnings(tools: &Tools, run: &BackupRun) {
+    for warning in &run.warnings {
+        tracing::warn!(backup = %object_id(run), "{warning}");
+        tools.notices.tell(notices::of_backup(
+            &object_id(run),
+            true,
+            "BackupWarning",
+            warning,
+            run.accepted_at,
+        ));
+    }
+}
+
 fn asked(plan: &Plan) -> AskedGroup {
     AskedGroup { namespace: plan.namespace.clone(), group: plan.group.clone(), run: plan.run }
 }
 
 fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
+    // Whoever shows it names the group, or the namespace where there is none: an object that is the same says nothing.
+    let subject = if group.is_empty() {
+        format!("namespace {namespace}")
+    } else {
+        format!("group {namespace}/{group}")
+    };
+    let about = problem.about.to_string();
+    let about = if about.eq_ignore_ascii_case(&subject) { String::new() } else { format!("{about}: ") };
     FailedGroup {
         namespace: namespace.to_owned(),
         group: group.to_owned(),
         code: problem.code,
-        message: limits::clip(&format!("{}: {}; {}", problem.about, problem.reason, problem.fix)),
+        message: limits::clip(&format!("{about}{}; {}", problem.reason, problem.fix)),
     }
 }
 

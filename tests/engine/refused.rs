@@ -1,6 +1,11 @@
 //! Refusals, each as a user sees it: the object, the reason, the way out. The other groups go on, nothing is left
 //! behind, the daemon lives.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::{Value, json};
 use stillpoint::domain::limits;
 use stillpoint::engine::points::Points;
@@ -18,8 +23,30 @@ fn reason(stage: &Stage) -> String {
     stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
 }
 
+/// What a user sees in each case, as it is kept: `# case`, then the message. `UPDATE_FIXTURES=1` writes it anew.
+const KEPT: &str = "tests/engine/refusals.txt";
+static WRITING: Mutex<()> = Mutex::new(());
+
+fn kept() -> BTreeMap<String, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT);
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let parts = text.split("# ").filter_map(|part| part.split_once('\n'));
+    parts.map(|(case, message)| (case.to_owned(), message.trim().to_owned())).collect()
+}
+
+/// Prints the message, and holds it against the kept one, word by word.
+#[track_caller]
 fn show(case: &str, message: &str) {
     println!("{case}\n    {message}");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = kept();
+        all.insert(case.to_owned(), message.to_owned());
+        let text: Vec<String> = all.iter().map(|(case, message)| format!("# {case}\n{message}\n")).collect();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(KEPT);
+        fs::write(path, text.join("\n")).expect("the kept messages are written");
+    }
+    assert_eq!(kept().get(case).map(String::as_str), Some(message), "{case}: see {KEPT}");
 }
 
 /// A claim that is bound, by hand, to a volume with this source.

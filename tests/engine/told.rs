@@ -163,3 +163,26 @@ async fn everything_that_counts_is_noted() {
     assert_eq!(count(|note| matches!(note, Note::Step { step: "delete-group", .. })), 1);
     assert!(count(|note| matches!(note, Note::Appended { .. })) > 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_predicted_time_beyond_the_deadline_is_a_warning_and_no_refusal() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup_with(
+        json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "5s", "itemOperationTimeout": "6s"}),
+    );
+    stage
+        .live_until(Points::none(), |stage| {
+            stage.ended().is_some() && has(&told(stage), "Warning Backup BackupWarning")
+        })
+        .await;
+    assert_eq!(stage.ended().as_deref(), Some("Completed"));
+    assert_eq!(stage.nightly()["status"]["warnings"], 2, "one for each deadline");
+    let warning =
+        told(&stage).into_iter().find(|(line, _)| line.contains("BackupWarning")).expect("an Event").1;
+    println!("{warning}");
+    assert!(
+        warning.starts_with("group shop/orders-db: 3 members") && warning.contains("imeout ("),
+        "{warning}"
+    );
+}
