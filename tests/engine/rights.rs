@@ -35,6 +35,21 @@ async fn stage(config: Config) -> Stage {
     stage
 }
 
+/// Granted beside used, a line for each resource; what is used elsewhere only stands unused here.
+fn table(used: &Used) {
+    println!("{:<28} {:<36} {:<40} USED", "GROUP", "RESOURCE", "GRANTED");
+    for grant in access::GRANTS {
+        let verbs = |holds: &dyn Fn(&str) -> bool| -> String {
+            let verbs: Vec<&str> = grant.verbs.iter().copied().filter(|verb| holds(verb)).collect();
+            verbs.join(" ")
+        };
+        let is_used =
+            |verb: &str| used.contains(&(verb.to_owned(), grant.group.to_owned(), grant.resource.to_owned()));
+        let (granted, used) = (verbs(&|_| true), verbs(&is_used));
+        println!("{:<28} {:<36} {granted:<40} {used}", grant.group, grant.resource);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_granted_is_what_is_used() {
     let mut used = Used::new();
@@ -68,6 +83,7 @@ async fn what_is_granted_is_what_is_used() {
     let word = |(verb, group, resource): (&str, &str, &str)| {
         (verb.to_owned(), group.to_owned(), resource.to_owned())
     };
+    table(&used);
     used.extend(ELSEWHERE.map(word));
     let granted: Used =
         access::rights().map(|right| word((right.verb, right.grant.group, right.grant.resource))).collect();
