@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
 //! | [`asked`] | what people ask of runs |
+//! | [`silent`] | an API server that does not answer |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
 //! | [`exported`], [`forger`] | exported journals, honest and forged |
@@ -38,6 +39,8 @@ mod killed_outside;
 mod owner;
 #[path = "binary/process.rs"]
 mod process;
+#[path = "binary/silent.rs"]
+mod silent;
 #[path = "binary/sim.rs"]
 mod sim;
 #[path = "binary/stage.rs"]
