@@ -20,6 +20,8 @@ mod script;
 mod stress;
 #[path = "sim/stress_undo.rs"]
 mod stress_undo;
+#[path = "sim/switches.rs"]
+mod switches;
 #[path = "sim/table.rs"]
 mod table;
 #[path = "sim/variants.rs"]
