@@ -12,6 +12,8 @@ mod history;
 mod lab;
 #[path = "sim/outcomes.rs"]
 mod outcomes;
+#[path = "sim/people.rs"]
+mod people;
 #[path = "sim/recordings.rs"]
 mod recordings;
 #[path = "sim/script.rs"]
