@@ -12,6 +12,8 @@ mod history;
 mod lab;
 #[path = "sim/outcomes.rs"]
 mod outcomes;
+#[path = "sim/people.rs"]
+mod people;
 #[path = "sim/recordings.rs"]
 mod recordings;
 #[path = "sim/script.rs"]
@@ -20,6 +22,8 @@ mod script;
 mod stress;
 #[path = "sim/stress_undo.rs"]
 mod stress_undo;
+#[path = "sim/switches.rs"]
+mod switches;
 #[path = "sim/table.rs"]
 mod table;
 #[path = "sim/variants.rs"]

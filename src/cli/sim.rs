@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::cli::output::{data, report, talk};
 use crate::domain::problem::{About, Code, Problem};
-use crate::sim::{Cluster, Config};
+use crate::sim::{Cluster, Config, Release};
 
 /// Serves the embedded cluster until it is stopped.
 #[derive(Debug, Args)]
@@ -38,6 +38,9 @@ pub struct ClusterArgs {
     /// Versions of groupsnapshot.storage.k8s.io that are served.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "v1,v1beta2,v1beta1")]
     pub groupsnapshot_version: Vec<String>,
+    /// Release of external-snapshotter: 8.2, 8.3, 8.4, 8.6 or main. It serves no newer version of the API than it has.
+    #[arg(long, value_name = "RELEASE", default_value = "main")]
+    pub snapshotter: Snapshotter,
 }
 
 impl ClusterArgs {
@@ -49,6 +52,7 @@ impl ClusterArgs {
             anchor_unix_ns: i64::try_from(now).unwrap_or(i64::MAX),
             controller_qps: self.controller_qps.0,
             groupsnapshot_versions: self.groupsnapshot_version.clone(),
+            release: self.snapshotter.0,
             ..Config::default()
         }
     }
@@ -69,6 +73,25 @@ impl FromStr for Qps {
                 _ => Err("give a positive number of calls per second, or off".to_owned()),
             },
         }
+    }
+}
+
+/// A release of the snapshot controllers; none is the newest one, in the newest version that is served.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Snapshotter(pub Option<Release>);
+
+impl FromStr for Snapshotter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text {
+            "8.2" => Some(Release::V8_2),
+            "8.3" => Some(Release::V8_3),
+            "8.4" => Some(Release::V8_4),
+            "8.6" => Some(Release::V8_6),
+            "main" => None,
+            _ => return Err("give 8.2, 8.3, 8.4, 8.6 or main".to_owned()),
+        }))
     }
 }
 
@@ -136,5 +159,12 @@ mod tests {
         for wrong in ["0", "-1", "inf", "NaN", "fast", ""] {
             assert!(wrong.parse::<Qps>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_release_is_one_of_those_that_are_known() {
+        assert_eq!("8.3".parse(), Ok(Snapshotter(Some(Release::V8_3))));
+        assert_eq!("main".parse(), Ok(Snapshotter(None)));
+        assert!("8.5".parse::<Snapshotter>().is_err() && "".parse::<Snapshotter>().is_err());
     }
 }

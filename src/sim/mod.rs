@@ -50,7 +50,10 @@ pub struct Config {
     /// Calls per second of the snapshot-controller and of the sidecar, with twice as many as a burst;
     /// `None` is no limit. The real default is 5.
     pub controller_qps: Option<f64>,
-    /// Versions of `groupsnapshot.storage.k8s.io` that are served.
+    /// How long a call of an actor takes, milliseconds: between nothing and that much, drawn per call, half of it before
+    /// the deed.
+    pub call_ms: u64,
+    /// Versions of `groupsnapshot.storage.k8s.io` that are served, as far as the release has them.
     pub groupsnapshot_versions: Vec<String>,
     /// Which snapshot-controller and sidecar run. `None`: those that speak the newest served version, and otherwise
     /// behave as [`Release::Main`].
@@ -76,6 +79,7 @@ impl Default for Config {
             seed: 1,
             anchor_unix_ns: 1_795_197_784_000_000_000,
             controller_qps: None,
+            call_ms: 0,
             groupsnapshot_versions: ["v1", "v1beta2", "v1beta1"].map(str::to_owned).to_vec(),
             release: None,
             handles_groups: true,
@@ -114,10 +118,12 @@ impl Cluster {
             .find(|version| config.groupsnapshot_versions.iter().any(|served| served == version))
             .unwrap_or("v1");
         let spoken = config.release.map_or(newest, Release::group_version);
+        let mut served = config.groupsnapshot_versions;
+        served.retain(|version| config.release.is_none_or(|release| release.serves(version)));
         let api = ApiServer::new(ApiServerConfig {
             seed: config.seed,
             clock: clock.clone(),
-            groupsnapshot_versions: config.groupsnapshot_versions,
+            groupsnapshot_versions: served,
         });
         deployment::create(&api);
         let world = World {
@@ -125,8 +131,11 @@ impl Cluster {
             storage: Storage::new(config.seed, clock.clone(), config.driver),
             clock,
             qps: config.controller_qps,
+            call_ms: config.call_ms,
+            seed: config.seed,
             lag: actors::Lag { max_ms: config.cache_lag_ms, seed: config.seed },
             group_api_version: format!("groupsnapshot.storage.k8s.io/{spoken}"),
+            release: config.release.unwrap_or(Release::Main),
             handles_groups: config.handles_groups,
             gc_delay_ms: config.gc_delay_ms,
         };

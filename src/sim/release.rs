@@ -1,10 +1,25 @@
 //! Releases of the snapshot controllers, where they differ by something that can be observed.
+//!
+//! | | 8.2 | 8.3 | 8.4, 8.5 | 8.6 | main |
+//! |---|---|---|---|---|---|
+//! | served versions of the group API | v1beta1 | v1beta1 | v1beta2, v1beta1 | v1, v1beta2, v1beta1 | the same |
+//! | version in owner references | v1beta1 | v1beta1 | v1beta2 | v1 | v1 |
+//! | names of members: hash over the handle and the uid of | the content | the group | the group | the group | the group |
+//! | members in the status of the content | pairs of handles | pairs of handles | list with times, sizes, readiness | | |
+//! | content whose driver is not ready | by chance or resync | | | | looked at again after a back-off |
+//! | feature gate `CSIVolumeGroupSnapshot`, when nobody sets it | off | off | off | off | on |
+//!
+//! Source: tags and change logs of external-snapshotter (#1294, #1312, #1457, #1475).
+//!
+//! Not here: definitions newer than the controllers, and what 8.5 mended of the creation of members under conflicts.
 
 /// A release of external-snapshotter: the snapshot-controller and the sidecar of the same version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
-    /// 8.2 and 8.3.
+    /// 8.2.
     V8_2,
+    /// 8.3.
+    V8_3,
     /// 8.4 and 8.5.
     V8_4,
     /// 8.6.
@@ -14,18 +29,50 @@ pub enum Release {
 }
 
 impl Release {
+    /// All of them, the oldest first.
+    pub const ALL: [Release; 5] = [Release::V8_2, Release::V8_3, Release::V8_4, Release::V8_6, Release::Main];
+
     /// The version of `groupsnapshot.storage.k8s.io` that the controllers write into owner references. They count as
     /// members only what is owned under exactly this one.
     pub fn group_version(self) -> &'static str {
         match self {
-            Release::V8_2 => "v1beta1",
+            Release::V8_2 | Release::V8_3 => "v1beta1",
             Release::V8_4 => "v1beta2",
             Release::V8_6 | Release::Main => "v1",
         }
     }
 
+    /// Whether its definitions have that version of `groupsnapshot.storage.k8s.io`.
+    pub fn serves(self, version: &str) -> bool {
+        match version {
+            "v1" => self >= Release::V8_6,
+            "v1beta2" => self >= Release::V8_4,
+            _ => version == "v1beta1",
+        }
+    }
+
     /// Whether the feature gate `CSIVolumeGroupSnapshot` is on when nobody sets it.
     pub fn handles_groups_by_default(self) -> bool {
+        self == Release::Main
+    }
+
+    /// Whether members are named after the uid of the group's content instead of that of the group.
+    pub(in crate::sim) fn names_members_by_content(self) -> bool {
+        self == Release::V8_2
+    }
+
+    /// The field of a content's status that lists the members.
+    pub(in crate::sim) fn member_list(self) -> &'static str {
+        if self.lists_pairs() { "volumeSnapshotHandlePairList" } else { "volumeSnapshotInfoList" }
+    }
+
+    /// Whether that list has nothing but pairs of handles.
+    pub(in crate::sim) fn lists_pairs(self) -> bool {
+        self <= Release::V8_3
+    }
+
+    /// Whether the sidecar comes back, after a back-off, to a group that the driver said was not ready.
+    pub(in crate::sim) fn comes_back_to_unready_groups(self) -> bool {
         self == Release::Main
     }
 }

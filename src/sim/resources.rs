@@ -284,6 +284,26 @@ pub static RESOURCES: &[Resource] = &[
         ..BUILT_IN
     },
     Resource {
+        group: "authorization.k8s.io",
+        kind: "SelfSubjectRulesReview",
+        list_kind: "SelfSubjectRulesReviewList",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        namespaced: false,
+        create_only: true,
+        ..BUILT_IN
+    },
+    Resource {
+        group: "authentication.k8s.io",
+        kind: "SelfSubjectReview",
+        list_kind: "SelfSubjectReviewList",
+        plural: "selfsubjectreviews",
+        singular: "selfsubjectreview",
+        namespaced: false,
+        create_only: true,
+        ..BUILT_IN
+    },
+    Resource {
         kind: "VolumeSnapshot",
         list_kind: "VolumeSnapshotList",
         plural: "volumesnapshots",

@@ -401,6 +401,18 @@ async fn faults_that_a_seed_draws_are_the_same_for_the_same_seed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_driver_is_changed_from_outside() {
+    let lab = Lab::new(2, Config::default()).await;
+    lab.fault(json!({"driver": {"failWith": ["Internal", "injected"]}})).await;
+    lab.create_group();
+    sleep(Duration::from_secs(60)).await;
+    let error = lab.group_content().expect("there")["status"]["error"]["message"].to_string();
+    assert!(error.contains("code = Internal desc = injected"), "{error}");
+    lab.fault(json!({"driver": {}})).await;
+    comes_out_well(&lab, "mended").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_faults_of_the_documentation_are_taken() {
     let text = include_str!("../../docs/simulator.md");
     let blocks: Vec<&str> =

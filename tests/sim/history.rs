@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use stillpoint::sim::api_server::{Watch, WatchEvent};
@@ -78,11 +79,12 @@ impl Recorder {
 }
 
 fn object_of(event: WatchEvent) -> (Value, &'static str) {
-    match event {
+    let (object, kind) = match event {
         WatchEvent::Added(object) => (object, "ADDED"),
         WatchEvent::Modified(object) => (object, "MODIFIED"),
         WatchEvent::Deleted(object) => (object, "DELETED"),
-    }
+    };
+    (Arc::unwrap_or_clone(object), kind)
 }
 
 /// What changed, as `+field`, `-field` and `~field`, in the order of the fields.

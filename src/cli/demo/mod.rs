@@ -17,7 +17,7 @@ use clap::Args;
 use tower::ServiceExt;
 
 use crate::cli::output::{Format, data, report as report_problem};
-use crate::cli::sim::{ClusterArgs, Qps};
+use crate::cli::sim::{ClusterArgs, Qps, Snapshotter};
 use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::clock::Clock;
@@ -116,6 +116,7 @@ impl Demo {
         let all = || ["v1", "v1beta2", "v1beta1"].map(str::to_owned).to_vec();
         ClusterArgs {
             seed: self.seed,
+            snapshotter: Snapshotter(None),
             controller_qps: self.controller_qps,
             groupsnapshot_version: self
                 .groupsnapshot_version

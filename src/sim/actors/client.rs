@@ -5,7 +5,7 @@
 //! rate limit and so nothing to wait for.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,6 +20,31 @@ pub(crate) struct Client {
     caller: Caller,
     bucket: Arc<Throttle>,
     gate: Gate,
+    latency: Arc<Latency>,
+}
+
+/// How long calls take.
+pub(crate) struct Latency {
+    max_ms: u64,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Latency {
+    /// Between nothing and `max_ms` milliseconds, drawn per call from the seed and the name of the actor.
+    pub(crate) fn new(max_ms: u64, seed: u64, agent: &str) -> Self {
+        let hash = blake3::hash(agent.as_bytes());
+        let mixed = hash.as_bytes().first_chunk().map_or(seed, |bytes| seed ^ u64::from_be_bytes(*bytes));
+        Self { max_ms, random: Mutex::new(fastrand::Rng::with_seed(mixed)) }
+    }
+
+    /// One way of a call.
+    fn draw(&self) -> Duration {
+        if self.max_ms == 0 {
+            return Duration::ZERO;
+        }
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_micros(random.u64(..=self.max_ms.saturating_mul(500)))
+    }
 }
 
 /// What an API call answers.
@@ -27,18 +52,18 @@ pub(crate) type Answer<T> = Result<T, Status>;
 
 impl Client {
     /// A client with a token bucket of its own.
-    pub(crate) fn new(caller: Caller, qps: Option<f64>, gate: Gate) -> Self {
-        Self { caller, bucket: Arc::new(Throttle::new(qps)), gate }
+    pub(crate) fn new(caller: Caller, qps: Option<f64>, gate: Gate, latency: Latency) -> Self {
+        Self { caller, bucket: Arc::new(Throttle::new(qps)), gate, latency: Arc::new(latency) }
     }
 
     async fn call<T>(&self, asked: CallInfo, call: impl FnOnce(&Caller) -> Answer<T>) -> Answer<T> {
         self.bucket.take().await;
         self.gate.pass().await;
         let fault = self.caller.decide(asked);
-        pause(fault.before_ms).await;
+        pause(Duration::from_millis(fault.before_ms) + self.latency.draw()).await;
         let truth = if fault.happen { call(&self.caller) } else { Err(Status::of_code(500, None)) };
         self.gate.called().await;
-        pause(fault.delay_ms).await;
+        pause(Duration::from_millis(fault.delay_ms) + self.latency.draw()).await;
         tokio::task::yield_now().await;
         match fault.answer {
             Told::Normal => truth,
@@ -136,9 +161,9 @@ impl Client {
     }
 }
 
-async fn pause(milliseconds: u64) {
-    if milliseconds > 0 {
-        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+async fn pause(duration: Duration) {
+    if !duration.is_zero() {
+        tokio::time::sleep(duration).await;
     }
 }
 

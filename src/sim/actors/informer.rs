@@ -117,13 +117,12 @@ impl Cache {
         let mut objects = self.objects();
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let new = Arc::new(object);
-                let old = objects.insert(object::key(&new), new.clone());
-                Change { old, new: Some(new) }
+                let old = objects.insert(object::key(&object), object.clone());
+                Change { old, new: Some(object) }
             }
             WatchEvent::Deleted(object) => {
                 let old = objects.remove(&object::key(&object));
-                Change { old: old.or_else(|| Some(Arc::new(object))), new: None }
+                Change { old: old.or(Some(object)), new: None }
             }
         }
     }

@@ -32,7 +32,7 @@ mod tests;
 mod throttle;
 mod tracked;
 
-use self::client::Client;
+use self::client::{Client, Latency};
 use self::driver::Storage;
 use self::gate::Gate;
 pub(crate) use self::informer::Lag;
@@ -41,6 +41,7 @@ use self::recorder::Recorder;
 use self::tasks::Tasks;
 use crate::sim::api_server::{ApiServer, Caller};
 use crate::sim::clock::SimClock;
+use crate::sim::release::Release;
 
 /// The agents, in the order in which they are started.
 pub(crate) const AGENTS: [&str; 4] =
@@ -54,9 +55,15 @@ pub(crate) struct World {
     pub(crate) storage: Storage,
     /// Calls per second of the snapshot-controller's and the sidecar's clients.
     pub(crate) qps: Option<f64>,
+    /// How long a call takes at most, milliseconds.
+    pub(crate) call_ms: u64,
+    /// Where the durations of calls are drawn from.
+    pub(crate) seed: u64,
     pub(crate) lag: Lag,
     /// The newest version of the group snapshot API that is served, the one the controllers speak.
     pub(crate) group_api_version: String,
+    /// Which release the snapshot-controller and the sidecar are.
+    pub(crate) release: Release,
     /// Whether groups are handled at all (feature gate `CSIVolumeGroupSnapshot`).
     pub(crate) handles_groups: bool,
     /// How long the garbage collector waits after an owner has gone, milliseconds.
@@ -119,12 +126,16 @@ impl Setup {
 
     /// A client with a rate limit of its own.
     fn client(&self) -> Client {
-        Client::new(self.caller(), self.world.qps, self.gate.clone())
+        Client::new(self.caller(), self.world.qps, self.gate.clone(), self.latency())
     }
 
     /// A client without a rate limit.
     fn unlimited_client(&self) -> Client {
-        Client::new(self.caller(), None, self.gate.clone())
+        Client::new(self.caller(), None, self.gate.clone(), self.latency())
+    }
+
+    fn latency(&self) -> Latency {
+        Latency::new(self.world.call_ms, self.world.seed, self.agent)
     }
 
     /// A recorder of Events that posts through `client`.

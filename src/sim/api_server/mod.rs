@@ -12,6 +12,7 @@
 //! contents of a deleted namespace go with it. What is simplified is listed in `GAPS.md` of the simulator.
 
 mod apply;
+mod builtin;
 mod caller;
 mod defaults;
 mod http;

@@ -26,13 +26,21 @@ pub(super) fn show(resource: &Resource, version: &str, stored: &Value) -> Value 
     if resource.group == "events.k8s.io" {
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
-    if resource.plural == "volumegroupsnapshotcontents"
-        && version == "v1beta1"
+    if let Some(list) = hidden_list(resource, version)
         && let Some(status) = object["status"].as_object_mut()
     {
-        status.remove("volumeSnapshotInfoList");
+        status.remove(list);
     }
     object
+}
+
+/// The list in the status of a VolumeGroupSnapshotContent that the version's schema lacks.
+pub(super) fn hidden_list(resource: &Resource, version: &str) -> Option<&'static str> {
+    match (resource.plural, version) {
+        ("volumegroupsnapshotcontents", "v1beta1") => Some("volumeSnapshotInfoList"),
+        ("volumegroupsnapshotcontents", _) => Some("volumeSnapshotHandlePairList"),
+        _ => None,
+    }
 }
 
 /// An object of a request in the form in which it is stored; its apiVersion is set by the caller.
@@ -64,16 +72,18 @@ mod tests {
     use crate::sim::resources::{RESOURCES, by_plural};
 
     #[test]
-    fn v1beta1_has_no_list_of_members() {
+    fn each_version_has_a_list_of_members_of_its_own() {
         let contents = by_plural("volumegroupsnapshotcontents").expect("served");
-        let stored =
-            json!({"apiVersion": "x/v1", "status": {"readyToUse": true, "volumeSnapshotInfoList": []}});
+        let stored = json!({"apiVersion": "x/v1", "status": {"readyToUse": true, "volumeSnapshotInfoList": [],
+                "volumeSnapshotHandlePairList": []}});
         let old = show(contents, "v1beta1", &stored);
         assert_eq!(
             old,
-            json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1", "status": {"readyToUse": true}})
+            json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1",
+                "status": {"readyToUse": true, "volumeSnapshotHandlePairList": []}})
         );
-        assert!(show(contents, "v1beta2", &stored)["status"]["volumeSnapshotInfoList"].is_array());
+        let new = show(contents, "v1beta2", &stored)["status"].take();
+        assert_eq!(new, json!({"readyToUse": true, "volumeSnapshotInfoList": []}));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Source: the CRDs of external-snapshotter 8.6 and Velero 1.18, whose schemas are structural. A name that is wrong in
 //! a client's types therefore vanishes here as it would there. Kinds without a list here keep every field.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::sim::api_server::meta;
 use crate::sim::api_server::status::{Cause, Status};
@@ -136,6 +136,8 @@ const VOLUME_GROUP_SNAPSHOT_CONTENT: Fields = &[
             ("creationTime", Time),
             ("readyToUse", Boolean),
             ("error", ERROR),
+            // Of v1beta1 alone; the other list is of the newer versions.
+            ("volumeSnapshotHandlePairList", Objects(&[("volumeHandle", Text), ("snapshotHandle", Text)])),
             (
                 "volumeSnapshotInfoList",
                 Objects(&[
@@ -225,6 +227,30 @@ fn fields_of(plural: &str) -> Option<Fields> {
         "backups" => BACKUP,
         _ => return None,
     })
+}
+
+/// The fields of a kind as OpenAPI tells of them; none for a kind that keeps every field.
+pub(super) fn open_api(resource: &Resource) -> Option<Map<String, Value>> {
+    fields_of(resource.plural).map(properties)
+}
+
+fn properties(fields: Fields) -> Map<String, Value> {
+    fields.iter().map(|(name, kind)| ((*name).to_owned(), open_api_type(*kind))).collect()
+}
+
+fn open_api_type(kind: Type) -> Value {
+    match kind {
+        Text => json!({"type": "string"}),
+        Boolean => json!({"type": "boolean"}),
+        Integer => json!({"type": "integer", "format": "int64"}),
+        Time => json!({"type": "string", "format": "date-time"}),
+        Open => json!({"x-kubernetes-preserve-unknown-fields": true}),
+        Object(below) => json!({"type": "object", "properties": properties(below)}),
+        Objects(below) => {
+            json!({"type": "array", "items": {"type": "object", "properties": properties(below)}})
+        }
+        Texts => json!({"type": "array", "items": {"type": "string"}}),
+    }
 }
 
 /// Removes what the schema does not know and returns the paths of it.

@@ -18,7 +18,7 @@ use crate::sim::clock::SimClock;
 use crate::sim::ids::Ids;
 
 /// Changes that are kept; a watch from before them is answered with 410.
-const HISTORY_LIMIT: usize = 50_000;
+const HISTORY_LIMIT: usize = 20_000;
 /// The letters of a generated name, as in apimachinery's `rand` package.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::sim::api_server::status::{Cause, Status};
 use crate::sim::api_server::store::{Key, Store};
 use crate::sim::api_server::validate::{self, refuse};
-use crate::sim::api_server::{defaults, meta, namespaces, rules, schema};
+use crate::sim::api_server::{builtin, defaults, meta, namespaces, rules, schema};
 use crate::sim::resources::{NAMESPACES, Resource};
 
 /// Which object, and through which door.
@@ -304,6 +304,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     schema::check(resource, &next)?;
     no_new_finalizers(resource, current, &next)?;
     rules::check(resource, Some(current), &next)?;
+    refuse(resource, meta::get(&next, "name"), builtin::causes(resource.plural, current, &next))?;
     if let Some(generation) = current["metadata"]["generation"].as_u64()
         && differs_beyond_metadata(resource, current, &next)
     {

@@ -8,6 +8,7 @@
 //! | `{"seed": S, "oneIn": N, "kinds"?, "agent"?, ...}` | **chance**: of the calls that fit, one in N meets a fault that the seed draws |
 //! | `{"actor": NAME, "do": "stop" \| "kill", "afterCalls"?, "forMs"?}` | an **actor** is stopped or killed behind its N-th call from now, and goes on or starts again later |
 //! | `{"replicas": {"lagMs": N, "seed"?}}` | a second API server whose watch cache is that old answers half of the calls; 0 ends it |
+//! | `{"driver": {...}}` | the driver is from now on like that (the fields of `DriverConfig` in camelCase); `{}` is one without faults |
 //! | `{"clock": {"stepMs": N}}` | the wall clock of the cluster is set forward, or back |
 //! | `{"watches": "drop"}` | all watches end, as when an API server restarts |
 //! | `{"history": "compact"}` | the history is forgotten: a watch from an older version meets 410 |
@@ -27,7 +28,7 @@
 //! calls over HTTP only. `DELETE` forgets rules and chance, and ends replicas. Everything is drawn from seeds: the same
 //! calls meet the same faults.
 //!
-//! Not here: what a driver does wrong (`DriverConfig`), caches that lag (`Config::cache_lag_ms`).
+//! Not here: caches that lag and calls that take their time (`Config::cache_lag_ms`, `Config::call_ms`).
 
 mod actor;
 mod chance;
@@ -42,8 +43,8 @@ use serde_json::Value;
 use self::actor::ActorFault;
 use self::chance::Chance;
 use self::rule::Rule;
-use super::Cluster;
 use super::api_server::{ApiServer, CallInfo, FaultDecision, Replicas};
+use super::{Cluster, DriverConfig};
 
 /// The rules of one cluster. Clones are the same rules.
 #[derive(Clone, Default)]
@@ -61,6 +62,7 @@ enum Fault {
     Rule(AnyRule),
     Actor(ActorFault),
     Replicas(ReplicasFault),
+    Driver(Box<DriverConfig>),
     ClockStep(i64),
     DropWatches,
     Compact,
@@ -85,6 +87,7 @@ struct ClockFault {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wrapped {
     replicas: Option<ReplicasFault>,
+    driver: Option<Box<DriverConfig>>,
     clock: Option<ClockFault>,
     watches: Option<Drop>,
     history: Option<Compact>,
@@ -121,6 +124,7 @@ pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
             Fault::Replicas(fault) => {
                 cluster.api().set_replicas(Some(Replicas::new(fault.lag_ms, fault.seed)));
             }
+            Fault::Driver(config) => cluster.storage().set_config(*config),
             Fault::ClockStep(milliseconds) => cluster.clock().step(milliseconds),
             Fault::DropWatches => cluster.api().drop_watches(),
             Fault::Compact => cluster.api().compact(),
@@ -145,23 +149,21 @@ fn read(value: Value) -> Result<Fault, String> {
     if has("seed") {
         return Chance::read(value).map(AnyRule::Chance).map(Fault::Rule);
     }
-    if !["replicas", "clock", "watches", "history"].into_iter().any(has) {
+    if !["replicas", "driver", "clock", "watches", "history"].into_iter().any(has) {
         return Rule::read(value).map(AnyRule::Plan).map(Fault::Rule);
     }
-    match of(value)? {
-        Wrapped { replicas: Some(fault), clock: None, watches: None, history: None } => {
-            Ok(Fault::Replicas(fault))
-        }
-        Wrapped { clock: Some(fault), replicas: None, watches: None, history: None } => {
-            Ok(Fault::ClockStep(fault.step_ms))
-        }
-        Wrapped { watches: Some(Drop::Drop), replicas: None, clock: None, history: None } => {
-            Ok(Fault::DropWatches)
-        }
-        Wrapped { history: Some(Compact::Compact), replicas: None, clock: None, watches: None } => {
-            Ok(Fault::Compact)
-        }
-        _ => Err("one of replicas, clock, watches and history makes a fault".to_owned()),
+    let Wrapped { replicas, driver, clock, watches, history } = of(value)?;
+    let all = [
+        replicas.map(Fault::Replicas),
+        driver.map(Fault::Driver),
+        clock.map(|fault| Fault::ClockStep(fault.step_ms)),
+        watches.map(|Drop::Drop| Fault::DropWatches),
+        history.map(|Compact::Compact| Fault::Compact),
+    ];
+    let mut given = all.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (Some(fault), None) => Ok(fault),
+        _ => Err("one of replicas, driver, clock, watches and history makes a fault".to_owned()),
     }
 }
 
@@ -258,6 +260,7 @@ mod tests {
             r#"{"actor": "pv-binder", "do": "praise"}"#,
             r#"{"clock": {"stepMs": 1}, "watches": "drop"}"#,
             r#"{"stream": {"end": "gone"}}"#,
+            r#"{"driver": {"mood": "bad"}}"#,
             r#"[{"answer": 500}, {"answer": 200}]"#,
         ] {
             assert!(add(&cluster, text).is_err(), "{text}");

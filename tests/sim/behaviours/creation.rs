@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sha2::Digest;
 use stillpoint::sim::api_server::{Watch, WatchEvent};
 use stillpoint::sim::{Config, DriverConfig, Release};
 use tokio::time::{Instant, sleep};
@@ -26,7 +27,7 @@ fn states(watch: &mut Watch, wanted: &str) -> Vec<Value> {
     while let Some(event) = watch.try_next() {
         let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event;
         if name(&object) == wanted {
-            found.push(object);
+            found.push(std::sync::Arc::unwrap_or_clone(object));
         }
     }
     found
@@ -217,18 +218,65 @@ async fn behaviour_18_selectors_take_more_than_they_say_and_one_stranger_refuses
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their_gate() {
-    for (release, version) in
-        [(Release::V8_2, "v1beta1"), (Release::V8_4, "v1beta2"), (Release::V8_6, "v1"), (Release::Main, "v1")]
-    {
+    for release in Release::ALL {
         let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
-        for member in lab.snapshots() {
-            let owner = &member["metadata"]["ownerReferences"][0]["apiVersion"];
-            assert_eq!(owner, &format!("groupsnapshot.storage.k8s.io/{version}"), "{release:?}");
+        let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("there"));
+        let version = format!("groupsnapshot.storage.k8s.io/{}", release.group_version());
+        let named_after = if release == Release::V8_2 { uid(&content) } else { uid(&group) };
+        let hash = |volume: &str| {
+            let digest = sha2::Sha256::digest(format!("{named_after}{volume}").as_bytes());
+            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        let pairs = release <= Release::V8_3;
+        let (list, none) = match pairs {
+            true => ("volumeSnapshotHandlePairList", "volumeSnapshotInfoList"),
+            false => ("volumeSnapshotInfoList", "volumeSnapshotHandlePairList"),
+        };
+        assert!(content["status"].get(none).is_none(), "{release:?}");
+        let listed = content["status"][list].as_array().expect("a list");
+        assert_eq!(listed.len(), 2, "{release:?}");
+        for one in listed {
+            let fields = one.as_object().map(|map| map.len());
+            assert_eq!(fields, Some(if pairs { 2 } else { 5 }), "{release:?}: {one}");
+            let wanted = format!("snapshot-{}", hash(one["volumeHandle"].as_str().expect("a handle")));
+            let member = lab.get(SNAPSHOTS, &wanted).unwrap_or_else(|| panic!("{release:?}: no {wanted}"));
+            assert_eq!(member["metadata"]["ownerReferences"][0]["apiVersion"], version, "{release:?}");
+            assert!(member["status"]["restoreSize"].is_string(), "learnt by listing where it is not listed");
+        }
+        // Definitions of the release, and no newer ones; what is stored is shown under each version by its own list.
+        for version in ["v1", "v1beta2", "v1beta1"] {
+            let path = format!("/apis/groupsnapshot.storage.k8s.io/{version}/volumegroupsnapshotcontents");
+            let told = lab.http("GET", &path, None).await;
+            assert_eq!(told.status, if release.serves(version) { 200 } else { 404 }, "{release:?} {version}");
         }
         assert_eq!(release.handles_groups_by_default(), release == Release::Main);
         run(&lab, &[DeleteGroup]).await;
         lab.settle().await;
         assert_eq!((lab.snapshots().len(), lab.ledger()), (0, (0, 0, 0)), "{release:?}");
+    }
+
+    // A group that was imported while its driver is not ready: older releases look again when they resync.
+    for (release, seconds) in [(Release::V8_6, 600..=900), (Release::Main, 100..=300)] {
+        let lab = ready(1, Config { release: Some(release), ..Config::default() }).await;
+        run(&lab, &crate::script::RETAIN).await;
+        run(&lab, &crate::script::RELEASE[..7]).await;
+        let not_ready_ms = 200_000;
+        lab.cluster.storage().set_config(DriverConfig { not_ready_ms, ..DriverConfig::default() });
+        let start = Instant::now();
+        let physical = lab.cluster.storage().physical_snapshots();
+        let group_handle = physical[0].group_handle.clone().expect("cut with a group");
+        let members = vec![physical[0].snapshot_handle.clone()];
+        import_group_content(&lab, "imported", &group_handle, &members, "Retain");
+        import_group(&lab, "imported");
+        lab.until("ready", |lab| {
+            lab.get(GROUPS, "imported").is_some_and(|group| group["status"]["readyToUse"] == true)
+        })
+        .await;
+        println!(
+            "{release:?}: an imported group that was not ready is seen ready after {:?}",
+            start.elapsed()
+        );
+        assert!(seconds.contains(&start.elapsed().as_secs()), "{release:?}: {:?}", start.elapsed());
     }
     let lab = Lab::new(1, Config { handles_groups: false, ..Config::default() }).await;
     lab.create_group();

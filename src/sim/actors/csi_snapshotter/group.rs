@@ -14,6 +14,7 @@ use crate::sim::actors::object;
 use crate::sim::actors::quantity::rfc3339;
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
+use crate::sim::release::Release;
 
 /// Whether content that has a deletionTimestamp may be deleted by the sidecar: static content that was never
 /// bound may; content whose creation is under way may not; content whose VolumeGroupSnapshot was deleted may;
@@ -70,7 +71,7 @@ impl Sidecar {
         match self.read_group(&content).await {
             Ok(updated) => {
                 self.groups.newest.update(&updated);
-                Ok(())
+                self.come_back(&updated)
             }
             Err(error) => {
                 self.write_error(&self.groups, &content, REASON, format!("{FAILED}: {error}")).await;
@@ -96,7 +97,7 @@ impl Sidecar {
     async fn cut_group(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         match self.try_cut_group(&mut newest).await {
-            Ok(()) => Ok(()),
+            Ok(()) => self.come_back(&newest),
             Err(error) => {
                 self.write_error(&self.groups, &newest, reason, format!("{failed}: {error}")).await;
                 Err(error)
@@ -143,6 +144,16 @@ impl Sidecar {
         Ok(())
     }
 
+    /// Newer releases look at a group that is not ready again after a back-off. The others see what their own writes stir
+    /// up: of a dynamic content each look writes an annotation, of a static one none does.
+    fn come_back(&self, content: &Value) -> Result<(), String> {
+        let waits = object::flag(content, "/status/readyToUse") != Some(true);
+        if waits && self.release.comes_back_to_unready_groups() {
+            return Err("not ready yet".to_owned());
+        }
+        Ok(())
+    }
+
     fn group_class(&self, content: &Value, name: &str) -> Result<Arc<Value>, String> {
         let wrong = |error: String| {
             format!(
@@ -165,7 +176,7 @@ impl Sidecar {
         })?;
         let mut status = live.get("status").filter(|status| !status.is_null()).cloned().unwrap_or(json!({}));
         let before = status.clone();
-        merge_status(&mut status, group);
+        merge_status(&mut status, group, self.release);
         if status == before {
             return Ok(Arc::new(live));
         }
@@ -205,7 +216,7 @@ impl Sidecar {
 }
 
 /// Fills what is missing. The list of members is written once; that they become ready later is not.
-fn merge_status(status: &mut Value, group: &GroupSnapshot) {
+fn merge_status(status: &mut Value, group: &GroupSnapshot, release: Release) {
     if object::text(status, "/volumeGroupSnapshotHandle").is_none() {
         object::set(status, &["volumeGroupSnapshotHandle"], json!(group.handle));
     }
@@ -218,17 +229,18 @@ fn merge_status(status: &mut Value, group: &GroupSnapshot) {
     if object::text(status, "/creationTime").is_none() {
         object::set(status, &["creationTime"], json!(rfc3339(group.creation_time_ns)));
     }
-    if object::items(status, "/volumeSnapshotInfoList").is_empty() && !group.snapshots.is_empty() {
+    let list = release.member_list();
+    if object::items(status, &format!("/{list}")).is_empty() && !group.snapshots.is_empty() {
         let members = group.snapshots.iter().map(|member| {
-            json!({
-                "volumeHandle": member.volume,
-                "snapshotHandle": member.handle,
-                "creationTime": member.creation_time_ns,
-                "readyToUse": member.ready,
-                "restoreSize": member.size_bytes,
-            })
+            let mut listed = json!({"volumeHandle": member.volume, "snapshotHandle": member.handle});
+            if !release.lists_pairs() {
+                listed["creationTime"] = json!(member.creation_time_ns);
+                listed["readyToUse"] = json!(member.ready);
+                listed["restoreSize"] = json!(member.size_bytes);
+            }
+            listed
         });
-        object::set(status, &["volumeSnapshotInfoList"], members.collect());
+        object::set(status, &[list], members.collect());
     }
 }
 

@@ -23,6 +23,7 @@ use super::recorder::{Recorder, Severity};
 use super::strings::{annotation, plural};
 use super::tracked::Tracked;
 use crate::sim::clock::SimClock;
+use crate::sim::release::Release;
 
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "csi-snapshotter";
@@ -36,6 +37,7 @@ pub(super) struct Sidecar {
     groups: Tracked,
     classes: Cache,
     group_classes: Cache,
+    release: Release,
 }
 
 /// Starts the sidecar.
@@ -61,6 +63,7 @@ pub(super) fn start(setup: &mut Setup) {
         groups: Tracked::new(plural::GROUP_CONTENTS, groups, group_queue.clone()),
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
+        release: setup.world.release,
     });
     let worker = sidecar.clone();
     setup.tasks.spawn_workers(&content_queue, move |key| {

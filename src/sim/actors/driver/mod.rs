@@ -1,7 +1,7 @@
 //! The CSI driver of the embedded cluster, `hostpath.csi.k8s.io`, and the storage behind it.
 //!
 //! Promises: a group cut is idempotent by its request name; deleting is idempotent; a member of a group is never
-//! deleted alone; what is in the storage is the only truth about physical snapshots, whatever the API objects say.
+//! deleted alone, unless the driver keeps the group to itself; what is in the storage is the only truth about physical snapshots, whatever the API objects say.
 //! [`DriverConfig`] turns on what real drivers do wrong.
 //!
 //! Not here: data. A volume holds a number that every write advances, a snapshot the number of its cut.
@@ -9,13 +9,16 @@
 mod rpc;
 mod storage;
 
+use serde::Deserialize;
+
 pub use rpc::RpcError;
 pub(crate) use storage::{GroupSnapshot, Snapshot};
 pub use storage::{PhysicalSnapshot, Storage};
 
 /// What the driver does unlike a perfect one. It can be changed while the cluster runs
 /// ([`Storage::set_config`]).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct DriverConfig {
     /// gRPC code name (`Internal`, `DeadlineExceeded`, …) and text with which CreateVolumeGroupSnapshot fails.
     pub fail_with: Option<(String, String)>,
@@ -26,8 +29,11 @@ pub struct DriverConfig {
     /// A failing call leaves physical snapshots of all volumes but the last, under no group. No driver that
     /// follows the specification does; csi-driver-host-path does.
     pub partial_cut_left: bool,
-    /// The driver has no group controller service.
+    /// The driver has no group controller service: the capability is missing.
     pub unimplemented: bool,
+    /// How many volumes a group may have at most; more are refused with FailedPrecondition, as by a storage whose
+    /// consistency groups have a limit.
+    pub member_limit: Option<usize>,
     /// How long after its cut a snapshot becomes ready, milliseconds.
     pub not_ready_ms: u64,
     /// Creation time of the last member minus that of the first, milliseconds: a driver that does not cut at
@@ -37,7 +43,8 @@ pub struct DriverConfig {
     pub delete_fails_with: Option<(String, String)>,
     /// ListSnapshots is served. Without it the state of a snapshot made by hand cannot be learnt.
     pub lists_snapshots: bool,
-    /// ListSnapshots tells which group a snapshot belongs to.
+    /// The driver tells which group a snapshot belongs to. One that does not lets a member be deleted alone, as the
+    /// specification asks of it.
     pub reports_group_id: bool,
 }
 
@@ -50,6 +57,7 @@ impl Default for DriverConfig {
             cut_despite_failure: false,
             partial_cut_left: false,
             unimplemented: false,
+            member_limit: None,
             not_ready_ms: 0,
             skew_ms: 0,
             delete_fails_with: None,

@@ -247,7 +247,8 @@ impl Storage {
     pub(crate) fn delete_snapshot(&self, handle: &str) -> Result<(), RpcError> {
         let mut inner = self.inner();
         inner.count("DeleteSnapshot");
-        if let Some(group) = inner.snapshots.get(handle).and_then(|found| found.group_handle.clone()) {
+        let group = inner.snapshots.get(handle).and_then(|found| found.group_handle.clone());
+        if let Some(group) = group.filter(|_| inner.config.reports_group_id) {
             let message = format!("Snapshot with ID {handle} is part of groupsnapshot {group}");
             return Err(RpcError::new("InvalidArgument", message));
         }
@@ -280,6 +281,10 @@ impl Inner {
     fn group_cut(&mut self, name: &str, volumes: &[String], now: i64) -> Result<GroupSnapshot, RpcError> {
         if self.config.unimplemented {
             return Err(RpcError::new("Unimplemented", "unknown service csi.v1.GroupController"));
+        }
+        if let Some(limit) = self.config.member_limit.filter(|limit| volumes.len() > *limit) {
+            let message = format!("a group holds at most {limit} volumes, {} were asked for", volumes.len());
+            return Err(RpcError::new("FailedPrecondition", message));
         }
         if let Some(failure) = self.failure() {
             if self.config.cut_despite_failure {

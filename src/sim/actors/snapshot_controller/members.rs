@@ -1,5 +1,6 @@
 //! The members of a group: for each physical snapshot of the content one VolumeSnapshotContent and one
-//! VolumeSnapshot, one after the other, five writes each.
+//! VolumeSnapshot, one after the other, five writes each. What their names are computed from, and what the content tells of
+//! them, depends on the release.
 //!
 //! This runs on every sync of a group that is not ready, over all members, and each time replaces the status of
 //! each VolumeSnapshot by nothing but its content's name: a member that was ready is unready again for a while.
@@ -13,9 +14,9 @@ use super::Controller;
 use crate::sim::actors::object;
 use crate::sim::actors::strings::{annotation, finalizer, plural};
 
-/// The last part of a member's names: SHA-256 over the group's uid and the volume handle, in hexadecimal.
-pub(super) fn member_hash(group_uid: &str, volume_handle: &str) -> String {
-    let digest = Sha256::digest(format!("{group_uid}{volume_handle}").as_bytes());
+/// The last part of a member's names: SHA-256 over a uid and the volume handle, in hexadecimal.
+pub(super) fn member_hash(uid: &str, volume_handle: &str) -> String {
+    let digest = Sha256::digest(format!("{uid}{volume_handle}").as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -33,13 +34,14 @@ struct Member<'a> {
 
 impl Controller {
     pub(super) async fn create_members(&self, content: &Value, group: &Value) -> Result<(), String> {
-        let listed = object::items(content, "/status/volumeSnapshotInfoList");
+        let listed = object::items(content, &format!("/status/{}", self.release.member_list()));
+        let named_after = if self.release.names_members_by_content() { content } else { group };
         let Some(group_handle) = object::text(content, "/status/volumeGroupSnapshotHandle") else {
             return Ok(());
         };
         for listed in listed {
             let handle = object::text(listed, "/volumeHandle").unwrap_or_default();
-            let hash = member_hash(object::uid(group), handle);
+            let hash = member_hash(object::uid(named_after), handle);
             let volume = self.volume_by_handle(content, handle);
             self.create_member(&Member { group, content, group_handle, listed, volume, hash }).await?;
         }

@@ -31,6 +31,7 @@ use super::recorder::{Recorder, Severity};
 use super::strings::{annotation, plural};
 use super::tracked::Tracked;
 use crate::sim::clock::SimClock;
+use crate::sim::release::Release;
 
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "snapshot-controller";
@@ -51,6 +52,7 @@ struct Controller {
     group_classes: Cache,
     /// apiVersion it writes into owner references: its own, whatever the group was created with.
     group_api_version: String,
+    release: Release,
     /// Whether it handles groups at all.
     handles_groups: bool,
 }
@@ -73,6 +75,7 @@ pub(super) fn start(setup: &mut Setup) {
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
         group_api_version: setup.world.group_api_version.clone(),
+        release: setup.world.release,
         handles_groups: setup.world.handles_groups,
     });
     let worker = controller.clone();

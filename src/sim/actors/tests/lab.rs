@@ -1,6 +1,7 @@
 //! A cluster with claims of one group, and the moves that the scenarios are made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -157,7 +158,7 @@ impl Lab {
 /// The changes of one resource since the beginning of the watch, one line each, by object name.
 pub(super) fn changes(watch: &mut Watch) -> BTreeMap<String, Vec<String>> {
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut known: BTreeMap<String, Value> = BTreeMap::new();
+    let mut known: BTreeMap<String, Arc<Value>> = BTreeMap::new();
     while let Some(event) = watch.try_next() {
         let (object, verb) = match event {
             WatchEvent::Added(object) => (object, "ADDED"),

@@ -1,6 +1,6 @@
 //! Create, update, patch and delete over HTTP: from the body of the request to the write.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
@@ -13,6 +13,7 @@ use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::Key;
 use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
 use crate::sim::api_server::{Inner, meta, patch as patches, present, schema};
+use crate::sim::resources::Resource;
 
 const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const CUSTOM_PATCH_MEDIA: &str =
@@ -23,7 +24,7 @@ const PATCH_MEDIA: &str = "application/json-patch+json, application/merge-patch+
 pub(super) fn create(inner: &mut Inner, call: &Call) -> Result<Response<Body>, Status> {
     let object = object_of_body(inner, call)?;
     if call.place.resource.create_only {
-        return Ok(json_response(StatusCode::CREATED, &review(object)));
+        return Ok(json_response(StatusCode::CREATED, &review(call.place.resource, object)));
     }
     let target = target(call)?;
     let made = write::create(&mut inner.store, &target, object)?;
@@ -148,10 +149,11 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
 
 /// Fields that the requested version does not show are not lost by a patch through it.
 fn restore_hidden(mut next: Value, shown: &Value, current: &Value) -> Value {
-    let hidden = &current["status"]["volumeSnapshotInfoList"];
-    if !hidden.is_null() && shown["status"]["volumeSnapshotInfoList"].is_null() && next["status"].is_object()
-    {
-        next["status"]["volumeSnapshotInfoList"] = hidden.clone();
+    for list in ["volumeSnapshotInfoList", "volumeSnapshotHandlePairList"] {
+        let hidden = &current["status"][list];
+        if !hidden.is_null() && shown["status"][list].is_null() && next["status"].is_object() {
+            next["status"][list] = hidden.clone();
+        }
     }
     next
 }
@@ -214,16 +216,19 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
     Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
 }
 
-/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped.
+/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped, with a warning unless nobody
+/// wants one (`Ignore`).
 fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
-    if call.param("fieldValidation") != "Strict" {
+    let wanted = call.param("fieldValidation");
+    if wanted == "Ignore" {
         return Ok(());
     }
     let unknown = schema::prune(call.place.resource, &mut object.clone());
-    if unknown.is_empty() {
+    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    if wanted != "Strict" || list.is_empty() {
+        call.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(list);
         return Ok(());
     }
-    let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     let (kind, version) = (call.place.resource.kind, call.place.version);
     Err(Status::bad_request(format!(
         "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
@@ -240,9 +245,19 @@ fn parse(body: &[u8]) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(format!("error decoding the body: {error}")))
 }
 
-/// Every access review is answered with yes.
-fn review(mut object: Value) -> Value {
-    object["status"] = json!({"allowed": true});
+/// Every access review is answered with yes: everybody may do everything, and is the same user.
+fn review(resource: &Resource, mut object: Value) -> Value {
+    object["status"] = match resource.plural {
+        "selfsubjectrulesreviews" => json!({
+            "incomplete": false,
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        }),
+        "selfsubjectreviews" => {
+            json!({"userInfo": {"username": "stillpoint-sim", "groups": ["system:masters", "system:authenticated"]}})
+        }
+        _ => json!({"allowed": true}),
+    };
     object
 }
 

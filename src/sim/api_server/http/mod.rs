@@ -23,6 +23,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -64,6 +65,8 @@ struct Call {
     stale: Duration,
     /// What happens to the events of a watch.
     stream: StreamFault,
+    /// What the caller is warned of.
+    warnings: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +148,8 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
     let agent = header(&parts, &USER_AGENT).split('/').next().filter(|agent| !agent.is_empty());
     let media = header(&parts, &CONTENT_TYPE).to_owned();
     let (stale, stream) = (Duration::ZERO, StreamFault::default());
-    let call = Call { place, verb, params, form, media, body, stale, stream };
+    let warnings = Mutex::default();
+    let call = Call { place, verb, params, form, media, body, stale, stream, warnings };
     perform(server, agent.unwrap_or("unknown"), call).await
 }
 
@@ -157,7 +161,7 @@ async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Resp
     pause(decision.before_ms).await;
     let truth = if decision.happen {
         replicas::route(server, &mut call).await?;
-        carry_out(server, &call).map(|response| warn_of_deprecation(server, &call.place, response))
+        carry_out(server, &call).map(|response| warn(server, &call, response))
     } else {
         Err(Status::of_code(500, None))
     };
@@ -278,7 +282,10 @@ fn reset() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer")
 }
 
-fn warn_of_deprecation(server: &ApiServer, place: &Place, mut response: Response<Body>) -> Response<Body> {
+/// Adds the Warning headers: of a deprecated version, of fields that nobody knows.
+fn warn(server: &ApiServer, call: &Call, mut response: Response<Body>) -> Response<Body> {
+    let mut texts = call.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let place = &call.place;
     let preferred = server.with(|inner| inner.preferred(place.resource));
     if let ("v1beta1", Some(preferred)) = (place.version, preferred)
         && preferred != place.version
@@ -286,8 +293,13 @@ fn warn_of_deprecation(server: &ApiServer, place: &Place, mut response: Response
         let old = place.resource.api_version(place.version);
         let new = place.resource.api_version(preferred);
         let kind = place.resource.kind;
-        let text = format!("299 - \"{old} {kind} is deprecated; use {new} {kind}\"");
-        set_header(&mut response, WARNING, &text);
+        texts.push(format!("{old} {kind} is deprecated; use {new} {kind}"));
+    }
+    for text in texts {
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            response.headers_mut().append(WARNING, value);
+        }
     }
     response
 }

@@ -1,12 +1,12 @@
-//! OpenAPI v3, as far as kubectl looks into it before it writes: which kinds exist, and that the server validates
-//! fields itself.
+//! OpenAPI v3, as far as kubectl looks into it: which kinds exist, that the server validates fields itself, and the fields
+//! of the kinds that have a schema here, for `kubectl explain`.
 //!
-//! Deliberately not here: the schemas. Every kind is an object that keeps unknown fields.
+//! Deliberately not here: descriptions, and the fields of metadata and of the built-in kinds.
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::api_server::Inner;
 use crate::sim::api_server::http::discovery;
+use crate::sim::api_server::{Inner, schema};
 use crate::sim::resources::Resource;
 
 /// `/openapi/v3`: where the documents are.
@@ -70,13 +70,15 @@ fn schema_name(resource: &Resource, version: &str) -> String {
 }
 
 fn schema(resource: &Resource, version: &str) -> Value {
+    let mut properties = schema::open_api(resource).unwrap_or_default();
+    for field in ["apiVersion", "kind"] {
+        properties.insert(field.to_owned(), json!({"type": "string"}));
+    }
+    let metadata = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    properties.insert("metadata".to_owned(), metadata);
     json!({
         "type": "object",
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-        },
+        "properties": properties,
         "x-kubernetes-preserve-unknown-fields": true,
         "x-kubernetes-group-version-kind": [kind(resource, version)],
     })

@@ -80,6 +80,10 @@ const REVIEW_SPEC: Message = &[
 ];
 const REVIEW: Message = &[(1, "metadata", Nested(OBJECT_META)), (2, "spec", Nested(REVIEW_SPEC))];
 
+const RULES_REVIEW: Message =
+    &[(1, "metadata", Nested(OBJECT_META)), (2, "spec", Nested(&[(1, "namespace", Text)]))];
+const SUBJECT_REVIEW: Message = &[(1, "metadata", Nested(OBJECT_META))];
+
 const TYPE_META: Message = &[(1, "apiVersion", Text), (2, "kind", Text)];
 
 fn message_of(kind: &str) -> Option<Message> {
@@ -88,6 +92,8 @@ fn message_of(kind: &str) -> Option<Message> {
         "ConfigMap" => CONFIG_MAP,
         "Secret" => SECRET,
         "SelfSubjectAccessReview" => REVIEW,
+        "SelfSubjectRulesReview" => RULES_REVIEW,
+        "SelfSubjectReview" => SUBJECT_REVIEW,
         _ => return None,
     })
 }

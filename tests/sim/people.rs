@@ -1,0 +1,96 @@
+//! What people at kubectl meet: warnings, refusals with their causes, reviews, fields to explain.
+
+use serde_json::{Value, json};
+use stillpoint::sim::Config;
+
+use crate::lab::{Lab, NAMESPACE, Reply};
+
+const SNAPSHOTS: &str = "/apis/snapshot.storage.k8s.io/v1/namespaces/t1/volumesnapshots";
+
+fn warnings(reply: &Reply) -> Vec<String> {
+    let all = reply.headers.get_all("warning").iter();
+    all.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_unknown_fields_there_is_a_warning_each_unless_nobody_wants_one() {
+    let lab = Lab::new(1, Config::default()).await;
+    let snapshot = |name: &str| {
+        json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+            "metadata": {"name": name, "namespace": NAMESPACE}, "extra": 1,
+            "spec": {"source": {"persistentVolumeClaimName": "data-0"}, "nonsense": {"a": 1}},
+        })
+    };
+    let expected = ["299 - \"unknown field \\\"extra\\\"\"", "299 - \"unknown field \\\"spec.nonsense\\\"\""];
+    for (name, query, count) in
+        [("a", "", 2), ("b", "?fieldValidation=Warn", 2), ("c", "?fieldValidation=Ignore", 0)]
+    {
+        let told = lab.http("POST", &format!("{SNAPSHOTS}{query}"), Some(snapshot(name))).await;
+        assert_eq!(
+            (told.status, warnings(&told)),
+            (201, expected[..count].iter().map(|w| (*w).to_owned()).collect())
+        );
+        assert!(told.body["spec"].get("nonsense").is_none(), "dropped");
+    }
+    let told = lab.http("POST", &format!("{SNAPSHOTS}?fieldValidation=Strict"), Some(snapshot("d"))).await;
+    assert_eq!((told.status, warnings(&told).len()), (400, 0));
+    let patch = json!({"spec": {"nonsense": 2}});
+    let told =
+        lab.http_as("application/merge-patch+json", "PATCH", &format!("{SNAPSHOTS}/a"), Some(patch)).await;
+    assert_eq!((told.status, warnings(&told)), (200, vec![expected[1].to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_keeps_what_it_asked_for_and_the_cause_is_told() {
+    let lab = Lab::new(1, Config::default()).await;
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-0");
+    let patch = |spec: Value| {
+        let (lab, path) = (&lab, &path);
+        async move {
+            lab.http_as("application/merge-patch+json", "PATCH", path, Some(json!({"spec": spec}))).await
+        }
+    };
+    let told = patch(json!({"storageClassName": "other"})).await;
+    assert_eq!((told.status, &told.body["reason"]), (422, &json!("Invalid")));
+    assert_eq!(
+        told.body["message"],
+        "PersistentVolumeClaim \"data-0\" is invalid: spec: Forbidden: spec is immutable after creation except \
+         resources.requests and volumeAttributesClassName for bound claims"
+    );
+    assert_eq!(
+        (&told.body["details"]["causes"][0]["reason"], &told.body["details"]["causes"][0]["field"]),
+        (&json!("FieldValueForbidden"), &json!("spec"))
+    );
+    let told = patch(json!({"resources": {"requests": {"storage": "20Mi"}}})).await;
+    assert_eq!(told.status, 200, "it may ask for more");
+    let told = patch(json!({"resources": {"requests": {"storage": "1Mi"}}})).await;
+    assert_eq!(told.body["details"]["causes"][0]["field"], "spec.resources.requests.storage");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reviews_say_who_one_is_and_that_everything_is_allowed() {
+    let lab = Lab::new(0, Config::default()).await;
+    let review = |group: &'static str, kind: &'static str, plural: &'static str| {
+        let lab = &lab;
+        async move {
+            let body = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "metadata": {}, "spec": {}});
+            lab.http("POST", &format!("/apis/{group}/v1/{plural}"), Some(body)).await.body["status"].take()
+        }
+    };
+    let rules = review("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews").await;
+    assert_eq!((&rules["incomplete"], &rules["resourceRules"][0]["verbs"]), (&json!(false), &json!(["*"])));
+    let user = review("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews").await;
+    assert_eq!(user["userInfo"]["username"], "stillpoint-sim");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fields_of_the_snapshot_kinds_can_be_explained() {
+    let lab = Lab::new(0, Config::default()).await;
+    let told = lab.http("GET", "/openapi/v3/apis/groupsnapshot.storage.k8s.io/v1", None).await.body;
+    let schema = &told["components"]["schemas"]["io.k8s.storage.groupsnapshot.v1.VolumeGroupSnapshotContent"];
+    let status = &schema["properties"]["status"]["properties"];
+    assert_eq!(status["readyToUse"]["type"], "boolean");
+    let listed = &status["volumeSnapshotInfoList"]["items"]["properties"]["restoreSize"];
+    assert_eq!(listed, &json!({"type": "integer", "format": "int64"}));
+}

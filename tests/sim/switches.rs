@@ -1,0 +1,180 @@
+//! Every switch of the driver, one test each: what a real driver does wrong, and what is seen of it.
+
+use std::time::Duration;
+
+use stillpoint::sim::{Config, DriverConfig};
+use tokio::time::{Instant, sleep};
+
+use crate::lab::{GROUP_BEING_CREATED, GROUPS, Lab, SNAPSHOTS, annotation};
+use crate::script::{RELEASE, RETAIN, ready, run};
+
+const CREATE: &str = "CreateVolumeGroupSnapshot";
+
+fn failing(code: &str) -> DriverConfig {
+    DriverConfig { fail_with: Some((code.to_owned(), "injected".to_owned())), ..DriverConfig::default() }
+}
+
+/// A group of two that was asked for, with a driver like that.
+async fn with(driver: DriverConfig) -> Lab {
+    let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
+    lab.create_group();
+    lab
+}
+
+fn error(lab: &Lab) -> String {
+    let content = lab.group_content().expect("there");
+    content["status"]["error"]["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_fail_with_a_final_code_is_hammered() {
+    let lab = with(failing("Internal")).await;
+    sleep(Duration::from_secs(10)).await;
+    assert!(lab.driver_calls(CREATE) > 15, "{}", lab.driver_calls(CREATE));
+    assert!(error(&lab).contains("rpc error: code = Internal desc = injected"), "{}", error(&lab));
+    // Each try puts the mark on, each answer takes it off, and that is what wakes the sidecar up.
+    let mut marks = Vec::new();
+    for _ in 0..20 {
+        sleep(Duration::from_millis(30)).await;
+        marks.push(lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED).is_some()));
+    }
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("heals by itself", |lab| lab.is_ready(2)).await;
+    assert!(marks.contains(&true), "{marks:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_fail_with_an_open_code_backs_off() {
+    for code in ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"] {
+        let lab = with(failing(code)).await;
+        sleep(Duration::from_secs(10)).await;
+        let calls = lab.driver_calls(CREATE);
+        assert!((3..=8).contains(&calls), "{code}: {calls}");
+        let marked =
+            lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED) == Some("yes"));
+        assert!(marked, "{code}: it may still be cutting");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_fail_times_heals_after_so_many() {
+    let lab = with(DriverConfig { fail_times: 3, ..failing("Unavailable") }).await;
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+    assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_cut_despite_failure_cuts_once() {
+    let lab = with(DriverConfig { cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(lab.driver_calls(CREATE) > 3);
+    let (physical, leaked, _) = lab.ledger();
+    assert_eq!((physical, leaked, lab.is_ready(2)), (2, 2, false), "cut, and nobody knows");
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+    assert_eq!(lab.ledger(), (2, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_partial_cut_left_leaks_with_each_try() {
+    let lab = with(DriverConfig { partial_cut_left: true, fail_times: 5, ..failing("Internal") }).await;
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+    assert_eq!(lab.ledger(), (7, 5, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_unimplemented_is_a_missing_capability() {
+    let lab = with(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
+    sleep(Duration::from_secs(5)).await;
+    let text = error(&lab);
+    assert!(text.contains("code = Unimplemented desc = unknown service csi.v1.GroupController"), "{text}");
+    assert_eq!(lab.ledger(), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_member_limit_refuses_the_whole_group() {
+    let lab = with(DriverConfig { member_limit: Some(1), ..DriverConfig::default() }).await;
+    sleep(Duration::from_secs(5)).await;
+    let text = error(&lab);
+    assert!(text.contains("code = FailedPrecondition desc = a group holds at most 1 volumes, 2"), "{text}");
+    assert_eq!((lab.ledger(), lab.snapshots().len()), ((0, 0, 0), 0), "all or nothing");
+    let lab = with(DriverConfig { member_limit: Some(2), ..DriverConfig::default() }).await;
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_not_ready_for_as_long_as_it_says() {
+    // Longer only takes more of the same: the sidecar asks about twice a second until the driver is ready.
+    for seconds in [7, 300] {
+        let lab = with(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
+        let start = Instant::now();
+        lab.until("ready", |lab| lab.is_ready(2)).await;
+        let took = start.elapsed().as_secs();
+        // The contents of the members are asked for after 1, 2, 4, 8 … seconds.
+        assert!((seconds..=2 * seconds + 30).contains(&took), "{took} s of {seconds}");
+        assert_eq!(lab.ledger(), (2, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_delete_fails_with_keeps_group_and_storage_until_it_ends() {
+    let lab = ready(2, Config::default()).await;
+    let failure = Some(("Internal".to_owned(), "busy".to_owned()));
+    lab.cluster.storage().set_config(DriverConfig { delete_fails_with: failure, ..DriverConfig::default() });
+    lab.delete(GROUPS, &lab.group().expect("ready"));
+    sleep(Duration::from_secs(60)).await;
+    let calls = lab.driver_calls("DeleteVolumeGroupSnapshot");
+    assert!((5..=8).contains(&calls), "1, 2, 4, 8 … seconds: {calls}");
+    assert!(lab.group().is_some() && lab.group_content().is_some() && lab.ledger().0 == 2);
+    assert_eq!(lab.events("GroupSnapshotDeleteError").len(), 1);
+    lab.cluster.storage().set_config(DriverConfig::default());
+    lab.until("freed", |lab| lab.ledger() == (0, 0, 0) && lab.group().is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_skew_spreads_the_members_over_that_time() {
+    let lab = with(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+    let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
+    let times: Vec<i64> =
+        list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
+    assert_eq!(times[1] - times[0], 500_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_lists_snapshots_off_takes_the_maker_of_a_content_at_his_word() {
+    let lab = ready(1, Config::default()).await;
+    lab.cluster.storage().set_config(DriverConfig { lists_snapshots: false, ..DriverConfig::default() });
+    crate::variants::import(&lab, "copy", "nothing-has-this-handle", "Retain");
+    lab.until("ready", |lab| {
+        lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
+    })
+    .await;
+    assert_eq!(lab.ledger().2, 1, "a phantom");
+    assert_eq!(lab.driver_calls("ListSnapshots"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn switch_reports_group_id_off_makes_members_ordinary_once_released() {
+    let lab = ready(
+        1,
+        Config {
+            driver: DriverConfig { reports_group_id: false, ..DriverConfig::default() },
+            ..Config::default()
+        },
+    )
+    .await;
+    run(&lab, &RETAIN).await;
+    run(&lab, &RELEASE[..7]).await;
+    let handle = lab.cluster.storage().physical_snapshots()[0].snapshot_handle.clone();
+    crate::variants::import(&lab, "copy", &handle, "Delete");
+    lab.until("ready without a group", |lab| {
+        lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
+    })
+    .await;
+    let copy = lab.get(SNAPSHOTS, "copy").expect("there");
+    assert!(copy["status"].get("volumeGroupSnapshotName").is_none());
+    lab.delete(SNAPSHOTS, &copy);
+    lab.until("deleted alone", |lab| lab.cluster.storage().physical_snapshots().is_empty()).await;
+    assert_eq!(lab.driver_calls("DeleteSnapshot"), 1);
+}
