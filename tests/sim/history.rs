@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::Value;
 use stillpoint::sim::api_server::{Watch, WatchEvent};
@@ -79,9 +80,9 @@ impl Recorder {
 
 fn object_of(event: WatchEvent) -> (Value, &'static str) {
     match event {
-        WatchEvent::Added(object) => (object, "ADDED"),
-        WatchEvent::Modified(object) => (object, "MODIFIED"),
-        WatchEvent::Deleted(object) => (object, "DELETED"),
+        WatchEvent::Added(object) => (Arc::unwrap_or_clone(object), "ADDED"),
+        WatchEvent::Modified(object) => (Arc::unwrap_or_clone(object), "MODIFIED"),
+        WatchEvent::Deleted(object) => (Arc::unwrap_or_clone(object), "DELETED"),
     }
 }
 

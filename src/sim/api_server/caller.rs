@@ -210,11 +210,11 @@ pub(super) fn key(resource: &'static Resource, namespace: &str, name: &str) -> K
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchEvent {
     /// The object is new, or was there when the watch began.
-    Added(Value),
+    Added(Arc<Value>),
     /// The object changed.
-    Modified(Value),
+    Modified(Arc<Value>),
     /// The object is gone; this is its last state.
-    Deleted(Value),
+    Deleted(Arc<Value>),
 }
 
 /// The changes of one resource, none missed.
@@ -227,7 +227,7 @@ impl Watch {
     /// The next event; waits for ever when there is none to come.
     pub async fn next(&mut self) -> WatchEvent {
         if let Some(object) = self.initial.pop_front() {
-            return WatchEvent::Added((*object).clone());
+            return WatchEvent::Added(object);
         }
         let change = match &mut self.changes {
             Some(changes) => changes.recv().await,
@@ -242,14 +242,14 @@ impl Watch {
     /// The next event if there is one already.
     pub fn try_next(&mut self) -> Option<WatchEvent> {
         if let Some(object) = self.initial.pop_front() {
-            return Some(WatchEvent::Added((*object).clone()));
+            return Some(WatchEvent::Added(object));
         }
         self.changes.as_mut()?.try_recv().ok().map(|change| event(&change))
     }
 }
 
 fn event(change: &Change) -> WatchEvent {
-    let object = (*change.object).clone();
+    let object = change.object.clone();
     match change.kind {
         ChangeKind::Added => WatchEvent::Added(object),
         ChangeKind::Modified => WatchEvent::Modified(object),

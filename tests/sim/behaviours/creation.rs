@@ -26,7 +26,7 @@ fn states(watch: &mut Watch, wanted: &str) -> Vec<Value> {
     while let Some(event) = watch.try_next() {
         let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) = event;
         if name(&object) == wanted {
-            found.push(object);
+            found.push((*object).clone());
         }
     }
     found

@@ -1,6 +1,7 @@
 //! A cluster with claims of one group, and the moves that the scenarios are made of.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -160,9 +161,9 @@ pub(super) fn changes(watch: &mut Watch) -> BTreeMap<String, Vec<String>> {
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
     while let Some(event) = watch.try_next() {
         let (object, verb) = match event {
-            WatchEvent::Added(object) => (object, "ADDED"),
-            WatchEvent::Modified(object) => (object, "MODIFIED"),
-            WatchEvent::Deleted(object) => (object, "DELETED"),
+            WatchEvent::Added(object) => (Arc::unwrap_or_clone(object), "ADDED"),
+            WatchEvent::Modified(object) => (Arc::unwrap_or_clone(object), "MODIFIED"),
+            WatchEvent::Deleted(object) => (Arc::unwrap_or_clone(object), "DELETED"),
         };
         let name = object::name(&object).to_owned();
         let before = known.insert(name.clone(), object.clone());
