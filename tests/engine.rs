@@ -24,6 +24,8 @@ mod requests;
 mod rights;
 #[path = "engine/told.rs"]
 mod told;
+#[path = "engine/under/mod.rs"]
+mod under;
 #[path = "engine/undo.rs"]
 mod undo;
 #[path = "engine/versions.rs"]
