@@ -26,6 +26,8 @@ mod rights;
 mod silent;
 #[path = "engine/told.rs"]
 mod told;
+#[path = "engine/under/mod.rs"]
+mod under;
 #[path = "engine/undo.rs"]
 mod undo;
 #[path = "engine/versions.rs"]

@@ -1,7 +1,11 @@
 //! Samples and how they are printed: medians with their spread, because machines are noisy; ratios, because machines
 //! differ.
 
+mod table;
+
 use std::time::Duration;
+
+pub use table::table;
 
 /// Durations of one kind, each measured alone.
 pub struct Samples(Vec<Duration>);
@@ -34,17 +38,4 @@ impl Samples {
 /// A duration in milliseconds, to the microsecond.
 pub fn ms(duration: Duration) -> String {
     format!("{:.3} ms", duration.as_secs_f64() * 1e3)
-}
-
-/// Prints rows of cells in columns.
-pub fn table<const N: usize>(title: &str, header: [&str; N], rows: &[[String; N]]) {
-    println!("\n{title}");
-    let header = header.map(str::to_owned);
-    let all = || std::iter::once(&header).chain(rows);
-    let widths: Vec<usize> = (0..N).map(|at| all().map(|row| row[at].len()).max().unwrap_or(0)).collect();
-    for row in all() {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
-        println!("  {}", cells.join("   "));
-    }
 }

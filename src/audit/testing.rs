@@ -230,7 +230,7 @@ impl World {
             Effect::DetachMember { snapshot, new_owners, new_finalizers, new_class, .. } => {
                 let seen = self.snapshot(snapshot);
                 (seen.owners, seen.finalizers) = (new_owners.clone(), new_finalizers.clone());
-                seen.class = Some(new_class.clone());
+                seen.class = new_class.clone();
                 snapshot.clone()
             }
             Effect::DeleteGroup { group, .. } => {

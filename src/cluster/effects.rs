@@ -102,6 +102,7 @@ fn mark(kind: Kind, content: &ObjectId, annotations: &Entry) -> Call {
 fn detach(effect: &Effect) -> Patch {
     let Effect::DetachMember {
         snapshot,
+        ready,
         group_name,
         old_owners,
         new_owners,
@@ -113,12 +114,13 @@ fn detach(effect: &Effect) -> Patch {
     else {
         unreachable!("called for DetachMember only");
     };
-    Patch::of(&snapshot.uid.0)
-        .test("/status/readyToUse", true)
+    let patch = Patch::of(&snapshot.uid.0);
+    let patch = if *ready { patch.test("/status/readyToUse", true) } else { patch };
+    patch
         .test("/status/volumeGroupSnapshotName", json!(group_name))
         .change("/metadata/ownerReferences", owners(old_owners), owners(new_owners))
         .change("/metadata/finalizers", list(old_finalizers), list(new_finalizers))
-        .change("/spec/volumeSnapshotClassName", json!(old_class), new_class.as_str())
+        .change("/spec/volumeSnapshotClassName", json!(old_class), json!(new_class))
 }
 
 fn with_policy(uid: &str, resource_version: &str, old: DeletionPolicy, new: DeletionPolicy) -> Patch {

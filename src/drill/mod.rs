@@ -2,7 +2,7 @@
 //! judged by what is left.
 //!
 //! Layout: [`stage`] a cluster, a disk, and lives of the daemon on both; [`rbac`] the rights that every call of a life
-//! needs; [`hands`] what others do to the cluster meanwhile; [`invariants`] what has to hold afterwards.
+//! needs; [`weather`] many groups under random faults; [`hands`] what others do to the cluster meanwhile; [`invariants`] what has to hold afterwards.
 //!
 //! Not here: how the daemon recovers (`machine`, `engine`), and how the cluster behaves (`sim`).
 
@@ -10,3 +10,4 @@ pub mod hands;
 pub mod invariants;
 pub mod rbac;
 pub mod stage;
+pub mod weather;

@@ -17,7 +17,7 @@ use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
-use crate::domain::problem::Code;
+use crate::domain::problem::{Code, Problem};
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
@@ -27,9 +27,10 @@ use crate::engine::sight::Sight;
 use crate::machine::group::state::Answered;
 use crate::machine::group::{Ask, GroupRun, Milestone, Stage};
 
-/// Tries of one projection, after which it is left for the next change. The end of a run has no next change: it is given
-/// up only when the API server refuses it (without its namespace it can never be shown).
-const TRIES: u32 = 5;
+/// Refusals by the API server in a row after which the end of a run is not shown any more (without its namespace it can
+/// never be): three minutes. While the API server is away there is no end to the tries, and before the end of a run
+/// there is no end to them at all: what a run waits for has to be said, if late.
+const LAST_REFUSALS: u32 = 10;
 
 /// Follows one run and shows it until it is over.
 ///
@@ -37,7 +38,7 @@ const TRIES: u32 = 5;
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
 pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
     let Tools { adapter, clock, notices, .. } = tools;
-    let mut shown: Option<GroupSnapshotStatus> = None;
+    let (mut shown, mut failed): (Option<GroupSnapshotStatus>, _) = (None, Failed::default());
     let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
     loop {
         let sight = sights.borrow_and_update().clone();
@@ -45,8 +46,10 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
         // The head moves with every record of every run: alone it is no news.
         let news = shown.as_ref().is_none_or(|shown| !same_but_for_head(shown, &status));
         if news {
-            object = write(&adapter, &clock, &sight.run, &status).await.or(object);
-            shown = Some(status);
+            match write(&adapter, &sight.run, &status).await {
+                Ok(written) => (object, shown, failed) = (Some(written), Some(status), Failed::default()),
+                Err(problem) => failed.count(&problem),
+            }
         }
         if let Some(object) = &object {
             for passed in sight.run.timeline.iter().skip(told) {
@@ -54,40 +57,58 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             }
             told = sight.run.timeline.len().max(told);
         }
-        if sight.run.stage.is_final() || sights.changed().await.is_err() {
+        if sight.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
             return;
         }
-    }
-}
-
-/// Shows a run once.
-pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
-    write(adapter, clock, &sight.run, &status(sight)).await;
-}
-
-async fn write(
-    adapter: &Adapter,
-    clock: &Clock,
-    run: &GroupRun,
-    status: &GroupSnapshotStatus,
-) -> Option<ObjectId> {
-    let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
-    let (labels, spec) = (object_labels(run), spec(run));
-    let (mut failures, mut refusals) = (0_u32, 0);
-    loop {
-        match adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await {
-            Ok(uid) => return Some(ObjectId { namespace: run.plan.namespace.clone(), name, uid }),
-            Err(problem) => {
-                tracing::warn!(%problem, "cannot show the run in its GroupSnapshot");
-                failures = failures.saturating_add(1);
-                refusals += u32::from(problem.code == Code::Refused);
-                if refusals >= TRIES || (failures >= TRIES && !run.stage.is_final()) {
-                    return None;
-                }
-                clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
-            }
+        tokio::select! {
+            biased;
+            changed = sights.changed() => if changed.is_err() && failed.all == 0 { return },
+            () = clock.sleep_until(failed.pause(&clock)) => {}
         }
     }
+}
+
+/// Shows a run that is over, once.
+pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
+    let (status, mut failed) = (status(sight), Failed::default());
+    while let Err(problem) = write(adapter, &sight.run, &status).await {
+        failed.count(&problem);
+        if failed.gives_up() {
+            return;
+        }
+        clock.sleep_until(failed.pause(clock)).await;
+    }
+}
+
+/// Failures in a row.
+#[derive(Default)]
+struct Failed {
+    all: u32,
+    refusals: u32,
+}
+
+impl Failed {
+    fn count(&mut self, problem: &Problem) {
+        tracing::warn!(%problem, "cannot show the run in its GroupSnapshot");
+        self.all = self.all.saturating_add(1);
+        self.refusals = if problem.code == Code::Refused { self.refusals.saturating_add(1) } else { 0 };
+    }
+
+    fn gives_up(&self) -> bool {
+        self.refusals >= LAST_REFUSALS
+    }
+
+    /// Until when to wait before the next try; without a failure, for a change.
+    fn pause(&self, clock: &Clock) -> Option<Timestamp> {
+        (self.all > 0).then(|| clock.now().after(limits::backoff(self.all)))
+    }
+}
+
+async fn write(adapter: &Adapter, run: &GroupRun, status: &GroupSnapshotStatus) -> Result<ObjectId, Problem> {
+    let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
+    let (labels, spec) = (object_labels(run), spec(run));
+    let uid = adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await?;
+    Ok(ObjectId { namespace: run.plan.namespace.clone(), name, uid })
 }
 
 fn same_but_for_head(one: &GroupSnapshotStatus, other: &GroupSnapshotStatus) -> bool {

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use crate::cluster::Adapter;
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
-use crate::domain::observed::Observation;
+use crate::domain::observed::{Observation, Scope};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
@@ -66,6 +66,8 @@ struct Ground {
 pub struct Runner {
     tools: Tools,
     run: GroupRun,
+    /// What to look for in the cluster: it changes with the run only, and computing its names takes time.
+    scope: Scope,
     seq: u64,
     fresh: bool,
     error_since: Option<Timestamp>,
@@ -77,7 +79,8 @@ pub struct Runner {
 impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
-        Self { tools, run, seq, fresh: false, error_since: None, trouble: 0, misunderstood: None }
+        let scope = run.scope();
+        Self { tools, run, scope, seq, fresh: false, error_since: None, trouble: 0, misunderstood: None }
     }
 
     /// A new run: its plan becomes the first record.
@@ -105,10 +108,10 @@ impl Runner {
     /// # Errors
     /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
     pub async fn drive(mut self) -> Result<GroupRun, Problem> {
-        let mut changes = self.tools.world.subscribe(&self.run.scope());
+        let mut changes = self.tools.world.subscribe(&self.scope);
         self.show(None);
         loop {
-            changes.rescope(&self.run.scope());
+            changes.rescope(&self.scope);
             if self.answer().await? {
                 continue;
             }
@@ -154,8 +157,7 @@ impl Runner {
     }
 
     fn observe(&mut self) -> Observation {
-        let mut observation =
-            self.tools.world.observe(&self.run.scope(), self.tools.journal.epoch(), self.fresh);
+        let mut observation = self.tools.world.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
         let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
         self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
         observation.error_since = self.error_since;
@@ -233,7 +235,7 @@ impl Runner {
 
     /// Reads everything from the API server itself. While that fails the run pauses, and tries again.
     async fn look(&mut self) {
-        let read = self.tools.world.refresh(&self.tools.adapter, &self.run.scope()).await;
+        let read = self.tools.world.refresh(&self.tools.adapter, &self.scope).await;
         self.fresh = read.is_ok();
         match read {
             Ok(()) => self.trouble = 0,
@@ -293,6 +295,7 @@ impl Runner {
             events.into_iter().map(|event| Timed { at, event: wire::fit_group(event) }).collect();
         let folded = records.iter().try_fold(self.run.clone(), |run, record| fold(Some(run), record));
         self.run = folded.map_err(|error| internal(self.run.plan.run, &error))?;
+        self.scope = self.run.scope();
         Ok(records)
     }
 

@@ -19,6 +19,7 @@ mod deployment;
 pub mod faults;
 mod ids;
 pub mod ledger;
+mod pointer;
 mod release;
 pub mod resources;
 pub mod sample;
@@ -192,6 +193,11 @@ impl Cluster {
     /// Forgets all rules for faults, and ends the second API server.
     pub fn clear_faults(&self) {
         faults::clear(self);
+    }
+
+    /// The names of the actors.
+    pub fn agents() -> &'static [&'static str] {
+        &AGENTS
     }
 
     /// Stops an actor in the middle of what it does (`snapshot-controller`, `csi-snapshotter`, `pv-binder`,

@@ -222,13 +222,14 @@ async fn a_member_is_labelled_retained_and_released() {
         let snapshot = stage.observe().snapshots[0].clone();
         Effect::DetachMember {
             snapshot: snapshot.id,
+            ready: true,
             group_name: None,
             old_owners: snapshot.owners,
             new_owners: Vec::new(),
             old_finalizers: snapshot.finalizers,
             new_finalizers: Vec::new(),
             old_class: snapshot.class,
-            new_class: "snaps".into(),
+            new_class: Some("snaps".into()),
         }
     };
     stage.refused(detach(), 422).await;

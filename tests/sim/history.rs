@@ -79,12 +79,11 @@ impl Recorder {
 }
 
 fn object_of(event: WatchEvent) -> (Value, &'static str) {
-    let (object, kind) = match event {
-        WatchEvent::Added(object) => (object, "ADDED"),
-        WatchEvent::Modified(object) => (object, "MODIFIED"),
-        WatchEvent::Deleted(object) => (object, "DELETED"),
-    };
-    (Arc::unwrap_or_clone(object), kind)
+    match event {
+        WatchEvent::Added(object) => (Arc::unwrap_or_clone(object), "ADDED"),
+        WatchEvent::Modified(object) => (Arc::unwrap_or_clone(object), "MODIFIED"),
+        WatchEvent::Deleted(object) => (Arc::unwrap_or_clone(object), "DELETED"),
+    }
 }
 
 /// What changed, as `+field`, `-field` and `~field`, in the order of the fields.

@@ -248,13 +248,14 @@ fn a_release_tests_everything_that_makes_it_safe_in_the_patch_that_does_it() {
     };
     let effect = Effect::DetachMember {
         snapshot: id("shop", "s"),
+        ready: true,
         group_name: None,
         old_owners: vec![owner("g1", None), owner("g2", Some(false))],
         new_owners: vec![owner("g2", Some(false))],
         old_finalizers: vec!["in-group".into(), "as-source".into()],
         new_finalizers: vec![],
         old_class: None,
-        new_class: "snaps".into(),
+        new_class: Some("snaps".into()),
     };
     let json_owner = json!({
         "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot", "name": "g", "uid": "g1",

@@ -29,6 +29,9 @@ impl Bells {
 
     /// Makes a bell ring for other topics.
     pub fn rehang(&mut self, id: u64, topics: Vec<Topic>) {
+        if self.bells.get(&id).is_none_or(|(_, present)| *present == topics) {
+            return;
+        }
         let Some((bell, old)) = self.bells.remove(&id) else { return };
         self.unlink(id, &old);
         self.link(id, &topics);

@@ -96,10 +96,12 @@ pub enum Effect {
         new: Option<String>,
     },
     /// Release a member: owner reference, in-group and as-source finalizers out, class in, in one patch that tests
-    /// readiness, group name, owners, finalizers and class as seen.
+    /// readiness, group name, owners, finalizers and class as seen. Of a member that goes, only the in-group finalizer.
     DetachMember {
         /// The VolumeSnapshot.
         snapshot: ObjectId,
+        /// Whether it has to be ready: a member that stays.
+        ready: bool,
         /// Group name as seen; it has to be clear while the group lives.
         group_name: Option<String>,
         /// Owners as seen.
@@ -112,8 +114,8 @@ pub enum Effect {
         new_finalizers: Vec<String>,
         /// Class as seen.
         old_class: Option<String>,
-        /// VolumeSnapshotClass to be written.
-        new_class: String,
+        /// Class to be left.
+        new_class: Option<String>,
     },
     /// Delete the VolumeGroupSnapshot.
     DeleteGroup {

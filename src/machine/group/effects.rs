@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::names;
-use crate::domain::observed::{ContentSeen, DeletionPolicy, Entries, GroupContentSeen, Observation};
+use crate::domain::observed::{
+    ContentSeen, DeletionPolicy, Entries, GroupContentSeen, Observation, SnapshotSeen,
+};
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
 use crate::machine::group::effect::{Effect, Entry, Mark};
 use crate::machine::group::event::Step;
-use crate::machine::group::state::GroupRun;
+use crate::machine::group::state::{GroupRun, Stage};
 use crate::machine::group::view::{self, Member, own_content, own_contents, own_group, own_snapshots};
 
 /// An effect with the member that it is about; `None` for the group.
@@ -26,7 +28,15 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
         Step::Claim => claim(run, observation),
         Step::Relabel => standing(run, observation).filter_map(|member| relabel(run, member)).collect(),
         Step::Retain => set_policies(run, observation, DeletionPolicy::Retain),
+        Step::ClearNames if run.stage == Stage::Unwinding => own_snapshots(run, observation)
+            .filter(|snapshot| snapshot.group_name.is_some())
+            .map(|snapshot| (None, write_name(snapshot, None)))
+            .collect(),
         Step::ClearNames => standing(run, observation).filter_map(|member| set_name(member, None)).collect(),
+        Step::Detach if run.stage == Stage::Unwinding => own_snapshots(run, observation)
+            .filter(|snapshot| view::is_forsaken(snapshot))
+            .map(|snapshot| (None, free(run, snapshot)))
+            .collect(),
         Step::Detach => {
             let members = view::members(run, observation).into_iter();
             members.filter_map(|member| detach(run, member)).collect()
@@ -163,9 +173,11 @@ fn content_entries(
 
 fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {
     let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new)?;
-    let effect =
-        Effect::SetGroupName { snapshot: snapshot.id.clone(), old: snapshot.group_name.clone(), new };
-    Some((Some(member.index), effect))
+    Some((Some(member.index), write_name(snapshot, new)))
+}
+
+fn write_name(snapshot: &SnapshotSeen, new: Option<String>) -> Effect {
+    Effect::SetGroupName { snapshot: snapshot.id.clone(), old: snapshot.group_name.clone(), new }
 }
 
 fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
@@ -188,15 +200,33 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     };
     let effect = Effect::DetachMember {
         snapshot: snapshot.id.clone(),
+        ready: stays,
         group_name: snapshot.group_name.clone(),
         old_owners: snapshot.owners.clone(),
         new_owners: snapshot.owners.iter().filter(|owner| !ours(owner)).cloned().collect(),
         old_finalizers: snapshot.finalizers.clone(),
         new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
         old_class: snapshot.class.clone(),
-        new_class: run.plan.snapshot_class.clone(),
+        new_class: Some(run.plan.snapshot_class.clone()),
     };
     Some((Some(member.index), effect))
+}
+
+/// Takes the in-group finalizer off a member of a group that is gone. A snapshot without owner and class is never
+/// finalized where no class is the default one; with the name of a class it is, even if there is no such class.
+fn free(run: &GroupRun, snapshot: &SnapshotSeen) -> Effect {
+    let kept = |finalizer: &&String| finalizer.as_str() != labels::IN_GROUP_PROTECTION;
+    Effect::DetachMember {
+        snapshot: snapshot.id.clone(),
+        ready: false,
+        group_name: None,
+        old_owners: snapshot.owners.clone(),
+        new_owners: snapshot.owners.clone(),
+        old_finalizers: snapshot.finalizers.clone(),
+        new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
+        old_class: snapshot.class.clone(),
+        new_class: Some(snapshot.class.clone().unwrap_or_else(|| run.plan.snapshot_class.clone())),
+    }
 }
 
 fn delete_group(run: &GroupRun, observation: &Observation) -> Vec<Planned> {

@@ -27,6 +27,10 @@ pub enum Waiting {
     GroupGone,
     /// The VolumeGroupSnapshotContent is being deleted.
     ContentGone,
+    /// The driver has not freed the storage of the group.
+    StorageFreed,
+    /// The driver has reported an error that leaves open whether it cut the group.
+    DriverAnswer,
     /// A rebuilt member is not ready.
     Rebuilt,
     /// The bound-protection finalizers are not both there.
@@ -49,6 +53,10 @@ impl Waiting {
                 "the VolumeGroupSnapshot to go; a PersistentVolumeClaim Pending from a member holds it"
             }
             Self::ContentGone => "the csi-snapshotter to let the VolumeGroupSnapshotContent go",
+            Self::StorageFreed => "the csi-snapshotter and the driver to free the storage of the group",
+            Self::DriverAnswer => {
+                "the driver to say whether it cut the group; before that the csi-snapshotter lets nothing go"
+            }
             Self::Rebuilt => "the rebuilt members to become ready",
             Self::Protection => "the bound-protection finalizers of the group, before which a delete leaks",
             Self::ShellsGone => "the VolumeSnapshots and VolumeSnapshotContents to go",
@@ -298,13 +306,17 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
     "release/7-restore-names" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed]
         => Act(Step::RestoreNames), "Velero recognises a member by the name of its group";
-    "release/8-look-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Fresh[No]
+    "release/8-mend-labels-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
+        => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
+    "release/8-look-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
         => Look, "every member is seen once more, after the group was gone";
-    "release/8-cleaned-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Fresh[Yes]
+    "release/8-cleaned-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
-    "release/8-look" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Fresh[No]
+    "release/8-mend-labels" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Missing]
+        => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
+    "release/8-look" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[No]
         => Look, "every member is seen once more, after the group was gone";
-    "release/8-cleaned" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Fresh[Yes]
+    "release/8-cleaned" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
     "release/hollow" Releasing: Group[Absent | Foreign] Content[Retain | Absent] Policies[Retain] Ties[Free] Loss[Hollow]
         => Action::Stick { code: Code::ContentLost, advice: "the storage is retained and its handle is in the receipt: delete the VolumeSnapshot of the member, and it is rebuilt from the handle" },
@@ -339,27 +351,39 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::UndoDeleteGroup), "a group that was refused never gets a finalizer: do not wait for one";
     "undo/c-delete" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Complete] Fresh[Yes]
         => Act(Step::UndoDeleteGroup), "with Delete everywhere the group takes content, members and storage along";
-    "undo/c-going" Unwinding: Group[Terminating] Retaining[None]
+    "undo/c-going" Unwinding: Group[Terminating] Retaining[None] Content[Absent | Delete | Retain]
         => Wait(Waiting::GroupGone), "the controller deletes content and members";
+    "undo/c-freeing" Unwinding: Group[Terminating] Retaining[None] Content[DeleteTerminating | RetainTerminating] DriverError[None | Final | Unsupported]
+        => Wait(Waiting::StorageFreed), "the group goes once its content has gone, and that once the driver has freed the storage";
+    "undo/c-unanswered" Unwinding: Group[Terminating] Retaining[None] Content[DeleteTerminating | RetainTerminating] DriverError[Passing]
+        => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
     "undo/c-going-free" Unwinding: Group[Terminating] Retaining[Some]
         => Act(Step::UndoFree), "a group that somebody else deletes must not leave retained storage behind";
     "undo/d-delete-content" Unwinding: Group[Absent | Foreign] Content[Delete | Retain] Retaining[None]
         => Act(Step::UndoDeleteContent), "the controller judges by its cache and may have left the content";
     "undo/d-mark" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[No]
         => Act(Step::UndoDeleteContent), "without the annotation the sidecar never frees the storage";
-    "undo/d-going" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes]
-        => Wait(Waiting::ContentGone), "the sidecar frees the storage, then the content goes";
-    "undo/e-snapshots" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots]
+    "undo/d-going" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[None | Final | Unsupported]
+        => Wait(Waiting::StorageFreed), "the sidecar frees the storage, then the content goes";
+    "undo/d-unanswered" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[Passing]
+        => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
+    "undo/e-untie" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots | Leaving] Ties[Tied]
+        => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
+    "undo/e-clear-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a snapshot that names a group is held while any group has that name, whoever made it";
+    "undo/e-untie-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Clear] Ties[Tied]
+        => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
+    "undo/e-snapshots" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Ties[Free]
         => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
     "undo/e-contents" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Contents]
         => Act(Step::UndoDeleteContents), "shells without storage behind them";
-    "undo/e-going" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Leaving]
+    "undo/e-going" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Leaving] Ties[Free]
         => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
-    "undo/e-snapshots-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots]
+    "undo/e-snapshots-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free]
         => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
     "undo/e-contents-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Contents]
         => Act(Step::UndoDeleteContents), "shells without storage behind them";
-    "undo/e-going-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Leaving]
+    "undo/e-going-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Leaving] Names[Clear] Ties[Free]
         => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
     "undo/e-unknown" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Open]
         => Wait(Waiting::LateContent), "the create could not be repeated: look whether it happened after all";

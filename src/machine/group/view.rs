@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
+use crate::domain::names;
 use crate::domain::observed::{
     ContentSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, SnapshotSeen,
 };
@@ -148,7 +149,13 @@ pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
 /// 2. we clear the name; 3. the controller takes off as-source and leaves in-group; 4. the snapshot is Terminating for
 /// ever, and its namespace with it.
 pub fn is_stranded(snapshot: &SnapshotSeen) -> bool {
-    snapshot.terminating && snapshot.ready && snapshot.group_name.is_none() && is_in_group(snapshot)
+    snapshot.terminating && is_forsaken(snapshot)
+}
+
+/// A snapshot that would be stranded were it deleted. While its group lives, the controller may still write the name:
+/// a member that is not ready has none yet.
+pub fn is_forsaken(snapshot: &SnapshotSeen) -> bool {
+    snapshot.group_name.is_none() && is_in_group(snapshot)
 }
 
 fn is_in_group(snapshot: &SnapshotSeen) -> bool {
@@ -187,7 +194,6 @@ pub fn snapshot_handle<'a>(
 
 /// Finds the objects of each member.
 pub fn members<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<Member<'a>> {
-    let scope = run.scope();
     (0..run.plan.members.len())
         .map(|index| match &run.receipt {
             Some(receipt) => {
@@ -196,7 +202,8 @@ pub fn members<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<Member<'
                 if !found.is_lost() {
                     return found;
                 }
-                let rebuilt = rebuilt_member(index, &scope.run, &scope.members[index].rebuilt, observation);
+                let name = names::rebuilt_member(run.plan.run, &run.plan.members[index].volume_handle);
+                let rebuilt = rebuilt_member(index, &run.plan.run.to_string(), &name, observation);
                 if rebuilt.snapshot.is_some() || rebuilt.content.is_some() { rebuilt } else { found }
             }
             None => member_by_handle(run, index, observation),
@@ -240,8 +247,7 @@ fn rebuilt_member<'a>(index: usize, run: &str, name: &str, observation: &'a Obse
 /// Before the receipt: the content of the planned volume that carries the group's handle, and the snapshot it names.
 fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observation) -> Member<'a> {
     let handle = &run.plan.members[index].volume_handle;
-    let group_handle = own_content(run, observation).and_then(|content| content.group_handle.as_deref());
-    let group_handle = group_handle.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()));
+    let group_handle = group_handle(run, observation);
     let mut contents = observation.contents.iter().filter(|content| {
         content.volume_handle.as_ref() == Some(handle)
             && content.group_handle.is_some()
@@ -270,8 +276,35 @@ pub fn view(run: &GroupRun, observation: &Observation) -> View {
     view.set(claims(run, observation));
     view.set(if observation.class_exists { Class::Exists } else { Class::Missing });
     view.set(if observation.fresh { Fresh::Yes } else { Fresh::No });
+    view.set(ties(run, observation, &flags));
+    view.set(names(run, observation, &flags));
     view.set(shells(run, observation));
     view
+}
+
+/// Of the members that stand; in an undo of everything that is left of the members.
+fn names(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Names {
+    let has = |bits: &u16, flag: MemberFlags| bits & flag as u16 != 0;
+    let named: Vec<bool> = match run.stage {
+        Stage::Unwinding => own_snapshots(run, observation).map(|s| s.group_name.is_some()).collect(),
+        _ => {
+            let standing = flags.iter().filter(|bits| has(bits, MemberFlags::Stands));
+            standing.map(|bits| has(bits, MemberFlags::Named)).collect()
+        }
+    };
+    match (named.contains(&true), named.contains(&false)) {
+        (false, _) => Names::Clear,
+        (true, true) => Names::Mixed,
+        (true, false) => Names::Set,
+    }
+}
+
+fn ties(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Ties {
+    let tied = match run.stage {
+        Stage::Unwinding => own_snapshots(run, observation).any(is_forsaken),
+        _ => flags.iter().any(|bits| bits & MemberFlags::Tied as u16 != 0),
+    };
+    if tied { Ties::Tied } else { Ties::Free }
 }
 
 fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
@@ -329,15 +362,7 @@ fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
     // A lost member has nothing to be labelled, released or acknowledged.
     let standing: Vec<u16> = flags.iter().copied().filter(|bits| has(bits, F::Stands)).collect();
     let all = |flag: F| standing.iter().all(|bits| has(bits, flag));
-    let any = |flag: F| standing.iter().any(|bits| has(bits, flag));
     view.set(if all(F::Labelled) { Labels::Complete } else { Labels::Missing });
-    view.set(match (any(F::Named), all(F::Named)) {
-        (false, _) => Names::Clear,
-        (true, false) => Names::Mixed,
-        (true, true) => Names::Set,
-    });
-    let tied = flags.iter().any(|bits| has(bits, F::Tied));
-    view.set(if tied { Ties::Tied } else { Ties::Free });
     view.set(if all(F::Acknowledged) { Acknowledged::Yes } else { Acknowledged::No });
     view.set(match run.receipt {
         None => Loss::None,
@@ -432,23 +457,28 @@ fn claims(run: &GroupRun, observation: &Observation) -> Claims {
     if intact { Claims::Intact } else { Claims::Changed }
 }
 
+/// The handle of the group, from its content, else from the journal.
+fn group_handle<'a>(run: &'a GroupRun, observation: &'a Observation) -> Option<&'a str> {
+    let seen = own_content(run, observation).and_then(|content| content.group_handle.as_deref());
+    seen.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()))
+}
+
 /// Contents of members of this run.
 pub fn own_contents<'a>(
     run: &'a GroupRun,
     observation: &'a Observation,
 ) -> impl Iterator<Item = &'a ContentSeen> {
-    let group_handle = own_content(run, observation).and_then(|content| content.group_handle.clone());
-    let group_handle = group_handle.or_else(|| run.cut.as_ref().map(|(handle, _)| handle.clone()));
+    let group_handle = group_handle(run, observation);
     let names: Vec<&str> = own_snapshots(run, observation).map(|s| s.id.name.as_str()).collect();
     let label = run.plan.run.to_string();
     observation.contents.iter().filter(move |content| {
         content.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
-            || (content.group_handle.is_some() && content.group_handle == group_handle)
+            || (content.group_handle.is_some() && content.group_handle.as_deref() == group_handle)
             || names.contains(&content.snapshot_name.as_str())
     })
 }
 
-/// VolumeSnapshots of members of this run: labelled, owned by our group, or naming it.
+/// VolumeSnapshots of members of this run: labelled, owned by our group, naming it, or bound to a content of its cut.
 pub fn own_snapshots<'a>(
     run: &'a GroupRun,
     observation: &'a Observation,
@@ -456,6 +486,15 @@ pub fn own_snapshots<'a>(
     let (label, name) = (run.plan.run.to_string(), run.group_name());
     let recorded = |snapshot: &SnapshotSeen| {
         run.receipt.as_ref().is_some_and(|r| r.members.iter().any(|m| m.snapshot.uid == snapshot.id.uid))
+    };
+    let group_handle = group_handle(run, observation);
+    let bound = move |snapshot: &SnapshotSeen| {
+        let mut contents = observation.contents.iter();
+        contents.any(|content| {
+            content.group_handle.is_some()
+                && content.group_handle.as_deref() == group_handle
+                && content.snapshot_uid.as_ref() == Some(&snapshot.id.uid)
+        })
     };
     observation.snapshots.iter().filter(move |snapshot| {
         snapshot.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
@@ -465,6 +504,7 @@ pub fn own_snapshots<'a>(
                 .is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)))
             || snapshot.group_name.as_ref() == Some(&name)
             || recorded(snapshot)
+            || bound(snapshot)
     })
 }
 

@@ -108,9 +108,12 @@ impl Cache {
         self.objects().values().filter(|object| fits(object)).cloned().collect()
     }
 
-    /// Whether any object fits.
-    pub(crate) fn any(&self, fits: impl Fn(&Value) -> bool) -> bool {
-        self.objects().values().any(|object| fits(object))
+    /// The objects of a namespace that fit, in key order.
+    pub(crate) fn select_in(&self, namespace: &str, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
+        let prefix = format!("{namespace}/");
+        let objects = self.objects();
+        let within = objects.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        within.map(|(_, object)| object).filter(|object| fits(object)).cloned().collect()
     }
 
     fn apply(&self, event: WatchEvent) -> Change {

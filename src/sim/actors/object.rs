@@ -2,26 +2,27 @@
 //!
 //! Absent, null and the empty string read alike, as they do in the Go types the real controllers use.
 
+use crate::sim::pointer::At;
 use serde_json::{Map, Value, json};
 
 /// The text at `pointer` (RFC 6901); `None` when it is absent or empty.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
-    object.pointer(pointer).and_then(Value::as_str).filter(|found| !found.is_empty())
+    object.at(pointer).and_then(Value::as_str).filter(|found| !found.is_empty())
 }
 
 /// The truth value at `pointer`, if there is one.
 pub(crate) fn flag(object: &Value, pointer: &str) -> Option<bool> {
-    object.pointer(pointer).and_then(Value::as_bool)
+    object.at(pointer).and_then(Value::as_bool)
 }
 
 /// The number at `pointer`, if there is one.
 pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    object.at(pointer).and_then(Value::as_i64)
 }
 
 /// The items at `pointer`; none when it is absent.
 pub(crate) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    object.at(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The strings at `pointer`.
@@ -102,7 +103,7 @@ pub(crate) fn has_annotation(object: &Value, key: &str) -> bool {
 /// The object's annotations with one more.
 pub(crate) fn annotations_with(object: &Value, key: &str, value: &str) -> Value {
     let mut annotations =
-        object.pointer("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
+        object.at("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
     annotations.insert(key.to_owned(), json!(value));
     Value::Object(annotations)
 }
@@ -153,7 +154,7 @@ pub(crate) fn has_status(object: &Value) -> bool {
 /// Whether two values under `status` differ as Go pointers do: present on both sides counts as different,
 /// because the real controllers compare the addresses.
 pub(crate) fn both_present(a: &Value, b: &Value, pointer: &str) -> bool {
-    let present = |value: &Value| value.pointer(pointer).is_some_and(|found| !found.is_null());
+    let present = |value: &Value| value.at(pointer).is_some_and(|found| !found.is_null());
     present(a) && present(b)
 }
 

@@ -31,6 +31,7 @@ enum Rule {
     NotEmpty(&'static str, &'static str),
 }
 
+use crate::sim::pointer::At;
 use Rule::{Both, ExactlyOne, Fixed, Immutable, Kept, NotEmpty, OneOf, Required};
 
 const POLICIES: &[&str] = &["Delete", "Retain"];
@@ -178,39 +179,39 @@ pub(super) fn check(resource: &Resource, old: Option<&Value>, new: &Value) -> Re
 
 impl Rule {
     fn violated(&self, old: Option<&Value>, new: &Value) -> Option<Cause> {
-        let before = |path: &str| old.and_then(|old| old.pointer(path));
+        let before = |path: &str| old.and_then(|old| old.at(path));
         match *self {
             Required(path) => required(new, path),
             OneOf(path, allowed) => {
-                let value = new.pointer(path)?.as_str().unwrap_or_default();
+                let value = new.at(path)?.as_str().unwrap_or_default();
                 (!allowed.contains(&value)).then(|| Cause::unsupported(&field(path), value, allowed))
             }
             Immutable(path, why) => {
-                let (was, is) = (before(path)?, new.pointer(path)?);
+                let (was, is) = (before(path)?, new.at(path)?);
                 (was != is).then(|| broken(path, is, why))
             }
             Kept(parent, name, why) => {
                 before(parent)?.get(name)?;
-                let is = new.pointer(parent)?;
+                let is = new.at(parent)?;
                 is.get(name).is_none().then(|| broken(parent, is, why))
             }
             Fixed(parent, name, why) => {
                 let was = before(parent)?.get(name)?;
-                let is = new.pointer(parent)?;
+                let is = new.at(parent)?;
                 (is.get(name) != Some(was)).then(|| broken(parent, is, why))
             }
             ExactlyOne(parent, names, why) => {
-                let is = new.pointer(parent)?;
+                let is = new.at(parent)?;
                 let count = names.iter().filter(|name| is.get(**name).is_some()).count();
                 (count != 1).then(|| broken(parent, is, why))
             }
             Both(parent, names, why) => {
-                let is = new.pointer(parent)?;
+                let is = new.at(parent)?;
                 let all = names.iter().all(|name| is.get(*name).is_some());
                 (!all).then(|| broken(parent, is, why))
             }
             NotEmpty(path, why) => {
-                let is = new.pointer(path)?;
+                let is = new.at(path)?;
                 (is == "").then(|| broken(path, is, why))
             }
         }
@@ -220,7 +221,7 @@ impl Rule {
 /// A missing field is reported where its parent exists, so that one omission gives one cause.
 fn required(new: &Value, path: &str) -> Option<Cause> {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-    (new.pointer(parent).is_some() && new.pointer(path).is_none()).then(|| Cause::required(&field(path)))
+    (new.at(parent).is_some() && new.at(path).is_none()).then(|| Cause::required(&field(path)))
 }
 
 fn broken(path: &str, value: &Value, why: &str) -> Cause {

@@ -327,15 +327,7 @@ fn no_new_finalizers(resource: &Resource, current: &Value, next: &Value) -> Resu
 }
 
 fn differs_beyond_metadata(resource: &Resource, current: &Value, next: &Value) -> bool {
-    let relevant =
-        |field: &&String| *field != "metadata" && !(resource.status_subresource && *field == "status");
-    let fields = |object: &Value| -> Vec<(String, Value)> {
-        let map = object.as_object();
-        map.into_iter()
-            .flatten()
-            .filter(|(field, _)| relevant(field))
-            .map(|(field, value)| (field.clone(), value.clone()))
-            .collect()
-    };
-    fields(current) != fields(next)
+    let relevant = |field: &str| field != "metadata" && !(resource.status_subresource && field == "status");
+    let (old, new) = (current.as_object().into_iter().flatten(), next.as_object().into_iter().flatten());
+    old.filter(|(field, _)| relevant(field)).ne(new.filter(|(field, _)| relevant(field)))
 }

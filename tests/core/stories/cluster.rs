@@ -218,6 +218,7 @@ impl Cluster {
     fn detach(&mut self, effect: &Effect) -> Result<(), Refused> {
         let Effect::DetachMember {
             snapshot,
+            ready,
             group_name,
             old_owners,
             new_owners,
@@ -230,11 +231,11 @@ impl Cluster {
             return Err(missing());
         };
         let seen = self.snapshot(snapshot)?;
-        test(seen.ready && seen.group_name == *group_name, "readiness and group name")?;
+        test((seen.ready || !ready) && seen.group_name == *group_name, "readiness and group name")?;
         test(seen.owners == *old_owners && seen.finalizers == *old_finalizers, "owners and finalizers")?;
         test(seen.class == *old_class, "the class")?;
         (seen.owners, seen.finalizers) = (new_owners.clone(), new_finalizers.clone());
-        seen.class = Some(new_class.clone());
+        seen.class = new_class.clone();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::sim::actors::object;
 use crate::sim::actors::quantity::rfc3339;
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
+use crate::sim::pointer::At;
 use crate::sim::release::Release;
 
 /// Whether content that has a deletionTimestamp may be deleted by the sidecar: static content that was never
@@ -31,7 +32,7 @@ fn should_delete(content: &Value) -> bool {
 }
 
 fn is_static(content: &Value) -> bool {
-    content.pointer("/spec/source/groupSnapshotHandles").is_some_and(Value::is_object)
+    content.at("/spec/source/groupSnapshotHandles").is_some_and(Value::is_object)
 }
 
 impl Sidecar {

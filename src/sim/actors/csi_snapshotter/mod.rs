@@ -23,6 +23,7 @@ use super::recorder::{Recorder, Severity};
 use super::strings::{annotation, plural};
 use super::tracked::Tracked;
 use crate::sim::clock::SimClock;
+use crate::sim::pointer::At;
 use crate::sim::release::Release;
 
 /// The name under which its calls are tallied.
@@ -90,7 +91,7 @@ fn is_of_interest(change: &Change) -> bool {
         }
         object::unset(&mut object, &["metadata", "managedFields"]);
         object::unset(&mut object, &["metadata", "annotations", annotation::BEING_CREATED]);
-        if object.pointer("/metadata/annotations").is_some_and(|found| found == &json!({})) {
+        if object.at("/metadata/annotations").is_some_and(|found| found == &json!({})) {
             object::unset(&mut object, &["metadata", "annotations"]);
         }
         object

@@ -7,6 +7,7 @@ use crate::sim::actors::object;
 use crate::sim::actors::quantity;
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::{DRIVER, SNAPSHOT_GROUP, annotation, finalizer, plural};
+use crate::sim::pointer::At;
 
 impl Binder {
     pub(super) async fn sync_claim(&self, key: &str) -> Result<(), String> {
@@ -113,7 +114,7 @@ impl Binder {
 
     /// The snapshot a claim is to be filled from.
     async fn source_snapshot(&self, claim: &Value) -> Result<Option<Value>, String> {
-        let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| claim.pointer(at));
+        let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| claim.at(at));
         let Some(source) = source.filter(|source| source.is_object()) else { return Ok(None) };
         if object::text(source, "/kind") != Some("VolumeSnapshot")
             || object::text(source, "/apiGroup") != Some(SNAPSHOT_GROUP)

@@ -8,6 +8,7 @@ use super::snapshot_delete::is_deletion_candidate;
 use super::{Controller, SNAPSHOT_REF, referred};
 use crate::sim::actors::object;
 use crate::sim::actors::strings::{annotation, finalizer};
+use crate::sim::pointer::At;
 
 impl Controller {
     pub(super) async fn sync_content_key(&self, key: &str) -> Result<(), String> {
@@ -56,8 +57,8 @@ fn is_behind(snapshot: &Value, content: &Value) -> bool {
         return false;
     }
     let lacks = |pointer: &str| {
-        snapshot.pointer(pointer).is_none_or(Value::is_null)
-            && content.pointer(pointer).is_some_and(|found| !found.is_null())
+        snapshot.at(pointer).is_none_or(Value::is_null)
+            && content.at(pointer).is_some_and(|found| !found.is_null())
     };
     !object::has_status(snapshot)
         || object::text(snapshot, "/status/boundVolumeSnapshotContentName").is_none()

@@ -12,6 +12,7 @@ use super::{Controller, GROUP_REF, may_name, names, update_failure};
 use crate::sim::actors::object;
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::{finalizer, plural};
+use crate::sim::pointer::At;
 
 /// `groupsnapcontent-<uid>`, the name of the content of a dynamic group.
 pub(super) fn content_name(group: &Value) -> String {
@@ -77,7 +78,7 @@ impl Controller {
         let wanted = object::text(group, "/spec/source/volumeGroupSnapshotContentName");
         let name = wanted.map_or_else(|| content_name(group), str::to_owned);
         let Some(content) = self.group_contents.newest.get(&name) else { return Ok(None) };
-        let content_is_static = content.pointer("/spec/source/groupSnapshotHandles").is_some();
+        let content_is_static = content.at("/spec/source/groupSnapshotHandles").is_some();
         if content_is_static != wanted.is_some() {
             let message = if content_is_static {
                 format!(

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Controller, GROUP_REF, referred};
 use crate::sim::actors::object;
 use crate::sim::actors::strings::finalizer;
+use crate::sim::pointer::At;
 
 impl Controller {
     pub(super) async fn sync_group_content_key(&self, key: &str) -> Result<(), String> {
@@ -49,8 +50,8 @@ fn is_behind(group: &Value, content: &Value) -> bool {
         return false;
     }
     let lacks = |pointer: &str| {
-        group.pointer(pointer).is_none_or(Value::is_null)
-            && content.pointer(pointer).is_some_and(|found| !found.is_null())
+        group.at(pointer).is_none_or(Value::is_null)
+            && content.at(pointer).is_some_and(|found| !found.is_null())
     };
     !object::has_status(group)
         || object::text(group, "/status/boundVolumeGroupSnapshotContentName").is_none()

@@ -73,10 +73,9 @@ impl Controller {
 
     /// The snapshots that name the group as their owner, by its name, as far as the cache knows.
     fn members_in_cache(&self, group: &Value) -> Vec<Arc<Value>> {
-        self.snapshots.cache.select(|snapshot| {
-            object::namespace(snapshot) == object::namespace(group)
-                && self.owner_name(snapshot) == Some(object::name(group))
-        })
+        let namespace = object::namespace(group).unwrap_or_default();
+        let named = |snapshot: &Value| self.owner_name(snapshot) == Some(object::name(group));
+        self.snapshots.cache.select_in(namespace, named)
     }
 
     fn wait_for_restore(&self, group: &Value, member: &Value) -> Result<(), String> {

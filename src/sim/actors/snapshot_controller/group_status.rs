@@ -8,6 +8,7 @@ use super::{Controller, update_failure};
 use crate::sim::actors::object;
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::plural;
+use crate::sim::pointer::At;
 
 impl Controller {
     /// Brings the group's status up to date with its content.
@@ -67,7 +68,7 @@ fn merged(before: &Value, content: &Value) -> Value {
     if object::flag(&after, "/readyToUse") != Some(ready) {
         object::set(&mut after, &["readyToUse"], json!(ready));
     }
-    match content.pointer("/status/error").filter(|error| error.is_object()) {
+    match content.at("/status/error").filter(|error| error.is_object()) {
         Some(error) => object::set(&mut after, &["error"], error.clone()),
         None => object::unset(&mut after, &["error"]),
     }

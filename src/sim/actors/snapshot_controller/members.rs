@@ -50,10 +50,10 @@ impl Controller {
 
     fn volume_by_handle(&self, content: &Value, handle: &str) -> Option<Arc<Value>> {
         let driver = object::text(content, "/spec/driver");
-        let mut found = self.volumes.select(|volume| {
-            object::text(volume, "/spec/csi/driver") == driver
-                && object::text(volume, "/spec/csi/volumeHandle") == Some(handle)
-        });
+        let of_driver = |volume: &Arc<Value>| object::text(volume, "/spec/csi/driver") == driver;
+        let keys = self.by_handle.keys(handle);
+        let mut found: Vec<_> =
+            keys.iter().filter_map(|key| self.volumes.get(key)).filter(of_driver).collect();
         found.pop().filter(|_| found.is_empty())
     }
 

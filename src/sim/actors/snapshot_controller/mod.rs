@@ -18,13 +18,14 @@ mod snapshot_delete;
 mod snapshot_status;
 mod sources;
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
 use super::Setup;
 use super::client::Client;
-use super::informer::Cache;
+use super::informer::{Cache, Change};
 use super::object;
 use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
@@ -48,6 +49,7 @@ struct Controller {
     group_contents: Tracked,
     claims: Cache,
     volumes: Cache,
+    by_handle: Arc<ByHandle>,
     classes: Cache,
     group_classes: Cache,
     /// apiVersion it writes into owner references: its own, whatever the group was created with.
@@ -57,10 +59,36 @@ struct Controller {
     handles_groups: bool,
 }
 
+/// The keys of the volumes with a CSI handle; the real controller has such an index too.
+#[derive(Default)]
+struct ByHandle(Mutex<BTreeMap<String, BTreeSet<String>>>);
+
+impl ByHandle {
+    fn heard(&self, change: &Change) {
+        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let handle = |volume: &Value| object::text(volume, "/spec/csi/volumeHandle").map(str::to_owned);
+        if let Some(gone) = change.old.as_ref().and_then(|old| handle(old))
+            && let Some(all) = keys.get_mut(&gone)
+        {
+            all.remove(&change.key());
+        }
+        if let Some(there) = change.new.as_ref().and_then(|new| handle(new)) {
+            keys.entry(there).or_default().insert(change.key());
+        }
+    }
+
+    fn keys(&self, handle: &str) -> Vec<String> {
+        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.get(handle).into_iter().flatten().cloned().collect()
+    }
+}
+
 /// Starts the controller.
 pub(super) fn start(setup: &mut Setup) {
     let core = setup.client();
     let recorder = setup.recorder(core.clone());
+    let by_handle = Arc::new(ByHandle::default());
+    let handles = by_handle.clone();
     let controller = Arc::new(Controller {
         client: setup.client(),
         core,
@@ -71,7 +99,8 @@ pub(super) fn start(setup: &mut Setup) {
         groups: tracked(setup, plural::GROUPS),
         group_contents: tracked(setup, plural::GROUP_CONTENTS),
         claims: setup.cache(plural::CLAIMS, |_| ()),
-        volumes: setup.cache(plural::VOLUMES, |_| ()),
+        volumes: setup.cache(plural::VOLUMES, move |change| handles.heard(change)),
+        by_handle,
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
         group_api_version: setup.world.group_api_version.clone(),

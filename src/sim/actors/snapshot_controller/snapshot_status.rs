@@ -12,6 +12,7 @@ use crate::sim::actors::object;
 use crate::sim::actors::quantity::{binary, rfc3339};
 use crate::sim::actors::recorder::Severity;
 use crate::sim::actors::strings::plural;
+use crate::sim::pointer::At;
 
 impl Controller {
     /// Brings the snapshot's status up to date with its content.
@@ -94,7 +95,7 @@ fn merged(before: &Value, content: &Value, group: Option<&str>) -> Value {
     {
         object::set(&mut after, &["restoreSize"], json!(binary(size)));
     }
-    match content.pointer("/status/error").filter(|error| error.is_object()) {
+    match content.at("/status/error").filter(|error| error.is_object()) {
         Some(error) => object::set(&mut after, &["error"], error.clone()),
         None => object::unset(&mut after, &["error"]),
     }

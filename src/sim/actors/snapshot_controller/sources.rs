@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::Controller;
 use crate::sim::actors::object;
 use crate::sim::actors::strings::{finalizer, plural};
+use crate::sim::pointer::At;
 
 /// `k=v,k2=v2`, as Go prints a label set.
 fn selector_text(labels: &BTreeMap<String, String>) -> String {
@@ -20,7 +21,7 @@ fn selector_text(labels: &BTreeMap<String, String>) -> String {
 impl Controller {
     pub(super) async fn volumes_of_group(&self, group: &Value) -> Result<Vec<Value>, String> {
         let labels: BTreeMap<String, String> = group
-            .pointer("/spec/source/selector/matchLabels")
+            .at("/spec/source/selector/matchLabels")
             .and_then(Value::as_object)
             .into_iter()
             .flatten()
@@ -76,12 +77,13 @@ impl Controller {
 
     /// Whether a claim of the snapshot's namespace is Pending with the snapshot as its data source.
     pub(super) fn is_being_restored(&self, snapshot: &Value) -> bool {
-        self.claims.any(|claim| {
-            object::namespace(claim) == object::namespace(snapshot)
-                && object::text(claim, "/spec/dataSource/kind") == Some("VolumeSnapshot")
+        let namespace = object::namespace(snapshot).unwrap_or_default();
+        let pending = self.claims.select_in(namespace, |claim| {
+            object::text(claim, "/spec/dataSource/kind") == Some("VolumeSnapshot")
                 && object::text(claim, "/spec/dataSource/name") == Some(object::name(snapshot))
                 && object::text(claim, "/status/phase") == Some("Pending")
-        })
+        });
+        !pending.is_empty()
     }
 
     /// Keeps the claim of a single snapshot from vanishing before the cut.
@@ -115,13 +117,13 @@ impl Controller {
         if !object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE) {
             return Ok(());
         }
-        let in_use = self.snapshots.cache.any(|other| {
-            object::namespace(other) == object::namespace(snapshot)
-                && !(skip_this && object::name(other) == object::name(snapshot))
+        let namespace = object::namespace(snapshot).unwrap_or_default();
+        let users = self.snapshots.cache.select_in(namespace, |other| {
+            !(skip_this && object::name(other) == object::name(snapshot))
                 && object::text(other, "/spec/source/persistentVolumeClaimName") == Some(object::name(&claim))
                 && object::flag(other, "/status/readyToUse") != Some(true)
         });
-        if in_use {
+        if !users.is_empty() {
             return Ok(());
         }
         let namespace = object::namespace(&claim);

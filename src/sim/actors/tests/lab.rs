@@ -158,12 +158,12 @@ impl Lab {
 /// The changes of one resource since the beginning of the watch, one line each, by object name.
 pub(super) fn changes(watch: &mut Watch) -> BTreeMap<String, Vec<String>> {
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut known: BTreeMap<String, Arc<Value>> = BTreeMap::new();
+    let mut known: BTreeMap<String, Value> = BTreeMap::new();
     while let Some(event) = watch.try_next() {
         let (object, verb) = match event {
-            WatchEvent::Added(object) => (object, "ADDED"),
-            WatchEvent::Modified(object) => (object, "MODIFIED"),
-            WatchEvent::Deleted(object) => (object, "DELETED"),
+            WatchEvent::Added(object) => (Arc::unwrap_or_clone(object), "ADDED"),
+            WatchEvent::Modified(object) => (Arc::unwrap_or_clone(object), "MODIFIED"),
+            WatchEvent::Deleted(object) => (Arc::unwrap_or_clone(object), "DELETED"),
         };
         let name = object::name(&object).to_owned();
         let before = known.insert(name.clone(), object.clone());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::sim::api_server::{meta, present};
+use crate::sim::pointer::At;
 use crate::sim::resources::{Cell, Column, Resource};
 
 /// What a row carries beside its cells (`includeObject`).
@@ -69,7 +70,7 @@ fn row(resource: &Resource, object: &Value, include: Include, now_ns: i64) -> Va
 }
 
 fn cell(column: &Column, object: &Value, now_ns: i64) -> Value {
-    let at = |path: &str| object.pointer(path).unwrap_or(&Value::Null);
+    let at = |path: &str| object.at(path).unwrap_or(&Value::Null);
     let found = match column.cell {
         Cell::Path(path) => at(path).clone(),
         Cell::PathOr(path, absent) => match at(path) {

@@ -1,0 +1,213 @@
+//! Many groups at once in bad weather: calls fail, watches break, controllers stop and start again, the driver errs.
+//!
+//! Everything is drawn from the seed of the cluster, and time is the runtime's: on paused time the same seed gives the
+//! same requests in the same order and the same bytes in the journal.
+//!
+//! Not here: kills of the daemon, and hands that destroy what belongs to a run; every group can be completed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::stage::Stage;
+use crate::engine::points::Points;
+use crate::journal::{Entry, chain};
+use crate::sim::api_server::{Answer, CallInfo, FaultDecision};
+use crate::sim::{Cluster, Config, DriverConfig};
+
+/// Largest group.
+const LARGEST: usize = 10;
+/// Namespace of the Backups.
+const BACKUPS: &str = "stillpoint";
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Backups by the phase in which they ended.
+    pub phases: BTreeMap<String, usize>,
+    /// Members of all groups.
+    pub members: usize,
+    /// Time of the cluster from the first Backup to the last end.
+    pub simulated: Duration,
+    /// Each call over HTTP with its time, in order.
+    pub requests: Vec<String>,
+    /// The journal.
+    pub entries: Vec<Entry>,
+    /// What does not hold; empty when all is well.
+    pub broken: Vec<String>,
+}
+
+/// Runs `groups` groups, each in a Backup of its own, to their ends.
+///
+/// # Panics
+/// The daemon ends itself, or a group has no end.
+pub async fn run(config: Config, groups: usize) -> Outcome {
+    let seed = config.seed;
+    let stage = Stage::new(config);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let sizes: Vec<usize> = (0..groups).map(|_| random.usize(1..=LARGEST)).collect();
+    for (index, size) in sizes.iter().enumerate() {
+        stage.claims(&namespace(index), "db", *size).await;
+    }
+    let (begun, log) = (Instant::now(), Log::default());
+    storm(&stage.cluster, &log, random.fork());
+    tokio::select! {
+        biased;
+        () = stage.live_until(Points::none(), |stage| all_ended(stage, groups)) => {}
+        never = arrivals(&stage, groups, random.fork()) => match never {},
+        never = trouble(&stage.cluster, random.fork()) => match never {},
+    }
+    let simulated = begun.elapsed();
+    stage.cluster.api().clear_faults();
+    stage.cluster.storage().set_config(DriverConfig::default());
+    for agent in Cluster::agents() {
+        stage.cluster.set_frozen(agent, false);
+    }
+    super::invariants::settled(&stage).await;
+    let entries = stage.entries().await;
+    let phases = phases(&stage);
+    let broken = broken(&stage, &sizes, &entries);
+    Outcome { phases, members: sizes.iter().sum(), simulated, requests: log.lines(), entries, broken }
+}
+
+fn namespace(index: usize) -> String {
+    format!("shop-{index:03}")
+}
+
+fn backups(stage: &Stage) -> Vec<Value> {
+    stage.list("backups", Some(BACKUPS))
+}
+
+fn phase(backup: &Value) -> &str {
+    backup["status"]["phase"].as_str().unwrap_or_default()
+}
+
+fn all_ended(stage: &Stage, groups: usize) -> bool {
+    let all = backups(stage);
+    all.len() == groups && all.iter().all(|backup| !["", "New", "InProgress"].contains(&phase(backup)))
+}
+
+fn phases(stage: &Stage) -> BTreeMap<String, usize> {
+    let mut phases = BTreeMap::new();
+    for backup in backups(stage) {
+        *phases.entry(phase(&backup).to_owned()).or_default() += 1;
+    }
+    phases
+}
+
+/// The Backups, one every second or two.
+async fn arrivals(stage: &Stage, groups: usize, mut random: fastrand::Rng) -> std::convert::Infallible {
+    for index in 0..groups {
+        stage.backup_named(&namespace(index), json!({"includedNamespaces": [namespace(index)]}));
+        tokio::time::sleep(Duration::from_millis(random.u64(..2_000))).await;
+    }
+    std::future::pending().await
+}
+
+/// The calls, in the order in which they came.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn note(&self, at: Duration, call: &CallInfo) {
+        let CallInfo { agent, verb, plural, subresource, namespace, name } = call;
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let path = [plural.clone(), part(namespace), part(name), part(subresource)].join("/");
+        let line = format!("{:.3} {agent} {verb} {path}", at.as_secs_f64());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn lines(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One call in twenty fails in some way, and every call is noted.
+fn storm(cluster: &Cluster, log: &Log, mut random: fastrand::Rng) {
+    let (log, begun) = (log.clone(), Instant::now());
+    cluster.api().set_faults(Box::new(move |call| {
+        log.note(begun.elapsed(), call);
+        if call.agent != "stillpoint" || random.u8(..20) > 0 {
+            return FaultDecision::none();
+        }
+        let answers = [
+            Answer::Drop,
+            Answer::Status(429, Some(1)),
+            Answer::Status(500, None),
+            Answer::Status(503, None),
+            Answer::Status(504, None),
+        ];
+        let answer = answers[random.usize(..answers.len())].clone();
+        let happen = random.bool() && answer != Answer::Status(429, Some(1));
+        FaultDecision { happen, answer, delay_ms: random.u64(..1_500), ..FaultDecision::none() }
+    }));
+}
+
+/// Every few seconds something else goes wrong, for a few seconds.
+async fn trouble(cluster: &Cluster, mut random: fastrand::Rng) -> std::convert::Infallible {
+    let agents = Cluster::agents();
+    loop {
+        tokio::time::sleep(Duration::from_millis(random.u64(2_000..20_000))).await;
+        let (agent, lasts) = (agents[random.usize(..agents.len())], random.u64(500..8_000));
+        match random.u8(..6) {
+            0 => cluster.restart(agent),
+            1 => cluster.set_frozen(agent, true),
+            2 => cluster.api().drop_watches(),
+            3 => cluster.api().compact(),
+            4 => cluster.storage().set_config(failing(["DeadlineExceeded", "Internal"][random.usize(..2)])),
+            _ => cluster
+                .storage()
+                .set_config(DriverConfig { not_ready_ms: random.u64(..3_000), ..DriverConfig::default() }),
+        }
+        tokio::time::sleep(Duration::from_millis(lasts)).await;
+        cluster.set_frozen(agent, false);
+        cluster.storage().set_config(DriverConfig::default());
+    }
+}
+
+fn failing(code: &str) -> DriverConfig {
+    let fail_with = Some((code.to_owned(), "the array is on fire".to_owned()));
+    DriverConfig { fail_with, fail_times: 2, ..DriverConfig::default() }
+}
+
+/// What of the invariants does not hold over all groups together.
+fn broken(stage: &Stage, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut hold = |holds: bool, what: String| {
+        if !holds {
+            broken.push(what);
+        }
+    };
+    let mut kept = 0;
+    for backup in backups(stage) {
+        let name = backup["metadata"]["name"].as_str().unwrap_or_default();
+        let planned = sizes.iter().enumerate().find(|(index, _)| namespace(*index) == name);
+        let (ended, size) = (phase(&backup), planned.map_or(0, |(_, size)| *size));
+        let snapshots = stage.list("volumesnapshots", Some(name));
+        let stands = |snapshot: &&Value| {
+            snapshot["status"]["readyToUse"] == true
+                && snapshot["metadata"]["deletionTimestamp"].is_null()
+                && snapshot["metadata"]["ownerReferences"].is_null()
+        };
+        let standing = snapshots.iter().filter(stands).count();
+        let expected = if ended == "Completed" { size } else { 0 };
+        kept += expected;
+        let whole = standing == expected && snapshots.len() == expected;
+        hold(
+            whole,
+            format!("{name} ended {ended} with {standing} of {} standing, of {size}", snapshots.len()),
+        );
+    }
+    hold(stage.group_objects() == 0, format!("{} group objects are left", stage.group_objects()));
+    let ledger = stage.cluster.ledger();
+    let books = ledger.leaked == 0 && ledger.phantom == 0 && ledger.physical_snapshots == kept;
+    hold(books, format!("{kept} members are kept, and the storage: {ledger:?}"));
+    let checked = chain::check(entries.iter().cloned());
+    hold(checked.is_ok(), format!("the chain: {:?}", checked.err()));
+    let different = crate::audit::replay(entries).different;
+    hold(different.is_empty(), format!("a replay decides otherwise: {different:#?}"));
+    broken
+}

@@ -1,0 +1,152 @@
+//! What the cross and its candidates found, each with a scenario that fails without its mend.
+
+use serde_json::json;
+use stillpoint::machine::point::Point;
+use stillpoint::sim::actors::driver::DriverConfig;
+use stillpoint::sim::api_server::{Answer, FaultDecision};
+use stillpoint::sim::{Cluster, Config};
+
+use super::hand;
+use crate::stage::Stage;
+use crate::{hands, invariants};
+
+async fn stage(config: Config, members: usize) -> Stage {
+    let stage = Stage::new(config);
+    stage.claims("shop", "orders-db", members).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
+    stage
+}
+
+fn point(text: &str) -> Point {
+    text.parse().unwrap_or_else(|_| panic!("no point {text}"))
+}
+
+async fn fails_clean(stage: &Stage, at: &str, act: fn(&Cluster)) {
+    let end = stage.live_acting(point(at), act, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::undone(stage, "shop").await, Ok(()), "{}", stage.shown().await);
+}
+
+/// The snapshot-controller takes the in-group finalizer off a deleted member only while the member's status names its
+/// group: a member that somebody detached half stayed Terminating for ever, and the undo with it.
+#[tokio::test(start_paused = true)]
+async fn an_undo_frees_a_member_that_somebody_detached_half() {
+    let half: fn(&Cluster) = |cluster| {
+        hand::half_release(cluster);
+        hands::delete_first(cluster, "volumesnapshotclasses");
+    };
+    for at in ["vs-bound/after-record", "relabelled/after-record", "retained/before-record"] {
+        let stage = stage(Config::default(), 2).await;
+        fails_clean(&stage, at, half).await;
+        assert!(stage.rows().await.iter().any(|row| row == "undo/e-untie"), "{at}: {}", stage.shown().await);
+    }
+}
+
+/// As above, before the receipt: the member is known by its content alone.
+#[tokio::test(start_paused = true)]
+async fn an_undo_frees_a_half_detached_member_of_a_group_whose_receipt_was_never_written() {
+    let stage = stage(Config::default(), 2).await;
+    let half: fn(&Cluster) = |cluster| {
+        hand::half_release(cluster);
+        hands::delete_first(cluster, "volumegroupsnapshots");
+    };
+    let end = stage.live_acting(point("vs-bound/before-record"), half, None).await;
+    assert!(end.is("Completed"), "the second attempt cuts again: {end:?}\n{}", stage.shown().await);
+    invariants::settled(&stage).await;
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+}
+
+/// The sidecar lets no content go of which it does not know whether the driver cuts it. The undo has to say that it is
+/// the driver who is waited for, and not a claim.
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_answers() {
+    let failure = Some(("DeadlineExceeded".to_owned(), "the array is on fire".to_owned()));
+    let config = Config {
+        driver: DriverConfig { fail_with: failure, ..DriverConfig::default() },
+        ..Config::default()
+    };
+    let stage = stage(config, 2).await;
+    let mended = async {
+        stage.pass(300).await;
+        let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+        let text = shown["waitingFor"].as_str().unwrap_or_default();
+        assert!(text.starts_with("the driver to say whether it cut the group"), "{shown:#}");
+        stage.cluster.storage().set_config(DriverConfig::default());
+    };
+    let (end, ()) = tokio::join!(stage.live(None), mended);
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+}
+
+/// An undo repeats a create of unknown fate, so that there is something certain to delete. The journal did not learn
+/// from it that there was something: the undo created, cut and deleted the group again and again, for ever.
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_repeats_a_create_does_so_once() {
+    let stage = stage(Config::default(), 2).await;
+    let away: fn(&Cluster) = |cluster| {
+        let back = tokio::time::Instant::now() + std::time::Duration::from_secs(300);
+        cluster.api().set_faults(Box::new(move |call| {
+            let gone = call.agent == "stillpoint" && tokio::time::Instant::now() < back;
+            FaultDecision {
+                happen: !gone,
+                answer: if gone { Answer::Status(503, None) } else { Answer::Normal },
+                ..FaultDecision::none()
+            }
+        }));
+    };
+    fails_clean(&stage, "planned/after-record", away).await;
+    let created = stage.rows().await.into_iter().filter(|row| row == "undo/repeat-create").count();
+    assert_eq!(created, 1, "{}", stage.shown().await);
+}
+
+/// The snapshot-controller holds a member as long as any group has the name that the member's status says: an undo waited
+/// for ever when somebody had put another group in the place of ours.
+#[tokio::test(start_paused = true)]
+async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
+    let stage = stage(Config::default(), 2).await;
+    let replaced: fn(&Cluster) = |cluster| {
+        hand::replace_group(cluster);
+        hands::delete_first(cluster, "volumesnapshotclasses");
+    };
+    let end = stage.live_acting(point("retained/before-record"), replaced, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(stage.list("volumegroupsnapshots", None).len(), 1, "the other group stays");
+    hand::delete_foreign(&stage.cluster);
+    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+    assert!(stage.rows().await.iter().any(|row| row == "undo/e-clear-foreign"), "{}", stage.shown().await);
+}
+
+/// Labels that somebody took off after the pivot were never put back: nobody could tell whose member it was.
+#[tokio::test(start_paused = true)]
+async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() {
+    for at in ["clear-names/after-intent", "delete-group/after-intent", "delete-content/after-outcome"] {
+        let stage = stage(Config::default(), 2).await;
+        let end = stage.live_acting(point(at), hands::unlabel_member, None).await;
+        assert!(end.is("Completed"), "{at}: {end:?}\n{}", stage.shown().await);
+        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{at}: {}", stage.shown().await);
+        assert!(stage.rows().await.iter().any(|row| row == "release/8-mend-labels"), "{at}");
+    }
+}
+
+/// A status that was refused five times was never written again, and a run that then waited said nothing or something
+/// old; the end of a run was not shown either.
+#[tokio::test(start_paused = true)]
+async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
+    let never_ready = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
+    let stage = Stage::new(Config { driver: never_ready, ..Config::default() });
+    stage.claims("shop", "orders-db", 2).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "10m"}));
+    let begun = tokio::time::Instant::now();
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        let refused =
+            call.agent == "stillpoint" && call.plural == "groupsnapshots" && begun.elapsed().as_secs() < 120;
+        let answer = if refused { Answer::Status(403, None) } else { Answer::Normal };
+        FaultDecision { happen: !refused, answer, ..FaultDecision::none() }
+    }));
+    let shown = |stage: &Stage| {
+        let all = stage.list("groupsnapshots", Some("shop"));
+        all.first().is_some_and(|shown| shown["status"]["waitingFor"].is_string())
+    };
+    stage.live_until(stillpoint::engine::points::Points::none(), shown).await;
+    assert!((120..240).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+}

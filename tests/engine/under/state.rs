@@ -1,0 +1,99 @@
+//! The states of a run, and how a run is brought into each: generated from the machine, not listed.
+
+use stillpoint::engine::request::Defaults;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::state::Stage as RunStage;
+use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::point::Point;
+use stillpoint::sim::Cluster;
+
+use super::hand;
+use crate::hands;
+
+/// What somebody does so that a run comes where it usually does not.
+#[derive(Clone, Copy)]
+pub struct Lead {
+    pub at: Point,
+    pub act: fn(&Cluster),
+}
+
+/// A place in the life of a run at which a cause begins.
+#[derive(Clone)]
+pub struct State {
+    pub name: String,
+    /// The point after which the cause begins; `None` is before the Backup exists.
+    pub at: Option<Point>,
+    pub lead: Option<Lead>,
+    pub keep_group_name: bool,
+}
+
+impl State {
+    fn new(name: impl Into<String>, at: &str) -> Self {
+        Self { name: name.into(), at: Some(point(at)), lead: None, keep_group_name: false }
+    }
+
+    fn led(self, at: &str, act: fn(&Cluster)) -> Self {
+        Self { lead: Some(Lead { at: point(at), act }), ..self }
+    }
+
+    pub fn defaults(&self) -> Defaults {
+        Defaults { keep_group_name: self.keep_group_name, ..Defaults::default() }
+    }
+}
+
+fn point(text: &str) -> Point {
+    text.parse().unwrap_or_else(|_| panic!("no point {text}"))
+}
+
+/// All of them: before the run, each stage, and of the release each of its steps.
+pub fn all() -> Vec<State> {
+    let alone = State { name: "alone".to_owned(), at: None, lead: None, keep_group_name: false };
+    let stages = RunStage::ALL.iter().flat_map(|stage| match stage {
+        RunStage::Planned => vec![State::new("Planned", "planned/after-record")],
+        RunStage::Created => vec![State::new("Created", "created/after-record")],
+        RunStage::VSBound => vec![State::new("VSBound", "vs-bound/after-record")],
+        RunStage::Relabelled => vec![State::new("Relabelled", "relabelled/after-record")],
+        RunStage::Retained => vec![State::new("Retained", "retained/after-record")],
+        RunStage::Releasing => release_steps().into_iter().map(of_release).collect(),
+        RunStage::Cleaned => vec![State::new("Cleaned", "cleaned/after-record")],
+        RunStage::Unwinding => {
+            let state = State::new("Unwinding", "unwinding/after-record");
+            vec![state.led("retained/before-record", |cluster| {
+                hands::delete_first(cluster, "volumesnapshotclasses");
+            })]
+        }
+        RunStage::Completed | RunStage::Failed | RunStage::Abandoned => Vec::new(),
+    });
+    std::iter::once(alone).chain(stages).collect()
+}
+
+/// The steps that the table knows between the pivot and Cleaned, in the order of its rows.
+fn release_steps() -> Vec<Step> {
+    let mut steps = Vec::new();
+    for row in TABLE.iter().filter(|row| row.stages == [RunStage::Releasing]) {
+        if let Action::Act(step) = row.then
+            && !steps.contains(&step)
+        {
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+/// A step of the release; a step that nobody leads to is one that this function does not know.
+fn of_release(step: Step) -> State {
+    let state = State::new(step.name(), &format!("{}/after-intent", step.name()));
+    let delete_member = |cluster: &Cluster| hands::delete_member(cluster, "orders-db-1");
+    match step {
+        Step::ClearNames | Step::Detach | Step::DeleteGroup | Step::DeleteContent => state,
+        Step::Retain => State::new("retain again", "retain/after-intent")
+            .led("clear-names/after-outcome", hands::unretain_member),
+        Step::Relabel => State::new("relabel again", "relabel/after-intent")
+            .led("delete-content/after-intent", hands::unlabel_member),
+        Step::Rebuild => state.led("delete-group/after-outcome", delete_member),
+        Step::MakeStub | Step::DropStub => state.led("delete-content/after-effects", delete_member),
+        Step::MarkContent => state.led("delete-content/before-intent", hand::delete_unmarked),
+        Step::RestoreNames => State { keep_group_name: true, ..state },
+        other => panic!("no scenario leads a release to {}", other.name()),
+    }
+}
