@@ -4,6 +4,7 @@
 //! connection, a 500 or 504 after the write, an answer that cannot be read. Look before you try again.
 
 use crate::domain::limits;
+use crate::domain::planted;
 use crate::domain::problem::{About, Code, Problem};
 use crate::machine::group::effect::Outcome;
 
@@ -14,6 +15,9 @@ const DETERMINATE: [u16; 10] = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429
 pub fn outcome(error: &kube::Error) -> Outcome {
     match error {
         kube::Error::Api(status) if DETERMINATE.contains(&status.code) => {
+            Outcome::Determinate { code: status.code, message: message(error) }
+        }
+        kube::Error::Api(status) if status.code == 504 && planted::is("refused-504") => {
             Outcome::Determinate { code: status.code, message: message(error) }
         }
         _ => Outcome::Indeterminate { message: message(error) },

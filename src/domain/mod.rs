@@ -12,6 +12,7 @@
 //! | [`limits`] | every limit, and the relations between them |
 //! | [`time`] | times and durations as data |
 //! | [`plan`] | the plan of one group run: what `Planned` records |
+//! | [`planted`] | defects on purpose, in a build that asks for them |
 //! | [`observed`] | what was read back from the cluster |
 //! | [`receipt`] | the durable record of a finished cut |
 //! | [`problem`] | errors with codes, object, reason and way out |
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod names;
 pub mod observed;
 pub mod plan;
+pub mod planted;
 pub mod problem;
 pub mod receipt;
 pub mod time;

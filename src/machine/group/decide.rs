@@ -4,13 +4,14 @@
 //! the decision and not of the table: a row says what is to be done, the pause only when.
 
 use crate::domain::limits;
+use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
-    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Grace, KeepName, LateWindow, ReadyDeadline,
-    Refusals, Source,
+    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Grace, KeepName, LateWindow, Loss,
+    Progress, ReadyDeadline, Refusals, Source,
 };
 use crate::machine::group::event::Step;
-use crate::machine::group::state::{CreateFate, GroupRun};
+use crate::machine::group::state::{CreateFate, GroupRun, Stage};
 use crate::machine::group::table::{Action, Row, TABLE};
 use crate::machine::group::view::View;
 
@@ -48,6 +49,9 @@ pub fn decide(run: &GroupRun, view: &View, now: Timestamp) -> Result<Decision, U
 }
 
 fn select(run: &GroupRun, columns: &Columns) -> Result<&'static Row, Undecided> {
+    if planted::is("undo-after-pivot") && run.stage == Stage::Releasing && columns.is(Loss::Lost) {
+        return TABLE.iter().find(|row| row.id == "early/member-gone").ok_or(Undecided::Rows(Vec::new()));
+    }
     let mut matching = TABLE.iter().filter(|row| row.matches(run.stage, columns));
     match (matching.next(), matching.next()) {
         (Some(row), None) => Ok(row),
@@ -71,6 +75,9 @@ pub fn columns(run: &GroupRun, view: &View, now: Timestamp) -> Result<Columns, U
     }
     set_known(&mut columns, run);
     set_clock(&mut columns, run, view, now);
+    if planted::is("deadline-first") && run.stage == Stage::Created && columns.is(CutDeadline::Passed) {
+        columns.set(Progress::Nothing);
+    }
     Ok(columns)
 }
 
@@ -144,7 +151,6 @@ pub fn computed_columns() -> impl Iterator<Item = Column> {
 mod tests {
     use super::*;
     use crate::machine::group::columns::ColumnValue;
-    use crate::machine::group::state::Stage;
     use crate::machine::group::table::columns_of;
 
     /// Calls `visit` with every combination of the columns that the rows of a stage look at.

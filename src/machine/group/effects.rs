@@ -11,6 +11,7 @@ use crate::domain::names;
 use crate::domain::observed::{
     ContentSeen, DeletionPolicy, Entries, GroupContentSeen, Observation, SnapshotSeen,
 };
+use crate::domain::planted;
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
 use crate::machine::group::effect::{Effect, Entry, Mark};
@@ -40,6 +41,9 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
         Step::Detach => {
             let members = view::members(run, observation).into_iter();
             members.filter_map(|member| detach(run, member)).collect()
+        }
+        Step::DeleteGroup if planted::is("content-first") && own_content(run, observation).is_some() => {
+            delete_content(run, observation)
         }
         Step::DeleteGroup | Step::UndoDeleteGroup => delete_group(run, observation),
         Step::Rebuild => rebuild(run, observation),
@@ -80,7 +84,10 @@ fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<I
 fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
     Effect::CreateGroup {
         namespace: run.plan.namespace.clone(),
-        name: run.group_name(),
+        name: match planted::is("generated-names") {
+            true => format!("{}-{}", run.group_name(), observation.epoch),
+            false => run.group_name(),
+        },
         labels: desired::group_labels(run),
         annotations: [(labels::EPOCH.to_owned(), observation.epoch.to_string())].into(),
         class: run.plan.group_class.clone(),
@@ -172,7 +179,8 @@ fn content_entries(
 }
 
 fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {
-    let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new)?;
+    let kept = planted::is("owners-first") && new.is_none();
+    let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new && !kept)?;
     Some((Some(member.index), write_name(snapshot, new)))
 }
 
@@ -195,7 +203,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     // A member that goes keeps it: a restore from it may be under way, and the controller knows.
     let kept = |finalizer: &&String| match finalizer.as_str() {
         labels::IN_GROUP_PROTECTION => false,
-        labels::AS_SOURCE_PROTECTION => !stays,
+        labels::AS_SOURCE_PROTECTION => !stays || planted::is("as-source"),
         _ => true,
     };
     let effect = Effect::DetachMember {

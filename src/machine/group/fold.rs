@@ -4,6 +4,7 @@
 
 use crate::domain::ids::Uid;
 use crate::domain::limits;
+use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
@@ -128,7 +129,7 @@ fn uid_answered(step: Step, outcomes: &[Outcome]) -> Option<Uid> {
 
 /// Refusals of a create that no repetition changes. 409 and 429 are not among them.
 fn is_permanent(code: u16) -> bool {
-    matches!(code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422)
+    planted::is("refused-504") && code == 504 || matches!(code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422)
 }
 
 fn receipt_part(

@@ -12,6 +12,7 @@ use crate::domain::names;
 use crate::domain::observed::{
     ContentSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, SnapshotSeen,
 };
+use crate::domain::planted;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
     Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Labels, Loss,
@@ -114,7 +115,9 @@ impl Member<'_> {
                 c.policy == DeletionPolicy::Retain && desired::is_content_marked(run, self.index, c)
             }),
             MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, self.index, s)),
-            MemberFlags::Named => self.snapshot.is_some_and(|s| s.group_name.is_some()),
+            MemberFlags::Named => {
+                !planted::is("owners-first") && self.snapshot.is_some_and(|s| s.group_name.is_some())
+            }
             MemberFlags::Tied => self.snapshot.is_some_and(|s| is_tied(run, s) || is_stranded(s)),
             MemberFlags::Acknowledged => {
                 snapshot.is_some_and(|s| s.finalizers.iter().any(|f| f == labels::AS_SOURCE_PROTECTION))
@@ -328,7 +331,9 @@ fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
 
 fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     let group = own_group(run, observation);
-    let content = own_content(run, observation);
+    let left = planted::is("undo-keeps-vgsc") && run.stage == Stage::Unwinding && group.is_none();
+    let content = own_content(run, observation).filter(|_| !left);
+    let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
     view.set(match (group, &observation.group) {
         (None, None) => Group::Absent,
         (None, Some(_)) => Group::Foreign,
@@ -340,6 +345,8 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     });
     view.set(match content.map(|content| (content.policy, content.terminating)) {
         None => Content::Absent,
+        Some((_, false)) if unseen => Content::Retain,
+        Some((_, true)) if unseen => Content::RetainTerminating,
         Some((DeletionPolicy::Delete, false)) => Content::Delete,
         Some((DeletionPolicy::Retain, false)) => Content::Retain,
         Some((DeletionPolicy::Delete, true)) => Content::DeleteTerminating,
@@ -347,12 +354,14 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     });
     view.set(if content.is_none_or(|content| content.marked_deleted) { Marked::Yes } else { Marked::No });
     let protected = group.is_none_or(|g| g.protected) && content.is_none_or(|c| c.protected);
+    let protected = protected || planted::is("early-delete");
     view.set(if protected { Protection::Complete } else { Protection::Pending });
     view.set(driver_error(content));
     view.set(if observation.stub.is_some() { Stub::Exists } else { Stub::Absent });
     let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
     let some = content.is_some_and(|c| retains(c.policy))
         || own_contents(run, observation).any(|c| retains(c.policy) && !c.terminating);
+    let some = some && !planted::is("retain-forgotten");
     view.set(if some { Retaining::Some } else { Retaining::None });
 }
 
@@ -382,7 +391,8 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
             || content.policy == DeletionPolicy::Delete
             || desired::is_group_content_marked(run, content)
     });
-    if members && group { Policies::Retain } else { Policies::Delete }
+    let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
+    if members && group || unseen { Policies::Retain } else { Policies::Delete }
 }
 
 fn loss(flags: &[u16]) -> Loss {
@@ -407,7 +417,8 @@ fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progres
     let mut planned: Vec<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
     frozen.sort_unstable();
     planned.sort_unstable();
-    if frozen != planned {
+    let counted = planted::is("counts") && frozen.len() == planned.len();
+    if frozen != planned && !counted {
         return Progress::Differs;
     }
     let all = |wanted: &[F]| flags.iter().all(|bits| wanted.iter().all(|flag| bits & *flag as u16 != 0));

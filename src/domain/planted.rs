@@ -1,0 +1,54 @@
+//! Planted defects: wrong turns that the code can be told to take, to see that the drills notice.
+//!
+//! Only in a build with the feature `planted`, which does not build as a release; everywhere else [`is`] is `false`
+//! for the compiler, and nothing of it is left. Which defect is live is chosen by whoever runs the drills; no drill
+//! knows that there are any.
+
+#[cfg(all(feature = "planted", not(debug_assertions)))]
+compile_error!("the feature `planted` makes the service lose data on purpose: it is not for a release");
+
+/// Name and nature of each.
+#[cfg(feature = "planted")]
+pub const DEFECTS: &[(&str, &str)] = &[
+    ("owners-first", "owners are stripped before the group's name is cleared"),
+    ("as-source", "the as-source finalizer is left in place"),
+    ("policies-unseen", "policies are not looked at before the delete"),
+    ("undo-keeps-vgsc", "an undo leaves the VolumeGroupSnapshotContent"),
+    ("content-first", "the VolumeGroupSnapshotContent is deleted before the VolumeGroupSnapshot"),
+    ("early-delete", "the VolumeGroupSnapshot is deleted before its finalizers are there"),
+    ("generated-names", "the VolumeGroupSnapshot has a name that the next life does not know"),
+    ("counts", "frozen volumes are counted instead of compared"),
+    ("unsynced", "effects begin before their intent is on the disk"),
+    ("refused-504", "a create that was answered with 504 counts as refused"),
+    ("undo-after-pivot", "a run is undone behind the pivot"),
+    ("retain-forgotten", "an undo forgets what retains the storage"),
+    ("deadline-first", "the deadline is looked at before the evidence"),
+];
+
+/// Whether this defect is live.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub(crate) const fn is(_: &str) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+pub use live::{choose, is};
+
+#[cfg(feature = "planted")]
+mod live {
+    use std::sync::{PoisonError, RwLock};
+
+    static CHOSEN: RwLock<Option<String>> = RwLock::new(None);
+
+    /// Makes one defect live, or none; for the whole process.
+    pub fn choose(defect: Option<&str>) {
+        *CHOSEN.write().unwrap_or_else(PoisonError::into_inner) = defect.map(str::to_owned);
+    }
+
+    /// Whether this defect is live.
+    pub fn is(defect: &str) -> bool {
+        debug_assert!(super::DEFECTS.iter().any(|(name, _)| *name == defect), "{defect} is not in the list");
+        CHOSEN.read().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(defect)
+    }
+}
