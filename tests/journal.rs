@@ -8,5 +8,7 @@ mod bad_disk;
 mod common;
 #[path = "journal/kill.rs"]
 mod kill;
+#[path = "journal/long_life.rs"]
+mod long_life;
 #[path = "journal/power_cut.rs"]
 mod power_cut;
