@@ -6,6 +6,8 @@ mod asked;
 mod complete;
 #[path = "engine/doors.rs"]
 mod doors;
+#[path = "engine/faults.rs"]
+mod faults;
 #[path = "engine/fence.rs"]
 mod fence;
 #[path = "engine/killed.rs"]
@@ -14,6 +16,8 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/rebuilt.rs"]
+mod rebuilt;
 #[path = "engine/refused.rs"]
 mod refused;
 #[path = "engine/release.rs"]

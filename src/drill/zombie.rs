@@ -145,6 +145,7 @@ fn line(position: u64, record: &Timed) -> String {
         Event::Ended { step, .. } => format!("ended {}", step.name()),
         Event::ReceiptPart { .. } => "receipt".to_owned(),
         Event::Asked(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
+        Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
         Event::Reached { grounds, milestone, .. } => format!("{} -> {}", grounds.row, milestone.name()),
     };
     format!("{position:>4}  {text}")

@@ -5,7 +5,7 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::Stage;
+use crate::stage::{End, Stage};
 use crate::{hands, invariants};
 
 fn driver(code: &str, config: DriverConfig) -> Config {

@@ -110,6 +110,19 @@ impl Stage {
         }
     }
 
+    /// A client of the cluster as a daemon on `disk` has it: with its rights only, every call noted.
+    pub fn client(&self, disk: &Disk, agent: &'static str) -> kube::Client {
+        let wire = Wire {
+            rbac: self.rbac.clone(),
+            calls: self.calls.clone(),
+            cluster: self.cluster.clone(),
+            clock: self.clock,
+            disk: disk.clone(),
+            agent,
+        };
+        wire.client()
+    }
+
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
     pub async fn life(&self, points: Points) -> Problem {
         self.life_on(&self.disk, "stillpoint/test", points).await
@@ -119,15 +132,7 @@ impl Stage {
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let wire = Wire {
-            rbac: self.rbac.clone(),
-            calls: self.calls.clone(),
-            cluster: self.cluster.clone(),
-            clock: self.clock,
-            disk: disk.clone(),
-            agent,
-        };
-        let adapter = Adapter::connect(wire.client()).await.expect("the cluster answers");
+        let adapter = Adapter::connect(self.client(disk, agent)).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
             defaults: self.defaults.clone(),
