@@ -6,6 +6,8 @@ mod asked;
 mod complete;
 #[path = "engine/doors.rs"]
 mod doors;
+#[path = "engine/faults.rs"]
+mod faults;
 #[path = "engine/fence.rs"]
 mod fence;
 #[path = "engine/killed.rs"]

@@ -1,0 +1,364 @@
+//! The journal under faults in the middle of a run, with a cluster behind it: it ends Completed, or the daemon refuses
+//! to start with a clear message and without a call that changes anything; nothing is lost.
+//!
+//! The journal is a real directory here, written inline on simulated time. A fault falls on it while the daemon is
+//! dead, or on its calls while it lives.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stillpoint::audit;
+use stillpoint::cluster::Adapter;
+use stillpoint::domain::problem::{Code, Problem};
+use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::{Config, Engine};
+use stillpoint::journal::{
+    self, Answer, Batch, Call, Journal, Meta, Options, Owner, Probe, Repair, SledStore, Snapshot, Store,
+};
+use stillpoint::machine::point::Point;
+use tempfile::TempDir;
+
+use crate::invariants;
+use crate::stage::Stage;
+
+const MEMBERS: usize = 2;
+const ENOSPC: i32 = 28;
+const EIO: i32 = 5;
+const EROFS: i32 = 30;
+
+/// Where the first life is killed: before anything exists, in each state, in the middle of effects, past the pivot.
+const KILLS: [&str; 7] = [
+    "planned/after-record",
+    "create/after-effects",
+    "vs-bound/after-record",
+    "retain/mid-effects",
+    "detach/mid-effects",
+    "delete-group/after-effects",
+    "cleaned/after-record",
+];
+
+/// A cluster and a directory, which outlive the daemons on them.
+struct Scene {
+    stage: Stage,
+    dir: TempDir,
+}
+
+/// How a life ended.
+#[derive(Debug)]
+enum End {
+    Phase(String),
+    Killed,
+    /// The daemon ended itself.
+    Problem(Problem),
+    /// It did not even start.
+    Refused(Problem),
+}
+
+fn options() -> Options {
+    Options { ballast_bytes: 0, segment_bytes: 6000, ..Options::default() }
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let stage = Stage::new(stillpoint::sim::Config::default());
+        stage.claims("shop", "orders-db", MEMBERS).await;
+        stage.backup("shop");
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
+        Self { stage, dir }
+    }
+
+    /// A scene whose daemon was killed at a point.
+    async fn killed_at(kill: &str) -> Self {
+        let scene = Self::new().await;
+        let point = kill.parse().unwrap_or_else(|_| panic!("no point {kill}"));
+        let end = scene.live(options(), Some(point)).await.0;
+        assert!(matches!(end, End::Killed), "{kill}: {end:?}");
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// One life, until the Backup or the daemon ends, or it is killed; and what its open repaired.
+    async fn live(&self, options: Options, crash_at: Option<Point>) -> (End, Vec<Repair>) {
+        let opened = Journal::open_inline(self.dir.path(), options);
+        let (journal, opened) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return (End::Refused(error.problem("journal")), vec![]),
+        };
+        let repairs = opened.repairs.clone();
+        let killed = Arc::new(tokio::sync::Notify::new());
+        let signal = killed.clone();
+        let points = Points::ask(move |point| {
+            if Some(point) == crash_at {
+                signal.notify_one();
+                return Verdict::Halt;
+            }
+            Verdict::GoOn
+        });
+        let client = self.stage.rbac.client(self.stage.cluster.api().router(), "stillpoint/test");
+        let adapter = Adapter::connect(client).await.expect("the cluster answers");
+        let config = Config {
+            namespace: "stillpoint".to_owned(),
+            defaults: self.stage.defaults.clone(),
+            points,
+            clock: self.stage.clock,
+        };
+        let engine = Engine::observed(adapter, journal, opened, config, self.stage.observer.clone());
+        let ended = async {
+            assert!(self.stage.comes(|stage| stage.ended().is_some()).await, "it hangs");
+            End::Phase(self.stage.ended().unwrap_or_default())
+        };
+        let end = tokio::select! {
+            biased;
+            () = killed.notified() => End::Killed,
+            problem = engine.run() => End::Problem(problem),
+            end = ended => end,
+        };
+        // The writer lets go of the directory in its next turn.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        (end, repairs)
+    }
+
+    /// The second life completes, everything holds, and the journal is whole.
+    async fn completes(&self, told: &str) -> Vec<Repair> {
+        let (end, repairs) = self.live(options(), None).await;
+        assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{told}: {end:?}");
+        // Its own look is at a journal in memory, of which there is none here.
+        let broken = invariants::completed(&self.stage, "shop", MEMBERS).await.err().unwrap_or_default();
+        let broken: Vec<_> =
+            broken.lines().filter(|line| !line.starts_with("a replay has something")).collect();
+        assert!(broken.is_empty(), "{told}: {broken:?}");
+        let snapshot = Snapshot::open(self.dir.path()).expect("readable");
+        assert_eq!(snapshot.verify(None).verdict, journal::Verdict::Intact, "{told}");
+        let entries: Vec<_> = snapshot.entries().collect::<Result<_, _>>().expect("readable");
+        let report = audit::replay(&entries);
+        assert!(report.different.is_empty() && report.decisions > 0, "{told}: {:?}", report.different);
+        repairs
+    }
+
+    /// The daemon does not start, says why under this code, and changes nothing.
+    async fn refused(&self, told: &str, code: Code, word: &str) {
+        let (writes, before) = (self.stage.writes(), files(self.dir.path()));
+        let (end, _) = self.live(options(), None).await;
+        let End::Refused(problem) = end else { panic!("{told}: {end:?}") };
+        assert_eq!(problem.code, code, "{told}: {problem}");
+        assert!(problem.to_string().contains(word) && !problem.fix.is_empty(), "{told}: {problem}");
+        assert_eq!(self.stage.writes(), writes, "{told}: the cluster was touched");
+        for (path, bytes) in before {
+            // The database that is opened may tidy up behind itself; no record of the evidence changes.
+            if path.extension().is_some_and(|extension| extension == "seg") {
+                assert_eq!(fs::read(&path).ok(), Some(bytes), "{told}: {}", path.display());
+            }
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let (mut found, mut left) = (vec![], vec![dir.to_owned()]);
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(&next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match path.is_dir() {
+                true => left.push(path),
+                false => found.extend(fs::read(&path).map(|bytes| (path, bytes))),
+            }
+        }
+    }
+    found
+}
+
+fn segments(scene: &Scene) -> Vec<PathBuf> {
+    let entries =
+        fs::read_dir(scene.path("evidence")).expect("there").map(|entry| entry.expect("readable").path());
+    let mut paths: Vec<_> = entries.collect();
+    paths.sort();
+    paths
+}
+
+fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("readable");
+    how(&mut bytes);
+    fs::write(path, bytes).expect("written");
+}
+
+/// A fault that one half of the journal makes up for: its name, and what it does.
+type Fault = (&'static str, fn(&Scene));
+
+/// Those of which the open has to tell.
+const MENDED: [Fault; 6] = [
+    ("evidence torn at its end", |scene| {
+        let last = segments(scene).pop().expect("a segment");
+        change(&last, |bytes| bytes.extend(b"SPfr half a frame"));
+    }),
+    ("evidence flipped in its middle", |scene| {
+        let first = segments(scene).remove(0);
+        change(&first, |bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 4;
+        });
+    }),
+    ("evidence lost", |scene| fs::remove_dir_all(scene.path("evidence")).expect("removed")),
+    ("sled lost", |scene| fs::remove_dir_all(scene.path("sled")).expect("removed")),
+    ("sled refuses", |scene| fs::write(scene.path("sled/conf"), "not a configuration").expect("written")),
+    ("sled overwritten", |scene| change(&scene.path("sled/db"), |bytes| bytes.fill(0xa5))),
+];
+
+#[tokio::test(start_paused = true)]
+async fn what_one_half_makes_up_for_is_mended_told_and_the_run_completes() {
+    for kill in KILLS {
+        for (fault, damage) in MENDED {
+            let scene = Scene::killed_at(kill).await;
+            damage(&scene);
+            let repairs = scene.completes(&format!("{fault} at {kill}")).await;
+            assert!(!repairs.is_empty(), "{fault} at {kill}: nobody was told");
+        }
+    }
+    println!("{} faults at {} points, all completed", MENDED.len(), KILLS.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flipped_bit_anywhere_in_the_database_is_mended_or_does_not_matter() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..20 {
+        let scene = Scene::killed_at(KILLS[round % KILLS.len()]).await;
+        let mut at = 0;
+        change(&scene.path("sled/db"), |bytes| {
+            // Most of the file is room that was never written.
+            let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(1);
+            at = random.usize(..written);
+            bytes[at] ^= 1 << random.u8(..8);
+        });
+        scene.completes(&format!("seed 7, round {round}, byte {at}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_neither_half_makes_up_for_is_refused_and_nothing_is_touched() {
+    for kill in ["vs-bound/after-record", "detach/mid-effects"] {
+        let flipped = |scene: &Scene| (MENDED[1].1)(scene);
+        let scene = Scene::killed_at(kill).await;
+        flipped(&scene);
+        fs::remove_dir_all(scene.path("sled")).expect("removed");
+        scene.refused("both damaged", Code::JournalCorrupt, "evidence does not make up for it").await;
+
+        let scene = Scene::killed_at(kill).await;
+        for name in ["sled", "evidence"] {
+            fs::remove_dir_all(scene.path(name)).expect("removed");
+        }
+        scene.refused("both lost", Code::JournalCorrupt, "has lost its database").await;
+
+        let scene = Scene::killed_at(kill).await;
+        let owner = Owner { pid: 1, host: "other".to_owned(), epoch: 9 };
+        fs::write(scene.path("owner.json"), serde_json::to_vec(&owner).expect("plain")).expect("written");
+        scene.refused("an older copy of the journal", Code::JournalCorrupt, "epoch 9 had been claimed").await;
+
+        let scene = Scene::killed_at(kill).await;
+        let mut store = SledStore::open(&scene.path("sled")).expect("free");
+        let meta = store.meta().expect("readable").expect("written");
+        let newer = Meta { schema: meta.schema + 1, ..meta };
+        store.write(&Batch { meta: newer, slots: vec![], streams: vec![] }).expect("written");
+        store.sync().expect("synced");
+        drop(store);
+        scene.refused("a newer schema", Code::JournalNewer, "newer stillpoint").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_another_holds_is_refused_and_goes_on_when_it_is_free() {
+    let scene = Scene::killed_at("retain/mid-effects").await;
+    let held = Journal::open_thread(scene.dir.path(), options()).expect("free");
+    let (end, _) = scene.live(Options { lock_attempts: 1, ..options() }, None).await;
+    let End::Refused(problem) = end else { panic!("{end:?}") };
+    assert_eq!(problem.code, Code::JournalLocked, "{problem}");
+    assert!(problem.to_string().contains("is held by pid"), "{problem}");
+    drop(held);
+    scene.completes("after it was free").await;
+}
+
+/// Fails every call from the n-th on, as a disk does that is gone, full or read-only.
+struct Failing {
+    left: AtomicU64,
+    error: i32,
+    /// Only the n-th.
+    once: bool,
+}
+
+impl Probe for Failing {
+    fn before(&self, _: Call) -> io::Result<Answer> {
+        let left = self.left.load(Ordering::SeqCst);
+        self.left.store(left.saturating_sub(1), Ordering::SeqCst);
+        match left {
+            0 if self.once => {
+                self.left.store(u64::MAX, Ordering::SeqCst);
+                Err(io::Error::from_raw_os_error(self.error))
+            }
+            0 => Err(io::Error::from_raw_os_error(self.error)),
+            _ => Ok(Answer::Go),
+        }
+    }
+
+    fn after(&self, _: Call) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_completes() {
+    let mut ended = 0;
+    for (error, once) in [(EIO, true), (ENOSPC, false), (EROFS, false)] {
+        // Every fifth call that reaches the disk, up to a run without trouble.
+        for n in (0..).step_by(5) {
+            let scene = Scene::new().await;
+            let probe = Arc::new(Failing { left: AtomicU64::new(n), error, once });
+            let (end, _) = scene.live(Options { probe: Some(probe), ..options() }, None).await;
+            let told = format!("error {error} at call {n}");
+            match end {
+                End::Phase(phase) => {
+                    assert_eq!(phase, "Completed", "{told}");
+                    assert!(n > 60, "{told}: only so many calls reach the disk");
+                    break;
+                }
+                End::Problem(problem) | End::Refused(problem) => {
+                    assert_eq!(problem.code, Code::JournalIo, "{told}: {problem}");
+                    assert!(!problem.fix.is_empty(), "{told}: {problem}");
+                }
+                End::Killed => panic!("{told}: nobody kills it"),
+            }
+            ended += 1;
+            scene.completes(&told).await;
+        }
+    }
+    println!("{ended} daemons ended by their disk, all runs completed by the next");
+}
+
+/// Has no room until the ballast is gone.
+struct Full(PathBuf);
+
+impl Probe for Full {
+    fn before(&self, _: Call) -> io::Result<Answer> {
+        if self.0.exists() { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(Answer::Go) }
+    }
+
+    fn after(&self, _: Call) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_in_the_middle_of_a_run_is_finished_from_the_ballast() {
+    let roomy = || Options { ballast_bytes: 1 << 20, ..options() };
+    for kill in KILLS {
+        let scene = Scene::new().await;
+        let point = kill.parse().unwrap_or_else(|_| panic!("no point {kill}"));
+        assert!(matches!(scene.live(roomy(), Some(point)).await.0, End::Killed), "{kill}");
+        let ballast = scene.path("ballast");
+        assert!(ballast.exists(), "{kill}: nothing was put aside");
+        let full = Options { probe: Some(Arc::new(Full(ballast))), ..roomy() };
+        let (end, repairs) = scene.live(full, None).await;
+        assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{kill}: {end:?}");
+        assert!(matches!(repairs[..], [Repair::BallastSpent { .. }, ..]), "{kill}: {repairs:?}");
+    }
+}
