@@ -3,7 +3,7 @@
 //! The daemon does the same by itself once a segment is full or old; this is for a journal that no daemon has open. It
 //! holds the journal meanwhile, and claims an epoch as every open does. Killed, it is done by the next open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::problems;
 use crate::cli::common::{OutputArgs, show};
 use crate::cli::output::{self, Format, exit, talk};
-use crate::domain::problem::{About, Code, Problem};
+use crate::domain::problem::Problem;
 use crate::journal::archive::{Archived, Checkpoint, Policy};
 use crate::journal::{Journal, JournalError, Options};
 
@@ -58,24 +58,28 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     if !dir.join("sled").exists() && !dir.join("evidence").exists() {
         return Err(unreadable(JournalError::Missing { dir: dir.clone() }));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| {
-        let about = About::new("File", "", &dir.display().to_string());
-        Problem::new(Code::Internal, about, format!("start a runtime: {error}"), "try again")
-    })?;
-    // Commands run on a runtime already, which may not be blocked by another one on the same thread.
-    let work = || {
-        let (journal, opened) = Journal::open_thread(dir, Options::default())?;
-        opened.repairs.iter().for_each(|repair| talk(&format!("note: {repair}")));
-        let archived = runtime.block_on(journal.archive(Policy::everything(), now_ns()))?;
-        let live = runtime.block_on(journal.entries(1, 1))?.first().map(|first| first.position);
-        Ok((archived, live.map_or(0, |first| journal.head().position + 1 - first)))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    // Commands run on a runtime already; another one can neither block nor be dropped on the same thread.
+    let done = std::thread::scope(|scope| scope.spawn(|| archived(dir)).join());
     let (archived, live) = done
         .unwrap_or_else(|_| Err(JournalError::Stopped { reason: "archiving ended in a panic".to_owned() }))
         .map_err(unreadable)?;
     show(args.format(), &shown(&archived, live), text)?;
     Ok(exit::DONE)
+}
+
+/// Archives, and answers what was done and how many records are left in the live journal.
+fn archived(dir: &Path) -> Result<(Archived, u64), JournalError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|source| JournalError::Io {
+        what: "start a runtime for",
+        path: dir.into(),
+        source,
+    })?;
+    let (journal, opened) = Journal::open_thread(dir, Options::default())?;
+    opened.repairs.iter().for_each(|repair| talk(&format!("note: {repair}")));
+    let archived = runtime.block_on(journal.archive(Policy::everything(), now_ns()))?;
+    let first = runtime.block_on(journal.entries(1, 1))?.first().map(|first| first.position);
+    Ok((archived, first.map_or(0, |first| journal.head().position + 1 - first)))
 }
 
 fn now_ns() -> i64 {
