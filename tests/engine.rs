@@ -16,6 +16,8 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/rebuilt.rs"]
+mod rebuilt;
 #[path = "engine/refused.rs"]
 mod refused;
 #[path = "engine/release.rs"]

@@ -33,6 +33,7 @@ pub(super) fn event_name(decoded: &Decoded) -> String {
             Event::Intended { step, .. } => format!("intend {}", step.name()),
             Event::Ended { step, .. } => format!("ended {}", step.name()),
             Event::ReceiptPart { first, .. } => format!("receipt from {first}"),
+            Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
             Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
             Event::Asked(asked) => format!("asked to {}", asked.ask.name()),
         },
@@ -57,6 +58,9 @@ fn group(event: &Event) -> String {
         Event::ReceiptPart { first, members } => {
             let first = usize::from(*first) + 1;
             format!("receipt of members {first} to {}", first + members.len().saturating_sub(1))
+        }
+        Event::Reconstructed(found) => {
+            format!("reconstructed from the cluster as {}: {}", found.standing.name(), found.seen.join(", "))
         }
         Event::Reached { grounds, milestone, facts } => {
             format!("reached {} {}{}", milestone.name(), row(grounds), said(facts))

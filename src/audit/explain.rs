@@ -130,7 +130,11 @@ fn stage(folded: Option<&Folded>) -> Option<String> {
 pub(super) fn grounds(event: &Event) -> Option<&Grounds> {
     match event {
         Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
-        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } | Event::Asked(_) => None,
+        Event::Planned(_)
+        | Event::Ended { .. }
+        | Event::ReceiptPart { .. }
+        | Event::Reconstructed(_)
+        | Event::Asked(_) => None,
     }
 }
 
@@ -241,6 +245,12 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
                 }
             }
         ),
+        Event::Reconstructed(found) => {
+            let seen = found.seen.join(", ");
+            format!(
+                "the journal was lost, and the run put together again from its cluster, which showed: {seen}"
+            )
+        }
         Event::Intended { .. } | Event::Reached { .. } => "decided by the table".to_owned(),
     }
 }

@@ -189,7 +189,11 @@ fn event_name_of(event: &Event) -> String {
             format!("reached {} with {}", milestone.name(), reason.code)
         }
         Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
-        Event::Planned(_) | Event::Ended { .. } | Event::ReceiptPart { .. } | Event::Asked(_) => {
+        Event::Planned(_)
+        | Event::Ended { .. }
+        | Event::ReceiptPart { .. }
+        | Event::Reconstructed(_)
+        | Event::Asked(_) => {
             "no decision".to_owned()
         }
     }

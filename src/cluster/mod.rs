@@ -42,8 +42,8 @@ pub mod kinds {
         GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, JournalHead,
     };
     pub use crate::api::{
-        Backup, BackupSpec, BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus, VolumeGroupSnapshot,
-        VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotClass,
-        VolumeSnapshotContent,
+        Backup, BackupSpec, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus,
+        VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
+        VolumeSnapshotClass, VolumeSnapshotContent,
     };
 }

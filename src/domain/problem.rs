@@ -66,6 +66,10 @@ pub enum Code {
     JournalIo = 33,
     /// There is no journal.
     JournalMissing = 34,
+    /// The cluster has objects of a run that the journal does not know.
+    UnknownRun = 35,
+    /// The journal was lost before the run could be told to have been cut completely.
+    JournalLost = 36,
     /// The API server cannot be reached.
     Unreachable = 40,
     /// The command line or a file named on it is wrong.

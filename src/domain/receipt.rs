@@ -60,6 +60,43 @@ pub struct Receipt {
     pub members: Vec<ReceiptMember>,
 }
 
+/// The copy that a member's VolumeSnapshot or VolumeSnapshotContent carries, read back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberCopy {
+    /// The run.
+    pub run: String,
+    /// CSI driver.
+    pub driver: String,
+    /// VolumeGroupSnapshotClass.
+    pub group_class: String,
+    /// CSI group snapshot handle.
+    pub group_handle: String,
+    /// Secret for the deletion, by reference.
+    pub secret: Option<SecretRef>,
+    /// Name of the claim.
+    pub claim: String,
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// CSI snapshot handle.
+    pub snapshot_handle: String,
+    /// Creation time as the driver reported it.
+    pub created_at_ns: Option<Timestamp>,
+    /// Smallest size of a volume made from it, in bytes.
+    pub restore_size: Option<i64>,
+    /// `Filesystem` or `Block`.
+    pub volume_mode: Option<String>,
+    /// Handles of all members, in the plan's order.
+    pub snapshot_handles: Vec<String>,
+}
+
+impl MemberCopy {
+    /// Reads what [`Receipt::annotation`] writes; none for another text.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
 impl Receipt {
     /// Largest minus smallest creation time of the members in milliseconds; `None` if one is unknown.
     pub fn skew_ms(&self) -> Option<u64> {

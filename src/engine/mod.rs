@@ -13,6 +13,7 @@
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
 //! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`rebuild`] | what a cluster shows of runs whose journal was lost |
 //! | [`archiving`] | when finished runs are archived |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
 //! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
@@ -32,6 +33,7 @@ pub mod notices;
 pub mod observer;
 pub mod points;
 pub mod projection;
+pub mod rebuild;
 pub mod request;
 pub mod runner;
 pub mod sight;
@@ -52,7 +54,8 @@ use tracing::Instrument;
 use crate::cluster::Adapter;
 use crate::cluster::kinds::Backup;
 use crate::domain::ids::{ObjectId, StreamId};
-use crate::domain::problem::Problem;
+use crate::domain::plan::Plan;
+use crate::domain::problem::{About, Code, Problem};
 use crate::engine::backup::Order;
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
@@ -270,6 +273,11 @@ impl Engine {
             return Ok(());
         }
         if let Some(plan) = order.plan {
+            let traces = self.tools.world.traces(&plan);
+            if !traces.is_empty() {
+                self.refuse_unknown(&plan, &traces);
+                return Ok(());
+            }
             desk.waiting.insert(order.run, vec![order.end]);
             let runner = Runner::plan(self.tools.clone(), plan).await?;
             self.start(desk, runner, order.run);
@@ -278,6 +286,30 @@ impl Engine {
             let _ = order.end.send(None);
         }
         Ok(())
+    }
+
+    /// A run that the journal does not know has left objects in the cluster: the journal is not the one that it began
+    /// in. Begun again it would be cut twice, or undone after its pivot. Its Backup stays as it is.
+    fn refuse_unknown(&self, plan: &Plan, traces: &[String]) {
+        let problem = Problem::new(
+            Code::UnknownRun,
+            About::new("Group", &plan.namespace, &plan.group),
+            format!(
+                "the journal does not know run {}, of which the cluster has {}",
+                plan.run,
+                traces.join(", ")
+            ),
+            "stop the daemon and run `stillpoint journal rebuild --from-cluster`, or restore the journal",
+        );
+        tracing::error!(run = %plan.run, %problem, "not begun");
+        let backup = ObjectId {
+            namespace: plan.backup.namespace.clone(),
+            name: plan.backup.name.clone(),
+            uid: plan.backup.uid.clone(),
+        };
+        let at = self.tools.clock.now();
+        let notice = notices::of_backup(&backup, true, "UnknownRun", &problem.to_string(), at);
+        self.tools.notices.tell(notice);
     }
 
     fn take_backup(&self, desk: &mut Desk, stream: StreamId, object: Option<Arc<Backup>>) {

@@ -80,6 +80,12 @@ pub enum JournalError {
         /// The epoch in `owner.json`.
         owner: u64,
     },
+    /// There is a journal, which a new one was to take the place of.
+    #[error("journal {} is not lost", dir.display())]
+    NotLost {
+        /// The journal directory.
+        dir: PathBuf,
+    },
     /// Records were asked for that are in an archive which is not there.
     #[error("records {first} to {last} are in an archive that is not here: {}", path.display())]
     ArchiveMissing {
@@ -157,6 +163,7 @@ impl JournalError {
             JournalError::Held { .. } => Code::JournalLocked,
             JournalError::NewerSchema { .. } => Code::JournalNewer,
             JournalError::Missing { .. } | JournalError::ArchiveMissing { .. } => Code::JournalMissing,
+            JournalError::NotLost { .. } => Code::Usage,
             JournalError::Damaged { .. }
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
@@ -187,7 +194,7 @@ impl JournalError {
             | JournalError::Unopenable { .. }
             | JournalError::IndexLost { .. }
             | JournalError::Lost { .. } => Some(Verdict::Corrupt),
-            JournalError::ArchiveMissing { .. } => None,
+            JournalError::ArchiveMissing { .. } | JournalError::NotLost { .. } => None,
             JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
             JournalError::Stopped { .. } => None,
         }
@@ -207,6 +214,9 @@ impl JournalError {
             JournalError::Missing { .. } => "check the path given with --journal",
             JournalError::ArchiveMissing { .. } => {
                 "put the archive back into the journal's archive directory, or give its place with --archive"
+            }
+            JournalError::NotLost { .. } => {
+                "start the daemon: it goes on from its records; a rebuild from the cluster would know less"
             }
             JournalError::IndexLost { .. } => {
                 "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"

@@ -34,6 +34,7 @@
 //! Outside of [`wire`] a payload is bytes. Clocks: times are given. Whether a stream may be appended to
 //! by this state of its machine: the caller's sequence is checked, nothing more.
 
+mod anew;
 pub mod archive;
 mod ballast;
 pub mod chain;
@@ -74,6 +75,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use anew::Anew;
 pub use chain::{ChainProblem, Fault, Verified};
 pub use durable::Durable;
 pub use envelope::{MAX_PAYLOAD_BYTES, SCHEMA};

@@ -52,7 +52,11 @@ impl Opening<'_> {
     /// Does what the table says about what was found, and ends an archiving that was cut short.
     pub fn settle(mut self, found: Found) -> Result<Ready, JournalError> {
         let row = found.row()?;
-        let epoch = found.epoch().checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
+        let epoch = found
+            .epoch()
+            .max(self.options.after_epoch)
+            .checked_add(1)
+            .ok_or(StoreError::Layout { what: "the epoch" })?;
         let Found { lock, database, evidence, .. } = found;
         let way = match row {
             Row::Begin | Row::Agree => Way::GoOn,

@@ -31,6 +31,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// Size from which on a segment of evidence gets a successor, in bytes.
     pub segment_bytes: u64,
+    /// An epoch that was claimed elsewhere: the one that is claimed is above it.
+    pub after_epoch: u64,
     /// Who looks at every call that reaches the disk: tests.
     pub probe: Option<Arc<dyn Probe>>,
 }
@@ -48,6 +50,7 @@ impl Default for Options {
             now: wall_clock,
             ballast_bytes: ballast::BALLAST_BYTES,
             segment_bytes: SEGMENT_BYTES,
+            after_epoch: 0,
             probe: None,
         }
     }

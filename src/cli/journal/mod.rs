@@ -10,8 +10,9 @@
 //! | `replay` | whether everything would be decided the same again |
 //! | `export` | every record with its exact bytes |
 //! | `archive` | what was archived: it moves what has ended out of the live journal |
+//! | `rebuild` | what of a lost journal the cluster still shows: it makes a new one |
 //!
-//! All but `archive` only read. They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
+//! All but the last two only read. They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
 //! on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
 //! auditor needs no directory.
 
@@ -24,6 +25,7 @@ mod exported;
 mod list;
 mod problems;
 mod read;
+mod rebuild;
 mod replay;
 mod show;
 mod verify;
@@ -56,6 +58,8 @@ pub enum Journal {
     Export(export::Args),
     /// Move records of finished runs to archives.
     Archive(archive::Args),
+    /// Put a lost journal together again from what the cluster shows.
+    Rebuild(rebuild::Args),
 }
 
 /// Where the records are.
@@ -105,6 +109,7 @@ impl Journal {
             Self::Replay(args) => args.common.format(),
             Self::Export(args) => args.format(),
             Self::Archive(args) => args.format(),
+            Self::Rebuild(args) => args.format(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Journal {
             Self::Replay(args) => replay::run(&args),
             Self::Export(args) => export::run(&args),
             Self::Archive(args) => archive::run(&args),
+            Self::Rebuild(args) => rebuild::run(&args),
         }
     }
 }

@@ -35,6 +35,8 @@ pub const CODES: &[Code] = &[
     Code::JournalNewer,
     Code::JournalIo,
     Code::JournalMissing,
+    Code::UnknownRun,
+    Code::JournalLost,
     Code::Unreachable,
     Code::Usage,
     Code::Internal,
@@ -256,6 +258,14 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "there is no journal",
             "The directory does not exist or holds no journal. Name the directory with --journal; the daemon makes a \
              new one on its first start.",
+        ),
+        Code::UnknownRun => (
+            "the cluster has objects of a run that the journal does not know",
+            "A Backup asks for a run whose members or contents exist already, labelled with its id, but the journal has no record of it: it is another journal than the one that began the run, or it was lost. The run is not begun again, because that would cut twice or undo what is retained; nothing is written, and the Backup stays in progress. Restore the journal, or stop the daemon and run `stillpoint journal rebuild --from-cluster`.",
+        ),
+        Code::JournalLost => (
+            "the journal was lost while the group was not cut completely",
+            "The journal was rebuilt from the cluster, and this run could not be told to have been cut: not every member carries the receipt, or it was being undone already. The group is undone and its storage freed. Run the Backup again, and keep the journal on a volume of its own.",
         ),
         Code::Unreachable => (
             "the API server cannot be reached",

@@ -57,6 +57,9 @@ impl Stage {
                 }
                 Event::Asked(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
                 Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
+                Event::Reconstructed(found) => {
+                    format!("reconstructed as {}: {}", found.standing.name(), found.seen.join(", "))
+                }
                 Event::Reached { grounds, milestone, facts } => match facts {
                     Facts::Reason(reason) => format!("{} -> {}: {reason:?}", grounds.row, milestone.name()),
                     _ => format!("{} -> {}", grounds.row, milestone.name()),

@@ -113,6 +113,12 @@ impl World {
         self.store().observe(scope, epoch, fresh)
     }
 
+    /// Objects of a run that only its journal can have led to, by kind and name: members and contents that carry its
+    /// label, contents of its group. Its VolumeGroupSnapshot alone is none: that is adopted.
+    pub fn traces(&self, plan: &Plan) -> Vec<String> {
+        self.store().traces(plan)
+    }
+
     /// Takes what a call brought back.
     pub fn absorb(&self, changed: Changed) {
         self.store().absorb(changed);

@@ -1,9 +1,11 @@
-//! All caches, and the observation of one run out of them: through indexes, never a scan.
+//! All caches, and the observation of one run out of them: through indexes, never a scan. (The traces of a run that the
+//! journal does not know are a scan, once when it begins.)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use kube::core::ObjectMeta;
 
 use super::cache::Cache;
 use super::topic::{self, Topic};
@@ -15,7 +17,9 @@ use crate::cluster::kinds::{
 };
 use crate::cluster::{Changed, Kind, observe};
 use crate::domain::ids::ObjectId;
+use crate::domain::labels;
 use crate::domain::observed::{Observation, Scope};
+use crate::domain::plan::Plan;
 
 /// All caches.
 #[derive(Debug, Default)]
@@ -66,6 +70,22 @@ impl Store {
         topics.sort();
         topics.dedup();
         topics
+    }
+
+    /// Objects of a run that only its journal can have led to.
+    pub fn traces(&self, plan: &Plan) -> Vec<String> {
+        let run = plan.run.to_string();
+        let own =
+            |meta: &ObjectMeta| meta.labels.as_ref().and_then(|labels| labels.get(labels::RUN)) == Some(&run);
+        let named =
+            |kind: &str, meta: &ObjectMeta| format!("{kind} {}", meta.name.clone().unwrap_or_default());
+        let snapshots = self.snapshots.within(&plan.namespace).filter(|object| own(&object.metadata));
+        let contents = self.contents.all().filter(|object| own(&object.metadata));
+        let group_contents = self.group_contents.all().filter(|object| own(&object.metadata));
+        (snapshots.map(|object| named("VolumeSnapshot", &object.metadata)))
+            .chain(contents.map(|object| named("VolumeSnapshotContent", &object.metadata)))
+            .chain(group_contents.map(|object| named("VolumeGroupSnapshotContent", &object.metadata)))
+            .collect()
     }
 
     /// What the caches hold about one run.

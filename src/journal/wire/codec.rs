@@ -56,6 +56,9 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::ReceiptPart { first, members } => {
             encode(kind::GROUP_RECEIPT_PART, &v1::group::ReceiptPart::new(*first, members))?
         }
+        Event::Reconstructed(found) => {
+            encode(kind::GROUP_RECONSTRUCTED, &v1::reconstructed::Reconstructed::from(&**found))?
+        }
         Event::Reached { grounds, milestone, facts } => {
             encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, *milestone, facts)?)?
         }
@@ -98,6 +101,9 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
         (kind::GROUP_INTENDED, FIRST) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
         (kind::GROUP_ENDED, FIRST) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
         (kind::GROUP_RECEIPT_PART, FIRST) => group(read::<v1::group::ReceiptPart>(kind, payload)?.into()),
+        (kind::GROUP_RECONSTRUCTED, FIRST) => {
+            group(read::<v1::reconstructed::Reconstructed>(kind, payload)?.try_into()?)
+        }
         (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
         (kind::GROUP_ASKED, FIRST) => group(read::<v1::asked::Asked>(kind, payload)?.try_into()?),
         (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),

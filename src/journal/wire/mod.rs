@@ -17,6 +17,7 @@
 //! | 4 | a part of a receipt | [`v1::group::ReceiptPart`] |
 //! | 5 | a milestone is reached | [`v2::group::Reached`] |
 //! | 6 | a person asked something of a group run | [`v1::asked::Asked`] |
+//! | 7 | a run was reconstructed from its cluster | [`v1::reconstructed::Reconstructed`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
 //! | 17 | a Backup has finished | [`v1::backup::Finished`] |
 //!
@@ -55,6 +56,8 @@ pub mod kind {
     pub const GROUP_REACHED: u16 = 5;
     /// A person asked something of a group run.
     pub const GROUP_ASKED: u16 = 6;
+    /// A group run was reconstructed from its cluster.
+    pub const GROUP_RECONSTRUCTED: u16 = 7;
     /// A Backup is accepted.
     pub const BACKUP_ACCEPTED: u16 = 16;
     /// A Backup has finished.
@@ -69,6 +72,7 @@ pub mod kind {
             GROUP_RECEIPT_PART => "receipt",
             GROUP_REACHED => "reached",
             GROUP_ASKED => "asked",
+            GROUP_RECONSTRUCTED => "rebuilt",
             BACKUP_ACCEPTED => "accepted",
             BACKUP_FINISHED => "finished",
             _ => return None,

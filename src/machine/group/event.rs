@@ -11,6 +11,7 @@ use crate::domain::problem::Code;
 use crate::domain::receipt::{ReceiptMember, SecretRef};
 use crate::domain::time::Timestamp;
 use crate::machine::group::effect::{Mark, Outcome};
+use crate::machine::group::reconstruct::Reconstructed;
 use crate::machine::group::view::View;
 
 macro_rules! named {
@@ -226,6 +227,8 @@ pub enum Event {
         /// Members.
         members: Vec<ReceiptMember>,
     },
+    /// The run was put together again from what its cluster showed: its journal was lost. Follows plan and receipt.
+    Reconstructed(Box<Reconstructed>),
     /// Something became true.
     Reached {
         /// Why.

@@ -11,6 +11,7 @@ use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::{
     Ask, Asked, Event, Facts, Milestone, Reason, RebuiltMember, ReceiptHead, Step, Timed,
 };
+use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::state::{Answered, CreateFate, GroupRun, Passed, Stage, Tries};
 
 /// A record that cannot follow the ones before it.
@@ -45,6 +46,7 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
         Event::Intended { step, .. } => intended(&mut run, *step, record)?,
         Event::Ended { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
         Event::ReceiptPart { first, members } => receipt_part(&mut run, *first, members, record)?,
+        Event::Reconstructed(found) => reconstructed(&mut run, found, record)?,
         Event::Reached { milestone, facts, grounds } => {
             reached(&mut run, *milestone, facts, record)?;
             run.stuck = (*milestone == Milestone::Stuck).then(|| grounds.row.clone());
@@ -137,7 +139,7 @@ fn receipt_part(
     members: &[ReceiptMember],
     record: &Timed,
 ) -> Result<(), IllegalEvent> {
-    if run.stage != Stage::Created {
+    if run.stage != Stage::Created && !is_untouched(run) {
         return Err(out_of_place(run, &record.event));
     }
     if first == 0 {
@@ -289,6 +291,40 @@ fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalE
     Ok(())
 }
 
+/// Whether nothing was decided or done yet, as far as the journal knows.
+fn is_untouched(run: &GroupRun) -> bool {
+    run.stage == Stage::Planned && run.create == CreateFate::Untried && run.timeline.is_empty()
+}
+
+/// What a create left is known by its uid alone: a run without one created nothing that still stands, and is never to
+/// create again.
+fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> Result<(), IllegalEvent> {
+    if !is_untouched(run) {
+        return Err(out_of_place(run, &record.event));
+    }
+    (run.attempt, run.attempt_at) = (found.attempt, record.at);
+    (run.group_uid, run.create) = (found.group_uid.clone(), CreateFate::Refused);
+    if let Some(head) = &found.receipt {
+        close_receipt(run, head)?;
+        run.cut = Some((head.group_handle.clone(), record.at));
+    }
+    let message = "the journal that knew this run was lost before every member carried its receipt";
+    let reason = Reason { code: Code::JournalLost, message: message.to_owned(), transient: false };
+    run.stage = match found.standing {
+        Standing::Bound | Standing::Released if run.receipt.is_none() => {
+            return Err(IllegalEvent::Receipt("it goes on without one".to_owned()));
+        }
+        Standing::Bound => Stage::VSBound,
+        Standing::Released => Stage::Releasing,
+        Standing::Completed => Stage::Completed,
+        Standing::Undo | Standing::Failed => {
+            (run.reason, run.undone_at) = (Some(reason), record.at);
+            if found.standing == Standing::Undo { Stage::Unwinding } else { Stage::Failed }
+        }
+    };
+    Ok(())
+}
+
 fn retry(run: &mut GroupRun, at: Timestamp) {
     let (timeline, reason) = (std::mem::take(&mut run.timeline), run.reason.take());
     let (attempt, answered) = (run.attempt + 1, run.answered.take());
@@ -305,6 +341,7 @@ fn name(event: &Event) -> String {
         Event::Intended { step, .. } => format!("intent to {}", step.name()),
         Event::Ended { step, .. } => format!("outcome of {}", step.name()),
         Event::ReceiptPart { first, .. } => format!("receipt part {first}"),
+        Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
         Event::Reached { milestone, .. } => milestone.name().to_owned(),
         Event::Asked(asked) => format!("request to {}", asked.ask.name()),
     }

@@ -14,6 +14,7 @@
 //! | [`effects`](mod@effects) | step × observation → the missing effects |
 //! | [`advance`] | milestone × observation → the records that go with it |
 //! | [`desired`] | labels and annotations that are wanted |
+//! | [`reconstruct`] | a run whose journal was lost, from what its cluster shows |
 
 pub mod advance;
 pub mod columns;
@@ -24,6 +25,7 @@ pub mod effect;
 pub mod effects;
 pub mod event;
 pub mod fold;
+pub mod reconstruct;
 pub mod state;
 pub mod table;
 pub mod view;

@@ -19,3 +19,4 @@ pub mod common;
 pub mod group;
 mod group_from;
 pub mod ordinals;
+pub mod reconstructed;

@@ -8,6 +8,7 @@ use crate::domain::problem::Code;
 use crate::journal::wire::WireError;
 use crate::machine::backup::Phase;
 use crate::machine::group::effect::EffectKind;
+use crate::machine::group::reconstruct::Standing;
 use crate::machine::group::{Ask, Milestone, Step};
 
 /// A value with a number.
@@ -41,6 +42,13 @@ macro_rules! ordinals {
 }
 
 ordinals! {
+    Standing ("standing of a reconstructed run") {
+        Undo = 1,
+        Bound = 2,
+        Released = 3,
+        Completed = 4,
+        Failed = 5,
+    }
     Step ("step") {
         Create = 1,
         Claim = 2,
@@ -126,6 +134,8 @@ ordinals! {
         JournalNewer = 32,
         JournalIo = 33,
         JournalMissing = 34,
+        UnknownRun = 35,
+        JournalLost = 36,
         Unreachable = 40,
         Usage = 50,
         Internal = 99,

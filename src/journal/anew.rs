@@ -1,0 +1,90 @@
+//! A new journal in the place of one that is lost, for what can be told without it.
+//!
+//! It is written beside the old one and put in its place at once, when it is complete: the rename of its evidence is
+//! the moment from which on it is the journal. Killed before, there is still the lost one; killed after, the database
+//! is made from the evidence. What was there is renamed, never removed.
+//!
+//! Not here: what is written to it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::JournalError;
+use super::find::{database, evidence_dir};
+use super::handle::Journal;
+use super::lock::Lock;
+use super::mend;
+use super::options::Options;
+use super::owner::Owner;
+use super::snapshot::Snapshot;
+use super::verification::Verdict;
+
+const DRAFT: &str = "rebuild.new";
+
+/// A new journal that is not in its place yet.
+pub struct Anew {
+    dir: PathBuf,
+    journal: Option<Journal>,
+    _lock: Lock,
+}
+
+impl Anew {
+    /// Begins a new journal for the directory of a lost one; its epoch is above `epoch` and that of the last owner.
+    ///
+    /// # Errors
+    /// [`JournalError::NotLost`] if there is a journal that can be read; it is held by a living process; or the new one
+    /// cannot be written.
+    pub fn begin(dir: &Path, epoch: u64, options: Options) -> Result<Anew, JournalError> {
+        fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
+        let lock = Lock::exclusive(dir)?;
+        let owner = Owner::read(dir).ok().flatten().map_or(0, |owner| owner.epoch);
+        let draft = dir.join(DRAFT);
+        mend::clear(&draft)?;
+        let options = Options { after_epoch: epoch.max(owner), ballast_bytes: 0, ..options };
+        let (journal, _) = Journal::open_thread(&draft, options)?;
+        Ok(Anew { dir: dir.to_owned(), journal: Some(journal), _lock: lock })
+    }
+
+    /// Whether the journal in `dir` is lost: there is none, or neither half of it can be read.
+    ///
+    /// # Errors
+    /// [`JournalError::NotLost`], or a living process holds it, or a newer Stillpoint wrote it.
+    pub fn is_called_for(dir: &Path) -> Result<(), JournalError> {
+        let not_lost = || Err(JournalError::NotLost { dir: dir.to_owned() });
+        match Snapshot::open(dir) {
+            Ok(snapshot) => match snapshot.verify(None).verdict {
+                Verdict::Corrupt => Ok(()),
+                _ => not_lost(),
+            },
+            Err(
+                error @ (JournalError::Held { .. }
+                | JournalError::NewerSchema { .. }
+                | JournalError::Io { .. }),
+            ) => Err(error),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The journal to write to.
+    pub fn journal(&self) -> &Journal {
+        self.journal.as_ref().expect("it is closed only by put_in_place, which consumes this")
+    }
+
+    /// Closes the new journal and puts it in the place of the lost one; answers what was renamed.
+    ///
+    /// # Errors
+    /// A rename failed; done again it goes on.
+    pub fn put_in_place(mut self) -> Result<Vec<String>, JournalError> {
+        let epoch = self.journal().epoch();
+        self.journal = None;
+        let mut aside = Vec::new();
+        for name in ["sled", "evidence", "archive"] {
+            aside.extend(mend::set_aside(&self.dir, name, epoch)?);
+        }
+        let draft = self.dir.join(DRAFT);
+        mend::put_in_place(&evidence_dir(&draft), &evidence_dir(&self.dir))?;
+        mend::put_in_place(&database(&draft), &database(&self.dir))?;
+        mend::clear(&draft)?;
+        Ok(aside)
+    }
+}

@@ -1,0 +1,205 @@
+//! Both halves of the journal lost: what the cluster shows is enough to end every run, and nothing is cut twice.
+
+use std::sync::Arc;
+
+use stillpoint::cluster::Adapter;
+use stillpoint::engine::points::Points;
+use stillpoint::engine::rebuild::{self, Rebuilt};
+use stillpoint::journal::{Batch, Disk, Journal, MemoryStore, Meta, Store};
+use stillpoint::machine::group::reconstruct::Standing;
+use stillpoint::machine::point::Point;
+use stillpoint::sim::{Cluster, Config};
+
+use crate::stage::{End, Passed, Stage};
+use crate::{hands, invariants};
+
+const MEMBERS: usize = 2;
+
+async fn stage() -> Stage {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", MEMBERS).await;
+    stage.backup("shop");
+    stage
+}
+
+/// Every point that a run without trouble passes.
+async fn points() -> Vec<Point> {
+    let (stage, passed) = (stage().await, Passed::default());
+    assert!(stage.live_with(passed.watch(), Arc::default()).await.is("Completed"));
+    passed.distinct()
+}
+
+/// A stage whose daemon was killed at a point, and whose journal is gone since.
+async fn lost_at(point: Point) -> Stage {
+    let mut stage = stage().await;
+    let end = stage.live(Some(point)).await;
+    assert!(matches!(end, End::Killed), "{point}: {end:?}");
+    stage.disk = Disk::new();
+    stage
+}
+
+/// Puts what the cluster shows into a new journal.
+async fn rebuilt(stage: &Stage) -> Vec<Rebuilt> {
+    let client = kube::Client::new(stage.cluster.api().router(), "default");
+    let adapter = Adapter::connect(client).await.expect("the cluster answers");
+    let found = rebuild::look(&adapter).await.expect("everything can be read");
+    let mut store = MemoryStore::open(&stage.disk).expect("free");
+    let meta = Meta { epoch: found.epoch, ..Meta::new() };
+    store.write(&Batch { meta, slots: vec![], streams: vec![] }).expect("written");
+    store.sync().expect("synced");
+    let (journal, opened) = Journal::open_task(store).expect("opened");
+    assert!(opened.epoch > found.epoch, "no object is claimed by a later epoch");
+    let rebuilt = rebuild::record(&journal, &found, stage.clock.now()).await.expect("recorded");
+    stage.disk.crash();
+    rebuilt
+}
+
+/// VolumeGroupSnapshots that were created so far.
+fn created(stage: &Stage) -> u64 {
+    let tally = stage.cluster.api().tally();
+    let verbs = tally.0.get("stillpoint").and_then(|verbs| verbs.get("create"));
+    verbs.and_then(|resources| resources.get("volumegroupsnapshots")).copied().unwrap_or(0)
+}
+
+async fn ends_right(stage: &Stage, standing: Option<Standing>, end: &End) -> Result<(), String> {
+    match end {
+        End::Phase(phase) if phase == "Completed" => {
+            match invariants::completed(stage, "shop", MEMBERS).await {
+                // A run that was over when the journal was lost has no decision to make again.
+                Err(broken)
+                    if standing == Some(Standing::Completed)
+                        && broken.starts_with("a replay has something") =>
+                {
+                    Ok(())
+                }
+                other => other,
+            }
+        }
+        End::Phase(phase) if phase == "Failed" => invariants::undone(stage, "shop").await,
+        other => Err(format!("ended as {other:?}")),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_right() {
+    let (mut failures, mut standings) = (vec![], std::collections::BTreeMap::<String, usize>::new());
+    for point in points().await {
+        let stage = lost_at(point).await;
+        let rebuilt = rebuilt(&stage).await;
+        let standing = rebuilt.first().and_then(|run| run.standing.clone().ok());
+        let before = created(&stage);
+        let end = stage.live(None).await;
+        let told = standing.map_or("left out", Standing::name);
+        *standings.entry(told.to_owned()).or_default() += 1;
+        println!("{point:<28} {told:<16} {end:?}");
+        if let Err(reason) = ends_right(&stage, standing, &end).await {
+            failures.push(format!("{point} ({told}): {reason}"));
+        }
+        // Before anything exists the run is begun anew; a create that was sent is never repeated.
+        if before + u64::from(before == 0 && standing.is_none()) < created(&stage) {
+            failures.push(format!("{point} ({told}): {before} creates before, {} now", created(&stage)));
+        }
+    }
+    println!("{standings:?}");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    for standing in ["to be undone", "bound", "past the pivot", "completed"] {
+        assert!(standings.contains_key(standing), "no point led to {standing}: {standings:?}");
+    }
+}
+
+/// Takes the class of the release away, which undoes a run in its last state that can be undone.
+fn take_class(cluster: &Cluster) {
+    hands::delete_first(cluster, "volumesnapshotclasses");
+}
+
+fn point(text: &str) -> Point {
+    text.parse().unwrap_or_else(|_| panic!("no point {text}"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_at_every_point_of_an_undo_it_ends_undone() {
+    let (begin, passed) = (point("retained/before-record"), Passed::default());
+    let whole = stage().await;
+    let cluster = whole.cluster.clone();
+    let points = passed.watch_and(move |passed| {
+        if passed == begin {
+            take_class(&cluster)
+        }
+    });
+    let end = whole.live_with(points, Arc::default()).await;
+    assert!(end.is("Failed"), "{end:?}");
+    let all = passed.distinct();
+    let from = all.iter().position(|passed| *passed == begin).expect("it was retained");
+    let (mut failures, mut standings) = (vec![], std::collections::BTreeMap::<&str, usize>::new());
+    for point in &all[from + 1..] {
+        let mut stage = stage().await;
+        let end = stage.live_acting(begin, take_class, Some(*point)).await;
+        assert!(matches!(end, End::Killed), "{point}: {end:?}");
+        stage.disk = Disk::new();
+        let before = created(&stage);
+        let rebuilt = rebuilt(&stage).await;
+        let standing = rebuilt.first().and_then(|run| run.standing.clone().ok());
+        let told = standing.map_or("left out", Standing::name);
+        *standings.entry(told).or_default() += 1;
+        let end = stage.live(None).await;
+        // Without the class the Backup's groups are refused when it is taken up again, before the run has ended.
+        let over = |stage: &Stage| {
+            let shown = stage.list("groupsnapshots", Some("shop"));
+            shown.iter().all(|shown| shown["status"]["state"] == "Failed")
+        };
+        stage.live_until(Points::none(), over).await;
+        let undone = match invariants::undone(&stage, "shop").await {
+            Err(broken)
+                if standing == Some(Standing::Failed) && broken.starts_with("a replay has something") =>
+            {
+                Ok(())
+            }
+            other => other,
+        };
+        if !end.is("Failed") || undone.is_err() || created(&stage) != before {
+            failures.push(format!("{point} ({told}): {end:?} {undone:?}"));
+        }
+    }
+    println!("{} points, {standings:?}", all.len() - from - 1);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(standings.contains_key("to be undone") && standings.contains_key("failed"), "{standings:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_deletes() {
+    let mut refused = 0;
+    for point in points().await {
+        let stage = lost_at(point).await;
+        let labelled = |stage: &Stage| {
+            let snapshots = stage.list("volumesnapshots", Some("shop"));
+            let own =
+                |object: &&serde_json::Value| object["metadata"]["labels"]["stillpoint.dev/run"].is_string();
+            snapshots.iter().filter(own).count()
+        };
+        let (before, members) = (created(&stage), labelled(&stage));
+        if members == 0 {
+            continue;
+        }
+        refused += 1;
+        let work = async { stage.pass(1800).await };
+        tokio::select! {
+            problem = stage.life(Points::none()) => panic!("{point}: the daemon ended: {problem}"),
+            () = work => {}
+        }
+        assert_eq!((created(&stage), labelled(&stage)), (before, members), "{point}");
+        assert_eq!(stage.ended(), None, "{point}: its Backup stays as it is");
+        let going = stage.list("volumesnapshots", None);
+        assert!(going.iter().all(|snapshot| snapshot["metadata"]["deletionTimestamp"].is_null()), "{point}");
+        let told = stage.list("events", None).iter().any(|event| event["reason"] == "UnknownRun");
+        assert!(told, "{point}: nobody was told");
+        // Rebuilt after that, it goes on.
+        stage.disk.crash();
+        let mut stage = stage;
+        stage.disk = Disk::new();
+        rebuilt(&stage).await;
+        let end = stage.live(None).await;
+        assert!(end.is("Completed") || end.is("Failed"), "{point}: {end:?}");
+    }
+    println!("{refused} points at which it is refused");
+    assert!(refused > 10, "only {refused}");
+}
