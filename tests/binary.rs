@@ -8,12 +8,17 @@
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |
 //! | [`exported`], [`forger`] | exported journals, honest and forged |
 //! | [`verdicts`] | every verdict about a directory |
+//! | [`exported`] | exported journals, honest and forged |
+//! | [`archived`] | archives and the live journal as one |
 //! | [`beside`] | the journal's commands beside a daemon |
+//! | [`recovery`] | figures of a start with many unfinished runs; ignored by default |
 //! | [`process`], [`stage`], [`invariants`] | what they all stand on |
 //!
 //! Nothing waits for a time: everything waits for a condition, and a wait of two minutes is a hang. The processes of
 //! a test end with it, and what they said is printed when it fails.
 
+#[path = "binary/archived.rs"]
+mod archived;
 #[path = "binary/asked.rs"]
 mod asked;
 #[path = "binary/beside.rs"]
@@ -38,6 +43,8 @@ mod killed_outside;
 mod owner;
 #[path = "binary/process.rs"]
 mod process;
+#[path = "binary/recovery.rs"]
+mod recovery;
 #[path = "binary/sim.rs"]
 mod sim;
 #[path = "binary/stage.rs"]

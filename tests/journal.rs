@@ -14,5 +14,7 @@ mod full_disk;
 mod fuzz;
 #[path = "journal/kill.rs"]
 mod kill;
+#[path = "journal/long_life.rs"]
+mod long_life;
 #[path = "journal/power_cut.rs"]
 mod power_cut;

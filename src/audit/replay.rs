@@ -193,8 +193,6 @@ fn event_name_of(event: &Event) -> String {
         | Event::Ended { .. }
         | Event::ReceiptPart { .. }
         | Event::Reconstructed(_)
-        | Event::Asked(_) => {
-            "no decision".to_owned()
-        }
+        | Event::Asked(_) => "no decision".to_owned(),
     }
 }

@@ -115,7 +115,8 @@ fn mutated_bytes_decode_or_are_an_error_and_never_panic() {
 
 #[test]
 fn a_lying_length_allocates_nothing() {
-    for (kind, version) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 1), (7, 1), (16, 1), (17, 1)] {
+    for (kind, version) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 1), (7, 1), (16, 1), (17, 1)]
+    {
         let payload = vec![0xfd; 64];
         assert!(decode(&Record { kind, version, time_ns: 0, payload }).is_err());
     }

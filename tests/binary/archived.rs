@@ -1,0 +1,107 @@
+//! Archives at the command line: one journal, wherever its beginning is.
+
+use std::fs;
+
+use crate::process::{Ended, ended};
+use crate::stage::Stage;
+
+fn journal(stage: &Stage, args: &[&str]) -> Ended {
+    let dir = stage.journal().display().to_string();
+    ended(&[&["journal"], args, &["--journal", &dir]].concat())
+}
+
+#[test]
+fn what_was_archived_reads_as_before_and_its_absence_is_said() {
+    let mut stage = Stage::with_group(2);
+    let mut daemon = stage.daemon(&[]);
+    assert_eq!(stage.phase(&mut daemon), "Completed");
+    journal(&stage, &["archive"]).with(4);
+    daemon.kill();
+    let head = {
+        let verified = journal(&stage, &["verify", "-o", "json"]).with(0).json();
+        format!("{}:{}", verified["head"]["position"], verified["head"]["hash"].as_str().expect("a hash"))
+    };
+    let before = journal(&stage, &["export"]).with(0).stdout;
+    let listed = journal(&stage, &["list"]).with(0).stdout;
+    let replayed = journal(&stage, &["replay", "-o", "json"]).with(0).json();
+
+    let archived = journal(&stage, &["archive", "-o", "json"]).with(0).json();
+    assert_eq!(archived["archives"].as_array().map(Vec::len), Some(1), "{archived}");
+    assert_eq!(
+        (&archived["archives"][0]["first"], &archived["archives"][0]["streams"]),
+        (&1.into(), &2.into())
+    );
+    assert_eq!((&archived["heldBy"], &archived["live"]), (&serde_json::Value::Null, &1.into()));
+
+    // The same records, and the checkpoint behind them.
+    let after = journal(&stage, &["export"]).with(0).stdout;
+    assert!(after.starts_with(&before));
+    assert_eq!(after.lines().count(), before.lines().count() + 1);
+    assert_eq!(journal(&stage, &["list"]).with(0).stdout, listed);
+    assert_eq!(journal(&stage, &["replay", "-o", "json"]).with(0).json(), replayed);
+    let shown = journal(&stage, &["show"]).with(0).stdout;
+    assert!(shown.contains("went to archive/"), "{shown}");
+    let verified = journal(&stage, &["verify", "--expect-head", &head, "-o", "json"]).with(0).json();
+    assert_eq!(verified["records"].as_u64(), Some(after.lines().count() as u64));
+
+    // Moved elsewhere.
+    let (archive, elsewhere) = (stage.journal().join("archive"), stage.dir.path().join("elsewhere"));
+    let name = archived["archives"][0]["name"].as_str().expect("a name");
+    fs::create_dir(&elsewhere).expect("created");
+    fs::rename(archive.join(name), elsewhere.join(name)).expect("moved");
+    let told = journal(&stage, &["verify", "-o", "json"]).with(3).json();
+    assert_eq!((told["verdict"].as_str(), told["records"].as_u64()), (Some("intact"), Some(1)));
+    let reason = told["problem"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("are in archives that are not here"), "{reason}");
+    // The checkpoint vouches for the last archived record, not for one before it.
+    journal(&stage, &["verify", "--expect-head", &head]).with(3);
+    let fifth: serde_json::Value =
+        serde_json::from_str(before.lines().nth(4).expect("a record")).expect("an exported line");
+    let fifth = format!("5:{}", fifth["hash"].as_str().expect("a hash"));
+    journal(&stage, &["verify", "--expect-head", &fifth]).with(4);
+    let given = elsewhere.display().to_string();
+    for expected in [&head, &fifth] {
+        journal(&stage, &["verify", "--expect-head", expected, "--archive", &given]).with(0);
+    }
+    assert_eq!(journal(&stage, &["export", "--archive", &given]).with(0).stdout, after);
+
+    // A daemon starts without it, does not run the finished request again, and answers for what it has.
+    let calls = stage.writes();
+    let daemon = stage.daemon(&[]);
+    crate::process::wait("the daemon to have the journal open", || {
+        daemon.said().contains("serving").then_some(())
+    });
+    let asked = journal(&stage, &["verify", "--archive", &given, "-o", "json"]).with(0);
+    assert!(asked.stderr.contains("asked the daemon"), "{}", asked.stderr);
+    assert_eq!(stage.writes(), calls);
+    drop(daemon);
+
+    // Changed bytes are told, with the record.
+    let path = elsewhere.join(name);
+    let mut bytes = fs::read(&path).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let corrupt = journal(&stage, &["verify", "--archive", &given, "-o", "json"]).with(4).json();
+    assert_eq!(corrupt["verdict"], "corrupt", "{corrupt}");
+    assert!(corrupt["problem"]["position"].as_u64().is_some_and(|at| at > 1), "{corrupt}");
+}
+
+#[test]
+fn a_daemon_archives_by_itself() {
+    let mut stage = Stage::with_group(1);
+    let mut daemon = stage.daemon(&[]);
+    assert_eq!(stage.phase(&mut daemon), "Completed");
+    daemon.kill();
+    let mut daemon = stage.daemon(&["--archive-records", "1"]);
+    crate::process::wait("an archive", || {
+        assert!(daemon.running(), "{:?}", daemon.end());
+        daemon.said().contains("archived: records 1 to").then_some(())
+    });
+    daemon.kill();
+    journal(&stage, &["verify"]).with(0);
+    assert_eq!(
+        journal(&stage, &["list", "-o", "json"]).with(0).json()["streams"].as_array().map(Vec::len),
+        Some(2)
+    );
+}
