@@ -22,6 +22,8 @@ mod release;
 mod requests;
 #[path = "engine/rights.rs"]
 mod rights;
+#[path = "engine/rows.rs"]
+mod rows;
 #[path = "engine/told.rs"]
 mod told;
 #[path = "engine/undo.rs"]

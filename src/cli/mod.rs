@@ -7,11 +7,11 @@ mod common;
 pub mod completion;
 pub mod crds;
 pub mod demo;
+pub mod drill;
 pub mod explain;
 pub mod groups;
 pub mod journal;
 pub mod output;
-pub mod points;
 pub mod run;
 pub mod sim;
 
@@ -37,7 +37,7 @@ enum Command {
     Crds(crds::Crds),
     Completion(completion::Completion),
     #[command(subcommand)]
-    Drill(points::Drill),
+    Drill(drill::Drill),
     #[command(subcommand)]
     Journal(journal::Journal),
     Explain(explain::Explain),
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
             Command::Groups(groups) => groups.execute().await,
             Command::Crds(crds) => crds.execute(),
             Command::Completion(completion) => completion.execute(),
-            Command::Drill(drill) => drill.execute(),
+            Command::Drill(drill) => drill.execute().await,
             Command::Journal(journal) => journal.execute(),
             Command::Explain(explain) => explain.execute(),
         }

@@ -1,9 +1,10 @@
 //! Foreign hands in the cluster: what administrators, other controllers and cleanup scripts do to objects of a run.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::sim::Cluster;
-use crate::sim::api_server::{Caller, Preconditions};
+use crate::sim::api_server::{Answer, Caller, FaultDecision, Preconditions};
 use serde_json::{Value, json};
 
 fn hand(cluster: &Cluster) -> Caller {
@@ -84,5 +85,137 @@ pub fn release_member(cluster: &Cluster, claim: &str) {
             snapshot,
             json!({"metadata": {"ownerReferences": null, "finalizers": null}}),
         );
+    }
+}
+
+/// A claim of no group, for [`swap_claim`].
+pub const SPARE: &str = "spare";
+
+/// Takes the label of the group off its first claim and puts it onto the spare one: as many claims, another set.
+pub fn swap_claim(cluster: &Cluster) {
+    let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
+    let label = |name: Value| json!({"metadata": {"labels": {"velero.io/volume-group": name}}});
+    let group = |claim: &Value| claim["metadata"]["labels"]["velero.io/volume-group"].clone();
+    let Some(member) = claims.iter().find(|claim| group(claim).is_string()) else { return };
+    let Some(spare) = claims.iter().find(|claim| claim["metadata"]["name"] == SPARE) else { return };
+    patch(cluster, "persistentvolumeclaims", spare, label(group(member)));
+    patch(cluster, "persistentvolumeclaims", member, label(Value::Null));
+}
+
+/// The label of what somebody else made: no business of a run, and left out of what has to hold.
+pub const FOREIGN: &str = "drill.stillpoint.dev/foreign";
+
+/// Deletes all objects of a kind.
+pub fn delete_all(cluster: &Cluster, plural: &str) {
+    for object in hand(cluster).list(plural, None, &BTreeMap::new()).unwrap_or_default() {
+        delete(cluster, plural, &object);
+    }
+}
+
+/// Deletes a namespace with everything in it.
+pub fn delete_namespace(cluster: &Cluster, name: &str) {
+    // As above.
+    let _ = hand(cluster).delete("namespaces", None, name, Preconditions::default());
+}
+
+/// Makes a namespace of that name again.
+pub fn create_namespace(cluster: &Cluster, name: &str) {
+    // One that is there already needs no hand.
+    let _ = hand(cluster).create("namespaces", json!({"metadata": {"name": name}}));
+}
+
+/// Puts the name of the group and its ownership back onto every VolumeSnapshot, as a controller with an old cache does.
+pub fn own_again(cluster: &Cluster) {
+    let Some(group) = first(cluster, "volumegroupsnapshots") else { return };
+    for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
+        let (namespace, name) = key(&snapshot);
+        let named = json!({"status": {"volumeGroupSnapshotName": group["metadata"]["name"]}});
+        // As above.
+        let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), named);
+        let owner = json!({
+            "apiVersion": group["apiVersion"], "kind": group["kind"],
+            "name": group["metadata"]["name"], "uid": group["metadata"]["uid"],
+        });
+        patch(cluster, "volumesnapshots", &snapshot, json!({"metadata": {"ownerReferences": [owner]}}));
+    }
+}
+
+/// Tears the first object of a kind out, finalizers and all, and makes another one of its name, which nobody fills.
+pub fn replace_first(cluster: &Cluster, plural: &str) {
+    let Some(object) = first(cluster, plural) else { return };
+    let mut foreign = json!({
+        "metadata": {
+            "name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"], "labels": {FOREIGN: "true"},
+        },
+        "spec": {"source": {}},
+    });
+    let source = if plural == "volumesnapshots" {
+        "volumeSnapshotContentName"
+    } else {
+        "volumeGroupSnapshotContentName"
+    };
+    foreign["spec"]["source"][source] = json!("nobody-has-it");
+    patch(cluster, plural, &object, json!({"metadata": {"finalizers": null}}));
+    delete(cluster, plural, &object);
+    // As above: what does not go is not replaced.
+    let _ = hand(cluster).create(plural, foreign);
+}
+
+/// Lets an actor stand still for five minutes; it goes on from the caches that it had.
+pub fn freeze(cluster: &Cluster, actor: &'static str) {
+    cluster.set_frozen(actor, true);
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        cluster.set_frozen(actor, false);
+    });
+}
+
+/// For three minutes the API server refuses every write of the daemon on the snapshot APIs, as a webhook does.
+pub fn refuse_writes(cluster: &Cluster) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(180);
+    cluster.api().set_faults(Box::new(move |call| {
+        let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
+        let meant = writes && call.agent == "stillpoint" && call.plural.starts_with("volume");
+        if !meant || tokio::time::Instant::now() >= end {
+            return FaultDecision::none();
+        }
+        FaultDecision { happen: false, answer: Answer::Status(409, None), ..FaultDecision::none() }
+    }));
+}
+
+/// Lets the VolumeGroupSnapshotClass say Retain: all policies do from the start.
+pub fn retain_class(cluster: &Cluster) {
+    let Some(class) = first(cluster, "volumegroupsnapshotclasses") else { return };
+    delete(cluster, "volumegroupsnapshotclasses", &class);
+    let meta = &class["metadata"];
+    let mut retaining = class.clone();
+    retaining["deletionPolicy"] = json!("Retain");
+    retaining["metadata"] =
+        json!({"name": meta["name"], "labels": meta["labels"], "annotations": meta["annotations"]});
+    // The name is free: it was just deleted, and nothing holds a class.
+    let _ = hand(cluster).create("volumegroupsnapshotclasses", retaining);
+}
+
+/// Asks for every run to be resumed, as `stillpoint groups resume` does.
+pub fn resume(cluster: &Cluster) {
+    for run in hand(cluster).list("groupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
+        let ask = json!({"metadata": {
+            "labels": {"stillpoint.dev/request": "resume"},
+            "annotations": {"stillpoint.dev/request-id": "drill", "stillpoint.dev/request-by": "drill"},
+        }});
+        patch(cluster, "groupsnapshots", &run, ask);
+    }
+}
+
+/// Deletes the VolumeSnapshots whose content is gone, as the sentence of a stuck run asks.
+pub fn delete_hollow(cluster: &Cluster) {
+    let contents = hand(cluster).list("volumesnapshotcontents", None, &BTreeMap::new()).unwrap_or_default();
+    for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
+        let bound = &snapshot["status"]["boundVolumeSnapshotContentName"];
+        let stands = |content: &&Value| content["metadata"]["deletionTimestamp"].is_null();
+        if !contents.iter().filter(stands).any(|content| content["metadata"]["name"] == *bound) {
+            delete(cluster, "volumesnapshots", &snapshot);
+        }
     }
 }

@@ -6,7 +6,19 @@
 //!
 //! Not here: how the daemon recovers (`machine`, `engine`), and how the cluster behaves (`sim`).
 
+pub mod campaign;
+pub mod duel;
+pub mod expect;
 pub mod hands;
+pub mod hunt;
 pub mod invariants;
+pub mod play;
+pub mod pool;
 pub mod rbac;
+pub mod rival;
+pub mod rows;
+pub mod scenario;
+mod script;
 pub mod stage;
+pub mod wire;
+pub mod zombie;

@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cluster::access::{self, Scope};
-use crate::sim::api_server::Severed;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -26,11 +25,12 @@ pub struct Rbac {
 
 /// What a request asks for.
 #[derive(Debug, Clone)]
-struct Asked {
-    verb: String,
+pub(super) struct Asked {
+    pub(super) verb: String,
     group: String,
-    resource: String,
-    namespace: Option<String>,
+    pub(super) resource: String,
+    pub(super) namespace: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 impl Rbac {
@@ -49,33 +49,8 @@ impl Rbac {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A client whose calls pass here on their way to `router`.
-    pub fn client(&self, router: axum::Router, agent: &'static str) -> kube::Client {
-        let rbac = self.clone();
-        let service = tower::service_fn(move |request| {
-            let (rbac, router) = (rbac.clone(), router.clone());
-            async move {
-                let response = rbac.serve(router, agent, request).await;
-                // A connection that breaks before the reply is no response at all.
-                match response.extensions().get::<Severed>() {
-                    Some(Severed) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-                    None => Ok(response),
-                }
-            }
-        });
-        kube::Client::new(service, "default")
-    }
-
-    async fn serve(
-        &self,
-        router: axum::Router,
-        agent: &'static str,
-        request: Request<kube::client::Body>,
-    ) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
-        let agent = http::HeaderValue::from_static(agent);
-        parts.headers.insert(http::header::USER_AGENT, agent);
-        let bytes = body.collect().await.expect("a body in memory").to_bytes();
+    /// Answers a call by the rights, else lets it through to `router`.
+    pub(super) async fn serve(&self, router: axum::Router, parts: Parts, bytes: Bytes) -> Response<Body> {
         if let Some(asked) = asked(&parts.method, &parts.uri) {
             let key = (asked.verb.clone(), asked.group.clone(), asked.resource.clone());
             self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
@@ -114,6 +89,7 @@ impl Rbac {
             group: text("group"),
             resource: text("resource") + &below,
             namespace: attributes["namespace"].as_str().map(str::to_owned),
+            name: None,
         };
         review["status"] = json!({"allowed": self.allows(&asked)});
         respond(StatusCode::CREATED, &review)
@@ -121,7 +97,7 @@ impl Rbac {
 }
 
 /// None for what is no resource: discovery and health.
-fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
+pub(super) fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let (group, rest) = match parts.as_slice() {
         ["api", _, rest @ ..] => ("", rest),
@@ -150,7 +126,8 @@ fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
         _ => "deletecollection",
     };
     let resource = below.map_or_else(|| plural.to_owned(), |below| format!("{plural}/{below}"));
-    Some(Asked { verb: verb.to_owned(), group: group.to_owned(), resource, namespace })
+    let (verb, group, name) = (verb.to_owned(), group.to_owned(), name.map(str::to_owned));
+    Some(Asked { verb, group, resource, namespace, name })
 }
 
 fn forbidden(asked: &Asked) -> Response<Body> {

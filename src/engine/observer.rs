@@ -19,6 +19,8 @@ pub enum Note {
     BackupEnded(&'static str),
     /// A run ended in this state.
     RunEnded(&'static str),
+    /// A run was looked at, and this row of the recovery table decided.
+    Decided(&'static str),
     /// A step was done, from before its intent to its durable outcome.
     Step {
         /// Which step.

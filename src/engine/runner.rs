@@ -118,6 +118,7 @@ impl Runner {
             let decision =
                 decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
             tracing::debug!(row = decision.row.id, "decided");
+            self.tools.observer.note(Note::Decided(decision.row.id));
             match decision.row.then {
                 Action::Act(_) if decision.not_before.is_some() => {
                     self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))

@@ -69,6 +69,13 @@ impl Disk {
         self.state().syncs
     }
 
+    /// Position of the last record that a loss of power would leave; 0 on an empty disk.
+    pub fn durable(&self) -> u64 {
+        let state = self.state();
+        let meta = state.unsynced.first().map_or(state.meta, |first| first.meta);
+        meta.map_or(0, |meta| meta.head.position)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,6 +248,7 @@ mod tests {
         let before = (store.meta(), store.streams(), positions(&store));
         store.write(&batch(2)).expect("written");
         assert_ne!(store.meta(), before.0, "a read sees what was written");
+        assert_eq!(disk.durable(), 1);
         disk.crash();
         assert!(store.write(&batch(2)).is_err(), "a dead process writes nothing");
         let store = MemoryStore::open(&disk).expect("the dead do not hold it");

@@ -182,6 +182,8 @@ impl Observe for Metrics {
             Note::RunEnded(result) => {
                 self.finished.get_or_create(&Outcome { result: result.to_owned() }).inc();
             }
+            // A row may be decided many times a second while a run waits: what it led to is counted.
+            Note::Decided(_) => {}
             Note::Step { step, took } => {
                 self.steps.get_or_create(&Step { step: step.to_owned() }).observe(took.as_secs_f64());
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillpoint::domain::problem::Code;
+use stillpoint::drill::duel::{Direction, Duel, fight};
+use stillpoint::drill::zombie::copy;
 use stillpoint::engine::points::{Points, Verdict};
-use stillpoint::journal::{Batch, Disk, MemoryStore, Slot, Store};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
@@ -15,27 +16,6 @@ use crate::invariants;
 use crate::stage::{End, Passed, Stage};
 
 const MEMBERS: usize = 3;
-
-/// The same journal on another disk, as a volume that was restored or mounted twice has it.
-fn copy(disk: &Disk) -> Disk {
-    let copied = Disk::new();
-    let source = MemoryStore::open(disk).expect("the disk is free");
-    let mut slots = Vec::new();
-    let streams = source.streams().expect("streams");
-    for head in &streams {
-        for (seq, position) in source.positions(head.stream).expect("positions").into_iter().enumerate() {
-            let envelope = source.record(position).expect("a record").expect("a record");
-            slots.push(Slot { position, stream: head.stream, seq: seq as u64 + 1, envelope });
-        }
-    }
-    slots.sort_by_key(|slot| slot.position);
-    let meta = source.meta().expect("readable").expect("a journal");
-    let mut target = MemoryStore::open(&copied).expect("the disk is free");
-    target.write(&Batch { meta, slots, streams }).expect("written");
-    target.sync().expect("synced");
-    drop(target);
-    copied
-}
 
 /// Writes of a daemon on objects of the snapshot API, refused ones included.
 fn writes(stage: &Stage, agent: &str) -> u64 {
@@ -140,4 +120,46 @@ async fn the_overtaken_life_ends_without_another_write() {
     }
     println!("an older life beside the newer one: {count} points, {} ended wrong", broken.len());
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+/// Where the life dies that leaves its journal to both.
+const LEFT_AT: [&str; 5] = [
+    "created/after-record",
+    "vs-bound/after-record",
+    "relabelled/after-record",
+    "retain/mid-effects",
+    "retained/after-record",
+];
+
+async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
+    let (mut broken, mut count, mut shown, mut left) = (Vec::new(), 0, false, 0);
+    for (seed, at) in seeds.flat_map(|seed| LEFT_AT.map(|at| (seed, at))) {
+        let died_at = at.parse().expect("a point");
+        let fought = fight(&Duel { direction, died_at, members: MEMBERS, seed }).await;
+        count += 1;
+        left += usize::from(!fought.left.is_empty());
+        println!("{direction:?}, left at {at}, seed {seed}: newer {}, older: {}", fought.newer, fought.older);
+        if !shown && fought.older.contains("newer epoch") {
+            shown = true;
+            println!("  the older one's journal:\n    {}", fought.older_journal.join("\n    "));
+            println!("  the newer one's journal:\n    {}", fought.newer_journal.join("\n    "));
+        }
+        broken.extend(fought.broken.iter().map(|one| format!("left at {at}, seed {seed}: {one}")));
+    }
+    println!(
+        "{direction:?}: {count} duels, {} broken; objects left by the older one in {left}",
+        broken.len()
+    );
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+    assert!(shown, "the older one was overtaken in none of them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_life_that_undoes_does_not_take_half_of_what_the_newer_one_releases() {
+    duels(Direction::OlderUndoes, 1..=4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_life_that_releases_does_not_keep_half_of_what_the_newer_one_undoes() {
+    duels(Direction::NewerUndoes, 1..=4).await;
 }

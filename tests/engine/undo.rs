@@ -1,13 +1,11 @@
 //! What cannot be finished is undone, to a clean cluster and a freed storage, killed at whatever point.
 
-use std::sync::Arc;
-
 use serde_json::json;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::{End, Passed, Stage};
+use crate::stage::{End, Stage};
 use crate::{hands, invariants};
 
 fn driver(code: &str, config: DriverConfig) -> Config {
@@ -196,132 +194,6 @@ async fn an_undo_frees_the_storage_although_the_class_retains() {
     let end = stage.live_acting(point(LAST), drop_class, None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
     assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
-}
-
-// ---- killed in the undo ----------------------------------------------------------------------------------------
-
-/// Why a run is undone: what the cluster is like, and what happens at which point.
-#[derive(Clone, Copy)]
-struct Cause {
-    name: &'static str,
-    config: fn() -> Config,
-    at: &'static str,
-    act: fn(&Cluster),
-}
-
-const CAUSES: [Cause; 4] = [
-    Cause {
-        name: "the driver fails",
-        config: || failing("Internal"),
-        at: "created/before-record",
-        act: |_| {},
-    },
-    Cause { name: "the class is gone", config: Config::default, at: LAST, act: drop_class },
-    Cause {
-        name: "the class is gone, stale caches",
-        config: || Config { cache_lag_ms: 400, ..Config::default() },
-        at: LAST,
-        act: drop_class,
-    },
-    Cause {
-        name: "the class is gone, 5 calls a second",
-        config: || Config { controller_qps: Some(5.0), ..Config::default() },
-        at: LAST,
-        act: drop_class,
-    },
-];
-
-/// The points that a run passes from the decision to undo it on.
-async fn undo_points(cause: Cause, members: usize) -> Vec<Point> {
-    let stage = stage((cause.config)(), members).await;
-    let passed = Passed::default();
-    let (cluster, at, act) = (stage.cluster.clone(), point(cause.at), cause.act);
-    let points = passed.watch_and(move |point| {
-        if point == at {
-            act(&cluster);
-        }
-    });
-    let end = stage.live_with(points, Arc::default()).await;
-    assert!(end.is("Failed"), "{}: {end:?}\n{}", cause.name, stage.shown().await);
-    let all = passed.distinct();
-    let from = all.iter().position(|p| *p == point("unwinding/before-record")).expect("an undo");
-    all[from..].to_vec()
-}
-
-/// Killed at these points, one life after the other; then to the end.
-async fn killed(cause: Cause, members: usize, points: &[Point]) -> Result<(), String> {
-    let stage = stage((cause.config)(), members).await;
-    for (life, point_of_death) in points.iter().enumerate() {
-        let end = match life {
-            0 => stage.live_acting(point(cause.at), cause.act, Some(*point_of_death)).await,
-            _ => stage.live(Some(*point_of_death)).await,
-        };
-        // A later life need not pass a point that the first one passed.
-        let fine = matches!(end, End::Killed) || (life > 0 && end.is("Failed"));
-        if !fine {
-            return Err(format!("life {life}: {end:?}\n{}", stage.shown().await));
-        }
-    }
-    let end = stage.live(None).await;
-    let verdict = match end {
-        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
-        other => Err(format!("ended as {other:?}")),
-    };
-    match verdict {
-        Ok(()) => Ok(()),
-        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
-    }
-}
-
-async fn killed_at_each(cause: Cause, members: usize) {
-    let points = undo_points(cause, members).await;
-    let mut failures = Vec::new();
-    for point in &points {
-        if let Err(reason) = killed(cause, members, &[*point]).await {
-            failures.push(format!("{point}: {reason}"));
-        }
-    }
-    println!("{}, {members} members: {} points, {} ended wrong", cause.name, points.len(), failures.len());
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_at_every_point_of_the_undo_of_a_failed_cut() {
-    killed_at_each(CAUSES[0], 1).await;
-    killed_at_each(CAUSES[0], 3).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_at_every_point_of_the_undo_from_retained() {
-    killed_at_each(CAUSES[1], 1).await;
-    killed_at_each(CAUSES[1], 3).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_at_every_point_of_the_undo_with_slow_controllers() {
-    killed_at_each(CAUSES[2], 3).await;
-    killed_at_each(CAUSES[3], 3).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_twice_in_the_undo() {
-    const SAMPLE: usize = 24;
-    let seed = 7;
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut failures = Vec::new();
-    for cause in [CAUSES[0], CAUSES[1], CAUSES[2]] {
-        let points = undo_points(cause, 3).await;
-        for _ in 0..SAMPLE / 3 {
-            let first = random.usize(..points.len());
-            let second = random.usize(first..points.len());
-            let pair = [points[first], points[second]];
-            if let Err(reason) = killed(cause, 3, &pair).await {
-                failures.push(format!("{}, {} then {}: {reason}", cause.name, pair[0], pair[1]));
-            }
-        }
-    }
-    println!("seed {seed}: {SAMPLE} pairs, {} ended wrong", failures.len());
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 // ---- destroyed from outside --------------------------------------------------------------------------------------

@@ -4,19 +4,25 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::{End, Stage};
 use crate::cluster::Adapter;
 use crate::domain::problem::Problem;
+use crate::drill::wire::Wire;
 use crate::engine::points::{Points, Verdict};
 use crate::engine::{Config, Engine};
 use crate::journal::{Disk, Journal, MemoryStore};
 use crate::machine::point::Point;
 use crate::sim::Cluster;
 
+/// Longer than any deadline of a Backup, in simulated seconds: what has not ended by then never ends.
+const PATIENCE: u64 = 6 * 3600;
+
 impl Stage {
     /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
     pub async fn live(&self, crash_at: Option<Point>) -> End {
-        let killed = Arc::new(tokio::sync::Notify::new());
+        let killed = Arc::new(Notify::new());
         let signal = killed.clone();
         let points = match crash_at {
             None => Points::none(),
@@ -38,7 +44,7 @@ impl Stage {
         act: impl Fn(&Cluster) + Send + Sync + 'static,
         crash_at: Option<Point>,
     ) -> End {
-        let killed = Arc::new(tokio::sync::Notify::new());
+        let killed = Arc::new(Notify::new());
         let (signal, cluster) = (killed.clone(), self.cluster.clone());
         let done = std::sync::atomic::AtomicBool::new(false);
         let points = Points::ask(move |point| {
@@ -55,19 +61,33 @@ impl Stage {
     }
 
     /// One life with these points; `killed` ends it.
-    pub async fn live_with(&self, points: Points, killed: Arc<tokio::sync::Notify>) -> End {
-        let ended = async {
-            match self.comes(|stage| stage.ended().is_some()).await {
-                true => End::Phase(self.ended().unwrap_or_default()),
-                false => End::Hung,
+    pub async fn live_with(&self, points: Points, killed: Arc<Notify>) -> End {
+        self.live_to(points, killed, |stage| stage.ended().map(End::Phase)).await
+    }
+
+    /// One life until that is an end; `killed` ends it before.
+    pub async fn live_to(
+        &self,
+        points: Points,
+        killed: Arc<Notify>,
+        ended: impl Fn(&Self) -> Option<End>,
+    ) -> End {
+        let came = async {
+            // Looked at rarely: whoever is done may wait, and every look costs.
+            for _ in 0..PATIENCE {
+                if let Some(end) = ended(self) {
+                    return end;
+                }
+                self.pass(1).await;
             }
+            End::Hung
         };
         let life = self.life(points);
         let end = tokio::select! {
             biased;
             () = killed.notified() => End::Killed,
             problem = life => End::Problem(problem),
-            end = ended => end,
+            end = came => end,
         };
         // The kill: what was not synced is gone, and the writer of this life with it.
         self.disk.crash();
@@ -99,8 +119,15 @@ impl Stage {
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let client = self.rbac.client(self.cluster.api().router(), agent);
-        let adapter = Adapter::connect(client).await.expect("the cluster answers");
+        let wire = Wire {
+            rbac: self.rbac.clone(),
+            calls: self.calls.clone(),
+            cluster: self.cluster.clone(),
+            clock: self.clock,
+            disk: disk.clone(),
+            agent,
+        };
+        let adapter = Adapter::connect(wire.client()).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
             defaults: self.defaults.clone(),

@@ -15,7 +15,9 @@ pub use self::passed::Passed;
 
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
+use crate::drill::hands::FOREIGN;
 use crate::drill::rbac::Rbac;
+use crate::drill::wire::Calls;
 use crate::engine::clock::Clock;
 use crate::engine::observer::{self, Observe};
 use crate::engine::request::Defaults;
@@ -38,6 +40,8 @@ pub struct Stage {
     pub defaults: Defaults,
     /// The rights of the daemon.
     pub rbac: Rbac,
+    /// What the daemons called, in order.
+    pub calls: Calls,
     /// Who counts.
     pub observer: Arc<dyn Observe>,
     anchor: Timestamp,
@@ -51,6 +55,8 @@ pub enum End {
     Phase(String),
     /// Killed at the point.
     Killed,
+    /// The run has no automatic answer: by this row.
+    Stuck(&'static str),
     /// The daemon ended itself.
     Problem(Problem),
     /// Nothing of it came within the time that no scenario needs.
@@ -77,6 +83,7 @@ impl Stage {
             clock,
             defaults: Defaults::default(),
             rbac: Rbac::default(),
+            calls: Calls::default(),
             observer: observer::nobody(),
             anchor,
             caller,
@@ -114,7 +121,8 @@ impl Stage {
         self.caller.create("persistentvolumeclaims", claim).expect("a new claim");
     }
 
-    fn bound(&self, namespace: &str) -> bool {
+    /// Whether all claims of a namespace have their volume.
+    pub(in crate::drill) fn bound(&self, namespace: &str) -> bool {
         let claims = self.list("persistentvolumeclaims", Some(namespace));
         claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
     }
@@ -157,6 +165,13 @@ impl Stage {
         self.caller.list(plural, namespace, &BTreeMap::new()).expect("a list")
     }
 
+    /// Objects of a kind, without those that a foreign hand made.
+    pub fn own(&self, plural: &str, namespace: Option<&str>) -> Vec<Value> {
+        let mut objects = self.list(plural, namespace);
+        objects.retain(|object| object["metadata"]["labels"][FOREIGN].is_null());
+        objects
+    }
+
     /// Waits on simulated time until that is so.
     pub async fn until(&self, what: impl Fn(&Self) -> bool) {
         assert!(self.comes(what).await, "it never came to be");
@@ -195,6 +210,6 @@ impl Stage {
 
     /// What is left of group objects anywhere.
     pub fn group_objects(&self) -> usize {
-        self.list("volumegroupsnapshots", None).len() + self.list("volumegroupsnapshotcontents", None).len()
+        self.own("volumegroupsnapshots", None).len() + self.own("volumegroupsnapshotcontents", None).len()
     }
 }

@@ -19,13 +19,12 @@ impl Passed {
         })
     }
 
-    /// As [`watch`](Self::watch); `act` is told of each point.
-    pub fn watch_and(&self, act: impl Fn(Point) + Send + Sync + 'static) -> Points {
+    /// As [`watch`](Self::watch); `act` is told of each point and says whether the life goes on.
+    pub fn watch_and(&self, act: impl Fn(Point) -> Verdict + Send + Sync + 'static) -> Points {
         let passed = self.0.clone();
         Points::ask(move |point| {
             passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
-            act(point);
-            Verdict::GoOn
+            act(point)
         })
     }
 

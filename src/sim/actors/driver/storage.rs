@@ -71,6 +71,7 @@ struct Inner {
     calls: BTreeMap<&'static str, u64>,
     volumes: BTreeMap<String, Volume>,
     snapshots: BTreeMap<String, PhysicalSnapshot>,
+    ever: Vec<PhysicalSnapshot>,
     groups: BTreeMap<String, Group>,
 }
 
@@ -95,6 +96,7 @@ impl Storage {
             calls: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            ever: Vec::new(),
             groups: BTreeMap::new(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), clock }
@@ -117,6 +119,11 @@ impl Storage {
     /// Everything that takes up storage beside volumes, in handle order.
     pub fn physical_snapshots(&self) -> Vec<PhysicalSnapshot> {
         self.inner().snapshots.values().cloned().collect()
+    }
+
+    /// Everything that was ever cut, in the order of the cuts, as it was at its cut.
+    pub fn ever_cut(&self) -> Vec<PhysicalSnapshot> {
+        self.inner().ever.clone()
     }
 
     /// Destroys a physical snapshot behind everybody's back, as an administrator of the storage can. False when
@@ -340,6 +347,7 @@ impl Inner {
             size_bytes,
             version,
         };
+        self.ever.push(snapshot.clone());
         self.snapshots.insert(handle.clone(), snapshot);
         Ok(handle)
     }

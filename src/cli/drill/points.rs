@@ -1,18 +1,11 @@
 //! `stillpoint drill points`: the crash points.
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::cli::output::{Format, data, exit, report};
 use crate::machine::point::Point;
 
-/// Crash-recovery drills.
-#[derive(Debug, Subcommand)]
-pub enum Drill {
-    /// Lists every point at which `run --crash-at` can end the daemon.
-    Points(Points),
-}
-
-/// Options of `drill points`.
+/// Lists every point at which `run --crash-at` can end the daemon.
 #[derive(Debug, Args)]
 pub struct Points {
     /// How the list is printed.
@@ -20,16 +13,15 @@ pub struct Points {
     output: Format,
 }
 
-impl Drill {
+impl Points {
     /// Prints.
     pub fn execute(self) -> u8 {
-        let Drill::Points(Points { output }) = self;
         let names: Vec<String> = Point::all().iter().map(Point::to_string).collect();
-        let text = match output.document(&names) {
+        let text = match self.output.document(&names) {
             Ok(document) => {
                 document.unwrap_or_else(|| names.iter().map(|name| format!("{name}\n")).collect())
             }
-            Err(problem) => return report(&problem, output.is_document()),
+            Err(problem) => return report(&problem, self.output.is_document()),
         };
         // A closed stdout is no failure.
         let _ = data(&text);

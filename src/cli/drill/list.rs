@@ -1,0 +1,62 @@
+//! `stillpoint drill list`: what drills are made of.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::output::{Format, data, exit, report, table};
+use crate::drill::invariants::Invariant;
+use crate::drill::rival::Rival;
+use crate::drill::scenario::{Profile, Target, Truth};
+
+/// Lists what a drill is made of: targets, rivals, truths, profiles, and the invariants that have to hold.
+#[derive(Debug, Args)]
+pub struct List {
+    /// How the list is printed.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// The parts, each with its values.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Parts {
+    targets: Vec<&'static str>,
+    rivals: Vec<&'static str>,
+    truths: Vec<&'static str>,
+    profiles: Vec<&'static str>,
+    invariants: Vec<&'static str>,
+}
+
+impl List {
+    /// Prints.
+    pub fn execute(self) -> u8 {
+        let parts = Parts {
+            targets: Target::ALL.iter().map(|one| one.name()).collect(),
+            rivals: Rival::ALL.iter().map(|one| one.name()).collect(),
+            truths: Truth::ALL.iter().map(|one| one.name()).collect(),
+            profiles: Profile::ALL.iter().map(|one| one.name()).collect(),
+            invariants: Invariant::ALL.iter().map(|one| one.name()).collect(),
+        };
+        let text = match self.output.document(&parts) {
+            Ok(document) => document.unwrap_or_else(|| parts.table()),
+            Err(problem) => return report(&problem, self.output.is_document()),
+        };
+        // A closed stdout is no failure.
+        let _ = data(&text);
+        exit::DONE
+    }
+}
+
+impl Parts {
+    fn table(&self) -> String {
+        let kinds = [
+            ("target", &self.targets),
+            ("rival", &self.rivals),
+            ("truth", &self.truths),
+            ("profile", &self.profiles),
+            ("invariant", &self.invariants),
+        ];
+        let rows = kinds.iter().flat_map(|(kind, names)| names.iter().map(move |name| [*kind, *name]));
+        table(&["part", "value"], rows)
+    }
+}

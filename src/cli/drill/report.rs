@@ -1,0 +1,173 @@
+//! What a campaign of drills ended with, for programs and for people.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::output::{style, table};
+use crate::drill::campaign::Campaign;
+use crate::drill::expect;
+use crate::drill::play::Played;
+use crate::machine::group::table::TABLE;
+
+/// The result.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct End {
+    cases: Vec<One>,
+    /// By kind: what was played, and what of it held.
+    summary: Vec<Kind>,
+    /// Rows of the recovery table with the first case that decided them.
+    rows: BTreeMap<&'static str, String>,
+    /// Rows that no case decided.
+    unreached: Vec<&'static str>,
+    /// Points that were passed.
+    points: usize,
+    seconds: f64,
+}
+
+/// One case.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct One {
+    name: String,
+    held: bool,
+    /// Why it is known not to hold yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open: Option<&'static str>,
+    end: String,
+    writes: u64,
+    stuck: Vec<&'static str>,
+    broken: Vec<NotHeld>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    story: Option<String>,
+    /// Plays it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeat: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct NotHeld {
+    invariant: &'static str,
+    shown: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Kind {
+    kind: &'static str,
+    cases: u64,
+    held: u64,
+    /// Known not to hold yet.
+    open: u64,
+}
+
+impl End {
+    pub(super) fn of(campaign: &Campaign, took: Duration) -> Self {
+        let rows: BTreeMap<_, _> =
+            campaign.rows().into_iter().map(|(row, case)| (row, case.to_string())).collect();
+        let unreached = TABLE.iter().map(|row| row.id).filter(|row| !rows.contains_key(row)).collect();
+        Self {
+            cases: campaign.played.iter().map(One::of).collect(),
+            summary: summary(&campaign.played),
+            rows,
+            unreached,
+            points: campaign.points().len(),
+            seconds: took.as_secs_f64(),
+        }
+    }
+
+    pub(super) fn all_held(&self) -> bool {
+        !self.cases.is_empty() && self.cases.iter().all(One::passes)
+    }
+}
+
+impl One {
+    fn passes(&self) -> bool {
+        self.held || self.open.is_some()
+    }
+
+    fn of(played: &Played) -> Self {
+        let broken = played.broken.iter();
+        let broken = broken.map(|one| NotHeld { invariant: one.invariant.name(), shown: one.shown.clone() });
+        Self {
+            name: played.case.to_string(),
+            held: played.held(),
+            open: expect::open(&played.case).filter(|_| !played.held()),
+            end: played.end.clone(),
+            writes: played.writes,
+            stuck: played.stuck.clone(),
+            broken: broken.collect(),
+            story: played.story.clone(),
+            repeat: (!played.held()).then(|| format!("stillpoint drill run --case {}", played.case)),
+        }
+    }
+}
+
+fn summary(played: &[Played]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for one in played {
+        let kind = match (&one.case.rival, &one.case.truth, one.case.kills.len()) {
+            (Some(_), ..) => "rivals",
+            (None, Some(_), _) => "truths",
+            (None, None, 0) => "not killed",
+            (None, None, 1) => "killed once",
+            (None, None, _) => "killed twice",
+        };
+        let at = kinds.iter().position(|known| known.kind == kind).unwrap_or_else(|| {
+            kinds.push(Kind { kind, ..Kind::default() });
+            kinds.len() - 1
+        });
+        kinds[at].cases += 1;
+        kinds[at].held += u64::from(one.held());
+        kinds[at].open += u64::from(!one.held() && one.passes());
+    }
+    kinds
+}
+
+/// One line for each case, then what failed in full, then the table.
+pub(super) fn text(end: &End) -> String {
+    let mut text = String::new();
+    for case in &end.cases {
+        let verdict = match (case.held, case.open) {
+            (true, _) => style::ok("held  "),
+            (false, Some(_)) => style::warn("open  "),
+            (false, None) => style::bad("BROKEN"),
+        };
+        text.push_str(&format!("{verdict}  {}\n", case.name));
+    }
+    for case in end.cases.iter().filter(|case| !case.passes()) {
+        text.push_str(&format!("\n{}\n  ended as {}\n", style::bold(&case.name), case.end));
+        for broken in &case.broken {
+            text.push_str(&format!("  {}: {}\n", style::bad(broken.invariant), broken.shown));
+        }
+        if let Some(story) = &case.story {
+            text.extend(story.lines().map(|line| format!("    {line}\n")));
+        }
+        if let Some(repeat) = &case.repeat {
+            text.push_str(&format!("  again: {repeat}\n"));
+        }
+    }
+    let rows = end.summary.iter().map(|kind| {
+        [
+            kind.kind.to_owned(),
+            kind.cases.to_string(),
+            kind.held.to_string(),
+            kind.open.to_string(),
+            (kind.cases - kind.held - kind.open).to_string(),
+        ]
+    });
+    text.push('\n');
+    text.push_str(&table(&["drills", "cases", "held", "open", "broken"], rows));
+    let minutes = end.seconds / 60.0;
+    text.push_str(&format!(
+        "\n{} cases in {:.1} s ({:.0} a minute), {} points, {} of {} rows of the recovery table\n",
+        end.cases.len(),
+        end.seconds,
+        end.cases.len() as f64 / minutes,
+        end.points,
+        end.rows.len(),
+        end.rows.len() + end.unreached.len(),
+    ));
+    text
+}

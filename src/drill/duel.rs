@@ -1,0 +1,155 @@
+//! Two daemons on copies of one journal that want opposite things: one undoes the run, the other goes forward.
+//!
+//! They disagree because the VolumeSnapshotClass of the release is missing while one of them looks, and there while
+//! the other one does. Whoever wins, the members survive or everything is freed, and the overtaken one stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::drill::invariants::{self, Broken, Invariant};
+use crate::drill::play::{NAMESPACE, set};
+use crate::drill::scenario::{Case, Profile, Target};
+use crate::drill::stage::{End, Stage};
+use crate::drill::zombie::{Older, jitter, lines};
+use crate::engine::points::{Points, Verdict};
+use crate::machine::point::Point;
+
+/// Who undoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The older one undoes, the newer one goes forward.
+    OlderUndoes,
+    /// The newer one undoes, the older one goes forward.
+    NewerUndoes,
+}
+
+/// One duel.
+#[derive(Debug, Clone, Copy)]
+pub struct Duel {
+    /// Who undoes.
+    pub direction: Direction,
+    /// Where the life died that left the journal to both.
+    pub died_at: Point,
+    /// Members of the group.
+    pub members: usize,
+    /// Source of the time that every call takes, and of the head start of the older one.
+    pub seed: u64,
+}
+
+/// How a duel ended.
+#[derive(Debug)]
+pub struct Fought {
+    /// How the newer one ended.
+    pub newer: String,
+    /// How the older one ended.
+    pub older: String,
+    /// What does not hold.
+    pub broken: Vec<Broken>,
+    /// Objects that the older one left after the newer one had ended. The fence stands on the VolumeGroupSnapshot; once
+    /// that is gone, nothing tells the older one. Known to be open: `docs/track-record.md`.
+    pub left: Vec<Broken>,
+    /// The journal of the older one, a line for each record.
+    pub older_journal: Vec<String>,
+    /// The journal of the newer one.
+    pub newer_journal: Vec<String>,
+}
+
+/// What an older one that nothing tells may still leave.
+const LEFT: [Invariant; 3] = [Invariant::GroupGone, Invariant::Freed, Invariant::Shown];
+
+const CLASSES: &str = "volumesnapshotclasses";
+
+/// Plays a duel to its end.
+pub async fn fight(duel: &Duel) -> Fought {
+    let (stage, _) =
+        set(&Case::plain(Target::Complete, duel.members, false, Profile::Plain, duel.seed)).await;
+    let first = stage.live(Some(duel.died_at)).await;
+    let older = Older::of(&stage).await;
+    jitter(&stage.cluster, duel.seed);
+    let (class, undoing) = (stage.list(CLASSES, None).remove(0), Arc::new(AtomicBool::new(false)));
+    if duel.direction == Direction::OlderUndoes {
+        drop_class(&stage, &class);
+    }
+    let newer = async {
+        head_start(duel, &stage, &undoing).await;
+        match duel.direction {
+            Direction::OlderUndoes => restore_class(&stage, class.clone()),
+            Direction::NewerUndoes => drop_class(&stage, &class),
+        }
+        let end = stage.live(None).await;
+        older.dismiss();
+        end
+    };
+    let (newer_end, older_end) = tokio::join!(newer, older.live(&stage, watch(&undoing)));
+    stage.cluster.api().clear_faults();
+    invariants::settled(&stage).await;
+    let mut broken = older.judge(&stage, older_end.as_ref()).await;
+    broken.extend(judge(duel, &stage, &first, &newer_end).await);
+    broken.extend(halves(duel, &stage));
+    let (left, broken) = broken.into_iter().partition(|one| LEFT.contains(&one.invariant));
+    Fought {
+        newer: format!("{newer_end:?}"),
+        older: older_end.map_or("nothing left to do".to_owned(), |problem| problem.to_string()),
+        broken,
+        left,
+        older_journal: older.shown().await,
+        newer_journal: lines(&stage.disk).await,
+    }
+}
+
+/// Sees the older one decide that it undoes.
+fn watch(undoing: &Arc<AtomicBool>) -> Points {
+    let undoing = undoing.clone();
+    Points::ask(move |point| {
+        if point.to_string() == "unwinding/after-record" {
+            undoing.store(true, Ordering::SeqCst);
+        }
+        Verdict::GoOn
+    })
+}
+
+/// The older one is at work before the newer one begins: where it undoes, it has decided so.
+async fn head_start(duel: &Duel, stage: &Stage, undoing: &AtomicBool) {
+    if duel.direction == Direction::OlderUndoes {
+        stage.comes(|_| undoing.load(Ordering::SeqCst)).await;
+    }
+    let millis = fastrand::Rng::with_seed(duel.seed).u64(..6000);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+fn drop_class(stage: &Stage, class: &Value) {
+    let name = class["metadata"]["name"].as_str().unwrap_or_default();
+    // Without it there is nothing to drop.
+    let _ = stage.hand().delete(CLASSES, None, name, Default::default());
+}
+
+fn restore_class(stage: &Stage, mut class: Value) {
+    class["metadata"]["resourceVersion"] = Value::Null;
+    class["metadata"]["uid"] = Value::Null;
+    // One that is there already needs no hand.
+    let _ = stage.hand().create(CLASSES, class);
+}
+
+/// Never half: the storage of all members stands, or of none.
+fn halves(duel: &Duel, stage: &Stage) -> Option<Broken> {
+    let physical = stage.cluster.ledger().physical_snapshots;
+    let half = physical != 0 && physical != duel.members;
+    half.then(|| Broken {
+        invariant: Invariant::NothingLeaked,
+        shown: format!("{physical} of {}", duel.members),
+    })
+}
+
+/// What holds after the end of the newer one.
+async fn judge(duel: &Duel, stage: &Stage, first: &End, newer: &End) -> Vec<Broken> {
+    let wrong = |shown| vec![Broken { invariant: Invariant::Ends, shown }];
+    match newer {
+        _ if !matches!(first, End::Killed) => wrong(format!("the first life: {first:?}")),
+        end if end.is("Completed") => invariants::after_completion(stage, NAMESPACE, duel.members).await,
+        end if end.is("Failed") => invariants::after_undo(stage, NAMESPACE).await,
+        end => wrong(format!("the newer one: {end:?}\n{}", stage.shown().await)),
+    }
+}

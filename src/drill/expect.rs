@@ -1,0 +1,121 @@
+//! How a drill may end: for each target, rival and part of the run at which the rival acts.
+//!
+//! Said honestly: what cannot be saved is not expected to be saved.
+
+use crate::drill::invariants::Invariant;
+use crate::drill::rival::Rival;
+use crate::drill::scenario::Case;
+use crate::machine::group::{Milestone, Step};
+use crate::machine::point::{Moment, Place, Point};
+
+/// A way in which a drill may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowed {
+    /// `Completed`: every member kept or rebuilt.
+    Completed,
+    /// `Failed`: undone to a clean cluster.
+    Undone,
+}
+
+/// The parts of a run that a rival's deed falls into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Before the group exists.
+    Before,
+    /// From the group to the pivot: it can be undone.
+    Reversible,
+    /// From the pivot to the last look before the group is deleted.
+    Releasing,
+    /// From there to the end: the group, then its content go.
+    Deleting,
+    /// The run is being undone.
+    Undoing,
+}
+
+impl Part {
+    /// The part that a point is in.
+    pub fn of(point: Point) -> Self {
+        let begun = point.moment != Moment::BeforeIntent;
+        match point.place {
+            Place::Accepted | Place::Planned | Place::Step(Step::Create) => Self::Before,
+            Place::Milestone(Milestone::Created) if point.moment == Moment::BeforeRecord => Self::Before,
+            Place::Step(Step::Claim | Step::Relabel | Step::Retain) => Self::Reversible,
+            Place::Milestone(
+                Milestone::Created
+                | Milestone::Cut
+                | Milestone::VsBound
+                | Milestone::Relabelled
+                | Milestone::Retained,
+            ) => Self::Reversible,
+            Place::Step(Step::ClearNames) => {
+                if begun {
+                    Self::Releasing
+                } else {
+                    Self::Reversible
+                }
+            }
+            Place::Step(Step::Detach) => Self::Releasing,
+            Place::Milestone(Milestone::Unwinding | Milestone::Failed | Milestone::Retried) => Self::Undoing,
+            Place::Step(
+                Step::UndoCreate
+                | Step::UndoFree
+                | Step::UndoDeleteGroup
+                | Step::UndoDeleteContent
+                | Step::UndoDeleteSnapshots
+                | Step::UndoDeleteContents,
+            ) => Self::Undoing,
+            _ => Self::Deleting,
+        }
+    }
+}
+
+/// How the case may end.
+pub fn allowed(case: &Case) -> &'static [Allowed] {
+    use Allowed::{Completed, Undone};
+    let Some((_, at)) = case.rival else { return alone(case) };
+    if case.target.is_undo() {
+        // What somebody destroys before the cause is met is cut again, or undone for that.
+        return &[Undone, Completed];
+    }
+    match Part::of(at) {
+        // Behind the pivot a run only goes forward, whoever does what.
+        Part::Releasing | Part::Deleting => &[Completed],
+        Part::Before | Part::Reversible | Part::Undoing => &[Completed, Undone],
+    }
+}
+
+/// Nobody interferes.
+fn alone(case: &Case) -> &'static [Allowed] {
+    use Allowed::{Completed, Undone};
+    if case.target.is_undo() {
+        return &[Undone];
+    }
+    let created = |point: &Point| {
+        Part::of(*point) != Part::Before
+            || point.to_string() == "create/after-effects"
+            || matches!(point.place, Place::Milestone(Milestone::Created))
+    };
+    // The deadlines pass while nobody is alive: what was not begun is too late, what was done in the meantime is not.
+    let too_late = case.down > 0 && !case.kills.iter().all(created);
+    if too_late { &[Completed, Undone] } else { &[Completed] }
+}
+
+/// What cannot hold, whoever is careful: the API has no delete of one object under the condition that another one did
+/// not change. Whoever sets the content of the group to Delete between the last look and the delete of the group takes
+/// the storage with it, and nothing that the daemon reads says so.
+pub fn forgiven(case: &Case) -> &'static [Invariant] {
+    match case.rival {
+        Some((Rival::Unretain, at)) if Part::of(at) == Part::Deleting => {
+            &[Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost]
+        }
+        _ => &[],
+    }
+}
+
+/// Why it is known that the case does not hold yet; it is played and told of, and fails nothing.
+pub fn open(case: &Case) -> Option<&'static str> {
+    let (rival, _) = case.rival?;
+    (rival == Rival::ReplaceGroup).then_some(
+        "without its group the snapshot-controller never takes the in-group finalizer off a terminating member",
+    )
+}

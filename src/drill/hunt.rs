@@ -1,0 +1,49 @@
+//! Drills of all kinds in a random order, until one fails: how long a defect stays unnoticed.
+
+use std::num::NonZero;
+
+use crate::drill::campaign::{downs, rivals, singles, truths};
+use crate::drill::play::Played;
+use crate::drill::pool;
+use crate::drill::scenario::{Case, Profile, Target};
+
+/// How a hunt ended.
+#[derive(Debug)]
+pub struct Hunt {
+    /// Cases up to the one that failed, that one included.
+    pub runs: usize,
+    /// The first one that failed.
+    pub caught: Option<Played>,
+}
+
+/// Members of the groups.
+const MEMBERS: usize = 2;
+
+/// Plays the runs that nobody disturbs, then singles, rivals, truths and long nights of them in the order of the seed,
+/// and ends with the first case that fails, or after `limit`.
+pub fn hunt(seed: u64, limit: usize) -> Hunt {
+    let profiles = [Profile::Plain, Profile::Stale];
+    let targets = Target::ALL.iter().flat_map(|target| [false, true].map(|retain| (*target, retain)));
+    let rehearsals: Vec<Case> = targets
+        .flat_map(|(target, retain)| profiles.map(|p| Case::plain(target, MEMBERS, retain, p, seed)))
+        .collect();
+    let rehearsed = pool::play_all(&rehearsals, &|_| {});
+    if let Some(at) = rehearsed.iter().position(|played| !played.passes()) {
+        return Hunt { runs: at + 1, caught: rehearsed.into_iter().nth(at) };
+    }
+    let kinds = [singles, rivals, truths, downs];
+    let mut cases: Vec<Case> =
+        rehearsed.iter().flat_map(|one| kinds.iter().flat_map(|kind| kind(one))).collect();
+    fastrand::Rng::with_seed(seed).shuffle(&mut cases);
+    cases.truncate(limit.saturating_sub(rehearsed.len()));
+    let mut runs = rehearsed.len();
+    let at_once = 4 * std::thread::available_parallelism().map_or(1, NonZero::get);
+    for cases in cases.chunks(at_once) {
+        let played = pool::play_all(cases, &|_| {});
+        if let Some(at) = played.iter().position(|played| !played.passes()) {
+            return Hunt { runs: runs + at + 1, caught: played.into_iter().nth(at) };
+        }
+        runs += played.len();
+    }
+    Hunt { runs, caught: None }
+}

@@ -1,0 +1,81 @@
+//! Invariants of the objects and of the storage.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Invariant, Verdict};
+use crate::drill::stage::Stage;
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// The members of a completed run.
+pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mut Verdict) {
+    let snapshots = stage.own("volumesnapshots", Some(namespace));
+    let standing = snapshots.len();
+    verdict.hold(Invariant::MembersAsPlanned, standing == count, || format!("{standing} of {count} members"));
+    // A rebuilt member has its content for a source, and only the label tells its claim.
+    let claim =
+        |snapshot: &Value| snapshot["metadata"]["labels"]["stillpoint.dev/pvc"].as_str().map(str::to_owned);
+    let claims: BTreeSet<String> = snapshots.iter().filter_map(claim).collect();
+    verdict.hold(Invariant::MembersAsPlanned, claims.len() == count, || format!("members of {claims:?}"));
+    snapshots.iter().for_each(|snapshot| member(snapshot, verdict));
+    for content in stage.own("volumesnapshotcontents", None) {
+        let retains = content["spec"]["deletionPolicy"] == "Retain";
+        verdict.hold(Invariant::MembersFree, retains, || format!("{} does not retain", name(&content)));
+        let receipt = content["metadata"]["annotations"]["stillpoint.dev/receipt"].is_string();
+        verdict.hold(Invariant::MembersMarked, receipt, || format!("{} has no receipt", name(&content)));
+    }
+    let left = stage.group_objects();
+    verdict.hold(Invariant::GroupGone, left == 0, || format!("{left} are left"));
+    let ledger = stage.cluster.ledger();
+    let physical = ledger.physical_snapshots;
+    verdict
+        .hold(Invariant::OneCut, physical == count, || format!("{physical} physical snapshots of {count}"));
+    verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
+}
+
+fn member(snapshot: &Value, verdict: &mut Verdict) {
+    let (meta, status) = (&snapshot["metadata"], &snapshot["status"]);
+    let mut free = |holds: bool, what: &str| {
+        verdict.hold(Invariant::MembersFree, holds, || format!("{} {what}", name(snapshot)));
+    };
+    free(status["readyToUse"] == true, "is not ready");
+    free(status["boundVolumeSnapshotContentName"].is_string(), "is not bound");
+    free(meta["ownerReferences"].is_null(), "is owned");
+    free(meta["deletionTimestamp"].is_null(), "is terminating");
+    let receipt = meta["annotations"]["stillpoint.dev/receipt"].is_string();
+    verdict.hold(Invariant::MembersMarked, receipt, || format!("{} has no receipt", name(snapshot)));
+    let run = meta["labels"]["stillpoint.dev/run"].is_string();
+    verdict.hold(Invariant::MembersMarked, run, || format!("{} has no run", name(snapshot)));
+}
+
+/// Nothing of an undone run is left, neither objects nor storage.
+pub(super) fn freed(stage: &Stage, verdict: &mut Verdict) {
+    let kinds =
+        ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumesnapshots", "volumesnapshotcontents"];
+    for plural in kinds {
+        let left: Vec<String> = stage.own(plural, None).iter().map(name).collect();
+        let invariant = if plural.contains("group") { Invariant::GroupGone } else { Invariant::Freed };
+        verdict.hold(invariant, left.is_empty(), || format!("{plural} {left:?} are left"));
+    }
+    let ledger = stage.cluster.ledger();
+    verdict.hold(Invariant::Freed, ledger.physical_snapshots == 0, || format!("{ledger:?}"));
+}
+
+/// What was ever cut and still takes up storage belongs to somebody.
+pub(super) fn nothing_leaked(stage: &Stage, verdict: &mut Verdict) {
+    let ledger = stage.cluster.ledger();
+    verdict.hold(Invariant::NothingLeaked, ledger.leaked == 0, || format!("{ledger:?}"));
+}
+
+/// What people are told is what is true.
+pub(super) fn shown(stage: &Stage, namespace: &str, state: &str, verdict: &mut Verdict) {
+    let shown = stage.own("groupsnapshots", Some(namespace));
+    let says = shown.iter().all(|shown| shown["status"]["state"] == state);
+    verdict.hold(Invariant::Shown, says && !shown.is_empty(), || {
+        format!("no {state} GroupSnapshot: {shown:#?}")
+    });
+}

@@ -1,0 +1,48 @@
+//! What holds once a run was abandoned after its pivot: the storage stands and is owned or written down.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::order::{self, Story};
+use super::{Invariant, Verdict, lines};
+use crate::drill::stage::Stage;
+
+/// Everything that holds once a run was abandoned after its pivot; what does not, a line each.
+///
+/// # Errors
+/// What does not hold.
+pub async fn kept(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
+    let mut verdict = Verdict::default();
+    let ledger = stage.cluster.ledger();
+    verdict.hold(Invariant::Kept, ledger.physical_snapshots == count, || format!("{ledger:?}"));
+    verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
+    let mut written = BTreeSet::new();
+    for plural in ["volumesnapshotcontents", "volumegroupsnapshotcontents"] {
+        for content in stage.list(plural, None) {
+            let retains = content["spec"]["deletionPolicy"] == "Retain";
+            verdict.hold(Invariant::Kept, retains, || {
+                format!("{} does not retain", content["metadata"]["name"])
+            });
+            written.extend(content["status"]["snapshotHandle"].as_str().map(str::to_owned));
+        }
+    }
+    for shown in stage.list("groupsnapshots", Some(namespace)) {
+        told(&shown["status"], count, &written, &mut verdict);
+    }
+    order::proves(&Story::read(stage).await, &mut verdict);
+    lines(verdict.0)
+}
+
+/// The status of the run: nobody claims that members are ready, and every handle is in the receipt.
+fn told(status: &Value, count: usize, written: &BTreeSet<String>, verdict: &mut Verdict) {
+    verdict.hold(Invariant::Shown, status["state"] == "Failed", || format!("{status:#}"));
+    verdict.hold(Invariant::Shown, status["membersReady"].is_null(), || format!("{status:#}"));
+    let members = status["receipt"]["members"].as_array().cloned().unwrap_or_default();
+    verdict.hold(Invariant::Kept, members.len() == count, || format!("{status:#}"));
+    let handle = |member: &Value| member["snapshotHandle"].as_str().map(str::to_owned);
+    let handles: BTreeSet<String> = members.iter().filter_map(handle).collect();
+    verdict.hold(Invariant::Kept, handles.len() == count, || format!("handles {handles:?}"));
+    let others: Vec<_> = written.difference(&handles).collect();
+    verdict.hold(Invariant::Kept, others.is_empty(), || format!("{others:?} are in no receipt"));
+}

@@ -1,0 +1,230 @@
+//! Plays one case: a stage, its lives, and what is left.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::drill::expect::{self, Allowed};
+use crate::drill::hands;
+use crate::drill::invariants::{self, Broken, Invariant, order};
+use crate::drill::rival::Rival;
+use crate::drill::rows::Rows;
+use crate::drill::scenario::{Case, Target};
+use crate::drill::script::Script;
+use crate::drill::stage::{End, Passed, Stage};
+use crate::drill::zombie;
+use crate::machine::point::Point;
+
+/// Namespace of the claims.
+pub(super) const NAMESPACE: &str = "shop";
+
+/// What became of a case.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// The case.
+    pub case: Case,
+    /// How it ended, for people.
+    pub end: String,
+    /// What does not hold; nothing, if the case was passed.
+    pub broken: Vec<Broken>,
+    /// Rows that were decided in all lives.
+    pub rows: BTreeSet<&'static str>,
+    /// Points that the last life passed.
+    pub passed: Vec<Point>,
+    /// Writes of all lives on objects of the run.
+    pub writes: u64,
+    /// Rows by which the run was stuck until somebody did what their sentence says.
+    pub stuck: Vec<&'static str>,
+    /// The whole story, of a case that did not pass.
+    pub story: Option<String>,
+}
+
+impl Played {
+    /// Whether nothing is wrong with it but what is known to be.
+    pub fn passes(&self) -> bool {
+        self.held() || expect::open(&self.case).is_some()
+    }
+
+    /// A case of which nothing is known but what does not hold.
+    pub(super) fn lost(case: &Case, broken: Vec<Broken>) -> Self {
+        let (end, rows) = ("none".to_owned(), BTreeSet::new());
+        let (passed, stuck) = (Vec::new(), Vec::new());
+        Self { case: case.clone(), end, broken, rows, passed, writes: 0, stuck, story: None }
+    }
+
+    /// Whether everything held.
+    pub fn held(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+/// A stage with a group and a Backup that asks for it.
+pub(super) async fn set(case: &Case) -> (Stage, Rows) {
+    let rows = Rows::default();
+    let mut stage = Stage::new(case.config());
+    stage.observer = std::sync::Arc::new(rows.clone());
+    stage.defaults.keep_group_name = case.target == Target::Keep;
+    if case.retain {
+        hands::retain_class(&stage.cluster);
+    }
+    stage.claims(NAMESPACE, "orders-db", case.members).await;
+    if matches!(case.rival, Some((Rival::SwapClaim, _))) {
+        stage.claim(NAMESPACE, hands::SPARE, None);
+        stage.until(|stage| stage.bound(NAMESPACE)).await;
+    }
+    let mut spec = json!({"includedNamespaces": [NAMESPACE]});
+    if matches!(case.target, Target::UndoCreated | Target::UndoTooLate) {
+        spec["csiSnapshotTimeout"] = Value::from("3s");
+        spec["itemOperationTimeout"] = Value::from("4s");
+    }
+    stage.backup_with(spec);
+    (stage, rows)
+}
+
+/// Plays a case to its end.
+pub async fn play(case: &Case) -> Played {
+    let (stage, rows) = set(case).await;
+    let script = Script::new(case, &stage);
+    let mut lives = Lives { case, stage: &stage, rows: &rows, script, broken: Vec::new(), stuck: Vec::new() };
+    let (end, passed) = match case.rival {
+        Some((Rival::OlderEpoch, at)) => lives.beside_an_older_one(at).await,
+        _ => lives.all().await,
+    };
+    let Lives { mut broken, stuck, .. } = lives;
+    stage.rbac.restore();
+    stage.cluster.api().clear_faults();
+    invariants::settled(&stage).await;
+    broken.extend(judge(case, &stage, &end).await);
+    let story = if broken.is_empty() { None } else { Some(stage.shown().await) };
+    Played {
+        case: case.clone(),
+        end: format!("{end:?}"),
+        broken,
+        rows: rows.all(),
+        passed: passed.distinct(),
+        writes: stage.writes(),
+        stuck,
+        story,
+    }
+}
+
+/// The lives of one case.
+struct Lives<'a> {
+    case: &'a Case,
+    stage: &'a Stage,
+    rows: &'a Rows,
+    script: Script,
+    broken: Vec<Broken>,
+    stuck: Vec<&'static str>,
+}
+
+impl Lives<'_> {
+    /// Killed one after the other; the last one lives to the end.
+    async fn all(&mut self) -> (End, Passed) {
+        for kill in &self.case.kills {
+            self.killed(*kill).await;
+        }
+        let passed = Passed::default();
+        let (points, killed) = self.script.life(None, &passed);
+        let mut end = live(self.stage, self.rows, points, killed).await;
+        if let End::Stuck(row) = end {
+            self.stuck.push(row);
+            remedy(self.case, self.stage);
+            let (points, killed) = self.script.life(None, &passed);
+            let asks = async {
+                // The run has to be shown before a person can ask for anything.
+                self.stage.pass(60).await;
+                hands::resume(&self.stage.cluster);
+                std::future::pending::<()>().await;
+            };
+            end = tokio::select! {
+                end = self.stage.live_with(points, killed) => end,
+                () = asks => End::Hung,
+            };
+        }
+        (end, passed)
+    }
+
+    async fn killed(&mut self, at: Point) {
+        let (points, killed) = self.script.life(Some(at), &Passed::default());
+        match live(self.stage, self.rows, points, killed).await {
+            End::Killed => self.stage.pass(self.case.down).await,
+            end => self.broken.push(wrong(format!("{at} was not reached: {end:?}"))),
+        }
+    }
+
+    /// The first life dies; a copy of it lives on beside those that come after it.
+    async fn beside_an_older_one(&mut self, at: Point) -> (End, Passed) {
+        self.killed(at).await;
+        let older = zombie::Older::of(self.stage).await;
+        zombie::jitter(&self.stage.cluster, self.case.seed);
+        let stage = self.stage;
+        let newer = async {
+            let ended = self.all().await;
+            older.dismiss();
+            ended
+        };
+        let (ended, older_end) =
+            tokio::join!(newer, older.live(stage, crate::engine::points::Points::none()));
+        self.broken.extend(older.judge(self.stage, older_end.as_ref()).await);
+        ended
+    }
+}
+
+/// One life, until its Backup ends or its run is stuck.
+async fn live(
+    stage: &Stage,
+    rows: &Rows,
+    points: crate::engine::points::Points,
+    killed: std::sync::Arc<tokio::sync::Notify>,
+) -> End {
+    let ended = |stage: &Stage| {
+        let stuck = || rows.stuck().map(End::Stuck);
+        stage.ended().map(End::Phase).or_else(stuck)
+    };
+    stage.live_to(points, killed, ended).await
+}
+
+fn wrong(shown: String) -> Broken {
+    Broken { invariant: Invariant::Ends, shown }
+}
+
+/// What the sentence of a stuck run asks for.
+fn remedy(case: &Case, stage: &Stage) {
+    match case.rival {
+        Some((Rival::DeleteNamespace, _)) => hands::create_namespace(&stage.cluster, NAMESPACE),
+        Some((Rival::DeleteContent, _)) => hands::delete_hollow(&stage.cluster),
+        _ => {}
+    }
+}
+
+async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
+    let allowed = expect::allowed(case);
+    let may = |end: Allowed| allowed.contains(&end);
+    let run = order::first_run(stage).await;
+    let rival = case.rival.map(|(rival, _)| rival);
+    let mut broken = match (end, &run) {
+        // Nothing was planned: the claims were gone before.
+        (End::Phase(_), None) if rival.is_some() => invariants::after_nothing(stage).await,
+        (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
+            let changes = matches!(rival, Some(Rival::DeleteClaim | Rival::SwapClaim));
+            let members = if changes { run.plan.members.len() } else { case.members };
+            let mut broken = invariants::after_completion(stage, NAMESPACE, members).await;
+            if rival.is_none_or(|rival| !rival.destroys()) {
+                broken.extend(invariants::none_was_lost(stage).await);
+            }
+            broken
+        }
+        (end, Some(_)) if end.is("Failed") && may(Allowed::Undone) => {
+            invariants::after_undo(stage, NAMESPACE).await
+        }
+        (end, _) => vec![wrong(format!("ended as {end:?}, allowed is {allowed:?}"))],
+    };
+    let forgiven = expect::forgiven(case);
+    broken.retain(|broken| !forgiven.contains(&broken.invariant));
+    // What people are shown goes with the namespace, too.
+    if rival == Some(Rival::DeleteNamespace) {
+        broken.retain(|broken| broken.invariant != Invariant::Shown);
+    }
+    broken
+}

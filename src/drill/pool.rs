@@ -1,0 +1,50 @@
+//! All cases on all cores: one thread each, one runtime on simulated time for each case.
+//!
+//! A case shares nothing with another one, so that the order in which they are played changes nothing in them. A case
+//! that panics is a case that did not pass.
+
+use std::num::NonZero;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::drill::invariants::{Broken, Invariant};
+use crate::drill::play::{Played, play};
+use crate::drill::scenario::Case;
+
+/// Plays all cases; `told` hears of each as it ends. The answers are in the order of the cases.
+///
+/// # Panics
+/// The operating system has no thread or no timer left.
+pub fn play_all(cases: &[Case], told: &(dyn Fn(&Played) + Sync)) -> Vec<Played> {
+    let next = AtomicUsize::new(0);
+    let played = Mutex::new(Vec::with_capacity(cases.len()));
+    let work = || {
+        while let Some((index, case)) = {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            cases.get(index).map(|case| (index, case))
+        } {
+            let one = play_alone(case);
+            told(&one);
+            played.lock().expect("nothing panics with the lock").push((index, one));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
+    let mut played = played.into_inner().expect("nothing panics with the lock");
+    played.sort_by_key(|(index, _)| *index);
+    played.into_iter().map(|(_, one)| one).collect()
+}
+
+/// Plays one case on a runtime of its own.
+pub fn play_alone(case: &Case) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = runtime.expect("a runtime");
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(case))));
+    ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let shown = format!("a panic: {}", text.unwrap_or_default());
+        Played::lost(case, vec![Broken { invariant: Invariant::Ends, shown }])
+    })
+}

@@ -1,0 +1,94 @@
+//! Who interferes: other people, other programs, other controllers. Each acts once, at a point of the run.
+//!
+//! What they do to objects is in [`hands`](crate::drill::hands). How a run may end that is interfered with is said in
+//! `expect`, for each rival and part of the run.
+
+use crate::drill::hands;
+use crate::drill::scenario::named;
+use crate::sim::Cluster;
+
+named! {
+    /// One kind of interference.
+    Rival {
+        /// A controller puts the group's name and ownership back onto the members.
+        OwnershipBack = "ownership-back",
+        /// Somebody deletes the VolumeGroupSnapshot.
+        DeleteGroup = "delete-vgs",
+        /// Somebody deletes the VolumeGroupSnapshotContent.
+        DeleteGroupContent = "delete-vgsc",
+        /// Somebody deletes the VolumeSnapshot of a member.
+        DeleteMember = "delete-vs",
+        /// Somebody deletes the VolumeSnapshots of all members.
+        DeleteMembers = "delete-all-vs",
+        /// Somebody deletes the VolumeSnapshotContent of a member.
+        DeleteContent = "delete-vsc",
+        /// Somebody deletes a claim of the group.
+        DeleteClaim = "delete-pvc",
+        /// Somebody takes the group's label off one claim and puts it onto another one.
+        SwapClaim = "swap-pvc",
+        /// Somebody deletes the namespace.
+        DeleteNamespace = "delete-namespace",
+        /// Somebody takes all labels and annotations off a member.
+        Unlabel = "remove-labels",
+        /// Somebody sets the content of the group to Delete.
+        Unretain = "vgsc-to-delete",
+        /// Somebody sets the content of a member to Delete.
+        UnretainMember = "vsc-to-delete",
+        /// The VolumeGroupSnapshot is torn out and another one has its name.
+        ReplaceGroup = "replace-vgs",
+        /// The VolumeSnapshot of a member is torn out and another one has its name.
+        ReplaceMember = "replace-vs",
+        /// The snapshot-controller is killed and starts with empty caches.
+        RestartController = "restart-snapshot-controller",
+        /// The csi-snapshotter is killed and starts with empty caches.
+        RestartSidecar = "restart-csi-snapshotter",
+        /// The snapshot-controller stands still for five minutes and goes on from the caches it had.
+        FreezeController = "freeze-snapshot-controller",
+        /// For three minutes the API server refuses every write of the daemon, as an admission webhook can.
+        RefuseWrites = "refuse-writes",
+        /// An older life of the daemon goes on beside the newer one, on a copy of the journal.
+        OlderEpoch = "older-epoch",
+    }
+}
+
+impl Rival {
+    /// Whether what was cut may be rebuilt, or cut again, because of it: members keep their uids under all others.
+    /// Ownership that comes back after the last look takes its member along with the group.
+    pub fn destroys(self) -> bool {
+        !matches!(
+            self,
+            Self::Unlabel
+                | Self::Unretain
+                | Self::UnretainMember
+                | Self::RestartController
+                | Self::RestartSidecar
+                | Self::FreezeController
+                | Self::RefuseWrites
+        )
+    }
+
+    /// Acts. The older epoch is no deed but a daemon: it is started by whoever plays the case.
+    pub fn act(self, cluster: &Cluster) {
+        match self {
+            Self::OwnershipBack => hands::own_again(cluster),
+            Self::DeleteGroup => hands::delete_first(cluster, "volumegroupsnapshots"),
+            Self::DeleteGroupContent => hands::delete_first(cluster, "volumegroupsnapshotcontents"),
+            Self::DeleteMember => hands::delete_first(cluster, "volumesnapshots"),
+            Self::DeleteMembers => hands::delete_all(cluster, "volumesnapshots"),
+            Self::DeleteContent => hands::delete_first(cluster, "volumesnapshotcontents"),
+            Self::DeleteClaim => hands::delete_first(cluster, "persistentvolumeclaims"),
+            Self::SwapClaim => hands::swap_claim(cluster),
+            Self::DeleteNamespace => hands::delete_namespace(cluster, "shop"),
+            Self::Unlabel => hands::unlabel_member(cluster),
+            Self::Unretain => hands::unretain(cluster),
+            Self::UnretainMember => hands::unretain_member(cluster),
+            Self::ReplaceGroup => hands::replace_first(cluster, "volumegroupsnapshots"),
+            Self::ReplaceMember => hands::replace_first(cluster, "volumesnapshots"),
+            Self::RestartController => cluster.restart("snapshot-controller"),
+            Self::RestartSidecar => cluster.restart("csi-snapshotter"),
+            Self::FreezeController => hands::freeze(cluster, "snapshot-controller"),
+            Self::RefuseWrites => hands::refuse_writes(cluster),
+            Self::OlderEpoch => {}
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The rows of the recovery table that the lives of a drill decided.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::engine::observer::{Note, Observe};
+use crate::machine::group::table::{Action, Row, TABLE};
+
+/// Every row that was decided, and the last one that had no answer.
+#[derive(Debug, Clone, Default)]
+pub struct Rows(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    all: BTreeSet<&'static str>,
+    stuck: Option<&'static str>,
+}
+
+impl Rows {
+    /// Every row that was decided.
+    pub fn all(&self) -> BTreeSet<&'static str> {
+        self.lock().all.clone()
+    }
+
+    /// The last row by which the run was stuck, also if it tries again by now.
+    pub fn stuck(&self) -> Option<&'static str> {
+        self.lock().stuck
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observe for Rows {
+    fn note(&self, note: Note) {
+        if let Note::Decided(row) = note {
+            let mut inner = self.lock();
+            inner.all.insert(row);
+            let sticks = |known: &&Row| known.id == row && matches!(known.then, Action::Stick { .. });
+            if TABLE.iter().any(|known| sticks(&known)) {
+                inner.stuck = Some(row);
+            }
+        }
+    }
+}

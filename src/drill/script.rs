@@ -1,0 +1,146 @@
+//! What happens at the points of one drill: who acts, what becomes of the calls, and where the life ends.
+//!
+//! One script goes through all lives of a case: what happens once does not happen again in the next life.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::drill::scenario::{Case, Target, Truth};
+use crate::drill::stage::{Passed, Stage};
+use crate::drill::{hands, rival::Rival};
+use crate::engine::points::{Points, Verdict};
+use crate::machine::group::Step;
+use crate::machine::point::{Moment, Place, Point};
+use crate::sim::api_server::{Answer, FaultDecision};
+
+type Deed = Box<dyn FnOnce() + Send>;
+
+/// The script of a case on a stage.
+pub(super) struct Script {
+    deeds: Arc<Mutex<Vec<(Point, Deed)>>>,
+    /// The step whose effects the truth is about, until they were once tried.
+    lied_about: Arc<Mutex<Option<Step>>>,
+    /// Whether the effects in flight are those.
+    lying: Arc<AtomicBool>,
+}
+
+fn point(text: &str) -> Point {
+    text.parse().expect("a point of the machine")
+}
+
+impl Script {
+    pub(super) fn new(case: &Case, stage: &Stage) -> Self {
+        let mut deeds: Vec<(Point, Deed)> = cause(case.target, stage);
+        if let Some((rival, at)) = case.rival.filter(|(rival, _)| *rival != Rival::OlderEpoch) {
+            let cluster = stage.cluster.clone();
+            deeds.push((at, Box::new(move || rival.act(&cluster))));
+        }
+        let lying = Arc::new(AtomicBool::new(false));
+        if let Some((truth, _)) = case.truth {
+            lie(stage, truth, lying.clone());
+        }
+        Self {
+            deeds: Arc::new(Mutex::new(deeds)),
+            lied_about: Arc::new(Mutex::new(case.truth.map(|(_, step)| step))),
+            lying,
+        }
+    }
+
+    /// The points of one life that is killed at `kill`; what it passes is written down.
+    pub(super) fn life(&self, kill: Option<Point>, passed: &Passed) -> (Points, Arc<Notify>) {
+        let killed = Arc::new(Notify::new());
+        let signal = killed.clone();
+        let (deeds, about, lying) = (self.deeds.clone(), self.lied_about.clone(), self.lying.clone());
+        // What was in flight when the life before died is answered by nobody any more.
+        if lying.swap(false, Ordering::SeqCst) {
+            about.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        let points = passed.watch_and(move |point| {
+            act(&deeds, point);
+            turn(&about, &lying, point);
+            if Some(point) == kill {
+                signal.notify_one();
+                return Verdict::Halt;
+            }
+            Verdict::GoOn
+        });
+        (points, killed)
+    }
+}
+
+/// Does what is to be done at this point, once.
+fn act(deeds: &Mutex<Vec<(Point, Deed)>>, point: Point) {
+    let mut deeds = deeds.lock().unwrap_or_else(PoisonError::into_inner);
+    while let Some(at) = deeds.iter().position(|(at, _)| *at == point) {
+        deeds.remove(at).1();
+    }
+}
+
+/// Begins and ends the lies about the effects of a step.
+fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
+    let mut about = about.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(step) = *about else { return };
+    if point.place != Place::Step(step) {
+        return;
+    }
+    match point.moment {
+        Moment::AfterIntent => lying.store(true, Ordering::SeqCst),
+        Moment::AfterEffects => {
+            lying.store(false, Ordering::SeqCst);
+            *about = None;
+        }
+        _ => {}
+    }
+}
+
+/// While `lying`, the daemon's calls become what the truth says.
+fn lie(stage: &Stage, truth: Truth, lying: Arc<AtomicBool>) {
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
+        let of_the_step = writes && call.plural.starts_with("volume") && call.agent == "stillpoint";
+        if !of_the_step || !lying.load(Ordering::SeqCst) {
+            return FaultDecision::none();
+        }
+        let (happen, answer) = match truth {
+            Truth::DidNot => (false, Answer::Drop),
+            Truth::ReplyLost => (true, Answer::Drop),
+            Truth::Answered504 => (true, Answer::Status(504, None)),
+            Truth::DidNot504 => (false, Answer::Status(504, None)),
+        };
+        FaultDecision { happen, answer, ..FaultDecision::none() }
+    }));
+}
+
+/// Why the run is undone.
+fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
+    let deny = |rights: &'static [&'static str]| -> Deed {
+        let rbac = stage.rbac.clone();
+        Box::new(move || rights.iter().for_each(|right| rbac.deny(right)))
+    };
+    let restore = || -> (Point, Deed) {
+        let rbac = stage.rbac.clone();
+        (point("unwinding/after-record"), Box::new(move || rbac.restore()))
+    };
+    match target {
+        Target::Complete
+        | Target::Keep
+        | Target::UndoUncut
+        | Target::UndoUnsupported
+        | Target::UndoTooLate
+        | Target::UndoCreated => Vec::new(),
+        Target::UndoBound => {
+            vec![(point("vs-bound/after-record"), deny(&["patch volumesnapshots"])), restore()]
+        }
+        Target::UndoRelabelled => {
+            let rights = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
+            vec![(point("relabelled/after-record"), deny(rights)), restore()]
+        }
+        Target::UndoRetained => {
+            let cluster = stage.cluster.clone();
+            let drop_class = move || hands::delete_first(&cluster, "volumesnapshotclasses");
+            vec![(point("retained/before-record"), Box::new(drop_class))]
+        }
+    }
+}
