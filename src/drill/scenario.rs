@@ -233,7 +233,7 @@ mod tests {
         for name in [
             "complete,n=1,seed=1",
             "undo-retained,n=3,class=retain,kill=undo-free/mid-effects+claim/after-intent,seed=7",
-            "keep-names,n=2,rival=delete-member@detach/after-intent,profile=stale,seed=1",
+            "keep-names,n=2,rival=delete-vs@detach/after-intent,profile=stale,seed=1",
             "complete,n=2,truth=reply-lost@retain,kill=retain/after-effects,profile=slow,seed=3",
             "complete,n=2,kill=cut/before-record,down=3600,seed=1",
         ] {
