@@ -6,7 +6,7 @@ use stillpoint::domain::time::Timestamp;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
 use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
-use stillpoint::machine::group::{GroupRun, View, decide};
+use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, fold};
 
 fn grounds() -> Grounds {
     Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
@@ -87,6 +87,34 @@ fn after_failures_the_step_pauses_longer_each_time_and_ends_at_the_limit() {
         row(&tried(limits::MAX_REFUSALS as usize, &unknown), &absent, at(100)),
         "planned/tried-enough"
     );
+}
+
+/// There is no undo behind the pivot: what cannot be tried for ever waits for a person there, and an outage ends without
+/// one.
+#[test]
+fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
+    let lost = view_with(|view| {
+        view.set(Content::Retain);
+        view.set(Loss::Lost);
+    });
+    let after = |times: u32, outcome: Outcome| {
+        let mut run = planned();
+        run.stage = Stage::Releasing;
+        for _ in 0..times {
+            let intent = Event::Intended { grounds: grounds(), step: Step::Rebuild, marks: Vec::new() };
+            for event in [intent, Event::Ended { step: Step::Rebuild, outcomes: vec![outcome.clone()] }] {
+                run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
+            }
+        }
+        row(&run, &lost, at(1_000_000))
+    };
+    let refused = |code| Outcome::Determinate { code, message: "no".into() };
+    assert_eq!(after(1_000, Outcome::Indeterminate { message: "lost".into() }), "release/5-rebuild");
+    assert_eq!(after(1_000, refused(429)), "release/5-rebuild");
+    assert_eq!(after(limits::MAX_REFUSALS - 1, refused(403)), "release/5-rebuild");
+    assert_eq!(after(limits::MAX_REFUSALS, refused(403)), "release/rebuild-refused");
+    let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
+    assert_eq!(after(limits::MAX_REPEATS, done), "release/rebuild-refused", "somebody keeps undoing it");
 }
 
 #[test]

@@ -91,8 +91,20 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
-    let many = run.tries.failures >= limits::MAX_REFUSALS || run.tries.intents >= limits::MAX_REPEATS;
-    columns.set(if many { Refusals::Many } else { Refusals::Few });
+    columns.set(if tried_enough(run) { Refusals::Many } else { Refusals::Few });
+}
+
+/// Whether the present step was tried as often as the limits allow. Before the pivot an API server that does not answer
+/// writes ends the attempt like one that refuses them, because there is an undo. Behind it the only way out would be a
+/// person, whom an outage does not need: there only refusals count, and repetitions of what was answered.
+fn tried_enough(run: &GroupRun) -> bool {
+    let tries = &run.tries;
+    match run.stage {
+        Stage::Releasing => {
+            tries.refused >= limits::MAX_REFUSALS || tries.intents.saturating_sub(tries.lost) >= limits::MAX_REPEATS
+        }
+        _ => tries.failures >= limits::MAX_REFUSALS || tries.intents >= limits::MAX_REPEATS,
+    }
 }
 
 fn set_clock(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp) {

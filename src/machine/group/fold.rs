@@ -94,10 +94,13 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     });
     match failure {
         Some(error) => {
+            let refused = outcomes.iter().any(is_refusal);
             run.tries.failures += 1;
+            run.tries.refused += u32::from(refused);
+            run.tries.lost += u32::from(!refused);
             run.tries.error = Some(limits::clip(&error));
         }
-        None => (run.tries.failures, run.tries.error) = (0, None),
+        None => (run.tries.failures, run.tries.refused, run.tries.error) = (0, 0, None),
     }
     run.tries.last = Some(record.at);
     if run.stage == Stage::Unwinding {
@@ -127,6 +130,11 @@ fn uid_answered(step: Step, outcomes: &[Outcome]) -> Option<Uid> {
         [Outcome::Done { uid, .. }] if about_the_group && !uid.is_empty() => Some(Uid(uid.clone())),
         _ => None,
     }
+}
+
+/// The API server said no, and not only that it is busy.
+fn is_refusal(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Determinate { code, .. } if *code != 429)
 }
 
 /// Refusals of a create that no repetition changes. 409 and 429 are not among them.

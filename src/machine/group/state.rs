@@ -85,6 +85,13 @@ pub struct Tries {
     pub last: Option<Timestamp>,
     /// What the last failure said.
     pub error: Option<String>,
+    /// Failures in a row of which the API server said that they did not happen, and not that it is busy. Computed from
+    /// the records like all else; not shown in golden states, which are older.
+    #[serde(skip)]
+    pub refused: u32,
+    /// Intents of which nothing is known but that their answers were lost.
+    #[serde(skip)]
+    pub lost: u32,
 }
 
 /// A finished milestone and its time, for the timeline.
