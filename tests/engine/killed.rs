@@ -17,9 +17,21 @@ fn wanted() -> Wanted {
     }
 }
 
-/// Points that only a rival or a lie leads to: drills pass them as their shares happen to.
-const RARE: [&str; 7] =
-    ["rebuild/", "make-stub/", "drop-stub/", "mark-content/", "undo-create/", "retried/", "stuck/"];
+/// Points that only a rival, a lie or a slow controller leads to: drills pass them as their shares happen to. What a
+/// person asks for is killed at in `asked`, the deletes of an undo in `undo`.
+const RARE: [&str; 11] = [
+    "rebuild/",
+    "make-stub/",
+    "drop-stub/",
+    "mark-content/",
+    "undo-create/",
+    "undo-delete-content/",
+    "undo-delete-snapshots/",
+    "undo-delete-contents/",
+    "retried/",
+    "stuck/",
+    "asked/",
+];
 
 #[test]
 fn the_generated_drills_hold() {

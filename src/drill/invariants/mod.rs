@@ -107,11 +107,17 @@ impl Verdict {
 /// What does not hold once the Backup is `Completed`, with `count` members in `namespace`.
 pub async fn after_completion(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
     let story = order::Story::read(stage).await;
+    let mut verdict = Verdict(of_cluster(stage, namespace, count));
+    order::hold(&story, stage, &mut verdict);
+    verdict.0
+}
+
+/// What does not hold of the cluster once the Backup is `Completed`, wherever its journal is.
+pub fn of_cluster(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     cluster::members(stage, namespace, count, &mut verdict);
     cluster::nothing_leaked(stage, &mut verdict);
     cluster::shown(stage, namespace, "Completed", &mut verdict);
-    order::hold(&story, stage, &mut verdict);
     verdict.0
 }
 

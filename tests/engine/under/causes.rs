@@ -92,6 +92,7 @@ fn driver() -> Vec<Cause> {
         }),
         d("partial_cut_left", |d| (d.fail_with, d.partial_cut_left) = (failure("Internal"), true)).leaking(),
         d("unimplemented", |d| d.unimplemented = true),
+        d("member_limit 1", |d| d.member_limit = Some(1)),
         d("not_ready_ms for ever", |d| d.not_ready_ms = 1 << 40),
         d("skew_ms 500", |d| d.skew_ms = 500),
         d("delete_fails_with Unavailable", |d| d.delete_fails_with = failure("Unavailable")),
@@ -108,6 +109,7 @@ fn cluster() -> Vec<Cause> {
     });
     vec![
         Cause::cluster(Family::Cluster, "handles_groups off", |c| c.handles_groups = false),
+        Cause::cluster(Family::Cluster, "call_ms 20", |c| c.call_ms = 20),
         Cause { config: |c| c.leader_election = true, ..killed },
     ]
 }

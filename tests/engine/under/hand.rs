@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use stillpoint::drill::hands;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::{Caller, Preconditions};
 
@@ -119,7 +120,11 @@ pub fn replace_group(cluster: &Cluster) {
             "source": {"selector": {"matchLabels": {"nobody": "has-it"}}},
             "volumeGroupSnapshotClassName": group["spec"]["volumeGroupSnapshotClassName"],
         });
-        let other = json!({"metadata": {"name": meta["name"], "namespace": meta["namespace"]}, "spec": spec});
+        let labels = json!({(hands::FOREIGN): "true"});
+        let other = json!({
+            "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": labels},
+            "spec": spec,
+        });
         // A name that is still taken stays so.
         let _ = hand(cluster).create("volumegroupsnapshots", other);
     }
@@ -128,7 +133,7 @@ pub fn replace_group(cluster: &Cluster) {
 /// Takes the foreign group of [`replace_group`] away.
 pub fn delete_foreign(cluster: &Cluster) {
     for group in all(cluster, "volumegroupsnapshots") {
-        if group["metadata"]["labels"].is_null() {
+        if !group["metadata"]["labels"][hands::FOREIGN].is_null() {
             patch(cluster, "volumegroupsnapshots", &group, None, json!({"metadata": {"finalizers": null}}));
             delete(cluster, "volumegroupsnapshots", &group);
         }
