@@ -101,7 +101,8 @@ fn tried_enough(run: &GroupRun) -> bool {
     let tries = &run.tries;
     match run.stage {
         Stage::Releasing => {
-            tries.refused >= limits::MAX_REFUSALS || tries.intents.saturating_sub(tries.lost) >= limits::MAX_REPEATS
+            tries.refused >= limits::MAX_REFUSALS
+                || tries.intents.saturating_sub(tries.lost) >= limits::MAX_REPEATS
         }
         _ => tries.failures >= limits::MAX_REFUSALS || tries.intents >= limits::MAX_REPEATS,
     }
