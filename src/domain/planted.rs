@@ -1,6 +1,6 @@
 //! Planted defects: wrong turns that the code can be told to take, to see that the drills notice.
 //!
-//! Only in a build with the feature `planted`, which does not build as a release; everywhere else [`is`] is `false`
+//! Only in a build with the feature `planted`, which does not build as a release; everywhere else `is` is `false`
 //! for the compiler, and nothing of it is left. Which defect is live is chosen by whoever runs the drills; no drill
 //! knows that there are any.
 

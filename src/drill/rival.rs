@@ -1,6 +1,6 @@
 //! Who interferes: other people, other programs, other controllers. Each acts once, at a point of the run.
 //!
-//! What they do to objects is in [`hands`](crate::drill::hands). How a run may end that is interfered with is said in
+//! What they do to objects is in [`crate::drill::hands`]. How a run may end that is interfered with is said in
 //! `expect`, for each rival and part of the run.
 
 use crate::drill::hands;
