@@ -18,7 +18,7 @@ fn wanted() -> Wanted {
 }
 
 /// Points that only a rival, a lie or a slow controller leads to: drills pass them as their shares happen to. What a
-/// person asks for is killed at in `asked`, the deletes of an undo in `undo`.
+/// person asks for is killed at in `asked`; of the shells that an undo deletes, only the shares and `drill run --all`.
 const RARE: [&str; 11] = [
     "rebuild/",
     "make-stub/",
