@@ -12,6 +12,11 @@ pub const REQUEST_TIMEOUT: Millis = Millis::from_secs(30);
 pub const GROUP_ERROR_GRACE: Millis = Millis::from_secs(10);
 /// How long an undo looks for a VolumeGroupSnapshotContent that the controller makes late.
 pub const LATE_CONTENT_WINDOW: Millis = Millis::from_secs(60);
+/// How long the names of the group stay away from the members after the group is gone. A snapshot-controller whose cache
+/// still has the group makes it the owner of every member that names it, and the garbage collector then deletes the
+/// member. Nothing that can be read tells the age of that cache; but a client of Kubernetes notices within 45 seconds
+/// that its watch is dead (client-go: a ping after 30 s without a frame, 15 s for its answer), and lists anew.
+pub const NAMES_STAY_AWAY: Millis = Millis::from_secs(60);
 /// Velero's default of `csiSnapshotTimeout`.
 pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
 /// Velero's default of `itemOperationTimeout`.

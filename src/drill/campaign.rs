@@ -71,10 +71,15 @@ impl Wanted {
     }
 
     fn profiles(&self, target: Target, members: usize, retain: bool) -> Vec<Profile> {
-        let in_all = matches!(target, Target::Complete | Target::UndoRetained) && members == 3 && !retain;
+        let in_all = match target {
+            Target::Complete => matches!(members, 2 | 3),
+            Target::Keep => members == 2,
+            Target::UndoRetained => members == 3,
+            _ => false,
+        };
         match self.profile {
             Some(profile) => vec![profile],
-            None if in_all => Profile::ALL.to_vec(),
+            None if in_all && !retain => Profile::ALL.to_vec(),
             None => vec![Profile::Plain],
         }
     }
@@ -101,7 +106,7 @@ impl Campaign {
         });
         let pairs: Vec<Case> =
             pairs.flat_map(next_kills).filter(|_| taken(&mut random, wanted.pair_share)).collect();
-        let rest = rehearsed.iter().filter(|one| one.case.profile == Profile::Plain && one.held());
+        let rest = rehearsed.iter().filter(|one| one.held());
         let rest = rest.filter(|one| wanted.disturbed.contains(&one.case.members));
         let rest: Vec<Case> =
             rest.flat_map(|one| rivals(one).into_iter().chain(truths(one)).chain(downs(one))).collect();

@@ -232,6 +232,23 @@ async fn names_are_put_back_where_velero_is_to_know_the_members() {
     assert_eq!(stage.writes(), 5 * 3 + 4);
 }
 
+/// A snapshot-controller whose cache still has the group would own the members again, and the garbage collector would
+/// delete them after the run called itself done.
+#[tokio::test(start_paused = true)]
+async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
+    for cache_lag_ms in [400, 10_000, 40_000] {
+        let mut stage = Stage::new(Config { cache_lag_ms, ..Config::default() });
+        stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+        stage.claims("shop", "orders-db", 3).await;
+        stage.backup("shop");
+        completes(&stage, 3).await;
+        stage.pass(600).await;
+        let held = invariants::completed(&stage, "shop", 3).await;
+        assert_eq!(held, Ok(()), "caches {cache_lag_ms} ms old");
+        assert_eq!(stage.writes(), 5 * 3 + 4, "no member was rebuilt");
+    }
+}
+
 // ---- several Backups, and none any more ------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ const DRILLS: &[&str] = &[
     "complete,n=2,profile=slow,seed=1",
     "complete,n=2,profile=stale,seed=1",
     "keep-names,n=2,seed=1",
+    "keep-names,n=2,profile=stale,seed=34",
     "undo-uncut,n=2,seed=1",
     "undo-unsupported,n=2,seed=1",
     "undo-too-late,n=2,seed=1",

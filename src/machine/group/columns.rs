@@ -299,6 +299,13 @@ columns! {
         /// It is over: nothing came.
         Passed,
     }
+    /// The time that a cache of a controller may still have a group which is gone.
+    Clock Echo {
+        /// Not yet over.
+        Open,
+        /// It is over: every cache was told, or listed anew.
+        Passed,
+    }
 }
 
 /// One value for each column.

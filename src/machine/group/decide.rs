@@ -7,7 +7,7 @@ use crate::domain::limits;
 use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
-    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Grace, KeepName, LateWindow, Loss,
+    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName, LateWindow, Loss,
     Progress, ReadyDeadline, Refusals, Source,
 };
 use crate::machine::group::event::Step;
@@ -114,6 +114,7 @@ fn set_clock(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp)
     columns.set(if passed(ready_deadline(run)) { ReadyDeadline::Passed } else { ReadyDeadline::Open });
     columns.set(if grace_end(view).is_some_and(passed) { Grace::Passed } else { Grace::Open });
     columns.set(if passed(late_window_end(run)) { LateWindow::Passed } else { LateWindow::Open });
+    columns.set(if passed(echo_end(run)) { Echo::Passed } else { Echo::Open });
 }
 
 fn cut_deadline(run: &GroupRun) -> Timestamp {
@@ -132,8 +133,12 @@ fn late_window_end(run: &GroupRun) -> Timestamp {
     run.undone_at.after(limits::LATE_CONTENT_WINDOW)
 }
 
+fn echo_end(run: &GroupRun) -> Timestamp {
+    run.released_at.after(limits::NAMES_STAY_AWAY)
+}
+
 fn deadlines(run: &GroupRun, view: &View) -> Vec<Timestamp> {
-    let ends = [cut_deadline(run), ready_deadline(run), late_window_end(run)];
+    let ends = [cut_deadline(run), ready_deadline(run), late_window_end(run), echo_end(run)];
     ends.into_iter().chain(grace_end(view)).collect()
 }
 

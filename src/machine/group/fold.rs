@@ -106,6 +106,9 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.stage == Stage::Unwinding {
         run.undone_at = record.at;
     }
+    if run.stage == Stage::Releasing && step != Step::RestoreNames {
+        run.released_at = record.at;
+    }
     if run.stage == Stage::Unwinding && run.group_uid.is_none() {
         run.group_uid = uid_answered(step, outcomes);
     }
@@ -311,7 +314,7 @@ fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> R
     if !is_untouched(run) {
         return Err(out_of_place(run, &record.event));
     }
-    (run.attempt, run.attempt_at) = (found.attempt, record.at);
+    (run.attempt, run.attempt_at, run.released_at) = (found.attempt, record.at, record.at);
     (run.group_uid, run.create) = (found.group_uid.clone(), CreateFate::Refused);
     if let Some(head) = &found.receipt {
         close_receipt(run, head)?;

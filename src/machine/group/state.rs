@@ -147,6 +147,8 @@ pub struct GroupRun {
     pub tries: Tries,
     /// Since when nothing was left to be deleted: start of the look for a late content.
     pub undone_at: Timestamp,
+    /// When the release last touched the group or its members: since then controllers can have heard of it.
+    pub released_at: Timestamp,
     /// Milestones so far.
     pub timeline: Vec<Passed>,
     /// The last request of a person, once one was taken.
@@ -172,6 +174,7 @@ impl GroupRun {
             open_intent: None,
             tries: Tries::default(),
             undone_at: at,
+            released_at: at,
             timeline: Vec::new(),
             answered: None,
         }

@@ -39,6 +39,8 @@ pub enum Waiting {
     ShellsGone,
     /// A content that the controller may still make.
     LateContent,
+    /// A cache that may still have the group.
+    Echo,
 }
 
 impl Waiting {
@@ -61,6 +63,9 @@ impl Waiting {
             Self::Protection => "the bound-protection finalizers of the group, before which a delete leaks",
             Self::ShellsGone => "the VolumeSnapshots and VolumeSnapshotContents to go",
             Self::LateContent => "a VolumeGroupSnapshotContent that may still come late",
+            Self::Echo => {
+                "the caches of the snapshot-controller to forget the group, before its name is put back"
+            }
         }
     }
 }
@@ -304,7 +309,9 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
     "release/late-drop-stub-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[Yes]
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
-    "release/7-restore-names" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed]
+    "release/7-echo" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Open]
+        => Wait(Waiting::Echo), "a controller whose cache still has the group would own the members again";
+    "release/7-restore-names" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Passed]
         => Act(Step::RestoreNames), "Velero recognises a member by the name of its group";
     "release/8-mend-labels-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
