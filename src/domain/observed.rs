@@ -40,10 +40,13 @@ pub struct Owner {
 impl Owner {
     /// Whether this is the VolumeGroupSnapshot with that uid, in whatever version of its API.
     pub fn is_group(&self, uid: &Uid) -> bool {
+        self.is_any_group() && self.uid == *uid
+    }
+
+    /// Whether this is a VolumeGroupSnapshot, in whatever version of its API.
+    pub fn is_any_group(&self) -> bool {
         let group = self.api_version.split('/').next().unwrap_or_default();
-        group == crate::domain::labels::GROUP_SNAPSHOT_API
-            && self.kind == "VolumeGroupSnapshot"
-            && self.uid == *uid
+        group == crate::domain::labels::GROUP_SNAPSHOT_API && self.kind == "VolumeGroupSnapshot"
     }
 }
 

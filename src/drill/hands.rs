@@ -126,7 +126,14 @@ pub fn create_namespace(cluster: &Cluster, name: &str) {
 
 /// Puts the name of the group and its ownership back onto every VolumeSnapshot, as a controller with an old cache does.
 pub fn own_again(cluster: &Cluster) {
-    let Some(group) = first(cluster, "volumegroupsnapshots") else { return };
+    // A controller whose cache is old does so with a group that is gone.
+    let gone = || {
+        json!({
+            "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot",
+            "metadata": {"name": "gone", "uid": "0a1b2c3d-0000-4000-8000-000000000000"},
+        })
+    };
+    let group = first(cluster, "volumegroupsnapshots").unwrap_or_else(gone);
     for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         let (namespace, name) = key(&snapshot);
         let named = json!({"status": {"volumeGroupSnapshotName": group["metadata"]["name"]}});
@@ -140,9 +147,14 @@ pub fn own_again(cluster: &Cluster) {
     }
 }
 
-/// Tears the first object of a kind out, finalizers and all, and makes another one of its name, which nobody fills.
+/// Tears the first object of a kind out, finalizers and all, and makes another one of its name, which nobody fills. A
+/// group that is gone, but that members still name, is made anew.
 pub fn replace_first(cluster: &Cluster, plural: &str) {
-    let Some(object) = first(cluster, plural) else { return };
+    let named = || match plural {
+        "volumegroupsnapshots" => named_group(cluster),
+        _ => None,
+    };
+    let Some(object) = first(cluster, plural).or_else(named) else { return };
     let mut foreign = json!({
         "metadata": {
             "name": object["metadata"]["name"], "namespace": object["metadata"]["namespace"], "labels": {FOREIGN: "true"},
@@ -159,6 +171,25 @@ pub fn replace_first(cluster: &Cluster, plural: &str) {
     delete(cluster, plural, &object);
     // As above: what does not go is not replaced.
     let _ = hand(cluster).create(plural, foreign);
+}
+
+/// Name and namespace of the group that a member names.
+fn named_group(cluster: &Cluster) -> Option<Value> {
+    let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).ok()?;
+    snapshots.iter().find_map(|snapshot| {
+        let name = snapshot["status"]["volumeGroupSnapshotName"].as_str()?;
+        Some(json!({"metadata": {"name": name, "namespace": snapshot["metadata"]["namespace"]}}))
+    })
+}
+
+/// Deletes the VolumeGroupSnapshots that [`replace_first`] made, finalizers and all.
+pub fn delete_foreign_groups(cluster: &Cluster) {
+    for group in hand(cluster).list("volumegroupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
+        if !group["metadata"]["labels"][FOREIGN].is_null() {
+            patch(cluster, "volumegroupsnapshots", &group, json!({"metadata": {"finalizers": null}}));
+            delete(cluster, "volumegroupsnapshots", &group);
+        }
+    }
 }
 
 /// Lets an actor stand still for five minutes; it goes on from the caches that it had.

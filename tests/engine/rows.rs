@@ -14,6 +14,10 @@ const DRILLS: &[&str] = &[
     "complete,n=2,profile=stale,seed=1",
     "keep-names,n=2,seed=1",
     "keep-names,n=2,profile=stale,seed=34",
+    "keep-names,n=2,rival=replace-vgs@delete-group/after-outcome,seed=1",
+    "keep-names,n=2,rival=replace-vgs@restore-names/mid-effects,seed=1",
+    "keep-names,n=2,rival=replace-vgs@restore-names/after-outcome,seed=1",
+    "keep-names,n=2,rival=ownership-back@restore-names/before-intent,seed=1",
     "undo-uncut,n=2,seed=1",
     "undo-unsupported,n=2,seed=1",
     "undo-too-late,n=2,seed=1",
@@ -52,6 +56,14 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=older-epoch@vs-bound/after-record,seed=1",
     "complete,n=2,rival=refuse-writes@create/before-intent,seed=1",
     "keep-names,n=2,rival=delete-vs@delete-content/after-effects,seed=1",
+    "complete,n=2,rival=replace-vgs@clear-names/before-intent,seed=1",
+    "complete,n=2,class=retain,rival=delete-vgs@relabelled/after-record,seed=1",
+    "complete,n=2,rival=replace-vgs@cut/after-record,seed=1",
+    "complete,n=2,rival=replace-vgs@cut/after-record,profile=slow,seed=1",
+    "complete,n=2,rival=older-epoch@create/after-outcome,seed=1",
+    "undo-too-late,n=2,rival=replace-vgs@unwinding/before-record,seed=1",
+    "complete,n=2,rival=remove-labels@detach/mid-effects,seed=1",
+    "keep-names,n=2,rival=remove-labels@delete-content/before-intent,seed=1",
 ];
 
 /// Rows that no drill here decides, and why.
@@ -60,28 +72,16 @@ const NOT_REACHED: &[(&str, &str)] = &[
     ("retained/refused", TWO),
     ("retained/refused-policies", TWO),
     ("retained/refused-labels", TWO),
-    ("release/5-untie", RACE),
-    ("release/6-mark", RACE),
     ("release/stub-refused", "tests/engine/asked.rs makes it stuck and resumes it"),
     ("undo/a-free-members", RACE),
     ("undo/c-look-bare", RACE),
     ("undo/c-delete-bare", RACE),
     ("undo/d-mark", RACE),
     ("undo/e-snapshots", "decided in the duels of tests/engine/fence.rs"),
-    ("undo/e-contents", RACE),
-    ("undo/e-snapshots-foreign", OPEN),
-    ("undo/e-contents-foreign", OPEN),
-    ("undo/e-going-foreign", OPEN),
     (
         "undo/f-never-retry",
         "no reason is transient before the group exists; kept for the table to be complete",
     ),
-    ("undo/e-untie", UNDER),
-    ("undo/e-untie-foreign", UNDER),
-    ("undo/e-clear-foreign", UNDER),
-    ("undo/d-unanswered", UNDER),
-    ("release/8-mend-labels", UNDER),
-    ("release/8-mend-labels-kept", UNDER),
     ("abandoned/mend-group-policy", ABANDON),
     ("abandoned/mend-policies", ABANDON),
     ("abandoned/look", ABANDON),
@@ -90,8 +90,6 @@ const NOT_REACHED: &[(&str, &str)] = &[
 
 const TWO: &str = "needs two who interfere at once; a drill has one rival";
 const RACE: &str = "no drill here meets the instant at which it is decided";
-const OPEN: &str = "the drills that lead there are open: a torn out group leaves its members terminating";
-const UNDER: &str = "a cause that is no rival leads there: tests/engine/under crosses it with every state";
 const ABANDON: &str = "a person abandons the run: tests/engine/asked.rs does it";
 
 #[test]

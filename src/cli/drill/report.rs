@@ -93,7 +93,7 @@ impl One {
         Self {
             name: played.case.to_string(),
             held: played.held(),
-            open: expect::open(&played.case).filter(|_| !played.held()),
+            open: expect::open(&played.case, &played.broken),
             end: played.end.clone(),
             writes: played.writes,
             stuck: played.stuck.clone(),

@@ -193,9 +193,6 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     let snapshot = member
         .snapshot
         .filter(|snapshot| if stays { view::is_tied(run, snapshot) } else { view::is_stranded(snapshot) })?;
-    let ours = |owner: &crate::domain::observed::Owner| {
-        run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
-    };
     // SUBTLE: as-source goes out together with the rest, although the controller puts it back at once.
     // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
     // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
@@ -211,7 +208,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
         ready: stays,
         group_name: snapshot.group_name.clone(),
         old_owners: snapshot.owners.clone(),
-        new_owners: snapshot.owners.iter().filter(|owner| !ours(owner)).cloned().collect(),
+        new_owners: snapshot.owners.iter().filter(|owner| !view::is_tie(run, owner)).cloned().collect(),
         old_finalizers: snapshot.finalizers.clone(),
         new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
         old_class: snapshot.class.clone(),

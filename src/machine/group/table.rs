@@ -276,7 +276,7 @@ pub const TABLE: &[Row] = rows! {
     "release/5-group-going" Releasing: Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
         => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
     // the group is gone, the content stands: the one simple place for a rebuild
-    "release/5-untie" Releasing: Group[Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Ties[Tied]
+    "release/5-untie" Releasing: Group[Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
     "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
@@ -297,6 +297,12 @@ pub const TABLE: &[Row] = rows! {
     "release/6-content-going" Releasing: Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[Yes]
         => Wait(Waiting::ContentGone), "the sidecar takes its finalizer off";
     // both are gone
+    "release/late-untie" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Tied]
+        => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
+    "release/late-clear-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it";
+    "release/late-untie-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Clear]
+        => Act(Step::Detach), "a member that another group owns goes with it";
     "release/late-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
         => Act(Step::MakeStub), "a loss seen only now: rebuilt members need a content that carries the group handle";
     "release/late-rebuild" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few]
@@ -309,15 +315,20 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
     "release/late-drop-stub-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[Yes]
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
-    "release/7-echo" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Open]
+    "release/7-echo" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Open]
         => Wait(Waiting::Echo), "a controller whose cache still has the group would own the members again";
-    "release/7-restore-names" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Passed]
+    "release/7-restore-names" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Passed]
         => Act(Step::RestoreNames), "Velero recognises a member by the name of its group";
-    "release/8-mend-labels-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
+    "release/7-clear-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it";
+    "release/7-name-taken" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear]
+        => Action::Stick { code: Code::ForeignObject, advice: "all members are kept; their group's name cannot be put back while another VolumeGroupSnapshot has it, which would own them: delete that one, and the run goes on" },
+        "members that name a group are owned by whichever group has that name, and go with it";
+    "release/8-mend-labels-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
-    "release/8-look-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
+    "release/8-look-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
         => Look, "every member is seen once more, after the group was gone";
-    "release/8-cleaned-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes]
+    "release/8-cleaned-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
     "release/8-mend-labels" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";

@@ -10,7 +10,7 @@ use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{
-    ContentSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, SnapshotSeen,
+    ContentSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, Owner, SnapshotSeen,
 };
 use crate::domain::planted;
 use crate::domain::time::Timestamp;
@@ -139,10 +139,16 @@ impl Member<'_> {
 /// A snapshot that stays with an owner reference to our group, the in-group finalizer, or a class that is not the
 /// planned one.
 pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
-    let owned =
-        || run.group_uid.as_ref().is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)));
+    let owned = || snapshot.owners.iter().any(|owner| is_tie(run, owner));
     let other_class = || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str());
     !snapshot.terminating && (owned() || is_in_group(snapshot) || other_class())
+}
+
+/// An owner that the release takes off. Behind the pivot that is any VolumeGroupSnapshot: a controller makes one that
+/// has the name of ours an owner of the members, too, and they would go with it.
+pub fn is_tie(run: &GroupRun, owner: &Owner) -> bool {
+    run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
+        || (run.stage == Stage::Releasing && owner.is_any_group())
 }
 
 /// A snapshot that goes, and that nobody but us lets go.

@@ -59,7 +59,7 @@ fn behaviours() -> Vec<Cause> {
         Cause::once(b(5), "labels and annotations taken off", hands::unlabel_member).not_in(HANDED_OVER),
         Cause::cluster(b(6), "slow garbage collector", |c| c.gc_delay_ms = 30_000),
         Cause::new(b(7), "the name is taken by another group for a moment")
-            .between(hand::replace_group, hand::delete_foreign)
+            .between(hand::replace_group, hands::delete_foreign_groups)
             .for_secs(1),
         Cause::cluster(b(8), "one call in two seconds", |c| c.controller_qps = Some(0.5)),
         Cause::cluster(b(9), "caches ten seconds old", |c| c.cache_lag_ms = 10_000),
@@ -78,7 +78,7 @@ fn behaviours() -> Vec<Cause> {
         // Before the run is planned it is simply a member more.
         Cause::once(b(18), "one more claim with the group's label", hand::join_group).not_in(&["alone"]),
         Cause::new(b(19), "the name is taken by another group")
-            .between(hand::replace_group, hand::delete_foreign),
+            .between(hand::replace_group, hands::delete_foreign_groups),
         Cause::cluster(b(20), "release 8.2", |c| of_release(c, Release::V8_2)),
         Cause::cluster(b(20), "release 8.4", |c| of_release(c, Release::V8_4)),
         Cause::cluster(b(20), "release 8.6", |c| of_release(c, Release::V8_6)),

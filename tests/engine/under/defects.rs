@@ -111,7 +111,7 @@ async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
     let end = stage.live_acting(point("retained/before-record"), replaced, None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
     assert_eq!(stage.list("volumegroupsnapshots", None).len(), 1, "the other group stays");
-    hand::delete_foreign(&stage.cluster);
+    hands::delete_foreign_groups(&stage.cluster);
     assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
     assert!(stage.rows().await.iter().any(|row| row == "undo/e-clear-foreign"), "{}", stage.shown().await);
 }

@@ -130,16 +130,6 @@ pub fn replace_group(cluster: &Cluster) {
     }
 }
 
-/// Takes the foreign group of [`replace_group`] away.
-pub fn delete_foreign(cluster: &Cluster) {
-    for group in all(cluster, "volumegroupsnapshots") {
-        if !group["metadata"]["labels"][hands::FOREIGN].is_null() {
-            patch(cluster, "volumegroupsnapshots", &group, None, json!({"metadata": {"finalizers": null}}));
-            delete(cluster, "volumegroupsnapshots", &group);
-        }
-    }
-}
-
 /// A claim from the first member, which stays Pending while nobody provisions.
 pub fn restore_pending(cluster: &Cluster) {
     cluster.set_frozen("pv-binder", true);
