@@ -125,10 +125,10 @@ fn summary(played: &[Played]) -> Vec<Kind> {
     kinds
 }
 
-/// One line for each case, then what failed in full, then the table.
-pub(super) fn text(end: &End) -> String {
+/// One line for each case (`brief`: that did not hold), then what failed in full, then the table.
+pub(super) fn text(end: &End, brief: bool) -> String {
     let mut text = String::new();
-    for case in &end.cases {
+    for case in end.cases.iter().filter(|case| !(brief && case.held)) {
         let verdict = match (case.held, case.open) {
             (true, _) => style::ok("held  "),
             (false, Some(_)) => style::warn("open  "),

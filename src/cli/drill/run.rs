@@ -21,11 +21,14 @@ pub struct Run {
     /// Also pairs of kills for 3 members, and every rival and truth instead of a share of them. Takes long.
     #[arg(long)]
     all: bool,
+    /// Also every pair of kills for 1 and 2 members.
+    #[arg(long, conflicts_with = "all")]
+    pairs: bool,
     /// Only cases with this text in their name.
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
     /// Exactly this case, as `drill run` names it.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "filter", "members", "profile", "seed"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "pairs", "filter", "members", "profile", "seed"])]
     case: Option<Case>,
     /// Source of everything random in the cluster, and of the share that is played.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -36,6 +39,9 @@ pub struct Run {
     /// In which way the controllers are slow: plain, slow, stale.
     #[arg(long, value_name = "P")]
     profile: Option<Profile>,
+    /// In the table, name only cases that did not hold.
+    #[arg(long)]
+    brief: bool,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -44,7 +50,7 @@ pub struct Run {
 impl Run {
     /// Plays and prints.
     pub async fn execute(self) -> u8 {
-        let format = self.output;
+        let (format, brief) = (self.output, self.brief);
         let began = Instant::now();
         // The cases have runtimes of their own, which must not be entered from this one.
         let played = tokio::task::spawn_blocking(move || self.play()).await;
@@ -58,7 +64,7 @@ impl Run {
         };
         let end = report::End::of(&campaign, began.elapsed());
         let text = match format.document(&end) {
-            Ok(document) => document.unwrap_or_else(|| report::text(&end)),
+            Ok(document) => document.unwrap_or_else(|| report::text(&end, brief)),
             Err(problem) => return output::report(&problem, format.is_document()),
         };
         // A closed stdout is no failure.
@@ -70,7 +76,12 @@ impl Run {
         if let Some(case) = &self.case {
             return Campaign { played: vec![pool::play_alone(case)] };
         }
-        let wanted = if self.all { Wanted::all(self.seed) } else { Wanted::usual(self.seed) };
+        let usual = Wanted::usual(self.seed);
+        let wanted = match (self.all, self.pairs) {
+            (true, _) => Wanted::all(self.seed),
+            (_, true) => Wanted { pair_share: 1, ..usual },
+            _ => usual,
+        };
         let members: Vec<usize> = self.members.iter().map(|count| usize::from(*count)).collect();
         let members = if members.is_empty() { wanted.members.clone() } else { members };
         let disturbed = if self.members.is_empty() { wanted.disturbed.clone() } else { members.clone() };
