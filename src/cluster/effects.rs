@@ -99,6 +99,9 @@ fn mark(kind: Kind, content: &ObjectId, annotations: &Entry) -> Call {
 
 /// One patch, because only then does the return of the as-source finalizer prove that the controller saw the released
 /// object. It tests everything that makes a release safe.
+///
+/// A member that goes has no name of a group, whatever it gets now holds it no more, and it may have no status at all:
+/// a test of something inside a status that is missing never passes.
 fn detach(effect: &Effect) -> Patch {
     let Effect::DetachMember {
         snapshot,
@@ -115,9 +118,13 @@ fn detach(effect: &Effect) -> Patch {
         unreachable!("called for DetachMember only");
     };
     let patch = Patch::of(&snapshot.uid.0);
-    let patch = if *ready { patch.test("/status/readyToUse", true) } else { patch };
+    let patch = match ready {
+        true => {
+            patch.test("/status/readyToUse", true).test("/status/volumeGroupSnapshotName", json!(group_name))
+        }
+        false => patch,
+    };
     patch
-        .test("/status/volumeGroupSnapshotName", json!(group_name))
         .change("/metadata/ownerReferences", owners(old_owners), owners(new_owners))
         .change("/metadata/finalizers", list(old_finalizers), list(new_finalizers))
         .change("/spec/volumeSnapshotClassName", json!(old_class), json!(new_class))

@@ -279,6 +279,32 @@ fn a_release_tests_everything_that_makes_it_safe_in_the_patch_that_does_it() {
     );
 }
 
+/// A test of something inside a status that is missing never passes: a member that was cut and never bound has none.
+#[test]
+fn what_frees_a_member_that_goes_tests_nothing_of_its_status() {
+    let effect = Effect::DetachMember {
+        snapshot: id("shop", "s"),
+        ready: false,
+        group_name: None,
+        old_owners: vec![],
+        new_owners: vec![],
+        old_finalizers: vec!["in-group".into()],
+        new_finalizers: vec![],
+        old_class: Some("snaps".into()),
+        new_class: Some("snaps".into()),
+    };
+    check_patch(
+        &effect,
+        json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u1"},
+            {"op": "test", "path": "/metadata/ownerReferences", "value": null},
+            {"op": "test", "path": "/metadata/finalizers", "value": ["in-group"]},
+            {"op": "remove", "path": "/metadata/finalizers"},
+            {"op": "test", "path": "/spec/volumeSnapshotClassName", "value": "snaps"},
+        ]),
+    );
+}
+
 #[test]
 fn deletes_name_uid_and_version() {
     let delete = |effect: Effect| one(&effect).verb;
