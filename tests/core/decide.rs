@@ -96,6 +96,7 @@ fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
     let lost = view_with(|view| {
         view.set(Content::Retain);
         view.set(Loss::Lost);
+        view.set(Fresh::Yes);
     });
     let after = |times: u32, outcome: Outcome| {
         let mut run = planned();

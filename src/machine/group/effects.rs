@@ -279,39 +279,48 @@ fn delete_shell(content: &ContentSeen) -> Effect {
     }
 }
 
-/// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left.
+/// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left. A
+/// content that is bound to a snapshot which is gone goes first: it retains the storage, and is made again from its handle.
 fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     let Some(receipt) = &run.receipt else { return Vec::new() };
+    let members = view::members(run, observation);
+    let lost = members.into_iter().filter(Member::is_lost);
+    lost.flat_map(|member| match member.content.filter(|_| member.is_misbound()) {
+        Some(content) if content.terminating => Vec::new(),
+        Some(content) => vec![(Some(member.index), delete_shell(content))],
+        None => make_member(run, receipt, observation, member.index),
+    })
+    .collect()
+}
+
+fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
+    let kept = &receipt.members[index];
+    let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
     let mut planned = Vec::new();
-    for member in view::members(run, observation).iter().filter(|member| member.is_lost()) {
-        let index = member.index;
-        let kept = &receipt.members[index];
-        let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
-        if !observation.contents.iter().any(|content| content.id.name == name) {
-            let effect = Effect::CreateContent {
-                name: name.clone(),
-                driver: receipt.driver.clone(),
-                snapshot_handle: kept.snapshot_handle.clone(),
-                class: run.plan.snapshot_class.clone(),
-                volume_mode: kept.volume_mode.clone(),
-                snapshot_namespace: run.plan.namespace.clone(),
-                snapshot_name: name.clone(),
-                labels: desired::run_label(run),
-                annotations: desired::content_annotations(run, receipt, index),
-            };
-            planned.push((Some(index), effect));
-        }
-        if !observation.snapshots.iter().any(|snapshot| snapshot.id.name == name) {
-            let effect = Effect::CreateSnapshot {
-                namespace: run.plan.namespace.clone(),
-                name: name.clone(),
-                content: name,
-                class: run.plan.snapshot_class.clone(),
-                labels: desired::member_labels(run, index),
-                annotations: desired::member_annotations(run, receipt, index),
-            };
-            planned.push((Some(index), effect));
-        }
+    if !observation.contents.iter().any(|content| content.id.name == name) {
+        let effect = Effect::CreateContent {
+            name: name.clone(),
+            driver: receipt.driver.clone(),
+            snapshot_handle: kept.snapshot_handle.clone(),
+            class: run.plan.snapshot_class.clone(),
+            volume_mode: kept.volume_mode.clone(),
+            snapshot_namespace: run.plan.namespace.clone(),
+            snapshot_name: name.clone(),
+            labels: desired::run_label(run),
+            annotations: desired::content_annotations(run, receipt, index),
+        };
+        planned.push((Some(index), effect));
+    }
+    if !observation.snapshots.iter().any(|snapshot| snapshot.id.name == name) {
+        let effect = Effect::CreateSnapshot {
+            namespace: run.plan.namespace.clone(),
+            name: name.clone(),
+            content: name,
+            class: run.plan.snapshot_class.clone(),
+            labels: desired::member_labels(run, index),
+            annotations: desired::member_annotations(run, receipt, index),
+        };
+        planned.push((Some(index), effect));
     }
     planned
 }

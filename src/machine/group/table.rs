@@ -168,7 +168,9 @@ pub const TABLE: &[Row] = rows! {
         => unwind(Code::Refused), "the API server refused the create for good";
     "planned/claims-changed" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Changed]
         => unwind(Code::PlanOutdated), "a claim went or changed before the cut";
-    "planned/too-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed]
+    "planned/look-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed] Fresh[No]
+        => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
+    "planned/too-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "the deadline of the cut passed before the group could be created";
     "planned/tried-enough" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Open] Refusals[Many]
         => unwind(Code::Refused), "the create failed as often as the limit allows";
@@ -190,17 +192,23 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::VsBound), "group ready, every member ready, bound, and naming the group";
     "created/wait-ready" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Open]
         => Wait(Waiting::Ready), "a ready group does not mean ready members";
-    "created/ready-too-late" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed]
+    "created/look-ready" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed] Fresh[No]
+        => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
+    "created/ready-too-late" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed] Fresh[Yes]
         => unwind(Code::ReadyTimeout), "the members did not become ready in time";
     "created/unsupported" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Unsupported]
         => unwind(Code::DriverCannot), "the driver has no group controller; it will not grow one";
     "created/error-grace" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Open]
         => Wait(Waiting::DriverGrace), "a final error may heal, for a short time";
-    "created/error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed]
+    "created/look-error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed] Fresh[No]
+        => Look, "the error may have healed, and the event been lost";
+    "created/error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed] Fresh[Yes]
         => unwind(Code::DriverFailed), "the sidecar retries final errors in a hot loop: do not leave it hammering";
     "created/wait-cut" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Open]
         => Wait(Waiting::Cut), "the controllers are at work";
-    "created/cut-too-late" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed]
+    "created/look-cut" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed] Fresh[No]
+        => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
+    "created/cut-too-late" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
     // ---- VSBound: the receipt is durable; members get labels -------------------------------------------------------
@@ -278,7 +286,9 @@ pub const TABLE: &[Row] = rows! {
     // the group is gone, the content stands: the one simple place for a rebuild
     "release/5-untie" Releasing: Group[Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
-    "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few]
+    "release/5-look-lost" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[No]
+        => Look, "what is lost is decided on fresh reads only";
+    "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
     "release/5-rebuilding" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Rebuilding]
         => Wait(Waiting::Rebuilt), "rebuilt members become ready while a content carries the group handle";
@@ -305,7 +315,9 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::Detach), "a member that another group owns goes with it";
     "release/late-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
         => Act(Step::MakeStub), "a loss seen only now: rebuilt members need a content that carries the group handle";
-    "release/late-rebuild" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few]
+    "release/late-look-lost" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[No]
+        => Look, "what is lost is decided on fresh reads only";
+    "release/late-rebuild" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
     "release/late-rebuilding" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Exists]
         => Wait(Waiting::Rebuilt), "the rebuilt members become ready while the stub stands";

@@ -84,6 +84,8 @@ pub enum MemberFlags {
     Rebuilt = 1 << 8,
     /// The driver has a snapshot of its volume.
     Cut = 1 << 9,
+    /// It was rebuilt, and one half of it is being deleted: only once that is gone can it be made again.
+    Going = 1 << 10,
 }
 
 /// One member with the objects that are its own.
@@ -106,7 +108,7 @@ impl Member<'_> {
         let snapshot = self.snapshot.filter(|s| !s.terminating);
         let content = self.content.filter(|c| !c.terminating);
         match flag {
-            MemberFlags::Stands => snapshot.is_some() && !self.ambiguous,
+            MemberFlags::Stands => snapshot.is_some() && !self.ambiguous && !self.is_misbound(),
             MemberFlags::Ready => snapshot.is_some_and(|s| {
                 s.ready && s.bound_content.as_deref() == self.content.map(|c| c.id.name.as_str())
             }),
@@ -124,6 +126,7 @@ impl Member<'_> {
             }
             MemberFlags::Rebuilt => self.rebuilt,
             MemberFlags::Cut => snapshot_handle(run, observation, self).is_some(),
+            MemberFlags::Going => self.is_going(),
         }
     }
 
@@ -133,6 +136,22 @@ impl Member<'_> {
         self.ambiguous
             || self.snapshot.is_none_or(|s| s.terminating)
             || (self.rebuilt && self.content.is_none_or(|c| c.terminating))
+            || self.is_misbound()
+    }
+
+    /// A rebuilt content that is bound to another snapshot than the one that stands.
+    ///
+    /// SUBTLE: 1. A member is rebuilt, and the controller writes the snapshot's uid into the content; 2. the rebuilt
+    /// snapshot is deleted, e.g. by a controller that still sees the group whose name the new member got; 3. a second
+    /// snapshot of the same name never binds: "bound to a different snapshot". The content has to be made again too.
+    pub fn is_misbound(&self) -> bool {
+        let bound = self.content.filter(|_| self.rebuilt).and_then(|content| content.snapshot_uid.as_ref());
+        bound.is_some_and(|uid| self.snapshot.is_none_or(|snapshot| snapshot.id.uid != *uid))
+    }
+
+    fn is_going(&self) -> bool {
+        self.rebuilt
+            && (self.snapshot.is_some_and(|s| s.terminating) || self.content.is_some_and(|c| c.terminating))
     }
 }
 
@@ -329,6 +348,7 @@ fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
         F::Acknowledged,
         F::Rebuilt,
         F::Cut,
+        F::Going,
     ]
     .into_iter()
     .filter(|flag| member.has(run, observation, *flag))
@@ -404,10 +424,11 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
 fn loss(flags: &[u16]) -> Loss {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
-    if flags.iter().any(|bits| !has(bits, F::Stands) || (has(bits, F::Rebuilt) && !has(bits, F::Content))) {
+    let lost = |bits: &u16| !has(bits, F::Stands) || (has(bits, F::Rebuilt) && !has(bits, F::Content));
+    if flags.iter().any(|bits| lost(bits) && !has(bits, F::Going)) {
         return Loss::Lost;
     }
-    if flags.iter().any(|bits| has(bits, F::Rebuilt) && !has(bits, F::Ready)) {
+    if flags.iter().any(|bits| has(bits, F::Rebuilt) && (lost(bits) || !has(bits, F::Ready))) {
         return Loss::Rebuilding;
     }
     if flags.iter().any(|bits| !has(bits, F::Content) || !has(bits, F::Ready)) {
