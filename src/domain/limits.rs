@@ -47,6 +47,13 @@ pub const MAX_WARNINGS: usize = 16;
 /// (external-snapshotter issue 1344; measured 2.3 s).
 pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
 
+/// Seconds after which a watch is renewed. Below five minutes, after which proxies often cut a silent connection.
+pub const WATCH_SECONDS: u32 = 290;
+/// After this time the next renewal of a watch asks for the whole state once more, so that an event that was lost
+/// without a word is made good. Six renewals: the state of a kind travels twice an hour, which is nothing beside what
+/// its controllers read, and no run waits longer for an event than a person would before they look.
+pub const FULL_TELLING: Millis = Millis::from_secs(6 * WATCH_SECONDS as u64);
+
 const _: () = {
     assert!(RECEIPT_PART_MEMBERS * 1024 <= MAX_RECORD_BYTES, "a receipt part must fit into a record");
     assert!(MAX_GROUPS_PER_BACKUP * 200 <= MAX_RECORD_BYTES, "the groups of a Backup must fit into a record");

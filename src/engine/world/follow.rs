@@ -1,16 +1,27 @@
 //! One watch feeds one cache, for ever.
+//!
+//! Promises: everything is told once in full, by a list, and from then on by watches that go on where the last one
+//! ended. What a watch lost without a word comes back within [`limits::FULL_TELLING`] and one renewal: the renewal that
+//! is due then asks for the whole state once more, in the watch itself (a streaming list: Kubernetes 1.32, and 1.34
+//! and later). So a lost event heals without one request more; only an API server that refuses streaming lists is asked for a list.
+//!
+//! By hand on `Api::watch`, and not by kube's watcher, because that neither begins from a version that is known nor asks for
+//! a consistent streaming list (its version 0 may be as old as the cache of an API server).
+//!
+//! Deliberately not here: what an event means to a cache (`cache`).
 
 use std::fmt::Debug;
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::core::DeserializeGuard;
-use kube::runtime::utils::Backoff;
+use kube::api::{ListParams, WatchParams};
+use kube::core::{DeserializeGuard, WatchEvent};
 use kube::runtime::watcher::Event;
-use kube::runtime::watcher::{self, Config, Error};
-use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout};
 
 use super::World;
 use super::cache::Cache;
@@ -19,42 +30,228 @@ use super::topic::About;
 use crate::cluster::observe;
 use crate::domain::ids::ObjectId;
 use crate::domain::limits;
+use crate::domain::time::Millis;
 
-/// Pause before a watch that cannot go on from where it was begins anew.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
+/// The annotation of the bookmark that ends the telling of a streaming list (k8s.io/apimachinery, meta/v1).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+/// A watch that was open for less was over at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// How much longer than asked for a watch may stay open before its connection counts as dead.
+const MARGIN: Millis = Millis::from_secs(5);
 
-/// Lists and watches one kind until it is aborted.
-///
-/// SUBTLE: kube's watcher begins anew by itself when a 410 comes inside the stream, but not when the API server
-/// answers the start of a watch with it: it would ask for the same version for ever. Then the stream is made anew.
-///
-/// An object that cannot be read is passed over, with a warning: one of them must not stop all others of its kind.
-pub async fn follow<K>(
+/// One kind, and how far its cache was told.
+pub struct Watch<K> {
     api: Api<DeserializeGuard<K>>,
-    config: Config,
     world: World,
     cache: fn(&mut Store) -> &mut Cache<K>,
-) where
+    labels: Option<&'static str>,
+    /// Version from which a watch goes on; none before the first list, and after a history that is forgotten.
+    at: Option<String>,
+    /// When everything was told last.
+    told: Instant,
+    /// Whether the API server has not refused a streaming list yet.
+    streams: bool,
+    /// Whether the present watch told anything.
+    heard: bool,
+}
+
+/// Why a watch ended that was not over.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Call(#[from] kube::Error),
+    #[error("{0}")]
+    Told(Box<kube::core::Status>),
+    #[error("a list without a resourceVersion")]
+    NoVersion,
+    #[error("the streaming list did not end")]
+    Endless,
+    #[error("no answer within {}", limits::REQUEST_TIMEOUT)]
+    Silent,
+}
+
+impl Broken {
+    fn code(&self) -> u16 {
+        match self {
+            Self::Call(kube::Error::Api(status)) | Self::Told(status) => status.code,
+            _ => 0,
+        }
+    }
+}
+
+impl<K> Watch<K>
+where
     K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    loop {
-        let mut events = std::pin::pin!(watch(api.clone(), config.clone()).backoff(Pauses::default()));
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => match readable(event.modify(strip)) {
-                    Ok(event) => world.feed(event, cache),
-                    Err(malformed) => {
-                        let (object, error) = (&malformed.id, &malformed.error);
-                        tracing::warn!(resource = api.resource_url(), %object, error, "an object cannot be read");
-                        world.feed_malformed(malformed, cache);
+    /// A watch for a cache; with `labels` only of objects that have them.
+    pub fn new(
+        api: Api<DeserializeGuard<K>>,
+        world: World,
+        cache: fn(&mut Store) -> &mut Cache<K>,
+        labels: Option<&'static str>,
+    ) -> Self {
+        Self { api, world, cache, labels, at: None, told: Instant::now(), streams: true, heard: false }
+    }
+
+    /// Lists and watches until it is aborted.
+    ///
+    /// An object that cannot be read is passed over, with a warning: one of them must not stop all others of its kind.
+    pub async fn follow(mut self) {
+        let mut pauses = Pauses::default();
+        loop {
+            let begun = Instant::now();
+            self.heard = false;
+            let ended = self.renew().await;
+            if self.heard {
+                pauses = Pauses::default();
+            }
+            // A watch that is over at once without a word is as good as refused: not to be asked for in a hot loop.
+            let over = self.heard || begun.elapsed() >= AT_ONCE;
+            match ended {
+                Ok(()) if over => continue,
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(resource = self.api.resource_url(), %error, "watch");
+                    if error.code() == 410 {
+                        self.at = None;
                     }
-                },
-                Err(error) if is_expired(&error) => break,
-                Err(error) => tracing::warn!(resource = api.resource_url(), %error, "watch"),
+                }
+            }
+            tokio::time::sleep(pauses.next()).await;
+        }
+    }
+
+    /// One watch, from where the last one ended; before it, or in it, everything once more where that is due.
+    async fn renew(&mut self) -> Result<(), Broken> {
+        let due = self.told.elapsed() >= Duration::from_millis(limits::FULL_TELLING.0);
+        match self.at.clone() {
+            Some(_) if due && self.streams => return self.stream().await,
+            Some(at) if !due => return self.watch(&at).await,
+            _ => {}
+        }
+        let at = self.list().await?;
+        self.watch(&at).await
+    }
+
+    fn params(&self) -> WatchParams {
+        let params = WatchParams::default().timeout(limits::WATCH_SECONDS);
+        self.labels.map_or(params.clone(), |labels| params.labels(labels))
+    }
+
+    /// Everything, from one state of the store. Returns its version.
+    async fn list(&mut self) -> Result<String, Broken> {
+        let mut params = ListParams::default().limit(PAGE);
+        params.label_selector = self.labels.map(str::to_owned);
+        self.feed(Event::Init);
+        loop {
+            let page = answered(self.api.list(&params)).await?;
+            page.items.into_iter().for_each(|object| self.feed(Event::InitApply(object)));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                let at = page.metadata.resource_version.filter(|version| !version.is_empty());
+                let at = at.ok_or(Broken::NoVersion)?;
+                self.told_all(at.clone());
+                return Ok(at);
             }
         }
-        tokio::time::sleep(RESTART_PAUSE).await;
     }
+
+    fn told_all(&mut self, at: String) {
+        self.feed(Event::InitDone);
+        (self.at, self.told, self.heard) = (Some(at), Instant::now(), true);
+    }
+
+    async fn watch(&mut self, at: &str) -> Result<(), Broken> {
+        let events = answered(self.api.watch(&self.params(), at)).await?;
+        let mut events = pin!(events);
+        while let Some(event) = next(&mut events).await {
+            self.hear(event?)?;
+        }
+        Ok(())
+    }
+
+    /// Everything in the watch itself, and then its changes. Whoever refuses that is not asked for it again in this life.
+    async fn stream(&mut self) -> Result<(), Broken> {
+        // Of no version: as fresh as the moment of the request, whatever the API server has in its cache.
+        let events = match answered(self.api.watch(&self.params().initial_events(), "")).await {
+            Ok(events) => events,
+            Err(error) => {
+                self.streams = !matches!(error.code(), 400..429);
+                return Err(error);
+            }
+        };
+        let mut events = pin!(events);
+        let patience = Instant::now() + Duration::from_millis(limits::REQUEST_TIMEOUT.0);
+        self.feed(Event::Init);
+        loop {
+            let Ok(event) = tokio::time::timeout_at(patience, events.next()).await else {
+                // An API server that does not know streaming lists tells of changes, and never of an end.
+                self.streams = false;
+                return Err(Broken::Endless);
+            };
+            match event.transpose()? {
+                None => return Ok(()),
+                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                    self.feed(Event::InitApply(object));
+                }
+                Some(WatchEvent::Bookmark(mark)) => {
+                    if mark.metadata.annotations.contains_key(INITIAL_EVENTS_END) {
+                        self.told_all(mark.metadata.resource_version);
+                        break;
+                    }
+                }
+                Some(WatchEvent::Deleted(_)) => {}
+                Some(WatchEvent::Error(status)) => return Err(Broken::Told(status.boxed())),
+            }
+        }
+        while let Some(event) = next(&mut events).await {
+            self.hear(event?)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: WatchEvent<DeserializeGuard<K>>) -> Result<(), Broken> {
+        let version = match &event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
+                object.meta().resource_version.clone()
+            }
+            WatchEvent::Bookmark(mark) => Some(mark.metadata.resource_version.clone()),
+            WatchEvent::Error(_) => None,
+        };
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => self.feed(Event::Apply(object)),
+            WatchEvent::Deleted(object) => self.feed(Event::Delete(object)),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(status) => return Err(Broken::Told(status.boxed())),
+        }
+        self.at = version.filter(|version| !version.is_empty()).or(self.at.take());
+        self.heard = true;
+        Ok(())
+    }
+
+    fn feed(&self, event: Event<DeserializeGuard<K>>) {
+        match readable(event.modify(strip)) {
+            Ok(event) => self.world.feed(event, self.cache),
+            Err(malformed) => {
+                let (object, error) = (&malformed.id, &malformed.error);
+                tracing::warn!(resource = self.api.resource_url(), %object, error, "an object cannot be read");
+                self.world.feed_malformed(malformed, self.cache);
+            }
+        }
+    }
+}
+
+async fn answered<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Broken> {
+    let patience = Duration::from_millis(limits::REQUEST_TIMEOUT.0);
+    Ok(timeout(patience, call).await.map_err(|_| Broken::Silent)??)
+}
+
+/// The next event; none when the watch is over, or its connection dead: the API server ends a watch in time.
+async fn next<S: futures::Stream + Unpin>(events: &mut S) -> Option<S::Item> {
+    let longest = Duration::from_secs(u64::from(limits::WATCH_SECONDS)) + Duration::from_millis(MARGIN.0);
+    timeout(longest, events.next()).await.unwrap_or_default()
 }
 
 /// An object of the watch that is not what its kind is.
@@ -92,19 +289,11 @@ struct Pauses {
     failures: u32,
 }
 
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
+impl Pauses {
+    fn next(&mut self) -> Duration {
         let pause = Duration::from_millis(800 << self.failures.min(6)).min(Duration::from_secs(30));
         self.failures = self.failures.saturating_add(1);
-        Some(pause)
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.failures = 0;
+        pause
     }
 }
 
@@ -113,20 +302,14 @@ fn strip<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
-fn is_expired(error: &watcher::Error) -> bool {
-    matches!(error, Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_half_a_minute_and_begin_anew_after_a_success() {
+    fn pauses_double_up_to_half_a_minute() {
         let mut pauses = Pauses::default();
-        let seconds: Vec<_> = pauses.by_ref().take(8).map(|pause| pause.as_millis()).collect();
+        let seconds: Vec<_> = (0..8).map(|_| pauses.next().as_millis()).collect();
         assert_eq!(seconds, [800, 1600, 3200, 6400, 12800, 25600, 30000, 30000]);
-        pauses.reset();
-        assert_eq!(pauses.next(), Some(Duration::from_millis(800)));
     }
 }

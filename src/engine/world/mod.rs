@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::DeserializeGuard;
-use kube::runtime::watcher::{Config, Event};
+use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
@@ -48,9 +48,10 @@ use crate::domain::plan::Plan;
 use crate::machine::group::Asked;
 
 use cache::Cache;
-use follow::Malformed;
+use follow::{Malformed, Watch};
 use store::Store;
 use topic::{About, Topic};
+
 
 pub use wake::Subscription;
 
@@ -90,9 +91,7 @@ impl World {
         watches.add(&world, Api::all(client()), |store| &mut store.volumes);
         watches.add(&world, Api::all(client()), |store| &mut store.namespaces);
         watches.add(&world, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
-        watches.add_beside(&world, Api::all(client()), Config::default().labels(labels::REQUEST), |store| {
-            &mut store.asking
-        });
+        watches.add_beside(&world, Api::all(client()), labels::REQUEST, |store| &mut store.asking);
         (world, watches)
     }
 
@@ -232,21 +231,21 @@ impl Watches {
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         world.inner.missing.send_modify(|missing| *missing += 1);
-        self.0.spawn(follow::follow(api, Config::default(), world.clone(), cache));
+        self.0.spawn(Watch::new(api, world.clone(), cache, None).follow());
     }
 
-    /// As `add`, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
+    /// As `add`, of objects with these labels, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
     fn add_beside<K>(
         &mut self,
         world: &World,
         api: Api<DeserializeGuard<K>>,
-        config: Config,
+        labels: &'static str,
         cache: fn(&mut Store) -> &mut Cache<K>,
     ) where
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         cache(&mut world.store()).take_for_synced();
-        self.0.spawn(follow::follow(api, config, world.clone(), cache));
+        self.0.spawn(Watch::new(api, world.clone(), cache, Some(labels)).follow());
     }
 }
 
