@@ -13,6 +13,26 @@ use crate::domain::problem::{About, Problem};
 /// Objects per page of a list.
 const PAGE: u32 = 500;
 
+/// Which objects of a kind.
+#[derive(Debug, Clone, Copy)]
+pub enum Selected<'a> {
+    /// All.
+    All,
+    /// Those with these labels.
+    Labelled(&'a str),
+    /// The one of this name.
+    Named(&'a str),
+}
+
+/// A list, and the state of the store that it shows.
+#[derive(Debug)]
+pub struct Listed<K> {
+    /// The objects.
+    pub objects: Vec<K>,
+    /// resourceVersion of the list; `None` where that is no number, and can be compared with nothing.
+    pub version: Option<u64>,
+}
+
 impl Adapter {
     /// One object; `None` when there is none of that name.
     ///
@@ -53,22 +73,47 @@ impl Adapter {
     where
         K: Resource + DeserializeOwned + Clone,
     {
+        let selected = if selector.is_empty() { Selected::All } else { Selected::Labelled(selector) };
+        Ok(self.list_as_of(dynamic, namespace, selected).await?.objects)
+    }
+
+    /// These objects of a namespace (empty: of the cluster), from one state of the store, and which state that was.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn list_as_of<K>(
+        &self,
+        dynamic: &K::DynamicType,
+        namespace: &str,
+        selected: Selected<'_>,
+    ) -> Result<Listed<K>, Problem>
+    where
+        K: Resource + DeserializeOwned + Clone,
+    {
         let about = About::new(&K::kind(dynamic), namespace, "");
         let requests = Request::new(K::url_path(dynamic, scoped(namespace)));
         let mut params = ListParams::default().limit(PAGE);
-        params.label_selector = Some(selector.to_owned()).filter(|selector| !selector.is_empty());
-        let mut found = Vec::new();
+        match selected {
+            Selected::All => {}
+            Selected::Labelled(selector) => params.label_selector = Some(selector.to_owned()),
+            Selected::Named(name) => params.field_selector = Some(format!("metadata.name={name}")),
+        }
+        let mut objects = Vec::new();
         loop {
             let request = requests.list(&params).map_err(|error| malformed(error, &about))?;
             let page: ObjectList<K> =
                 self.send(request).await.map_err(|error| classify::problem(&error, about.clone()))?;
-            found.extend(page.items.into_iter().map(|mut object| {
+            objects.extend(page.items.into_iter().map(|mut object| {
                 object.meta_mut().managed_fields = None;
                 object
             }));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
-                None => return Ok(found),
+                // Every page is of the state of the first.
+                None => {
+                    let version = page.metadata.resource_version.and_then(|version| version.parse().ok());
+                    return Ok(Listed { objects, version });
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::engine::notices::Notices;
 use crate::engine::observer::{Note, Observe};
 use crate::engine::points::Points;
 use crate::engine::sight::{Sight, Sights};
-use crate::engine::world::{Subscription, World};
+use crate::engine::world::{Known, Subscription, Unread, World};
 use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
@@ -72,6 +72,8 @@ pub struct Runner {
     fresh: bool,
     error_since: Option<Timestamp>,
     trouble: u32,
+    /// What a look that has not succeeded yet must not be older than.
+    looking: Option<Known>,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
 }
@@ -80,7 +82,8 @@ impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
         let scope = run.scope();
-        Self { tools, run, scope, seq, fresh: false, error_since: None, trouble: 0, misunderstood: None }
+        let (error_since, looking, misunderstood) = (None, None, None);
+        Self { tools, run, scope, seq, fresh: false, error_since, trouble: 0, looking, misunderstood }
     }
 
     /// A new run: its plan becomes the first record.
@@ -234,16 +237,21 @@ impl Runner {
         Ok(())
     }
 
-    /// Reads everything from the API server itself. While that fails the run pauses, and tries again.
+    /// Reads everything from the API server itself. While that fails, or shows less than is known, the run pauses, and
+    /// tries again.
     async fn look(&mut self) {
-        let read = self.tools.world.refresh(&self.tools.adapter, &self.scope).await;
+        let known = *self.looking.get_or_insert_with(|| self.tools.world.known());
+        let read = self.tools.world.refresh(&self.tools.adapter, &self.scope, &known).await;
         self.fresh = read.is_ok();
         match read {
-            Ok(()) => self.trouble = 0,
-            Err(problem) => {
+            Ok(()) => (self.trouble, self.looking) = (0, None),
+            Err(unread) => {
                 self.trouble += 1;
-                tracing::warn!(%problem, "cannot read the run's objects");
-                self.show(Some("the API server to answer"));
+                tracing::warn!(%unread, "cannot read the run's objects");
+                self.show(Some(match unread {
+                    Unread::Failed(_) => "the API server to answer",
+                    Unread::Behind { .. } => "the API server to show what it told before: its reads are old",
+                }));
                 let pause = limits::backoff(self.trouble);
                 self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
             }

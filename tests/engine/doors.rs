@@ -321,7 +321,7 @@ async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
         let outcome = stage.perform(create_group()).await;
         assert!(matches!(outcome, Outcome::Indeterminate { .. }), "{outcome:?}");
         stage.server.clear_faults();
-        stage.world.refresh(&stage.adapter, &scope()).await.expect("reads");
+        stage.world.refresh(&stage.adapter, &scope(), &stage.world.known()).await.expect("reads");
         assert!(stage.observe().group.is_some());
         stage.hand.delete("volumegroupsnapshots", Some("shop"), "g", Default::default()).expect("gone");
         stage.until(|seen| seen.group.is_none()).await;

@@ -33,6 +33,8 @@ pub struct Cache<K> {
     tombstones: BTreeMap<String, u64>,
     /// Newest version that the watch has delivered.
     delivered: u64,
+    /// Newest version that anybody told of: the watch, or the answer to a call.
+    newest: u64,
     /// Relists that have begun.
     relists: u64,
     listing: Option<Listing>,
@@ -55,6 +57,7 @@ impl<K> Default for Cache<K> {
             index: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             delivered: 0,
+            newest: 0,
             relists: 0,
             listing: None,
             synced: false,
@@ -97,8 +100,16 @@ impl<K: Resource + About> Cache<K> {
         self.synced = true;
     }
 
+    /// The newest version of any object of the kind that is known of; 0 before there is one.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// Takes an event of the watch. Returns what changed.
     pub fn feed(&mut self, event: Event<K>) -> Vec<Topic> {
+        if let Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) = &event {
+            self.newest = self.newest.max(version(object).unwrap_or(0));
+        }
         match event {
             Event::Init => {
                 self.relists += 1;
@@ -127,6 +138,7 @@ impl<K: Resource + About> Cache<K> {
 
     /// Takes the object of an answer to a call of ours. Returns what changed.
     pub fn absorb(&mut self, object: Arc<K>) -> Vec<Topic> {
+        self.newest = self.newest.max(version(&*object).unwrap_or(0));
         let known = self.objects.contains_key(&key(&*object));
         if !known && version(&*object).is_some_and(|version| version <= self.delivered) {
             return Vec::new();

@@ -52,7 +52,7 @@ use follow::{Malformed, Watch};
 use store::Store;
 use topic::{About, Topic};
 
-
+pub use refresh::{Known, Unread};
 pub use wake::Subscription;
 
 /// What is known of the cluster. Cheap to clone.

@@ -8,18 +8,28 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::limits;
 use crate::domain::observed::ScopeMember;
 
 const GROUPS: &str = "/apis/groupsnapshot.storage.k8s.io/v1";
 const SNAPSHOTS: &str = "/apis/snapshot.storage.k8s.io/v1";
 
 /// What the API server holds, and the calls that it got, with their queries.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Server {
+    /// resourceVersion of every list.
+    version: Arc<Mutex<String>>,
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     calls: Arc<Mutex<Vec<String>>>,
     /// Watches that are answered with 410 from now on.
     expired: Arc<Mutex<usize>>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        let version = Arc::new(Mutex::new("90".to_owned()));
+        Self { version, objects: Arc::default(), calls: Arc::default(), expired: Arc::default() }
+    }
 }
 
 impl Server {
@@ -29,11 +39,17 @@ impl Server {
             let server = server.clone();
             async move {
                 let uri = request.uri().clone();
-                let watches = uri.query().is_some_and(|query| query.contains("watch=true"));
-                if watches && !server.expires() {
-                    std::future::pending::<()>().await;
+                let query = uri.query().unwrap_or_default();
+                let (watches, tells) = (query.contains("watch=true"), query.contains("sendInitialEvents"));
+                if watches {
+                    server.calls.lock().expect("calls").push(format!("{}?{query}", uri.path()));
                 }
-                let (code, body) = if watches { status(410) } else { server.answer(&uri) };
+                let (code, body) = match watches {
+                    true if tells => status(422),
+                    true if server.expires() => status(410),
+                    true => std::future::pending().await,
+                    false => server.answer(&uri),
+                };
                 let body = Body::from(body.to_string().into_bytes());
                 Ok::<_, std::convert::Infallible>(
                     Response::builder().status(code).body(body).expect("an answer"),
@@ -52,7 +68,7 @@ impl Server {
         expires
     }
 
-    /// An object, else all objects below the path that carry the label of the query, else 404.
+    /// All objects below the path that have the name or the label of the query, else 404.
     fn answer(&self, uri: &http::Uri) -> (u16, Value) {
         let path = uri.path();
         let query = uri.query().unwrap_or_default();
@@ -63,9 +79,6 @@ impl Server {
             return (200, json!({"kind": "APIGroupList", "groups": [group]}));
         }
         let objects = self.objects.lock().expect("objects");
-        if let Some(object) = objects.get(path) {
-            return (200, object.clone());
-        }
         if uri.query().is_none_or(|query| !query.contains("limit")) {
             return status(404);
         }
@@ -76,11 +89,15 @@ impl Server {
                 let run = object["metadata"]["labels"]["stillpoint.dev/run"].as_str();
                 !query.contains("labelSelector") || run.is_some_and(|run| query.contains(run))
             })
+            .filter(|(key, _)| {
+                let name = key.rsplit('/').next().unwrap_or_default();
+                !query.contains("fieldSelector") || query.contains(&format!("metadata.name%3D{name}&"))
+            })
             .map(|(_, object)| object)
             .collect();
         (
             200,
-            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "90"}, "items": items}),
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": *self.version.lock().expect("version")}, "items": items}),
         )
     }
 
@@ -158,11 +175,12 @@ async fn an_empty_cache_is_filled_by_fresh_reads_and_the_second_needs_no_list_of
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, world) = (server.adapter().await, World::empty());
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
     server.calls();
-    world.refresh(&adapter, &scope).await.expect("reads");
-    let lists: Vec<_> = server.calls().into_iter().filter(|call| call.contains("limit")).collect();
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let of_many = |call: &String| call.contains("limit") && !call.contains("fieldSelector");
+    let lists: Vec<_> = server.calls().into_iter().filter(of_many).collect();
     assert_eq!(lists.len(), 2, "{lists:?}");
     assert!(lists.iter().all(|call| call.contains("labelSelector")), "{lists:?}");
 }
@@ -172,12 +190,12 @@ async fn what_does_not_answer_is_gone() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, world) = (server.adapter().await, World::empty());
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
     server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
     server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
     server.take(&format!("{SNAPSHOTS}/volumesnapshotcontents"), "c");
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     assert_eq!(seen(&world, &scope), [0, 0, 0, 0]);
 }
 
@@ -186,10 +204,10 @@ async fn a_label_that_vanished_is_not_an_object_that_vanished() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, world) = (server.adapter().await, World::empty());
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     let snapshot = json!({"metadata": {}, "status": {"readyToUse": true}});
     server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 9, snapshot);
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     let observation = world.observe(&scope, 1, true);
     assert_eq!(observation.snapshots.len(), 1);
     assert!(observation.snapshots[0].ready && observation.snapshots[0].labels.is_none());
@@ -200,11 +218,40 @@ async fn a_failed_read_is_an_error_and_not_an_absence() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, world) = (server.adapter().await, World::empty());
-    world.refresh(&adapter, &scope).await.expect("reads");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     let path = collection(GROUPS, "volumegroupsnapshots");
     server.objects.lock().expect("objects").insert(format!("{path}/g"), json!("no object"));
-    assert!(world.refresh(&adapter, &scope).await.is_err());
+    assert!(world.refresh(&adapter, &scope, &world.known()).await.is_err());
     assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    // The group is ours and of version 1, and the answer is of a time before it was.
+    server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
+    "0".clone_into(&mut server.version.lock().expect("version"));
+    let old = world.refresh(&adapter, &scope, &world.known()).await;
+    assert!(matches!(old, Err(Unread::Behind { read: 0, known: 1, .. })), "{old:?}");
+    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    // What is no number is compared with nothing.
+    "opaque".clone_into(&mut server.version.lock().expect("version"));
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    assert_eq!(seen(&world, &scope)[0], 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_began_before_the_latest_news_needs_not_show_it() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty());
+    let began = world.known();
+    world.refresh(&adapter, &scope, &began).await.expect("reads");
+    "0".clone_into(&mut server.version.lock().expect("version"));
+    world.refresh(&adapter, &scope, &began).await.expect("not older than when it began");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,6 +266,32 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
     server.put(backups, "nightly", 5, backup);
     world.backups_changed().await;
     assert_eq!(world.backups().len(), 1);
+}
+
+/// Kubernetes 1.33 refuses streaming lists by default, and older ones do not know them.
+#[tokio::test(start_paused = true)]
+async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while() {
+    let server = Server::default();
+    let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
+    let (world, _watches) = World::start(&server.adapter().await, "stillpoint");
+    world.synced().await;
+    let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
+    server.put(backups, "nightly", 91, backup);
+    server.calls();
+    let begun = tokio::time::Instant::now();
+    world.backups_changed().await;
+    // A watch that this server never answers is given up after half a minute, with a pause as long.
+    let longest = limits::FULL_TELLING.0 / 1_000 + 120;
+    let asked = begun.elapsed().as_secs();
+    assert!((limits::FULL_TELLING.0 / 1_000..longest).contains(&asked), "after {asked} s");
+    let calls: Vec<_> = server.calls().into_iter().filter(|call| call.starts_with(backups)).collect();
+    let told = calls.iter().filter(|call| call.contains("sendInitialEvents=true")).count();
+    let listed = calls.iter().filter(|call| call.contains("limit=")).count();
+    assert_eq!((told, listed), (1, 1), "{calls:#?}");
+    // Asked once, refused, and not again in this life.
+    tokio::time::sleep(std::time::Duration::from_millis(2 * limits::FULL_TELLING.0)).await;
+    let told = server.calls().iter().filter(|call| call.contains("sendInitialEvents=true")).count();
+    assert_eq!(told, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,7 +315,7 @@ fn everything_can_be_awaited_in_a_task(
     scope: &'static Scope,
 ) {
     fn moves<T: Send + 'static>(_: T) {}
-    moves(world.refresh(adapter, scope));
+    moves(world.refresh(adapter, scope, Box::leak(Box::new(world.known()))));
     moves(world.synced());
     moves(world.backups_changed());
     moves(Box::leak(Box::new(world.subscribe(scope))).changed());
