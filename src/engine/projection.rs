@@ -60,10 +60,15 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
         if sight.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
             return;
         }
-        tokio::select! {
-            biased;
-            changed = sights.changed() => if changed.is_err() && failed.all == 0 { return },
-            () = clock.sleep_until(failed.pause(&clock)) => {}
+        match failed.pause(&clock) {
+            // News does not shorten the pause: a run that goes on while nothing can be written would use up all tries
+            // in a moment. What is written then is the newest.
+            Some(until) => clock.sleep_until(Some(until)).await,
+            None => {
+                if sights.changed().await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
