@@ -24,6 +24,25 @@ impl Clock {
         Self::anchored(Timestamp(i64::try_from(now).unwrap_or(i64::MAX)))
     }
 
+    /// The clock of a life that goes on from records of that time: never behind them.
+    ///
+    /// Between two lives only the wall clock says how much time passed. Set forward, it ends deadlines as if the daemon
+    /// had been away for so long. Set back, it would make them longer, and runs that end before they began: then time
+    /// goes on from the last record of what is unfinished, at most so far ahead of the wall clock as that was set back, and
+    /// only until all of that has ended: a life that finds nothing unfinished has the time of the wall clock again.
+    pub fn not_before(self, last: Timestamp) -> Self {
+        let behind = u64::try_from(last.0.saturating_sub(self.now().0)).unwrap_or(0);
+        Self { anchor: Timestamp(self.anchor.0.saturating_add_unsigned(behind)), ..self }
+    }
+
+    /// This clock as it shows after somebody set it by so many seconds, for the next life.
+    pub fn set_by(self, seconds: i64) -> Self {
+        Self {
+            anchor: Timestamp(self.anchor.0.saturating_add(seconds.saturating_mul(1_000_000_000))),
+            ..self
+        }
+    }
+
     /// The time.
     pub fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
@@ -39,5 +58,21 @@ impl Clock {
             }
             None => std::future::pending().await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_life_goes_on_from_its_last_record_and_never_before_it() {
+        let second = 1_000_000_000;
+        let clock = Clock::anchored(Timestamp(10 * second));
+        assert_eq!(clock.not_before(Timestamp(4 * second)).now(), Timestamp(10 * second));
+        let set_back = clock.set_by(-7).not_before(Timestamp(10 * second));
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        assert_eq!(set_back.now(), Timestamp(15 * second), "and from there on as time passes");
+        assert_eq!(clock.not_before(Timestamp(i64::MIN)).now(), Timestamp(15 * second));
     }
 }

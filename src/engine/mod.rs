@@ -56,6 +56,7 @@ use crate::cluster::kinds::Backup;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Timestamp;
 use crate::engine::backup::Order;
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
@@ -127,6 +128,8 @@ impl Engine {
         config: Config,
         observer: Arc<dyn Observe>,
     ) -> Self {
+        let mut config = config;
+        config.clock = config.clock.not_before(last_time(&opened));
         let (world, watches) = World::start(&adapter, &config.namespace);
         let (notices, mail) = notices::queue(observer.clone());
         let tools = Tools {
@@ -368,6 +371,12 @@ fn id(backup: &Backup) -> StreamId {
 fn is_new(backup: &Backup) -> bool {
     let phase = backup.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     backup.metadata.deletion_timestamp.is_none() && matches!(phase, "" | "New" | "InProgress")
+}
+
+/// When the last record of what is unfinished was written; what has ended waits for nothing.
+fn last_time(opened: &Opened) -> Timestamp {
+    let entries = opened.streams.iter().flat_map(|(_, entries)| entries);
+    Timestamp(entries.map(|entry| entry.record.time_ns).max().unwrap_or(i64::MIN))
 }
 
 enum Kind {
