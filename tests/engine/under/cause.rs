@@ -44,8 +44,8 @@ pub struct Cause {
     pub leaks: bool,
     /// States in which it cannot be told from what a user may do.
     pub not_in: &'static [&'static str],
-    /// States in which the run was seen to hang, and is not mended yet: an open defect, shown as such.
-    pub open_in: &'static [&'static str],
+    /// The daemon is killed when the cause begins, and started again with its wall clock set by so many seconds.
+    pub clock_set: Option<i64>,
 }
 
 impl Cause {
@@ -62,7 +62,7 @@ impl Cause {
             mute: false,
             leaks: false,
             not_in: &[],
-            open_in: &[],
+            clock_set: None,
         }
     }
 
@@ -122,10 +122,6 @@ impl Cause {
 
     pub fn leaking(self) -> Self {
         Self { leaks: true, ..self }
-    }
-
-    pub fn open_in(self, states: &'static [&'static str]) -> Self {
-        Self { open_in: states, ..self }
     }
 
     pub fn not_in(self, states: &'static [&'static str]) -> Self {

@@ -13,35 +13,12 @@ use super::hand;
 use crate::hands;
 use Family::{Behaviour, Driver, Fault};
 
-/// Known to hang in every state, and told so in `docs/track-record.md`: what no API server does by its contract.
-const EVERYWHERE: &[&str] = &[
-    "alone",
-    "Planned",
-    "Created",
-    "VSBound",
-    "Relabelled",
-    "Retained",
-    "retain again",
-    "clear-names",
-    "detach",
-    "delete-group",
-    "rebuild",
-    "delete-content",
-    "mark-content",
-    "make-stub",
-    "drop-stub",
-    "restore-names",
-    "relabel again",
-    "Cleaned",
-    "Unwinding",
-];
-
 /// What happens to members that are the user's own by now is the user's.
 const HANDED_OVER: &[&str] = &["Cleaned"];
 
 /// Every cause.
 pub fn all() -> Vec<Cause> {
-    [behaviours(), driver(), cluster(), coins(), calls(), actors()].concat()
+    [behaviours(), driver(), cluster(), coins(), calls(), actors(), clocks()].concat()
 }
 
 /// The 22 observable behaviours of the real controllers, each at least once by that which shows it.
@@ -179,16 +156,8 @@ fn coins() -> Vec<Cause> {
     let coin = |happen: bool, answer: Answer| {
         let does = if happen { "happens" } else { "does not happen" };
         let name = format!("every write {does}, told {}", answer_name(&answer));
-        // A refusal that lies, or one that lasts behind the pivot: the run is stuck, and its GroupSnapshot cannot say so.
-        let refusal = matches!(answer, Answer::Status(403 | 409 | 422, _));
-        let open: &[&str] = match (refusal, happen) {
-            (true, true) => &["Planned"],
-            (true, false) => &["rebuild", "make-stub"],
-            (false, _) => &[],
-        };
         Cause::on_calls(Fault, name, move |call| is_write(call).then(|| told(happen, answer.clone())))
             .for_secs(60)
-            .open_in(open)
     };
     let read = |answer: Answer| {
         let name = format!("every read told {}", answer_name(&answer));
@@ -221,8 +190,7 @@ fn calls() -> Vec<Cause> {
             ["get", "list"]
                 .contains(&call.verb.as_str())
                 .then(|| FaultDecision { stale_ms: 5_000, ..FaultDecision::none() })
-        }))
-        .open_in(EVERYWHERE),
+        })),
         every("every watch told 410", |call| {
             (call.verb == "watch").then(|| told(false, Answer::Status(410, None)))
         })
@@ -232,31 +200,26 @@ fn calls() -> Vec<Cause> {
         })
         .for_secs(120),
         every("the API server is away", |_| Some(told(false, Answer::Status(503, None)))).for_secs(400),
-        stream("stream.delay_ms 3000", || StreamFault { delay_ms: 3_000, ..StreamFault::default() })
-            .open_in(&["rebuild"]),
-        stream("stream.merge", || StreamFault { delay_ms: 3_000, merge: true, ..StreamFault::default() })
-            .open_in(&["rebuild"]),
-        stream("stream.drop_each 3", || StreamFault { drop_each: 3, ..StreamFault::default() })
-            .open_in(EVERYWHERE),
+        stream("stream.delay_ms 3000", || StreamFault { delay_ms: 3_000, ..StreamFault::default() }),
+        stream("stream.merge", || StreamFault { delay_ms: 3_000, merge: true, ..StreamFault::default() }),
+        stream("stream.drop_each 3", || StreamFault { drop_each: 3, ..StreamFault::default() }),
         stream("stream.end Close", || ends(StreamEnd::Close)),
-        stream("stream.end Break", || ends(StreamEnd::Break)).open_in(&["rebuild"]),
-        stream("stream.end Gone", || ends(StreamEnd::Gone)).open_in(&["rebuild"]),
+        stream("stream.end Break", || ends(StreamEnd::Break)),
+        stream("stream.end Gone", || ends(StreamEnd::Gone)),
         Cause::new(Fault, "two API servers of different ages").between(
             |cluster| cluster.api().set_replicas(Some(Replicas::new(2_000, 7))),
             |cluster| cluster.api().set_replicas(None),
         ),
-        Cause::new(Fault, "one call in four of the actors refused")
-            .between(
-                |cluster| {
-                    let mut random = fastrand::Rng::with_seed(7);
-                    cluster.api().set_actor_faults(Box::new(move |_| match random.u8(..4) {
-                        0 => told(false, Answer::Status(503, None)),
-                        _ => FaultDecision::none(),
-                    }));
-                },
-                |cluster| cluster.api().clear_actor_faults(),
-            )
-            .open_in(&["alone", "Planned", "Created"]),
+        Cause::new(Fault, "one call in four of the actors refused").between(
+            |cluster| {
+                let mut random = fastrand::Rng::with_seed(7);
+                cluster.api().set_actor_faults(Box::new(move |_| match random.u8(..4) {
+                    0 => told(false, Answer::Status(503, None)),
+                    _ => FaultDecision::none(),
+                }));
+            },
+            |cluster| cluster.api().clear_actor_faults(),
+        ),
     ]
 }
 
@@ -277,13 +240,8 @@ fn stream(name: &str, fault: fn() -> StreamFault) -> Cause {
         }));
         cluster.api().drop_watches();
     };
-    // An event that was lost is never told again: only a list heals, which a history that is forgotten brings about.
-    let end = |cluster: &Cluster| {
-        cluster.api().clear_faults();
-        cluster.api().compact();
-        cluster.api().drop_watches();
-    };
-    Cause::new(Fault, name).between(begin, end)
+    // What was lost is not told again by the watches that are open: the daemon has to ask.
+    Cause::new(Fault, name).between(begin, |cluster| cluster.api().clear_faults())
 }
 
 /// Each actor stopped for a while, and restarted.
@@ -306,6 +264,20 @@ fn actors() -> Vec<Cause> {
         [frozen(agent), restarted(agent), killed(agent, 1), killed(agent, 2), killed(agent, 5)]
     };
     Cluster::agents().iter().flat_map(each).collect()
+}
+
+/// Wall clocks that somebody sets, forward and back, while a run is under way. Within one life the daemon does not look at
+/// its own again, so that this one is set between two lives.
+fn clocks() -> Vec<Cause> {
+    let hour = |name: &str, seconds: i64| {
+        let set = Cause::new(Fault, format!("the daemon's clock set {name} and the daemon restarted"));
+        let of_the_cluster =
+            Cause::once(Fault, format!("the API server's clock set {name}"), move |cluster| {
+                cluster.clock().step(seconds * 1_000);
+            });
+        [Cause { clock_set: Some(seconds), ..set }, of_the_cluster]
+    };
+    [hour("an hour forward", 3_600), hour("an hour back", -3_600)].concat()
 }
 
 /// The fields of a struct, from how it shows itself.

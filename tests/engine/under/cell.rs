@@ -1,12 +1,16 @@
 //! One cell of the table: a cause, a state, a profile; what the daemon did, and whether that is right.
 //!
 //! Right is: the run ends Completed, or Failed after a full undo; or it waits while the cause lasts, says for what in
-//! `status.waitingFor`, and ends when the cause does. Ledger and invariants hold at the end.
+//! `status.waitingFor`, and ends when the cause does; or, behind the pivot, it is stuck because it was refused, says so
+//! within a minute of the end of the cause, and ends when a person resumes it. Ledger and invariants hold at the end.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use stillpoint::domain::problem::Code;
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
@@ -15,8 +19,8 @@ use tokio::sync::Notify;
 use super::cause::{Act, Cause};
 use super::profile::Profile;
 use super::state::State;
-use crate::invariants;
 use crate::stage::{End, Stage};
+use crate::{hands, invariants};
 
 /// What is noted of a run that waits and does not say for what.
 const NOTHING: &str = "nothing";
@@ -34,10 +38,13 @@ pub struct Did {
     pub attempt: Option<u64>,
     /// What the run waited for when the cause ended, if it had not ended before.
     pub waited_for: Option<String>,
+    /// Whether it was stuck, and a person resumed it.
+    pub resumed: bool,
 }
 
 impl Did {
-    /// For a cell: `C` completed, `F13` failed with SP0013, `2` in the second attempt, `*` waited until the cause ended.
+    /// For a cell: `C` completed, `F13` failed with SP0013, `2` in the second attempt, `*` waited until the cause ended, `!`
+    /// was resumed.
     pub fn short(&self) -> String {
         let end = match (&self.code, self.phase.as_str()) {
             (_, "Completed") => "C".to_owned(),
@@ -47,7 +54,8 @@ impl Did {
         let attempt =
             self.attempt.filter(|attempt| *attempt > 1).map(|n| format!("/{n}")).unwrap_or_default();
         let waited = if self.waited_for.is_some() { "*" } else { "" };
-        format!("{end}{attempt}{waited}")
+        let resumed = if self.resumed { "!" } else { "" };
+        format!("{end}{attempt}{waited}{resumed}")
     }
 }
 
@@ -68,12 +76,29 @@ pub async fn run(cause: &Cause, state: &State, profile: Profile, seed: u64) -> R
     }
     let came = Arc::new(AtomicBool::new(state.at.is_none()));
     let points = points(&stage.cluster, cause.begin.clone(), state, came.clone(), begun.clone());
-    let (end, waited_for) = tokio::join!(live(&stage, points), until_the_end(&stage, cause, &begun));
+    let (end, waited_for, resumed) = match cause.clock_set {
+        Some(seconds) => {
+            let end = restarted(&mut stage, points, &begun, seconds).await;
+            (end, None, false)
+        }
+        None => {
+            let over = AtomicBool::new(false);
+            let lived =
+                async { tokio::join!(live(&stage, points), until_the_end(&stage, cause, &begun, &over)) };
+            let mut resumed = Ok(false);
+            let (end, waited_for) = tokio::select! {
+                biased;
+                lived = lived => lived,
+                never = person(&stage, &over, &mut resumed) => match never {},
+            };
+            (end, waited_for, resumed?)
+        }
+    };
     if !came.load(Ordering::SeqCst) {
         return Err(format!("the run never came to {}: {end:?}\n{}", state.name, stage.shown().await));
     }
     match judge(&stage, cause, &end, waited_for).await {
-        Ok(did) => Ok(did),
+        Ok(did) => Ok(Did { resumed, ..did }),
         Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
     }
 }
@@ -100,8 +125,46 @@ fn points(cluster: &Cluster, begin: Act, state: &State, came: Arc<AtomicBool>, b
     })
 }
 
+/// A life that is killed when the cause begins, and another one whose wall clock was set meanwhile.
+async fn restarted(stage: &mut Stage, points: Points, begun: &Notify, seconds: i64) -> End {
+    let killed = tokio::select! {
+        biased;
+        () = begun.notified() => End::Killed,
+        end = live(stage, points) => end,
+    };
+    if !matches!(killed, End::Killed) {
+        return killed;
+    }
+    stage.disk.crash();
+    stage.clock = stage.clock.set_by(seconds);
+    live(stage, Points::none()).await
+}
+
+/// Whoever reads what a stuck run says, and does it once what refused it is over.
+async fn person(stage: &Stage, over: &AtomicBool, resumed: &mut Result<bool, String>) -> Infallible {
+    /// Between two tries to show a run, and a little.
+    const TOLD_WITHIN: u32 = 65;
+    let mut waited = 0;
+    loop {
+        stage.pass(1).await;
+        if !over.load(Ordering::SeqCst) || *resumed != Ok(false) {
+            continue;
+        }
+        waited += 1;
+        let shown = stage.list("groupsnapshots", Some("shop"));
+        let status = shown.first().map(|shown| shown["status"].clone()).unwrap_or_default();
+        if status["state"] == "Stuck" && status["code"] == Code::Refused.to_string() {
+            *resumed = match waited {
+                0..=TOLD_WITHIN => Ok(true),
+                _ => Err(format!("it was stuck and said so {waited} s after the end of the cause")),
+            };
+            hands::resume(&stage.cluster);
+        }
+    }
+}
+
 /// Ends the cause when its time is over. What the run waits for then; none when it has ended.
-async fn until_the_end(stage: &Stage, cause: &Cause, begun: &Notify) -> Option<String> {
+async fn until_the_end(stage: &Stage, cause: &Cause, begun: &Notify, ended: &AtomicBool) -> Option<String> {
     let over = async {
         begun.notified().await;
         tokio::time::sleep(cause.lasts).await;
@@ -116,6 +179,7 @@ async fn until_the_end(stage: &Stage, cause: &Cause, begun: &Notify) -> Option<S
     let status = shown.first().map(|shown| shown["status"].clone()).unwrap_or_default();
     let waits = status["waitingFor"].as_str().map(str::to_owned);
     (cause.end)(&stage.cluster);
+    ended.store(true, Ordering::SeqCst);
     (!cause.mute).then(|| waits.unwrap_or_else(|| format!("{NOTHING}: {status}")))
 }
 
@@ -144,5 +208,33 @@ async fn judge(stage: &Stage, cause: &Cause, end: &End, waited_for: Option<Strin
     let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
     let code = reason.find("SP").map(|at| reason[at..].chars().take(6).collect());
     let attempt = shown.first().and_then(|shown| shown["status"]["attempt"].as_u64());
-    Ok(Did { phase: phase.clone(), code, attempt, waited_for })
+    times_go_forward(stage).await?;
+    Ok(Did { phase: phase.clone(), code, attempt, waited_for, resumed: false })
+}
+
+/// Whoever sets which clock: no record is older than the one before it in its stream, and nothing ended before it began.
+async fn times_go_forward(stage: &Stage) -> Result<(), String> {
+    let mut newest = BTreeMap::new();
+    for entry in stage.entries().await {
+        let before = newest.insert(entry.stream, entry.record.time_ns).unwrap_or(i64::MIN);
+        if entry.record.time_ns < before {
+            return Err(format!("time goes back from {before} to {} in a stream", entry.record.time_ns));
+        }
+    }
+    let spans = [
+        ("backups", "startTimestamp", "completionTimestamp"),
+        ("groupsnapshots", "startTime", "completionTime"),
+    ];
+    for (plural, begin, end) in spans {
+        for object in stage.list(plural, None) {
+            let at = |field: &str| object["status"][field].as_str().unwrap_or_default().to_owned();
+            if at(end) < at(begin) {
+                return Err(format!("{plural}: from {} to {}", at(begin), at(end)));
+            }
+            if object["status"]["skewMs"].as_i64().is_some_and(|skew| skew < 0) {
+                return Err(format!("{plural}: skew {}", object["status"]["skewMs"]));
+            }
+        }
+    }
+    Ok(())
 }

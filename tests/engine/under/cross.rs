@@ -39,9 +39,7 @@ impl Cross {
         for (c, cause) in self.causes.iter().enumerate() {
             for (s, state) in self.states.iter().enumerate() {
                 let alone = state.at.is_none();
-                let (left_out, open) = (cause.not_in, cause.open_in);
-                let name = state.name.as_str();
-                if (cause.from_the_start && !alone) || left_out.contains(&name) || open.contains(&name) {
+                if (cause.from_the_start && !alone) || cause.not_in.contains(&state.name.as_str()) {
                     continue;
                 }
                 places.extend((0..Profile::ALL.len()).map(|p| (c, s, p)));
@@ -83,9 +81,44 @@ impl Cross {
         done.into_inner().expect("no poison")
     }
 
+    /// How the cells ended, by family and profile.
+    fn summary(&self, done: &BTreeMap<Place, Result<Did, String>>) {
+        let mut counts: BTreeMap<(Family, usize), [usize; 5]> = BTreeMap::new();
+        for ((c, _, p), did) in done {
+            let family = match self.causes[*c].family {
+                Family::Behaviour(_) => Family::Behaviour(0),
+                other => other,
+            };
+            let count = counts.entry((family, *p)).or_default();
+            let waited = did.as_ref().is_ok_and(|did| did.waited_for.is_some());
+            let resumed = did.as_ref().is_ok_and(|did| did.resumed);
+            let end = match did {
+                Ok(did) if did.phase == "Completed" => 0,
+                Ok(_) => 1,
+                Err(_) => 4,
+            };
+            count[end] += 1;
+            count[2] += usize::from(waited);
+            count[3] += usize::from(resumed);
+        }
+        println!(
+            "\n| family | profile | C | F | of these waited | resumed | wrong |\n|---|---|---|---|---|---|---|"
+        );
+        for ((family, p), [completed, failed, waited, resumed, wrong]) in counts {
+            let family = match family {
+                Family::Behaviour(_) => "behaviours",
+                Family::Driver => "driver",
+                Family::Cluster => "cluster",
+                Family::Fault => "faults",
+            };
+            let profile = Profile::ALL[p].name();
+            println!("| {family} | {profile} | {completed} | {failed} | {waited} | {resumed} | {wrong} |");
+        }
+    }
+
     fn print(&self, done: &BTreeMap<Place, Result<Did, String>>) {
         println!(
-            "C completed, F failed after a full undo (with its code), /2 in its second attempt, * waited and said so, open: known to hang"
+            "C completed, F failed after a full undo (with its code), /2 in its second attempt, * waited and said so, ! stuck, said so, and resumed by a person"
         );
         for (p, profile) in Profile::ALL.iter().enumerate() {
             let states: Vec<&str> = self.states.iter().map(|state| state.name.as_str()).collect();
@@ -100,7 +133,6 @@ impl Cross {
                     .map(|s| match done.get(&(c, s, p)) {
                         Some(Ok(did)) => did.short(),
                         Some(Err(_)) => "WRONG".to_owned(),
-                        None if cause.open_in.contains(&self.states[s].name.as_str()) => "open".to_owned(),
                         None => String::new(),
                     })
                     .collect();
@@ -148,6 +180,7 @@ fn every_run_ends_or_says_what_it_waits_for_under_every_cause_in_every_state() {
     let begun = std::time::Instant::now();
     let done = cross.run(&places);
     cross.print(&done);
+    cross.summary(&done);
     let broken: Vec<String> = done
         .iter()
         .filter_map(|(place, did)| Some(format!("{}: {}", cross.name(*place), did.as_ref().err()?)))

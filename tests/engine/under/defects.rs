@@ -1,9 +1,14 @@
 //! What the cross and its candidates found, each with a scenario that fails without its mend.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use serde_json::json;
+use stillpoint::domain::limits;
+use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
-use stillpoint::sim::api_server::{Answer, FaultDecision};
+use stillpoint::sim::api_server::{Answer, FaultDecision, StreamFault};
 use stillpoint::sim::{Cluster, Config};
 
 use super::hand;
@@ -128,6 +133,96 @@ async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() 
     }
 }
 
+/// A rebuilt member that is deleted once it is bound (a controller that still sees the group does that) leaves a content
+/// with its uid: the next snapshot of that name never bound to it, and the run waited for ever.
+#[tokio::test(start_paused = true)]
+async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
+    for at in ["delete-group/after-outcome", "delete-content/after-outcome"] {
+        let stage = stage(Config::default(), 2).await;
+        let (cluster, lost) = (stage.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
+        // Once it is ready it is taken out of the group, whose name it got.
+        let ready = point("clear-names/before-intent");
+        let points = Points::ask(move |passed| {
+            match lost.load(Ordering::SeqCst) {
+                0 if passed == point(at) => hands::delete_member(&cluster, "orders-db-1"),
+                1 if passed == ready => hand::delete_rebuilt(&cluster),
+                _ => return Verdict::GoOn,
+            }
+            lost.fetch_add(1, Ordering::SeqCst);
+            Verdict::GoOn
+        });
+        let end = stage.live_with(points, Arc::default()).await;
+        assert!(end.is("Completed"), "{at}: {end:?}\n{}", stage.shown().await);
+        invariants::settled(&stage).await;
+        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{at}: {}", stage.shown().await);
+        let rebuilds = stage.rows().await.iter().filter(|row| row.ends_with("-rebuild")).count();
+        assert!(rebuilds >= 3, "{at}: made, its content dropped, made again: {rebuilds}");
+    }
+}
+
+/// A member that was cut and never bound has no status. The undo of its group tested what is inside, was refused, and
+/// tried it for ever.
+#[tokio::test(start_paused = true)]
+async fn an_undo_frees_a_member_without_a_status() {
+    let stage = stage(Config::default(), 2).await;
+    fails_clean(&stage, "vs-bound/before-record", hand::lose_statuses).await;
+    assert!(stage.rows().await.iter().any(|row| row == "undo/e-untie"), "{}", stage.shown().await);
+}
+
+/// Whatever a run passed while its status could not be written counted as a try: one that went on quickly was given up in
+/// the first second, and its end was never shown.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
+    let stage = stage(Config::default(), 2).await;
+    let begun = tokio::time::Instant::now();
+    stage.cluster.api().set_faults(Box::new(move |call| {
+        let refused =
+            call.agent == "stillpoint" && call.plural == "groupsnapshots" && begun.elapsed().as_secs() < 60;
+        let answer = if refused { Answer::Status(409, None) } else { Answer::Normal };
+        FaultDecision { happen: !refused, answer, ..FaultDecision::none() }
+    }));
+    let end = stage.live(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+}
+
+/// Nothing polls: a watch that loses events without a word let a run wait until the caches were listed anew, and an API
+/// server need never bring that about.
+#[tokio::test(start_paused = true)]
+async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() {
+    let stage = stage(Config::default(), 2).await;
+    let deaf: fn(&Cluster) = |cluster| {
+        cluster.api().set_faults(Box::new(|call| {
+            let stream = StreamFault { drop_each: 1, ..StreamFault::default() };
+            match (call.agent.as_str(), call.verb.as_str()) {
+                ("stillpoint", "watch") => FaultDecision { stream, ..FaultDecision::none() },
+                _ => FaultDecision::none(),
+            }
+        }));
+        cluster.api().drop_watches();
+    };
+    let lists = |stage: &Stage| {
+        let tally = stage.cluster.api().tally();
+        let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
+        verbs.get("list").and_then(|kinds| kinds.get("volumesnapshots").copied()).unwrap_or(0)
+    };
+    let begun = tokio::time::Instant::now();
+    let heard = async {
+        // Deaf for longer than the run needs, and from the detach on: nothing reads freshly before it has heard.
+        stage.comes(|stage| stage.group_objects() > 0).await;
+        stage.pass(120).await;
+        stage.cluster.api().clear_faults();
+        lists(&stage)
+    };
+    let (end, before) = tokio::join!(stage.live_acting(point("detach/before-intent"), deaf, None), heard);
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let longest = limits::FULL_TELLING.0 / 1_000 + u64::from(limits::WATCH_SECONDS);
+    let took = begun.elapsed().as_secs();
+    assert!((limits::FULL_TELLING.0 / 1_000..longest).contains(&took), "{took} s");
+    println!("deaf for two minutes at the detach, completed after {took} s; {before} lists before that");
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+}
+
 /// A status that was refused five times was never written again, and a run that then waited said nothing or something
 /// old; the end of a run was not shown either.
 #[tokio::test(start_paused = true)]
@@ -147,6 +242,6 @@ async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
         let all = stage.list("groupsnapshots", Some("shop"));
         all.first().is_some_and(|shown| shown["status"]["waitingFor"].is_string())
     };
-    stage.live_until(stillpoint::engine::points::Points::none(), shown).await;
+    stage.live_until(Points::none(), shown).await;
     assert!((120..240).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }

@@ -93,6 +93,29 @@ pub fn half_release(cluster: &Cluster) {
     }
 }
 
+/// Deletes the snapshots that Stillpoint rebuilt.
+pub fn delete_rebuilt(cluster: &Cluster) {
+    for member in all(cluster, "volumesnapshots") {
+        if member["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("sp-")) {
+            delete(cluster, "volumesnapshots", &member);
+        }
+    }
+}
+
+/// Takes the status off every member, as if the snapshot-controller had not come to write it, and the group away.
+pub fn lose_statuses(cluster: &Cluster) {
+    cluster.set_frozen("snapshot-controller", true);
+    hands::delete_first(cluster, "volumesnapshotclasses");
+    for member in all(cluster, "volumesnapshots") {
+        patch(cluster, "volumesnapshots", &member, Some("status"), json!({"status": null}));
+    }
+    for group in all(cluster, "volumegroupsnapshots") {
+        patch(cluster, "volumegroupsnapshots", &group, None, json!({"metadata": {"finalizers": null}}));
+        delete(cluster, "volumegroupsnapshots", &group);
+    }
+    cluster.set_frozen("snapshot-controller", false);
+}
+
 /// Puts the group back as owner of every member, with its finalizer.
 pub fn own_again(cluster: &Cluster) {
     let Some(group) = all(cluster, "volumegroupsnapshots").into_iter().next() else { return };
