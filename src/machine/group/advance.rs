@@ -6,9 +6,10 @@ use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::machine::group::decide::Decision;
 use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, RebuiltMember, ReceiptHead};
+use crate::machine::group::own::{self, own_content, own_group};
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::table::{Action, RULES};
-use crate::machine::group::view::{self, View, own_content, own_group};
+use crate::machine::group::view::View;
 
 /// A milestone was decided on grounds that the observation does not have: a defect of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +72,7 @@ pub fn advance(
 /// Members whose recorded objects were lost, with those that stand in their place.
 fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, Groundless> {
     let lacks = |missing| Groundless { milestone: "cleaned", missing };
-    let rebuilt = view::members(run, observation).into_iter().filter(|member| member.rebuilt);
+    let rebuilt = own::members(run, observation).into_iter().filter(|member| member.rebuilt);
     rebuilt
         .map(|member| {
             let snapshot = member.snapshot.ok_or(lacks("a rebuilt VolumeSnapshot"))?.id.clone();
@@ -88,7 +89,7 @@ fn receipt(
     let lacks = |missing| Groundless { milestone: "vs-bound", missing };
     let group = own_group(run, observation).ok_or(lacks("a VolumeGroupSnapshot"))?;
     let content = own_content(run, observation).ok_or(lacks("a VolumeGroupSnapshotContent"))?;
-    let members = view::members(run, observation)
+    let members = own::members(run, observation)
         .into_iter()
         .map(|member| {
             let planned = &run.plan.members[member.index];
@@ -98,7 +99,7 @@ fn receipt(
             Ok(ReceiptMember {
                 claim: planned.claim.clone(),
                 volume_handle: planned.volume_handle.clone(),
-                snapshot_handle: view::snapshot_handle(run, observation, member)
+                snapshot_handle: own::snapshot_handle(run, observation, member)
                     .ok_or(lacks("a snapshot handle"))?
                     .to_owned(),
                 snapshot: snapshot.id.clone(),
@@ -186,7 +187,6 @@ fn way_out(code: Code) -> &'static str {
 }
 
 fn unready(run: &GroupRun, observation: &Observation) -> String {
-    let unready =
-        view::members(run, observation).into_iter().filter(|m| !m.snapshot.is_some_and(|s| s.ready));
+    let unready = own::members(run, observation).into_iter().filter(|m| !m.snapshot.is_some_and(|s| s.ready));
     unready.map(|m| run.plan.members[m.index].claim.clone()).collect::<Vec<_>>().join(", ")
 }

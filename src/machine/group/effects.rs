@@ -16,8 +16,8 @@ use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
 use crate::machine::group::effect::{Effect, Entry, Mark};
 use crate::machine::group::event::Step;
+use crate::machine::group::own::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::state::{GroupRun, Stage};
-use crate::machine::group::view::{self, Member, own_content, own_contents, own_group, own_snapshots};
 
 /// An effect with the member that it is about; `None` for the group.
 type Planned = (Option<usize>, Effect);
@@ -35,11 +35,11 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             .collect(),
         Step::ClearNames => standing(run, observation).filter_map(|member| set_name(member, None)).collect(),
         Step::Detach if run.stage == Stage::Unwinding => own_snapshots(run, observation)
-            .filter(|snapshot| view::is_forsaken(snapshot))
+            .filter(|snapshot| own::is_forsaken(snapshot))
             .map(|snapshot| (None, free(run, snapshot)))
             .collect(),
         Step::Detach => {
-            let members = view::members(run, observation).into_iter();
+            let members = own::members(run, observation).into_iter();
             members.filter_map(|member| detach(run, member)).collect()
         }
         Step::DeleteGroup if planted::is("content-first") && own_content(run, observation).is_some() => {
@@ -78,7 +78,7 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
 
 /// The members whose VolumeSnapshot stands.
 fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<Item = Member<'a>> + use<'a> {
-    view::members(run, observation).into_iter().filter(|member| !member.is_lost())
+    own::members(run, observation).into_iter().filter(|member| !member.is_lost())
 }
 
 fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
@@ -127,7 +127,7 @@ fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) 
     let receipt = run.receipt.as_ref().filter(|_| new == DeletionPolicy::Retain);
     let group =
         own_content(run, observation).and_then(|content| set_group_policy(run, receipt, content, new));
-    let indexed = view::members(run, observation);
+    let indexed = own::members(run, observation);
     let index_of = |content: &ContentSeen| {
         indexed.iter().find(|m| m.content.is_some_and(|c| c.id.uid == content.id.uid)).map(|m| m.index)
     };
@@ -192,7 +192,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     let stays = !member.is_lost();
     let snapshot = member
         .snapshot
-        .filter(|snapshot| if stays { view::is_tied(run, snapshot) } else { view::is_stranded(snapshot) })?;
+        .filter(|snapshot| if stays { own::is_tied(run, snapshot) } else { own::is_stranded(snapshot) })?;
     // SUBTLE: as-source goes out together with the rest, although the controller puts it back at once.
     // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
     // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
@@ -208,7 +208,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
         ready: stays,
         group_name: snapshot.group_name.clone(),
         old_owners: snapshot.owners.clone(),
-        new_owners: snapshot.owners.iter().filter(|owner| !view::is_tie(run, owner)).cloned().collect(),
+        new_owners: snapshot.owners.iter().filter(|owner| !own::is_tie(run, owner)).cloned().collect(),
         old_finalizers: snapshot.finalizers.clone(),
         new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
         old_class: snapshot.class.clone(),
@@ -283,7 +283,7 @@ fn delete_shell(content: &ContentSeen) -> Effect {
 /// content that is bound to a snapshot which is gone goes first: it retains the storage, and is made again from its handle.
 fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     let Some(receipt) = &run.receipt else { return Vec::new() };
-    let members = view::members(run, observation);
+    let members = own::members(run, observation);
     let lost = members.into_iter().filter(Member::is_lost);
     lost.flat_map(|member| match member.content.filter(|_| member.is_misbound()) {
         Some(content) if content.terminating => Vec::new(),

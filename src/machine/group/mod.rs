@@ -6,6 +6,7 @@
 //! | [`state`] | what it folds to |
 //! | [`fold`](mod@fold) | state × event → state |
 //! | [`columns`] | the questions of the recovery table |
+//! | [`own`] | what of an observation belongs to a run |
 //! | [`view`](mod@view) | state × observation → columns |
 //! | [`table`] | the rows |
 //! | [`decide`](mod@decide) | state × view × time → row |
@@ -25,6 +26,7 @@ pub mod effect;
 pub mod effects;
 pub mod event;
 pub mod fold;
+pub mod own;
 pub mod reconstruct;
 pub mod state;
 pub mod table;
