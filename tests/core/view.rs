@@ -2,10 +2,14 @@
 
 use crate::fixture::*;
 use stillpoint::domain::ids::Uid;
-use stillpoint::domain::observed::{DeletionPolicy, Observation};
-use stillpoint::machine::group::GroupRun;
+use stillpoint::domain::labels;
+use stillpoint::domain::names;
+use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, Observation, SnapshotSeen};
+use stillpoint::machine::group::advance::advance;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone};
+use stillpoint::machine::group::effect::EffectKind;
+use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
+use stillpoint::machine::group::{GroupRun, Stage, Timed, decide, effects, fold, view};
 
 fn created() -> GroupRun {
     folded(vec![reached(Milestone::Created, Facts::Created { uid: group().id.uid })])
@@ -171,4 +175,66 @@ fn finalizers_are_asked_of_what_exists() {
     check(&created(), |o| o.group.as_mut().unwrap().protected = false, Protection::Pending);
     check(&created(), |o| o.content.as_mut().unwrap().protected = false, Protection::Pending);
     check(&created(), |o| o.content = None, Protection::Complete);
+}
+
+/// A run behind the pivot, with the receipt of what is bound.
+fn releasing() -> GroupRun {
+    let (mut run, observation) = (created(), bound());
+    while run.receipt.is_none() {
+        let view = view(&run, &observation);
+        let decision = decide(&run, &view, at(9)).expect("one row");
+        for event in advance(&run, &observation, &view, &decision).expect("grounds") {
+            run = fold(Some(run), &Timed { at: at(9), event }).expect("a legal record");
+        }
+    }
+    run.stage = Stage::Releasing;
+    run
+}
+
+/// The first member is gone, and rebuilt: its content is bound to the snapshot with this uid, if to any.
+fn rebuilt(run: &GroupRun, bound_to: Option<&str>) -> Observation {
+    let mut observation = bound();
+    (observation.group, observation.snapshots) = (None, vec![snapshot("wal")]);
+    let name = names::rebuilt_member(run.plan.run, &run.plan.members[0].volume_handle);
+    let ours = Some([(labels::RUN.to_owned(), run.plan.run.to_string())].into());
+    let (of_snapshot, of_content) = (snapshot("data"), content("data"));
+    observation.snapshots.push(SnapshotSeen {
+        id: object("shop", &name),
+        bound_content: Some(name.clone()),
+        labels: ours.clone(),
+        ..of_snapshot
+    });
+    observation.contents.push(ContentSeen {
+        id: object("", &name),
+        snapshot_name: name,
+        snapshot_uid: bound_to.map(|uid| Uid(uid.into())),
+        labels: ours,
+        ..of_content
+    });
+    observation
+}
+
+fn loss(run: &GroupRun, observation: &Observation) -> (&'static str, Vec<EffectKind>) {
+    let kinds = effects(run, observation, Step::Rebuild).iter().map(|(mark, _)| mark.kind).collect();
+    (seen(run, observation, Loss::COLUMN), kinds)
+}
+
+#[test]
+fn a_rebuilt_content_that_is_bound_to_a_snapshot_which_is_gone_goes_before_both_are_made_again() {
+    let run = releasing();
+    let own = object("shop", &names::rebuilt_member(run.plan.run, &run.plan.members[0].volume_handle)).uid.0;
+    assert_eq!(loss(&run, &rebuilt(&run, Some(&own))), (name(Loss::None), vec![]));
+    let is_rebuilt = |snapshot: &SnapshotSeen| snapshot.id.uid.0 == own;
+    let mut misbound = rebuilt(&run, Some("the first one"));
+    assert_eq!(loss(&run, &misbound), (name(Loss::Lost), vec![EffectKind::DeleteContent]));
+    misbound.snapshots.retain(|snapshot| !is_rebuilt(snapshot));
+    assert_eq!(loss(&run, &misbound), (name(Loss::Lost), vec![EffectKind::DeleteContent]));
+    misbound.contents.last_mut().unwrap().terminating = true;
+    assert_eq!(loss(&run, &misbound), (name(Loss::Rebuilding), vec![]), "it is waited for");
+    misbound.contents.pop();
+    let both = vec![EffectKind::CreateContent, EffectKind::CreateSnapshot];
+    assert_eq!(loss(&run, &misbound), (name(Loss::Lost), both));
+    let mut unbound = rebuilt(&run, None);
+    unbound.snapshots.retain(|snapshot| !is_rebuilt(snapshot));
+    assert_eq!(loss(&run, &unbound), (name(Loss::Lost), vec![EffectKind::CreateSnapshot]));
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use stillpoint::domain::limits;
 use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::machine::group::{Event, Milestone};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{Answer, FaultDecision, StreamFault};
@@ -24,6 +25,18 @@ async fn stage(config: Config, members: usize) -> Stage {
 
 fn point(text: &str) -> Point {
     text.parse().unwrap_or_else(|_| panic!("no point {text}"))
+}
+
+/// From now on no watch of the daemon tells anything.
+fn deafen(cluster: &Cluster) {
+    cluster.api().set_faults(Box::new(|call| {
+        let stream = StreamFault { drop_each: 1, ..StreamFault::default() };
+        match (call.agent.as_str(), call.verb.as_str()) {
+            ("stillpoint", "watch") => FaultDecision { stream, ..FaultDecision::none() },
+            _ => FaultDecision::none(),
+        }
+    }));
+    cluster.api().drop_watches();
 }
 
 async fn fails_clean(stage: &Stage, at: &str, act: fn(&Cluster)) {
@@ -191,16 +204,6 @@ async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
 #[tokio::test(start_paused = true)]
 async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() {
     let stage = stage(Config::default(), 2).await;
-    let deaf: fn(&Cluster) = |cluster| {
-        cluster.api().set_faults(Box::new(|call| {
-            let stream = StreamFault { drop_each: 1, ..StreamFault::default() };
-            match (call.agent.as_str(), call.verb.as_str()) {
-                ("stillpoint", "watch") => FaultDecision { stream, ..FaultDecision::none() },
-                _ => FaultDecision::none(),
-            }
-        }));
-        cluster.api().drop_watches();
-    };
     let lists = |stage: &Stage| {
         let tally = stage.cluster.api().tally();
         let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
@@ -214,13 +217,33 @@ async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() 
         stage.cluster.api().clear_faults();
         lists(&stage)
     };
-    let (end, before) = tokio::join!(stage.live_acting(point("detach/before-intent"), deaf, None), heard);
+    let (end, before) = tokio::join!(stage.live_acting(point("detach/before-intent"), deafen, None), heard);
     assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
     let longest = limits::FULL_TELLING.0 / 1_000 + u64::from(limits::WATCH_SECONDS);
     let took = begun.elapsed().as_secs();
     assert!((limits::FULL_TELLING.0 / 1_000..longest).contains(&took), "{took} s");
     println!("deaf for two minutes at the detach, completed after {took} s; {before} lists before that");
     assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+}
+
+/// A deadline ended the wait for a cut that was there: nobody had heard of it. (Evidence goes before deadlines.)
+#[tokio::test(start_paused = true)]
+async fn a_deadline_is_not_decided_on_what_was_not_heard() {
+    let stage = stage(Config::default(), 2).await;
+    let hears_again = async {
+        stage.pass(60).await;
+        stage.cluster.api().clear_faults();
+    };
+    let (end, ()) =
+        tokio::join!(stage.live_acting(point("created/before-record"), deafen, None), hears_again);
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+    let records = stage.group_records().await;
+    let cut = records.iter().find_map(|record| match &record.event {
+        Event::Reached { milestone: Milestone::Cut, .. } => Some(record.at),
+        _ => None,
+    });
+    assert_eq!(cut.map(|at| at.since(records[0].at).0 / 1_000), Some(30), "at csiSnapshotTimeout");
 }
 
 /// A status that was refused five times was never written again, and a run that then waited said nothing or something
