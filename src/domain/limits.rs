@@ -50,8 +50,8 @@ pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
 /// Seconds after which a watch is renewed. Below five minutes, after which proxies often cut a silent connection.
 pub const WATCH_SECONDS: u32 = 290;
 /// After this time the next renewal of a watch asks for the whole state once more, so that an event that was lost
-/// without a word is made good. Six renewals: the state of a kind travels twice an hour, which is nothing beside what
-/// its controllers read, and no run waits longer for an event than a person would before they look.
+/// without a word is made good. Six renewals: what is lost is rare, the state of a kind travels twice an hour, and what a
+/// run may wait for it is a small part of the `itemOperationTimeout` that it has (a deadline looks for itself).
 pub const FULL_TELLING: Millis = Millis::from_secs(6 * WATCH_SECONDS as u64);
 
 const _: () = {
@@ -62,6 +62,8 @@ const _: () = {
     assert!(GROUP_ERROR_GRACE.0 < CSI_SNAPSHOT_TIMEOUT.0);
     assert!(CSI_SNAPSHOT_TIMEOUT.0 < ITEM_OPERATION_TIMEOUT.0);
     assert!(MAX_MEMBERS <= u16::MAX as usize);
+    assert!(FULL_TELLING.0 < ITEM_OPERATION_TIMEOUT.0);
+    assert!(REQUEST_TIMEOUT.0 < WATCH_SECONDS as u64 * 1000);
 };
 
 /// The pause after `failures` failures of one step in a row.

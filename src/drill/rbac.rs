@@ -126,8 +126,16 @@ pub(super) fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
         _ => "deletecollection",
     };
     let resource = below.map_or_else(|| plural.to_owned(), |below| format!("{plural}/{below}"));
-    let (verb, group, name) = (verb.to_owned(), group.to_owned(), name.map(str::to_owned));
+    let name = name.map(str::to_owned).or_else(|| selected_name(uri));
+    let (verb, group) = (verb.to_owned(), group.to_owned());
     Some(Asked { verb, group, resource, namespace, name })
+}
+
+/// The one name that a list asks for: as the API server has it, a request for the object of that name (apiserver,
+/// `RequestInfo`).
+fn selected_name(uri: &http::Uri) -> Option<String> {
+    let selector = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("fieldSelector="))?;
+    Some(selector.strip_prefix("metadata.name%3D")?.to_owned())
 }
 
 fn forbidden(asked: &Asked) -> Response<Body> {
