@@ -1,8 +1,8 @@
-//! The daemon archives what has ended, by itself, so that neither its disk nor its start grow with its age.
+//! The daemon archives by itself, so that neither its disk nor its start grow with its age.
 //!
-//! At the start and once a minute the journal is asked to end its segment if that is full or old, and to archive every segment in front
-//! of the first run that has not ended. Appends go on meanwhile. What cannot be archived now is tried again the next
-//! time; nothing depends on it but room.
+//! At the start and once a minute the journal is asked to end its segment if that is full or old, and to archive every
+//! whole one; the records of runs that have not ended are carried forward. Appends go on meanwhile. What cannot be
+//! archived now is tried again the next time; nothing depends on it but room.
 
 use std::convert::Infallible;
 

@@ -169,6 +169,16 @@ pub enum Fault {
         /// Name of the file.
         name: String,
     },
+    /// What is carried forward behind the last archive is not what its checkpoint names.
+    #[error(
+        "is the last archived one; {name}, with the records of runs that had not ended there, cannot be used: {what}"
+    )]
+    Carried {
+        /// Name of the file.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The store itself could not be read here.
     #[error("cannot be read: {reason}")]
     Unreadable {

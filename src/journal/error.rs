@@ -106,6 +106,24 @@ pub enum JournalError {
         /// What is wrong.
         what: &'static str,
     },
+    /// The records of runs that have not ended were archived, and the copy from which they are resumed is lost.
+    #[error(
+        "records up to {last} of {runs} streams that have not ended are carried forward in {} and {what}{}",
+        path.display(),
+        missing.as_ref().map(|name| format!("; it cannot be made anew without archive {name}")).unwrap_or_default()
+    )]
+    CarriedLost {
+        /// The file.
+        path: PathBuf,
+        /// How many streams.
+        runs: u64,
+        /// The last archived record.
+        last: u64,
+        /// What is wrong with the file.
+        what: &'static str,
+        /// The first archive that is missing or damaged and would be needed to make it anew.
+        missing: Option<String>,
+    },
     /// The store failed while it was used.
     #[error("the journal's store failed")]
     Store(#[from] StoreError),
@@ -169,6 +187,7 @@ impl JournalError {
             | JournalError::Unopenable { .. }
             | JournalError::Lost { .. }
             | JournalError::IndexLost { .. }
+            | JournalError::CarriedLost { .. }
             | JournalError::Behind { .. } => Code::JournalCorrupt,
             JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => {
                 Code::JournalIo
@@ -193,6 +212,7 @@ impl JournalError {
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::IndexLost { .. }
+            | JournalError::CarriedLost { .. }
             | JournalError::Lost { .. } => Some(Verdict::Corrupt),
             JournalError::ArchiveMissing { .. } | JournalError::NotLost { .. } => None,
             JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
@@ -220,6 +240,9 @@ impl JournalError {
             }
             JournalError::IndexLost { .. } => {
                 "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"
+            }
+            JournalError::CarriedLost { .. } => {
+                "put that file back, or every .seg file of the archives from where they were moved: the file is then made anew; without either those runs cannot be resumed"
             }
             JournalError::Behind { .. } => {
                 "restore the newest copy of the directory; if this one is meant, remove its owner.json"

@@ -1,13 +1,15 @@
 //! The handle through which everything is appended.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::archive::{Archived, Policy, seal};
+use super::archive::{self, Archived, Checkpoint, Policy, Shelf};
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
+use super::probe::Probed;
 use super::record::{Entry, Head, Record, StreamId};
 use super::shelve::TRIM_RECORDS;
 use super::store::StreamState;
@@ -26,6 +28,22 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, JournalError> {
     let ended = tokio::task::spawn_blocking(call).await;
     ended.unwrap_or_else(|join| Err(JournalError::Stopped { reason: format!("{what}: {join}") }))
+}
+
+/// Seals, and writes what is carried forward behind the last archive.
+fn sealed(
+    journal: &Path,
+    shelf: &Shelf,
+    cut: Head,
+    head: Head,
+    probed: &Probed,
+) -> Result<Vec<Checkpoint>, JournalError> {
+    let mut prior = shelf.prior()?;
+    let sealed = archive::seal(journal, cut, head.position, &mut prior, probed)?;
+    if let Some(last) = sealed.last() {
+        archive::write(journal, last, &prior.carried, probed)?;
+    }
+    Ok(sealed)
 }
 
 struct Inner {
@@ -117,7 +135,7 @@ impl Journal {
         let live = self.read(Request::Stream(stream, reply), answer).await?;
         let begins = live.first().map(|first| first.seq);
         let Some(archives) = self.0.shared.archives() else { return Ok(live) };
-        if begins == Some(1) || (begins.is_none() && !archives.shelf.contains(stream)) {
+        if begins == Some(1) || (begins.is_none() && !archives.shelf.knows(stream)) {
             return Ok(live);
         }
         let shelf = archives.shelf.clone();
@@ -127,7 +145,7 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Archives everything in front of the first run that has not ended, segment by segment; see [`super::archive`].
+    /// Archives every whole segment; see [`super::archive`].
     ///
     /// Appends go on meanwhile: the writer is asked for short things only. `now_ns` is the time of the checkpoints.
     ///
@@ -137,21 +155,18 @@ impl Journal {
         let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
         let _alone = archives.turn.lock().await;
         let (reply, answer) = oneshot::channel();
-        let Limits { cut, limit, held } = self.served(Request::Ended { policy, reply }, answer).await?;
-        let held_by = held.then_some(limit + 1);
+        let Limits { cut, head } = self.served(Request::Ended { policy, reply }, answer).await?;
         let (journal, shelf, probed) =
             (archives.journal.clone(), archives.shelf.clone(), archives.probed.clone());
-        let indexes = shelf.indexes();
-        let sealed = move || seal(&journal, cut, limit, indexes, &probed);
-        let sealed = blocking("write archives", sealed).await?;
-        let Some(through) = sealed.last().map(|checkpoint| checkpoint.last.position) else {
-            return Ok(Archived { archives: vec![], held_by });
+        let sealed = blocking("write archives", move || sealed(&journal, &shelf, cut, head, &probed)).await?;
+        let Some((through, carried)) = sealed.last().map(|last| (last.last.position, last.runs)) else {
+            return Ok(Archived::default());
         };
         let records = sealed.iter().map(|checkpoint| checkpoint.record(now_ns)).collect();
         let (reply, answer) = oneshot::channel();
         let appended = self.served(Request::Note { records, reply }, answer).await?;
         appended.map_err(|error| JournalError::Stopped { reason: error.to_string() })?;
-        shelf.admit(&sealed)?;
+        archives.shelf.admit(&sealed)?;
         let mut gone = cut.position;
         while gone < through {
             let (reply, answer) = oneshot::channel();
@@ -164,7 +179,9 @@ impl Journal {
                 }
             }
         }
-        Ok(Archived { archives: sealed, held_by })
+        let (journal, head) = (archives.journal.clone(), self.head().position);
+        blocking("remove what was carried", move || archive::clear(&journal, through, head)).await?;
+        Ok(Archived { archives: sealed, carried })
     }
 
     async fn served<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, JournalError> {

@@ -51,6 +51,15 @@ pub(super) fn create_database(path: &Path) -> Result<(), JournalError> {
     create().map_err(JournalError::io("create", path))
 }
 
+/// Tells a new database of the streams that did not end up to `cut`, behind which it is going to be filled.
+pub(super) fn carry(store: &mut dyn Store, cut: Head, streams: Vec<StreamHead>) -> Result<(), JournalError> {
+    if streams.is_empty() {
+        return Ok(());
+    }
+    let meta = Meta { head: cut, cut, ..Meta::new() };
+    Ok(store.write(&Batch { meta, slots: vec![], streams })?)
+}
+
 /// Copies every batch behind `from` from the evidence in `dir` to `store`, and syncs it.
 pub(super) fn fill(store: &mut dyn Store, dir: &Path, from: Head, cut: Head) -> Result<(), JournalError> {
     let mut unsynced = 0;

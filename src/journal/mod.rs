@@ -16,7 +16,7 @@
 //! | `lock` | held by the one who writes |
 //! | `owner.json` | who opened it last: process id, host, epoch |
 //! | `daemon.sock` | where a living daemon answers those who want to read |
-//! | `archive/` | what has ended, in files that nobody writes to any more ([`archive`]) |
+//! | `archive/` | the beginning, in files that nobody writes to any more ([`archive`]) |
 //! | `ballast` | room that is given up when the disk is full |
 //! | `sled.broken-N`, `evidence.broken-N` | what could not be used and was rebuilt in epoch N |
 //!

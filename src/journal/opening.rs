@@ -51,34 +51,31 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Does what the table says about what was found, and ends an archiving that was cut short.
     pub fn settle(mut self, found: Found) -> Result<Ready, JournalError> {
-        let row = found.row()?;
+        let (mut way, mut found) = way(found)?;
         let epoch = found
             .epoch()
             .max(self.options.after_epoch)
             .checked_add(1)
             .ok_or(StoreError::Layout { what: "the epoch" })?;
+        let newest = shelve::newest(&found.database, &found.evidence)?;
+        let (shelf, anew) = shelve::load(self.dir, &found.evidence, newest.as_ref(), &self.probed)?;
+        self.told.extend(anew);
+        if let FoundDatabase::Whole(whole) = &found.database
+            && let Some(error) = shelve::lacks(&whole.0, &whole.1, newest.as_ref(), &shelf)?
+        {
+            let head = whole.1.head;
+            found.database = FoundDatabase::Broken(error, Some(head));
+            (way, found) = self::way(found)?;
+        }
         let Found { lock, database, evidence, .. } = found;
-        let way = match row {
-            Row::Begin | Row::Agree => Way::GoOn,
-            Row::BeginEvidence => Way::RebuildEvidence(None),
-            Row::RebuildEvidence(why) => Way::RebuildEvidence(Some(why)),
-            Row::CatchUp | Row::RebuildDatabase => Way::FollowEvidence,
-            Row::RefuseDatabase => return Err(refused(database)),
-            Row::RefuseBoth(source) => {
-                return Err(JournalError::BothDamaged { database: said(&database), source });
-            }
-            Row::RefuseTwo(source) => return Err(JournalError::Damaged { torn: false, source }),
-        };
-        let newest = shelve::newest(&database, &evidence)?;
-        let (shelf, anew) = shelve::load(self.dir, &evidence, newest.as_ref(), &self.probed)?;
-        self.told.extend(anew.into_iter().map(|name| Repair::IndexRebuilt { name }));
         let dir = self.dir;
         let (mut store, meta, mut opened) = match way {
             Way::GoOn => self.go_on(epoch, lock, database, evidence.survey)?,
             Way::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, why, &shelf)?,
-            Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence)?,
+            Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence, &shelf)?,
         };
         let meta = shelve::finish(dir, &mut store, meta, &shelf)?;
+        shelve::complete(&mut opened, &shelf)?;
         opened.records = meta.head.position - meta.cut.position;
         Ok(Ready { store, meta, opened, shelf: Arc::new(shelf) })
     }
@@ -120,6 +117,7 @@ impl Opening<'_> {
         lock: Lock,
         database: FoundDatabase,
         evidence: FoundEvidence,
+        shelf: &Shelf,
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let Some(survey) = evidence.survey else { return Err(refused(database)) };
         self.trimmed(Some(&survey));
@@ -148,6 +146,11 @@ impl Opening<'_> {
         let mut writer = self.evidence(Some(&survey), survey.start)?;
         writer.append(&claim)?;
         writer.sync()?;
+        if from == survey.start {
+            let heads = shelf.kept().heads(from.position);
+            let heads = heads.map_err(JournalError::io("read what is carried forward in", self.dir))?;
+            mend::carry(&mut store, from, heads)?;
+        }
         mend::fill(&mut store, &evidence_dir(self.dir), from, cut)?;
         let (meta, opened) = recover(&store)?;
         Ok((TwinStore::new(store, writer, lock), meta, Opened { repairs: self.told, ..opened }))
@@ -206,6 +209,22 @@ impl Opening<'_> {
         };
         writer.map_err(JournalError::io("go on with evidence in", &path))
     }
+}
+
+/// What is to be done, if it is not to be refused.
+fn way(found: Found) -> Result<(Way, Found), JournalError> {
+    let way = match found.row()? {
+        Row::Begin | Row::Agree => Way::GoOn,
+        Row::BeginEvidence => Way::RebuildEvidence(None),
+        Row::RebuildEvidence(why) => Way::RebuildEvidence(Some(why)),
+        Row::CatchUp | Row::RebuildDatabase => Way::FollowEvidence,
+        Row::RefuseDatabase => return Err(refused(found.database)),
+        Row::RefuseBoth(source) => {
+            return Err(JournalError::BothDamaged { database: said(&found.database), source });
+        }
+        Row::RefuseTwo(source) => return Err(JournalError::Damaged { torn: false, source }),
+    };
+    Ok((way, found))
 }
 
 /// Why a database is refused that nothing can mend.

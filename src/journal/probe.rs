@@ -31,6 +31,8 @@ pub enum Call {
     BallastWrite,
     /// An archive and its index are given their names, and synced.
     ArchiveWrite,
+    /// What is carried forward behind the archives is written, synced and named.
+    CarriedWrite,
     /// Archived segments are removed from the evidence.
     EvidenceRelease,
 }

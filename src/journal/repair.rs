@@ -73,6 +73,11 @@ pub enum Repair {
         /// Its name.
         name: String,
     },
+    /// What is carried forward behind the archives was missing or damaged, and was made anew from them.
+    CarriedRebuilt {
+        /// Its name.
+        name: String,
+    },
     /// The file of the database was mostly unused room, and was made anew without it.
     DatabaseCompacted {
         /// Its bytes before.
@@ -116,6 +121,12 @@ impl fmt::Display for Repair {
                 write!(
                     f,
                     "the index archive/{name} was missing or damaged and was made anew from its archive"
+                )
+            }
+            Repair::CarriedRebuilt { name } => {
+                write!(
+                    f,
+                    "archive/{name}, with the records of runs that have not ended, was missing or damaged and was made anew from the archives"
                 )
             }
             Repair::DatabaseCompacted { from, to } => {

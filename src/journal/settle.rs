@@ -11,6 +11,7 @@
 //! | none | none, or one without records | begin |
 //! | none | sound | rebuild the database |
 //! | whole | none | begin the evidence; nothing to do for a database without records |
+//! | whole, without records | sound, begins later | rebuild the database: it was begun and not filled |
 //! | whole | sound, same head | agree |
 //! | whole | sound, longer, contains the database's head | catch up |
 //! | whole | sound, begins behind the database's head, which its archives contain | rebuild the database |
@@ -90,6 +91,9 @@ pub(super) fn decide(database: Database, evidence: Option<&Survey>, common: Comm
             position: survey.head.position.saturating_add(1),
             what: Fault::EvidenceShort,
         }),
+        (Database::Whole(Head { position: 0, .. }), Some(survey)) if survey.start.position > 0 => {
+            Row::RebuildDatabase
+        }
         (Database::Whole(head), Some(survey)) => compare(head, survey, common),
     }
 }
@@ -158,6 +162,7 @@ mod tests {
             (Whole(head(5, 5)), Some(sound(head(7, 7))), known, Row::CatchUp),
             (Whole(head(5, 5)), Some(behind(head(6, 6))), known, Row::RebuildDatabase),
             (Whole(head(5, 5)), Some(behind(head(6, 6))), unknown, two(5)),
+            (Whole(head(0, 0)), Some(behind(head(6, 6))), unknown, Row::RebuildDatabase),
             (Whole(head(5, 6)), Some(sound(head(7, 7))), known, two(5)),
             (Whole(head(5, 5)), Some(sound(head(5, 6))), known, two(5)),
             (

@@ -5,11 +5,14 @@
 
 use std::path::Path;
 
-use super::archive::{self, Checkpoint, Shelf};
+use super::archive::{self, Checkpoint, Prior, Shelf};
+use super::chain::{ChainProblem, Fault};
 use super::error::JournalError;
 use super::find::{FoundDatabase, FoundEvidence};
+use super::open::Opened;
 use super::probe::Probed;
 use super::record::Head;
+use super::repair::Repair;
 use super::store::{Meta, Store};
 use super::twin::TwinStore;
 
@@ -29,21 +32,64 @@ pub(super) fn newest(
     Ok(in_database.into_iter().chain(in_evidence).max_by_key(|checkpoint| checkpoint.last.position))
 }
 
-/// Reads the indexes; answers as well the names of those that were made anew.
+/// Reads the indexes, and what is carried forward; answers as well what was made anew.
 pub(super) fn load(
     dir: &Path,
     evidence: &FoundEvidence,
     newest: Option<&Checkpoint>,
     probed: &Probed,
-) -> Result<(Shelf, Vec<String>), JournalError> {
+) -> Result<(Shelf, Vec<Repair>), JournalError> {
     if let (Some(newest), Some(survey)) = (newest, &evidence.survey)
         && survey.damage.is_none()
         && survey.start.position < newest.last.position
     {
         // The segments are still here: whatever was lost of their archives meanwhile is made again.
-        archive::seal(dir, survey.start, newest.last.position, [0; 32], probed)?;
+        archive::seal(dir, survey.start, newest.last.position, &mut Prior::default(), probed)?;
     }
     Shelf::load(dir, newest)
+}
+
+/// A database whose index of streams lacks a run that is carried forward is a broken one: what is wrong with it.
+pub(super) fn lacks(
+    store: &dyn Store,
+    meta: &Meta,
+    newest: Option<&Checkpoint>,
+    shelf: &Shelf,
+) -> Result<Option<JournalError>, JournalError> {
+    // Behind the checkpoint it cannot know yet what was carried there.
+    if newest.is_none_or(|newest| meta.head.position < newest.last.position) {
+        return Ok(None);
+    }
+    for stream in shelf.kept().open() {
+        if store.stream(stream)?.is_none() {
+            let what = Fault::StreamIndex { stream };
+            let source = ChainProblem { position: meta.cut.position, what };
+            return Ok(Some(JournalError::Damaged { torn: false, source }));
+        }
+    }
+    Ok(None)
+}
+
+/// Puts the archived records of runs that have not ended in front of those that the database still has.
+///
+/// # Errors
+/// They are not the ones that are missing there.
+pub(super) fn complete(opened: &mut Opened, shelf: &Shelf) -> Result<(), JournalError> {
+    for (stream, entries) in &mut opened.streams {
+        let begins = entries.first().map_or(u64::MAX, |first| first.seq);
+        if begins > 1 {
+            let live = std::mem::replace(entries, shelf.entries(*stream, begins)?);
+            entries.extend(live);
+        }
+        let follows = entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
+        if entries.is_empty() || !follows {
+            let (position, what) =
+                (entries.first().map_or(0, |first| first.position), Fault::StreamIndex { stream: *stream });
+            let source = ChainProblem { position, what };
+            return Err(JournalError::Damaged { torn: false, source });
+        }
+    }
+    Ok(())
 }
 
 /// Takes out of a database what is in archives, after reading them.

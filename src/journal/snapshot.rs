@@ -10,7 +10,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::archive::{Prefix, Vouched};
+use super::archive::{self, Prefix, Vouched};
 use super::chain::{ChainProblem, Checker, Fault, Verified, open_at};
 use super::error::JournalError;
 use super::find::{FoundEvidence, database, evidence_dir, named, survey};
@@ -30,6 +30,7 @@ pub struct Snapshot {
     meta: Meta,
     owner: Option<Owner>,
     archives: Prefix,
+    carried: Result<Vec<Entry>, ChainProblem>,
     remarks: Vec<String>,
     // Dropped last: the store writes to it until then.
     _copy: TempDir,
@@ -57,13 +58,18 @@ impl Snapshot {
             let to = copy.path().join(path.file_name().unwrap_or_default());
             copy_files(&path, &to).map_err(JournalError::io("copy", dir))?;
         }
+        archive::copy(dir, copy.path()).map_err(JournalError::io("copy what is carried forward in", dir))?;
         drop(lock);
         let mut remarks = Vec::new();
         let (store, meta) = readable(dir, copy.path(), &mut remarks)?;
         // They are written once, so that they stand still without the lock.
         let archives = Prefix::find(dir, archives, meta.cut)?;
         remarks.extend(archives.remark());
-        Ok(Snapshot { store, meta, owner, archives, remarks, _copy: copy })
+        let carried = archives.carried(copy.path(), archive::newest(&store)?.as_ref());
+        if let (Err(problem), 0) = (&carried, archives.start().position) {
+            remarks.push(format!("{problem}; the next start makes it anew from the archives"));
+        }
+        Ok(Snapshot { store, meta, owner, archives, carried, remarks, _copy: copy })
     }
 
     /// What a reader should know about where this comes from: sentences, usually none.
@@ -98,6 +104,12 @@ impl Snapshot {
             }
         });
         self.archives.entries().chain(live)
+    }
+
+    /// Entries of archives that are not here which are carried forward: with them every run that has not ended is whole,
+    /// but they are no chain. None if every archive is here.
+    pub fn carried(&self) -> &[Entry] {
+        self.carried.as_deref().unwrap_or_default()
     }
 
     /// Looks at every record, and compares with a head that was published elsewhere.
@@ -224,7 +236,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn verify(snapshot: &Snapshot, expected: Option<&Head>, mut each: impl FnMut(Entry)) -> Verification {
-    let Snapshot { store, meta, archives, .. } = snapshot;
+    let Snapshot { store, meta, archives, carried, .. } = snapshot;
     let (mut vouched, mut broken) = (Vouched::default(), None);
     let mut checker = Checker::new(archives.start());
     let mut at_expected = [archives.start(), archives.cut()].into_iter().find(|head| expected == Some(head));
@@ -254,7 +266,13 @@ fn verify(snapshot: &Snapshot, expected: Option<&Head>, mut each: impl FnMut(Ent
         hold(entry);
     });
     let (verdict, verified, problem) = match (scanned, vouched.problem()) {
-        (Ok(verified), None) => (Verdict::Intact, verified, None),
+        (Ok(verified), None) => match carried {
+            // With every archive here it is made anew from them.
+            Err(problem) if archives.start().position > 0 => {
+                (Verdict::Corrupt, verified, Some(problem.clone()))
+            }
+            _ => (Verdict::Intact, verified, None),
+        },
         (Ok(verified), Some(problem)) => (Verdict::Corrupt, verified, Some(problem)),
         (Err(Damage { torn: true, problem, verified }), _) => (Verdict::TornTail, verified, Some(problem)),
         (Err(Damage { torn: false, problem, verified }), _) => (Verdict::Corrupt, verified, Some(problem)),

@@ -3,6 +3,7 @@
 mod appending;
 mod archiving;
 mod bad_bytes;
+mod carrying;
 mod mending;
 mod opening;
 mod power;

@@ -78,10 +78,8 @@ pub(super) enum Request {
 pub(super) struct Limits {
     /// Where the archives end.
     pub cut: Head,
-    /// The last record in front of all runs that have not ended.
-    pub limit: u64,
-    /// Whether a run that has not ended sets the limit.
-    pub held: bool,
+    /// The last record.
+    pub head: Head,
 }
 
 impl Request {
@@ -253,7 +251,9 @@ impl<S: Store> Writer<S> {
 
     fn serve(&mut self, request: Request) -> Result<(), Ended> {
         match request {
-            Request::Stream(stream, reply) => drop(reply.send(read_stream(&self.store, stream))),
+            Request::Stream(stream, reply) => {
+                drop(reply.send(read_stream(&self.store, self.meta.cut, stream)));
+            }
             Request::Entries { from, limit, reply } => {
                 drop(reply.send(read_entries(&self.store, from, limit)))
             }
@@ -266,11 +266,7 @@ impl<S: Store> Writer<S> {
 
     fn limits(&mut self, policy: &Policy) -> Result<Limits, Ended> {
         self.store.end_segment(policy).map_err(|error| self.end(&error))?;
-        let streams = self.store.streams().map_err(|error| self.end(&error))?;
-        let open = streams.iter().filter(|head| head.state == StreamState::Open);
-        let first = open.map(|head| head.first_position).min();
-        let limit = first.map_or(self.meta.head.position, |first| first.saturating_sub(1));
-        Ok(Limits { cut: self.meta.cut, limit, held: first.is_some() })
+        Ok(Limits { cut: self.meta.cut, head: self.meta.head })
     }
 
     fn trim(&mut self, through: u64, limit: usize) -> Result<u64, Ended> {
@@ -341,8 +337,12 @@ impl Staged {
     }
 }
 
-/// All entries of a stream that the store still holds, checked against the index.
-pub(super) fn read_stream(store: &dyn Store, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+/// All entries of a stream that the store still holds, checked against the index; those up to `cut` are archived.
+pub(super) fn read_stream(
+    store: &dyn Store,
+    cut: Head,
+    stream: StreamId,
+) -> Result<Vec<Entry>, JournalError> {
     let Some(head) = store.stream(stream)? else { return Ok(vec![]) };
     let broken = |position| {
         let what = Fault::StreamIndex { stream };
@@ -361,6 +361,7 @@ pub(super) fn read_stream(store: &dyn Store, stream: StreamId) -> Result<Vec<Ent
     }
     match entries.last() {
         Some(last) if (last.position, last.seq) == (head.last_position, head.last_seq) => Ok(entries),
+        None if head.last_position <= cut.position => Ok(entries),
         _ => Err(broken(head.last_position)),
     }
 }

@@ -31,7 +31,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
         (&archived["archives"][0]["first"], &archived["archives"][0]["streams"]),
         (&1.into(), &2.into())
     );
-    assert_eq!((&archived["heldBy"], &archived["live"]), (&serde_json::Value::Null, &1.into()));
+    assert_eq!((&archived["carried"], &archived["live"]), (&0.into(), &1.into()));
 
     // The same records, and the checkpoint behind them.
     let after = journal(&stage, &["export"]).with(0).stdout;
@@ -104,4 +104,52 @@ fn a_daemon_archives_by_itself() {
         journal(&stage, &["list", "-o", "json"]).with(0).json()["streams"].as_array().map(Vec::len),
         Some(2)
     );
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_archived_and_goes_on_wherever_its_archive_is() {
+    let mut stage = Stage::with_group(2);
+    let mut daemon = stage.daemon(&["--crash-at", "retained/after-record"]);
+    assert_eq!(daemon.end().1, Some(9), "{}", daemon.said());
+    let commands: [&[&str]; 4] =
+        [&["list"], &["replay", "-o", "json"], &["explain", "3"], &["diff", "3", "4"]];
+    let read = || commands.map(|command| journal(&stage, command).stdout);
+    let before = read();
+    assert!(before[0].contains("Retained"), "{}", before[0]);
+
+    let archived = journal(&stage, &["archive", "-o", "json"]).with(0).json();
+    assert_eq!((&archived["carried"], &archived["live"]), (&2.into(), &1.into()), "{archived}");
+    assert_eq!(read(), before);
+    journal(&stage, &["verify"]).with(0);
+
+    // Moved elsewhere: what has not ended is whole all the same, and the chain begins later.
+    let (archive, elsewhere) = (stage.journal().join("archive"), stage.dir.path().join("elsewhere"));
+    let name = archived["archives"][0]["name"].as_str().expect("a name");
+    fs::create_dir(&elsewhere).expect("created");
+    fs::rename(archive.join(name), elsewhere.join(name)).expect("moved");
+    assert_eq!(read(), before);
+    assert_eq!(journal(&stage, &["export"]).with(0).stdout.lines().count(), 1);
+
+    // What is carried forward is lost as well: nothing is resumed, and what is missing is said with the way out.
+    let carried = archive.join(name).with_extension("carried");
+    fs::rename(&carried, elsewhere.join("carried")).expect("moved");
+    assert_eq!(journal(&stage, &["verify", "-o", "json"]).with(4).json()["verdict"], "corrupt");
+    let mut refused = stage.daemon(&[]);
+    assert_eq!(refused.end().0, Some(4), "{}", refused.said());
+    for told in ["are carried forward in", name, "put that file back"] {
+        assert!(refused.said().contains(told), "{}", refused.said());
+    }
+    fs::rename(elsewhere.join("carried"), &carried).expect("moved back");
+
+    let mut daemon = stage.daemon(&[]);
+    assert_eq!(stage.phase(&mut daemon), "Completed");
+    daemon.kill();
+    let given = elsewhere.display().to_string();
+    journal(&stage, &["verify", "--archive", &given]).with(0);
+    let replayed = journal(&stage, &["replay", "-o", "json"]).with(0).json();
+    assert_eq!(journal(&stage, &["replay", "--archive", &given, "-o", "json"]).with(0).json(), replayed);
+    let runs = journal(&stage, &["list"]).with(0).stdout;
+    assert!(runs.contains("Completed") && !runs.contains("unknown"), "{runs}");
+    assert_eq!(journal(&stage, &["archive", "-o", "json"]).with(0).json()["carried"], 0);
+    assert!(!carried.exists(), "nothing is carried any more");
 }

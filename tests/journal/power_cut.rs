@@ -15,12 +15,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use stillpoint::domain::ids::StreamId;
 use stillpoint::journal::archive::Policy;
-use stillpoint::journal::{Answer, Call, Head, Journal, Options, Probe, Repair};
+use stillpoint::journal::{Answer, Call, Head, Journal, Opened, Options, Probe, Repair, StreamState};
 use tempfile::TempDir;
 
 use crate::alone::rounds;
-use crate::common::{append_all, block_on, missing, options};
+use crate::common::{append_all, block_on, missing, options, record, stream};
 
 const SECTOR: usize = 512;
 
@@ -88,6 +89,7 @@ impl Probe for Power {
             Call::SledSync => |path| path.ends_with("sled/db"),
             Call::OwnerWrite => |path| path.ends_with("owner.json"),
             Call::ArchiveWrite => |path| path.starts_with("archive"),
+            Call::CarriedWrite => |path| path.extension().is_some_and(|e| e == "carried"),
             Call::EvidenceWrite
             | Call::SledWrite
             | Call::SledFlush
@@ -149,6 +151,8 @@ fn laid_out(left: &Files) -> TempDir {
 #[derive(Default)]
 struct Tally {
     acknowledged: usize,
+    /// Of them, those of runs that never end.
+    stuck: u64,
     archives: usize,
     lost: usize,
     repairs: BTreeMap<&'static str, u64>,
@@ -164,11 +168,41 @@ fn word(repair: &Repair) -> &'static str {
         Repair::DatabaseRebuilt { .. } => "database rebuilt",
         Repair::BallastSpent { .. } => "ballast spent",
         Repair::IndexRebuilt { .. } => "index rebuilt",
+        Repair::CarriedRebuilt { .. } => "carried rebuilt",
         Repair::DatabaseCompacted { .. } => "database compacted",
     }
 }
 
-/// Archives what has ended, which is everything; answers whether the power lasted.
+/// The run that never ends: it gets a record now and then, and is archived with all that ends beside it.
+fn stuck() -> StreamId {
+    stream(u128::MAX)
+}
+
+/// The records with which it is resumed.
+fn resumed(opened: &Opened) -> u64 {
+    let found = opened.streams.iter().find(|(id, _)| *id == stuck());
+    found.map_or(0, |(_, entries)| entries.len() as u64)
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+struct Acknowledged {
+    heads: Vec<Head>,
+    /// Records of the run that never ends.
+    stuck: u64,
+}
+
+impl Acknowledged {
+    /// How much of it is missing in the journal in `dir`, whose chain and resumed run are looked at.
+    fn missing(&self, dir: &Path, told: &str) -> usize {
+        let missing = missing(dir, &self.heads, told);
+        let (_, opened) =
+            Journal::open_thread(dir, options()).unwrap_or_else(|error| panic!("{told}: {error:?}"));
+        missing + usize::from(resumed(&opened) < self.stuck)
+    }
+}
+
+/// Archives everything; answers whether the power lasted.
 fn archived(journal: &Journal, tally: &mut Tally) -> bool {
     let archived = block_on(journal.archive(Policy::everything(), 0));
     tally.archives += archived.as_ref().map_or(0, |archived| archived.archives.len());
@@ -176,7 +210,13 @@ fn archived(journal: &Journal, tally: &mut Tally) -> bool {
 }
 
 /// One life of the journal on `disk`, up to the cut; answers what is left and adds what was acknowledged.
-fn life(disk: &TempDir, seed: u64, barriers: bool, heads: &mut Vec<Head>, tally: &mut Tally) -> Files {
+fn life(
+    disk: &TempDir,
+    seed: u64,
+    barriers: bool,
+    acknowledged: &mut Acknowledged,
+    tally: &mut Tally,
+) -> Files {
     let mut random = fastrand::Rng::with_seed(seed);
     let state = State {
         calls_left: random.u64(..120),
@@ -188,12 +228,22 @@ fn life(disk: &TempDir, seed: u64, barriers: bool, heads: &mut Vec<Head>, tally:
     let options = Options { probe: Some(power.clone()), ..options() };
     if let Ok((journal, opened)) = Journal::open_thread(disk.path(), options) {
         opened.repairs.iter().for_each(|repair| *tally.repairs.entry(word(repair)).or_default() += 1);
+        let mut seq = resumed(&opened);
         for round in 0..40 {
+            if random.u8(..4) == 0 {
+                let append = journal.append(stuck(), seq, vec![record(200)], StreamState::Open);
+                match block_on(append) {
+                    Ok(appended) => acknowledged.heads.push(appended.last),
+                    Err(_) => break,
+                }
+                seq += 1;
+                acknowledged.stuck = seq;
+            }
             let first = u128::from(seed) << 64 | round << 32;
             let (count, bytes) = (random.u128(1..6), random.usize(..900));
             let appended = append_all(&journal, first..first + count, bytes);
             let complete = appended.len() as u128 == count;
-            heads.extend(appended);
+            acknowledged.heads.extend(appended);
             if !complete || (random.u8(..4) == 0 && !archived(&journal, tally)) {
                 break;
             }
@@ -207,25 +257,29 @@ fn life(disk: &TempDir, seed: u64, barriers: bool, heads: &mut Vec<Head>, tally:
 
 /// Some lives of one journal, each ended by a cut.
 fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
-    let (mut disk, mut heads) = (directory(), Vec::new());
+    let (mut disk, mut acknowledged) = (directory(), Acknowledged::default());
     for cycle in 0..count {
         let seed = seed * 1000 + cycle;
-        let left = life(&disk, seed, barriers, &mut heads, tally);
+        let left = life(&disk, seed, barriers, &mut acknowledged, tally);
         disk = laid_out(&left);
         if !barriers {
             match Journal::open_thread(disk.path(), options()) {
-                Err(_) => (tally.refused, tally.lost) = (tally.refused + 1, tally.lost + heads.len()),
+                Err(_) => {
+                    tally.refused += 1;
+                    tally.lost += acknowledged.heads.len();
+                }
                 Ok(opened) => {
                     drop(opened);
-                    tally.lost += missing(disk.path(), &heads, "without barriers");
+                    tally.lost += acknowledged.missing(disk.path(), "without barriers");
                 }
             }
         } else if cycle % 2 == 1 || cycle + 1 == count {
             // Every other time the disk is cut again before anybody has opened it in peace.
-            tally.lost += missing(disk.path(), &heads, &format!("seed {seed}"));
+            tally.lost += acknowledged.missing(disk.path(), &format!("seed {seed}"));
         }
     }
-    tally.acknowledged += heads.len();
+    tally.acknowledged += acknowledged.heads.len();
+    tally.stuck += acknowledged.stuck;
 }
 
 #[test]
@@ -236,9 +290,9 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
         lives(seed, 10, true, &mut tally);
         assert_eq!(tally.lost, 0, "seed {seed}");
     }
-    let Tally { acknowledged, archives, repairs, .. } = &tally;
+    let Tally { acknowledged, stuck, archives, repairs, .. } = &tally;
     println!(
-        "{cycles} cuts, {acknowledged} acknowledged, {archives} archives, none lost; repairs {repairs:?}"
+        "{cycles} cuts, {acknowledged} acknowledged, {stuck} of them of runs that never end, {archives} archives, none lost; repairs {repairs:?}"
     );
     assert!(*acknowledged > 0 && !repairs.is_empty(), "no cut fell between two barriers");
     assert!(*archives > 0, "nothing was archived");

@@ -1,4 +1,5 @@
-//! `journal archive`: records of finished runs leave the live journal for files that nobody writes to any more.
+//! `journal archive`: all records leave the live journal for files that nobody writes to any more; those of runs that
+//! have not ended are carried forward.
 //!
 //! The daemon does the same by itself once a segment is full or old; this is for a journal that no daemon has open. It
 //! holds the journal meanwhile, and claims an epoch as every open does. Killed, it is done by the next open.
@@ -36,8 +37,8 @@ impl Args {
 #[serde(rename_all = "camelCase")]
 struct Shown {
     archives: Vec<ShownArchive>,
-    /// First record of a run that has not ended and holds the rest back.
-    held_by: Option<u64>,
+    /// Streams that have not ended, or are needed by one that has not, and are carried forward.
+    carried: u64,
     /// Records that are left in the live journal.
     live: u64,
 }
@@ -96,7 +97,7 @@ fn shown(archived: &Archived, live: u64) -> Shown {
         bytes: checkpoint.bytes,
         blake3: checkpoint.file.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    Shown { archives: archived.archives.iter().map(archive).collect(), held_by: archived.held_by, live }
+    Shown { archives: archived.archives.iter().map(archive).collect(), carried: archived.carried, live }
 }
 
 fn text(shown: &Shown) -> String {
@@ -110,9 +111,10 @@ fn text(shown: &Shown) -> String {
             }),
         ),
     };
-    if let Some(position) = shown.held_by {
+    if shown.carried > 0 {
         text.push_str(&format!(
-            "the run that begins with record {position} has not ended and holds the rest back\n"
+            "{} streams have not ended or are needed by one that has not: their records are carried forward\n",
+            shown.carried
         ));
     }
     text + &format!("{} records are left in the live journal\n", shown.live)

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::problems;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::socket::{Address, Greeting, PAGE, PATIENCE, Request};
-use crate::journal::archive::{Prefix, Vouched};
+use crate::journal::archive::{Checkpoint, Prefix, Vouched};
 use crate::journal::export::import;
 use crate::journal::{ChainProblem, Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
 
@@ -27,6 +27,8 @@ pub struct Asked {
     pub entries: Vec<Entry>,
     /// The archives in front of them, which the daemon does not read for others.
     pub archives: Prefix,
+    /// What is carried forward of archives that are not here.
+    pub carried: Result<Vec<Entry>, ChainProblem>,
 }
 
 /// How often a daemon is asked again that archived records meanwhile.
@@ -39,7 +41,7 @@ const TRIES: u32 = 5;
 /// The daemon answers what is no answer, or ends meanwhile.
 pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Problem> {
     let Ok(address) = Address::of(dir) else { return Ok(None) };
-    for _ in 0..TRIES {
+    for tried in 1..=TRIES {
         let Ok(first) = UnixStream::connect(address.path()) else { return Ok(None) };
         let asked = pages(&address, first).map_err(|error| broken(dir, &error))?;
         if let Some((Greeting { pid, epoch, .. }, head, entries)) = asked {
@@ -47,7 +49,12 @@ pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Proble
             let cut = first.map_or(head, |first| Head { position: first.position - 1, hash: first.prev });
             let archives =
                 Prefix::find(dir, elsewhere, cut).map_err(|error| problems::unreadable(dir, &error))?;
-            return Ok(Some(Asked { pid, epoch, head, entries, archives }));
+            let newest = entries.iter().rev().find_map(|entry| Checkpoint::of(&entry.record));
+            let carried = archives.carried(dir, newest.as_ref());
+            if carried.is_err() && tried < TRIES {
+                continue;
+            }
+            return Ok(Some(Asked { pid, epoch, head, entries, archives, carried }));
         }
     }
     Err(broken(dir, &io::Error::other("it archived records while they were read")))
@@ -123,7 +130,8 @@ impl Asked {
             vouched.entry(entry);
             each(entry.clone());
         }
-        if let Some(problem) = vouched.problem() {
+        let carried = self.carried.as_ref().err().filter(|_| self.archives.start().position > 0);
+        if let Some(problem) = vouched.problem().or(carried.cloned()) {
             verifier.refuse(problem);
         }
         verifier.finish(Some(self.head))
@@ -147,7 +155,7 @@ mod tests {
         let head = entries[entries.len() - 1].head();
         let start = Head { position: 0, hash: entries[0].prev };
         let archives = Prefix::find(Path::new("nowhere"), None, start).expect("nothing is archived");
-        Asked { pid: 7, epoch: 2, head, entries, archives }
+        Asked { pid: 7, epoch: 2, head, entries, archives, carried: Ok(vec![]) }
     }
 
     #[test]

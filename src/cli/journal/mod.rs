@@ -9,7 +9,7 @@
 //! | `verify` | whether the journal is whole |
 //! | `replay` | whether everything would be decided the same again |
 //! | `export` | every record with its exact bytes |
-//! | `archive` | what was archived: it moves what has ended out of the live journal |
+//! | `archive` | what was archived: it moves full segments out of the live journal |
 //! | `rebuild` | what of a lost journal the cluster still shows: it makes a new one |
 //!
 //! All but the last two only read. They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say

@@ -16,7 +16,7 @@ pub enum Source {
     /// A private copy.
     Copy(Box<Snapshot>),
     /// A living daemon.
-    Daemon(Asked),
+    Daemon(Box<Asked>),
     /// A file of exported lines.
     Export(Exported),
 }
@@ -56,7 +56,7 @@ impl Source {
             );
             talk(&style::dim(&shown));
             asked.archives.remark().iter().for_each(|remark| talk(&format!("note: {remark}")));
-            return Ok(Self::Daemon(asked));
+            return Ok(Self::Daemon(Box::new(asked)));
         }
         let snapshot = Snapshot::open_with(dir, archive).map_err(Unread::Journal)?;
         talk(&style::dim(&format!("read a private copy of {}: no daemon has it open", dir.display())));
@@ -64,12 +64,22 @@ impl Source {
         Ok(Self::Copy(Box::new(snapshot)))
     }
 
-    /// Every entry in order; damage is yielded with its position.
+    /// Every entry of the chain in order; damage is yielded with its position.
     pub fn entries(&self) -> Box<dyn Iterator<Item = Result<Entry, ChainProblem>> + '_> {
         match self {
             Self::Copy(snapshot) => Box::new(snapshot.entries()),
             Self::Daemon(asked) => Box::new(asked.entries()),
             Self::Export(exported) => Box::new(exported.entries()),
+        }
+    }
+
+    /// Entries of archives that are not here, of runs that had not ended there: they belong in front of all others, and
+    /// are no part of the chain.
+    fn carried(&self) -> &[Entry] {
+        match self {
+            Self::Copy(snapshot) => snapshot.carried(),
+            Self::Daemon(asked) => asked.carried.as_deref().unwrap_or_default(),
+            Self::Export(_) => &[],
         }
     }
 
@@ -81,6 +91,7 @@ impl Source {
         expected: Option<&Head>,
         mut each: impl FnMut(Entry),
     ) -> (Verification, Vec<String>) {
+        self.carried().iter().cloned().for_each(&mut each);
         match self {
             Self::Copy(snapshot) => (snapshot.verify_each(expected, each), snapshot.remarks().to_vec()),
             Self::Daemon(asked) => {
@@ -143,7 +154,7 @@ pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
 /// As [`open`].
 pub fn until_damage(args: &SourceArgs) -> Result<(Vec<Entry>, Option<Problem>), Problem> {
     let source = open(args)?;
-    let mut entries = Vec::new();
+    let mut entries = source.carried().to_vec();
     for entry in source.entries() {
         match entry {
             Ok(entry) => entries.push(entry),

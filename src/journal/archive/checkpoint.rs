@@ -12,9 +12,11 @@
 //! | 80 | 8 | its bytes |
 //! | 88 | 8 | streams that ended in it |
 //! | 96 | 32 | BLAKE3 hash of the same field of the checkpoint before it (zeros before the first) and of the index's file |
+//! | 128 | 8 | streams that are carried forward behind it (`carried`) |
+//! | 136 | 32 | BLAKE3 hash of the file of these; zeros if there are none |
 //!
-//! The last field makes the newest checkpoint vouch for every index there is: one that is lost or changed is seen at
-//! the next open, and not when its request comes again.
+//! So the newest checkpoint vouches for every index there is, and for what is carried forward: one that is lost or
+//! changed is seen at the next open, and not when its request comes again.
 
 use std::fmt;
 
@@ -28,7 +30,7 @@ use super::Range;
 pub(in crate::journal) const KIND: u16 = 33;
 
 const VERSION: u16 = 1;
-const BYTES: usize = 128;
+const BYTES: usize = 168;
 
 /// What an archive holds, and how to know that it is the one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub struct Checkpoint {
     pub streams: u64,
     /// Hash over this index and all before it.
     pub indexes: [u8; 32],
+    /// Streams of which records up to here are carried forward, because they had not ended or are needed by one that
+    /// had not.
+    pub runs: u64,
+    /// Hash of the file with these records; zeros if there are none.
+    pub carried: [u8; 32],
 }
 
 impl Checkpoint {
@@ -66,6 +73,8 @@ impl Checkpoint {
         payload.extend(self.bytes.to_be_bytes());
         payload.extend(self.streams.to_be_bytes());
         payload.extend(self.indexes);
+        payload.extend(self.runs.to_be_bytes());
+        payload.extend(self.carried);
         Record { kind: KIND, version: VERSION, time_ns, payload }
     }
 
@@ -85,6 +94,8 @@ impl Checkpoint {
             bytes: number(80)?,
             streams: number(88)?,
             indexes: hash(96)?,
+            runs: number(128)?,
+            carried: hash(136)?,
         };
         (1..=last.position).contains(&found.first).then_some(found)
     }
@@ -92,11 +103,15 @@ impl Checkpoint {
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Checkpoint { first, last, file, bytes, streams, .. } = self;
+        let Checkpoint { first, last, file, bytes, streams, runs, .. } = self;
         write!(f, "records {first} to {} went to archive/{} ", last.position, self.name())?;
         write!(f, "({streams} streams ended in it, {bytes} bytes, BLAKE3 ")?;
         file.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str(")")
+        f.write_str(")")?;
+        match self.carried_name() {
+            Some(name) => write!(f, "; records of {runs} streams are carried forward in archive/{name}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -119,7 +134,16 @@ mod tests {
 
     fn sample() -> Checkpoint {
         let last = Head { position: 0x0102, hash: [2; 32] };
-        Checkpoint { first: 3, last, file: [4; 32], bytes: 5, streams: 6, indexes: [7; 32] }
+        Checkpoint {
+            first: 3,
+            last,
+            file: [4; 32],
+            bytes: 5,
+            streams: 6,
+            indexes: [7; 32],
+            runs: 8,
+            carried: [9; 32],
+        }
     }
 
     #[test]
@@ -130,6 +154,8 @@ mod tests {
         expected.extend([4; 32]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6]);
         expected.extend([7; 32]);
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 8]);
+        expected.extend([9; 32]);
         assert_eq!((record.kind, record.version, record.time_ns), (33, 1, 9));
         assert_eq!(record.payload, expected);
         assert_eq!(Checkpoint::of(&record), Some(sample()));

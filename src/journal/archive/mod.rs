@@ -1,33 +1,41 @@
 //! Archives: the prefix of a journal that has ended, as files that nobody writes to any more.
 //!
 //! # What it promises
-//! - A segment of evidence whose every run has ended becomes an archive: the same file, byte for byte, under a name
-//!   that says which records are in it. So archive and live journal are one chain, and either verifies without sled.
+//! - A whole segment of evidence becomes an archive: the same file, byte for byte, under a name that says which records
+//!   are in it. So archive and live journal are one chain, and either verifies without sled.
 //! - Records leave the database and the evidence only once the archive, the index of its streams and a checkpoint
 //!   are on disk. Killed in between, the next open goes on where it stopped; nothing is ever in no place.
 //! - A request that ended in an archive never gets a second run: the index of its streams stays with the journal for
 //!   ever, 16 bytes for a stream, also when the archive itself is moved elsewhere.
+//! - A run that has not ended holds nothing back: its records are archived like all others, and a copy of them, byte for
+//!   byte, is carried forward in one file (`carried`), from which it is resumed. So disk, memory and start depend on
+//!   the runs that have not ended and not on how long ago they began, and archives may be moved at any time.
 //!
 //! # Layout
 //! | name | what |
 //! |---|---|
 //! | `archive/FIRST-LAST.seg` | records FIRST to LAST, twenty digits each: a segment of evidence |
 //! | `archive/FIRST-LAST.ids` | the streams that ended in it (`index`) |
+//! | `archive/FIRST-LAST.carried` | of the last archive: the records up to LAST of runs that had not ended there (`carried`) |
 //!
 //! # The order of one archiving
-//! 1. Sealing: the segment is given its second name (a hard link, else a copy), the index is written; both synced.
+//! 1. Sealing: the segment is given its second name (a hard link, else a copy), the index is written, and behind the last
+//!    archive what is carried forward; all synced.
 //! 2. A [`Checkpoint`] for each is appended to the journal. From here on it is an archive.
 //! 3. The segment leaves the evidence.
 //! 4. Trimming: its records leave the database, some hundreds at a time.
+//! 5. What was carried forward before is removed.
 //!
 //! The file of the database does not get smaller by that, but uses its room again.
 //!
 //! # What is not here
-//! When a segment ends and when it is archived ([`Policy`] is asked by the caller). A run that has not ended holds back
-//! its first segment and all behind it: archives are a prefix.
+//! When a segment ends and when it is archived ([`Policy`] is asked by the caller). What a payload means, but for one
+//! thing: which groups a Backup needs.
 
+mod carried;
 mod checkpoint;
 mod index;
+mod kept;
 mod read;
 mod seal;
 mod shelf;
@@ -39,8 +47,9 @@ use std::path::{Path, PathBuf};
 
 pub use checkpoint::Checkpoint;
 pub(super) use checkpoint::{KIND, newest};
+pub(super) use kept::{copy, write};
 pub use read::{Prefix, Vouched};
-pub(super) use seal::{clear, seal};
+pub(super) use seal::{Prior, clear, seal};
 pub(super) use shelf::Shelf;
 pub(super) use trim::trim;
 
@@ -70,8 +79,8 @@ impl Policy {
 pub struct Archived {
     /// The archives that were made, in their order.
     pub archives: Vec<Checkpoint>,
-    /// The first record of a run that has not ended and holds the rest back; none if nothing does.
-    pub held_by: Option<u64>,
+    /// Streams that are carried forward, because they have not ended or are needed by one that has not.
+    pub carried: u64,
 }
 
 /// Where the archives of a journal directory are.

@@ -1,7 +1,8 @@
 //! Archives as the beginning of a journal that is read.
 //!
 //! They are taken from the end: as many as there are without a hole, each following the one before it by its hash. The
-//! bytes of each are compared with what its checkpoint says.
+//! bytes of each are compared with what its checkpoint says. Of those that are not here, a reader still gets the records
+//! that are carried forward: with them the runs that have not ended are whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +12,7 @@ use super::super::chain::{ChainProblem, Fault};
 use super::super::error::JournalError;
 use super::super::evidence;
 use super::super::record::{Entry, Head};
+use super::kept::Kept;
 use super::{Checkpoint, Range, directory, hash, list};
 
 /// The archived part of a journal, as far as it is there.
@@ -65,10 +67,25 @@ impl Prefix {
     pub fn remark(&self) -> Option<String> {
         (self.start.position > 0).then(|| {
             format!(
-                "records 1 to {} are in archives that are not here: what is shown begins behind them; give their directory with --archive",
+                "records 1 to {} are in archives that are not here: but for runs that had not ended there, what is shown begins behind them; give their directory with --archive",
                 self.start.position
             )
         })
+    }
+
+    /// The records of archives that are not here which are carried forward, in order: they are of runs that had not ended
+    /// there. `newest` is the newest checkpoint of the journal, `journal` a directory with its archive directory.
+    ///
+    /// # Errors
+    /// What is carried forward is missing, or not what the checkpoint names.
+    pub fn carried(&self, journal: &Path, newest: Option<&Checkpoint>) -> Result<Vec<Entry>, ChainProblem> {
+        let Some(newest) = newest else { return Ok(vec![]) };
+        let problem = |what| ChainProblem {
+            position: newest.last.position,
+            what: Fault::Carried { name: newest.carried_name().unwrap_or_default(), what },
+        };
+        let kept = Kept::load(&directory(journal), newest).map_err(problem)?;
+        kept.through(self.start.position).map_err(|_| problem("it cannot be read"))
     }
 
     /// Every archived entry in order; damage is yielded with its position and ends its archive.

@@ -11,19 +11,34 @@ use super::super::error::JournalError;
 use super::super::evidence::{self, Segment};
 use super::super::find::evidence_dir;
 use super::super::probe::{Call, Probed};
-use super::super::record::Head;
+use super::super::record::{Entry, Head};
+use super::super::store::StreamState;
+use super::carried::Carried;
 use super::index::{Gathering, Index};
-use super::{Checkpoint, Range, directory, hash, list};
+use super::{Checkpoint, Range, directory, hash, kept, list};
 
-/// Seals every whole segment that ends behind `cut` and not behind `limit`; answers the checkpoints to append, in their
-/// order. `indexes` is that field of the checkpoint before them.
+/// Segments that are sealed at once: their checkpoints are one append.
+const AT_ONCE: usize = 256;
+
+/// What an archiving goes on from, and becomes.
+#[derive(Debug, Default)]
+pub(in crate::journal) struct Prior {
+    /// That field of the last checkpoint.
+    pub indexes: [u8; 32],
+    /// What is carried forward behind it.
+    pub carried: Carried,
+}
+
+/// Seals the whole segments that end behind `cut` and not behind `limit`, the first of them if there are many; answers
+/// the checkpoints to append, in their order. What is carried forward behind the last one is then in `prior`, and has to
+/// be written ([`super::write`]) before that is appended.
 ///
 /// It reads each segment once, and blocks meanwhile.
 pub(in crate::journal) fn seal(
     journal: &Path,
     cut: Head,
     limit: u64,
-    mut indexes: [u8; 32],
+    prior: &mut Prior,
     probed: &Probed,
 ) -> Result<Vec<Checkpoint>, JournalError> {
     let from = evidence_dir(journal);
@@ -35,12 +50,10 @@ pub(in crate::journal) fn seal(
         if last.position <= cut.position || after.position == last.position {
             continue;
         }
-        if last.position > limit {
+        if last.position > limit || sealed.len() == AT_ONCE {
             break;
         }
-        let checkpoint = one(journal, path, *after, *last, indexes, probed)?;
-        indexes = checkpoint.indexes;
-        sealed.push(checkpoint);
+        sealed.push(one(journal, path, *after, *last, prior, probed)?);
     }
     Ok(sealed)
 }
@@ -50,11 +63,17 @@ fn one(
     segment: &Path,
     after: Head,
     last: Head,
-    indexes: [u8; 32],
+    prior: &mut Prior,
     probed: &Probed,
 ) -> Result<Checkpoint, JournalError> {
     let bytes = fs::read(segment).map_err(JournalError::io("read", segment))?;
-    let index = index_of(&bytes, after, last)?;
+    let mut gathering = Gathering::default();
+    each(&bytes, after, last, &mut |state, entry, envelope| {
+        gathering.admit(state, entry);
+        prior.carried.admit(state, entry, envelope);
+    })?;
+    prior.carried.settle();
+    let index = gathering.index();
     let encoded = index.encode();
     let range = Range { first: after.position + 1, last: last.position };
     let dir = directory(journal);
@@ -67,22 +86,30 @@ fn one(
     let written = probed.run(Call::ArchiveWrite, |error| error, write);
     written.map_err(JournalError::io("write an archive in", &dir))?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&indexes).update(&hash(&encoded));
+    hasher.update(&prior.indexes).update(&hash(&encoded));
+    prior.indexes = *hasher.finalize().as_bytes();
     Ok(Checkpoint {
         first: range.first,
         last,
         file: hash(&bytes),
         bytes: bytes.len() as u64,
         streams: index.len() as u64,
-        indexes: *hasher.finalize().as_bytes(),
+        indexes: prior.indexes,
+        runs: prior.carried.len() as u64,
+        carried: prior.carried.encode().as_deref().map(hash).unwrap_or_default(),
     })
 }
 
-/// The index of an archive's bytes, which have to be whole and to lie between `after` and `last`.
-pub(super) fn index_of(bytes: &[u8], after: Head, last: Head) -> Result<Index, JournalError> {
-    let mut gathering = Gathering::default();
+/// Hands out every record of an archive's bytes with the state of its stream behind it; they have to be whole and to
+/// lie between `after` and `last`.
+pub(super) fn each(
+    bytes: &[u8],
+    after: Head,
+    last: Head,
+    each: &mut dyn FnMut(StreamState, &Entry, &[u8]),
+) -> Result<(), JournalError> {
     let survey = evidence::read_segment(bytes, &mut |admitted| {
-        admitted.records.iter().for_each(|(state, entry, _)| gathering.admit(*state, entry));
+        admitted.records.iter().for_each(|(state, entry, envelope)| each(*state, entry, envelope));
         Ok(())
     })?;
     let damaged = |source| Err(JournalError::Damaged { torn: false, source });
@@ -91,8 +118,15 @@ pub(super) fn index_of(bytes: &[u8], after: Head, last: Head) -> Result<Index, J
         None if survey.torn > 0 || (survey.start, survey.head) != (after, last) => {
             damaged(ChainProblem { position: last.position, what: Fault::EvidenceShort })
         }
-        None => Ok(gathering.index()),
+        None => Ok(()),
     }
+}
+
+/// The index of an archive's bytes, as [`each`] reads them.
+pub(super) fn index_of(bytes: &[u8], after: Head, last: Head) -> Result<Index, JournalError> {
+    let mut gathering = Gathering::default();
+    each(bytes, after, last, &mut |state, entry, _| gathering.admit(state, entry))?;
+    Ok(gathering.index())
 }
 
 /// A second name for the same file; where there can be none, a copy.
@@ -127,7 +161,7 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what stands behind the last archive: it was sealed and no checkpoint names it, so that all its records are
-/// in the live journal, which ends at `head`.
+/// in the live journal, which ends at `head`. And what was carried forward to another place than `cut`.
 pub(in crate::journal) fn clear(journal: &Path, cut: u64, head: u64) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {
@@ -138,7 +172,7 @@ pub(in crate::journal) fn clear(journal: &Path, cut: u64, head: u64) -> Result<(
                 }
             }
         }
-        Ok(())
+        kept::clear(&dir, cut, head)
     };
     clear().map_err(JournalError::io("clear", &dir))
 }

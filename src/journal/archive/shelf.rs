@@ -1,14 +1,17 @@
-//! What an open journal knows of its archives: which streams ended in which of them.
+//! What an open journal knows of its archives: which streams ended in which of them, and what is carried forward.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::super::error::JournalError;
 use super::super::evidence;
 use super::super::record::{Entry, Head, StreamId};
+use super::super::repair::Repair;
+use super::carried::Carried;
 use super::index::Index;
-use super::seal::{index_of, replace};
+use super::kept::Kept;
+use super::seal::{Prior, each, index_of, replace};
 use super::{Checkpoint, Range, directory, hash, list};
 
 /// The archives of a journal.
@@ -22,15 +25,16 @@ struct State {
     archives: Vec<(Range, Index)>,
     /// Of the newest checkpoint.
     indexes: [u8; 32],
+    kept: Arc<Kept>,
 }
 
 impl Shelf {
-    /// Reads every index up to the newest checkpoint; answers as well the names of those that were made anew from
-    /// their archives.
+    /// Reads every index up to the newest checkpoint, and where what is carried forward stands; answers as well what
+    /// was made anew from archives.
     ///
     /// # Errors
-    /// An index is missing or another one, and its archive is not there to make it from.
-    pub fn load(journal: &Path, newest: Option<&Checkpoint>) -> Result<(Shelf, Vec<String>), JournalError> {
+    /// An index, or what is carried forward, is missing or another one, and archives that it is made from are not there.
+    pub fn load(journal: &Path, newest: Option<&Checkpoint>) -> Result<(Shelf, Vec<Repair>), JournalError> {
         let dir = directory(journal);
         let shelf = |state| Shelf { dir: dir.clone(), state: RwLock::new(state) };
         let Some(newest) = newest else { return Ok((shelf(State::default()), vec![])) };
@@ -60,12 +64,33 @@ impl Shelf {
             let bytes = index.map(|(_, index)| index.encode()).unwrap_or_default();
             replace(&dir, name, &bytes).map_err(JournalError::io("write an index in", &dir))?;
         }
-        Ok((shelf(state), anew))
+        let mut told: Vec<_> = anew.into_iter().map(|name| Repair::IndexRebuilt { name }).collect();
+        state.kept = Arc::new(match Kept::load(&dir, newest) {
+            Ok(kept) => kept,
+            Err(what) => {
+                let ranges: Vec<Range> = state.archives.iter().map(|(range, _)| *range).collect();
+                carried_anew(&dir, &ranges, newest, what)?;
+                told.extend(newest.carried_name().map(|name| Repair::CarriedRebuilt { name }));
+                Kept::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
+            }
+        });
+        Ok((shelf(state), told))
     }
 
-    /// That field of the newest checkpoint.
-    pub fn indexes(&self) -> [u8; 32] {
-        self.read(|state| state.indexes)
+    /// What the next archiving goes on from. It reads what is carried forward, and blocks.
+    ///
+    /// # Errors
+    /// That cannot be read.
+    pub fn prior(&self) -> Result<Prior, JournalError> {
+        let (indexes, kept) = self.read(|state| (state.indexes, state.kept.clone()));
+        let carried =
+            kept.carried().map_err(JournalError::io("read what is carried forward in", &self.dir))?;
+        Ok(Prior { indexes, carried })
+    }
+
+    /// What is carried forward.
+    pub fn kept(&self) -> Arc<Kept> {
+        self.read(|state| state.kept.clone())
     }
 
     /// Takes the archives of checkpoints that are on disk.
@@ -79,6 +104,10 @@ impl Shelf {
                 what,
             })?;
             self.state.write().unwrap_or_else(PoisonError::into_inner).admit(range, index, &bytes);
+        }
+        if let Some(newest) = checkpoints.last() {
+            let kept = Kept::load(&self.dir, newest).map_err(|what| lost(&self.dir, newest, what, None))?;
+            self.state.write().unwrap_or_else(PoisonError::into_inner).kept = Arc::new(kept);
         }
         Ok(())
     }
@@ -113,11 +142,27 @@ impl Shelf {
         self.read(|state| state.archives.iter().rev().any(|(_, index)| index.contains(stream)))
     }
 
-    /// Archived entries of a stream, up to the one before number `before`. It reads whole archives and blocks.
+    /// Whether there are records of the stream that the database no longer has.
+    pub fn knows(&self, stream: StreamId) -> bool {
+        self.kept().contains(stream) || self.contains(stream)
+    }
+
+    /// Archived entries of a stream, up to the one before number `before`: those that are carried forward, else it reads
+    /// whole archives. It blocks.
     ///
     /// # Errors
-    /// [`JournalError::ArchiveMissing`] if one of them is not there.
+    /// [`JournalError::ArchiveMissing`] if one of them is needed and not there.
     pub fn entries(&self, stream: StreamId, before: u64) -> Result<Vec<Entry>, JournalError> {
+        let carried = self.kept().entries(stream);
+        let mut carried = carried.map_err(JournalError::io("read what is carried forward in", &self.dir))?;
+        carried.retain(|entry| entry.seq < before);
+        match carried.first() {
+            Some(first) if first.seq == 1 => Ok(carried),
+            _ => self.archived(stream, before),
+        }
+    }
+
+    fn archived(&self, stream: StreamId, before: u64) -> Result<Vec<Entry>, JournalError> {
         let mut ranges: Vec<Range> = self.read(|state| {
             // It may have begun before the archive in which it ended, and gone on in none.
             let ended = state.archives.iter().rposition(|(_, index)| index.contains(stream));
@@ -169,6 +214,34 @@ impl State {
         self.indexes = *hasher.finalize().as_bytes();
         self.archives.push((range, index));
     }
+}
+
+fn lost(dir: &Path, newest: &Checkpoint, what: &'static str, missing: Option<String>) -> JournalError {
+    let name = newest.carried_name().unwrap_or_default();
+    let (runs, last) = (newest.runs, newest.last.position);
+    JournalError::CarriedLost { path: dir.join(name), runs, last, what, missing }
+}
+
+/// Makes what is carried forward anew from all archives.
+fn carried_anew(
+    dir: &Path,
+    ranges: &[Range],
+    newest: &Checkpoint,
+    what: &'static str,
+) -> Result<(), JournalError> {
+    let mut carried = Carried::default();
+    for range in ranges {
+        let name = range.file("seg");
+        let lost = || lost(dir, newest, what, Some(name.clone()));
+        let bytes = fs::read(dir.join(&name)).map_err(|_| lost())?;
+        let (start, end) = evidence::ends(&bytes).ok_or_else(lost)?;
+        each(&bytes, start, end, &mut |state, entry, envelope| carried.admit(state, entry, envelope))?;
+        carried.settle();
+    }
+    let bytes = carried.encode().filter(|bytes| hash(bytes) == newest.carried);
+    let bytes = bytes.ok_or_else(|| lost(dir, newest, "the archives do not say what it said", None))?;
+    let name = newest.carried_name().unwrap_or_default();
+    replace(dir, &name, &bytes).map_err(JournalError::io("write what is carried forward in", dir))
 }
 
 /// The index of an archive with its bytes, and whether it was made from the archive.

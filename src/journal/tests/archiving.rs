@@ -9,7 +9,7 @@ use super::super::archive::{Archived, Policy, Prefix};
 use super::*;
 
 /// Segments of about three records.
-fn small() -> Options {
+pub(super) fn small() -> Options {
     Options { segment_bytes: 700, now: || 77, ..impatient() }
 }
 
@@ -23,7 +23,7 @@ fn directory() -> tempfile::TempDir {
 }
 
 /// Runs `numbers` of three records each, which end; answers the heads of their last records.
-async fn run(journal: &Journal, numbers: std::ops::Range<u128>) {
+pub(super) async fn run(journal: &Journal, numbers: std::ops::Range<u128>) {
     for number in numbers {
         append(journal, number, 0, "one").await.expect("appended");
         append(journal, number, 1, "two").await.expect("appended");
@@ -32,7 +32,7 @@ async fn run(journal: &Journal, numbers: std::ops::Range<u128>) {
     }
 }
 
-async fn everything(journal: &Journal) -> Archived {
+pub(super) async fn everything(journal: &Journal) -> Archived {
     journal.archive(Policy::everything(), 5).await.expect("archived")
 }
 
@@ -48,7 +48,7 @@ async fn whole(dir: &Path, journal: &Journal) -> Vec<Entry> {
 }
 
 /// That the chain holds from its first record, and has these records in this order.
-async fn holds(dir: &Path, journal: &Journal, heads: &[Head]) {
+pub(super) async fn holds(dir: &Path, journal: &Journal, heads: &[Head]) {
     let entries = whole(dir, journal).await;
     let found: Vec<_> = entries.iter().map(Entry::head).take(heads.len()).collect();
     assert_eq!(found, heads);
@@ -59,7 +59,7 @@ async fn heads(journal: &Journal) -> Vec<Head> {
     journal.entries(1, 1 << 20).await.expect("readable").iter().map(Entry::head).collect()
 }
 
-fn archives(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub(super) fn archives(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir.join("archive")).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
     paths.sort();
@@ -73,7 +73,7 @@ async fn what_has_ended_leaves_both_halves_and_the_chain_stays_one() {
     run(&journal, 1..8).await;
     let (before, first) = (heads(&journal).await, journal.stream(stream(1)).await.expect("readable"));
     let archived = everything(&journal).await;
-    assert_eq!((archived.held_by, archived.archives.last().map(|c| c.last)), (None, before.last().copied()));
+    assert_eq!((archived.carried, archived.archives.last().map(|c| c.last)), (0, before.last().copied()));
     assert!(archived.archives.len() > 3 && archived.archives.len() == archives(dir.path(), "seg").len());
     let live = journal.entries(1, 100).await.expect("readable");
     assert_eq!(live.len(), archived.archives.len(), "only the checkpoints are left");
@@ -113,33 +113,13 @@ async fn a_request_that_ended_in_an_archive_never_runs_again() {
 }
 
 #[tokio::test]
-async fn a_run_that_has_not_ended_holds_back_what_is_behind_it() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
-    run(&journal, 1..4).await;
-    let open = append(&journal, 100, 0, "stuck").await.expect("appended").first;
-    run(&journal, 4..8).await;
-    let archived = everything(&journal).await;
-    assert_eq!(archived.held_by, Some(open));
-    assert!(archived.archives.iter().all(|checkpoint| checkpoint.last.position < open));
-    drop(journal);
-    let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("opened again");
-    assert_eq!(opened.streams.len(), 1);
-    assert_eq!(texts(&opened.streams[0].1), ["stuck"]);
-    journal.append(stream(100), 1, vec![record("end")], StreamState::Finished).await.expect("appended");
-    let archived = everything(&journal).await;
-    assert_eq!((archived.held_by, archived.archives.is_empty()), (None, false));
-    assert_eq!(texts(&journal.stream(stream(100)).await.expect("readable")), ["stuck", "end"]);
-}
-
-#[tokio::test]
 async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..2).await;
     append(&journal, 50, 0, "a").await.expect("appended");
     run(&journal, 2..5).await;
-    // Nothing is held back any more, but the last record of the run is in the segment that is still written to.
+    // The last record of the run is in the segment that is still written to.
     journal.append(stream(50), 1, vec![record("b")], StreamState::Finished).await.expect("appended");
     let later = Policy { records: u64::MAX, before_ns: i64::MIN };
     let archived = journal.archive(later, 5).await.expect("archived");
@@ -171,19 +151,35 @@ impl Probe for Ending {
     fn after(&self, _: Call) {}
 }
 
-/// A journal of seven runs whose archiving is killed at its n-th call; answers its heads, none if nothing was killed.
+/// A journal of seven runs and one that is stuck among them, whose archiving is killed at its n-th call; answers its
+/// heads, none if nothing was killed.
 async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
     let probe = Arc::new(Ending(AtomicU64::new(u64::MAX)));
     let (journal, _) = Journal::open_thread(dir, probed(probe.clone())).expect("opened");
-    run(&journal, 1..8).await;
-    let heads = heads(&journal).await;
+    run(&journal, 1..3).await;
+    append(&journal, 100, 0, "begun").await.expect("appended");
+    run(&journal, 3..5).await;
+    // One archiving before, so that what is carried forward is made from what was carried.
+    everything(&journal).await;
+    run(&journal, 5..6).await;
+    append(&journal, 100, 1, "stuck").await.expect("appended");
+    run(&journal, 6..8).await;
+    let heads: Vec<_> = whole(dir, &journal).await.iter().map(Entry::head).collect();
     probe.0.store(n, Ordering::SeqCst);
     let archived = journal.archive(Policy::everything(), 5).await;
     archived.is_err().then_some(heads)
 }
 
 /// What is lost as well, once the archiving was killed.
-const LOST: [&str; 3] = ["nothing", "sled", "evidence"];
+const LOST: [&str; 4] = ["nothing", "sled", "evidence", "carried"];
+
+fn lose(dir: &Path, lost: &str) {
+    match lost {
+        "nothing" => {}
+        "carried" => archives(dir, lost).iter().for_each(|path| fs::remove_file(path).expect("removed")),
+        half => fs::remove_dir_all(dir.join(half)).expect("removed"),
+    }
+}
 
 #[tokio::test]
 async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost() {
@@ -193,15 +189,16 @@ async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost
             let dir = directory();
             let Some(heads) = killed_at(dir.path(), n).await else { break };
             killed += 1;
-            if lost != "nothing" {
-                fs::remove_dir_all(dir.path().join(lost)).expect("removed");
-            }
+            lose(dir.path(), lost);
             let (journal, opened) = Journal::open_thread(dir.path(), small())
                 .unwrap_or_else(|error| panic!("killed at call {n}, {lost} lost: {error:?}"));
             let behind = |repair: &Repair| matches!(repair, Repair::DatabaseCaughtUp { .. });
             let mended = !opened.repairs.iter().all(behind);
             assert_eq!(mended, lost != "nothing", "call {n}: {:?}", opened.repairs);
             holds(dir.path(), &journal, &heads).await;
+            let told = format!("killed at call {n}, {lost} lost");
+            assert_eq!(opened.streams.len(), 1, "{told}");
+            assert_eq!(texts(&opened.streams[0].1), ["begun", "stuck"], "{told}");
             for number in 1..8 {
                 let told = format!("killed at call {n}, {lost} lost, run {number}");
                 assert_eq!(journal.stream(stream(number)).await.expect(&told).len(), 3, "{told}");
@@ -210,27 +207,35 @@ async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost
             everything(&journal).await;
             run(&journal, 8..9).await;
             holds(dir.path(), &journal, &heads).await;
+            assert_eq!(archives(dir.path(), "carried").len(), 1, "{told}");
             drop(journal);
             let opened = Journal::open_thread(dir.path(), small()).expect("opened again").1;
             assert_eq!(opened.repairs, [], "call {n}, {lost} lost");
         }
     }
     println!("{killed} kills");
-    assert!(killed > 3 * 12, "only {killed} kills");
+    assert!(killed > 4 * 12, "only {killed} kills");
 }
 
 #[tokio::test]
 async fn a_recovery_that_is_killed_as_well_goes_on() {
-    for first in [1, 4, 8, 11, 14] {
+    for (first, lost) in [1, 4, 8, 11, 14].into_iter().flat_map(|first| [(first, "sled"), (first, "carried")])
+    {
         for second in 0.. {
             let dir = directory();
             let Some(heads) = killed_at(dir.path(), first).await else { break };
-            fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+            lose(dir.path(), lost);
             let probe = Arc::new(Ending(AtomicU64::new(second)));
             let whole = Journal::open_thread(dir.path(), probed(probe)).is_ok();
-            let (journal, _) = Journal::open_thread(dir.path(), small())
-                .unwrap_or_else(|error| panic!("killed at {first}, then at {second}: {error:?}"));
+            let (journal, opened) = Journal::open_thread(dir.path(), small()).unwrap_or_else(|error| {
+                panic!("killed at {first}, {lost} lost, then at {second}: {error:?}")
+            });
             holds(dir.path(), &journal, &heads).await;
+            assert_eq!(
+                texts(&opened.streams[0].1),
+                ["begun", "stuck"],
+                "killed at {first}, then at {second}"
+            );
             if whole {
                 break;
             }

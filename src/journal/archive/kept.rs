@@ -1,0 +1,167 @@
+//! The file of what is carried forward, as an open journal and those who read it use it: where each stream stands in
+//! it is in memory, its records are read when they are asked for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::super::envelope;
+use super::super::error::JournalError;
+use super::super::probe::{Call, Probed};
+use super::super::record::{Entry, StreamId};
+use super::super::store::{StreamHead, StreamState};
+use super::carried::{Carried, Place, envelopes, places};
+use super::seal::replace;
+use super::{Checkpoint, Range, directory, hash};
+
+const EXTENSION: &str = "carried";
+
+/// Why the file cannot be used.
+const MISSING: &str = "it is missing";
+const OTHER: &str = "it is not the file that its checkpoint names";
+
+/// What is carried forward up to one checkpoint.
+#[derive(Debug, Default)]
+pub(in crate::journal) struct Kept {
+    /// None if nothing is carried.
+    file: Option<File>,
+    places: BTreeMap<StreamId, Place>,
+}
+
+impl Checkpoint {
+    /// Name of the file with what is carried forward behind this archive; none if nothing is.
+    pub fn carried_name(&self) -> Option<String> {
+        (self.runs > 0).then(|| self.range().file(EXTENSION))
+    }
+}
+
+impl Kept {
+    /// Reads the file that `checkpoint` names, in an archive directory.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load(dir: &Path, checkpoint: &Checkpoint) -> Result<Kept, &'static str> {
+        let Some(name) = checkpoint.carried_name() else { return Ok(Kept::default()) };
+        let bytes = fs::read(dir.join(&name)).map_err(|_| MISSING)?;
+        if hash(&bytes) != checkpoint.carried {
+            return Err(OTHER);
+        }
+        let file = File::open(dir.join(name)).map_err(|_| MISSING)?;
+        let places = places(&bytes).filter(|places| places.len() as u64 == checkpoint.runs).ok_or(OTHER)?;
+        let places = places.into_iter().map(|place| (place.stream, place)).collect();
+        Ok(Kept { file: Some(file), places })
+    }
+
+    /// Whether records of the stream are carried.
+    pub fn contains(&self, stream: StreamId) -> bool {
+        self.places.contains_key(&stream)
+    }
+
+    /// The streams that had not ended.
+    pub fn open(&self) -> impl Iterator<Item = StreamId> {
+        self.places.values().filter(|place| place.state == StreamState::Open).map(|place| place.stream)
+    }
+
+    /// The carried entries of a stream; none if it is not carried.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was changed since it was opened.
+    pub fn entries(&self, stream: StreamId) -> io::Result<Vec<Entry>> {
+        let (Some(file), Some(place)) = (&self.file, self.places.get(&stream)) else { return Ok(vec![]) };
+        let mut bytes = vec![0; place.at.len()];
+        file.read_exact_at(&mut bytes, place.at.start as u64)?;
+        let changed = || io::Error::other("what is carried forward was changed");
+        let open = |envelope| {
+            envelope::open(envelope).ok().filter(|entry| entry.stream == stream).ok_or_else(changed)
+        };
+        envelopes(&bytes).ok_or_else(changed)?.into_iter().map(open).collect()
+    }
+
+    /// Every carried entry up to record `through`, in the order of the journal.
+    ///
+    /// # Errors
+    /// As [`entries`](Kept::entries).
+    pub fn through(&self, through: u64) -> io::Result<Vec<Entry>> {
+        let mut all = Vec::new();
+        for stream in self.places.keys() {
+            all.extend(self.entries(*stream)?.into_iter().filter(|entry| entry.position <= through));
+        }
+        all.sort_unstable_by_key(|entry| entry.position);
+        Ok(all)
+    }
+
+    /// What a database has to know of the streams that had not ended, as of record `through`.
+    ///
+    /// # Errors
+    /// As [`entries`](Kept::entries).
+    pub fn heads(&self, through: u64) -> io::Result<Vec<StreamHead>> {
+        let mut heads = Vec::new();
+        for stream in self.open() {
+            let mut entries = self.entries(stream)?;
+            entries.retain(|entry| entry.position <= through);
+            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
+            let (first_position, last_position, last_seq) = (first.position, last.position, last.seq);
+            heads.push(StreamHead {
+                stream,
+                state: StreamState::Open,
+                last_seq,
+                first_position,
+                last_position,
+            });
+        }
+        Ok(heads)
+    }
+
+    /// All of it, to make the next one from.
+    ///
+    /// # Errors
+    /// As [`entries`](Kept::entries).
+    pub fn carried(&self) -> io::Result<Carried> {
+        let Some(file) = &self.file else { return Ok(Carried::default()) };
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        Carried::decode(&bytes).ok_or_else(|| io::Error::other("what is carried forward was changed"))
+    }
+}
+
+/// Writes the file that `checkpoint` is going to name, synced, if there is anything to carry.
+pub(in crate::journal) fn write(
+    journal: &Path,
+    checkpoint: &Checkpoint,
+    carried: &Carried,
+    probed: &Probed,
+) -> Result<(), JournalError> {
+    let (Some(name), Some(bytes)) = (checkpoint.carried_name(), carried.encode()) else { return Ok(()) };
+    let dir = directory(journal);
+    let written = probed.run(Call::CarriedWrite, |error| error, || replace(&dir, &name, &bytes));
+    written.map_err(JournalError::io("write what is carried forward in", &dir))
+}
+
+/// Copies what is carried forward to the archive directory of another journal directory.
+///
+/// # Errors
+/// A file cannot be read or written.
+pub(in crate::journal) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (directory(journal), directory(to));
+    for range in super::list(&from, EXTENSION)? {
+        fs::create_dir_all(&to)?;
+        fs::copy(from.join(range.file(EXTENSION)), to.join(range.file(EXTENSION)))?;
+    }
+    Ok(())
+}
+
+/// Removes what was carried forward up to other records than `cut`, and not behind `head`.
+pub(super) fn clear(dir: &Path, cut: u64, head: u64) -> io::Result<()> {
+    for range in super::list(dir, EXTENSION)? {
+        if range.last != cut && range.last <= head {
+            remove(dir, range)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(dir: &Path, range: Range) -> io::Result<()> {
+    fs::remove_file(dir.join(range.file(EXTENSION)))
+}

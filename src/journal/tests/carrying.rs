@@ -1,0 +1,270 @@
+//! What is carried forward: runs that have not ended hold no archive back, and are resumed all the same.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::archiving::{archives, everything, holds, run, small};
+use super::*;
+use crate::domain::ids::StreamId;
+use crate::machine::backup::Event;
+
+/// A stuck run of two records, the first before and the second among seven runs that ended, all of them archived.
+async fn stuck(dir: &Path) -> (Journal, Vec<Head>) {
+    let (journal, _) = Journal::open_thread(dir, small()).expect("opened");
+    run(&journal, 1..4).await;
+    append(&journal, 100, 0, "begun").await.expect("appended");
+    run(&journal, 4..6).await;
+    append(&journal, 100, 1, "stuck").await.expect("appended");
+    run(&journal, 6..8).await;
+    let heads = journal.entries(1, 1 << 20).await.expect("readable").iter().map(Entry::head).collect();
+    assert_eq!(everything(&journal).await.carried, 1);
+    (journal, heads)
+}
+
+fn reopened(dir: &Path) -> (Journal, Opened) {
+    Journal::open_thread(dir, small()).unwrap_or_else(|error| panic!("opened again: {error:?}"))
+}
+
+fn refused(dir: &Path) -> JournalError {
+    Journal::open_thread(dir, small()).err().expect("it is not opened")
+}
+
+fn carried(dir: &Path) -> Vec<PathBuf> {
+    archives(dir, "carried")
+}
+
+/// That the run of stream 100 is resumed with these records, and can be read and appended to.
+async fn resumed(journal: &Journal, opened: &Opened, records: &[&str]) {
+    let [(id, entries)] = opened.streams.as_slice() else { panic!("{:?}", opened.streams) };
+    assert_eq!(*id, stream(100));
+    assert_eq!(texts(entries), records);
+    assert_eq!(&journal.stream(stream(100)).await.expect("readable"), entries);
+    assert!(append(journal, 100, 0, "again").await.is_err(), "it is known");
+}
+
+#[tokio::test]
+async fn a_run_that_has_not_ended_holds_nothing_back_and_is_resumed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, heads) = stuck(dir.path()).await;
+    assert!(journal.entries(1, 100).await.expect("readable")[0].position > heads.len() as u64);
+    assert_eq!(carried(dir.path()).len(), 1, "one file, whatever the number of archives");
+    holds(dir.path(), &journal, &heads).await;
+    drop(journal);
+    let (journal, opened) = reopened(dir.path());
+    assert_eq!(opened.repairs, []);
+    resumed(&journal, &opened, &["begun", "stuck"]).await;
+
+    // It goes on in the live journal, over another archive, and ends there.
+    append(&journal, 100, 2, "asked").await.expect("appended");
+    run(&journal, 8..10).await;
+    assert_eq!(everything(&journal).await.carried, 1);
+    drop(journal);
+    let (journal, opened) = reopened(dir.path());
+    resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
+    journal.append(stream(100), 3, vec![record("end")], StreamState::Finished).await.expect("appended");
+    let all = ["begun", "stuck", "asked", "end"];
+    assert_eq!(texts(&journal.stream(stream(100)).await.expect("readable")), all);
+    assert_eq!(everything(&journal).await.carried, 0);
+    assert_eq!(carried(dir.path()), Vec::<PathBuf>::new(), "nothing is carried any more");
+    assert_eq!(texts(&journal.stream(stream(100)).await.expect("from the archives")), all);
+    assert_eq!(append(&journal, 100, 4, "more").await, Err(AppendError::Archived { stream: stream(100) }));
+    holds(dir.path(), &journal, &heads).await;
+    drop(journal);
+    assert_eq!(reopened(dir.path()).1.streams, []);
+}
+
+#[tokio::test]
+async fn archives_may_be_moved_away_also_with_a_half_lost() {
+    for lost in ["nothing", "sled", "evidence"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (journal, _) = stuck(dir.path()).await;
+        append(&journal, 100, 2, "asked").await.expect("appended");
+        drop(journal);
+        archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
+        if lost != "nothing" {
+            fs::remove_dir_all(dir.path().join(lost)).expect("removed");
+        }
+        let (journal, opened) = reopened(dir.path());
+        assert_eq!(opened.repairs.is_empty(), lost == "nothing", "{:?}", opened.repairs);
+        resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
+        run(&journal, 8..10).await;
+        assert_eq!(everything(&journal).await.carried, 1, "{lost} lost");
+        drop(journal);
+        let (journal, opened) = reopened(dir.path());
+        resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = stuck(dir.path()).await;
+    drop(journal);
+    let path = carried(dir.path()).remove(0);
+    let (saved, name) = (fs::read(&path).expect("readable"), path.file_name().expect("a name").to_owned());
+    let forged = forged(&saved);
+    for damage in [None, Some(saved[..saved.len() / 2].to_vec()), Some(forged.clone())] {
+        match &damage {
+            None => fs::remove_file(&path).expect("removed"),
+            Some(bytes) => fs::write(&path, bytes).expect("written"),
+        }
+        let (journal, opened) = reopened(dir.path());
+        let name = name.to_str().expect("a name").to_owned();
+        assert_eq!(opened.repairs, [Repair::CarriedRebuilt { name }]);
+        resumed(&journal, &opened, &["begun", "stuck"]).await;
+        assert_eq!(fs::read(&path).expect("it is there"), saved);
+    }
+    // With an archive moved away there is nothing to make it from: what is missing is named, and how to go on.
+    let archive = archives(dir.path(), "seg").remove(0);
+    fs::rename(&archive, dir.path().join("elsewhere")).expect("moved");
+    for (bytes, what) in
+        [(None, "it is missing"), (Some(forged), "it is not the file that its checkpoint names")]
+    {
+        fs::remove_file(&path).expect("removed");
+        bytes.iter().for_each(|bytes| fs::write(&path, bytes).expect("written"));
+        let error = refused(dir.path());
+        let told = error.to_string();
+        assert!(matches!(error, JournalError::CarriedLost { runs: 1, .. }), "{told}");
+        let missing = archive.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert!(
+            [path.to_str().expect("a path"), what, missing].iter().all(|word| told.contains(word)),
+            "{told}"
+        );
+        assert_eq!(error.verdict(), Some(Verdict::Corrupt));
+        fs::write(&path, &saved).expect("written");
+    }
+    fs::remove_file(&path).expect("removed");
+    fs::rename(dir.path().join("elsewhere"), &archive).expect("moved back");
+    assert!(Journal::open_thread(dir.path(), small()).is_ok(), "the archive is back");
+}
+
+/// The same file with another word in a record, and every hash in it computed again.
+fn forged(file: &[u8]) -> Vec<u8> {
+    let body = &file[..file.len() - 32];
+    let at = body.windows(5).position(|five| five == b"stuck").expect("the word is there");
+    let mut body = body.to_vec();
+    body[at..at + 5].copy_from_slice(b"right");
+    let begins = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes")) as usize;
+    // The envelope around it: its length stands in front of it.
+    let start = (0..at).rev().find(|&start| start + 4 + begins(start) == at + 5 + 32).expect("an envelope");
+    let hash = *blake3::hash(&body[start + 4..at + 5]).as_bytes();
+    body[at + 5..at + 37].copy_from_slice(&hash);
+    let hash = *blake3::hash(&body).as_bytes();
+    body.extend(hash);
+    body
+}
+
+#[tokio::test]
+async fn a_database_that_forgot_a_run_which_is_carried_forward_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = stuck(dir.path()).await;
+    drop(journal);
+    let mut store = SledStore::open(&dir.path().join("sled")).expect("opened");
+    let meta = store.meta().expect("readable").expect("there is one");
+    store.trim(&Trim { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
+    store.sync().expect("synced");
+    drop(store);
+    let (journal, opened) = reopened(dir.path());
+    assert!(matches!(&opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);
+    resumed(&journal, &opened, &["begun", "stuck"]).await;
+}
+
+#[tokio::test]
+async fn the_groups_of_a_backup_are_carried_with_it_although_they_have_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    let backup = StreamId::of_backup("nightly");
+    journal.append(backup, 0, vec![accepted(&[1, 100])], StreamState::Open).await.expect("appended");
+    run(&journal, 1..4).await;
+    append(&journal, 100, 0, "stuck").await.expect("appended");
+    run(&journal, 4..6).await;
+    assert_eq!(
+        everything(&journal).await.carried,
+        3,
+        "the Backup, the group that ended and the one that is stuck"
+    );
+    drop(journal);
+    archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
+    let (journal, opened) = reopened(dir.path());
+    let open: Vec<_> = opened.streams.iter().map(|(stream, _)| *stream).collect();
+    assert_eq!(open, [backup, stream(100)], "what has ended is not resumed");
+    assert_eq!(texts(&journal.stream(stream(1)).await.expect("carried")), ["one", "two", "three"]);
+    assert_eq!(append(&journal, 1, 3, "more").await, Err(AppendError::Archived { stream: stream(1) }));
+    let gone = journal.stream(stream(2)).await.expect_err("nobody needs it");
+    assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
+}
+
+fn accepted(groups: &[u128]) -> Record {
+    use crate::domain::plan::BackupRef;
+    use crate::machine::backup::AskedGroup;
+    let group = |number: &u128| AskedGroup {
+        namespace: "shop".to_owned(),
+        group: number.to_string(),
+        run: stream(*number),
+    };
+    let event = Event::Accepted {
+        backup: BackupRef { namespace: "velero".to_owned(), name: "nightly".to_owned(), uid: "u".into() },
+        label_key: "app".to_owned(),
+        groups: groups.iter().map(group).collect(),
+        refused: vec![],
+        warnings: vec![],
+    };
+    wire::encode_backup(&event, crate::domain::time::Timestamp(1)).expect("it fits")
+}
+
+/// A stuck run costs its own records, and not those of the runs that end after it.
+#[tokio::test]
+async fn disk_memory_and_start_are_bounded_with_a_run_that_is_stuck_for_ever() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = stuck(dir.path()).await;
+    let size = |name: &str| {
+        let files = fs::read_dir(dir.path().join(name)).expect("there").flatten();
+        files
+            .filter(|file| file.path().extension().is_none_or(|e| e != "seg" || name == "evidence"))
+            .map(|file| file.metadata().map_or(0, |meta| meta.len()))
+            .sum::<u64>()
+    };
+    let kept = fs::read(&carried(dir.path())[0]).expect("readable");
+    let mut journal = Some(journal);
+    let mut evidence = vec![];
+    for round in 1..5u128 {
+        let open = journal.take().unwrap_or_else(|| reopened(dir.path()).0);
+        run(&open, round * 1000..round * 1000 + 50).await;
+        everything(&open).await;
+        drop(open);
+        let (_, opened) = reopened(dir.path());
+        assert_eq!(opened.streams.len(), 1);
+        assert!(opened.records < 100, "{} live records after {round} rounds", opened.records);
+        evidence.push(size("evidence"));
+        assert_eq!(fs::read(&carried(dir.path())[0]).expect("readable"), kept, "one file, of the same bytes");
+    }
+    assert!(evidence[3] <= evidence[0] + 1_000, "{evidence:?}");
+}
+
+#[tokio::test]
+async fn a_reader_sees_the_whole_run_also_when_archives_are_elsewhere_and_notices_another_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, heads) = stuck(dir.path()).await;
+    append(&journal, 100, 2, "asked").await.expect("appended");
+    drop(journal);
+    let path = carried(dir.path()).remove(0);
+    let saved = fs::read(&path).expect("readable");
+    let read = || {
+        let snapshot = Snapshot::open(dir.path()).expect("readable");
+        let verification = snapshot.verify(None);
+        (texts(snapshot.carried()), verification.verdict, verification.problem, snapshot.remarks().len())
+    };
+    assert_eq!(read(), (vec![], Verdict::Intact, None, 0), "every record is in the chain");
+    fs::write(&path, forged(&saved)).expect("written");
+    assert_eq!(read(), (vec![], Verdict::Intact, None, 1), "it is told, and mended by the next start");
+
+    archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
+    let what = "it is not the file that its checkpoint names";
+    let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+    let position = heads.len() as u64;
+    let problem = Some(ChainProblem { position, what: Fault::Carried { name, what } });
+    assert_eq!(read(), (vec![], Verdict::Corrupt, problem, 1));
+    fs::write(&path, saved).expect("written");
+    let begun = ["begun", "stuck"].map(str::to_owned).to_vec();
+    assert_eq!(read(), (begun, Verdict::Intact, None, 1), "that archives are elsewhere is told");
+}
