@@ -4,14 +4,14 @@
 //! The daemon does the same by itself once a segment is full or old; this is for a journal that no daemon has open. It
 //! holds the journal meanwhile, and claims an epoch as every open does. Killed, it is done by the next open.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::problems;
-use crate::cli::common::{OutputArgs, show};
-use crate::cli::output::{self, Format, exit, talk};
+use super::{DirectoryArgs, problems};
+use crate::cli::common::show;
+use crate::cli::output::{self, exit, talk};
 use crate::domain::problem::Problem;
 use crate::journal::archive::{Archived, Checkpoint, Policy};
 use crate::journal::{Journal, JournalError, Options};
@@ -19,17 +19,8 @@ use crate::journal::{Journal, JournalError, Options};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of the journal.
-    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
-    journal: PathBuf,
     #[command(flatten)]
-    output: OutputArgs,
-}
-
-impl Args {
-    pub(super) fn format(&self) -> Format {
-        self.output.output
-    }
+    pub(super) directory: DirectoryArgs,
 }
 
 /// What the command prints.
@@ -54,7 +45,7 @@ struct ShownArchive {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.journal;
+    let dir = &args.directory.journal;
     let unreadable = |error: JournalError| problems::unreadable(dir, &error);
     if !dir.join("sled").exists() && !dir.join("evidence").exists() {
         return Err(unreadable(JournalError::Missing { dir: dir.clone() }));
@@ -64,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let (archived, live) = done
         .unwrap_or_else(|_| Err(JournalError::Stopped { reason: "archiving ended in a panic".to_owned() }))
         .map_err(unreadable)?;
-    show(args.format(), &shown(&archived, live), text)?;
+    show(args.directory.format(), &shown(&archived, live), text)?;
     Ok(exit::DONE)
 }
 

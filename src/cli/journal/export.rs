@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{SourceArgs, problems, read};
+use super::{DirectoryArgs, SourceArgs, problems, read};
 use crate::audit::Shown;
-use crate::cli::common::{OutputArgs, print};
-use crate::cli::output::{Format, exit};
+use crate::cli::common::print;
+use crate::cli::output::exit;
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
 use crate::journal::export::Sealed;
@@ -21,20 +21,11 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of the journal.
-    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
-    journal: PathBuf,
+    #[command(flatten)]
+    pub(super) directory: DirectoryArgs,
     /// Where archives were moved to; those in the journal's own directory are found.
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-impl Args {
-    pub(super) fn format(&self) -> Format {
-        self.output.output
-    }
 }
 
 /// One line: the record as shown, and what the hash needs beside it.
@@ -49,7 +40,7 @@ struct Line {
 
 /// Writes what holds; damage ends the export with a problem after the records before it.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    let dir = &args.journal;
+    let dir = &args.directory.journal;
     let source =
         read::open(&SourceArgs { journal: dir.clone(), archive: args.archive.clone(), export: None })?;
     let mut text = String::new();

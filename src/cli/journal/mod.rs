@@ -62,6 +62,22 @@ pub enum Journal {
     Rebuild(rebuild::Args),
 }
 
+/// The journal of a command that is about a directory and nothing else, and how its data is shown.
+#[derive(Debug, Clone, clap::Args)]
+struct DirectoryArgs {
+    /// Directory of the journal.
+    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
+    journal: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl DirectoryArgs {
+    fn format(&self) -> Format {
+        self.output.output
+    }
+}
+
 /// Where the records are.
 #[derive(Debug, Clone, clap::Args)]
 struct SourceArgs {
@@ -107,9 +123,9 @@ impl Journal {
             Self::Diff(args) => args.common.format(),
             Self::Verify(args) => args.common.format(),
             Self::Replay(args) => args.common.format(),
-            Self::Export(args) => args.format(),
-            Self::Archive(args) => args.format(),
-            Self::Rebuild(args) => args.format(),
+            Self::Export(args) => args.directory.format(),
+            Self::Archive(args) => args.directory.format(),
+            Self::Rebuild(args) => args.directory.format(),
         }
     }
 

@@ -8,9 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::problems;
-use crate::cli::common::{OutputArgs, show};
-use crate::cli::output::{self, Format, exit};
+use super::{DirectoryArgs, problems};
+use crate::cli::common::show;
+use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
@@ -20,23 +20,14 @@ use crate::journal::{Anew, JournalError, Options};
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Directory of the journal.
-    #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
-    journal: PathBuf,
+    #[command(flatten)]
+    pub(super) directory: DirectoryArgs,
     /// Reconstruct runs from labels, receipts and GroupSnapshots. There is no other source.
     #[arg(long, required = true)]
     from_cluster: bool,
     /// Kubeconfig of the cluster; without it that of the environment.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    #[command(flatten)]
-    output: OutputArgs,
-}
-
-impl Args {
-    pub(super) fn format(&self) -> Format {
-        self.output.output
-    }
 }
 
 /// What the command prints.
@@ -72,18 +63,18 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     };
     let done = std::thread::scope(|scope| scope.spawn(work).join());
     let shown = done.unwrap_or_else(|_| Err(internal(args, "rebuilding ended in a panic".to_owned())))?;
-    show(args.format(), &shown, text)?;
+    show(args.directory.format(), &shown, text)?;
     let complete = shown.runs.iter().all(|run| run.left_out.is_none());
     Ok(if complete { exit::DONE } else { exit::DEGRADED })
 }
 
 fn internal(args: &Args, reason: String) -> Problem {
-    let about = About::new("File", "", &args.journal.display().to_string());
+    let about = About::new("File", "", &args.directory.journal.display().to_string());
     Problem::new(Code::Internal, about, reason, "try again")
 }
 
 async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
-    let dir = &args.journal;
+    let dir = &args.directory.journal;
     let unreadable = |error: JournalError| problems::unreadable(dir, &error);
     Anew::is_called_for(dir).map_err(unreadable)?;
     let config = client_config(args.kubeconfig.as_deref()).await?;
