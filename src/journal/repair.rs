@@ -78,13 +78,6 @@ pub enum Repair {
         /// Its name.
         name: String,
     },
-    /// The file of the database was mostly unused room, and was made anew without it.
-    DatabaseCompacted {
-        /// Its bytes before.
-        from: u64,
-        /// Its bytes now.
-        to: u64,
-    },
     /// The disk was full, and the space that was put aside for that was given up.
     BallastSpent {
         /// How much.
@@ -127,12 +120,6 @@ impl fmt::Display for Repair {
                 write!(
                     f,
                     "archive/{name}, with the records of runs that have not ended, was missing or damaged and was made anew from the archives"
-                )
-            }
-            Repair::DatabaseCompacted { from, to } => {
-                write!(
-                    f,
-                    "the database was mostly unused room and was made anew: {from} bytes before, {to} now"
                 )
             }
             Repair::BallastSpent { bytes } => {

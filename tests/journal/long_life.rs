@@ -1,8 +1,10 @@
-//! A long life in figures: what disk, memory and start cost after so many finished runs, with archives and without.
+//! A long life in figures: what disk, memory and start cost after so many finished runs, with archives and without, and
+//! with a run among them that never ends.
 //!
-//! Ignored by default: `cargo test --test journal long_life -- --ignored --nocapture`. Runs are written directly, each
-//! twenty records of 400 bytes in two streams, as a group of three members and its Backup leave them. The first open
-//! after that is timed in a process of its own, whose peak of memory is what it says.
+//! Ignored by default: `cargo test --release --test journal long_life -- --ignored --nocapture`; `STILLPOINT_RUNS=10000`
+//! leaves the largest out. Runs are written directly, each twenty records of 400 bytes in two streams, as a group of
+//! three members and its Backup leave them. Starts are timed in processes of their own, whose peak of memory is what
+//! they say; the first comes right after the writing, the other is the median of three.
 
 use std::fs;
 use std::path::Path;
@@ -21,6 +23,30 @@ const PAYLOAD: usize = 400;
 const ARCHIVED_FROM: u64 = 20_000;
 const VARIABLE: &str = "STILLPOINT_TEST_OPENED";
 
+/// How a journal lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Nothing is ever archived.
+    Unarchived,
+    /// As the daemon archives.
+    Archived,
+    /// The same, and the first run never ends.
+    Stuck,
+    /// Everything is archived at once, at the end: whether the database gives its room back.
+    Late,
+}
+
+impl Life {
+    fn word(self) -> &'static str {
+        match self {
+            Life::Unarchived => "none",
+            Life::Archived => "daemon's",
+            Life::Stuck => "and 1 stuck",
+            Life::Late => "at the end",
+        }
+    }
+}
+
 /// A finished run and its Backup.
 async fn run(journal: &Journal, number: u128) {
     let (backup, group) = (stream(number << 1), stream(number << 1 | 1));
@@ -30,25 +56,37 @@ async fn run(journal: &Journal, number: u128) {
     journal.append(backup, 1, vec![record(PAYLOAD)], finished).await.expect("appended");
 }
 
-fn written(dir: &Path, runs: u128, archives: bool) {
+fn written(dir: &Path, runs: u128, life: Life) {
     let (journal, _) = Journal::open_thread(dir, Options::default()).expect("opened");
+    if life == Life::Stuck {
+        let records = vec![record(PAYLOAD); RECORDS];
+        block_on(journal.append(stream(u128::MAX), 0, records, StreamState::Open)).expect("appended");
+    }
     let mut next = 0;
     while next < runs {
         let batch = 64.min(runs - next);
         block_on(join_all((next..next + batch).map(|number| run(&journal, number + 1))));
         next += batch;
-        if archives && next % 512 < 64 {
+        if matches!(life, Life::Archived | Life::Stuck) && next % 512 < 64 {
             let policy = Policy { records: ARCHIVED_FROM, before_ns: i64::MIN };
             block_on(journal.archive(policy, 0)).expect("archived");
         }
     }
+    if life == Life::Late {
+        block_on(journal.archive(Policy::everything(), 0)).expect("archived");
+    }
 }
 
-fn bytes(dir: &Path) -> u64 {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+/// Bytes of the files below a directory that have this extension, or any.
+fn bytes(dir: &Path, extension: Option<&str>) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
+    let counts = |path: &Path| extension.is_none_or(|e| path.extension().is_some_and(|found| found == e));
     entries
-        .map(|entry| {
-            if entry.path().is_dir() { bytes(&entry.path()) } else { entry.metadata().map_or(0, |m| m.len()) }
+        .map(|path| match path.is_dir() {
+            true => bytes(&path, extension),
+            false if counts(&path) => size(&path),
+            false => 0,
         })
         .sum()
 }
@@ -61,46 +99,55 @@ fn opened() {
     let (_journal, opened) = Journal::open_thread(Path::new(&dir), Options::default()).expect("opened");
     let took = begun.elapsed();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned();
-    println!("opened in {:>9.1} ms, {} live records, peak {peak}", took.as_secs_f64() * 1e3, opened.records);
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();
+    let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap_or_default();
+    println!("opened {} {} {} {peak}", took.as_micros(), opened.records, opened.streams.len());
+}
+
+/// One start: microseconds, live records, runs to resume, kilobytes.
+fn start(dir: &Path) -> [u64; 4] {
+    let mut this = Command::new(std::env::current_exe().expect("this binary"));
+    this.args(["--exact", "long_life::opened", "--nocapture"]).env(VARIABLE, dir);
+    let said = String::from_utf8_lossy(&this.output().expect("started").stdout).into_owned();
+    let said = said.lines().find_map(|line| line.split_once("opened ")).expect("it says what it took").1;
+    let mut numbers = said.split(' ').map(|number| number.parse().expect("a number"));
+    [(); 4].map(|()| numbers.next().expect("four numbers"))
+}
+
+fn line(dir: &Path, runs: u128, life: Life) -> String {
+    let begun = Instant::now();
+    written(dir, runs, life);
+    let took = begun.elapsed().as_secs();
+    let mib = |name: &str, extension| bytes(&dir.join(name), extension) as f64 / f64::from(1 << 20);
+    let (sled, evidence, archives) = (mib("sled", None), mib("evidence", None), mib("archive", Some("seg")));
+    let kib = |extension| bytes(&dir.join("archive"), Some(extension)).div_ceil(1024);
+    let (indexes, carried) = (kib("ids"), kib("carried"));
+    let [first, ..] = start(dir);
+    let mut starts = [(); 3].map(|()| start(dir));
+    starts.sort_unstable();
+    let [micros, live, resumed, peak] = starts[1];
+    assert_eq!(resumed, u64::from(life == Life::Stuck), "runs to resume");
+    let [first, micros] = [first, micros].map(|micros| micros as f64 / 1e3);
+    let peak = peak / 1024;
+    format!(
+        "{runs:>7}  {:<11}  {took:>5} s  {sled:>8.1}  {evidence:>8.1}  {archives:>8.1}  {indexes:>7}  {carried:>7}  {live:>8}  {first:>9.0}  {micros:>8.0}  {peak:>7}",
+        life.word()
+    )
 }
 
 #[test]
 #[ignore = "figures, of minutes"]
 fn long_life() {
     let most = std::env::var("STILLPOINT_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    println!("runs     archives  written   sled MiB  evidence MiB  archive MiB  of it indexes");
+    println!("sled, evidence, archives and memory in MiB, indexes and carried in KiB, starts in ms");
+    println!(
+        "   runs  archives     written      sled  evidence  archives  indexes  carried      live  1st start     start   memory"
+    );
     for runs in [1_000, 10_000, 100_000].into_iter().filter(|runs| *runs <= most) {
-        for archives in [false, true] {
+        let lives = [Life::Unarchived, Life::Archived, Life::Stuck, Life::Late];
+        for life in lives.into_iter().filter(|life| *life != Life::Late || runs == 10_000) {
             let dir = tempfile::tempdir().expect("a directory");
-            let begun = Instant::now();
-            written(dir.path(), runs, archives);
-            let took = begun.elapsed().as_secs();
-            let mib = |name: &str| bytes(&dir.path().join(name)) as f64 / f64::from(1 << 20);
-            let indexes: u64 = fs::read_dir(dir.path().join("archive"))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter(|entry| entry.path().extension().is_some_and(|e| e == "ids"))
-                .map(|entry| entry.metadata().map_or(0, |meta| meta.len()))
-                .sum();
-            println!(
-                "{runs:>7}  {archives:<8} {took:>6} s  {:>8.1}  {:>12.1}  {:>11.1}  {indexes} bytes",
-                mib("sled"),
-                mib("evidence"),
-                mib("archive")
-            );
-            for again in ["first open", "second open"] {
-                let program = std::env::current_exe().expect("this binary");
-                let ended = Command::new(program)
-                    .args(["--exact", "long_life::opened", "--nocapture"])
-                    .env(VARIABLE, dir.path())
-                    .output()
-                    .expect("started");
-                let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-                let line = said.lines().find_map(|line| line.split_once("opened in")).map(|(_, line)| line);
-                println!("         {again}:{}  sled then {:.1} MiB", line.unwrap_or("nothing"), mib("sled"));
-            }
+            println!("{}", line(dir.path(), runs, life));
         }
     }
 }

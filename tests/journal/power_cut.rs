@@ -169,7 +169,6 @@ fn word(repair: &Repair) -> &'static str {
         Repair::BallastSpent { .. } => "ballast spent",
         Repair::IndexRebuilt { .. } => "index rebuilt",
         Repair::CarriedRebuilt { .. } => "carried rebuilt",
-        Repair::DatabaseCompacted { .. } => "database compacted",
     }
 }
 
