@@ -32,8 +32,10 @@ pub struct Snapshot {
     archives: Prefix,
     carried: Result<Vec<Entry>, ChainProblem>,
     remarks: Vec<String>,
+    /// The evidence is whole and has every record that the database should have.
+    evidence_whole: bool,
     // Dropped last: the store writes to it until then.
-    _copy: TempDir,
+    copy: TempDir,
 }
 
 impl Snapshot {
@@ -61,7 +63,7 @@ impl Snapshot {
         archive::copy(dir, copy.path()).map_err(JournalError::io("copy what is carried forward in", dir))?;
         drop(lock);
         let mut remarks = Vec::new();
-        let (store, meta) = readable(dir, copy.path(), &mut remarks)?;
+        let Readable { store, meta, evidence_whole } = readable(dir, copy.path(), &mut remarks)?;
         // They are written once, so that they stand still without the lock.
         let archives = Prefix::find(dir, archives, meta.cut)?;
         remarks.extend(archives.remark());
@@ -69,7 +71,7 @@ impl Snapshot {
         if let (Err(problem), 0) = (&carried, archives.start().position) {
             remarks.push(format!("{problem}; the next start makes it anew from the archives"));
         }
-        Ok(Snapshot { store, meta, owner, archives, carried, remarks, _copy: copy })
+        Ok(Snapshot { store, meta, owner, archives, carried, remarks, evidence_whole, copy })
     }
 
     /// What a reader should know about where this comes from: sentences, usually none.
@@ -119,7 +121,57 @@ impl Snapshot {
 
     /// As [`verify`](Snapshot::verify), and hands out each entry that held, in the same pass.
     pub fn verify_each(&self, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
-        let found = verify(self, expected, each);
+        self.verify_told(expected, each).0
+    }
+
+    /// As [`verify_each`](Snapshot::verify_each). Where a record of the database does not hold and the evidence is whole,
+    /// the evidence is what is verified, because the next start makes the database anew from it: that is told beside
+    /// the verdict.
+    pub fn verify_told(
+        &self,
+        expected: Option<&Head>,
+        mut each: impl FnMut(Entry),
+    ) -> (Verification, Option<String>) {
+        let mut held = None;
+        let found = verify(self, &self.store, self.meta, expected, |entry| {
+            held = Some(entry.head());
+            each(entry);
+        });
+        let broken = matches!(found.verdict, Verdict::Corrupt | Verdict::TornTail);
+        match (&found.problem, self.evidence_whole && broken) {
+            (Some(problem), true) => match self.of_evidence(expected, held, each) {
+                Some(whole) => {
+                    let told = format!("the database is damaged ({problem}): this is read from the evidence");
+                    (self.of_owner(whole), Some(told))
+                }
+                None => (found, None),
+            },
+            _ => (self.of_owner(found), None),
+        }
+    }
+
+    /// The same for the records of the evidence; hands out those behind `held`. None if it does not hold either, or is
+    /// not what was handed out.
+    fn of_evidence(
+        &self,
+        expected: Option<&Head>,
+        held: Option<Head>,
+        mut each: impl FnMut(Entry),
+    ) -> Option<Verification> {
+        let (store, meta) =
+            filled(&self.copy.path().join("verified"), &evidence_dir(self.copy.path())).ok()?;
+        let mut same = true;
+        let found = verify(self, &store, meta, expected, |entry| match held {
+            Some(held) if entry.position <= held.position => {
+                same &= entry.position < held.position || entry.head() == held;
+            }
+            _ => each(entry),
+        });
+        let holds = !matches!(found.verdict, Verdict::Corrupt | Verdict::TornTail);
+        (same && holds).then_some(found)
+    }
+
+    fn of_owner(&self, found: Verification) -> Verification {
         match &self.owner {
             Some(owner) if found.verdict == Verdict::Intact && owner.epoch > self.meta.epoch => {
                 let what = Fault::LostEpoch { found: self.meta.epoch, claimed: owner.epoch };
@@ -146,8 +198,15 @@ fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
     Ok((lock, file))
 }
 
+/// What can be read of a copy.
+struct Readable {
+    store: SledStore,
+    meta: Meta,
+    evidence_whole: bool,
+}
+
 /// Opens the copy: the database with what the evidence has beyond it, else the evidence.
-fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<(SledStore, Meta), JournalError> {
+fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<Readable, JournalError> {
     let evidence = evidence_dir(copy);
     let path = database(copy);
     let opened = if SledStore::lock_file(&path).exists() {
@@ -161,8 +220,8 @@ fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<(SledS
             let found = survey(&evidence, Some(meta.head))?;
             let begins = found.survey.as_ref().map_or(0, |survey| survey.start.position);
             if begins <= meta.head.position {
-                let meta = ahead(&mut store, meta, &evidence, found, remarks)?;
-                return Ok((store, meta));
+                let (meta, evidence_whole) = ahead(&mut store, meta, &evidence, found, remarks)?;
+                return Ok(Readable { store, meta, evidence_whole });
             }
             JournalError::Store(StoreError::Layout {
                 what: "a database that ends before the evidence begins",
@@ -171,27 +230,35 @@ fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<(SledS
         Err(error) => error,
     };
     let found = survey(&evidence, None)?.survey.filter(|survey| survey.damage.is_none());
-    let Some(found) = found else { return Err(error) };
+    if found.is_none() {
+        return Err(error);
+    }
     remarks.push(format!("the database cannot be used ({}): this is read from the evidence", error.text()));
-    let path = copy.join("rebuilt");
-    let mut store = named(dir, SledStore::open(&path))?;
-    mend::fill(&mut store, &evidence, found.start, found.start)?;
+    let (store, meta) = filled(&copy.join("rebuilt"), &evidence)?;
+    Ok(Readable { store, meta, evidence_whole: false })
+}
+
+/// A database at `path` of what the evidence has.
+fn filled(path: &Path, evidence: &Path) -> Result<(SledStore, Meta), JournalError> {
+    let start = survey(evidence, None)?.survey.map_or(Head::genesis(), |survey| survey.start);
+    let mut store = SledStore::open(path)?;
+    mend::fill(&mut store, evidence, start, start)?;
     let meta = read_meta(&store)?;
     Ok((store, meta))
 }
 
-/// What the evidence says beyond the database.
+/// What the evidence says beyond the database; answers as well whether it is whole and says all that the database should.
 fn ahead(
     store: &mut SledStore,
     meta: Meta,
     evidence: &Path,
     found: FoundEvidence,
     remarks: &mut Vec<String>,
-) -> Result<Meta, JournalError> {
-    let Some(survey) = found.survey else { return Ok(meta) };
+) -> Result<(Meta, bool), JournalError> {
+    let Some(survey) = found.survey else { return Ok((meta, false)) };
     if let Some(damage) = &survey.damage {
         remarks.push(format!("the evidence is damaged: {}", damage.problem));
-        return Ok(meta);
+        return Ok((meta, false));
     }
     let (here, there) = (meta.head.position, survey.head.position);
     if there < here {
@@ -204,9 +271,11 @@ fn ahead(
             here + 1
         ));
         mend::fill(store, evidence, meta.head, survey.start)?;
-        return read_meta(store);
+        return Ok((read_meta(store)?, survey.start == meta.cut));
+    } else {
+        return Ok((meta, survey.start == meta.cut));
     }
-    Ok(meta)
+    Ok((meta, false))
 }
 
 fn absent(dir: &Path) -> JournalError {
@@ -235,8 +304,14 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn verify(snapshot: &Snapshot, expected: Option<&Head>, mut each: impl FnMut(Entry)) -> Verification {
-    let Snapshot { store, meta, archives, carried, .. } = snapshot;
+fn verify(
+    snapshot: &Snapshot,
+    store: &SledStore,
+    meta: Meta,
+    expected: Option<&Head>,
+    mut each: impl FnMut(Entry),
+) -> Verification {
+    let Snapshot { archives, carried, .. } = snapshot;
     let (mut vouched, mut broken) = (Vouched::default(), None);
     let mut checker = Checker::new(archives.start());
     let mut at_expected = [archives.start(), archives.cut()].into_iter().find(|head| expected == Some(head));
@@ -261,7 +336,7 @@ fn verify(snapshot: &Snapshot, expected: Option<&Head>, mut each: impl FnMut(Ent
     if let Some(problem) = archived.err().or(broken) {
         return found(Verdict::Corrupt, Verified { records: 0, head: held.head }, Some(problem));
     }
-    let scanned = scan(store, meta, |entry| {
+    let scanned = scan(store, &meta, |entry| {
         vouched.entry(&entry);
         hold(entry);
     });

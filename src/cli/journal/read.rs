@@ -93,7 +93,11 @@ impl Source {
     ) -> (Verification, Vec<String>) {
         self.carried().iter().cloned().for_each(&mut each);
         match self {
-            Self::Copy(snapshot) => (snapshot.verify_each(expected, each), snapshot.remarks().to_vec()),
+            Self::Copy(snapshot) => {
+                let (verification, told) = snapshot.verify_told(expected, each);
+                told.iter().for_each(|remark| talk(&format!("note: {remark}")));
+                (verification, snapshot.remarks().iter().cloned().chain(told).collect())
+            }
             Self::Daemon(asked) => {
                 (asked.verify_each(expected, &mut each), asked.archives.remark().into_iter().collect())
             }

@@ -157,3 +157,56 @@ async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
     }
     assert!(refused + seen > 0, "no flip did any harm: the test looks at the wrong bytes");
 }
+
+/// One record of the database is another one than was written; answers what the database says of itself.
+fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut store = SledStore::open(&dir.join("sled")).expect("opened");
+    let meta = store.meta().expect("readable").expect("there is one");
+    let mut envelope = store.record(position).expect("readable").expect("there is one");
+    let entry = envelope::open(&envelope).expect("it holds");
+    change(&mut envelope);
+    let slot = Slot { position, stream: entry.stream, seq: entry.seq, envelope };
+    store.write(&Batch { meta, slots: vec![slot], streams: vec![] }).expect("written");
+    store.sync().expect("synced");
+}
+
+/// Nothing is lost and the next start makes the database anew: an auditor gets the records of the evidence, each once,
+/// and is told of which half they are.
+#[tokio::test]
+async fn where_the_database_is_damaged_and_the_evidence_whole_the_evidence_is_verified_and_that_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
+    let snapshot = Snapshot::open(dir.path()).expect("opened");
+    let mut handed_out = vec![];
+    let (found, told) = snapshot.verify_told(Some(&head), |entry| handed_out.push(entry));
+    assert_eq!(found, Verification { verdict: Verdict::Intact, records: 8, head, problem: None });
+    assert_eq!(
+        told.as_deref(),
+        Some("the database is damaged (record 5: its hash does not hold): this is read from the evidence")
+    );
+    assert_eq!(chain::check(handed_out), Ok(Verified { records: 8, head }));
+    // A head that was published weighs as much as ever.
+    let published = Head { position: 3, hash: [1; 32] };
+    assert_eq!(snapshot.verify(Some(&published)).verdict, Verdict::Corrupt);
+    drop(snapshot);
+    // It is not lost, so that it is not rebuilt from the cluster, which would know less.
+    assert!(matches!(Anew::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
+    let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("mended");
+    assert!(matches!(opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);
+}
+
+#[tokio::test]
+async fn damage_in_both_halves_is_damage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let head = sample(dir.path()).await;
+    changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
+    let segment = dir.path().join("evidence/00000001.seg");
+    let mut bytes = fs::read(&segment).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&segment, bytes).expect("written");
+    let (found, told) = Snapshot::open(dir.path()).expect("opened").verify_told(Some(&head), |_| ());
+    assert_eq!((found.verdict, found.records, told), (Verdict::Corrupt, 4, None));
+    assert!(Anew::is_called_for(dir.path()).is_ok());
+}
