@@ -145,7 +145,7 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Archives every whole segment; see [`super::archive`].
+    /// Archives every whole segment, or the first 256 if there are more; see [`super::archive`].
     ///
     /// Appends go on meanwhile: the writer is asked for short things only. `now_ns` is the time of the checkpoints.
     ///
@@ -180,7 +180,8 @@ impl Journal {
             }
         }
         let (journal, head) = (archives.journal.clone(), self.head().position);
-        blocking("remove what was carried", move || archive::clear(&journal, through, head)).await?;
+        let probed = archives.probed.clone();
+        blocking("remove what was carried", move || archive::clear(&journal, through, head, &probed)).await?;
         Ok(Archived { archives: sealed, carried })
     }
 

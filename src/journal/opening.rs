@@ -68,13 +68,13 @@ impl Opening<'_> {
             (way, found) = self::way(found)?;
         }
         let Found { lock, database, evidence, .. } = found;
-        let dir = self.dir;
+        let (dir, probed) = (self.dir, self.probed.clone());
         let (mut store, meta, mut opened) = match way {
             Way::GoOn => self.go_on(epoch, lock, database, evidence.survey)?,
             Way::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, why, &shelf)?,
             Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence, &shelf)?,
         };
-        let meta = shelve::finish(dir, &mut store, meta, &shelf)?;
+        let meta = shelve::finish(dir, &mut store, meta, &shelf, &probed)?;
         shelve::complete(&mut opened, &shelf)?;
         opened.records = meta.head.position - meta.cut.position;
         Ok(Ready { store, meta, opened, shelf: Arc::new(shelf) })

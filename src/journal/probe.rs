@@ -35,6 +35,8 @@ pub enum Call {
     CarriedWrite,
     /// Archived segments are removed from the evidence.
     EvidenceRelease,
+    /// Files beside the archives that no checkpoint names, or no longer, are removed.
+    ArchiveClear,
 }
 
 /// What becomes of a call.

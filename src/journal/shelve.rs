@@ -116,9 +116,10 @@ pub(super) fn finish(
     store: &mut TwinStore,
     meta: Meta,
     shelf: &Shelf,
+    probed: &Probed,
 ) -> Result<Meta, JournalError> {
     let meta = trim_archived(store, meta, shelf)?;
     store.release(meta.cut.position)?;
-    archive::clear(dir, meta.cut.position, meta.head.position)?;
+    archive::clear(dir, meta.cut.position, meta.head.position, probed)?;
     Ok(meta)
 }

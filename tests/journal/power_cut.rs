@@ -94,7 +94,8 @@ impl Probe for Power {
             | Call::SledWrite
             | Call::SledFlush
             | Call::BallastWrite
-            | Call::EvidenceRelease => |_| false,
+            | Call::EvidenceRelease
+            | Call::ArchiveClear => |_| false,
         };
         // A new segment becomes durable as it is created; the syncs of others are their own calls.
         let known = state.durable.clone();

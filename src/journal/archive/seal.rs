@@ -162,7 +162,12 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Removes what stands behind the last archive: it was sealed and no checkpoint names it, so that all its records are
 /// in the live journal, which ends at `head`. And what was carried forward to another place than `cut`.
-pub(in crate::journal) fn clear(journal: &Path, cut: u64, head: u64) -> Result<(), JournalError> {
+pub(in crate::journal) fn clear(
+    journal: &Path,
+    cut: u64,
+    head: u64,
+    probed: &Probed,
+) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {
         for extension in ["seg", "ids"] {
@@ -174,5 +179,5 @@ pub(in crate::journal) fn clear(journal: &Path, cut: u64, head: u64) -> Result<(
         }
         kept::clear(&dir, cut, head)
     };
-    clear().map_err(JournalError::io("clear", &dir))
+    probed.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &dir))
 }
