@@ -73,6 +73,7 @@ pub struct Adapter {
 pub(super) struct Inner {
     pub(super) client: Client,
     pub(super) effects: Semaphore,
+    pub(super) projections: Semaphore,
     pub(super) served: Served,
     answered: Mutex<Option<Instant>>,
 }
@@ -99,6 +100,7 @@ impl Adapter {
         let inner = Inner {
             client,
             effects: Semaphore::new(limits::EFFECTS_IN_ALL),
+            projections: Semaphore::new(limits::PROJECTIONS_IN_ALL),
             served,
             answered: Mutex::new(Some(Instant::now())),
         };

@@ -58,6 +58,8 @@ impl Adapter {
         status: &GroupSnapshotStatus,
     ) -> Result<Uid, Problem> {
         let about = About::new("GroupSnapshot", namespace, name);
+        // Nobody closes it: without a permit the write is only not counted.
+        let _permit = self.inner.projections.acquire().await;
         let collection = GroupSnapshot::url_path(&(), Some(namespace));
         let patch = json!({ "status": status });
         let path = at(&collection, name, self.served().group_snapshot_status);

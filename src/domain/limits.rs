@@ -33,6 +33,11 @@ pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
 pub const EFFECTS_PER_RUN: usize = 16;
 /// Effects of all runs that are under way at once.
 pub const EFFECTS_IN_ALL: usize = 64;
+/// GroupSnapshots of all runs that are written at once: after a start every unfinished run shows itself, and each write
+/// would have a connection of its own.
+pub const PROJECTIONS_IN_ALL: usize = 32;
+/// Unfinished runs that are resumed before those that were resumed already go on.
+pub const RESUMED_AT_ONCE: usize = 64;
 /// Bytes of one journal record.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 /// Members in one part of a receipt, so that a part fits into a record.

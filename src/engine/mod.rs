@@ -54,6 +54,7 @@ use tracing::Instrument;
 use crate::cluster::Adapter;
 use crate::cluster::kinds::Backup;
 use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
@@ -179,7 +180,7 @@ impl Engine {
             backups: BTreeSet::new(),
             orders,
         };
-        if let Err(problem) = self.resume(&mut desk) {
+        if let Err(problem) = self.resume(&mut desk).await {
             return problem;
         }
         desk.work.push(Box::pin(std::future::ready(Ok(Done::BackupsChanged))));
@@ -201,8 +202,15 @@ impl Engine {
         }
     }
 
-    fn resume(&mut self, desk: &mut Desk) -> Result<(), Problem> {
-        for (stream, entries) in std::mem::take(&mut self.opened.streams) {
+    /// Resumes what is unfinished, some at a time: the first runs go on while the last are still folded. Orders wait until
+    /// all are resumed.
+    async fn resume(&mut self, desk: &mut Desk) -> Result<(), Problem> {
+        let objects = self.tools.world.backups().into_iter().map(|object| (id(&object), object));
+        let objects: BTreeMap<StreamId, Arc<Backup>> = objects.collect();
+        for (number, (stream, entries)) in std::mem::take(&mut self.opened.streams).into_iter().enumerate() {
+            if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
+                self.turn(desk).await?;
+            }
             match kind(stream, &entries)? {
                 Some(Kind::Group) => {
                     if let Some(run) = backup::fold_group(stream, &entries)? {
@@ -215,13 +223,23 @@ impl Engine {
                     }
                 }
                 Some(Kind::Backup) => {
-                    let object = self.tools.world.backups().into_iter().find(|b| id(b) == stream);
-                    self.take_backup(desk, stream, object);
+                    self.take_backup(desk, stream, objects.get(&stream).cloned());
                 }
                 None => {}
             }
         }
         Ok(())
+    }
+
+    /// Lets everything under way go as far as it can without waiting.
+    async fn turn(&self, desk: &mut Desk) -> Result<(), Problem> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(done) = desk.work.next() => self.done(desk, done?),
+                () = tokio::task::yield_now() => return Ok(()),
+            }
+        }
     }
 
     /// A run and its projection; it is done when both are, so that whoever sees a finished Backup sees finished runs.
