@@ -165,3 +165,18 @@ fn recovery() {
         );
     }
 }
+
+/// Some are resumed at a time, and none is left behind.
+#[test]
+fn more_runs_than_are_resumed_at_once_all_go_on() {
+    const RUNS: usize = 150;
+    let mut stage = Stage::new();
+    written(&stage.journal(), RUNS);
+    let mut daemon = stage.daemon(&[]);
+    let said = wait("every run to be undone", || {
+        assert!(daemon.running(), "{:?}", daemon.end());
+        let said = daemon.said();
+        (said.matches(" unwinding").count() >= RUNS).then_some(said)
+    });
+    assert_eq!(said.matches(" resuming").count(), RUNS);
+}

@@ -101,7 +101,7 @@ fn opened() {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();
     let peak: u64 = peak.trim_end_matches(" kB").parse().unwrap_or_default();
-    println!("opened {} {} {} {peak}", took.as_micros(), opened.records, opened.streams.len());
+    println!("measured: {} {} {} {peak}", took.as_micros(), opened.records, opened.streams.len());
 }
 
 /// One start: microseconds, live records, runs to resume, kilobytes.
@@ -109,7 +109,7 @@ fn start(dir: &Path) -> [u64; 4] {
     let mut this = Command::new(std::env::current_exe().expect("this binary"));
     this.args(["--exact", "long_life::opened", "--nocapture"]).env(VARIABLE, dir);
     let said = String::from_utf8_lossy(&this.output().expect("started").stdout).into_owned();
-    let said = said.lines().find_map(|line| line.split_once("opened ")).expect("it says what it took").1;
+    let said = said.lines().find_map(|line| line.split_once("measured: ")).expect("it says what it took").1;
     let mut numbers = said.split(' ').map(|number| number.parse().expect("a number"));
     [(); 4].map(|()| numbers.next().expect("four numbers"))
 }
