@@ -73,7 +73,7 @@ async fn a_decision_of_another_table_shows_its_view_alone() {
     let explained = explain(&entries, position(&entries, "intend relabel")).expect("a record");
     assert_eq!(
         explained.note.as_deref(),
-        Some("version 7 of the table decided it; this stillpoint knows version 2")
+        Some("version 7 of the table decided it; this stillpoint knows version 3")
     );
     let decision = explained.decision.expect("what was recorded");
     assert!(decision.others.is_empty() && decision.looked_at.iter().any(|looked| looked.column == "Labels"));

@@ -148,6 +148,7 @@ pub struct GroupRun {
     /// Since when nothing was left to be deleted: start of the look for a late content.
     pub undone_at: Timestamp,
     /// When the release last touched the group or its members: since then controllers can have heard of it.
+    #[serde(skip)]
     pub released_at: Timestamp,
     /// Milestones so far.
     pub timeline: Vec<Passed>,

@@ -10,7 +10,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 2;
+pub const RULES: u16 = 3;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
