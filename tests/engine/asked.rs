@@ -105,7 +105,21 @@ fn allow(_: &Cluster, rbac: &Rbac) {
     rbac.restore();
 }
 
-const CASES: [Case; 4] = [
+fn take_the_name(cluster: &Cluster, _: &Rbac) {
+    hands::replace_first(cluster, "volumegroupsnapshots");
+}
+
+fn free_the_name(cluster: &Cluster, _: &Rbac) {
+    hands::delete_foreign_groups(cluster);
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        row: "release/7-name-taken",
+        at: "restore-names/after-outcome",
+        spoil: take_the_name,
+        mend: free_the_name,
+    },
     Case {
         row: "release/hollow",
         at: "delete-group/after-outcome",
@@ -149,7 +163,8 @@ fn spoiling(stage: &Stage, case: &Case) -> Points {
 }
 
 async fn stuck(case: &Case) -> Stage {
-    let stage = stage().await;
+    let mut stage = stage().await;
+    stage.defaults.keep_group_name = case.row == "release/7-name-taken";
     stage.live_until(spoiling(&stage, case), |stage| is_stuck_at(stage, case.row)).await;
     stage
 }
