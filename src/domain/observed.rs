@@ -205,6 +205,8 @@ pub struct ClaimSeen {
 pub struct Observation {
     /// Epoch of the daemon that looks.
     pub epoch: u64,
+    /// Whether a newer epoch claimed the run's VolumeGroupSnapshot, also of one that is gone by now.
+    pub overtaken: bool,
     /// Whether every object was read from the API server itself after our last write, rather than from a cache.
     pub fresh: bool,
     /// The object under the name of this attempt's VolumeGroupSnapshot.

@@ -131,7 +131,7 @@ impl Engine {
     ) -> Self {
         let mut config = config;
         config.clock = config.clock.not_before(last_time(&opened));
-        let (world, watches) = World::start(&adapter, &config.namespace);
+        let (world, watches) = World::start(&adapter, &config.namespace, journal.epoch());
         let (notices, mail) = notices::queue(observer.clone());
         let tools = Tools {
             adapter,

@@ -169,6 +169,7 @@ pub fn bound() -> Observation {
     };
     Observation {
         epoch: 1,
+        overtaken: false,
         fresh: true,
         group: Some(group()),
         content: Some(group_content()),

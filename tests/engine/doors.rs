@@ -41,7 +41,7 @@ impl Stage {
         let adapter = Adapter::connect(client).await.expect("a cluster");
         let store = MemoryStore::open(&Disk::new()).expect("a store");
         let (journal, _) = Journal::open_task(store).expect("a journal");
-        let (world, watches) = World::start(&adapter, "stillpoint");
+        let (world, watches) = World::start(&adapter, "stillpoint", 1);
         world.synced().await;
         Self { server, hand, adapter, journal, world, _watches: watches }
     }

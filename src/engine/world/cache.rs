@@ -40,6 +40,10 @@ pub struct Cache<K> {
     listing: Option<Listing>,
     /// Whether there was a complete list.
     synced: bool,
+    /// Epoch of this life; 0 where nobody asks who claims an object.
+    life: u64,
+    /// Runs of which an object was claimed by a newer life. They stay overtaken when the object is gone.
+    overtaken: BTreeSet<String>,
 }
 
 /// A relist under way.
@@ -61,6 +65,8 @@ impl<K> Default for Cache<K> {
             relists: 0,
             listing: None,
             synced: false,
+            life: 0,
+            overtaken: BTreeSet::new(),
         }
     }
 }
@@ -100,6 +106,26 @@ impl<K: Resource + About> Cache<K> {
         self.synced = true;
     }
 
+    /// From now on it is noted which runs a newer life than this one has claimed.
+    pub fn live_as(&mut self, epoch: u64) {
+        self.life = epoch;
+    }
+
+    /// Whether a newer life has claimed an object of the run, be the object gone or not. A watch tells of the claim
+    /// before it tells that the object is gone, and the last state of a deleted object has it, too.
+    pub fn is_overtaken(&self, run: &str) -> bool {
+        self.overtaken.contains(run)
+    }
+
+    fn note_claim(&mut self, object: &K) {
+        if let Some((run, epoch)) = object.claim()
+            && self.life > 0
+            && epoch > self.life
+        {
+            self.overtaken.insert(run.to_owned());
+        }
+    }
+
     /// The newest version of any object of the kind that is known of; 0 before there is one.
     pub fn newest(&self) -> u64 {
         self.newest
@@ -129,6 +155,7 @@ impl<K: Resource + About> Cache<K> {
                 self.put(Arc::new(object))
             }
             Event::Delete(object) => {
+                self.note_claim(&object);
                 self.delivered = self.delivered.max(version(&object).unwrap_or(0));
                 self.tombstones.remove(uid(&object));
                 self.remove(&key(&object), uid(&object))
@@ -159,6 +186,7 @@ impl<K: Resource + About> Cache<K> {
     }
 
     fn put(&mut self, object: Arc<K>) -> Vec<Topic> {
+        self.note_claim(&object);
         let key = key(&*object);
         if self.tombstones.contains_key(uid(&*object)) {
             return Vec::new();

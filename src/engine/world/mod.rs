@@ -74,9 +74,10 @@ pub struct Watches(JoinSet<()>);
 
 impl World {
     /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
-    /// group API is not served, its kinds are taken for empty.
-    pub fn start(adapter: &Adapter, own_namespace: &str) -> (Self, Watches) {
+    /// group API is not served, its kinds are taken for empty. `epoch` is that of this life.
+    pub fn start(adapter: &Adapter, own_namespace: &str, epoch: u64) -> (Self, Watches) {
         let world = Self::empty();
+        world.store().groups.live_as(epoch);
         let client = || adapter.client();
         let mut watches = Watches(JoinSet::new());
         if let Ok(version) = adapter.group_version() {

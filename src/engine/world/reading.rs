@@ -259,7 +259,7 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
     *server.expired.lock().expect("expired") = 1000;
-    let (world, _watches) = World::start(&server.adapter().await, "stillpoint");
+    let (world, _watches) = World::start(&server.adapter().await, "stillpoint", 1);
     world.synced().await;
     assert!(world.backups().is_empty());
     let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
@@ -273,7 +273,7 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
 async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
-    let (world, _watches) = World::start(&server.adapter().await, "stillpoint");
+    let (world, _watches) = World::start(&server.adapter().await, "stillpoint", 1);
     world.synced().await;
     let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
     server.put(backups, "nightly", 91, backup);
@@ -298,7 +298,7 @@ async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while(
 async fn watches_end_when_nobody_holds_them() {
     let server = Server::default();
     *server.expired.lock().expect("expired") = usize::MAX;
-    let (world, watches) = World::start(&server.adapter().await, "stillpoint");
+    let (world, watches) = World::start(&server.adapter().await, "stillpoint", 1);
     world.synced().await;
     drop(watches);
     tokio::task::yield_now().await;

@@ -63,6 +63,7 @@ impl Store {
     /// What can matter to a run: its scope, and the snapshots that contents of its volumes name.
     pub fn topics(&self, scope: &Scope) -> Vec<Topic> {
         let mut topics = topic::of_scope(scope);
+        topics.extend(self.unplanned_volumes(scope).into_iter().cloned().map(Topic::Volume));
         topics.extend(self.contents_of(scope).values().map(|content| {
             let snapshot = &content.spec.volume_snapshot_ref;
             Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone())
@@ -94,6 +95,7 @@ impl Store {
             scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
         Observation {
             epoch,
+            overtaken: self.groups.is_overtaken(&scope.run),
             fresh,
             group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),
             content: self.group_content_of(scope).map(|content| observe::group_content(content)),
@@ -128,17 +130,25 @@ impl Store {
         named.iter().find(by_uid).copied().or_else(recorded).or_else(|| named.first().copied())
     }
 
-    /// Contents of planned volumes whose snapshot is in the namespace, and those under recorded or computed names.
+    /// Volumes that the group froze and that the plan does not have: what was cut of them is to be undone, too.
+    fn unplanned_volumes(&self, scope: &Scope) -> Vec<&String> {
+        let frozen =
+            self.group_content_of(scope).and_then(|content| content.spec.source.volume_handles.as_ref());
+        let planned = |handle: &&String| scope.members.iter().any(|member| member.volume_handle == **handle);
+        frozen.into_iter().flatten().filter(|handle| !planned(handle)).collect()
+    }
+
+    /// Contents of planned or frozen volumes whose snapshot is in the namespace, and those under recorded or computed
+    /// names.
     pub fn contents_of(&self, scope: &Scope) -> BTreeMap<String, &Arc<VolumeSnapshotContent>> {
-        let mut found = BTreeMap::new();
-        for member in &scope.members {
-            let cut = self.contents.about(&Topic::Volume(member.volume_handle.clone()));
-            let cut = cut.filter(|content| content.spec.volume_snapshot_ref.namespace == scope.namespace);
-            let names = member.content.iter().chain([&member.rebuilt]);
-            let named = names.filter_map(|name| self.contents.get("", name));
-            found.extend(cut.chain(named).map(|content| (name_of(&content.metadata), content)));
-        }
-        found
+        let planned = scope.members.iter().map(|member| &member.volume_handle);
+        let cut = planned
+            .chain(self.unplanned_volumes(scope))
+            .flat_map(|volume| self.contents.about(&Topic::Volume(volume.clone())))
+            .filter(|content| content.spec.volume_snapshot_ref.namespace == scope.namespace);
+        let names = scope.members.iter().flat_map(|member| member.content.iter().chain([&member.rebuilt]));
+        let named = names.filter_map(|name| self.contents.get("", name));
+        cut.chain(named).map(|content| (name_of(&content.metadata), content)).collect()
     }
 
     /// Snapshots that those contents name, that the group owns, that name the group, and those under recorded or

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::Kind;
+use crate::cluster::kinds::VolumeGroupSnapshot;
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::observed::ScopeMember;
 
@@ -213,4 +214,32 @@ fn the_queue_hears_of_backups() {
     world.feed(Event::Apply(read(backup)), |store| &mut store.backups);
     assert!(world.backups_changed().now_or_never().is_some());
     assert_eq!(world.backups().len(), 1);
+}
+
+/// The fence outlives the object that carries it: the watch tells of the claim before it tells that the group is gone.
+#[test]
+fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() {
+    let claimed = |epoch: &str| {
+        let mut group = json!({"metadata": meta("shop", &scope().group_name, 10)});
+        group["metadata"]["labels"] = json!({(labels::RUN): scope().run});
+        group["metadata"]["annotations"] = json!({(labels::EPOCH): epoch});
+        read::<VolumeGroupSnapshot>(group)
+    };
+    let told = |events: Vec<Event<VolumeGroupSnapshot>>| {
+        let world = World::empty();
+        world.store().groups.live_as(2);
+        events.into_iter().for_each(|event| world.feed(event, |store| &mut store.groups));
+        world.observe(&scope(), 2, false)
+    };
+    let ours = told(vec![Event::Apply(claimed("2")), Event::Delete(claimed("2"))]);
+    assert_eq!((ours.group, ours.overtaken), (None, false));
+    let newer =
+        told(vec![Event::Apply(claimed("2")), Event::Apply(claimed("3")), Event::Delete(claimed("3"))]);
+    assert_eq!((newer.group, newer.overtaken), (None, true));
+    let merged = told(vec![Event::Apply(claimed("2")), Event::Delete(claimed("3"))]);
+    assert_eq!(
+        (merged.group, merged.overtaken),
+        (None, true),
+        "the last state of what is gone tells it, too"
+    );
 }

@@ -39,6 +39,11 @@ pub enum Topic {
 pub trait About {
     /// What it is about.
     fn topics(&self) -> Vec<Topic>;
+
+    /// The run that it belongs to and the epoch that claims it, for kinds that are claimed.
+    fn claim(&self) -> Option<(&str, u64)> {
+        None
+    }
 }
 
 fn key(meta: &ObjectMeta) -> (String, String) {
@@ -49,6 +54,12 @@ impl About for VolumeGroupSnapshot {
     fn topics(&self) -> Vec<Topic> {
         let (namespace, name) = key(&self.metadata);
         vec![Topic::Group(namespace, name)]
+    }
+
+    fn claim(&self) -> Option<(&str, u64)> {
+        let run = self.metadata.labels.as_ref()?.get(labels::RUN)?;
+        let epoch = self.metadata.annotations.as_ref()?.get(labels::EPOCH)?;
+        Some((run, epoch.parse().ok()?))
     }
 }
 

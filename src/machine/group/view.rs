@@ -183,6 +183,7 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     let content = own_content(run, observation).filter(|_| !left);
     let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
     view.set(match (group, &observation.group) {
+        _ if observation.overtaken => Group::Newer,
         (None, None) => Group::Absent,
         (None, Some(_)) => Group::Foreign,
         // Also of a group that is going: whoever was overtaken must not write to its members either.
