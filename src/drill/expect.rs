@@ -2,7 +2,7 @@
 //!
 //! Said honestly: what cannot be saved is not expected to be saved.
 
-use crate::drill::invariants::{Broken, Invariant};
+use crate::drill::invariants::Invariant;
 use crate::drill::rival::Rival;
 use crate::drill::scenario::Case;
 use crate::machine::group::{Milestone, Step};
@@ -110,13 +110,4 @@ pub fn forgiven(case: &Case) -> &'static [Invariant] {
         }
         _ => &[],
     }
-}
-
-/// Why it is known that what is broken in the case does not hold yet; it is played and told of, and fails nothing.
-pub fn open(case: &Case, broken: &[Broken]) -> Option<&'static str> {
-    let (rival, _) = case.rival?;
-    let only_writes = broken.iter().all(|broken| broken.invariant == Invariant::OneWriter);
-    (rival == Rival::OlderEpoch && only_writes && !broken.is_empty()).then_some(
-        "the fence stands on the VolumeGroupSnapshot: once that is gone, nothing tells the older daemon",
-    )
 }

@@ -28,7 +28,7 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
         .flat_map(|(target, retain)| profiles.map(|p| Case::plain(target, MEMBERS, retain, p, seed)))
         .collect();
     let rehearsed = pool::play_all(&rehearsals, &|_| {});
-    if let Some(at) = rehearsed.iter().position(|played| !played.passes()) {
+    if let Some(at) = rehearsed.iter().position(|played| !played.held()) {
         return Hunt { runs: at + 1, caught: rehearsed.into_iter().nth(at) };
     }
     let kinds = [singles, rivals, truths, downs];
@@ -40,7 +40,7 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
     let at_once = 4 * std::thread::available_parallelism().map_or(1, NonZero::get);
     for cases in cases.chunks(at_once) {
         let played = pool::play_all(cases, &|_| {});
-        if let Some(at) = played.iter().position(|played| !played.passes()) {
+        if let Some(at) = played.iter().position(|played| !played.held()) {
             return Hunt { runs: runs + at + 1, caught: played.into_iter().nth(at) };
         }
         runs += played.len();

@@ -40,11 +40,6 @@ pub struct Played {
 }
 
 impl Played {
-    /// Whether nothing is wrong with it but what is known to be.
-    pub fn passes(&self) -> bool {
-        self.held() || expect::open(&self.case, &self.broken).is_some()
-    }
-
     /// A case of which nothing is known but what does not hold.
     pub(super) fn lost(case: &Case, broken: Vec<Broken>) -> Self {
         let (end, rows) = ("none".to_owned(), BTreeSet::new());

@@ -13,6 +13,7 @@ const DRILLS: &[&str] = &[
     "complete,n=2,profile=slow,seed=1",
     "complete,n=2,profile=stale,seed=1",
     "keep-names,n=2,seed=1",
+    "complete,n=2,class=retain,rival=swap-pvc@planned/before-record,seed=1",
     "keep-names,n=2,profile=stale,seed=34",
     "keep-names,n=2,rival=replace-vgs@delete-group/after-outcome,seed=1",
     "keep-names,n=2,rival=replace-vgs@restore-names/mid-effects,seed=1",

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::cli::output::{style, table};
 use crate::drill::campaign::Campaign;
-use crate::drill::expect;
 use crate::drill::play::Played;
 use crate::machine::group::table::TABLE;
 
@@ -33,9 +32,6 @@ pub(super) struct End {
 struct One {
     name: String,
     held: bool,
-    /// Why it is known not to hold yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    open: Option<&'static str>,
     end: String,
     writes: u64,
     stuck: Vec<&'static str>,
@@ -58,8 +54,6 @@ struct Kind {
     kind: &'static str,
     cases: u64,
     held: u64,
-    /// Known not to hold yet.
-    open: u64,
 }
 
 impl End {
@@ -78,22 +72,17 @@ impl End {
     }
 
     pub(super) fn all_held(&self) -> bool {
-        !self.cases.is_empty() && self.cases.iter().all(One::passes)
+        !self.cases.is_empty() && self.cases.iter().all(|case| case.held)
     }
 }
 
 impl One {
-    fn passes(&self) -> bool {
-        self.held || self.open.is_some()
-    }
-
     fn of(played: &Played) -> Self {
         let broken = played.broken.iter();
         let broken = broken.map(|one| NotHeld { invariant: one.invariant.name(), shown: one.shown.clone() });
         Self {
             name: played.case.to_string(),
             held: played.held(),
-            open: expect::open(&played.case, &played.broken),
             end: played.end.clone(),
             writes: played.writes,
             stuck: played.stuck.clone(),
@@ -120,7 +109,6 @@ fn summary(played: &[Played]) -> Vec<Kind> {
         });
         kinds[at].cases += 1;
         kinds[at].held += u64::from(one.held());
-        kinds[at].open += u64::from(!one.held() && one.passes());
     }
     kinds
 }
@@ -129,14 +117,10 @@ fn summary(played: &[Played]) -> Vec<Kind> {
 pub(super) fn text(end: &End, brief: bool) -> String {
     let mut text = String::new();
     for case in end.cases.iter().filter(|case| !(brief && case.held)) {
-        let verdict = match (case.held, case.open) {
-            (true, _) => style::ok("held  "),
-            (false, Some(_)) => style::warn("open  "),
-            (false, None) => style::bad("BROKEN"),
-        };
+        let verdict = if case.held { style::ok("held  ") } else { style::bad("BROKEN") };
         text.push_str(&format!("{verdict}  {}\n", case.name));
     }
-    for case in end.cases.iter().filter(|case| !case.passes()) {
+    for case in end.cases.iter().filter(|case| !case.held) {
         text.push_str(&format!("\n{}\n  ended as {}\n", style::bold(&case.name), case.end));
         for broken in &case.broken {
             text.push_str(&format!("  {}: {}\n", style::bad(broken.invariant), broken.shown));
@@ -153,12 +137,11 @@ pub(super) fn text(end: &End, brief: bool) -> String {
             kind.kind.to_owned(),
             kind.cases.to_string(),
             kind.held.to_string(),
-            kind.open.to_string(),
-            (kind.cases - kind.held - kind.open).to_string(),
+            (kind.cases - kind.held).to_string(),
         ]
     });
     text.push('\n');
-    text.push_str(&table(&["drills", "cases", "held", "open", "broken"], rows));
+    text.push_str(&table(&["drills", "cases", "held", "broken"], rows));
     let minutes = end.seconds / 60.0;
     text.push_str(&format!(
         "\n{} cases in {:.1} s ({:.0} a minute), {} points, {} of {} rows of the recovery table\n",

@@ -109,8 +109,8 @@ impl Progress {
     fn tell(&self, played: &Played) {
         let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         counts.0 += 1;
-        counts.1 += u64::from(!played.passes());
-        if !played.passes() {
+        counts.1 += u64::from(!played.held());
+        if !played.held() {
             talk(&format!("broken: {}", played.case));
         }
         if counts.0.is_multiple_of(Self::EVERY) {
