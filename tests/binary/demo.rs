@@ -104,3 +104,12 @@ fn people_read_a_table_and_where_to_go_on() {
     }
     assert!(!shown.contains('\x1b'), "no colour where nobody sees it");
 }
+
+#[test]
+fn for_people_it_says_who_was_waited_for_and_how_long() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = dir.path().join("journal").display().to_string();
+    let end = ended(&["demo", "--controller-qps", "10", "--members", "2", "--journal", &journal]).with(0);
+    let waits: Vec<&str> = end.stdout.lines().filter(|line| line.starts_with("  waited ")).collect();
+    assert!(waits.iter().any(|line| line.ends_with("s for the members to become ready")), "{}", end.stdout);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -14,8 +14,38 @@ use crate::engine::sight::{Sight, Sights};
 use crate::machine::group::Milestone;
 use crate::sim::api_server::Caller;
 
-/// The last sight of each run.
-pub type Seen = BTreeMap<StreamId, Arc<Sight>>;
+/// What was seen of each run.
+pub type Seen = BTreeMap<StreamId, Followed>;
+
+/// One run that was followed to its end.
+#[derive(Clone)]
+pub struct Followed {
+    /// As it was last shown.
+    pub sight: Arc<Sight>,
+    /// What it waited for and how long in all, in the order in which it first did.
+    pub waited: Vec<(&'static str, Duration)>,
+    /// When `sight` was shown.
+    at: Instant,
+}
+
+impl Followed {
+    fn new(sight: Arc<Sight>) -> Self {
+        Self { sight, waited: Vec::new(), at: Instant::now() }
+    }
+
+    /// The next sight: until now it waited for what the last one says.
+    fn go_on(&mut self, sight: Arc<Sight>) {
+        let (now, waiting) = (Instant::now(), self.sight.waiting);
+        let took = now - self.at;
+        if let Some(what) = waiting {
+            match self.waited.iter_mut().find(|(known, _)| *known == what) {
+                Some((_, sum)) => *sum += took,
+                None => self.waited.push((what, took)),
+            }
+        }
+        (self.sight, self.at) = (sight, now);
+    }
+}
 
 /// Shows the runs until the Backup has ended.
 pub async fn follow(hand: &Caller, sights: Sights) -> Seen {
@@ -72,7 +102,7 @@ impl Screen {
             bar.finish_and_clear();
         }
         self.groups.insert(id, (run.timeline.len(), bar));
-        self.seen.insert(id, sight);
+        self.seen.entry(id).or_insert_with(|| Followed::new(sight.clone())).go_on(sight);
     }
 
     fn bar(&self) -> ProgressBar {

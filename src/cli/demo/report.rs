@@ -4,15 +4,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::demo::progress::Seen;
+use crate::cli::demo::progress::{Followed, Seen};
 use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
 use crate::cli::output::{exit, style, table};
 use crate::domain::receipt::Receipt;
-use crate::engine::sight::Sight;
+use crate::domain::time::Millis;
 use crate::journal::Journal;
 use crate::machine::group::Milestone;
 use crate::sim::Cluster;
 use crate::sim::api_server::Caller;
+
+/// Shorter waits are not told of.
+const WORTH_TELLING: Millis = Millis(100);
 
 /// The end of the demo.
 #[derive(Debug, Serialize)]
@@ -42,6 +45,8 @@ struct GroupEnd {
     members: Vec<MemberEnd>,
     #[serde(skip)]
     timeline: Vec<(Milestone, String)>,
+    #[serde(skip)]
+    waited: Vec<(&'static str, Millis)>,
     #[serde(skip)]
     cleaned: Option<[String; 2]>,
 }
@@ -84,7 +89,7 @@ impl End {
         let text = |field: &str| backup["status"][field].as_str().map(str::to_owned);
         let ledger = cluster.ledger();
         let head = journal.head();
-        let mut groups: Vec<GroupEnd> = seen.values().map(|sight| group(&hand, sight)).collect();
+        let mut groups: Vec<GroupEnd> = seen.values().map(|followed| group(&hand, followed)).collect();
         groups.sort_by(|one, other| (&one.namespace, &one.group).cmp(&(&other.namespace, &other.group)));
         End {
             backup: BackupEnd {
@@ -116,8 +121,8 @@ impl End {
     }
 }
 
-fn group(hand: &Caller, sight: &Sight) -> GroupEnd {
-    let run = &sight.run;
+fn group(hand: &Caller, followed: &Followed) -> GroupEnd {
+    let run = &followed.sight.run;
     let since = |at: crate::domain::time::Timestamp| at.since(run.plan.planned_at).to_string();
     let member = |member: &crate::domain::receipt::ReceiptMember| {
         let object = hand.get("volumesnapshots", Some(&run.plan.namespace), &member.snapshot.name);
@@ -137,8 +142,13 @@ fn group(hand: &Caller, sight: &Sight) -> GroupEnd {
         skew_ms: receipt.and_then(Receipt::skew_ms),
         members: receipt.map(|receipt| receipt.members.iter().map(member).collect()).unwrap_or_default(),
         timeline: run.timeline.iter().map(|passed| (passed.milestone, since(passed.at))).collect(),
+        waited: followed.waited.iter().map(|(what, took)| (*what, millis(*took))).collect(),
         cleaned: receipt.map(|r| [r.group_snapshot.name.clone(), r.group_content.name.clone()]),
     }
+}
+
+fn millis(took: std::time::Duration) -> Millis {
+    Millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The result for people.
@@ -187,6 +197,9 @@ fn group_text(group: &GroupEnd) -> String {
     let steps: Vec<String> =
         group.timeline.iter().map(|(milestone, at)| format!("{} +{at}", milestone.name())).collect();
     out.push_str(&format!("  {}\n", style::dim(&steps.join("  "))));
+    for (what, took) in group.waited.iter().filter(|(_, took)| *took >= WORTH_TELLING) {
+        out.push_str(&format!("  {}\n", style::dim(&format!("waited {took} for {what}"))));
+    }
     if let Some([snapshot, content]) = &group.cleaned {
         let cleaned =
             format!("cleaned: VolumeGroupSnapshot {snapshot}, VolumeGroupSnapshotContent {content}");
