@@ -35,10 +35,11 @@ pub struct Run {
     /// Label key that groups PersistentVolumeClaims where a Backup names none [default: velero.io/volume-group].
     #[arg(long, value_name = "KEY")]
     volume_group_snapshot_label_key: Option<String>,
-    /// Put the name of the group back into released members, so that Velero recognises them.
+    /// Put the name of the group back into released members, so that Velero recognises them. It is put back a minute
+    /// after the group is gone, when no controller's cache can have the group any more.
     #[arg(long)]
     keep_group_name: bool,
-    /// Records after which a segment of the journal ends, so that what has ended in it can be archived.
+    /// Records after which a segment of the journal ends, so that it can be archived.
     #[arg(long, value_name = "N", default_value_t = Archiving::default().records)]
     archive_records: u64,
     /// Days after which it ends, however few records it has.

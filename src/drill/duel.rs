@@ -48,8 +48,8 @@ pub struct Fought {
     pub older: String,
     /// What does not hold.
     pub broken: Vec<Broken>,
-    /// Objects that the older one left after the newer one had ended. The fence stands on the VolumeGroupSnapshot; once
-    /// that is gone, nothing tells the older one. Known to be open: `docs/track-record.md`.
+    /// Objects that the older one left after the newer one had ended. The fence stands on the VolumeGroupSnapshot:
+    /// an older one that deletes it before the newer one can claim it is told by nothing. Known to be open: `docs/track-record.md`.
     pub left: Vec<Broken>,
     /// The journal of the older one, a line for each record.
     pub older_journal: Vec<String>,

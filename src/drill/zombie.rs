@@ -1,6 +1,7 @@
 //! Two daemons alive on copies of one journal: an older life that does not know that it was replaced, and the newer one.
 //!
-//! The fence is the epoch on the VolumeGroupSnapshot: the newer one claims it before its first write. What the older
+//! The fence is the epoch on the VolumeGroupSnapshot: the newer one claims it before its first write, and the older one
+//! remembers a claim that it was told of when the group is gone. What the older
 //! one had under way at that instant may still arrive, and fails or does no harm, because every write tests the uid and
 //! the old value; but it begins no step after it.
 

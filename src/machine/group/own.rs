@@ -54,7 +54,7 @@ impl Member<'_> {
     }
 }
 
-/// A snapshot that stays with an owner reference to our group, the in-group finalizer, or a class that is not the
+/// A snapshot that stays with an owner that the release takes off, the in-group finalizer, or a class that is not the
 /// planned one.
 pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
     let owned = || snapshot.owners.iter().any(|owner| is_tie(run, owner));
