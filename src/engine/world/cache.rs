@@ -27,8 +27,9 @@ pub type Key = (String, String);
 /// The cache of one kind.
 #[derive(Debug)]
 pub struct Cache<K> {
-    objects: BTreeMap<Key, Arc<K>>,
-    index: BTreeMap<Topic, BTreeSet<Key>>,
+    /// By namespace and name, so that a look needs no copy of either.
+    objects: BTreeMap<String, BTreeMap<String, Arc<K>>>,
+    index: BTreeMap<Topic, BTreeMap<Key, Arc<K>>>,
     /// Uids that are gone, with the relist during or after which that was learnt.
     tombstones: BTreeMap<String, u64>,
     /// Newest version that the watch has delivered.
@@ -74,26 +75,22 @@ impl<K> Default for Cache<K> {
 impl<K: Resource + About> Cache<K> {
     /// The object under that name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
-        self.objects.get(&(namespace.to_owned(), name.to_owned()))
+        self.objects.get(namespace)?.get(name)
     }
 
     /// The objects about a topic, in the order of their names.
     pub fn about(&self, topic: &Topic) -> impl Iterator<Item = &Arc<K>> + use<'_, K> {
-        self.index.get(topic).into_iter().flatten().filter_map(|key| self.objects.get(key))
+        self.index.get(topic).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects of a namespace, in the order of their names.
     pub fn within(&self, namespace: &str) -> impl Iterator<Item = &Arc<K>> {
-        let first = (namespace.to_owned(), String::new());
-        self.objects
-            .range(first.clone()..)
-            .take_while(move |((of, _), _)| *of == first.0)
-            .map(|(_, object)| object)
+        self.objects.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects.
     pub fn all(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.objects.values()
+        self.objects.values().flat_map(BTreeMap::values)
     }
 
     /// Whether there was a complete list.
@@ -166,7 +163,8 @@ impl<K: Resource + About> Cache<K> {
     /// Takes the object of an answer to a call of ours. Returns what changed.
     pub fn absorb(&mut self, object: Arc<K>) -> Vec<Topic> {
         self.newest = self.newest.max(version(&*object).unwrap_or(0));
-        let known = self.objects.contains_key(&key(&*object));
+        let (namespace, name) = key(&*object);
+        let known = self.get(&namespace, &name).is_some();
         if !known && version(&*object).is_some_and(|version| version <= self.delivered) {
             return Vec::new();
         }
@@ -191,23 +189,29 @@ impl<K: Resource + About> Cache<K> {
         if self.tombstones.contains_key(uid(&*object)) {
             return Vec::new();
         }
-        let mut topics = match self.objects.get(&key) {
+        let mut topics = match self.get(&key.0, &key.1) {
             Some(present) if !supersedes(&*object, &**present) => return Vec::new(),
             Some(present) => self.unindex(&key, &present.clone()),
             None => Vec::new(),
         };
         for topic in object.topics() {
-            self.index.entry(topic.clone()).or_default().insert(key.clone());
+            self.index.entry(topic.clone()).or_default().insert(key.clone(), object.clone());
             topics.push(topic);
         }
-        self.objects.insert(key, object);
+        let (namespace, name) = key;
+        self.objects.entry(namespace).or_default().insert(name, object);
         topics
     }
 
     fn remove(&mut self, key: &Key, uid_gone: &str) -> Vec<Topic> {
-        match self.objects.get(key).cloned() {
+        match self.get(&key.0, &key.1).cloned() {
             Some(present) if uid(&*present) == uid_gone => {
-                self.objects.remove(key);
+                if let Some(within) = self.objects.get_mut(&key.0) {
+                    within.remove(&key.1);
+                    if within.is_empty() {
+                        self.objects.remove(&key.0);
+                    }
+                }
                 self.unindex(key, &present)
             }
             _ => Vec::new(),
@@ -221,10 +225,9 @@ impl<K: Resource + About> Cache<K> {
             listing.listed.contains(uid(object)) || (younger && listing.answered.contains(uid(object)))
         };
         let lost: Vec<_> = self
-            .objects
-            .iter()
-            .filter(|(_, object)| !stays(object.as_ref()))
-            .map(|(key, object)| (key.clone(), uid(object.as_ref()).to_owned()))
+            .all()
+            .filter(|object| !stays(object.as_ref()))
+            .map(|object| (key(object.as_ref()), uid(object.as_ref()).to_owned()))
             .collect();
         self.delivered = self.delivered.max(listing.newest);
         self.tombstones.retain(|uid, relist| *relist >= self.relists || listing.listed.contains(uid));

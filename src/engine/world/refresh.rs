@@ -170,16 +170,17 @@ impl World {
             contents.values().map(|content: &&Arc<VolumeSnapshotContent>| &content.spec.volume_snapshot_ref);
         let bound = bound.filter(|snapshot| snapshot.namespace == scope.namespace);
         let bound = bound.map(|snapshot| snapshot.name.clone());
-        store.snapshots_of(scope).into_keys().chain(recorded).chain(bound).collect()
+        store.snapshots_of(scope, &contents).into_keys().chain(recorded).chain(bound).collect()
     }
 
     fn known_contents(&self, scope: &Scope) -> BTreeSet<String> {
         let store = self.store();
         let recorded = scope.members.iter().filter_map(|member| member.content.clone());
-        let snapshots = store.snapshots_of(scope);
+        let contents = store.contents_of(scope);
+        let snapshots = store.snapshots_of(scope, &contents);
         let bound = snapshots.values().filter_map(|snapshot: &&Arc<VolumeSnapshot>| snapshot.status.as_ref());
         let bound = bound.filter_map(|status| status.bound_volume_snapshot_content_name.clone());
-        store.contents_of(scope).into_keys().chain(recorded).chain(bound).collect()
+        contents.into_keys().chain(recorded).chain(bound).collect()
     }
 
     async fn list_members<K>(

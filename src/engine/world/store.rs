@@ -1,7 +1,7 @@
 //! All caches, and the observation of one run out of them: through indexes, never a scan. (The traces of a run that the
 //! journal does not know are a scan, once when it begins.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
@@ -20,6 +20,9 @@ use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::observed::{Observation, Scope};
 use crate::domain::plan::Plan;
+
+/// Contents of a run, by name.
+pub type Contents<'a> = BTreeMap<String, &'a Arc<VolumeSnapshotContent>>;
 
 /// All caches.
 #[derive(Debug, Default)]
@@ -93,6 +96,7 @@ impl Store {
     pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
         let claims =
             scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
+        let contents = self.contents_of(scope);
         Observation {
             epoch,
             overtaken: self.groups.is_overtaken(&scope.run),
@@ -101,11 +105,11 @@ impl Store {
             content: self.group_content_of(scope).map(|content| observe::group_content(content)),
             stub: self.group_contents.get("", &scope.stub).map(|stub| observe::id(&stub.metadata)),
             snapshots: self
-                .snapshots_of(scope)
+                .snapshots_of(scope, &contents)
                 .values()
                 .map(|snapshot| observe::snapshot(snapshot))
                 .collect(),
-            contents: self.contents_of(scope).values().map(|content| observe::content(content)).collect(),
+            contents: contents.values().map(|content| observe::content(content)).collect(),
             claims: claims.map(|claim| observe::claim(claim)).collect(),
             class_exists: self.classes.get("", &scope.snapshot_class).is_some(),
             error_since: None,
@@ -134,13 +138,14 @@ impl Store {
     fn unplanned_volumes(&self, scope: &Scope) -> Vec<&String> {
         let frozen =
             self.group_content_of(scope).and_then(|content| content.spec.source.volume_handles.as_ref());
-        let planned = |handle: &&String| scope.members.iter().any(|member| member.volume_handle == **handle);
-        frozen.into_iter().flatten().filter(|handle| !planned(handle)).collect()
+        let Some(frozen) = frozen else { return Vec::new() };
+        let planned: BTreeSet<&String> = scope.members.iter().map(|member| &member.volume_handle).collect();
+        frozen.iter().filter(|handle| !planned.contains(handle)).collect()
     }
 
     /// Contents of planned or frozen volumes whose snapshot is in the namespace, and those under recorded or computed
     /// names.
-    pub fn contents_of(&self, scope: &Scope) -> BTreeMap<String, &Arc<VolumeSnapshotContent>> {
+    pub fn contents_of(&self, scope: &Scope) -> Contents<'_> {
         let planned = scope.members.iter().map(|member| &member.volume_handle);
         let cut = planned
             .chain(self.unplanned_volumes(scope))
@@ -152,8 +157,12 @@ impl Store {
     }
 
     /// Snapshots that those contents name, that the group owns, that name the group, and those under recorded or
-    /// computed names.
-    pub fn snapshots_of(&self, scope: &Scope) -> BTreeMap<String, &Arc<VolumeSnapshot>> {
+    /// computed names. `contents` are [those of the run](Self::contents_of).
+    pub fn snapshots_of(
+        &self,
+        scope: &Scope,
+        contents: &Contents<'_>,
+    ) -> BTreeMap<String, &Arc<VolumeSnapshot>> {
         let present = self.groups.get(&scope.namespace, &scope.group_name);
         let uids = scope.group_uid.iter().map(|uid| uid.0.clone());
         let uids = uids.chain(present.and_then(|group| group.metadata.uid.clone()));
@@ -164,7 +173,6 @@ impl Store {
             .filter(|snapshot| snapshot.metadata.namespace.as_ref() == Some(&scope.namespace))
             .map(|snapshot| (name_of(&snapshot.metadata), snapshot))
             .collect();
-        let contents = self.contents_of(scope);
         let bound = contents.values().map(|content| &content.spec.volume_snapshot_ref);
         let bound =
             bound.filter(|snapshot| snapshot.namespace == scope.namespace).map(|snapshot| &snapshot.name);
