@@ -60,7 +60,7 @@ async fn measure(claims: usize) -> Vec<[String; 5]> {
         user.create("volumegroupsnapshots", object).expect("a group");
     }
     let ready = |plural: &str| {
-        let all = user.list(plural, None, &Default::default()).expect("served");
+        let all = user.all(plural).expect("served");
         all.iter().filter(|one| one["status"]["readyToUse"] == true).count()
     };
     until(|| ready("volumegroupsnapshots") >= groups.len() && ready("volumesnapshots") >= claims).await;
@@ -91,7 +91,7 @@ fn claim(user: &Caller, namespace: &str, group: &str, member: usize) {
 }
 
 fn count(cluster: &Cluster, plural: &str) -> usize {
-    cluster.api().caller("user").list(plural, None, &Default::default()).map_or(0, |all| all.len())
+    cluster.api().caller("user").all(plural).map_or(0, |all| all.len())
 }
 
 async fn until(holds: impl Fn() -> bool) {

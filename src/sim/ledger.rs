@@ -4,6 +4,7 @@
 //! objects: what a program under test believes does not enter.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -15,6 +16,9 @@ use super::api_server::ApiServer;
 
 /// The name under which its reads are tallied.
 const AGENT: &str = "ledger";
+
+/// VolumeSnapshotContents by name.
+type Contents<'a> = BTreeMap<&'a str, &'a Value>;
 
 /// Counts, and what is behind them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,11 +51,15 @@ impl Ledger {
     /// Compares the two now.
     pub fn take(api: &ApiServer, storage: &Storage) -> Self {
         let caller = api.caller(AGENT);
-        let list = |plural: &str| caller.list(plural, None, &BTreeMap::new()).unwrap_or_default();
+        let list = |plural: &str| caller.all(plural).unwrap_or_default();
         let contents = list(plural::CONTENTS);
+        let contents: Contents<'_> =
+            contents.iter().map(|content| (object::name(content), content.as_ref())).collect();
         let mut snapshots = list(plural::SNAPSHOTS);
         snapshots.retain(|snapshot| !object::is_deleting(snapshot));
-        let named = named_handles(&contents, &snapshots);
+        // Handles of the contents that point at a living snapshot which points back.
+        let named: BTreeSet<String> =
+            snapshots.iter().filter_map(|snapshot| handle_behind(snapshot, &contents)).collect();
         let groups = group_handles(&list(plural::GROUP_CONTENTS));
         let physical = storage.physical_snapshots();
 
@@ -65,11 +73,11 @@ impl Ledger {
             }
         }
         let stored: BTreeSet<&str> = handles.physical_snapshots.iter().map(String::as_str).collect();
-        let is_phantom = |snapshot: &&Value| {
+        let is_phantom = |snapshot: &&Arc<Value>| {
             object::flag(snapshot, "/status/readyToUse") == Some(true)
                 && !handle_behind(snapshot, &contents).is_some_and(|handle| stored.contains(handle.as_str()))
         };
-        let phantom = snapshots.iter().filter(is_phantom).map(object::key).collect();
+        let phantom = snapshots.iter().filter(is_phantom).map(|snapshot| object::key(snapshot)).collect();
         handles.phantom = phantom;
         Self {
             physical_snapshots: handles.physical_snapshots.len(),
@@ -85,21 +93,15 @@ fn handle_of(content: &Value) -> Option<&str> {
     object::text(content, "/status/snapshotHandle").or(object::text(content, "/spec/source/snapshotHandle"))
 }
 
-/// Handles of the contents that point at a living snapshot which points back.
-fn named_handles(contents: &[Value], snapshots: &[Value]) -> BTreeSet<String> {
-    snapshots.iter().filter_map(|snapshot| handle_behind(snapshot, contents)).collect()
-}
-
 /// The handle of the content that a snapshot is bound to, both ways.
-fn handle_behind(snapshot: &Value, contents: &[Value]) -> Option<String> {
-    let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName")?;
-    let content = contents.iter().find(|content| object::name(content) == bound)?;
+fn handle_behind(snapshot: &Value, contents: &Contents<'_>) -> Option<String> {
+    let content = contents.get(object::text(snapshot, "/status/boundVolumeSnapshotContentName")?)?;
     let points_back = object::text(content, "/spec/volumeSnapshotRef/uid") == Some(object::uid(snapshot));
     handle_of(content).filter(|_| points_back).map(str::to_owned)
 }
 
 /// Handles of the groups that a living content knows.
-fn group_handles(contents: &[Value]) -> BTreeSet<String> {
+fn group_handles(contents: &[Arc<Value>]) -> BTreeSet<String> {
     let given = "/spec/source/groupSnapshotHandles/volumeGroupSnapshotHandle";
     contents
         .iter()

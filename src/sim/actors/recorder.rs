@@ -71,11 +71,15 @@ impl Recorder {
 /// What makes two Events the same: about, severity, reason, message.
 type Sameness = (String, Severity, &'static str, String);
 
+/// Namespace and name.
+type ObjectKey = (String, String);
+
 struct Poster {
     client: Client,
     clock: SimClock,
     component: &'static str,
-    posted: BTreeMap<Sameness, (Value, u64)>,
+    /// Where the Event is, and how often it was posted.
+    posted: BTreeMap<Sameness, (ObjectKey, u64)>,
     /// Events made so far, for their names.
     count: i64,
 }
@@ -85,13 +89,14 @@ impl Poster {
         let about = notice.about["uid"].as_str().unwrap_or_default().to_owned();
         let sameness = (about, notice.severity, notice.reason, notice.message.clone());
         let now = self.clock.rfc3339();
-        if let Some((event, count)) = self.posted.get_mut(&sameness) {
+        if let Some(((namespace, name), count)) = self.posted.get_mut(&sameness) {
             *count += 1;
+            let event = json!({"metadata": {"namespace": namespace, "name": name}});
             let operations = json!([
                 {"op": "replace", "path": "/count", "value": *count},
                 {"op": "replace", "path": "/lastTimestamp", "value": now},
             ]);
-            if self.client.patch(plural::EVENTS, event, operations).await.is_ok() {
+            if self.client.patch(plural::EVENTS, &event, operations).await.is_ok() {
                 return;
             }
         }
@@ -101,7 +106,8 @@ impl Poster {
         self.count += 1;
         let event = self.body(&notice, &now);
         if let Ok(created) = self.client.create(plural::EVENTS, event).await {
-            self.posted.insert(sameness, (created, 1));
+            let namespace = object::namespace(&created).unwrap_or_default().to_owned();
+            self.posted.insert(sameness, ((namespace, object::name(&created).to_owned()), 1));
         }
     }
 

@@ -45,7 +45,7 @@ impl Caller {
     pub fn get(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Value, Status> {
         let target = self.target("get", plural, ns, name, None)?;
         self.server.with(|inner| {
-            let found = inner.store.get(&target.key).map(|object| (**object).clone());
+            let found = inner.store.get(&target.key).map(Arc::unwrap_or_clone);
             found.ok_or_else(|| Status::not_found(target.resource, name))
         })
     }
@@ -67,8 +67,19 @@ impl Caller {
         };
         self.server.with(|inner| {
             let objects = inner.store.range(target.resource.plural, ns).map(|(_, object)| object);
-            Ok(objects.filter(|object| matches(object)).map(|object| (**object).clone()).collect())
+            Ok(objects.filter(|object| matches(object)).map(Arc::unwrap_or_clone).collect())
         })
+    }
+
+    /// All objects of a resource in the order of namespace and name, shared with the store and not copied.
+    ///
+    /// # Errors
+    /// 404 for a resource that is not served.
+    pub fn all(&self, plural: &str) -> Result<Vec<Arc<Value>>, Status> {
+        let resource = self.target("list", plural, None, "", None)?.resource;
+        Ok(self
+            .server
+            .with(|inner| inner.store.range(resource.plural, None).map(|(_, object)| object).collect()))
     }
 
     /// Creates an object; name (or `generateName`) and namespace are in its metadata.
@@ -158,7 +169,7 @@ impl Caller {
         };
         self.server.with(|inner| {
             let plural = target.resource.plural;
-            let initial = inner.store.range(plural, None).map(|(_, object)| object.clone()).collect();
+            let initial = inner.store.range(plural, None).map(|(_, object)| object).collect();
             Watch { initial, changes: Some(inner.store.subscribe(plural, false)) }
         })
     }
@@ -249,7 +260,7 @@ impl Watch {
 }
 
 fn event(change: &Change) -> WatchEvent {
-    let object = change.object.clone();
+    let object = change.object.open();
     match change.kind {
         ChangeKind::Added => WatchEvent::Added(object),
         ChangeKind::Modified => WatchEvent::Modified(object),

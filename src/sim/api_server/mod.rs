@@ -17,6 +17,7 @@ mod caller;
 mod defaults;
 mod http;
 mod json_patch;
+mod kept;
 mod merge;
 mod meta;
 mod namespaces;

@@ -28,7 +28,7 @@ pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<
             Status::not_found(namespaces, &object.namespace)
         }));
     };
-    if meta::is_terminating(namespace) {
+    if meta::is_terminating(&namespace) {
         let why = format!(
             "unable to create new content in namespace {} because it is being terminated",
             object.namespace
@@ -60,7 +60,7 @@ pub(super) fn finish(store: &mut Store, gone: &Key) {
 
 fn remove_if_done(store: &mut Store, name: &str) {
     let Some(resource) = by_plural(NAMESPACES) else { return };
-    let Some(namespace) = store.get(&key(name)).cloned() else { return };
+    let Some(namespace) = store.get(&key(name)) else { return };
     if meta::is_terminating(&namespace) && write::may_go(resource, store, &namespace) {
         store.remove(key(name), (*namespace).clone());
     }

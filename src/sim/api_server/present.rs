@@ -3,6 +3,8 @@
 //! The versions of a custom resource differ in `apiVersion` only (conversion strategy None), but a version drops the
 //! fields that its schema lacks. Events are stored in the form of the core group.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::sim::api_server::meta;
@@ -19,10 +21,15 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
-/// The stored object as the version shows it.
-pub(super) fn show(resource: &Resource, version: &str, stored: &Value) -> Value {
+/// The stored object as the version shows it. Only what differs from the stored one is a copy.
+pub(super) fn show<'a>(resource: &Resource, version: &str, stored: &'a Value) -> Cow<'a, Value> {
+    let api_version = resource.api_version(version);
+    let hides = hidden_list(resource, version).is_some_and(|list| !stored["status"][list].is_null());
+    if stored["apiVersion"] == api_version.as_str() && resource.group != "events.k8s.io" && !hides {
+        return Cow::Borrowed(stored);
+    }
     let mut object = stored.clone();
-    meta::set_top(&mut object, "apiVersion", Some(&json!(resource.api_version(version))));
+    meta::set_top(&mut object, "apiVersion", Some(&json!(api_version)));
     if resource.group == "events.k8s.io" {
         rename(&mut object, EVENT_FIELDS.iter().copied());
     }
@@ -31,7 +38,7 @@ pub(super) fn show(resource: &Resource, version: &str, stored: &Value) -> Value 
     {
         status.remove(list);
     }
-    object
+    Cow::Owned(object)
 }
 
 /// The list in the status of a VolumeGroupSnapshotContent that the version's schema lacks.
@@ -78,12 +85,12 @@ mod tests {
                 "volumeSnapshotHandlePairList": []}});
         let old = show(contents, "v1beta1", &stored);
         assert_eq!(
-            old,
+            *old,
             json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1",
                 "status": {"readyToUse": true, "volumeSnapshotHandlePairList": []}})
         );
-        let new = show(contents, "v1beta2", &stored)["status"].take();
-        assert_eq!(new, json!({"readyToUse": true, "volumeSnapshotInfoList": []}));
+        let new = &show(contents, "v1beta2", &stored)["status"];
+        assert_eq!(*new, json!({"readyToUse": true, "volumeSnapshotInfoList": []}));
     }
 
     #[test]
@@ -92,6 +99,6 @@ mod tests {
         let note = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "a"}, "note": "n"});
         let stored = take(newer, note.clone());
         assert_eq!((&stored["involvedObject"]["name"], &stored["message"]), (&json!("a"), &json!("n")));
-        assert_eq!(show(newer, "v1", &stored), note);
+        assert_eq!(*show(newer, "v1", &stored), note);
     }
 }

@@ -51,6 +51,12 @@ impl Selection {
         })
     }
 
+    /// The one name that can be selected, if there is a requirement of one.
+    pub fn name(&self) -> Option<&str> {
+        let of_name = |field: &&FieldRequirement| field.equal && field.path == ["metadata", "name"];
+        self.fields.iter().find(of_name).map(|field| field.value.as_str())
+    }
+
     /// Whether nothing but the namespace limits the selection.
     pub fn is_whole(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()

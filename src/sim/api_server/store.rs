@@ -13,12 +13,15 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use crate::sim::api_server::kept::Kept;
 use crate::sim::api_server::meta;
 use crate::sim::clock::SimClock;
 use crate::sim::ids::Ids;
 
 /// Changes that are kept; a watch from before them is answered with 410.
 const HISTORY_LIMIT: usize = 20_000;
+/// Changes that are kept as trees; older ones are as good as never read, and are kept as text.
+const RECENT: usize = 2_000;
 /// The letters of a generated name, as in apimachinery's `rand` package.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -45,8 +48,17 @@ pub(super) struct Change {
     pub at: Instant,
     pub kind: ChangeKind,
     pub key: Key,
-    pub object: Arc<Value>,
-    pub previous: Option<Arc<Value>>,
+    pub object: Kept,
+    pub previous: Option<Kept>,
+}
+
+impl Change {
+    /// The same, as small as it can be kept.
+    fn packed(&self) -> Self {
+        let previous = self.previous.as_ref().map(Kept::packed);
+        let (key, object) = (self.key.clone(), self.object.packed());
+        Self { version: self.version, at: self.at, kind: self.kind, key, object, previous }
+    }
 }
 
 /// The version that was asked for has fallen out of the history.
@@ -67,7 +79,7 @@ pub(super) struct Store {
     uids: Ids,
     random: fastrand::Rng,
     version: u64,
-    objects: BTreeMap<Key, Arc<Value>>,
+    objects: BTreeMap<Key, Kept>,
     history: VecDeque<Arc<Change>>,
     /// Version of the newest change that is no longer in the history.
     forgotten: u64,
@@ -93,8 +105,18 @@ impl Store {
         self.version
     }
 
-    pub fn get(&self, key: &Key) -> Option<&Arc<Value>> {
-        self.objects.get(key)
+    pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
+        self.objects.get(key).map(Kept::open)
+    }
+
+    /// Whether there is such an object.
+    pub fn has(&self, key: &Key) -> bool {
+        self.objects.contains_key(key)
+    }
+
+    /// The object with its key.
+    pub fn entry(&self, key: &Key) -> Option<(&Key, Arc<Value>)> {
+        self.objects.get_key_value(key).map(|(key, kept)| (key, kept.open()))
     }
 
     /// The objects of a resource in the order of namespace and name.
@@ -102,7 +124,11 @@ impl Store {
         &self,
         plural: &'static str,
         namespace: Option<&str>,
-    ) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
+    ) -> impl Iterator<Item = (&Key, Arc<Value>)> {
+        self.kept(plural, namespace).map(|(key, kept)| (key, kept.open()))
+    }
+
+    fn kept(&self, plural: &'static str, namespace: Option<&str>) -> impl Iterator<Item = (&Key, &Kept)> {
         let namespace = namespace.map(str::to_owned);
         let from = Key { plural, namespace: namespace.clone().unwrap_or_default(), name: String::new() };
         self.objects.range(from..).take_while(move |(key, _)| {
@@ -122,11 +148,11 @@ impl Store {
 
     /// Writes an object, new or changed, under the next version.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
-        let previous = self.objects.get(&key).cloned();
-        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         let object = self.stamp(object);
-        self.objects.insert(key.clone(), object.clone());
-        self.record(kind, key, object.clone(), previous);
+        let kept = Kept::new(key.plural, &object);
+        let previous = self.objects.insert(key.clone(), kept.clone());
+        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        self.record(kind, key, kept, previous);
         object
     }
 
@@ -134,7 +160,8 @@ impl Store {
     pub fn remove(&mut self, key: Key, last: Value) -> Arc<Value> {
         let previous = self.objects.remove(&key);
         let object = self.stamp(last);
-        self.record(ChangeKind::Deleted, key, object.clone(), previous);
+        let kept = Kept::new(key.plural, &object);
+        self.record(ChangeKind::Deleted, key, kept, previous);
         object
     }
 
@@ -161,15 +188,15 @@ impl Store {
 
     /// The objects of the resource as they were at `version`.
     pub fn at(&self, plural: &'static str, version: u64) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
-        let mut objects: BTreeMap<Key, Arc<Value>> =
-            self.range(plural, None).map(|(key, object)| (key.clone(), object.clone())).collect();
-        for change in self.since(plural, version)?.iter().rev() {
+        let mut objects: BTreeMap<&Key, &Kept> = self.kept(plural, None).collect();
+        let since = self.since(plural, version)?;
+        for change in since.iter().rev() {
             match &change.previous {
-                Some(previous) => objects.insert(change.key.clone(), previous.clone()),
+                Some(previous) => objects.insert(&change.key, previous),
                 None => objects.remove(&change.key),
             };
         }
-        Ok(objects)
+        Ok(objects.into_iter().map(|(key, kept)| (key.clone(), kept.open())).collect())
     }
 
     /// The version of the last change that was made by `then`, as far back as the history reaches.
@@ -185,10 +212,10 @@ impl Store {
     }
 
     /// The object as it was at `version`, as far back as the history reaches.
-    pub fn get_at(&self, key: &Key, version: u64) -> Option<&Arc<Value>> {
+    pub fn get_at(&self, key: &Key, version: u64) -> Option<Arc<Value>> {
         let first = self.history.partition_point(|change| change.version <= version);
         match self.history.iter().skip(first).find(|change| change.key == *key) {
-            Some(change) => change.previous.as_ref(),
+            Some(change) => change.previous.as_ref().map(Kept::open),
             None => self.get(key),
         }
     }
@@ -215,7 +242,7 @@ impl Store {
         Arc::new(object)
     }
 
-    fn record(&mut self, kind: ChangeKind, key: Key, object: Arc<Value>, previous: Option<Arc<Value>>) {
+    fn record(&mut self, kind: ChangeKind, key: Key, object: Kept, previous: Option<Kept>) {
         let change =
             Arc::new(Change { version: self.version, at: Instant::now(), kind, key, object, previous });
         self.subscribers.retain(|subscriber| {
@@ -226,6 +253,11 @@ impl Store {
             }
         });
         self.history.push_back(change);
+        if let Some(at) = self.history.len().checked_sub(RECENT + 1)
+            && let Some(old) = self.history.get_mut(at)
+        {
+            *old = Arc::new(old.packed());
+        }
         if self.history.len() > HISTORY_LIMIT
             && let Some(oldest) = self.history.pop_front()
         {
@@ -283,6 +315,18 @@ mod tests {
         let old = store.at("configmaps", then).expect("kept");
         assert_eq!(old.len(), 1);
         assert_eq!(old[&key("a")]["data"], 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_long_past_is_known_as_well() {
+        let mut store = store();
+        let last = 2 * RECENT as u64;
+        (0..=last).for_each(|data| drop(store.put(key("a"), json!({"metadata": {}, "data": data}))));
+        let data = |version| store.get_at(&key("a"), version).map(|object| object["data"].clone());
+        for at in [0, 1, last / 2, last - 1, last] {
+            assert_eq!(data(2 + at), Some(json!(at)), "the first is version 2");
+        }
+        assert_eq!(data(1), None);
     }
 
     #[tokio::test]

@@ -62,7 +62,7 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     validate::metadata(resource, &object)?;
     schema::check(resource, &object)?;
     rules::check(resource, None, &object)?;
-    if store.get(&key).is_some() {
+    if store.has(&key) {
         return Err(Status::already_exists(resource, &name));
     }
     if target.dry_run {
@@ -82,7 +82,7 @@ pub(super) fn update(
 ) -> Result<Arc<Value>, Status> {
     let resource = target.resource;
     let name = &target.key.name;
-    let current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
+    let current = store.get(&target.key).ok_or_else(|| Status::not_found(resource, name))?;
     let mut wanted = change(&current)?;
     meta::prune_nulls(&mut wanted);
     validate::shape(&wanted)?;
@@ -133,7 +133,7 @@ fn delete_with(
 ) -> Result<Deleted, Status> {
     let resource = target.resource;
     let name = &target.key.name;
-    let mut current = store.get(&target.key).cloned().ok_or_else(|| Status::not_found(resource, name))?;
+    let mut current = store.get(&target.key).ok_or_else(|| Status::not_found(resource, name))?;
     preconditions_of_delete(resource, &current, preconditions)?;
     if target.dry_run {
         return Ok(Deleted::Gone(current));
@@ -158,7 +158,7 @@ fn delete_with(
         namespaces::empty(store, name);
     }
     match store.get(&target.key) {
-        Some(held) => Ok(Deleted::Held(held.clone())),
+        Some(held) => Ok(Deleted::Held(held)),
         None => Ok(Deleted::Gone(marked)),
     }
 }

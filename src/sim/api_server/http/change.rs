@@ -109,10 +109,12 @@ pub(super) fn delete_collection(inner: &mut Inner, call: &Call) -> Result<Respon
         let target = Target { key, ..target(call)? };
         let (Deleted::Held(object) | Deleted::Gone(object)) =
             write::delete(&mut inner.store, &target, &Preconditions::default())?;
-        items.push(present::show(target.resource, call.place.version, &object));
+        items.push(object);
     }
+    let (resource, version) = (call.place.resource, call.place.version);
+    let items: Vec<_> = items.iter().map(|object| present::show(resource, version, object)).collect();
     let metadata = json!({"resourceVersion": inner.store.version().to_string()});
-    Ok(json_response(StatusCode::OK, &read::list_of(inner, call, items, metadata)))
+    Ok(read::list_of(inner, call, &items, metadata))
 }
 
 fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<Response<Body>, Status> {
@@ -129,7 +131,7 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
         status: target.status,
         now: inner.store.clock.rfc3339(),
     };
-    if inner.store.get(&target.key).is_some() {
+    if inner.store.has(&target.key) {
         let next =
             write::update(&mut inner.store, target, |current| apply::apply(&applier, current, &applied))?;
         return Ok(answer(inner, call, StatusCode::OK, &next));
@@ -263,7 +265,7 @@ fn review(resource: &Resource, mut object: Value) -> Value {
 
 fn answer(inner: &Inner, call: &Call, code: StatusCode, stored: &Arc<Value>) -> Response<Body> {
     let object = present::show(call.place.resource, call.place.version, stored);
-    json_response(code, &read::shaped(inner, call, object))
+    json_response(code, &*read::shaped(inner, call, object))
 }
 
 fn success(target: &Target, object: &Value) -> Value {

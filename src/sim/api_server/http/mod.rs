@@ -33,6 +33,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WARNING}
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use futures::StreamExt;
+use serde::Serialize;
 use serde_json::Value;
 
 pub use self::faults::{Answer, CallInfo, FaultDecision, Faults, Severed, StreamEnd, StreamFault};
@@ -195,9 +196,10 @@ fn carry_out(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> 
 
 fn describe(agent: &str, call: &Call) -> CallInfo {
     let name = call.place.name.clone().or_else(|| {
-        let object: Value = serde_json::from_slice(&call.body).ok()?;
-        let name = meta::get(&object, "name");
-        (call.verb == Verb::Create && !name.is_empty()).then(|| name.to_owned())
+        let object: Option<Value> =
+            (call.verb == Verb::Create).then(|| serde_json::from_slice(&call.body).ok()).flatten();
+        let object = object?;
+        Some(meta::get(&object, "name")).filter(|name| !name.is_empty()).map(str::to_owned)
     });
     CallInfo {
         agent: agent.to_owned(),
@@ -234,8 +236,9 @@ fn header<'a>(parts: &'a Parts, name: &HeaderName) -> &'a str {
     parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn json(code: StatusCode, value: &Value) -> Response<Body> {
-    respond(code, JSON, Body::from(value.to_string()))
+fn json(code: StatusCode, value: &impl Serialize) -> Response<Body> {
+    // Writing JSON values into memory does not fail.
+    respond(code, JSON, Body::from(serde_json::to_vec(value).unwrap_or_default()))
 }
 
 fn respond(code: StatusCode, media: &str, body: Body) -> Response<Body> {

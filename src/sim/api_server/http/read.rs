@@ -3,13 +3,16 @@
 //! A list that is continued shows the state of its first page; the token names the version and the last object. A call
 //! whose reads are stale (a fault, or the older of two replicas) sees the state of then.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -19,7 +22,8 @@ use crate::sim::api_server::http::table::{self, Include};
 use crate::sim::api_server::http::{Call, json as json_response};
 use crate::sim::api_server::selector::Selection;
 use crate::sim::api_server::status::Status;
-use crate::sim::api_server::{Inner, meta, present};
+use crate::sim::api_server::store::Key;
+use crate::sim::api_server::{Inner, present};
 
 /// Where a list goes on.
 #[derive(Serialize, Deserialize)]
@@ -36,18 +40,19 @@ pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> 
     let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), name);
     let stored = inner.store.get_at(&key, version_seen(inner, call));
     let stored = stored.ok_or_else(|| Status::not_found(place.resource, name))?;
-    let object = present::show(place.resource, place.version, stored);
-    Ok(json_response(StatusCode::OK, &shaped(inner, call, object)))
+    let object = present::show(place.resource, place.version, &stored);
+    Ok(json_response(StatusCode::OK, &*shaped(inner, call, object)))
 }
 
 /// One object in the shape that was asked for.
-pub(super) fn shaped(inner: &Inner, call: &Call, object: Value) -> Value {
+pub(super) fn shaped<'a>(inner: &Inner, call: &Call, object: Cow<'a, Value>) -> Cow<'a, Value> {
     match call.form {
         Form::Table => {
             let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::table(call.place.resource, &[object], version, include(call), inner.store.clock.now_ns())
+            let now_ns = inner.store.clock.now_ns();
+            Cow::Owned(table::table(call.place.resource, &[object], version, include(call), now_ns))
         }
-        Form::Metadata => present::metadata_only(&object),
+        Form::Metadata => Cow::Owned(present::metadata_only(&object)),
         Form::Plain | Form::Discovery(_) => object,
     }
 }
@@ -71,15 +76,12 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
     let selection = selection(call)?;
     let token = continue_token(call)?;
     let version = version_of_list(inner, call, token.as_ref())?;
-    let objects = inner.store.at(place.resource.plural, version).map_err(|_| too_old_to_continue())?;
     let after = token.map(|token| (token.namespace, token.name));
-    let selected: Vec<_> = objects
-        .into_iter()
-        .filter(|(key, object)| {
-            let beyond = after.as_ref().is_none_or(|(ns, name)| (&key.namespace, &key.name) > (ns, name));
-            beyond && selection.matches(object)
-        })
-        .collect();
+    let selects = |key: &Key, object: &Value| {
+        let beyond = after.as_ref().is_none_or(|(ns, name)| (&key.namespace, &key.name) > (ns, name));
+        beyond && selection.matches(object)
+    };
+    let selected = selected(inner, call, &selection, version, selects)?;
     let page = page_size(call, selected.len());
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if page < selected.len()
@@ -91,40 +93,95 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
             metadata["remainingItemCount"] = json!(selected.len() - page);
         }
     }
-    let items = selected
+    let items: Vec<_> = selected
         .iter()
         .take(page)
         .map(|(_, stored)| present::show(place.resource, place.version, stored))
         .collect();
-    Ok(json_response(StatusCode::OK, &list_of(inner, call, items, metadata)))
+    Ok(list_of(inner, call, &items, metadata))
+}
+
+/// The objects of the list as they were at `version`, without a walk over all of them where the call names one, and
+/// without a copy of what it does not select.
+fn selected(
+    inner: &Inner,
+    call: &Call,
+    selection: &Selection,
+    version: u64,
+    selects: impl Fn(&Key, &Value) -> bool,
+) -> Result<Vec<(Key, Arc<Value>)>, Status> {
+    let (store, resource) = (&inner.store, call.place.resource);
+    let namespace = selection.namespace.as_deref();
+    if version == store.version() {
+        let named = selection.name().filter(|_| namespace.is_some() || !resource.namespaced);
+        let found: &mut dyn Iterator<Item = (&Key, Arc<Value>)> = match named {
+            Some(name) => &mut store.entry(&key(resource, namespace.unwrap_or_default(), name)).into_iter(),
+            None => &mut store.range(resource.plural, namespace),
+        };
+        let found = found.filter(|(key, object)| selects(key, object));
+        return Ok(found.map(|(key, object)| (key.clone(), object)).collect());
+    }
+    let then = store.at(resource.plural, version).map_err(|_| too_old_to_continue())?;
+    Ok(then.into_iter().filter(|(key, object)| selects(key, object)).collect())
 }
 
 /// A list in the shape that was asked for.
-pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Value>, metadata: Value) -> Value {
+pub(super) fn list_of(
+    inner: &Inner,
+    call: &Call,
+    items: &[Cow<'_, Value>],
+    metadata: Value,
+) -> Response<Body> {
     let resource = call.place.resource;
     match call.form {
-        Form::Table => table::table(resource, &items, metadata, include(call), inner.store.clock.now_ns()),
+        Form::Table => {
+            let now_ns = inner.store.clock.now_ns();
+            json_response(StatusCode::OK, &table::table(resource, items, metadata, include(call), now_ns))
+        }
         Form::Metadata => {
-            let items: Vec<Value> = items.iter().map(present::metadata_only).collect();
-            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+            let items: Vec<Value> = items.iter().map(|item| present::metadata_only(item)).collect();
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            json_response(StatusCode::OK, &list)
         }
         Form::Plain | Form::Discovery(_) => {
-            let items: Vec<Value> =
-                items.into_iter().map(|item| if resource.custom { item } else { untyped(item) }).collect();
-            json!({
-                "kind": resource.list_kind, "apiVersion": resource.api_version(call.place.version),
-                "metadata": metadata, "items": items,
-            })
+            let list = List {
+                api_version: resource.api_version(call.place.version),
+                items: items.iter().map(|object| Item { object, typed: resource.custom }).collect(),
+                kind: resource.list_kind,
+                metadata,
+            };
+            json_response(StatusCode::OK, &list)
         }
     }
 }
 
+/// A list, in the order of its fields' names as everything here is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    api_version: String,
+    items: Vec<Item<'a>>,
+    kind: &'static str,
+    metadata: Value,
+}
+
 /// The items of a list of a built-in kind carry no type, those of a custom one do.
-fn untyped(mut item: Value) -> Value {
-    for field in ["apiVersion", "kind"] {
-        meta::set_top(&mut item, field, None);
+struct Item<'a> {
+    object: &'a Value,
+    typed: bool,
+}
+
+impl Serialize for Item<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let fields = self.object.as_object().into_iter().flatten();
+        let mut map = serializer.serialize_map(None)?;
+        for (field, value) in
+            fields.filter(|(field, _)| self.typed || *field != "apiVersion" && *field != "kind")
+        {
+            map.serialize_entry(field, value)?;
+        }
+        map.end()
     }
-    item
 }
 
 fn page_size(call: &Call, all: usize) -> usize {

@@ -2,6 +2,8 @@
 //!
 //! The columns are those of the resource; dates are shown as the time since then, as the real server does it.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -20,7 +22,7 @@ pub(super) enum Include {
 /// A table of objects; `now_ns` is the time in nanoseconds since the Unix epoch.
 pub(super) fn table(
     resource: &Resource,
-    objects: &[Value],
+    objects: &[Cow<'_, Value>],
     list_metadata: Value,
     include: Include,
     now_ns: i64,
@@ -195,7 +197,7 @@ mod tests {
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "1970-01-01T00:00:00Z"},
             "spec": {"source": {"persistentVolumeClaimName": "p"}}, "status": {"readyToUse": true}});
         let resource = by_plural("volumesnapshots").expect("served");
-        let table = table(resource, &[object], json!({}), Include::Metadata, 61_000_000_000);
+        let table = table(resource, &[Cow::Owned(object)], json!({}), Include::Metadata, 61_000_000_000);
         let names: Vec<&str> = table["columnDefinitions"]
             .as_array()
             .expect("columns")
@@ -215,7 +217,7 @@ mod tests {
                 json!({"metadata": {"name": "a"}, "involvedObject": {"kind": "Backup", "name": "b"}});
             object.as_object_mut().expect("an object").extend(times.as_object().expect("times").clone());
             let resource = by_plural("events").expect("served");
-            table(resource, &[object], json!({}), Include::None, 61_000_000_000)["rows"][0]["cells"][0]
+            table(resource, &[Cow::Owned(object)], json!({}), Include::None, 61_000_000_000)["rows"][0]["cells"][0]
                 .clone()
         };
         assert_eq!(shown(json!({"eventTime": "1970-01-01T00:00:01.000000Z"})), "60s");

@@ -7,6 +7,7 @@
 //!
 //! [`held`]: super::held
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -24,6 +26,7 @@ use crate::sim::api_server::http::held::Held;
 use crate::sim::api_server::http::route::Place;
 use crate::sim::api_server::http::table::{self, Include};
 use crate::sim::api_server::http::{Call, JSON, read, reset, respond};
+use crate::sim::api_server::kept::Kept;
 use crate::sim::api_server::selector::Selection;
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::{Change, ChangeKind, TooOld};
@@ -170,7 +173,7 @@ impl Stream {
 
     fn gone(&mut self, wanted: u64, oldest: u64) {
         let status = Status::expired(format!("too old resource version: {wanted} ({oldest})"));
-        self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
+        self.ready.push_back(line("ERROR", &status.to_value()));
         self.ended = true;
     }
 
@@ -248,7 +251,7 @@ impl Stream {
             StreamEnd::Break => self.breaks = true,
             StreamEnd::Gone => {
                 let status = Status::expired("The resourceVersion for the provided watch is too old.");
-                self.ready.push_back(line(&json!({"type": "ERROR", "object": status.to_value()})));
+                self.ready.push_back(line("ERROR", &status.to_value()));
             }
         }
     }
@@ -257,19 +260,20 @@ impl Stream {
 impl Frames {
     /// The event that the change is to this selection, if it is one.
     fn change(&mut self, change: &Change, now_ns: i64) -> Option<Bytes> {
-        let was = change.previous.as_deref().is_some_and(|previous| self.selection.matches(previous));
-        let is = change.kind != ChangeKind::Deleted && self.selection.matches(&change.object);
+        let (object, previous) = (change.object.open(), change.previous.as_ref().map(Kept::open));
+        let was = previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
+        let is = change.kind != ChangeKind::Deleted && self.selection.matches(&object);
         match (was, is) {
             (false, false) => None,
-            (false, true) => Some(self.event("ADDED", &change.object, now_ns)),
-            (true, true) => Some(self.event("MODIFIED", &change.object, now_ns)),
+            (false, true) => Some(self.event("ADDED", &object, now_ns)),
+            (true, true) => Some(self.event("MODIFIED", &object, now_ns)),
             (true, false) => {
                 // The last state that belonged to the selection, under the version of the change.
-                let mut last = match (&change.previous, change.kind) {
+                let mut last = match (&previous, change.kind) {
                     (Some(previous), ChangeKind::Modified) => (**previous).clone(),
-                    _ => (*change.object).clone(),
+                    _ => (*object).clone(),
                 };
-                meta::copy(&change.object, &mut last, "resourceVersion");
+                meta::copy(&object, &mut last, "resourceVersion");
                 Some(self.event("DELETED", &last, now_ns))
             }
         }
@@ -278,14 +282,14 @@ impl Frames {
     fn event(&mut self, kind: &str, stored: &Value, now_ns: i64) -> Bytes {
         let object = present::show(self.place.resource, self.place.version, stored);
         let object = match self.form {
-            Form::Table => self.row(object, now_ns),
-            Form::Metadata => present::metadata_only(&object),
+            Form::Table => Cow::Owned(self.row(object, now_ns)),
+            Form::Metadata => Cow::Owned(present::metadata_only(&object)),
             Form::Plain | Form::Discovery(_) => object,
         };
-        line(&json!({"type": kind, "object": object}))
+        line(kind, &object)
     }
 
-    fn row(&mut self, object: Value, now_ns: i64) -> Value {
+    fn row(&mut self, object: Cow<'_, Value>, now_ns: i64) -> Value {
         let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
         let mut table = table::table(self.place.resource, &[object], version, self.include, now_ns);
         if std::mem::replace(&mut self.columns_sent, true) {
@@ -306,12 +310,21 @@ impl Frames {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
         let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        line(&json!({"type": "BOOKMARK", "object": object}))
+        line("BOOKMARK", &object)
     }
 }
 
-fn line(event: &Value) -> Bytes {
-    let mut text = event.to_string();
-    text.push('\n');
+/// One event, written without a copy of its object.
+#[derive(Serialize)]
+struct Event<'a> {
+    object: &'a Value,
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+fn line(kind: &str, object: &Value) -> Bytes {
+    // Writing JSON values into memory does not fail.
+    let mut text = serde_json::to_vec(&Event { object, kind }).unwrap_or_default();
+    text.push(b'\n');
     Bytes::from(text)
 }
