@@ -10,6 +10,7 @@ use crate::domain::names;
 use crate::domain::observed::{
     ContentSeen, GroupContentSeen, GroupSnapshotSeen, Observation, Owner, SnapshotSeen,
 };
+use crate::domain::planted;
 use crate::machine::group::state::{GroupRun, Stage};
 
 /// One member with the objects that are its own.
@@ -180,7 +181,7 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
             && content.group_handle.is_some()
             && content.group_handle.as_deref() == group_handle
     });
-    let content = contents.next();
+    let content = contents.next().or_else(|| counted(run, group_handle, observation));
     let snapshot = content.and_then(|content| {
         observation.snapshots.iter().find(|snapshot| {
             snapshot.id.name == content.snapshot_name
@@ -189,6 +190,21 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
         })
     });
     Member { index, snapshot, content, rebuilt: false, ambiguous: contents.next().is_some() }
+}
+
+/// With the planted defect `counts`: whatever the group holds beside the planned volumes, so that the number is right.
+fn counted<'a>(
+    run: &GroupRun,
+    group_handle: Option<&str>,
+    observation: &'a Observation,
+) -> Option<&'a ContentSeen> {
+    let planned = |content: &ContentSeen| {
+        run.plan.members.iter().any(|member| Some(&member.volume_handle) == content.volume_handle.as_ref())
+    };
+    let of_group = |content: &&ContentSeen| {
+        content.group_handle.is_some() && content.group_handle.as_deref() == group_handle && !planned(content)
+    };
+    observation.contents.iter().find(|content| planted::is("counts") && of_group(content))
 }
 
 /// The handle of the group, from its content, else from the journal.
