@@ -213,9 +213,10 @@ fn seen(event: &WatchEvent) -> &Value {
 
 /// The newest version of each object that a controller has seen or written itself.
 ///
-/// A controller that has written an object does not act on an older version of it that its cache still holds. What is
-/// gone stays gone: the answer to a write that is read after the end of the object does not bring it back, else the
-/// controller would act on it for ever. (The real one has that race as well, but between two of its instructions.)
+/// A controller that has written an object does not act on an older version of it that its cache still holds. What the
+/// cache has heard the end of stays gone: the answer to a write that is read after the end of the object does not bring
+/// it back, else the controller would act on it for ever. (The real one has that race as well, but between two of its
+/// instructions.) What the cache has not heard of yet is not gone.
 #[derive(Clone, Default)]
 pub(crate) struct Newest {
     cache: Cache,
@@ -242,11 +243,16 @@ impl Newest {
         self.cache.get(key)
     }
 
-    /// Forgets the object and returns what was known of it.
+    /// Forgets what is known under that key and returns it.
     pub(crate) fn remove(&self, key: &str) -> Option<Arc<Value>> {
-        let removed = self.cache.objects().remove(key)?;
-        self.gone().insert(object::uid(&removed).to_owned());
-        Some(removed)
+        self.cache.objects().remove(key)
+    }
+
+    /// Hears of a change of the cache.
+    pub(crate) fn heard(&self, change: &Change) {
+        if let (Some(old), None) = (&change.old, &change.new) {
+            self.gone().insert(object::uid(old).to_owned());
+        }
     }
 
     fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -276,5 +282,17 @@ mod tests {
         assert!(!newest.update(&at("8")));
         assert!(newest.update(&at("9")), "the same version is worked on again");
         assert_eq!(newest.get("a").map(|found| object::version(&found)), Some(9));
+    }
+    #[test]
+    fn what_the_cache_heard_the_end_of_is_gone_and_what_it_has_not_heard_of_is_not() {
+        let named = |uid: &str, version: &str| {
+            Arc::new(json!({"metadata": {"name": "a", "uid": uid, "resourceVersion": version}}))
+        };
+        let newest = Newest::default();
+        assert!(newest.update(&named("first", "1")) && newest.update(&named("second", "3")));
+        newest.heard(&Change { old: Some(named("first", "1")), new: None });
+        newest.remove("a");
+        assert!(!newest.update(&named("first", "2")), "the answer to a write comes after the end");
+        assert!(newest.update(&named("second", "3")), "another object of that name has no end yet");
     }
 }

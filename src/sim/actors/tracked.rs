@@ -18,9 +18,8 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    /// A resource whose changes are put into `queue` by the cache's handler.
-    pub(crate) fn new(plural: &'static str, cache: Cache, queue: Arc<WorkQueue>) -> Self {
-        let newest = Newest::default();
+    /// A resource whose changes are put into `queue`, and whose ends are told to `newest`, by the cache's handler.
+    pub(crate) fn new(plural: &'static str, cache: Cache, newest: Newest, queue: Arc<WorkQueue>) -> Self {
         cache.list().iter().for_each(|object| {
             newest.update(object);
         });

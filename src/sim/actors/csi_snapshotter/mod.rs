@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::Setup;
 use super::client::Client;
 use super::driver::Storage;
-use super::informer::{Cache, Change};
+use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
@@ -46,22 +46,27 @@ pub(super) fn start(setup: &mut Setup) {
     let client = setup.client();
     let recorder = setup.recorder(client.clone());
     let (content_queue, group_queue) = (WorkQueue::new(), WorkQueue::new());
-    let queue = content_queue.clone();
+    let (newest_content, newest_group) = (Newest::default(), Newest::default());
+    let (queue, ends) = (content_queue.clone(), newest_content.clone());
     let contents = setup.resynced_cache(plural::CONTENTS, move |change| {
+        ends.heard(change);
         if is_of_interest(change) {
             queue.add(&change.key());
         }
     });
     // Unlike single contents these are not filtered: the sidecar's own writes wake it up again.
-    let queue = group_queue.clone();
-    let groups = setup.resynced_cache(plural::GROUP_CONTENTS, move |change| queue.add(&change.key()));
+    let (queue, ends) = (group_queue.clone(), newest_group.clone());
+    let groups = setup.resynced_cache(plural::GROUP_CONTENTS, move |change| {
+        ends.heard(change);
+        queue.add(&change.key());
+    });
     let sidecar = Arc::new(Sidecar {
         client,
         recorder,
         clock: setup.world.clock.clone(),
         storage: setup.world.storage.clone(),
-        contents: Tracked::new(plural::CONTENTS, contents, content_queue.clone()),
-        groups: Tracked::new(plural::GROUP_CONTENTS, groups, group_queue.clone()),
+        contents: Tracked::new(plural::CONTENTS, contents, newest_content, content_queue.clone()),
+        groups: Tracked::new(plural::GROUP_CONTENTS, groups, newest_group, group_queue.clone()),
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
         release: setup.world.release,

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use super::Setup;
 use super::client::Client;
-use super::informer::{Cache, Change};
+use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
@@ -133,10 +133,13 @@ pub(super) fn start(setup: &mut Setup) {
 }
 
 fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
-    let queue = WorkQueue::new();
-    let changed = queue.clone();
-    let cache = setup.resynced_cache(plural, move |change| changed.add(&change.key()));
-    Tracked::new(plural, cache, queue)
+    let (queue, newest) = (WorkQueue::new(), Newest::default());
+    let (changed, ends) = (queue.clone(), newest.clone());
+    let cache = setup.resynced_cache(plural, move |change| {
+        ends.heard(change);
+        changed.add(&change.key());
+    });
+    Tracked::new(plural, cache, newest, queue)
 }
 
 impl Controller {
