@@ -180,11 +180,15 @@ pub(super) fn rivals(rehearsal: &Played) -> Vec<Case> {
     let over = |point: &&Point| {
         !matches!(point.to_string().as_str(), "cleaned/before-record" | "failed/before-record")
     };
-    let points: Vec<Point> = own_points(rehearsal).iter().take_while(over).copied().collect();
-    let of_point = |point: Point| {
-        Rival::ALL.iter().map(move |rival| Case { rival: Some((*rival, point)), ..rehearsal.case.clone() })
+    let points = match rehearsal.case.target.is_undone_by_deadline() {
+        true => &rehearsal.passed,
+        false => own_points(rehearsal),
     };
-    points.into_iter().flat_map(of_point).collect()
+    let of_point = |point: &Point| {
+        let at = *point;
+        Rival::ALL.iter().map(move |rival| Case { rival: Some((*rival, at)), ..rehearsal.case.clone() })
+    };
+    points.iter().take_while(over).flat_map(of_point).collect()
 }
 
 /// Every truth about the effects of every step; killed while they are in flight, afterwards, or not at all.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::sim::Cluster;
-use crate::sim::api_server::{Answer, Caller, FaultDecision, Preconditions};
+use crate::sim::api_server::{Answer, CallInfo, Caller, FaultDecision, Preconditions};
 use serde_json::{Value, json};
 
 fn hand(cluster: &Cluster) -> Caller {
@@ -202,13 +202,30 @@ pub fn freeze(cluster: &Cluster, actor: &'static str) {
     });
 }
 
+/// As [`freeze`], once the actor has made its next write on a snapshot API, before it makes another call.
+pub fn freeze_behind_write(cluster: &Cluster, actor: &'static str) {
+    let mut idle = Some(cluster.clone());
+    cluster.api().set_actor_faults(Box::new(move |call| {
+        if call.agent == actor
+            && changes(call)
+            && let Some(cluster) = idle.take()
+        {
+            freeze(&cluster, actor);
+        }
+        FaultDecision::none()
+    }));
+}
+
+/// Whether a call changes an object of the snapshot APIs.
+fn changes(call: &CallInfo) -> bool {
+    ["create", "update", "patch", "delete"].contains(&call.verb.as_str()) && call.plural.starts_with("volume")
+}
+
 /// For three minutes the API server refuses every write of the daemon on the snapshot APIs, as a webhook does.
 pub fn refuse_writes(cluster: &Cluster) {
     let end = tokio::time::Instant::now() + Duration::from_secs(180);
     cluster.api().set_faults(Box::new(move |call| {
-        let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
-        let meant = writes && call.agent == "stillpoint" && call.plural.starts_with("volume");
-        if !meant || tokio::time::Instant::now() >= end {
+        if call.agent != "stillpoint" || !changes(call) || tokio::time::Instant::now() >= end {
             return FaultDecision::none();
         }
         FaultDecision { happen: false, answer: Answer::Status(409, None), ..FaultDecision::none() }

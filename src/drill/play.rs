@@ -88,6 +88,7 @@ pub async fn play(case: &Case) -> Played {
     let Lives { mut broken, stuck, .. } = lives;
     stage.rbac.restore();
     stage.cluster.api().clear_faults();
+    stage.cluster.api().clear_actor_faults();
     invariants::settled(&stage).await;
     broken.extend(judge(case, &stage, &end).await);
     let story = if broken.is_empty() { None } else { Some(stage.shown().await) };

@@ -44,6 +44,8 @@ named! {
         RestartSidecar = "restart-csi-snapshotter",
         /// The snapshot-controller stands still for five minutes and goes on from the caches it had.
         FreezeController = "freeze-snapshot-controller",
+        /// The same, right behind its next write: what it made then lacks everything that belongs to it.
+        StallController = "stall-snapshot-controller",
         /// For three minutes the API server refuses every write of the daemon, as an admission webhook can.
         RefuseWrites = "refuse-writes",
         /// An older life of the daemon goes on beside the newer one, on a copy of the journal.
@@ -63,6 +65,7 @@ impl Rival {
                 | Self::RestartController
                 | Self::RestartSidecar
                 | Self::FreezeController
+                | Self::StallController
                 | Self::RefuseWrites
         )
     }
@@ -87,6 +90,7 @@ impl Rival {
             Self::RestartController => cluster.restart("snapshot-controller"),
             Self::RestartSidecar => cluster.restart("csi-snapshotter"),
             Self::FreezeController => hands::freeze(cluster, "snapshot-controller"),
+            Self::StallController => hands::freeze_behind_write(cluster, "snapshot-controller"),
             Self::RefuseWrites => hands::refuse_writes(cluster),
             Self::OlderEpoch => {}
         }

@@ -69,6 +69,12 @@ impl Target {
     pub fn is_undo(self) -> bool {
         !matches!(self, Self::Complete | Self::Keep)
     }
+
+    /// Whether a deadline undoes the run: then whatever others began before, as early as with the create, may still
+    /// be under way when the undo begins.
+    pub fn is_undone_by_deadline(self) -> bool {
+        matches!(self, Self::UndoTooLate | Self::UndoCreated)
+    }
 }
 
 named! {
