@@ -13,7 +13,7 @@ use stillpoint::machine::group::{
 };
 
 fn grounds(row: &str) -> Grounds {
-    Grounds { row: row.into(), rules: 3, view: view_with(|_| {}) }
+    Grounds { row: row.into(), rules: 4, view: view_with(|_| {}) }
 }
 
 fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {

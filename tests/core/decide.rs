@@ -118,17 +118,41 @@ fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
     assert_eq!(after(limits::MAX_REPEATS, done), "release/rebuild-refused", "somebody keeps undoing it");
 }
 
+/// Its name is not used again: a controller whose caches are old may cut the one that is gone.
+#[test]
+fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
+    let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
+    let gone = |fresh| view_with(|view| view.set(fresh));
+    assert_eq!(row(&tried(1, &done), &gone(Fresh::No), at(100)), "planned/look-gone");
+    assert_eq!(row(&tried(1, &done), &gone(Fresh::Yes), at(100)), "planned/gone");
+    let lost = Outcome::Indeterminate { message: "lost".into() };
+    assert_eq!(row(&tried(1, &lost), &gone(Fresh::Yes), at(100)), "planned/create");
+    let cut = view_with(|view| view.set(Content::Delete));
+    assert_eq!(row(&tried(1, &lost), &cut, at(100)), "planned/cut");
+}
+
 #[test]
 fn what_somebody_keeps_undoing_is_not_done_for_ever() {
     let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
-    let absent = view_with(|_| {});
-    let run = tried(3, &done);
-    let ended = run.tries.last.expect("it was tried");
-    assert!(
-        decide(&run, &absent, ended).expect("exactly one row").not_before.is_some(),
-        "the third time pauses"
-    );
-    assert_eq!(row(&tried(limits::MAX_REPEATS as usize, &done), &absent, at(100)), "planned/tried-enough");
+    let unlabelled = view_with(|view| {
+        view.set(Group::Ours);
+        view.set(Content::Delete);
+        view.set(Labels::Missing);
+    });
+    let after = |times: u32| {
+        let mut run = planned();
+        run.stage = Stage::VSBound;
+        for _ in 0..times {
+            let intent = Event::Intended { grounds: grounds(), step: Step::Relabel, marks: Vec::new() };
+            for event in [intent, Event::Ended { step: Step::Relabel, outcomes: vec![done.clone()] }] {
+                run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
+            }
+        }
+        run
+    };
+    let third = decide(&after(3), &unlabelled, at(100)).expect("exactly one row");
+    assert_eq!((third.row.id, third.not_before.is_some()), ("bound/relabel", true), "the third time pauses");
+    assert_eq!(row(&after(limits::MAX_REPEATS), &unlabelled, at(100)), "bound/refused");
 }
 
 #[test]

@@ -38,6 +38,8 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=delete-namespace@delete-content/after-effects,seed=1",
     "complete,n=2,kill=planned/after-record,down=1200,seed=1",
     "complete,n=2,rival=delete-namespace@create/before-intent,seed=1",
+    "complete,n=3,rival=delete-vgs@create/after-effects,profile=stale,seed=1",
+    "complete,n=2,rival=delete-vgs@create/after-effects,kill=create/after-effects,down=60,profile=stale,seed=3",
     "complete,n=2,rival=delete-pvc@planned/after-record,kill=planned/after-record,seed=1",
     "complete,n=2,rival=swap-pvc@planned/after-record,seed=1",
     "complete,n=2,rival=delete-vgs@created/after-record,seed=1",

@@ -246,3 +246,25 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
+
+/// The snapshot-controller stands still right behind the create of the content, which has no finalizer yet; the driver
+/// cuts the group all the same, and somebody deletes it. Whoever deletes that content at once lets its storage go.
+#[tokio::test(start_paused = true)]
+async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_along() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    hands::freeze_behind_write(&stage.cluster, "snapshot-controller");
+    let somebody = async {
+        stage.until(|stage| stage.cluster.ledger().physical_snapshots == 3).await;
+        let content = &stage.list("volumegroupsnapshotcontents", None)[0];
+        assert!(content["metadata"]["finalizers"].is_null(), "{content:#}");
+        hands::delete_first(&stage.cluster, "volumegroupsnapshots");
+    };
+    let (end, ()) = tokio::join!(stage.live(None), somebody);
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert!(stage.rows().await.iter().any(|row| row == "undo/d-delete-content"));
+    if let Err(reason) = invariants::completed(&stage, "shop", 3).await {
+        panic!("{reason}\n{}", stage.shown().await);
+    }
+}

@@ -73,7 +73,7 @@ async fn a_decision_of_another_table_shows_its_view_alone() {
     let explained = explain(&entries, position(&entries, "intend relabel")).expect("a record");
     assert_eq!(
         explained.note.as_deref(),
-        Some("version 7 of the table decided it; this stillpoint knows version 3")
+        Some("version 7 of the table decided it; this stillpoint knows version 4")
     );
     let decision = explained.decision.expect("what was recorded");
     assert!(decision.others.is_empty() && decision.looked_at.iter().any(|looked| looked.column == "Labels"));
@@ -101,8 +101,8 @@ async fn a_difference_is_told_field_by_field() {
 #[tokio::test]
 async fn a_record_compared_with_itself_shows_what_it_changed() {
     let entries = journal(&script(None, false)).await;
-    let created = position(&entries, "reached created");
-    let found = diff(&entries, created, created).expect("one record");
+    let answered = position(&entries, "ended create");
+    let found = diff(&entries, answered, answered).expect("one record");
     let (before, after) = field(&found.changed, "group_uid").expect("it says the uid");
     assert!(before.is_none() && after.is_some());
     let plan = diff(&entries, 2, 2).expect("the first record of the run");

@@ -91,7 +91,7 @@ mod tests {
             "{shown}"
         );
         assert!(
-            shown.contains("\nrow:   planned/create (rules 3)\nsays:  to create\nwhy:   the name"),
+            shown.contains("\nrow:   planned/create (rules 4)\nsays:  to create\nwhy:   the name"),
             "{shown}"
         );
         assert!(shown.contains("\nplanned/too-late "), "{shown}");

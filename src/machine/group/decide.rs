@@ -83,7 +83,7 @@ pub fn columns(run: &GroupRun, view: &View, now: Timestamp) -> Result<Columns, U
 
 fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(match (run.create, &run.group_uid) {
-        (_, Some(_)) => Create::Happened,
+        (_, Some(_)) | (CreateFate::Happened, None) => Create::Happened,
         (CreateFate::Untried, None) => Create::Untried,
         (CreateFate::Unknown, None) => Create::Unknown,
         (CreateFate::Refused, None) => Create::Refused,

@@ -109,8 +109,12 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.stage == Stage::Releasing && step != Step::RestoreNames {
         run.released_at = record.at;
     }
-    if run.stage == Stage::Unwinding && run.group_uid.is_none() {
-        run.group_uid = uid_answered(step, outcomes);
+    if run.group_uid.is_none() {
+        run.group_uid = uid_answered(run.stage, step, outcomes);
+    }
+    // Without a create there is no content: it need not be repeated to have something certain to delete.
+    if step == Step::UndoDeleteContent && run.create == CreateFate::Unknown {
+        run.create = CreateFate::Happened;
     }
     // A create that was intended once only, and refused for good, certainly left nothing behind.
     if step == Step::Create
@@ -122,13 +126,18 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     Ok(())
 }
 
-/// The uid of our VolumeGroupSnapshot, from an answer that an undo got about it.
+/// The uid of our VolumeGroupSnapshot, from an answer about it: of the create, or of what an undo does.
 ///
-/// SUBTLE: without it an undo never ends. 1. The process dies between the intent and the create; 2. the next life has to
+/// SUBTLE: without the create's, storage leaks. 1. Somebody deletes the group as soon as it is made, before it was seen;
+/// 2. it is made again under its name; 3. a controller whose cache has the first one cuts that; 4. the content of the cut
+/// names a uid that nobody knows, and is taken for somebody else's.
+///
+/// SUBTLE: without the undo's, it never ends. 1. The process dies between the intent and the create; 2. the next life has to
 /// undo (a claim changed): the create is of unknown fate and repeated; 3. its group is deleted again; 4. nothing stands,
 /// the fate is still unknown, and the create is repeated, for ever and without a pause, because no step follows itself.
-fn uid_answered(step: Step, outcomes: &[Outcome]) -> Option<Uid> {
-    let about_the_group = matches!(step, Step::Claim | Step::UndoCreate | Step::UndoDeleteGroup);
+fn uid_answered(stage: Stage, step: Step, outcomes: &[Outcome]) -> Option<Uid> {
+    let undone = matches!(step, Step::Claim | Step::UndoCreate | Step::UndoDeleteGroup);
+    let about_the_group = step == Step::Create || (stage == Stage::Unwinding && undone);
     match outcomes {
         [Outcome::Done { uid, .. }] if about_the_group && !uid.is_empty() => Some(Uid(uid.clone())),
         _ => None,

@@ -70,6 +70,8 @@ pub enum CreateFate {
     Unknown,
     /// Refused for good.
     Refused,
+    /// It happened, as the content of its group says; the uid is not known.
+    Happened,
 }
 
 /// Tries of the present step.
@@ -129,7 +131,7 @@ pub struct GroupRun {
     pub stage: Stage,
     /// Create of this attempt.
     pub create: CreateFate,
-    /// Uid of the VolumeGroupSnapshot of this attempt.
+    /// Uid of the VolumeGroupSnapshot of this attempt, once a create was answered or the group was seen.
     pub group_uid: Option<Uid>,
     /// Group handle and time, once the cut is recorded.
     pub cut: Option<(String, Timestamp)>,

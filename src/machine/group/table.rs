@@ -10,7 +10,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 3;
+pub const RULES: u16 = 4;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,21 +158,29 @@ use Action::{Act, Advance, Look, Rest, Wait, Yield};
 /// The recovery table.
 pub const TABLE: &[Row] = rows! {
     // ---- Planned: nothing of this attempt exists, as far as the journal knows -------------------------------------
-    "planned/create" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Open] Refusals[Few]
+    "planned/create" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Few]
         => Act(Step::Create), "the name is computed, so a create of unknown fate is repeated and adopts";
     "planned/adopt" Planned: Group[Ours | Older | Newer | Terminating]
         => Advance(Milestone::Created), "the object carries our run: an earlier create happened";
     "planned/foreign" Planned: Group[Foreign]
-        => unwind(Code::ForeignObject), "somebody else has the name; nothing of ours exists";
+        => unwind(Code::ForeignObject), "somebody else has the name";
+    "planned/look-gone" Planned: Group[Absent] Create[Happened] Fresh[No]
+        => Look, "the create was answered: only a fresh read says that its group is gone";
+    "planned/gone" Planned: Group[Absent] Create[Happened] Fresh[Yes]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot, perhaps too late for its cut: the next one has another name";
+    "planned/look-cut" Planned: Group[Absent] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[No]
+        => Look, "a content names a group that is not there: only a fresh read says that it is gone";
+    "planned/cut" Planned: Group[Absent] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[Yes]
+        => unwind_and_retry(Code::DeletedByOther), "the create happened, and somebody else deleted our VolumeGroupSnapshot after its cut had begun";
     "planned/refused" Planned: Group[Absent] Create[Refused]
         => unwind(Code::Refused), "the API server refused the create for good";
-    "planned/claims-changed" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Changed]
+    "planned/claims-changed" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Changed]
         => unwind(Code::PlanOutdated), "a claim went or changed before the cut";
-    "planned/look-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed] Fresh[No]
+    "planned/look-late" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[No]
         => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
-    "planned/too-late" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
+    "planned/too-late" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "the deadline of the cut passed before the group could be created";
-    "planned/tried-enough" Planned: Group[Absent] Create[Untried | Unknown | Happened] Claims[Intact] CutDeadline[Open] Refusals[Many]
+    "planned/tried-enough" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Many]
         => unwind(Code::Refused), "the create failed as often as the limit allows";
 
     // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
@@ -389,7 +397,9 @@ pub const TABLE: &[Row] = rows! {
         => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
     "undo/c-going-free" Unwinding: Group[Terminating] Retaining[Some]
         => Act(Step::UndoFree), "a group that somebody else deletes must not leave retained storage behind";
-    "undo/d-delete-content" Unwinding: Group[Absent | Foreign] Content[Delete | Retain] Retaining[None]
+    "undo/d-protection" Unwinding: Group[Absent | Foreign] Content[Delete | Retain] Retaining[None] Protection[Pending]
+        => Wait(Waiting::Protection), "a content that is deleted before its finalizer takes the handles of its cut with it";
+    "undo/d-delete-content" Unwinding: Group[Absent | Foreign] Content[Delete | Retain] Retaining[None] Protection[Complete]
         => Act(Step::UndoDeleteContent), "the controller judges by its cache and may have left the content";
     "undo/d-mark" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[No]
         => Act(Step::UndoDeleteContent), "without the annotation the sidecar never frees the storage";

@@ -192,6 +192,11 @@ impl Cluster {
                 let seen = self.group_content(content)?;
                 let same = resource_version.as_ref().is_none_or(|version| *version == seen.resource_version);
                 test(same, "the version")?;
+                if !seen.protected {
+                    // Without a finalizer it goes at once, and nobody frees its storage.
+                    self.seen.content = None;
+                    return Ok(content.uid.clone());
+                }
                 // What the release deletes, the controller marks.
                 (seen.terminating, seen.marked_deleted) = (true, true);
                 Ok(content.uid.clone())
@@ -335,7 +340,8 @@ impl Cluster {
     pub fn controllers(&mut self) -> bool {
         let before = (self.seen.clone(), self.storage.len());
         self.seen.fresh = false;
-        let phases = [Self::freeze, Self::cut, Self::ready, Self::tie, Self::acknowledge, Self::let_go];
+        let phases =
+            [Self::freeze, Self::cut, Self::protect, Self::ready, Self::tie, Self::acknowledge, Self::let_go];
         for phase in phases {
             phase(self);
         }
@@ -386,10 +392,10 @@ impl Cluster {
         if content.error.is_some() {
             return;
         }
-        let group_handle = format!("handle-of-{}", group.id.name);
+        let group_handle = format!("handle-of-{}", group.id.uid.0);
         let cut = |volume_handle: &String| CutSeen {
             volume_handle: volume_handle.clone(),
-            snapshot_handle: format!("{volume_handle}-of-{}", group.id.name),
+            snapshot_handle: format!("{volume_handle}-of-{}", group.id.uid.0),
             created_at: Some(now),
             restore_size: Some(1 << 30),
         };
@@ -406,6 +412,12 @@ impl Cluster {
             content.snapshot_uid = Some(snapshot.id.uid.clone());
             self.seen.snapshots.push(snapshot);
             self.seen.contents.push(content);
+        }
+    }
+
+    fn protect(&mut self) {
+        if let Some(content) = self.seen.content.as_mut().filter(|content| !content.terminating) {
+            content.protected = true;
         }
     }
 

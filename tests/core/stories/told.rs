@@ -113,6 +113,16 @@ fn deletes_the_group(cluster: &mut Cluster) {
     }
 }
 
+/// Somebody deletes the group as soon as it is made; a controller that has not heard of it has it cut all the same.
+fn cuts_what_is_gone(cluster: &mut Cluster) {
+    cluster.controllers();
+    (cluster.seen.group, cluster.seen.snapshots) = (None, vec![]);
+    cluster.seen.contents.clear();
+    if let Some(content) = &mut cluster.seen.content {
+        content.protected = false;
+    }
+}
+
 /// Members whose owners were taken off do not go with their group.
 fn takes_owners_off(cluster: &mut Cluster) {
     cluster.seen.class_exists = false;
@@ -171,6 +181,11 @@ fn told() -> Vec<Story> {
         ),
         Story::of("a restart after the cut", Completed, &[(Intended(Step::Relabel), |_| ())]),
         Story::of("the group is deleted and cut again", Completed, &[(Reached(M::Cut), deletes_the_group)]),
+        Story::of(
+            "the group is deleted as it is made and cut all the same",
+            Completed,
+            &[(Done(Step::Create), cuts_what_is_gone)],
+        ),
         Story::of("the driver cannot", Failed, &[]).with(cannot),
         Story::of("the controller leaves the content", Failed, &[]).with(leaves),
         Story::of(
