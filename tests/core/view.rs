@@ -7,7 +7,7 @@ use stillpoint::domain::names;
 use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, Observation, SnapshotSeen};
 use stillpoint::machine::group::advance::advance;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::effect::EffectKind;
+use stillpoint::machine::group::effect::{Effect, EffectKind};
 use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
 use stillpoint::machine::group::{GroupRun, Stage, Timed, decide, effects, fold, view};
 
@@ -178,6 +178,25 @@ fn finalizers_are_asked_of_what_exists() {
 }
 
 /// A run behind the pivot, with the receipt of what is bound.
+/// Whoever sets the content to Retain between the look and the delete is not overlooked.
+#[test]
+fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
+    let run = GroupRun { stage: Stage::Unwinding, ..created() };
+    let mut observation = bound();
+    let next = |observation: &Observation| -> Vec<Effect> {
+        effects(&run, observation, Step::UndoDeleteContent).into_iter().map(|(_, effect)| effect).collect()
+    };
+    assert!(matches!(next(&observation)[..], [Effect::MarkGroupContent { .. }]));
+    let content = observation.content.as_mut().expect("a content");
+    content.marked_deleted = true;
+    let version = content.resource_version.clone();
+    let deletes = next(&observation);
+    assert!(
+        matches!(&deletes[..], [Effect::DeleteGroupContent { resource_version: Some(tested), .. }] if *tested == version),
+        "{deletes:?}"
+    );
+}
+
 fn releasing() -> GroupRun {
     let (mut run, observation) = (created(), bound());
     while run.receipt.is_none() {

@@ -56,9 +56,10 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             standing(run, observation).filter_map(|member| set_name(member, Some(name.clone()))).collect()
         }
         Step::UndoFree => set_policies(run, observation, DeletionPolicy::Delete),
-        Step::UndoDeleteContent => {
-            mark_content(run, observation).into_iter().chain(undo_delete_content(run, observation)).collect()
-        }
+        Step::UndoDeleteContent => match mark_content(run, observation) {
+            marks if marks.is_empty() => delete_content(run, observation),
+            marks => marks,
+        },
         Step::UndoDeleteSnapshots => own_snapshots(run, observation)
             .filter(|snapshot| !snapshot.terminating)
             .map(|snapshot| (None, Effect::DeleteSnapshot { snapshot: snapshot.id.clone() }))
@@ -252,13 +253,8 @@ fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     content.map(|content| (None, delete(&content.id, &content.resource_version))).into_iter().collect()
 }
 
-/// The content that the controller left: our own mark just changed its version, so that only the uid guards.
-fn undo_delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
-    let content = own_content(run, observation).filter(|content| !content.terminating);
-    let delete = |id: &ObjectId| Effect::DeleteGroupContent { content: id.clone(), resource_version: None };
-    content.map(|content| (None, delete(&content.id))).into_iter().collect()
-}
-
+/// The mark without which the sidecar never frees the storage. An undo makes it in a turn of its own, because the delete
+/// that follows tests the version: whoever sets the content to Retain between our look and the delete would leak the storage.
 fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     let content = own_content(run, observation).filter(|content| !content.marked_deleted);
     let wanted = || [(labels::GROUP_BEING_DELETED.to_owned(), "yes".to_owned())].into();
