@@ -34,6 +34,11 @@ pub fn id(meta: &ObjectMeta) -> ObjectId {
     }
 }
 
+/// The epoch that claims an object; `None` when the annotation is missing or no number.
+pub fn epoch(meta: &ObjectMeta) -> Option<u64> {
+    meta.annotations.as_ref()?.get(labels::EPOCH)?.parse().ok()
+}
+
 /// A VolumeGroupSnapshot.
 pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
     let meta = &object.metadata;
@@ -42,7 +47,7 @@ pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
         id: id(meta),
         resource_version: version(meta),
         run: value(&meta.labels, labels::RUN),
-        epoch: value(&meta.annotations, labels::EPOCH).and_then(|epoch| epoch.parse().ok()),
+        epoch: epoch(meta),
         bound_content: status.and_then(|status| status.bound_volume_group_snapshot_content_name.clone()),
         ready: status.and_then(|status| status.ready_to_use).unwrap_or(false),
         terminating: meta.deletion_timestamp.is_some(),

@@ -1,4 +1,5 @@
-//! The door for projections: GroupSnapshot, the status of a Backup, the label key that was chosen for it, Events.
+//! The door for projections: GroupSnapshot, the status of a Backup, the label key that was chosen for it and the epoch
+//! that claims it, Events.
 //!
 //! What is written here is computed from the journal, is never ahead of it, and decides nothing: losing one costs a
 //! reader some news, and the next one brings it. No other kind is ever touched through this door.
@@ -17,6 +18,7 @@ use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::cluster::observe;
 use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Problem};
 use crate::domain::time::Timestamp;
@@ -105,6 +107,15 @@ impl Adapter {
         self.merge_backup(backup, json!({ "status": status }), self.served().backup_status).await
     }
 
+    /// Claims a Backup for a life of the daemon: an older one that is still alive reads it there, and stops.
+    ///
+    /// # Errors
+    /// As [`Adapter::project_backup`].
+    pub async fn claim_backup(&self, backup: &ObjectId, epoch: u64) -> Result<Changed, Problem> {
+        let claim = json!({ "metadata": { "annotations": { (labels::EPOCH): epoch.to_string() } } });
+        self.merge_backup(backup, claim, false).await
+    }
+
     /// Writes the label key that was chosen for a Backup into its spec, as Velero does.
     ///
     /// # Errors
@@ -137,7 +148,7 @@ impl Adapter {
         mut patch: Value,
         status: bool,
     ) -> Result<Changed, Problem> {
-        patch["metadata"] = json!({ "uid": backup.uid });
+        patch["metadata"]["uid"] = json!(backup.uid);
         let collection = Backup::url_path(&(), Some(&backup.namespace));
         let path = at(&collection, &backup.name, status);
         match self.write::<Backup>(Method::PATCH, &path, &patch).await {

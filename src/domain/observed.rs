@@ -205,7 +205,7 @@ pub struct ClaimSeen {
 pub struct Observation {
     /// Epoch of the daemon that looks.
     pub epoch: u64,
-    /// Whether a newer epoch claimed the run's VolumeGroupSnapshot, also of one that is gone by now.
+    /// Whether a newer epoch claimed the run's VolumeGroupSnapshot, also one that is gone by now, or its Backup.
     pub overtaken: bool,
     /// Whether every object was read from the API server itself after our last write, rather than from a cache.
     pub fresh: bool,
@@ -233,6 +233,8 @@ pub struct Observation {
 pub struct Scope {
     /// Value of the run label.
     pub run: String,
+    /// Uid of the Backup that asks for it.
+    pub backup: Uid,
     /// Namespace of the claims.
     pub namespace: String,
     /// Name of the VolumeGroupSnapshot of the present attempt.

@@ -1,9 +1,9 @@
 //! Two daemons alive on copies of one journal: an older life that does not know that it was replaced, and the newer one.
 //!
-//! The fence is the epoch on the VolumeGroupSnapshot: the newer one claims it before its first write, and the older one
-//! remembers a claim that it was told of when the group is gone. What the older
-//! one had under way at that instant may still arrive, and fails or does no harm, because every write tests the uid and
-//! the old value; but it begins no step after it.
+//! The fence is the epoch, on the Backup and on the VolumeGroupSnapshot: the newer one claims the Backup before anything
+//! of it goes on, and the group, where there is one, before its first write there. The older one remembers a claim that it
+//! was told of when the object is gone. What it had under way at that instant may still arrive, and fails or does no
+//! harm, because every write tests the uid and the old value; but it begins no step after it.
 
 use std::time::Duration;
 
@@ -56,14 +56,16 @@ pub(super) struct Older {
     done: Notify,
     /// Calls that were made before there were two.
     since: usize,
+    /// Whether the Backup is on both journals: only then does the newer one go on with something, and claim it.
+    accepted: bool,
 }
 
 impl Older {
     /// Copies the journal as it is now, and lets the newer one be started once more than the older one.
     pub(super) async fn of(stage: &Stage) -> Self {
         let disk = copy(&stage.disk);
-        drop(stage.entries().await);
-        Self { disk, done: Notify::new(), since: stage.calls.all().len() }
+        let accepted = !stage.entries().await.is_empty();
+        Self { disk, done: Notify::new(), since: stage.calls.all().len(), accepted }
     }
 
     /// Lives, until it ends itself or nobody waits for it any more.
@@ -96,7 +98,9 @@ impl Older {
         }
         let calls: Vec<Call> = stage.calls.all().split_off(self.since);
         let claims = |call: &Call| {
-            call.agent != OLDER && call.accepted() && (call.verb.as_str(), call.resource.as_str()) == CLAIM
+            let what = (call.verb.as_str(), call.resource.as_str());
+            let claims = what == GROUP_CLAIM || (what == BACKUP_CLAIM && self.accepted);
+            call.agent != OLDER && call.accepted() && claims
         };
         let Some(claim) = calls.iter().position(claims) else { return broken };
         let story = story(&self.disk).await;
@@ -123,7 +127,10 @@ pub(super) async fn lines(disk: &Disk) -> Vec<String> {
     story(disk).await.iter().map(|(position, record)| line(*position, record)).collect()
 }
 
-const CLAIM: (&str, &str) = ("patch", "volumegroupsnapshots");
+const GROUP_CLAIM: (&str, &str) = ("patch", "volumegroupsnapshots");
+
+/// The first such call of a life that goes on with a Backup.
+const BACKUP_CLAIM: (&str, &str) = ("patch", "backups");
 
 /// Records of groups with their positions.
 async fn story(disk: &Disk) -> Vec<(u64, Timed)> {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::kinds::{Backup, BackupStatus};
-use crate::cluster::observe;
+use crate::cluster::{Changed, observe};
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;
 use crate::domain::plan::Plan;
@@ -65,7 +65,10 @@ pub async fn take(
         request = Some(Err(vec![error]));
     }
     let run = match (folded, &request, object.as_deref()) {
-        (Some(run), _, _) => run,
+        (Some(run), _, _) => {
+            claim(&tools, &run, object.as_deref()).await;
+            run
+        }
         (None, Some(Err(errors)), Some(object)) => {
             refuse(&tools, object, refused_as, errors).await;
             return Ok(());
@@ -322,9 +325,27 @@ const TRIES: u32 = 8;
 
 /// Writes the status of a Backup, at most `tries` times while the API server does not answer.
 async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32) {
+    insist(tools, id, tries, || tools.adapter.project_backup(id, status)).await;
+}
+
+/// Claims a Backup that an earlier life accepted, before anything of it goes on: an older life that is still alive is
+/// told by that also where no VolumeGroupSnapshot stands that could be claimed. One that a newer life has claimed stays so.
+async fn claim(tools: &Tools, run: &BackupRun, object: Option<&Backup>) {
+    let (id, epoch) = (object_id(run), tools.journal.epoch());
+    let claimed = object.and_then(|object| observe::epoch(&object.metadata));
+    if run.finished.is_none() && claimed.is_none_or(|claimed| claimed < epoch) {
+        insist(tools, &id, u32::MAX, || tools.adapter.claim_backup(&id, epoch)).await;
+    }
+}
+
+/// Writes to a Backup, at most `tries` times while the API server does not answer.
+async fn insist<F>(tools: &Tools, id: &ObjectId, tries: u32, write: impl Fn() -> F)
+where
+    F: Future<Output = Result<Changed, Problem>>,
+{
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {
-        let problem = match tools.adapter.project_backup(id, status).await {
+        let problem = match write().await {
             Ok(changed) => return tools.world.absorb(changed),
             Err(problem) => problem,
         };
@@ -332,10 +353,10 @@ async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32
         refusals += u32::from(problem.code == Code::Refused);
         let is_gone = !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id);
         if is_gone || failures >= tries || refusals >= TRIES {
-            tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
+            tracing::warn!(backup = %id, %problem, "cannot write to the Backup");
             return;
         }
-        tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
+        tracing::warn!(backup = %id, %problem, "cannot write to the Backup; trying again");
         tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
     }
 }

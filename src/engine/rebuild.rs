@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::PersistentVolume;
 
 use crate::cluster::kinds::{
-    GroupSnapshot, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotClass,
-    VolumeSnapshotContent,
+    Backup, GroupSnapshot, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot,
+    VolumeSnapshotClass, VolumeSnapshotContent,
 };
 use crate::cluster::{Adapter, observe};
 use crate::domain::ids::{StreamId, Uid};
@@ -58,6 +58,7 @@ struct Objects {
     contents: Vec<VolumeSnapshotContent>,
     volumes: Vec<VolumeSeen>,
     classes: Vec<VolumeSnapshotClass>,
+    backups: Vec<Backup>,
 }
 
 /// Reads everything that may be left of runs.
@@ -74,8 +75,10 @@ pub async fn look(adapter: &Adapter) -> Result<Found, Problem> {
         contents: adapter.list(&(), "", "").await?,
         volumes: adapter.list::<PersistentVolume>(&(), "", "").await?.iter().filter_map(volume).collect(),
         classes: adapter.list(&(), "", "").await?,
+        backups: Vec::new(),
     };
-    Ok(objects.found())
+    let backups = objects.backups(adapter).await?;
+    Ok(Objects { backups, ..objects }.found())
 }
 
 /// Puts runs into a journal that has none, each by one batch of records.
@@ -138,6 +141,16 @@ fn run_of(labels: &Labels) -> Option<StreamId> {
 }
 
 impl Objects {
+    /// The Backups beside those that asked for the runs: an earlier life may have claimed one whose group is gone.
+    async fn backups(&self, adapter: &Adapter) -> Result<Vec<Backup>, Problem> {
+        let asking = self.shown.iter().filter_map(|shown| Some(&shown.spec.backup_ref.as_ref()?.namespace));
+        let mut backups = Vec::new();
+        for namespace in asking.collect::<BTreeSet<_>>() {
+            backups.extend(adapter.list::<Backup>(&(), namespace, "").await?);
+        }
+        Ok(backups)
+    }
+
     fn found(&self) -> Found {
         let labels = (self.shown.iter().map(|o| &o.metadata.labels))
             .chain(self.groups.iter().map(|o| &o.metadata.labels))
@@ -145,7 +158,9 @@ impl Objects {
             .chain(self.snapshots.iter().map(|o| &o.metadata.labels))
             .chain(self.contents.iter().map(|o| &o.metadata.labels));
         let runs: BTreeSet<StreamId> = labels.filter_map(run_of).collect();
-        let epochs = self.groups.iter().filter_map(|group| observe::group(group).epoch);
+        let epochs = (self.groups.iter().map(|group| &group.metadata))
+            .chain(self.backups.iter().map(|backup| &backup.metadata))
+            .filter_map(observe::epoch);
         Found {
             runs: runs.into_iter().filter_map(|run| self.remains(run)).collect(),
             epoch: epochs.max().unwrap_or(0),

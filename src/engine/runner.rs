@@ -326,7 +326,10 @@ impl Runner {
         Problem::new(
             Code::Overtaken,
             About::new("VolumeGroupSnapshot", &plan.namespace, &self.run.group_name()),
-            format!("a daemon of a newer epoch than {} has claimed it", self.tools.journal.epoch()),
+            format!(
+                "a daemon of a newer epoch than {} has claimed it, or its Backup",
+                self.tools.journal.epoch()
+            ),
             "this daemon ends without another write; look for the other one before it is started again",
         )
     }

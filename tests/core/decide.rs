@@ -131,6 +131,33 @@ fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
     assert_eq!(row(&tried(1, &lost), &cut, at(100)), "planned/cut");
 }
 
+/// The Backup tells of a newer daemon also where no group stands: nothing is created any more.
+#[test]
+fn a_run_that_is_overtaken_before_its_group_exists_yields() {
+    let overtaken = view_with(|view| view.set(Group::Newer));
+    assert_eq!(row(&planned(), &overtaken, at(1)), "any/overtaken");
+}
+
+/// Storage of a group is freed through its content alone: without it nothing that retains is deleted, and nothing is
+/// forgotten.
+#[test]
+fn an_undo_that_finds_the_members_released_keeps_them() {
+    let mut run = created();
+    run.stage = Stage::Unwinding;
+    let standing = |names: Names, ties: Ties| {
+        view_with(|view| {
+            view.set(Retaining::Some);
+            view.set(Shells::Snapshots);
+            view.set(names);
+            view.set(ties);
+        })
+    };
+    let late = at(1_000_000);
+    assert_eq!(row(&run, &standing(Names::Clear, Ties::Free), late), "undo/e-kept");
+    assert_eq!(row(&run, &standing(Names::Set, Ties::Free), late), "undo/e-snapshots-named");
+    assert_eq!(row(&run, &standing(Names::Clear, Ties::Tied), late), "undo/e-untie");
+}
+
 #[test]
 fn what_somebody_keeps_undoing_is_not_done_for_ever() {
     let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };

@@ -119,6 +119,7 @@ impl Stage {
 fn scope() -> Scope {
     Scope {
         run: "run-1".into(),
+        backup: Uid::from("uid-b"),
         namespace: "shop".into(),
         group_name: "g".into(),
         group_uid: None,

@@ -187,9 +187,9 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::Overtaken => (
             "a newer daemon has taken the run over",
-            "The VolumeGroupSnapshot carries a newer epoch than this daemon has: another daemon on the same journal, or \
-             a copy of it, has claimed the run. This daemon writes nothing more to it. Make sure that exactly one \
-             daemon runs for the journal.",
+            "The VolumeGroupSnapshot or the Backup carries a newer epoch than this daemon has: another daemon on the same \
+             journal, or a copy of it, has claimed the run. This daemon writes nothing more to it. Make sure that \
+             exactly one daemon runs for the journal.",
         ),
         Code::ContentLost => (
             "a member's content is gone although it was retained",

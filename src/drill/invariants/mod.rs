@@ -121,6 +121,15 @@ pub fn of_cluster(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
     verdict.0
 }
 
+/// What does not hold of the storage while a run is stuck.
+pub fn none_leaked(stage: &Stage) -> Vec<Broken> {
+    let mut verdict = Verdict::default();
+    cluster::nothing_leaked(stage, &mut verdict);
+    let ledger = stage.cluster.ledger();
+    verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
+    verdict.0
+}
+
 /// What does not hold of a completed run that nobody interfered with in a way that costs members.
 pub async fn none_was_lost(stage: &Stage) -> Vec<Broken> {
     let story = order::Story::read(stage).await;

@@ -43,7 +43,7 @@ pub struct Cache<K> {
     synced: bool,
     /// Epoch of this life; 0 where nobody asks who claims an object.
     life: u64,
-    /// Runs of which an object was claimed by a newer life. They stay overtaken when the object is gone.
+    /// What was claimed by a newer life: runs, and Backups by uid. They stay overtaken when the object is gone.
     overtaken: BTreeSet<String>,
 }
 
@@ -103,23 +103,23 @@ impl<K: Resource + About> Cache<K> {
         self.synced = true;
     }
 
-    /// From now on it is noted which runs a newer life than this one has claimed.
+    /// From now on it is noted what a newer life than this one has claimed.
     pub fn live_as(&mut self, epoch: u64) {
         self.life = epoch;
     }
 
-    /// Whether a newer life has claimed an object of the run, be the object gone or not. A watch tells of the claim
+    /// Whether a newer life has claimed an object of the run, or the Backup of that uid, be the object gone or not. A watch tells of the claim
     /// before it tells that the object is gone, and the last state of a deleted object has it, too.
-    pub fn is_overtaken(&self, run: &str) -> bool {
-        self.overtaken.contains(run)
+    pub fn is_overtaken(&self, claimed: &str) -> bool {
+        self.overtaken.contains(claimed)
     }
 
     fn note_claim(&mut self, object: &K) {
-        if let Some((run, epoch)) = object.claim()
+        if let Some((claimed, epoch)) = object.claim()
             && self.life > 0
             && epoch > self.life
         {
-            self.overtaken.insert(run.to_owned());
+            self.overtaken.insert(claimed.to_owned());
         }
     }
 

@@ -78,6 +78,7 @@ impl World {
     pub fn start(adapter: &Adapter, own_namespace: &str, epoch: u64) -> (Self, Watches) {
         let world = Self::empty();
         world.store().groups.live_as(epoch);
+        world.store().backups.live_as(epoch);
         let client = || adapter.client();
         let mut watches = Watches(JoinSet::new());
         if let Ok(version) = adapter.group_version() {

@@ -8,6 +8,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::observed::ScopeMember;
 
@@ -147,6 +148,7 @@ fn one_member(server: &Server) -> Scope {
     server.put(&contents, "c", 4, json!({"metadata": labels, "spec": spec}));
     Scope {
         run: "run-1".into(),
+        backup: Uid::from("uid-b"),
         namespace: "shop".into(),
         group_name: "g".into(),
         group_uid: None,

@@ -99,7 +99,7 @@ impl Store {
         let contents = self.contents_of(scope);
         Observation {
             epoch,
-            overtaken: self.groups.is_overtaken(&scope.run),
+            overtaken: self.groups.is_overtaken(&scope.run) || self.backups.is_overtaken(&scope.backup.0),
             fresh,
             group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),
             content: self.group_content_of(scope).map(|content| observe::group_content(content)),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::Kind;
-use crate::cluster::kinds::VolumeGroupSnapshot;
+use crate::cluster::kinds::{Backup, VolumeGroupSnapshot};
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::observed::ScopeMember;
 
@@ -25,6 +25,7 @@ fn meta(namespace: &str, name: &str, version: u64) -> Value {
 fn scope() -> Scope {
     Scope {
         run: "run-1".into(),
+        backup: Uid::from("uid-b"),
         namespace: "shop".into(),
         group_name: "g".into(),
         group_uid: None,
@@ -242,4 +243,23 @@ fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() 
         (None, true),
         "the last state of what is gone tells it, too"
     );
+}
+
+/// Where no group stands that could be claimed, the Backup tells.
+#[test]
+fn a_backup_that_a_newer_life_has_claimed_overtakes_its_runs_with_or_without_a_group() {
+    let claimed = |uid: &str, epoch: &str| {
+        let mut meta = meta("stillpoint", "nightly", 10);
+        (meta["uid"], meta["annotations"]) = (json!(uid), json!({(labels::EPOCH): epoch}));
+        read::<Backup>(json!({"metadata": meta, "spec": {}}))
+    };
+    let told = |backup: Backup| {
+        let world = World::empty();
+        world.store().backups.live_as(2);
+        world.feed(Event::Apply(backup), |store| &mut store.backups);
+        world.observe(&scope(), 2, false).overtaken
+    };
+    assert!(told(claimed("uid-b", "3")));
+    assert!(!told(claimed("uid-b", "2")), "that is this life");
+    assert!(!told(claimed("uid-c", "3")), "another Backup");
 }

@@ -5,6 +5,7 @@ use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };
+use crate::cluster::observe;
 use crate::domain::labels;
 use crate::domain::observed::Scope;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
@@ -33,6 +34,8 @@ pub enum Topic {
     Asked(String),
     /// Any Backup.
     Backup,
+    /// The Backup with this uid.
+    BackupOf(String),
 }
 
 /// An object that is cached.
@@ -40,7 +43,7 @@ pub trait About {
     /// What it is about.
     fn topics(&self) -> Vec<Topic>;
 
-    /// The run that it belongs to and the epoch that claims it, for kinds that are claimed.
+    /// What is claimed, a run or a Backup by its uid, and the epoch that claims it; for kinds that are claimed.
     fn claim(&self) -> Option<(&str, u64)> {
         None
     }
@@ -57,9 +60,7 @@ impl About for VolumeGroupSnapshot {
     }
 
     fn claim(&self) -> Option<(&str, u64)> {
-        let run = self.metadata.labels.as_ref()?.get(labels::RUN)?;
-        let epoch = self.metadata.annotations.as_ref()?.get(labels::EPOCH)?;
-        Some((run, epoch.parse().ok()?))
+        Some((self.metadata.labels.as_ref()?.get(labels::RUN)?, observe::epoch(&self.metadata)?))
     }
 }
 
@@ -130,7 +131,12 @@ impl About for Asking {
 
 impl About for Backup {
     fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Backup]
+        let uid = self.metadata.uid.clone().map(Topic::BackupOf);
+        [Topic::Backup].into_iter().chain(uid).collect()
+    }
+
+    fn claim(&self) -> Option<(&str, u64)> {
+        Some((self.metadata.uid.as_deref()?, observe::epoch(&self.metadata)?))
     }
 }
 
@@ -152,6 +158,7 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
         Topic::GroupContent(scope.stub.clone()),
         Topic::Class(scope.snapshot_class.clone()),
         Topic::Asked(scope.run.clone()),
+        Topic::BackupOf(scope.backup.0.clone()),
     ];
     topics.extend(scope.group_content.clone().map(Topic::GroupContent));
     topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));

@@ -82,7 +82,7 @@ columns! {
         Ours,
         /// Ours, claimed by an older epoch: claim it before writing.
         Older,
-        /// Ours, claimed by a newer epoch: this daemon has been overtaken.
+        /// A newer epoch has claimed it, or its Backup: this daemon has been overtaken.
         Newer,
         /// Ours, being deleted.
         Terminating,

@@ -223,6 +223,7 @@ impl GroupRun {
         let run = self.plan.run;
         Scope {
             run: run.to_string(),
+            backup: self.plan.backup.uid.clone(),
             namespace: self.plan.namespace.clone(),
             group_name: self.group_name(),
             group_uid: self.group_uid.clone(),

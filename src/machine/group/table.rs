@@ -160,7 +160,7 @@ pub const TABLE: &[Row] = rows! {
     // ---- Planned: nothing of this attempt exists, as far as the journal knows -------------------------------------
     "planned/create" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Few]
         => Act(Step::Create), "the name is computed, so a create of unknown fate is repeated and adopts";
-    "planned/adopt" Planned: Group[Ours | Older | Newer | Terminating]
+    "planned/adopt" Planned: Group[Ours | Older | Terminating]
         => Advance(Milestone::Created), "the object carries our run: an earlier create happened";
     "planned/foreign" Planned: Group[Foreign]
         => unwind(Code::ForeignObject), "somebody else has the name";
@@ -186,8 +186,8 @@ pub const TABLE: &[Row] = rows! {
     // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
     "any/claim" Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Older]
         => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
-    "any/overtaken" Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Newer]
-        => Yield, "a newer daemon has claimed the group: this one must not write again";
+    "any/overtaken" Planned | Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Newer]
+        => Yield, "a newer daemon has claimed the group or its Backup: this one must not write again";
 
     // ---- Created: waiting for the cut, then for the members. Evidence before deadlines -----------------------------
     "created/gone" Created: Group[Absent | Foreign | Terminating]
@@ -252,8 +252,13 @@ pub const TABLE: &[Row] = rows! {
         => Look, "the pivot is decided on fresh reads only";
     "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Delete | Retain | DeleteTerminating | RetainTerminating]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot; the content can still free everything";
-    "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent]
+    "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Retain]
         => Act(Step::ClearNames), "group and content are gone, the storage is retained: only the receipt can save it, so forward";
+    "retained/all-undone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Delete]
+        => unwind_and_retry(Code::DeletedByOther), "group and content are gone, and what is left of the members was set to Delete: another daemon has undone the run";
+    "retained/nothing-left" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[None]
+        => Action::Stick { code: Code::DeletedByOther, advice: "nothing of the group is left in the cluster, although all of it retained the storage: another daemon that undid the run has freed it, anybody else has left it behind. See in the storage whether the handles of the receipt are still there, and abandon the run" },
+        "whether the storage is there cannot be seen: going forward would promise members, an undo would forget them";
     "retained/mend-group-policy" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Few]
         => Act(Step::Retain), "somebody set the group content back to Delete";
     "retained/mend-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Delete] Refusals[Few]
@@ -407,19 +412,27 @@ pub const TABLE: &[Row] = rows! {
         => Wait(Waiting::StorageFreed), "the sidecar frees the storage, then the content goes";
     "undo/d-unanswered" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[Passing]
         => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
+    "undo/e-kept" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over, and delete their VolumeSnapshots and VolumeSnapshotContents only when the storage is not wanted any more, which only its driver's own tools then free; once they are gone the run ends" },
+        "storage of a group can be freed only through its content, and that is gone: another daemon has released the members, or somebody has";
+    "undo/e-kept-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over, and delete their VolumeSnapshots and VolumeSnapshotContents only when the storage is not wanted any more, which only its driver's own tools then free; once they are gone the run ends" },
+        "storage of a group can be freed only through its content, and that is gone: another daemon has released the members, or somebody has";
     "undo/e-untie" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots | Leaving] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
     "undo/e-clear-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Mixed | Set]
         => Act(Step::ClearNames), "a snapshot that names a group is held while any group has that name, whoever made it";
     "undo/e-untie-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Clear] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
-    "undo/e-snapshots" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Ties[Free]
+    "undo/e-snapshots" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Ties[Free] Retaining[None]
         => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
+    "undo/e-snapshots-named" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Names[Mixed | Set] Ties[Free] Retaining[Some]
+        => Act(Step::UndoDeleteSnapshots), "what names the group was not released: its storage went with the group's content";
     "undo/e-contents" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Contents]
         => Act(Step::UndoDeleteContents), "shells without storage behind them";
     "undo/e-going" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Leaving] Ties[Free]
         => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
-    "undo/e-snapshots-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free]
+    "undo/e-snapshots-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[None]
         => Act(Step::UndoDeleteSnapshots), "shells without storage behind them";
     "undo/e-contents-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Contents]
         => Act(Step::UndoDeleteContents), "shells without storage behind them";
@@ -431,25 +444,29 @@ pub const TABLE: &[Row] = rows! {
         => Look, "nothing came; look once more";
     "undo/e-unknown-failed" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Passed] Fresh[Yes]
         => Advance(Milestone::Failed), "nothing came: the create never happened";
-    "undo/f-never" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] AfterUndo[Fail]
+    "undo/f-stub" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Exists]
+        => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
+    "undo/f-stub-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Exists]
+        => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
+    "undo/f-never" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing was ever created";
-    "undo/f-never-retry" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] AfterUndo[Retry]
+    "undo/f-never-retry" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing was ever created, and another attempt may help";
-    "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Open]
+    "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[No]
+    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+    "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left";
-    "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+    "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left, and another attempt may help";
-    "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Open]
+    "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[No]
+    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+    "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left of ours";
-    "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+    "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
 
     // ---- Abandoned after the pivot: nothing is deleted; the storage is seen to be retained, and that is the end -----

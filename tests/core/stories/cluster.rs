@@ -334,6 +334,12 @@ impl Cluster {
         self.seen.contents.iter_mut().find(|seen| seen.id.uid == id.uid).ok_or_else(missing)
     }
 
+    /// Makes a stub that the run did not ask for.
+    pub fn makes_stub(&mut self) {
+        let name = stillpoint::domain::names::stub_content(self.plan.run);
+        self.seen.stub = Some(self.id("", &name));
+    }
+
     // ---- controllers ---------------------------------------------------------------------------------------------------
 
     /// One phase of all controllers; whether anything changed.

@@ -123,6 +123,11 @@ fn cuts_what_is_gone(cluster: &mut Cluster) {
     }
 }
 
+/// An older life of the daemon, which nobody has told of the undo, makes a stub for the members that go.
+fn makes_a_stub(cluster: &mut Cluster) {
+    cluster.makes_stub();
+}
+
 /// Members whose owners were taken off do not go with their group.
 fn takes_owners_off(cluster: &mut Cluster) {
     cluster.seen.class_exists = false;
@@ -194,6 +199,11 @@ fn told() -> Vec<Story> {
             &[(Intended(Step::Create), claims_change)],
         ),
         Story::of("members are taken off their group", Failed, &[(Reached(M::Retained), takes_owners_off)]),
+        Story::of(
+            "a stub comes from an older life",
+            Failed,
+            &[(Reached(M::Retained), takes_owners_off), (Done(Step::UndoDeleteGroup), makes_a_stub)],
+        ),
         Story::of("a retained content is left alone", Failed, &[(Reached(M::Retained), leaves_a_content)]),
     ]
 }
