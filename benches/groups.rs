@@ -3,15 +3,17 @@
 //! `cargo bench --bench groups`. The embedded cluster is in this process, its controllers work without a rate limit,
 //! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
-//! that is only in memory; the ratio is what the disk costs.
+//! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
+//! creation until it and all its members are ready.
 
 #[path = "support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use serde_json::json;
+use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
 use stillpoint::engine::clock::Clock;
 use stillpoint::engine::points::Points;
@@ -20,7 +22,7 @@ use stillpoint::engine::world::World;
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Opened, Options};
 use stillpoint::sim::Cluster;
-use stillpoint::sim::api_server::Caller;
+use stillpoint::sim::api_server::{Caller, Preconditions};
 use tower::ServiceExt;
 
 use support::{Samples, ms, table};
@@ -36,12 +38,22 @@ fn main() {
     let rows = SIZES.map(|members| runtime.block_on(row(members)));
     table(
         &format!("one group after another, median of {RUNS}"),
-        ["members", "journal on disk", "spread", "per member", "in memory", "disk/memory", "writes", "4N+4"],
+        [
+            "members",
+            "journal on disk",
+            "spread",
+            "per member",
+            "in memory",
+            "disk/memory",
+            "the cluster alone",
+            "writes",
+            "4N+4",
+        ],
         &rows,
     );
 }
 
-async fn row(members: usize) -> [String; 8] {
+async fn row(members: usize) -> [String; 9] {
     let dir = tempfile::tempdir().expect("a directory");
     let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
     let (disk, writes) = measure(members, on_disk).await;
@@ -54,6 +66,7 @@ async fn row(members: usize) -> [String; 8] {
         ms(disk.median() / u32::try_from(members).unwrap_or(u32::MAX)),
         ms(memory.median()),
         disk.ratio(&memory),
+        ms(alone(members).await.median()),
         writes.to_string(),
         (4 * members + 4).to_string(),
     ]
@@ -99,6 +112,43 @@ async fn one_after_another(
         }
     }
     (Samples::new(samples), made)
+}
+
+/// Groups of that size without a daemon.
+async fn alone(members: usize) -> Samples {
+    let cluster = Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, ..Default::default() });
+    let hand = cluster.api().caller("bench");
+    let mut samples = Vec::new();
+    for index in 0..WARM_UPS + RUNS {
+        let name = format!("bench-{index}");
+        claims(&hand, &name, members);
+        until(&hand, CLAIMS, |claims| claims.iter().all(|claim| claim["status"]["phase"] == "Bound")).await;
+        let group = json!({
+            "metadata": {"name": "db", "namespace": name},
+            "spec": {"source": {"selector": {"matchLabels": {"velero.io/volume-group": "db"}}}},
+        });
+        let begun = Instant::now();
+        hand.create("volumegroupsnapshots", group).expect("a new group");
+        let ready = |all: &[Arc<Value>]| all.iter().filter(|one| one["status"]["readyToUse"] == true).count();
+        until(&hand, "volumesnapshots", |all| ready(all) == members).await;
+        until(&hand, "volumegroupsnapshots", |all| ready(all) == 1).await;
+        let took = begun.elapsed();
+        hand.delete("volumegroupsnapshots", Some(&name), "db", Preconditions::default()).expect("there");
+        until(&hand, "volumesnapshotcontents", <[_]>::is_empty).await;
+        until(&hand, "volumegroupsnapshots", <[_]>::is_empty).await;
+        if index >= WARM_UPS {
+            samples.push(took);
+        }
+    }
+    Samples::new(samples)
+}
+
+/// Waits until it holds for all objects of the kind.
+async fn until(hand: &Caller, plural: &str, holds: impl Fn(&[Arc<Value>]) -> bool) {
+    let mut changes = hand.watch(plural);
+    while !holds(&hand.all(plural).expect("served")) {
+        changes.next().await;
+    }
 }
 
 /// A namespace with claims of one group.

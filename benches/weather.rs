@@ -1,14 +1,15 @@
 //! How fast simulated time passes: a hundred groups of one to ten members in bad weather, in three profiles.
 //!
 //! `cargo bench --bench weather`. Each profile has its share of the groups, in one life of the daemon on paused time: what
-//! is measured is the work between the waits. `STILLPOINT_WEATHER=N` takes another number of groups.
+//! is measured is the work between the waits. Each is run twice, and every request and every record has to be the same.
+//! `STILLPOINT_WEATHER=N` takes another number of groups.
 
 #[path = "support/table.rs"]
 mod table;
 
 use std::time::Instant;
 
-use stillpoint::drill::weather;
+use stillpoint::drill::weather::{self, Outcome};
 use stillpoint::sim::Config;
 
 use table::table;
@@ -30,15 +31,22 @@ fn main() {
     }
     let header =
         ["profile", "groups", "members", "ended", "requests", "records", "simulated", "real", "hours/s"];
-    table(&format!("seed {SEED}, {groups} groups in bad weather"), header, &rows);
+    table(&format!("seed {SEED}, {groups} groups in bad weather, twice the same"), header, &rows);
+}
+
+fn run(config: Config, groups: usize) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.expect("a runtime").block_on(weather::run(config, groups))
 }
 
 fn row(name: &str, config: Config, groups: usize) -> [String; 9] {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let begun = Instant::now();
-    let outcome = runtime.expect("a runtime").block_on(weather::run(config, groups));
+    let outcome = run(config.clone(), groups);
     let real = begun.elapsed();
     assert!(outcome.broken.is_empty(), "{}", outcome.broken.join("\n"));
+    let again = run(config, groups);
+    assert!(outcome.requests == again.requests, "{name}: other requests with the same seed");
+    assert!(outcome.entries == again.entries, "{name}: another journal with the same seed");
     let ended: Vec<String> = outcome.phases.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     [
         name.to_owned(),
