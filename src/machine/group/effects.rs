@@ -85,10 +85,7 @@ fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<I
 fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
     Effect::CreateGroup {
         namespace: run.plan.namespace.clone(),
-        name: match planted::is("generated-names") {
-            true => format!("{}-{}", run.group_name(), observation.epoch),
-            false => run.group_name(),
-        },
+        name: run.group_name(),
         labels: desired::group_labels(run),
         annotations: [(labels::EPOCH.to_owned(), observation.epoch.to_string())].into(),
         class: run.plan.group_class.clone(),

@@ -72,6 +72,10 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
     run.tries.intents += 1;
     run.open_intent = Some(step);
     run.stuck = None;
+    #[cfg(feature = "planted")]
+    if matches!(step, Step::Create | Step::UndoCreate) {
+        run.creates += 1;
+    }
     match step {
         Step::Create | Step::UndoCreate if run.create == CreateFate::Untried => {
             run.create = CreateFate::Unknown

@@ -7,6 +7,8 @@ use crate::domain::limits;
 use crate::domain::names;
 use crate::domain::observed::{Scope, ScopeMember};
 use crate::domain::plan::Plan;
+#[cfg(feature = "planted")]
+use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
@@ -131,6 +133,10 @@ pub struct GroupRun {
     pub stage: Stage,
     /// Create of this attempt.
     pub create: CreateFate,
+    /// Creates that were intended in this attempt.
+    #[cfg(feature = "planted")]
+    #[serde(skip)]
+    pub creates: u32,
     /// Uid of the VolumeGroupSnapshot of this attempt, once a create was answered or the group was seen.
     pub group_uid: Option<Uid>,
     /// Group handle and time, once the cut is recorded.
@@ -168,6 +174,8 @@ impl GroupRun {
             attempt_at: at,
             stage: Stage::Planned,
             create: CreateFate::Untried,
+            #[cfg(feature = "planted")]
+            creates: 0,
             group_uid: None,
             cut: None,
             parts: Vec::new(),
@@ -185,7 +193,18 @@ impl GroupRun {
 
     /// Name of the VolumeGroupSnapshot of this attempt.
     pub fn group_name(&self) -> String {
+        #[cfg(feature = "planted")]
+        if planted::is("generated-names") {
+            return self.generated_name();
+        }
         self.plan.group_snapshot_name(self.attempt)
+    }
+
+    /// A name that is made anew for each create, and known only once that is answered.
+    #[cfg(feature = "planted")]
+    fn generated_name(&self) -> String {
+        let answered = u32::from(self.group_uid.is_some());
+        format!("{}-{}", self.plan.group_snapshot_name(self.attempt), self.creates.saturating_sub(answered))
     }
 
     /// Whether a failure, once undone, is followed by another attempt.
