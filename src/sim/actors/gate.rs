@@ -2,15 +2,20 @@
 //!
 //! A frozen actor makes no call and its caches hear nothing; what happened meanwhile reaches it when it goes
 //! on, so that it then works from a stale cache. A plan stops it behind a call, before its answer is read.
+//!
+//! All who wait at a gate go on in the order in which they came: a `watch` channel wakes them in a random one, and the
+//! same seed would not give the same run.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// The switch of one actor. Clones are the same switch.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    frozen: watch::Sender<bool>,
+    frozen: Arc<AtomicBool>,
+    opened: Arc<Notify>,
     plans: Arc<Mutex<Vec<Plan>>>,
 }
 
@@ -23,22 +28,30 @@ struct Plan {
 impl Gate {
     /// An open gate.
     pub(crate) fn new() -> Self {
-        Self { frozen: watch::Sender::new(false), plans: Arc::default() }
+        Self { frozen: Arc::default(), opened: Arc::default(), plans: Arc::default() }
     }
 
     /// Stops the actor before its next call, or lets it go on.
     pub(crate) fn set_frozen(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
+        self.frozen.store(frozen, Ordering::SeqCst);
+        if !frozen {
+            self.opened.notify_waiters();
+        }
     }
 
     /// Returns when the actor is not frozen; true if it was.
     pub(crate) async fn pass(&self) -> bool {
-        if !*self.frozen.borrow() {
-            return false;
+        let mut waited = false;
+        loop {
+            let mut opened = std::pin::pin!(self.opened.notified());
+            // It waits from here on: an opening between the look and the wait is not missed.
+            opened.as_mut().enable();
+            if !self.frozen.load(Ordering::SeqCst) {
+                return waited;
+            }
+            waited = true;
+            opened.await;
         }
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.frozen.subscribe().wait_for(|frozen| !frozen).await;
-        true
     }
 
     /// Stops the actor behind that many more calls and then tells the receiver, which hears nothing if the actor ends
