@@ -177,7 +177,6 @@ fn finalizers_are_asked_of_what_exists() {
     check(&created(), |o| o.content = None, Protection::Complete);
 }
 
-/// A run behind the pivot, with the receipt of what is bound.
 /// Whoever sets the content to Retain between the look and the delete is not overlooked.
 #[test]
 fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
@@ -197,6 +196,7 @@ fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
     );
 }
 
+/// A run behind the pivot, with the receipt of what is bound.
 fn releasing() -> GroupRun {
     let (mut run, observation) = (created(), bound());
     while run.receipt.is_none() {

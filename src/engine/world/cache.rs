@@ -108,8 +108,9 @@ impl<K: Resource + About> Cache<K> {
         self.life = epoch;
     }
 
-    /// Whether a newer life has claimed an object of the run, or the Backup of that uid, be the object gone or not. A watch tells of the claim
-    /// before it tells that the object is gone, and the last state of a deleted object has it, too.
+    /// Whether a newer life has claimed an object of the run, or the Backup of that uid, be the object gone or not. A
+    /// watch tells of the claim before it tells that the object is gone, and the last state of a deleted object has it,
+    /// too.
     pub fn is_overtaken(&self, claimed: &str) -> bool {
         self.overtaken.contains(claimed)
     }

@@ -43,9 +43,8 @@ impl Gate {
     pub(crate) async fn pass(&self) -> bool {
         let mut waited = false;
         loop {
-            let mut opened = std::pin::pin!(self.opened.notified());
-            // It waits from here on: an opening between the look and the wait is not missed.
-            opened.as_mut().enable();
+            // Made before the look: an opening between the look and the wait is not missed.
+            let opened = self.opened.notified();
             if !self.frozen.load(Ordering::SeqCst) {
                 return waited;
             }
