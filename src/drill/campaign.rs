@@ -186,7 +186,7 @@ pub(super) fn rivals(rehearsal: &Played) -> Vec<Case> {
     };
     let of_point = |point: &Point| {
         let at = *point;
-        Rival::ALL.iter().map(move |rival| Case { rival: Some((*rival, at)), ..rehearsal.case.clone() })
+        Rival::ALL.iter().map(move |rival| rehearsal.case.disturbed_by(*rival, at))
     };
     points.iter().take_while(over).flat_map(of_point).collect()
 }
@@ -222,7 +222,7 @@ fn step_of(point: &Point) -> Option<Step> {
 fn count_writes(played: &mut [Played]) {
     let unkilled = |one: &Played| one.case.kills.is_empty().then(|| (one.case.to_string(), one.writes));
     let writes: BTreeMap<String, u64> = played.iter().filter_map(unkilled).collect();
-    for one in played.iter_mut().filter(|one| one.case.rival.is_none() && one.case.truth.is_none()) {
+    for one in played.iter_mut().filter(|one| one.case.rivals.is_empty() && one.case.truth.is_none()) {
         let Some(needed) = writes.get(&one.case.unkilled().to_string()) else { continue };
         let most = needed + RECOVERY * one.case.kills.len() as u64;
         if one.writes > most {

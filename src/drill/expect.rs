@@ -72,16 +72,14 @@ impl Part {
 /// How the case may end.
 pub fn allowed(case: &Case) -> &'static [Allowed] {
     use Allowed::{Completed, Undone};
-    let Some((_, at)) = case.rival else { return alone(case) };
-    if case.target.is_undo() {
-        // What somebody destroys before the cause is met is cut again, or undone for that.
-        return &[Undone, Completed];
+    if case.rivals.is_empty() {
+        return alone(case);
     }
-    match Part::of(at) {
-        // Behind the pivot a run only goes forward, whoever does what.
-        Part::Releasing | Part::Deleting => &[Completed],
-        Part::Before | Part::Reversible | Part::Undoing => &[Completed, Undone],
-    }
+    // Behind the pivot a run only goes forward, whoever does what. What somebody destroys before the cause of an undo
+    // is met is cut again, or undone for that.
+    let behind = |at: &Point| matches!(Part::of(*at), Part::Releasing | Part::Deleting);
+    let only_forward = !case.target.is_undo() && case.rivals.iter().all(|(_, at)| behind(at));
+    if only_forward { &[Completed] } else { &[Completed, Undone] }
 }
 
 /// Nobody interferes.
@@ -104,10 +102,9 @@ fn alone(case: &Case) -> &'static [Allowed] {
 /// not change. Whoever sets the content of the group to Delete between the last look and the delete of the group takes
 /// the storage with it, and nothing that the daemon reads says so.
 pub fn forgiven(case: &Case) -> &'static [Invariant] {
-    match case.rival {
-        Some((Rival::Unretain, at)) if Part::of(at) == Part::Deleting => {
-            &[Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost]
-        }
-        _ => &[],
+    let too_late = |(rival, at): &(Rival, Point)| *rival == Rival::Unretain && Part::of(*at) == Part::Deleting;
+    if case.rivals.iter().any(too_late) {
+        return &[Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost];
     }
+    &[]
 }

@@ -63,7 +63,7 @@ pub(super) async fn set(case: &Case) -> (Stage, Rows) {
         hands::retain_class(&stage.cluster);
     }
     stage.claims(NAMESPACE, "orders-db", case.members).await;
-    if matches!(case.rival, Some((Rival::SwapClaim, _))) {
+    if case.has(&[Rival::SwapClaim]) {
         stage.claim(NAMESPACE, hands::SPARE, None);
         stage.until(|stage| stage.bound(NAMESPACE)).await;
     }
@@ -81,9 +81,10 @@ pub async fn play(case: &Case) -> Played {
     let (stage, rows) = set(case).await;
     let script = Script::new(case, &stage);
     let mut lives = Lives { case, stage: &stage, rows: &rows, script, broken: Vec::new(), stuck: Vec::new() };
-    let (end, passed) = match case.rival {
-        Some((Rival::OlderEpoch, at)) => lives.beside_an_older_one(at).await,
-        _ => lives.all().await,
+    let older = case.rivals.iter().find(|(rival, _)| *rival == Rival::OlderEpoch);
+    let (end, passed) = match older {
+        Some((_, at)) => lives.beside_an_older_one(*at).await,
+        None => lives.all().await,
     };
     let Lives { mut broken, stuck, .. } = lives;
     stage.rbac.restore();
@@ -125,7 +126,7 @@ impl Lives<'_> {
         let mut end = live(self.stage, self.rows, points, killed).await;
         if let End::Stuck(row) = end {
             self.stuck.push(row);
-            remedy(self.case, self.stage);
+            remedy(row, self.stage);
             let (points, killed) = self.script.life(None, &passed);
             let asks = async {
                 // The run has to be shown before a person can ask for anything.
@@ -186,11 +187,13 @@ fn wrong(shown: String) -> Broken {
 }
 
 /// What the sentence of a stuck run asks for.
-fn remedy(case: &Case, stage: &Stage) {
-    match case.rival {
-        Some((Rival::DeleteNamespace, _)) => hands::create_namespace(&stage.cluster, NAMESPACE),
-        Some((Rival::DeleteContent, _)) => hands::delete_hollow(&stage.cluster),
-        Some((Rival::ReplaceGroup, _)) => hands::delete_foreign_groups(&stage.cluster),
+fn remedy(row: &str, stage: &Stage) {
+    match row {
+        "release/rebuild-refused" | "release/late-refused" => {
+            hands::create_namespace(&stage.cluster, NAMESPACE);
+        }
+        "release/hollow" => hands::delete_hollow(&stage.cluster),
+        "release/7-name-taken" => hands::delete_foreign_groups(&stage.cluster),
         _ => {}
     }
 }
@@ -199,15 +202,14 @@ async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
     let allowed = expect::allowed(case);
     let may = |end: Allowed| allowed.contains(&end);
     let run = order::first_run(stage).await;
-    let rival = case.rival.map(|(rival, _)| rival);
     let mut broken = match (end, &run) {
         // Nothing was planned: the claims were gone before.
-        (End::Phase(_), None) if rival.is_some() => invariants::after_nothing(stage).await,
+        (End::Phase(_), None) if !case.rivals.is_empty() => invariants::after_nothing(stage).await,
         (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
-            let changes = matches!(rival, Some(Rival::DeleteClaim | Rival::SwapClaim));
+            let changes = case.has(&[Rival::DeleteClaim, Rival::SwapClaim]);
             let members = if changes { run.plan.members.len() } else { case.members };
             let mut broken = invariants::after_completion(stage, NAMESPACE, members).await;
-            if rival.is_none_or(|rival| !rival.destroys()) {
+            if !case.rivals.iter().any(|(rival, _)| rival.destroys()) {
                 broken.extend(invariants::none_was_lost(stage).await);
             }
             broken
@@ -220,7 +222,7 @@ async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
     let forgiven = expect::forgiven(case);
     broken.retain(|broken| !forgiven.contains(&broken.invariant));
     // What people are shown goes with the namespace, too.
-    if rival == Some(Rival::DeleteNamespace) {
+    if case.has(&[Rival::DeleteNamespace]) {
         broken.retain(|broken| broken.invariant != Invariant::Shown);
     }
     broken

@@ -117,7 +117,7 @@ pub struct Case {
     /// Source of everything random in the cluster.
     pub seed: u64,
     /// Who interferes, and at the first pass of which point.
-    pub rival: Option<(Rival, Point)>,
+    pub rivals: Vec<(Rival, Point)>,
     /// What becomes of the effects of the first time of a step.
     pub truth: Option<(Truth, Step)>,
     /// Where the daemon is killed, one life after the other.
@@ -129,13 +129,25 @@ pub struct Case {
 impl Case {
     /// A case without kills, rivals and lies.
     pub fn plain(target: Target, members: usize, retain: bool, profile: Profile, seed: u64) -> Self {
-        Self { target, members, retain, profile, seed, rival: None, truth: None, kills: Vec::new(), down: 0 }
+        let (rivals, kills) = (Vec::new(), Vec::new());
+        Self { target, members, retain, profile, seed, rivals, truth: None, kills, down: 0 }
     }
 
     /// The same, and killed here as well.
     pub fn killed_at(&self, point: Point) -> Self {
         let kills = self.kills.iter().copied().chain([point]).collect();
         Self { kills, ..self.clone() }
+    }
+
+    /// The same, and somebody interferes here as well.
+    pub fn disturbed_by(&self, rival: Rival, at: Point) -> Self {
+        let rivals = self.rivals.iter().copied().chain([(rival, at)]).collect();
+        Self { rivals, ..self.clone() }
+    }
+
+    /// Whether one of those interferes.
+    pub fn has(&self, rivals: &[Rival]) -> bool {
+        self.rivals.iter().any(|(rival, _)| rivals.contains(rival))
     }
 
     /// The same without kills: with what it is compared.
@@ -172,8 +184,9 @@ impl fmt::Display for Case {
         if self.retain {
             write!(f, ",class=retain")?;
         }
-        if let Some((rival, point)) = &self.rival {
-            write!(f, ",rival={}@{point}", rival.name())?;
+        if !self.rivals.is_empty() {
+            let rivals = self.rivals.iter().map(|(rival, point)| format!("{}@{point}", rival.name()));
+            write!(f, ",rival={}", rivals.collect::<Vec<_>>().join("+"))?;
         }
         if let Some((truth, step)) = &self.truth {
             write!(f, ",truth={}@{}", truth.name(), step.name())?;
@@ -207,22 +220,38 @@ impl FromStr for Case {
         let mut case = Self::plain(target, 2, false, Profile::Plain, 1);
         for part in parts {
             let (key, value) = part.split_once('=').ok_or_else(|| unreadable(part))?;
-            let at = || value.split_once('@').ok_or_else(|| unreadable(part));
-            let point = |text: &str| text.parse::<Point>().map_err(|_| unreadable(text));
             match key {
                 "n" => case.members = value.parse().map_err(|_| unreadable(part))?,
                 "class" if value == "retain" => case.retain = true,
                 "profile" => case.profile = value.parse()?,
                 "down" => case.down = value.parse().map_err(|_| unreadable(part))?,
                 "seed" => case.seed = value.parse().map_err(|_| unreadable(part))?,
-                "rival" => case.rival = Some((at()?.0.parse()?, point(at()?.1)?)),
-                "truth" => case.truth = Some((at()?.0.parse()?, step(at()?.1)?)),
+                "rival" => case.rivals = value.split('+').map(rival).collect::<Result<_, _>>()?,
+                "truth" => case.truth = Some(truth(value)?),
                 "kill" => case.kills = value.split('+').map(point).collect::<Result<_, _>>()?,
                 _ => return Err(unreadable(part)),
             }
         }
         Ok(case)
     }
+}
+
+fn parted(text: &str) -> Result<(&str, &str), Unreadable> {
+    text.split_once('@').ok_or_else(|| Unreadable(text.to_owned()))
+}
+
+fn point(text: &str) -> Result<Point, Unreadable> {
+    text.parse().map_err(|_| Unreadable(text.to_owned()))
+}
+
+fn rival(text: &str) -> Result<(Rival, Point), Unreadable> {
+    let (who, at) = parted(text)?;
+    Ok((who.parse()?, point(at)?))
+}
+
+fn truth(text: &str) -> Result<(Truth, Step), Unreadable> {
+    let (truth, at) = parted(text)?;
+    Ok((truth.parse()?, step(at)?))
 }
 
 fn step(text: &str) -> Result<Step, Unreadable> {
@@ -242,6 +271,7 @@ mod tests {
             "keep-names,n=2,rival=delete-vs@detach/after-intent,profile=stale,seed=1",
             "complete,n=2,truth=reply-lost@retain,kill=retain/after-effects,profile=slow,seed=3",
             "complete,n=2,kill=cut/before-record,down=3600,seed=1",
+            "complete,n=2,rival=delete-vgs@cut/after-record+remove-labels@claim/after-intent,seed=1",
         ] {
             let case: Case = name.parse().expect(name);
             assert_eq!(case.to_string(), name);

@@ -33,7 +33,7 @@ fn point(text: &str) -> Point {
 impl Script {
     pub(super) fn new(case: &Case, stage: &Stage) -> Self {
         let mut deeds: Vec<(Point, Deed)> = cause(case.target, stage);
-        if let Some((rival, at)) = case.rival.filter(|(rival, _)| *rival != Rival::OlderEpoch) {
+        for (rival, at) in case.rivals.iter().copied().filter(|(rival, _)| *rival != Rival::OlderEpoch) {
             let cluster = stage.cluster.clone();
             deeds.push((at, Box::new(move || rival.act(&cluster))));
         }

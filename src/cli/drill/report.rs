@@ -96,12 +96,12 @@ impl One {
 fn summary(played: &[Played]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for one in played {
-        let kind = match (&one.case.rival, &one.case.truth, one.case.kills.len()) {
-            (Some(_), ..) => "rivals",
-            (None, Some(_), _) => "truths",
-            (None, None, 0) => "not killed",
-            (None, None, 1) => "killed once",
-            (None, None, _) => "killed twice",
+        let kind = match (one.case.rivals.len(), &one.case.truth, one.case.kills.len()) {
+            (1.., ..) => "rivals",
+            (0, Some(_), _) => "truths",
+            (0, None, 0) => "not killed",
+            (0, None, 1) => "killed once",
+            (0, None, _) => "killed twice",
         };
         let at = kinds.iter().position(|known| known.kind == kind).unwrap_or_else(|| {
             kinds.push(Kind { kind, ..Kind::default() });
