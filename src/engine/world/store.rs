@@ -116,7 +116,8 @@ impl Store {
         }
     }
 
-    /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it.
+    /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it and
+    /// some uid: one without is imported by somebody, and binds to no group that the snapshot-controller cuts.
     pub fn group_content_of(&self, scope: &Scope) -> Option<&Arc<VolumeGroupSnapshotContent>> {
         let group = Topic::Group(scope.namespace.clone(), scope.group_name.clone());
         let present = self.groups.get(&scope.namespace, &scope.group_name);
@@ -126,6 +127,7 @@ impl Store {
             .group_contents
             .about(&group)
             .filter(|content| content.metadata.name.as_deref() != Some(scope.stub.as_str()))
+            .filter(|content| content.spec.volume_group_snapshot_ref.uid.is_some())
             .collect();
         let by_uid = |content: &&&Arc<VolumeGroupSnapshotContent>| {
             uid.is_some() && content.spec.volume_group_snapshot_ref.uid.as_deref() == uid

@@ -98,12 +98,14 @@ pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a
     })
 }
 
-/// The VolumeGroupSnapshotContent, if it names our group. Its name is used by no other run, so a reference without
-/// uid is ours as well.
+/// The VolumeGroupSnapshotContent, if it is that of our group. As long as we do not know the uid of our group, every uid
+/// is taken for it, because its name is used by no other run. A reference without uid is never that of our group: the
+/// snapshot-controller writes the uid when it makes a content, and people who import one leave it out.
 pub fn own_content<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupContentSeen> {
     observation.content.as_ref().filter(|content| match (&run.group_uid, &content.group_uid) {
         (Some(ours), Some(theirs)) => ours == theirs,
-        _ => true,
+        (None, Some(_)) => true,
+        (_, None) => false,
     })
 }
 
