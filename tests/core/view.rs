@@ -1,5 +1,7 @@
 //! What belongs to a run is decided by uids and volume handles, never by names that others may choose.
 
+use std::collections::BTreeMap;
+
 use crate::fixture::*;
 use stillpoint::domain::ids::Uid;
 use stillpoint::domain::labels;
@@ -35,6 +37,44 @@ fn the_group_is_ours_by_label_before_its_uid_is_known_and_by_uid_afterwards() {
     check(&created(), |o| o.group.as_mut().unwrap().id.uid = Uid("other".into()), Group::Foreign);
     check(&created(), |o| o.group = None, Group::Absent);
     check(&created(), |o| o.group.as_mut().unwrap().terminating = true, Group::Terminating);
+}
+
+#[test]
+fn a_content_is_that_of_our_group_by_uid_and_never_without_one() {
+    let names = |uid: Option<&str>| {
+        let uid = uid.map(|uid| Uid(uid.into()));
+        move |o: &mut Observation| o.content.as_mut().unwrap().group_uid = uid
+    };
+    check(&created(), |_| {}, Content::Delete);
+    check(&created(), names(Some("other")), Content::Absent);
+    check(&created(), names(None), Content::Absent);
+    check(&planned(), names(Some("not-known-yet")), Content::Delete);
+    check(&planned(), names(None), Content::Absent);
+}
+
+fn mark() -> BTreeMap<String, String> {
+    [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into()
+}
+
+#[test]
+fn a_content_that_was_deleted_by_hand_goes_only_once_it_is_marked() {
+    let deleted = |marked: bool| {
+        move |o: &mut Observation| {
+            o.snapshots.clear();
+            for content in &mut o.contents {
+                content.terminating = true;
+                content.annotations = marked.then(mark);
+            }
+        }
+    };
+    check(&created(), deleted(false), Shells::Contents);
+    check(&created(), deleted(true), Shells::Leaving);
+    let mut observation = bound();
+    deleted(false)(&mut observation);
+    let planned = effects::effects(&created(), &observation, Step::UndoDeleteContents);
+    let marks = |(_, effect): &(_, Effect)| matches!(effect, Effect::DeleteContent { annotations, .. } if !annotations.write.is_empty());
+    assert_eq!(planned.iter().filter(|one| marks(one)).count(), observation.contents.len());
+    assert!(!observation.contents.is_empty());
 }
 
 #[test]
@@ -249,6 +289,9 @@ fn a_rebuilt_content_that_is_bound_to_a_snapshot_which_is_gone_goes_before_both_
     misbound.snapshots.retain(|snapshot| !is_rebuilt(snapshot));
     assert_eq!(loss(&run, &misbound), (name(Loss::Lost), vec![EffectKind::DeleteContent]));
     misbound.contents.last_mut().unwrap().terminating = true;
+    let by_hand = (name(Loss::Lost), vec![EffectKind::DeleteContent]);
+    assert_eq!(loss(&run, &misbound), by_hand, "it never goes without its mark");
+    misbound.contents.last_mut().unwrap().annotations = Some(mark());
     assert_eq!(loss(&run, &misbound), (name(Loss::Rebuilding), vec![]), "it is waited for");
     misbound.contents.pop();
     let both = vec![EffectKind::CreateContent, EffectKind::CreateSnapshot];

@@ -65,7 +65,7 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             .map(|snapshot| (None, Effect::DeleteSnapshot { snapshot: snapshot.id.clone() }))
             .collect(),
         Step::UndoDeleteContents => own_contents(run, observation)
-            .filter(|content| !content.terminating)
+            .filter(|content| !own::is_going(content))
             .map(|content| (None, delete_shell(content)))
             .collect(),
     };
@@ -279,7 +279,7 @@ fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     let members = own::members(run, observation);
     let lost = members.into_iter().filter(Member::is_lost);
     lost.flat_map(|member| match member.content.filter(|_| member.is_misbound()) {
-        Some(content) if content.terminating => Vec::new(),
+        Some(content) if own::is_going(content) => Vec::new(),
         Some(content) => vec![(Some(member.index), delete_shell(content))],
         None => make_member(run, receipt, observation, member.index),
     })

@@ -48,10 +48,11 @@ impl Member<'_> {
         bound.is_some_and(|uid| self.snapshot.is_none_or(|snapshot| snapshot.id.uid != *uid))
     }
 
-    /// Whether a half of a rebuilt member is being deleted: only once it is gone can it be made again.
+    /// Whether a half of a rebuilt member is being deleted: only once it is gone can it be made again. One whose
+    /// snapshot is gone, and that somebody deletes by hand, does not go by itself.
     pub fn is_going(&self) -> bool {
-        self.rebuilt
-            && (self.snapshot.is_some_and(|s| s.terminating) || self.content.is_some_and(|c| c.terminating))
+        let goes = |content: &ContentSeen| content.terminating && (!self.is_misbound() || is_going(content));
+        self.rebuilt && (self.snapshot.is_some_and(|s| s.terminating) || self.content.is_some_and(goes))
     }
 }
 
@@ -228,6 +229,15 @@ pub fn own_contents<'a>(
             || (content.group_handle.is_some() && content.group_handle.as_deref() == group_handle)
             || names.contains(&content.snapshot_name.as_str())
     })
+}
+
+/// Whether a VolumeSnapshotContent goes by itself: it is being deleted, and carries the mark that the snapshot-controller
+/// makes when it deletes the VolumeSnapshot. Without it the csi-snapshotter never lets go of a content that somebody
+/// deletes by hand (external-snapshotter, `shouldDelete` of the sidecar).
+pub fn is_going(content: &ContentSeen) -> bool {
+    let marked =
+        content.annotations.as_ref().is_some_and(|all| all.contains_key(labels::CONTENT_BEING_DELETED));
+    content.terminating && marked
 }
 
 /// VolumeSnapshots of members of this run: labelled, owned by our group, naming it, or bound to a content of its cut.

@@ -15,8 +15,8 @@ use crate::machine::group::columns::{
 };
 use crate::machine::group::desired;
 use crate::machine::group::own::{
-    Member, is_forsaken, is_stranded, is_tied, members, own_content, own_contents, own_group, own_snapshots,
-    snapshot_handle,
+    Member, is_forsaken, is_going, is_stranded, is_tied, members, own_content, own_contents, own_group,
+    own_snapshots, snapshot_handle,
 };
 use crate::machine::group::state::{GroupRun, Stage};
 
@@ -320,10 +320,10 @@ fn claims(run: &GroupRun, observation: &Observation) -> Claims {
 
 fn shells(run: &GroupRun, observation: &Observation) -> Shells {
     let snapshots: Vec<bool> = own_snapshots(run, observation).map(|s| s.terminating).collect();
-    let contents: Vec<bool> = own_contents(run, observation).map(|c| c.terminating).collect();
+    let contents: Vec<bool> = own_contents(run, observation).map(is_going).collect();
     if snapshots.iter().any(|terminating| !terminating) {
         Shells::Snapshots
-    } else if snapshots.is_empty() && contents.iter().any(|terminating| !terminating) {
+    } else if snapshots.is_empty() && contents.iter().any(|going| !going) {
         Shells::Contents
     } else if snapshots.is_empty() && contents.is_empty() {
         Shells::None
