@@ -15,6 +15,8 @@ pub enum Allowed {
     Completed,
     /// `Failed`: undone to a clean cluster.
     Undone,
+    /// `Failed`: abandoned behind its pivot, with its storage retained.
+    Kept,
 }
 
 /// The parts of a run that a rival's deed falls into.
@@ -71,9 +73,12 @@ impl Part {
 
 /// How the case may end.
 pub fn allowed(case: &Case) -> &'static [Allowed] {
-    use Allowed::{Completed, Undone};
+    use Allowed::{Completed, Kept, Undone};
     if case.rivals.is_empty() {
         return alone(case);
+    }
+    if case.has(&[Rival::Abandon]) {
+        return &[Completed, Undone, Kept];
     }
     // Behind the pivot a run only goes forward, whoever does what. What somebody destroys before the cause of an undo
     // is met is cut again, or undone for that.
@@ -98,13 +103,27 @@ fn alone(case: &Case) -> &'static [Allowed] {
     if too_late { &[Completed, Undone] } else { &[Completed] }
 }
 
-/// What cannot hold, whoever is careful: the API has no delete of one object under the condition that another one did
-/// not change. Whoever sets the content of the group to Delete between the last look and the delete of the group takes
-/// the storage with it, and nothing that the daemon reads says so.
-pub fn forgiven(case: &Case) -> &'static [Invariant] {
-    let too_late = |(rival, at): &(Rival, Point)| *rival == Rival::Unretain && Part::of(*at) == Part::Deleting;
-    if case.rivals.iter().any(too_late) {
-        return &[Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost];
-    }
-    &[]
+/// What cannot hold, whoever is careful.
+///
+/// The API has no delete of one object under the condition that another one did not change: whoever sets the content of
+/// the group to Delete between the last look and the delete of the group takes the storage with it, and nothing that the
+/// daemon reads says so. The storage of a group is freed through its content and through nothing else: whoever tears
+/// that out while the run can still be undone leaves the storage behind. And where it is torn out while the group stands,
+/// the snapshot-controller makes it again, and writes the status of the members anew: one that is released at that instant
+/// is not ready, and gets a content and a snapshot of its own beside those of the group. What a life left that no journal
+/// knows of is recognised only as long as the uid of the group is not known.
+pub fn forgiven(case: &Case) -> Vec<Invariant> {
+    let unsaved = case.rivals.iter().flat_map(|(rival, at)| match (rival, Part::of(*at)) {
+        (Rival::Unretain, Part::Deleting) => {
+            [Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost].as_slice()
+        }
+        (Rival::TearGroupContent, _) => {
+            &[Invariant::NothingLeaked, Invariant::Freed, Invariant::OneCut, Invariant::NoneStray]
+        }
+        (Rival::ForgetContent, _) => {
+            &[Invariant::GroupGone, Invariant::NothingLeaked, Invariant::Freed, Invariant::OneCut]
+        }
+        _ => &[],
+    });
+    unsaved.copied().collect()
 }

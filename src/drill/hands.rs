@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::domain::ids::StreamId;
+use crate::domain::names::{group_snapshot, stub_content};
+use crate::machine::group::Ask;
 use crate::sim::Cluster;
 use crate::sim::api_server::{Answer, CallInfo, Caller, FaultDecision, Preconditions};
 use serde_json::{Value, json};
@@ -75,10 +78,7 @@ pub fn release_member(cluster: &Cluster, claim: &str) {
     let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default();
     let of_claim = |s: &&Value| s["spec"]["source"]["persistentVolumeClaimName"] == claim;
     if let Some(snapshot) = snapshots.iter().find(of_claim) {
-        let (namespace, name) = key(snapshot);
-        let nameless = json!({"status": {"volumeGroupSnapshotName": null}});
-        // As above.
-        let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), nameless);
+        unname(cluster, snapshot);
         patch(
             cluster,
             "volumesnapshots",
@@ -167,10 +167,119 @@ pub fn replace_first(cluster: &Cluster, plural: &str) {
         "volumeGroupSnapshotContentName"
     };
     foreign["spec"]["source"][source] = json!("nobody-has-it");
-    patch(cluster, plural, &object, json!({"metadata": {"finalizers": null}}));
-    delete(cluster, plural, &object);
+    tear_out(cluster, plural, &object);
     // As above: what does not go is not replaced.
     let _ = hand(cluster).create(plural, foreign);
+}
+
+/// Deletes an object, finalizers and all, as people do with one that does not go.
+fn tear_out(cluster: &Cluster, plural: &str, object: &Value) {
+    patch(cluster, plural, object, json!({"metadata": {"finalizers": null}}));
+    delete(cluster, plural, object);
+}
+
+/// Tears the content of the group out.
+pub fn tear_group_content(cluster: &Cluster) {
+    if let Some(content) = first(cluster, "volumegroupsnapshotcontents") {
+        tear_out(cluster, "volumegroupsnapshotcontents", &content);
+    }
+}
+
+/// Makes every VolumeSnapshot that is ready an ordinary one, as a tool does that releases members by itself; `named`: and
+/// leaves the name of the group on it. Such a tool waits for the members first, as Velero's plugin does.
+pub fn release_members(cluster: &Cluster, named: bool) {
+    let class = first(cluster, "volumesnapshotclasses").map(|class| class["metadata"]["name"].clone());
+    for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
+        if snapshot["status"]["readyToUse"] != true {
+            continue;
+        }
+        if !named {
+            unname(cluster, &snapshot);
+        }
+        let free = json!({
+            "metadata": {"ownerReferences": null, "finalizers": null}, "spec": {"volumeSnapshotClassName": class},
+        });
+        patch(cluster, "volumesnapshots", &snapshot, free);
+    }
+}
+
+/// Takes the name of its group off a VolumeSnapshot.
+fn unname(cluster: &Cluster, snapshot: &Value) {
+    let (namespace, name) = key(snapshot);
+    let nameless = json!({"status": {"volumeGroupSnapshotName": null}});
+    // As above.
+    let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), nameless);
+}
+
+/// Leaves the stub content of a run that was cut, as a daemon that was at rebuilding its members does.
+pub fn leave_stub(cluster: &Cluster) {
+    let Some(content) = first(cluster, "volumegroupsnapshotcontents") else { return };
+    let Some(handle) = content["status"]["volumeGroupSnapshotHandle"].as_str() else { return };
+    let group = &content["spec"]["volumeGroupSnapshotRef"];
+    let run = hand(cluster).list("volumegroupsnapshots", None, &BTreeMap::new()).unwrap_or_default();
+    let run = run.iter().find_map(|group| group["metadata"]["labels"]["stillpoint.dev/run"].as_str());
+    let Some(run) = run.and_then(|run| run.parse::<StreamId>().ok()) else { return };
+    let infos = content["status"]["volumeSnapshotInfoList"].as_array().cloned().unwrap_or_default();
+    let handles: Vec<&Value> = infos.iter().map(|info| &info["snapshotHandle"]).collect();
+    let stub = json!({
+        "metadata": {"name": stub_content(run), "labels": {"stillpoint.dev/run": run.to_string()}},
+        "spec": {
+            "deletionPolicy": "Retain",
+            "driver": content["spec"]["driver"],
+            "source": {"groupSnapshotHandles": {
+                "volumeGroupSnapshotHandle": handle, "volumeSnapshotHandles": handles,
+            }},
+            "volumeGroupSnapshotClassName": content["spec"]["volumeGroupSnapshotClassName"],
+            "volumeGroupSnapshotRef": {
+                "kind": "VolumeGroupSnapshot", "namespace": group["namespace"], "name": group["name"],
+            },
+        },
+    });
+    // One that is there already needs no hand.
+    let _ = hand(cluster).create("volumegroupsnapshotcontents", stub);
+}
+
+/// Makes a VolumeGroupSnapshotContent that names the group which the first Backup is going to make. `forgotten`: as the
+/// snapshot-controller made it for a life that no journal knows of, with the uid of a group that is gone; else as people
+/// import a group snapshot, and then it is nobody else's business.
+pub fn name_the_group(cluster: &Cluster, forgotten: bool) {
+    const KEY: &str = "velero.io/volume-group";
+    let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
+    let group = |claim: &Value| claim["metadata"]["labels"][KEY].as_str().map(str::to_owned);
+    let Some((claim, group)) = claims.iter().find_map(|claim| Some((claim, group(claim)?))) else { return };
+    let Some(backup) = first(cluster, "backups") else { return };
+    let namespace = claim["metadata"]["namespace"].as_str().unwrap_or_default();
+    let uid = backup["metadata"]["uid"].as_str().unwrap_or_default();
+    let run = StreamId::of_group(uid, namespace, KEY, &group);
+    let named = json!({"kind": "VolumeGroupSnapshot", "namespace": namespace, "name": group_snapshot(&group, run, 1)});
+    let mut content = json!({
+        "metadata": {"name": "imported", "labels": {FOREIGN: "true"}},
+        "spec": {
+            "deletionPolicy": "Delete",
+            "driver": "hostpath.csi.k8s.io",
+            "source": {"groupSnapshotHandles": {
+                "volumeGroupSnapshotHandle": "theirs", "volumeSnapshotHandles": ["theirs-0"],
+            }},
+            "volumeGroupSnapshotRef": named,
+        },
+    });
+    if forgotten {
+        content["metadata"] = json!({"name": "forgotten"});
+        content["spec"]["source"] = json!({"volumeHandles": handles_of(cluster, &group)});
+        content["spec"]["volumeGroupSnapshotClassName"] = json!("csi-hostpath-groupsnapclass");
+        content["spec"]["volumeGroupSnapshotRef"]["uid"] = json!("0a1b2c3d-0000-4000-8000-000000000000");
+    }
+    // One that is there already needs no hand.
+    let _ = hand(cluster).create("volumegroupsnapshotcontents", content);
+}
+
+/// Handles of the volumes of a group.
+fn handles_of(cluster: &Cluster, group: &str) -> Vec<Value> {
+    let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
+    let of_group = |claim: &&Value| claim["metadata"]["labels"]["velero.io/volume-group"] == group;
+    let volumes = claims.iter().filter(of_group).filter_map(|claim| claim["spec"]["volumeName"].as_str());
+    let volume = |name: &str| hand(cluster).get("persistentvolumes", None, name).ok();
+    volumes.filter_map(volume).map(|volume| volume["spec"]["csi"]["volumeHandle"].clone()).collect()
 }
 
 /// Name and namespace of the group that a member names.
@@ -186,8 +295,7 @@ fn named_group(cluster: &Cluster) -> Option<Value> {
 pub fn delete_foreign_groups(cluster: &Cluster) {
     for group in hand(cluster).list("volumegroupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         if !group["metadata"]["labels"][FOREIGN].is_null() {
-            patch(cluster, "volumegroupsnapshots", &group, json!({"metadata": {"finalizers": null}}));
-            delete(cluster, "volumegroupsnapshots", &group);
+            tear_out(cluster, "volumegroupsnapshots", &group);
         }
     }
 }
@@ -245,12 +353,12 @@ pub fn retain_class(cluster: &Cluster) {
     let _ = hand(cluster).create("volumegroupsnapshotclasses", retaining);
 }
 
-/// Asks for every run to be resumed, as `stillpoint groups resume` does.
-pub fn resume(cluster: &Cluster) {
+/// Asks for every run to be resumed or abandoned, as `stillpoint groups` does.
+pub fn ask(cluster: &Cluster, what: Ask, id: &str) {
     for run in hand(cluster).list("groupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         let ask = json!({"metadata": {
-            "labels": {"stillpoint.dev/request": "resume"},
-            "annotations": {"stillpoint.dev/request-id": "drill", "stillpoint.dev/request-by": "drill"},
+            "labels": {"stillpoint.dev/request": what.name()},
+            "annotations": {"stillpoint.dev/request-id": id, "stillpoint.dev/request-by": "drill"},
         }});
         patch(cluster, "groupsnapshots", &run, ask);
     }

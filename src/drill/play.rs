@@ -13,6 +13,7 @@ use crate::drill::scenario::{Case, Target};
 use crate::drill::script::Script;
 use crate::drill::stage::{End, Passed, Stage};
 use crate::drill::zombie;
+use crate::machine::group::Ask;
 use crate::machine::point::Point;
 
 /// Namespace of the claims.
@@ -126,12 +127,12 @@ impl Lives<'_> {
         let mut end = live(self.stage, self.rows, points, killed).await;
         if let End::Stuck(row) = end {
             self.stuck.push(row);
-            remedy(row, self.stage);
+            let request = remedy(row, self.stage);
             let (points, killed) = self.script.life(None, &passed);
             let asks = async {
                 // The run has to be shown before a person can ask for anything.
                 self.stage.pass(60).await;
-                hands::resume(&self.stage.cluster);
+                hands::ask(&self.stage.cluster, request, "drill");
                 std::future::pending::<()>().await;
             };
             end = tokio::select! {
@@ -186,9 +187,16 @@ fn wrong(shown: String) -> Broken {
     Broken { invariant: Invariant::Ends, shown }
 }
 
-/// What the sentence of a stuck run asks for.
-fn remedy(row: &str, stage: &Stage) {
+/// Does what the sentence of a stuck run asks for, and says what to ask of the daemon then.
+fn remedy(row: &str, stage: &Stage) -> Ask {
     match row {
+        "retained/nothing-left" => return Ask::Abandon,
+        "release/stub-refused" => stage.cluster.api().clear_faults(),
+        "undo/e-kept" | "undo/e-kept-foreign" => {
+            ["volumesnapshots", "volumesnapshotcontents"]
+                .iter()
+                .for_each(|plural| hands::delete_all(&stage.cluster, plural));
+        }
         "release/rebuild-refused" | "release/late-refused" => {
             hands::create_namespace(&stage.cluster, NAMESPACE);
         }
@@ -196,6 +204,7 @@ fn remedy(row: &str, stage: &Stage) {
         "release/7-name-taken" => hands::delete_foreign_groups(&stage.cluster),
         _ => {}
     }
+    Ask::Resume
 }
 
 async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
@@ -213,6 +222,9 @@ async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
                 broken.extend(invariants::none_was_lost(stage).await);
             }
             broken
+        }
+        (end, Some(run)) if end.is("Failed") && run.keeps_storage() && may(Allowed::Kept) => {
+            invariants::after_abandon(stage, NAMESPACE, run.plan.members.len()).await
         }
         (end, Some(_)) if end.is("Failed") && may(Allowed::Undone) => {
             invariants::after_undo(stage, NAMESPACE).await

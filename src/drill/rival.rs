@@ -5,6 +5,7 @@
 
 use crate::drill::hands;
 use crate::drill::scenario::named;
+use crate::machine::group::Ask;
 use crate::sim::Cluster;
 
 named! {
@@ -46,6 +47,20 @@ named! {
         FreezeController = "freeze-snapshot-controller",
         /// The same, right behind its next write: what it made then lacks everything that belongs to it.
         StallController = "stall-snapshot-controller",
+        /// Somebody tears the VolumeGroupSnapshotContent out, finalizers and all.
+        TearGroupContent = "tear-vgsc",
+        /// Another tool releases all members, as Velero's plugin does with a group of its own.
+        ReleaseMembers = "release-members",
+        /// Another tool takes owners and finalizers off all members, and leaves them the group's name.
+        DisownMembers = "disown-members",
+        /// Another daemon, which is gone by now, was at rebuilding members and left its stub content.
+        LeaveStub = "leave-stub",
+        /// A content stands that names the group before there is one, left by a life that no journal knows of.
+        ForgetContent = "forgotten-vgsc",
+        /// Somebody imports a group snapshot under the name of the group: a content that names it, and no uid.
+        ImportContent = "imported-vgsc",
+        /// Somebody asks for the run to be abandoned.
+        Abandon = "abandon",
         /// For three minutes the API server refuses every write of the daemon, as an admission webhook can.
         RefuseWrites = "refuse-writes",
         /// An older life of the daemon goes on beside the newer one, on a copy of the journal.
@@ -67,6 +82,8 @@ impl Rival {
                 | Self::FreezeController
                 | Self::StallController
                 | Self::RefuseWrites
+                | Self::LeaveStub
+                | Self::ImportContent
         )
     }
 
@@ -91,6 +108,13 @@ impl Rival {
             Self::RestartSidecar => cluster.restart("csi-snapshotter"),
             Self::FreezeController => hands::freeze(cluster, "snapshot-controller"),
             Self::StallController => hands::freeze_behind_write(cluster, "snapshot-controller"),
+            Self::TearGroupContent => hands::tear_group_content(cluster),
+            Self::ReleaseMembers => hands::release_members(cluster, false),
+            Self::DisownMembers => hands::release_members(cluster, true),
+            Self::LeaveStub => hands::leave_stub(cluster),
+            Self::ForgetContent => hands::name_the_group(cluster, true),
+            Self::ImportContent => hands::name_the_group(cluster, false),
+            Self::Abandon => hands::ask(cluster, Ask::Abandon, "abandoned"),
             Self::RefuseWrites => hands::refuse_writes(cluster),
             Self::OlderEpoch => {}
         }

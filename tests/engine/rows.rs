@@ -1,4 +1,4 @@
-//! Every row of the recovery table is decided in a drill that ends right, or is on a short list that says why not.
+//! Every row of the recovery table is decided in a drill that ends right.
 //!
 //! The drills here are chosen because rows are rare: each leads to some that nothing else does.
 
@@ -67,41 +67,25 @@ const DRILLS: &[&str] = &[
     "undo-too-late,n=2,rival=replace-vgs@unwinding/before-record,seed=1",
     "complete,n=2,rival=remove-labels@detach/mid-effects,seed=1",
     "keep-names,n=2,rival=remove-labels@delete-content/before-intent,seed=1",
+    "complete,n=2,rival=delete-vgs@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,down=60,seed=1",
+    "complete,n=2,rival=vgsc-to-delete@retained/after-record+refuse-writes@retained/after-record,seed=1",
+    "complete,n=2,rival=vsc-to-delete@retained/after-record+refuse-writes@retained/after-record,seed=1",
+    "complete,n=2,rival=remove-labels@retained/after-record+refuse-writes@retained/after-record,seed=1",
+    "complete,n=2,rival=delete-vs@delete-content/after-effects+tear-vgsc@rebuild/after-outcome+refuse-writes@rebuild/after-outcome,seed=1",
+    "undo-created,n=2,class=retain,rival=replace-vs@unwinding/before-record,seed=1",
+    "undo-retained,n=2,rival=disown-members@unwinding/after-record+vgsc-to-delete@unwinding/after-record+delete-vgs@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
+    "undo-retained,n=2,rival=leave-stub@unwinding/after-record,seed=1",
+    "undo-retained,n=2,rival=leave-stub@unwinding/after-record+replace-vgs@unwinding/after-record,seed=1",
+    "undo-retained,n=2,rival=release-members@unwinding/after-record+delete-vgs@unwinding/after-record+tear-vgsc@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
+    "undo-retained,n=2,rival=release-members@unwinding/after-record+replace-vgs@unwinding/after-record+tear-vgsc@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
+    "complete,n=1,rival=delete-vgs@retained/after-record+tear-vgsc@retained/after-record+delete-vsc@retained/after-record,kill=retained/after-record,down=60,seed=1",
+    "complete,n=2,rival=vgsc-to-delete@detach/after-outcome+abandon@detach/after-outcome,seed=1",
+    "complete,n=2,rival=vsc-to-delete@detach/after-outcome+abandon@detach/after-outcome,seed=1",
+    "complete,n=2,rival=disown-members@retained/after-record+vsc-to-delete@retained/after-record+delete-vgs@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,down=60,seed=1",
+    "undo-retained,n=2,rival=delete-vgsc@unwinding/after-record+replace-vgs@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
+    "complete,n=2,rival=forgotten-vgsc@accepted/after-record,seed=1",
+    "undo-retained,n=2,rival=freeze-snapshot-controller@unwinding/after-record+tear-vgsc@unwinding/after-record,kill=unwinding/after-record,seed=1",
 ];
-
-/// Rows that no drill here decides, and why.
-const NOT_REACHED: &[(&str, &str)] = &[
-    ("retained/all-gone", TWO),
-    ("retained/refused", TWO),
-    ("retained/refused-policies", TWO),
-    ("retained/refused-labels", TWO),
-    ("release/stub-refused", "tests/engine/asked.rs makes it stuck and resumes it"),
-    ("undo/a-free-members", RACE),
-    ("undo/c-look-bare", RACE),
-    ("undo/c-delete-bare", RACE),
-    ("undo/d-mark", RACE),
-    ("undo/e-snapshots", DUEL),
-    ("undo/e-snapshots-named", DUEL),
-    ("undo/f-stub", DUEL),
-    ("undo/f-stub-foreign", TWO),
-    ("undo/e-kept", DUEL),
-    ("undo/e-kept-foreign", TWO),
-    ("retained/all-undone", DUEL),
-    ("retained/nothing-left", DUEL),
-    (
-        "undo/f-never-retry",
-        "no reason is transient before the group exists; kept for the table to be complete",
-    ),
-    ("abandoned/mend-group-policy", ABANDON),
-    ("abandoned/mend-policies", ABANDON),
-    ("abandoned/look", ABANDON),
-    ("abandoned/failed", ABANDON),
-];
-
-const TWO: &str = "needs two who interfere at once; a drill has one rival";
-const DUEL: &str = "needs two daemons that want opposite things: the duels of tests/engine/fence.rs";
-const RACE: &str = "no drill here meets the instant at which it is decided";
-const ABANDON: &str = "a person abandons the run: tests/engine/asked.rs does it";
 
 #[test]
 fn every_row_is_decided_in_a_drill_that_ends_right() {
@@ -116,18 +100,11 @@ fn every_row_is_decided_in_a_drill_that_ends_right() {
         }
     }
     for row in TABLE {
-        let why = NOT_REACHED.iter().find(|(id, _)| *id == row.id).map(|(_, why)| *why);
-        let by = reached.get(row.id).cloned().or(why.map(|why| format!("- {why}")));
-        println!("{:<32} {}", row.id, by.unwrap_or_else(|| "NOTHING".to_owned()));
+        let by = reached.get(row.id).map_or("NOTHING", String::as_str);
+        println!("{:<32} {}", row.id, by);
     }
     assert!(played.iter().all(|one| one.held()), "a drill does not hold");
-    let forgotten: Vec<&str> = TABLE
-        .iter()
-        .map(|row| row.id)
-        .filter(|id| !reached.contains_key(id) && !NOT_REACHED.iter().any(|(row, _)| row == id))
-        .collect();
+    let forgotten: Vec<&str> =
+        TABLE.iter().map(|row| row.id).filter(|id| !reached.contains_key(id)).collect();
     assert!(forgotten.is_empty(), "no drill decides {forgotten:?}");
-    let needless: Vec<&str> =
-        NOT_REACHED.iter().map(|(id, _)| *id).filter(|id| reached.contains_key(id)).collect();
-    assert!(needless.is_empty(), "a drill decides {needless:?}: take them off the list");
 }

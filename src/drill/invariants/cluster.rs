@@ -22,10 +22,17 @@ pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mu
     let claims: BTreeSet<String> = snapshots.iter().filter_map(claim).collect();
     verdict.hold(Invariant::MembersAsPlanned, claims.len() == count, || format!("members of {claims:?}"));
     snapshots.iter().for_each(|snapshot| member(snapshot, verdict));
+    let bound =
+        |snapshot: &Value| snapshot["status"]["boundVolumeSnapshotContentName"].as_str().map(str::to_owned);
+    let bound: BTreeSet<String> = snapshots.iter().filter_map(bound).collect();
     for content in stage.own("volumesnapshotcontents", None) {
+        let receipt = content["metadata"]["annotations"]["stillpoint.dev/receipt"].is_string();
+        if !receipt && !bound.contains(&name(&content)) {
+            verdict.hold(Invariant::NoneStray, false, || format!("{} has no member", name(&content)));
+            continue;
+        }
         let retains = content["spec"]["deletionPolicy"] == "Retain";
         verdict.hold(Invariant::MembersFree, retains, || format!("{} does not retain", name(&content)));
-        let receipt = content["metadata"]["annotations"]["stillpoint.dev/receipt"].is_string();
         verdict.hold(Invariant::MembersMarked, receipt, || format!("{} has no receipt", name(&content)));
     }
     let left = stage.group_objects();
@@ -58,7 +65,7 @@ pub(super) fn freed(stage: &Stage, verdict: &mut Verdict) {
         ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumesnapshots", "volumesnapshotcontents"];
     for plural in kinds {
         let left: Vec<String> = stage.own(plural, None).iter().map(name).collect();
-        let invariant = if plural.contains("group") { Invariant::GroupGone } else { Invariant::Freed };
+        let invariant = if plural.contains("group") { Invariant::GroupGone } else { Invariant::Undone };
         verdict.hold(invariant, left.is_empty(), || format!("{plural} {left:?} are left"));
     }
     let ledger = stage.cluster.ledger();

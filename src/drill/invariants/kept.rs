@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::order::{self, Story};
-use super::{Invariant, Verdict, lines};
+use super::{Broken, Invariant, Verdict, lines};
 use crate::drill::stage::Stage;
 
 /// Everything that holds once a run was abandoned after its pivot; what does not, a line each.
@@ -13,6 +13,11 @@ use crate::drill::stage::Stage;
 /// # Errors
 /// What does not hold.
 pub async fn kept(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
+    lines(after_abandon(stage, namespace, count).await)
+}
+
+/// What does not hold once a run was abandoned after its pivot.
+pub async fn after_abandon(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     let ledger = stage.cluster.ledger();
     verdict.hold(Invariant::Kept, ledger.physical_snapshots == count, || format!("{ledger:?}"));
@@ -31,7 +36,7 @@ pub async fn kept(stage: &Stage, namespace: &str, count: usize) -> Result<(), St
         told(&shown["status"], count, &written, &mut verdict);
     }
     order::proves(&Story::read(stage).await, &mut verdict);
-    lines(verdict.0)
+    verdict.0
 }
 
 /// The status of the run: nobody claims that members are ready, and every handle is in the receipt.

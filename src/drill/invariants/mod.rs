@@ -12,7 +12,7 @@ pub(super) mod order;
 
 use std::fmt;
 
-pub use self::kept::kept;
+pub use self::kept::{after_abandon, kept};
 
 use crate::drill::stage::Stage;
 
@@ -51,6 +51,8 @@ invariants! {
     MembersFree = "every member bound, not terminating, not owned",
     /// Labels and receipt on every member and its content.
     MembersMarked = "every member carries run and receipt",
+    /// Every VolumeSnapshotContent is a member's, or was, and has its receipt.
+    NoneStray = "no content that is no member's",
     /// The receipt is durable before anything is deleted, unless the run is being undone.
     ReceiptFirst = "receipt durable before any delete",
     /// Every member was read after the group was gone and before the run called itself clean.
@@ -67,8 +69,10 @@ invariants! {
     NothingLeaked = "every storage handle is owned, retained or reclaimed",
     /// Every member's handle exists in the storage.
     NoPhantom = "every member's handle exists in the storage",
-    /// After an undo no object and no storage of the run is left.
-    Freed = "the storage is freed and nothing is left",
+    /// After an undo no object of the run is left.
+    Undone = "no object of an undone run is left",
+    /// After an undo no storage of the run is left.
+    Freed = "the storage of an undone run is freed",
     /// After a run was abandoned behind its pivot, what was cut stands and is in the receipt.
     Kept = "what was cut is kept and written down",
     /// A daemon that was overtaken writes nothing any more.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use stillpoint::domain::problem::Code;
 use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::machine::group::Ask;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 use tokio::sync::Notify;
@@ -158,7 +159,7 @@ async fn person(stage: &Stage, over: &AtomicBool, resumed: &mut Result<bool, Str
                 0..=TOLD_WITHIN => Ok(true),
                 _ => Err(format!("it was stuck and said so {waited} s after the end of the cause")),
             };
-            hands::resume(&stage.cluster);
+            hands::ask(&stage.cluster, Ask::Resume, "drill");
         }
     }
 }
