@@ -10,7 +10,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 4;
+pub const RULES: u16 = 5;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -297,8 +297,12 @@ pub const TABLE: &[Row] = rows! {
     "release/5-group-going" Releasing: Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
         => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
     // the group is gone, the content stands: the one simple place for a rebuild
-    "release/5-untie" Releasing: Group[Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
+    "release/5-untie" Releasing: Group[Absent] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
+    "release/5-clear-foreign" Releasing: Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Mixed | Set]
+        => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it, again and again";
+    "release/5-untie-foreign" Releasing: Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Clear]
+        => Act(Step::Detach), "a member that another group owns goes with it";
     "release/5-look-lost" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[No]
         => Look, "what is lost is decided on fresh reads only";
     "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[Yes]
