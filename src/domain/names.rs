@@ -43,6 +43,12 @@ pub fn stub_content(run: StreamId) -> String {
     format!("sp-{}-stub", run.short())
 }
 
+/// Name of the VolumeSnapshotContent that the snapshot-controller makes for one volume of a group (external-snapshotter
+/// since v8.3, `getSnapshotContentNameForVolumeGroupSnapshotContent`; before, it came from the uid of the group's content).
+pub fn member_content(group_uid: &str, volume_handle: &str) -> String {
+    format!("snapcontent-{}", sha256_hex(&[group_uid, volume_handle]))
+}
+
 fn dns_part(value: &str) -> String {
     let mapped: String = value
         .chars()

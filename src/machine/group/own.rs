@@ -216,7 +216,8 @@ fn group_handle<'a>(run: &'a GroupRun, observation: &'a Observation) -> Option<&
     seen.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()))
 }
 
-/// Contents of members of this run.
+/// Contents of members of this run: labelled, cut with its group, bound to one of its snapshots, or under the name that the
+/// snapshot-controller computes. By that one is known what is left of a cut of which nobody heard before all else was gone.
 pub fn own_contents<'a>(
     run: &'a GroupRun,
     observation: &'a Observation,
@@ -224,10 +225,15 @@ pub fn own_contents<'a>(
     let group_handle = group_handle(run, observation);
     let names: Vec<&str> = own_snapshots(run, observation).map(|s| s.id.name.as_str()).collect();
     let label = run.plan.run.to_string();
+    let computed = |content: &ContentSeen| {
+        let (Some(group), Some(volume)) = (&run.group_uid, &content.volume_handle) else { return false };
+        content.id.name == names::member_content(&group.0, volume)
+    };
     observation.contents.iter().filter(move |content| {
         content.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
             || (content.group_handle.is_some() && content.group_handle.as_deref() == group_handle)
             || names.contains(&content.snapshot_name.as_str())
+            || computed(content)
     })
 }
 
