@@ -14,6 +14,9 @@ use crate::drill::scenario::{Case, Profile, Target, Truth};
 use crate::machine::group::Step;
 use crate::machine::point::{Moment, Place, Point};
 
+/// Kinds of drills in which others take part, or the deadlines.
+pub(super) const DISTURBED: [fn(&Played) -> Vec<Case>; 4] = [rivals, truths, downs, nights];
+
 /// Writes that a recovery may make beside what was missing.
 const RECOVERY: u64 = 3;
 
@@ -108,8 +111,7 @@ impl Campaign {
             pairs.flat_map(next_kills).filter(|_| taken(&mut random, wanted.pair_share)).collect();
         let rest = rehearsed.iter().filter(|one| one.held());
         let rest = rest.filter(|one| wanted.disturbed.contains(&one.case.members));
-        let rest: Vec<Case> =
-            rest.flat_map(|one| rivals(one).into_iter().chain(truths(one)).chain(downs(one))).collect();
+        let rest: Vec<Case> = rest.flat_map(|one| DISTURBED.iter().flat_map(|kind| kind(one))).collect();
         let rest = rest.into_iter().filter(|_| taken(&mut random, wanted.share));
         let more: Vec<Case> = pairs.into_iter().chain(rest).filter(|case| wanted.takes(case)).collect();
         let more = pool::play_all(&more, told);
@@ -209,6 +211,16 @@ pub(super) fn truths(rehearsal: &Played) -> Vec<Case> {
 pub(super) fn downs(rehearsal: &Played) -> Vec<Case> {
     const LONG: u64 = 1200;
     singles(rehearsal).into_iter().map(|case| Case { down: LONG, ..case }).collect()
+}
+
+/// Killed at each point at which somebody interferes, and started again when the cluster has come to rest. With up to two
+/// members: more of them change nothing in what an empty house comes to.
+pub(super) fn nights(rehearsal: &Played) -> Vec<Case> {
+    const SHORT: u64 = 60;
+    let night = |case: Case| case.rivals.first().map(|(_, at)| Case { down: SHORT, ..case.killed_at(*at) });
+    let meddles = |case: &Case| !case.has(&[Rival::OlderEpoch]);
+    let rivals = if rehearsal.case.members <= 2 { rivals(rehearsal) } else { Vec::new() };
+    rivals.into_iter().filter(meddles).filter_map(night).collect()
 }
 
 fn step_of(point: &Point) -> Option<Step> {

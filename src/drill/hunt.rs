@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use crate::drill::campaign::{downs, rivals, singles, truths};
+use crate::drill::campaign::{DISTURBED, singles};
 use crate::drill::play::Played;
 use crate::drill::pool;
 use crate::drill::scenario::{Case, Profile, Target};
@@ -31,7 +31,8 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
     if let Some(at) = rehearsed.iter().position(|played| !played.held()) {
         return Hunt { runs: at + 1, caught: rehearsed.into_iter().nth(at) };
     }
-    let kinds = [singles, rivals, truths, downs];
+    let kinds = DISTURBED.into_iter().chain([singles as fn(&Played) -> Vec<Case>]);
+    let kinds: Vec<_> = kinds.collect();
     let mut cases: Vec<Case> =
         rehearsed.iter().flat_map(|one| kinds.iter().flat_map(|kind| kind(one))).collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut cases);

@@ -91,6 +91,10 @@ pub async fn play(case: &Case) -> Played {
     stage.rbac.restore();
     stage.cluster.api().clear_faults();
     stage.cluster.api().clear_actor_faults();
+    if case.has(&[Rival::ReplaceGroup]) {
+        // Whoever took the name gives it back: his group held what was deleted meanwhile, and is to take nothing along.
+        hands::delete_foreign_groups(&stage.cluster);
+    }
     invariants::settled(&stage).await;
     broken.extend(judge(case, &stage, &end).await);
     let story = if broken.is_empty() { None } else { Some(stage.shown().await) };

@@ -119,9 +119,12 @@ fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
         let rbac = stage.rbac.clone();
         Box::new(move || rights.iter().for_each(|right| rbac.deny(right)))
     };
-    let restore = || -> (Point, Deed) {
-        let rbac = stage.rbac.clone();
-        (point("unwinding/after-record"), Box::new(move || rbac.restore()))
+    // A run that is abandoned is undone from the record of that on.
+    let restore = || {
+        ["unwinding/after-record", "asked/after-record"].map(|at| -> (Point, Deed) {
+            let rbac = stage.rbac.clone();
+            (point(at), Box::new(move || rbac.restore()))
+        })
     };
     match target {
         Target::Complete
@@ -131,11 +134,12 @@ fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
         | Target::UndoTooLate
         | Target::UndoCreated => Vec::new(),
         Target::UndoBound => {
-            vec![(point("vs-bound/after-record"), deny(&["patch volumesnapshots"])), restore()]
+            let refuse = (point("vs-bound/after-record"), deny(&["patch volumesnapshots"]));
+            restore().into_iter().chain([refuse]).collect()
         }
         Target::UndoRelabelled => {
             let rights = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
-            vec![(point("relabelled/after-record"), deny(rights)), restore()]
+            restore().into_iter().chain([(point("relabelled/after-record"), deny(rights))]).collect()
         }
         Target::UndoRetained => {
             let cluster = stage.cluster.clone();

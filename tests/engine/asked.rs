@@ -169,7 +169,8 @@ async fn stuck(case: &Case) -> Stage {
     stage
 }
 
-/// Rows to which two daemons lead that want opposite things (`fence`); nothing that a person mends makes such a run complete.
+/// Rows to which two daemons lead that want opposite things (`fence`): nothing that a person mends makes such a run
+/// complete. What ends it is done in the drills of `rows`.
 const TWO_DAEMONS: [&str; 3] = ["retained/nothing-left", "undo/e-kept", "undo/e-kept-foreign"];
 
 #[test]

@@ -83,6 +83,8 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=vsc-to-delete@detach/after-outcome+abandon@detach/after-outcome,seed=1",
     "complete,n=2,rival=disown-members@retained/after-record+vsc-to-delete@retained/after-record+delete-vgs@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,down=60,seed=1",
     "undo-retained,n=2,rival=delete-vgsc@unwinding/after-record+replace-vgs@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
+    "complete,n=2,rival=ownership-back@delete-group/after-outcome,seed=1",
+    "keep-names,n=2,rival=replace-vgs@detach/before-intent,kill=detach/before-intent,down=60,seed=1",
     "complete,n=2,rival=forgotten-vgsc@accepted/after-record,seed=1",
     "undo-retained,n=2,rival=freeze-snapshot-controller@unwinding/after-record+tear-vgsc@unwinding/after-record,kill=unwinding/after-record,seed=1",
 ];
