@@ -86,7 +86,8 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=ownership-back@delete-group/after-outcome,seed=1",
     "keep-names,n=2,rival=replace-vgs@detach/before-intent,kill=detach/before-intent,down=60,seed=1",
     "complete,n=2,rival=forgotten-vgsc@accepted/after-record,seed=1",
-    "undo-retained,n=2,rival=freeze-snapshot-controller@unwinding/after-record+tear-vgsc@unwinding/after-record,kill=unwinding/after-record,seed=1",
+    "complete,n=2,rival=freeze-snapshot-controller@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,seed=1",
+    "complete,n=3,rival=tear-vgsc@detach/after-outcome,seed=1",
 ];
 
 #[test]

@@ -25,6 +25,8 @@ pub enum Waiting {
     Acknowledgement,
     /// The VolumeGroupSnapshot is being deleted. A PersistentVolumeClaim that is Pending from a member holds it.
     GroupGone,
+    /// The VolumeGroupSnapshotContent was torn out, and the snapshot-controller has not made it again.
+    ContentAgain,
     /// The VolumeGroupSnapshotContent is being deleted.
     ContentGone,
     /// The driver has not freed the storage of the group.
@@ -53,6 +55,9 @@ impl Waiting {
             Self::Acknowledgement => "the snapshot-controller to see the released members",
             Self::GroupGone => {
                 "the VolumeGroupSnapshot to go; a PersistentVolumeClaim Pending from a member holds it"
+            }
+            Self::ContentAgain => {
+                "the snapshot-controller to make the VolumeGroupSnapshotContent again, which somebody tore out"
             }
             Self::ContentGone => "the csi-snapshotter to let the VolumeGroupSnapshotContent go",
             Self::StorageFreed => "the csi-snapshotter and the driver to free the storage of the group",
@@ -259,23 +264,25 @@ pub const TABLE: &[Row] = rows! {
     "retained/nothing-left" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[None]
         => Action::Stick { code: Code::DeletedByOther, advice: "nothing of the group is left in the cluster, although all of it retained the storage: another daemon that undid the run has freed it, anybody else has left it behind. See in the storage whether the handles of the receipt are still there, and abandon the run" },
         "whether the storage is there cannot be seen: going forward would promise members, an undo would forget them";
+    "retained/content-gone" Retained: Group[Ours] Fresh[Yes] Content[Absent]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshotContent; the controller makes it again, under the policy of its class";
     "retained/mend-group-policy" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Few]
         => Act(Step::Retain), "somebody set the group content back to Delete";
-    "retained/mend-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Delete] Refusals[Few]
+    "retained/mend-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
         => Act(Step::Retain), "somebody set a member content back to Delete";
-    "retained/mend-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Missing] Refusals[Few]
+    "retained/mend-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Few]
         => Act(Step::Relabel), "somebody removed labels or the receipt";
-    "retained/hollow" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[Hollow]
+    "retained/hollow" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[Hollow]
         => unwind_and_retry(Code::DeletedByOther), "a member lost its content; the run can still be undone";
-    "retained/class-missing" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Missing]
+    "retained/class-missing" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Missing]
         => unwind(Code::SnapshotClass), "without the VolumeSnapshotClass the controller never acknowledges the release";
-    "retained/pivot" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Exists]
+    "retained/pivot" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Exists]
         => Act(Step::ClearNames), "all holds: from this intent on only forward; a lost member is rebuilt from its handle";
     "retained/refused" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "retained/refused-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Delete] Refusals[Many]
+    "retained/refused-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "retained/refused-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating | Absent] Policies[Retain] Labels[Missing] Refusals[Many]
+    "retained/refused-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
     // ---- Releasing: the eight steps. Policies first, whatever else is true ------------------------------------------
@@ -284,15 +291,17 @@ pub const TABLE: &[Row] = rows! {
     "release/mend-policies" Releasing: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
     // with the group still there
-    "release/1-clear-names" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Mixed | Set]
+    "release/content-torn" Releasing: Group[Ours] Content[Absent] Policies[Retain]
+        => Wait(Waiting::ContentAgain), "the controller makes it again, for the same cut and under the policy of its class: a delete of the group would take the storage along";
+    "release/1-clear-names" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Mixed | Set]
         => Act(Step::ClearNames), "while a member names the living group, the controller puts the owner back";
-    "release/2-detach" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Tied]
+    "release/2-detach" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Tied]
         => Act(Step::Detach), "owner, in-group and as-source out, class in: one patch, so that as-source proves something";
-    "release/3-acknowledge" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
+    "release/3-acknowledge" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
         => Wait(Waiting::Acknowledgement), "as-source comes back once the controller saw the released member";
-    "release/4-look" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
+    "release/4-look" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
         => Look, "the delete is decided on fresh reads only";
-    "release/5-delete-group" Releasing: Group[Ours] Content[Retain | RetainTerminating | Absent] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
+    "release/5-delete-group" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
         => Act(Step::DeleteGroup), "nothing ties the members to the group any more";
     "release/5-group-going" Releasing: Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
         => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
