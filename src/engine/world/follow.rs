@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::{ListParams, WatchParams};
-use kube::core::{DeserializeGuard, WatchEvent};
+use kube::core::WatchEvent;
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::World;
 use super::cache::Cache;
+use super::guarded::Guarded;
 use super::store::Store;
 use super::topic::About;
 use crate::cluster::observe;
@@ -43,7 +44,7 @@ const MARGIN: Millis = Millis::from_secs(5);
 
 /// One kind, and how far its cache was told.
 pub struct Watch<K> {
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Guarded<K>>,
     world: World,
     cache: fn(&mut Store) -> &mut Cache<K>,
     labels: Option<&'static str>,
@@ -87,7 +88,7 @@ where
 {
     /// A watch for a cache; with `labels` only of objects that have them.
     pub fn new(
-        api: Api<DeserializeGuard<K>>,
+        api: Api<Guarded<K>>,
         world: World,
         cache: fn(&mut Store) -> &mut Cache<K>,
         labels: Option<&'static str>,
@@ -212,7 +213,7 @@ where
         Ok(())
     }
 
-    fn hear(&mut self, event: WatchEvent<DeserializeGuard<K>>) -> Result<(), Broken> {
+    fn hear(&mut self, event: WatchEvent<Guarded<K>>) -> Result<(), Broken> {
         let version = match &event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
                 object.meta().resource_version.clone()
@@ -231,7 +232,7 @@ where
         Ok(())
     }
 
-    fn feed(&self, event: Event<DeserializeGuard<K>>) {
+    fn feed(&self, event: Event<Guarded<K>>) {
         match readable(event.modify(strip)) {
             Ok(event) => self.world.feed(event, self.cache),
             Err(malformed) => {
@@ -265,8 +266,8 @@ pub struct Malformed {
     pub deleted: bool,
 }
 
-fn readable<K: Resource>(event: Event<DeserializeGuard<K>>) -> Result<Event<K>, Malformed> {
-    let checked = |object: DeserializeGuard<K>, deleted: bool| {
+fn readable<K: Resource>(event: Event<Guarded<K>>) -> Result<Event<K>, Malformed> {
+    let checked = |object: Guarded<K>, deleted: bool| {
         object.0.map_err(|invalid| Malformed {
             id: observe::id(&invalid.metadata),
             error: limits::clip(&invalid.error),

@@ -15,12 +15,14 @@
 //! | `store` | all caches; the observation of a run |
 //! | `wake` | who waits for what |
 //! | `follow` | one watch for one cache |
+//! | `guarded` | an object, or one that cannot be read |
 //! | `refresh` | fresh reads |
 //!
 //! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
 
 mod cache;
 mod follow;
+mod guarded;
 mod refresh;
 mod store;
 mod topic;
@@ -30,7 +32,6 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -49,6 +50,7 @@ use crate::machine::group::Asked;
 
 use cache::Cache;
 use follow::{Malformed, Watch};
+use guarded::Guarded;
 use store::Store;
 use topic::{About, Topic};
 
@@ -228,7 +230,7 @@ impl World {
 }
 
 impl Watches {
-    fn add<K>(&mut self, world: &World, api: Api<DeserializeGuard<K>>, cache: fn(&mut Store) -> &mut Cache<K>)
+    fn add<K>(&mut self, world: &World, api: Api<Guarded<K>>, cache: fn(&mut Store) -> &mut Cache<K>)
     where
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
@@ -240,7 +242,7 @@ impl Watches {
     fn add_beside<K>(
         &mut self,
         world: &World,
-        api: Api<DeserializeGuard<K>>,
+        api: Api<Guarded<K>>,
         labels: &'static str,
         cache: fn(&mut Store) -> &mut Cache<K>,
     ) where

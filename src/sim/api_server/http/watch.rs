@@ -314,17 +314,18 @@ impl Frames {
     }
 }
 
-/// One event, written without a copy of its object.
+/// One event, written without a copy of its object; the type first, as the real server does: whoever reads it knows
+/// then what the object is.
 #[derive(Serialize)]
 struct Event<'a> {
-    object: &'a Value,
     #[serde(rename = "type")]
     kind: &'a str,
+    object: &'a Value,
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {
     // Writing JSON values into memory does not fail.
-    let mut text = serde_json::to_vec(&Event { object, kind }).unwrap_or_default();
+    let mut text = serde_json::to_vec(&Event { kind, object }).unwrap_or_default();
     text.push(b'\n');
     Bytes::from(text)
 }
