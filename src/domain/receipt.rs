@@ -119,36 +119,125 @@ impl Receipt {
     /// The copy that a member's VolumeSnapshot and VolumeSnapshotContent carry: all that a reclaim needs.
     pub fn annotation(&self, run: &str, member: usize) -> String {
         let own = &self.members[member];
-        let handles: Vec<_> = self.members.iter().map(|m| m.snapshot_handle.as_str()).collect();
-        serde_json::json!({
-            "run": run,
-            "driver": self.driver,
-            "groupClass": self.group_class,
-            "groupHandle": self.group_handle,
-            "secret": self.secret,
-            "claim": own.claim,
-            "volumeHandle": own.volume_handle,
-            "snapshotHandle": own.snapshot_handle,
-            "createdAtNs": own.created_at,
-            "restoreSize": own.restore_size,
-            "volumeMode": own.volume_mode,
-            "snapshotHandles": handles,
+        text(&MemberText {
+            claim: &own.claim,
+            created_at_ns: own.created_at,
+            driver: &self.driver,
+            group_class: &self.group_class,
+            group_handle: &self.group_handle,
+            restore_size: own.restore_size,
+            run,
+            secret: self.secret.as_ref().map(SecretText::of),
+            snapshot_handle: &own.snapshot_handle,
+            snapshot_handles: self.members.iter().map(|m| m.snapshot_handle.as_str()).collect(),
+            volume_handle: &own.volume_handle,
+            volume_mode: own.volume_mode.as_deref(),
         })
-        .to_string()
     }
 
     /// The copy that the VolumeGroupSnapshotContent carries: handles of the group without the names of objects.
     pub fn group_annotation(&self, run: &str) -> String {
-        let handles: Vec<_> =
-            self.members.iter().map(|m| [m.volume_handle.as_str(), m.snapshot_handle.as_str()]).collect();
-        serde_json::json!({
-            "run": run,
-            "driver": self.driver,
-            "groupClass": self.group_class,
-            "groupHandle": self.group_handle,
-            "secret": self.secret,
-            "members": handles,
+        text(&GroupText {
+            driver: &self.driver,
+            group_class: &self.group_class,
+            group_handle: &self.group_handle,
+            members: self
+                .members
+                .iter()
+                .map(|m| [m.volume_handle.as_str(), m.snapshot_handle.as_str()])
+                .collect(),
+            run,
+            secret: self.secret.as_ref().map(SecretText::of),
         })
-        .to_string()
+    }
+}
+
+/// What a member's copy is written from, in the order of the fields' names. It is compared byte for byte with what
+/// stands on the objects, those of older releases included, and once for each member in every look: nothing is built
+/// for it but the text.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MemberText<'a> {
+    claim: &'a str,
+    created_at_ns: Option<Timestamp>,
+    driver: &'a str,
+    group_class: &'a str,
+    group_handle: &'a str,
+    restore_size: Option<i64>,
+    run: &'a str,
+    secret: Option<SecretText<'a>>,
+    snapshot_handle: &'a str,
+    snapshot_handles: Vec<&'a str>,
+    volume_handle: &'a str,
+    volume_mode: Option<&'a str>,
+}
+
+/// What the copy of the group's content is written from, in the order of the fields' names.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupText<'a> {
+    driver: &'a str,
+    group_class: &'a str,
+    group_handle: &'a str,
+    members: Vec<[&'a str; 2]>,
+    run: &'a str,
+    secret: Option<SecretText<'a>>,
+}
+
+/// A [`SecretRef`] in the order of the fields' names.
+#[derive(Serialize)]
+struct SecretText<'a> {
+    name: &'a str,
+    namespace: &'a str,
+}
+
+impl<'a> SecretText<'a> {
+    fn of(secret: &'a SecretRef) -> Self {
+        Self { name: &secret.name, namespace: &secret.namespace }
+    }
+}
+
+fn text(copy: &impl Serialize) -> String {
+    serde_json::to_string(copy).expect("a copy of a receipt has only strings and numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Uid;
+
+    #[test]
+    fn the_copies_are_written_to_the_byte_as_every_release_has_written_them() {
+        let object =
+            |name: &str| ObjectId { namespace: "shop".into(), name: name.into(), uid: Uid::from(name) };
+        let member = |index: u8, created_at| ReceiptMember {
+            claim: format!("data-{index}"),
+            volume_handle: format!("vol-{index}"),
+            snapshot_handle: format!("snap-{index}"),
+            snapshot: object("vs"),
+            content: object("vsc"),
+            created_at,
+            restore_size: Some(1 << 30),
+            volume_mode: Some("Filesystem".to_owned()),
+        };
+        let receipt = Receipt {
+            group_handle: "group-1".to_owned(),
+            group_snapshot: object("vgs"),
+            group_content: object("vgsc"),
+            driver: "hostpath".to_owned(),
+            group_class: "class".to_owned(),
+            secret: Some(SecretRef { namespace: "storage".to_owned(), name: "key".to_owned() }),
+            members: vec![member(0, Some(Timestamp(7))), member(1, None)],
+        };
+        assert_eq!(
+            receipt.annotation("run-1", 0),
+            r#"{"claim":"data-0","createdAtNs":7,"driver":"hostpath","groupClass":"class","groupHandle":"group-1","restoreSize":1073741824,"run":"run-1","secret":{"name":"key","namespace":"storage"},"snapshotHandle":"snap-0","snapshotHandles":["snap-0","snap-1"],"volumeHandle":"vol-0","volumeMode":"Filesystem"}"#
+        );
+        assert_eq!(
+            receipt.group_annotation("run-1"),
+            r#"{"driver":"hostpath","groupClass":"class","groupHandle":"group-1","members":[["vol-0","snap-0"],["vol-1","snap-1"]],"run":"run-1","secret":{"name":"key","namespace":"storage"}}"#
+        );
+        let read = MemberCopy::read(&receipt.annotation("run-1", 1)).expect("readable");
+        assert_eq!((read.claim.as_str(), read.created_at_ns, read.secret), ("data-1", None, receipt.secret));
     }
 }
