@@ -76,14 +76,16 @@ pub struct Runner {
     looking: Option<Known>,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
+    /// At which record, and waiting for what, the run has shown itself last.
+    shown: Option<(u64, Option<&'static str>)>,
 }
 
 impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
         let scope = run.scope();
-        let (error_since, looking, misunderstood) = (None, None, None);
-        Self { tools, run, scope, seq, fresh: false, error_since, trouble: 0, looking, misunderstood }
+        let (error_since, looking, misunderstood, shown) = (None, None, None, None);
+        Self { tools, run, scope, seq, fresh: false, error_since, trouble: 0, looking, misunderstood, shown }
     }
 
     /// A new run: its plan becomes the first record.
@@ -316,7 +318,11 @@ impl Runner {
         self.tools.points.pass(Point::step(step, moment)).await;
     }
 
-    fn show(&self, waiting: Option<&'static str>) {
+    /// Shows the run, unless it was shown like this: a run that waits looks at every change that can matter to it.
+    fn show(&mut self, waiting: Option<&'static str>) {
+        if self.shown.replace((self.seq, waiting)) == Some((self.seq, waiting)) {
+            return;
+        }
         let head = self.tools.journal.head();
         self.tools.sights.show(Sight { run: self.run.clone(), waiting, head });
     }

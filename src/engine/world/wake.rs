@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use tokio::sync::Notify;
 
 use super::World;
@@ -84,9 +85,12 @@ impl Subscription {
         self.bell.notified().await;
     }
 
-    /// Waits for what matters to this scope from now on. Observe after it, not before.
+    /// Waits for what matters to this scope from now on. Observe after it, not before: what has rung so far is
+    /// in the caches, because bells ring under their lock, and counts as seen.
     pub fn rescope(&self, scope: &Scope) {
         let mut store = self.world.store();
+        // Without this the second of two changes would have a run looked at twice that shows both already.
+        let _seen = self.bell.notified().now_or_never();
         let topics = store.topics(scope);
         store.bells.rehang(self.id, topics);
     }
