@@ -8,6 +8,7 @@ use http::{Method, Request, header};
 use k8s_openapi::api::events::v1::Event;
 use kube::Resource;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,10 +64,10 @@ impl Adapter {
         // Nobody closes it: without a permit the write is only not counted.
         let _permit = self.inner.projections.acquire().await;
         let collection = GroupSnapshot::url_path(&(), Some(namespace));
-        let patch = json!({ "status": status });
+        let patch = StatusOf { status };
         let path = at(&collection, name, self.served().group_snapshot_status);
-        match self.write::<Value>(Method::PATCH, &path, &patch).await {
-            Ok(object) => return Ok(uid_of(&object)),
+        match self.write::<Written>(Method::PATCH, &path, &patch).await {
+            Ok(object) => return Ok(object.metadata.uid),
             Err(error) if classify::is_missing(&error) => {}
             Err(error) => return Err(classify::problem(&error, about)),
         }
@@ -76,13 +77,13 @@ impl Adapter {
             "metadata": { "name": name, "namespace": namespace, "labels": labels },
             "spec": spec,
         });
-        match self.write::<Value>(Method::POST, &collection, &object).await {
+        match self.write::<Written>(Method::POST, &collection, &object).await {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 409 => {}
             Err(error) => return Err(classify::problem(&error, about)),
         }
-        let written = self.write::<Value>(Method::PATCH, &path, &patch).await;
-        written.map(|object| uid_of(&object)).map_err(|error| classify::problem(&error, about))
+        let written = self.write::<Written>(Method::PATCH, &path, &patch).await;
+        written.map(|object| object.metadata.uid).map_err(|error| classify::problem(&error, about))
     }
 
     /// Refuses a Backup that cannot be read: phase and reason, and no times, so that doing it again changes nothing.
@@ -94,7 +95,7 @@ impl Adapter {
         let patch = json!({ "metadata": { "uid": backup.uid }, "status": status });
         let collection = Backup::url_path(&(), Some(&backup.namespace));
         let path = at(&collection, &backup.name, self.served().backup_status);
-        let written = self.write::<Value>(Method::PATCH, &path, &patch).await;
+        let written = self.write::<Written>(Method::PATCH, &path, &patch).await;
         let about = About::new("Backup", &backup.namespace, &backup.name);
         written.map(|_| ()).map_err(|error| classify::problem(&error, about))
     }
@@ -131,7 +132,7 @@ impl Adapter {
     pub async fn project_event(&self, notice: &Notice) -> Result<(), Problem> {
         let event = event(notice);
         let collection = Event::url_path(&(), Some(&notice.object.namespace));
-        match self.write::<Value>(Method::POST, &collection, &event).await {
+        match self.write::<Written>(Method::POST, &collection, &event).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(()),
             Err(error) => {
@@ -166,21 +167,43 @@ impl Adapter {
         &self,
         method: Method,
         path: &str,
-        body: &Value,
+        body: &impl Serialize,
     ) -> Result<T, kube::Error> {
         let media = if method == Method::PATCH { MERGE_PATCH } else { "application/json" };
+        let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::CONTENT_TYPE, media)
-            .body(body.to_string().into_bytes())
+            .body(body)
             .map_err(kube::Error::HttpError)?;
         self.send(request).await
     }
 }
 
-fn uid_of(object: &Value) -> Uid {
-    Uid(object["metadata"]["uid"].as_str().unwrap_or_default().to_owned())
+/// A merge patch of a status.
+#[derive(Serialize)]
+struct StatusOf<'a, S> {
+    status: &'a S,
+}
+
+/// What is read of an answer of which nothing else is used.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    metadata: WrittenMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct WrittenMeta {
+    uid: Uid,
+}
+
+impl Default for WrittenMeta {
+    fn default() -> Self {
+        Self { uid: Uid(String::new()) }
+    }
 }
 
 fn at(collection: &str, name: &str, status: bool) -> String {
