@@ -306,7 +306,7 @@ impl Runner {
             events.into_iter().map(|event| Timed { at, event: wire::fit_group(event) }).collect();
         let folded = records.iter().try_fold(self.run.clone(), |run, record| fold(Some(run), record));
         self.run = folded.map_err(|error| internal(self.run.plan.run, &error))?;
-        self.scope = self.run.scope();
+        self.scope = self.run.scope_after(&self.scope);
         Ok(records)
     }
 

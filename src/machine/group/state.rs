@@ -238,6 +238,16 @@ impl GroupRun {
 
     /// What to look for in the cluster.
     pub fn scope(&self) -> Scope {
+        self.scope_of(|index| names::rebuilt_member(self.plan.run, &self.plan.members[index].volume_handle))
+    }
+
+    /// The same, after an earlier one of this run: names of rebuilt members are hashes, which take time and never
+    /// change.
+    pub fn scope_after(&self, before: &Scope) -> Scope {
+        self.scope_of(|index| before.members[index].rebuilt.clone())
+    }
+
+    fn scope_of(&self, rebuilt: impl Fn(usize) -> String) -> Scope {
         let recorded = |index: usize| self.receipt.as_ref().map(|receipt| &receipt.members[index]);
         let run = self.plan.run;
         Scope {
@@ -263,7 +273,7 @@ impl GroupRun {
                     volume_handle: member.volume_handle.clone(),
                     snapshot: recorded(index).map(|r| r.snapshot.name.clone()),
                     content: recorded(index).map(|r| r.content.name.clone()),
-                    rebuilt: names::rebuilt_member(run, &member.volume_handle),
+                    rebuilt: rebuilt(index),
                 })
                 .collect(),
         }
