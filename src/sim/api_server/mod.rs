@@ -147,12 +147,18 @@ impl ApiServer {
         self.with(|inner| inner.store.drop_remote_subscribers());
     }
 
-    /// Counts a call over HTTP and decides over it.
-    fn decide(&self, call: &CallInfo) -> FaultDecision {
-        self.with(|inner| {
-            inner.tally.count(&call.agent, &call.verb, &call.plural, call.subresource.as_deref());
-            inner.faults.as_mut().map_or_else(FaultDecision::none, |faults| faults(call))
-        })
+    /// Counts a call over HTTP.
+    fn count(&self, agent: &str, verb: &str, plural: &str, subresource: Option<&str>) {
+        self.with(|inner| inner.tally.count(agent, verb, plural, subresource));
+    }
+
+    /// Decides over a call over HTTP, which is described only for faults that are there.
+    fn decide(&self, describe: impl FnOnce() -> CallInfo) -> FaultDecision {
+        if self.with(|inner| inner.faults.is_none()) {
+            return FaultDecision::none();
+        }
+        let call = describe();
+        self.with(|inner| inner.faults.as_mut().map_or_else(FaultDecision::none, |faults| faults(&call)))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {

@@ -156,7 +156,9 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
 
 /// Counts the call, carries it out or not, and tells the caller or not.
 async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Response<Body>, Status> {
-    let decision = server.decide(&describe(agent, &call));
+    let (place, verb) = (&call.place, call.verb.word());
+    server.count(agent, verb, place.resource.plural, place.status.then_some("status"));
+    let decision = server.decide(|| describe(agent, &call));
     call.stale = Duration::from_millis(decision.stale_ms);
     call.stream = decision.stream;
     pause(decision.before_ms).await;
