@@ -253,13 +253,41 @@ fn open_api_type(kind: Type) -> Value {
     }
 }
 
-/// Removes what the schema does not know and returns the paths of it.
-pub(super) fn prune(resource: &Resource, object: &mut Value) -> Vec<String> {
-    let mut unknown = Vec::new();
+/// Fields that every custom resource has.
+const ALWAYS: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Removes what the schema does not know.
+pub(super) fn prune(resource: &Resource, object: &mut Value) {
     if let (Some(fields), Some(map)) = (fields_of(resource.plural), object.as_object_mut()) {
-        prune_map(map, fields, "", &["apiVersion", "kind", "metadata"], &mut unknown);
+        prune_map(map, fields, &ALWAYS);
+    }
+}
+
+/// The paths of what the schema does not know.
+pub(super) fn unknown(resource: &Resource, object: &Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    if let (Some(fields), Some(map)) = (fields_of(resource.plural), object.as_object()) {
+        unknown_in(map, fields, &ALWAYS, &Path::Root, &mut unknown);
     }
     unknown
+}
+
+/// Where something is, written out only when it has to be told.
+enum Path<'a> {
+    Root,
+    Field(&'a Path<'a>, &'a str),
+    Item(&'a Path<'a>, usize),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Item(parent, at) => write!(f, "{parent}[{at}]"),
+        }
+    }
 }
 
 /// Checks the types of what the schema knows.
@@ -269,35 +297,46 @@ pub(super) fn prune(resource: &Resource, object: &mut Value) -> Vec<String> {
 pub(super) fn check(resource: &Resource, object: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     if let Some(fields) = fields_of(resource.plural) {
-        check_fields(object, fields, "", &mut causes);
+        check_fields(object, fields, &Path::Root, &mut causes);
     }
     refuse(resource, meta::get(object, "name"), causes)
 }
 
-fn prune_map(
-    map: &mut Map<String, Value>,
+fn is_known(name: &str, fields: Fields, always: &[&str]) -> bool {
+    always.contains(&name) || fields.iter().any(|(field, _)| *field == name)
+}
+
+fn prune_map(map: &mut Map<String, Value>, fields: Fields, always: &[&str]) {
+    map.retain(|name, _| is_known(name, fields, always));
+    for (name, kind) in fields {
+        match (kind, map.get_mut(*name)) {
+            (Object(below), Some(Value::Object(map))) => prune_map(map, below, &[]),
+            (Objects(below), Some(Value::Array(items))) => {
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(|map| prune_map(map, below, &[]));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn unknown_in(
+    map: &Map<String, Value>,
     fields: Fields,
-    path: &str,
     always: &[&str],
+    path: &Path<'_>,
     unknown: &mut Vec<String>,
 ) {
-    map.retain(|name, _| {
-        let known = always.contains(&name.as_str()) || fields.iter().any(|(field, _)| field == name);
-        if !known {
-            unknown.push(join(path, name));
-        }
-        known
-    });
+    let here = map.keys().filter(|name| !is_known(name, fields, always));
+    unknown.extend(here.map(|name| Path::Field(path, name).to_string()));
     for (name, kind) in fields {
-        let Some(value) = map.get_mut(*name) else { continue };
-        let path = join(path, name);
-        match (kind, value) {
-            (Object(below), Value::Object(map)) => prune_map(map, below, &path, &[], unknown),
-            (Objects(below), Value::Array(items)) => {
-                for (at, item) in items.iter_mut().enumerate() {
-                    if let Value::Object(map) = item {
-                        prune_map(map, below, &format!("{path}[{at}]"), &[], unknown);
-                    }
+        let path = Path::Field(path, name);
+        match (kind, map.get(*name)) {
+            (Object(below), Some(Value::Object(map))) => unknown_in(map, below, &[], &path, unknown),
+            (Objects(below), Some(Value::Array(items))) => {
+                for (at, map) in
+                    items.iter().enumerate().filter_map(|(at, item)| Some((at, item.as_object()?)))
+                {
+                    unknown_in(map, below, &[], &Path::Item(&path, at), unknown);
                 }
             }
             _ => {}
@@ -305,16 +344,16 @@ fn prune_map(
     }
 }
 
-fn check_fields(object: &Value, fields: Fields, path: &str, causes: &mut Vec<Cause>) {
+fn check_fields(object: &Value, fields: Fields, path: &Path<'_>, causes: &mut Vec<Cause>) {
     for (name, kind) in fields {
         let value = &object[*name];
         if !value.is_null() {
-            check_value(value, *kind, &join(path, name), causes);
+            check_value(value, *kind, &Path::Field(path, name), causes);
         }
     }
 }
 
-fn check_value(value: &Value, kind: Type, path: &str, causes: &mut Vec<Cause>) {
+fn check_value(value: &Value, kind: Type, path: &Path<'_>, causes: &mut Vec<Cause>) {
     let expected = match kind {
         Open => return,
         Text if value.is_string() => return,
@@ -325,11 +364,11 @@ fn check_value(value: &Value, kind: Type, path: &str, causes: &mut Vec<Cause>) {
         Objects(below) if value.is_array() => {
             let items = value.as_array().into_iter().flatten().enumerate();
             return items
-                .for_each(|(at, item)| check_value(item, Object(below), &format!("{path}[{at}]"), causes));
+                .for_each(|(at, item)| check_value(item, Object(below), &Path::Item(path, at), causes));
         }
         Texts if value.is_array() => {
             let items = value.as_array().into_iter().flatten().enumerate();
-            return items.for_each(|(at, item)| check_value(item, Text, &format!("{path}[{at}]"), causes));
+            return items.for_each(|(at, item)| check_value(item, Text, &Path::Item(path, at), causes));
         }
         Text => "string",
         Boolean => "boolean",
@@ -339,8 +378,8 @@ fn check_value(value: &Value, kind: Type, path: &str, causes: &mut Vec<Cause>) {
         Objects(_) | Texts => "array",
     };
     let shown = format!("{:?}", type_name(value));
-    let mut cause =
-        Cause::invalid(path, &shown, &format!("{path} in body must be of type {expected}: {shown}"));
+    let message = format!("{path} in body must be of type {expected}: {shown}");
+    let mut cause = Cause::invalid(&path.to_string(), &shown, &message);
     "FieldValueTypeInvalid".clone_into(&mut cause.reason);
     causes.push(cause);
 }
@@ -361,10 +400,6 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -377,8 +412,11 @@ mod tests {
         let resource = by_plural("volumegroupsnapshotcontents").expect("served");
         let mut object = json!({"metadata": {"name": "a", "any": 1}, "spec": {"driver": "d", "Driver": "d"},
             "status": {"volumeSnapshotInfoList": [{"volumeHandle": "v", "volumeId": "v"}]}, "extra": {}});
-        let unknown = prune(resource, &mut object);
-        assert_eq!(unknown, ["extra", "spec.Driver", "status.volumeSnapshotInfoList[0].volumeId"]);
+        assert_eq!(
+            unknown(resource, &object),
+            ["extra", "spec.Driver", "status.volumeSnapshotInfoList[0].volumeId"]
+        );
+        prune(resource, &mut object);
         assert_eq!(
             object,
             json!({"metadata": {"name": "a", "any": 1}, "spec": {"driver": "d"},

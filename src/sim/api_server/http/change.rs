@@ -225,7 +225,7 @@ fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
     if wanted == "Ignore" {
         return Ok(());
     }
-    let unknown = schema::prune(call.place.resource, &mut object.clone());
+    let unknown = schema::unknown(call.place.resource, object);
     let list: Vec<String> = unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     if wanted != "Strict" || list.is_empty() {
         call.warnings.lock().unwrap_or_else(PoisonError::into_inner).extend(list);
