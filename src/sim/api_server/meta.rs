@@ -19,9 +19,15 @@ pub(super) fn unset(object: &mut Value, field: &str) {
     }
 }
 
+/// Takes a field out of `metadata`.
+pub(super) fn take(object: &mut Value, field: &str) -> Option<Value> {
+    fields(object)?.remove(field)
+}
+
 /// Makes the field of `to` what it is in `from`, absent included.
 pub(super) fn copy(from: &Value, to: &mut Value, field: &str) {
     match from["metadata"].get(field) {
+        Some(value) if to["metadata"].get(field) == Some(value) => {}
         Some(value) => set(to, field, value.clone()),
         None => unset(to, field),
     }
@@ -43,9 +49,10 @@ pub(super) fn is_terminating(object: &Value) -> bool {
 pub(super) fn set_top(object: &mut Value, field: &str, value: Option<&Value>) {
     if let Some(map) = object.as_object_mut() {
         match value {
-            Some(value) => map.insert(field.to_owned(), value.clone()),
-            None => map.remove(field),
-        };
+            Some(value) if map.get(field) == Some(value) => {}
+            Some(value) => drop(map.insert(field.to_owned(), value.clone())),
+            None => drop(map.remove(field)),
+        }
     }
 }
 

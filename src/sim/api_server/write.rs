@@ -262,17 +262,28 @@ fn preconditions_of_delete(
 /// Keeps the two halves of an object apart: the main resource takes all but the status, the subresource nothing else.
 fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
     if target.status {
-        let mut next = current.clone();
-        meta::set_top(&mut next, "status", wanted.get("status"));
-        if !wanted["metadata"]["managedFields"].is_null() {
-            meta::copy(&wanted, &mut next, "managedFields");
+        let managed = meta::take(&mut wanted, "managedFields").filter(|managed| !managed.is_null());
+        put_back_all_but_status(current, &mut wanted);
+        if let Some(managed) = managed {
+            meta::set(&mut wanted, "managedFields", managed);
         }
-        return next;
+        return wanted;
     }
     if target.resource.status_subresource {
         meta::set_top(&mut wanted, "status", current.get("status"));
     }
     wanted
+}
+
+/// Makes everything but the status what it was. Most of it is: what is equal is not copied.
+fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
+    let (Some(current), Some(wanted)) = (current.as_object(), wanted.as_object_mut()) else { return };
+    wanted.retain(|field, _| field == "status" || current.contains_key(field));
+    for (field, was) in current.iter().filter(|(field, _)| *field != "status") {
+        if wanted.get(field) != Some(was) {
+            wanted.insert(field.clone(), was.clone());
+        }
+    }
 }
 
 /// Puts back what only the server sets, validates, and counts the generation.
