@@ -41,6 +41,10 @@ pub struct Cache<K> {
     listing: Option<Listing>,
     /// Whether there was a complete list.
     synced: bool,
+    /// How often an object came, changed or went.
+    changes: u64,
+    /// How often an object came, went, or changed what it is about.
+    shapes: u64,
     /// Epoch of this life; 0 where nobody asks who claims an object.
     life: u64,
     /// What was claimed by a newer life: runs, and Backups by uid. They stay overtaken when the object is gone.
@@ -66,6 +70,8 @@ impl<K> Default for Cache<K> {
             relists: 0,
             listing: None,
             synced: false,
+            changes: 0,
+            shapes: 0,
             life: 0,
             overtaken: BTreeSet::new(),
         }
@@ -127,6 +133,16 @@ impl<K: Resource + About> Cache<K> {
     /// The newest version of any object of the kind that is known of; 0 before there is one.
     pub fn newest(&self) -> u64 {
         self.newest
+    }
+
+    /// A number that is another one whenever an object has come, changed or gone.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// A number that is another one whenever an object has come, gone, or changed what it is about.
+    pub fn shapes(&self) -> u64 {
+        self.shapes
     }
 
     /// Takes an event of the watch. Returns what changed.
@@ -195,10 +211,13 @@ impl<K: Resource + About> Cache<K> {
             Some(present) => self.unindex(&key, &present.clone()),
             None => Vec::new(),
         };
+        let before = topics.len();
         for topic in object.topics() {
             self.index.entry(topic.clone()).or_default().insert(key.clone(), object.clone());
             topics.push(topic);
         }
+        self.changes += 1;
+        self.shapes += u64::from(topics[..before] != topics[before..]);
         let (namespace, name) = key;
         self.objects.entry(namespace).or_default().insert(name, object);
         topics
@@ -207,6 +226,7 @@ impl<K: Resource + About> Cache<K> {
     fn remove(&mut self, key: &Key, uid_gone: &str) -> Vec<Topic> {
         match self.get(&key.0, &key.1).cloned() {
             Some(present) if uid(&*present) == uid_gone => {
+                (self.changes, self.shapes) = (self.changes + 1, self.shapes + 1);
                 if let Some(within) = self.objects.get_mut(&key.0) {
                     within.remove(&key.1);
                     if within.is_empty() {

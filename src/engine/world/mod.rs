@@ -132,7 +132,7 @@ impl World {
         let mut store = self.store();
         let topics = store.topics(scope);
         let (id, bell) = store.bells.hang(topics);
-        Subscription { id, bell, world: self.clone() }
+        Subscription { id, bell, world: self.clone(), hung: None }
     }
 
     /// Returns once a Backup has changed since it last returned. For one waiter: the queue.

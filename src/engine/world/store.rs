@@ -63,6 +63,11 @@ impl Store {
         self.bells.ring(&topics);
     }
 
+    /// Numbers of which one is another whenever [`Self::topics`] can be others for the same scope.
+    pub fn shape(&self) -> [u64; 3] {
+        [self.groups.changes(), self.group_contents.changes(), self.contents.shapes()]
+    }
+
     /// What can matter to a run: its scope, and the snapshots that contents of its volumes name.
     pub fn topics(&self, scope: &Scope) -> Vec<Topic> {
         let mut topics = topic::of_scope(scope);

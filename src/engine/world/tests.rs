@@ -172,7 +172,7 @@ fn an_answer_is_in_the_next_observation_and_its_end_too() {
 #[test]
 fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
     let world = Fixture::new();
-    let waiting = world.0.subscribe(&scope());
+    let mut waiting = world.0.subscribe(&scope());
     let woken = |waiting: &Subscription| waiting.changed().now_or_never().is_some();
     assert!(!woken(&waiting));
     world.group("h", 1);

@@ -77,6 +77,8 @@ pub struct Subscription {
     pub(super) id: u64,
     pub(super) bell: Arc<Notify>,
     pub(super) world: World,
+    /// The scope and the shape of the caches for which the bell hangs.
+    pub(super) hung: Option<(Scope, [u64; 3])>,
 }
 
 impl Subscription {
@@ -87,12 +89,17 @@ impl Subscription {
 
     /// Waits for what matters to this scope from now on. Observe after it, not before: what has rung so far is
     /// in the caches, because bells ring under their lock, and counts as seen.
-    pub fn rescope(&self, scope: &Scope) {
+    pub fn rescope(&mut self, scope: &Scope) {
         let mut store = self.world.store();
         // Without this the second of two changes would have a run looked at twice that shows both already.
         let _seen = self.bell.notified().now_or_never();
+        let shape = store.shape();
+        if self.hung.as_ref().is_some_and(|(hung, before)| *before == shape && hung == scope) {
+            return;
+        }
         let topics = store.topics(scope);
         store.bells.rehang(self.id, topics);
+        self.hung = Some((scope.clone(), shape));
     }
 }
 
