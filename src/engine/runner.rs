@@ -270,7 +270,8 @@ impl Runner {
         self.show(for_what);
         tokio::select! {
             biased;
-            () = changes.changed() => {}
+            // What comes in the same moment is seen in the same look.
+            () = changes.changed() => tokio::task::yield_now().await,
             () = self.tools.clock.sleep_until(until) => {}
         }
     }
