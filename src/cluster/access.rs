@@ -14,6 +14,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
 use kube::Resource;
+use serde::Deserialize;
 
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
@@ -179,7 +180,7 @@ impl Adapter {
                 .map_err(kube::Error::HttpError)
         });
         let request = request.map_err(|error| classify::problem(&error, about()))?;
-        match self.send::<SelfSubjectAccessReview>(request).await {
+        match self.send::<Reviewed>(request).await {
             Ok(answer) => Ok(answer.status.is_some_and(|status| status.allowed)),
             Err(error) => match classify::problem(&error, about()) {
                 problem if problem.code == Code::Refused => {
@@ -189,6 +190,17 @@ impl Adapter {
             },
         }
     }
+}
+
+/// What is read of the answer to a review.
+#[derive(Deserialize)]
+struct Reviewed {
+    status: Option<ReviewedStatus>,
+}
+
+#[derive(Deserialize)]
+struct ReviewedStatus {
+    allowed: bool,
 }
 
 fn review(right: &Right, own_namespace: &str) -> SelfSubjectAccessReview {

@@ -49,7 +49,7 @@ pub enum Changed {
 
 impl Changed {
     /// Reads the object of an answer.
-    pub(super) fn read(kind: Kind, answer: serde_json::Value) -> Result<Self, serde_json::Error> {
+    pub(super) fn read(kind: Kind, answer: &str) -> Result<Self, serde_json::Error> {
         match kind {
             Kind::Group => object(kind, answer, Self::Group),
             Kind::GroupContent => object(kind, answer, Self::GroupContent),
@@ -63,10 +63,10 @@ impl Changed {
 /// object, and removes it in the same breath. What is terminating and has no finalizer is therefore gone.
 fn object<K: Resource + DeserializeOwned>(
     kind: Kind,
-    answer: serde_json::Value,
+    answer: &str,
     wrap: fn(Arc<K>) -> Changed,
 ) -> Result<Changed, serde_json::Error> {
-    let mut object: K = serde_json::from_value(answer)?;
+    let mut object: K = serde_json::from_str(answer)?;
     object.meta_mut().managed_fields = None;
     let meta = object.meta();
     let held = meta.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());

@@ -137,7 +137,17 @@ impl Adapter {
         &self,
         request: Request<Vec<u8>>,
     ) -> Result<T, kube::Error> {
-        let answer = timed(self.inner.client.request(signed(request))).await;
+        self.send_for(request, |text| serde_json::from_str(text)).await
+    }
+
+    /// As [`Self::send`], with the answer as `read` understands it.
+    pub(super) async fn send_for<T>(
+        &self,
+        request: Request<Vec<u8>>,
+        read: impl FnOnce(&str) -> Result<T, serde_json::Error>,
+    ) -> Result<T, kube::Error> {
+        let answer = timed(self.inner.client.request_text(signed(request))).await;
+        let answer = answer.and_then(|text| read(&text).map_err(kube::Error::SerdeError));
         if matches!(&answer, Ok(_) | Err(kube::Error::Api(_))) {
             *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }

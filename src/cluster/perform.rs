@@ -5,7 +5,7 @@
 //! [`Outcome`], and what it brought back enters the caches at once.
 
 use http::Request;
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::api::Version;
 use crate::cluster::call::{Call, Verb};
@@ -65,8 +65,8 @@ impl Adapter {
             Ok(request) => request,
             Err(refused) => return refused,
         };
-        match self.send::<Value>(request).await {
-            Ok(answer) => read(call, answer),
+        match self.send_for(request, |text| read(call, text)).await {
+            Ok(performed) => performed,
             Err(error) => match deleted(call) {
                 Some(id) if classify::is_missing(&error) => gone(call.kind, id),
                 _ => Performed { outcome: classify::outcome(&error), object: None },
@@ -84,20 +84,39 @@ impl Adapter {
     }
 }
 
+/// What every answer has that is an object, or a Status.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Answered {
+    kind: Option<String>,
+    metadata: AnsweredMeta,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct AnsweredMeta {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
 /// What a call that succeeded brought back.
-fn read(call: &Call, answer: Value) -> Performed {
-    if let Some(id) = deleted(call).filter(|_| answer["kind"] == "Status") {
-        return gone(call.kind, id);
+///
+/// # Errors
+/// It brought back no JSON object.
+fn read(call: &Call, text: &str) -> Result<Performed, serde_json::Error> {
+    let Answered { kind, metadata } = serde_json::from_str(text)?;
+    if let Some(id) = deleted(call).filter(|_| kind.as_deref() == Some("Status")) {
+        return Ok(gone(call.kind, id));
     }
-    let text = |field: &str| answer["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let (uid, resource_version) = (text("uid"), text("resourceVersion"));
-    match Changed::read(call.kind, answer) {
+    let uid = metadata.uid.unwrap_or_default();
+    let resource_version = metadata.resource_version.unwrap_or_default();
+    Ok(match Changed::read(call.kind, text) {
         Ok(object) => Performed { outcome: Outcome::Done { uid, resource_version }, object: Some(object) },
         Err(error) => {
             let message = limits::clip(&format!("the answer cannot be read: {error}"));
             Performed { outcome: Outcome::Indeterminate { message }, object: None }
         }
-    }
+    })
 }
 
 /// What the call deletes, if it is a delete.

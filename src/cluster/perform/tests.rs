@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use http::Response;
 use kube::Client;
 use kube::client::Body;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::Kind;
