@@ -72,6 +72,12 @@ impl Client {
         }
     }
 
+    /// The object as it is now, shared with the store and not copied: for whoever only looks at it.
+    pub(crate) async fn look(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Arc<Value>> {
+        let asked = asked("get", plural, None, namespace, name);
+        self.call(asked, |caller| caller.look(plural, namespace, name)).await
+    }
+
     pub(crate) async fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Value> {
         let asked = asked("get", plural, None, namespace, name);
         self.call(asked, |caller| caller.get(plural, namespace, name)).await

@@ -43,10 +43,19 @@ impl Caller {
     /// # Errors
     /// 404.
     pub fn get(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Value, Status> {
+        self.look(plural, ns, name).map(Arc::unwrap_or_clone)
+    }
+
+    /// The same, shared with the store and not copied.
+    pub(in crate::sim) fn look(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+    ) -> Result<Arc<Value>, Status> {
         let target = self.target("get", plural, ns, name, None)?;
         self.server.with(|inner| {
-            let found = inner.store.get(&target.key).map(Arc::unwrap_or_clone);
-            found.ok_or_else(|| Status::not_found(target.resource, name))
+            inner.store.get(&target.key).ok_or_else(|| Status::not_found(target.resource, name))
         })
     }
 
