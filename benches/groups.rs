@@ -4,7 +4,8 @@
 //! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
 //! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
-//! creation until it and all its members are ready.
+//! creation until it and all its members are ready. All of it is on one thread, as the daemon is (`cli`); in memory it is
+//! measured on two threads as well.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -33,9 +34,13 @@ const RUNS: usize = 15;
 const CLAIMS: &str = "persistentvolumeclaims";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    let rows = SIZES.map(|members| runtime.block_on(row(members)));
+    let one = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let two = two.expect("a runtime");
+    let rows = SIZES.map(|members| {
+        let on_two = two.block_on(in_memory(members));
+        one.block_on(row(members, &on_two))
+    });
     table(
         &format!("one group after another, median of {RUNS}"),
         [
@@ -44,7 +49,9 @@ fn main() {
             "spread",
             "per member",
             "in memory",
+            "spread",
             "disk/memory",
+            "on two threads",
             "the cluster alone",
             "writes",
             "4N+4",
@@ -53,23 +60,30 @@ fn main() {
     );
 }
 
-async fn row(members: usize) -> [String; 9] {
+async fn row(members: usize, on_two: &Samples) -> [String; 11] {
     let dir = tempfile::tempdir().expect("a directory");
     let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
     let (disk, writes) = measure(members, on_disk).await;
-    let store = MemoryStore::open(&Disk::new()).expect("a free disk");
-    let (memory, _) = measure(members, Journal::open_task(store).expect("a new journal")).await;
+    let memory = in_memory(members).await;
     [
         members.to_string(),
         ms(disk.median()),
         disk.spread(),
         ms(disk.median() / u32::try_from(members).unwrap_or(u32::MAX)),
         ms(memory.median()),
+        memory.spread(),
         disk.ratio(&memory),
+        ms(on_two.median()),
         ms(alone(members).await.median()),
         writes.to_string(),
         (4 * members + 4).to_string(),
     ]
+}
+
+/// Groups of that size with a journal in memory.
+async fn in_memory(members: usize) -> Samples {
+    let store = MemoryStore::open(&Disk::new()).expect("a free disk");
+    measure(members, Journal::open_task(store).expect("a new journal")).await.0
 }
 
 /// Groups of that size, one after the other, in one life of the daemon; with the writes of the last of them.

@@ -51,7 +51,10 @@ pub fn command() -> clap::Command {
 /// Reads the command line, does what it says, and tells how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // One thread: a life of the daemon is one future, and what is beside it (the client, the watches) is awake only
+    // when that future waits for it. On two threads each hand-over wakes the other one, which costs more than it
+    // gains (`cargo bench --bench groups` has both). The journal writes on a thread of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::talk(&format!("cannot start: {error}"));

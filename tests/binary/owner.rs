@@ -8,8 +8,8 @@ use crate::invariants::completed;
 use crate::process::{Process, wait};
 use crate::stage::Stage;
 
-/// Threads of a daemon that has begun to open its journal: the first, two of the runtime, one for the journal.
-const OPENING: usize = 4;
+/// Threads of a daemon that has begun to open its journal: the first, and the one that opens it.
+const OPENING: usize = 2;
 
 fn owner(stage: &Stage) -> Option<(u64, u64)> {
     let text = fs::read(stage.journal().join("owner.json")).ok()?;
