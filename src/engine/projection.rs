@@ -68,6 +68,8 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
                 if sights.changed().await.is_err() {
                     return;
                 }
+                // The run goes first. What it has become when it waits again is written, not what it passed by.
+                tokio::task::yield_now().await;
             }
         }
     }
