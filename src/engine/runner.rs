@@ -62,6 +62,9 @@ struct Ground {
     now: Timestamp,
 }
 
+/// For what a run waits that has just failed.
+const PAUSE: &str = "the pause after a failure to pass";
+
 /// One run on its way.
 pub struct Runner {
     tools: Tools,
@@ -74,6 +77,8 @@ pub struct Runner {
     trouble: u32,
     /// What a look that has not succeeded yet must not be older than.
     looking: Option<Known>,
+    /// Until when the run pauses after a failure: no change in the cluster is looked at more closely before.
+    paused: Option<Timestamp>,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
     /// At which record, and waiting for what, the run has shown itself last.
@@ -84,8 +89,19 @@ impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
         let scope = run.scope();
-        let (error_since, looking, misunderstood, shown) = (None, None, None, None);
-        Self { tools, run, scope, seq, fresh: false, error_since, trouble: 0, looking, misunderstood, shown }
+        Self {
+            tools,
+            run,
+            scope,
+            seq,
+            fresh: false,
+            error_since: None,
+            trouble: 0,
+            looking: None,
+            paused: None,
+            misunderstood: None,
+            shown: None,
+        }
     }
 
     /// A new run: its plan becomes the first record.
@@ -129,8 +145,8 @@ impl Runner {
             self.tools.observer.note(Note::Decided(decision.row.id));
             match decision.row.then {
                 Action::Act(_) if decision.not_before.is_some() => {
-                    self.wait(&mut changes, decision.not_before, Some("the pause after a failure to pass"))
-                        .await;
+                    self.paused = decision.not_before;
+                    self.wait(&mut changes, self.paused, Some(PAUSE)).await;
                 }
                 Action::Act(step) => {
                     let span = tracing::info_span!("step", step = step.name());
@@ -147,6 +163,10 @@ impl Runner {
                 }
                 Action::Stick { .. } => {
                     self.advance(&Ground { observation, view, decision, now }, Milestone::Stuck).await?
+                }
+                // What is read before the pause is over is no ground for what follows it.
+                Action::Look if self.paused.is_some_and(|until| until > now) => {
+                    self.wait(&mut changes, self.paused, Some(PAUSE)).await;
                 }
                 Action::Look => self.look().await,
                 Action::Wait(for_what) => {

@@ -279,3 +279,20 @@ async fn an_api_server_that_does_not_answer_is_waited_for() {
     assert!(clock.elapsed().as_secs() >= 300);
     assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
 }
+
+/// The members never become ready, so that the cluster changes all the time, and the undo is refused for three minutes.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_pauses_after_a_failure_does_not_read_at_every_change() {
+    let driver = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
+    let stage = Stage::new(Config { driver, ..Config::default() });
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup_with(
+        json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "3s", "itemOperationTimeout": "4s"}),
+    );
+    let refuse = |cluster: &stillpoint::sim::Cluster| hands::refuse_writes(cluster);
+    let end = stage.live_acting("unwinding/after-record".parse().expect("a point"), refuse, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    let reads = stage.calls.all().iter().filter(|call| !call.writes()).count();
+    println!("{reads} reads of the daemon");
+    assert!(reads < 1000, "{reads} reads of the daemon");
+}

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::audit::testing::{journal, script, script_of_a_loss};
 use crate::audit::{Changed, Incomparable, describe, diff, explain};
 use crate::journal::Entry;
-use crate::machine::group::table::TABLE;
+use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Stage, Step};
 
 fn position(entries: &[Entry], begins: &str) -> u64 {
@@ -71,10 +71,8 @@ async fn a_decision_of_another_table_shows_its_view_alone() {
     }
     let entries = journal(&records).await;
     let explained = explain(&entries, position(&entries, "intend relabel")).expect("a record");
-    assert_eq!(
-        explained.note.as_deref(),
-        Some("version 7 of the table decided it; this stillpoint knows version 4")
-    );
+    let note = format!("version 7 of the table decided it; this stillpoint knows version {RULES}");
+    assert_eq!(explained.note, Some(note));
     let decision = explained.decision.expect("what was recorded");
     assert!(decision.others.is_empty() && decision.looked_at.iter().any(|looked| looked.column == "Labels"));
 }
