@@ -4,19 +4,21 @@
 //! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
 //! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
-//! creation until it and all its members are ready. All of it is on one thread, as the daemon is (`cli`); in memory it is
+//! creation until it and all its members are ready. A Backup is more than the run of its group: its rights are reviewed and
+//! its phases written; the run itself is from its first decision to its end. All of it is on one thread, as the daemon is (`cli`); in memory it is
 //! measured on two threads as well.
 
 #[path = "support/mod.rs"]
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
 use stillpoint::engine::clock::Clock;
+use stillpoint::engine::observer::{Note, Observe};
 use stillpoint::engine::points::Points;
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::world::World;
@@ -42,7 +44,7 @@ fn main() {
     let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let two = two.expect("a runtime");
     let rows = SIZES.map(|members| {
-        let on_two = two.block_on(in_memory(members));
+        let on_two = two.block_on(in_memory(members)).backups;
         one.block_on(row(members, &on_two))
     });
     table(
@@ -54,6 +56,8 @@ fn main() {
             "per member",
             "in memory",
             "spread",
+            "of it the run",
+            "spread",
             "disk/memory",
             "on two threads",
             "the cluster alone",
@@ -64,11 +68,11 @@ fn main() {
     );
 }
 
-async fn row(members: usize, on_two: &Samples) -> [String; 11] {
+async fn row(members: usize, on_two: &Samples) -> [String; 13] {
     let dir = tempfile::tempdir().expect("a directory");
     let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
-    let (disk, writes) = measure(members, on_disk).await;
-    let memory = in_memory(members).await;
+    let Measured { backups: disk, writes, .. } = measure(members, on_disk).await;
+    let Measured { backups: memory, runs, .. } = in_memory(members).await;
     [
         members.to_string(),
         ms(disk.median()),
@@ -76,6 +80,8 @@ async fn row(members: usize, on_two: &Samples) -> [String; 11] {
         ms(disk.median() / u32::try_from(members).unwrap_or(u32::MAX)),
         ms(memory.median()),
         memory.spread(),
+        ms(runs.median()),
+        runs.spread(),
         disk.ratio(&memory),
         ms(on_two.median()),
         ms(alone(members).await.median()),
@@ -85,13 +91,38 @@ async fn row(members: usize, on_two: &Samples) -> [String; 11] {
 }
 
 /// Groups of that size with a journal in memory.
-async fn in_memory(members: usize) -> Samples {
+async fn in_memory(members: usize) -> Measured {
     let store = MemoryStore::open(&Disk::new()).expect("a free disk");
-    measure(members, Journal::open_task(store).expect("a new journal")).await.0
+    measure(members, Journal::open_task(store).expect("a new journal")).await
 }
 
-/// Groups of that size, one after the other, in one life of the daemon; with the writes of the last of them.
-async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> (Samples, u64) {
+/// What was measured in one life of the daemon.
+struct Measured {
+    /// From a Backup to its end.
+    backups: Samples,
+    /// Of them the runs.
+    runs: Samples,
+    /// Writes of the last one.
+    writes: u64,
+}
+
+/// Notes how long each run takes, from its first decision to its end.
+#[derive(Default)]
+struct Course(Mutex<(Option<Instant>, Vec<Duration>)>);
+
+impl Observe for Course {
+    fn note(&self, note: Note) {
+        let (begun, took) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match note {
+            Note::Decided(_) => drop(begun.get_or_insert_with(Instant::now)),
+            Note::RunEnded(_) => took.extend(begun.take().map(|begun| begun.elapsed())),
+            _ => {}
+        }
+    }
+}
+
+/// Groups of that size, one after the other, in one life of the daemon.
+async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> Measured {
     let cluster = Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, ..Default::default() });
     let adapter = Adapter::connect(client(&cluster)).await.expect("the cluster answers");
     let config = Config {
@@ -100,13 +131,16 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> (Sampl
         points: Points::none(),
         clock: Clock::wall(),
     };
-    let engine = Engine::new(adapter, journal, opened, config);
+    let course = Arc::new(Course::default());
+    let engine = Engine::observed(adapter, journal, opened, config, course.clone());
     let hand = cluster.api().caller("bench");
     let world = engine.world();
-    tokio::select! {
+    let (backups, writes) = tokio::select! {
         problem = engine.run() => panic!("the daemon ended: {problem}"),
         measured = one_after_another(&cluster, &hand, &world, members) => measured,
-    }
+    };
+    let runs = course.0.lock().unwrap_or_else(PoisonError::into_inner).1.split_off(WARM_UPS);
+    Measured { backups, runs: Samples::new(runs), writes }
 }
 
 async fn one_after_another(
