@@ -30,10 +30,6 @@ use tower::ServiceExt;
 
 use support::{Samples, ms, table};
 
-/// That of the command.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const SIZES: [usize; 2] = [3, 50];
 const WARM_UPS: usize = 2;
 const RUNS: usize = 15;
