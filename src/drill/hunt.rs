@@ -31,10 +31,10 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
     if let Some(at) = rehearsed.iter().position(|played| !played.held()) {
         return Hunt { runs: at + 1, caught: rehearsed.into_iter().nth(at) };
     }
-    let kinds = DISTURBED.into_iter().chain([singles as fn(&Played) -> Vec<Case>]);
-    let kinds: Vec<_> = kinds.collect();
-    let mut cases: Vec<Case> =
-        rehearsed.iter().flat_map(|one| kinds.iter().flat_map(|kind| kind(one))).collect();
+    let mut cases: Vec<Case> = rehearsed
+        .iter()
+        .flat_map(|one| [singles(one)].into_iter().chain(DISTURBED.map(|kind| kind(one))).flatten())
+        .collect();
     fastrand::Rng::with_seed(seed).shuffle(&mut cases);
     cases.truncate(limit.saturating_sub(rehearsed.len()));
     let mut runs = rehearsed.len();

@@ -289,8 +289,8 @@ async fn a_run_that_pauses_after_a_failure_does_not_read_at_every_change() {
     stage.backup_with(
         json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "3s", "itemOperationTimeout": "4s"}),
     );
-    let refuse = |cluster: &stillpoint::sim::Cluster| hands::refuse_writes(cluster);
-    let end = stage.live_acting("unwinding/after-record".parse().expect("a point"), refuse, None).await;
+    let at = "unwinding/after-record".parse().expect("a point");
+    let end = stage.live_acting(at, hands::refuse_writes, None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
     let reads = stage.calls.all().iter().filter(|call| !call.writes()).count();
     println!("{reads} reads of the daemon");
