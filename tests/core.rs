@@ -8,6 +8,8 @@ mod decide;
 mod fixture;
 #[path = "core/fold.rs"]
 mod fold;
+#[path = "core/freed.rs"]
+mod freed;
 #[path = "core/stories/mod.rs"]
 mod stories;
 #[path = "core/table.rs"]

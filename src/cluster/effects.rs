@@ -11,7 +11,8 @@ use crate::cluster::spec;
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::observed::{DeletionPolicy, Owner};
-use crate::machine::group::effect::{Effect, Entry};
+use crate::domain::receipt::SecretRef;
+use crate::machine::group::effect::{Effect, Entry, Unbound};
 
 /// The calls of one effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,9 +41,11 @@ pub fn calls(effect: &Effect) -> Calls {
         Effect::CreateContent { name, labels, annotations, .. } => {
             create(Kind::Content, "", name, object(labels, annotations, spec::content(effect)))
         }
-        Effect::CreateStub { name, labels, .. } => {
-            create(Kind::GroupContent, "", name, object(labels, &BTreeMap::new(), spec::stub(effect)))
+        Effect::CreateStub(stub) => {
+            let spec = spec::unbound(stub, "Retain");
+            create(Kind::GroupContent, "", &stub.name, object(&stub.labels, &BTreeMap::new(), spec))
         }
+        Effect::CreateImport { content, secret } => import(content, secret.as_ref()),
         Effect::ClaimGroup { group, old, new } => return claim(group, old.as_deref(), *new),
         Effect::LabelMember { snapshot, labels, annotations } => {
             patched(Kind::Snapshot, snapshot, with_entries(Patch::of(&snapshot.uid.0), labels, annotations))
@@ -69,6 +72,23 @@ pub fn calls(effect: &Effect) -> Calls {
         Effect::DeleteSnapshot { snapshot } => delete(Kind::Snapshot, snapshot, None),
         Effect::DeleteContent { content, annotations } => return delete_content(content, annotations),
     })
+}
+
+/// SUBTLE: the finalizer is what frees the storage. A content that no VolumeGroupSnapshot is bound to gets none, and is gone
+/// as soon as it is deleted, under Delete as well, before the csi-snapshotter hears of it. One that has it is held until the
+/// csi-snapshotter, which takes an unbound static content for deletable, has had the driver delete the group
+/// (external-snapshotter, `shouldDeleteGroupSnapshotContent` of the sidecar).
+fn import(content: &Unbound, secret: Option<&SecretRef>) -> Call {
+    let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let annotations = secret.into_iter().flat_map(|secret| {
+        [
+            entry(labels::DELETION_SECRET_NAME, &secret.name),
+            entry(labels::DELETION_SECRET_NAMESPACE, &secret.namespace),
+        ]
+    });
+    let mut made = object(&content.labels, &annotations.collect(), spec::unbound(content, "Delete"));
+    made["metadata"]["finalizers"] = json!([labels::GROUP_CONTENT_BOUND_PROTECTION]);
+    create(Kind::GroupContent, "", &content.name, made)
 }
 
 fn delete_content(content: &ObjectId, annotations: &Entry) -> Calls {

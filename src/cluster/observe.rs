@@ -20,11 +20,6 @@ use crate::domain::observed::{
 };
 use crate::domain::time::Timestamp;
 
-/// Name of the Secret for the deletion of a group (annotation on its content).
-const DELETION_SECRET_NAME: &str = "groupsnapshot.storage.kubernetes.io/deletion-secret-name";
-/// Namespace of that Secret (annotation on its content).
-const DELETION_SECRET_NAMESPACE: &str = "groupsnapshot.storage.kubernetes.io/deletion-secret-namespace";
-
 /// Which object this is.
 pub fn id(meta: &ObjectMeta) -> ObjectId {
     ObjectId {
@@ -61,8 +56,10 @@ pub fn group_content(object: &VolumeGroupSnapshotContent) -> GroupContentSeen {
     let (meta, spec) = (&object.metadata, &object.spec);
     let status = object.status.as_ref();
     let infos = status.and_then(|status| status.volume_snapshot_info_list.as_deref()).unwrap_or_default();
-    let secret =
-        (value(&meta.annotations, DELETION_SECRET_NAMESPACE), value(&meta.annotations, DELETION_SECRET_NAME));
+    let secret = (
+        value(&meta.annotations, labels::DELETION_SECRET_NAMESPACE),
+        value(&meta.annotations, labels::DELETION_SECRET_NAME),
+    );
     GroupContentSeen {
         id: id(meta),
         resource_version: version(meta),

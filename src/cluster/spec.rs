@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::machine::group::effect::Effect;
+use crate::machine::group::effect::{Effect, Unbound};
 
 /// A VolumeGroupSnapshot. Only `matchLabels`: the controller ignores expressions.
 pub fn group(class: &str, selector: &BTreeMap<String, String>) -> Value {
@@ -53,24 +53,18 @@ pub fn content(effect: &Effect) -> Value {
     spec
 }
 
-/// A VolumeGroupSnapshotContent that carries the group handle and is bound to nothing.
-pub fn stub(effect: &Effect) -> Value {
-    let Effect::CreateStub {
-        driver, class, group_handle, snapshot_handles, group_namespace, group_name, ..
-    } = effect
-    else {
-        unreachable!("called for CreateStub only");
-    };
+/// A VolumeGroupSnapshotContent that carries the handles of a cut and is bound to nothing.
+pub fn unbound(content: &Unbound, policy: &str) -> Value {
     json!({
-        "deletionPolicy": "Retain",
-        "driver": driver,
+        "deletionPolicy": policy,
+        "driver": content.driver,
         "source": { "groupSnapshotHandles": {
-            "volumeGroupSnapshotHandle": group_handle,
-            "volumeSnapshotHandles": snapshot_handles,
+            "volumeGroupSnapshotHandle": content.group_handle,
+            "volumeSnapshotHandles": content.snapshot_handles,
         } },
-        "volumeGroupSnapshotClassName": class,
+        "volumeGroupSnapshotClassName": content.class,
         "volumeGroupSnapshotRef": {
-            "kind": "VolumeGroupSnapshot", "namespace": group_namespace, "name": group_name,
+            "kind": "VolumeGroupSnapshot", "namespace": content.group_namespace, "name": content.group_name,
         },
     })
 }

@@ -58,6 +58,10 @@ pub const GROUP_BOUND_PROTECTION: &str =
 /// Finalizer of a VolumeGroupSnapshotContent; before it is there, a delete leaks.
 pub const GROUP_CONTENT_BOUND_PROTECTION: &str =
     "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection";
+/// Annotation of a VolumeGroupSnapshotContent: name of the Secret that the driver needs to delete the group.
+pub const DELETION_SECRET_NAME: &str = "groupsnapshot.storage.kubernetes.io/deletion-secret-name";
+/// Annotation of a VolumeGroupSnapshotContent: namespace of that Secret.
+pub const DELETION_SECRET_NAMESPACE: &str = "groupsnapshot.storage.kubernetes.io/deletion-secret-namespace";
 /// Annotation without which the sidecar never frees a VolumeGroupSnapshotContent that is being deleted.
 pub const GROUP_BEING_DELETED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
 /// Annotation on a member's VolumeSnapshotContent with the handle of its group.

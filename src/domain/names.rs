@@ -43,6 +43,11 @@ pub fn stub_content(run: StreamId) -> String {
     format!("sp-{}-stub", run.short())
 }
 
+/// Name of the unbound VolumeGroupSnapshotContent through which an undo frees storage whose own content is gone.
+pub fn import_content(run: StreamId) -> String {
+    format!("sp-{}-import", run.short())
+}
+
 /// Name of the VolumeSnapshotContent that the snapshot-controller makes for one volume of a group (external-snapshotter
 /// since v8.3, `getSnapshotContentNameForVolumeGroupSnapshotContent`; before, it came from the uid of the group's content).
 pub fn member_content(group_uid: &str, volume_handle: &str) -> String {

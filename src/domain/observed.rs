@@ -215,6 +215,8 @@ pub struct Observation {
     pub content: Option<GroupContentSeen>,
     /// Whether the stub content of the run exists.
     pub stub: Option<ObjectId>,
+    /// The import of the run's cut, where an undo looks for one.
+    pub import: Option<GroupContentSeen>,
     /// VolumeSnapshots that may belong to the run: named by one of `contents`, owned by the group, naming the group,
     /// or under a name that the run computes.
     pub snapshots: Vec<SnapshotSeen>,
@@ -245,6 +247,8 @@ pub struct Scope {
     pub group_content: Option<String>,
     /// Name of the stub content.
     pub stub: String,
+    /// Name of the import; of a run that is undone.
+    pub import: Option<String>,
     /// VolumeSnapshotClass of the release.
     pub snapshot_class: String,
     /// The members in the plan's order.

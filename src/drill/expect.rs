@@ -4,7 +4,7 @@
 
 use crate::drill::invariants::Invariant;
 use crate::drill::rival::Rival;
-use crate::drill::scenario::{Case, Profile};
+use crate::drill::scenario::{Case, Target};
 use crate::machine::group::{Milestone, Step};
 use crate::machine::point::{Moment, Place, Point};
 
@@ -64,7 +64,9 @@ impl Part {
                 | Step::UndoDeleteGroup
                 | Step::UndoDeleteContent
                 | Step::UndoDeleteSnapshots
-                | Step::UndoDeleteContents,
+                | Step::UndoDeleteContents
+                | Step::UndoImport
+                | Step::UndoFreeImport,
             ) => Self::Undoing,
             _ => Self::Deleting,
         }
@@ -107,28 +109,26 @@ fn alone(case: &Case) -> &'static [Allowed] {
 ///
 /// The API has no delete of one object under the condition that another one did not change: whoever sets the content of
 /// the group to Delete between the last look and the delete of the group takes the storage with it, and nothing that the
-/// daemon reads says so. The storage of a group is freed through its content and through nothing else: whoever tears
-/// that out while the run can still be undone leaves the storage behind. And where it is torn out while the group stands,
-/// the snapshot-controller makes it again, and writes the status of the members anew: one that is released at that instant
-/// is not ready, and gets a content and a snapshot of its own beside those of the group. What a life left that no journal
-/// knows of is recognised only as long as the uid of the group is not known. A controller whose cache is old deletes, under
-/// the Delete that it saw, what retains by now; then the csi-snapshotter lets go of it and frees nothing.
+/// daemon reads says so. For the same reason whoever tears that content out once an undo has looked at it for the last time
+/// leaves the storage behind, and whoever does it before there is a receipt takes the handles along by which it could be
+/// freed. Where it is torn out while the group stands, the snapshot-controller makes it again, and writes the status of the
+/// members anew: one that is released at that instant is not ready, and gets a content and a snapshot of its own beside
+/// those of the group. What a life left that no journal knows of is recognised only as long as the uid of the group is not
+/// known.
 pub fn forgiven(case: &Case) -> Vec<Invariant> {
+    use Invariant as I;
+    let before_receipt = case.target == Target::UndoCreated;
     let unsaved = case.rivals.iter().flat_map(|(rival, at)| match (rival, Part::of(*at)) {
-        (Rival::Unretain, Part::Deleting) => {
-            [Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost].as_slice()
-        }
-        (Rival::TearGroupContent, _) => {
-            &[Invariant::NothingLeaked, Invariant::Freed, Invariant::OneCut, Invariant::NoneStray]
-        }
-        (Rival::ForgetContent, _) => {
-            &[Invariant::GroupGone, Invariant::NothingLeaked, Invariant::Freed, Invariant::OneCut]
-        }
-        (Rival::DeleteGroup | Rival::DeleteNamespace, _)
-            if case.profile == Profile::Stale && is_at(*at, Step::Retain) =>
+        (Rival::Unretain, Part::Deleting) => [I::NoPhantom, I::OneCut, I::NoneLost].as_slice(),
+        (Rival::TearGroupContent, part)
+            if matches!(part, Part::Releasing | Part::Deleting) || is_at(*at, Step::ClearNames) =>
         {
-            &[Invariant::NothingLeaked, Invariant::Freed, Invariant::OneCut]
+            &[I::NothingLeaked, I::OneCut, I::NoneStray]
         }
+        (Rival::TearGroupContent, Part::Undoing) if before_receipt || is_at(*at, Step::UndoDeleteGroup) => {
+            &[I::NothingLeaked, I::Freed]
+        }
+        (Rival::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::Freed, I::OneCut],
         _ => &[],
     });
     unsaved.copied().collect()

@@ -185,6 +185,14 @@ pub fn tear_group_content(cluster: &Cluster) {
     }
 }
 
+/// Tears the group and its content out.
+pub fn tear_group_and_content(cluster: &Cluster) {
+    if let Some(group) = first(cluster, "volumegroupsnapshots") {
+        tear_out(cluster, "volumegroupsnapshots", &group);
+    }
+    tear_group_content(cluster);
+}
+
 /// Makes every VolumeSnapshot that is ready an ordinary one, as a tool does that releases members by itself; `named`: and
 /// leaves the name of the group on it. Such a tool waits for the members first, as Velero's plugin does.
 pub fn release_members(cluster: &Cluster, named: bool) {

@@ -59,6 +59,8 @@ named! {
         UndoBound = "undo-vsbound",
         /// Undone from Relabelled: the policies are refused.
         UndoRelabelled = "undo-relabelled",
+        /// Undone from Relabelled, after group and content were torn out: what is to be freed has its handles only.
+        UndoTorn = "undo-torn",
         /// Undone from Retained: the VolumeSnapshotClass is gone at the last look.
         UndoRetained = "undo-retained",
     }

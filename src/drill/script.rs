@@ -137,9 +137,13 @@ fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
             let refuse = (point("vs-bound/after-record"), deny(&["patch volumesnapshots"]));
             restore().into_iter().chain([refuse]).collect()
         }
-        Target::UndoRelabelled => {
+        Target::UndoRelabelled | Target::UndoTorn => {
             let rights = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
-            restore().into_iter().chain([(point("relabelled/after-record"), deny(rights))]).collect()
+            let refuse = (point("relabelled/after-record"), deny(rights));
+            let cluster = stage.cluster.clone();
+            let tear: Deed = Box::new(move || hands::tear_group_and_content(&cluster));
+            let torn = (target == Target::UndoTorn).then(|| (point("unwinding/after-record"), tear));
+            restore().into_iter().chain([refuse]).chain(torn).collect()
         }
         Target::UndoRetained => {
             let cluster = stage.cluster.clone();

@@ -211,7 +211,7 @@ impl Objects {
         })
     }
 
-    /// The content that names the group, or carries the run's label, and is not its stub.
+    /// The content that names the group, or carries the run's label, and is neither its stub nor its import.
     fn content(
         &self,
         run: StreamId,
@@ -227,11 +227,11 @@ impl Objects {
                 (1..=attempts).map(|attempt| names::group_snapshot(&shown.spec.group, run, attempt)).collect()
             })
             .unwrap_or_default();
-        let stub = names::stub_content(run);
+        let unbound = [names::stub_content(run), names::import_content(run)];
         let belongs = |content: &&VolumeGroupSnapshotContent| {
             let reference = &content.spec.volume_group_snapshot_ref;
             let named = || named.contains(&reference.name);
-            content.metadata.name.as_deref() != Some(&stub)
+            content.metadata.name.as_ref().is_none_or(|name| !unbound.contains(name))
                 && (own(&content.metadata.labels) || (uid.is_some() && reference.uid == uid) || named())
         };
         self.group_contents.iter().find(belongs).map(observe::group_content)

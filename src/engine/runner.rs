@@ -424,6 +424,7 @@ fn kind_name(kind: EffectKind) -> &'static str {
         EffectKind::CreateStub => "createStub",
         EffectKind::DeleteSnapshot => "deleteSnapshot",
         EffectKind::DeleteContent => "deleteContent",
+        EffectKind::CreateImport => "createImport",
     }
 }
 

@@ -10,8 +10,10 @@ use stillpoint::domain::observed::{
 };
 use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::time::{Millis, Timestamp};
+use stillpoint::machine::group::advance::advance;
 use stillpoint::machine::group::columns::{Column, ColumnValue};
-use stillpoint::machine::group::{Event, GroupRun, Timed, View, fold, view};
+use stillpoint::machine::group::event::{Facts, Grounds, Milestone};
+use stillpoint::machine::group::{Event, GroupRun, Timed, View, decide, fold, view};
 
 /// Second `s` of the test's time.
 pub fn at(seconds: i64) -> Timestamp {
@@ -65,6 +67,26 @@ pub fn folded(events: Vec<Event>) -> GroupRun {
     events.into_iter().enumerate().fold(start, |run, (index, event)| {
         fold(Some(run), &Timed { at: at(index as i64 + 1), event }).expect("a legal record")
     })
+}
+
+/// A run whose VolumeGroupSnapshot exists.
+pub fn created() -> GroupRun {
+    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
+    let facts = Facts::Created { uid: group().id.uid };
+    folded(vec![Event::Reached { grounds, milestone: Milestone::Created, facts }])
+}
+
+/// A run with the receipt of what is bound.
+pub fn with_receipt() -> GroupRun {
+    let (mut run, observation) = (created(), bound());
+    while run.receipt.is_none() {
+        let view = view(&run, &observation);
+        let decision = decide(&run, &view, at(9)).expect("one row");
+        for event in advance(&run, &observation, &view, &decision).expect("grounds") {
+            run = fold(Some(run), &Timed { at: at(9), event }).expect("a legal record");
+        }
+    }
+    run
 }
 
 pub fn group() -> GroupSnapshotSeen {
@@ -174,6 +196,7 @@ pub fn bound() -> Observation {
         group: Some(group()),
         content: Some(group_content()),
         stub: None,
+        import: None,
         snapshots: vec![snapshot("data"), snapshot("wal")],
         contents: vec![content("data"), content("wal")],
         claims: vec![claim("data"), claim("wal")],

@@ -7,20 +7,10 @@ use stillpoint::domain::ids::Uid;
 use stillpoint::domain::labels;
 use stillpoint::domain::names;
 use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, Observation, SnapshotSeen};
-use stillpoint::machine::group::advance::advance;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::{Effect, EffectKind};
-use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
-use stillpoint::machine::group::{GroupRun, Stage, Timed, decide, effects, fold, view};
-
-fn created() -> GroupRun {
-    folded(vec![reached(Milestone::Created, Facts::Created { uid: group().id.uid })])
-}
-
-fn reached(milestone: Milestone, facts: Facts) -> Event {
-    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
-    Event::Reached { grounds, milestone, facts }
-}
+use stillpoint::machine::group::event::Step;
+use stillpoint::machine::group::{GroupRun, Stage, effects};
 
 /// Breaks the cluster in one way and says what a column then shows.
 fn check<V: ColumnValue>(run: &GroupRun, breaking: impl FnOnce(&mut Observation), expected: V) {
@@ -238,16 +228,7 @@ fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
 
 /// A run behind the pivot, with the receipt of what is bound.
 fn releasing() -> GroupRun {
-    let (mut run, observation) = (created(), bound());
-    while run.receipt.is_none() {
-        let view = view(&run, &observation);
-        let decision = decide(&run, &view, at(9)).expect("one row");
-        for event in advance(&run, &observation, &view, &decision).expect("grounds") {
-            run = fold(Some(run), &Timed { at: at(9), event }).expect("a legal record");
-        }
-    }
-    run.stage = Stage::Releasing;
-    run
+    GroupRun { stage: Stage::Releasing, ..with_receipt() }
 }
 
 /// The first member is gone, and rebuilt: its content is bound to the snapshot with this uid, if to any.

@@ -12,7 +12,7 @@ use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMemb
 use stillpoint::domain::time::Timestamp;
 use stillpoint::engine::world::{Watches, World};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Record, StreamState};
-use stillpoint::machine::group::effect::{Effect, Entry, Intent, Mark, Outcome};
+use stillpoint::machine::group::effect::{Effect, Entry, Intent, Mark, Outcome, Unbound};
 use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, FaultDecision};
 use stillpoint::sim::clock::SimClock;
 
@@ -125,6 +125,7 @@ fn scope() -> Scope {
         group_uid: None,
         group_content: None,
         stub: "stub".into(),
+        import: None,
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),
@@ -276,7 +277,7 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
         })
         .await;
     stage
-        .done(Effect::CreateStub {
+        .done(Effect::CreateStub(Unbound {
             name: "stub".into(),
             driver: "d".into(),
             class: "groups".into(),
@@ -285,7 +286,7 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
             group_namespace: "shop".into(),
             group_name: "g".into(),
             labels,
-        })
+        }))
         .await;
     let seen = stage.observe();
     assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.content), (1, 1, None));

@@ -88,6 +88,8 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=forgotten-vgsc@accepted/after-record,seed=1",
     "complete,n=2,rival=freeze-snapshot-controller@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,seed=1",
     "complete,n=3,rival=tear-vgsc@detach/after-outcome,seed=1",
+    "complete,n=2,rival=freeze-snapshot-controller@relabelled/after-record+tear-vgsc@relabelled/after-record,kill=relabelled/after-record,seed=1",
+    "complete,n=2,rival=tear-vgsc@relabelled/after-record+replace-vgs@relabelled/after-record,seed=1",
 ];
 
 #[test]

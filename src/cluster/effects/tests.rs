@@ -98,9 +98,8 @@ fn a_lost_member_is_rebuilt_from_its_handle_and_retained() {
     check_create(&effect, Kind::Snapshot, "shop", expected);
 }
 
-#[test]
-fn a_stub_carries_all_handles_and_retains() {
-    let effect = Effect::CreateStub {
+fn unbound() -> Unbound {
+    Unbound {
         name: "x".into(),
         driver: "d".into(),
         class: "groups".into(),
@@ -109,21 +108,46 @@ fn a_stub_carries_all_handles_and_retains() {
         group_namespace: "shop".into(),
         group_name: "nobody".into(),
         labels: BTreeMap::new(),
-    };
+    }
+}
+
+fn of_unbound(policy: &str) -> Value {
+    json!({
+        "deletionPolicy": policy,
+        "driver": "d",
+        "source": {"groupSnapshotHandles": {
+            "volumeGroupSnapshotHandle": "g",
+            "volumeSnapshotHandles": ["s1", "s2"],
+        }},
+        "volumeGroupSnapshotClassName": "groups",
+        "volumeGroupSnapshotRef": {"kind": "VolumeGroupSnapshot", "namespace": "shop", "name": "nobody"},
+    })
+}
+
+#[test]
+fn a_stub_carries_all_handles_and_retains() {
+    let expected = json!({"metadata": {}, "spec": of_unbound("Retain")});
+    check_create(&Effect::CreateStub(unbound()), Kind::GroupContent, "", expected);
+}
+
+#[test]
+fn an_import_is_under_delete_and_held_until_the_driver_has_freed_the_group() {
+    let finalizers = json!([labels::GROUP_CONTENT_BOUND_PROTECTION]);
+    let expected = json!({"metadata": {"finalizers": finalizers}, "spec": of_unbound("Delete")});
+    check_create(
+        &Effect::CreateImport { content: unbound(), secret: None },
+        Kind::GroupContent,
+        "",
+        expected,
+    );
+
+    let secret = Some(SecretRef { namespace: "storage".into(), name: "key".into() });
+    let annotations =
+        json!({labels::DELETION_SECRET_NAMESPACE: "storage", labels::DELETION_SECRET_NAME: "key"});
     let expected = json!({
-        "metadata": {},
-        "spec": {
-            "deletionPolicy": "Retain",
-            "driver": "d",
-            "source": {"groupSnapshotHandles": {
-                "volumeGroupSnapshotHandle": "g",
-                "volumeSnapshotHandles": ["s1", "s2"],
-            }},
-            "volumeGroupSnapshotClassName": "groups",
-            "volumeGroupSnapshotRef": {"kind": "VolumeGroupSnapshot", "namespace": "shop", "name": "nobody"},
-        },
+        "metadata": {"annotations": annotations, "finalizers": finalizers}, "spec": of_unbound("Delete"),
     });
-    check_create(&effect, Kind::GroupContent, "", expected);
+    check_create(&Effect::CreateImport { content: unbound(), secret }, Kind::GroupContent, "", expected);
 }
 
 #[test]

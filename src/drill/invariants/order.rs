@@ -179,7 +179,7 @@ fn calls_of(kind: EffectKind) -> &'static [(&'static str, &'static str)] {
         EffectKind::DeleteGroupContent => &[("delete", "volumegroupsnapshotcontents")],
         EffectKind::CreateContent => &[("create", "volumesnapshotcontents")],
         EffectKind::CreateSnapshot => &[("create", "volumesnapshots")],
-        EffectKind::CreateStub => &[("create", "volumegroupsnapshotcontents")],
+        EffectKind::CreateStub | EffectKind::CreateImport => &[("create", "volumegroupsnapshotcontents")],
         EffectKind::DeleteSnapshot => &[("delete", "volumesnapshots")],
         EffectKind::DeleteContent => {
             &[("patch", "volumesnapshotcontents"), ("delete", "volumesnapshotcontents")]

@@ -154,6 +154,7 @@ fn one_member(server: &Server) -> Scope {
         group_uid: None,
         group_content: None,
         stub: "stub".into(),
+        import: None,
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),

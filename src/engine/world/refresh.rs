@@ -108,7 +108,9 @@ impl World {
             known: known.group_contents,
         };
         self.refresh_group_content(adapter, &group_contents, scope).await?;
-        self.look(adapter, &group_contents, &scope.stub).await?;
+        for unbound in [Some(&scope.stub), scope.import.as_ref()].into_iter().flatten() {
+            self.look(adapter, &group_contents, unbound).await?;
+        }
         self.refresh_members(adapter, scope, known).await
     }
 

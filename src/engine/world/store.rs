@@ -102,6 +102,7 @@ impl Store {
         let claims =
             scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
         let contents = self.contents_of(scope);
+        let import = scope.import.as_ref().and_then(|name| self.group_contents.get("", name));
         Observation {
             epoch,
             overtaken: self.groups.is_overtaken(&scope.run) || self.backups.is_overtaken(&scope.backup.0),
@@ -109,6 +110,7 @@ impl Store {
             group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),
             content: self.group_content_of(scope).map(|content| observe::group_content(content)),
             stub: self.group_contents.get("", &scope.stub).map(|stub| observe::id(&stub.metadata)),
+            import: import.map(|import| observe::group_content(import)),
             snapshots: self
                 .snapshots_of(scope, &contents)
                 .values()

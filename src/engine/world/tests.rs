@@ -31,6 +31,7 @@ fn scope() -> Scope {
         group_uid: None,
         group_content: None,
         stub: "stub".into(),
+        import: None,
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),

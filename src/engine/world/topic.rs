@@ -161,6 +161,7 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
         Topic::BackupOf(scope.backup.0.clone()),
     ];
     topics.extend(scope.group_content.clone().map(Topic::GroupContent));
+    topics.extend(scope.import.clone().map(Topic::GroupContent));
     topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));
     for member in &scope.members {
         let (namespace, claim) = namespaced(&member.claim);

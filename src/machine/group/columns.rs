@@ -232,6 +232,19 @@ columns! {
         /// It stands, and carries the group handle.
         Exists,
     }
+    /// The unbound content under Delete, by which an undo has storage freed whose own content is gone.
+    Seen Import {
+        /// There is none.
+        Absent,
+        /// The driver has not said yet whether it has the group.
+        Asked,
+        /// The driver has the group: a delete of the import frees it.
+        Held,
+        /// The driver does not know the group: there is nothing to be freed.
+        Unknown,
+        /// It is being deleted.
+        Going,
+    }
     /// What the journal knows about the create of this attempt.
     Known Create {
         /// Never tried.
@@ -270,6 +283,13 @@ columns! {
         Few,
         /// As many as the limits: the run is undone, or stuck where it cannot be.
         Many,
+    }
+    /// What the journal knows about the storage of a run that is undone.
+    Known Storage {
+        /// There is no receipt; or it was deleted through its content or an import, by us and under Delete.
+        Settled,
+        /// It has a receipt, and its content went in another way: whether the driver freed it is not known.
+        Doubtful,
     }
     /// `csiSnapshotTimeout` of this attempt.
     Clock CutDeadline {

@@ -8,10 +8,10 @@ use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
     AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName, LateWindow, Loss,
-    Progress, ReadyDeadline, Refusals, Source,
+    Progress, ReadyDeadline, Refusals, Source, Storage,
 };
 use crate::machine::group::event::Step;
-use crate::machine::group::state::{CreateFate, GroupRun, Stage};
+use crate::machine::group::state::{CreateFate, Freed, GroupRun, Stage};
 use crate::machine::group::table::{Action, Row, TABLE};
 use crate::machine::group::view::View;
 
@@ -91,6 +91,8 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
+    let doubtful = run.receipt.is_some() && run.freed != Freed::Settled;
+    columns.set(if doubtful { Storage::Doubtful } else { Storage::Settled });
     columns.set(if tried_enough(run) { Refusals::Many } else { Refusals::Few });
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ObjectId;
 use crate::domain::observed::{DeletionPolicy, Entries, Owner};
+use crate::domain::receipt::SecretRef;
 
 /// Entries to be written into the labels or annotations of an object, and what the object has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,27 @@ pub struct Entry {
     pub seen: Entries,
     /// Keys and values to be written.
     pub write: BTreeMap<String, String>,
+}
+
+/// A VolumeGroupSnapshotContent made from the handles of a cut, which no VolumeGroupSnapshot binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unbound {
+    /// Computed name.
+    pub name: String,
+    /// CSI driver.
+    pub driver: String,
+    /// VolumeGroupSnapshotClass.
+    pub class: String,
+    /// CSI group handle.
+    pub group_handle: String,
+    /// CSI snapshot handles of all members.
+    pub snapshot_handles: Vec<String>,
+    /// Namespace of the VolumeGroupSnapshot that it names; none asks for this content.
+    pub group_namespace: String,
+    /// Name of the VolumeGroupSnapshot that it names.
+    pub group_name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// One call that changes the cluster.
@@ -131,7 +153,7 @@ pub enum Effect {
         /// Annotations.
         annotations: Entry,
     },
-    /// Delete the VolumeGroupSnapshotContent (or the stub).
+    /// Delete the VolumeGroupSnapshotContent (or the stub, or the import).
     DeleteGroupContent {
         /// The VolumeGroupSnapshotContent.
         content: ObjectId,
@@ -175,23 +197,13 @@ pub enum Effect {
         annotations: BTreeMap<String, String>,
     },
     /// Create the unbound VolumeGroupSnapshotContent that carries the group handle while members are rebuilt.
-    CreateStub {
-        /// Computed name.
-        name: String,
-        /// CSI driver.
-        driver: String,
-        /// VolumeGroupSnapshotClass.
-        class: String,
-        /// CSI group handle.
-        group_handle: String,
-        /// CSI snapshot handles of all members.
-        snapshot_handles: Vec<String>,
-        /// Namespace of the VolumeGroupSnapshot that it names; none of that name exists.
-        group_namespace: String,
-        /// Name of the VolumeGroupSnapshot that it names.
-        group_name: String,
-        /// Labels.
-        labels: BTreeMap<String, String>,
+    CreateStub(Unbound),
+    /// Create the unbound VolumeGroupSnapshotContent by whose deletion the csi-snapshotter frees the group.
+    CreateImport {
+        /// The content.
+        content: Unbound,
+        /// Secret that the driver needs for the deletion.
+        secret: Option<SecretRef>,
     },
     /// Delete a VolumeSnapshot that is only a shell any more.
     DeleteSnapshot {
@@ -236,6 +248,7 @@ pub enum EffectKind {
     CreateStub,
     DeleteSnapshot,
     DeleteContent,
+    CreateImport,
 }
 
 impl Effect {
@@ -254,7 +267,8 @@ impl Effect {
             Self::DeleteGroupContent { .. } => EffectKind::DeleteGroupContent,
             Self::CreateContent { .. } => EffectKind::CreateContent,
             Self::CreateSnapshot { .. } => EffectKind::CreateSnapshot,
-            Self::CreateStub { .. } => EffectKind::CreateStub,
+            Self::CreateStub(_) => EffectKind::CreateStub,
+            Self::CreateImport { .. } => EffectKind::CreateImport,
             Self::DeleteSnapshot { .. } => EffectKind::DeleteSnapshot,
             Self::DeleteContent { .. } => EffectKind::DeleteContent,
         }

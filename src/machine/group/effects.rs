@@ -14,7 +14,7 @@ use crate::domain::observed::{
 use crate::domain::planted;
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
-use crate::machine::group::effect::{Effect, Entry, Mark};
+use crate::machine::group::effect::{Effect, Entry, Mark, Unbound};
 use crate::machine::group::event::Step;
 use crate::machine::group::own::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::state::{GroupRun, Stage};
@@ -49,6 +49,8 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
         Step::Rebuild => rebuild(run, observation),
         Step::MakeStub => make_stub(run),
         Step::DropStub => drop_stub(observation),
+        Step::UndoImport => import(run),
+        Step::UndoFreeImport => free_import(observation),
         Step::DeleteContent => delete_content(run, observation),
         Step::MarkContent => mark_content(run, observation),
         Step::RestoreNames => {
@@ -319,9 +321,21 @@ fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, ind
 }
 
 fn make_stub(run: &GroupRun) -> Vec<Planned> {
-    let Some(receipt) = &run.receipt else { return Vec::new() };
-    let effect = Effect::CreateStub {
-        name: names::stub_content(run.plan.run),
+    let stub = |receipt| Effect::CreateStub(unbound(run, receipt, names::stub_content(run.plan.run)));
+    run.receipt.iter().map(|receipt| (None, stub(receipt))).collect()
+}
+
+fn import(run: &GroupRun) -> Vec<Planned> {
+    let import = |receipt: &Receipt| Effect::CreateImport {
+        content: unbound(run, receipt, names::import_content(run.plan.run)),
+        secret: receipt.secret.clone(),
+    };
+    run.receipt.iter().map(|receipt| (None, import(receipt))).collect()
+}
+
+fn unbound(run: &GroupRun, receipt: &Receipt, name: String) -> Unbound {
+    Unbound {
+        name,
         driver: receipt.driver.clone(),
         class: receipt.group_class.clone(),
         group_handle: receipt.group_handle.clone(),
@@ -329,8 +343,17 @@ fn make_stub(run: &GroupRun) -> Vec<Planned> {
         group_namespace: run.plan.namespace.clone(),
         group_name: run.group_name(),
         labels: desired::run_label(run),
+    }
+}
+
+/// The version keeps apart what was seen: only once the driver has answered does a delete free anything.
+fn free_import(observation: &Observation) -> Vec<Planned> {
+    let import = observation.import.iter().filter(|import| !import.terminating);
+    let delete = |import: &GroupContentSeen| Effect::DeleteGroupContent {
+        content: import.id.clone(),
+        resource_version: Some(import.resource_version.clone()),
     };
-    vec![(None, effect)]
+    import.map(|import| (None, delete(import))).collect()
 }
 
 fn drop_stub(observation: &Observation) -> Vec<Planned> {

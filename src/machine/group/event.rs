@@ -74,6 +74,10 @@ named! {
         UndoDeleteSnapshots = "undo-delete-snapshots",
         /// Undo (e): delete the contents that outlive them.
         UndoDeleteContents = "undo-delete-contents",
+        /// Undo (f): import the cut by its handles, so that the driver says whether it has it still.
+        UndoImport = "undo-import",
+        /// Undo (f): delete the import, and with it what the driver has.
+        UndoFreeImport = "undo-free-import",
     }
 }
 

@@ -8,12 +8,14 @@ use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
+use crate::machine::group::columns::{Content, Marked, Retaining};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::{
     Ask, Asked, Event, Facts, Milestone, Reason, RebuiltMember, ReceiptHead, Step, Timed,
 };
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
-use crate::machine::group::state::{Answered, CreateFate, GroupRun, Passed, Stage, Tries};
+use crate::machine::group::state::{Answered, CreateFate, Freed, GroupRun, Passed, Stage, Tries};
+use crate::machine::group::view::View;
 
 /// A record that cannot follow the ones before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +46,10 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
     };
     match &record.event {
         Event::Planned(_) => return Err(out_of_place(&run, &record.event)),
-        Event::Intended { step, .. } => intended(&mut run, *step, record)?,
+        Event::Intended { step, grounds, .. } => {
+            intended(&mut run, *step, record)?;
+            run.freed = freed_by(run.freed, *step, &grounds.view);
+        }
         Event::Ended { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
         Event::ReceiptPart { first, members } => receipt_part(&mut run, *first, members, record)?,
         Event::Reconstructed(found) => reconstructed(&mut run, found, record)?,
@@ -87,6 +92,23 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
     Ok(())
 }
 
+/// What is known of the storage once a step of the undo is intended. A delete through the content frees it only where every
+/// content is under Delete, and that of the group stands: of one that goes already, the csi-snapshotter may have looked at
+/// the policy before.
+fn freed_by(freed: Freed, step: Step, view: &View) -> Freed {
+    let deletes = view.is(Content::Delete) || planted::is("retain-forgotten");
+    let frees = deletes && view.is(Retaining::None);
+    match step {
+        Step::UndoDeleteGroup if frees => Freed::Intended,
+        Step::UndoDeleteContent if frees && view.is(Marked::Yes) => Freed::Intended,
+        Step::UndoFreeImport => Freed::Intended,
+        Step::UndoFree => Freed::Unknown,
+        // The answer of the delete was never recorded.
+        _ if freed == Freed::Intended => Freed::Unknown,
+        _ => freed,
+    }
+}
+
 fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -> Result<(), IllegalEvent> {
     if run.open_intent.take() != Some(step) {
         return Err(out_of_place(run, &record.event));
@@ -96,6 +118,9 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
         Outcome::Determinate { code, message } => Some(format!("{code} {message}")),
         Outcome::Indeterminate { message } => Some(message.clone()),
     });
+    if run.freed == Freed::Intended {
+        run.freed = if failure.is_none() { Freed::Settled } else { Freed::Unknown };
+    }
     match failure {
         Some(error) => {
             let refused = outcomes.iter().any(is_refusal);

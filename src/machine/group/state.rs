@@ -76,6 +76,18 @@ pub enum CreateFate {
     Happened,
 }
 
+/// What an undo knows about the storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Freed {
+    /// Nothing that would free it, or what would is undone.
+    #[default]
+    Unknown,
+    /// A delete that frees it is intended.
+    Intended,
+    /// That delete was answered.
+    Settled,
+}
+
 /// Tries of the present step.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Tries {
@@ -155,6 +167,9 @@ pub struct GroupRun {
     pub tries: Tries,
     /// Since when nothing was left to be deleted: start of the look for a late content.
     pub undone_at: Timestamp,
+    /// What the undo knows about the storage.
+    #[serde(skip)]
+    pub freed: Freed,
     /// When the release last touched the group or its members: since then controllers can have heard of it.
     #[serde(skip)]
     pub released_at: Timestamp,
@@ -185,6 +200,7 @@ impl GroupRun {
             open_intent: None,
             tries: Tries::default(),
             undone_at: at,
+            freed: Freed::default(),
             released_at: at,
             timeline: Vec::new(),
             answered: None,
@@ -258,6 +274,7 @@ impl GroupRun {
             group_uid: self.group_uid.clone(),
             group_content: self.receipt.as_ref().map(|receipt| receipt.group_content.name.clone()),
             stub: names::stub_content(run),
+            import: (self.stage == Stage::Unwinding).then(|| names::import_content(run)),
             snapshot_class: self.plan.snapshot_class.clone(),
             labelled: matches!(
                 self.stage,

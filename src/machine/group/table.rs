@@ -10,7 +10,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 5;
+pub const RULES: u16 = 6;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -426,14 +426,16 @@ pub const TABLE: &[Row] = rows! {
     "undo/d-unanswered" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[Passing]
         => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
     "undo/e-kept" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over, and delete their VolumeSnapshots and VolumeSnapshotContents only when the storage is not wanted any more, which only its driver's own tools then free; once they are gone the run ends" },
-        "storage of a group can be freed only through its content, and that is gone: another daemon has released the members, or somebody has";
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed by the handles of its receipt" },
+        "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-kept-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over, and delete their VolumeSnapshots and VolumeSnapshotContents only when the storage is not wanted any more, which only its driver's own tools then free; once they are gone the run ends" },
-        "storage of a group can be freed only through its content, and that is gone: another daemon has released the members, or somebody has";
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed by the handles of its receipt" },
+        "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-untie" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots | Leaving] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
-    "undo/e-clear-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Mixed | Set]
+    "undo/e-free-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Mixed | Set] Retaining[Some]
+        => Act(Step::UndoFree), "what names the group was not released: it must not look so once we have cleared the names";
+    "undo/e-clear-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Mixed | Set] Retaining[None]
         => Act(Step::ClearNames), "a snapshot that names a group is held while any group has that name, whoever made it";
     "undo/e-untie-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots | Leaving] Names[Clear] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
@@ -461,25 +463,41 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
     "undo/f-stub-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Exists]
         => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
-    "undo/f-never" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] AfterUndo[Fail]
+    "undo/f-import-look" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[No]
+        => Look, "nothing may stand of the run when the driver is asked for its storage";
+    "undo/f-import" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[Yes]
+        => Act(Step::UndoImport), "the content went in another way than by our delete: only the driver knows whether it has the group";
+    "undo/f-importing" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Asked | Going]
+        => Wait(Waiting::StorageFreed), "the csi-snapshotter asks the driver, and frees what the driver has";
+    "undo/f-import-free" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Held | Unknown]
+        => Act(Step::UndoFreeImport), "a static content that is bound to nothing is freed by its deletion, if the driver has it";
+    "undo/f-import-look-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[No]
+        => Look, "nothing may stand of the run when the driver is asked for its storage";
+    "undo/f-import-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[Yes]
+        => Act(Step::UndoImport), "the content went in another way than by our delete: only the driver knows whether it has the group";
+    "undo/f-importing-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Asked | Going]
+        => Wait(Waiting::StorageFreed), "the csi-snapshotter asks the driver, and frees what the driver has";
+    "undo/f-import-free-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Held | Unknown]
+        => Act(Step::UndoFreeImport), "a static content that is bound to nothing is freed by its deletion, if the driver has it";
+    "undo/f-never" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing was ever created";
-    "undo/f-never-retry" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] AfterUndo[Retry]
+    "undo/f-never-retry" Unwinding: Group[Absent | Foreign] Content[Absent] Create[Untried | Refused] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing was ever created, and another attempt may help";
-    "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Open]
+    "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[No]
+    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+    "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left";
-    "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+    "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left, and another attempt may help";
-    "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Open]
+    "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[No]
+    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
+    "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left of ours";
-    "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
+    "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
 
     // ---- Abandoned after the pivot: nothing is deleted; the storage is seen to be retained, and that is the end -----

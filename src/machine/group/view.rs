@@ -10,8 +10,8 @@ use crate::domain::observed::{DeletionPolicy, GroupContentSeen, Observation};
 use crate::domain::planted;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
-    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Labels, Loss,
-    Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Ties,
+    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Import, Labels,
+    Loss, Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Ties,
 };
 use crate::machine::group::desired;
 use crate::machine::group::own::{
@@ -46,6 +46,12 @@ impl View {
     pub fn set<V: ColumnValue>(&mut self, value: V) {
         let at = Self::columns().position(|column| column == V::COLUMN);
         self.seen[at.expect("only seen columns are set in a view")] = value.ordinal();
+    }
+
+    /// Whether a column has this value. It has to be a seen one.
+    pub fn is<V: ColumnValue>(&self, value: V) -> bool {
+        let at = Self::columns().position(|column| column == V::COLUMN);
+        self.seen.get(at.expect("only seen columns are asked of a view")) == Some(&value.ordinal())
     }
 
     /// Column names with the names of their values, for people.
@@ -207,6 +213,7 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     view.set(if protected { Protection::Complete } else { Protection::Pending });
     view.set(driver_error(content));
     view.set(if observation.stub.is_some() { Stub::Exists } else { Stub::Absent });
+    view.set(import(observation.import.as_ref()));
     let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
     let some = content.is_some_and(|c| retains(c.policy))
         || own_contents(run, observation).any(|c| retains(c.policy) && !c.terminating);
@@ -298,6 +305,17 @@ fn driver_error(content: Option<&GroupContentSeen>) -> DriverError {
         Some("Unimplemented") => DriverError::Unsupported,
         Some(code) if PASSING.contains(&code) => DriverError::Passing,
         _ => DriverError::Final,
+    }
+}
+
+/// What the driver said of the group that was imported. It is asked again as long as it says something else.
+fn import(import: Option<&GroupContentSeen>) -> Import {
+    let Some(import) = import else { return Import::Absent };
+    match import.error.as_deref().and_then(grpc_code) {
+        _ if import.terminating => Import::Going,
+        _ if import.group_handle.is_some() => Import::Held,
+        Some("NotFound" | "Unimplemented") => Import::Unknown,
+        _ => Import::Asked,
     }
 }
 

@@ -29,13 +29,15 @@ pub struct Cluster {
     pub driver_says: Option<&'static str>,
     /// Whether the controller judges by an old cache and leaves the content of a group that goes.
     pub leaves_content: bool,
+    /// Handles that the import names.
+    pub(super) imported: Vec<String>,
     plan: Plan,
     made: u64,
 }
 
-type Refused = Outcome;
+pub(super) type Refused = Outcome;
 
-fn refused(code: u16, message: &str) -> Refused {
+pub(super) fn refused(code: u16, message: &str) -> Refused {
     Outcome::Determinate { code, message: message.to_owned() }
 }
 
@@ -44,7 +46,7 @@ fn missing() -> Refused {
 }
 
 /// The test of an old value, as a JSON patch has it.
-fn test(holds: bool, what: &str) -> Result<(), Refused> {
+pub(super) fn test(holds: bool, what: &str) -> Result<(), Refused> {
     if holds { Ok(()) } else { Err(refused(422, &format!("the test of {what} failed"))) }
 }
 
@@ -71,6 +73,7 @@ impl Cluster {
             freezes_more: false,
             driver_says: None,
             leaves_content: false,
+            imported: vec![],
             plan: plan.clone(),
             made: 0,
         }
@@ -88,7 +91,7 @@ impl Cluster {
         ObjectId { namespace: namespace.into(), name: name.into(), uid: Uid(format!("uid-{}", self.made)) }
     }
 
-    fn version(&mut self) -> String {
+    pub(super) fn version(&mut self) -> String {
         self.made += 1;
         self.made.to_string()
     }
@@ -188,6 +191,9 @@ impl Cluster {
                 self.seen.stub = None;
                 Ok(content.uid.clone())
             }
+            Effect::DeleteGroupContent { content, resource_version } if self.is_import(content) => {
+                self.delete_import(resource_version.as_deref())
+            }
             Effect::DeleteGroupContent { content, resource_version } => {
                 let seen = self.group_content(content)?;
                 let same = resource_version.as_ref().is_none_or(|version| *version == seen.resource_version);
@@ -211,9 +217,10 @@ impl Cluster {
                 seen.terminating = true;
                 Ok(content.uid.clone())
             }
-            Effect::CreateStub { name, .. } => {
+            Effect::CreateImport { content, .. } => self.import(content),
+            Effect::CreateStub(stub) => {
                 test(self.seen.stub.is_none(), "absence").map_err(|_| refused(409, "already exists"))?;
-                let id = self.id("", name);
+                let id = self.id("", &stub.name);
                 Ok(self.seen.stub.insert(id).uid.clone())
             }
             Effect::CreateContent { .. } | Effect::CreateSnapshot { .. } => self.rebuild(effect),
@@ -334,6 +341,26 @@ impl Cluster {
         self.seen.contents.iter_mut().find(|seen| seen.id.uid == id.uid).ok_or_else(missing)
     }
 
+    /// A content under Delete, of no group and without a handle yet.
+    pub(super) fn new_group_content(&mut self, name: &str) -> GroupContentSeen {
+        GroupContentSeen {
+            id: self.id("", name),
+            resource_version: self.version(),
+            group_uid: None,
+            policy: DeletionPolicy::Delete,
+            volume_handles: vec![],
+            group_handle: None,
+            cuts: vec![],
+            error: None,
+            terminating: false,
+            protected: true,
+            marked_deleted: false,
+            secret: None,
+            labels: None,
+            annotations: None,
+        }
+    }
+
     /// Makes a stub that the run did not ask for.
     pub fn makes_stub(&mut self) {
         let name = stillpoint::domain::names::stub_content(self.plan.run);
@@ -346,8 +373,17 @@ impl Cluster {
     pub fn controllers(&mut self) -> bool {
         let before = (self.seen.clone(), self.storage.len());
         self.seen.fresh = false;
-        let phases =
-            [Self::freeze, Self::cut, Self::protect, Self::ready, Self::tie, Self::acknowledge, Self::let_go];
+        let phases = [
+            Self::freeze,
+            Self::cut,
+            Self::protect,
+            Self::ready,
+            Self::tie,
+            Self::acknowledge,
+            Self::let_import_go,
+            Self::answer_import,
+            Self::let_go,
+        ];
         for phase in phases {
             phase(self);
         }
@@ -365,23 +401,8 @@ impl Cluster {
         let volumes = self.plan.members.iter().map(|member| member.volume_handle.clone());
         let more = self.freezes_more.then(|| "vol-alien".to_owned());
         let volume_handles = volumes.chain(more).collect();
-        let content = GroupContentSeen {
-            id: self.id("", &name),
-            resource_version: self.version(),
-            group_uid: Some(uid),
-            policy: DeletionPolicy::Delete,
-            volume_handles,
-            group_handle: None,
-            cuts: vec![],
-            error: None,
-            terminating: false,
-            protected: true,
-            marked_deleted: false,
-            secret: None,
-            labels: None,
-            annotations: None,
-        };
-        self.seen.content = Some(content);
+        let content = self.new_group_content(&name);
+        self.seen.content = Some(GroupContentSeen { group_uid: Some(uid), volume_handles, ..content });
         if let Some(group) = &mut self.seen.group {
             (group.bound_content, group.protected) = (Some(name), true);
         }

@@ -32,6 +32,12 @@ impl Story {
         Self { setting, ..self }
     }
 
+    /// Without another attempt.
+    fn once(self) -> Self {
+        let plan = Plan { max_attempts: 1, ..self.plan };
+        Self { plan, ..self }
+    }
+
     pub fn cluster(&self) -> Cluster {
         let mut cluster = Cluster::of(&self.plan);
         (self.setting)(&mut cluster);
@@ -60,10 +66,8 @@ pub fn sound(life: &Life) -> Result<(), String> {
         true => Ok(()),
         false => Err(format!("{:?}, but not: {what}", run.stage)),
     };
-    holds(
-        seen.group.is_none() && seen.content.is_none() && seen.stub.is_none(),
-        "the group objects are gone",
-    )?;
+    let unbound = [seen.stub.is_some(), seen.import.is_some()].contains(&true);
+    holds(seen.group.is_none() && seen.content.is_none() && !unbound, "the group objects are gone")?;
     if run.stage == Stage::Failed {
         holds(seen.snapshots.is_empty() && seen.contents.is_empty(), "nothing is left")?;
         return holds(storage.is_empty(), "the storage is freed");
@@ -121,6 +125,17 @@ fn cuts_what_is_gone(cluster: &mut Cluster) {
     if let Some(content) = &mut cluster.seen.content {
         content.protected = false;
     }
+}
+
+/// Somebody takes the finalizers off the group's content and deletes it: nobody frees its storage.
+fn tears_the_content_out(cluster: &mut Cluster) {
+    cluster.seen.content = None;
+}
+
+/// Somebody frees the storage beside the cluster, and tears the content out.
+fn frees_by_hand(cluster: &mut Cluster) {
+    cluster.storage.clear();
+    cluster.seen.content = None;
 }
 
 /// An older life of the daemon, which nobody has told of the undo, makes a stub for the members that go.
@@ -204,6 +219,20 @@ fn told() -> Vec<Story> {
             Failed,
             &[(Reached(M::Retained), takes_owners_off), (Done(Step::UndoDeleteGroup), makes_a_stub)],
         ),
+        Story::of("the content is torn out", Completed, &[(Reached(M::Relabelled), tears_the_content_out)]),
+        Story::of(
+            "the content is torn out, and another attempt would not help",
+            Failed,
+            &[(Reached(M::Relabelled), tears_the_content_out)],
+        )
+        .once(),
+        Story::of("the storage is freed by hand", Completed, &[(Reached(M::Relabelled), frees_by_hand)]),
+        Story::of(
+            "the content is torn out under an undo",
+            Failed,
+            &[(Reached(M::Retained), loses_a_content), (Done(Step::UndoFree), tears_the_content_out)],
+        )
+        .once(),
         Story::of("a retained content is left alone", Failed, &[(Reached(M::Retained), leaves_a_content)]),
     ]
 }
@@ -215,8 +244,7 @@ fn undone() -> Vec<Story> {
     let story = |milestone: Milestone| {
         let destroyed: Deed = if milestone < Milestone::VsBound { freezes_more } else { loses_a_content };
         let name = format!("undone after {}", milestone.name());
-        let plan = Plan { max_attempts: 1, ..plan() };
-        Story { plan, ..Story::of(&name, Stage::Failed, &[(When::Reached(milestone), destroyed)]) }
+        Story::of(&name, Stage::Failed, &[(When::Reached(milestone), destroyed)]).once()
     };
     before_pivot.map(story).collect()
 }

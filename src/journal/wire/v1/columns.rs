@@ -61,6 +61,7 @@ seen! {
     Retaining = 16 { None = 1, Some = 2 }
     Shells = 17 { None = 1, Snapshots = 2, Contents = 3, Leaving = 4 }
     Stub = 18 { Absent = 1, Exists = 2 }
+    Import = 19 { Absent = 1, Asked = 2, Held = 3, Unknown = 4, Going = 5 }
 }
 
 /// The columns of a view by their numbers.

@@ -69,6 +69,8 @@ ordinals! {
         UndoDeleteContent = 17,
         UndoDeleteSnapshots = 18,
         UndoDeleteContents = 19,
+        UndoImport = 20,
+        UndoFreeImport = 21,
     }
     Milestone ("milestone") {
         Created = 1,
@@ -103,6 +105,7 @@ ordinals! {
         CreateStub = 13,
         DeleteSnapshot = 14,
         DeleteContent = 15,
+        CreateImport = 16,
     }
     Code ("error code") {
         Unsupported = 1,

@@ -56,19 +56,20 @@ async fn import_member(lab: &Lab, name: &str, handle: &str) {
 }
 
 fn import_group_content(lab: &Lab, handle: &str, members: &[String], policy: &str) {
-    lab.create(
-        plural::GROUP_CONTENTS,
-        json!({
-            "metadata": {"name": "imported"},
-            "spec": {
-                "deletionPolicy": policy, "driver": DRIVER,
-                "source": {"groupSnapshotHandles": {
-                    "volumeGroupSnapshotHandle": handle, "volumeSnapshotHandles": members,
-                }},
-                "volumeGroupSnapshotRef": {"name": GROUP, "namespace": NAMESPACE},
-            },
-        }),
-    );
+    lab.create(plural::GROUP_CONTENTS, imported(handle, members, policy));
+}
+
+fn imported(handle: &str, members: &[String], policy: &str) -> Value {
+    json!({
+        "metadata": {"name": "imported"},
+        "spec": {
+            "deletionPolicy": policy, "driver": DRIVER,
+            "source": {"groupSnapshotHandles": {
+                "volumeGroupSnapshotHandle": handle, "volumeSnapshotHandles": members,
+            }},
+            "volumeGroupSnapshotRef": {"name": GROUP, "namespace": NAMESPACE},
+        },
+    })
 }
 
 fn import_group(lab: &Lab) -> Value {
@@ -120,6 +121,24 @@ async fn an_unbound_content_with_policy_delete_deletes_nothing() {
     lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
     lab.settle().await;
     assert_eq!(ledger(&lab), (2, 2, 0));
+}
+
+/// The sidecar takes an unbound static content for deletable, and comes too late only where nothing holds it
+/// (external-snapshotter, `shouldDeleteGroupSnapshotContent`).
+#[tokio::test(start_paused = true)]
+async fn an_unbound_content_that_was_made_with_the_finalizer_frees_what_the_driver_knows() {
+    for (known, calls) in [(true, Some(&1)), (false, None)] {
+        let (lab, handle, members) = orphaned(2, Config::default()).await;
+        let handle = if known { handle } else { "another".to_owned() };
+        let mut content = imported(&handle, &members, "Delete");
+        content["metadata"]["finalizers"] = json!([finalizer::GROUP_CONTENT_BOUND]);
+        lab.create(plural::GROUP_CONTENTS, content);
+        lab.settle().await;
+        lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
+        lab.settle().await;
+        assert_eq!(lab.group_contents(), Vec::<Value>::new(), "known: {known}");
+        assert_eq!(lab.cluster.storage().calls().get("DeleteVolumeGroupSnapshot"), calls, "known: {known}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

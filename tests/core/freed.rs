@@ -1,0 +1,149 @@
+//! Whether an undo knows that the storage of a finished cut is freed, and what it does if not.
+
+use crate::fixture::*;
+use stillpoint::domain::observed::{GroupContentSeen, Observation};
+use stillpoint::machine::group::columns::*;
+use stillpoint::machine::group::effect::{Effect, Outcome};
+use stillpoint::machine::group::event::{Event, Grounds, Step};
+use stillpoint::machine::group::state::Freed;
+use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, effects, fold};
+
+fn undoing() -> GroupRun {
+    GroupRun { stage: Stage::Unwinding, ..with_receipt() }
+}
+
+fn next(run: GroupRun, event: Event) -> GroupRun {
+    fold(Some(run), &Timed { at: at(100), event }).expect("a legal record")
+}
+
+fn intended(run: GroupRun, step: Step, view: &View) -> GroupRun {
+    let grounds = Grounds { row: "test".into(), rules: 1, view: view.clone() };
+    next(run, Event::Intended { grounds, step, marks: Vec::new() })
+}
+
+fn ended(run: GroupRun, step: Step, outcome: Outcome) -> GroupRun {
+    next(run, Event::Ended { step, outcomes: vec![outcome] })
+}
+
+fn done() -> Outcome {
+    Outcome::Done { uid: "u".into(), resource_version: "1".into() }
+}
+
+/// What an undo looks at before it deletes: everything is under Delete and stands.
+fn under_delete() -> View {
+    view_with(|view| {
+        view.set(Group::Ours);
+        view.set(Content::Delete);
+        view.set(Marked::Yes);
+        view.set(Retaining::None);
+    })
+}
+
+/// Nothing stands any more of the run, as the API server itself says.
+fn nothing_left() -> Observation {
+    Observation { epoch: 1, fresh: true, class_exists: true, ..Observation::default() }
+}
+
+fn row(run: &GroupRun, observation: &Observation, seconds: i64) -> &'static str {
+    let view = stillpoint::machine::group::view(run, observation);
+    decide(run, &view, at(seconds)).expect("exactly one row").row.id
+}
+
+#[test]
+fn storage_is_settled_by_a_delete_that_was_answered_while_every_content_was_under_delete() {
+    for step in [Step::UndoDeleteGroup, Step::UndoDeleteContent, Step::UndoFreeImport] {
+        let run = intended(undoing(), step, &under_delete());
+        assert_eq!(run.freed, Freed::Intended, "{}", step.name());
+        assert_eq!(ended(run, step, done()).freed, Freed::Settled, "{}", step.name());
+    }
+}
+
+#[test]
+fn storage_stays_doubtful_where_the_delete_may_have_met_something_else() {
+    let changed = |change: fn(&mut View)| {
+        let mut view = under_delete();
+        change(&mut view);
+        view
+    };
+    for view in [
+        changed(|view| view.set(Content::Absent)),
+        changed(|view| view.set(Content::DeleteTerminating)),
+        changed(|view| view.set(Content::Retain)),
+        changed(|view| view.set(Retaining::Some)),
+    ] {
+        let run = intended(undoing(), Step::UndoDeleteGroup, &view);
+        assert_eq!(ended(run, Step::UndoDeleteGroup, done()).freed, Freed::Unknown, "{:?}", view.named());
+    }
+    let unmarked = changed(|view| view.set(Marked::No));
+    let run = intended(undoing(), Step::UndoDeleteContent, &unmarked);
+    assert_eq!(ended(run, Step::UndoDeleteContent, done()).freed, Freed::Unknown, "only the mark is made");
+}
+
+#[test]
+fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_something_retained() {
+    let intent = || intended(undoing(), Step::UndoDeleteGroup, &under_delete());
+    let refused = Outcome::Determinate { code: 409, message: "changed".into() };
+    let lost = Outcome::Indeterminate { message: "the reply was lost".into() };
+    for outcome in [refused, lost] {
+        assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, Freed::Unknown);
+    }
+    let killed = intended(intent(), Step::UndoDeleteSnapshots, &under_delete());
+    assert_eq!(killed.freed, Freed::Unknown, "the answer was never recorded");
+    let settled = ended(intent(), Step::UndoDeleteGroup, done());
+    assert_eq!(intended(settled, Step::UndoFree, &under_delete()).freed, Freed::Unknown);
+}
+
+/// The driver is asked by an import, and the end comes only after its answer.
+#[test]
+fn an_undo_in_doubt_asks_the_driver_before_it_ends() {
+    let (mut run, mut seen) = (undoing(), nothing_left());
+    let long_after = 10_000;
+    seen.fresh = false;
+    assert_eq!(row(&run, &seen, long_after), "undo/f-import-look");
+    seen.fresh = true;
+    assert_eq!(row(&run, &seen, long_after), "undo/f-import");
+    let planned = effects(&run, &seen, Step::UndoImport);
+    let [(_, Effect::CreateImport { content, .. })] = &planned[..] else { panic!("{planned:?}") };
+    assert_eq!((content.group_handle.as_str(), content.snapshot_handles.len()), ("group-handle", 2));
+
+    let import = GroupContentSeen { group_handle: None, ..group_content() };
+    seen.import = Some(import.clone());
+    assert_eq!(row(&run, &seen, long_after), "undo/f-importing", "it was not answered");
+    seen.import = Some(GroupContentSeen { group_handle: Some("group-handle".into()), ..import.clone() });
+    assert_eq!(row(&run, &seen, long_after), "undo/f-import-free", "the driver has the group");
+    let planned = effects(&run, &seen, Step::UndoFreeImport);
+    let [(_, Effect::DeleteGroupContent { resource_version, .. })] = &planned[..] else {
+        panic!("{planned:?}")
+    };
+    assert_eq!(resource_version.as_ref(), Some(&import.resource_version));
+
+    run = intended(run, Step::UndoFreeImport, &under_delete());
+    run = ended(run, Step::UndoFreeImport, done());
+    seen.import = Some(GroupContentSeen { terminating: true, ..import });
+    assert_eq!(row(&run, &seen, long_after), "undo/f-importing", "it is being freed");
+    seen.import = None;
+    assert_eq!(row(&run, &seen, long_after), "undo/f-failed");
+}
+
+#[test]
+fn only_a_driver_that_does_not_know_the_group_has_nothing_to_free() {
+    let run = undoing();
+    for (error, expected) in [
+        ("rpc error: code = NotFound desc = group snapshot 1 is not found", Import::Unknown),
+        ("rpc error: code = Unimplemented desc = unknown method", Import::Unknown),
+        ("rpc error: code = Unavailable desc = the array is busy", Import::Asked),
+        ("rpc error: code = InvalidArgument desc = the group has other snapshots", Import::Asked),
+        ("failed to get credentials", Import::Asked),
+    ] {
+        let import =
+            GroupContentSeen { group_handle: None, error: Some(error.to_owned()), ..group_content() };
+        let observation = Observation { import: Some(import), ..nothing_left() };
+        assert_eq!(seen(&run, &observation, Column::Import), name(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_run_without_a_receipt_has_nothing_to_ask_for() {
+    let run = GroupRun { stage: Stage::Unwinding, ..created() };
+    assert_eq!(row(&run, &nothing_left(), 10_000), "undo/f-failed");
+}
