@@ -89,6 +89,8 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=freeze-snapshot-controller@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,seed=1",
     "complete,n=3,rival=tear-vgsc@detach/after-outcome,seed=1",
     "complete,n=2,rival=freeze-snapshot-controller@relabelled/after-record+tear-vgsc@relabelled/after-record,kill=relabelled/after-record,seed=1",
+    "complete,n=3,rival=tear-vgsc@detach/after-outcome+abandon@detach/after-outcome,profile=slow,seed=1",
+    "complete,n=2,rival=abandon@delete-content/after-effects,seed=1",
     "complete,n=2,rival=tear-vgsc@relabelled/after-record+replace-vgs@relabelled/after-record,seed=1",
 ];
 

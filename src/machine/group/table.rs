@@ -505,9 +505,15 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::Retain), "a group content under Delete takes the storage with it";
     "abandoned/mend-policies" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
-    "abandoned/look" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Fresh[No]
+    "abandoned/content-torn" Abandoned: Group[Ours] Content[Absent] Policies[Retain]
+        => Wait(Waiting::ContentAgain), "the controller makes it again under the policy of the class, and whoever deleted the group then would delete the storage";
+    "abandoned/look" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "abandoned/failed" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Retain] Fresh[Yes]
+    "abandoned/failed" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[Yes]
+        => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
+    "abandoned/look-bare" Abandoned: Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[No]
+        => Look, "the end is decided on fresh reads only";
+    "abandoned/failed-bare" Abandoned: Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[Yes]
         => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
 
     // ---- the ends --------------------------------------------------------------------------------------------------
