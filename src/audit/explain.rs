@@ -16,7 +16,8 @@ use crate::machine::backup;
 use crate::machine::group::columns::{Column, Columns, Source};
 use crate::machine::group::decide::{columns, mismatch};
 use crate::machine::group::event::Grounds;
-use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE};
+use crate::machine::group::row::{Action, Cond, Row};
+use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Ask, Asked, Event, GroupRun, Milestone};
 
 /// What can be said about a record.

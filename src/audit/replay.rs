@@ -20,7 +20,8 @@ use crate::journal::wire::{Decoded, decode};
 use crate::machine::backup;
 use crate::machine::group::decide::{columns, mismatch};
 use crate::machine::group::event::{Facts, Grounds};
-use crate::machine::group::table::{Action, RULES, Row, TABLE};
+use crate::machine::group::row::{Action, Row};
+use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Event, GroupRun, Milestone, decide};
 
 /// A decision that would be another one now, or a record that cannot follow the ones before it.

@@ -14,7 +14,7 @@ use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
 use crate::machine::group::effect::{Effect, Mark, Outcome};
 use crate::machine::group::fold::fold_all;
-use crate::machine::group::table::Action;
+use crate::machine::group::row::Action;
 use crate::machine::group::{
     Ask, Asked, Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, view,
 };

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::observer::{Note, Observe};
-use crate::machine::group::table::{Action, Row, TABLE};
+use crate::machine::group::row::{Action, Row};
+use crate::machine::group::table::TABLE;
 
 /// Every row that was decided, and the last one that had no answer.
 #[derive(Debug, Clone, Default)]

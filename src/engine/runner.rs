@@ -27,7 +27,7 @@ use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{EffectKind, Intent, Outcome};
-use crate::machine::group::table::Action;
+use crate::machine::group::row::Action;
 use crate::machine::group::{
     Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view,
 };

@@ -6,8 +6,9 @@ use stillpoint::domain::problem::Code;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
 use stillpoint::machine::group::event::{Facts, Grounds, Milestone, Reason};
+use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::state::CreateFate;
-use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{
     Ask, Asked, Event, GroupRun, IllegalEvent, Stage, Step, Timed, decide, fold,
 };

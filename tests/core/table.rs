@@ -4,7 +4,8 @@ use std::path::Path;
 
 use stillpoint::machine::group::columns::Column;
 use stillpoint::machine::group::document::document;
-use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::table::TABLE;
 
 #[test]
 fn the_page_shows_the_table_as_it_is() {

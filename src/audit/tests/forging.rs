@@ -9,7 +9,8 @@ use crate::journal::export::{Sealed, import};
 use crate::journal::wire::encode_backup;
 use crate::machine::backup::{self, Phase};
 use crate::machine::group::event::Grounds;
-use crate::machine::group::table::{Row, TABLE};
+use crate::machine::group::row::Row;
+use crate::machine::group::table::TABLE;
 use crate::machine::group::{Event, Step, Timed, View};
 
 type Records = Vec<(u64, Timed)>;

@@ -7,8 +7,9 @@ use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::machine::group::decide::Decision;
 use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, RebuiltMember, ReceiptHead};
 use crate::machine::group::own::{self, own_content, own_group};
+use crate::machine::group::row::Action;
 use crate::machine::group::state::GroupRun;
-use crate::machine::group::table::{Action, RULES};
+use crate::machine::group::table::RULES;
 use crate::machine::group::view::View;
 
 /// A milestone was decided on grounds that the observation does not have: a defect of ours.

@@ -11,8 +11,9 @@ use crate::machine::group::columns::{
     Progress, ReadyDeadline, Refusals, Source, Storage,
 };
 use crate::machine::group::event::Step;
+use crate::machine::group::row::{Action, Row};
 use crate::machine::group::state::{CreateFate, Freed, GroupRun, Stage};
-use crate::machine::group::table::{Action, Row, TABLE};
+use crate::machine::group::table::TABLE;
 use crate::machine::group::view::View;
 
 /// What is to be done.

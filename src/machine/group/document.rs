@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use crate::machine::group::columns::{Column, Source};
+use crate::machine::group::row::{Action, Cond, Row};
 use crate::machine::group::state::Stage;
-use crate::machine::group::table::{Action, Cond, RULES, Row, TABLE, columns_of};
+use crate::machine::group::table::{RULES, TABLE, columns_of};
 
 /// The page.
 pub fn document() -> String {

@@ -8,6 +8,7 @@
 //! | [`columns`] | the questions of the recovery table |
 //! | [`own`] | what of an observation belongs to a run |
 //! | [`view`](mod@view) | state × observation → columns |
+//! | [`row`] | what a row is made of |
 //! | [`table`] | the rows |
 //! | [`decide`](mod@decide) | state × view × time → row |
 //! | [`document`](mod@document) | the table as a page |
@@ -28,6 +29,7 @@ pub mod event;
 pub mod fold;
 pub mod own;
 pub mod reconstruct;
+pub mod row;
 pub mod state;
 pub mod table;
 pub mod view;

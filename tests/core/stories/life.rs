@@ -4,7 +4,7 @@ use stillpoint::domain::plan::Plan;
 use stillpoint::domain::time::Millis;
 use stillpoint::machine::group::advance::{advance, grounds};
 use stillpoint::machine::group::effect::{Effect, Mark, Outcome};
-use stillpoint::machine::group::table::Action;
+use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::{
     Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, fold_all, view,
 };

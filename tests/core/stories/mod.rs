@@ -9,6 +9,7 @@
 //! | [`regress`] | somebody who undoes what the run does, a few times or for ever |
 
 mod cluster;
+mod controllers;
 mod import;
 mod life;
 mod regress;

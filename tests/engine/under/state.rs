@@ -2,8 +2,9 @@
 
 use stillpoint::engine::request::Defaults;
 use stillpoint::machine::group::Step;
+use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::state::Stage as RunStage;
-use stillpoint::machine::group::table::{Action, TABLE};
+use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 
