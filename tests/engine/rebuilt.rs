@@ -167,6 +167,24 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_import_that_stands_when_the_journal_is_lost_is_freed() {
+    let mut stage = stage().await;
+    let end =
+        stage.live_acting(point("retained/before-record"), take_class, Some(point("unwinding/after-record")));
+    assert!(matches!(end.await, End::Killed));
+    hands::tear_group_and_content(&stage.cluster);
+    let end = stage.live(Some(point("undo-free-import/before-intent"))).await;
+    assert!(matches!(end, End::Killed), "{end:?}");
+    assert_eq!(stage.list("volumegroupsnapshotcontents", None).len(), 1, "the import stands");
+    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
+    forget(&mut stage);
+    let standings: Vec<_> = rebuilt(&stage).await.into_iter().map(|run| run.standing).collect();
+    assert_eq!(standings, [Ok(Standing::Undo)]);
+    stage.live_until(Points::none(), |stage| stage.group_objects() == 0).await;
+    stage.until(|stage| stage.cluster.ledger().physical_snapshots == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_deletes() {
     let mut refused = 0;
     for point in points().await {
