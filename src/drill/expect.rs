@@ -125,7 +125,7 @@ pub fn forgiven(case: &Case) -> Vec<Invariant> {
         {
             &[I::NothingLeaked, I::OneCut, I::NoneStray]
         }
-        (Rival::TearGroupContent, Part::Undoing) if before_receipt || is_at(*at, Step::UndoDeleteGroup) => {
+        (Rival::TearGroupContent, Part::Undoing) if before_receipt || is_under_the_delete(*at) => {
             &[I::NothingLeaked, I::Freed]
         }
         (Rival::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::Freed, I::OneCut],
@@ -136,4 +136,10 @@ pub fn forgiven(case: &Case) -> Vec<Invariant> {
 
 fn is_at(point: Point, step: Step) -> bool {
     point.place == Place::Step(step)
+}
+
+/// An undo has looked at the content for the last time.
+fn is_under_the_delete(point: Point) -> bool {
+    let sent = point.moment == Moment::AfterEffects;
+    is_at(point, Step::UndoDeleteGroup) || (sent && is_at(point, Step::UndoFreeImport))
 }

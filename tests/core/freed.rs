@@ -84,7 +84,9 @@ fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_somet
     let intent = || intended(undoing(), Step::UndoDeleteGroup, &under_delete());
     let refused = Outcome::Determinate { code: 409, message: "changed".into() };
     let lost = Outcome::Indeterminate { message: "the reply was lost".into() };
-    for outcome in [refused, lost] {
+    let not_there = Outcome::Done { uid: String::new(), resource_version: String::new() };
+    let gone_at_once = Outcome::Done { uid: "u".into(), resource_version: String::new() };
+    for outcome in [refused, lost, not_there, gone_at_once] {
         assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, Freed::Unknown);
     }
     let killed = intended(intent(), Step::UndoDeleteSnapshots, &under_delete());

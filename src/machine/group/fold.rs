@@ -119,7 +119,7 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
         Outcome::Indeterminate { message } => Some(message.clone()),
     });
     if run.freed == Freed::Intended {
-        run.freed = if failure.is_none() { Freed::Settled } else { Freed::Unknown };
+        run.freed = if outcomes.iter().all(is_held) { Freed::Settled } else { Freed::Unknown };
     }
     match failure {
         Some(error) => {
@@ -171,6 +171,12 @@ fn uid_answered(stage: Stage, step: Step, outcomes: &[Outcome]) -> Option<Uid> {
         [Outcome::Done { uid, .. }] if about_the_group && !uid.is_empty() => Some(Uid(uid.clone())),
         _ => None,
     }
+}
+
+/// The API server answered a delete with the object: a finalizer holds it, until whoever put that there has done his work.
+/// What was not there any more, or is gone at once, has no version in the answer.
+fn is_held(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Done { resource_version, .. } if !resource_version.is_empty())
 }
 
 /// The API server said no, and not only that it is busy.

@@ -84,7 +84,7 @@ pub enum Freed {
     Unknown,
     /// A delete that frees it is intended.
     Intended,
-    /// That delete was answered.
+    /// That delete met what it was meant for, and a finalizer held it.
     Settled,
 }
 

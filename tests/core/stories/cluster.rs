@@ -111,7 +111,9 @@ impl Cluster {
             Err(Outcome::Determinate { code: 404, .. }) if deletes => {
                 Outcome::Done { uid: String::new(), resource_version: String::new() }
             }
-            Ok(uid) => Outcome::Done { uid: uid.0, resource_version: String::new() },
+            // What goes at once leaves no version.
+            Ok(uid) if uid.0.is_empty() => Outcome::Done { uid: uid.0, resource_version: String::new() },
+            Ok(uid) => Outcome::Done { uid: uid.0, resource_version: self.version() },
             Err(refused) => refused,
         }
     }
@@ -201,7 +203,7 @@ impl Cluster {
                 if !seen.protected {
                     // Without a finalizer it goes at once, and nobody frees its storage.
                     self.seen.content = None;
-                    return Ok(content.uid.clone());
+                    return Ok(Uid(String::new()));
                 }
                 // What the release deletes, the controller marks.
                 (seen.terminating, seen.marked_deleted) = (true, true);
