@@ -48,6 +48,16 @@ struct Run {
     needs: Vec<StreamId>,
 }
 
+/// Bytes of a stream in the file before its records: state, id, length.
+const HEAD_BYTES: usize = 1 + 16 + 8;
+
+impl Run {
+    /// Bytes of the records in the file.
+    fn length(&self) -> usize {
+        self.records.iter().map(|record| record.len() + 4).sum()
+    }
+}
+
 /// Where a stream stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
@@ -86,22 +96,41 @@ impl Carried {
         if self.0.is_empty() {
             return None;
         }
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend((self.0.len() as u64).to_be_bytes());
-        for (id, run) in &self.0 {
-            bytes.push(u8::from(run.state == StreamState::Finished));
-            bytes.extend(id.as_bytes());
-            let length: usize = run.records.iter().map(|record| record.len() + 4).sum();
-            bytes.extend((length as u64).to_be_bytes());
-            for record in &run.records {
-                let length = u32::try_from(record.len()).expect("an envelope is far below 4 GiB");
-                bytes.extend(length.to_be_bytes());
-                bytes.extend(record);
-            }
-        }
+        let length: usize = self.0.values().map(|run| HEAD_BYTES + run.length()).sum();
+        let mut bytes = Vec::with_capacity(FRONT + length + 32);
+        self.each_piece(&mut |piece| bytes.extend(piece));
         let hash = super::hash(&bytes);
         bytes.extend(hash);
         Some(bytes)
+    }
+
+    /// Hash of the file, which is not put together for it; none if nothing is carried.
+    pub fn hash(&self) -> Option<[u8; 32]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new();
+        self.each_piece(&mut |piece| {
+            hasher.update(piece);
+        });
+        let end = hasher.finalize();
+        Some(*hasher.update(end.as_bytes()).finalize().as_bytes())
+    }
+
+    /// All of the file but the hash at its end.
+    fn each_piece(&self, take: &mut dyn FnMut(&[u8])) {
+        take(MAGIC);
+        take(&(self.0.len() as u64).to_be_bytes());
+        for (id, run) in &self.0 {
+            take(&[u8::from(run.state == StreamState::Finished)]);
+            take(id.as_bytes());
+            take(&(run.length() as u64).to_be_bytes());
+            for record in &run.records {
+                let length = u32::try_from(record.len()).expect("an envelope is far below 4 GiB");
+                take(&length.to_be_bytes());
+                take(record);
+            }
+        }
     }
 
     /// None for bytes that are no such file.
@@ -192,6 +221,8 @@ mod tests {
         carried.settle();
         assert_eq!(carried.len(), 1);
         let bytes = carried.encode().expect("something is carried");
+        assert_eq!(carried.hash(), Some(super::super::hash(&bytes)));
+        assert_eq!(bytes.len(), bytes.capacity(), "it is known how long it will be");
         assert_eq!(Carried::decode(&bytes).as_ref(), Some(&carried));
         let places = places(&bytes).expect("whole");
         assert_eq!((places.len(), places[0].stream, places[0].state), (1, stream(2), StreamState::Open));

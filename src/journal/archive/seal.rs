@@ -96,7 +96,7 @@ fn one(
         streams: index.len() as u64,
         indexes: prior.indexes,
         runs: prior.carried.len() as u64,
-        carried: prior.carried.encode().as_deref().map(hash).unwrap_or_default(),
+        carried: prior.carried.hash().unwrap_or_default(),
     })
 }
 
