@@ -74,6 +74,7 @@ pub(super) struct Inner {
     pub(super) client: Client,
     pub(super) effects: Semaphore,
     pub(super) projections: Semaphore,
+    pub(super) reads: Semaphore,
     pub(super) served: Served,
     answered: Mutex<Option<Instant>>,
 }
@@ -101,6 +102,7 @@ impl Adapter {
             client,
             effects: Semaphore::new(limits::EFFECTS_IN_ALL),
             projections: Semaphore::new(limits::PROJECTIONS_IN_ALL),
+            reads: Semaphore::new(limits::READS_IN_ALL),
             served,
             answered: Mutex::new(Some(Instant::now())),
         };
@@ -146,7 +148,8 @@ impl Adapter {
         request: Request<Vec<u8>>,
         read: impl FnOnce(&str) -> Result<T, serde_json::Error>,
     ) -> Result<T, kube::Error> {
-        let answer = timed(self.inner.client.request_text(signed(request))).await;
+        // In a box, because the call of the client is large, and whoever waits for his turn has not begun one.
+        let answer = Box::pin(timed(self.inner.client.request_text(signed(request)))).await;
         let answer = answer.and_then(|text| read(&text).map_err(kube::Error::SerdeError));
         if matches!(&answer, Ok(_) | Err(kube::Error::Api(_))) {
             *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());

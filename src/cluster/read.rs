@@ -98,6 +98,8 @@ impl Adapter {
             Selected::Labelled(selector) => params.label_selector = Some(selector.to_owned()),
             Selected::Named(name) => params.field_selector = Some(format!("metadata.name={name}")),
         }
+        // Nobody closes it: without a permit the read is only not counted.
+        let _permit = self.inner.reads.acquire().await;
         let mut objects = Vec::new();
         loop {
             let request = requests.list(&params).map_err(|error| malformed(error, &about))?;

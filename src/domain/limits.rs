@@ -36,6 +36,8 @@ pub const EFFECTS_IN_ALL: usize = 64;
 /// GroupSnapshots of all runs that are written at once: after a start every unfinished run shows itself, and each write
 /// would have a connection of its own.
 pub const PROJECTIONS_IN_ALL: usize = 32;
+/// Reads of all runs that are under way at once: after a start thousands of runs may look at the same time.
+pub const READS_IN_ALL: usize = 32;
 /// Unfinished runs that are resumed before those that were resumed already go on.
 pub const RESUMED_AT_ONCE: usize = 64;
 /// Bytes of one journal record.
