@@ -35,6 +35,7 @@ mod spec;
 pub use changed::{Changed, Kind};
 pub use connect::{Adapter, client_config};
 pub use perform::Performed;
+pub use project::Turn;
 
 /// The kinds that the engine holds and projects, as the API has them.
 pub mod kinds {

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::SemaphorePermit;
+
 use crate::api::{Backup, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus};
 use crate::cluster::changed::Changed;
 use crate::cluster::classify;
@@ -47,13 +49,26 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
+/// One of the places of those who show runs; it is free again when this is dropped.
+#[must_use]
+pub struct Turn<'a> {
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
 impl Adapter {
+    /// Waits until one more run may be shown.
+    pub async fn turn_to_show(&self) -> Turn<'_> {
+        // Nobody closes it: without a permit the write is only not counted.
+        Turn { _permit: self.inner.projections.acquire().await.ok() }
+    }
+
     /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`, the latter also where the namespace is gone.
     pub async fn project_group_snapshot(
         &self,
+        _turn: Turn<'_>,
         namespace: &str,
         name: &str,
         labels: &BTreeMap<String, String>,
@@ -61,8 +76,6 @@ impl Adapter {
         status: &GroupSnapshotStatus,
     ) -> Result<Uid, Problem> {
         let about = About::new("GroupSnapshot", namespace, name);
-        // Nobody closes it: without a permit the write is only not counted.
-        let _permit = self.inner.projections.acquire().await;
         let collection = GroupSnapshot::url_path(&(), Some(namespace));
         let patch = StatusOf { status };
         let path = at(&collection, name, self.served().group_snapshot_status);

@@ -5,6 +5,7 @@
 //! nothing of it can have happened.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,7 +35,7 @@ pub struct Order {
     /// Its plan, if the journal may not have one.
     pub plan: Option<Plan>,
     /// Where to answer: the end of the run; `None` if it has no plan.
-    pub end: oneshot::Sender<Option<GroupRun>>,
+    pub end: oneshot::Sender<Option<Arc<GroupRun>>>,
 }
 
 /// Takes one Backup to its end. `object` is `None` when only the journal knows it any more.
@@ -262,7 +263,7 @@ async fn run_groups(
     ends
 }
 
-fn how_it_ended(group: &AskedGroup, end: Option<GroupRun>) -> Result<(), FailedGroup> {
+fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> Result<(), FailedGroup> {
     let failure = |code, message: &str| FailedGroup {
         namespace: group.namespace.clone(),
         group: group.group.clone(),

@@ -88,7 +88,7 @@ type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
 /// What a piece of work was.
 enum Done {
     /// A run, and how it ended.
-    Run(Box<GroupRun>),
+    Run(Arc<GroupRun>),
     /// A Backup.
     Backup(StreamId),
     /// The list of Backups may have changed.
@@ -109,7 +109,7 @@ pub struct Engine {
 struct Desk {
     work: FuturesUnordered<Work>,
     /// Who waits for the end of a run that is under way.
-    waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<GroupRun>>>>,
+    waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<Arc<GroupRun>>>>>,
     /// Backups that were taken up in this life.
     backups: BTreeSet<StreamId>,
     orders: mpsc::UnboundedSender<Order>,
@@ -249,17 +249,18 @@ impl Engine {
         let plan = runner.plan_of();
         let group = format!("{}/{}", plan.namespace, plan.group);
         let span = tracing::info_span!("run", run = %stream, group, backup = plan.backup.name);
+        let driven = Box::pin(runner.drive());
+        let shown = Box::pin(async move {
+            // The run shows itself for the first time in its first poll.
+            tokio::task::yield_now().await;
+            if let Some(sights) = tools.sights.follow(stream) {
+                projection::follow(tools, sights).await;
+            }
+            Ok(())
+        });
         let work = async move {
-            let shown = async {
-                // The run shows itself for the first time in its first poll.
-                tokio::task::yield_now().await;
-                if let Some(sights) = tools.sights.follow(stream) {
-                    projection::follow(tools, sights).await;
-                }
-                Ok(())
-            };
-            let (run, ()) = futures::future::try_join(runner.drive(), shown).await?;
-            Ok(Done::Run(Box::new(run)))
+            let (run, ()) = futures::future::try_join(driven, shown).await?;
+            Ok(Done::Run(run))
         };
         desk.work.push(Box::pin(work.instrument(span)));
     }
@@ -281,7 +282,7 @@ impl Engine {
         // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
         if let Some(run) = backup::fold_group(order.run, &entries)? {
             desk.waiting.insert(order.run, vec![order.end]);
-            let (tools, head) = (self.tools.clone(), self.tools.journal.head());
+            let (tools, head, run) = (self.tools.clone(), self.tools.journal.head(), Arc::new(run));
             desk.work.push(Box::pin(async move {
                 projection::show(
                     &tools.adapter,
@@ -289,7 +290,7 @@ impl Engine {
                     &Sight { run: run.clone(), waiting: None, head },
                 )
                 .await;
-                Ok(Done::Run(Box::new(run)))
+                Ok(Done::Run(run))
             }));
             return Ok(());
         }
@@ -360,7 +361,7 @@ impl Engine {
             Done::Run(run) => {
                 for end in desk.waiting.remove(&run.plan.run).unwrap_or_default() {
                     // Nobody waits any more when the Backup is gone.
-                    let _ = end.send(Some((*run).clone()));
+                    let _ = end.send(Some(run.clone()));
                 }
             }
             Done::BackupsChanged => {

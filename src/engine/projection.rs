@@ -12,7 +12,7 @@ use crate::cluster::kinds::{
     GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt,
     GroupSnapshotSpec, GroupSnapshotStatus, JournalHead,
 };
-use crate::cluster::{Adapter, observe};
+use crate::cluster::{Adapter, Turn, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::limits;
@@ -38,18 +38,18 @@ const LAST_REFUSALS: u32 = 10;
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
 pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
     let Tools { adapter, clock, notices, .. } = tools;
-    let (mut shown, mut failed): (Option<GroupSnapshotStatus>, _) = (None, Failed::default());
+    let (mut shown, mut failed): (Option<Said>, _) = (None, Failed::default());
     let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
     loop {
+        // Whoever waits for his turn has not computed anything yet, and shows the newest when it comes.
+        let turn = adapter.turn_to_show().await;
         let sight = sights.borrow_and_update().clone();
-        let status = status(&sight);
-        // The head moves with every record of every run: alone it is no news.
-        let news = shown.as_ref().is_none_or(|shown| !same_but_for_head(shown, &status));
-        if news {
-            match write(&adapter, &sight.run, &status).await {
-                Ok(written) => (object, shown, failed) = (Some(written), Some(status), Failed::default()),
-                Err(problem) => failed.count(&problem),
+        match Box::pin(write_news(&adapter, turn, &sight, shown)).await {
+            Ok(Some((written, said))) => {
+                (object, shown, failed) = (Some(written), Some(said), Failed::default())
             }
+            Ok(None) => {}
+            Err(problem) => failed.count(&problem),
         }
         if let Some(object) = &object {
             for passed in sight.run.timeline.iter().skip(told) {
@@ -78,7 +78,7 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
 /// Shows a run that is over, once.
 pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
     let (status, mut failed) = (status(sight), Failed::default());
-    while let Err(problem) = write(adapter, &sight.run, &status).await {
+    while let Err(problem) = write(adapter, adapter.turn_to_show().await, &sight.run, &status).await {
         failed.count(&problem);
         if failed.gives_up() {
             return;
@@ -111,16 +111,39 @@ impl Failed {
     }
 }
 
-async fn write(adapter: &Adapter, run: &GroupRun, status: &GroupSnapshotStatus) -> Result<ObjectId, Problem> {
+async fn write(
+    adapter: &Adapter,
+    turn: Turn<'_>,
+    run: &GroupRun,
+    status: &GroupSnapshotStatus,
+) -> Result<ObjectId, Problem> {
     let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
     let (labels, spec) = (object_labels(run), spec(run));
-    let uid = adapter.project_group_snapshot(&run.plan.namespace, &name, &labels, &spec, status).await?;
+    let uid =
+        adapter.project_group_snapshot(turn, &run.plan.namespace, &name, &labels, &spec, status).await?;
     Ok(ObjectId { namespace: run.plan.namespace.clone(), name, uid })
 }
 
-fn same_but_for_head(one: &GroupSnapshotStatus, other: &GroupSnapshotStatus) -> bool {
-    let without = |status: &GroupSnapshotStatus| GroupSnapshotStatus { journal: None, ..status.clone() };
-    without(one) == without(other)
+/// Hash of what a status says: all that is kept of it.
+type Said = [u8; 32];
+
+/// Writes what the run is now, unless that says the same as what was shown.
+async fn write_news(
+    adapter: &Adapter,
+    turn: Turn<'_>,
+    sight: &Sight,
+    shown: Option<Said>,
+) -> Result<Option<(ObjectId, Said)>, Problem> {
+    let mut status = status(sight);
+    // The head moves with every record of every run: alone it is no news.
+    let head = status.journal.take();
+    let said = *blake3::hash(&serde_json::to_vec(&status).expect("texts, numbers and times")).as_bytes();
+    if shown == Some(said) {
+        return Ok(None);
+    }
+    status.journal = head;
+    let written = write(adapter, turn, &sight.run, &status).await?;
+    Ok(Some((written, said)))
 }
 
 fn object_labels(run: &GroupRun) -> BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 //! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
 
 mod answer;
+mod next;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tracing::Instrument;
 use crate::cluster::Adapter;
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
-use crate::domain::observed::{Observation, Scope};
+use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
@@ -27,11 +28,10 @@ use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{EffectKind, Intent, Outcome};
-use crate::machine::group::row::Action;
-use crate::machine::group::{
-    Decision, Event, GroupRun, Milestone, Step, Timed, View, decide, effects, fold, view,
-};
+use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, effects, fold};
 use crate::machine::point::{Moment, Place, Point};
+
+use next::{Ground, Next};
 
 /// What every run needs: the two doors to the cluster, the caches, the journal, the time.
 #[derive(Clone)]
@@ -54,23 +54,13 @@ pub struct Tools {
     pub notices: Notices,
 }
 
-/// What a decision was made on, and when.
-struct Ground {
-    observation: Observation,
-    view: View,
-    decision: Decision,
-    now: Timestamp,
-}
-
-/// For what a run waits that has just failed.
-const PAUSE: &str = "the pause after a failure to pass";
-
 /// One run on its way.
 pub struct Runner {
     tools: Tools,
-    run: GroupRun,
+    /// Shared with whoever shows it.
+    run: Arc<GroupRun>,
     /// What to look for in the cluster: it changes with the run only, and computing its names takes time.
-    scope: Scope,
+    scope: Arc<Scope>,
     seq: u64,
     fresh: bool,
     error_since: Option<Timestamp>,
@@ -88,10 +78,10 @@ pub struct Runner {
 impl Runner {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
     pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
-        let scope = run.scope();
+        let scope = Arc::new(run.scope());
         Self {
             tools,
-            run,
+            run: Arc::new(run),
             scope,
             seq,
             fresh: false,
@@ -124,70 +114,35 @@ impl Runner {
         &self.run.plan
     }
 
-    /// Drives the run to its end.
+    /// Drives the run to its end. What a run needs only now and then is in boxes: thousands of them do nothing but wait.
     ///
     /// # Errors
     /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
-    pub async fn drive(mut self) -> Result<GroupRun, Problem> {
+    pub async fn drive(mut self) -> Result<Arc<GroupRun>, Problem> {
         let mut changes = self.tools.world.subscribe(&self.scope);
         self.show(None);
         loop {
             changes.rescope(&self.scope);
-            if self.answer().await? {
+            if let Some(asked) = self.asked() {
+                Box::pin(self.answer(asked)).await?;
                 continue;
             }
-            let observation = self.observe();
-            let view = view(&self.run, &observation);
-            let now = self.tools.clock.now();
-            let decision =
-                decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
-            tracing::debug!(row = decision.row.id, "decided");
-            self.tools.observer.note(Note::Decided(decision.row.id));
-            match decision.row.then {
-                Action::Act(_) if decision.not_before.is_some() => {
-                    self.paused = decision.not_before;
-                    self.wait(&mut changes, self.paused, Some(PAUSE)).await;
-                }
-                Action::Act(step) => {
+            match self.next()? {
+                Next::Act(ground, step) => {
                     let span = tracing::info_span!("step", step = step.name());
-                    self.act(&Ground { observation, view, decision, now }, step).instrument(span).await?;
+                    Box::pin(self.act(&ground, step).instrument(span)).await?;
                 }
-                Action::Advance(milestone) => {
-                    self.advance(&Ground { observation, view, decision, now }, milestone).await?;
-                }
-                Action::Unwind { .. } => {
-                    self.advance(&Ground { observation, view, decision, now }, Milestone::Unwinding).await?;
-                }
-                Action::Stick { .. } if self.run.stuck.as_deref() == Some(decision.row.id) => {
-                    self.wait(&mut changes, decision.wake_at, Some("a person; see the message")).await;
-                }
-                Action::Stick { .. } => {
-                    self.advance(&Ground { observation, view, decision, now }, Milestone::Stuck).await?
-                }
-                // What is read before the pause is over is no ground for what follows it.
-                Action::Look if self.paused.is_some_and(|until| until > now) => {
-                    self.wait(&mut changes, self.paused, Some(PAUSE)).await;
-                }
-                Action::Look => self.look().await,
-                Action::Wait(for_what) => {
-                    self.wait(&mut changes, decision.wake_at, Some(for_what.text())).await;
-                }
-                Action::Yield => return Err(self.overtaken()),
-                Action::Rest => {
+                Next::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
+                Next::Look => Box::pin(self.look()).await,
+                Next::Wait { until, for_what } => self.wait(&mut changes, until, for_what).await,
+                Next::Yield => return Err(self.overtaken()),
+                Next::Rest => {
                     self.tools.observer.note(Note::RunEnded(self.run.state_name()));
                     self.show(None);
                     return Ok(self.run);
                 }
             }
         }
-    }
-
-    fn observe(&mut self) -> Observation {
-        let mut observation = self.tools.world.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
-        let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
-        self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
-        observation.error_since = self.error_since;
-        observation
     }
 
     /// A step: intent, durable, effects, outcomes, durable.
@@ -325,9 +280,12 @@ impl Runner {
     fn fold_in(&mut self, at: Timestamp, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
         let records: Vec<Timed> =
             events.into_iter().map(|event| Timed { at, event: wire::fit_group(event) }).collect();
-        let folded = records.iter().try_fold(self.run.clone(), |run, record| fold(Some(run), record));
-        self.run = folded.map_err(|error| internal(self.run.plan.run, &error))?;
-        self.scope = self.run.scope_after(&self.scope);
+        let folded = records.iter().try_fold((*self.run).clone(), |run, record| fold(Some(run), record));
+        self.run = Arc::new(folded.map_err(|error| internal(self.run.plan.run, &error))?);
+        let scope = self.run.scope_after(&self.scope);
+        if *self.scope != scope {
+            self.scope = Arc::new(scope);
+        }
         Ok(records)
     }
 

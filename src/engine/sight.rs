@@ -16,7 +16,7 @@ use crate::machine::group::GroupRun;
 #[derive(Debug, Clone)]
 pub struct Sight {
     /// Its state.
-    pub run: GroupRun,
+    pub run: Arc<GroupRun>,
     /// What it waits for, if it waits.
     pub waiting: Option<&'static str>,
     /// Head of the journal at that time.

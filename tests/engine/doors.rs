@@ -352,7 +352,9 @@ async fn a_run_is_shown_and_shown_again() {
             ..Default::default()
         };
         let labels = strings(&[(labels::RUN, "run-1")]);
-        stage.adapter.project_group_snapshot("shop", "sp-db", &labels, &spec, &status).await.expect("shown");
+        let turn = stage.adapter.turn_to_show().await;
+        let shown = stage.adapter.project_group_snapshot(turn, "shop", "sp-db", &labels, &spec, &status);
+        shown.await.expect("shown");
         stage.get("groupsnapshots", Some("shop"), "sp-db")
     };
     let first = show("Created", Some("the snapshot-controller")).await;

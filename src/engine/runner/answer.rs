@@ -9,22 +9,22 @@ use crate::machine::group::{Asked, Event, Stage};
 use crate::machine::point::{Moment, Place, Point};
 
 impl Runner {
-    /// Takes a request that is not answered yet; false when there is none.
+    /// Takes a request.
     ///
     /// # Errors
     /// The journal cannot be written: the daemon ends.
-    pub(super) async fn answer(&mut self) -> Result<bool, Problem> {
-        let Some(asked) = self.asked() else { return Ok(false) };
+    pub(super) async fn answer(&mut self, asked: Asked) -> Result<(), Problem> {
         self.tools.points.pass(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
         self.record(self.tools.clock.now(), vec![Event::Asked(asked)]).await?;
         self.fresh = false;
         self.show(None);
         self.tools.points.pass(Point::record(Place::Asked, Moment::AfterRecord)).await;
-        Ok(true)
+        Ok(())
     }
 
-    fn asked(&mut self) -> Option<Asked> {
+    /// A request that is not answered yet.
+    pub(super) fn asked(&mut self) -> Option<Asked> {
         let run = &self.run;
         if run.stage == Stage::Cleaned || run.stage.is_final() {
             return None;

@@ -101,7 +101,7 @@ impl World {
 
     fn empty() -> Self {
         let mut store = Store::default();
-        let (_, backups) = store.bells.hang(vec![Topic::Backup]);
+        let (_, backups) = store.bells.hang(&[Topic::Backup]);
         Self { inner: Arc::new(Inner { store: Mutex::new(store), backups, missing: watch::Sender::new(0) }) }
     }
 
@@ -131,7 +131,7 @@ impl World {
     pub fn subscribe(&self, scope: &Scope) -> Subscription {
         let mut store = self.store();
         let topics = store.topics(scope);
-        let (id, bell) = store.bells.hang(topics);
+        let (id, bell) = store.bells.hang(&topics);
         Subscription { id, bell, world: self.clone(), hung: None }
     }
 

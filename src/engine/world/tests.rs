@@ -194,7 +194,7 @@ fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
     assert!(!woken(&waiting));
     let mut recorded = scope();
     recorded.members[0].snapshot = Some("member".into());
-    waiting.rescope(&recorded);
+    waiting.rescope(&Arc::new(recorded));
     world.snapshot("member", None, None, 8);
     assert!(woken(&waiting), "its name is recorded now");
 }

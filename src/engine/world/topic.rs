@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use kube::core::ObjectMeta;
 
 /// Something that a run or the Backup queue may care about.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// The VolumeGroupSnapshot under this namespace and name, and what refers to it by name.
     Group(String, String),

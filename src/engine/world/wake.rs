@@ -1,6 +1,10 @@
 //! Who is waiting for what.
+//!
+//! Ten thousand runs wait for two dozen topics each. A topic is kept here as its hash: were two topics ever of one hash,
+//! a run would look once for nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -14,62 +18,67 @@ use crate::domain::observed::Scope;
 #[derive(Debug, Default)]
 pub struct Bells {
     next: u64,
-    topics: BTreeMap<Topic, BTreeSet<u64>>,
-    bells: BTreeMap<u64, (Arc<Notify>, Vec<Topic>)>,
+    /// Who waits for which topic.
+    links: BTreeSet<(Short, u64)>,
+    bells: BTreeMap<u64, (Arc<Notify>, Box<[Short]>)>,
 }
+
+/// Hash of a topic, the same in every life.
+type Short = u64;
 
 impl Bells {
     /// A bell that rings for any of these topics.
-    pub fn hang(&mut self, topics: Vec<Topic>) -> (u64, Arc<Notify>) {
+    pub fn hang(&mut self, topics: &[Topic]) -> (u64, Arc<Notify>) {
         let (id, bell) = (self.next, Arc::new(Notify::new()));
         self.next += 1;
-        self.link(id, &topics);
-        self.bells.insert(id, (bell.clone(), topics));
+        self.put(id, bell.clone(), shorten(topics));
         (id, bell)
     }
 
     /// Makes a bell ring for other topics.
-    pub fn rehang(&mut self, id: u64, topics: Vec<Topic>) {
+    pub fn rehang(&mut self, id: u64, topics: &[Topic]) {
+        let topics = shorten(topics);
         if self.bells.get(&id).is_none_or(|(_, present)| *present == topics) {
             return;
         }
-        let Some((bell, old)) = self.bells.remove(&id) else { return };
-        self.unlink(id, &old);
-        self.link(id, &topics);
-        self.bells.insert(id, (bell, topics));
+        if let Some(bell) = self.take_down(id) {
+            self.put(id, bell, topics);
+        }
     }
 
     /// Takes a bell down.
-    pub fn take_down(&mut self, id: u64) {
-        if let Some((_, topics)) = self.bells.remove(&id) {
-            self.unlink(id, &topics);
+    pub fn take_down(&mut self, id: u64) -> Option<Arc<Notify>> {
+        let (bell, topics) = self.bells.remove(&id)?;
+        for topic in topics {
+            self.links.remove(&(topic, id));
         }
+        Some(bell)
     }
 
     /// Rings each bell once that waits for one of these topics.
     pub fn ring(&self, topics: &[Topic]) {
-        let ids: BTreeSet<_> = topics.iter().filter_map(|topic| self.topics.get(topic)).flatten().collect();
+        let waiting = |topic| self.links.range((topic, 0)..=(topic, u64::MAX)).map(|(_, id)| id);
+        let ids: BTreeSet<_> = topics.iter().map(short).flat_map(waiting).collect();
         for (bell, _) in ids.into_iter().filter_map(|id| self.bells.get(id)) {
             bell.notify_one();
         }
     }
 
-    fn link(&mut self, id: u64, topics: &[Topic]) {
-        for topic in topics {
-            self.topics.entry(topic.clone()).or_default().insert(id);
-        }
+    fn put(&mut self, id: u64, bell: Arc<Notify>, topics: Box<[Short]>) {
+        self.links.extend(topics.iter().map(|topic| (*topic, id)));
+        self.bells.insert(id, (bell, topics));
     }
+}
 
-    fn unlink(&mut self, id: u64, topics: &[Topic]) {
-        for topic in topics {
-            if let Some(ids) = self.topics.get_mut(topic) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.topics.remove(topic);
-                }
-            }
-        }
-    }
+fn short(topic: &Topic) -> Short {
+    // Its keys are constant.
+    let mut hasher = DefaultHasher::new();
+    topic.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn shorten(topics: &[Topic]) -> Box<[Short]> {
+    topics.iter().map(short).collect()
 }
 
 /// A run that waits for what can matter to it. It stops waiting when it is dropped.
@@ -78,7 +87,7 @@ pub struct Subscription {
     pub(super) bell: Arc<Notify>,
     pub(super) world: World,
     /// The scope and the shape of the caches for which the bell hangs.
-    pub(super) hung: Option<(Scope, [u64; 3])>,
+    pub(super) hung: Option<(Arc<Scope>, [u64; 3])>,
 }
 
 impl Subscription {
@@ -89,7 +98,7 @@ impl Subscription {
 
     /// Waits for what matters to this scope from now on. Observe after it, not before: what has rung so far is
     /// in the caches, because bells ring under their lock, and counts as seen.
-    pub fn rescope(&mut self, scope: &Scope) {
+    pub fn rescope(&mut self, scope: &Arc<Scope>) {
         let mut store = self.world.store();
         // Without this the second of two changes would have a run looked at twice that shows both already.
         let _seen = self.bell.notified().now_or_never();
@@ -98,7 +107,7 @@ impl Subscription {
             return;
         }
         let topics = store.topics(scope);
-        store.bells.rehang(self.id, topics);
+        store.bells.rehang(self.id, &topics);
         self.hung = Some((scope.clone(), shape));
     }
 }
