@@ -5,31 +5,29 @@
 //! is due then asks for the whole state once more, in the watch itself (a streaming list: Kubernetes 1.32, and 1.34
 //! and later). So a lost event heals without one request more; only an API server that refuses streaming lists is asked for a list.
 //!
-//! By hand on `Api::watch`, and not by kube's watcher, because that neither begins from a version that is known nor asks for
+//! By hand on the calls of the client, and not by kube's watcher, because that neither begins from a version that is known nor asks for
 //! a consistent streaming list (its version 0 may be as old as the cache of an API server).
 //!
-//! Deliberately not here: what an event means to a cache (`cache`).
+//! Deliberately not here: how an event is read (`told`), and what it means to a cache (`cache`).
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::AsyncBufRead;
 use kube::api::{ListParams, WatchParams};
-use kube::core::WatchEvent;
+use kube::core::Request;
 use kube::runtime::watcher::Event;
-use kube::{Api, Resource};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::World;
 use super::cache::Cache;
-use super::guarded::Guarded;
 use super::store::Store;
+use super::told::{self, Read, Told, Unreadable};
 use super::topic::About;
-use crate::cluster::observe;
-use crate::domain::ids::ObjectId;
 use crate::domain::limits;
 use crate::domain::time::Millis;
 
@@ -44,7 +42,9 @@ const MARGIN: Millis = Millis::from_secs(5);
 
 /// One kind, and how far its cache was told.
 pub struct Watch<K> {
-    api: Api<Guarded<K>>,
+    client: Client,
+    /// Path of the list.
+    url: String,
     world: World,
     cache: fn(&mut Store) -> &mut Cache<K>,
     labels: Option<&'static str>,
@@ -71,6 +71,10 @@ enum Broken {
     Endless,
     #[error("no answer within {}", limits::REQUEST_TIMEOUT)]
     Silent,
+    #[error("the connection broke: {0}")]
+    Cut(#[from] std::io::Error),
+    #[error("what it tells cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
 }
 
 impl Broken {
@@ -88,12 +92,23 @@ where
 {
     /// A watch for a cache; with `labels` only of objects that have them.
     pub fn new(
-        api: Api<Guarded<K>>,
+        api: Api<K>,
         world: World,
         cache: fn(&mut Store) -> &mut Cache<K>,
         labels: Option<&'static str>,
     ) -> Self {
-        Self { api, world, cache, labels, at: None, told: Instant::now(), streams: true, heard: false }
+        let (url, client) = (api.resource_url().to_owned(), api.into_client());
+        Self {
+            client,
+            url,
+            world,
+            cache,
+            labels,
+            at: None,
+            told: Instant::now(),
+            streams: true,
+            heard: false,
+        }
     }
 
     /// Lists and watches until it is aborted.
@@ -114,7 +129,7 @@ where
                 Ok(()) if over => continue,
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::warn!(resource = self.api.resource_url(), %error, "watch");
+                    tracing::warn!(resource = self.url, %error, "watch");
                     if error.code() == 410 {
                         self.at = None;
                     }
@@ -145,10 +160,11 @@ where
     async fn list(&mut self) -> Result<String, Broken> {
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = self.labels.map(str::to_owned);
-        self.feed(Event::Init);
+        self.world.feed(Event::Init, self.cache);
         loop {
-            let page = answered(self.api.list(&params)).await?;
-            page.items.into_iter().for_each(|object| self.feed(Event::InitApply(object)));
+            let request = Request::new(&self.url).list(&params).map_err(kube::Error::BuildRequest)?;
+            let page = told::page(&answered(self.client.request_text(request)).await?)?;
+            page.items.into_iter().for_each(|object| self.put(object, Event::InitApply));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
                 let at = page.metadata.resource_version.filter(|version| !version.is_empty());
@@ -160,127 +176,112 @@ where
     }
 
     fn told_all(&mut self, at: String) {
-        self.feed(Event::InitDone);
+        self.world.feed(Event::InitDone, self.cache);
         (self.at, self.told, self.heard) = (Some(at), Instant::now(), true);
     }
 
+    async fn open(&self, params: &WatchParams, at: &str) -> Result<impl AsyncBufRead + use<K>, Broken> {
+        let mut request = Request::new(&self.url).watch(params, at).map_err(kube::Error::BuildRequest)?;
+        request.extensions_mut().insert("watch");
+        answered(self.client.request_stream(request)).await
+    }
+
     async fn watch(&mut self, at: &str) -> Result<(), Broken> {
-        let events = answered(self.api.watch(&self.params(), at)).await?;
-        let mut events = pin!(events);
-        while let Some(event) = next(&mut events).await {
-            self.hear(event?)?;
-        }
-        Ok(())
+        let lines = self.open(&self.params(), at).await?;
+        self.hear_all(&mut pin!(lines)).await
     }
 
     /// Everything in the watch itself, and then its changes. Whoever refuses that is not asked for it again in this life.
     async fn stream(&mut self) -> Result<(), Broken> {
         // Of no version: as fresh as the moment of the request, whatever the API server has in its cache.
-        let events = match answered(self.api.watch(&self.params().initial_events(), "")).await {
-            Ok(events) => events,
+        let lines = match self.open(&self.params().initial_events(), "").await {
+            Ok(lines) => lines,
             Err(error) => {
                 self.streams = !matches!(error.code(), 400..429);
                 return Err(error);
             }
         };
-        let mut events = pin!(events);
+        let (mut lines, mut line) = (pin!(lines), Vec::new());
         let patience = Instant::now() + Duration::from_millis(limits::REQUEST_TIMEOUT.0);
-        self.feed(Event::Init);
+        self.world.feed(Event::Init, self.cache);
         loop {
-            let Ok(event) = tokio::time::timeout_at(patience, events.next()).await else {
+            let Ok(read) = tokio::time::timeout_at(patience, told::line(&mut lines, &mut line)).await else {
                 // An API server that does not know streaming lists tells of changes, and never of an end.
                 self.streams = false;
                 return Err(Broken::Endless);
             };
-            match event.transpose()? {
-                None => return Ok(()),
-                Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
-                    self.feed(Event::InitApply(object));
-                }
-                Some(WatchEvent::Bookmark(mark)) => {
+            if !read? {
+                return Ok(());
+            }
+            match told::event(&line)? {
+                Told::Put(object) => self.put(object, Event::InitApply),
+                Told::Mark(mark) => {
                     if mark.metadata.annotations.contains_key(INITIAL_EVENTS_END) {
                         self.told_all(mark.metadata.resource_version);
                         break;
                     }
                 }
-                Some(WatchEvent::Deleted(_)) => {}
-                Some(WatchEvent::Error(status)) => return Err(Broken::Told(status.boxed())),
+                Told::Gone(_) => {}
+                Told::Error(status) => return Err(Broken::Told(status.boxed())),
             }
         }
-        while let Some(event) = next(&mut events).await {
-            self.hear(event?)?;
+        self.hear_all(&mut lines).await
+    }
+
+    /// Hears until the watch is over, or its connection dead: the API server ends a watch in time.
+    async fn hear_all(&mut self, lines: &mut (impl AsyncBufRead + Unpin)) -> Result<(), Broken> {
+        let longest = Duration::from_secs(u64::from(limits::WATCH_SECONDS)) + Duration::from_millis(MARGIN.0);
+        let mut line = Vec::new();
+        while timeout(longest, told::line(lines, &mut line)).await.unwrap_or(Ok(false))? {
+            self.hear(told::event(&line)?)?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, event: WatchEvent<Guarded<K>>) -> Result<(), Broken> {
-        let version = match &event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => {
-                object.meta().resource_version.clone()
-            }
-            WatchEvent::Bookmark(mark) => Some(mark.metadata.resource_version.clone()),
-            WatchEvent::Error(_) => None,
+    fn hear(&mut self, told: Told<K>) -> Result<(), Broken> {
+        let version_of = |object: &Read<K>| match object {
+            Ok(object) => object.meta().resource_version.clone(),
+            Err(unreadable) => unreadable.version.clone(),
         };
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => self.feed(Event::Apply(object)),
-            WatchEvent::Deleted(object) => self.feed(Event::Delete(object)),
-            WatchEvent::Bookmark(_) => {}
-            WatchEvent::Error(status) => return Err(Broken::Told(status.boxed())),
-        }
+        let version = match told {
+            Told::Put(object) => {
+                let version = version_of(&object);
+                self.put(object, Event::Apply);
+                version
+            }
+            Told::Gone(object) => {
+                let version = version_of(&object);
+                match object {
+                    Ok(object) => self.world.feed(Event::Delete(object), self.cache),
+                    Err(unreadable) => self.pass_over(unreadable, true),
+                }
+                version
+            }
+            Told::Mark(mark) => Some(mark.metadata.resource_version),
+            Told::Error(status) => return Err(Broken::Told(status.boxed())),
+        };
         self.at = version.filter(|version| !version.is_empty()).or(self.at.take());
         self.heard = true;
         Ok(())
     }
 
-    fn feed(&self, event: Event<Guarded<K>>) {
-        match readable(event.modify(strip)) {
-            Ok(event) => self.world.feed(event, self.cache),
-            Err(malformed) => {
-                let (object, error) = (&malformed.id, &malformed.error);
-                tracing::warn!(resource = self.api.resource_url(), %object, error, "an object cannot be read");
-                self.world.feed_malformed(malformed, self.cache);
-            }
+    fn put(&self, object: Read<K>, event: fn(K) -> Event<K>) {
+        match object {
+            Ok(object) => self.world.feed(event(object), self.cache),
+            Err(unreadable) => self.pass_over(unreadable, false),
         }
+    }
+
+    fn pass_over(&self, unreadable: Unreadable, deleted: bool) {
+        let (object, error) = (&unreadable.id, &unreadable.error);
+        tracing::warn!(resource = self.url, %object, error, "an object cannot be read");
+        self.world.feed_unreadable(unreadable, deleted, self.cache);
     }
 }
 
 async fn answered<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Broken> {
     let patience = Duration::from_millis(limits::REQUEST_TIMEOUT.0);
     Ok(timeout(patience, call).await.map_err(|_| Broken::Silent)??)
-}
-
-/// The next event; none when the watch is over, or its connection dead: the API server ends a watch in time.
-async fn next<S: futures::Stream + Unpin>(events: &mut S) -> Option<S::Item> {
-    let longest = Duration::from_secs(u64::from(limits::WATCH_SECONDS)) + Duration::from_millis(MARGIN.0);
-    timeout(longest, events.next()).await.unwrap_or_default()
-}
-
-/// An object of the watch that is not what its kind is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
-    /// Which object.
-    pub id: ObjectId,
-    /// What is wrong with it.
-    pub error: String,
-    /// Whether it was deleted.
-    pub deleted: bool,
-}
-
-fn readable<K: Resource>(event: Event<Guarded<K>>) -> Result<Event<K>, Malformed> {
-    let checked = |object: Guarded<K>, deleted: bool| {
-        object.0.map_err(|invalid| Malformed {
-            id: observe::id(&invalid.metadata),
-            error: limits::clip(&invalid.error),
-            deleted,
-        })
-    };
-    Ok(match event {
-        Event::Apply(object) => Event::Apply(checked(object, false)?),
-        Event::InitApply(object) => Event::InitApply(checked(object, false)?),
-        Event::Delete(object) => Event::Delete(checked(object, true)?),
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-    })
 }
 
 /// Pauses after failures in a row: 0.8 s, doubled up to half a minute, as kube's own but without its jitter. One
@@ -296,11 +297,6 @@ impl Pauses {
         self.failures = self.failures.saturating_add(1);
         pause
     }
-}
-
-/// Managed fields are two thirds of an object and nobody here reads them.
-fn strip<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
 }
 
 #[cfg(test)]

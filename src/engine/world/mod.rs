@@ -15,16 +15,16 @@
 //! | `store` | all caches; the observation of a run |
 //! | `wake` | who waits for what |
 //! | `follow` | one watch for one cache |
-//! | `guarded` | an object, or one that cannot be read |
+//! | `told` | what lists and watches tell, read from their text |
 //! | `refresh` | fresh reads |
 //!
 //! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
 
 mod cache;
 mod follow;
-mod guarded;
 mod refresh;
 mod store;
+mod told;
 mod topic;
 mod wake;
 
@@ -49,9 +49,9 @@ use crate::domain::plan::Plan;
 use crate::machine::group::Asked;
 
 use cache::Cache;
-use follow::{Malformed, Watch};
-use guarded::Guarded;
+use follow::Watch;
 use store::Store;
+use told::Unreadable;
 use topic::{About, Topic};
 
 pub use refresh::{Known, Unread};
@@ -211,26 +211,27 @@ impl World {
 
 impl World {
     /// Takes an object that cannot be read. What was known of it before stays, until it is deleted.
-    fn feed_malformed<K: Resource + About + 'static>(
+    fn feed_unreadable<K: Resource + About + 'static>(
         &self,
-        malformed: Malformed,
+        unreadable: Unreadable,
+        deleted: bool,
         cache: fn(&mut Store) -> &mut Cache<K>,
     ) {
         let mut store = self.store();
-        let ObjectId { namespace, name, uid } = malformed.id.clone();
-        if malformed.deleted {
+        let ObjectId { namespace, name, uid } = unreadable.id.clone();
+        if deleted {
             let topics = cache(&mut store).bury(&namespace, &name, &uid.0);
             store.bells.ring(&topics);
             store.malformed.remove(&uid.0);
         } else if std::any::TypeId::of::<K>() == std::any::TypeId::of::<Backup>() {
-            store.malformed.insert(uid.0, (malformed.id, malformed.error));
+            store.malformed.insert(uid.0, (unreadable.id, unreadable.error));
             store.bells.ring(&[Topic::Backup]);
         }
     }
 }
 
 impl Watches {
-    fn add<K>(&mut self, world: &World, api: Api<Guarded<K>>, cache: fn(&mut Store) -> &mut Cache<K>)
+    fn add<K>(&mut self, world: &World, api: Api<K>, cache: fn(&mut Store) -> &mut Cache<K>)
     where
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
@@ -242,7 +243,7 @@ impl Watches {
     fn add_beside<K>(
         &mut self,
         world: &World,
-        api: Api<Guarded<K>>,
+        api: Api<K>,
         labels: &'static str,
         cache: fn(&mut Store) -> &mut Cache<K>,
     ) where

@@ -1,0 +1,200 @@
+//! What lists and watches tell, read from their text: one object that cannot be read must not stop all others of its kind.
+//!
+//! An object is read where it stands in the text, without a tree of it and without a copy, whichever field comes first.
+//! Every change that any watch brings passes here, and the whole of every list.
+
+use std::borrow::Cow;
+use std::io;
+
+use futures::AsyncBufRead;
+use futures::io::AsyncBufReadExt;
+use kube::Resource;
+use kube::core::metadata::PartialObjectMeta;
+use kube::core::watch::Bookmark;
+use kube::core::{ListMeta, Status};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::cluster::observe;
+use crate::domain::ids::ObjectId;
+use crate::domain::limits;
+
+/// An object, or one that is not what its kind is.
+pub type Read<K> = Result<K, Unreadable>;
+
+/// What is known of an object that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Which object: its metadata can be read.
+    pub id: ObjectId,
+    /// Its version, which can be gone on from.
+    pub version: Option<String>,
+    /// What is wrong with it.
+    pub error: String,
+}
+
+/// One event of a watch.
+pub enum Told<K> {
+    /// An object came or changed.
+    Put(Read<K>),
+    /// An object went.
+    Gone(Read<K>),
+    /// A version that can be gone on from.
+    Mark(Bookmark),
+    /// The watch is over, and why.
+    Error(Status),
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page<K> {
+    /// Version of the whole list, and where it goes on.
+    pub metadata: ListMeta,
+    /// The objects.
+    pub items: Vec<Read<K>>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Items<'a> {
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+/// Reads one line of a watch.
+///
+/// # Errors
+/// It is no event, or one of an object of which not even the metadata can be read.
+pub fn event<K: Resource + DeserializeOwned>(line: &[u8]) -> Result<Told<K>, serde_json::Error> {
+    let Line { kind, object } = match serde_json::from_slice(line) {
+        Ok(line) => line,
+        // A refusal comes as it is.
+        Err(error) => return serde_json::from_slice(line).map(Told::Error).map_err(|_| error),
+    };
+    Ok(match &*kind {
+        "DELETED" => Told::Gone(read(object)?),
+        "BOOKMARK" => Told::Mark(serde_json::from_str(object.get())?),
+        "ERROR" => Told::Error(serde_json::from_str(object.get())?),
+        _ => Told::Put(read(object)?),
+    })
+}
+
+/// Reads one page of a list.
+///
+/// # Errors
+/// It is no list, or not even the metadata of one of its objects can be read.
+pub fn page<K: Resource + DeserializeOwned>(text: &str) -> Result<Page<K>, serde_json::Error> {
+    let Items { metadata, items } = serde_json::from_str(text)?;
+    let items = items.into_iter().flatten().map(read).collect::<Result<_, _>>()?;
+    Ok(Page { metadata, items })
+}
+
+fn read<K: Resource + DeserializeOwned>(object: &RawValue) -> Result<Read<K>, serde_json::Error> {
+    match serde_json::from_str::<K>(object.get()) {
+        Ok(mut object) => {
+            // Managed fields are two thirds of an object and nobody here reads them.
+            object.meta_mut().managed_fields = None;
+            Ok(Ok(object))
+        }
+        Err(error) => {
+            let known: PartialObjectMeta<K> = serde_json::from_str(object.get())?;
+            Ok(Err(Unreadable {
+                id: observe::id(&known.metadata),
+                version: known.metadata.resource_version,
+                error: limits::clip(&error.to_string()),
+            }))
+        }
+    }
+}
+
+/// Reads the next line; false where the watch is over.
+///
+/// # Errors
+/// The connection broke otherwise than by its end: proxies and API servers often end one in the middle of a chunk.
+pub async fn line(from: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    match from.read_until(b'\n', line).await {
+        // What has no end of a line was cut off.
+        Ok(_) => Ok(line.last() == Some(&b'\n')),
+        Err(error) if is_end(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_end(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::UnexpectedEof)
+            || error.to_string().contains("unexpected EOF during chunk")
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+    use super::*;
+
+    fn claim(line: &str) -> Result<Told<PersistentVolumeClaim>, serde_json::Error> {
+        event(line.as_bytes())
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_keeps_its_name_and_says_why() {
+        let whole = claim(r#"{"type":"ADDED","object":{"metadata":{"name":"a"},"spec":{"volumeName":"v"}}}"#);
+        assert!(matches!(whole, Ok(Told::Put(Ok(object))) if object.metadata.name.as_deref() == Some("a")));
+        let broken = r#"{"metadata":{"name":"b","resourceVersion":"7"},"spec":{"volumeName":7}}"#;
+        let told = claim(&format!(r#"{{"type":"DELETED","object":{broken}}}"#)).expect("told");
+        let Told::Gone(Err(unreadable)) = told else { panic!("a number is no name") };
+        assert_eq!((&*unreadable.id.name, unreadable.version.as_deref()), ("b", Some("7")));
+        assert!(unreadable.error.contains("expected a string"), "{}", unreadable.error);
+        let list =
+            format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{broken},{{"metadata":{{}}}}]}}"#);
+        let page = page::<PersistentVolumeClaim>(&list).expect("a list");
+        assert_eq!(page.metadata.resource_version.as_deref(), Some("9"));
+        assert_eq!(page.items.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+        assert!(claim(r#"{"type":"ADDED","object":{"metadata":7}}"#).is_err(), "not even its metadata");
+    }
+
+    #[test]
+    fn the_order_of_fields_does_not_matter_and_other_events_are_told_apart() {
+        let turned = claim(r#"{"object":{"spec":{},"metadata":{"name":"a"}},"type":"MODIFIED"}"#);
+        assert!(matches!(turned, Ok(Told::Put(Ok(object))) if object.metadata.name.as_deref() == Some("a")));
+        let mark = r#"{"type":"BOOKMARK","object":{"kind":"PersistentVolumeClaim","apiVersion":"v1","metadata":{"resourceVersion":"12","creationTimestamp":null}}}"#;
+        assert!(matches!(claim(mark), Ok(Told::Mark(mark)) if mark.metadata.resource_version == "12"));
+        let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}"#;
+        for line in [status.to_owned(), format!(r#"{{"type":"ERROR","object":{status}}}"#)] {
+            assert!(matches!(claim(&line), Ok(Told::Error(status)) if status.code == 410), "{line}");
+        }
+        assert!(
+            page::<PersistentVolumeClaim>(r#"{"metadata":{},"items":null}"#).expect("empty").items.is_empty()
+        );
+        assert!(claim("half a li").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_with_its_last_whole_line() {
+        let mut from: &[u8] = b"one\ntwo\nthr";
+        let (mut read, mut lines) = (Vec::new(), Vec::new());
+        while line(&mut from, &mut read).await.expect("no error") {
+            lines.push(String::from_utf8_lossy(&read).into_owned());
+        }
+        assert_eq!(lines, ["one\n", "two\n"]);
+    }
+}
