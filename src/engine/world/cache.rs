@@ -202,25 +202,42 @@ impl<K: Resource + About> Cache<K> {
 
     fn put(&mut self, object: Arc<K>) -> Vec<Topic> {
         self.note_claim(&object);
-        let key = key(&*object);
         if self.tombstones.contains_key(uid(&*object)) {
             return Vec::new();
         }
-        let mut topics = match self.get(&key.0, &key.1) {
+        let (key, mut topics) = (key(&*object), object.topics());
+        let before = match self.get(&key.0, &key.1) {
             Some(present) if !supersedes(&*object, &**present) => return Vec::new(),
-            Some(present) => self.unindex(&key, &present.clone()),
-            None => Vec::new(),
+            Some(present) => Some(present.topics()),
+            None => None,
         };
-        let before = topics.len();
-        for topic in object.topics() {
-            self.index.entry(topic.clone()).or_default().insert(key.clone(), object.clone());
-            topics.push(topic);
-        }
         self.changes += 1;
-        self.shapes += u64::from(topics[..before] != topics[before..]);
+        if before.as_ref() == Some(&topics) {
+            self.replace(&key, &topics, &object);
+            return topics;
+        }
+        self.shapes += 1;
+        let before = before.unwrap_or_default();
+        self.unindex(&key, &before);
+        for topic in &topics {
+            self.index.entry(topic.clone()).or_default().insert(key.clone(), object.clone());
+        }
         let (namespace, name) = key;
         self.objects.entry(namespace).or_default().insert(name, object);
+        topics.extend(before);
         topics
+    }
+
+    /// Puts another look at an object in the places of the one before, which was about the same: most changes are such.
+    fn replace(&mut self, key: &Key, topics: &[Topic], object: &Arc<K>) {
+        for topic in topics {
+            if let Some(place) = self.index.get_mut(topic).and_then(|keys| keys.get_mut(key)) {
+                place.clone_from(object);
+            }
+        }
+        if let Some(place) = self.objects.get_mut(&key.0).and_then(|within| within.get_mut(&key.1)) {
+            place.clone_from(object);
+        }
     }
 
     fn remove(&mut self, key: &Key, uid_gone: &str) -> Vec<Topic> {
@@ -233,7 +250,9 @@ impl<K: Resource + About> Cache<K> {
                         self.objects.remove(&key.0);
                     }
                 }
-                self.unindex(key, &present)
+                let topics = present.topics();
+                self.unindex(key, &topics);
+                topics
             }
             _ => Vec::new(),
         }
@@ -256,9 +275,8 @@ impl<K: Resource + About> Cache<K> {
         lost.into_iter().flat_map(|(key, uid)| self.remove(&key, &uid)).collect()
     }
 
-    fn unindex(&mut self, key: &Key, object: &K) -> Vec<Topic> {
-        let topics = object.topics();
-        for topic in &topics {
+    fn unindex(&mut self, key: &Key, topics: &[Topic]) {
+        for topic in topics {
             if let Some(keys) = self.index.get_mut(topic) {
                 keys.remove(key);
                 if keys.is_empty() {
@@ -266,7 +284,6 @@ impl<K: Resource + About> Cache<K> {
                 }
             }
         }
-        topics
     }
 }
 
