@@ -25,10 +25,11 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The program with these arguments, in an environment that turns nothing on.
+/// The program with these arguments, in an environment that turns nothing on, and in one area of memory as in its pod
+/// (`deploy/statefulset.yaml`).
 pub fn stillpoint(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stillpoint"));
-    command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1");
+    command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1").env("MALLOC_ARENA_MAX", "1");
     for name in ["KUBECONFIG", "STILLPOINT_JOURNAL"] {
         command.env_remove(name);
     }
