@@ -144,3 +144,49 @@ fn scoped(namespace: &str) -> Option<&str> {
 fn malformed(error: kube::core::request::Error, about: &About) -> Problem {
     classify::problem(&kube::Error::BuildRequest(error), about.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use http::Response;
+    use kube::Client;
+    use kube::client::Body;
+
+    use super::*;
+    use crate::domain::limits;
+
+    /// After a start every unfinished run may look at the same time, and each call has a connection of its own.
+    #[tokio::test]
+    async fn no_more_reads_than_the_limit_are_under_way_and_all_are_answered() {
+        let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counted = (under_way.clone(), most.clone());
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (under_way, most) = counted.clone();
+            async move {
+                most.fetch_max(1 + under_way.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                under_way.fetch_sub(1, Ordering::Relaxed);
+                let kind = match request.uri().path() {
+                    "/apis" => "APIGroupList",
+                    path if path.ends_with("configmaps") => "ConfigMapList",
+                    _ => "APIResourceList",
+                };
+                let empty = format!(
+                    r#"{{"kind":"{kind}","groups":[],"resources":[],"groupVersion":"","metadata":{{}},"items":[]}}"#
+                );
+                Ok::<_, Infallible>(Response::new(Body::from(empty.into_bytes())))
+            }
+        });
+        let adapter = Adapter::connect(Client::new(service, "default")).await.expect("a cluster");
+        most.store(0, Ordering::Relaxed);
+        let reads = (0..3 * limits::READS_IN_ALL).map(|_| adapter.list::<ConfigMap>(&(), "shop", ""));
+        let answers = futures::future::join_all(reads).await;
+        assert!(answers.iter().all(|answer| answer.as_ref().is_ok_and(Vec::is_empty)), "{answers:?}");
+        assert_eq!(most.load(Ordering::Relaxed), limits::READS_IN_ALL);
+    }
+}
