@@ -217,6 +217,8 @@ pub struct Observation {
     pub stub: Option<ObjectId>,
     /// The import of the run's cut, where an undo looks for one.
     pub import: Option<GroupContentSeen>,
+    /// Whether a content that is not the run's names a handle of its receipt, where an undo looks for one.
+    pub taken: bool,
     /// VolumeSnapshots that may belong to the run: named by one of `contents`, owned by the group, naming the group,
     /// or under a name that the run computes.
     pub snapshots: Vec<SnapshotSeen>,
@@ -249,6 +251,8 @@ pub struct Scope {
     pub stub: String,
     /// Name of the import; of a run that is undone.
     pub import: Option<String>,
+    /// CSI handles of the receipt, of the group and of its members; of a run that is undone.
+    pub handles: Vec<String>,
     /// VolumeSnapshotClass of the release.
     pub snapshot_class: String,
     /// The members in the plan's order.

@@ -105,6 +105,12 @@ impl Receipt {
         Some(times.iter().max()?.since(*times.iter().min()?).0)
     }
 
+    /// CSI handles of the group and of its members.
+    pub fn handles(&self) -> impl Iterator<Item = String> + use<'_> {
+        let members = self.members.iter().map(|member| &member.snapshot_handle);
+        [&self.group_handle].into_iter().chain(members).cloned()
+    }
+
     /// Hash of the members, as the record that closes the receipt holds it.
     pub fn hash(members: &[ReceiptMember]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();

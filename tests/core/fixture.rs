@@ -197,6 +197,7 @@ pub fn bound() -> Observation {
         content: Some(group_content()),
         stub: None,
         import: None,
+        taken: false,
         snapshots: vec![snapshot("data"), snapshot("wal")],
         contents: vec![content("data"), content("wal")],
         claims: vec![claim("data"), claim("wal")],

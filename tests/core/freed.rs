@@ -144,6 +144,13 @@ fn only_a_driver_that_does_not_know_the_group_has_nothing_to_free() {
     }
 }
 
+/// What somebody imported by a handle of the receipt is his.
+#[test]
+fn storage_that_somebody_else_has_taken_is_not_asked_for() {
+    let observation = Observation { taken: true, ..nothing_left() };
+    assert_eq!(row(&undoing(), &observation, 10_000), "undo/f-failed");
+}
+
 #[test]
 fn a_run_without_a_receipt_has_nothing_to_ask_for() {
     let run = GroupRun { stage: Stage::Unwinding, ..created() };

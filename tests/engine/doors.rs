@@ -126,6 +126,7 @@ fn scope() -> Scope {
         group_content: None,
         stub: "stub".into(),
         import: None,
+        handles: vec![],
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),

@@ -269,3 +269,41 @@ async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_alon
         panic!("{reason}\n{}", stage.shown().await);
     }
 }
+
+/// A stage whose run was being undone when the daemon died, and whose group and content were torn out then.
+async fn torn() -> Stage {
+    let stage = stage(Config::default(), 2).await;
+    let end = stage.live_acting(point(LAST), drop_class, Some(point("unwinding/after-record"))).await;
+    assert!(matches!(end, End::Killed), "{end:?}");
+    hands::tear_group_and_content(&stage.cluster);
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_whose_content_was_torn_out_is_freed_by_its_handles() {
+    let stage = torn().await;
+    assert!(stage.live(None).await.is("Failed"));
+    invariants::undone(&stage, "shop").await.unwrap();
+}
+
+/// Somebody saves a member: what he imported is his, and the driver is not asked to free the rest of its group.
+#[tokio::test(start_paused = true)]
+async fn storage_that_somebody_imported_is_not_freed() {
+    let stage = torn().await;
+    let content = stage.list("volumesnapshotcontents", None).remove(0);
+    let saved = json!({
+        "metadata": {"name": "saved"},
+        "spec": {
+            "deletionPolicy": "Retain",
+            "driver": content["spec"]["driver"],
+            "source": {"snapshotHandle": content["status"]["snapshotHandle"]},
+            "volumeSnapshotRef": {"name": "saved", "namespace": "elsewhere"},
+        },
+    });
+    stage.hand().create("volumesnapshotcontents", saved).expect("created");
+    assert!(stage.live(None).await.is("Failed"));
+    assert_eq!(stage.cluster.ledger().physical_snapshots, 2, "both, because a group is freed as one");
+    let left = stage.list("volumesnapshotcontents", None);
+    assert!(left.len() == 1 && left[0]["metadata"]["name"] == "saved", "{left:?}");
+    assert_eq!(stage.group_objects(), 0);
+}

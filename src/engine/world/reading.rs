@@ -155,6 +155,7 @@ fn one_member(server: &Server) -> Scope {
         group_content: None,
         stub: "stub".into(),
         import: None,
+        handles: vec![],
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),

@@ -111,6 +111,7 @@ impl Store {
             content: self.group_content_of(scope).map(|content| observe::group_content(content)),
             stub: self.group_contents.get("", &scope.stub).map(|stub| observe::id(&stub.metadata)),
             import: import.map(|import| observe::group_content(import)),
+            taken: self.is_taken(scope),
             snapshots: self
                 .snapshots_of(scope, &contents)
                 .values()
@@ -150,6 +151,16 @@ impl Store {
         let Some(frozen) = frozen else { return Vec::new() };
         let planned: BTreeSet<&String> = scope.members.iter().map(|member| &member.volume_handle).collect();
         frozen.iter().filter(|handle| !planned.contains(handle)).collect()
+    }
+
+    /// Whether a content that does not carry the label of the run is imported by one of its handles.
+    fn is_taken(&self, scope: &Scope) -> bool {
+        let others =
+            |meta: &ObjectMeta| meta.labels.as_ref().and_then(|all| all.get(labels::RUN)) != Some(&scope.run);
+        scope.handles.iter().cloned().map(Topic::Handle).any(|handle| {
+            self.contents.about(&handle).any(|content| others(&content.metadata))
+                || self.group_contents.about(&handle).any(|content| others(&content.metadata))
+        })
     }
 
     /// Contents of planned or frozen volumes whose snapshot is in the namespace, and those under recorded or computed

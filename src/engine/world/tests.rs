@@ -32,6 +32,7 @@ fn scope() -> Scope {
         group_content: None,
         stub: "stub".into(),
         import: None,
+        handles: vec![],
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),
@@ -155,6 +156,17 @@ fn the_content_is_the_one_that_names_our_uid_and_never_the_stub() {
     world.group("g", 20);
     let seen = world.0.observe(&scope(), 1, false);
     assert_eq!(seen.content.map(|content| content.id.name).as_deref(), Some("ours"));
+}
+
+#[test]
+fn storage_is_taken_where_a_content_without_our_label_names_one_of_its_handles() {
+    let world = Fixture::new();
+    let scope = Scope { handles: vec!["group-1".into(), "snap-1".into()], ..scope() };
+    world.content("of-the-same-volume", "shop", "s1", handle("vol-1"), 1);
+    world.content("of-another-handle", "shop", "s2", json!({"snapshotHandle": "snap-2"}), 2);
+    assert!(!world.0.observe(&scope, 1, true).taken);
+    world.content("saved", "elsewhere", "s3", json!({"snapshotHandle": "snap-1"}), 3);
+    assert!(world.0.observe(&scope, 1, true).taken);
 }
 
 #[test]

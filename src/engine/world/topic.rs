@@ -26,6 +26,8 @@ pub enum Topic {
     Content(String),
     /// Snapshots of the volume with this CSI handle.
     Volume(String),
+    /// What is imported by this CSI handle, of a snapshot or of a group of them.
+    Handle(String),
     /// The VolumeSnapshotClass of this name.
     Class(String),
     /// The PersistentVolumeClaim under this namespace and name.
@@ -67,10 +69,13 @@ impl About for VolumeGroupSnapshot {
 impl About for VolumeGroupSnapshotContent {
     fn topics(&self) -> Vec<Topic> {
         let group = &self.spec.volume_group_snapshot_ref;
-        vec![
+        let mut topics = vec![
             Topic::GroupContent(key(&self.metadata).1),
             Topic::Group(group.namespace.clone(), group.name.clone()),
-        ]
+        ];
+        let imported = self.spec.source.group_snapshot_handles.as_ref();
+        topics.extend(imported.map(|handles| Topic::Handle(handles.volume_group_snapshot_handle.clone())));
+        topics
     }
 }
 
@@ -105,6 +110,7 @@ impl About for VolumeSnapshotContent {
             Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone()),
         ];
         topics.extend(self.spec.source.volume_handle.clone().map(Topic::Volume));
+        topics.extend(self.spec.source.snapshot_handle.clone().map(Topic::Handle));
         topics
     }
 }
@@ -162,6 +168,7 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
     ];
     topics.extend(scope.group_content.clone().map(Topic::GroupContent));
     topics.extend(scope.import.clone().map(Topic::GroupContent));
+    topics.extend(scope.handles.iter().cloned().map(Topic::Handle));
     topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));
     for member in &scope.members {
         let (namespace, claim) = namespaced(&member.claim);

@@ -245,6 +245,13 @@ columns! {
         /// It is being deleted.
         Going,
     }
+    /// Whether somebody else has imported the storage of the run, by a handle of its receipt.
+    Seen Taken {
+        /// Nobody has.
+        No,
+        /// Somebody has: it is not ours to be freed.
+        Yes,
+    }
     /// What the journal knows about the create of this attempt.
     Known Create {
         /// Never tried.
@@ -284,9 +291,10 @@ columns! {
         /// As many as the limits: the run is undone, or stuck where it cannot be.
         Many,
     }
-    /// What the journal knows about the storage of a run that is undone.
-    Known Storage {
-        /// There is no receipt; or it was deleted through its content or an import, by us and under Delete.
+    /// What is known of the storage of a run that is undone.
+    Clock Storage {
+        /// There is no receipt; it was deleted through its content or an import, by us and under Delete; or somebody else
+        /// has imported it.
         Settled,
         /// It has a receipt, and its content went in another way: whether the driver freed it is not known.
         Doubtful,

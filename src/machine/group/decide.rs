@@ -8,7 +8,7 @@ use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
     AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName, LateWindow, Loss,
-    Progress, ReadyDeadline, Refusals, Source, Storage,
+    Progress, ReadyDeadline, Refusals, Source, Storage, Taken,
 };
 use crate::machine::group::event::Step;
 use crate::machine::group::row::{Action, Row};
@@ -75,7 +75,7 @@ pub fn columns(run: &GroupRun, view: &View, now: Timestamp) -> Result<Columns, U
         columns.set_ordinal(column, *ordinal);
     }
     set_known(&mut columns, run);
-    set_clock(&mut columns, run, view, now);
+    set_computed(&mut columns, run, view, now);
     if planted::is("deadline-first") && run.stage == Stage::Created && columns.is(CutDeadline::Passed) {
         columns.set(Progress::Nothing);
     }
@@ -92,8 +92,6 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
-    let doubtful = run.receipt.is_some() && run.freed != Freed::Settled;
-    columns.set(if doubtful { Storage::Doubtful } else { Storage::Settled });
     columns.set(if tried_enough(run) { Refusals::Many } else { Refusals::Few });
 }
 
@@ -111,8 +109,10 @@ fn tried_enough(run: &GroupRun) -> bool {
     }
 }
 
-fn set_clock(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp) {
+fn set_computed(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp) {
     let passed = |at: Timestamp| now >= at;
+    let doubtful = run.receipt.is_some() && run.freed != Freed::Settled && !view.is(Taken::Yes);
+    columns.set(if doubtful { Storage::Doubtful } else { Storage::Settled });
     columns.set(if passed(cut_deadline(run)) { CutDeadline::Passed } else { CutDeadline::Open });
     columns.set(if passed(ready_deadline(run)) { ReadyDeadline::Passed } else { ReadyDeadline::Open });
     columns.set(if grace_end(view).is_some_and(passed) { Grace::Passed } else { Grace::Open });

@@ -275,6 +275,12 @@ impl GroupRun {
             group_content: self.receipt.as_ref().map(|receipt| receipt.group_content.name.clone()),
             stub: names::stub_content(run),
             import: (self.stage == Stage::Unwinding).then(|| names::import_content(run)),
+            handles: self
+                .receipt
+                .iter()
+                .filter(|_| self.stage == Stage::Unwinding)
+                .flat_map(Receipt::handles)
+                .collect(),
             snapshot_class: self.plan.snapshot_class.clone(),
             labelled: matches!(
                 self.stage,

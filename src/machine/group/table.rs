@@ -301,10 +301,10 @@ pub const TABLE: &[Row] = rows! {
     "undo/d-unanswered" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[Passing]
         => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
     "undo/e-kept" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed by the handles of its receipt" },
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed" },
         "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-kept-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or take them over; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed by the handles of its receipt" },
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed" },
         "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-untie" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots | Leaving] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";

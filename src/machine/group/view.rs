@@ -11,7 +11,7 @@ use crate::domain::planted;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
     Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Import, Labels,
-    Loss, Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Ties,
+    Loss, Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Taken, Ties,
 };
 use crate::machine::group::desired;
 use crate::machine::group::own::{
@@ -214,6 +214,7 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     view.set(driver_error(content));
     view.set(if observation.stub.is_some() { Stub::Exists } else { Stub::Absent });
     view.set(import(observation.import.as_ref()));
+    view.set(if observation.taken { Taken::Yes } else { Taken::No });
     let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
     let some = content.is_some_and(|c| retains(c.policy))
         || own_contents(run, observation).any(|c| retains(c.policy) && !c.terminating);

@@ -62,6 +62,7 @@ seen! {
     Shells = 17 { None = 1, Snapshots = 2, Contents = 3, Leaving = 4 }
     Stub = 18 { Absent = 1, Exists = 2 }
     Import = 19 { Absent = 1, Asked = 2, Held = 3, Unknown = 4, Going = 5 }
+    Taken = 20 { No = 1, Yes = 2 }
 }
 
 /// The columns of a view by their numbers.
