@@ -5,8 +5,8 @@
 //! is due then asks for the whole state once more, in the watch itself (a streaming list: Kubernetes 1.32, and 1.34
 //! and later). So a lost event heals without one request more; only an API server that refuses streaming lists is asked for a list.
 //!
-//! By hand on the calls of the client, and not by kube's watcher, because that neither begins from a version that is known nor asks for
-//! a consistent streaming list (its version 0 may be as old as the cache of an API server).
+//! By hand on the calls of the client, and not by kube's watcher, because that neither begins from a version that is
+//! known nor asks for a consistent streaming list (its version 0 may be as old as the cache of an API server).
 //!
 //! Deliberately not here: how an event is read (`told`), and what it means to a cache (`cache`).
 
