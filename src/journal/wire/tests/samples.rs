@@ -6,6 +6,7 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
+use crate::journal::wire::v1::columns::FIRST_RELEASE;
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
 use crate::machine::group::event::{Facts, Grounds, Reason, RebuiltMember, ReceiptHead};
@@ -70,9 +71,9 @@ pub fn receipt(plan: &Plan) -> Vec<ReceiptMember> {
 
 pub fn grounds(row: &str, members: usize) -> Grounds {
     let mut view = View::blank();
-    view.seen.iter_mut().zip(View::columns()).enumerate().for_each(|(at, (seen, column))| {
-        *seen = (at % column.values().len()) as u8;
-    });
+    // Columns that came later say nothing here, as in what the first release wrote.
+    let released = view.seen.iter_mut().zip(View::columns()).enumerate().take(FIRST_RELEASE.into());
+    released.for_each(|(at, (seen, column))| *seen = (at % column.values().len()) as u8);
     view.members = (0..members).map(|index| (index * 37 % 1024) as u16).collect();
     view.error_since = Some(Timestamp(AT.0 - 5_000_000_000));
     Grounds { row: row.into(), rules: 1, view }

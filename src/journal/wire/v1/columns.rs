@@ -2,7 +2,8 @@
 //!
 //! The machine holds a view as places in its own lists; what is written is a list of (column, value) by the numbers
 //! below. A column that a record does not have gets its first value: it did not exist when the record was written,
-//! and the rules of that time did not ask for it. Numbers are given out once, from 1.
+//! and the rules of that time did not ask for it. For the same reason a column that came later is written only with
+//! another value than its first: records that do not need it stay what they were. Numbers are given out once, from 1.
 
 use bincode::{Decode, Encode};
 
@@ -65,6 +66,9 @@ seen! {
     Taken = 20 { No = 1, Yes = 2 }
 }
 
+/// Number of the last column of the first release.
+pub(in crate::journal::wire) const FIRST_RELEASE: u8 = 18;
+
 /// The columns of a view by their numbers.
 ///
 /// # Errors
@@ -75,16 +79,20 @@ pub fn encode(view: &View) -> Result<Vec<Seen>, WireError> {
         let reason = format!("{} values for {columns} columns", view.seen.len());
         return Err(WireError::View { reason });
     }
-    View::columns().zip(&view.seen).map(|(column, place)| encode_one(column, *place)).collect()
+    let all = View::columns().zip(&view.seen);
+    all.filter_map(|(column, place)| encode_one(column, *place).transpose()).collect()
 }
 
-fn encode_one(column: Column, place: u8) -> Result<Seen, WireError> {
+fn encode_one(column: Column, place: u8) -> Result<Option<Seen>, WireError> {
     let numbered = NUMBERED.iter().find(|numbered| numbered.column == column);
     let value = numbered.and_then(|numbered| {
         let value = numbered.values.iter().find(|(at, _)| *at == place)?;
         Some(Seen { column: numbered.number, value: value.1 })
     });
-    value.ok_or_else(|| WireError::View { reason: format!("column {} has no value {place}", column.name()) })
+    let says_something = |seen: &Seen| seen.column <= FIRST_RELEASE || place != 0;
+    value
+        .map(|seen| Some(seen).filter(says_something))
+        .ok_or_else(|| WireError::View { reason: format!("column {} has no value {place}", column.name()) })
 }
 
 /// The places that the machine holds, in its order.
@@ -124,6 +132,15 @@ mod tests {
                 assert_eq!(decode(&wire), Ok(view.seen), "{} {place}", column.name());
             }
         }
+    }
+
+    #[test]
+    fn a_column_that_came_later_is_written_only_where_it_says_something() {
+        let mut view = View::blank();
+        assert_eq!(encode(&view).map(|seen| seen.len()), Ok(FIRST_RELEASE.into()));
+        view.set(Taken::Yes);
+        let last = encode(&view).expect("a view").pop();
+        assert_eq!(last, Some(Seen { column: 20, value: 2 }));
     }
 
     #[test]
