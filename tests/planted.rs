@@ -26,7 +26,12 @@ fn every_planted_defect_is_caught() {
         let hunt = hunt(1, LIMIT);
         choose(None);
         // A case that fails by itself catches nothing.
-        match hunt.caught.filter(|played| pool::play_alone(&played.case).held()) {
+        let caught = hunt.caught.filter(|played| {
+            let alone = pool::play_alone(&played.case);
+            alone.broken.iter().for_each(|broken| println!("{} fails by itself: {broken}", played.case));
+            alone.held()
+        });
+        match caught {
             Some(played) => {
                 let by = played.broken.first().map_or("", |broken| broken.invariant.name());
                 println!("{name:<18} {:>6}  {by:<52} {}", hunt.runs, played.case);
