@@ -151,6 +151,8 @@ impl Lives<'_> {
         let (points, killed) = self.script.life(Some(at), &Passed::default());
         match live(self.stage, self.rows, points, killed).await {
             End::Killed => self.stage.pass(self.case.down).await,
+            // The spare claim makes it another stage: what the rehearsal passed may not be passed there.
+            End::Phase(_) if self.case.has(&[Rival::SwapClaim]) => {}
             end => self.broken.push(wrong(format!("{at} was not reached: {end:?}"))),
         }
     }
