@@ -5,8 +5,8 @@
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
 //! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
 //! creation until it and all its members are ready. A Backup is more than the run of its group: its rights are reviewed and
-//! its phases written; the run itself is from its first decision to its end. All of it is on one thread, as the daemon is (`cli`); in memory it is
-//! measured on two threads as well.
+//! its phases written; the run itself is from its first decision to its end. All of it is on one thread, as the daemon is
+//! (`cli`); in memory it is measured on two threads as well.
 
 #[path = "support/mod.rs"]
 mod support;

@@ -89,6 +89,8 @@ fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_somet
     for outcome in [refused, lost, not_there, gone_at_once] {
         assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, Freed::Unknown);
     }
+    let nothing_to_do = Event::Ended { step: Step::UndoDeleteGroup, outcomes: Vec::new() };
+    assert_eq!(next(intent(), nothing_to_do).freed, Freed::Unknown, "nothing was deleted");
     let killed = intended(intent(), Step::UndoDeleteSnapshots, &under_delete());
     assert_eq!(killed.freed, Freed::Unknown, "the answer was never recorded");
     let settled = ended(intent(), Step::UndoDeleteGroup, done());

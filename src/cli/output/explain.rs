@@ -170,8 +170,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "somebody else deleted an object of the run",
             "A VolumeGroupSnapshot, a content or a member vanished or is being deleted, and Stillpoint did not do it. \
              Before the pivot the run is undone, and the driver is asked by the recorded handles whether it still has the \
-             storage; behind it, lost members are rebuilt from these handles as far as the storage has them. Find the one who deletes: a controller, a policy, or the deletion of the \
-             namespace.",
+             storage; behind it, lost members are rebuilt from these handles as far as the storage has them. Find the \
+             one who deletes: a controller, a policy, or the deletion of the namespace.",
         ),
         Code::Refused => (
             "the API server refuses a write",

@@ -119,7 +119,8 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
         Outcome::Indeterminate { message } => Some(message.clone()),
     });
     if run.freed == Freed::Intended {
-        run.freed = if outcomes.iter().all(is_held) { Freed::Settled } else { Freed::Unknown };
+        let met = !outcomes.is_empty() && outcomes.iter().all(is_held);
+        run.freed = if met { Freed::Settled } else { Freed::Unknown };
     }
     match failure {
         Some(error) => {
