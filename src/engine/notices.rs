@@ -99,8 +99,10 @@ pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> N
     of_backup(&observe::id(&backup.metadata), true, reason, note, at)
 }
 
-/// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup.
-pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> [Notice; 2] {
+/// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup what a person
+/// has to know of each of its groups: the end, and what went wrong. A Backup of a hundred groups would be told of seven
+/// hundred milestones otherwise.
+pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl Iterator<Item = Notice> {
     let plan = &run.plan;
     let (warning, reason, mut text) = words(passed.milestone);
     if run.keeps_storage() && passed.milestone == Milestone::Failed {
@@ -128,7 +130,9 @@ pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> [Notic
         note: limits::clip(&on_run),
         at: passed.at,
     };
-    [run_notice, of_backup(&backup, warning, reason, &on_backup, passed.at)]
+    let bears_on_backup = warning || matches!(passed.milestone, Milestone::Completed | Milestone::Retried);
+    let told = bears_on_backup.then(|| of_backup(&backup, warning, reason, &on_backup, passed.at));
+    std::iter::once(run_notice).chain(told)
 }
 
 /// Whether a person should worry, the reason in CamelCase, the sentence.

@@ -53,7 +53,7 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
         }
         if let Some(object) = &object {
             for passed in sight.run.timeline.iter().skip(told) {
-                notices::of_milestone(&sight.run, passed, object).into_iter().for_each(|n| notices.tell(n));
+                notices::of_milestone(&sight.run, passed, object).for_each(|n| notices.tell(n));
             }
             told = sight.run.timeline.len().max(told);
         }
