@@ -4,6 +4,7 @@
 //! and says where and why, and what comes after is counted and not folded. Other streams are not touched.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::ids::{StreamId, StreamKind};
 use crate::domain::time::Timestamp;
@@ -101,7 +102,8 @@ impl Streams {
             && run.stage.is_final()
         {
             (run.receipt, run.parts, run.timeline) = (None, Vec::new(), Vec::new());
-            (run.plan.members, run.plan.warnings) = (Vec::new(), Vec::new());
+            let plan = Arc::make_mut(&mut run.plan);
+            (plan.members, plan.warnings) = (Vec::new(), Vec::new());
         }
     }
 

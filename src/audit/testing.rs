@@ -3,6 +3,8 @@
 //! The cluster answers an effect at once, and its controllers move by one phase whenever the run waits. It knows no
 //! races, and one loss: it makes journals to look at, and proves nothing about the machine.
 
+use std::sync::Arc;
+
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::observed::*;
@@ -444,7 +446,7 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
 fn failure(records: &[(u64, Timed)]) -> Option<FailedGroup> {
     let run = fold_all(records.iter().map(|(_, timed)| timed)).ok()??;
     let reason = run.reason.filter(|_| run.stage == Stage::Failed)?;
-    let Plan { namespace, group, .. } = run.plan;
+    let Plan { namespace, group, .. } = Arc::unwrap_or_clone(run.plan);
     Some(FailedGroup { namespace, group, code: reason.code, message: reason.message })
 }
 

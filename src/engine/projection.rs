@@ -185,7 +185,7 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
         Stage::Unwinding | Stage::Failed => Some(0),
         _ => Some(run.receipt.as_ref().map_or(0, |_| total)),
     };
-    let shown = run.receipt.as_ref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
+    let shown = run.receipt.as_deref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
     GroupSnapshotStatus {
         state: Some(run.state_name().to_owned()),

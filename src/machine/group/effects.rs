@@ -124,7 +124,7 @@ fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
 /// Policies of the group's content and of the members' contents, those that are not as wanted. With Retain also run
 /// label and receipt, in the same patch.
 fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<Planned> {
-    let receipt = run.receipt.as_ref().filter(|_| new == DeletionPolicy::Retain);
+    let receipt = run.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
     let group =
         own_content(run, observation).and_then(|content| set_group_policy(run, receipt, content, new));
     let indexed = own::members(run, observation);

@@ -2,6 +2,8 @@
 //!
 //! What the machine can never do is an error that names both sides: the journal is then not ours, or broken.
 
+use std::sync::Arc;
+
 use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::planted;
@@ -319,7 +321,7 @@ fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEv
     if Receipt::hash(&members) != head.hash {
         return Err(IllegalEvent::Receipt("its members have another hash".to_owned()));
     }
-    run.receipt = Some(Receipt {
+    run.receipt = Some(Arc::new(Receipt {
         group_handle: head.group_handle.clone(),
         group_snapshot: head.group_snapshot.clone(),
         group_content: head.group_content.clone(),
@@ -327,7 +329,7 @@ fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEv
         group_class: run.plan.group_class.clone(),
         secret: head.secret.clone(),
         members,
-    });
+    }));
     run.stage = Stage::VSBound;
     Ok(())
 }
@@ -338,7 +340,7 @@ fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalE
         return Err(IllegalEvent::Receipt("its rebuilt members are not in the plan's order".to_owned()));
     }
     for RebuiltMember { index, snapshot, content } in rebuilt {
-        let members = run.receipt.as_mut().map(|receipt| &mut receipt.members);
+        let members = run.receipt.as_mut().map(|receipt| &mut Arc::make_mut(receipt).members);
         let Some(member) = members.and_then(|members| members.get_mut(usize::from(*index))) else {
             return Err(IllegalEvent::Receipt(format!("it has no member {index} that was rebuilt")));
         };

@@ -1,6 +1,8 @@
 //! What the journal of a group run folds to.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use crate::domain::ids::Uid;
 use crate::domain::limits;
@@ -135,8 +137,9 @@ pub struct Answered {
 /// State of one group run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupRun {
-    /// The plan.
-    pub plan: Plan,
+    /// The plan. Shared: the state is copied with every record, and a receipt can be long.
+    #[serde(serialize_with = "shared")]
+    pub plan: Arc<Plan>,
     /// Attempt, from 1.
     pub attempt: u32,
     /// When this attempt began.
@@ -156,7 +159,8 @@ pub struct GroupRun {
     /// Parts of the receipt that are not closed yet.
     pub parts: Vec<ReceiptMember>,
     /// The receipt.
-    pub receipt: Option<Receipt>,
+    #[serde(serialize_with = "shared_option")]
+    pub receipt: Option<Arc<Receipt>>,
     /// Why the run is being undone, failed or is stuck.
     pub reason: Option<Reason>,
     /// Row of the present Stuck, if the run is stuck.
@@ -180,11 +184,22 @@ pub struct GroupRun {
     pub answered: Option<Answered>,
 }
 
+fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    (**value).serialize(serializer)
+}
+
+fn shared_option<T: Serialize, S: Serializer>(
+    value: &Option<Arc<T>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.as_deref().serialize(serializer)
+}
+
 impl GroupRun {
     /// The state after the first record.
-    pub fn new(plan: Plan, at: Timestamp) -> Self {
+    pub fn new(plan: impl Into<Arc<Plan>>, at: Timestamp) -> Self {
         Self {
-            plan,
+            plan: plan.into(),
             attempt: 1,
             attempt_at: at,
             stage: Stage::Planned,
@@ -279,7 +294,7 @@ impl GroupRun {
                 .receipt
                 .iter()
                 .filter(|_| self.stage == Stage::Unwinding)
-                .flat_map(Receipt::handles)
+                .flat_map(|receipt| receipt.handles())
                 .collect(),
             snapshot_class: self.plan.snapshot_class.clone(),
             labelled: matches!(
