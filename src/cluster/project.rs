@@ -49,6 +49,20 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
+/// A run as it is shown.
+pub struct Shown<'a> {
+    /// Namespace of the GroupSnapshot.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Labels that it is created with.
+    pub labels: &'a BTreeMap<String, String>,
+    /// What was asked for; written once.
+    pub spec: &'a GroupSnapshotSpec,
+    /// What the run is now.
+    pub status: &'a GroupSnapshotStatus,
+}
+
 /// One of the places of those who show runs; it is free again when this is dropped.
 #[must_use]
 pub struct Turn<'a> {
@@ -62,27 +76,28 @@ impl Adapter {
         Turn { _permit: self.inner.projections.acquire().await.ok() }
     }
 
-    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid.
+    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid. Of a run that
+    /// `is_new` it is not tried first whether it is there.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`, the latter also where the namespace is gone.
     pub async fn project_group_snapshot(
         &self,
         _turn: Turn<'_>,
-        namespace: &str,
-        name: &str,
-        labels: &BTreeMap<String, String>,
-        spec: &GroupSnapshotSpec,
-        status: &GroupSnapshotStatus,
+        shown: &Shown<'_>,
+        is_new: bool,
     ) -> Result<Uid, Problem> {
+        let Shown { namespace, name, labels, spec, status } = shown;
         let about = About::new("GroupSnapshot", namespace, name);
         let collection = GroupSnapshot::url_path(&(), Some(namespace));
         let patch = StatusOf { status };
         let path = at(&collection, name, self.served().group_snapshot_status);
-        match self.write::<Written>(Method::PATCH, &path, &patch).await {
-            Ok(object) => return Ok(object.metadata.uid),
-            Err(error) if classify::is_missing(&error) => {}
-            Err(error) => return Err(classify::problem(&error, about)),
+        if !is_new {
+            match self.write::<Written>(Method::PATCH, &path, &patch).await {
+                Ok(object) => return Ok(object.metadata.uid),
+                Err(error) if classify::is_missing(&error) => {}
+                Err(error) => return Err(classify::problem(&error, about)),
+            }
         }
         let object = json!({
             "apiVersion": GroupSnapshot::api_version(&()),

@@ -36,6 +36,10 @@ pub const EFFECTS_IN_ALL: usize = 64;
 /// GroupSnapshots of all runs that are written at once: after a start every unfinished run shows itself, and each write
 /// would have a connection of its own.
 pub const PROJECTIONS_IN_ALL: usize = 32;
+/// How long what was shown of a run stands before it is shown again, unless the run is over. Where controllers are fast a
+/// run passes several states within milliseconds, each of which would be a write to etcd that nobody sees; all of them are
+/// in the conditions and Events of the next.
+pub const SHOWN_AGAIN_AFTER: Millis = Millis(100);
 /// Reads of all runs that are under way at once: after a start thousands of runs may look at the same time.
 pub const READS_IN_ALL: usize = 32;
 /// Unfinished runs that are resumed before those that were resumed already go on.

@@ -12,6 +12,7 @@ use crate::cluster::kinds::{
     GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt,
     GroupSnapshotSpec, GroupSnapshotStatus, JournalHead,
 };
+use crate::cluster::project::Shown;
 use crate::cluster::{Adapter, Turn, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
@@ -65,11 +66,17 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             // in a moment. What is written then is the newest.
             Some(until) => clock.sleep_until(Some(until)).await,
             None => {
+                let again = clock.now().after(limits::SHOWN_AGAIN_AFTER);
                 if sights.changed().await.is_err() {
                     return;
                 }
                 // The run goes first. What it has become when it waits again is written, not what it passed by.
                 tokio::task::yield_now().await;
+                tokio::select! {
+                    biased;
+                    over = sights.wait_for(|sight| sight.run.stage.is_final()) => if over.is_err() { return },
+                    () = clock.sleep_until(Some(again)) => {}
+                }
             }
         }
     }
@@ -78,7 +85,7 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
 /// Shows a run that is over, once.
 pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
     let (status, mut failed) = (status(sight), Failed::default());
-    while let Err(problem) = write(adapter, adapter.turn_to_show().await, &sight.run, &status).await {
+    while let Err(problem) = write(adapter, adapter.turn_to_show().await, &sight.run, &status, false).await {
         failed.count(&problem);
         if failed.gives_up() {
             return;
@@ -116,11 +123,17 @@ async fn write(
     turn: Turn<'_>,
     run: &GroupRun,
     status: &GroupSnapshotStatus,
+    is_new: bool,
 ) -> Result<ObjectId, Problem> {
     let name = names::group_snapshot_projection(&run.plan.group, run.plan.run);
-    let (labels, spec) = (object_labels(run), spec(run));
-    let uid =
-        adapter.project_group_snapshot(turn, &run.plan.namespace, &name, &labels, &spec, status).await?;
+    let shown = Shown {
+        namespace: &run.plan.namespace,
+        name: &name,
+        labels: &object_labels(run),
+        spec: &spec(run),
+        status,
+    };
+    let uid = adapter.project_group_snapshot(turn, &shown, is_new).await?;
     Ok(ObjectId { namespace: run.plan.namespace.clone(), name, uid })
 }
 
@@ -142,7 +155,8 @@ async fn write_news(
         return Ok(None);
     }
     status.journal = head;
-    let written = write(adapter, turn, &sight.run, &status).await?;
+    let is_new = shown.is_none() && sight.run.attempt == 1 && sight.run.timeline.is_empty();
+    let written = write(adapter, turn, &sight.run, &status, is_new).await?;
     Ok(Some((written, said)))
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use stillpoint::cluster::kinds::{BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus};
-use stillpoint::cluster::project::Notice;
+use stillpoint::cluster::project::{Notice, Shown};
 use stillpoint::cluster::{Adapter, Performed};
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
@@ -346,7 +346,7 @@ async fn caches_go_on_after_dropped_watches_and_a_compacted_history() {
 async fn a_run_is_shown_and_shown_again() {
     let stage = Stage::new(&["v1"]).await;
     let spec = GroupSnapshotSpec { group: "db".into(), claims: vec!["data".into()], ..Default::default() };
-    let show = async |state: &str, waiting: Option<&str>| {
+    let show = async |state: &str, waiting: Option<&str>, is_new: bool| {
         let status = GroupSnapshotStatus {
             state: Some(state.to_owned()),
             waiting_for: waiting.map(str::to_owned),
@@ -354,18 +354,24 @@ async fn a_run_is_shown_and_shown_again() {
         };
         let labels = strings(&[(labels::RUN, "run-1")]);
         let turn = stage.adapter.turn_to_show().await;
-        let shown = stage.adapter.project_group_snapshot(turn, "shop", "sp-db", &labels, &spec, &status);
-        shown.await.expect("shown");
+        let shown = Shown { namespace: "shop", name: "sp-db", labels: &labels, spec: &spec, status: &status };
+        stage.adapter.project_group_snapshot(turn, &shown, is_new).await.expect("shown");
         stage.get("groupsnapshots", Some("shop"), "sp-db")
     };
-    let first = show("Created", Some("the snapshot-controller")).await;
+    let first = show("Created", Some("the snapshot-controller"), true).await;
     assert_eq!(first["metadata"]["labels"][labels::RUN], "run-1");
     assert_eq!((&first["spec"]["group"], &first["status"]["state"]), (&json!("db"), &json!("Created")));
     assert_eq!(first["status"]["waitingFor"], "the snapshot-controller");
-    let second = show("VSBound", None).await;
+    let second = show("VSBound", None, false).await;
     assert_eq!(second["status"]["state"], "VSBound");
     assert!(second["status"].get("waitingFor").is_none(), "{second}");
     assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
+    // Where it is not as it was thought to be: there already, or gone.
+    assert_eq!(show("Relabelled", None, true).await["metadata"]["uid"], first["metadata"]["uid"]);
+    stage.hand.delete("groupsnapshots", Some("shop"), "sp-db", Default::default()).expect("there");
+    let again = show("Retained", None, false).await;
+    assert_eq!(again["status"]["state"], "Retained");
+    assert_ne!(again["metadata"]["uid"], first["metadata"]["uid"]);
 }
 
 #[tokio::test(start_paused = true)]
