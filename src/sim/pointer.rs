@@ -13,14 +13,25 @@ pub(super) trait At {
 
 impl At for Value {
     fn at(&self, pointer: &str) -> Option<&Value> {
-        if pointer.contains('~') || !pointer.starts_with('/') {
+        let bytes = pointer.as_bytes();
+        if bytes.contains(&b'~') || bytes.first() != Some(&b'/') {
             return self.pointer(pointer);
         }
-        pointer[1..].split('/').try_fold(self, |value, token| match value {
-            Value::Object(map) => map.get(token),
-            Value::Array(items) => index(token).and_then(|at| items.get(at)),
-            _ => None,
-        })
+        let (mut value, mut begin) = (self, 1);
+        loop {
+            // Tokens are short: a search that begins with care costs more than it saves.
+            let end = bytes[begin..].iter().position(|byte| *byte == b'/').map(|length| begin + length);
+            let token = &pointer[begin..end.unwrap_or(bytes.len())];
+            value = match value {
+                Value::Object(map) => map.get(token)?,
+                Value::Array(items) => items.get(index(token)?)?,
+                _ => return None,
+            };
+            match end {
+                Some(end) => begin = end + 1,
+                None => return Some(value),
+            }
+        }
     }
 }
 

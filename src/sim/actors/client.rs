@@ -94,25 +94,25 @@ impl Client {
         self.call(asked, |caller| caller.list(plural, namespace, labels)).await
     }
 
-    pub(crate) async fn create(&self, plural: &str, object: Value) -> Answer<Value> {
+    pub(crate) async fn create(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
         let asked = about("create", plural, None, &object);
-        self.call(asked, |caller| caller.create(plural, object)).await
+        self.call(asked, |caller| caller.created(plural, object)).await
     }
 
     /// Replaces the object without its status; a conflict when its resourceVersion is not the current one.
-    pub(crate) async fn update(&self, plural: &str, object: Value) -> Answer<Value> {
+    pub(crate) async fn update(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
         let asked = about("update", plural, None, &object);
-        self.call(asked, |caller| caller.update(plural, object)).await
+        self.call(asked, |caller| caller.replaced(plural, object, None)).await
     }
 
     /// Replaces the object's status.
-    pub(crate) async fn update_status(&self, plural: &str, object: Value) -> Answer<Value> {
+    pub(crate) async fn update_status(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
         let asked = about("update", plural, Some("status"), &object);
-        self.call(asked, |caller| caller.update_status(plural, object)).await
+        self.call(asked, |caller| caller.replaced(plural, object, Some("status"))).await
     }
 
     /// JSON patch of the object named by the metadata of `object`.
-    pub(crate) async fn patch(&self, plural: &str, object: &Value, operations: Value) -> Answer<Value> {
+    pub(crate) async fn patch(&self, plural: &str, object: &Value, operations: Value) -> Answer<Arc<Value>> {
         self.patch_at(plural, object, None, operations).await
     }
 
@@ -122,7 +122,7 @@ impl Client {
         plural: &str,
         object: &Value,
         operations: Value,
-    ) -> Answer<Value> {
+    ) -> Answer<Arc<Value>> {
         self.patch_at(plural, object, Some("status"), operations).await
     }
 
@@ -132,10 +132,10 @@ impl Client {
         object: &Value,
         subresource: Option<&str>,
         operations: Value,
-    ) -> Answer<Value> {
+    ) -> Answer<Arc<Value>> {
         let (namespace, name) = (super::object::namespace(object), super::object::name(object));
         let asked = about("patch", plural, subresource, object);
-        self.call(asked, |caller| caller.json_patch(plural, namespace, name, subresource, operations)).await
+        self.call(asked, |caller| caller.patched(plural, namespace, name, subresource, &operations)).await
     }
 
     /// Deletes whatever bears the name.

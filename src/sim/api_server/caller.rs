@@ -96,11 +96,16 @@ impl Caller {
     /// # Errors
     /// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
     pub fn create(&self, plural: &str, object: Value) -> Result<Value, Status> {
+        self.created(plural, object).map(Arc::unwrap_or_clone)
+    }
+
+    /// As [`Self::create`]; the object is shared with the store and not copied.
+    pub(in crate::sim) fn created(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
         let ns = meta::get(&object, "namespace").to_owned();
         let target = self.target("create", plural, Some(&ns), meta::get(&object, "name"), None)?;
         self.server.with(|inner| {
             let object = inner.typed(target.resource, object);
-            write::create(&mut inner.store, &target, object).map(Arc::unwrap_or_clone)
+            write::create(&mut inner.store, &target, object)
         })
     }
 
@@ -109,7 +114,7 @@ impl Caller {
     /// # Errors
     /// 404, 409 (stale resourceVersion, other uid), 422.
     pub fn update(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        self.replace(plural, object, None)
+        self.replaced(plural, object, None).map(Arc::unwrap_or_clone)
     }
 
     /// Replaces the status alone (PUT on `/status`).
@@ -117,7 +122,7 @@ impl Caller {
     /// # Errors
     /// 404, 409, 422.
     pub fn update_status(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        self.replace(plural, object, Some("status"))
+        self.replaced(plural, object, Some("status")).map(Arc::unwrap_or_clone)
     }
 
     /// Applies a JSON patch.
@@ -132,8 +137,20 @@ impl Caller {
         subresource: Option<&str>,
         ops: Value,
     ) -> Result<Value, Status> {
+        self.patched(plural, ns, name, subresource, &ops).map(Arc::unwrap_or_clone)
+    }
+
+    /// As [`Self::json_patch`]; the object is shared with the store and not copied.
+    pub(in crate::sim) fn patched(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+        subresource: Option<&str>,
+        ops: &Value,
+    ) -> Result<Arc<Value>, Status> {
         let target = self.target("patch", plural, ns, name, subresource)?;
-        self.change(&target, |current| patch::json(current, &ops))
+        self.change(&target, |current| patch::json(current, ops))
     }
 
     /// Applies a merge patch.
@@ -149,7 +166,7 @@ impl Caller {
         patch: Value,
     ) -> Result<Value, Status> {
         let target = self.target("patch", plural, ns, name, subresource)?;
-        self.change(&target, |current| Ok(patch::merged(current, &patch)))
+        self.change(&target, |current| Ok(patch::merged(current, &patch))).map(Arc::unwrap_or_clone)
     }
 
     /// Deletes an object: `Some(object)` when finalizers hold it, `None` when it is gone.
@@ -183,7 +200,13 @@ impl Caller {
         })
     }
 
-    fn replace(&self, plural: &str, object: Value, subresource: Option<&str>) -> Result<Value, Status> {
+    /// Replaces an object without its status, or its status alone; it is shared with the store and not copied.
+    pub(in crate::sim) fn replaced(
+        &self,
+        plural: &str,
+        object: Value,
+        subresource: Option<&str>,
+    ) -> Result<Arc<Value>, Status> {
         let ns = meta::get(&object, "namespace").to_owned();
         let name = meta::get(&object, "name").to_owned();
         let target = self.target("update", plural, Some(&ns), &name, subresource)?;
@@ -194,8 +217,8 @@ impl Caller {
         &self,
         target: &Target,
         change: impl FnOnce(&Value) -> Result<Value, Status>,
-    ) -> Result<Value, Status> {
-        self.server.with(|inner| write::update(&mut inner.store, target, change).map(Arc::unwrap_or_clone))
+    ) -> Result<Arc<Value>, Status> {
+        self.server.with(|inner| write::update(&mut inner.store, target, change))
     }
 
     /// Tallies the call and finds the resource.

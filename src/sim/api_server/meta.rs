@@ -26,11 +26,24 @@ pub(super) fn take(object: &mut Value, field: &str) -> Option<Value> {
 
 /// Makes the field of `to` what it is in `from`, absent included.
 pub(super) fn copy(from: &Value, to: &mut Value, field: &str) {
-    match from["metadata"].get(field) {
-        Some(value) if to["metadata"].get(field) == Some(value) => {}
-        Some(value) => set(to, field, value.clone()),
-        None => unset(to, field),
+    copy_all(from, to, &[field]);
+}
+
+/// Makes the fields of `to` what they are in `from`, absent included.
+pub(super) fn copy_all(from: &Value, to: &mut Value, names: &[&str]) {
+    let (from, Some(to)) = (from["metadata"].as_object(), fields(to)) else { return };
+    for name in names {
+        match from.and_then(|from| from.get(*name)) {
+            Some(value) if to.get(*name) == Some(value) => {}
+            Some(value) => drop(to.insert((*name).to_owned(), value.clone())),
+            None => drop(to.remove(*name)),
+        }
     }
+}
+
+/// Whether a field of `metadata` is the same in both, absent included.
+pub(super) fn same(one: &Value, other: &Value, field: &str) -> bool {
+    one["metadata"].get(field) == other["metadata"].get(field)
 }
 
 /// The finalizers.

@@ -171,10 +171,19 @@ fn rules_of(plural: &str) -> &'static [Rule] {
 /// # Errors
 /// 422 with one cause per violated rule.
 pub(super) fn check(resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), Status> {
+    if old.is_some_and(|old| is_as_it_was(old, new)) {
+        return Ok(());
+    }
     let mut causes: Vec<Cause> =
         rules_of(resource.plural).iter().filter_map(|rule| rule.violated(old, new)).collect();
     causes.dedup();
     refuse(resource, meta::get(new, "name"), causes)
+}
+
+/// Whether nothing but the metadata changed, about which there are no rules.
+fn is_as_it_was(old: &Value, new: &Value) -> bool {
+    let (old, new) = (old.as_object().into_iter().flatten(), new.as_object().into_iter().flatten());
+    old.filter(|(field, _)| *field != "metadata").eq(new.filter(|(field, _)| *field != "metadata"))
 }
 
 impl Rule {

@@ -298,9 +298,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
         "generation",
         "resourceVersion",
     ];
-    for field in OF_THE_SERVER {
-        meta::copy(current, &mut next, field);
-    }
+    meta::copy_all(current, &mut next, &OF_THE_SERVER);
     for field in ["apiVersion", "kind"] {
         meta::set_top(&mut next, field, current.get(field));
     }
@@ -311,7 +309,13 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     }
     schema::prune(resource, &mut next);
     meta::prune_empty(&mut next);
-    validate::metadata(resource, &next)?;
+    // What is as it was has been looked at when it came.
+    if ["labels", "annotations", "finalizers", "ownerReferences"]
+        .iter()
+        .any(|field| !meta::same(current, &next, field))
+    {
+        validate::metadata(resource, &next)?;
+    }
     schema::check(resource, &next)?;
     no_new_finalizers(resource, current, &next)?;
     rules::check(resource, Some(current), &next)?;

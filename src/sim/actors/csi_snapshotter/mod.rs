@@ -89,19 +89,21 @@ pub(super) fn start(setup: &mut Setup) {
 /// sidecar's own annotation changed.
 fn is_of_interest(change: &Change) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
-    let cleaned = |object: &Value| {
-        let mut object = object.clone();
-        for path in [&["status"][..], &["metadata", "resourceVersion"], &["metadata", "finalizers"]] {
-            object::unset(&mut object, path);
-        }
-        object::unset(&mut object, &["metadata", "managedFields"]);
-        object::unset(&mut object, &["metadata", "annotations", annotation::BEING_CREATED]);
-        if object.at("/metadata/annotations").is_some_and(|found| found == &json!({})) {
-            object::unset(&mut object, &["metadata", "annotations"]);
-        }
-        object
-    };
-    object::version(old) == object::version(new) || cleaned(old) != cleaned(new)
+    let differ = |pointer: &str, but: &[&str]| entries(old, pointer, but).ne(entries(new, pointer, but));
+    object::version(old) == object::version(new)
+        || differ("", &["metadata", "status"])
+        || differ("/metadata", &["annotations", "finalizers", "managedFields", "resourceVersion"])
+        || differ("/metadata/annotations", &[annotation::BEING_CREATED])
+}
+
+/// What is at `pointer`, but for those fields.
+fn entries<'a>(
+    object: &'a Value,
+    pointer: &str,
+    but: &'a [&str],
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let fields = object.at(pointer).and_then(Value::as_object).into_iter().flatten();
+    fields.filter(move |(field, _)| !but.contains(&field.as_str()))
 }
 
 impl Sidecar {
@@ -155,7 +157,7 @@ impl Sidecar {
         operations: Value,
     ) -> Result<Arc<Value>, String> {
         let patched = self.client.patch(resource.plural, content, operations).await;
-        let patched = Arc::new(patched.map_err(|status| update_failure(content, &status.message))?);
+        let patched = patched.map_err(|status| update_failure(content, &status.message))?;
         resource.newest.update(&patched);
         Ok(patched)
     }
@@ -170,10 +172,9 @@ impl Sidecar {
         object::set(&mut content, &["status"], status);
         let name = object::name(&content).to_owned();
         let written = self.client.update_status(resource.plural, content).await;
-        let written = written.map_err(|status| {
+        written.map_err(|status| {
             format!("snapshot controller failed to update {name} on API server: {}", status.message)
-        })?;
-        Ok(Arc::new(written))
+        })
     }
 
     /// Writes an error into the status and posts it, unless that very text is there already. The time of the
@@ -200,7 +201,7 @@ impl Sidecar {
         let patched = self.client.patch_status(resource.plural, content, operations).await;
         self.recorder.event(content, Severity::Warning, reason, message);
         if let Ok(patched) = patched {
-            resource.newest.update(&Arc::new(patched));
+            resource.newest.update(&patched);
         }
     }
 }

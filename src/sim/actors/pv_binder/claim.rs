@@ -1,5 +1,7 @@
 //! PersistentVolumeClaims: from Pending to Bound, and from deleted to gone.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Binder, claims_of_pod};
@@ -62,7 +64,7 @@ impl Binder {
         }
         object::set(&mut found, &["spec", "claimRef"], claim_reference(claim));
         let found = self.client.update(plural::VOLUMES, found).await.map_err(|status| status.message)?;
-        self.bind(claim, found).await
+        self.bind(claim, &found).await
     }
 
     async fn provision(&self, claim: &Value) -> Result<(), String> {
@@ -73,14 +75,14 @@ impl Binder {
             self.replace(claim, "/metadata/annotations", annotations).await?;
         }
         let name = format!("pvc-{}", object::uid(claim));
-        let volume = match self.client.get(plural::VOLUMES, None, &name).await {
+        let volume = match self.client.look(plural::VOLUMES, None, &name).await {
             Ok(found) => found,
             Err(_) => self.create_volume(claim, &name, &class).await.inspect_err(|error| {
                 let message = format!("failed to provision volume with StorageClass {class:?}: {error}");
                 self.recorder.event(claim, Severity::Warning, "ProvisioningFailed", message);
             })?,
         };
-        self.bind(claim, volume).await
+        self.bind(claim, &volume).await
     }
 
     /// The claim's storage class, if it is one of ours. A class that is not there may come later.
@@ -101,7 +103,7 @@ impl Binder {
         Ok((object::text(&class, "/provisioner") == Some(DRIVER)).then_some(name))
     }
 
-    async fn create_volume(&self, claim: &Value, name: &str, class: &str) -> Result<Value, String> {
+    async fn create_volume(&self, claim: &Value, name: &str, class: &str) -> Result<Arc<Value>, String> {
         let request = object::text(claim, "/spec/resources/requests/storage").unwrap_or("1Gi");
         let size = quantity::bytes(request).ok_or_else(|| format!("cannot parse size {request:?}"))?;
         let handle = match self.source_snapshot(claim).await? {
@@ -182,12 +184,12 @@ impl Binder {
     }
 
     /// Volume Bound, claim bound to it, claim Bound.
-    async fn bind(&self, claim: &Value, mut volume: Value) -> Result<(), String> {
-        if object::text(&volume, "/status/phase") != Some("Bound") {
-            object::set(&mut volume, &["status", "phase"], json!("Bound"));
-            object::set(&mut volume, &["status", "lastPhaseTransitionTime"], json!(self.clock.rfc3339()));
-            volume =
-                self.client.update_status(plural::VOLUMES, volume).await.map_err(|status| status.message)?;
+    async fn bind(&self, claim: &Value, volume: &Value) -> Result<(), String> {
+        if object::text(volume, "/status/phase") != Some("Bound") {
+            let mut bound = volume.clone();
+            object::set(&mut bound, &["status", "phase"], json!("Bound"));
+            object::set(&mut bound, &["status", "lastPhaseTransitionTime"], json!(self.clock.rfc3339()));
+            self.client.update_status(plural::VOLUMES, bound).await.map_err(|status| status.message)?;
         }
         let live = self.client.get(plural::CLAIMS, object::namespace(claim), object::name(claim)).await;
         let mut live = live.map_err(|status| status.message)?;
@@ -198,8 +200,9 @@ impl Binder {
         let mut marks = object::annotations_with(&live, annotation::BIND_COMPLETED, annotation::YES);
         object::set(&mut marks, &[annotation::BOUND_BY_CONTROLLER], json!(annotation::YES));
         object::set(&mut live, annotations, marks);
-        object::set(&mut live, &["spec", "volumeName"], json!(object::name(&volume)));
-        let mut live = self.client.update(plural::CLAIMS, live).await.map_err(|status| status.message)?;
+        object::set(&mut live, &["spec", "volumeName"], json!(object::name(volume)));
+        let live = self.client.update(plural::CLAIMS, live).await.map_err(|status| status.message)?;
+        let mut live = Arc::unwrap_or_clone(live);
         let status = json!({
             "accessModes": volume["spec"]["accessModes"],
             "capacity": volume["spec"]["capacity"],

@@ -182,7 +182,7 @@ impl Controller {
         let body = self.group_content_body(group, &class, &handles);
         let created = match self.client.create(plural::GROUP_CONTENTS, body.clone()).await {
             Ok(created) => created,
-            Err(status) if status.is_already_exists() => body,
+            Err(status) if status.is_already_exists() => Arc::new(body),
             Err(status) => {
                 let error = update_failure(group, &status.message);
                 let message = format!(
@@ -195,7 +195,6 @@ impl Controller {
         };
         let message = format!("Waiting for a group snapshot {key} to be created by the CSI driver.");
         self.recorder.event(group, Severity::Normal, "CreatingGroupSnapshot", message);
-        let created = Arc::new(created);
         self.group_contents.newest.update(&created);
         Ok(created)
     }

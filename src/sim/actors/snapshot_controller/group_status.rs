@@ -50,7 +50,7 @@ impl Controller {
         }
         object::set(&mut live, &["status"], after);
         let written = self.client.update_status(plural::GROUPS, live).await;
-        written.map(Arc::new).map_err(|status| update_failure(group, &status.message))
+        written.map_err(|status| update_failure(group, &status.message))
     }
 }
 

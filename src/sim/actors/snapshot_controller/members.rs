@@ -85,12 +85,12 @@ impl Controller {
             .map_err(|status| failed("setting snapshotHandle in volumesnapshotcontent", &status.message))
     }
 
-    async fn create_or_get(&self, plural: &str, body: Value) -> Result<Value, String> {
+    async fn create_or_get(&self, plural: &str, body: Value) -> Result<Arc<Value>, String> {
         let (namespace, name) = (object::namespace(&body).map(str::to_owned), object::name(&body).to_owned());
         match self.client.create(plural, body).await {
             Ok(created) => Ok(created),
             Err(status) if status.is_already_exists() => {
-                let found = self.client.get(plural, namespace.as_deref(), &name).await;
+                let found = self.client.look(plural, namespace.as_deref(), &name).await;
                 found.map_err(|status| status.message)
             }
             Err(status) => Err(status.message),

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::Setup;
-use super::client::Client;
+use super::client::{Answer, Client};
 use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
@@ -165,9 +165,9 @@ impl Controller {
         &self,
         tracked: &Tracked,
         object: &Value,
-        answer: Result<Value, crate::sim::api_server::Status>,
+        answer: Answer<Arc<Value>>,
     ) -> Result<Arc<Value>, String> {
-        let written = Arc::new(answer.map_err(|status| update_failure(object, &status.message))?);
+        let written = answer.map_err(|status| update_failure(object, &status.message))?;
         tracked.newest.update(&written);
         Ok(written)
     }
@@ -225,7 +225,7 @@ impl Controller {
         let written = self.client.update_status(tracked.plural, wanted).await;
         self.recorder.event(object, Severity::Warning, reason, message);
         if let Ok(written) = written {
-            tracked.newest.update(&Arc::new(written));
+            tracked.newest.update(&written);
         }
     }
 }

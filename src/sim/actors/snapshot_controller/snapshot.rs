@@ -242,7 +242,7 @@ impl Controller {
         let body = content_body(snapshot, &class, &volume, handle);
         let created = match self.client.create(plural::CONTENTS, body.clone()).await {
             Ok(created) => created,
-            Err(status) if status.is_already_exists() => body,
+            Err(status) if status.is_already_exists() => Arc::new(body),
             Err(status) => {
                 let message = format!(
                     "Error creating volume snapshot content object for snapshot {key}: {}.",
@@ -254,7 +254,6 @@ impl Controller {
         };
         let message = format!("Waiting for a snapshot {key} to be created by the CSI driver.");
         self.recorder.event(snapshot, Severity::Normal, "CreatingSnapshot", message);
-        let created = Arc::new(created);
         self.contents.newest.update(&created);
         Ok(created)
     }

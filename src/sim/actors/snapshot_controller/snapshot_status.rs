@@ -57,7 +57,7 @@ impl Controller {
         }
         object::set(&mut live, &["status"], after);
         let written = self.client.update_status(plural::SNAPSHOTS, live).await;
-        written.map(Arc::new).map_err(|status| update_failure(snapshot, &status.message))
+        written.map_err(|status| update_failure(snapshot, &status.message))
     }
 
     /// The name of the group whose content bears the handle that this content bears.
