@@ -1,6 +1,6 @@
 //! What a group costs: the time from a Backup to its end on a cluster without delays, and the writes in it.
 //!
-//! `cargo bench --bench groups`. The embedded cluster is in this process, its controllers work without a rate limit,
+//! `cargo bench --bench groups`, or with `-- 3` of that size only. The embedded cluster is in this process, its controllers work without a rate limit,
 //! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
 //! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
@@ -39,10 +39,15 @@ fn main() {
     let one = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let two = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let two = two.expect("a runtime");
-    let rows = SIZES.map(|members| {
-        let on_two = two.block_on(in_memory(members)).backups;
-        one.block_on(row(members, &on_two))
-    });
+    let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let sizes = if asked.is_empty() { SIZES.to_vec() } else { asked };
+    let rows: Vec<_> = sizes
+        .into_iter()
+        .map(|members| {
+            let on_two = two.block_on(in_memory(members)).backups;
+            one.block_on(row(members, &on_two))
+        })
+        .collect();
     table(
         &format!("one group after another, median of {RUNS}"),
         [
