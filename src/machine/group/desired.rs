@@ -1,5 +1,6 @@
 //! What is wanted on the objects of a run: labels and annotations.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::domain::labels;
@@ -49,12 +50,17 @@ pub fn member_labels(run: &GroupRun, index: usize) -> Map {
 
 /// Annotations of one member VolumeSnapshot: handles for Velero, and the receipt.
 pub fn member_annotations(run: &GroupRun, receipt: &Receipt, index: usize) -> Map {
-    map([
-        (labels::GROUP_HANDLE, receipt.group_handle.clone()),
-        (labels::SNAPSHOT_HANDLE, receipt.members[index].snapshot_handle.clone()),
-        (labels::DRIVER_NAME, receipt.driver.clone()),
-        (labels::RECEIPT, receipt.annotation(&run.plan.run.to_string(), index)),
-    ])
+    let text = receipt.annotation(&run.plan.run.to_string(), index);
+    map(on_member(receipt, index, &text).map(|(key, value)| (key, value.to_owned())))
+}
+
+fn on_member<'a>(receipt: &'a Receipt, index: usize, text: &'a str) -> [(&'static str, &'a str); 4] {
+    [
+        (labels::GROUP_HANDLE, &receipt.group_handle),
+        (labels::SNAPSHOT_HANDLE, &receipt.members[index].snapshot_handle),
+        (labels::DRIVER_NAME, &receipt.driver),
+        (labels::RECEIPT, text),
+    ]
 }
 
 /// The receipt on a member's content.
@@ -67,19 +73,29 @@ pub fn group_content_annotations(run: &GroupRun, receipt: &Receipt) -> Map {
     map([(labels::RECEIPT, receipt.group_annotation(&run.plan.run.to_string()))])
 }
 
+/// The receipt as one member's objects carry it, written when it is first asked for: it is long, and both carry the same.
+#[derive(Debug, Default)]
+pub struct Text(OnceCell<String>);
+
+impl Text {
+    fn of(&self, run: &GroupRun, receipt: &Receipt, index: usize) -> &str {
+        self.0.get_or_init(|| receipt.annotation(&run.plan.run.to_string(), index))
+    }
+}
+
 /// Whether a member carries all of its labels and annotations.
-pub fn is_labelled(run: &GroupRun, index: usize, snapshot: &SnapshotSeen) -> bool {
+pub fn is_labelled(run: &GroupRun, index: usize, snapshot: &SnapshotSeen, text: &Text) -> bool {
     let Some(receipt) = &run.receipt else { return false };
     has(&snapshot.labels, &member_labels(run, index))
-        && has(&snapshot.annotations, &member_annotations(run, receipt, index))
+        && has_all(&snapshot.annotations, on_member(receipt, index, text.of(run, receipt, index)))
 }
 
 /// Whether a member's content carries the label of the run and the receipt. Controllers write back whole maps of
 /// annotations from their caches, so that a receipt which was written can be lost again.
-pub fn is_content_marked(run: &GroupRun, index: usize, content: &ContentSeen) -> bool {
+pub fn is_content_marked(run: &GroupRun, index: usize, content: &ContentSeen, text: &Text) -> bool {
     let Some(receipt) = &run.receipt else { return false };
     has(&content.labels, &run_label(run))
-        && has(&content.annotations, &content_annotations(run, receipt, index))
+        && has_all(&content.annotations, [(labels::RECEIPT, text.of(run, receipt, index))])
 }
 
 /// Whether the group's content carries the label of the run and the receipt.
@@ -90,8 +106,12 @@ pub fn is_group_content_marked(run: &GroupRun, content: &GroupContentSeen) -> bo
 }
 
 fn has(seen: &Entries, wanted: &Map) -> bool {
-    let Some(seen) = seen else { return wanted.is_empty() };
-    wanted.iter().all(|(key, value)| seen.get(key) == Some(value))
+    has_all(seen, wanted.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+}
+
+fn has_all<'a>(seen: &Entries, wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
+    let found = |key: &str| seen.as_ref().and_then(|seen| seen.get(key)).map(String::as_str);
+    wanted.into_iter().all(|(key, value)| found(key) == Some(value))
 }
 
 /// What is missing of the wanted entries.

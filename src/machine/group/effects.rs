@@ -107,7 +107,7 @@ fn claim(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
 
 fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
     let (snapshot, receipt) = (member.snapshot?, run.receipt.as_ref()?);
-    if desired::is_labelled(run, member.index, snapshot) {
+    if desired::is_labelled(run, member.index, snapshot, &desired::Text::default()) {
         return None;
     }
     let effect = Effect::LabelMember {

@@ -137,7 +137,13 @@ fn ties(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Ties {
 }
 
 /// Whether that is true of the member.
-fn has(member: Member<'_>, run: &GroupRun, observation: &Observation, flag: MemberFlags) -> bool {
+fn has(
+    member: Member<'_>,
+    run: &GroupRun,
+    observation: &Observation,
+    text: &desired::Text,
+    flag: MemberFlags,
+) -> bool {
     let snapshot = member.snapshot.filter(|s| !s.terminating);
     let content = member.content.filter(|c| !c.terminating);
     match flag {
@@ -147,9 +153,9 @@ fn has(member: Member<'_>, run: &GroupRun, observation: &Observation, flag: Memb
         }),
         MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
         MemberFlags::Retained => member.content.is_some_and(|c| {
-            c.policy == DeletionPolicy::Retain && desired::is_content_marked(run, member.index, c)
+            c.policy == DeletionPolicy::Retain && desired::is_content_marked(run, member.index, c, text)
         }),
-        MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, member.index, s)),
+        MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, member.index, s, text)),
         MemberFlags::Named => {
             !planted::is("owners-first") && member.snapshot.is_some_and(|s| s.group_name.is_some())
         }
@@ -165,6 +171,7 @@ fn has(member: Member<'_>, run: &GroupRun, observation: &Observation, flag: Memb
 
 fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
     use MemberFlags as F;
+    let text = desired::Text::default();
     [
         F::Stands,
         F::Ready,
@@ -179,7 +186,7 @@ fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
         F::Going,
     ]
     .into_iter()
-    .filter(|flag| has(member, run, observation, *flag))
+    .filter(|flag| has(member, run, observation, &text, *flag))
     .fold(0, |bits, flag| bits | flag as u16)
 }
 
