@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::sim::api_server::text;
+
 /// One state of an object.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
@@ -36,7 +38,7 @@ impl Kept {
     }
 
     fn text(object: &Value) -> Self {
-        Self::Packed(object.to_string().into_bytes().into())
+        Self::Packed(text::of(object).into())
     }
 
     /// The object.

@@ -29,6 +29,7 @@ mod selector;
 mod status;
 mod store;
 mod tally;
+mod text;
 mod validate;
 mod write;
 

@@ -43,6 +43,7 @@ use self::form::Form;
 use self::route::{Place, Route};
 use crate::sim::api_server::meta;
 use crate::sim::api_server::status::Status;
+use crate::sim::api_server::text;
 use crate::sim::api_server::{ApiServer, Inner};
 
 /// Largest body of a request, as in the real server.
@@ -239,8 +240,7 @@ fn header<'a>(parts: &'a Parts, name: &HeaderName) -> &'a str {
 }
 
 fn json(code: StatusCode, value: &impl Serialize) -> Response<Body> {
-    // Writing JSON values into memory does not fail.
-    respond(code, JSON, Body::from(serde_json::to_vec(value).unwrap_or_default()))
+    respond(code, JSON, Body::from(text::of(value)))
 }
 
 fn respond(code: StatusCode, media: &str, body: Body) -> Response<Body> {

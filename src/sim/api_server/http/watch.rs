@@ -30,7 +30,7 @@ use crate::sim::api_server::kept::Kept;
 use crate::sim::api_server::selector::Selection;
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::{Change, ChangeKind, TooOld};
-use crate::sim::api_server::{ApiServer, Inner, meta, present};
+use crate::sim::api_server::{ApiServer, Inner, meta, present, text};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Without `timeoutSeconds`; the real server picks something between half an hour and an hour.
@@ -324,8 +324,8 @@ struct Event<'a> {
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {
-    // Writing JSON values into memory does not fail.
-    let mut text = serde_json::to_vec(&Event { kind, object }).unwrap_or_default();
+    let mut text = text::of(&Event { kind, object });
     text.push(b'\n');
-    Bytes::from(text)
+    // It may wait for long: without the room that is left.
+    Bytes::from(text.into_boxed_slice())
 }
