@@ -53,6 +53,20 @@ fn all_writes(stage: &Stage) -> u64 {
     stage.cluster.api().tally().writes("stillpoint")
 }
 
+#[tokio::test(start_paused = true)]
+async fn states_that_a_run_passes_at_once_are_shown_at_once() {
+    let stage = stage(3).await;
+    stage.backup("shop");
+    completes(&stage, 3).await;
+    let tally = stage.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
+    let of = |verb: &str, resource: &str| tally.get(verb).and_then(|calls| calls.get(resource)).copied();
+    println!("{:?} {:?}", of("create", "groupsnapshots"), of("patch", "groupsnapshots/status"));
+    assert_eq!(of("create", "groupsnapshots"), Some(1), "and nobody asked before whether it is there");
+    let shown = stage.list("groupsnapshots", Some("shop")).remove(0);
+    let told = shown["status"]["conditions"].as_array().map_or(0, Vec::len) as u64;
+    assert!(of("patch", "groupsnapshots/status") < Some(told), "{told} states were passed: {shown:#}");
+}
+
 /// Reads of single objects and lists of the daemon.
 fn reads(stage: &Stage) -> u64 {
     let tally = stage.cluster.api().tally();
