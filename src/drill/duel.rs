@@ -54,7 +54,7 @@ pub struct Fought {
     pub newer_journal: Vec<String>,
 }
 
-const CLASSES: &str = "volumesnapshotclasses";
+pub(super) const CLASSES: &str = "volumesnapshotclasses";
 
 /// Plays a duel to its end.
 pub async fn fight(duel: &Duel) -> Fought {
@@ -147,7 +147,8 @@ fn drop_class(stage: &Stage, class: &Value) {
     let _ = stage.hand().delete(CLASSES, None, name, Default::default());
 }
 
-fn restore_class(stage: &Stage, mut class: Value) {
+/// Gives the VolumeSnapshotClass back.
+pub(super) fn restore_class(stage: &Stage, mut class: Value) {
     class["metadata"]["resourceVersion"] = Value::Null;
     class["metadata"]["uid"] = Value::Null;
     // One that is there already needs no hand.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::drill::duel::{CLASSES, restore_class};
 use crate::drill::expect::{self, Allowed};
 use crate::drill::hands;
 use crate::drill::invariants::{self, Broken, Invariant, order};
@@ -81,7 +82,9 @@ pub(super) async fn set(case: &Case) -> (Stage, Rows) {
 pub async fn play(case: &Case) -> Played {
     let (stage, rows) = set(case).await;
     let script = Script::new(case, &stage);
-    let mut lives = Lives { case, stage: &stage, rows: &rows, script, broken: Vec::new(), stuck: Vec::new() };
+    let class = stage.list(CLASSES, None).pop();
+    let (broken, stuck) = (Vec::new(), Vec::new());
+    let mut lives = Lives { case, stage: &stage, rows: &rows, class, script, broken, stuck };
     let older = case.rivals.iter().find(|(rival, _)| *rival == Rival::OlderEpoch);
     let (end, passed) = match older {
         Some((_, at)) => lives.beside_an_older_one(*at).await,
@@ -115,6 +118,8 @@ struct Lives<'a> {
     case: &'a Case,
     stage: &'a Stage,
     rows: &'a Rows,
+    /// The VolumeSnapshotClass of the release, as it was before anything happened.
+    class: Option<Value>,
     script: Script,
     broken: Vec<Broken>,
     stuck: Vec<&'static str>,
@@ -129,6 +134,12 @@ impl Lives<'_> {
         let passed = Passed::default();
         let (points, killed) = self.script.life(None, &passed);
         let mut end = live(self.stage, self.rows, points, killed).await;
+        if matches!(end, End::Hung)
+            && self.case.target == Target::UndoRetained
+            && let Some(class) = self.class.take()
+        {
+            end = self.with_its_class_again(class, &passed).await;
+        }
         if let End::Stuck(row) = end {
             self.stuck.push(row);
             let request = remedy(row, self.stage);
@@ -145,6 +156,18 @@ impl Lives<'_> {
             };
         }
         (end, passed)
+    }
+
+    /// Where somebody destroyed the group before the undo of a run without its class began, its members can only be rebuilt,
+    /// and do not become ready without a class. The run waits, and says for what; a person gives the class back.
+    async fn with_its_class_again(&mut self, class: Value, passed: &Passed) -> End {
+        let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
+        if !shown.iter().any(|one| one["status"]["waitingFor"] == "the rebuilt members to become ready") {
+            self.broken.push(wrong(format!("it waits and does not say for what: {shown:?}")));
+        }
+        restore_class(self.stage, class);
+        let (points, killed) = self.script.life(None, passed);
+        live(self.stage, self.rows, points, killed).await
     }
 
     async fn killed(&mut self, at: Point) {
