@@ -158,3 +158,24 @@ fn a_run_without_a_receipt_has_nothing_to_ask_for() {
     let run = GroupRun { stage: Stage::Unwinding, ..created() };
     assert_eq!(row(&run, &nothing_left(), 10_000), "undo/f-failed");
 }
+
+#[test]
+fn an_import_whose_release_is_never_answered_is_made_again_after_a_pause_that_grows() {
+    let lost = || Outcome::Indeterminate { message: "no answer".into() };
+    let import_waits = |run: &GroupRun| {
+        let view = stillpoint::machine::group::view(run, &nothing_left());
+        let decision = decide(run, &view, at(100)).expect("exactly one row");
+        assert_eq!(decision.row.id, "undo/f-import");
+        decision.not_before
+    };
+    let mut run = undoing();
+    assert_eq!(import_waits(&run), None, "the first one comes at once");
+    let mut until = at(100);
+    for round in 0..4 {
+        run = ended(intended(run, Step::UndoImport, &under_delete()), Step::UndoImport, done());
+        run = ended(intended(run, Step::UndoFreeImport, &under_delete()), Step::UndoFreeImport, lost());
+        let waits = import_waits(&run).unwrap_or_else(|| panic!("round {round}: no pause"));
+        assert!(waits > until, "round {round}: {waits:?} after {until:?}");
+        until = waits;
+    }
+}

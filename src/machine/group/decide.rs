@@ -148,7 +148,7 @@ fn deadlines(run: &GroupRun, view: &View) -> Vec<Timestamp> {
 /// After failures the same step waits, twice as long each time; a step that is repeated without failing (somebody
 /// undoes what it did) waits as well, from its third time on.
 fn pause(run: &GroupRun, step: Step) -> Option<Timestamp> {
-    let last = run.tries.last.filter(|_| run.tries.step == Some(step))?;
+    let last = run.tries.last.filter(|_| run.tries.are_of(step))?;
     let repeats = run.tries.intents.saturating_sub(2);
     let wait = limits::backoff(run.tries.failures.max(repeats));
     (wait > Millis(0)).then(|| last.after(wait))

@@ -73,9 +73,10 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
     if run.stage.is_final() {
         return Err(out_of_place(run, &record.event));
     }
-    if run.tries.step != Some(step) {
-        run.tries = Tries { step: Some(step), ..Tries::default() };
+    if !run.tries.are_of(step) {
+        run.tries = Tries::default();
     }
+    run.tries.step = Some(step);
     run.tries.intents += 1;
     run.open_intent = Some(step);
     run.stuck = None;

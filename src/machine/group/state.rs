@@ -112,6 +112,18 @@ pub struct Tries {
     pub lost: u32,
 }
 
+impl Tries {
+    /// Whether a step goes on with these tries: the same one, or the other half of an import.
+    ///
+    /// SUBTLE: an import and its release undo each other. 1. The release happens, and its answer is lost; 2. the storage is
+    /// as doubtful as before, and is imported again; 3. released again, and so on. Neither step follows itself, so that each
+    /// began with fresh tries, and the run went round and round without a pause.
+    pub fn are_of(&self, step: Step) -> bool {
+        let of_import = |step: Step| matches!(step, Step::UndoImport | Step::UndoFreeImport);
+        self.step.is_some_and(|before| before == step || of_import(before) && of_import(step))
+    }
+}
+
 /// A finished milestone and its time, for the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Passed {
