@@ -1,6 +1,8 @@
 //! What a group costs: the time from a Backup to its end on a cluster without delays, and the writes in it.
 //!
-//! `cargo bench --bench groups`, or with `-- 3` of that size only. The embedded cluster is in this process, its controllers work without a rate limit,
+//! `cargo bench --bench groups`, or with `-- 3` of that size only.
+//!
+//! The embedded cluster is in this process, its controllers work without a rate limit,
 //! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
 //! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
 //! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its

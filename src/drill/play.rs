@@ -15,6 +15,7 @@ use crate::drill::script::Script;
 use crate::drill::stage::{End, Passed, Stage};
 use crate::drill::zombie;
 use crate::machine::group::Ask;
+use crate::machine::group::row::Waiting;
 use crate::machine::point::Point;
 
 /// Namespace of the claims.
@@ -162,7 +163,7 @@ impl Lives<'_> {
     /// and do not become ready without a class. The run waits, and says for what; a person gives the class back.
     async fn with_its_class_again(&mut self, class: Value, passed: &Passed) -> End {
         let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
-        if !shown.iter().any(|one| one["status"]["waitingFor"] == "the rebuilt members to become ready") {
+        if !shown.iter().any(|one| one["status"]["waitingFor"] == Waiting::Rebuilt.text()) {
             self.broken.push(wrong(format!("it waits and does not say for what: {shown:?}")));
         }
         restore_class(self.stage, class);

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use stillpoint::domain::problem::Code;
+use stillpoint::drill::invariants::Invariant;
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::machine::group::Ask;
 use stillpoint::machine::point::Point;
@@ -198,9 +199,8 @@ async fn judge(stage: &Stage, cause: &Cause, end: &End, waited_for: Option<Strin
         _ => invariants::undone(stage, "shop").await,
     };
     let ours = |line: &&str| {
-        let leak =
-            ["the storage of an undone run is freed", "one cut per run", "every storage handle is owned"];
-        !(cause.leaks && leak.iter().any(|name| line.starts_with(name)))
+        let leak = [Invariant::Freed, Invariant::OneCut, Invariant::NothingLeaked];
+        !(cause.leaks && leak.iter().any(|one| line.starts_with(one.name())))
     };
     if let Err(broken) = verdict
         && broken.lines().any(|line| ours(&line))
