@@ -27,7 +27,7 @@ use stillpoint::engine::world::World;
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Opened, Options};
 use stillpoint::sim::Cluster;
-use stillpoint::sim::api_server::{Caller, Preconditions};
+use stillpoint::sim::api_server::{Caller, Preconditions, WatchEvent};
 use tower::ServiceExt;
 
 use support::{Samples, ms, table};
@@ -249,6 +249,7 @@ fn seen(world: &World, namespace: &str, members: usize) -> bool {
 /// From the creation of a Backup to its end.
 async fn backup(hand: &Caller, name: &str) -> Duration {
     let mut changes = hand.watch("backups");
+    while changes.try_next().is_some() {}
     let backup = json!({
         "metadata": {"name": name, "namespace": "stillpoint"},
         "spec": {"includedNamespaces": [name]},
@@ -256,8 +257,8 @@ async fn backup(hand: &Caller, name: &str) -> Duration {
     let begun = Instant::now();
     hand.create("backups", backup).expect("a new Backup");
     loop {
-        changes.next().await;
-        let backup = hand.get("backups", Some("stillpoint"), name).expect("the Backup");
+        let (WatchEvent::Added(backup) | WatchEvent::Modified(backup) | WatchEvent::Deleted(backup)) =
+            changes.next().await;
         match backup["status"]["phase"].as_str() {
             Some("Completed") => return begun.elapsed(),
             None | Some("" | "New" | "InProgress") => {}

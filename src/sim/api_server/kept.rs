@@ -4,9 +4,13 @@
 //! those are kept as they are, and shared. Nobody holds an Event: a large cluster has more of them than of anything
 //! else, written once and read by a person now and then. They are kept as text, and taken apart when they are read. So
 //! are the states of long ago.
+//!
+//! A state is written as text once, when the first asks for it: whoever changed it, all who watch it and the history
+//! have the same text.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use axum::body::Bytes;
 use serde_json::Value;
 
 use crate::sim::api_server::text;
@@ -14,40 +18,62 @@ use crate::sim::api_server::text;
 /// One state of an object.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    /// Shared with all who read it.
-    Open(Arc<Value>),
+    /// Shared with all who read it, and its text with all who send it.
+    Open(Arc<Value>, Arc<OnceLock<Bytes>>),
     /// JSON text.
-    Packed(Arc<[u8]>),
+    Packed(Bytes),
 }
 
 impl Kept {
     /// How an object of the resource is kept.
     pub fn new(plural: &str, object: &Arc<Value>) -> Self {
         match plural {
-            "events" => Self::text(object),
-            _ => Self::Open(object.clone()),
+            "events" => Self::Packed(text_of(object)),
+            _ => Self::Open(object.clone(), Arc::default()),
         }
     }
 
     /// The same, as text.
     pub fn packed(&self) -> Self {
-        match self {
-            Self::Open(object) => Self::text(object),
-            Self::Packed(_) => self.clone(),
-        }
+        Self::Packed(self.text())
     }
 
-    fn text(object: &Value) -> Self {
-        Self::Packed(text::of(object).into())
+    /// The text.
+    pub fn text(&self) -> Bytes {
+        match self {
+            Self::Open(object, text) => text.get_or_init(|| text_of(object)).clone(),
+            Self::Packed(text) => text.clone(),
+        }
     }
 
     /// The object.
     pub fn open(&self) -> Arc<Value> {
         match self {
-            Self::Open(object) => object.clone(),
-            Self::Packed(text) => Arc::new(serde_json::from_slice(text).expect("it was written by `text`")),
+            Self::Open(object, _) => object.clone(),
+            Self::Packed(text) => {
+                Arc::new(serde_json::from_slice(text).expect("it was written by `text_of`"))
+            }
         }
     }
+
+    /// Whether this is that very state, and no copy of it.
+    pub fn is(&self, object: &Arc<Value>) -> bool {
+        matches!(self, Self::Open(kept, _) if Arc::ptr_eq(kept, object))
+    }
+
+    /// Lets go of the text, if it is that of `old`, of which nobody asks any more.
+    pub fn let_go(&mut self, old: &Self) {
+        if let (Self::Open(_, text), Self::Packed(of_old)) = (self, old)
+            && text.get().is_some_and(|text| text.as_ptr() == of_old.as_ptr())
+        {
+            *text = Arc::default();
+        }
+    }
+}
+
+/// It may be kept for long: without the room that is left.
+fn text_of(object: &Value) -> Bytes {
+    text::of(object).into_boxed_slice().into()
 }
 
 #[cfg(test)]
@@ -65,5 +91,19 @@ mod tests {
         assert_eq!(kept.open(), event);
         let claim = Kept::new("persistentvolumeclaims", &event);
         assert!(Arc::ptr_eq(&claim.open(), &event), "a copy would be as large again");
+        assert!(claim.is(&event) && !claim.is(&kept.open()));
+    }
+
+    #[test]
+    fn a_state_is_written_as_text_once_and_that_lives_as_long_as_somebody_asks_for_it() {
+        let mut present = Kept::new("persistentvolumeclaims", &Arc::new(json!({"metadata": {"name": "a"}})));
+        let same = |one: &Kept, other: &Kept| one.text().as_ptr() == other.text().as_ptr();
+        let (told, old) = (present.clone(), present.packed());
+        assert!(same(&present, &told) && same(&present, &old));
+        present.let_go(&Kept::new("events", &present.open()));
+        assert!(same(&present, &old), "the text of another state is not its own");
+        present.let_go(&old);
+        assert!(!same(&present, &old), "it was kept");
+        assert_eq!(present.text(), old.text());
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
@@ -107,6 +108,11 @@ impl Store {
 
     pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
         self.objects.get(key).map(Kept::open)
+    }
+
+    /// The text of the object, if that is its present state.
+    pub fn text(&self, key: &Key, object: &Arc<Value>) -> Option<Bytes> {
+        self.objects.get(key).filter(|present| present.is(object)).map(Kept::text)
     }
 
     /// Whether there is such an object.
@@ -262,6 +268,9 @@ impl Store {
             && let Some(oldest) = self.history.pop_front()
         {
             self.forgotten = oldest.version;
+            if let Some(present) = self.objects.get_mut(&oldest.key) {
+                present.let_go(&oldest.object);
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::sim::api_server::apply::{self, Applier};
 use crate::sim::api_server::caller::key;
-use crate::sim::api_server::http::{Call, json as json_response, protobuf, read};
+use crate::sim::api_server::http::read::{self, Shown};
+use crate::sim::api_server::http::{Call, json as json_response, protobuf};
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::Key;
 use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
@@ -109,12 +110,11 @@ pub(super) fn delete_collection(inner: &mut Inner, call: &Call) -> Result<Respon
         let target = Target { key, ..target(call)? };
         let (Deleted::Held(object) | Deleted::Gone(object)) =
             write::delete(&mut inner.store, &target, &Preconditions::default())?;
-        items.push(object);
+        items.push((target.key, object));
     }
-    let (resource, version) = (call.place.resource, call.place.version);
-    let items: Vec<_> = items.iter().map(|object| present::show(resource, version, object)).collect();
+    let items = items.iter().map(|(key, object)| Shown::new(inner, call, key, object)).collect();
     let metadata = json!({"resourceVersion": inner.store.version().to_string()});
-    Ok(read::list_of(inner, call, &items, metadata))
+    Ok(read::list_of(inner, call, items, metadata))
 }
 
 fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<Response<Body>, Status> {
@@ -264,8 +264,10 @@ fn review(resource: &Resource, mut object: Value) -> Value {
 }
 
 fn answer(inner: &Inner, call: &Call, code: StatusCode, stored: &Arc<Value>) -> Response<Body> {
-    let object = present::show(call.place.resource, call.place.version, stored);
-    json_response(code, &*read::shaped(inner, call, object))
+    let place = &call.place;
+    // A new object may have been named by the server.
+    let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), meta::get(stored, "name"));
+    read::one(inner, call, code, &key, stored)
 }
 
 fn success(target: &Target, object: &Value) -> Value {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,11 +19,12 @@ use tokio::time::Instant;
 use crate::sim::api_server::caller::key;
 use crate::sim::api_server::http::form::Form;
 use crate::sim::api_server::http::table::{self, Include};
-use crate::sim::api_server::http::{Call, json as json_response};
+use crate::sim::api_server::http::{Call, JSON, json as json_response, respond};
 use crate::sim::api_server::selector::Selection;
 use crate::sim::api_server::status::Status;
 use crate::sim::api_server::store::Key;
-use crate::sim::api_server::{Inner, present};
+use crate::sim::api_server::{Inner, present, text};
+use crate::sim::resources::Resource;
 
 /// Where a list goes on.
 #[derive(Serialize, Deserialize)]
@@ -40,20 +41,44 @@ pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> 
     let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), name);
     let stored = inner.store.get_at(&key, version_seen(inner, call));
     let stored = stored.ok_or_else(|| Status::not_found(place.resource, name))?;
-    let object = present::show(place.resource, place.version, &stored);
-    Ok(json_response(StatusCode::OK, &*shaped(inner, call, object)))
+    Ok(one(inner, call, StatusCode::OK, &key, &stored))
 }
 
 /// One object in the shape that was asked for.
-pub(super) fn shaped<'a>(inner: &Inner, call: &Call, object: Cow<'a, Value>) -> Cow<'a, Value> {
-    match call.form {
-        Form::Table => {
+pub(super) fn one(
+    inner: &Inner,
+    call: &Call,
+    code: StatusCode,
+    key: &Key,
+    stored: &Arc<Value>,
+) -> Response<Body> {
+    let Shown { object, text } = Shown::new(inner, call, key, stored);
+    match (call.form, text) {
+        (Form::Table, _) => {
             let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             let now_ns = inner.store.clock.now_ns();
-            Cow::Owned(table::table(call.place.resource, &[object], version, include(call), now_ns))
+            let table = table::table(call.place.resource, &[object], version, include(call), now_ns);
+            json_response(code, &table)
         }
-        Form::Metadata => Cow::Owned(present::metadata_only(&object)),
-        Form::Plain | Form::Discovery(_) => object,
+        (Form::Metadata, _) => json_response(code, &present::metadata_only(&object)),
+        (Form::Plain | Form::Discovery(_), Some(text)) => respond(code, JSON, Body::from(text)),
+        (Form::Plain | Form::Discovery(_), None) => json_response(code, &*object),
+    }
+}
+
+/// An object as the requested version shows it.
+pub(super) struct Shown<'a> {
+    object: Cow<'a, Value>,
+    /// Its text, where the store has it.
+    text: Option<Bytes>,
+}
+
+impl<'a> Shown<'a> {
+    pub fn new(inner: &Inner, call: &Call, key: &Key, stored: &'a Arc<Value>) -> Self {
+        let object = present::show(call.place.resource, call.place.version, stored);
+        let as_stored = matches!((call.form, &object), (Form::Plain, Cow::Borrowed(_)));
+        let text = as_stored.then(|| inner.store.text(key, stored)).flatten();
+        Self { object, text }
     }
 }
 
@@ -72,7 +97,6 @@ pub(super) fn selection(call: &Call) -> Result<Selection, Status> {
 }
 
 pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> {
-    let place = &call.place;
     let selection = selection(call)?;
     let token = continue_token(call)?;
     let version = version_of_list(inner, call, token.as_ref())?;
@@ -93,12 +117,8 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
             metadata["remainingItemCount"] = json!(selected.len() - page);
         }
     }
-    let items: Vec<_> = selected
-        .iter()
-        .take(page)
-        .map(|(_, stored)| present::show(place.resource, place.version, stored))
-        .collect();
-    Ok(list_of(inner, call, &items, metadata))
+    let items = selected.iter().take(page).map(|(key, stored)| Shown::new(inner, call, key, stored));
+    Ok(list_of(inner, call, items.collect(), metadata))
 }
 
 /// The objects of the list as they were at `version`, without a walk over all of them where the call names one, and
@@ -126,43 +146,40 @@ fn selected(
 }
 
 /// A list in the shape that was asked for.
-pub(super) fn list_of(
-    inner: &Inner,
-    call: &Call,
-    items: &[Cow<'_, Value>],
-    metadata: Value,
-) -> Response<Body> {
+pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadata: Value) -> Response<Body> {
     let resource = call.place.resource;
     match call.form {
         Form::Table => {
             let now_ns = inner.store.clock.now_ns();
-            json_response(StatusCode::OK, &table::table(resource, items, metadata, include(call), now_ns))
+            let items: Vec<_> = items.into_iter().map(|item| item.object).collect();
+            json_response(StatusCode::OK, &table::table(resource, &items, metadata, include(call), now_ns))
         }
         Form::Metadata => {
-            let items: Vec<Value> = items.iter().map(|item| present::metadata_only(item)).collect();
+            let items: Vec<Value> = items.iter().map(|item| present::metadata_only(&item.object)).collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             json_response(StatusCode::OK, &list)
         }
         Form::Plain | Form::Discovery(_) => {
-            let list = List {
-                api_version: resource.api_version(call.place.version),
-                items: items.iter().map(|object| Item { object, typed: resource.custom }).collect(),
-                kind: resource.list_kind,
-                metadata,
-            };
-            json_response(StatusCode::OK, &list)
+            let list = plain_list(call.place.resource, call.place.version, &items, &metadata);
+            respond(StatusCode::OK, JSON, Body::from(list))
         }
     }
 }
 
-/// A list, in the order of its fields' names as everything here is.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct List<'a> {
-    api_version: String,
-    items: Vec<Item<'a>>,
-    kind: &'static str,
-    metadata: Value,
+/// A list, in the order of its fields' names as everything here is, put together from the texts of its items.
+fn plain_list(resource: &Resource, version: &str, items: &[Shown<'_>], metadata: &Value) -> Vec<u8> {
+    let mut list = format!(r#"{{"apiVersion":"{}","items":["#, resource.api_version(version)).into_bytes();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            list.push(b',');
+        }
+        match &item.text {
+            Some(text) if resource.custom => list.extend_from_slice(text),
+            _ => list.extend(text::of(&Item { object: &item.object, typed: resource.custom })),
+        }
+    }
+    list.extend(format!(r#"],"kind":"{}","metadata":{metadata}}}"#, resource.list_kind).into_bytes());
+    list
 }
 
 /// The items of a list of a built-in kind carry no type, those of a custom one do.

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Response, StatusCode};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -165,7 +164,7 @@ impl Stream {
     fn present<'a>(&mut self, objects: impl Iterator<Item = &'a Arc<Value>>, now_ns: i64) {
         for object in objects {
             if self.frames.selection.matches(object) && !self.ended && self.held.is_told() {
-                self.ready.push_back(self.frames.event("ADDED", object, now_ns));
+                self.ready.push_back(self.frames.event("ADDED", object, None, now_ns));
                 self.cut_short();
             }
         }
@@ -265,26 +264,30 @@ impl Frames {
         let is = change.kind != ChangeKind::Deleted && self.selection.matches(&object);
         match (was, is) {
             (false, false) => None,
-            (false, true) => Some(self.event("ADDED", &object, now_ns)),
-            (true, true) => Some(self.event("MODIFIED", &object, now_ns)),
-            (true, false) => {
+            (false, true) => Some(self.event("ADDED", &object, Some(&change.object), now_ns)),
+            (true, true) => Some(self.event("MODIFIED", &object, Some(&change.object), now_ns)),
+            (true, false) => Some(match (previous, change.kind) {
                 // The last state that belonged to the selection, under the version of the change.
-                let mut last = match (&previous, change.kind) {
-                    (Some(previous), ChangeKind::Modified) => (**previous).clone(),
-                    _ => (*object).clone(),
-                };
-                meta::copy(&object, &mut last, "resourceVersion");
-                Some(self.event("DELETED", &last, now_ns))
-            }
+                (Some(previous), ChangeKind::Modified) => {
+                    let mut last = Arc::unwrap_or_clone(previous);
+                    meta::copy(&object, &mut last, "resourceVersion");
+                    self.event("DELETED", &last, None, now_ns)
+                }
+                _ => self.event("DELETED", &object, Some(&change.object), now_ns),
+            }),
         }
     }
 
-    fn event(&mut self, kind: &str, stored: &Value, now_ns: i64) -> Bytes {
+    /// One event; `kept` is how the store keeps the object, where it is in the store.
+    fn event(&mut self, kind: &str, stored: &Value, kept: Option<&Kept>, now_ns: i64) -> Bytes {
         let object = present::show(self.place.resource, self.place.version, stored);
         let object = match self.form {
             Form::Table => Cow::Owned(self.row(object, now_ns)),
             Form::Metadata => Cow::Owned(present::metadata_only(&object)),
-            Form::Plain | Form::Discovery(_) => object,
+            Form::Plain | Form::Discovery(_) => match (&object, kept) {
+                (Cow::Borrowed(_), Some(kept)) => return line_of(kind, &kept.text()),
+                _ => object,
+            },
         };
         line(kind, &object)
     }
@@ -314,18 +317,12 @@ impl Frames {
     }
 }
 
-/// One event, written without a copy of its object; the type first, as the real server does: whoever reads it knows
-/// then what the object is.
-#[derive(Serialize)]
-struct Event<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    object: &'a Value,
+fn line(kind: &str, object: &Value) -> Bytes {
+    line_of(kind, &text::of(object))
 }
 
-fn line(kind: &str, object: &Value) -> Bytes {
-    let mut text = text::of(&Event { kind, object });
-    text.push(b'\n');
-    // It may wait for long: without the room that is left.
-    Bytes::from(text.into_boxed_slice())
+/// One event; the type first, as the real server does: whoever reads it knows then what the object is.
+fn line_of(kind: &str, object: &[u8]) -> Bytes {
+    let head = format!(r#"{{"type":"{kind}","object":"#);
+    Bytes::from([head.as_bytes(), object, b"}\n"].concat())
 }
