@@ -71,9 +71,10 @@ impl Kept {
     }
 }
 
-/// It may be kept for long: without the room that is left.
+/// It may be kept for long: in a place of its own size. A large one that is cut down would leave a hole that no other
+/// text fits into.
 fn text_of(object: &Value) -> Bytes {
-    text::of(object).into_boxed_slice().into()
+    Bytes::copy_from_slice(&text::of(object))
 }
 
 #[cfg(test)]
