@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stillpoint::sim::{Config, DriverConfig, PhysicalSnapshot};
 use tokio::time::sleep;
 
@@ -174,4 +174,29 @@ async fn a_cut_holds_one_instant_of_all_volumes_unless_the_driver_is_skewed() {
     let (_lab, cut) = cut_under_writes(40).await;
     assert!(cut[1].version >= cut[0].version + 10, "two instants: {} and {}", cut[0].version, cut[1].version);
     assert_eq!(cut[1].creation_time_ns - cut[0].creation_time_ns, 40_000_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cuts_of_each_volume_by_itself_hold_no_instant_of_all() {
+    let lab = Lab::new(2, Config::default()).await;
+    let volumes = lab.list("persistentvolumes");
+    let handle = |volume: &Value| volume["spec"]["csi"]["volumeHandle"].as_str().map(str::to_owned);
+    let handles: Vec<String> = volumes.iter().filter_map(handle).collect();
+    let cut = || lab.cluster.storage().physical_snapshots();
+    for (made, claim) in lab.list("persistentvolumeclaims").iter().enumerate() {
+        let source = json!({"persistentVolumeClaimName": claim["metadata"]["name"]});
+        let metadata = json!({"generateName": "alone-", "namespace": claim["metadata"]["namespace"]});
+        let spec = json!({"volumeSnapshotClassName": "csi-hostpath-snapclass", "source": source});
+        lab.create("volumesnapshots", json!({"metadata": metadata, "spec": spec}));
+        while cut().len() == made {
+            for handle in &handles {
+                lab.cluster.storage().write(handle);
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    }
+    let versions: Vec<_> = cut().iter().map(|one| one.version).collect();
+    assert_eq!(handles.len(), versions.len());
+    assert_ne!(versions[0], versions[1], "two instants");
+    println!("each volume by itself, under the same writes to both: {versions:?}");
 }
