@@ -5,8 +5,9 @@
 //! else, written once and read by a person now and then. They are kept as text, and taken apart when they are read. So
 //! are the states of long ago.
 //!
-//! A state is written as text once, when the first asks for it: whoever changed it, all who watch it and the history
-//! have the same text.
+//! A state is written as text once, when the first asks for it: whoever changed it, all who are told of the change and
+//! the history have the same text, as long as the history reaches. So has who reads it, where the answer is the whole
+//! object as it is stored; a watch that begins writes its first events itself.
 
 use std::sync::{Arc, OnceLock};
 

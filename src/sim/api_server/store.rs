@@ -339,6 +339,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_text_is_kept_for_as_long_as_its_change_is_in_the_history() {
+        let mut store = store();
+        let object = store.put(key("a"), json!({"metadata": {}}));
+        let text = store.text(&key("a"), &object).expect("present");
+        let is_kept =
+            |store: &Store| store.text(&key("a"), &object).is_some_and(|now| now.as_ptr() == text.as_ptr());
+        let others = |store: &mut Store, count: usize| {
+            (0..count).for_each(|data| drop(store.put(key("b"), json!({"metadata": {}, "data": data}))));
+        };
+        others(&mut store, HISTORY_LIMIT - 1);
+        assert!(is_kept(&store), "the next who asks need not write it");
+        others(&mut store, 1);
+        assert!(!is_kept(&store), "a large cluster would have all its texts beside its trees");
+    }
+
+    #[tokio::test]
     async fn what_was_compacted_is_too_old() {
         let mut store = store();
         store.put(key("a"), json!({"metadata": {}}));

@@ -118,16 +118,16 @@ async fn faults_come_as_json_and_touch_so_many_calls() {
     assert_eq!(lab.http("GET", &format!("{maps}/a"), None).await.status, 200);
 }
 
+fn volume_handles(lab: &Lab) -> Vec<String> {
+    let handle = |volume: &Value| volume["spec"]["csi"]["volumeHandle"].as_str().map(str::to_owned);
+    lab.list("persistentvolumes").iter().filter_map(handle).collect()
+}
+
 /// Writes to the first volume, then to the second, as a database writes its log before its data, while a cut is made.
 async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
     let driver = DriverConfig { skew_ms, ..DriverConfig::default() };
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
-    let volumes = lab.list("persistentvolumes");
-    let mut handles: Vec<String> = volumes
-        .iter()
-        .filter_map(|one| one["spec"]["csi"]["volumeHandle"].as_str())
-        .map(str::to_owned)
-        .collect();
+    let mut handles = volume_handles(&lab);
     lab.create_group();
     lab.until("frozen", |lab| lab.group_content().is_some()).await;
     let frozen = &lab.group_content().expect("there")["spec"]["source"]["volumeHandles"];
@@ -179,9 +179,7 @@ async fn a_cut_holds_one_instant_of_all_volumes_unless_the_driver_is_skewed() {
 #[tokio::test(start_paused = true)]
 async fn cuts_of_each_volume_by_itself_hold_no_instant_of_all() {
     let lab = Lab::new(2, Config::default()).await;
-    let volumes = lab.list("persistentvolumes");
-    let handle = |volume: &Value| volume["spec"]["csi"]["volumeHandle"].as_str().map(str::to_owned);
-    let handles: Vec<String> = volumes.iter().filter_map(handle).collect();
+    let handles = volume_handles(&lab);
     let cut = || lab.cluster.storage().physical_snapshots();
     for (made, claim) in lab.list("persistentvolumeclaims").iter().enumerate() {
         let source = json!({"persistentVolumeClaimName": claim["metadata"]["name"]});
