@@ -138,6 +138,27 @@ async fn a_stale_list_is_older_than_what_its_reader_wrote() {
     assert_eq!(lab.http("GET", &format!("{MAPS}/a"), None).await.status, 200);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_stale_read_shows_of_an_object_is_how_it_was() {
+    const CLASSES: &str = "/apis/snapshot.storage.k8s.io/v1/volumesnapshotclasses";
+    let lab = lab().await;
+    let path = format!("{CLASSES}/csi-hostpath-snapclass");
+    let was = lab.http("GET", &path, None).await.body;
+    sleep(Duration::from_secs(10)).await;
+    let patch = json!({"metadata": {"labels": {"changed": "yes"}}});
+    let is = lab.http_as("application/merge-patch+json", "PATCH", &path, Some(patch)).await.body;
+    assert_eq!(is["metadata"]["labels"]["changed"], "yes");
+    for verb in ["get", "list"] {
+        lab.fault(json!({"verb": verb, "staleMs": 5000, "times": 1})).await;
+    }
+    let list = async |lab: &Lab| lab.http("GET", CLASSES, None).await.body["items"].clone();
+    let holds = |list: &Value, object: &Value| list.as_array().is_some_and(|items| items.contains(object));
+    assert_eq!(lab.http("GET", &path, None).await.body, was);
+    assert!(holds(&list(&lab).await, &was));
+    assert_eq!(lab.http("GET", &path, None).await.body, is);
+    assert!(holds(&list(&lab).await, &is));
+}
+
 /// A watch with that fault on its stream, while two maps are made, one is changed twice, and one deleted, a second
 /// apart each.
 async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
