@@ -14,7 +14,7 @@ use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::vitals::Vitals;
 use crate::engine::{Config, Engine, socket};
-use crate::journal::{Journal, Opened, Options};
+use crate::journal::{Journal, JournalError, Opened, Options};
 
 /// How the daemon is started.
 pub struct Start {
@@ -54,13 +54,21 @@ pub async fn run(start: Start) -> Problem {
     }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
     vitals.opened(journal.clone());
+    let ended = stopped(dir.clone(), journal.clone());
     let shown = socket::serve(dir, journal.clone());
     let archived = archiving::archive(journal.clone(), config.clock, archiving);
     tokio::select! {
         problem = live(cluster, config, journal, opened, observer, vitals) => problem,
+        problem = ended => problem,
         never = shown => match never {},
         never = archived => match never {},
     }
+}
+
+/// Returns once the writer of the journal has ended. A daemon that has nothing to append would not notice.
+async fn stopped(dir: PathBuf, journal: Journal) -> Problem {
+    let reason = journal.stopped().await;
+    JournalError::Stopped { reason }.problem(&dir.display().to_string())
 }
 
 /// Reaches the cluster and runs the engine.

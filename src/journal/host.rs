@@ -3,6 +3,15 @@
 //! A thread keeps the disk away from the runtime. On paused time it is unusable, because virtual
 //! time runs on while the disk works and every deadline fires; there the same writer is a task that
 //! commits inline, which costs no virtual time and makes the order of everything repeatable.
+//!
+//! # The end of a writer
+//! A host whose writer has ended closes the queue and receives until it is empty. A request that is dropped drops its
+//! reply, which its caller reads as [`AppendError::Stopped`](super::AppendError::Stopped) with the writer's reason.
+//!
+//! SUBTLE: dropping the receiver is not enough. 1. A caller reserves a place in the queue. 2. The receiver is dropped,
+//! which closes and empties the queue. 3. The caller puts its request into the place. The queue lives as long as its
+//! senders do, and the caller holds one: nothing drops the reply, and the caller waits for ever. A closed queue that is
+//! received from is empty only once no place is reserved.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -48,6 +57,8 @@ pub(super) fn thread<S: Store + 'static>(
         while let Some(first) = requests.blocking_recv() {
             let batch = drain(first, &mut requests);
             if turn(&mut writer, &shared, batch).is_err() {
+                requests.close();
+                while requests.blocking_recv().is_some() {}
                 break;
             }
         }
@@ -62,6 +73,8 @@ pub(super) async fn task<S: Store>(
     while let Some(first) = requests.recv().await {
         let batch = drain(first, &mut requests);
         if turn(&mut writer, &shared, batch).is_err() {
+            requests.close();
+            while requests.recv().await.is_some() {}
             break;
         }
     }

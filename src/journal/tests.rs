@@ -9,6 +9,7 @@ mod opening;
 mod power;
 mod reading;
 mod schema;
+mod stopping;
 
 use super::testing::{record, stream};
 use super::*;
