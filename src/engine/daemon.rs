@@ -92,13 +92,18 @@ async fn live(
     engine.run().await
 }
 
-/// Opens a journal on a thread of its own: it blocks while a dying process holds the lock.
+/// Opens a journal on a thread of its own: it blocks while a dying process holds the lock, and logs at once that it does.
 ///
 /// # Errors
 /// The journal is held, damaged, newer, or cannot be read or written.
 pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
     let shown = dir.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || Journal::open_thread(&dir, Options::default())).await;
+    let mut options = Options::default();
+    let patience = options.patience();
+    options.on_held = Arc::new(move |held| {
+        tracing::warn!("{held}; waiting up to {} s for that process to end", patience.as_secs());
+    });
+    let opened = tokio::task::spawn_blocking(move || Journal::open_thread(&dir, options)).await;
     match opened {
         Ok(result) => result.map_err(|error| error.problem(&shown)),
         Err(join) => Err(Problem::new(

@@ -68,9 +68,14 @@ pub(super) struct FoundEvidence {
 
 /// Tries until the lock is free, as often as the options say.
 pub(super) fn wait_for_lock(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, JournalError> {
-    for _ in 1..options.lock_attempts.max(1) {
+    for attempt in 1..options.lock_attempts.max(1) {
         match find(dir, options, probed) {
-            Err(JournalError::Held { .. }) => (options.sleep)(options.lock_pause),
+            Err(held @ JournalError::Held { .. }) => {
+                if attempt == 1 {
+                    (options.on_held)(&held);
+                }
+                (options.sleep)(options.lock_pause);
+            }
             other => return other,
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::ballast;
+use super::error::JournalError;
 use super::evidence::SEGMENT_BYTES;
 use super::probe::Probe;
 
@@ -19,6 +20,8 @@ pub struct Options {
     pub lock_attempts: u32,
     /// Pause between two tries.
     pub lock_pause: Duration,
+    /// Receives once that another process holds the lock, when the open begins to wait for it.
+    pub on_held: Arc<dyn Fn(&JournalError) + Send + Sync>,
     /// How to pause.
     pub sleep: Arc<dyn Fn(Duration) + Send + Sync>,
     /// Name of this host, for `owner.json`.
@@ -44,6 +47,7 @@ impl Default for Options {
         Options {
             lock_attempts: 100,
             lock_pause: Duration::from_millis(100),
+            on_held: Arc::new(|_| ()),
             sleep: Arc::new(std::thread::sleep),
             host: host.trim().to_owned(),
             pid: std::process::id(),
@@ -60,6 +64,13 @@ impl Default for Options {
 fn wall_clock() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+impl Options {
+    /// How long an open waits for the lock.
+    pub fn patience(&self) -> Duration {
+        self.lock_pause * self.lock_attempts
+    }
 }
 
 impl fmt::Debug for Options {

@@ -8,9 +8,6 @@ use crate::invariants::completed;
 use crate::process::{Process, wait};
 use crate::stage::Stage;
 
-/// Threads of a daemon that has begun to open its journal: the first, and the one that opens it.
-const OPENING: usize = 2;
-
 fn owner(stage: &Stage) -> Option<(u64, u64)> {
     let text = fs::read(stage.journal().join("owner.json")).ok()?;
     let owner: Value = serde_json::from_slice(&text).expect("a whole file");
@@ -22,12 +19,16 @@ fn owns(stage: &Stage, daemon: &Process, epoch: u64) {
     wait("the journal's owner", || (owner(stage) == Some((daemon.id().into(), epoch))).then_some(()));
 }
 
-/// Waits until the daemon opens its journal, which it says only when it has it.
-fn opening(daemon: &Process) {
-    let tasks = format!("/proc/{}/task", daemon.id());
-    wait("a daemon that opens its journal", || {
-        fs::read_dir(&tasks).is_ok_and(|tasks| tasks.count() >= OPENING).then_some(())
-    });
+/// Waits until the daemon has logged that it waits for the journal, and which process holds it.
+fn waits_for(second: &mut Process, first: &Process) {
+    wait("a daemon that waits for the journal", || {
+        let said = second.said();
+        assert!(second.running() || said.contains("waiting up to"), "it ended without a word: {said}");
+        said.contains("waiting up to 10 s").then_some(said)
+    })
+    .lines()
+    .find(|line| line.contains("WARN") && line.contains(&format!("held by pid {} on host ", first.id())))
+    .expect("a line that names the holder");
 }
 
 #[test]
@@ -36,6 +37,7 @@ fn a_second_daemon_is_refused_and_told_who_has_it() {
     let mut first = stage.daemon(&[]);
     owns(&stage, &first, 1);
     let mut second = stage.daemon(&[]);
+    waits_for(&mut second, &first);
     assert_eq!(second.end(), (Some(4), None), "{}", second.said());
     let said = second.said();
     assert!(said.contains("SP0031") && said.contains(&format!("pid {} ", first.id())), "{said}");
@@ -51,7 +53,7 @@ fn a_second_daemon_that_waits_while_the_first_dies_takes_over() {
     let mut first = stage.daemon(&["--crash-at", "retain/mid-effects"]);
     owns(&stage, &first, 1);
     let mut second = stage.daemon(&[]);
-    opening(&second);
+    waits_for(&mut second, &first);
     stage.backup();
     assert_eq!(first.end(), (None, Some(9)));
     assert_eq!(stage.phase(&mut second), "Completed");

@@ -65,10 +65,14 @@ fn a_held_journal_is_refused_with_the_name_of_its_holder() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options { pid: 4711, host: "node-a".to_owned(), ..impatient() };
     let _held = Journal::open_thread(dir.path(), options).expect("opened");
-    let tries = Arc::new(AtomicU32::new(0));
-    let counted = tries.clone();
+    let (tries, told) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (counted, counted_told) = (tries.clone(), told.clone());
     let options = Options {
         lock_attempts: 5,
+        on_held: Arc::new(move |held| {
+            assert!(held.to_string().ends_with("is held by pid 4711 on host node-a (owner.json)"), "{held}");
+            counted_told.fetch_add(1, Ordering::Relaxed);
+        }),
         sleep: Arc::new(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
         }),
@@ -83,6 +87,7 @@ fn a_held_journal_is_refused_with_the_name_of_its_holder() {
         (error.code(), tries.load(Ordering::Relaxed)),
         (crate::domain::problem::Code::JournalLocked, 4)
     );
+    assert_eq!(told.load(Ordering::Relaxed), 1, "the holder is named once, before the first pause");
     assert_eq!(error.verdict(), Some(Verdict::Locked));
 }
 
