@@ -16,6 +16,7 @@
 //! | [`observed`] | what was read back from the cluster |
 //! | [`receipt`] | the durable record of a finished cut |
 //! | [`problem`] | errors with codes, object, reason and way out |
+//! | [`text`] | words for people that several parts need |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod ids;
@@ -27,4 +28,5 @@ pub mod plan;
 pub mod planted;
 pub mod problem;
 pub mod receipt;
+pub mod text;
 pub mod time;

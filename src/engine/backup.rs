@@ -437,9 +437,17 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
     tools.observer.note(Note::BackupEnded(phase.name()));
-    let note = run.failure_reason().unwrap_or_else(|| format!("{} groups are complete", run.groups.len()));
+    let note = run.failure_reason().unwrap_or_else(|| complete(run.groups.len()));
     let notice = notices::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
     tools.notices.tell(notice);
     // Nobody else writes the end in this life of the daemon, however long the API server is away.
     project(tools, &object_id(run), &status, u32::MAX).await;
+}
+
+fn complete(groups: usize) -> String {
+    match groups {
+        0 => "there was no group to cut".to_owned(),
+        1 => "1 group is complete".to_owned(),
+        groups => format!("{groups} groups are complete"),
+    }
 }

@@ -9,11 +9,12 @@ use crate::domain::ids::StreamId;
 use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
+use crate::domain::text::count;
 use crate::domain::time::Timestamp;
 use crate::planning::class::{Considered, GROUP_CLASS, SNAPSHOT_CLASS};
 use crate::planning::facts::{ClaimFact, Facts, Request};
+use crate::planning::listed;
 use crate::planning::members::{self, Volumes};
-use crate::planning::{count, listed};
 
 /// The label key of the first text of Velero's design, which its users may still have on their claims.
 const OLD_DESIGN_KEY: &str = "velero.io/volume-group-snapshot";

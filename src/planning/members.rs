@@ -10,8 +10,9 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::PlannedMember;
 use crate::domain::problem::{About, Code, Problem};
+use crate::domain::text::count;
 use crate::planning::facts::{ClaimFact, VolumeFact};
-use crate::planning::{count, listed};
+use crate::planning::listed;
 
 /// The volumes by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a VolumeFact>;

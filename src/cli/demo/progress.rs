@@ -10,6 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
 use crate::cli::output::{style, talk};
 use crate::domain::ids::StreamId;
+use crate::domain::text::count;
 use crate::engine::sight::{Sight, Sights};
 use crate::machine::group::Milestone;
 use crate::sim::api_server::Caller;
@@ -86,7 +87,8 @@ impl Screen {
         let id = run.plan.run;
         if !self.groups.contains_key(&id) {
             let bar = self.bar();
-            self.say(&format!("{}  planned, {} members", name(&sight), run.plan.members.len()));
+            let members = count(run.plan.members.len(), "member");
+            self.say(&format!("{}  planned, {members}", name(&sight)));
             self.groups.insert(id, (0, bar));
         }
         let (told, bar) = self.groups.get(&id).cloned().unwrap_or((0, ProgressBar::hidden()));

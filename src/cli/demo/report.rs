@@ -8,6 +8,7 @@ use crate::cli::demo::progress::{Followed, Seen};
 use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
 use crate::cli::output::{exit, style, table};
 use crate::domain::receipt::Receipt;
+use crate::domain::text::count;
 use crate::domain::time::Millis;
 use crate::journal::Journal;
 use crate::machine::group::Milestone;
@@ -165,13 +166,15 @@ pub fn text(end: &End) -> String {
     end.groups.iter().for_each(|group| out.push_str(&group_text(group)));
     let ledger = &end.ledger;
     let clean = format!(
-        "{} physical snapshots, {} leaked, {} phantom",
-        ledger.physical_snapshots, ledger.leaked, ledger.phantom
+        "{}, {} leaked, {} phantom",
+        count(ledger.physical_snapshots, "physical snapshot"),
+        ledger.leaked,
+        ledger.phantom
     );
     let clean = if ledger.leaked + ledger.phantom == 0 { style::ok(&clean) } else { style::bad(&clean) };
     out.push_str(&format!("\nStorage  {clean}\n"));
     let journal = &end.journal;
-    out.push_str(&format!("Journal  {}  {} records\n", journal.path, journal.records));
+    out.push_str(&format!("Journal  {}  {}\n", journal.path, count(journal.records, "record")));
     for (command, does) in [
         ("list", "the runs in it"),
         ("show", "every record: what was seen, decided, done"),

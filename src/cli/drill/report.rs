@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::output::{style, table};
+use crate::domain::text::count;
 use crate::drill::campaign::Campaign;
 use crate::drill::play::Played;
 use crate::machine::group::table::TABLE;
@@ -144,8 +145,8 @@ pub(super) fn text(end: &End, brief: bool) -> String {
     text.push_str(&table(&["drills", "cases", "held", "broken"], rows));
     let minutes = end.seconds / 60.0;
     text.push_str(&format!(
-        "\n{} cases in {:.1} s ({:.0} a minute), {} points, {} of {} rows of the recovery table\n",
-        end.cases.len(),
+        "\n{} in {:.1} s ({:.0} a minute), {} points, {} of {} rows of the recovery table\n",
+        count(end.cases.len(), "case"),
         end.seconds,
         end.cases.len() as f64 / minutes,
         end.points,

@@ -7,6 +7,7 @@ use clap::Args;
 use super::report;
 use crate::cli::output::{self, Format, data, exit, talk};
 use crate::domain::problem::{About, Code, Problem};
+use crate::domain::text::count;
 use crate::drill::campaign::{Campaign, Wanted};
 use crate::drill::play::Played;
 use crate::drill::pool;
@@ -115,7 +116,7 @@ impl Progress {
         }
         if counts.0.is_multiple_of(Self::EVERY) {
             let took: Duration = self.began.elapsed();
-            talk(&format!("{} cases, {} broken, {} s", counts.0, counts.1, took.as_secs()));
+            talk(&format!("{}, {} broken, {} s", count(counts.0, "case"), counts.1, took.as_secs()));
         }
     }
 }

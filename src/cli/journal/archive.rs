@@ -13,6 +13,7 @@ use super::{DirectoryArgs, problems};
 use crate::cli::common::show;
 use crate::cli::output::{self, exit, talk};
 use crate::domain::problem::Problem;
+use crate::domain::text::count;
 use crate::journal::archive::{Archived, Checkpoint, Policy};
 use crate::journal::{Journal, JournalError, Options};
 
@@ -104,9 +105,9 @@ fn text(shown: &Shown) -> String {
     };
     if shown.carried > 0 {
         text.push_str(&format!(
-            "{} streams have not ended or are needed by one that has not: their records are carried forward\n",
-            shown.carried
+            "records carried forward: those of {}, not ended or needed by one that has not\n",
+            count(shown.carried, "stream")
         ));
     }
-    text + &format!("{} records are left in the live journal\n", shown.live)
+    text + &format!("left in the live journal: {}\n", count(shown.live, "record"))
 }

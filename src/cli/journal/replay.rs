@@ -5,6 +5,7 @@ use crate::audit::{Difference, Replay, ReplayReport};
 use crate::cli::common::show;
 use crate::cli::output::{self, exit, style};
 use crate::domain::problem::Problem;
+use crate::domain::text::count;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,10 @@ fn text(report: &ReplayReport) -> String {
     let ReplayReport { decisions, same, different, not_comparable } = report;
     let differs = format!("{} different", different.len());
     let differs = if different.is_empty() { style::ok(&differs) } else { style::bad(&differs) };
-    let summary = format!("{decisions} decisions: {same} same, {differs}, {not_comparable} not comparable\n");
+    let summary = format!(
+        "{}: {same} same, {differs}, {not_comparable} not comparable\n",
+        count(*decisions, "decision")
+    );
     if different.is_empty() {
         return summary;
     }
