@@ -41,6 +41,9 @@ const ELECTED: [&str; 2] = ["csi-snapshotter", "snapshot-controller"];
 /// How long the lease of a leader that was killed keeps the next one from working (`--leader-election-lease-duration`).
 const LEASE: Duration = Duration::from_secs(15);
 
+/// How long an API server makes the storage of custom resources, once its permissions are loaded.
+const INITIALIZES: Duration = Duration::from_secs(2);
+
 /// What a cluster is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -69,6 +72,12 @@ pub struct Config {
     pub cache_lag_ms: u64,
     /// How long the garbage collector waits, milliseconds.
     pub gc_delay_ms: u64,
+    /// How long the API server refuses everybody after its start, as a real one whose permissions are not loaded yet,
+    /// milliseconds. Custom resources are refused for two seconds more.
+    pub forbid_first_ms: u64,
+    /// How long a consistent list over HTTP waits for the watch cache, milliseconds. Measured on a real API server: 60 to
+    /// 76, where a get takes 1.
+    pub list_delay_ms: u64,
     /// What the CSI driver does wrong.
     pub driver: DriverConfig,
 }
@@ -87,6 +96,8 @@ impl Default for Config {
             leader_election: false,
             cache_lag_ms: 0,
             gc_delay_ms: 100,
+            forbid_first_ms: 0,
+            list_delay_ms: 0,
             driver: DriverConfig::default(),
         }
     }
@@ -127,6 +138,10 @@ impl Cluster {
             groupsnapshot_versions: served,
         });
         deployment::create(&api);
+        api.set_list_delay(config.list_delay_ms);
+        if config.forbid_first_ms > 0 {
+            api.start_anew(Duration::from_millis(config.forbid_first_ms), INITIALIZES);
+        }
         let world = World {
             api,
             storage: Storage::new(config.seed, clock.clone(), config.driver),

@@ -17,7 +17,7 @@ use clap::Args;
 use tower::ServiceExt;
 
 use crate::cli::output::{Format, data, report as report_problem};
-use crate::cli::sim::{ClusterArgs, Qps, Snapshotter};
+use crate::cli::sim::{ClusterArgs, Milliseconds, Qps, Snapshotter};
 use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::clock::Clock;
@@ -117,6 +117,7 @@ impl Demo {
         ClusterArgs {
             seed: self.seed,
             snapshotter: Snapshotter(None),
+            list_delay: Milliseconds(0),
             controller_qps: self.controller_qps,
             groupsnapshot_version: self
                 .groupsnapshot_version

@@ -34,6 +34,7 @@ mod validate;
 mod write;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -43,6 +44,7 @@ pub use self::status::{Cause, Details, Status};
 pub use self::tally::Tally;
 pub use self::write::Preconditions;
 
+use self::http::Start;
 use self::store::Store;
 use self::write::Target;
 use crate::sim::clock::SimClock;
@@ -76,6 +78,10 @@ struct Inner {
     /// Faults on calls of the actors, which are no clients over HTTP.
     actor_faults: Option<Faults>,
     replicas: Option<Replicas>,
+    /// Of a server that has just started.
+    start: Option<Start>,
+    /// How long the watch cache needs for a consistent list, milliseconds.
+    list_delay_ms: u64,
 }
 
 impl ApiServer {
@@ -88,6 +94,8 @@ impl ApiServer {
             faults: None,
             actor_faults: None,
             replicas: None,
+            start: None,
+            list_delay_ms: 0,
         };
         inner.create_first_namespaces();
         Self { inner: Arc::new(Mutex::new(inner)) }
@@ -126,6 +134,23 @@ impl ApiServer {
     /// Lets a second API server answer a share of the calls over HTTP from a cache that is older; `None` ends that.
     pub fn set_replicas(&self, replicas: Option<Replicas>) {
         self.with(|inner| inner.replicas = replicas);
+    }
+
+    /// From now on the server is one that has just started: all watches end, it refuses everybody with 403 for `forbids`,
+    /// and custom resources with 429 for `initializes` after that. Actors are not touched.
+    pub fn start_anew(&self, forbids: Duration, initializes: Duration) {
+        self.with(|inner| inner.start = Some(Start::now(forbids, initializes)));
+        self.drop_watches();
+    }
+
+    /// The server is no longer one that has just started.
+    pub fn end_start(&self) {
+        self.with(|inner| inner.start = None);
+    }
+
+    /// Consistent lists over HTTP take so many milliseconds, as those of a real API server that waits for its watch cache.
+    pub fn set_list_delay(&self, milliseconds: u64) {
+        self.with(|inner| inner.list_delay_ms = milliseconds);
     }
 
     /// The calls so far, by agent, verb and resource.

@@ -11,6 +11,8 @@
 //! | `{"driver": {...}}` | the driver is from now on like that (the fields of `DriverConfig` in camelCase); `{}` is one without faults |
 //! | `{"clock": {"stepMs": N}}` | the wall clock of the cluster is set forward, or back |
 //! | `{"watches": "drop"}` | all watches end, as when an API server restarts |
+//! | `{"start": {"forbidMs"?, "initializeMs"?}}` | the API server is one that has just started: watches end, everybody is refused with 403 for so long, then custom resources with 429 |
+//! | `{"lists": {"delayMs": N}}` | consistent lists wait so long for the watch cache; 0 ends it |
 //! | `{"history": "compact"}` | the history is forgotten: a watch from an older version meets 410 |
 //!
 //! A rule and chance may say what becomes of the call (chance only which kinds it draws from):
@@ -25,7 +27,7 @@
 //!   events, without a word, by a broken connection, or by a 410.
 //!
 //! The oldest rule that fits decides. Rules that name an actor as their agent touch its calls as well; all others touch
-//! calls over HTTP only. `DELETE` forgets rules and chance, and ends replicas. Everything is drawn from seeds: the same
+//! calls over HTTP only. `DELETE` forgets rules and chance, and ends replicas, a start and the delay of lists. Everything is drawn from seeds: the same
 //! calls meet the same faults.
 //!
 //! Not here: caches that lag and calls that take their time (`Config::cache_lag_ms`, `Config::call_ms`).
@@ -35,6 +37,7 @@ mod chance;
 mod rule;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +48,9 @@ use self::chance::Chance;
 use self::rule::Rule;
 use super::api_server::{ApiServer, CallInfo, FaultDecision, Replicas};
 use super::{Cluster, DriverConfig};
+
+/// The faults that are not about calls, by the field that holds them.
+const KINDS: [&str; 7] = ["replicas", "driver", "clock", "watches", "start", "lists", "history"];
 
 /// The rules of one cluster. Clones are the same rules.
 #[derive(Clone, Default)]
@@ -65,7 +71,24 @@ enum Fault {
     Driver(Box<DriverConfig>),
     ClockStep(i64),
     DropWatches,
+    Start(StartFault),
+    ListDelay(u64),
     Compact,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct StartFault {
+    #[serde(default)]
+    forbid_ms: u64,
+    #[serde(default)]
+    initialize_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ListsFault {
+    delay_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +113,8 @@ struct Wrapped {
     driver: Option<Box<DriverConfig>>,
     clock: Option<ClockFault>,
     watches: Option<Drop>,
+    start: Option<StartFault>,
+    lists: Option<ListsFault>,
     history: Option<Compact>,
 }
 
@@ -127,6 +152,11 @@ pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
             Fault::Driver(config) => cluster.storage().set_config(*config),
             Fault::ClockStep(milliseconds) => cluster.clock().step(milliseconds),
             Fault::DropWatches => cluster.api().drop_watches(),
+            Fault::Start(StartFault { forbid_ms, initialize_ms }) => {
+                let [forbids, initializes] = [forbid_ms, initialize_ms].map(Duration::from_millis);
+                cluster.api().start_anew(forbids, initializes);
+            }
+            Fault::ListDelay(milliseconds) => cluster.api().set_list_delay(milliseconds),
             Fault::Compact => cluster.api().compact(),
         }
     }
@@ -139,6 +169,8 @@ pub(super) fn clear(cluster: &Cluster) {
     cluster.api().clear_faults();
     cluster.api().clear_actor_faults();
     cluster.api().set_replicas(None);
+    cluster.api().set_list_delay(0);
+    cluster.api().end_start();
 }
 
 fn read(value: Value) -> Result<Fault, String> {
@@ -149,21 +181,23 @@ fn read(value: Value) -> Result<Fault, String> {
     if has("seed") {
         return Chance::read(value).map(AnyRule::Chance).map(Fault::Rule);
     }
-    if !["replicas", "driver", "clock", "watches", "history"].into_iter().any(has) {
+    if !KINDS.into_iter().any(has) {
         return Rule::read(value).map(AnyRule::Plan).map(Fault::Rule);
     }
-    let Wrapped { replicas, driver, clock, watches, history } = of(value)?;
+    let Wrapped { replicas, driver, clock, watches, start, lists, history } = of(value)?;
     let all = [
         replicas.map(Fault::Replicas),
         driver.map(Fault::Driver),
         clock.map(|fault| Fault::ClockStep(fault.step_ms)),
         watches.map(|Drop::Drop| Fault::DropWatches),
+        start.map(Fault::Start),
+        lists.map(|fault| Fault::ListDelay(fault.delay_ms)),
         history.map(|Compact::Compact| Fault::Compact),
     ];
     let mut given = all.into_iter().flatten();
     match (given.next(), given.next()) {
         (Some(fault), None) => Ok(fault),
-        _ => Err("one of replicas, driver, clock, watches and history makes a fault".to_owned()),
+        _ => Err(format!("one of {} makes a fault", KINDS.join(", "))),
     }
 }
 
@@ -259,6 +293,8 @@ mod tests {
             r#"{"actor": "nobody", "do": "kill"}"#,
             r#"{"actor": "pv-binder", "do": "praise"}"#,
             r#"{"clock": {"stepMs": 1}, "watches": "drop"}"#,
+            r#"{"start": {"forbid": 1}}"#,
+            r#"{"lists": 70}"#,
             r#"{"stream": {"end": "gone"}}"#,
             r#"{"driver": {"mood": "bad"}}"#,
             r#"[{"answer": 500}, {"answer": 200}]"#,

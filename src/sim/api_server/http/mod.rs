@@ -16,6 +16,7 @@ mod protobuf;
 mod read;
 mod replicas;
 mod route;
+mod start;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use serde_json::Value;
 
 pub use self::faults::{Answer, CallInfo, FaultDecision, Faults, Severed, StreamEnd, StreamFault};
 pub use self::replicas::Replicas;
+pub(super) use self::start::Start;
 
 use self::form::Form;
 use self::route::{Place, Route};
@@ -138,7 +140,9 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
         if parts.method != Method::GET {
             return Err(Status::method_not_allowed());
         }
-        return server.with(|inner| document(inner, &route, form)).ok_or_else(Status::no_such_path);
+        return server
+            .with(|inner| document(inner, &route, parts.uri.path(), form))?
+            .ok_or_else(Status::no_such_path);
     };
     let params = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri)
         .map_err(|error| Status::bad_request(error.to_string()))?
@@ -159,11 +163,13 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
 async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Response<Body>, Status> {
     let (place, verb) = (&call.place, call.verb.word());
     server.count(agent, verb, place.resource.plural, place.status.then_some("status"));
+    server.with(|inner| start::refuses(inner, place, call.verb))?;
     let decision = server.decide(|| describe(agent, &call));
     call.stale = Duration::from_millis(decision.stale_ms);
     call.stream = decision.stream;
     pause(decision.before_ms).await;
     let truth = if decision.happen {
+        wait_for_progress(server, &call).await;
         replicas::route(server, &mut call).await?;
         carry_out(server, &call).map(|response| warn(server, &call, response))
     } else {
@@ -175,6 +181,19 @@ async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Resp
         Answer::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
         Answer::Drop => Ok(broken(true)),
         Answer::Cut => Ok(broken(false)),
+    }
+}
+
+/// A consistent list is answered from the watch cache, once that has heard of everything up to this moment: after the
+/// next progress notification of etcd. So is the beginning of a consistent streaming list. A get by name asks etcd.
+async fn wait_for_progress(server: &ApiServer, call: &Call) {
+    let consistent = match call.verb {
+        Verb::List => call.param("resourceVersion").is_empty() && call.param("continue").is_empty(),
+        Verb::Watch => call.flag("sendInitialEvents") && call.param("resourceVersion").is_empty(),
+        _ => false,
+    };
+    if consistent {
+        pause(server.with(|inner| inner.list_delay_ms)).await;
     }
 }
 
@@ -214,14 +233,20 @@ fn describe(agent: &str, call: &Call) -> CallInfo {
     }
 }
 
-/// The documents that describe the server.
-fn document(inner: &Inner, route: &Route, form: Form) -> Option<Response<Body>> {
+/// The documents that describe the server; none where there is no such document.
+///
+/// # Errors
+/// 403 while the server is starting.
+fn document(inner: &Inner, route: &Route, path: &str, form: Form) -> Result<Option<Response<Body>>, Status> {
+    if let Route::Health = route {
+        return Ok(Some(start::health(inner)));
+    }
+    start::refuses_path(inner, path)?;
     let document = match (route, form) {
-        (Route::Health, _) => return Some(respond(StatusCode::OK, "text/plain", Body::from("ok"))),
         (Route::Core | Route::Groups, Form::Discovery(version)) => {
             let list = discovery::aggregated(inner, matches!(route, Route::Core), version);
             let media = format!("{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-            return Some(respond(StatusCode::OK, &media, Body::from(list.to_string())));
+            return Ok(Some(respond(StatusCode::OK, &media, Body::from(list.to_string()))));
         }
         (Route::Version, _) => Some(discovery::version()),
         (Route::Core, _) => Some(discovery::core()),
@@ -230,9 +255,9 @@ fn document(inner: &Inner, route: &Route, form: Form) -> Option<Response<Body>> 
         (Route::GroupVersion(group, version), _) => discovery::group_version(inner, group, version),
         (Route::OpenApi, _) => Some(openapi::index(inner)),
         (Route::OpenApiOf(group, version), _) => openapi::document(inner, group, version),
-        (Route::Place(_), _) => None,
+        (Route::Health | Route::Place(_), _) => None,
     };
-    document.map(|document| json(StatusCode::OK, &document))
+    Ok(document.map(|document| json(StatusCode::OK, &document)))
 }
 
 fn header<'a>(parts: &'a Parts, name: &HeaderName) -> &'a str {

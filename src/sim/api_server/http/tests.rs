@@ -507,3 +507,44 @@ async fn a_body_of_the_wrong_form_is_a_bad_request() {
     server.compact();
     assert_eq!(raw(&server, "GET", watch, &[], "").await.0, 200, "no limit is too large to ask for");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_has_just_started_refuses_everybody_and_then_custom_resources() {
+    let server = server();
+    let refused = async |what: &str| match snapshots(&server).list(&ListParams::default()).await {
+        Ok(_) => 0,
+        Err(Error::Api(status)) if status.message.contains(what) => status.code,
+        Err(error) => panic!("{error}"),
+    };
+    let ready = async || {
+        client(&server).request_text(http::Request::get("/readyz").body(vec![]).expect("a request")).await
+    };
+    assert_eq!((refused("").await, ready().await.is_ok()), (0, true));
+    server.start_anew(Duration::from_secs(5), Duration::from_secs(2));
+    assert_eq!(refused("\"system:discovery\" not found").await, 403);
+    let discovery = client(&server).list_api_groups().await.expect_err("403");
+    assert!(discovery.to_string().contains("cannot get path \"/apis\""), "{discovery}");
+    assert!(ready().await.is_err());
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!(refused("storage is (re)initializing").await, 429);
+    client(&server).list_api_groups().await.expect("discovery");
+    config_maps(&server).list(&ListParams::default()).await.expect("a kind of its own is served");
+    assert!(ready().await.is_err());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!((refused("").await, ready().await.is_ok()), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consistent_list_waits_for_the_watch_cache_and_a_get_does_not() {
+    let server = server();
+    server.set_list_delay(70);
+    let took = async |call: &str| {
+        let begun = tokio::time::Instant::now();
+        let request =
+            http::Request::get(format!("/api/v1/namespaces{call}")).body(vec![]).expect("a request");
+        client(&server).request_text(request).await.expect("an answer");
+        begun.elapsed().as_millis()
+    };
+    assert_eq!((took("").await, took("?limit=1").await, took("?resourceVersion=0").await), (70, 70, 0));
+    assert_eq!(took("/default").await, 0);
+}

@@ -1,0 +1,109 @@
+//! The first moments of an API server: it answers before it can do anything.
+//!
+//! While RBAC is not loaded every user but the system's own is refused, discovery included: 403, `clusterrole
+//! "system:discovery" not found`. After that the storage of custom resources is still being made: 429 `storage is
+//! (re)initializing`. Until both are over `/readyz` fails. Observed on Kubernetes 1.36.2.
+//!
+//! Actors are not touched: they begin when the API server is ready.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Response, StatusCode};
+use tokio::time::Instant;
+
+use super::respond;
+use crate::sim::api_server::Inner;
+use crate::sim::api_server::http::Verb;
+use crate::sim::api_server::http::route::Place;
+use crate::sim::api_server::status::Status;
+
+/// Who asks, as the API server calls every caller here.
+const USER: &str = "system:serviceaccount:stillpoint:stillpoint";
+/// What RBAC says while none of its roles is loaded.
+const NOT_LOADED: &str = "RBAC: [clusterrole.rbac.authorization.k8s.io \"system:discovery\" not found, \
+    clusterrole.rbac.authorization.k8s.io \"system:basic-user\" not found, \
+    clusterrole.rbac.authorization.k8s.io \"system:public-info-viewer\" not found]";
+
+/// An API server that has just started.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sim::api_server) struct Start {
+    forbids_until: Instant,
+    initializes_until: Instant,
+}
+
+/// How far an API server that has just started has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Forbids,
+    Initializes,
+    Ready,
+}
+
+impl Start {
+    /// One that starts now: it refuses everybody for so long, and then custom resources.
+    pub(in crate::sim::api_server) fn now(forbids: Duration, initializes: Duration) -> Self {
+        let forbids_until = Instant::now() + forbids;
+        Self { forbids_until, initializes_until: forbids_until + initializes }
+    }
+}
+
+fn phase(inner: &Inner) -> Phase {
+    let now = Instant::now();
+    match inner.start {
+        Some(start) if now < start.forbids_until => Phase::Forbids,
+        Some(start) if now < start.initializes_until => Phase::Initializes,
+        _ => Phase::Ready,
+    }
+}
+
+/// The answer of the health endpoints.
+pub(super) fn health(inner: &Inner) -> Response<Body> {
+    let failed = match phase(inner) {
+        Phase::Ready => return respond(StatusCode::OK, "text/plain", Body::from("ok")),
+        Phase::Forbids => "poststarthook/rbac/bootstrap-roles",
+        Phase::Initializes => "poststarthook/crd-informer-synced",
+    };
+    let text = format!("[+]ping ok\n[-]{failed} failed: reason withheld\nreadyz check failed\n");
+    respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Body::from(text))
+}
+
+/// Whether a document, e.g. discovery, is refused.
+pub(super) fn refuses_path(inner: &Inner, path: &str) -> Result<(), Status> {
+    match phase(inner) {
+        Phase::Forbids => {
+            let message = format!("forbidden: User {USER:?} cannot get path {path:?}: {NOT_LOADED}");
+            Err(Status::new(403, "Forbidden", message))
+        }
+        Phase::Initializes | Phase::Ready => Ok(()),
+    }
+}
+
+/// Whether a call for a resource is refused.
+pub(super) fn refuses(inner: &Inner, place: &Place, verb: Verb) -> Result<(), Status> {
+    match phase(inner) {
+        Phase::Forbids => Err(forbidden(place, verb)),
+        Phase::Initializes if place.resource.custom => {
+            let mut status = Status::new(429, "TooManyRequests", "storage is (re)initializing");
+            status.details.retry_after_seconds = Some(1);
+            Err(status)
+        }
+        Phase::Initializes | Phase::Ready => Ok(()),
+    }
+}
+
+fn forbidden(place: &Place, verb: Verb) -> Status {
+    let resource = place.resource;
+    let scope = match &place.namespace {
+        Some(namespace) => format!("in the namespace {namespace:?}"),
+        None => "at the cluster scope".to_owned(),
+    };
+    let message = format!(
+        "{} is forbidden: User {USER:?} cannot {} resource {:?} in API group {:?} {scope}: {NOT_LOADED}",
+        resource.qualified_plural(),
+        verb.word(),
+        resource.plural,
+        resource.group,
+    );
+    Status::new(403, "Forbidden", message)
+}
