@@ -30,6 +30,8 @@ mod rights;
 mod rows;
 #[path = "engine/silent.rs"]
 mod silent;
+#[path = "engine/starting.rs"]
+mod starting;
 #[path = "engine/told.rs"]
 mod told;
 #[path = "engine/under/mod.rs"]

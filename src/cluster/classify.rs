@@ -24,6 +24,16 @@ pub fn outcome(error: &kube::Error) -> Outcome {
     }
 }
 
+/// Whether a create was refused because of who asked for it, not because of what it is: by authentication, or by the
+/// authorizer. Admission refuses in other words.
+pub fn is_unauthorized(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Determinate { code: 401, .. } => true,
+        Outcome::Determinate { code: 403, message } => message.contains("cannot create resource"),
+        _ => false,
+    }
+}
+
 /// Whether the API server says that there is no such object.
 pub fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
@@ -84,6 +94,17 @@ mod tests {
         for error in [kube::Error::Service("connection reset".into()), kube::Error::SerdeError(unreadable)] {
             assert!(matches!(outcome(&error), Outcome::Indeterminate { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_the_user_is_told_from_one_of_the_object() {
+        let refused = |code, message: &str| Outcome::Determinate { code, message: message.to_owned() };
+        let user = "Forbidden: x is forbidden: User \"u\" cannot create resource \"x\" in API group \"g\"";
+        assert!(is_unauthorized(&refused(401, "Unauthorized: Unauthorized")));
+        assert!(is_unauthorized(&refused(403, user)));
+        assert!(!is_unauthorized(&refused(403, "Forbidden: admission webhook \"w\" denied the request")));
+        assert!(!is_unauthorized(&refused(422, user)));
+        assert!(!is_unauthorized(&Outcome::Indeterminate { message: user.to_owned() }));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! meant to stay open, and are found dead by kube's watcher.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub(super) struct Inner {
     pub(super) reads: Semaphore,
     pub(super) served: Served,
     answered: Mutex<Option<Instant>>,
+    /// Calls that were answered with 403.
+    forbidden: AtomicU64,
 }
 
 /// What the cluster serves.
@@ -94,8 +97,9 @@ impl Adapter {
     /// Asks the cluster what it serves.
     ///
     /// # Errors
-    /// [`Code::Unreachable`] or [`Code::Refused`]. A missing group API is no error here: it is one for a Backup that
-    /// needs it, see [`Adapter::group_version`].
+    /// [`Code::Unreachable`] or [`Code::Refused`], the latter also for the first moments of an API server, see
+    /// [`Adapter::reach`]. A missing group API is no error here: it is one for a Backup that needs it, see
+    /// [`Adapter::group_version`].
     pub async fn connect(client: Client) -> Result<Self, Problem> {
         let served = discover(&client).await?;
         let inner = Inner {
@@ -105,8 +109,40 @@ impl Adapter {
             reads: Semaphore::new(limits::READS_IN_ALL),
             served,
             answered: Mutex::new(Some(Instant::now())),
+            forbidden: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// As [`Adapter::connect`], and waits for the API server, however long that takes: `waits` is told each time for what.
+    ///
+    /// An API server that has just started refuses everybody with 401 or 403, because its permissions are not loaded, and
+    /// then its custom resources with 429. That cannot be told from a permission that is missing for good; so a refusal is
+    /// waited for like silence, and shown like a failure.
+    ///
+    /// # Errors
+    /// What no waiting mends: the kubeconfig cannot be used.
+    pub async fn reach<F>(mut client: impl FnMut() -> F, waits: impl Fn(&Problem)) -> Result<Self, Problem>
+    where
+        F: Future<Output = Result<Client, Problem>>,
+    {
+        let mut failures = 0;
+        loop {
+            let connected = match client().await {
+                Ok(client) => Self::connect(client).await,
+                Err(problem) => Err(problem),
+            };
+            match connected {
+                Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
+                    failures += 1;
+                    let pause = limits::backoff(failures).min(limits::REACH_PAUSE_MAX);
+                    tracing::warn!(%problem, "waiting for the API server; next try in {pause}");
+                    waits(&problem);
+                    tokio::time::sleep(Duration::from_millis(pause.0)).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// What the cluster served when it was asked.
@@ -154,7 +190,23 @@ impl Adapter {
         if matches!(&answer, Ok(_) | Err(kube::Error::Api(_))) {
             *self.inner.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
+        if let Err(error) = &answer {
+            self.note_refusal(error);
+        }
         answer
+    }
+
+    /// Calls so far that the API server answered with 403: whoever knows an earlier number knows whether there was one
+    /// since.
+    pub fn forbidden(&self) -> u64 {
+        self.inner.forbidden.load(Ordering::Relaxed)
+    }
+
+    /// Counts a 403. For watches, which do not go through the adapter.
+    pub fn note_refusal(&self, error: &kube::Error) {
+        if matches!(error, kube::Error::Api(status) if status.code == 403) {
+            self.inner.forbidden.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Whether the API server has answered within `lately`; if it has not, it is asked for its version.
@@ -187,8 +239,12 @@ pub(super) async fn timed<T>(call: impl Future<Output = Result<T, kube::Error>>)
 }
 
 fn version() -> Request<Vec<u8>> {
+    get("/version")
+}
+
+fn get(path: &'static str) -> Request<Vec<u8>> {
     let mut request = Request::new(Vec::new());
-    *request.uri_mut() = http::Uri::from_static("/version");
+    *request.uri_mut() = http::Uri::from_static(path);
     request
 }
 
@@ -200,18 +256,37 @@ fn signed(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
 
 async fn discover(client: &Client) -> Result<Served, Problem> {
     let about = || About::new("Cluster", "", "");
-    let groups = timed(client.list_api_groups()).await.map_err(|error| classify::problem(&error, about()))?;
+    let groups = timed(client.list_api_groups()).await.map_err(|error| refused(&error, about()))?;
     let group = groups.groups.iter().find(|group| group.name == labels::GROUP_SNAPSHOT_API);
     let serves = |version: &Version| {
         group.is_some_and(|group| group.versions.iter().any(|served| served.version == version.as_str()))
     };
+    let group_version = Version::PREFERRED.into_iter().find(serves);
+    let backup_status = has_resource(client, "velero.io/v1", "backups/status").await?;
+    if group_version.is_none() || backup_status.is_none() {
+        is_ready(client).await?;
+    }
     Ok(Served {
-        group_version: Version::PREFERRED.into_iter().find(serves),
-        backup_status: has_resource(client, "velero.io/v1", "backups/status").await?.unwrap_or(false),
+        group_version,
+        backup_status: backup_status.unwrap_or(false),
         group_snapshot_status: has_resource(client, "stillpoint.dev/v1alpha1", "groupsnapshots/status")
             .await?
             .unwrap_or(true),
     })
+}
+
+/// A kind that is missing may be one that the API server has not read the definition of: it says that it is not ready
+/// then. Whoever does not serve the question, or refuses it, is taken for ready.
+async fn is_ready(client: &Client) -> Result<(), Problem> {
+    match timed(client.request_text(signed(get("/readyz")))).await {
+        Err(kube::Error::Api(status)) if status.code >= 500 => Err(Problem::new(
+            Code::Unreachable,
+            About::new("Cluster", "", ""),
+            limits::clip(&format!("the API server is not ready: {}", status.message.trim())),
+            "wait until its /readyz answers ok; it is asked again",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// `None` where the group is not served (yet).
@@ -219,7 +294,20 @@ async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<
     match timed(client.list_api_group_resources(api_version)).await {
         Ok(list) => Ok(Some(list.resources.iter().any(|resource| resource.name == name))),
         Err(error) if classify::is_missing(&error) => Ok(None),
-        Err(error) => Err(classify::problem(&error, About::new("APIGroup", "", api_version))),
+        Err(error) => Err(refused(&error, About::new("APIGroup", "", api_version))),
+    }
+}
+
+/// Why discovery failed. Every user may discover, unless the API server has just started, or takes the user for nobody.
+fn refused(error: &kube::Error, about: About) -> Problem {
+    let problem = classify::problem(error, about);
+    let fix = "wait, for an API server that has just started refuses every user for some seconds; if it goes on, apply \
+               deploy/rbac.yaml and check the user of the kubeconfig";
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            Problem { fix: fix.to_owned(), ..problem }
+        }
+        _ => problem,
     }
 }
 
@@ -251,5 +339,69 @@ users: [{name: me, user: {}}]
     async fn a_kubeconfig_that_is_not_there_is_a_mistake_of_the_user() {
         let problem = client_config(Some(Path::new("/nowhere/kubeconfig"))).await.expect_err("no such file");
         assert_eq!((problem.code, problem.about.name.as_str()), (Code::Usage, "/nowhere/kubeconfig"));
+    }
+
+    /// Answers by path: status and body; 404 for all others.
+    fn server(answers: impl Fn(&str) -> Option<(u16, &'static str)> + Clone + Send + 'static) -> Client {
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let status =
+                r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":404,"message":"no"}"#;
+            let (code, body) = answers(request.uri().path()).unwrap_or((404, status));
+            let body = kube::client::Body::from(body.as_bytes().to_vec());
+            let response = http::Response::builder().status(code).body(body);
+            async move { Ok::<_, std::convert::Infallible>(response.expect("an answer")) }
+        });
+        Client::new(service, "default")
+    }
+
+    const NO_GROUPS: &str = r#"{"kind":"APIGroupList","groups":[]}"#;
+    const NOT_READY: &str = "[-]poststarthook/crd-informer-synced failed: reason withheld";
+
+    #[tokio::test]
+    async fn kinds_that_a_starting_server_lacks_are_not_taken_for_missing() {
+        let starting = server(|path| match path {
+            "/apis" => Some((200, NO_GROUPS)),
+            "/readyz" => Some((500, NOT_READY)),
+            _ => None,
+        });
+        let problem = Adapter::connect(starting).await.err().expect("it is not ready");
+        assert_eq!(problem.code, Code::Unreachable);
+        assert!(problem.reason.contains("crd-informer-synced"), "{problem}");
+        for answer in [Some((200, "ok")), Some((403, "{}")), None] {
+            let client = server(move |path| match path {
+                "/apis" => Some((200, NO_GROUPS)),
+                "/readyz" => answer,
+                _ => None,
+            });
+            assert!(Adapter::connect(client).await.is_ok_and(|adapter| adapter.group_version().is_err()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_refuses_everybody_is_waited_for_and_shown() {
+        const FORBIDDEN: &str = r#"{"kind":"Status","status":"Failure","code":403,"reason":"Forbidden","message":"RBAC: not found"}"#;
+        let begun = Instant::now();
+        let client = || {
+            let refuses = begun.elapsed() < Duration::from_secs(40);
+            std::future::ready(Ok(server(move |path| match path {
+                _ if refuses => Some((403, FORBIDDEN)),
+                "/apis" => Some((200, NO_GROUPS)),
+                _ => None,
+            })))
+        };
+        let shown = Mutex::new(Vec::new());
+        let reached =
+            Adapter::reach(client, |problem| shown.lock().expect("shown").push(problem.to_string())).await;
+        assert!(reached.is_ok() && begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+        let shown = shown.into_inner().expect("shown");
+        assert!(shown.len() > 5, "{shown:#?}");
+        assert!(
+            shown.iter().all(|text| text.contains("RBAC: not found") && text.contains("deploy/rbac.yaml"))
+        );
+        let usage = || {
+            let about = About::new("File", "", "kubeconfig");
+            std::future::ready(Err(Problem::new(Code::Usage, about, "no such file", "name another")))
+        };
+        assert!(Adapter::reach(usage, |_| ()).await.is_err_and(|problem| problem.code == Code::Usage));
     }
 }

@@ -29,6 +29,13 @@ pub const MAX_REPEATS: u32 = 16;
 pub const BACKOFF_START: Millis = Millis(500);
 /// Longest pause between two tries of one step.
 pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
+/// Longest pause between two tries to reach an API server that is away, or has just started.
+pub const REACH_PAUSE_MAX: Millis = Millis::from_secs(10);
+/// How long a refusal of a read or a missing permission is doubted, before a Backup fails by it: an API server that has
+/// just started refuses everybody until it has loaded its permissions, which takes some seconds.
+pub const REFUSAL_DOUBTED: Millis = Millis::from_secs(15);
+/// How long permissions that were granted are taken for granted where no call is refused.
+pub const GRANT_TRUSTED: Millis = Millis::from_secs(3600);
 /// Effects of one run that are under way at once.
 pub const EFFECTS_PER_RUN: usize = 16;
 /// Effects of all runs that are under way at once.

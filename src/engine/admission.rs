@@ -1,32 +1,85 @@
 //! What is asked of the cluster before the first group of a Backup begins: our rights, and the name.
 //!
-//! While the API server does not answer, the Backup waits, and says so in the log. Nothing is concluded from silence.
+//! The rights are reviewed once in a life of the daemon, and again after a call that was refused with 403, while one is
+//! missing, and after [`limits::GRANT_TRUSTED`]: a Backup of a small group would else make more reviews than writes.
+//!
+//! While the API server does not answer, the Backup waits, and says so in the log. Nothing is concluded from silence, nor
+//! from a refusal that may be one of the first moments of an API server ([`limits::REFUSAL_DOUBTED`]).
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cluster::access::{self, Need};
 use crate::cluster::kinds::Backup;
 use crate::domain::limits;
 use crate::domain::problem::{Code, Problem};
+use crate::domain::time::Timestamp;
 use crate::engine::runner::Tools;
 
-/// Why no group of a Backup in `namespace` can begin, if rights are missing.
-pub async fn missing_rights(tools: &Tools, namespace: &str) -> Option<Problem> {
-    let missing =
-        answered(tools, "access reviews", || tools.adapter.missing_rights(namespace, Need::Groups)).await;
-    match missing {
-        Ok(missing) => access::refusal(&missing, namespace),
-        Err(problem) => Some(problem),
+/// The last review that found every right granted that groups need. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Granted(Arc<Mutex<Option<Review>>>);
+
+/// A review without a missing right.
+#[derive(Clone, Copy)]
+struct Review {
+    at: Timestamp,
+    /// Refused calls before it.
+    forbidden: u64,
+}
+
+impl Granted {
+    /// Whether nothing has happened since the last review that makes another one necessary.
+    fn holds(&self, forbidden: u64, now: Timestamp) -> bool {
+        let review = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        review.is_some_and(|review| {
+            review.forbidden == forbidden && now < review.at.after(limits::GRANT_TRUSTED)
+        })
+    }
+
+    fn set(&self, review: Review) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(review);
     }
 }
 
-/// Says once, at the start of the daemon, what is missing. Backups are reviewed again, each for itself.
+/// Why no group of a Backup in `namespace` can begin, if rights are missing.
+pub async fn missing_rights(tools: &Tools, namespace: &str) -> Option<Problem> {
+    let (begun, mut tries) = (tools.clock.now(), 0);
+    if tools.granted.holds(tools.adapter.forbidden(), begun) {
+        return None;
+    }
+    loop {
+        let review = Review { at: tools.clock.now(), forbidden: tools.adapter.forbidden() };
+        let missing =
+            answered(tools, "access reviews", || tools.adapter.missing_rights(namespace, Need::Groups)).await;
+        let problem = match missing {
+            Ok(missing) => access::refusal(&missing, namespace),
+            Err(problem) => Some(problem),
+        };
+        let Some(problem) = problem else {
+            tools.granted.set(review);
+            return None;
+        };
+        tries += 1;
+        if doubted(tools, begun, tries, &problem).await.is_err() {
+            return Some(problem);
+        }
+    }
+}
+
+/// Says once, at the start of the daemon, what is missing. Backups are not reviewed again unless something is.
 pub async fn review_at_start(tools: &Tools, namespace: &str) {
+    let review = Review { at: tools.clock.now(), forbidden: tools.adapter.forbidden() };
     match tools.adapter.missing_rights(namespace, Need::Shown).await {
-        Ok(missing) => match access::refusal(&missing, namespace) {
-            Some(problem) => tracing::error!(%problem, "rights are missing"),
-            None => tracing::info!("all rights are granted"),
-        },
+        Ok(missing) => {
+            if missing.iter().all(|right| right.grant.need > Need::Groups) {
+                tools.granted.set(review);
+            }
+            match access::refusal(&missing, namespace) {
+                Some(problem) => tracing::error!(%problem, "rights are missing"),
+                None => tracing::info!("all rights are granted"),
+            }
+        }
         Err(problem) => tracing::warn!(%problem, "cannot review the rights now"),
     }
 }
@@ -55,21 +108,45 @@ pub async fn namesake(tools: &Tools, backup: &Backup) -> Option<String> {
     )))
 }
 
-/// Asks until the API server answers.
-async fn answered<T, F>(tools: &Tools, what: &str, ask: impl Fn() -> F) -> Result<T, Problem>
+/// Asks until the API server answers, and for a while also until it does not refuse.
+///
+/// # Errors
+/// `Refused`: it goes on refusing.
+pub(super) async fn answered<T, F>(tools: &Tools, what: &str, ask: impl Fn() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
 {
-    let mut failures = 0;
+    let (mut failures, mut refused_since) = (0, None);
     loop {
         match ask().await {
             Err(problem) if problem.code == Code::Unreachable => {
-                failures += 1;
+                (failures, refused_since) = (failures + 1, None);
                 let pause = limits::backoff(failures);
                 tracing::warn!(%problem, what, "waiting {pause} for the API server");
                 tools.clock.sleep_until(Some(tools.clock.now().after(pause))).await;
             }
+            Err(problem) if problem.code == Code::Refused => {
+                failures += 1;
+                let since = *refused_since.get_or_insert_with(|| tools.clock.now());
+                if doubted(tools, since, failures, &problem).await.is_err() {
+                    return Err(problem);
+                }
+            }
             answer => return answer,
         }
     }
+}
+
+/// Pauses before a refusal is asked for once more.
+///
+/// # Errors
+/// It has been asked for long enough: the refusal stands.
+async fn doubted(tools: &Tools, since: Timestamp, tries: u32, problem: &Problem) -> Result<(), ()> {
+    if tools.clock.now() >= since.after(limits::REFUSAL_DOUBTED) {
+        return Err(());
+    }
+    let pause = limits::backoff(tries);
+    tracing::warn!(%problem, "an API server that has just started refuses everybody: asking again in {pause}");
+    tools.clock.sleep_until(Some(tools.clock.now().after(pause))).await;
+    Ok(())
 }

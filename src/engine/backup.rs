@@ -212,7 +212,8 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
     let now = tools.clock.now();
     let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        match facts::read(&tools.adapter, &tools.world, request).await {
+        let read = || facts::read(&tools.adapter, &tools.world, request);
+        match admission::answered(tools, "claims, namespaces and volumes", read).await {
             Ok(facts) => formed = form_groups(request, &facts, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
@@ -399,7 +400,8 @@ pub async fn refuse_malformed(tools: &Tools, id: &ObjectId, error: &str) {
     tools.notices.tell(notices::of_backup(id, true, "FailedValidation", &reason, tools.clock.now()));
     for failures in 1..=TRIES {
         match tools.adapter.project_malformed(id, &reason).await {
-            Err(problem) if problem.code == Code::Unreachable => {
+            // An API server that has just started refuses everybody; a Backup that is gone is tried for some minutes.
+            Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
                 tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
                 tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
             }

@@ -1,12 +1,10 @@
 //! One life of the daemon: open the journal, reach the cluster, run the engine until it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cluster::Adapter;
-use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
-use crate::domain::time::Millis;
 use crate::engine::archiving::{self, Archiving};
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
@@ -39,7 +37,7 @@ pub struct Start {
 /// Runs the daemon until it has to end.
 ///
 /// # Errors
-/// Always returns one: why it ended. An API server that does not answer is waited for.
+/// Always returns one: why it ended. An API server that does not answer, or refuses everybody, is waited for.
 pub async fn run(start: Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
     let Start { kubeconfig: cluster, namespace, journal: dir, defaults, archiving, points, observer, vitals } =
@@ -80,7 +78,8 @@ async fn live(
     observer: Arc<dyn Observe>,
     vitals: Vitals,
 ) -> Problem {
-    let adapter = match connect(kubeconfig).await {
+    let reached = Adapter::reach(|| client(kubeconfig.as_deref()), |problem| vitals.waits(problem)).await;
+    let adapter = match reached {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
@@ -115,32 +114,15 @@ pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
     }
 }
 
-async fn connect(kubeconfig: Option<PathBuf>) -> Result<Adapter, Problem> {
-    let mut failures = 0;
-    loop {
-        let tried = try_connect(kubeconfig.as_deref()).await;
-        match tried {
-            Err(problem) if problem.code == Code::Unreachable => {
-                failures += 1;
-                let pause = limits::backoff(failures).min(Millis::from_secs(10));
-                tracing::warn!(%problem, "waiting {pause} for the API server");
-                tokio::time::sleep(std::time::Duration::from_millis(pause.0)).await;
-            }
-            answered => return answered,
-        }
-    }
-}
-
-async fn try_connect(kubeconfig: Option<&std::path::Path>) -> Result<Adapter, Problem> {
+async fn client(kubeconfig: Option<&Path>) -> Result<kube::Client, Problem> {
     let config = crate::cluster::client_config(kubeconfig).await?;
     let about = About::new("Cluster", "", &config.cluster_url.to_string());
-    let client = kube::Client::try_from(config).map_err(|error| {
+    kube::Client::try_from(config).map_err(|error| {
         Problem::new(
             Code::Usage,
             about,
             error.to_string(),
             "check the kubeconfig: server, certificates, user",
         )
-    })?;
-    Adapter::connect(client).await
+    })
 }

@@ -142,6 +142,7 @@ impl Engine {
             sights: Sights::default(),
             observer,
             notices,
+            granted: admission::Granted::default(),
         };
         Self { tools, config, opened, mail: Some(mail), _watches: watches }
     }

@@ -12,12 +12,13 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::cluster::Adapter;
+use crate::cluster::{Adapter, Performed, classify};
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
 use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
+use crate::engine::admission::Granted;
 use crate::engine::clock::Clock;
 use crate::engine::notices::Notices;
 use crate::engine::observer::{Note, Observe};
@@ -52,6 +53,8 @@ pub struct Tools {
     pub observer: Arc<dyn Observe>,
     /// Where Events for people are handed in.
     pub notices: Notices,
+    /// The rights that were found granted.
+    pub granted: Granted,
 }
 
 /// One run on its way.
@@ -182,15 +185,20 @@ impl Runner {
     async fn perform(&self, intent: &Durable<Intent>, step: Step) -> Vec<Outcome> {
         let count = intent.get().effects.len();
         let half = if self.tools.points.watched() { count / 2 } else { 0 };
-        let mut outcomes = self.perform_range(intent, 0..half).await;
+        let mut outcomes = self.perform_range(intent, 0..half, step).await;
         self.pass(step, Moment::MidEffects).await;
-        outcomes.extend(self.perform_range(intent, half..count).await);
+        outcomes.extend(self.perform_range(intent, half..count, step).await);
         outcomes
     }
 
-    async fn perform_range(&self, intent: &Durable<Intent>, range: std::ops::Range<usize>) -> Vec<Outcome> {
+    async fn perform_range(
+        &self,
+        intent: &Durable<Intent>,
+        range: std::ops::Range<usize>,
+        step: Step,
+    ) -> Vec<Outcome> {
         let one = |index: usize| async move {
-            let performed = self.tools.adapter.perform(intent, index).await;
+            let performed = self.perform_one(intent, index, step).await;
             if let Some(object) = performed.object {
                 self.tools.world.absorb(object);
             }
@@ -200,6 +208,24 @@ impl Runner {
         let ordered = intent.get().effects.iter().all(|(mark, _)| mark.member.is_none());
         let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
         futures::stream::iter(range).map(one).buffered(width).collect().await
+    }
+
+    /// One effect. A create that is refused ends the run, and an API server that has just started refuses everybody: such a
+    /// create certainly did not happen, and is repeated for a while.
+    async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> Performed {
+        let doubted = self.tools.clock.now().after(limits::REFUSAL_DOUBTED);
+        let mut tries = 0;
+        loop {
+            let performed = self.tools.adapter.perform(intent, index).await;
+            let refused = step == Step::Create && classify::is_unauthorized(&performed.outcome);
+            if !refused || self.tools.clock.now() >= doubted {
+                return performed;
+            }
+            tries += 1;
+            let pause = limits::backoff(tries);
+            tracing::warn!(outcome = ?performed.outcome, "an API server that has just started refuses everybody: trying again in {pause}");
+            self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
+        }
     }
 
     /// A milestone: one batch of records, without effects.

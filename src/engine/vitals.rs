@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt;
 
 use crate::cluster::Adapter;
+use crate::domain::problem::Problem;
 use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::World;
 use crate::journal::Journal;
@@ -27,6 +28,8 @@ pub struct Vitals {
 struct Parts {
     journal: Option<Journal>,
     adapter: Option<Adapter>,
+    /// Why the API server is not reached yet.
+    unreached: Option<String>,
     caches: Option<(World, Sights)>,
 }
 
@@ -43,6 +46,11 @@ impl Vitals {
     /// The journal is open.
     pub fn opened(&self, journal: Journal) {
         self.change(|parts| parts.journal = Some(journal));
+    }
+
+    /// The API server is not reached yet, and why.
+    pub fn waits(&self, problem: &Problem) {
+        self.change(|parts| parts.unreached = Some(problem.to_string()));
     }
 
     /// The API server has answered.
@@ -75,7 +83,7 @@ impl Vitals {
         };
         let api_server = match &parts.adapter {
             Some(adapter) => adapter.answers(LATELY).await.map_err(|problem| problem.to_string()),
-            None => Err("it has not answered yet".to_owned()),
+            None => Err(parts.unreached.unwrap_or_else(|| "it has not answered yet".to_owned())),
         };
         vec![check("journal", journal), check("caches", caches), check("API server", api_server)]
     }

@@ -132,7 +132,11 @@ impl Stage {
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
-        let adapter = Adapter::connect(self.client(disk, agent)).await.expect("the cluster answers");
+        let client = || std::future::ready(Ok(self.client(disk, agent)));
+        let adapter = match Adapter::reach(client, |_| ()).await {
+            Ok(adapter) => adapter,
+            Err(problem) => return problem,
+        };
         let config = Config {
             namespace: "stillpoint".to_owned(),
             defaults: self.defaults.clone(),

@@ -28,6 +28,7 @@ use super::cache::Cache;
 use super::store::Store;
 use super::told::{self, Read, Told, Unreadable};
 use super::topic::About;
+use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::time::Millis;
 
@@ -42,6 +43,7 @@ const MARGIN: Millis = Millis::from_secs(5);
 
 /// One kind, and how far its cache was told.
 pub struct Watch<K> {
+    adapter: Adapter,
     client: Client,
     /// Path of the list.
     url: String,
@@ -92,6 +94,7 @@ where
 {
     /// A watch for a cache; with `labels` only of objects that have them.
     pub fn new(
+        adapter: Adapter,
         api: Api<K>,
         world: World,
         cache: fn(&mut Store) -> &mut Cache<K>,
@@ -99,6 +102,7 @@ where
     ) -> Self {
         let (url, client) = (api.resource_url().to_owned(), api.into_client());
         Self {
+            adapter,
             client,
             url,
             world,
@@ -130,6 +134,9 @@ where
                 Ok(()) => {}
                 Err(error) => {
                     tracing::warn!(resource = self.url, %error, "watch");
+                    if let Broken::Call(error) = &error {
+                        self.adapter.note_refusal(error);
+                    }
                     if error.code() == 410 {
                         self.at = None;
                     }

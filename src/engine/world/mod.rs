@@ -72,7 +72,10 @@ struct Inner {
 
 /// The watches; they end when this is dropped.
 #[must_use]
-pub struct Watches(JoinSet<()>);
+pub struct Watches {
+    tasks: JoinSet<()>,
+    adapter: Adapter,
+}
 
 impl World {
     /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
@@ -82,7 +85,7 @@ impl World {
         world.store().groups.live_as(epoch);
         world.store().backups.live_as(epoch);
         let client = || adapter.client();
-        let mut watches = Watches(JoinSet::new());
+        let mut watches = Watches { tasks: JoinSet::new(), adapter: adapter.clone() };
         if let Ok(version) = adapter.group_version() {
             watches.add(&world, Api::all_with(client(), &version), |store| &mut store.groups);
             watches.add(&world, Api::all_with(client(), &version), |store| &mut store.group_contents);
@@ -236,7 +239,7 @@ impl Watches {
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         world.inner.missing.send_modify(|missing| *missing += 1);
-        self.0.spawn(Watch::new(api, world.clone(), cache, None).follow());
+        self.tasks.spawn(Watch::new(self.adapter.clone(), api, world.clone(), cache, None).follow());
     }
 
     /// As `add`, of objects with these labels, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
@@ -250,7 +253,7 @@ impl Watches {
         K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         cache(&mut world.store()).take_for_synced();
-        self.0.spawn(Watch::new(api, world.clone(), cache, Some(labels)).follow());
+        self.tasks.spawn(Watch::new(self.adapter.clone(), api, world.clone(), cache, Some(labels)).follow());
     }
 }
 
