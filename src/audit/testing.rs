@@ -196,6 +196,7 @@ impl World {
                     ready: false,
                     terminating: false,
                     protected: true,
+                    finalizers: Vec::new(),
                     error: None,
                 };
                 self.seen.group.insert(group).id.clone()
@@ -323,6 +324,7 @@ impl World {
             error: None,
             terminating: false,
             protected: true,
+            finalizers: Vec::new(),
             marked_deleted: false,
             secret: None,
             labels: None,
@@ -373,6 +375,8 @@ impl World {
                 created_at: Some(self.now),
                 restore_size: Some(1 << 30),
                 volume_mode: Some("Filesystem".into()),
+                error: None,
+                finalizers: Vec::new(),
                 terminating: false,
                 labels: None,
                 annotations: None,

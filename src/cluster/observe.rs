@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::ObjectMeta;
 
@@ -15,8 +15,8 @@ use crate::api::{VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::observed::{
-    ClaimSeen, ContentSeen, CutSeen, DeletionPolicy, Entries, GroupContentSeen, GroupSnapshotSeen, Owner,
-    SnapshotSeen,
+    ClaimSeen, ContentSeen, CutSeen, DeletionPolicy, Entries, GroupContentSeen, GroupSnapshotSeen,
+    NamespaceSeen, Owner, RestoreSeen, SnapshotSeen,
 };
 use crate::domain::time::Timestamp;
 
@@ -47,6 +47,7 @@ pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
         ready: status.and_then(|status| status.ready_to_use).unwrap_or(false),
         terminating: meta.deletion_timestamp.is_some(),
         protected: has_finalizer(meta, labels::GROUP_BOUND_PROTECTION),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         error: error(status.and_then(|status| status.error.as_ref())),
     }
 }
@@ -71,6 +72,7 @@ pub fn group_content(object: &VolumeGroupSnapshotContent) -> GroupContentSeen {
         error: error(status.and_then(|status| status.error.as_ref())),
         terminating: meta.deletion_timestamp.is_some(),
         protected: has_finalizer(meta, labels::GROUP_CONTENT_BOUND_PROTECTION),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         marked_deleted: value(&meta.annotations, labels::GROUP_BEING_DELETED).is_some(),
         secret: secret.0.zip(secret.1),
         labels: entries(&meta.labels),
@@ -119,6 +121,8 @@ pub fn content(object: &VolumeSnapshotContent) -> ContentSeen {
         created_at: nanoseconds(status.creation_time),
         restore_size: status.restore_size,
         volume_mode: spec.source_volume_mode.clone(),
+        error: error(status.error.as_ref()),
+        finalizers: meta.finalizers.clone().unwrap_or_default(),
         terminating: meta.deletion_timestamp.is_some(),
         labels: entries(&meta.labels),
         annotations: entries(&meta.annotations),
@@ -132,6 +136,29 @@ pub fn claim(object: &PersistentVolumeClaim) -> ClaimSeen {
         volume: object.spec.as_ref().and_then(|spec| filled(&spec.volume_name)),
         terminating: object.metadata.deletion_timestamp.is_some(),
     }
+}
+
+/// The namespace of a plan.
+pub fn namespace(object: &Namespace) -> NamespaceSeen {
+    let spec = object.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
+    let meta = object.metadata.finalizers.iter().flatten();
+    NamespaceSeen {
+        terminating: object.metadata.deletion_timestamp.is_some(),
+        finalizers: meta.chain(spec).cloned().collect(),
+    }
+}
+
+/// The VolumeSnapshot that a claim is made from.
+pub fn restored_from(object: &PersistentVolumeClaim) -> Option<&str> {
+    let source = object.spec.as_ref()?.data_source.as_ref()?;
+    (source.kind == "VolumeSnapshot").then_some(source.name.as_str())
+}
+
+/// A claim that is made from a VolumeSnapshot, as long as it is not bound.
+pub fn restore(object: &PersistentVolumeClaim) -> Option<RestoreSeen> {
+    let bound = object.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
+    let snapshot = restored_from(object).filter(|_| !bound)?;
+    Some(RestoreSeen { claim: id(&object.metadata), snapshot: snapshot.to_owned() })
 }
 
 /// A time of the API.

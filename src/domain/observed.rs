@@ -69,6 +69,8 @@ pub struct GroupSnapshotSeen {
     pub terminating: bool,
     /// Whether it carries the bound-protection finalizer.
     pub protected: bool,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
     /// `status.error.message`.
     pub error: Option<String>,
 }
@@ -109,6 +111,8 @@ pub struct GroupContentSeen {
     pub terminating: bool,
     /// Whether it carries the bound-protection finalizer.
     pub protected: bool,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
     /// Whether it carries the being-deleted annotation, without which the sidecar never lets it go.
     pub marked_deleted: bool,
     /// Secret for the deletion (annotations), namespace and name.
@@ -181,6 +185,10 @@ pub struct ContentSeen {
     pub restore_size: Option<i64>,
     /// `Filesystem` or `Block`.
     pub volume_mode: Option<String>,
+    /// `status.error.message`.
+    pub error: Option<String>,
+    /// Finalizers.
+    pub finalizers: Vec<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// Labels.
@@ -198,6 +206,33 @@ pub struct ClaimSeen {
     pub volume: Option<String>,
     /// Whether it is being deleted.
     pub terminating: bool,
+}
+
+/// The namespace of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamespaceSeen {
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Finalizers, those of the metadata and those of the spec.
+    pub finalizers: Vec<String>,
+}
+
+/// A PersistentVolumeClaim that is made from a member and is not bound yet: it holds the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreSeen {
+    /// Namespace and name of the claim.
+    pub claim: ObjectId,
+    /// Name of the VolumeSnapshot that it is made from.
+    pub snapshot: String,
+}
+
+/// A volume that the group froze and that the plan does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnplannedVolume {
+    /// CSI volume handle.
+    pub volume_handle: String,
+    /// Name of the claim that its PersistentVolume is bound to, where that is known.
+    pub claim: Option<String>,
 }
 
 /// Everything that was read about one run.
@@ -230,6 +265,14 @@ pub struct Observation {
     pub class_exists: bool,
     /// Since when, in this life of the daemon, the driver's present error has been seen.
     pub error_since: Option<Timestamp>,
+    /// The namespace of the plan; `None` when it is gone. From the caches.
+    pub namespace: Option<NamespaceSeen>,
+    /// Claims that are made from members and are not bound yet. From the caches.
+    pub restores: Vec<RestoreSeen>,
+    /// Volumes that the group froze and the plan does not have. From the caches.
+    pub unplanned: Vec<UnplannedVolume>,
+    /// Since when, in this life of the daemon, as many members have existed and been ready as now.
+    pub progress_since: Option<Timestamp>,
 }
 
 /// What to look for when one run is observed: names and handles from the plan and the journal.

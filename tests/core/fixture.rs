@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{
-    ClaimSeen, ContentSeen, CutSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, Observation, Owner,
-    SnapshotSeen,
+    ClaimSeen, ContentSeen, CutSeen, DeletionPolicy, GroupContentSeen, GroupSnapshotSeen, NamespaceSeen,
+    Observation, Owner, SnapshotSeen,
 };
 use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::time::{Millis, Timestamp};
@@ -99,6 +99,7 @@ pub fn group() -> GroupSnapshotSeen {
         ready: true,
         terminating: false,
         protected: true,
+        finalizers: Vec::new(),
         error: None,
     }
 }
@@ -115,6 +116,7 @@ pub fn group_content() -> GroupContentSeen {
         error: None,
         terminating: false,
         protected: true,
+        finalizers: Vec::new(),
         marked_deleted: false,
         secret: None,
         labels: None,
@@ -176,6 +178,8 @@ pub fn content(claim: &str) -> ContentSeen {
         created_at: Some(at(5)),
         restore_size: Some(1 << 30),
         volume_mode: Some("Filesystem".into()),
+        error: None,
+        finalizers: Vec::new(),
         terminating: false,
         labels: None,
         annotations: None,
@@ -202,7 +206,8 @@ pub fn bound() -> Observation {
         contents: vec![content("data"), content("wal")],
         claims: vec![claim("data"), claim("wal")],
         class_exists: true,
-        error_since: None,
+        namespace: Some(NamespaceSeen::default()),
+        ..Observation::default()
     }
 }
 

@@ -113,6 +113,7 @@ fn a_group_on_its_way() {
             ready: false,
             terminating: false,
             protected: true,
+            finalizers: vec![labels::GROUP_BOUND_PROTECTION.into()],
             error: None,
         }
     );

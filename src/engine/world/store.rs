@@ -18,7 +18,7 @@ use crate::cluster::kinds::{
 use crate::cluster::{Changed, Kind, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
-use crate::domain::observed::{Observation, Scope};
+use crate::domain::observed::{Observation, RestoreSeen, Scope, UnplannedVolume};
 use crate::domain::plan::Plan;
 
 /// Contents of a run, by name.
@@ -102,6 +102,7 @@ impl Store {
         let claims =
             scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
         let contents = self.contents_of(scope);
+        let snapshots = self.snapshots_of(scope, &contents);
         let import = scope.import.as_ref().and_then(|name| self.group_contents.get("", name));
         Observation {
             epoch,
@@ -112,16 +113,40 @@ impl Store {
             stub: self.group_contents.get("", &scope.stub).map(|stub| observe::id(&stub.metadata)),
             import: import.map(|import| observe::group_content(import)),
             taken: self.is_taken(scope),
-            snapshots: self
-                .snapshots_of(scope, &contents)
-                .values()
-                .map(|snapshot| observe::snapshot(snapshot))
-                .collect(),
+            snapshots: snapshots.values().map(|snapshot| observe::snapshot(snapshot)).collect(),
             contents: contents.values().map(|content| observe::content(content)).collect(),
             claims: claims.map(|claim| observe::claim(claim)).collect(),
             class_exists: self.classes.get("", &scope.snapshot_class).is_some(),
             error_since: None,
+            namespace: self.namespaces.get("", &scope.namespace).map(|object| observe::namespace(object)),
+            restores: self.restores_of(scope, snapshots.keys()),
+            unplanned: self.unplanned_of(scope),
+            progress_since: None,
         }
+    }
+
+    /// Claims that are made from these snapshots and are not bound.
+    fn restores_of<'a>(
+        &self,
+        scope: &Scope,
+        snapshots: impl Iterator<Item = &'a String>,
+    ) -> Vec<RestoreSeen> {
+        let of = |name: &String| Topic::Restore(scope.namespace.clone(), name.clone());
+        let claims = snapshots.map(of).flat_map(|topic| self.claims.about(&topic).collect::<Vec<_>>());
+        claims.filter_map(|claim| observe::restore(claim)).collect()
+    }
+
+    /// Volumes that the group froze and that the plan does not have, with their claims.
+    fn unplanned_of(&self, scope: &Scope) -> Vec<UnplannedVolume> {
+        let claim_of = |handle: &String| {
+            let mut volumes = self.volumes.about(&Topic::Disk(handle.clone()));
+            let claim = volumes.find_map(|volume| volume.spec.as_ref()?.claim_ref.clone())?;
+            claim.name.filter(|_| claim.namespace.as_ref() == Some(&scope.namespace))
+        };
+        let unplanned = self.unplanned_volumes(scope).into_iter();
+        unplanned
+            .map(|handle| UnplannedVolume { volume_handle: handle.clone(), claim: claim_of(handle) })
+            .collect()
     }
 
     /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it and

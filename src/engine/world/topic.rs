@@ -32,6 +32,10 @@ pub enum Topic {
     Class(String),
     /// The PersistentVolumeClaim under this namespace and name.
     Claim(String, String),
+    /// PersistentVolumeClaims that are made from the VolumeSnapshot under this namespace and name.
+    Restore(String, String),
+    /// The PersistentVolume with this CSI handle.
+    Disk(String),
     /// What is asked of the run with this id.
     Asked(String),
     /// Any Backup.
@@ -124,7 +128,9 @@ impl About for VolumeSnapshotClass {
 impl About for PersistentVolumeClaim {
     fn topics(&self) -> Vec<Topic> {
         let (namespace, name) = key(&self.metadata);
-        vec![Topic::Claim(namespace, name)]
+        let restored = observe::restored_from(self).map(str::to_owned);
+        let restored = restored.map(|snapshot| Topic::Restore(namespace.clone(), snapshot));
+        [Topic::Claim(namespace, name)].into_iter().chain(restored).collect()
     }
 }
 
@@ -154,7 +160,15 @@ macro_rules! nobody_waits {
         }
     })* };
 }
-nobody_waits!(VolumeGroupSnapshotClass, PersistentVolume, Namespace);
+nobody_waits!(VolumeGroupSnapshotClass, Namespace);
+
+/// Nobody waits for one; a run whose group froze more than its plan asks whose it is.
+impl About for PersistentVolume {
+    fn topics(&self) -> Vec<Topic> {
+        let csi = self.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+        csi.map(|csi| Topic::Disk(csi.volume_handle.clone())).into_iter().collect()
+    }
+}
 
 /// What can matter to a run.
 pub fn of_scope(scope: &Scope) -> Vec<Topic> {
@@ -171,6 +185,7 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
     topics.extend(scope.handles.iter().cloned().map(Topic::Handle));
     topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));
     for member in &scope.members {
+        topics.extend(member.snapshot.clone().map(|name| Topic::Restore(scope.namespace.clone(), name)));
         let (namespace, claim) = namespaced(&member.claim);
         topics.push(Topic::Claim(namespace, claim));
         topics.push(Topic::Volume(member.volume_handle.clone()));

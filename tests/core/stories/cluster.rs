@@ -135,6 +135,7 @@ impl Cluster {
                     ready: false,
                     terminating: false,
                     protected: false,
+                    finalizers: Vec::new(),
                     error: None,
                 };
                 Ok(self.seen.group.insert(group).id.uid.clone())
@@ -302,6 +303,8 @@ impl Cluster {
             created_at: Some(self.now),
             restore_size: Some(1 << 30),
             volume_mode: Some("Filesystem".into()),
+            error: None,
+            finalizers: Vec::new(),
             terminating: false,
             labels: None,
             annotations: None,
@@ -356,6 +359,7 @@ impl Cluster {
             error: None,
             terminating: false,
             protected: true,
+            finalizers: Vec::new(),
             marked_deleted: false,
             secret: None,
             labels: None,
