@@ -16,3 +16,5 @@ mod stories;
 mod table;
 #[path = "core/view.rs"]
 mod view;
+#[path = "core/waiting.rs"]
+mod waiting;

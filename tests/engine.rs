@@ -40,6 +40,8 @@ mod under;
 mod undo;
 #[path = "engine/versions.rs"]
 mod versions;
+#[path = "engine/waits.rs"]
+mod waits;
 #[path = "engine/writes.rs"]
 mod writes;
 

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 #[kube(printcolumn = r#"{"name":"SKEW","type":"integer","jsonPath":".status.skewMs"}"#)]
 #[kube(printcolumn = r#"{"name":"BACKUP","type":"string","jsonPath":".spec.backupRef.name"}"#)]
 #[kube(printcolumn = r#"{"name":"AGE","type":"date","jsonPath":".metadata.creationTimestamp"}"#)]
+#[kube(printcolumn = r#"{"name":"WAITING","type":"string","jsonPath":".status.waitingFor","priority":1}"#)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupSnapshotSpec {
     /// The Backup that asked.
@@ -82,8 +83,12 @@ pub struct GroupSnapshotStatus {
     pub message: Option<String>,
     /// Code of the error.
     pub code: Option<String>,
-    /// What it waits for.
+    /// What a user can do about it.
+    pub advice: Option<String>,
+    /// What it waits for, in one sentence.
     pub waiting_for: Option<String>,
+    /// Why it waits.
+    pub waiting: Option<GroupSnapshotWait>,
     /// Row of the recovery table that was decided last.
     pub row: Option<String>,
     /// The last request of a person that was taken.
@@ -95,6 +100,47 @@ pub struct GroupSnapshotStatus {
     pub receipt: Option<GroupSnapshotReceipt>,
     /// Where the journal stood when this was written.
     pub journal: Option<JournalHead>,
+}
+
+/// Why a run waits. Fields that are missing are sent as null, so that those of an earlier wait vanish.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupSnapshotWait {
+    /// Row of the recovery table that waits: the step.
+    pub row: String,
+    /// What holds the run up, in CamelCase; none as long as the wait takes no longer than usual.
+    pub cause: Option<String>,
+    /// The cause as a sentence.
+    pub detail: Option<String>,
+    /// Since when it waits, or since when its step fails.
+    pub since: Option<Time>,
+    /// When the step is tried again.
+    pub next_try: Option<Time>,
+    /// When the run stops waiting at the latest.
+    pub deadline: Option<Time>,
+    /// The last answer of the API server, or the error in the status of an object.
+    pub last_error: Option<String>,
+    /// Objects that hold the run up.
+    #[serde(default)]
+    pub objects: Vec<GroupSnapshotBlocker>,
+}
+
+/// An object that holds a run up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct GroupSnapshotBlocker {
+    /// Kind.
+    pub kind: String,
+    /// Namespace; none for an object of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// The error in its status, or with which a write of it was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Its finalizers, where it is being deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub finalizers: Vec<String>,
 }
 
 /// A request of a person, and what became of it. The journal had it before anything followed from it.

@@ -4,6 +4,7 @@
 //! `describe` only read; `resume` and `abandon` write a request on a GroupSnapshot (`ask`), which the daemon takes.
 
 mod ask;
+mod wait;
 
 use std::path::PathBuf;
 
@@ -89,9 +90,9 @@ impl Look {
             let fix = "`stillpoint groups get` lists them";
             return Err(Problem::new(Code::Usage, about, "there is no such run", fix));
         }
-        let format = self.output.output;
+        let (format, now) = (self.output.output, jiff::Timestamp::now());
         show(format, &found, |found| match describe {
-            true => found.iter().map(described).collect::<Vec<_>>().join("\n"),
+            true => found.iter().map(|run| described(run, now)).collect::<Vec<_>>().join("\n"),
             false => listed(found, format == Format::Wide),
         })?;
         Ok(exit::DONE)
@@ -140,7 +141,7 @@ fn listed(runs: &[GroupSnapshot], wide: bool) -> String {
     table(&headers, rows)
 }
 
-fn described(run: &GroupSnapshot) -> String {
+fn described(run: &GroupSnapshot, now: jiff::Timestamp) -> String {
     let none = GroupSnapshotStatus::default();
     let status = run.status.as_ref().unwrap_or(&none);
     let object = format!("{}/{}", text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()));
@@ -165,17 +166,21 @@ fn described(run: &GroupSnapshot) -> String {
         ("Attempt", status.attempt.map(|attempt| attempt.to_string())),
         ("Members ready", status.members.clone()),
         ("Skew", status.skew_ms.map(|ms| format!("{ms} ms"))),
-        ("Waiting for", status.waiting_for.clone()),
         ("Reason", reason),
+        ("What to do", status.advice.clone()),
+    ];
+    let mut shown = String::new();
+    let present = |facts: Vec<(&'static str, Option<String>)>| {
+        facts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Vec<_>>()
+    };
+    let handles = vec![
         ("Answered", answered),
         ("Group handle", status.receipt.as_ref().map(|receipt| receipt.group_handle.clone())),
         ("Journal", status.journal.as_ref().map(|head| format!("{}:{}", head.position, head.hash))),
     ];
-    let mut shown = String::new();
-    for (name, value) in facts {
-        if let Some(value) = value {
-            shown.push_str(&format!("{:<16}{value}\n", format!("{name}:")));
-        }
+    let lines = present(facts.into()).into_iter().chain(wait::lines(status, now)).chain(present(handles));
+    for (name, value) in lines {
+        shown.push_str(&format!("{:<16}{value}\n", format!("{name}:")));
     }
     if !status.conditions.is_empty() {
         let rows = status.conditions.iter().map(|condition| {
@@ -233,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_description_has_every_handle() {
-        let text = described(&run());
+        let text = described(&run(), jiff::Timestamp::UNIX_EPOCH);
         for word in ["stillpoint/nightly", "app=db", "g-1", "h-1", "vs-1", "the snapshot-controller"] {
             assert!(text.contains(word), "{word}: {text}");
         }

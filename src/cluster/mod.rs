@@ -40,7 +40,8 @@ pub use project::Turn;
 /// The kinds that the engine holds and projects, as the API has them.
 pub mod kinds {
     pub use crate::api::stillpoint::{
-        GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt, JournalHead,
+        GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotBlocker, GroupSnapshotMember,
+        GroupSnapshotReceipt, GroupSnapshotWait, JournalHead,
     };
     pub use crate::api::{
         Backup, BackupSpec, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus,

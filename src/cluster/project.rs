@@ -251,7 +251,7 @@ fn event(notice: &Notice) -> Value {
         "type": if notice.warning { "Warning" } else { "Normal" },
         "reason": notice.reason,
         "action": notice.action,
-        "note": limits::clip(&notice.note),
+        "note": limits::clip_to(&notice.note, limits::MAX_NOTE_BYTES),
         "reportingController": "stillpoint.dev/stillpoint",
         "reportingInstance": "stillpoint",
         "regarding": {

@@ -17,6 +17,22 @@ pub const LATE_CONTENT_WINDOW: Millis = Millis::from_secs(60);
 /// member. Nothing that can be read tells the age of that cache; but a client of Kubernetes notices within 45 seconds
 /// that its watch is dead (client-go: a ping after 30 s without a frame, 15 s for its answer), and lists anew.
 pub const NAMES_STAY_AWAY: Millis = Millis::from_secs(60);
+/// How long an error may stand in a status, or a finalizer of another component may hold an object, before a run that
+/// waits warns of it.
+pub const ERROR_PATIENCE: Millis = Millis::from_secs(10);
+/// How long the snapshot-controller may take for one object before a run that waits for it warns. At its default rate it
+/// needs [`PREDICTED_PER_MEMBER`] for a member.
+pub const CONTROLLER_PATIENCE: Millis = Millis::from_secs(30);
+/// How long the driver may take before a run that waits for it warns. Its deadlines are longer.
+pub const DRIVER_PATIENCE: Millis = Millis::from_secs(120);
+/// Failures of one step in a row of which users are warned: fewer are conflicts that pass.
+pub const FAILURES_WARNED: u32 = 3;
+/// Causes of waits of which one run warns in one life of the daemon.
+pub const CAUSES_WARNED: usize = 16;
+/// Objects that a run names which hold it up.
+pub const BLOCKERS_SHOWN: usize = 8;
+/// Names in one list of a sentence.
+pub const NAMES_SHOWN: usize = 5;
 /// Velero's default of `csiSnapshotTimeout`.
 pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
 /// Velero's default of `itemOperationTimeout`.
@@ -57,6 +73,8 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 pub const RECEIPT_PART_MEMBERS: usize = 32;
 /// Bytes of one text (error message, reason) inside a record.
 pub const MAX_TEXT_BYTES: usize = 512;
+/// Bytes of the note of one Event: the limit of `events.k8s.io/v1`.
+pub const MAX_NOTE_BYTES: usize = 1024;
 /// Groups that one Backup may ask for; their list is one record.
 pub const MAX_GROUPS_PER_BACKUP: usize = 256;
 /// Warnings that one Backup keeps.
@@ -78,6 +96,9 @@ const _: () = {
     assert!(EFFECTS_PER_RUN <= EFFECTS_IN_ALL);
     assert!(BACKOFF_START.0 < BACKOFF_MAX.0);
     assert!(GROUP_ERROR_GRACE.0 < CSI_SNAPSHOT_TIMEOUT.0);
+    assert!(PREDICTED_PER_MEMBER.0 * 2 < CONTROLLER_PATIENCE.0, "a member at the usual rate is no warning");
+    assert!(DRIVER_PATIENCE.0 < CSI_SNAPSHOT_TIMEOUT.0);
+    assert!(FAILURES_WARNED < MAX_REFUSALS, "a run that is undone for refusals has warned of them");
     assert!(CSI_SNAPSHOT_TIMEOUT.0 < ITEM_OPERATION_TIMEOUT.0);
     assert!(MAX_MEMBERS <= u16::MAX as usize);
     assert!(FULL_TELLING.0 < ITEM_OPERATION_TIMEOUT.0);
@@ -92,13 +113,32 @@ pub fn backoff(failures: u32) -> Millis {
     }
 }
 
-/// Cuts a text to what a record may carry, at a character border.
+/// The first names of a list, and how many more there are.
+pub fn listed(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    names.truncate(NAMES_SHOWN);
+    match more {
+        0 => names.join(", "),
+        more => format!("{}, and {more} more", names.join(", ")),
+    }
+}
+
+/// Cuts a text to what a record may carry, between two words.
 pub fn clip(text: &str) -> String {
-    if text.len() <= MAX_TEXT_BYTES {
+    clip_to(text, MAX_TEXT_BYTES)
+}
+
+/// Cuts a text to so many bytes: between two words, or within one that is very long at a character border.
+pub fn clip_to(text: &str, bytes: usize) -> String {
+    const MARK: &str = " ...";
+    const LONGEST_WORD: usize = 80;
+    if text.len() <= bytes {
         return text.to_owned();
     }
-    let end = (0..=MAX_TEXT_BYTES - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}...", &text[..end])
+    let room = bytes.saturating_sub(MARK.len());
+    let end = (0..=room).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let whole = text[..end].rfind(char::is_whitespace).filter(|space| space + LONGEST_WORD >= end);
+    format!("{}{MARK}", text[..whole.unwrap_or(end)].trim_end())
 }
 
 #[cfg(test)]
@@ -114,10 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_at_a_character_border() {
+    fn long_texts_are_cut_between_words() {
         let text = "ä".repeat(MAX_TEXT_BYTES);
         let clipped = clip(&text);
-        assert!(clipped.len() <= MAX_TEXT_BYTES && clipped.ends_with("..."));
+        assert!(clipped.len() <= MAX_TEXT_BYTES && clipped.ends_with("ä ..."));
         assert_eq!(clip("short"), "short");
+        assert_eq!(clip_to("whole words are kept", 17), "whole words ...");
+        for bytes in 0..8 {
+            assert!(clip_to("two words", bytes).len() <= bytes.max(4), "{bytes}");
+        }
     }
 }

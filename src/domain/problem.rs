@@ -40,7 +40,7 @@ pub enum Code {
     ReadyTimeout = 15,
     /// Somebody else deleted an object of the run.
     DeletedByOther = 16,
-    /// The API server refuses our writes.
+    /// The API server refuses our calls.
     Refused = 17,
     /// A claim of the plan changed or vanished before the cut.
     PlanOutdated = 18,

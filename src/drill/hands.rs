@@ -348,6 +348,14 @@ pub fn refuse_writes(cluster: &Cluster) {
     }));
 }
 
+/// Puts a finalizer of another component on the VolumeGroupSnapshot.
+pub fn hold_group(cluster: &Cluster, finalizer: &str) {
+    let Some(group) = first(cluster, "volumegroupsnapshots") else { return };
+    let mut all = group["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    all.push(json!(finalizer));
+    patch(cluster, "volumegroupsnapshots", &group, json!({"metadata": {"finalizers": all}}));
+}
+
 /// Lets the VolumeGroupSnapshotClass say Retain: all policies do from the start.
 pub fn retain_class(cluster: &Cluster) {
     let Some(class) = first(cluster, "volumegroupsnapshotclasses") else { return };

@@ -163,7 +163,10 @@ impl Lives<'_> {
     /// and do not become ready without a class. The run waits, and says for what; a person gives the class back.
     async fn with_its_class_again(&mut self, class: Value, passed: &Passed) -> End {
         let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
-        if !shown.iter().any(|one| one["status"]["waitingFor"] == Waiting::Rebuilt.text()) {
+        let waits = |one: &Value| {
+            one["status"]["waitingFor"].as_str().is_some_and(|text| text.starts_with(Waiting::Rebuilt.text()))
+        };
+        if !shown.iter().any(waits) {
             self.broken.push(wrong(format!("it waits and does not say for what: {shown:?}")));
         }
         restore_class(self.stage, class);

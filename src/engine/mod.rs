@@ -288,7 +288,7 @@ impl Engine {
                 projection::show(
                     &tools.adapter,
                     &tools.clock,
-                    &Sight { run: run.clone(), waiting: None, head },
+                    &Sight { run: run.clone(), waiting: None, ready: None, head },
                 )
                 .await;
                 Ok(Done::Run(run))

@@ -17,7 +17,8 @@ use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::observer::{Note, Observe};
 use crate::machine::group::state::Passed;
-use crate::machine::group::{GroupRun, Milestone};
+use crate::machine::group::waiting::Cause;
+use crate::machine::group::{GroupRun, Milestone, WaitReport, advance};
 
 /// Notices that wait for delivery.
 const QUEUE: usize = 512;
@@ -89,7 +90,7 @@ pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at:
         warning,
         reason: reason.to_owned(),
         action: "Backup".to_owned(),
-        note: limits::clip(note),
+        note: limits::clip_to(note, limits::MAX_NOTE_BYTES),
         at,
     }
 }
@@ -110,29 +111,43 @@ pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl I
             .clone_into(&mut text);
     }
     if let Some(why) = run.reason.as_ref().filter(|_| warning) {
-        text = format!("{text}: {} {}", why.code, why.message);
+        text = format!("{text}: {} {}", why.code, advance::reason_of(run, &why.message));
+    }
+    if let Some(advice) = advance::advice(run).filter(|_| passed.milestone == Milestone::Stuck) {
+        text = format!("{text}\nWhat to do: {advice}");
     }
     let attempt = if passed.attempt > 1 { format!(" (attempt {})", passed.attempt) } else { String::new() };
-    let on_run = format!("{text}{attempt}");
+    let on_run = of_run(shown, warning, reason, &format!("{text}{attempt}"), passed.at);
     let on_backup = format!("group {}/{}: {text}{attempt}", plan.namespace, plan.group);
-    let backup = ObjectId {
-        namespace: plan.backup.namespace.clone(),
-        name: plan.backup.name.clone(),
-        uid: plan.backup.uid.clone(),
-    };
-    let run_notice = Notice {
+    let bears_on_backup = warning || matches!(passed.milestone, Milestone::Completed | Milestone::Retried);
+    let told = bears_on_backup.then(|| of_backup(&backup_of(run), warning, reason, &on_backup, passed.at));
+    std::iter::once(on_run).chain(told)
+}
+
+/// What is said of a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.
+pub fn of_wait(run: &GroupRun, wait: &WaitReport, shown: &ObjectId) -> impl Iterator<Item = Notice> {
+    let (plan, reason, text) = (&run.plan, wait.cause.map_or("Waiting", Cause::name), wait.text());
+    let on_run = of_run(shown, true, reason, &format!("waits for {text}"), wait.since);
+    let on_backup = format!("group {}/{} waits for {text}", plan.namespace, plan.group);
+    [on_run, of_backup(&backup_of(run), true, reason, &on_backup, wait.since)].into_iter()
+}
+
+fn backup_of(run: &GroupRun) -> ObjectId {
+    let backup = &run.plan.backup;
+    ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
+}
+
+fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
+    Notice {
         api_version: "stillpoint.dev/v1alpha1".to_owned(),
         kind: "GroupSnapshot".to_owned(),
         object: shown.clone(),
         warning,
         reason: reason.to_owned(),
         action: "GroupSnapshot".to_owned(),
-        note: limits::clip(&on_run),
-        at: passed.at,
-    };
-    let bears_on_backup = warning || matches!(passed.milestone, Milestone::Completed | Milestone::Retried);
-    let told = bears_on_backup.then(|| of_backup(&backup, warning, reason, &on_backup, passed.at));
-    std::iter::once(run_notice).chain(told)
+        note: limits::clip_to(note, limits::MAX_NOTE_BYTES),
+        at,
+    }
 }
 
 /// Whether a person should worry, the reason in CamelCase, the sentence.
@@ -150,7 +165,7 @@ fn words(milestone: Milestone) -> (bool, &'static str, String) {
         Milestone::Unwinding => (true, "Unwinding", "the attempt is being undone"),
         Milestone::Retried => (false, "Retried", "the attempt is undone, another one begins"),
         Milestone::Failed => (true, "Failed", "the group snapshot failed and is undone"),
-        Milestone::Stuck => (true, "Stuck", "no automatic answer; a person has to look"),
+        Milestone::Stuck => (true, "Stuck", "manual intervention is required"),
     };
     (warning, reason, text.to_owned())
 }

@@ -2,15 +2,15 @@
 //!
 //! Not journaled, and never ahead of the durable head. While it cannot be written, the run goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
 use crate::cluster::kinds::{
-    GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotMember, GroupSnapshotReceipt,
-    GroupSnapshotSpec, GroupSnapshotStatus, JournalHead,
+    GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotBlocker, GroupSnapshotMember,
+    GroupSnapshotReceipt, GroupSnapshotSpec, GroupSnapshotStatus, GroupSnapshotWait, JournalHead,
 };
 use crate::cluster::project::Shown;
 use crate::cluster::{Adapter, Turn, observe};
@@ -26,7 +26,8 @@ use crate::engine::notices;
 use crate::engine::runner::Tools;
 use crate::engine::sight::Sight;
 use crate::machine::group::state::Answered;
-use crate::machine::group::{Ask, GroupRun, Milestone, Stage};
+use crate::machine::group::waiting::Blocker;
+use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
 
 /// Refusals by the API server in a row after which the end of a run is not shown any more (without its namespace it can
 /// never be): three minutes. While the API server is away there is no end to the tries, and before the end of a run
@@ -41,6 +42,7 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
     let Tools { adapter, clock, notices, .. } = tools;
     let (mut shown, mut failed): (Option<Said>, _) = (None, Failed::default());
     let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
+    let mut warned = BTreeSet::new();
     loop {
         // Whoever waits for his turn has not computed anything yet, and shows the newest when it comes.
         let turn = adapter.turn_to_show().await;
@@ -57,6 +59,9 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
                 notices::of_milestone(&sight.run, passed, object).for_each(|n| notices.tell(n));
             }
             told = sight.run.timeline.len().max(told);
+            if let Some(wait) = sight.waiting.as_ref().filter(|wait| is_news(&mut warned, wait)) {
+                notices::of_wait(&sight.run, wait, object).for_each(|n| notices.tell(n));
+            }
         }
         if sight.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
             return;
@@ -80,6 +85,11 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             }
         }
     }
+}
+
+/// Whether users are to be warned of a wait: once for each cause, and of so many.
+fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
+    wait.warns && warned.len() < limits::CAUSES_WARNED && warned.insert(wait.text())
 }
 
 /// Shows a run that is over, once.
@@ -192,12 +202,14 @@ fn spec(run: &GroupRun) -> GroupSnapshotSpec {
 pub fn status(sight: &Sight) -> GroupSnapshotStatus {
     let run = &sight.run;
     let total = run.plan.members.len() as i64;
-    // Before the receipt the members flap; after an undo there are none. Those of a run that was abandoned after the
-    // pivot nobody looks at any more: how many stand is not known.
+    // After an undo there are none. Those of a run that was abandoned after the pivot are not observed any more: how many
+    // stand is not known.
+    let recorded = run.receipt.as_ref().map_or(0, |_| total);
     let ready = match run.stage {
         _ if run.keeps_storage() => None,
         Stage::Unwinding | Stage::Failed => Some(0),
-        _ => Some(run.receipt.as_ref().map_or(0, |_| total)),
+        Stage::Cleaned | Stage::Completed => Some(recorded),
+        _ => Some(sight.ready.map_or(recorded, |ready| ready as i64)),
     };
     let shown = run.receipt.as_deref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
@@ -211,9 +223,11 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
         start_time: observe::api_time(run.plan.planned_at),
         cut_time: run.cut.as_ref().and_then(|(_, at)| observe::api_time(*at)),
         completion_time: end(run).and_then(observe::api_time),
-        message: reason.map(|reason| reason.message.clone()),
+        message: reason.map(|reason| advance::reason_of(run, &reason.message).to_owned()),
         code: reason.map(|reason| reason.code.to_string()),
-        waiting_for: sight.waiting.map(str::to_owned),
+        advice: advance::advice(run).map(str::to_owned),
+        waiting_for: sight.waiting.as_ref().map(|wait| wait.text()),
+        waiting: sight.waiting.as_ref().map(|wait| show_wait(wait)),
         row: run.stuck.clone(),
         answered: run.answered.as_ref().map(|answered| answer(run, answered)),
         conditions: conditions(run),
@@ -225,6 +239,31 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
             position: i64::try_from(sight.head.position).unwrap_or(i64::MAX),
             hash: sight.head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         }),
+    }
+}
+
+fn show_wait(wait: &WaitReport) -> GroupSnapshotWait {
+    let time = |at: Option<Timestamp>| at.and_then(observe::api_time);
+    GroupSnapshotWait {
+        row: wait.row.to_owned(),
+        cause: wait.cause.map(|cause| cause.name().to_owned()),
+        detail: wait.detail.clone(),
+        since: time(Some(wait.since)),
+        next_try: time(wait.next_try),
+        deadline: time(wait.deadline),
+        last_error: wait.last_error.clone(),
+        objects: wait.objects.iter().map(show_blocker).collect(),
+    }
+}
+
+fn show_blocker(blocker: &Blocker) -> GroupSnapshotBlocker {
+    let about = &blocker.about;
+    GroupSnapshotBlocker {
+        kind: about.kind.clone(),
+        namespace: Some(about.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+        name: about.name.clone(),
+        error: blocker.error.clone(),
+        finalizers: blocker.finalizers.clone(),
     }
 }
 

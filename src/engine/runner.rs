@@ -6,6 +6,7 @@
 mod answer;
 mod next;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -29,7 +30,8 @@ use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{EffectKind, Intent, Outcome};
-use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, effects, fold};
+use crate::machine::group::waiting::Cause;
+use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
 use crate::machine::point::{Moment, Place, Point};
 
 use next::{Ground, Next};
@@ -67,15 +69,21 @@ pub struct Runner {
     seq: u64,
     fresh: bool,
     error_since: Option<Timestamp>,
+    /// Members that exist and are ready, and since when it has been as many.
+    members: Option<((usize, usize), Timestamp)>,
     trouble: u32,
+    /// When reads began to fail.
+    trouble_since: Option<Timestamp>,
     /// What a look that has not succeeded yet must not be older than.
     looking: Option<Known>,
     /// Until when the run pauses after a failure: no change in the cluster is looked at more closely before.
     paused: Option<Timestamp>,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
-    /// At which record, and waiting for what, the run has shown itself last.
-    shown: Option<(u64, Option<&'static str>)>,
+    /// At which record, waiting for what, and with how many ready members the run has shown itself last.
+    shown: Option<(u64, Option<Arc<WaitReport>>, Option<usize>)>,
+    /// Causes of waits that were logged.
+    warned: BTreeSet<String>,
 }
 
 impl Runner {
@@ -89,11 +97,14 @@ impl Runner {
             seq,
             fresh: false,
             error_since: None,
+            members: None,
             trouble: 0,
+            trouble_since: None,
             looking: None,
             paused: None,
             misunderstood: None,
             shown: None,
+            warned: BTreeSet::new(),
         }
     }
 
@@ -136,8 +147,8 @@ impl Runner {
                     Box::pin(self.act(&ground, step).instrument(span)).await?;
                 }
                 Next::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
-                Next::Look => Box::pin(self.look()).await,
-                Next::Wait { until, for_what } => self.wait(&mut changes, until, for_what).await,
+                Next::Look(row) => Box::pin(self.look(row)).await,
+                Next::Wait { until, report } => self.wait(&mut changes, until, report).await,
                 Next::Yield => return Err(self.overtaken()),
                 Next::Rest => {
                     self.tools.observer.note(Note::RunEnded(self.run.state_name()));
@@ -173,7 +184,7 @@ impl Runner {
             // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
             // away is not one that refuses.
             while !self.fresh {
-                self.look().await;
+                self.look(ground.decision.row.id).await;
             }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
@@ -234,41 +245,49 @@ impl Runner {
             .map_err(|error| internal(self.run.plan.run, &error))?;
         self.tools.points.pass(Point::milestone(milestone, Moment::BeforeRecord)).await;
         self.record(ground.now, events).await?;
-        tracing::info!(row = ground.decision.row.id, "{}", milestone.name());
+        self.log(milestone, ground.decision.row.id);
         self.show(None);
         self.tools.points.pass(Point::milestone(milestone, Moment::AfterRecord)).await;
         Ok(())
     }
 
+    /// A milestone that a user has to know of is a warning with its reason.
+    fn log(&self, milestone: Milestone, row: &'static str) {
+        let warns = matches!(milestone, Milestone::Unwinding | Milestone::Stuck | Milestone::Failed);
+        match self.run.reason.as_ref().filter(|_| warns) {
+            Some(reason) => {
+                tracing::warn!(row, code = %reason.code, reason = reason.message, "{}", milestone.name());
+            }
+            None => tracing::info!(row, "{}", milestone.name()),
+        }
+    }
+
     /// Reads everything from the API server itself. While that fails, or shows less than is known, the run pauses, and
     /// tries again.
-    async fn look(&mut self) {
+    async fn look(&mut self, row: &'static str) {
         let known = *self.looking.get_or_insert_with(|| self.tools.world.known());
         let read = self.tools.world.refresh(&self.tools.adapter, &self.scope, &known).await;
         self.fresh = read.is_ok();
         match read {
-            Ok(()) => (self.trouble, self.looking) = (0, None),
+            Ok(()) => (self.trouble, self.trouble_since, self.looking) = (0, None, None),
             Err(unread) => {
                 self.trouble += 1;
                 tracing::warn!(%unread, "cannot read the run's objects");
-                self.show(Some(match unread {
-                    Unread::Failed(_) => "the API server to answer",
-                    Unread::Behind { .. } => "the API server to show what it told before: its reads are old",
-                }));
-                let pause = limits::backoff(self.trouble);
-                self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
+                let now = self.tools.clock.now();
+                let until = now.after(limits::backoff(self.trouble));
+                let since = *self.trouble_since.get_or_insert(now);
+                let (old, error) = (matches!(unread, Unread::Behind { .. }), unread.to_string());
+                let report = WaitReport::unreadable(row, old, &error, since, self.trouble);
+                self.show(Some(Arc::new(WaitReport { next_try: Some(until), ..report })));
+                self.tools.clock.sleep_until(Some(until)).await;
             }
         }
     }
 
-    async fn wait(
-        &mut self,
-        changes: &mut Subscription,
-        until: Option<Timestamp>,
-        for_what: Option<&'static str>,
-    ) {
+    async fn wait(&mut self, changes: &mut Subscription, until: Option<Timestamp>, report: Arc<WaitReport>) {
         self.fresh = false;
-        self.show(for_what);
+        self.warn(&report);
+        self.show(Some(report));
         tokio::select! {
             biased;
             // What comes in the same moment is seen in the same look.
@@ -323,13 +342,26 @@ impl Runner {
         self.tools.points.pass(Point::step(step, moment)).await;
     }
 
+    /// Logs what holds the run up, once for each cause.
+    fn warn(&mut self, report: &WaitReport) {
+        let text = report.text();
+        let is_new =
+            report.warns && self.warned.len() < limits::CAUSES_WARNED && self.warned.insert(text.clone());
+        if is_new {
+            tracing::warn!(row = report.row, cause = report.cause.map(Cause::name), "waits for {text}");
+        }
+    }
+
     /// Shows the run, unless it was shown like this: a run that waits looks at every change that can matter to it.
-    fn show(&mut self, waiting: Option<&'static str>) {
-        if self.shown.replace((self.seq, waiting)) == Some((self.seq, waiting)) {
+    fn show(&mut self, waiting: Option<Arc<WaitReport>>) {
+        let ready = self.members.map(|((_, ready), _)| ready);
+        let shown = Some((self.seq, waiting.clone(), ready));
+        if self.shown == shown {
             return;
         }
+        self.shown = shown;
         let head = self.tools.journal.head();
-        self.tools.sights.show(Sight { run: self.run.clone(), waiting, head });
+        self.tools.sights.show(Sight { run: self.run.clone(), waiting, ready, head });
     }
 
     fn overtaken(&self) -> Problem {

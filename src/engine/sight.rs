@@ -10,15 +10,17 @@ use tokio::sync::watch;
 
 use crate::domain::ids::StreamId;
 use crate::journal::Head;
-use crate::machine::group::GroupRun;
+use crate::machine::group::{GroupRun, WaitReport};
 
 /// One run as it was last shown.
 #[derive(Debug, Clone)]
 pub struct Sight {
     /// Its state.
     pub run: Arc<GroupRun>,
-    /// What it waits for, if it waits.
-    pub waiting: Option<&'static str>,
+    /// Why it waits, if it waits.
+    pub waiting: Option<Arc<WaitReport>>,
+    /// Members that were ready when it was last observed; `None` when it was not.
+    pub ready: Option<usize>,
     /// Head of the journal at that time.
     pub head: Head,
 }

@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::domain::time::Timestamp;
 use crate::engine::observer::{Note, Observe};
 use crate::engine::vitals::Vitals;
 
@@ -28,6 +29,12 @@ struct State {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct WaitsFor {
     waiting_for: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HeldUp {
+    waiting_for: String,
+    cause: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -61,6 +68,8 @@ pub struct Metrics {
     registry: Registry,
     runs: Family<State, Gauge>,
     waiting: Family<WaitsFor, Gauge>,
+    waiting_since: Family<WaitsFor, Gauge>,
+    held_up: Family<HeldUp, Gauge>,
     finished: Family<Outcome, Counter>,
     backups: Family<Phase, Counter>,
     backups_refused: Family<Refusal, Counter>,
@@ -93,6 +102,8 @@ impl Metrics {
             registry: Registry::with_prefix("stillpoint"),
             runs: Family::default(),
             waiting: Family::default(),
+            waiting_since: Family::default(),
+            held_up: Family::default(),
             finished: Family::default(),
             backups: Family::default(),
             backups_refused: Family::default(),
@@ -114,6 +125,10 @@ impl Metrics {
         to.register("build", "The release that runs", build);
         to.register("runs", "Runs that are under way, by state", self.runs.clone());
         to.register("runs_waiting", "Runs that wait, by what they wait for", self.waiting.clone());
+        let help = "Unix time since which the oldest of these runs waits, by what they wait for";
+        to.register_with_unit("runs_waiting_since", help, Unit::Seconds, self.waiting_since.clone());
+        let help = "Runs that wait longer than usual, by what they wait for and by what holds them up";
+        to.register("runs_held_up", help, self.held_up.clone());
         to.register("runs_finished", "Runs that ended in this life, by result", self.finished.clone());
         to.register("backups_finished", "Backups that ended in this life, by phase", self.backups.clone());
         let help = "Backups that were refused as a whole, by error code";
@@ -145,20 +160,33 @@ impl Metrics {
 
     /// Sets the gauges. A state that no run is in any more vanishes; it does not stay at its last value.
     fn look(&self, vitals: &Vitals) {
-        let (mut states, mut waits) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+        let mut states = BTreeMap::<&'static str, i64>::new();
+        let mut waits = BTreeMap::<&'static str, (i64, Timestamp)>::new();
+        let mut held_up = BTreeMap::<(&'static str, &'static str), i64>::new();
         for sight in vitals.runs() {
-            *states.entry(sight.run.state_name().to_owned()).or_default() += 1;
-            if let Some(what) = sight.waiting {
-                *waits.entry(what.to_owned()).or_default() += 1;
+            *states.entry(sight.run.state_name()).or_default() += 1;
+            let Some(wait) = &sight.waiting else { continue };
+            let (count, since) = waits.entry(wait.what).or_insert((0, wait.since));
+            (*count, *since) = (*count + 1, wait.since.min(*since));
+            if let Some(cause) = wait.cause {
+                *held_up.entry((wait.what, cause.name())).or_default() += 1;
             }
         }
         self.runs.clear();
         for (state, count) in states {
-            self.runs.get_or_create(&State { state }).set(count);
+            self.runs.get_or_create(&State { state: state.to_owned() }).set(count);
         }
         self.waiting.clear();
-        for (waiting_for, count) in waits {
-            self.waiting.get_or_create(&WaitsFor { waiting_for }).set(count);
+        self.waiting_since.clear();
+        for (waiting_for, (count, since)) in waits {
+            let label = WaitsFor { waiting_for: waiting_for.to_owned() };
+            self.waiting.get_or_create(&label).set(count);
+            self.waiting_since.get_or_create(&label).set(since.0.div_euclid(1_000_000_000));
+        }
+        self.held_up.clear();
+        for ((waiting_for, cause), count) in held_up {
+            let label = HeldUp { waiting_for: waiting_for.to_owned(), cause: cause.to_owned() };
+            self.held_up.get_or_create(&label).set(count);
         }
         if let Some((epoch, position)) = vitals.journal() {
             self.epoch.set(epoch);

@@ -36,7 +36,7 @@ impl Followed {
 
     /// The next sight: until now it waited for what the last one says.
     fn go_on(&mut self, sight: Arc<Sight>) {
-        let (now, waiting) = (Instant::now(), self.sight.waiting);
+        let (now, waiting) = (Instant::now(), self.sight.waiting.as_ref().map(|wait| wait.what));
         let took = now - self.at;
         if let Some(what) = waiting {
             match self.waited.iter_mut().find(|(known, _)| *known == what) {
@@ -96,8 +96,8 @@ impl Screen {
             let since = passed.at.since(run.plan.planned_at);
             self.say(&format!("{}  {:<10}  +{since}", name(&sight), word(passed.milestone)));
         }
-        match sight.waiting {
-            Some(waiting) => bar.set_message(format!("{}  waits for {waiting}", name(&sight))),
+        match &sight.waiting {
+            Some(wait) => bar.set_message(format!("{}  waits for {}", name(&sight), wait.text())),
             None => bar.set_message(format!("{}  {}", name(&sight), run.state_name())),
         }
         if run.stage.is_final() {

@@ -174,10 +174,10 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              one who deletes: a controller, a policy, or the deletion of the namespace.",
         ),
         Code::Refused => (
-            "the API server refuses a write",
-            "The same write was refused several times in a row, by missing rights, an admission webhook or a quota. A \
-             run that can be undone is undone. Read the server's answer in the reason, and compare the rights \
-             with deploy/rbac.yaml.",
+            "the API server refuses a call",
+            "The API server refused the same call, a read or a write, several times in a row: permissions are missing, or \
+             an admission webhook, a policy or a quota forbids it. A run that can be rolled back is rolled back. The \
+             reason has the call, the object and the server's answer; compare the permissions with deploy/rbac.yaml.",
         ),
         Code::PlanOutdated => (
             "a claim of the plan changed or vanished before the cut",

@@ -17,7 +17,8 @@ impl Runner {
         self.tools.points.pass(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
         self.record(self.tools.clock.now(), vec![Event::Asked(asked)]).await?;
-        self.fresh = false;
+        // The pause belongs to the failures that are forgotten now.
+        (self.fresh, self.paused) = (false, None);
         self.show(None);
         self.tools.points.pass(Point::record(Place::Asked, Moment::AfterRecord)).await;
         Ok(())

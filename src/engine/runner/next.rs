@@ -1,15 +1,15 @@
 //! What a run does next: observed and decided without waiting, so that nothing of it is kept by a run that then waits.
 
+use std::sync::Arc;
+
 use super::{Runner, internal};
 use crate::domain::observed::Observation;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::engine::observer::Note;
 use crate::machine::group::row::Action;
-use crate::machine::group::{Decision, Milestone, Step, View, decide, view};
-
-/// For what a run waits that has just failed.
-const PAUSE: &str = "the pause after a failure to pass";
+use crate::machine::group::waiting::{count, report};
+use crate::machine::group::{Decision, Milestone, Step, View, WaitReport, decide, view};
 
 /// What a decision was made on, and when.
 pub(super) struct Ground {
@@ -25,14 +25,14 @@ pub(super) enum Next {
     Act(Box<Ground>, Step),
     /// Records without effects.
     Advance(Box<Ground>, Milestone),
-    /// Read everything anew.
-    Look,
+    /// Read everything anew, for this row.
+    Look(&'static str),
     /// Wait for a change.
     Wait {
         /// And at the longest until then.
         until: Option<Timestamp>,
-        /// What is said of it.
-        for_what: Option<&'static str>,
+        /// Why.
+        report: Arc<WaitReport>,
     },
     /// Another life has the run.
     Yield,
@@ -46,35 +46,53 @@ impl Runner {
     /// # Errors
     /// The table has no answer: the daemon ends.
     pub(super) fn next(&mut self) -> Result<Next, Problem> {
-        let observation = self.observe();
+        let mut observation = self.observe();
         let view = view(&self.run, &observation);
         let now = self.tools.clock.now();
         let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
         tracing::debug!(row = decision.row.id, "decided");
         self.tools.observer.note(Note::Decided(decision.row.id));
+        self.counted(&mut observation, &view, now);
         let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
-        let ground = || Box::new(Ground { observation, view, decision, now });
+        let run = self.run.clone();
+        let wait = |until: Option<Timestamp>| {
+            let report = report(&run, &observation, &decision, until, now);
+            let until = until.into_iter().chain(report.recheck).min();
+            Next::Wait { until, report: Arc::new(report) }
+        };
         Ok(match row.then {
             Action::Act(_) if not_before.is_some() => {
                 self.paused = not_before;
-                Next::Wait { until: not_before, for_what: Some(PAUSE) }
+                wait(not_before)
             }
-            Action::Act(step) => Next::Act(ground(), step),
-            Action::Advance(milestone) => Next::Advance(ground(), milestone),
-            Action::Unwind { .. } => Next::Advance(ground(), Milestone::Unwinding),
-            Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => {
-                Next::Wait { until: wake_at, for_what: Some("a person; see the message") }
+            Action::Act(step) => Next::Act(Box::new(Ground { observation, view, decision, now }), step),
+            Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at),
+            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
+                let milestone = match row.then {
+                    Action::Advance(milestone) => milestone,
+                    Action::Unwind { .. } => Milestone::Unwinding,
+                    _ => Milestone::Stuck,
+                };
+                Next::Advance(Box::new(Ground { observation, view, decision, now }), milestone)
             }
-            Action::Stick { .. } => Next::Advance(ground(), Milestone::Stuck),
             // What is read before the pause is over is no ground for what follows it.
-            Action::Look if self.paused.is_some_and(|until| until > now) => {
-                Next::Wait { until: self.paused, for_what: Some(PAUSE) }
-            }
-            Action::Look => Next::Look,
-            Action::Wait(for_what) => Next::Wait { until: wake_at, for_what: Some(for_what.text()) },
+            Action::Look if self.paused.is_some_and(|until| until > now) => wait(self.paused),
+            Action::Look => Next::Look(row.id),
+            Action::Wait(_) => wait(wake_at),
             Action::Yield => Next::Yield,
             Action::Rest => Next::Rest,
         })
+    }
+
+    /// Notes how many members exist and are ready, and since when it has been as many.
+    fn counted(&mut self, observation: &mut Observation, view: &View, now: Timestamp) {
+        let members = count(view);
+        let since = match self.members {
+            Some((before, since)) if before == members => since,
+            _ => now,
+        };
+        self.members = Some((members, since));
+        observation.progress_since = Some(since);
     }
 
     fn observe(&mut self) -> Observation {

@@ -9,8 +9,9 @@ use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, Reb
 use crate::machine::group::own::{self, own_content, own_group};
 use crate::machine::group::row::Action;
 use crate::machine::group::state::GroupRun;
-use crate::machine::group::table::RULES;
+use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::view::View;
+use crate::machine::group::waiting;
 
 /// A milestone was decided on grounds that the observation does not have: a defect of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +40,10 @@ pub fn advance(
                 Reason { code, message: message(run, observation, code, decision.row.why), transient };
             vec![reached(Milestone::Unwinding, Facts::Reason(reason))]
         }
-        Action::Stick { code, advice } => {
-            let text = format!("{}: {advice}", message(run, observation, code, decision.row.why));
-            let reason = Reason { code, message: limits::clip(&text), transient: false };
+        // What to do about it is that of the row (`advice`), and no part of the record.
+        Action::Stick { code, .. } => {
+            let message = limits::clip(&observed(run, observation, code, decision.row.why));
+            let reason = Reason { code, message, transient: false };
             vec![reached(Milestone::Stuck, Facts::Reason(reason))]
         }
         Action::Advance(Milestone::Created) => {
@@ -122,32 +124,52 @@ fn receipt(
     Ok((head, members))
 }
 
-/// What was observed and what was expected, for people.
+/// What a user can do about a run that is stuck.
+pub fn advice(run: &GroupRun) -> Option<&'static str> {
+    let stuck = run.stuck.as_deref()?;
+    TABLE.iter().find(|row| row.id == stuck).and_then(|row| match row.then {
+        Action::Stick { advice, .. } => Some(advice),
+        _ => None,
+    })
+}
+
+/// The reason of a stuck run without the advice, which older releases wrote into the same text and cut off.
+pub fn reason_of<'a>(run: &GroupRun, message: &'a str) -> &'a str {
+    let begins: Option<String> = advice(run).map(|advice| advice.chars().take(24).collect());
+    let at = begins.and_then(|begins| message.find(&format!(": {begins}")));
+    at.map_or(message, |at| &message[..at])
+}
+
+/// What was observed, and what a user can do about it, which is never cut off.
 fn message(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> String {
-    let name = format!("{}/{}", run.plan.namespace, run.group_name());
-    let content = own_content(run, observation);
-    let text = match code {
-        Code::MembersDiffer => {
-            let frozen = content.map(|content| content.volume_handles.join(", ")).unwrap_or_default();
-            let planned: Vec<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
-            format!(
-                "VolumeGroupSnapshot {name} froze volumes [{frozen}], planned were [{}]",
-                planned.join(", ")
-            )
+    let text = observed(run, observation, code, why);
+    match way_out(code) {
+        "" => limits::clip(&text),
+        way_out => {
+            let room = limits::MAX_TEXT_BYTES.saturating_sub(way_out.len() + 2);
+            format!("{}; {way_out}", limits::clip_to(&text, room))
         }
+    }
+}
+
+/// What was observed and what was expected, for people.
+fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> String {
+    let name = format!("{}/{}", run.plan.namespace, run.group_name());
+    match code {
+        Code::MembersDiffer => format!("VolumeGroupSnapshot {name} {}", difference(run, observation)),
         Code::DriverCannot | Code::DriverFailed | Code::CutTimeout | Code::ReadyTimeout => {
-            let error = content.and_then(|c| c.error.as_deref());
-            let error = error.or_else(|| own_group(run, observation).and_then(|g| g.error.as_deref()));
-            match (error, code) {
-                (Some(error), _) => format!("VolumeGroupSnapshot {name}: {why}; last error: {error}"),
+            match (waiting::reported_error(run, observation), code) {
+                (Some(error), _) => format!("VolumeGroupSnapshot {name}: {why}; {error}"),
                 (None, Code::ReadyTimeout) => {
-                    format!("VolumeGroupSnapshot {name}: {why}; not ready: {}", unready(run, observation))
+                    let members = waiting::unready_members(run, observation);
+                    format!("VolumeGroupSnapshot {name}: {why}; {members}")
                 }
                 (None, _) => format!("VolumeGroupSnapshot {name}: {why}; no error was reported"),
             }
         }
         Code::Refused => {
-            let error = run.tries.error.as_deref().unwrap_or("no error is recorded");
+            let error = waiting::last_failure(run, observation);
+            let error = error.as_deref().unwrap_or("no error is recorded");
             format!("VolumeGroupSnapshot {name}: {why}; last answer: {error}")
         }
         Code::PlanOutdated => {
@@ -158,11 +180,33 @@ fn message(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> 
             format!("{why}: [{}] in namespace {}", gone.join(", "), run.plan.namespace)
         }
         _ => format!("VolumeGroupSnapshot {name}: {why}"),
-    };
-    match way_out(code) {
-        "" => limits::clip(&text),
-        way_out => limits::clip(&format!("{text}; {way_out}")),
     }
+}
+
+/// Volumes that were frozen and not planned, and the other way round, with their claims.
+fn difference(run: &GroupRun, observation: &Observation) -> String {
+    let frozen = own_content(run, observation).map(|content| content.volume_handles.as_slice());
+    let (frozen, planned) = (frozen.unwrap_or_default(), &run.plan.members);
+    let volume = |claim: Option<&str>, handle: &str| match claim {
+        Some(claim) => format!("PersistentVolumeClaim {claim} (volume {handle})"),
+        None => format!("volume {handle} of an unknown PersistentVolumeClaim"),
+    };
+    let claim_of = |handle: &String| {
+        let known = observation.unplanned.iter().find(|unplanned| unplanned.volume_handle == *handle);
+        known.and_then(|unplanned| unplanned.claim.as_deref())
+    };
+    let added = frozen.iter().filter(|handle| !planned.iter().any(|member| member.volume_handle == **handle));
+    let added: Vec<String> = added.map(|handle| volume(claim_of(handle), handle)).collect();
+    let missing = planned.iter().filter(|member| !frozen.contains(&member.volume_handle));
+    let missing: Vec<String> =
+        missing.map(|member| volume(Some(&member.claim), &member.volume_handle)).collect();
+    let part = |what: &str, volumes: Vec<String>| match volumes.is_empty() {
+        true => String::new(),
+        false => format!("; {what}: {}", limits::listed(volumes)),
+    };
+    let (was, were) = (frozen.len(), planned.len());
+    let (added, missing) = (part("not planned", added), part("planned and not frozen", missing));
+    format!("froze {was} volumes, planned were {were}{added}{missing}")
 }
 
 /// What a person can do about a group that is undone; nothing where the reason says it all.
@@ -172,22 +216,20 @@ fn way_out(code: Code) -> &'static str {
             "do not label or create claims of the group while a Backup begins, and run it again"
         }
         Code::DriverCannot => "use a driver with a group controller, or take the group label off the claims",
-        Code::DriverFailed => "mend what the driver names and run the Backup again",
+        Code::DriverFailed => "fix the error that the driver reports and run the Backup again",
         Code::CutTimeout => {
             "look at the snapshot-controller and the driver, or raise spec.csiSnapshotTimeout"
         }
         Code::ReadyTimeout => {
-            "look at the driver and the snapshot-controller's rate limit, or raise spec.itemOperationTimeout"
+            "see the logs of driver, csi-snapshotter and snapshot-controller (its rate limit, quotas, webhooks), or raise \
+             spec.itemOperationTimeout"
         }
         Code::DeletedByOther => "find out who deletes objects labelled stillpoint.dev/run",
         Code::PlanOutdated => "run the Backup again",
         Code::ForeignObject => "delete the object of that name, or find out who made it",
-        Code::Refused => "check Stillpoint's rights and the admission webhooks",
+        Code::Refused => {
+            "compare Stillpoint's permissions with deploy/rbac.yaml, and see webhooks and policies"
+        }
         _ => "",
     }
-}
-
-fn unready(run: &GroupRun, observation: &Observation) -> String {
-    let unready = own::members(run, observation).into_iter().filter(|m| !m.snapshot.is_some_and(|s| s.ready));
-    unready.map(|m| run.plan.members[m.index].claim.clone()).collect::<Vec<_>>().join(", ")
 }

@@ -120,11 +120,11 @@ fn set_computed(columns: &mut Columns, run: &GroupRun, view: &View, now: Timesta
     columns.set(if passed(echo_end(run)) { Echo::Passed } else { Echo::Open });
 }
 
-fn cut_deadline(run: &GroupRun) -> Timestamp {
+pub(super) fn cut_deadline(run: &GroupRun) -> Timestamp {
     run.attempt_at.after(run.plan.cut_timeout)
 }
 
-fn ready_deadline(run: &GroupRun) -> Timestamp {
+pub(super) fn ready_deadline(run: &GroupRun) -> Timestamp {
     run.attempt_at.after(run.plan.ready_timeout)
 }
 
@@ -132,11 +132,11 @@ fn grace_end(view: &View) -> Option<Timestamp> {
     view.error_since.map(|since| since.after(limits::GROUP_ERROR_GRACE))
 }
 
-fn late_window_end(run: &GroupRun) -> Timestamp {
+pub(super) fn late_window_end(run: &GroupRun) -> Timestamp {
     run.undone_at.after(limits::LATE_CONTENT_WINDOW)
 }
 
-fn echo_end(run: &GroupRun) -> Timestamp {
+pub(super) fn echo_end(run: &GroupRun) -> Timestamp {
     run.released_at.after(limits::NAMES_STAY_AWAY)
 }
 

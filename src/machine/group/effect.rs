@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ObjectId;
 use crate::domain::observed::{DeletionPolicy, Entries, Owner};
+use crate::domain::problem::About;
 use crate::domain::receipt::SecretRef;
 
 /// Entries to be written into the labels or annotations of an object, and what the object has now.
@@ -251,7 +252,71 @@ pub enum EffectKind {
     CreateImport,
 }
 
+impl EffectKind {
+    /// What the call does.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::CreateGroup
+            | Self::CreateContent
+            | Self::CreateSnapshot
+            | Self::CreateStub
+            | Self::CreateImport => "create",
+            Self::DeleteGroup | Self::DeleteGroupContent | Self::DeleteSnapshot | Self::DeleteContent => {
+                "delete"
+            }
+            Self::SetGroupName => "patch status of",
+            Self::ClaimGroup
+            | Self::LabelMember
+            | Self::SetGroupContentPolicy
+            | Self::SetContentPolicy
+            | Self::DetachMember
+            | Self::MarkGroupContent => "patch",
+        }
+    }
+
+    /// Kind of the object that the call is about.
+    pub fn object(self) -> &'static str {
+        match self {
+            Self::CreateGroup | Self::ClaimGroup | Self::DeleteGroup => "VolumeGroupSnapshot",
+            Self::SetGroupContentPolicy
+            | Self::MarkGroupContent
+            | Self::DeleteGroupContent
+            | Self::CreateStub
+            | Self::CreateImport => "VolumeGroupSnapshotContent",
+            Self::LabelMember
+            | Self::SetGroupName
+            | Self::DetachMember
+            | Self::CreateSnapshot
+            | Self::DeleteSnapshot => "VolumeSnapshot",
+            Self::SetContentPolicy | Self::CreateContent | Self::DeleteContent => "VolumeSnapshotContent",
+        }
+    }
+}
+
 impl Effect {
+    /// The object that the call is about.
+    pub fn about(&self) -> About {
+        let (namespace, name) = match self {
+            Self::CreateGroup { namespace, name, .. } | Self::CreateSnapshot { namespace, name, .. } => {
+                (namespace.as_str(), name)
+            }
+            Self::CreateContent { name, .. } => ("", name),
+            Self::CreateStub(content) | Self::CreateImport { content, .. } => ("", &content.name),
+            Self::ClaimGroup { group: id, .. }
+            | Self::DeleteGroup { group: id, .. }
+            | Self::LabelMember { snapshot: id, .. }
+            | Self::SetGroupName { snapshot: id, .. }
+            | Self::DetachMember { snapshot: id, .. }
+            | Self::DeleteSnapshot { snapshot: id }
+            | Self::SetGroupContentPolicy { content: id, .. }
+            | Self::SetContentPolicy { content: id, .. }
+            | Self::MarkGroupContent { content: id, .. }
+            | Self::DeleteGroupContent { content: id, .. }
+            | Self::DeleteContent { content: id, .. } => (id.namespace.as_str(), &id.name),
+        };
+        About::new(self.kind().object(), namespace, name)
+    }
+
     /// The kind of this effect.
     pub fn kind(&self) -> EffectKind {
         match self {

@@ -48,8 +48,9 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
     };
     match &record.event {
         Event::Planned(_) => return Err(out_of_place(&run, &record.event)),
-        Event::Intended { step, grounds, .. } => {
+        Event::Intended { step, grounds, marks } => {
             intended(&mut run, *step, record)?;
+            run.marks = marks.as_slice().into();
             run.freed = freed_by(run.freed, *step, &grounds.view);
         }
         Event::Ended { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
@@ -61,6 +62,7 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
         }
         Event::Asked(asked) => answered(&mut run, asked, record)?,
     }
+    run.changed_at = record.at;
     Ok(run)
 }
 
@@ -116,25 +118,31 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.open_intent.take() != Some(step) {
         return Err(out_of_place(run, &record.event));
     }
-    let failure = outcomes.iter().find_map(|outcome| match outcome {
+    let failure = outcomes.iter().enumerate().find_map(|(index, outcome)| match outcome {
         Outcome::Done { .. } => None,
-        Outcome::Determinate { code, message } => Some(format!("{code} {message}")),
-        Outcome::Indeterminate { message } => Some(message.clone()),
+        Outcome::Determinate { code, message } => Some((index, format!("{code} {message}"))),
+        Outcome::Indeterminate { message } => Some((index, message.clone())),
     });
     if run.freed == Freed::Intended {
         let met = !outcomes.is_empty() && outcomes.iter().all(is_held);
         run.freed = if met { Freed::Settled } else { Freed::Unknown };
     }
     match failure {
-        Some(error) => {
+        Some((index, error)) => {
             let refused = outcomes.iter().any(is_refusal);
             run.tries.failures += 1;
             run.tries.refused += u32::from(refused);
             run.tries.lost += u32::from(!refused);
             run.tries.error = Some(limits::clip(&error));
+            run.tries.failed = run.marks.get(index).copied();
+            run.tries.failing_since.get_or_insert(record.at);
         }
-        None => (run.tries.failures, run.tries.refused, run.tries.error) = (0, 0, None),
+        None => {
+            (run.tries.failures, run.tries.refused, run.tries.error) = (0, 0, None);
+            (run.tries.failed, run.tries.failing_since) = (None, None);
+        }
     }
+    run.marks = Arc::default();
     run.tries.last = Some(record.at);
     if run.stage == Stage::Unwinding {
         run.undone_at = record.at;

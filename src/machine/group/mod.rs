@@ -15,6 +15,7 @@
 //! | [`effect`] | calls to the cluster, as data |
 //! | [`effects`](mod@effects) | step × observation → the missing effects |
 //! | [`advance`] | milestone × observation → the records that go with it |
+//! | [`waiting`] | why a run waits, for users |
 //! | [`desired`] | labels and annotations that are wanted |
 //! | [`reconstruct`] | a run whose journal was lost, from what its cluster shows |
 
@@ -33,6 +34,7 @@ pub mod row;
 pub mod state;
 pub mod table;
 pub mod view;
+pub mod waiting;
 
 pub use decide::{Decision, decide};
 pub use effects::effects;
@@ -40,3 +42,4 @@ pub use event::{Ask, Asked, Event, Milestone, Step, Timed};
 pub use fold::{IllegalEvent, fold, fold_all};
 pub use state::{GroupRun, Stage};
 pub use view::{View, view};
+pub use waiting::WaitReport;

@@ -16,7 +16,7 @@ pub enum Waiting {
     DriverGrace,
     /// The snapshot-controller has not put the as-source finalizer back.
     Acknowledgement,
-    /// The VolumeGroupSnapshot is being deleted. A PersistentVolumeClaim that is Pending from a member holds it.
+    /// The VolumeGroupSnapshot is being deleted.
     GroupGone,
     /// The VolumeGroupSnapshotContent was torn out, and the snapshot-controller has not made it again.
     ContentAgain,
@@ -46,11 +46,9 @@ impl Waiting {
             Self::Ready => "the members to become ready",
             Self::DriverGrace => "the driver's error to pass",
             Self::Acknowledgement => "the snapshot-controller to see the released members",
-            Self::GroupGone => {
-                "the VolumeGroupSnapshot to go; a PersistentVolumeClaim Pending from a member holds it"
-            }
+            Self::GroupGone => "the snapshot-controller to let the VolumeGroupSnapshot go",
             Self::ContentAgain => {
-                "the snapshot-controller to make the VolumeGroupSnapshotContent again, which somebody tore out"
+                "the snapshot-controller to make the VolumeGroupSnapshotContent again, which was deleted"
             }
             Self::ContentGone => "the csi-snapshotter to let the VolumeGroupSnapshotContent go",
             Self::StorageFreed => "the csi-snapshotter and the driver to free the storage of the group",

@@ -14,6 +14,7 @@ use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
+use crate::machine::group::effect::Mark;
 use crate::machine::group::event::{Asked, Milestone, Reason, Step};
 
 /// Where a run stands: the last thing that is durably true of it.
@@ -110,6 +111,12 @@ pub struct Tries {
     /// Intents of which nothing is known but that their answers were lost.
     #[serde(skip)]
     pub lost: u32,
+    /// Since when it has failed in a row.
+    #[serde(skip)]
+    pub failing_since: Option<Timestamp>,
+    /// Which effect failed last: that of `error`.
+    #[serde(skip)]
+    pub failed: Option<Mark>,
 }
 
 impl Tries {
@@ -179,6 +186,12 @@ pub struct GroupRun {
     pub stuck: Option<String>,
     /// Step with an intent and without outcomes.
     pub open_intent: Option<Step>,
+    /// The effects of the last intent.
+    #[serde(skip)]
+    pub marks: Arc<[Mark]>,
+    /// Time of the last record: since then the run does what it does now.
+    #[serde(skip)]
+    pub changed_at: Timestamp,
     /// Tries of the present step.
     pub tries: Tries,
     /// Since when nothing was left to be deleted: start of the look for a late content.
@@ -225,6 +238,8 @@ impl GroupRun {
             reason: None,
             stuck: None,
             open_intent: None,
+            marks: Arc::default(),
+            changed_at: at,
             tries: Tries::default(),
             undone_at: at,
             freed: Freed::default(),
