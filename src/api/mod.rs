@@ -73,6 +73,7 @@ mod tests {
             ["SKEW", ".status.skewMs"],
             ["BACKUP", ".spec.backupRef.name"],
             ["AGE", ".metadata.creationTimestamp"],
+            ["WAITING", ".status.waitingFor"],
         ];
         assert_eq!(serde_json::json!(columns), serde_json::json!(expected));
     }

@@ -439,6 +439,7 @@ pub static RESOURCES: &[Resource] = &[
             column("Skew", "integer", Cell::Path("/status/skewMs")),
             text("Backup", "/spec/backupRef/name"),
             AGE,
+            wide("Waiting", "/status/waitingFor"),
         ],
         ..CUSTOM
     },

@@ -127,7 +127,8 @@ fn a_member_that_is_not_ready_is_not_counted() {
 #[test]
 fn an_error_in_any_status_is_reported() {
     let text = || Some("quota exceeded".to_owned());
-    let cases: [(fn(&mut Observation, Option<String>), &str); 4] = [
+    type Spoil = fn(&mut Observation, Option<String>);
+    let cases: [(Spoil, &str); 4] = [
         (|seen, error| seen.group.as_mut().expect("there").error = error, "VolumeGroupSnapshot shop/sp-db"),
         (
             |seen, error| seen.content.as_mut().expect("there").error = error,
