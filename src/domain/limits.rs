@@ -73,6 +73,8 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 pub const RECEIPT_PART_MEMBERS: usize = 32;
 /// Bytes of one text (error message, reason) inside a record.
 pub const MAX_TEXT_BYTES: usize = 512;
+/// Bytes of an error of another component inside a sentence.
+pub const MAX_ERROR_BYTES: usize = 300;
 /// Bytes of the note of one Event: the limit of `events.k8s.io/v1`.
 pub const MAX_NOTE_BYTES: usize = 1024;
 /// Groups that one Backup may ask for; their list is one record.
@@ -141,6 +143,20 @@ pub fn clip_to(text: &str, bytes: usize) -> String {
     format!("{}{MARK}", text[..whole.unwrap_or(end)].trim_end())
 }
 
+/// Cuts a text to so many bytes in its middle: an error of a controller names the call at its beginning and the cause at
+/// its end.
+pub fn clip_middle(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let head = clip_to(text, bytes / 3);
+    let from = text.len() - (bytes - head.len()).saturating_sub(1);
+    let tail = (from..=text.len()).find(|at| text.is_char_boundary(*at)).map_or("", |at| &text[at..]);
+    // From a whole word on, unless the tail is one word.
+    let word = tail.find(char::is_whitespace).filter(|space| space * 2 < tail.len());
+    format!("{head} {}", tail[word.unwrap_or(0)..].trim_start())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +167,22 @@ mod tests {
         assert_eq!(backoff(1), BACKOFF_START);
         assert_eq!(backoff(2), Millis(BACKOFF_START.0 * 2));
         assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn long_errors_keep_their_beginning_and_their_cause() {
+        let volumes = "e88fc571-0e70-47b3-a6ac-1b22046c7f28 ".repeat(30);
+        let error = format!("failed to cut [{volumes}]: rpc error: code = Internal desc = out of space");
+        let clipped = clip_middle(&error, 200);
+        assert!(clipped.len() <= 200, "{}", clipped.len());
+        assert!(
+            clipped.starts_with("failed to cut [e88fc571-") && clipped.contains(" ... e88fc571-"),
+            "{clipped}"
+        );
+        assert!(clipped.ends_with("]: rpc error: code = Internal desc = out of space"), "{clipped}");
+        assert_eq!(clip_middle("short", 200), "short");
+        let word = "ä".repeat(500);
+        assert!(clip_middle(&word, 100).len() <= 100);
     }
 
     #[test]

@@ -199,9 +199,13 @@ pub(super) fn last_failure(run: &GroupRun, seen: &Observation) -> Option<String>
     Some(format!("{call}{error}"))
 }
 
-/// The error in the status of an object of the run, word for word.
+/// The error in the status of an object of the run, with the object where that is a member's.
 pub(super) fn reported_error(run: &GroupRun, seen: &Observation) -> Option<String> {
-    errors(&things(run, seen), run.changed_at).map(|finding| finding.detail)
+    let things = things(run, seen);
+    let thing = things.iter().find(|thing| thing.error.is_some())?;
+    let error = limits::clip_middle(thing.error.as_deref()?, limits::MAX_ERROR_BYTES);
+    let of_group = thing.about.kind.starts_with("VolumeGroupSnapshot");
+    Some(if of_group { format!("last error: {error}") } else { format!("{} reports: {error}", thing.about) })
 }
 
 /// The call that failed last: its verb and its object. The object is found among the effects that are missing now.
@@ -304,7 +308,8 @@ impl Thing {
         finalizers: &[String],
     ) -> Self {
         let finalizers = if terminating { finalizers.to_vec() } else { Vec::new() };
-        Self { about: About::new(kind, &id.namespace, &id.name), error: error.clone(), finalizers }
+        let error = error.as_deref().map(|error| limits::clip_middle(error, limits::MAX_NOTE_BYTES));
+        Self { about: About::new(kind, &id.namespace, &id.name), error, finalizers }
     }
 
     fn foreign(&self) -> Option<&String> {
@@ -370,7 +375,8 @@ fn errors(things: &[Thing], since: Timestamp) -> Option<Finding> {
         0 => String::new(),
         more => format!(" (and {more} more objects report an error)"),
     };
-    let detail = format!("{} reports: {}{more}", first.about, first.error.as_deref().unwrap_or_default());
+    let error = limits::clip_middle(first.error.as_deref()?, limits::MAX_ERROR_BYTES);
+    let detail = format!("{} reports: {error}{more}", first.about);
     Some(Finding { cause: Cause::ErrorReported, detail, since, patience: limits::ERROR_PATIENCE })
 }
 
