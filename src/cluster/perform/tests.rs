@@ -22,7 +22,8 @@ enum Answer {
 /// Calls that the scripted API server got: method, path, agent.
 type Calls = Arc<Mutex<Vec<(String, String, String)>>>;
 
-const DISCOVERY: usize = 3;
+/// The groups, Backups, whether the API server is ready where it has none, GroupSnapshots.
+const DISCOVERY: usize = 4;
 
 /// An adapter to an API server that serves v1beta2 of the group API and says this.
 async fn scripted(answers: Vec<Answer>) -> (Adapter, Calls) {
@@ -34,7 +35,8 @@ async fn scripted(answers: Vec<Answer>) -> (Adapter, Calls) {
         ],
         "preferredVersion": {"groupVersion": "groupsnapshot.storage.k8s.io/v1beta1", "version": "v1beta1"},
     }]});
-    let discovery = [Answer::Says(200, groups), failure(404, "NotFound"), failure(404, "NotFound")];
+    let missing = || failure(404, "NotFound");
+    let discovery = [Answer::Says(200, groups), missing(), missing(), missing()];
     let script: VecDeque<_> = discovery.into_iter().chain(answers).collect();
     let (script, calls) = (Arc::new(Mutex::new(script)), Calls::default());
     let seen = calls.clone();
