@@ -1,5 +1,7 @@
 //! The journal on disks that lie, fill up and lose power, and in processes that are killed.
 
+#[path = "journal/agreement.rs"]
+mod agreement;
 #[path = "journal/alone.rs"]
 mod alone;
 #[path = "journal/bad_bytes.rs"]

@@ -114,6 +114,9 @@ pub enum Fault {
         /// Position of the head.
         head: u64,
     },
+    /// There is no record at all.
+    #[error("is missing: there are no records at all")]
+    Empty,
     /// The journal ends before a head that was published.
     #[error("is missing; a head at record {expected} was published")]
     Cut {

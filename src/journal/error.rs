@@ -4,7 +4,7 @@ use crate::domain::problem::{About, Code, Problem};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::chain::ChainProblem;
+use super::chain::{ChainProblem, Fault};
 use super::owner::Owner;
 use super::record::StreamId;
 use super::store::{StoreError, is_full};
@@ -175,6 +175,36 @@ impl JournalError {
         sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
     }
 
+    /// An error about a copy, as one about the journal in `dir`.
+    pub(super) fn of_original(mut self, copy: &Path, dir: &Path) -> JournalError {
+        let moved = |path: &mut PathBuf| {
+            if let Ok(rest) = path.strip_prefix(copy) {
+                // An empty rest would add a slash.
+                *path = if rest.as_os_str().is_empty() { dir.to_owned() } else { dir.join(rest) };
+            }
+        };
+        match &mut self {
+            JournalError::Held { dir: path, .. }
+            | JournalError::Unopenable { dir: path, .. }
+            | JournalError::Missing { dir: path }
+            | JournalError::Lost { dir: path, .. }
+            | JournalError::Behind { dir: path, .. }
+            | JournalError::NotLost { dir: path }
+            | JournalError::ArchiveMissing { path, .. }
+            | JournalError::IndexLost { dir: path, .. }
+            | JournalError::CarriedLost { path, .. }
+            | JournalError::Io { path, .. } => moved(path),
+            JournalError::BothDamaged { database, .. } => {
+                *database = database.replace(&copy.display().to_string(), &dir.display().to_string());
+            }
+            JournalError::NewerSchema { .. }
+            | JournalError::Damaged { .. }
+            | JournalError::Store(_)
+            | JournalError::Stopped { .. } => {}
+        }
+        self
+    }
+
     /// The code under which `stillpoint explain` has a page.
     pub fn code(&self) -> Code {
         match self {
@@ -206,17 +236,19 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => Some(Verdict::Locked),
             JournalError::NewerSchema { .. } => Some(Verdict::NewerSchema),
-            JournalError::Damaged { torn: true, .. } => Some(Verdict::TornTail),
             JournalError::Behind { .. } => Some(Verdict::CutTail),
+            JournalError::Damaged { source, .. } if matches!(source.what, Fault::EndsEarly { .. }) => {
+                Some(Verdict::CutTail)
+            }
             JournalError::Damaged { .. }
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::IndexLost { .. }
             | JournalError::CarriedLost { .. }
+            | JournalError::ArchiveMissing { .. }
             | JournalError::Lost { .. } => Some(Verdict::Corrupt),
-            JournalError::ArchiveMissing { .. } | JournalError::NotLost { .. } => None,
-            JournalError::Missing { .. } | JournalError::Store(_) | JournalError::Io { .. } => None,
-            JournalError::Stopped { .. } => None,
+            JournalError::NotLost { .. } | JournalError::Missing { .. } => None,
+            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => None,
         }
     }
 

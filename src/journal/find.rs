@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::archive::Prefix;
 use super::ballast;
 use super::chain::open_at;
+use super::envelope::SCHEMA;
 use super::error::JournalError;
 use super::evidence::{self, EvidenceWriter, Survey};
 use super::lock::Lock;
@@ -179,6 +180,17 @@ impl Found {
             FoundDatabase::None | FoundDatabase::Broken(..) => 0,
         };
         database.max(self.evidence.survey.as_ref().map_or(0, |survey| survey.epoch))
+    }
+
+    /// The journal's account of itself, of the half that reaches further.
+    pub fn meta(&self) -> Meta {
+        let (schema, head) = match &self.database {
+            FoundDatabase::Whole(whole) => (whole.1.schema, Some(whole.1.head)),
+            FoundDatabase::None | FoundDatabase::Broken(..) => (SCHEMA, None),
+        };
+        let heads = head.into_iter().chain(self.evidence.survey.as_ref().map(|survey| survey.head));
+        let head = heads.max_by_key(|head| head.position).unwrap_or(Head::genesis());
+        Meta { schema, epoch: self.epoch(), head, ..Meta::new() }
     }
 
     /// Whether what was found reaches the epoch of its last owner, unless it is refused for a better reason.

@@ -37,6 +37,7 @@
 mod anew;
 pub mod archive;
 mod ballast;
+mod beside;
 pub mod chain;
 mod durable;
 pub mod envelope;
@@ -76,6 +77,7 @@ mod testing;
 mod tests;
 
 pub use anew::Anew;
+pub use beside::evidence_problem;
 pub use chain::{ChainProblem, Fault, Verified};
 pub use durable::Durable;
 pub use envelope::{MAX_PAYLOAD_BYTES, SCHEMA};

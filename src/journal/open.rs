@@ -59,7 +59,7 @@ impl Journal {
     /// # Errors
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
     pub fn open_thread(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
-        let Ready { store, meta, opened, shelf } = open_with_ballast(dir, &options)?;
+        let Ready { store, meta, opened, shelf, .. } = open_with_ballast(dir, &options)?;
         let archives = Archives::new(dir, shelf, Probed(options.probe));
         start_on_thread(store, meta, opened, dir, Some(archives))
     }
@@ -74,7 +74,7 @@ impl Journal {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn open_inline(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
-        let Ready { store, meta, opened, shelf } = open_with_ballast(dir, &options)?;
+        let Ready { store, meta, opened, shelf, .. } = open_with_ballast(dir, &options)?;
         let archives = Archives::new(dir, shelf, Probed(options.probe));
         Ok((start_as_task(store, meta, Some(archives)), opened))
     }
@@ -134,15 +134,28 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
     }
 }
 
-fn open_dir(dir: &Path, options: &Options, mut told: Vec<Repair>) -> Result<Ready, JournalError> {
+fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, JournalError> {
     create(dir).map_err(JournalError::io("create", dir))?;
     let probed = Probed(options.probe.clone());
-    let found = wait_for_lock(dir, options, &probed)?;
-    found.not_behind(dir)?;
-    told.extend(found.spent.map(|bytes| Repair::BallastSpent { bytes }));
-    let ready = Opening { dir, options, probed: probed.clone(), told }.settle(found)?;
+    let ready = start(dir, options, &probed, told)?;
     Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &probed)?;
     Ok(ready)
+}
+
+/// The start itself: judges what is in the directory, and repairs it or refuses.
+///
+/// A daemon starts its journal by it; a [`Snapshot`](super::Snapshot) starts a private copy by it. So the two never say
+/// different things about the same files.
+pub(super) fn start(
+    dir: &Path,
+    options: &Options,
+    probed: &Probed,
+    mut told: Vec<Repair>,
+) -> Result<Ready, JournalError> {
+    let found = wait_for_lock(dir, options, probed)?;
+    found.not_behind(dir)?;
+    told.extend(found.spent.map(|bytes| Repair::BallastSpent { bytes }));
+    Opening { dir, options, probed: probed.clone(), told }.settle(found)
 }
 
 /// Creates the directory, and makes its entry durable in the directory above it.

@@ -30,6 +30,8 @@ pub(super) struct Ready {
     pub store: TwinStore,
     pub meta: Meta,
     pub opened: Opened,
+    /// What the journal was before this start added its epoch and its word about repairs.
+    pub found: Meta,
     pub shelf: Arc<Shelf>,
 }
 
@@ -52,8 +54,9 @@ impl Opening<'_> {
     /// Does what the table says about what was found, and ends an archiving that was cut short.
     pub fn settle(mut self, found: Found) -> Result<Ready, JournalError> {
         let (mut way, mut found) = way(found)?;
-        let epoch = found
-            .epoch()
+        let before = found.meta();
+        let epoch = before
+            .epoch
             .max(self.options.after_epoch)
             .checked_add(1)
             .ok_or(StoreError::Layout { what: "the epoch" })?;
@@ -77,7 +80,8 @@ impl Opening<'_> {
         let meta = shelve::finish(dir, &mut store, meta, &shelf, &probed)?;
         shelve::complete(&mut opened, &shelf)?;
         opened.records = meta.head.position - meta.cut.position;
-        Ok(Ready { store, meta, opened, shelf: Arc::new(shelf) })
+        let found = Meta { cut: meta.cut, ..before };
+        Ok(Ready { store, meta, opened, found, shelf: Arc::new(shelf) })
     }
 
     /// Both hold the same records.

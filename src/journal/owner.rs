@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,10 @@ pub struct Owner {
     pub epoch: u64,
 }
 
-const NAME: &str = "owner.json";
+/// Where it stands in a journal directory.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("owner.json")
+}
 
 impl Owner {
     /// Reads it; none if it is missing.
@@ -31,7 +34,7 @@ impl Owner {
     /// # Errors
     /// It cannot be read, or is not what was written.
     pub fn read(dir: &Path) -> Result<Option<Owner>, JournalError> {
-        let path = dir.join(NAME);
+        let path = path(dir);
         let text = match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(JournalError::io("read", &path))?,
@@ -42,7 +45,7 @@ impl Owner {
 
     /// Replaces it, so that a reader sees the old or the new one, also after a loss of power.
     pub(super) fn write(&self, dir: &Path, probed: &Probed) -> Result<(), JournalError> {
-        let (path, draft) = (dir.join(NAME), dir.join("owner.json.tmp"));
+        let (path, draft) = (path(dir), dir.join("owner.json.tmp"));
         let replace = || {
             let mut file = File::create(&draft)?;
             file.write_all(&serde_json::to_vec(self)?)?;
@@ -73,7 +76,7 @@ mod tests {
     #[test]
     fn other_text_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join(NAME), "{\"pid\":-1}").expect("written");
+        fs::write(path(dir.path()), "{\"pid\":-1}").expect("written");
         assert!(matches!(Owner::read(dir.path()), Err(JournalError::Io { .. })));
     }
 }

@@ -85,6 +85,39 @@ pub enum Repair {
     },
 }
 
+impl Repair {
+    /// The same before it is done: what is wrong, and what the next start does about it.
+    pub fn ahead(&self) -> String {
+        match self {
+            Repair::EvidenceBegun { .. } => {
+                "there are no evidence segments: the next start writes them from the database".to_owned()
+            }
+            Repair::EvidenceRebuilt { why, .. } => {
+                format!("the evidence cannot be used ({why}): the next start rebuilds it from the database")
+            }
+            Repair::EvidenceTrimmed { bytes, after } => {
+                format!(
+                    "{bytes} bytes behind record {after} of the evidence are no whole batch: the next start cuts them off"
+                )
+            }
+            Repair::DatabaseCaughtUp { from, to } => {
+                format!("records {from} to {to} are read from the evidence: the database lacks them")
+            }
+            Repair::DatabaseRebuilt { why, .. } => {
+                format!("the database cannot be used ({why}): all records are read from the evidence")
+            }
+            Repair::IndexRebuilt { name } | Repair::CarriedRebuilt { name } => {
+                format!(
+                    "archive/{name} is missing or damaged: the next start makes it anew from the archives"
+                )
+            }
+            Repair::BallastSpent { bytes } => {
+                format!("the disk is full: the next start gives up the {bytes} bytes put aside for that")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept =

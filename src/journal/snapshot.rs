@@ -1,49 +1,54 @@
 //! Reading a journal without holding it.
 //!
 //! sled has no read-only open: it takes an exclusive lock and writes. So what is read is a private
-//! copy, which is gone when the [`Snapshot`] is dropped; the journal itself is not written to. While
-//! a daemon has the journal open it cannot be copied whole, and the snapshot is refused.
+//! copy, which is gone when the [`Snapshot`] is dropped; the journal itself is not written to.
+//!
+//! The copy is **started**, by the function that starts a daemon ([`super::open`]). So what a reader says of a journal is
+//! what the next start finds: the same records, the same repairs, the same refusal. What that start adds to the copy, its
+//! epoch and its word about repairs, is not shown.
+//!
+//! Where the start refuses, what can still be read is shown, and [`refusal`](Snapshot::refusal) says why it is not all.
 
-use std::fs::{self, File};
-use std::io;
+mod copy;
+mod verify;
+
 use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::archive::{self, Prefix, Vouched};
-use super::chain::{ChainProblem, Checker, Fault, Verified, open_at};
+use super::archive::{self, Prefix};
+use super::chain::{ChainProblem, Fault, open_at};
 use super::error::JournalError;
-use super::find::{FoundEvidence, database, evidence_dir, named, survey};
-use super::lock::{Lock, taken};
-use super::mend;
-use super::owner::Owner;
-use super::record::{Entry, Head};
-use super::recover::read_meta;
-use super::scan::{Damage, scan};
-use super::sled_store::SledStore;
+use super::open::start;
+use super::opening::Ready;
+use super::options::Options;
+use super::probe::Probed;
+use super::record::Entry;
+use super::repair::Repair;
 use super::store::{Meta, Store, StoreError};
-use super::verification::{Verdict, Verification};
 
 /// A private copy of a journal.
 pub struct Snapshot {
-    store: SledStore,
+    store: Box<dyn Store>,
+    /// What the journal was before the start of the copy added to it.
     meta: Meta,
-    owner: Option<Owner>,
+    /// What the store says of itself.
+    started: Meta,
     archives: Prefix,
     carried: Result<Vec<Entry>, ChainProblem>,
+    repairs: Vec<Repair>,
+    refusal: Option<JournalError>,
     remarks: Vec<String>,
-    /// The evidence is whole and has every record that the database should have.
-    evidence_whole: bool,
     // Dropped last: the store writes to it until then.
-    copy: TempDir,
+    _copy: TempDir,
 }
 
 impl Snapshot {
-    /// Copies the journal in `dir` and opens the copy.
+    /// Copies the journal in `dir` and starts the copy.
     ///
     /// # Errors
-    /// There is no journal, a living process holds it, it comes from a newer Stillpoint, or the copy
-    /// cannot be made or opened.
+    /// There is no journal, a living process holds it, it comes from a newer Stillpoint, nothing of it can be read, or
+    /// the copy cannot be made.
     pub fn open(dir: &Path) -> Result<Snapshot, JournalError> {
         Snapshot::open_with(dir, None)
     }
@@ -53,31 +58,55 @@ impl Snapshot {
     /// # Errors
     /// As [`open`](Snapshot::open).
     pub fn open_with(dir: &Path, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
-        let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
-        let lock = lock(dir)?;
-        let owner = Owner::read(dir)?;
-        for path in [database(dir), evidence_dir(dir)] {
-            let to = copy.path().join(path.file_name().unwrap_or_default());
-            copy_files(&path, &to).map_err(JournalError::io("copy", dir))?;
-        }
-        archive::copy(dir, copy.path()).map_err(JournalError::io("copy what is carried forward in", dir))?;
+        let lock = copy::lock(dir)?;
+        let copied = copy::files(dir)?;
         drop(lock);
-        let mut remarks = Vec::new();
-        let Readable { store, meta, evidence_whole } = readable(dir, copy.path(), &mut remarks)?;
-        // They are written once, so that they stand still without the lock.
-        let archives = Prefix::find(dir, archives, meta.cut)?;
-        remarks.extend(archives.remark());
-        let carried = archives.carried(copy.path(), archive::newest(&store)?.as_ref());
-        if let (Err(problem), 0) = (&carried, archives.start().position) {
-            remarks.push(format!("{problem}; the next start makes it anew from the archives"));
-        }
-        Ok(Snapshot { store, meta, owner, archives, carried, remarks, evidence_whole, copy })
+        Snapshot::of_copy(dir, copied, archives)
+    }
+
+    /// As [`open_with`](Snapshot::open_with), beside a daemon that has the journal open. The copy is worth something only
+    /// if nothing was appended while it was made: compare the head of the daemon before and after.
+    ///
+    /// # Errors
+    /// As [`open`](Snapshot::open); also where a file went away while it was copied.
+    pub fn open_beside(dir: &Path, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
+        Snapshot::of_copy(dir, copy::files(dir)?, archives)
+    }
+
+    fn of_copy(dir: &Path, copied: TempDir, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
+        let path = copied.path();
+        let options = Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() };
+        let outcome = start(path, &options, &Probed::default(), vec![]);
+        let (store, started, meta, repairs, refusal): (Box<dyn Store>, _, _, _, _) = match outcome {
+            Ok(Ready { store, meta, opened, found, .. }) => {
+                (Box::new(store), meta, found, opened.repairs, None)
+            }
+            Err(error) => {
+                let error = error.of_original(path, dir);
+                let Some((store, meta)) = copy::readable(path, &error) else { return Err(error) };
+                (Box::new(store), meta, meta, vec![], Some(error))
+            }
+        };
+        let archives = Prefix::find(path, archives, meta.cut)?;
+        let carried = archives.carried(path, archive::newest(store.as_ref())?.as_ref());
+        let remarks = repairs.iter().map(Repair::ahead).chain(archives.remark());
+        let remarks = remarks.map(|remark| copy::of_original(&remark, path, dir)).collect();
+        Ok(Snapshot { store, meta, started, archives, carried, repairs, refusal, remarks, _copy: copied })
+    }
+
+    /// Why the next start of a daemon refuses the journal; none if it goes on from what is shown here.
+    pub fn refusal(&self) -> Option<&JournalError> {
+        self.refusal.as_ref()
+    }
+
+    /// What the next start does beside reading; usually nothing.
+    pub fn repairs(&self) -> &[Repair] {
+        &self.repairs
     }
 
     /// What a reader should know about where this comes from: sentences, usually none.
     ///
-    /// Archives that are not here are named. A database that does not open is read from its evidence; records that only the evidence has are
-    /// shown as well. The next open of the journal mends that, here only the copy is.
+    /// What the next start is going to repair, and archives that are not here.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
@@ -87,15 +116,22 @@ impl Snapshot {
         &self.meta
     }
 
+    /// The last position that is shown.
+    fn last(&self) -> u64 {
+        if self.refusal.is_some() { u64::MAX } else { self.meta.head.position }
+    }
+
     /// Every envelope of the database with the position it is stored at, in order; archived ones are not in it.
     pub fn raw(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
-        self.store.records(0)
+        let last = self.last();
+        self.store.records(0).take_while(move |raw| raw.as_ref().map_or(true, |(at, _)| *at <= last))
     }
 
     /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk goes on where it can.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         let mut position = self.meta.cut.position;
-        let live = self.store.records(position.saturating_add(1)).map(move |raw| match raw {
+        let live = self.raw().skip_while(move |raw| raw.as_ref().is_ok_and(|(at, _)| *at <= position));
+        let live = live.map(move |raw| match raw {
             Ok((at, bytes)) => {
                 position = at;
                 open_at(at, &bytes)
@@ -112,260 +148,5 @@ impl Snapshot {
     /// but they are no chain. None if every archive is here.
     pub fn carried(&self) -> &[Entry] {
         self.carried.as_deref().unwrap_or_default()
-    }
-
-    /// Looks at every record, and compares with a head that was published elsewhere.
-    pub fn verify(&self, expected: Option<&Head>) -> Verification {
-        self.verify_each(expected, |_| ())
-    }
-
-    /// As [`verify`](Snapshot::verify), and hands out each entry that held, in the same pass.
-    pub fn verify_each(&self, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
-        self.verify_told(expected, each).0
-    }
-
-    /// As [`verify_each`](Snapshot::verify_each). Where a record of the database does not hold and the evidence is whole,
-    /// the evidence is what is verified, because the next start makes the database anew from it: that is told beside
-    /// the verdict.
-    pub fn verify_told(
-        &self,
-        expected: Option<&Head>,
-        mut each: impl FnMut(Entry),
-    ) -> (Verification, Option<String>) {
-        let mut held = None;
-        let found = verify(self, &self.store, self.meta, expected, |entry| {
-            held = Some(entry.head());
-            each(entry);
-        });
-        let broken = matches!(found.verdict, Verdict::Corrupt | Verdict::TornTail);
-        match (&found.problem, self.evidence_whole && broken) {
-            (Some(problem), true) => match self.of_evidence(expected, held, each) {
-                Some(whole) => {
-                    let told = format!("the database is damaged ({problem}): this is read from the evidence");
-                    (self.of_owner(whole), Some(told))
-                }
-                None => (found, None),
-            },
-            _ => (self.of_owner(found), None),
-        }
-    }
-
-    /// The same for the records of the evidence; hands out those behind `held`. None if it does not hold either, or is
-    /// not what was handed out.
-    fn of_evidence(
-        &self,
-        expected: Option<&Head>,
-        held: Option<Head>,
-        mut each: impl FnMut(Entry),
-    ) -> Option<Verification> {
-        let (store, meta) =
-            filled(&self.copy.path().join("verified"), &evidence_dir(self.copy.path())).ok()?;
-        let mut same = true;
-        let found = verify(self, &store, meta, expected, |entry| match held {
-            Some(held) if entry.position <= held.position => {
-                same &= entry.position < held.position || entry.head() == held;
-            }
-            _ => each(entry),
-        });
-        let holds = !matches!(found.verdict, Verdict::Corrupt | Verdict::TornTail);
-        (same && holds).then_some(found)
-    }
-
-    fn of_owner(&self, found: Verification) -> Verification {
-        match &self.owner {
-            Some(owner) if found.verdict == Verdict::Intact && owner.epoch > self.meta.epoch => {
-                let what = Fault::LostEpoch { found: self.meta.epoch, claimed: owner.epoch };
-                let problem = Some(ChainProblem { position: found.head.position.saturating_add(1), what });
-                Verification { verdict: Verdict::CutTail, problem, ..found }
-            }
-            _ => found,
-        }
-    }
-}
-
-/// Takes the locks that a daemon would hold, shared, so that the files stand still while they are copied.
-fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
-    let lock = Lock::shared(dir)?;
-    let path = SledStore::lock_file(&database(dir));
-    let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && evidence_dir(dir).exists() => None,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent(dir)),
-        other => Some(other.map_err(JournalError::io("open", &path))?),
-    };
-    if let Some(file) = &file {
-        taken(dir, file.try_lock_shared())?;
-    }
-    Ok((lock, file))
-}
-
-/// What can be read of a copy.
-struct Readable {
-    store: SledStore,
-    meta: Meta,
-    evidence_whole: bool,
-}
-
-/// Opens the copy: the database with what the evidence has beyond it, else the evidence.
-fn readable(dir: &Path, copy: &Path, remarks: &mut Vec<String>) -> Result<Readable, JournalError> {
-    let evidence = evidence_dir(copy);
-    let path = database(copy);
-    let opened = if SledStore::lock_file(&path).exists() {
-        named(dir, SledStore::open(&path))
-    } else {
-        Err(absent(dir))
-    };
-    let error = match opened {
-        Ok(mut store) => {
-            let meta = read_meta(&store)?;
-            let found = survey(&evidence, Some(meta.head))?;
-            let begins = found.survey.as_ref().map_or(0, |survey| survey.start.position);
-            if begins <= meta.head.position {
-                let (meta, evidence_whole) = ahead(&mut store, meta, &evidence, found, remarks)?;
-                return Ok(Readable { store, meta, evidence_whole });
-            }
-            JournalError::Store(StoreError::Layout {
-                what: "a database that ends before the evidence begins",
-            })
-        }
-        Err(error) => error,
-    };
-    let found = survey(&evidence, None)?.survey.filter(|survey| survey.damage.is_none());
-    if found.is_none() {
-        return Err(error);
-    }
-    remarks.push(format!("the database cannot be used ({}): this is read from the evidence", error.text()));
-    let (store, meta) = filled(&copy.join("rebuilt"), &evidence)?;
-    Ok(Readable { store, meta, evidence_whole: false })
-}
-
-/// A database at `path` of what the evidence has.
-fn filled(path: &Path, evidence: &Path) -> Result<(SledStore, Meta), JournalError> {
-    let start = survey(evidence, None)?.survey.map_or(Head::genesis(), |survey| survey.start);
-    let mut store = SledStore::open(path)?;
-    mend::fill(&mut store, evidence, start, start)?;
-    let meta = read_meta(&store)?;
-    Ok((store, meta))
-}
-
-/// What the evidence says beyond the database; answers as well whether it is whole and says all that the database should.
-fn ahead(
-    store: &mut SledStore,
-    meta: Meta,
-    evidence: &Path,
-    found: FoundEvidence,
-    remarks: &mut Vec<String>,
-) -> Result<(Meta, bool), JournalError> {
-    let Some(survey) = found.survey else { return Ok((meta, false)) };
-    if let Some(damage) = &survey.damage {
-        remarks.push(format!("the evidence is damaged: {}", damage.problem));
-        return Ok((meta, false));
-    }
-    let (here, there) = (meta.head.position, survey.head.position);
-    if there < here {
-        remarks.push(format!("the evidence ends at record {there}, the database at record {here}"));
-    } else if found.at_head != Some(meta.head.hash) {
-        remarks.push(format!("the evidence has another record {here} than the database"));
-    } else if there > here {
-        remarks.push(format!(
-            "records {} to {there} are read from the evidence: the database lacks them",
-            here + 1
-        ));
-        mend::fill(store, evidence, meta.head, survey.start)?;
-        return Ok((read_meta(store)?, survey.start == meta.cut));
-    } else {
-        return Ok((meta, survey.start == meta.cut));
-    }
-    Ok((meta, false))
-}
-
-fn absent(dir: &Path) -> JournalError {
-    match Owner::read(dir) {
-        Ok(Some(Owner { epoch, .. })) => JournalError::Lost { dir: dir.to_owned(), epoch },
-        _ => JournalError::Missing { dir: dir.to_owned() },
-    }
-}
-
-/// Copies a directory, if it is there.
-fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    fs::create_dir(to)?;
-    for entry in entries {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_files(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
-}
-
-fn verify(
-    snapshot: &Snapshot,
-    store: &SledStore,
-    meta: Meta,
-    expected: Option<&Head>,
-    mut each: impl FnMut(Entry),
-) -> Verification {
-    let Snapshot { archives, carried, .. } = snapshot;
-    let (mut vouched, mut broken) = (Vouched::default(), None);
-    let mut checker = Checker::new(archives.start());
-    let mut at_expected = [archives.start(), archives.cut()].into_iter().find(|head| expected == Some(head));
-    let mut hold = |entry: Entry| {
-        if expected.is_some_and(|head| head.position == entry.position) {
-            at_expected = Some(entry.head());
-        }
-        each(entry);
-    };
-    let archived = archives.check(&mut vouched, |_, entry| {
-        broken = checker.admit(&entry).err();
-        if broken.is_none() {
-            hold(entry);
-        }
-        broken.is_none()
-    });
-    let held = checker.verified();
-    let found = |verdict, more: Verified, problem| {
-        let records = held.records + more.records;
-        Verification { verdict, records, head: more.head, problem }
-    };
-    if let Some(problem) = archived.err().or(broken) {
-        return found(Verdict::Corrupt, Verified { records: 0, head: held.head }, Some(problem));
-    }
-    let scanned = scan(store, &meta, |entry| {
-        vouched.entry(&entry);
-        hold(entry);
-    });
-    let (verdict, verified, problem) = match (scanned, vouched.problem()) {
-        (Ok(verified), None) => match carried {
-            // With every archive here it is made anew from them.
-            Err(problem) if archives.start().position > 0 => {
-                (Verdict::Corrupt, verified, Some(problem.clone()))
-            }
-            _ => (Verdict::Intact, verified, None),
-        },
-        (Ok(verified), Some(problem)) => (Verdict::Corrupt, verified, Some(problem)),
-        (Err(Damage { torn: true, problem, verified }), _) => (Verdict::TornTail, verified, Some(problem)),
-        (Err(Damage { torn: false, problem, verified }), _) => (Verdict::Corrupt, verified, Some(problem)),
-    };
-    match expected {
-        // A published head weighs more than a torn tail, and tells nothing new about damage.
-        Some(expected) if verdict != Verdict::Corrupt && at_expected != Some(*expected) => {
-            let position = expected.position;
-            let (verdict, what) = match at_expected {
-                Some(_) => (Verdict::Corrupt, Fault::OtherHistory),
-                None if position > verified.head.position => {
-                    (Verdict::CutTail, Fault::Cut { expected: position })
-                }
-                None if position < archives.start().position => (Verdict::Corrupt, Fault::Archived),
-                None => (Verdict::Corrupt, Fault::OtherHistory),
-            };
-            found(verdict, verified, Some(ChainProblem { position, what }))
-        }
-        _ => found(verdict, verified, problem),
     }
 }

@@ -16,9 +16,11 @@ use super::record::{Entry, Head};
 pub enum Verdict {
     /// Every record is there and unchanged, up to the head.
     Intact,
-    /// Everything is right up to an end that is not the head's.
+    /// Every record holds, and bytes of a batch that was being written stand behind the last one.
     TornTail,
-    /// It ends before a head that was published.
+    /// Every record that is here holds, and the first ones are in archives that are elsewhere.
+    NeedsArchive,
+    /// It ends before a record that is known to have been there.
     CutTail,
     /// A record, a link or the index is wrong.
     Corrupt,
@@ -26,6 +28,13 @@ pub enum Verdict {
     NewerSchema,
     /// A living process holds it; see [`JournalError::verdict`](super::JournalError::verdict).
     Locked,
+}
+
+impl Verdict {
+    /// Whether every record that is here holds and a daemon goes on from them.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Verdict::Intact | Verdict::TornTail | Verdict::NeedsArchive)
+    }
 }
 
 /// The result of looking at every record.
@@ -123,12 +132,16 @@ impl Verifier {
             Some(head) if held.head.position < head.position => {
                 let what = Fault::EndsEarly { head: head.position };
                 let position = held.head.position.saturating_add(1);
-                found(Verdict::TornTail, Some(ChainProblem { position, what }))
+                found(Verdict::CutTail, Some(ChainProblem { position, what }))
+            }
+            None if held.records == 0 => {
+                found(Verdict::CutTail, Some(ChainProblem { position: 1, what: Fault::Empty }))
             }
             Some(head) if held.records > 0 && held.head != head => {
                 let position = held.head.position;
                 found(Verdict::Corrupt, Some(ChainProblem { position, what: Fault::HeadHash }))
             }
+            _ if self.start.position > 0 => found(Verdict::NeedsArchive, None),
             _ => found(Verdict::Intact, None),
         }
     }
@@ -169,9 +182,19 @@ mod tests {
         let head = chain[4].head();
         let whole = Verification { verdict: Verdict::Intact, records: 5, head, problem: None };
         assert_eq!(verify(&chain, Some(&chain[2].head()), Some(head)), whole);
-        assert_eq!(verify(&[], None, None).verdict, Verdict::Intact);
+        assert_eq!(verify(&[], None, Some(Head::genesis())).verdict, Verdict::Intact);
         let rest = verify(&chain[2..], Some(&chain[1].head()), None);
-        assert_eq!((rest.verdict, rest.records), (Verdict::Intact, 3), "the rest of an archived journal");
+        assert_eq!(
+            (rest.verdict, rest.records),
+            (Verdict::NeedsArchive, 3),
+            "the rest of an archived journal"
+        );
+    }
+
+    #[test]
+    fn no_records_at_all_are_not_intact() {
+        let found = verify(&[], None, None);
+        assert_eq!((found.verdict, what(&found)), (Verdict::CutTail, Some((1, Fault::Empty))));
     }
 
     #[test]
@@ -198,7 +221,7 @@ mod tests {
         let short = verify(&chain[..4], Some(&head), Some(head));
         assert_eq!((short.verdict, what(&short)), (Verdict::CutTail, Some((5, Fault::Cut { expected: 5 }))));
         let torn = verify(&chain[..4], None, Some(head));
-        assert_eq!((torn.verdict, what(&torn)), (Verdict::TornTail, Some((5, Fault::EndsEarly { head: 5 }))));
+        assert_eq!((torn.verdict, what(&torn)), (Verdict::CutTail, Some((5, Fault::EndsEarly { head: 5 }))));
         let other = verify(&chain, Some(&Head { hash: [1; 32], ..chain[2].head() }), None);
         assert_eq!((other.verdict, what(&other)), (Verdict::Corrupt, Some((3, Fault::OtherHistory))));
         let claimed = verify(&chain, None, Some(Head { hash: [1; 32], ..head }));

@@ -1,7 +1,7 @@
 //! Every verdict of `journal verify` about a directory: the word, the record that is named, the exit code.
 //!
 //! The directories are written record by record, without evidence beside the database, which would make up for what is
-//! broken (`journal.rs` has that).
+//! broken (`journal.rs` has that). At the end, both halves beside a daemon that has them open.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::forger::{envelope, seal};
 use crate::process::{Ended, ended};
+use crate::stage::Stage;
 
 /// The journal of the first release, as entries.
 fn entries() -> Vec<Entry> {
@@ -90,10 +91,14 @@ fn changed(change: impl FnOnce(&mut Written)) -> TempDir {
     written.laid_out()
 }
 
+/// Every record holds, and the next start is going to write the evidence that there is none of.
 #[test]
 fn intact() {
     let dir = changed(|_| ());
-    assert_eq!(said(dir.path(), &[], 0), verdict("intact", None, 28));
+    assert_eq!(said(dir.path(), &[], 3), verdict("intact", None, 28));
+    drop(Journal::open_thread(dir.path(), Options::default()).expect("opened"));
+    let verified = verify(dir.path(), &[]).with(0).json();
+    assert_eq!((&verified["verdict"], &verified["problem"]), (&"intact".into(), &Value::Null));
 }
 
 #[test]
@@ -139,20 +144,39 @@ fn corrupt_behind_a_record_that_was_replaced() {
     assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(8), 7));
 }
 
+/// A batch is written as one: no crash leaves either, and a daemon refuses both.
 #[test]
-fn torn_tail_behind_the_head_and_before_it() {
+fn corrupt_behind_the_head_and_cut_before_it() {
     let entries = entries();
     let dir = changed(|written| written.meta.head = entries[26].head());
-    assert_eq!(said(dir.path(), &[], 3), verdict("torn-tail", Some(28), 27));
+    assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(28), 27));
     let dir = changed(|written| drop(written.records.remove(&28)));
-    assert_eq!(said(dir.path(), &[], 3), verdict("torn-tail", Some(28), 27));
+    assert_eq!(said(dir.path(), &[], 4), verdict("cut-tail", Some(28), 27));
+}
+
+/// A power cut leaves a batch half written behind the last one: a daemon cuts it off, and says so.
+#[test]
+fn torn_tail_behind_the_last_whole_batch() {
+    let dir = changed(|_| ());
+    drop(Journal::open_thread(dir.path(), Options::default()).expect("opened"));
+    let whole = verify(dir.path(), &[]).with(0).json();
+    let segment = dir.path().join("evidence/00000001.seg");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes.extend(b"SPfr\0\0\0\x40 torn");
+    std::fs::write(&segment, bytes).expect("written");
+    let torn = verify(dir.path(), &[]).with(3).json();
+    assert_eq!((&torn["verdict"], &torn["head"]), (&"torn-tail".into(), &whole["head"]));
+    let reason = torn["problem"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("13 bytes behind record"), "{reason}");
+    let dir = dir.path().display().to_string();
+    ended(&["journal", "replay", "--journal", &dir]).with(0);
 }
 
 #[test]
 fn cut_tail_against_a_head_that_was_published() {
     let entries = entries();
     let dir = Written::of(&entries[..27]).laid_out();
-    assert_eq!(said(dir.path(), &[], 0), verdict("intact", None, 27));
+    assert_eq!(said(dir.path(), &[], 3), verdict("intact", None, 27));
     let published = entries[27].head().to_string();
     assert_eq!(said(dir.path(), &["--expect-head", &published], 4), verdict("cut-tail", Some(28), 27));
 }
@@ -194,4 +218,67 @@ fn locked() {
     assert!(reason.contains(&format!("pid {}", std::process::id())), "{reason}");
     drop(journal);
     verify(dir.path(), &[]).with(0);
+}
+
+/// Changes one byte in the middle of what is used of a file.
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("readable");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
+    bytes[used / 2] ^= 0x20;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// The daemon answers from memory; its next start would not.
+#[test]
+fn files_are_read_beside_a_daemon() {
+    let mut stage = Stage::with_group(2);
+    let mut daemon = stage.daemon(&[]);
+    assert_eq!(stage.phase(&mut daemon), "Completed");
+    let dir = stage.journal();
+    let whole = verify(&dir, &[]).with(0).json();
+
+    flip(&dir.join("evidence/00000001.seg"));
+    let told = verify(&dir, &[]).with(3).json();
+    assert_eq!((&told["verdict"], &told["head"]), (&"intact".into(), &whole["head"]));
+    let reason = told["problem"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("the evidence cannot be used (record"), "{reason}");
+
+    flip(&dir.join("sled/db"));
+    let corrupt = verify(&dir, &[]).with(4).json();
+    assert_eq!((&corrupt["verdict"], &corrupt["records"]), (&"corrupt".into(), &whole["records"]));
+    let problem = &corrupt["problem"];
+    assert!(
+        problem["reason"]
+            .as_str()
+            .expect("a reason")
+            .starts_with("the files do not hold what the daemon answers")
+    );
+    assert!(problem["fix"].as_str().expect("a fix").contains("stillpoint journal export"), "{problem}");
+    let exported = ended(&["journal", "export", "--journal", &dir.display().to_string()]).with(0).stdout;
+    assert_eq!(
+        Some(exported.lines().count() as u64),
+        whole["records"].as_u64(),
+        "the daemon has every record"
+    );
+
+    daemon.kill();
+    assert_eq!(verify(&dir, &[]).with(4).json()["verdict"], "corrupt");
+    for command in ["export", "replay", "list", "show"] {
+        ended(&["journal", command, "--journal", &dir.display().to_string()]).with(4);
+    }
+    assert_eq!(stage.daemon(&[]).end().0, Some(4), "the daemon says the same");
+}
+
+#[test]
+fn an_export_without_records_is_cut_off() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let export = dir.path().join("export.jsonl");
+    for text in ["", "\n\n"] {
+        std::fs::write(&export, text).expect("written");
+        let path = export.display().to_string();
+        let verified = ended(&["journal", "verify", "-o", "json", "--export", &path]).with(4).json();
+        assert_eq!((&verified["verdict"], &verified["records"]), (&"cut-tail".into(), &0.into()));
+        assert_eq!(verified["problem"]["reason"], "record 1: is missing: there are no records at all");
+        ended(&["journal", "replay", "--export", &path]).with(4);
+    }
 }

@@ -60,6 +60,13 @@ pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Proble
     Err(broken(dir, &io::Error::other("it archived records while they were read")))
 }
 
+/// The last record that the daemon which has the journal in `dir` open has on disk; none if it does not answer.
+pub fn head(dir: &Path) -> Option<Head> {
+    let address = Address::of(dir).ok()?;
+    let (greeting, _) = page(UnixStream::connect(address.path()).ok()?, u64::MAX).ok()?;
+    greeting.head.parse().ok()
+}
+
 /// All pages up to the head that the first one names; none if records were archived between two of them.
 fn pages(address: &Address, first: UnixStream) -> io::Result<Option<(Greeting, Head, Vec<Entry>)>> {
     let (greeting, mut entries) = page(first, 1)?;
@@ -172,7 +179,7 @@ mod tests {
         assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 6));
         let mut short = asked();
         short.entries.pop();
-        assert_eq!(short.verify(None).verdict, Verdict::TornTail);
+        assert_eq!(short.verify(None).verdict, Verdict::CutTail);
         let expect = |position, hash| asked().verify(Some(&Head { position, hash })).verdict;
         assert_eq!(expect(900, [0; 32]), Verdict::CutTail);
         assert_eq!(expect(4, [0; 32]), Verdict::Corrupt);

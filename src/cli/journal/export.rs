@@ -38,7 +38,7 @@ struct Line {
     payload: String,
 }
 
-/// Writes what holds; damage ends the export with a problem after the records before it.
+/// Writes what holds; damage, or a journal that a daemon would refuse, ends the export with a problem after that.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.directory.journal;
     let source =
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
         }
     }
     print(&text)?;
-    Ok(exit::DONE)
+    source.refusal(dir).map_or(Ok(exit::DONE), Err)
 }
 
 fn line(entry: &Entry) -> Result<String, Problem> {

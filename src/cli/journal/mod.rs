@@ -12,12 +12,13 @@
 //! | `archive` | what was archived: it moves full segments out of the live journal |
 //! | `rebuild` | what of a lost journal the cluster still shows: it makes a new one |
 //!
-//! All but the last two only read. They never hold the journal: while a daemon has it open they ask the daemon, else they read a private copy, and say
-//! on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
+//! All but the last two only read. They never hold the journal: while a daemon has it open they ask the daemon, else they
+//! start a private copy and read that, and say on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
 //! auditor needs no directory.
 
 mod archive;
 mod asked;
+mod beside;
 mod diff;
 mod explain;
 mod export;

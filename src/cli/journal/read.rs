@@ -9,7 +9,7 @@ use super::exported::Exported;
 use super::{SourceArgs, problems};
 use crate::cli::output::{style, talk};
 use crate::domain::problem::Problem;
-use crate::journal::{ChainProblem, Entry, Head, JournalError, Snapshot, Verdict, Verification};
+use crate::journal::{ChainProblem, Entry, Head, JournalError, Snapshot, Verification};
 
 /// Where the records come from.
 pub enum Source {
@@ -84,8 +84,8 @@ impl Source {
     }
 
     /// Looks at every record in one pass, hands out each that held, and compares with a head that was published
-    /// elsewhere. Beside the verdict stands what a reader should know, usually nothing: where one half of the journal
-    /// made up for the other, or what an export says beside its bytes.
+    /// elsewhere. Beside the verdict stands what a reader should know, usually nothing: what the next start is going to
+    /// repair, or what an export says beside its bytes.
     pub fn verify_each(
         &self,
         expected: Option<&Head>,
@@ -93,15 +93,21 @@ impl Source {
     ) -> (Verification, Vec<String>) {
         self.carried().iter().cloned().for_each(&mut each);
         match self {
-            Self::Copy(snapshot) => {
-                let (verification, told) = snapshot.verify_told(expected, each);
-                told.iter().for_each(|remark| talk(&format!("note: {remark}")));
-                (verification, snapshot.remarks().iter().cloned().chain(told).collect())
-            }
+            Self::Copy(snapshot) => (snapshot.verify_each(expected, each), snapshot.remarks().to_vec()),
             Self::Daemon(asked) => {
                 (asked.verify_each(expected, &mut each), asked.archives.remark().into_iter().collect())
             }
             Self::Export(exported) => exported.verify_each(expected, &mut each),
+        }
+    }
+}
+
+impl Source {
+    /// Why the next start of a daemon refuses the journal in `dir`; none if it does not, or that is not known from here.
+    pub fn refusal(&self, dir: &Path) -> Option<Problem> {
+        match self {
+            Self::Copy(snapshot) => snapshot.refusal().map(|error| problems::unreadable(dir, error)),
+            Self::Daemon(_) | Self::Export(_) => None,
         }
     }
 }
@@ -122,13 +128,11 @@ pub fn open(args: &SourceArgs) -> Result<Source, Problem> {
 /// # Errors
 /// As [`open`], or the chain does not hold.
 pub fn verified_each(args: &SourceArgs, each: impl FnMut(Entry)) -> Result<(), Problem> {
-    let (verification, _) = open(args)?.verify_each(None, each);
-    match verification.problem {
-        Some(problem) if verification.verdict != Verdict::Intact => {
-            Err(problems::damaged(args.path(), &problem))
-        }
-        _ => Ok(()),
-    }
+    let source = open(args)?;
+    let (Verification { verdict, problem, .. }, _) = source.verify_each(None, each);
+    let damage =
+        problem.filter(|_| !verdict.is_whole()).map(|problem| problems::damaged(args.path(), &problem));
+    source.refusal(args.path()).or(damage).map_or(Ok(()), Err)
 }
 
 /// All entries of a journal whose chain holds.
@@ -152,7 +156,8 @@ pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
     }
 }
 
-/// All entries up to the first that does not hold, and what is wrong with that one.
+/// All entries up to the first that does not hold, and what is wrong with that one; or why a daemon would not go on
+/// from them.
 ///
 /// # Errors
 /// As [`open`].
@@ -165,5 +170,5 @@ pub fn until_damage(args: &SourceArgs) -> Result<(Vec<Entry>, Option<Problem>), 
             Err(problem) => return Ok((entries, Some(problems::damaged(args.path(), &problem)))),
         }
     }
-    Ok((entries, None))
+    Ok((entries, source.refusal(args.path())))
 }

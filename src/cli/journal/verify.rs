@@ -1,13 +1,17 @@
 //! `journal verify`: whether the journal is whole.
+//!
+//! The verdict about a directory is that of the start of a daemon, made with a private copy ([`crate::journal::Snapshot`]).
 
 use serde::Serialize;
 
+use super::asked::Asked;
+use super::beside::{self, Files};
 use super::read::{Source, Unread};
-use super::{JournalArgs, problems};
+use super::{JournalArgs, SourceArgs, problems};
 use crate::cli::common::show;
-use crate::cli::output::{exit, style};
+use crate::cli::output::{exit, style, talk};
 use crate::domain::problem::Problem;
-use crate::journal::{Head, JournalError, Verdict, Verification};
+use crate::journal::{ChainProblem, Fault, Head, JournalError, Repair, Snapshot, Verdict, Verification};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -47,11 +51,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let verified = match Source::open(&args.common.source) {
         Ok(source) => {
             let (verification, remarks) = source.verify_each(args.expect_head.as_ref(), |_| ());
-            let fix = match source {
-                Source::Export(_) => EXPORTED,
-                Source::Copy(_) | Source::Daemon(_) => MENDED,
-            };
-            remarked(found(verification), &remarks, fix)
+            let verified = judged(&source, verification, &remarks);
+            match &source {
+                Source::Daemon(asked) if verified.verdict.is_whole() => with_files(args, asked, verified)?,
+                _ => verified,
+            }
         }
         Err(Unread::Other(problem)) => return Err(problem),
         Err(Unread::Journal(error)) => match error.verdict() {
@@ -66,31 +70,114 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     })
 }
 
-const MENDED: &str = "nothing is lost: what one half lacks the next start of the daemon mends and tells so in the journal; archives are read from where --archive says";
+const ARCHIVE: &str =
+    "put the archive back from where it was saved: the daemon goes on without it, an auditor does not";
+const EXPORT: &str = "ask for another export, and do not trust anything from that record on";
 const EXPORTED: &str =
     "the records hold; ask for an export that was not touched, and for the archive if one is named";
+const ANSWERED: &str = "the daemon still answers every record, and its next start would refuse these files: export the journal now with `stillpoint journal export`, keep a copy of the directory, and restore the newest copy that `stillpoint journal verify` calls intact";
 
-/// Every record that is there holds, and there is something to know: one half of the journal had to make up for the
-/// other, or an export is not what it looks like.
-fn remarked(mut verified: Verified, remarks: &[String], fix: &str) -> Verified {
+/// What one source says: the refusal of a start first, then the chain, then what a reader should know beside it.
+fn judged(source: &Source, verification: Verification, remarks: &[String]) -> Verified {
+    match source {
+        Source::Copy(snapshot) => match (snapshot.refusal(), fix_of_archive(snapshot, &verification)) {
+            (Some(error), _) => refused(error, verification),
+            (None, Some(fix)) => fixed_by(found(verification), fix),
+            (None, None) => remarked(found(verification), remarks),
+        },
+        Source::Daemon(_) => remarked(found(verification), remarks),
+        Source::Export(_) => match verification.problem {
+            Some(_) => fixed_by(found(verification), EXPORT),
+            None => fixed_by(remarked(found(verification), remarks), EXPORTED),
+        },
+    }
+}
+
+fn fixed_by(mut verified: Verified, fix: &str) -> Verified {
+    verified.problem.iter_mut().for_each(|problem| problem.fix = fix.to_owned());
+    verified
+}
+
+/// What to do where the first problem is with an archive. No start reads it.
+fn fix_of_archive(snapshot: &Snapshot, verification: &Verification) -> Option<&'static str> {
+    let ChainProblem { position, what } = verification.problem.as_ref()?;
+    match what {
+        Fault::Archived => Some(fix_of(Verdict::NeedsArchive)),
+        Fault::OtherHistory => None,
+        _ => (*position <= snapshot.meta().cut.position).then_some(ARCHIVE),
+    }
+}
+
+/// The next start would say the same.
+fn refused(error: &JournalError, verification: Verification) -> Verified {
+    let position = verification.problem.as_ref().map(|problem| problem.position);
+    let (reason, fix) = (problems::chained(error), error.fix().to_owned());
+    Verified { problem: Some(ShownProblem { position, reason, fix }), ..found(verification) }
+}
+
+/// Every record that the daemon answers holds; its files may say something else.
+fn with_files(args: &Args, asked: &Asked, verified: Verified) -> Result<Verified, Problem> {
+    let SourceArgs { journal: dir, archive, .. } = &args.common.source;
+    let files = beside::files(dir, archive.as_deref(), asked.head);
+    let of_files = match files.map_err(|error| problems::unreadable(dir, &error))? {
+        Files::Copied(copy) => {
+            let (verification, remarks) = (copy.verify(Some(&asked.head)), copy.remarks().to_vec());
+            judged(&Source::Copy(copy), verification, &remarks)
+        }
+        Files::Refused(error) => unopened(error.verdict().unwrap_or(Verdict::Corrupt), &error),
+        Files::Evidence(problem) => {
+            let note =
+                "the daemon appends: its database was read through it, and the evidence from its files";
+            talk(&format!("note: {note}"));
+            let ahead = |why| Repair::EvidenceRebuilt { why, aside: None, records: 0 }.ahead();
+            let remarks: Vec<String> = problem.map(ahead).into_iter().collect();
+            return Ok(remarked(verified, &remarks));
+        }
+    };
+    let verdict = of_files.verdict;
+    let problem = match (verdict.is_whole(), of_files.problem) {
+        (true, told) => verified.problem.or(told),
+        (false, told) => told.map(|ShownProblem { position, reason, .. }| ShownProblem {
+            position,
+            reason: format!("the files do not hold what the daemon answers: {reason}"),
+            fix: ANSWERED.to_owned(),
+        }),
+    };
+    Ok(Verified { verdict, problem, ..verified })
+}
+
+/// Every record that is there holds, and there is something to know.
+fn remarked(mut verified: Verified, remarks: &[String]) -> Verified {
     if verified.problem.is_none() && !remarks.is_empty() {
-        verified.problem =
-            Some(ShownProblem { position: None, reason: remarks.join("; "), fix: fix.to_owned() });
+        let fix = fix_of(verified.verdict).to_owned();
+        verified.problem = Some(ShownProblem { position: None, reason: remarks.join("; "), fix });
     }
     verified
 }
 
-fn found(verification: Verification) -> Verified {
-    let Verification { verdict, records, head, problem } = verification;
-    let fix = match verdict {
+fn fix_of(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Intact => {
+            "nothing is lost: the next start of the daemon makes the one half from the other, and the journal says so"
+        }
         Verdict::TornTail => {
-            "what was acknowledged is there up to the head shown; keep a copy of the directory before anything else"
+            "start the daemon: it goes on behind the head shown, and the journal says what was cut off; a later head that was published (--expect-head) would show that records are lost"
+        }
+        Verdict::NeedsArchive => {
+            "give the directory of the archives with --archive; the daemon goes on without them"
         }
         Verdict::CutTail => {
             "records that were acknowledged are gone: restore the newest copy of the directory"
         }
-        _ => "keep a copy of the directory; nothing of it can be trusted from that record on",
-    };
+        Verdict::Corrupt | Verdict::NewerSchema | Verdict::Locked => {
+            "keep a copy of the directory; nothing of it can be trusted from that record on"
+        }
+    }
+}
+
+fn found(verification: Verification) -> Verified {
+    let Verification { verdict, records, head, problem } = verification;
+    let fix = fix_of(verdict);
     let shown = |problem: crate::journal::ChainProblem| ShownProblem {
         position: Some(problem.position),
         reason: problem.to_string(),
@@ -114,7 +201,7 @@ fn shown_head(head: &Head) -> ShownHead {
 fn exit_of(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Intact => exit::DONE,
-        Verdict::TornTail => exit::DEGRADED,
+        Verdict::TornTail | Verdict::NeedsArchive => exit::DEGRADED,
         Verdict::CutTail | Verdict::Corrupt | Verdict::NewerSchema | Verdict::Locked => exit::REFUSED,
     }
 }
@@ -123,6 +210,7 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Intact => "intact",
         Verdict::TornTail => "torn-tail",
+        Verdict::NeedsArchive => "needs-archive",
         Verdict::CutTail => "cut-tail",
         Verdict::Corrupt => "corrupt",
         Verdict::NewerSchema => "newer-schema",
@@ -147,7 +235,7 @@ fn text(verified: &Verified) -> String {
 mod tests {
     use super::super::testing::{directory, fixture};
     use super::*;
-    use crate::journal::{Options, Snapshot};
+    use crate::journal::Options;
 
     #[test]
     fn an_intact_journal_exits_with_0_and_names_its_head() {
@@ -188,9 +276,15 @@ mod tests {
     #[test]
     fn every_verdict_has_the_word_of_the_contract() {
         use Verdict::*;
-        for (verdict, code) in
-            [(Intact, 0), (TornTail, 3), (CutTail, 4), (Corrupt, 4), (NewerSchema, 4), (Locked, 4)]
-        {
+        for (verdict, code) in [
+            (Intact, 0),
+            (TornTail, 3),
+            (NeedsArchive, 3),
+            (CutTail, 4),
+            (Corrupt, 4),
+            (NewerSchema, 4),
+            (Locked, 4),
+        ] {
             assert_eq!(serde_json::to_value(verdict).expect("a word"), word(verdict));
             assert_eq!(exit_of(verdict), code);
         }

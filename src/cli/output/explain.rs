@@ -234,9 +234,9 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         Code::JournalCorrupt => (
             "the journal is damaged",
             "A record's hash, order or chain does not hold. Nothing is repaired silently: the daemon stops with the \
-             position. Copy the directory, then run `stillpoint journal verify`: a torn tail is what a power cut \
-             leaves and costs only what was never acknowledged, everything else needs the evidence segments or a backup \
-             of the directory.",
+             position. Copy the directory, then run `stillpoint journal verify`, whose verdict is that of the daemon's \
+             next start: a half that is damaged is rebuilt from the other, a torn tail, which a power cut leaves, is cut \
+             off, and everything else needs a copy of the directory that is intact.",
         ),
         Code::JournalLocked => (
             "another process holds the journal",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
 
 use super::super::envelope;
@@ -139,15 +139,21 @@ pub(in crate::journal) fn write(
     written.map_err(JournalError::io("write what is carried forward in", &dir))
 }
 
-/// Copies what is carried forward to the archive directory of another journal directory.
+/// Gives a copy of a journal its archives: what is small and may be replaced is copied, archives themselves are linked.
 ///
 /// # Errors
 /// A file cannot be read or written.
 pub(in crate::journal) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (directory(journal), directory(to));
-    for range in super::list(&from, EXTENSION)? {
-        fs::create_dir_all(&to)?;
-        fs::copy(from.join(range.file(EXTENSION)), to.join(range.file(EXTENSION)))?;
+    for extension in [EXTENSION, "ids", "seg"] {
+        for range in super::list(&from, extension)? {
+            let name = range.file(extension);
+            fs::create_dir_all(&to)?;
+            match extension {
+                "seg" => symlink(from.canonicalize()?.join(&name), to.join(&name))?,
+                _ => drop(fs::copy(from.join(&name), to.join(&name))?),
+            }
+        }
     }
     Ok(())
 }

@@ -266,5 +266,5 @@ async fn a_reader_sees_the_whole_run_also_when_archives_are_elsewhere_and_notice
     assert_eq!(read(), (vec![], Verdict::Corrupt, problem, 1));
     fs::write(&path, saved).expect("written");
     let begun = ["begun", "stuck"].map(str::to_owned).to_vec();
-    assert_eq!(read(), (begun, Verdict::Intact, None, 1), "that archives are elsewhere is told");
+    assert_eq!(read(), (begun, Verdict::NeedsArchive, None, 1), "that archives are elsewhere is told");
 }

@@ -171,7 +171,13 @@ async fn two_damaged_halves_are_refused_and_left_as_they_are() {
         assert!(source.position > 1, "{source}");
         assert!(error.fix().contains("restore the newest copy"));
     }
-    assert!(Snapshot::open(dir.path()).is_err());
+    let snapshot = Snapshot::open(dir.path()).expect("the first segment is readable");
+    let found = snapshot.verify(None);
+    assert_eq!(
+        (found.verdict, found.records),
+        (Verdict::Corrupt, found.problem.expect("damage").position - 1)
+    );
+    assert!(matches!(snapshot.refusal(), Some(JournalError::BothDamaged { .. })));
 }
 
 #[tokio::test]

@@ -106,14 +106,18 @@ async fn a_published_head_shows_a_cut_and_another_history() {
 }
 
 #[test]
-fn damage_is_told_apart_from_a_torn_tail() {
+fn damage_is_told_apart_from_a_cut_tail() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut torn = batches(4);
     torn[3].meta = torn[2].meta;
     let verification = written(dir.path(), &torn).verify(None);
-    assert_eq!((verification.verdict, verification.records), (Verdict::TornTail, 3));
-    let torn_and_published = written(dir.path(), &[]).verify(Some(&batches(4)[3].meta.head));
-    assert_eq!(torn_and_published.verdict, Verdict::CutTail);
+    assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 3), "past the head");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut short = batches(4);
+    short[3].slots.clear();
+    let verification = written(dir.path(), &short).verify(None);
+    assert_eq!((verification.verdict, verification.records), (Verdict::CutTail, 3), "before the head");
 
     let dir = tempfile::tempdir().expect("a directory");
     let mut corrupt = batches(4);
@@ -173,17 +177,19 @@ fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut V
 /// Nothing is lost and the next start makes the database anew: an auditor gets the records of the evidence, each once,
 /// and is told of which half they are.
 #[tokio::test]
-async fn where_the_database_is_damaged_and_the_evidence_whole_the_evidence_is_verified_and_that_is_told() {
+async fn evidence_is_verified_when_the_database_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
     let snapshot = Snapshot::open(dir.path()).expect("opened");
     let mut handed_out = vec![];
-    let (found, told) = snapshot.verify_told(Some(&head), |entry| handed_out.push(entry));
+    let found = snapshot.verify_each(Some(&head), |entry| handed_out.push(entry));
     assert_eq!(found, Verification { verdict: Verdict::Intact, records: 8, head, problem: None });
     assert_eq!(
-        told.as_deref(),
-        Some("the database is damaged (record 5: its hash does not hold): this is read from the evidence")
+        snapshot.remarks(),
+        [
+            "the database cannot be used (the journal is damaged: record 5: its hash does not hold): all records are read from the evidence"
+        ]
     );
     assert_eq!(chain::check(handed_out), Ok(Verified { records: 8, head }));
     // A head that was published weighs as much as ever.
@@ -206,7 +212,10 @@ async fn damage_in_both_halves_is_damage() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&segment, bytes).expect("written");
-    let (found, told) = Snapshot::open(dir.path()).expect("opened").verify_told(Some(&head), |_| ());
-    assert_eq!((found.verdict, found.records, told), (Verdict::Corrupt, 4, None));
+    let snapshot = Snapshot::open(dir.path()).expect("opened");
+    let found = snapshot.verify(Some(&head));
+    assert_eq!((found.verdict, found.records), (Verdict::Corrupt, 4));
+    assert!(matches!(snapshot.refusal(), Some(JournalError::BothDamaged { .. })), "{:?}", snapshot.refusal());
+    drop(snapshot);
     assert!(Anew::is_called_for(dir.path()).is_ok());
 }

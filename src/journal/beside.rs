@@ -1,0 +1,72 @@
+//! The evidence of a journal that a daemon is writing to.
+//!
+//! Evidence is only appended to, so that it can be read in place up to a head that the daemon named before. It is judged
+//! by the table of a start ([`super::settle`]), with the database as the daemon answers for it.
+//!
+//! Not here: the files of the database, which change in place (a [`Snapshot`](super::Snapshot) has them while the daemon
+//! rests).
+
+use std::path::Path;
+
+use super::error::JournalError;
+use super::find::{FoundEvidence, evidence_dir, survey};
+use super::record::Head;
+use super::settle::{Common, Database, Row, decide};
+
+/// What is wrong with the evidence of the journal in `dir`, of which a daemon has records up to `head`; none if it has
+/// the same.
+///
+/// # Errors
+/// It has another history; or it cannot be read, for one because segments were archived meanwhile.
+pub fn evidence_problem(dir: &Path, head: Head) -> Result<Option<String>, JournalError> {
+    let FoundEvidence { survey, at_head, .. } = survey(&evidence_dir(dir), Some(head))?;
+    let common = Common { in_evidence: at_head, in_database: None };
+    match decide(Database::Whole(head), survey.as_ref(), common) {
+        Row::Begin | Row::Agree | Row::CatchUp => Ok(None),
+        Row::BeginEvidence => Ok(Some("there are no segments".to_owned())),
+        Row::RebuildEvidence(why) => Ok(Some(why)),
+        Row::RebuildDatabase => Ok(Some("it begins behind the records that the daemon has".to_owned())),
+        Row::RefuseDatabase => Ok(None),
+        Row::RefuseBoth(source) | Row::RefuseTwo(source) => {
+            Err(JournalError::Damaged { torn: false, source })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::testing::{record, stream};
+    use super::super::{Journal, Options, StreamState};
+    use super::*;
+
+    #[tokio::test]
+    async fn the_evidence_is_read_up_to_the_head_beside_its_writer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options { ballast_bytes: 0, ..Options::default() };
+        let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
+        assert_eq!(evidence_problem(dir.path(), journal.head()).expect("readable"), None);
+        let mut heads = vec![];
+        for seq in 0..3 {
+            let append = journal.append(stream(1), seq, vec![record("x")], StreamState::Open);
+            heads.push(append.await.expect("appended").last);
+        }
+        for head in &heads {
+            assert_eq!(
+                evidence_problem(dir.path(), *head).expect("readable"),
+                None,
+                "what follows may be there"
+            );
+        }
+        let other = Head { hash: [1; 32], ..heads[1] };
+        assert!(evidence_problem(dir.path(), other).is_err(), "another history");
+        let segment = dir.path().join("evidence/00000001.seg");
+        let mut bytes = fs::read(&segment).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&segment, bytes).expect("written");
+        let why = evidence_problem(dir.path(), heads[2]).expect("readable").expect("a problem");
+        assert!(why.contains("segment 1 of the evidence is damaged"), "{why}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Making the private copy, and reading what is left of one that does not start.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::super::archive;
+use super::super::error::JournalError;
+use super::super::find::{database, evidence_dir, survey};
+use super::super::lock::{Lock, taken};
+use super::super::mend;
+use super::super::owner::{self, Owner};
+use super::super::record::Head;
+use super::super::recover::read_meta;
+use super::super::sled_store::SledStore;
+use super::super::store::Meta;
+
+/// Takes the locks that a daemon would hold, shared, so that the files stand still while they are copied.
+pub(super) fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
+    let lock = Lock::shared(dir)?;
+    let path = SledStore::lock_file(&database(dir));
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && evidence_dir(dir).exists() => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent(dir)),
+        other => Some(other.map_err(JournalError::io("open", &path))?),
+    };
+    if let Some(file) = &file {
+        taken(dir, file.try_lock_shared())?;
+    }
+    Ok((lock, file))
+}
+
+fn absent(dir: &Path) -> JournalError {
+    match Owner::read(dir) {
+        Ok(Some(Owner { epoch, .. })) => JournalError::Lost { dir: dir.to_owned(), epoch },
+        _ => JournalError::Missing { dir: dir.to_owned() },
+    }
+}
+
+/// Copies everything that a start looks at. Archives, which nobody writes to, are linked.
+pub(super) fn files(dir: &Path) -> Result<TempDir, JournalError> {
+    let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
+    let copied = || {
+        for path in [database(dir), evidence_dir(dir)] {
+            directory(&path, &copy.path().join(path.file_name().unwrap_or_default()))?;
+        }
+        file(&owner::path(dir), &owner::path(copy.path()))?;
+        archive::copy(dir, copy.path())
+    };
+    copied().map_err(JournalError::io("copy", dir))?;
+    Ok(copy)
+}
+
+/// Copies a directory, if it is there.
+fn directory(from: &Path, to: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    fs::create_dir(to)?;
+    for entry in entries {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            directory(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Copies a file, if it is there.
+fn file(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// What is left of a copy that does not start for this reason: the database with what the evidence has beyond it, else
+/// the evidence up to its damage. None where the reason says nothing about the records, or nothing can be read.
+pub(super) fn readable(copy: &Path, error: &JournalError) -> Option<(SledStore, Meta)> {
+    match error {
+        JournalError::NewerSchema { .. }
+        | JournalError::Held { .. }
+        | JournalError::Io { .. }
+        | JournalError::Store(_) => None,
+        _ => of_database(copy).or_else(|| of_evidence(copy)),
+    }
+}
+
+fn of_database(copy: &Path) -> Option<(SledStore, Meta)> {
+    let path = database(copy);
+    if !SledStore::lock_file(&path).exists() {
+        return None;
+    }
+    let mut store = SledStore::open(&path).ok()?;
+    let meta = read_meta(&store).ok()?;
+    let found = survey(&evidence_dir(copy), Some(meta.head)).ok()?;
+    let beyond = found.survey.is_some_and(|survey| survey.head.position > meta.head.position);
+    if beyond && found.at_head == Some(meta.head.hash) {
+        mend::fill(&mut store, &evidence_dir(copy), meta.head, meta.cut).ok()?;
+    }
+    let meta = read_meta(&store).ok()?;
+    Some((store, meta))
+}
+
+fn of_evidence(copy: &Path) -> Option<(SledStore, Meta)> {
+    let evidence = evidence_dir(copy);
+    let start: Head = survey(&evidence, None).ok()?.survey?.start;
+    let mut store = SledStore::open(&copy.join("readable")).ok()?;
+    mend::fill(&mut store, &evidence, start, start).ok()?;
+    let meta = read_meta(&store).ok()?;
+    Some((store, meta))
+}
+
+/// A text about a copy, as one about the journal.
+pub(super) fn of_original(text: &str, copy: &Path, dir: &Path) -> String {
+    text.replace(&copy.display().to_string(), &dir.display().to_string())
+}
