@@ -2,6 +2,8 @@
 
 #[path = "engine/asked.rs"]
 mod asked;
+#[path = "engine/atomic.rs"]
+mod atomic;
 #[path = "engine/complete.rs"]
 mod complete;
 #[path = "engine/doors.rs"]
@@ -16,6 +18,7 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+
 #[path = "engine/rebuilt.rs"]
 mod rebuilt;
 #[path = "engine/refused.rs"]

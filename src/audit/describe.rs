@@ -2,6 +2,7 @@
 
 use crate::domain::limits;
 use crate::domain::problem::Code;
+use crate::domain::text::count;
 use crate::journal::wire::{Decoded, WireError, decode};
 use crate::journal::{Entry, repair};
 use crate::machine::backup;
@@ -143,18 +144,13 @@ fn backup(event: &backup::Event) -> String {
         backup::Event::Accepted { groups, refused, .. } => {
             format!("accepted {}, refused {}", count(groups.len(), "group"), refused.len())
         }
-        backup::Event::Finished { phase, failed } if failed.is_empty() => {
-            format!("finished {}", phase.name())
+        backup::Event::Finished { phase, failed, warnings } => {
+            let failed = failed.first().map(|first| format!(": {} failed; first: {first}", failed.len()));
+            let warned = match warnings.len() {
+                0 => String::new(),
+                n => format!(", {}", count(n, "warning")),
+            };
+            format!("finished {}{}{warned}", phase.name(), failed.unwrap_or_default())
         }
-        backup::Event::Finished { phase, failed } => {
-            format!("finished {}: {} failed; first: {}", phase.name(), failed.len(), failed[0])
-        }
-    }
-}
-
-fn count(number: usize, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
     }
 }

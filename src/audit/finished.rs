@@ -2,7 +2,7 @@
 
 use super::streams::{Folded, Stream, Streams};
 use crate::domain::problem::Code;
-use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup};
+use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd};
 use crate::machine::group::{GroupRun, Stage};
 
 /// What became of the comparison.
@@ -33,10 +33,10 @@ pub(super) fn compare(run: &BackupRun, streams: &Streams, recorded: &Event) -> C
     if said == says { Compared::Same } else { Compared::Different(says, format!("the record says {said}")) }
 }
 
-fn end(group: &AskedGroup, stream: Option<&Stream>) -> Option<Result<(), FailedGroup>> {
+fn end(group: &AskedGroup, stream: Option<&Stream>) -> Option<GroupEnd> {
     match stream.map(|stream| &stream.folded) {
         Some(Some(Folded::Group(run))) => match run.stage {
-            Stage::Completed => Some(Ok(())),
+            Stage::Completed => Some(Ok(Vec::new())),
             Stage::Failed => Some(Err(failed(group, reason(run)))),
             _ => None,
         },
@@ -55,11 +55,12 @@ fn failed(group: &AskedGroup, code: Code) -> FailedGroup {
     FailedGroup { namespace, group, code, message: String::new() }
 }
 
-/// The phase, and which groups failed with which code. The messages may have been shortened to fit.
+/// The phase, and which groups failed with which code. The messages may have been shortened to fit, and no warning
+/// decides anything.
 fn outline(event: &Event) -> String {
     match event {
         Event::Accepted { .. } => "accepted".to_owned(),
-        Event::Finished { phase, failed } => {
+        Event::Finished { phase, failed, .. } => {
             let one = |group: &FailedGroup| format!(" {}/{} {}", group.namespace, group.group, group.code);
             let failed: String = failed.iter().map(one).collect();
             format!("{}{failed}", phase.name())

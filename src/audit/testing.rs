@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::observed::*;
@@ -47,6 +48,7 @@ pub fn plan() -> Plan {
         max_attempts: 2,
         cut_timeout: Millis::from_secs(600),
         ready_timeout: Millis::from_secs(14_400),
+        atomicity: Demand::default(),
         planned_at: START,
         warnings: Vec::new(),
     }
@@ -75,6 +77,8 @@ struct World {
     refuses: bool,
     /// What a person asks of the run once it is stuck, having mended what was refused.
     ask: Option<Ask>,
+    /// How long after the one before it each member is cut.
+    gap: Millis,
 }
 
 /// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
@@ -93,8 +97,14 @@ pub fn script_of_a_refusal(ask: Option<Ask>) -> Vec<(u64, Timed)> {
     play(None, World { loses: Some(1), refuses: true, ask, ..World::new(plan(), false) })
 }
 
+/// The records of one run whose members are cut 45 seconds apart, where one second is required: it is rolled back.
+pub fn script_of_a_skew() -> Vec<(u64, Timed)> {
+    let plan = Plan { atomicity: Demand { required: true, ..Demand::UNRECORDED }, ..plan() };
+    play(None, World { gap: Millis(22_500), ..World::new(plan, false) })
+}
+
 fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
-    let plan = plan();
+    let plan = world.plan.clone();
     let mut records = vec![(1, Timed { at: START, event: Event::Planned(Box::new(plan)) })];
     let mut run = fold(None, &records[0].1).expect("a plan");
     let mut kill = kill;
@@ -149,7 +159,17 @@ impl World {
         });
         let seen =
             Observation { epoch: 1, claims: claims.collect(), class_exists: true, ..Observation::default() };
-        Self { plan, seen, now: START, version: 100, final_error, loses: None, refuses: false, ask: None }
+        Self {
+            plan,
+            seen,
+            now: START,
+            version: 100,
+            final_error,
+            loses: None,
+            refuses: false,
+            ask: None,
+            gap: Millis(0),
+        }
     }
 
     fn pass(&mut self, time: Millis) {
@@ -293,6 +313,8 @@ impl World {
             // A content under Delete goes along, with what it holds.
             if self.seen.content.as_ref().is_some_and(|content| content.policy == DeletionPolicy::Delete) {
                 self.seen.content = None;
+                self.seen.snapshots.clear();
+                self.seen.contents.clear();
             }
             if let Some(lost) = self.loses.take() {
                 self.seen.snapshots.remove(lost);
@@ -343,7 +365,9 @@ impl World {
             .map(|(index, member)| CutSeen {
                 volume_handle: member.volume_handle.clone(),
                 snapshot_handle: format!("snap-0{}", index + 1),
-                created_at: Some(Timestamp(self.now.0 + index as i64 * 1_500_000)),
+                created_at: Some(
+                    Timestamp(self.now.0 + index as i64 * 1_500_000).after(Millis(self.gap.0 * index as u64)),
+                ),
                 restore_size: Some(1 << 30),
             })
             .collect();
@@ -436,7 +460,7 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
         }
         if let Some(phase) = phase.filter(|_| records[records.len() - 1].0 == epoch) {
             let failed = failure(records).into_iter().collect();
-            let finished = backup::Event::Finished { phase, failed };
+            let finished = backup::Event::Finished { phase, failed, warnings: Vec::new() };
             append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
         }
         entries = journal.entries(1, 1_000).await.expect("readable");

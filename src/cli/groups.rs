@@ -9,6 +9,7 @@ mod wait;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::common::{OutputArgs, show};
 use super::output::{self, Format, exit, table};
@@ -109,8 +110,13 @@ fn text<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
+/// Whether the members are of one moment.
+fn atomic(status: &GroupSnapshotStatus) -> Option<&Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == "Atomic")
+}
+
 fn listed(runs: &[GroupSnapshot], wide: bool) -> String {
-    let mut headers = vec!["namespace", "name", "group", "state", "members", "skew", "backup"];
+    let mut headers = vec!["namespace", "name", "group", "state", "members", "skew", "atomic", "backup"];
     if wide {
         headers.extend(["attempt", "driver", "started", "completed", "waiting for"]);
     }
@@ -125,6 +131,7 @@ fn listed(runs: &[GroupSnapshot], wide: bool) -> String {
             text(status.state.as_ref()),
             text(status.members.as_ref()),
             text(skew.as_ref()),
+            text(atomic(status).map(|atomic| &atomic.status)),
             text(run.spec.backup_ref.as_ref().map(|backup| &backup.name)),
         ];
         if wide {
@@ -166,6 +173,7 @@ fn described(run: &GroupSnapshot, now: jiff::Timestamp) -> String {
         ("Attempt", status.attempt.map(|attempt| attempt.to_string())),
         ("Members ready", status.members.clone()),
         ("Skew", status.skew_ms.map(|ms| format!("{ms} ms"))),
+        ("Atomic", atomic(status).map(|atomic| format!("{} ({})", atomic.status, atomic.reason))),
         ("Reason", reason),
         ("What to do", status.advice.clone()),
     ];
@@ -184,9 +192,14 @@ fn described(run: &GroupSnapshot, now: jiff::Timestamp) -> String {
     }
     if !status.conditions.is_empty() {
         let rows = status.conditions.iter().map(|condition| {
-            [condition.last_transition_time.0.to_string(), condition.type_.clone(), condition.message.clone()]
+            [
+                condition.last_transition_time.0.to_string(),
+                condition.type_.clone(),
+                condition.status.clone(),
+                condition.message.clone(),
+            ]
         });
-        shown.push_str(&format!("\n{}", table(&["since", "condition", "message"], rows)));
+        shown.push_str(&format!("\n{}", table(&["since", "condition", "status", "message"], rows)));
     }
     if let Some(receipt) = &status.receipt {
         let rows = receipt.members.iter().map(|member| {
@@ -219,7 +232,10 @@ mod tests {
             },
             "status": {
                 "state": "Retained", "members": "1/1", "skewMs": 0, "waitingFor": "the snapshot-controller",
-                "conditions": [],
+                "conditions": [{
+                    "type": "Atomic", "status": "True", "reason": "WithinMaxSkew", "message": "0 ms apart",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                }],
                 "receipt": {"groupHandle": "g-1", "members": [
                     {"claim": "data", "volumeSnapshot": "vs-1", "snapshotHandle": "h-1", "readyToUse": true}]},
             },
@@ -232,14 +248,22 @@ mod tests {
         let narrow = listed(&[run()], false);
         let line = narrow.lines().nth(1).expect("a line");
         let cells: Vec<&str> = line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        assert_eq!(cells, ["shop", "sp-db-1", "db", "Retained", "1/1", "0 ms", "nightly"]);
+        assert_eq!(cells, ["shop", "sp-db-1", "db", "Retained", "1/1", "0 ms", "True", "nightly"]);
         assert!(listed(&[run()], true).contains("the snapshot-controller"));
     }
 
     #[test]
     fn a_description_has_every_handle() {
         let text = described(&run(), jiff::Timestamp::UNIX_EPOCH);
-        for word in ["stillpoint/nightly", "app=db", "g-1", "h-1", "vs-1", "the snapshot-controller"] {
+        for word in [
+            "stillpoint/nightly",
+            "app=db",
+            "g-1",
+            "h-1",
+            "vs-1",
+            "the snapshot-controller",
+            "True (WithinMaxSkew)",
+        ] {
             assert!(text.contains(word), "{word}: {text}");
         }
         assert!(!text.contains("Reason:"), "{text}");

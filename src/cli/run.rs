@@ -7,7 +7,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use crate::cli::output::report;
+use crate::domain::atomicity::Demand;
 use crate::domain::problem::Problem;
+use crate::domain::time::Millis;
 use crate::engine::archiving::Archiving;
 use crate::engine::daemon::{self, Start};
 use crate::engine::points::Points;
@@ -39,6 +41,13 @@ pub struct Run {
     /// after the group is gone, when no controller's cache can have the group any more.
     #[arg(long)]
     keep_group_name: bool,
+    /// How far apart the members of a group may be cut, by the creation times that the driver reports, before the Backup
+    /// carries a warning. A Go duration: 500ms, 1s.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    max_skew: Millis,
+    /// Roll a group back whose members were cut further apart than --max-skew, or with unknown creation times.
+    #[arg(long)]
+    require_atomic: bool,
     /// Records after which a segment of the journal ends, so that it can be archived.
     #[arg(long, value_name = "N", default_value_t = Archiving::default().records)]
     archive_records: u64,
@@ -65,6 +74,15 @@ enum Format {
     Json,
 }
 
+fn duration(text: &str) -> Result<Millis, String> {
+    let parsed: Result<k8s_openapi::jiff::SignedDuration, _> = text.parse();
+    parsed
+        .ok()
+        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
+        .map(Millis)
+        .ok_or_else(|| "not a duration; write it as 500ms or 1s".to_owned())
+}
+
 async fn shown(listen: Option<SocketAddr>, router: axum::Router) -> Problem {
     match listen {
         Some(address) => http::serve(address, router).await,
@@ -89,6 +107,7 @@ impl Run {
             defaults: Defaults {
                 label_key: self.volume_group_snapshot_label_key,
                 keep_group_name: self.keep_group_name,
+                atomicity: Demand { max_skew: self.max_skew, required: self.require_atomic },
             },
             archiving: Archiving { records: self.archive_records, days: self.archive_days },
             points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),

@@ -98,7 +98,10 @@ pub fn snapshot(object: &VolumeSnapshot) -> SnapshotSeen {
         terminating: meta.deletion_timestamp.is_some(),
         labels: entries(&meta.labels),
         annotations: entries(&meta.annotations),
-        created_at: status.and_then(|status| status.creation_time.as_ref()).and_then(time),
+        created_at: status
+            .and_then(|status| status.creation_time.as_ref())
+            .and_then(time)
+            .filter(|at| at.0 > 0),
     }
 }
 

@@ -37,6 +37,8 @@ pub const NAMES_SHOWN: usize = 5;
 pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
 /// Velero's default of `itemOperationTimeout`.
 pub const ITEM_OPERATION_TIMEOUT: Millis = Millis::from_secs(4 * 3600);
+/// How far apart the members of a group may be cut before that is a warning (`--max-skew`).
+pub const MAX_SKEW: Millis = Millis::from_secs(1);
 /// Refusals of one step in a row after which a run that can still be undone is undone.
 pub const MAX_REFUSALS: u32 = 6;
 /// Times that one step may be done again in a row, although it succeeds: somebody keeps undoing it.

@@ -15,10 +15,12 @@
 //! | [`planted`] | defects on purpose, in a build that asks for them |
 //! | [`observed`] | what was read back from the cluster |
 //! | [`receipt`] | the durable record of a finished cut |
+//! | [`atomicity`] | how far apart the members of a group were cut, and whether that is accepted |
 //! | [`problem`] | errors with codes, object, reason and way out |
 //! | [`text`] | words for people that several parts need |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod atomicity;
 pub mod ids;
 pub mod labels;
 pub mod limits;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::{StreamId, Uid};
 use crate::domain::limits;
 use crate::domain::names;
@@ -64,10 +65,17 @@ pub struct Plan {
     pub cut_timeout: Millis,
     /// `itemOperationTimeout`: until all members are ready.
     pub ready_timeout: Millis,
+    /// How far apart the members may be cut, and what follows if they are.
+    #[serde(default = "unrecorded", skip_serializing_if = "Demand::is_unrecorded")]
+    pub atomicity: Demand,
     /// When it was planned.
     pub planned_at: Timestamp,
     /// What the operator should know although the group goes on.
     pub warnings: Vec<String>,
+}
+
+fn unrecorded() -> Demand {
+    Demand::UNRECORDED
 }
 
 impl Plan {

@@ -56,6 +56,8 @@ pub enum Code {
     AbandonedRetained = 23,
     /// A run cannot be resumed or abandoned.
     NotAskable = 24,
+    /// The members were not cut at one moment, or that is not known, and it is required.
+    NotAtomic = 25,
     /// The journal is damaged.
     JournalCorrupt = 30,
     /// Another process holds the journal.

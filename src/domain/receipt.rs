@@ -97,10 +97,18 @@ impl MemberCopy {
     }
 }
 
+impl ReceiptMember {
+    /// When it was cut. A driver that knows no time reports zero, which some layers turn into 1970, or into Go's zero
+    /// time of the year 1: neither is a time.
+    pub fn cut_at(&self) -> Option<Timestamp> {
+        self.created_at.filter(|at| at.0 > 0)
+    }
+}
+
 impl Receipt {
     /// Largest minus smallest creation time of the members in milliseconds; `None` if one is unknown.
     pub fn skew_ms(&self) -> Option<u64> {
-        let times: Option<Vec<_>> = self.members.iter().map(|member| member.created_at).collect();
+        let times: Option<Vec<_>> = self.members.iter().map(ReceiptMember::cut_at).collect();
         let times = times?;
         Some(times.iter().max()?.since(*times.iter().min()?).0)
     }

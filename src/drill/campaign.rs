@@ -59,8 +59,8 @@ impl Wanted {
         for members in &self.members {
             for target in Target::ALL {
                 for retain in [false, true] {
-                    // Names put back and a class that retains change nothing that depends on the size.
-                    let variant = *target == Target::Keep || retain;
+                    // Names put back, a class that retains and a skew change nothing that depends on the size.
+                    let variant = matches!(target, Target::Keep | Target::UndoApart) || retain;
                     if variant && self.members.len() > 1 && *members != 2 {
                         continue;
                     }

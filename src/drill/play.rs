@@ -62,6 +62,7 @@ pub(super) async fn set(case: &Case) -> (Stage, Rows) {
     let mut stage = Stage::new(case.config());
     stage.observer = std::sync::Arc::new(rows.clone());
     stage.defaults.keep_group_name = case.target == Target::Keep;
+    stage.defaults.atomicity.required = case.target == Target::UndoApart;
     if case.retain {
         hands::retain_class(&stage.cluster);
     }

@@ -55,6 +55,8 @@ named! {
         UndoTooLate = "undo-too-late",
         /// Undone from Created: cut, and the members never become ready.
         UndoCreated = "undo-created",
+        /// Undone from VSBound: the driver cut the members one after the other, and the plan requires one moment.
+        UndoApart = "undo-apart",
         /// Undone from VSBound: the labels are refused.
         UndoBound = "undo-vsbound",
         /// Undone from Relabelled: the policies are refused.
@@ -169,6 +171,7 @@ impl Case {
         let driver = match self.target {
             Target::UndoUncut => DriverConfig { fail_with: Some(failure), ..DriverConfig::default() },
             Target::UndoCreated => DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() },
+            Target::UndoApart => DriverConfig { skew_ms: 2_000, ..DriverConfig::default() },
             Target::UndoUnsupported => DriverConfig { unimplemented: true, ..DriverConfig::default() },
             Target::UndoTooLate => {
                 let passing = ("Unavailable".to_owned(), "the array is busy".to_owned());

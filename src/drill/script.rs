@@ -132,6 +132,7 @@ fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
         | Target::UndoUncut
         | Target::UndoUnsupported
         | Target::UndoTooLate
+        | Target::UndoApart
         | Target::UndoCreated => Vec::new(),
         Target::UndoBound => {
             let refuse = (point("vs-bound/after-record"), deny(&["patch volumesnapshots"]));

@@ -23,7 +23,7 @@ use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, JournalError, StreamState};
-use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, Phase};
+use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
@@ -89,7 +89,9 @@ pub async fn take(
             let ends = run_groups(&run, plans, &orders).await;
             let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
+            let known = run.warnings.len();
             let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
+            tell_warnings(&tools, &finished, known);
             tools.points.pass(Point::record(Place::Finished, Moment::AfterRecord)).await;
             finished
         }
@@ -147,7 +149,7 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
     tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
     tell_refused(tools, &run);
-    tell_warnings(tools, &run);
+    tell_warnings(tools, &run, 0);
     Ok(run)
 }
 
@@ -171,9 +173,9 @@ fn tell_refused(tools: &Tools, run: &BackupRun) {
     }
 }
 
-/// The status of a Backup has room for their number only.
-fn tell_warnings(tools: &Tools, run: &BackupRun) {
-    for warning in &run.warnings {
+/// Those behind the first `known`. The status of a Backup has room for their number only.
+fn tell_warnings(tools: &Tools, run: &BackupRun, known: usize) {
+    for warning in run.warnings.iter().skip(known) {
         tracing::warn!(backup = %object_id(run), "{warning}");
         tools.notices.tell(notices::of_backup(
             &object_id(run),
@@ -264,7 +266,7 @@ async fn run_groups(
     ends
 }
 
-fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> Result<(), FailedGroup> {
+fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> GroupEnd {
     let failure = |code, message: &str| FailedGroup {
         namespace: group.namespace.clone(),
         group: group.group.clone(),
@@ -272,7 +274,7 @@ fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> Result<(), Fa
         message: limits::clip(message),
     };
     match end {
-        Some(run) if run.stage == Stage::Completed => Ok(()),
+        Some(run) if run.stage == Stage::Completed => Ok(warnings(&run)),
         Some(run) => Err(match &run.reason {
             Some(reason) => failure(reason.code, &reason.message),
             None => failure(Code::Internal, "the run failed without a recorded reason"),
@@ -282,6 +284,16 @@ fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> Result<(), Fa
             "the group changed before its plan became durable; nothing was done",
         )),
     }
+}
+
+/// What should be known of a group although it is complete.
+fn warnings(run: &GroupRun) -> Vec<String> {
+    let grade = run.atomicity().filter(|grade| !grade.is_atomic());
+    let group = format!("group {}/{}", run.plan.namespace, run.plan.group);
+    grade
+        .map(|grade| format!("{group}: {}", grade.message(run.plan.atomicity.max_skew)))
+        .into_iter()
+        .collect()
 }
 
 async fn append(

@@ -121,7 +121,15 @@ pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl I
     let on_backup = format!("group {}/{}: {text}{attempt}", plan.namespace, plan.group);
     let bears_on_backup = warning || matches!(passed.milestone, Milestone::Completed | Milestone::Retried);
     let told = bears_on_backup.then(|| of_backup(&backup_of(run), warning, reason, &on_backup, passed.at));
-    std::iter::once(on_run).chain(told)
+    let apart = apart(run, passed).map(|(reason, note)| of_run(shown, true, reason, &note, passed.at));
+    std::iter::once(on_run).chain(apart).chain(told)
+}
+
+/// What is wrong with the cut once it is known: the Backup is told when the group is complete, or rolled back.
+fn apart(run: &GroupRun, passed: &Passed) -> Option<(&'static str, String)> {
+    let now = passed.milestone == Milestone::VsBound && passed.attempt == run.attempt;
+    let grade = run.atomicity().filter(|grade| now && !grade.is_atomic())?;
+    Some((grade.reason(), grade.message(run.plan.atomicity.max_skew)))
 }
 
 /// What is said of a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.

@@ -339,5 +339,20 @@ fn conditions(run: &GroupRun) -> Vec<Condition> {
     names
         .into_iter()
         .filter_map(|(milestone, name, message)| condition(name, message, reached(milestone)?))
+        .chain(atomic(run))
         .collect()
+}
+
+/// Whether the members are of one moment, as far as the driver says when it cut them; since the cut was seen.
+fn atomic(run: &GroupRun) -> Option<Condition> {
+    let grade = run.atomicity()?;
+    let (_, cut_at) = run.cut.as_ref()?;
+    Some(Condition {
+        type_: "Atomic".to_owned(),
+        status: grade.status().to_owned(),
+        reason: grade.reason().to_owned(),
+        message: grade.message(run.plan.atomicity.max_skew),
+        last_transition_time: observe::api_time(*cut_at)?,
+        observed_generation: None,
+    })
 }

@@ -1,6 +1,7 @@
 //! From the spec of a Backup to what planning understands: pure, but for the types of the API.
 
 use crate::cluster::kinds::{Backup, BackupSpec};
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::plan::BackupRef;
@@ -14,6 +15,8 @@ pub struct Defaults {
     pub label_key: Option<String>,
     /// `--keep-group-name`: put the name of the group back into released members, so that Velero knows them.
     pub keep_group_name: bool,
+    /// `--max-skew` and `--require-atomic`: how far apart the members of a group may be cut.
+    pub atomicity: Demand,
 }
 
 /// The Backup by name and uid.
@@ -52,6 +55,7 @@ pub fn read(backup: &Backup, defaults: &Defaults) -> Result<Request, Vec<String>
         // The cut comes before readiness: a longer wait for the cut makes the other one longer, too.
         ready_timeout: ready_timeout.max(cut_timeout),
         keep_group_name: defaults.keep_group_name,
+        atomicity: defaults.atomicity,
     })
 }
 
@@ -118,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_label_key_is_that_of_the_spec_then_of_the_flag() {
-        let flag = Defaults { label_key: Some("flag/key".to_owned()), keep_group_name: false };
+        let flag = Defaults { label_key: Some("flag/key".to_owned()), ..Defaults::default() };
         let spec = BackupSpec {
             volume_group_snapshot_label_key: Some("spec/key".to_owned()),
             ..BackupSpec::default()

@@ -1,6 +1,6 @@
 //! The bytes of one record.
 //!
-//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 to 3, which never changes:
+//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 to 4, which never changes:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -34,7 +34,8 @@ use crate::domain::limits;
 /// | 1 | the first release |
 /// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
 /// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and evidence that begins behind them (`migrations/0004_archives`); bytes as before |
-pub const SCHEMA: u16 = 3;
+/// | 4 | kinds 1 and 17 have a version 2 (`migrations/0005_atomicity`); bytes as before |
+pub const SCHEMA: u16 = 4;
 
 /// Largest payload of one record, in bytes.
 ///
@@ -208,7 +209,9 @@ mod tests {
 
     #[test]
     fn a_right_hash_does_not_excuse_wrong_fields() {
-        assert_eq!(open(&resealed(|bytes| bytes[2] = 4)), Err(Fault::Schema { found: 4, known: SCHEMA }));
+        let newer = SCHEMA + 1;
+        let resealed_as = |schema: u16| resealed(|bytes| bytes[1..3].copy_from_slice(&schema.to_be_bytes()));
+        assert_eq!(open(&resealed_as(newer)), Err(Fault::Schema { found: newer, known: SCHEMA }));
         assert_eq!(open(&resealed(|bytes| bytes[2] = 0)), Err(Fault::Schema { found: 0, known: SCHEMA }));
         assert_eq!(open(&resealed(|bytes| bytes[0] = 9)), Err(Fault::Codec { found: 9 }));
         assert_eq!(open(&resealed(|bytes| bytes.push(0))), Err(Fault::Length { declared: 5, found: 6 }));

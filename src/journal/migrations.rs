@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use super::record::Record;
 
+#[path = "../../migrations/0005_atomicity/upcast.rs"]
+mod atomicity;
 #[path = "../../migrations/0002_rebuilt_members/upcast.rs"]
 mod rebuilt_members;
 
@@ -25,7 +27,7 @@ pub struct Upcaster {
 }
 
 /// Every step there is, in the order of its migration.
-pub const UPCASTERS: &[Upcaster] = &[rebuilt_members::STEP];
+pub const UPCASTERS: &[Upcaster] = &[rebuilt_members::STEP, atomicity::PLANNED, atomicity::FINISHED];
 
 /// A payload that could not be brought to a later version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn a_record_without_a_step_stays_as_it_is() {
         assert!(matches!(upcast_with(STEPS, &record(4, 3)), Ok(Cow::Borrowed(_))));
-        assert!(matches!(upcast(&record(1, 1)), Ok(Cow::Borrowed(_))));
+        assert!(matches!(upcast(&record(2, 1)), Ok(Cow::Borrowed(_))));
     }
 
     #[test]

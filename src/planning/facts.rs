@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::plan::BackupRef;
@@ -25,6 +26,8 @@ pub struct Request {
     pub cut_timeout: Millis,
     /// `itemOperationTimeout`: until all members are ready.
     pub ready_timeout: Millis,
+    /// How far apart the members of a group may be cut, and what follows if they are.
+    pub atomicity: Demand,
     /// Put the name of the group back into the released members (for Velero).
     pub keep_group_name: bool,
 }

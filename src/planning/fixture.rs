@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::limits;
@@ -33,6 +34,7 @@ impl Scene {
             annotations: BTreeMap::new(),
             cut_timeout: limits::CSI_SNAPSHOT_TIMEOUT,
             ready_timeout: limits::ITEM_OPERATION_TIMEOUT,
+            atomicity: Demand::default(),
             keep_group_name: false,
         };
         let facts = Facts {

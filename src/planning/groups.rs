@@ -126,6 +126,7 @@ fn plan(
         max_attempts: limits::MAX_ATTEMPTS,
         cut_timeout: request.cut_timeout,
         ready_timeout: request.ready_timeout,
+        atomicity: request.atomicity,
         planned_at: now,
         warnings: Vec::new(),
     };
@@ -257,6 +258,7 @@ mod tests {
             (Millis::from_secs(600), Millis::from_secs(14_400))
         );
         assert_eq!((plan.planned_at, plan.keep_group_name), (Timestamp(7), false));
+        assert_eq!(plan.atomicity, scene.request.atomicity);
         let member = &plan.members[1];
         assert_eq!((member.claim.as_str(), &member.claim_uid), ("data-1", &Uid::from("uid-1")));
         assert_eq!((member.volume.as_str(), member.volume_handle.as_str()), ("pv-1", "handle-1"));

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use stillpoint::domain::atomicity::Demand;
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::receipt::{Receipt, ReceiptMember};
@@ -53,6 +54,7 @@ fn plan(number: usize) -> Plan {
         max_attempts: 1,
         cut_timeout: Millis(600_000),
         ready_timeout: Millis(14_400_000),
+        atomicity: Demand::default(),
         planned_at: Time(0),
         warnings: vec![],
     }

@@ -1,7 +1,12 @@
 //! Evidence before deadlines, pauses after failures, and an end to repetition.
 
+use std::sync::Arc;
+
 use crate::fixture::*;
+use stillpoint::domain::atomicity::Demand;
 use stillpoint::domain::limits;
+use stillpoint::domain::plan::Plan;
+use stillpoint::domain::receipt::Receipt;
 use stillpoint::domain::time::Timestamp;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
@@ -190,4 +195,37 @@ fn a_view_that_this_release_cannot_have_recorded_is_no_decision() {
     let mut wild = view_with(|_| {});
     wild.seen[0] = 99;
     assert!(decide(&planned(), &wild, at(1)).is_err());
+}
+
+/// A bound run whose second member was cut at that time.
+fn bound_run(demand: Demand, cut_at: Option<Timestamp>) -> GroupRun {
+    let mut run = with_receipt();
+    let mut receipt: Receipt = (**run.receipt.as_ref().expect("a receipt")).clone();
+    receipt.members[1].created_at = cut_at;
+    run.receipt = Some(Arc::new(receipt));
+    run.plan = Arc::new(Plan { atomicity: demand, ..(*run.plan).clone() });
+    run
+}
+
+#[test]
+fn a_cut_too_far_apart_goes_on_unless_it_is_forbidden() {
+    let view = view_with(|view| {
+        view.set(Group::Ours);
+        view.set(Content::Delete);
+        view.set(Labels::Missing);
+    });
+    let decided = |required: bool, cut_at: Option<Timestamp>| {
+        let demand = Demand { required, ..Demand::default() };
+        row(&bound_run(demand, cut_at), &view, at(20))
+    };
+    for (cut_at, where_required) in [
+        (Some(at(5)), "bound/relabel"),
+        (Some(at(6)), "bound/relabel"),
+        (Some(at(50)), "bound/too-far"),
+        (None, "bound/too-far"),
+        (Some(Timestamp(0)), "bound/too-far"),
+    ] {
+        assert_eq!(decided(true, cut_at), where_required, "{cut_at:?}");
+        assert_eq!(decided(false, cut_at), "bound/relabel", "{cut_at:?}");
+    }
 }

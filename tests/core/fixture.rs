@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use stillpoint::domain::atomicity::Demand;
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{
@@ -46,6 +47,7 @@ pub fn plan() -> Plan {
         max_attempts: 2,
         cut_timeout: Millis::from_secs(600),
         ready_timeout: Millis::from_secs(3600),
+        atomicity: Demand::default(),
         planned_at: at(0),
         warnings: Vec::new(),
     }

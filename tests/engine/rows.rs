@@ -24,6 +24,7 @@ const DRILLS: &[&str] = &[
     "undo-too-late,n=2,seed=1",
     "undo-created,n=2,seed=1",
     "undo-vsbound,n=2,seed=1",
+    "undo-apart,n=2,seed=1",
     "undo-relabelled,n=2,seed=1",
     "undo-relabelled,n=2,class=retain,seed=1",
     "undo-retained,n=2,class=retain,seed=1",

@@ -66,12 +66,13 @@ async fn a_decision_of_another_table_shows_its_view_alone() {
     for (_, timed) in &mut records {
         if let crate::machine::group::Event::Intended { grounds, step: Step::Relabel, .. } = &mut timed.event
         {
-            grounds.rules = 7;
+            grounds.rules = RULES + 1;
         }
     }
     let entries = journal(&records).await;
     let explained = explain(&entries, position(&entries, "intend relabel")).expect("a record");
-    let note = format!("version 7 of the table decided it; this stillpoint knows version {RULES}");
+    let note =
+        format!("version {} of the table decided it; this stillpoint knows version {RULES}", RULES + 1);
     assert_eq!(explained.note, Some(note));
     let decision = explained.decision.expect("what was recorded");
     assert!(decision.others.is_empty() && decision.looked_at.iter().any(|looked| looked.column == "Labels"));

@@ -105,7 +105,7 @@ async fn ending(records: &Records, end: &backup::Event) -> ReplayReport {
 
 #[tokio::test]
 async fn another_end_of_a_backup_is_caught() {
-    let end = backup::Event::Finished { phase: Phase::Completed, failed: Vec::new() };
+    let end = backup::Event::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
     assert_eq!(ending(&script(None, false), &end).await.different, []);
     let report = ending(&script(None, true), &end).await;
     let difference = &report.different[0];

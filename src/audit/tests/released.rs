@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::audit::testing::{asked, journal, plan, script_of_a_loss, script_of_a_refusal};
+use crate::audit::testing::{asked, journal, plan, script_of_a_loss, script_of_a_refusal, script_of_a_skew};
 use crate::audit::{Shown, Streams, describe, diff, explain, replay};
+use crate::domain::atomicity::Demand;
 use crate::domain::names::rebuilt_member;
 use crate::domain::problem::Code;
 use crate::journal::chain::check;
@@ -23,6 +24,8 @@ const KEPT: &[&str] = &[
     "migrations/0003_asked/before",
     ASKED,
     AFTER,
+    "migrations/0005_atomicity/before",
+    APART,
 ];
 
 /// The first that names rebuilt members.
@@ -33,6 +36,9 @@ const ASKED: &str = "migrations/0003_asked/after";
 
 /// A run that lost a member, as the present code writes it.
 const AFTER: &str = "migrations/0004_archives/after";
+
+/// A run that was rolled back because its members were cut too far apart, as the present code writes it.
+const APART: &str = "migrations/0005_atomicity/after";
 
 fn fixture(dir: &str, name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(dir).join(name)
@@ -59,10 +65,11 @@ fn line(entry: &Entry) -> String {
 }
 
 /// The journals that the present code writes, with their directories.
-async fn present() -> [(&'static str, Vec<Entry>); 2] {
+async fn present() -> [(&'static str, Vec<Entry>); 3] {
     [
         (ASKED, journal(&script_of_a_refusal(Some(Ask::Resume))).await),
         (AFTER, journal(&script_of_a_loss(Some(Step::Rebuild))).await),
+        (APART, journal(&script_of_a_skew()).await),
     ]
 }
 
@@ -156,6 +163,14 @@ async fn a_run_that_is_abandoned_after_the_pivot_ends_with_its_receipt_and_repla
     let changed = diff(&entries, asked.position, asked.position).expect("one record").changed;
     let fields: Vec<&str> = changed.iter().map(|changed| changed.field.as_str()).collect();
     assert!(fields.contains(&"stage") && fields.contains(&"stuck"), "{fields:?}");
+}
+
+#[tokio::test]
+async fn a_plan_says_how_far_apart_since_version_2() {
+    let (before, after) = (run(&entries("migrations/0005_atomicity/before")), run(&entries(APART)));
+    assert_eq!(before.plan.atomicity, Demand::UNRECORDED);
+    assert_eq!(after.plan.atomicity, Demand { required: true, ..Demand::UNRECORDED });
+    assert_eq!((after.stage, after.reason.map(|reason| reason.code)), (Stage::Failed, Some(Code::NotAtomic)));
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::demo::progress::{Followed, Seen};
 use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
 use crate::cli::output::{exit, style, table};
+use crate::domain::atomicity::Grade;
 use crate::domain::receipt::Receipt;
 use crate::domain::text::count;
 use crate::domain::time::Millis;
@@ -43,6 +44,9 @@ struct GroupEnd {
     state: String,
     attempt: u32,
     skew_ms: Option<u64>,
+    /// Whether the members are of one moment, in words.
+    #[serde(skip)]
+    atomic: &'static str,
     members: Vec<MemberEnd>,
     #[serde(skip)]
     timeline: Vec<(Milestone, String)>,
@@ -141,6 +145,11 @@ fn group(hand: &Caller, followed: &Followed) -> GroupEnd {
         state: run.state_name().to_owned(),
         attempt: run.attempt,
         skew_ms: receipt.and_then(Receipt::skew_ms),
+        atomic: run.atomicity().map_or("", |grade| match grade {
+            Grade::Within { .. } => " (atomic)",
+            Grade::Apart { .. } => " (not atomic)",
+            Grade::Unknown { .. } => "",
+        }),
         members: receipt.map(|receipt| receipt.members.iter().map(member).collect()).unwrap_or_default(),
         timeline: run.timeline.iter().map(|passed| (passed.milestone, since(passed.at))).collect(),
         waited: followed.waited.iter().map(|(what, took)| (*what, millis(*took))).collect(),
@@ -190,7 +199,8 @@ pub fn text(end: &End) -> String {
 fn group_text(group: &GroupEnd) -> String {
     let skew = group.skew_ms.map_or("unknown".to_owned(), |ms| format!("{ms} ms"));
     let title = style::bold(&format!("{}/{}", group.namespace, group.group));
-    let mut out = format!("\nGroup {title}  {}  attempt {}  skew {skew}\n", group.state, group.attempt);
+    let mut out =
+        format!("\nGroup {title}  {}  attempt {}  skew {skew}{}\n", group.state, group.attempt, group.atomic);
     let rows = group.members.iter().map(|member| {
         let ready = if member.ready_to_use { "true" } else { "false" };
         [member.pvc.clone(), member.volume_snapshot.clone(), member.snapshot_handle.clone(), ready.to_owned()]

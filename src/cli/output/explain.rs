@@ -30,6 +30,7 @@ pub const CODES: &[Code] = &[
     Code::Abandoned,
     Code::AbandonedRetained,
     Code::NotAskable,
+    Code::NotAtomic,
     Code::JournalCorrupt,
     Code::JournalLocked,
     Code::JournalNewer,
@@ -230,6 +231,14 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              overwritten, and a run that is being abandoned is not abandoned twice. Nothing was changed. \
              `stillpoint groups describe RUN` shows the state and the last answer. If a request stays unanswered, see \
              whether the daemon runs; it answers when it does.",
+        ),
+        Code::NotAtomic => (
+            "the members were not cut at one moment",
+            "By the creation times that the driver reports, the members of the group were cut further apart than \
+             --max-skew allows, or the driver does not report them; and the daemon runs with --require-atomic. The \
+             group was rolled back before anything was retained, and its storage freed. Use a driver that cuts all \
+             volumes of a group at one moment. Without --require-atomic such a group is completed, with a warning and \
+             the condition Atomic on its GroupSnapshot; --max-skew sets what is close enough.",
         ),
         Code::JournalCorrupt => (
             "the journal is damaged",

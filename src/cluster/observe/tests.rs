@@ -178,6 +178,15 @@ fn a_ready_member() {
     assert_eq!(seen.finalizers.len(), 2);
     assert_eq!((seen.class, seen.labels), (None, None));
     assert_eq!(seen.created_at, Some(Timestamp(1_795_197_784_000_000_000)), "whole seconds");
+    for nonsense in ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"] {
+        let mut object = snapshot_object();
+        object["status"]["creationTime"] = json!(nonsense);
+        assert_eq!(
+            snapshot(&read(object)).created_at,
+            None,
+            "{nonsense} stands for a time that is not known"
+        );
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn a_newer_schema_is_refused_in_a_sentence() {
     store.write(&newer).expect("written");
     store.sync().expect("synced");
     drop(store);
-    let sentence = "the journal was written by a newer stillpoint (schema 4); this one reads up to schema 3";
+    let sentence = "the journal was written by a newer stillpoint (schema 5); this one reads up to schema 4";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
     assert_eq!(
         (error.to_string().as_str(), error.code()),

@@ -10,13 +10,31 @@ use crate::journal::record::Record;
 use crate::machine::backup;
 use crate::machine::group::{Event, Timed};
 
-/// The version that is written, of kinds that have had one only.
+/// The version of kinds that have had one only.
 const FIRST: u16 = 1;
 
-/// The version that is written, of each kind.
-fn written(kind: u16) -> u16 {
+/// The latest version of each kind.
+fn latest(kind: u16) -> u16 {
     match kind {
-        kind::GROUP_REACHED => 2,
+        kind::GROUP_PLANNED | kind::GROUP_REACHED | kind::BACKUP_FINISHED => 2,
+        _ => FIRST,
+    }
+}
+
+/// The version of an event: the first one that can say it, so that a record which needs no later one stays what every
+/// release has written.
+fn version_of_group(event: &Event) -> u16 {
+    match event {
+        Event::Planned(plan) if plan.atomicity.is_unrecorded() => FIRST,
+        Event::Planned(_) | Event::Reached { .. } => 2,
+        _ => FIRST,
+    }
+}
+
+/// As [`version_of_group`].
+fn version_of_backup(event: &backup::Event) -> u16 {
+    match event {
+        backup::Event::Finished { warnings, .. } if !warnings.is_empty() => 2,
         _ => FIRST,
     }
 }
@@ -45,8 +63,12 @@ pub enum Decoded {
 /// The payload is above the limit ([`super::fit_group`] shortens what may be shortened), or the view is not one of
 /// this release's machine.
 pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
+    let version = version_of_group(&timed.event);
     let (kind, payload) = match &timed.event {
-        Event::Planned(plan) => encode(kind::GROUP_PLANNED, &v1::group::Planned::from(&**plan))?,
+        Event::Planned(plan) if version == FIRST => {
+            encode(kind::GROUP_PLANNED, &v1::group::Planned::from(&**plan))?
+        }
+        Event::Planned(plan) => encode(kind::GROUP_PLANNED, &v2::group::Planned::from(&**plan))?,
         Event::Intended { grounds, step, marks } => {
             encode(kind::GROUP_INTENDED, &v1::group::Intended::new(grounds, *step, marks)?)?
         }
@@ -64,7 +86,7 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         }
         Event::Asked(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
     };
-    Ok(Record { kind, version: written(kind), time_ns: timed.at.0, payload })
+    Ok(Record { kind, version, time_ns: timed.at.0, payload })
 }
 
 /// Encodes a record of a Backup stream, written at `at`.
@@ -72,16 +94,20 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
 /// # Errors
 /// The payload is above the limit ([`super::fit_backup`] shortens what may be shortened).
 pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, WireError> {
+    let version = version_of_backup(event);
     let (kind, payload) = match event {
         backup::Event::Accepted { backup, label_key, groups, refused, warnings } => encode(
             kind::BACKUP_ACCEPTED,
             &v1::backup::Accepted::new(backup, label_key, groups, refused, warnings),
         )?,
-        backup::Event::Finished { phase, failed } => {
+        backup::Event::Finished { phase, failed, .. } if version == FIRST => {
             encode(kind::BACKUP_FINISHED, &v1::backup::Finished::new(*phase, failed))?
         }
+        backup::Event::Finished { phase, failed, warnings } => {
+            encode(kind::BACKUP_FINISHED, &v2::backup::Finished::new(*phase, failed, warnings))?
+        }
     };
-    Ok(Record { kind, version: written(kind), time_ns: at.0, payload })
+    Ok(Record { kind, version, time_ns: at.0, payload })
 }
 
 /// Decodes a record of any version that this release can read.
@@ -95,8 +121,8 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
     let group = |event| Ok(Decoded::Group(Timed { at, event }));
     let backup = |event| Ok(Decoded::Backup { event, at });
     match (kind, version) {
-        (kind::GROUP_PLANNED, FIRST) => {
-            group(Event::Planned(Box::new(read::<v1::group::Planned>(kind, payload)?.into())))
+        (kind::GROUP_PLANNED, 2) => {
+            group(Event::Planned(Box::new(read::<v2::group::Planned>(kind, payload)?.into())))
         }
         (kind::GROUP_INTENDED, FIRST) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
         (kind::GROUP_ENDED, FIRST) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
@@ -107,9 +133,9 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
         (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
         (kind::GROUP_ASKED, FIRST) => group(read::<v1::asked::Asked>(kind, payload)?.try_into()?),
         (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
-        (kind::BACKUP_FINISHED, FIRST) => backup(read::<v1::backup::Finished>(kind, payload)?.try_into()?),
+        (kind::BACKUP_FINISHED, 2) => backup(read::<v2::backup::Finished>(kind, payload)?.try_into()?),
         (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),
-        (kind, found) => Err(WireError::Version { kind, found, known: written(kind) }),
+        (kind, found) => Err(WireError::Version { kind, found, known: latest(kind) }),
     }
 }
 

@@ -52,7 +52,10 @@ pub fn fit_backup(mut event: backup::Event) -> backup::Event {
                 shorten(refused);
                 warnings.iter_mut().for_each(|warning| cut(warning, length));
             }
-            backup::Event::Finished { failed, .. } => shorten(failed),
+            backup::Event::Finished { failed, warnings, .. } => {
+                shorten(failed);
+                warnings.iter_mut().for_each(|warning| cut(warning, length));
+            }
         }
     }
     event

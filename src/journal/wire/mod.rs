@@ -11,7 +11,7 @@
 //! # Kinds
 //! | kind | event | struct |
 //! |---:|---|---|
-//! | 1 | a group run is planned | [`v1::group::Planned`] |
+//! | 1 | a group run is planned | [`v1::group::Planned`], [`v2::group::Planned`] |
 //! | 2 | a step is intended | [`v1::group::Intended`] |
 //! | 3 | a step has ended | [`v1::group::Ended`] |
 //! | 4 | a part of a receipt | [`v1::group::ReceiptPart`] |
@@ -19,7 +19,9 @@
 //! | 6 | a person asked something of a group run | [`v1::asked::Asked`] |
 //! | 7 | a run was reconstructed from its cluster | [`v1::reconstructed::Reconstructed`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
-//! | 17 | a Backup has finished | [`v1::backup::Finished`] |
+//! | 17 | a Backup has finished | [`v1::backup::Finished`], [`v2::backup::Finished`] |
+//!
+//! Where two are named, the second is written only for what the first cannot say.
 //!
 //! A payload is bincode 2 in its standard configuration (variable-length integers, little-endian). Older versions are
 //! brought to the present one by [`super::migrations`] before they are decoded.

@@ -86,6 +86,8 @@ pub enum Event {
         phase: Phase,
         /// Groups that failed while they ran.
         failed: Vec<FailedGroup>,
+        /// What became known while they ran.
+        warnings: Vec<String>,
     },
 }
 
@@ -137,16 +139,20 @@ pub fn fold(state: Option<BackupRun>, event: &Event, at: Timestamp) -> Result<Ba
         (None, Event::Finished { .. }) => Err(IllegalEvent::NotAccepted),
         (Some(_), Event::Accepted { .. }) => Err(IllegalEvent::AcceptedTwice),
         (Some(run), Event::Finished { .. }) if run.finished.is_some() => Err(IllegalEvent::Ended),
-        (Some(mut run), Event::Finished { phase, failed }) => {
+        (Some(mut run), Event::Finished { phase, failed, warnings }) => {
             run.failed.extend(failed.iter().cloned());
+            run.warnings.extend(warnings.iter().cloned());
             run.finished = Some((*phase, at));
             Ok(run)
         }
     }
 }
 
+/// How one group ended: complete, with what should be known of it all the same, or not.
+pub type GroupEnd = Result<Vec<String>, FailedGroup>;
+
 /// How the groups of a Backup ended so far, in the order of [`BackupRun::groups`]; `None` for one that still runs.
-pub type Ends = Vec<Option<Result<(), FailedGroup>>>;
+pub type Ends = Vec<Option<GroupEnd>>;
 
 /// Decides: the end, once every group has ended; nothing before.
 pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
@@ -160,7 +166,19 @@ pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
         (0, _) => Phase::Failed,
         _ => Phase::PartiallyFailed,
     };
-    Some(Event::Finished { phase, failed })
+    let warnings = ends.iter().flatten().flatten().flatten().map(|warning| limits::clip(warning)).collect();
+    Some(Event::Finished { phase, failed, warnings: at_most(warnings, run.warnings.len()) })
+}
+
+/// As many warnings as a Backup has room for beside those that it has; the last one counts the rest.
+fn at_most(mut warnings: Vec<String>, present: usize) -> Vec<String> {
+    let room = limits::MAX_WARNINGS.saturating_sub(present).max(1);
+    if warnings.len() > room {
+        let more = warnings.len() - (room - 1);
+        warnings.truncate(room - 1);
+        warnings.push(format!("and {more} more: see the conditions of the GroupSnapshots"));
+    }
+    warnings
 }
 
 impl BackupRun {
@@ -229,7 +247,7 @@ mod tests {
 
     #[test]
     fn it_ends_when_its_last_group_ends() {
-        let good = || Some(Ok(()));
+        let good = || Some(Ok(Vec::new()));
         let bad = || Some(Err(failed("g")));
         assert_eq!(phase(&accepted(2, 0), vec![good(), None]), None);
         assert_eq!(phase(&accepted(2, 0), vec![good(), good()]), Some(Phase::Completed));
@@ -241,9 +259,22 @@ mod tests {
     }
 
     #[test]
+    fn warnings_of_its_groups_are_recorded_up_to_the_limit() {
+        let ends = |groups: usize| vec![Some(Ok(vec!["45.0 s apart".to_owned()])); groups];
+        let warnings = |groups: usize| match decide(&accepted(groups, 0), &ends(groups)) {
+            Some(Event::Finished { warnings, .. }) => warnings,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(warnings(2).len(), 2);
+        let many = warnings(limits::MAX_WARNINGS + 4);
+        assert_eq!(many.len(), limits::MAX_WARNINGS);
+        assert!(many[limits::MAX_WARNINGS - 1].starts_with("and 5 more: "), "{many:?}");
+    }
+
+    #[test]
     fn it_neither_begins_nor_ends_twice() {
         let run = accepted(1, 0);
-        let end = Event::Finished { phase: Phase::Completed, failed: Vec::new() };
+        let end = Event::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
         assert_eq!(fold(None, &end, Timestamp(2)), Err(IllegalEvent::NotAccepted));
         let ended = fold(Some(run), &end, Timestamp(2)).expect("the first end");
         assert_eq!(fold(Some(ended.clone()), &end, Timestamp(3)), Err(IllegalEvent::Ended));

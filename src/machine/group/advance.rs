@@ -167,6 +167,10 @@ fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) ->
                 (None, _) => format!("VolumeGroupSnapshot {name}: {why}; no error was reported"),
             }
         }
+        Code::NotAtomic => {
+            let grade = run.atomicity().map(|grade| grade.message(run.plan.atomicity.max_skew));
+            format!("VolumeGroupSnapshot {name}: {}", grade.as_deref().unwrap_or(why))
+        }
         Code::Refused => {
             let error = waiting::last_failure(run, observation);
             let error = error.as_deref().unwrap_or("no error is recorded");
@@ -216,6 +220,10 @@ fn way_out(code: Code) -> &'static str {
             "do not label or create claims of the group while a Backup begins, and run it again"
         }
         Code::DriverCannot => "use a driver with a group controller, or take the group label off the claims",
+        Code::NotAtomic => {
+            "use a driver that cuts a group at one moment and reports when, or run the daemon with a longer --max-skew \
+             or without --require-atomic"
+        }
         Code::DriverFailed => "fix the error that the driver reports and run the Backup again",
         Code::CutTimeout => {
             "look at the snapshot-controller and the driver, or raise spec.csiSnapshotTimeout"

@@ -291,6 +291,13 @@ columns! {
         /// As many as the limits: the run is undone, or stuck where it cannot be.
         Many,
     }
+    /// Whether the members were cut close enough to each other, by the creation times in the receipt.
+    Known Atomicity {
+        /// They were, or the plan does not require it.
+        Accepted,
+        /// They were not, or that is unknown, and the plan requires it.
+        TooFar,
+    }
     /// What is known of the storage of a run that is undone.
     Clock Storage {
         /// There is no receipt; it was deleted through its content or an import, by us and under Delete; or somebody else

@@ -7,8 +7,8 @@ use crate::domain::limits;
 use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
-    AfterUndo, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName, LateWindow, Loss,
-    Progress, ReadyDeadline, Refusals, Source, Storage, Taken,
+    AfterUndo, Atomicity, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName,
+    LateWindow, Loss, Progress, ReadyDeadline, Refusals, Source, Storage, Taken,
 };
 use crate::machine::group::event::Step;
 use crate::machine::group::row::{Action, Row};
@@ -92,6 +92,8 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
+    let too_far = run.plan.atomicity.required && run.atomicity().is_some_and(|grade| !grade.is_atomic());
+    columns.set(if too_far { Atomicity::TooFar } else { Atomicity::Accepted });
     columns.set(if tried_enough(run) { Refusals::Many } else { Refusals::Few });
 }
 

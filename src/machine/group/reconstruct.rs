@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::{ObjectId, StreamId, Uid};
 use crate::domain::labels;
 use crate::domain::limits;
@@ -375,6 +376,7 @@ impl Remains {
             max_attempts: 1,
             cut_timeout: CUT_TIMEOUT,
             ready_timeout: READY_TIMEOUT,
+            atomicity: Demand::default(),
             planned_at: at,
             warnings: vec![
                 "reconstructed from the cluster: the journal that knew this run was lost".to_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::domain::atomicity::Grade;
 use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::names;
@@ -269,6 +270,11 @@ impl GroupRun {
     pub fn retries(&self) -> bool {
         let limit = self.plan.max_attempts.min(limits::MAX_ATTEMPTS);
         self.reason.as_ref().is_some_and(|reason| reason.transient) && self.attempt < limit
+    }
+
+    /// How far apart its members were cut, once the receipt is complete.
+    pub fn atomicity(&self) -> Option<Grade> {
+        self.receipt.as_deref().map(|receipt| Grade::of(receipt, self.plan.atomicity.max_skew))
     }
 
     /// Whether the run failed, or is going to, with its storage retained and owned by the receipt alone.

@@ -11,7 +11,7 @@ use crate::machine::group::row::{Action, Cond, Row, Waiting};
 use crate::machine::group::state::Stage;
 
 /// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
-pub const RULES: u16 = 6;
+pub const RULES: u16 = 7;
 
 macro_rules! rows {
     ($( $id:literal $($stage:ident)|+ : $($column:ident [ $($value:ident)|+ ])* => $then:expr , $why:literal; )+) => {
@@ -100,11 +100,13 @@ pub const TABLE: &[Row] = rows! {
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
     // ---- VSBound: the receipt is durable; members get labels -------------------------------------------------------
-    "bound/relabel" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Missing] Refusals[Few]
+    "bound/too-far" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[TooFar]
+        => unwind(Code::NotAtomic), "the members are not of one moment, or that is unknown, and the plan requires it: fail closed while everything can be freed";
+    "bound/relabel" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Few]
         => Act(Step::Relabel), "members carry labels and receipt before anything is retained";
-    "bound/relabelled" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Complete]
+    "bound/relabelled" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Complete]
         => Advance(Milestone::Relabelled), "all members carry labels and receipt";
-    "bound/refused" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Labels[Missing] Refusals[Many]
+    "bound/refused" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
     // ---- Relabelled: policies -------------------------------------------------------------------------------------

@@ -4,10 +4,17 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use super::samples::{AT, backup_events, group_events};
+use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;
 use crate::journal::wire::{Decoded, decode, encode_backup, encode_group};
 use crate::machine::group::{Event, Milestone, Timed};
+
+/// A record of every kind that says more than the version that most of its records have.
+fn later(members: usize) -> [Record; 2] {
+    let (planned, finished) = later_versions(members);
+    [encode_group(&Timed { at: AT, event: planned }), encode_backup(&finished, AT)]
+        .map(|record| record.expect("it fits"))
+}
 
 fn records(members: usize) -> Vec<Record> {
     let group = group_events(members).into_iter().map(|event| encode_group(&Timed { at: AT, event }));
@@ -24,12 +31,17 @@ fn fixture(path: &str) -> PathBuf {
 /// payload and an upcaster instead. `UPDATE_FIXTURES=1` writes the file when a kind or a version is added.
 #[test]
 fn the_bytes_that_are_written_never_change() {
+    never_change(&records(4), "migrations/0003_asked/after/payloads.hex");
+    never_change(&later(4), "migrations/0005_atomicity/after/payloads.hex");
+}
+
+fn never_change(records: &[Record], path: &str) {
     let mut text = String::new();
-    for record in records(4) {
+    for record in records {
         let hex: String = record.payload.iter().map(|byte| format!("{byte:02x}")).collect();
         writeln!(text, "{} {} {hex}", record.kind, record.version).expect("a string");
     }
-    let path = fixture("migrations/0003_asked/after/payloads.hex");
+    let path = fixture(path);
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         fs::write(&path, &text).expect("write the fixture");
     }
@@ -78,7 +90,7 @@ fn is_later(event: &Event) -> bool {
 
 #[test]
 fn a_payload_that_ends_early_is_an_error() {
-    for record in records(4) {
+    for record in records(4).into_iter().chain(later(4)) {
         for length in 0..record.payload.len() {
             let cut = Record { payload: record.payload[..length].to_vec(), ..record };
             assert!(decode(&cut).is_err(), "kind {} cut to {length} bytes", record.kind);
@@ -115,7 +127,8 @@ fn mutated_bytes_decode_or_are_an_error_and_never_panic() {
 
 #[test]
 fn a_lying_length_allocates_nothing() {
-    for (kind, version) in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 1), (7, 1), (16, 1), (17, 1)]
+    for (kind, version) in
+        [(1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 1), (7, 1), (16, 1), (17, 1), (17, 2)]
     {
         let payload = vec![0xfd; 64];
         assert!(decode(&Record { kind, version, time_ns: 0, payload }).is_err());

@@ -1,6 +1,6 @@
 //! What is encoded decodes to the same event.
 
-use super::samples::{AT, backup_events, group_events};
+use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;
 use crate::journal::wire::{Decoded, WireError, decode, encode_backup, encode_group};
 use crate::machine::group::Timed;
@@ -29,6 +29,19 @@ fn every_event_of_a_backup_goes_there_and_back() {
 }
 
 #[test]
+fn a_later_version_is_written_only_where_it_says_more() {
+    let (planned, finished) = later_versions(3);
+    let record = group_record(planned.clone());
+    assert_eq!((record.kind, record.version), (1, 2));
+    assert_eq!(decode(&record), Ok(Decoded::Group(Timed { at: AT, event: planned })));
+    let record = encode_backup(&finished, AT).expect("it fits");
+    assert_eq!((record.kind, record.version), (17, 2));
+    assert_eq!(decode(&record), Ok(Decoded::Backup { event: finished, at: AT }));
+    assert_eq!(group_record(group_events(3).remove(0)).version, 1);
+    assert_eq!(encode_backup(&backup_events()[1], AT).expect("it fits").version, 1);
+}
+
+#[test]
 fn each_event_has_a_kind_of_its_own() {
     let kinds: Vec<u16> = group_events(3).into_iter().map(|event| group_record(event).kind).collect();
     assert_eq!(kinds, [1, 2, 3, 5, 5, 5, 5, 4, 5, 5, 6]);
@@ -40,14 +53,14 @@ fn each_event_has_a_kind_of_its_own() {
 #[test]
 fn what_this_release_does_not_know_is_named() {
     let record = group_record(group_events(1).remove(0));
-    let newer = Record { version: 2, ..record.clone() };
-    assert_eq!(decode(&newer), Err(WireError::Version { kind: 1, found: 2, known: 1 }));
+    let newer = Record { version: 3, ..record.clone() };
+    assert_eq!(decode(&newer), Err(WireError::Version { kind: 1, found: 3, known: 2 }));
     let other = Record { kind: 9, ..record.clone() };
     assert_eq!(
         decode(&other).expect_err("no such kind").to_string(),
         "records of kind 9 are not known to this stillpoint"
     );
-    let mut longer = record;
+    let mut longer = group_record(group_events(1).remove(1));
     longer.payload.push(0);
-    assert_eq!(decode(&longer), Err(WireError::Trailing { kind: 1, bytes: 1 }));
+    assert_eq!(decode(&longer), Err(WireError::Trailing { kind: 2, bytes: 1 }));
 }

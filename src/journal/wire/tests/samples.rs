@@ -1,5 +1,6 @@
 //! Events of every shape, with realistic content.
 
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits::{MAX_TEXT_BYTES, RECEIPT_PART_MEMBERS};
 use crate::domain::plan::{BackupRef, Plan, PlannedMember};
@@ -46,6 +47,7 @@ pub fn plan(members: usize, length: usize) -> Plan {
         max_attempts: 2,
         cut_timeout: Millis(600_000),
         ready_timeout: Millis(14_400_000),
+        atomicity: Demand::UNRECORDED,
         planned_at: AT,
         warnings: vec!["predicted 4 m 54 s".into()],
     }
@@ -154,6 +156,14 @@ pub fn group_events(members: usize) -> Vec<Event> {
     events
 }
 
+/// The events of which there is a second version, as that says more than the first.
+pub fn later_versions(members: usize) -> (Event, backup::Event) {
+    let atomicity = Demand { max_skew: Millis(2_500), required: true };
+    let plan = Event::Planned(Box::new(Plan { atomicity, ..plan(members, 40) }));
+    let warnings = vec!["group shop/orders-db: the driver cut the members 45.0 s apart".into()];
+    (plan, backup::Event::Finished { phase: Phase::Completed, failed: vec![], warnings })
+}
+
 pub fn failed(index: usize, message: String) -> FailedGroup {
     let (namespace, group) = ("n".repeat(63), format!("{index:g<63}"));
     FailedGroup { namespace, group, code: Code::TooManyMembers, message }
@@ -177,5 +187,8 @@ pub fn accepted(groups: usize, refused: usize, message: &str) -> backup::Event {
 /// An event of every shape of the Backup machine.
 pub fn backup_events() -> Vec<backup::Event> {
     let failed = vec![failed(3, "130 members, at most 128".into())];
-    vec![accepted(2, 1, "refused"), backup::Event::Finished { phase: Phase::PartiallyFailed, failed }]
+    vec![
+        accepted(2, 1, "refused"),
+        backup::Event::Finished { phase: Phase::PartiallyFailed, failed, warnings: vec![] },
+    ]
 }

@@ -60,7 +60,11 @@ fn a_backup_of_the_most_groups_fits_once_its_messages_are_shortened() {
     let events = [
         accepted(MAX_GROUPS_PER_BACKUP, 0, &message),
         accepted(0, MAX_GROUPS_PER_BACKUP, &message),
-        backup::Event::Finished { phase: Phase::Failed, failed: refused },
+        backup::Event::Finished {
+            phase: Phase::Failed,
+            failed: refused,
+            warnings: vec![message.clone(); 16],
+        },
     ];
     for event in events {
         encode_backup(&fit_backup(event), AT).expect("it fits");

@@ -103,7 +103,11 @@ impl TryFrom<Finished> for Event {
     type Error = WireError;
 
     fn try_from(wire: Finished) -> Result<Self, WireError> {
-        Ok(Self::Finished { phase: Phase::of(wire.phase)?, failed: failed(wire.failed)? })
+        Ok(Self::Finished {
+            phase: Phase::of(wire.phase)?,
+            failed: failed(wire.failed)?,
+            warnings: Vec::new(),
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use super::group::{
     ReceiptPart,
 };
 use super::ordinals::Ordinal;
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::{StreamId, Uid};
 use crate::domain::plan::{self, Plan};
 use crate::domain::problem::Code;
@@ -58,6 +59,7 @@ impl From<Planned> for Plan {
             max_attempts: wire.max_attempts,
             cut_timeout: Millis(wire.cut_timeout_ms),
             ready_timeout: Millis(wire.ready_timeout_ms),
+            atomicity: Demand::UNRECORDED,
             planned_at: Timestamp(wire.planned_at_ns),
             warnings: wire.warnings,
         }

@@ -132,6 +132,7 @@ ordinals! {
         Abandoned = 22,
         AbandonedRetained = 23,
         NotAskable = 24,
+        NotAtomic = 25,
         JournalCorrupt = 30,
         JournalLocked = 31,
         JournalNewer = 32,

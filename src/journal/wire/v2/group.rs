@@ -1,9 +1,21 @@
-//! Kind 5 in version 2.
+//! Kinds 1 and 5 in version 2.
 
 use bincode::{Decode, Encode};
 
 use super::super::v1::common::Object;
+use super::super::v1::group as v1;
 use super::super::v1::group::{Grounds, Reason, ReceiptHead};
+
+/// Kind 1: everything that is settled before the first effect.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Planned {
+    /// What version 1 says.
+    pub plan: v1::Planned,
+    /// How far apart the members may be cut, in milliseconds.
+    pub max_skew_ms: u64,
+    /// Whether a cut that is further apart is rolled back.
+    pub require_atomic: bool,
+}
 
 /// Kind 5: something became true.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

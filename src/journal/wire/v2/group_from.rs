@@ -1,11 +1,28 @@
-//! From kind 5 in version 2 to the machine's event, and back.
+//! From kinds 1 and 5 in version 2 to the machine's events, and back.
 
 use super::super::v1::ordinals::Ordinal;
-use super::group::{Facts, Reached, RebuiltMember};
+use super::group::{Facts, Planned, Reached, RebuiltMember};
+use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
+use crate::domain::plan::Plan;
+use crate::domain::time::Millis;
 use crate::journal::wire::WireError;
 use crate::machine::group::event;
 use crate::machine::group::{Event, Milestone};
+
+impl From<&Plan> for Planned {
+    fn from(plan: &Plan) -> Self {
+        let Demand { max_skew, required } = plan.atomicity;
+        Self { plan: plan.into(), max_skew_ms: max_skew.0, require_atomic: required }
+    }
+}
+
+impl From<Planned> for Plan {
+    fn from(wire: Planned) -> Self {
+        let atomicity = Demand { max_skew: Millis(wire.max_skew_ms), required: wire.require_atomic };
+        Self { atomicity, ..wire.plan.into() }
+    }
+}
 
 impl Reached {
     /// From the fields of the machine's event.

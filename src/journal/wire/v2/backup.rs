@@ -1,0 +1,36 @@
+//! Kind 17 in version 2.
+
+use bincode::{Decode, Encode};
+
+use super::super::v1::backup as v1;
+use crate::journal::wire::WireError;
+use crate::machine::backup::Event;
+use crate::machine::backup::{FailedGroup, Phase};
+
+/// Kind 17: all groups ended.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Finished {
+    /// What version 1 says.
+    pub end: v1::Finished,
+    /// What became known while the groups ran.
+    pub warnings: Vec<String>,
+}
+
+impl Finished {
+    /// From the fields of the machine's event.
+    pub fn new(phase: Phase, failed: &[FailedGroup], warnings: &[String]) -> Self {
+        Self { end: v1::Finished::new(phase, failed), warnings: warnings.to_vec() }
+    }
+}
+
+impl TryFrom<Finished> for Event {
+    type Error = WireError;
+
+    fn try_from(Finished { end, warnings: said }: Finished) -> Result<Self, WireError> {
+        let mut event = Self::try_from(end)?;
+        if let Self::Finished { warnings, .. } = &mut event {
+            *warnings = said;
+        }
+        Ok(event)
+    }
+}

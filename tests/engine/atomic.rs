@@ -1,0 +1,91 @@
+//! Groups whose members were not cut at one moment: said on group and Backup, and rolled back where that is required.
+
+use serde_json::Value;
+use stillpoint::domain::atomicity::Demand;
+use stillpoint::domain::time::Millis;
+use stillpoint::sim::Config;
+use stillpoint::sim::actors::driver::DriverConfig;
+
+use crate::invariants;
+use crate::stage::Stage;
+
+/// A Backup of three members that the driver cuts over 45 seconds, under that demand.
+async fn backed_up(demand: Demand) -> (Stage, String) {
+    let driver = DriverConfig { skew_ms: 45_000, ..DriverConfig::default() };
+    let mut stage = Stage::new(Config { driver, ..Config::default() });
+    stage.defaults.atomicity = demand;
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    stage.live(None).await;
+    // Events come behind the end.
+    tokio::select! {
+        problem = stage.life(stillpoint::engine::points::Points::none()) => panic!("{problem}"),
+        () = stage.pass(30) => {}
+    }
+    stage.disk.crash();
+    let phase = stage.ended().unwrap_or_default();
+    (stage, phase)
+}
+
+fn atomic(stage: &Stage) -> Value {
+    let status = stage.list("groupsnapshots", Some("shop"))[0]["status"].take();
+    let conditions = status["conditions"].as_array().expect("conditions");
+    conditions.iter().find(|one| one["type"] == "Atomic").cloned().unwrap_or_default()
+}
+
+/// `kind reason` and note of our warnings.
+fn warned(stage: &Stage) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let ours = stage.list("events", None).into_iter().filter(|event| {
+        event["reportingComponent"] == "stillpoint.dev/stillpoint" && event["type"] == "Warning"
+    });
+    let line = |event: Value| {
+        let about = format!("{} {}", text(&event["involvedObject"]["kind"]), text(&event["reason"]));
+        (about, text(&event["message"]))
+    };
+    ours.map(line).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_cut_far_apart_are_a_warning() {
+    let (stage, phase) = backed_up(Demand::default()).await;
+    assert_eq!(phase, "Completed", "{}", stage.shown().await);
+    let condition = atomic(&stage);
+    assert_eq!((&condition["status"], &condition["reason"]), (&"False".into(), &"SkewTooLarge".into()));
+    let backup = stage.nightly();
+    let said = "the driver cut the members 45.0 s apart, orders-db-0 first and orders-db-2 last";
+    let annotation =
+        backup["metadata"]["annotations"]["stillpoint.dev/warnings"].as_str().unwrap_or_default();
+    assert!(annotation.starts_with(&format!("group shop/orders-db: {said}")), "{annotation}");
+    assert_eq!((&backup["status"]["warnings"], &backup["status"]["errors"]), (&1.into(), &0.into()));
+    let warned = warned(&stage);
+    for about in ["GroupSnapshot SkewTooLarge", "Backup BackupWarning"] {
+        assert!(warned.iter().any(|(one, note)| one == about && note.contains(said)), "{about}: {warned:#?}");
+    }
+    assert_eq!(stage.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], 45_000);
+    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_cut_too_far_apart_are_rolled_back_where_required() {
+    let (stage, phase) = backed_up(Demand { required: true, ..Demand::default() }).await;
+    assert_eq!(phase, "Failed", "{}", stage.shown().await);
+    let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("SP0025") && reason.contains("45.0 s apart"), "{reason}");
+    assert!(reason.contains("--require-atomic"), "what to do: {reason}");
+    assert_eq!(atomic(&stage)["status"], "False");
+    assert_eq!(stage.cluster.ledger().physical_snapshots, 0, "the storage is freed");
+    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()));
+    let fold = stage.group_records().await;
+    let retained = format!("{fold:?}").contains("Retain,");
+    assert!(!retained, "nothing was retained before");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_above_the_skew_is_kept_without_a_word() {
+    let (stage, phase) = backed_up(Demand { max_skew: Millis::from_secs(45), required: true }).await;
+    assert_eq!(phase, "Completed", "{}", stage.shown().await);
+    assert_eq!(atomic(&stage)["status"], "True");
+    assert_eq!(stage.nightly()["status"]["warnings"], 0);
+    assert_eq!(warned(&stage), []);
+}
