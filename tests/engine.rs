@@ -18,7 +18,8 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
-
+#[path = "engine/reasons.rs"]
+mod reasons;
 #[path = "engine/rebuilt.rs"]
 mod rebuilt;
 #[path = "engine/refused.rs"]

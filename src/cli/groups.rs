@@ -154,7 +154,10 @@ fn described(run: &GroupSnapshot, now: jiff::Timestamp) -> String {
     let object = format!("{}/{}", text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()));
     let backup = run.spec.backup_ref.as_ref().map(|backup| format!("{}/{}", backup.namespace, backup.name));
     let label = format!("{}={}", run.spec.label_key, run.spec.group);
-    let reason = status.message.as_ref().map(|message| format!("{} {message}", text(status.code.as_ref())));
+    let reason = status.message.as_ref().map(|message| {
+        let code = text(status.code.as_ref());
+        format!("{code} {message}").trim_start().to_owned()
+    });
     let answered = status.answered.as_ref().map(|answer| {
         format!(
             "{} by {} at {}: {}",

@@ -153,6 +153,18 @@ impl Adapter {
         self.merge_backup(backup, json!({ "spec": { "volumeGroupSnapshotLabelKey": key } }), false).await
     }
 
+    /// Writes annotations of ours on a Backup; others stay as they are.
+    ///
+    /// # Errors
+    /// As [`Adapter::project_backup`].
+    pub async fn project_annotations(
+        &self,
+        backup: &ObjectId,
+        annotations: &BTreeMap<&str, String>,
+    ) -> Result<Changed, Problem> {
+        self.merge_backup(backup, json!({ "metadata": { "annotations": annotations } }), false).await
+    }
+
     /// Tells people. The name is computed from what is said, so that the same notice is one Event.
     ///
     /// # Errors

@@ -17,6 +17,11 @@ pub const REQUEST_ID: &str = "stillpoint.dev/request-id";
 /// Who asks, as the request says (annotation).
 pub const REQUEST_BY: &str = "stillpoint.dev/request-by";
 
+/// Why groups of a Backup were refused or failed, one a line (annotation of the Backup).
+pub const ERRORS: &str = "stillpoint.dev/errors";
+/// Warnings of a Backup, one a line (annotation of the Backup).
+pub const WARNINGS: &str = "stillpoint.dev/warnings";
+
 /// Name of the Backup (label, shortened as Velero does).
 pub const BACKUP_NAME: &str = "velero.io/backup-name";
 /// Uid of the Backup (label).

@@ -81,6 +81,8 @@ pub const MAX_ERROR_BYTES: usize = 300;
 pub const MAX_NOTE_BYTES: usize = 1024;
 /// Groups that one Backup may ask for; their list is one record.
 pub const MAX_GROUPS_PER_BACKUP: usize = 256;
+/// Bytes of one annotation of a Backup: its errors, or its warnings. All annotations of an object have 256 KiB.
+pub const MAX_ANNOTATION_BYTES: usize = 32 * 1024;
 /// Warnings that one Backup keeps.
 pub const MAX_WARNINGS: usize = 16;
 /// Time that the snapshot-controller needs for one member at its default rate of five calls a second

@@ -16,9 +16,11 @@ use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
 use crate::engine::admission;
+use crate::engine::deleted_backup;
 use crate::engine::facts;
 use crate::engine::notices;
 use crate::engine::observer::Note;
+use crate::engine::reasons;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::journal::wire::{self, Decoded};
@@ -58,7 +60,7 @@ pub async fn take(
     };
     let folded = fold(stream, &entries)?;
     let mut request = object.as_deref().map(|object| request::read(object, &defaults));
-    let mut refused_as = Code::Unsupported;
+    let (mut refused_as, is_new) = (Code::Unsupported, folded.is_none());
     if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
         && let Some(error) = admission::namesake(&tools, object).await
     {
@@ -86,7 +88,9 @@ pub async fn take(
         Some(_) => run,
         None => {
             let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
-            let ends = run_groups(&run, plans, &orders).await;
+            let groups = deleted_backup::noticed(&tools, &run, run_groups(&run, plans, &orders));
+            let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&tools, &run, is_new));
+            reasons::show(&tools, &run, unplanned.iter().collect(), false).await;
             let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let known = run.warnings.len();
@@ -138,6 +142,13 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
         plan.warnings.iter().map(|warning| format!("{group}: {warning}")).collect::<Vec<_>>()
     };
     warnings.extend(formed.plans.iter().flat_map(named));
+    let unrecorded = formed.refused.len().saturating_sub(limits::MAX_GROUPS_PER_BACKUP);
+    if unrecorded > 0 {
+        formed.refused.truncate(limits::MAX_GROUPS_PER_BACKUP);
+        let warning =
+            format!("and {unrecorded} more groups were refused: divide the namespaces among several Backups");
+        warnings.insert(0, warning);
+    }
     let event = wire::fit_backup(Event::Accepted {
         backup: request.backup.clone(),
         label_key: request.label_key.clone(),
@@ -247,23 +258,27 @@ async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, 
     form(tools, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
+/// How the groups ended, and those of them that never had a run.
 async fn run_groups(
     run: &BackupRun,
     mut plans: BTreeMap<StreamId, Plan>,
     orders: &mpsc::UnboundedSender<Order>,
-) -> Ends {
+) -> (Ends, Vec<FailedGroup>) {
     let mut answers = Vec::new();
     for group in &run.groups {
         let (end, answer) = oneshot::channel();
         let order = Order { run: group.run, plan: plans.remove(&group.run), end };
         answers.push((group, orders.send(order).is_ok(), answer));
     }
-    let mut ends = Ends::new();
+    let (mut ends, mut unplanned) = (Ends::new(), Vec::new());
     for (group, sent, answer) in answers {
         let end = if sent { answer.await.ok() } else { None };
-        ends.push(end.map(|end| how_it_ended(group, end)));
+        let has_run = end.as_ref().is_none_or(Option::is_some);
+        let end = end.map(|end| how_it_ended(group, end));
+        unplanned.extend(end.iter().filter(|_| !has_run).filter_map(|end| end.clone().err()));
+        ends.push(end);
     }
-    ends
+    (ends, unplanned)
 }
 
 fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> GroupEnd {
@@ -365,8 +380,11 @@ where
         };
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
-        let is_gone = !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id);
-        if is_gone || failures >= tries || refusals >= TRIES {
+        if !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id) {
+            tracing::warn!(backup = %id, "the Backup was deleted: nothing is written to it any more");
+            return;
+        }
+        if failures >= tries || refusals >= TRIES {
             tracing::warn!(backup = %id, %problem, "cannot write to the Backup");
             return;
         }
@@ -454,8 +472,12 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
     let note = run.failure_reason().unwrap_or_else(|| complete(run.groups.len()));
     let notice = notices::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
     tools.notices.tell(notice);
+    let (id, annotations) = (object_id(run), reasons::annotations(run));
+    if !annotations.is_empty() {
+        insist(tools, &id, u32::MAX, || tools.adapter.project_annotations(&id, &annotations)).await;
+    }
     // Nobody else writes the end in this life of the daemon, however long the API server is away.
-    project(tools, &object_id(run), &status, u32::MAX).await;
+    project(tools, &id, &status, u32::MAX).await;
 }
 
 fn complete(groups: usize) -> String {

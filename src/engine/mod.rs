@@ -28,11 +28,13 @@ pub mod archiving;
 pub mod backup;
 pub mod clock;
 pub mod daemon;
+pub mod deleted_backup;
 pub mod facts;
 pub mod notices;
 pub mod observer;
 pub mod points;
 pub mod projection;
+pub mod reasons;
 pub mod rebuild;
 pub mod request;
 pub mod runner;
@@ -285,12 +287,8 @@ impl Engine {
             desk.waiting.insert(order.run, vec![order.end]);
             let (tools, head, run) = (self.tools.clone(), self.tools.journal.head(), Arc::new(run));
             desk.work.push(Box::pin(async move {
-                projection::show(
-                    &tools.adapter,
-                    &tools.clock,
-                    &Sight { run: run.clone(), waiting: None, ready: None, head },
-                )
-                .await;
+                let sight = Sight { run: run.clone(), waiting: None, ready: None, head };
+                projection::show(&tools, &sight).await;
                 Ok(Done::Run(run))
             }));
             return Ok(());

@@ -145,7 +145,8 @@ fn backup_of(run: &GroupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
+/// What is said of a run, or of a group that has none, on its GroupSnapshot.
+pub fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
     Notice {
         api_version: "stillpoint.dev/v1alpha1".to_owned(),
         kind: "GroupSnapshot".to_owned(),

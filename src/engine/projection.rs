@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use tokio::sync::watch;
 
@@ -18,10 +19,12 @@ use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
+use crate::domain::plan::BackupRef;
 use crate::domain::problem::{Code, Problem};
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
+use crate::engine::deleted_backup;
 use crate::engine::notices;
 use crate::engine::runner::Tools;
 use crate::engine::sight::Sight;
@@ -39,7 +42,11 @@ const LAST_REFUSALS: u32 = 10;
 /// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
 pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
-    let Tools { adapter, clock, notices, .. } = tools;
+    let Tools { adapter, clock, notices, world, .. } = tools;
+    let backup = sights.borrow().run.plan.backup.clone();
+    let mut deletion = Box::pin(deleted_backup::deleted(&world, &backup));
+    let mut deleted_at = (&mut deletion).now_or_never().map(|()| clock.now());
+    let mut deletion_told = false;
     let (mut shown, mut failed): (Option<Said>, _) = (None, Failed::default());
     let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
     let mut warned = BTreeSet::new();
@@ -47,7 +54,7 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
         // Whoever waits for his turn has not computed anything yet, and shows the newest when it comes.
         let turn = adapter.turn_to_show().await;
         let sight = sights.borrow_and_update().clone();
-        match Box::pin(write_news(&adapter, turn, &sight, shown)).await {
+        match Box::pin(write_news(&adapter, turn, &sight, deleted_at, shown)).await {
             Ok(Some((written, said))) => {
                 (object, shown, failed) = (Some(written), Some(said), Failed::default())
             }
@@ -62,6 +69,10 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             if let Some(wait) = sight.waiting.as_ref().filter(|wait| is_news(&mut warned, wait)) {
                 notices::of_wait(&sight.run, wait, object).for_each(|n| notices.tell(n));
             }
+            if let Some(at) = deleted_at.filter(|_| !deletion_told) {
+                notices.tell(deleted_backup::notice(&backup, object, at));
+                deletion_told = true;
+            }
         }
         if sight.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
             return;
@@ -72,8 +83,10 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             Some(until) => clock.sleep_until(Some(until)).await,
             None => {
                 let again = clock.now().after(limits::SHOWN_AGAIN_AFTER);
-                if sights.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    biased;
+                    changed = sights.changed() => if changed.is_err() { return },
+                    () = &mut deletion, if deleted_at.is_none() => deleted_at = Some(clock.now()),
                 }
                 // The run goes first. What it has become when it waits again is written, not what it passed by.
                 tokio::task::yield_now().await;
@@ -93,8 +106,10 @@ fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
 }
 
 /// Shows a run that is over, once.
-pub async fn show(adapter: &Adapter, clock: &Clock, sight: &Sight) {
-    let (status, mut failed) = (status(sight), Failed::default());
+pub async fn show(tools: &Tools, sight: &Sight) {
+    let Tools { adapter, clock, world, .. } = tools;
+    let deleted_at = world.backup_is_deleted(&sight.run.plan.backup).then(|| clock.now());
+    let (status, mut failed) = (status_of(sight, deleted_at), Failed::default());
     while let Err(problem) = write(adapter, adapter.turn_to_show().await, &sight.run, &status, false).await {
         failed.count(&problem);
         if failed.gives_up() {
@@ -155,9 +170,10 @@ async fn write_news(
     adapter: &Adapter,
     turn: Turn<'_>,
     sight: &Sight,
+    deleted_at: Option<Timestamp>,
     shown: Option<Said>,
 ) -> Result<Option<(ObjectId, Said)>, Problem> {
-    let mut status = status(sight);
+    let mut status = status_of(sight, deleted_at);
     // The head moves with every record of every run: alone it is no news.
     let head = status.journal.take();
     let said = *blake3::hash(&serde_json::to_vec(&status).expect("texts, numbers and times")).as_bytes();
@@ -171,9 +187,13 @@ async fn write_news(
 }
 
 fn object_labels(run: &GroupRun) -> BTreeMap<String, String> {
-    let backup = &run.plan.backup;
+    let of_run = [(labels::RUN.to_owned(), run.plan.run.to_string())];
+    of_run.into_iter().chain(backup_labels(&run.plan.backup)).collect()
+}
+
+/// Labels of every GroupSnapshot of a Backup.
+pub fn backup_labels(backup: &BackupRef) -> BTreeMap<String, String> {
     [
-        (labels::RUN.to_owned(), run.plan.run.to_string()),
         (labels::BACKUP_NAME.to_owned(), names::valid_label_value(&backup.name)),
         (labels::BACKUP_UID.to_owned(), backup.uid.to_string()),
         // Velero's own backups have no use for it.
@@ -196,6 +216,15 @@ fn spec(run: &GroupRun) -> GroupSnapshotSpec {
         volume_group_snapshot_class_name: plan.group_class.clone(),
         claims: plan.members.iter().map(|member| member.claim.clone()).collect(),
     }
+}
+
+/// The status that shows a run whose Backup may have been deleted.
+fn status_of(sight: &Sight, deleted_at: Option<Timestamp>) -> GroupSnapshotStatus {
+    let mut status = status(sight);
+    if let Some(at) = deleted_at {
+        deleted_backup::show(&mut status, &sight.run.plan.backup, at);
+    }
+    status
 }
 
 /// The status that shows a run.

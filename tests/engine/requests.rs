@@ -6,8 +6,8 @@ use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::engine::request::Defaults;
 use stillpoint::sim::Config;
 
-use crate::invariants;
 use crate::stage::Stage;
+use crate::{hands, invariants};
 
 async fn completes(stage: &Stage, members: usize) {
     let end = stage.live(None).await;
@@ -290,14 +290,32 @@ async fn a_second_backup_of_the_same_claims_cuts_them_again() {
     assert_eq!(stage.group_objects(), 0);
 }
 
-/// Deletes the Backup at that point; the run ends all the same.
+/// A point after which a run has no news of the cluster any more.
+const LAST_POINT: &str = "cleaned/after-record";
+
+/// That the Backup was deleted, on the GroupSnapshot and as an Event about it.
+fn is_said(stage: &Stage) {
+    let run = stage.list("groupsnapshots", Some("shop")).remove(0);
+    let conditions = run["status"]["conditions"].as_array().expect("conditions");
+    let said = conditions.iter().find(|one| one["type"] == "BackupDeleted").expect("a condition");
+    let message = said["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("Backup stillpoint/nightly was deleted while its groups run"), "{message}");
+    assert!(message.contains("are kept and never freed by Stillpoint"), "{message}");
+    assert_eq!(run["status"]["message"], message);
+    let warned = |event: &Value| {
+        event["reason"] == "BackupDeleted" && event["involvedObject"]["uid"] == run["metadata"]["uid"]
+    };
+    assert!(stage.list("events", Some("shop")).iter().any(warned), "{run:#}");
+}
+
+/// Deletes the Backup at that point; the run ends all the same, and says that the Backup is gone where it still goes on.
 async fn deleted_at(at: &str) {
     let stage = Stage::new(Config { controller_qps: Some(5.0), ..Config::default() });
     stage.claims("shop", "orders-db", 3).await;
     stage.backup("shop");
-    let (hand, at) = (stage.hand().clone(), at.to_owned());
+    let (hand, deletes_at) = (stage.hand().clone(), at.to_owned());
     let points = Points::ask(move |point| {
-        if point.to_string() == at {
+        if point.to_string() == deletes_at {
             // It is passed once only, and what is gone is gone.
             let _ = hand.delete("backups", Some("stillpoint"), "nightly", Default::default());
         }
@@ -311,6 +329,9 @@ async fn deleted_at(at: &str) {
         .await;
     assert_eq!(stage.list("backups", None).len(), 0);
     assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()), "{}", stage.shown().await);
+    if at != LAST_POINT {
+        is_said(&stage);
+    }
     // A later life finds nothing left to do, and nobody to tell.
     let before = stage.writes();
     tokio::select! {
@@ -323,9 +344,51 @@ async fn deleted_at(at: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_outlives_its_backup() {
-    for at in
-        ["create/before-intent", "vs-bound/after-record", "detach/after-effects", "cleaned/after-record"]
-    {
+    for at in ["create/before-intent", "vs-bound/after-record", "detach/after-effects", LAST_POINT] {
         deleted_at(at).await;
     }
+}
+
+/// The recipe of docs/groups.md, with the receipt that the GroupSnapshot shows.
+#[tokio::test(start_paused = true)]
+async fn a_completed_group_is_freed_as_documented() {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 3).await;
+    stage.backup("shop");
+    completes(&stage, 3).await;
+    let run = stage.list("groupsnapshots", Some("shop")).remove(0);
+    let (spec, receipt) = (&run["spec"], &run["status"]["receipt"]);
+    let members = receipt["members"].as_array().expect("members");
+    let handles: Vec<&Value> = members.iter().map(|member| &member["snapshotHandle"]).collect();
+    let content = json!({
+        "metadata": {"name": "free-orders-db"},
+        "spec": {
+            "deletionPolicy": "Delete",
+            "driver": spec["driver"],
+            "volumeGroupSnapshotClassName": spec["volumeGroupSnapshotClassName"],
+            "source": {"groupSnapshotHandles": {
+                "volumeGroupSnapshotHandle": receipt["groupHandle"],
+                "volumeSnapshotHandles": handles,
+            }},
+            "volumeGroupSnapshotRef": {"namespace": "shop", "name": "free-orders-db"},
+        },
+    });
+    let group = json!({
+        "metadata": {"namespace": "shop", "name": "free-orders-db"},
+        "spec": {"source": {"volumeGroupSnapshotContentName": "free-orders-db"}},
+    });
+    stage.hand().create("volumegroupsnapshotcontents", content).expect("a content");
+    stage.hand().create("volumegroupsnapshots", group).expect("a group");
+    let ready =
+        |group: &Value| group["status"]["readyToUse"] == true && group["metadata"]["finalizers"].is_array();
+    stage.until(|stage| stage.list("volumegroupsnapshots", Some("shop")).iter().all(ready)).await;
+    hands::delete_all(&stage.cluster, "volumegroupsnapshots");
+    stage.until(|stage| stage.group_objects() == 0).await;
+    assert_eq!(stage.cluster.ledger().physical_snapshots, 0, "the driver has freed the storage");
+    hands::delete_all(&stage.cluster, "volumesnapshots");
+    stage.until(|stage| stage.list("volumesnapshots", None).is_empty()).await;
+    hands::delete_all(&stage.cluster, "volumesnapshotcontents");
+    stage.until(|stage| stage.list("volumesnapshotcontents", None).is_empty()).await;
+    let ledger = stage.cluster.ledger();
+    assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (0, 0, 0), "{ledger:?}");
 }

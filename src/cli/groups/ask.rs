@@ -189,7 +189,7 @@ fn is_meant(run: &GroupSnapshot, wanted: &str) -> bool {
 }
 
 fn is_over(state: Option<&str>) -> bool {
-    matches!(state, Some("Completed" | "Failed"))
+    matches!(state, Some("Completed" | "Failed" | "Refused"))
 }
 
 /// Whether the run can be asked at all.

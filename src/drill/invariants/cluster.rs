@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Invariant, Verdict};
 use crate::drill::stage::Stage;
+use crate::engine::reasons;
 
 fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
@@ -78,9 +79,10 @@ pub(super) fn nothing_leaked(stage: &Stage, verdict: &mut Verdict) {
     verdict.hold(Invariant::NothingLeaked, ledger.leaked == 0, || format!("{ledger:?}"));
 }
 
-/// What people are told is what is true.
+/// What people are told of the runs is what is true. Groups that were refused have none.
 pub(super) fn shown(stage: &Stage, namespace: &str, state: &str, verdict: &mut Verdict) {
-    let shown = stage.own("groupsnapshots", Some(namespace));
+    let mut shown = stage.own("groupsnapshots", Some(namespace));
+    shown.retain(|shown| shown["status"]["state"] != reasons::REFUSED);
     let says = shown.iter().all(|shown| shown["status"]["state"] == state);
     verdict.hold(Invariant::Shown, says && !shown.is_empty(), || {
         format!("no {state} GroupSnapshot: {shown:#?}")

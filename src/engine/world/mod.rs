@@ -45,7 +45,7 @@ use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{Observation, Scope};
-use crate::domain::plan::Plan;
+use crate::domain::plan::{BackupRef, Plan};
 use crate::machine::group::Asked;
 
 use cache::Cache;
@@ -66,6 +66,7 @@ pub struct World {
 struct Inner {
     store: Mutex<Store>,
     backups: Arc<Notify>,
+    own_namespace: String,
     /// Watches that have not listed everything yet.
     missing: watch::Sender<usize>,
 }
@@ -81,7 +82,7 @@ impl World {
     /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
     /// group API is not served, its kinds are taken for empty. `epoch` is that of this life.
     pub fn start(adapter: &Adapter, own_namespace: &str, epoch: u64) -> (Self, Watches) {
-        let world = Self::empty();
+        let world = Self::empty(own_namespace);
         world.store().groups.live_as(epoch);
         world.store().backups.live_as(epoch);
         let client = || adapter.client();
@@ -102,10 +103,11 @@ impl World {
         (world, watches)
     }
 
-    fn empty() -> Self {
+    fn empty(own_namespace: &str) -> Self {
         let mut store = Store::default();
         let (_, backups) = store.bells.hang(&[Topic::Backup]);
-        Self { inner: Arc::new(Inner { store: Mutex::new(store), backups, missing: watch::Sender::new(0) }) }
+        let (store, own_namespace) = (Mutex::new(store), own_namespace.to_owned());
+        Self { inner: Arc::new(Inner { store, backups, own_namespace, missing: watch::Sender::new(0) }) }
     }
 
     /// Returns once every cache has seen a complete list.
@@ -141,6 +143,27 @@ impl World {
     /// Returns once a Backup has changed since it last returned. For one waiter: the queue.
     pub async fn backups_changed(&self) {
         self.inner.backups.notified().await;
+    }
+
+    /// Waits for changes of one Backup.
+    pub fn subscribe_to_backup(&self, backup: &BackupRef) -> Subscription {
+        let (id, bell) = self.store().bells.hang(&[Topic::BackupOf(backup.uid.0.clone())]);
+        Subscription { id, bell, world: self.clone(), hung: None }
+    }
+
+    /// Whether a Backup was deleted, or is being deleted. One that cannot be read exists; of one in another namespace
+    /// than ours, as an earlier daemon may have had, nothing is known.
+    pub fn backup_is_deleted(&self, backup: &BackupRef) -> bool {
+        if backup.namespace != self.inner.own_namespace {
+            return false;
+        }
+        let store = self.store();
+        let known = store.backups.get(&backup.namespace, &backup.name);
+        let known = known.filter(|known| known.metadata.uid.as_deref() == Some(&backup.uid.0));
+        match known {
+            Some(known) => known.metadata.deletion_timestamp.is_some(),
+            None => !store.malformed.contains_key(&backup.uid.0),
+        }
     }
 
     /// The Backups of Stillpoint's namespace, in the order of their names.

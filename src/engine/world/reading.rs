@@ -178,7 +178,7 @@ fn seen(world: &World, scope: &Scope) -> [usize; 4] {
 async fn an_empty_cache_is_filled_by_fresh_reads_and_the_second_needs_no_list_of_the_cluster() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
     server.calls();
@@ -193,7 +193,7 @@ async fn an_empty_cache_is_filled_by_fresh_reads_and_the_second_needs_no_list_of
 async fn what_does_not_answer_is_gone() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
     server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
@@ -207,7 +207,7 @@ async fn what_does_not_answer_is_gone() {
 async fn a_label_that_vanished_is_not_an_object_that_vanished() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     let snapshot = json!({"metadata": {}, "status": {"readyToUse": true}});
     server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 9, snapshot);
@@ -221,7 +221,7 @@ async fn a_label_that_vanished_is_not_an_object_that_vanished() {
 async fn a_failed_read_is_an_error_and_not_an_absence() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     let path = collection(GROUPS, "volumegroupsnapshots");
     server.objects.lock().expect("objects").insert(format!("{path}/g"), json!("no object"));
@@ -233,7 +233,7 @@ async fn a_failed_read_is_an_error_and_not_an_absence() {
 async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     // The group is ours and of version 1, and the answer is of a time before it was.
     server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
@@ -251,7 +251,7 @@ async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
 async fn a_look_that_began_before_the_latest_news_needs_not_show_it() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty());
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     let began = world.known();
     world.refresh(&adapter, &scope, &began).await.expect("reads");
     "0".clone_into(&mut server.version.lock().expect("version"));

@@ -49,7 +49,7 @@ struct Fixture(World);
 
 impl Fixture {
     fn new() -> Self {
-        Self(World::empty())
+        Self(World::empty("stillpoint"))
     }
 
     fn group(&self, name: &str, version: u64) {
@@ -106,7 +106,7 @@ fn handle(handle: &str) -> Value {
 
 #[test]
 fn an_empty_world_shows_nothing_but_what_it_was_told() {
-    let seen = World::empty().observe(&scope(), 7, true);
+    let seen = World::empty("stillpoint").observe(&scope(), 7, true);
     assert_eq!(seen, Observation { epoch: 7, fresh: true, ..Observation::default() });
 }
 
@@ -222,7 +222,7 @@ fn a_dropped_subscription_leaves_nothing_behind() {
 
 #[test]
 fn the_queue_hears_of_backups() {
-    let world = World::empty();
+    let world = World::empty("stillpoint");
     assert!(world.backups_changed().now_or_never().is_none());
     let backup = json!({"metadata": meta("stillpoint", "nightly", 1), "spec": {}, "apiVersion": "velero.io/v1", "kind": "Backup"});
     world.feed(Event::Apply(read(backup)), |store| &mut store.backups);
@@ -240,7 +240,7 @@ fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() 
         read::<VolumeGroupSnapshot>(group)
     };
     let told = |events: Vec<Event<VolumeGroupSnapshot>>| {
-        let world = World::empty();
+        let world = World::empty("stillpoint");
         world.store().groups.live_as(2);
         events.into_iter().for_each(|event| world.feed(event, |store| &mut store.groups));
         world.observe(&scope(), 2, false)
@@ -267,7 +267,7 @@ fn a_backup_that_a_newer_life_has_claimed_overtakes_its_runs_with_or_without_a_g
         read::<Backup>(json!({"metadata": meta, "spec": {}}))
     };
     let told = |backup: Backup| {
-        let world = World::empty();
+        let world = World::empty("stillpoint");
         world.store().backups.live_as(2);
         world.feed(Event::Apply(backup), |store| &mut store.backups);
         world.observe(&scope(), 2, false).overtaken

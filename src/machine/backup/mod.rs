@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::StreamId;
+use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::BackupRef;
 use crate::domain::problem::Code;
@@ -182,17 +183,21 @@ fn at_most(mut warnings: Vec<String>, present: usize) -> Vec<String> {
 }
 
 impl BackupRun {
-    /// The first reasons, and how many more there are (a Backup has room for no more).
+    /// The first reasons, how many more there are, and where all of them are in full.
     pub fn failure_reason(&self) -> Option<String> {
         const SHOWN: usize = 2;
-        let shown: Vec<String> = self.failed.iter().take(SHOWN).map(FailedGroup::to_string).collect();
+        let first: Vec<String> = self.failed.iter().take(SHOWN).map(FailedGroup::to_string).collect();
+        let (first, more) = (first.join("; "), self.failed.len().saturating_sub(SHOWN));
+        let shown = limits::clip(&first);
+        let counted = if more > 0 { format!(" and {more} more") } else { String::new() };
         match self.failed.len() {
             0 => None,
-            n if n <= SHOWN => Some(limits::clip(&shown.join("; "))),
-            n => Some(format!(
-                "{} and {} more: see groupsnapshots",
-                limits::clip(&shown.join("; ")),
-                n - SHOWN
+            _ if more == 0 && shown == first => Some(shown),
+            _ => Some(format!(
+                "{shown}{counted}; in full: annotation {} of this Backup, and kubectl get groupsnapshots -A -l {}={}",
+                labels::ERRORS,
+                labels::BACKUP_UID,
+                self.backup.uid
             )),
         }
     }
@@ -285,6 +290,11 @@ mod tests {
     fn the_reason_names_the_first_and_counts_the_rest() {
         assert_eq!(accepted(1, 0).failure_reason(), None);
         let reason = accepted(0, 5).failure_reason().expect("five reasons");
-        assert!(reason.contains("shop/r0") && reason.contains("and 3 more: see groupsnapshots"), "{reason}");
+        assert!(
+            reason.contains("shop/r0")
+                && reason.contains("and 3 more; in full: annotation stillpoint.dev/errors"),
+            "{reason}"
+        );
+        assert!(reason.ends_with("-l velero.io/backup-uid=u"), "{reason}");
     }
 }

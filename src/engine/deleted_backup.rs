@@ -1,0 +1,74 @@
+//! A Backup that is deleted while its groups run.
+//!
+//! The groups go on: a run that is half-way through is safe only at its end. What they leave is kept, because nothing says
+//! that nobody wants it any more; a Backup goes with its namespace, too. So it is said, on the GroupSnapshot of each run,
+//! by an Event and in the log, and nothing waits for the Backup.
+
+use std::convert::Infallible;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::cluster::kinds::GroupSnapshotStatus;
+use crate::cluster::observe;
+use crate::cluster::project::Notice;
+use crate::domain::ids::ObjectId;
+use crate::domain::plan::BackupRef;
+use crate::domain::text::count;
+use crate::domain::time::Timestamp;
+use crate::engine::notices;
+use crate::engine::runner::Tools;
+use crate::engine::world::World;
+use crate::machine::backup::BackupRun;
+
+/// Type and reason of the condition, and reason of the Event.
+const NAME: &str = "BackupDeleted";
+
+/// Returns once the Backup was deleted, or is being deleted.
+pub async fn deleted(world: &World, backup: &BackupRef) {
+    let changes = world.subscribe_to_backup(backup);
+    while !world.backup_is_deleted(backup) {
+        changes.changed().await;
+    }
+}
+
+/// Does the work of a Backup, and logs if the Backup is deleted meanwhile.
+pub async fn noticed<T>(tools: &Tools, run: &BackupRun, work: impl Future<Output = T>) -> T {
+    let noticed = async {
+        deleted(&tools.world, &run.backup).await;
+        tracing::warn!("{}; {}", message(&run.backup), count(run.groups.len(), "group"));
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        biased;
+        done = work => done,
+        never = noticed => match never {},
+    }
+}
+
+/// Says it in the status of a run that goes on.
+pub fn show(status: &mut GroupSnapshotStatus, backup: &BackupRef, since: Timestamp) {
+    let message = message(backup);
+    let condition = observe::api_time(since).map(|time| Condition {
+        type_: NAME.to_owned(),
+        status: "True".to_owned(),
+        reason: NAME.to_owned(),
+        message: message.clone(),
+        last_transition_time: time,
+        observed_generation: None,
+    });
+    status.conditions.extend(condition);
+    status.message.get_or_insert(message);
+}
+
+/// The Event on the GroupSnapshot.
+pub fn notice(backup: &BackupRef, shown: &ObjectId, at: Timestamp) -> Notice {
+    notices::of_run(shown, true, NAME, &message(backup), at)
+}
+
+fn message(backup: &BackupRef) -> String {
+    format!(
+        "Backup {}/{} was deleted while its groups run: they go on to their end, and the snapshots of completed groups \
+         are kept and never freed by Stillpoint; docs/groups.md, \"When a Backup is deleted\", says how to free them",
+        backup.namespace, backup.name
+    )
+}

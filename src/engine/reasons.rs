@@ -1,0 +1,192 @@
+//! All reasons why groups of a Backup were refused or failed, where they can still be read when Events are gone.
+//!
+//! | where | what |
+//! |---|---|
+//! | GroupSnapshot of a run | why it failed ([`super::projection`]) |
+//! | GroupSnapshot of a refused group, in state `Refused` | why, and what to do; it has no run |
+//! | annotation `stillpoint.dev/errors` of the Backup | all of them, those first that have no GroupSnapshot |
+//! | annotation `stillpoint.dev/warnings` of the Backup | all warnings |
+//!
+//! `status.failureReason` has the first two, and names these places.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+
+use crate::cluster::kinds::{GroupSnapshotBackupRef, GroupSnapshotSpec, GroupSnapshotStatus, JournalHead};
+use crate::cluster::observe;
+use crate::cluster::project::Shown;
+use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::labels;
+use crate::domain::limits;
+use crate::domain::names;
+use crate::domain::problem::Code;
+use crate::engine::notices;
+use crate::engine::projection;
+use crate::engine::runner::Tools;
+use crate::machine::backup::{BackupRun, FailedGroup};
+
+/// State of the GroupSnapshot of a group that has no run.
+pub const REFUSED: &str = "Refused";
+/// Refusals by the API server after which a refused group is not shown: its namespace may be going. The annotation has it.
+const TRIES: u32 = 3;
+/// GroupSnapshots of one Backup that are written at once.
+const AT_ONCE: usize = 8;
+
+/// Shows the groups of a Backup that were refused. `is_new`: the Backup was accepted in this life.
+pub async fn show_refused(tools: &Tools, run: &BackupRun, is_new: bool) {
+    let planned = |refused: &FailedGroup| {
+        run.groups.iter().any(|one| one.namespace == refused.namespace && one.group == refused.group)
+    };
+    let refused =
+        run.failed.iter().filter(|refused| !refused.group.is_empty() && !planned(refused)).collect();
+    show(tools, run, refused, is_new).await;
+}
+
+/// Shows groups of a Backup that have no run.
+pub async fn show(tools: &Tools, run: &BackupRun, groups: Vec<&FailedGroup>, is_new: bool) {
+    let mut shown = Vec::new();
+    for refused in groups {
+        shown.push(show_one(tools, run, refused, is_new));
+    }
+    futures::stream::iter(shown).buffer_unordered(AT_ONCE).collect::<()>().await;
+}
+
+async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
+    let id = StreamId::of_group(&run.backup.uid.0, &refused.namespace, &run.label_key, &refused.group);
+    let name = names::group_snapshot_projection(&refused.group, id);
+    let (spec, status) = (spec(run, refused), status(tools, run, refused));
+    let shown = Shown {
+        namespace: &refused.namespace,
+        name: &name,
+        // Without the label of a run: there is none.
+        labels: &projection::backup_labels(&run.backup),
+        spec: &spec,
+        status: &status,
+    };
+    let (mut failures, mut refusals) = (0_u32, 0);
+    loop {
+        let turn = tools.adapter.turn_to_show().await;
+        let problem = match tools.adapter.project_group_snapshot(turn, &shown, is_new && failures == 0).await
+        {
+            Ok(uid) => {
+                let object = ObjectId { namespace: refused.namespace.clone(), name, uid };
+                let note = format!("{} {}", refused.code, refused.message);
+                let notice = notices::of_run(&object, true, REFUSED, &note, run.accepted_at);
+                return tools.notices.tell(notice);
+            }
+            Err(problem) => problem,
+        };
+        tracing::warn!(%problem, "cannot show a refused group in a GroupSnapshot");
+        failures = failures.saturating_add(1);
+        refusals += u32::from(problem.code == Code::Refused);
+        if refusals >= TRIES {
+            return;
+        }
+        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+    }
+}
+
+fn spec(run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotSpec {
+    GroupSnapshotSpec {
+        backup_ref: Some(GroupSnapshotBackupRef {
+            namespace: run.backup.namespace.clone(),
+            name: run.backup.name.clone(),
+            uid: run.backup.uid.to_string(),
+        }),
+        label_key: run.label_key.clone(),
+        group: refused.group.clone(),
+        ..GroupSnapshotSpec::default()
+    }
+}
+
+fn status(tools: &Tools, run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotStatus {
+    let (head, at) = (tools.journal.head(), observe::api_time(run.accepted_at));
+    GroupSnapshotStatus {
+        state: Some(REFUSED.to_owned()),
+        start_time: at.clone(),
+        completion_time: at,
+        code: Some(refused.code.to_string()),
+        message: Some(refused.message.clone()),
+        journal: Some(JournalHead {
+            position: i64::try_from(head.position).unwrap_or(i64::MAX),
+            hash: head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+        ..GroupSnapshotStatus::default()
+    }
+}
+
+/// The annotations that a Backup ends with; none where there is nothing to say.
+pub fn annotations(run: &BackupRun) -> BTreeMap<&'static str, String> {
+    // A namespace that does not exist has no GroupSnapshot.
+    let (shown, bare): (Vec<_>, Vec<_>) = run.failed.iter().partition(|failed| !failed.group.is_empty());
+    let errors: Vec<String> = bare.into_iter().chain(shown).map(FailedGroup::to_string).collect();
+    let elsewhere =
+        format!("kubectl get groupsnapshots -A -l {}={} -o wide", labels::BACKUP_UID, run.backup.uid);
+    [(labels::ERRORS, lines(&errors, &elsewhere)), (labels::WARNINGS, lines(&run.warnings, &elsewhere))]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
+}
+
+/// As many lines as an annotation holds; the last one says how many more there are, and where.
+fn lines(all: &[String], elsewhere: &str) -> String {
+    const LAST: usize = 256;
+    let mut text = String::new();
+    for (index, line) in all.iter().enumerate() {
+        if text.len() + line.len() + LAST > limits::MAX_ANNOTATION_BYTES {
+            return format!("{text}\nand {} more: {elsewhere}", all.len() - index);
+        }
+        if index > 0 {
+            text.push('\n');
+        }
+        // A message of a driver may have several lines.
+        text.push_str(&line.replace('\n', " "));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::BackupRef;
+    use crate::domain::time::Timestamp;
+
+    fn run(failed: Vec<FailedGroup>, warnings: &[&str]) -> BackupRun {
+        BackupRun {
+            backup: BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: "uid-1".into() },
+            label_key: "app".into(),
+            accepted_at: Timestamp(1),
+            groups: vec![],
+            failed,
+            warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
+            finished: None,
+        }
+    }
+
+    fn failed(namespace: &str, group: &str, message: &str) -> FailedGroup {
+        let (namespace, group) = (namespace.to_owned(), group.to_owned());
+        FailedGroup { namespace, group, code: Code::ClaimUnfit, message: message.to_owned() }
+    }
+
+    #[test]
+    fn annotations_have_every_reason_on_a_line() {
+        let run = run(vec![failed("shop", "db", "one\ntwo"), failed("gone", "", "missing")], &["careful"]);
+        let all = annotations(&run);
+        assert_eq!(all[labels::ERRORS], "SP0004 namespace gone: missing\nSP0004 group shop/db: one two");
+        assert_eq!(all[labels::WARNINGS], "careful");
+        assert_eq!(annotations(&self::run(vec![], &[])), BTreeMap::new());
+    }
+
+    #[test]
+    fn annotations_are_bounded_and_count_the_rest() {
+        let many = (0..256).map(|index| failed("shop", &format!("g{index}"), &"m".repeat(400))).collect();
+        let text = annotations(&run(many, &[]))[labels::ERRORS].clone();
+        assert!(text.len() <= limits::MAX_ANNOTATION_BYTES, "{}", text.len());
+        let last = text.lines().last().expect("a line");
+        let listed = text.lines().count() - 1;
+        let rest =
+            format!("and {} more: kubectl get groupsnapshots -A -l velero.io/backup-uid=uid-1", 256 - listed);
+        assert!(last.starts_with(&rest), "{last}");
+    }
+}

@@ -1,0 +1,88 @@
+//! Why groups of a Backup were refused or failed, where it can be read when Events are gone.
+
+use serde_json::{Value, json};
+use stillpoint::engine::points::Points;
+use stillpoint::sim::Config;
+
+use crate::requests::{claim, claim_spec};
+use crate::stage::Stage;
+
+const UNFIT: usize = 5;
+
+/// A Backup of a good group, five groups with an unbound claim, and a namespace that does not exist.
+async fn stage() -> Stage {
+    let stage = Stage::new(Config::default());
+    stage.claims("shop", "orders-db", 2).await;
+    for index in 0..UNFIT {
+        claim(&stage, &format!("unfit-{index}"), 0, claim_spec("no-such-class"), json!({}));
+    }
+    stage.pass(30).await;
+    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    stage
+}
+
+fn refused(stage: &Stage) -> Vec<Value> {
+    let mut shown = stage.list("groupsnapshots", None);
+    shown.retain(|one| one["status"]["state"] == "Refused");
+    shown
+}
+
+/// All of it, as a user sees it.
+fn all_is_said(stage: &Stage) {
+    let backup = stage.nightly();
+    let reason = backup["status"]["failureReason"].as_str().unwrap_or_default();
+    assert!(reason.contains("and 4 more; in full: annotation stillpoint.dev/errors"), "{reason}");
+    let uid = backup["metadata"]["uid"].as_str().expect("a uid");
+    assert!(
+        reason.ends_with(&format!("kubectl get groupsnapshots -A -l velero.io/backup-uid={uid}")),
+        "{reason}"
+    );
+    let errors = backup["metadata"]["annotations"]["stillpoint.dev/errors"].as_str().unwrap_or_default();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), UNFIT + 1, "{errors}");
+    assert!(lines[0].starts_with("SP0003 namespace nowhere: "), "what has no GroupSnapshot first: {errors}");
+    let shown = refused(stage);
+    assert_eq!(shown.len(), UNFIT, "{shown:#?}");
+    for one in &shown {
+        let (spec, status) = (&one["spec"], &one["status"]);
+        assert_eq!(one["metadata"]["namespace"], "shop");
+        assert_eq!(one["metadata"]["labels"]["velero.io/backup-uid"], uid);
+        assert_eq!(one["metadata"]["labels"]["stillpoint.dev/run"], Value::Null, "it has no run");
+        let (group, message) = (spec["group"].as_str().unwrap_or_default(), status["message"].as_str());
+        assert_eq!(status["code"], "SP0004");
+        assert!(message.is_some_and(|message| message.contains(&format!("{group}-0"))), "{one:#}");
+        assert!(
+            errors.contains(&format!("SP0004 group shop/{group}: {}", message.unwrap_or_default())),
+            "{errors}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_refused_group_is_shown_with_its_reason() {
+    let stage = stage().await;
+    let end = stage.live(None).await;
+    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", stage.shown().await);
+    all_is_said(&stage);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_groups_are_shown_after_a_restart_as_well() {
+    for at in ["accepted/after-record", "finished/after-record"] {
+        let stage = stage().await;
+        stage.live(Some(at.parse().expect("a point"))).await;
+        stage.live(None).await;
+        assert_eq!(stage.ended().as_deref(), Some("PartiallyFailed"), "{at}");
+        all_is_said(&stage);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_group_that_cannot_be_shown_holds_nothing_up() {
+    let stage = stage().await;
+    stage.rbac.deny("create groupsnapshots");
+    stage.live_until(Points::none(), |stage| stage.ended().is_some()).await;
+    let errors = stage.nightly()["metadata"]["annotations"]["stillpoint.dev/errors"].take();
+    assert_eq!(errors.as_str().unwrap_or_default().lines().count(), UNFIT + 1);
+    assert_eq!(refused(&stage), Vec::<Value>::new());
+}
