@@ -11,6 +11,8 @@
 //! | [`labels`] | labels, annotations and finalizers, ours and those of others that we touch |
 //! | [`limits`] | every limit, and the relations between them |
 //! | [`time`] | times and durations as data |
+//! | [`duration`] | durations as Go writes them |
+//! | [`spelling`] | the known word that is closest to a misspelled one |
 //! | [`plan`] | the plan of one group run: what `Planned` records |
 //! | [`planted`] | defects on purpose, in a build that asks for them |
 //! | [`observed`] | what was read back from the cluster |
@@ -21,6 +23,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod atomicity;
+pub mod duration;
 pub mod ids;
 pub mod labels;
 pub mod limits;
@@ -30,5 +33,6 @@ pub mod plan;
 pub mod planted;
 pub mod problem;
 pub mod receipt;
+pub mod spelling;
 pub mod text;
 pub mod time;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{Cluster, text};
 use crate::api::stillpoint::GroupSnapshotAnswer;
 use crate::api::{GroupSnapshot, GroupSnapshotStatus};
-use crate::cli::common::{OutputArgs, show};
+use crate::cli::common::{OutputArgs, duration, show};
 use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, ask};
 use crate::domain::labels;
@@ -31,9 +31,9 @@ pub struct Request {
     /// Only that namespace.
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
-    /// Seconds to wait for the daemon's answer; 0 does not wait.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    timeout: u64,
+    /// How long to wait for the daemon's answer, as 30s or 2m; a bare number is seconds, 0 does not wait.
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    timeout: Duration,
     #[command(flatten)]
     cluster: Cluster,
     #[command(flatten)]
@@ -129,7 +129,7 @@ impl Request {
         run: &GroupSnapshot,
         asked: &Asked,
     ) -> Result<GroupSnapshot, Problem> {
-        let end = tokio::time::Instant::now() + Duration::from_secs(self.timeout);
+        let end = tokio::time::Instant::now() + self.timeout;
         let (namespace, name) = (text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()));
         loop {
             let now: Option<GroupSnapshot> = adapter.get(&(), &namespace, &name).await?;
