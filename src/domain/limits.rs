@@ -85,6 +85,8 @@ pub const MAX_GROUPS_PER_BACKUP: usize = 256;
 pub const MAX_ANNOTATION_BYTES: usize = 32 * 1024;
 /// Warnings that one Backup keeps.
 pub const MAX_WARNINGS: usize = 16;
+/// Validation errors that one Backup keeps.
+pub const MAX_VALIDATION_ERRORS: usize = 32;
 /// Time that the snapshot-controller needs for one member at its default rate of five calls a second
 /// (external-snapshotter issue 1344; measured 2.3 s).
 pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
@@ -161,6 +163,16 @@ pub fn clip_middle(text: &str, bytes: usize) -> String {
     format!("{head} {}", tail[word.unwrap_or(0)..].trim_start())
 }
 
+/// At most `most` lines; the last one says how many more there were.
+pub fn at_most(mut lines: Vec<String>, most: usize) -> Vec<String> {
+    if lines.len() > most {
+        let more = lines.len() - most.saturating_sub(1);
+        lines.truncate(most.saturating_sub(1));
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,6 +183,13 @@ mod tests {
         assert_eq!(backoff(1), BACKOFF_START);
         assert_eq!(backoff(2), Millis(BACKOFF_START.0 * 2));
         assert_eq!(backoff(u32::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn lines_beyond_the_limit_are_counted() {
+        let lines = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        assert_eq!(at_most(lines(3), 3), ["0", "1", "2"]);
+        assert_eq!(at_most(lines(5), 3), ["0", "1", "and 3 more"]);
     }
 
     #[test]

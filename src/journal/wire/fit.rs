@@ -62,10 +62,5 @@ pub fn fit_backup(mut event: backup::Event) -> backup::Event {
 }
 
 fn cut(text: &mut String, length: usize) {
-    if text.len() <= length {
-        return;
-    }
-    let end = (0..=length - 3).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.truncate(end);
-    text.push_str("...");
+    *text = limits::clip_to(text, length);
 }
