@@ -34,6 +34,8 @@ mod rights;
 mod rows;
 #[path = "engine/silent.rs"]
 mod silent;
+#[path = "engine/spec.rs"]
+mod spec;
 #[path = "engine/starting.rs"]
 mod starting;
 #[path = "engine/told.rs"]

@@ -1,126 +1,332 @@
-//! `velero.io/v1` Backup: the request. Fields and phases are Velero's.
+//! `velero.io/v1` Backup: the request. Fields, phases and what is optional are Velero's.
 //!
-//! Source: Velero, `pkg/apis/velero/v1/backup_types.go`. Fields that are not named here are kept in `other`, so that
-//! a Backup that is read and shown again is the Backup that its author wrote.
+//! Source: Velero 1.18, `pkg/apis/velero/v1/backup_types.go`, and two fields of the releases after it (`backupType`,
+//! `metadata.annotations`). All fields are here, also those that Stillpoint refuses or ignores: the definition that is
+//! generated from these types then refuses, or drops, exactly what Velero's API does not have.
+//!
+//! Where another definition is installed, fields that are not in Velero's API can reach the daemon. Each struct of the
+//! spec keeps them in `other`, so that the Backup can be refused by their names.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
+use kube::core::ObjectMeta;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a Backup asks for. Durations are Go's (`10m0s`).
+use super::resource::resource;
+
+/// Fields that are not in Velero's API.
+pub type Other = BTreeMap<String, Value>;
+
+/// The content of a backup. Durations are Go's (`10m0s`).
 #[derive(CustomResource, Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[kube(group = "velero.io", version = "v1", kind = "Backup", plural = "backups", namespaced)]
-#[kube(status = "BackupStatus", derive = "PartialEq", derive = "Default")]
+#[kube(root = "BackupDefinition", status = "BackupStatus", doc = "A request for a backup, and its result.")]
 #[kube(printcolumn(json_path = ".status.phase", name = "STATUS", type_ = "string"))]
 #[kube(printcolumn(json_path = ".metadata.creationTimestamp", name = "AGE", type_ = "date"))]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct BackupSpec {
-    /// Namespaces to be backed up; `*` or none for all.
+    /// Labels and annotations of a Backup that a Schedule makes; they have no effect in a Backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<TemplateMetadata>,
+    /// Namespaces to include; `*` or none for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included_namespaces: Option<Vec<String>>,
-    /// Namespaces to be left out.
+    /// Namespaces to exclude.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excluded_namespaces: Option<Vec<String>>,
-    /// Resources to be backed up; `*` or none for all.
+    /// Resources to include, of all scopes; `*` or none for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included_resources: Option<Vec<String>>,
-    /// Resources to be left out.
+    /// Resources to exclude, of all scopes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excluded_resources: Option<Vec<String>>,
-    /// Resources of the cluster to be backed up.
+    /// Cluster-scoped resources to include.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included_cluster_scoped_resources: Option<Vec<String>>,
-    /// Resources of the cluster to be left out.
+    /// Cluster-scoped resources to exclude.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excluded_cluster_scoped_resources: Option<Vec<String>>,
-    /// Resources of namespaces to be backed up.
+    /// Namespace-scoped resources to include.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub included_namespace_scoped_resources: Option<Vec<String>>,
-    /// Resources of namespaces to be left out.
+    /// Namespace-scoped resources to exclude.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excluded_namespace_scoped_resources: Option<Vec<String>>,
-    /// Only what these labels match.
+    /// Includes only objects that match.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub label_selector: Option<LabelSelector>,
-    /// Only what one of these matches.
+    pub label_selector: Option<Selector>,
+    /// Includes only objects that match one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub or_label_selectors: Option<Vec<LabelSelector>>,
-    /// Whether volumes are snapshotted at all.
+    pub or_label_selectors: Option<Vec<Selector>>,
+    /// Whether volumes are snapshotted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_volumes: Option<bool>,
     /// How long the backup is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
-    /// Whether resources of the cluster are backed up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub include_cluster_resources: Option<bool>,
-    /// Commands around the backup of an item.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "anything")]
-    pub hooks: Option<Value>,
-    /// BackupStorageLocation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub storage_location: Option<String>,
-    /// VolumeSnapshotLocations (native snapshots).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_snapshot_locations: Option<Vec<String>>,
-    /// Whether volumes are copied from the file system unless they opt out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_volumes_to_fs_backup: Option<bool>,
-    /// Items in an order of the author's, by resource.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ordered_resources: Option<BTreeMap<String, String>>,
-    /// How long a snapshot may take until it is cut.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub csi_snapshot_timeout: Option<String>,
-    /// How long operations after the cut may take.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub item_operation_timeout: Option<String>,
-    /// Volume policies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resource_policy: Option<PolicyRef>,
-    /// Whether the snapshots' data are moved to the storage location.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_move_data: Option<bool>,
-    /// Who moves them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub datamover: Option<String>,
-    /// Label key that groups claims. Written by Stillpoint when the author left it out.
+    /// Label key that groups PersistentVolumeClaims. The daemon writes the key that it used if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub volume_group_snapshot_label_key: Option<String>,
-    /// Fields that are not known here.
+    /// Whether cluster-scoped resources are included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include_cluster_resources: Option<bool>,
+    /// Commands to execute in pods before and after an item is backed up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<BackupHooks>,
+    /// BackupStorageLocation of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_location: Option<String>,
+    /// VolumeSnapshotLocations of native snapshots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_snapshot_locations: Option<Vec<String>>,
+    /// The older name of `defaultVolumesToFsBackup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_volumes_to_restic: Option<bool>,
+    /// Whether the files of all volumes of pods are backed up unless a pod says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_volumes_to_fs_backup: Option<bool>,
+    /// Objects to back up first, by resource: names, with the namespace before a slash, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordered_resources: Option<BTreeMap<String, String>>,
+    /// How long to wait until a snapshot is cut; 10 minutes by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csi_snapshot_timeout: Option<String>,
+    /// How long to wait until all snapshots are ready; 4 hours by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item_operation_timeout: Option<String>,
+    /// ConfigMap with volume policies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_policy: Option<PolicyRef>,
+    /// Whether the data of snapshots are moved to the storage location.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_move_data: Option<bool>,
+    /// Data mover; Velero's own if empty or `velero`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datamover: Option<String>,
+    /// How the data mover uploads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uploader_config: Option<UploaderConfig>,
+    /// Whether the data mover uploads everything or what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "backup_types")]
+    pub backup_type: Option<String>,
+    /// Fields that are not in Velero's API.
     #[serde(flatten)]
     #[schemars(skip)]
-    pub other: BTreeMap<String, Value>,
+    pub other: Other,
+}
+
+/// A request for a backup, and its result. The definition is generated from [`BackupDefinition`]; objects are read as
+/// this type, because their spec may be absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Backup {
+    /// Metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// The request.
+    #[serde(default)]
+    pub spec: BackupSpec,
+    /// The result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<BackupStatus>,
+}
+
+resource!(Backup, NamespaceResourceScope, "velero.io", "backups", (), |()| "v1");
+
+impl Backup {
+    /// A Backup of this name, without a namespace.
+    pub fn new(name: &str, spec: BackupSpec) -> Self {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        Self { metadata, spec, status: None }
+    }
+}
+
+/// Metadata of a Backup that a Schedule makes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateMetadata {
+    /// Labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Annotations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// Objects are selected that match all labels and all expressions.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// Labels with their values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_labels: Option<BTreeMap<String, String>>,
+    /// Expressions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub match_expressions: Option<Vec<SelectorRequirement>>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+impl Selector {
+    /// Whether it has a label or an expression; without any it matches every object.
+    pub fn is_restrictive(&self) -> bool {
+        self.match_labels.as_ref().is_some_and(|labels| !labels.is_empty())
+            || self.match_expressions.as_ref().is_some_and(|expressions| !expressions.is_empty())
+    }
+}
+
+/// One expression of a selector.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SelectorRequirement {
+    /// Label key.
+    pub key: String,
+    /// In, NotIn, Exists or DoesNotExist.
+    pub operator: String,
+    /// Values, for In and NotIn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<String>>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// Commands to execute in pods before and after an item is backed up.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct BackupHooks {
+    /// Hooks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<ResourceHook>>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// Hooks of the objects that match.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceHook {
+    /// Name of the hook.
+    pub name: String,
+    /// Namespaces to include; none for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included_namespaces: Option<Vec<String>>,
+    /// Namespaces to exclude.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excluded_namespaces: Option<Vec<String>>,
+    /// Resources to include; none for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub included_resources: Option<Vec<String>>,
+    /// Resources to exclude.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excluded_resources: Option<Vec<String>>,
+    /// Includes only objects that match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_selector: Option<Selector>,
+    /// Commands before the object is backed up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pre: Option<Vec<Hook>>,
+    /// Commands after the object is backed up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub post: Option<Vec<Hook>>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// One hook.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Hook {
+    /// The command.
+    pub exec: ExecHook,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// A command to execute in a container.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecHook {
+    /// Container of the pod; the first one by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The command and its arguments.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// Whether an error ends the backup of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "error_modes")]
+    pub on_error: Option<String>,
+    /// How long to wait until the command ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<String>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
 }
 
 /// Reference to the ConfigMap with the volume policies.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyRef {
     /// API group; none for a ConfigMap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_group: Option<String>,
-    /// `configmap`, in whatever case.
+    /// `configmap`, in upper or lower case.
     pub kind: String,
     /// Name.
     pub name: String,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
 }
 
-/// What became of a Backup. As a projection, a field that is `None` is left as it was.
+/// How the data mover uploads.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
-pub struct BackupStatus {
-    /// Velero's phase.
+pub struct UploaderConfig {
+    /// Files that are uploaded in parallel.
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_files_upload: Option<i64>,
+    /// Fields that are not in Velero's API.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub other: Other,
+}
+
+/// The result of a backup. As a projection, a field that is `None` is left as it was.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStatus {
+    /// Major version of the format of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
+    /// Version of the format of the backup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<String>,
+    /// When it may be deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiration: Option<Time>,
+    /// Phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "phases")]
     pub phase: Option<String>,
-    /// Place in the queue; zero once it left it.
+    /// Position in the queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_position: Option<i64>,
     /// Why the request was refused.
@@ -132,47 +338,83 @@ pub struct BackupStatus {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_timestamp: Option<Time>,
-    /// When it may be deleted.
+    /// Native snapshots that were attempted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expiration: Option<Time>,
+    pub volume_snapshots_attempted: Option<i64>,
+    /// Native snapshots that were completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_snapshots_completed: Option<i64>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_reason: Option<String>,
-    /// How many warnings there were.
+    /// Number of warnings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warnings: Option<i64>,
-    /// How many errors there were.
+    /// Number of errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<i64>,
-    /// How far it is.
+    /// Progress.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<BackupProgress>,
-    /// CSI snapshots that were tried.
+    /// CSI snapshots that were attempted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csi_volume_snapshots_attempted: Option<i64>,
-    /// CSI snapshots that were made.
+    /// CSI snapshots that were completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csi_volume_snapshots_completed: Option<i64>,
-    /// Fields that are not known here.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub other: BTreeMap<String, Value>,
+    /// Asynchronous operations that were attempted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_attempted: Option<i64>,
+    /// Asynchronous operations that were completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_completed: Option<i64>,
+    /// Asynchronous operations that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_item_operations_failed: Option<i64>,
+    /// Hooks that were executed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook_status: Option<HookStatus>,
 }
 
-/// How far a Backup is.
+/// Progress of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupProgress {
-    /// Items that will be backed up.
+    /// Items to back up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_items: Option<i64>,
-    /// Items that are backed up.
+    /// Items that were backed up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items_backed_up: Option<i64>,
 }
 
-fn anything(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+/// Hooks that were executed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HookStatus {
+    /// Hooks that were attempted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks_attempted: Option<i64>,
+    /// Hooks that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks_failed: Option<i64>,
+}
+
+/// Velero's phases. A phase of a later release is read as well: only the definition is strict.
+fn phases(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": [
+        "New", "Queued", "ReadyToStart", "FailedValidation", "InProgress", "WaitingForPluginOperations",
+        "WaitingForPluginOperationsPartiallyFailed", "Finalizing", "FinalizingPartiallyFailed", "Completed",
+        "PartiallyFailed", "Failed", "Deleting",
+    ] })
+}
+
+fn backup_types(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["Full", "Incremental"] })
+}
+
+fn error_modes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["Continue", "Fail"] })
 }
 
 #[cfg(test)]
@@ -180,14 +422,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_that_are_not_known_here_survive_a_round_trip() {
+    fn fields_outside_the_api_survive_a_round_trip() {
         let written = serde_json::json!({
             "includedNamespaces": ["shop"],
             "volumeGroupSnapshotLabelKey": "app",
             "uploaderConfig": { "parallelFilesUpload": 10 },
+            "hooks": { "resource": [{ "name": "freeze" }] },
+            "labelSelector": { "matchLabel": { "app": "shop" } },
+            "includeNamespaces": ["other"],
         });
         let spec: BackupSpec = serde_json::from_value(written.clone()).expect("a spec");
         assert_eq!(spec.volume_group_snapshot_label_key.as_deref(), Some("app"));
         assert_eq!(serde_json::to_value(&spec).expect("JSON"), written);
+    }
+
+    #[test]
+    fn a_backup_without_a_spec_is_read() {
+        let backup: Backup = serde_json::from_value(serde_json::json!({
+            "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "all" },
+        }))
+        .expect("a Backup");
+        assert_eq!((backup.metadata.name.as_deref(), backup.spec), (Some("all"), BackupSpec::default()));
     }
 }

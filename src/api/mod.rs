@@ -33,11 +33,16 @@ use kube::CustomResourceExt;
 
 /// The CustomResourceDefinitions that Stillpoint brings: GroupSnapshot, and Backup for clusters without Velero.
 ///
-/// Backup has no status subresource, because Velero's has none: its clients write the status with the object.
+/// Backup has no status subresource, because Velero's has none: its clients write the status with the object. Its spec
+/// may be absent.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut backup = Backup::crd();
+    let mut backup = backup::BackupDefinition::crd();
     for version in &mut backup.spec.versions {
         version.subresources = None;
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            schema.required = None;
+            schema.title = None;
+        }
     }
     vec![GroupSnapshot::crd(), backup]
 }
@@ -78,17 +83,58 @@ mod tests {
         assert_eq!(serde_json::json!(columns), serde_json::json!(expected));
     }
 
-    #[test]
-    fn a_backup_keeps_fields_that_we_do_not_know_and_has_no_status_subresource() {
-        assert_eq!(crds()[1].metadata.name.as_deref(), Some("backups.velero.io"));
-        let version = version(1);
-        assert!(version.get("subresources").is_none());
-        let properties = &version["schema"]["openAPIV3Schema"]["properties"];
-        for part in ["spec", "status"] {
-            assert_eq!(properties[part]["x-kubernetes-preserve-unknown-fields"], true, "{part}");
-            assert!(properties[part].get("additionalProperties").is_none(), "{part} would not be structural");
+    fn schema_of_backup() -> serde_json::Value {
+        version(1)["schema"]["openAPIV3Schema"].take()
+    }
+
+    /// Calls `visit` for each schema with its path.
+    fn walk(schema: &serde_json::Value, path: &str, visit: &mut impl FnMut(&str, &serde_json::Value)) {
+        visit(path, schema);
+        for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+            walk(below, &format!("{path}.{name}"), visit);
         }
-        assert_eq!(properties["spec"]["properties"]["hooks"]["x-kubernetes-preserve-unknown-fields"], true);
-        assert_eq!(properties["spec"]["properties"]["volumeGroupSnapshotLabelKey"]["type"], "string");
+        for below in ["items", "additionalProperties"] {
+            if schema[below].is_object() {
+                walk(&schema[below], &format!("{path}[]"), visit);
+            }
+        }
+    }
+
+    #[test]
+    fn the_backup_requires_only_what_velero_requires() {
+        assert_eq!(crds()[1].metadata.name.as_deref(), Some("backups.velero.io"));
+        assert!(version(1).get("subresources").is_none(), "Velero writes the status with the object");
+        let mut required = Vec::new();
+        walk(&schema_of_backup(), "", &mut |path, schema| {
+            let names = schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str());
+            required.extend(names.map(|name| format!("{path}.{name}")));
+        });
+        let hook = ".spec.hooks.resources[]";
+        let mut expected =
+            vec![".spec.resourcePolicy.kind".to_owned(), ".spec.resourcePolicy.name".to_owned()];
+        expected.push(format!("{hook}.name"));
+        for phase in ["pre", "post"] {
+            expected.extend([format!("{hook}.{phase}[].exec"), format!("{hook}.{phase}[].exec.command")]);
+        }
+        for selector in [".spec.labelSelector", ".spec.orLabelSelectors[]", &format!("{hook}.labelSelector")]
+        {
+            expected.extend(["key", "operator"].map(|name| format!("{selector}.matchExpressions[].{name}")));
+        }
+        required.sort();
+        expected.sort();
+        assert_eq!(required, expected);
+    }
+
+    #[test]
+    fn the_backup_keeps_no_field_that_it_does_not_name() {
+        walk(&schema_of_backup(), "", &mut |path, schema| {
+            assert_eq!(schema["x-kubernetes-preserve-unknown-fields"], serde_json::Value::Null, "{path}");
+            let is_object = schema["type"] == "object";
+            let says = schema["properties"].is_object() || schema["additionalProperties"].is_object();
+            assert!(!is_object || says, "{path} would lose all its fields");
+        });
+        let properties = &schema_of_backup()["properties"];
+        let count = |part: &str| properties[part]["properties"].as_object().map(serde_json::Map::len);
+        assert_eq!((count("spec"), count("status")), (Some(28), Some(20)));
     }
 }

@@ -46,6 +46,6 @@ pub mod kinds {
     pub use crate::api::{
         Backup, BackupSpec, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus,
         VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
-        VolumeSnapshotClass, VolumeSnapshotContent,
+        VolumeSnapshotClass, VolumeSnapshotContent, crds,
     };
 }

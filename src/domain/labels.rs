@@ -28,6 +28,10 @@ pub const BACKUP_NAME: &str = "velero.io/backup-name";
 pub const BACKUP_UID: &str = "velero.io/backup-uid";
 /// Keeps an object out of Velero's own backups (label, `"true"`).
 pub const EXCLUDE_FROM_BACKUP: &str = "velero.io/exclude-from-backup";
+/// Whether these labels keep an object out of a Backup. Another value than `true` does not.
+pub fn is_excluded(labels: &std::collections::BTreeMap<String, String>) -> bool {
+    labels.get(EXCLUDE_FROM_BACKUP).is_some_and(|value| value == "true")
+}
 /// Label key that groups PersistentVolumeClaims when neither Backup nor flag names one.
 pub const DEFAULT_GROUP_KEY: &str = "velero.io/volume-group";
 /// Handle of the group snapshot (annotation on a member).

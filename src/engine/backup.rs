@@ -23,6 +23,7 @@ use crate::engine::observer::Note;
 use crate::engine::reasons;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
+use crate::engine::snapshots::Snapshots;
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, JournalError, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd, Phase};
@@ -68,20 +69,18 @@ pub async fn take(
         request = Some(Err(vec![error]));
     }
     let run = match (folded, &request, object.as_deref()) {
-        (Some(run), _, _) => {
-            claim(&tools, &run, object.as_deref()).await;
+        (Some(run), _, object) => {
+            claim(&tools, &run, object).await;
             run
         }
         (None, Some(Err(errors)), Some(object)) => {
             refuse(&tools, object, refused_as, errors).await;
             return Ok(());
         }
-        (None, Some(Ok(request)), Some(object)) => {
-            show_label_key(&tools, object, request).await;
-            accept(&tools, stream, request).await?
-        }
+        (None, Some(Ok(request)), Some(_)) => accept(&tools, stream, request).await?,
         _ => return Ok(()),
     };
+    show_label_key(&tools, object.as_deref(), &run).await;
     let mut seq = entries.len().max(1) as u64;
     show_progress(&tools, &run).await;
     let finished = match run.finished {
@@ -100,7 +99,8 @@ pub async fn take(
             finished
         }
     };
-    show_end(&tools, &finished).await;
+    let snapshots = Snapshots::of(&tools, &finished).await?;
+    show_end(&tools, &finished, snapshots).await;
     finished.groups.iter().for_each(|group| tools.sights.forget(group.run));
     Ok(())
 }
@@ -154,7 +154,10 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
         label_key: request.label_key.clone(),
         groups: formed.plans.iter().map(asked).collect(),
         refused: formed.refused.iter().map(|r| failed(&r.namespace, &r.group, &r.problem)).collect(),
-        warnings: warnings.iter().map(|warning| limits::clip(warning)).take(limits::MAX_WARNINGS).collect(),
+        warnings: limits::at_most(
+            warnings.iter().map(|warning| limits::clip(warning)).collect(),
+            limits::MAX_WARNINGS,
+        ),
     });
     tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
@@ -177,7 +180,7 @@ fn refuse_all(formed: &mut Formed, problem: &Problem) {
 fn tell_refused(tools: &Tools, run: &BackupRun) {
     for refused in &run.failed {
         tools.observer.note(Note::GroupRefused(refused.code));
-        let note = format!("{}/{}: {} {}", refused.namespace, refused.group, refused.code, refused.message);
+        let note = refused.to_string();
         tracing::warn!(backup = %object_id(run), "refused: {note}");
         let notice = notices::of_backup(&object_id(run), true, "GroupRefused", &note, run.accepted_at);
         tools.notices.tell(notice);
@@ -203,14 +206,15 @@ fn asked(plan: &Plan) -> AskedGroup {
 }
 
 fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
-    // Whoever shows it names the group, or the namespace where there is none: an object that is the same says nothing.
-    let subject = if group.is_empty() {
-        format!("namespace {namespace}")
-    } else {
-        format!("group {namespace}/{group}")
-    };
+    // The text that is shown begins with the group, the namespace, or nothing for the Backup as a whole: an object that
+    // is the same is not named again.
     let about = problem.about.to_string();
-    let about = if about.eq_ignore_ascii_case(&subject) { String::new() } else { format!("{about}: ") };
+    let named = match (namespace, group) {
+        ("", "") => problem.about.kind == "Backup",
+        (_, "") => about.eq_ignore_ascii_case(&format!("namespace {namespace}")),
+        _ => about.eq_ignore_ascii_case(&format!("group {namespace}/{group}")),
+    };
+    let about = if named { String::new() } else { format!("{about}: ") };
     FailedGroup {
         namespace: namespace.to_owned(),
         group: group.to_owned(),
@@ -225,8 +229,8 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
     let now = tools.clock.now();
     let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        let read = || facts::read(&tools.adapter, &tools.world, request);
-        match admission::answered(tools, "claims, namespaces and volumes", read).await {
+        let read = || facts::read(&tools.adapter, request);
+        match admission::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
             Ok(facts) => formed = form_groups(request, &facts, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
@@ -393,12 +397,17 @@ where
     }
 }
 
-async fn show_label_key(tools: &Tools, object: &Backup, request: &Request) {
-    if object.spec.volume_group_snapshot_label_key.as_deref() == Some(request.label_key.as_str()) {
+/// Writes the label key into the Backup that names none. It comes after the record that settles the groups: before it, a
+/// daemon that starts again has to see whether the user named the key.
+async fn show_label_key(tools: &Tools, object: Option<&Backup>, run: &BackupRun) {
+    let named = |object: &Backup| {
+        object.spec.volume_group_snapshot_label_key.as_ref().is_some_and(|key| !key.is_empty())
+    };
+    if run.finished.is_some() || object.is_none_or(named) {
         return;
     }
-    let id = observe::id(&object.metadata);
-    match tools.adapter.project_label_key(&id, &request.label_key).await {
+    let id = object_id(run);
+    match tools.adapter.project_label_key(&id, &run.label_key).await {
         Ok(changed) => tools.world.absorb(changed),
         Err(problem) => tracing::warn!(backup = %id, %problem, "cannot write the label key into the Backup"),
     }
@@ -455,7 +464,7 @@ async fn show_progress(tools: &Tools, run: &BackupRun) {
     }
 }
 
-async fn show_end(tools: &Tools, run: &BackupRun) {
+async fn show_end(tools: &Tools, run: &BackupRun, snapshots: Snapshots) {
     let Some((phase, at)) = run.finished else { return };
     let count = |n: usize| Some(n as i64);
     let status = BackupStatus {
@@ -465,6 +474,8 @@ async fn show_end(tools: &Tools, run: &BackupRun) {
         failure_reason: run.failure_reason(),
         errors: count(run.failed.len()),
         warnings: count(run.warnings.len()),
+        csi_volume_snapshots_attempted: count(snapshots.attempted),
+        csi_volume_snapshots_completed: count(snapshots.completed),
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");

@@ -6,18 +6,19 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeCl
 use kube::core::ObjectMeta;
 
 use crate::cluster::Adapter;
+use crate::cluster::kinds::{VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::domain::ids::Uid;
+use crate::domain::labels;
 use crate::domain::problem::Problem;
 use crate::engine::world::World;
 use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
 
-/// Everything about the namespaces of a request as the API server has it now. Caches may be a moment old: a claim that
-/// was bound just now must not have its group refused.
+/// Everything about the namespaces of a request, and the classes, as the API server has it now. Caches may be a moment
+/// old: a PVC that was bound, or a class that was created, just now must not have its group refused.
 ///
 /// # Errors
 /// The first read that failed.
-pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result<Facts, Problem> {
-    let known = gather(world, request);
+pub async fn read(adapter: &Adapter, request: &Request) -> Result<Facts, Problem> {
     let mut claims = Vec::new();
     if request.all_namespaces() {
         claims = adapter.list::<PersistentVolumeClaim>(&(), "", "").await?;
@@ -28,38 +29,53 @@ pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result
     }
     let namespaces = adapter.list::<Namespace>(&(), "", "").await?;
     let volumes = adapter.list::<PersistentVolume>(&(), "", "").await?;
+    let classes = adapter.list::<VolumeSnapshotClass>(&(), "", "").await?;
+    let group_classes = match adapter.group_version() {
+        Ok(version) => adapter.list::<VolumeGroupSnapshotClass>(&version, "", "").await?,
+        Err(_) => Vec::new(),
+    };
     Ok(Facts {
         namespaces: namespaces.iter().map(namespace_fact).collect(),
         claims: claims.iter().map(claim_fact).collect(),
         volumes: volumes.iter().map(volume_fact).collect(),
-        ..known
+        group_classes: group_classes.iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
+        snapshot_classes: classes.iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
     })
 }
 
 /// Everything that the caches know about the namespaces of a request.
 pub fn gather(world: &World, request: &Request) -> Facts {
     let namespaces: Vec<NamespaceFact> = world.namespaces().iter().map(|ns| namespace_fact(ns)).collect();
-    let wanted = |name: &String| request.all_namespaces() || request.included_namespaces.contains(name);
-    let claims: Vec<_> =
-        namespaces.iter().filter(|ns| wanted(&ns.name)).flat_map(|ns| world.claims(&ns.name)).collect();
+    let claims: Vec<_> = namespaces
+        .iter()
+        .filter(|ns| request.includes(&ns.name))
+        .flat_map(|ns| world.claims(&ns.name))
+        .collect();
     let volumes = claims
         .iter()
         .filter_map(|claim| claim.spec.as_ref()?.volume_name.as_deref())
         .filter_map(|volume| world.volume(volume))
         .map(|volume| volume_fact(&volume))
         .collect();
-    let class = |meta: &ObjectMeta, driver: &str| ClassFact {
-        name: name(meta),
-        driver: driver.to_owned(),
-        labels: map(&meta.labels),
-        annotations: map(&meta.annotations),
-    };
     Facts {
         namespaces,
         claims: claims.iter().map(|claim| claim_fact(claim)).collect(),
         volumes,
-        group_classes: world.group_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
-        snapshot_classes: world.snapshot_classes().iter().map(|c| class(&c.metadata, &c.driver)).collect(),
+        group_classes: world.group_classes().iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
+        snapshot_classes: world
+            .snapshot_classes()
+            .iter()
+            .map(|c| class_fact(&c.metadata, &c.driver))
+            .collect(),
+    }
+}
+
+fn class_fact(meta: &ObjectMeta, driver: &str) -> ClassFact {
+    ClassFact {
+        name: name(meta),
+        driver: driver.to_owned(),
+        labels: map(&meta.labels),
+        annotations: map(&meta.annotations),
     }
 }
 
@@ -67,6 +83,7 @@ fn namespace_fact(namespace: &Namespace) -> NamespaceFact {
     NamespaceFact {
         name: name(&namespace.metadata),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
+        excluded: namespace.metadata.labels.as_ref().is_some_and(labels::is_excluded),
     }
 }
 

@@ -39,7 +39,9 @@ pub mod rebuild;
 pub mod request;
 pub mod runner;
 pub mod sight;
+mod snapshots;
 pub mod socket;
+mod unknown_fields;
 pub mod vitals;
 pub mod world;
 

@@ -1,22 +1,41 @@
-//! What this release refuses of a Backup as a whole, before any group is formed.
+//! What this release refuses of a Backup as a whole, and what it ignores, before any group is formed.
 //!
-//! A field that would be ignored is refused instead: a Backup that silently does less than it says is worse than one
-//! that fails its validation. Each sentence names the field, the reason and the way out; they become
+//! A field that would change which volumes are cut, or what happens around the cut, is refused if it cannot be served:
+//! a Backup that silently does less than it says is worse than one that fails its validation. A field that has no
+//! bearing on the cut (where the backup would be stored, how long it would be kept) is ignored with a warning. Each
+//! sentence names the field as the user wrote it, the reason and the way out; refusals become
 //! `status.validationErrors`.
+
+use std::collections::BTreeSet;
+
+/// A list of resources, under the name of its field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceList {
+    /// `includedResources`, `excludedNamespaceScopedResources`, and so on.
+    pub field: &'static str,
+    /// The resources.
+    pub names: Vec<String>,
+}
 
 /// The fields of a Backup that this release looks at but cannot serve in every form, as they were given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Asked {
-    /// The label key that groups claims, with defaults put in.
+    /// The label key that groups PVCs, with defaults put in.
     pub label_key: String,
+    /// The key is that of `--volume-group-snapshot-label-key`.
+    pub label_key_of_flag: bool,
     /// `spec.includedNamespaces`.
     pub included_namespaces: Vec<String>,
     /// `spec.excludedNamespaces`.
     pub excluded_namespaces: Vec<String>,
-    /// `spec.includedResources` and `spec.includedNamespaceScopedResources`.
-    pub included_resources: Vec<String>,
-    /// `spec.excludedResources` and `spec.excludedNamespaceScopedResources`.
-    pub excluded_resources: Vec<String>,
+    /// The lists of resources that include PVCs or leave them out.
+    pub included_resources: Vec<ResourceList>,
+    /// The lists of resources that exclude.
+    pub excluded_resources: Vec<ResourceList>,
+    /// Filters of the older kind that are set: `includedResources`, `excludedResources`, `includeClusterResources`.
+    pub older_filters: Vec<&'static str>,
+    /// Filters of the newer kind that are set: those by scope.
+    pub scoped_filters: Vec<&'static str>,
     /// `spec.labelSelector` selects something.
     pub label_selector: bool,
     /// `spec.orLabelSelectors` has an entry.
@@ -31,16 +50,31 @@ pub struct Asked {
     pub hooks: bool,
     /// `spec.orderedResources` has an entry.
     pub ordered_resources: bool,
-    /// `spec.defaultVolumesToFsBackup`, or its older name.
+    /// `spec.defaultVolumesToFsBackup`.
     pub default_volumes_to_fs_backup: bool,
+    /// `spec.defaultVolumesToRestic`, its older name.
+    pub default_volumes_to_restic: bool,
+    /// `spec.ttl` is not zero.
+    pub ttl: bool,
+    /// `spec.storageLocation` names one.
+    pub storage_location: bool,
+    /// `spec.volumeSnapshotLocations` names one.
+    pub volume_snapshot_locations: bool,
+    /// `spec.includeClusterResources`.
+    pub include_cluster_resources: bool,
+    /// `spec.includedClusterScopedResources` names one.
+    pub included_cluster_scoped_resources: bool,
+    /// `spec.datamover`, `spec.uploaderConfig` and `spec.backupType`, those that are set.
+    pub of_data_mover: Vec<&'static str>,
 }
 
 /// One sentence for each thing that is asked for and that this release does not do. Empty: the Backup can be planned.
 pub fn validate(asked: &Asked) -> Vec<String> {
     let refused = [
         label_key(asked),
-        wildcards(asked),
+        namespaces(asked),
         excluded_namespaces(asked),
+        filters(asked),
         included_resources(asked),
         excluded_resources(asked),
         flag(asked.label_selector, "labelSelector", SELECTOR),
@@ -51,14 +85,29 @@ pub fn validate(asked: &Asked) -> Vec<String> {
         flag(asked.hooks, "hooks", HOOKS),
         flag(asked.ordered_resources, "orderedResources", ORDER),
         flag(asked.default_volumes_to_fs_backup, "defaultVolumesToFsBackup", FS_BACKUP),
+        flag(asked.default_volumes_to_restic, "defaultVolumesToRestic", FS_BACKUP),
     ];
     refused.into_iter().flatten().collect()
 }
 
-const SELECTOR: &str = "a group is all claims of one label value, and a selector that leaves some of them out is not \
+/// One sentence for each field that is set and has no effect in this release.
+pub fn ignored(asked: &Asked) -> Vec<String> {
+    let ignored = [
+        flag(asked.ttl, "ttl", TTL),
+        flag(asked.storage_location, "storageLocation", STORAGE),
+        flag(asked.volume_snapshot_locations, "volumeSnapshotLocations", SNAPSHOT_LOCATIONS),
+        flag(asked.include_cluster_resources, "includeClusterResources", OBJECTS),
+        flag(asked.included_cluster_scoped_resources, "includedClusterScopedResources", OBJECTS),
+    ];
+    let movers = asked.of_data_mover.iter().map(|field| refusal(field, DATA_MOVER));
+    let objects = asked.included_resources.iter().filter_map(other_resources);
+    ignored.into_iter().flatten().chain(movers).chain(objects).collect()
+}
+
+const SELECTOR: &str = "a group is all PVCs of one label value, and a selector that leaves some of them out is not \
                         supported yet; remove the field and select by the group label";
 const POLICY: &str = "volume policies are not supported yet, and a skipped volume would still be in the cut; remove \
-                      the field and take the group label off the claims that are to be skipped";
+                      the field and take the group label off the PVCs that are to be skipped";
 const MOVE_DATA: &str = "moving the data out of the cluster is not supported yet; set the field to false and keep the \
                          snapshots in the cluster";
 const NO_VOLUMES: &str =
@@ -67,6 +116,16 @@ const HOOKS: &str = "hooks are not run, and a database would not be quiesced as 
                      cut is crash-consistent without them)";
 const ORDER: &str = "all volumes of a group are cut at once, an order would have no effect; remove the field";
 const FS_BACKUP: &str = "file system backup is not supported; set the field to false";
+
+const TTL: &str = "the field has no effect yet: nothing expires, the snapshots stay until you delete them; remove the \
+                   field";
+const STORAGE: &str = "the field has no effect yet: nothing is uploaded, the snapshots stay in the cluster; remove the \
+                       field";
+const SNAPSHOT_LOCATIONS: &str = "the field has no effect: it is for native snapshots, and Stillpoint takes CSI \
+                                  snapshots; remove the field";
+const OBJECTS: &str =
+    "the field has no effect: volumes are snapshotted, and no objects are backed up; remove the field";
+const DATA_MOVER: &str = "the field has no effect: no data are moved; remove the field";
 
 fn flag(asked: bool, field: &str, sentence: &str) -> Option<String> {
     asked.then(|| refusal(field, sentence))
@@ -79,21 +138,33 @@ fn refusal(field: &str, sentence: &str) -> String {
 fn label_key(asked: &Asked) -> Option<String> {
     let key = &asked.label_key;
     (!is_label_key(key)).then(|| {
-        let sentence =
-            format!("\"{key}\" is not a label key; write it as prefix/name, as in velero.io/volume-group");
-        refusal("volumeGroupSnapshotLabelKey", &sentence)
+        let field = if asked.label_key_of_flag {
+            "--volume-group-snapshot-label-key"
+        } else {
+            "spec.volumeGroupSnapshotLabelKey"
+        };
+        format!(
+            "{field}: \"{key}\" is not a label key; write it as prefix/name, as in velero.io/volume-group"
+        )
     })
 }
 
-fn wildcards(asked: &Asked) -> Option<String> {
+/// Names, or `*` alone.
+fn namespaces(asked: &Asked) -> Option<String> {
     let names = &asked.included_namespaces;
     if names.len() == 1 && names[0] == "*" {
         return None;
     }
-    let pattern = names.iter().find(|name| name.contains(['*', '?', '[', ']', '{', '}']))?;
-    let sentence = format!(
-        "the pattern \"{pattern}\" is not supported yet; list the namespaces by name, or leave the field empty for all"
-    );
+    if let Some(pattern) = names.iter().find(|name| name.contains(['*', '?', '[', ']', '{', '}'])) {
+        let sentence = format!(
+            "the pattern \"{pattern}\" is not supported yet; list the namespaces by name, or leave the field empty for \
+             all"
+        );
+        return Some(refusal("includedNamespaces", &sentence));
+    }
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let name = names.iter().find(|name| !is_part(name, 63, lower, "-"))?;
+    let sentence = format!("\"{name}\" is not the name of a namespace; correct it, or take it out");
     Some(refusal("includedNamespaces", &sentence))
 }
 
@@ -105,22 +176,49 @@ fn excluded_namespaces(asked: &Asked) -> Option<String> {
     })
 }
 
+/// Velero refuses filters of both kinds in one Backup.
+fn filters(asked: &Asked) -> Option<String> {
+    let (older, scoped) = (asked.older_filters.first()?, asked.scoped_filters.first()?);
+    let sentence = format!("it cannot be used together with spec.{scoped}; remove one of them");
+    Some(refusal(older, &sentence))
+}
+
 fn included_resources(asked: &Asked) -> Option<String> {
-    let names = &asked.included_resources;
-    (!names.is_empty() && !names.iter().any(|name| name == "*" || is_claims(name))).then(|| {
-        let sentence = "persistentvolumeclaims are not among them, so nothing would be cut; add them, or remove the field";
-        refusal("includedResources", sentence)
-    })
+    let without_claims = |list: &&ResourceList| {
+        !list.names.is_empty() && !list.names.iter().any(|name| name == "*" || is_claims(name))
+    };
+    let list = asked.included_resources.iter().find(without_claims)?;
+    let sentence =
+        "persistentvolumeclaims are not among them, so nothing would be cut; add them, or remove the field";
+    Some(refusal(list.field, sentence))
 }
 
 fn excluded_resources(asked: &Asked) -> Option<String> {
-    let name = asked.excluded_resources.iter().find(|name| *name == "*" || is_claims(name))?;
+    let excludes = |name: &&String| *name == "*" || is_claims(name);
+    let (list, name) = asked
+        .excluded_resources
+        .iter()
+        .find_map(|list| list.names.iter().find(excludes).map(|name| (list, name)))?;
     let sentence =
         format!("\"{name}\" leaves out persistentvolumeclaims, so nothing would be cut; take it out");
-    Some(refusal("excludedResources", &sentence))
+    Some(refusal(list.field, &sentence))
 }
 
-/// The names that the API server's discovery knows for claims.
+/// Resources beside PVCs that a list includes.
+fn other_resources(list: &ResourceList) -> Option<String> {
+    let others: BTreeSet<&str> =
+        list.names.iter().map(String::as_str).filter(|name| *name != "*" && !is_claims(name)).collect();
+    (!others.is_empty() && !list.names.iter().any(|name| name == "*")).then(|| {
+        let sentence = format!(
+            "volumes of persistentvolumeclaims are snapshotted, and no objects are backed up, so these have no effect: \
+             {}; take them out",
+            crate::planning::listed(others)
+        );
+        refusal(list.field, &sentence)
+    })
+}
+
+/// The names that the API server's discovery knows for PVCs.
 fn is_claims(resource: &str) -> bool {
     let name = resource.split('.').next().unwrap_or_default().to_lowercase();
     ["persistentvolumeclaims", "persistentvolumeclaim", "pvc"].contains(&name.as_str())
@@ -160,6 +258,10 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
+    fn list(field: &'static str, resources: &[&str]) -> Vec<ResourceList> {
+        vec![ResourceList { field, names: names(resources) }]
+    }
+
     /// A Backup changed by `change` is refused for exactly this field, or for none.
     fn check(change: impl FnOnce(&mut Asked), field: Option<&str>) {
         let mut asked = plain();
@@ -184,6 +286,7 @@ mod tests {
         check(|a| a.snapshot_volumes = Some(true), None);
         check(|a| a.ordered_resources = true, Some("orderedResources"));
         check(|a| a.default_volumes_to_fs_backup = true, Some("defaultVolumesToFsBackup"));
+        check(|a| a.default_volumes_to_restic = true, Some("defaultVolumesToRestic"));
     }
 
     #[test]
@@ -199,6 +302,9 @@ mod tests {
             check(|a| a.included_namespaces = names(&["shop", pattern]), Some("includedNamespaces"));
         }
         check(|a| a.included_namespaces = names(&["*", "shop"]), Some("includedNamespaces"));
+        for malformed in ["", "Shop", "shop/db", "-shop", "shop."] {
+            check(|a| a.included_namespaces = names(&[malformed]), Some("includedNamespaces"));
+        }
     }
 
     #[test]
@@ -206,11 +312,59 @@ mod tests {
         for claims in
             ["*", "persistentvolumeclaims", "pvc", "PersistentVolumeClaims", "persistentvolumeclaims.v1"]
         {
-            check(|a| a.included_resources = names(&["pods", claims]), None);
-            check(|a| a.excluded_resources = names(&["pods", claims]), Some("excludedResources"));
+            check(|a| a.included_resources = list("includedResources", &["pods", claims]), None);
+            for field in ["excludedResources", "excludedNamespaceScopedResources"] {
+                check(|a| a.excluded_resources = list(field, &["pods", claims]), Some(field));
+            }
         }
-        check(|a| a.included_resources = names(&["pods", "persistentvolumes"]), Some("includedResources"));
-        check(|a| a.excluded_resources = names(&["pods"]), None);
+        for field in ["includedResources", "includedNamespaceScopedResources"] {
+            check(|a| a.included_resources = list(field, &["pods", "persistentvolumes"]), Some(field));
+        }
+        check(|a| a.excluded_resources = list("excludedResources", &["pods"]), None);
+    }
+
+    #[test]
+    fn filters_of_both_kinds_are_refused_together() {
+        check(|a| a.older_filters = vec!["includeClusterResources"], None);
+        let both = |a: &mut Asked| {
+            a.older_filters = vec!["includeClusterResources"];
+            a.scoped_filters = vec!["excludedClusterScopedResources"];
+        };
+        check(both, Some("includeClusterResources"));
+    }
+
+    #[test]
+    fn each_ignored_field_is_named_once() {
+        assert_eq!(ignored(&plain()), [""; 0]);
+        let asked = Asked {
+            ttl: true,
+            storage_location: true,
+            volume_snapshot_locations: true,
+            include_cluster_resources: true,
+            included_cluster_scoped_resources: true,
+            of_data_mover: vec!["datamover", "uploaderConfig", "backupType"],
+            included_resources: list("includedResources", &["pods", "pvc", "pods"]),
+            ..plain()
+        };
+        let warnings = ignored(&asked);
+        let fields: Vec<&str> =
+            warnings.iter().filter_map(|text| text.split_once(':')).map(|(f, _)| f).collect();
+        let expected = [
+            "spec.ttl",
+            "spec.storageLocation",
+            "spec.volumeSnapshotLocations",
+            "spec.includeClusterResources",
+            "spec.includedClusterScopedResources",
+            "spec.datamover",
+            "spec.uploaderConfig",
+            "spec.backupType",
+            "spec.includedResources",
+        ];
+        assert_eq!(fields, expected);
+        assert!(warnings[8].contains("no effect: \"pods\"; take them out"), "{}", warnings[8]);
+        assert_eq!(validate(&asked), [""; 0], "none of them is refused");
+        let all = Asked { included_resources: list("includedResources", &["*"]), ..plain() };
+        assert_eq!(ignored(&all), [""; 0]);
     }
 
     #[test]
@@ -222,6 +376,8 @@ mod tests {
             check(|a| a.label_key = key.into(), Some("volumeGroupSnapshotLabelKey"));
         }
         check(|a| a.label_key = "n".repeat(64), Some("volumeGroupSnapshotLabelKey"));
+        let flag = Asked { label_key: "a b".into(), label_key_of_flag: true, ..Asked::default() };
+        assert!(validate(&flag)[0].starts_with("--volume-group-snapshot-label-key: \"a b\""));
     }
 
     #[test]

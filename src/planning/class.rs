@@ -25,8 +25,10 @@ pub(super) struct Tiers {
     marks: &'static [Mark],
     /// Without a mark, the only class of the driver will do.
     only_one_will_do: bool,
-    /// How to mark a default.
-    how_to_mark: &'static str,
+    /// The resource of the kind, as kubectl names it.
+    resource: &'static str,
+    /// The label that marks a default.
+    label: &'static str,
 }
 
 /// One way in which a class is marked as default.
@@ -46,7 +48,8 @@ pub(super) const GROUP_CLASS: Tiers = Tiers {
         is_on: |class| is_true(&class.labels, labels::GROUP_CLASS_DEFAULT),
     }],
     only_one_will_do: false,
-    how_to_mark: "kubectl label volumegroupsnapshotclass NAME velero.io/csi-volumegroupsnapshot-class=true",
+    resource: "volumegroupsnapshotclass",
+    label: labels::GROUP_CLASS_DEFAULT,
 };
 
 /// How the VolumeSnapshotClass that the release writes into the members is chosen.
@@ -66,7 +69,8 @@ pub(super) const SNAPSHOT_CLASS: Tiers = Tiers {
         },
     ],
     only_one_will_do: true,
-    how_to_mark: "kubectl label volumesnapshotclass NAME velero.io/csi-volumesnapshot-class=true",
+    resource: "volumesnapshotclass",
+    label: labels::CLASS_DEFAULT,
 };
 
 /// What the choice of a class looks at.
@@ -186,11 +190,33 @@ impl Tiers {
             of_driver(from),
             of_others(from)
         );
-        let fix = format!(
-            "{}, or name a class of the driver in the annotation {} of the claims",
-            self.how_to_mark, self.of_claim
-        );
-        self.refusal(from.about.clone(), &reason, fix)
+        self.refusal(from.about.clone(), &reason, self.how_to_have_one(from))
+    }
+
+    /// A class that exists is marked; where there is none it has to be made first.
+    fn how_to_have_one(&self, from: &Considered<'_>) -> String {
+        let Self { kind, resource, label, of_claim, .. } = self;
+        let own: Vec<&str> = from
+            .classes
+            .iter()
+            .filter(|class| class.driver == from.driver)
+            .map(|class| class.name.as_str())
+            .collect();
+        let mark = |name: &str| {
+            format!(
+                "kubectl label {resource} {name} {label}=true, or name a class of the driver in the annotation {of_claim} \
+                 of the claims"
+            )
+        };
+        match own.as_slice() {
+            [] => format!(
+                "create a {kind} with driver: {}, deletionPolicy: Delete, the label {label}: \"true\" and the parameters \
+                 that the driver needs (docs/groups.md has an example)",
+                from.driver
+            ),
+            [only] => mark(only),
+            _ => mark("NAME"),
+        }
     }
 
     fn refusal(&self, about: About, reason: &str, fix: String) -> Problem {
@@ -317,6 +343,21 @@ mod tests {
         let words =
             ["no VolumeGroupSnapshotClass of driver disk.csi", "\"plain\"", "other drivers: \"foreign\""];
         check_refused(Case { group, ..Case::default() }, Code::GroupClass, "group shop/db", &words);
+    }
+
+    #[test]
+    fn the_advice_for_a_missing_class_fits_what_exists() {
+        let fix = |group: Vec<ClassFact>| refusal(&scene(Case { group, ..Case::default() })).fix;
+        let none = fix(vec![class("foreign", "other.csi").label(MARK, "true")]);
+        assert!(none.starts_with("create a VolumeGroupSnapshotClass with driver: disk.csi, "), "{none}");
+        assert!(
+            none.contains("velero.io/csi-volumegroupsnapshot-class: \"true\"")
+                && !none.contains("kubectl label")
+        );
+        let one = fix(vec![class("plain", "disk.csi")]);
+        assert!(one.starts_with("kubectl label volumegroupsnapshotclass plain velero.io/"), "{one}");
+        let two = fix(vec![class("a", "disk.csi"), class("b", "disk.csi")]);
+        assert!(two.starts_with("kubectl label volumegroupsnapshotclass NAME velero.io/"), "{two}");
     }
 
     #[test]

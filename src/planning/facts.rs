@@ -18,7 +18,11 @@ pub struct Request {
     pub backup: BackupRef,
     /// Label key that groups claims, see [`label_key`].
     pub label_key: String,
-    /// Names of the namespaces. Empty, or `*` alone, means all of them.
+    /// The Backup itself names the key. A key that was asked for so and that no PVC carries fails the Backup.
+    pub label_key_explicit: bool,
+    /// Fields that are set and have no effect, one sentence each.
+    pub warnings: Vec<String>,
+    /// Names of the namespaces, each once. Empty, or `*` alone, means all of them.
     pub included_namespaces: Vec<String>,
     /// Annotations of the Backup; some choose a class.
     pub annotations: BTreeMap<String, String>,
@@ -40,6 +44,11 @@ impl Request {
             [only] => only == "*",
             _ => false,
         }
+    }
+
+    /// Whether the request is for this namespace.
+    pub fn includes(&self, namespace: &str) -> bool {
+        self.all_namespaces() || self.included_namespaces.iter().any(|name| name == namespace)
     }
 }
 
@@ -72,6 +81,8 @@ pub struct NamespaceFact {
     pub name: String,
     /// It is being deleted: nothing can be created in it.
     pub terminating: bool,
+    /// It carries the label `velero.io/exclude-from-backup=true`.
+    pub excluded: bool,
 }
 
 /// A PersistentVolumeClaim.
@@ -95,6 +106,13 @@ pub struct ClaimFact {
     pub terminating: bool,
     /// `spec.storageClassName`.
     pub storage_class: Option<String>,
+}
+
+impl ClaimFact {
+    /// Whether it carries the label `velero.io/exclude-from-backup=true`.
+    pub fn is_excluded(&self) -> bool {
+        labels::is_excluded(&self.labels)
+    }
 }
 
 /// A PersistentVolume.

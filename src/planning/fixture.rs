@@ -30,6 +30,8 @@ impl Scene {
                 uid: "backup-uid".into(),
             },
             label_key: labels::DEFAULT_GROUP_KEY.into(),
+            label_key_explicit: false,
+            warnings: Vec::new(),
             included_namespaces: vec!["shop".into()],
             annotations: BTreeMap::new(),
             cut_timeout: limits::CSI_SNAPSHOT_TIMEOUT,
@@ -50,7 +52,7 @@ impl Scene {
 
     /// Adds a namespace.
     pub fn namespace(&mut self, name: &str) {
-        self.facts.namespaces.push(NamespaceFact { name: name.into(), terminating: false });
+        self.facts.namespaces.push(NamespaceFact { name: name.into(), terminating: false, excluded: false });
     }
 
     /// Adds the next claim and its volume, in this group; in none for an empty name.

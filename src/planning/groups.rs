@@ -13,11 +13,8 @@ use crate::domain::text::count;
 use crate::domain::time::Timestamp;
 use crate::planning::class::{Considered, GROUP_CLASS, SNAPSHOT_CLASS};
 use crate::planning::facts::{ClaimFact, Facts, Request};
-use crate::planning::listed;
 use crate::planning::members::{self, Volumes};
-
-/// The label key of the first text of Velero's design, which its users may still have on their claims.
-const OLD_DESIGN_KEY: &str = "velero.io/volume-group-snapshot";
+use crate::planning::selection;
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,7 +32,7 @@ pub struct Formed {
 pub struct RefusedGroup {
     /// Namespace.
     pub namespace: String,
-    /// Label value; empty when the namespace itself is missing.
+    /// Label value; empty where it is the namespace itself, or (both empty) the Backup as a whole.
     pub group: String,
     /// Why, and what to do.
     pub problem: Problem,
@@ -43,14 +40,10 @@ pub struct RefusedGroup {
 
 /// Plans every group that `request` asks for. Pure: `now` becomes [`Plan::planned_at`].
 pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
-    let mut formed = Formed::default();
-    refuse_missing_namespaces(request, facts, &mut formed);
-    let included = |claim: &&ClaimFact| {
-        request.all_namespaces() || request.included_namespaces.contains(&claim.namespace)
-    };
-    let claims: Vec<&ClaimFact> = facts.claims.iter().filter(included).collect();
+    let mut formed = Formed { warnings: request.warnings.clone(), ..Formed::default() };
+    let claims = selection::select(request, facts, &mut formed);
+    selection::report_ungrouped(request, &claims, &mut formed);
     let groups = grouped(&request.label_key, &claims);
-    warn_of_ungrouped(request, &claims, &groups, &mut formed);
 
     let volumes: Volumes<'_> = facts.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect();
     let terminating: BTreeSet<&str> =
@@ -75,7 +68,7 @@ pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
     formed
 }
 
-/// Claims by namespace and label value, each in the order of names. An empty value is no group.
+/// PVCs by namespace and label value, each in the order of names. An empty value is not a group.
 type Groups<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a ClaimFact>>;
 
 fn grouped<'a>(label_key: &str, claims: &[&'a ClaimFact]) -> Groups<'a> {
@@ -85,11 +78,11 @@ fn grouped<'a>(label_key: &str, claims: &[&'a ClaimFact]) -> Groups<'a> {
             groups.entry((&claim.namespace, group)).or_default().push(claim);
         }
     }
-    groups.values_mut().for_each(|claims| claims.sort_by(|a, b| a.name.cmp(&b.name)));
     groups
 }
 
-fn group_of<'a>(label_key: &str, claim: &'a ClaimFact) -> Option<&'a str> {
+/// The group of a PVC.
+pub(super) fn group_of<'a>(label_key: &str, claim: &'a ClaimFact) -> Option<&'a str> {
     claim.labels.get(label_key).map(String::as_str).filter(|value| !value.is_empty())
 }
 
@@ -149,56 +142,6 @@ fn tight_timeouts(plan: &Plan) -> Vec<String> {
             )
         })
         .collect()
-}
-
-fn refuse_missing_namespaces(request: &Request, facts: &Facts, formed: &mut Formed) {
-    if request.all_namespaces() {
-        return;
-    }
-    let known: BTreeSet<&str> = facts.namespaces.iter().map(|ns| ns.name.as_str()).collect();
-    let wanted: BTreeSet<&str> = request.included_namespaces.iter().map(String::as_str).collect();
-    for namespace in wanted.difference(&known) {
-        let problem = Problem::new(
-            Code::NamespaceMissing,
-            About::new("Namespace", "", namespace),
-            "the Backup includes this namespace, which does not exist",
-            "create it, or take it out of spec.includedNamespaces",
-        );
-        formed.refused.push(RefusedGroup {
-            namespace: (*namespace).to_owned(),
-            group: String::new(),
-            problem,
-        });
-    }
-}
-
-/// Claims without a group are not part of the Backup in this release. That is never silent.
-fn warn_of_ungrouped(request: &Request, claims: &[&ClaimFact], groups: &Groups<'_>, formed: &mut Formed) {
-    let key = &request.label_key;
-    if groups.is_empty() {
-        let mut text = format!("no claim carries the label {key} with a value, so there is nothing to cut");
-        let old = claims.iter().filter(|claim| claim.labels.contains_key(OLD_DESIGN_KEY)).count();
-        if old > 0 && key != OLD_DESIGN_KEY {
-            text.push_str(&format!(
-                "; {old} of the claims carry {OLD_DESIGN_KEY}, which is what an early text of Velero called it: label \
-                 them with {key}, or name the key in spec.volumeGroupSnapshotLabelKey"
-            ));
-        }
-        formed.warnings.push(limits::clip(&text));
-        return;
-    }
-    let mut left_out = BTreeMap::<&str, BTreeSet<&str>>::new();
-    for claim in claims.iter().filter(|claim| group_of(key, claim).is_none()) {
-        left_out.entry(&claim.namespace).or_default().insert(&claim.name);
-    }
-    for (namespace, names) in left_out {
-        let text = format!(
-            "namespace {namespace}: {} without a value of the label {key}, not part of the Backup: {}",
-            count(names.len(), "claim"),
-            listed(names)
-        );
-        formed.warnings.push(limits::clip(&text));
-    }
 }
 
 fn namespace_terminating(about: About) -> Problem {
@@ -337,20 +280,9 @@ mod tests {
         scene.claim(1).labels.insert("velero.io/volume-group".into(), String::new());
         let formed = scene.form();
         assert_eq!(shape(&formed), [group("shop", "db", &["data-0"])]);
-        let expected = "namespace shop: 1 claim without a value of the label velero.io/volume-group, not part of the Backup: \"data-1\"";
+        let expected = "1 PVC carries no value of the label velero.io/volume-group, so it is not part of the \
+                        Backup: \"shop/data-1\"; label it with velero.io/volume-group=NAME to cut it";
         assert_eq!(formed.warnings, [expected]);
-    }
-
-    #[test]
-    fn no_labelled_claim_at_all_is_a_warning_that_knows_the_old_key() {
-        let mut scene = Scene::new(0);
-        scene.add("shop", "");
-        let formed = scene.form();
-        assert_eq!((formed.plans.len(), formed.refused.len(), formed.warnings.len()), (0, 0, 1));
-        assert!(formed.warnings[0].starts_with("no claim carries the label velero.io/volume-group"));
-        scene.claim(0).labels.insert(OLD_DESIGN_KEY.into(), "db".into());
-        let text = &scene.form().warnings[0];
-        assert!(text.contains("1 of the claims carry velero.io/volume-group-snapshot"), "{text}");
     }
 
     #[test]

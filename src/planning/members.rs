@@ -63,7 +63,7 @@ fn member<'a>(claim: &ClaimFact, volumes: &Volumes<'a>) -> Result<(PlannedMember
             "let the deletion end, or take the group label off the claim",
         );
     }
-    if claim.labels.get(labels::EXCLUDE_FROM_BACKUP).is_some_and(|value| value == "true") {
+    if claim.is_excluded() {
         let reason =
             format!("it is labelled {}=true, but the cut would take it", labels::EXCLUDE_FROM_BACKUP);
         return unfit(reason, "take either the group label or the exclusion off the claim");

@@ -7,7 +7,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`facts`] | the request, and what is known of claims, volumes, classes and namespaces |
-//! | [`asked`] | what this release refuses of a Backup as a whole |
+//! | [`asked`] | what this release refuses of a Backup as a whole, and what it ignores |
+//! | `selection` | the PVCs of a request, and what is said of those that are left out |
 //! | [`groups`] | claims to groups to plans |
 //! | `members` | which claims can be cut together |
 //! | `class` | which VolumeGroupSnapshotClass and VolumeSnapshotClass a group gets |
@@ -23,8 +24,9 @@ pub mod facts;
 mod fixture;
 pub mod groups;
 mod members;
+mod selection;
 
-pub use asked::{Asked, validate};
+pub use asked::{Asked, ResourceList, ignored, validate};
 pub use facts::{
     ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, GroupClassFact, NamespaceFact, Request,
     SnapshotClassFact, VolumeFact, label_key,
@@ -33,14 +35,27 @@ pub use groups::{Formed, RefusedGroup, form_groups};
 
 /// Names that one sentence spells out before it says how many more there are.
 const NAMES_IN_A_SENTENCE: usize = 6;
+/// Bytes of them, but for the first: a text of [`MAX_TEXT_BYTES`](crate::domain::limits::MAX_TEXT_BYTES) has room for
+/// what follows.
+const BYTES_OF_NAMES: usize = 160;
 
 /// Names in a sentence: `"a", "b" and 3 more`; `none` for no name.
 fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<String> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
-    match quoted.len() {
-        0 => "none".to_owned(),
-        n if n <= NAMES_IN_A_SENTENCE => quoted.join(", "),
-        n => format!("{} and {} more", quoted[..NAMES_IN_A_SENTENCE].join(", "), n - NAMES_IN_A_SENTENCE),
+    let (mut text, mut shown, mut more) = (String::new(), 0, 0);
+    for name in names {
+        let fits = shown == 0 || text.len() + name.len() + 4 <= BYTES_OF_NAMES;
+        if more > 0 || shown == NAMES_IN_A_SENTENCE || !fits {
+            more += 1;
+            continue;
+        }
+        let comma = if shown == 0 { "" } else { ", " };
+        text.push_str(&format!("{comma}\"{name}\""));
+        shown += 1;
+    }
+    match (shown, more) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => text,
+        _ => format!("{text} and {more} more"),
     }
 }
 
@@ -53,5 +68,7 @@ mod tests {
         assert_eq!(listed([]), "none");
         assert_eq!(listed(["a", "b"]), r#""a", "b""#);
         assert!(listed(["x"; 100]).ends_with(" and 94 more"));
+        let long = "n".repeat(253);
+        assert!(listed([long.as_str(); 9]).ends_with("n\" and 8 more"));
     }
 }

@@ -74,15 +74,18 @@ fn texts(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::Unsupported => (
             "this release does not do what the Backup asks for",
-            "The Backup uses a field or a form of it that this release cannot serve. A field that would be ignored is \
-             refused, because a backup that silently does less than it says is worse than one that fails. Nothing was \
-             changed in the cluster. Remove or change the field that the reason names and create the Backup again \
-             under a new name.",
+            "The Backup uses a field or a form of it that this release cannot serve, or one that Velero's Backup does \
+             not have. Such a field is refused where ignoring it could cut something else than the user meant; a field \
+             that has no bearing on the cut is ignored with a warning. Nothing was changed in the cluster. Remove or \
+             change the field that the reason names and create the Backup again under a new name.",
         ),
         Code::InvalidBackup => (
-            "the Backup is malformed",
-            "A field of the Backup cannot be read, for example a duration that is none. Nothing was changed in the \
-             cluster. Correct the field that the reason names and create the Backup again.",
+            "the Backup is malformed or contradicts the cluster",
+            "A field of the Backup cannot be read, for example a duration without a unit; or \
+             spec.volumeGroupSnapshotLabelKey names a label that no PVC of the selected namespaces carries; or \
+             spec.includedNamespaces names a namespace that its label velero.io/exclude-from-backup=true excludes. \
+             Nothing was changed in the cluster for what the reason names. Correct the field or the label and create the \
+             Backup again under a new name.",
         ),
         Code::NamespaceMissing => (
             "an included namespace does not exist",
@@ -107,8 +110,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "The class is taken from the annotation velero.io/csi-volume-group-snapshot-class of the claims, else from \
              the annotation velero.io/csi-volumegroupsnapshot-class_<driver> of the Backup, else it is the one class of \
              the driver with the label velero.io/csi-volumegroupsnapshot-class=true. A named class must exist and be of \
-             the driver, the claims must agree, and there must be exactly one labelled class. Nothing was changed in \
-             the cluster.",
+             the driver, the claims must agree, and there must be exactly one labelled class. Where the driver has no \
+             class, create one: docs/groups.md has an example. Nothing was changed in the cluster.",
         ),
         Code::SnapshotClass => (
             "there is no, or no single, VolumeSnapshotClass for the members",

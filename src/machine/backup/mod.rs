@@ -27,7 +27,7 @@ pub struct AskedGroup {
 /// A group that was refused before anything happened, or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedGroup {
-    /// Namespace of its claims.
+    /// Namespace of its claims; empty where it is the Backup as a whole.
     pub namespace: String,
     /// Label value; empty where the namespace itself was refused.
     pub group: String,
@@ -206,6 +206,7 @@ impl BackupRun {
 impl std::fmt::Display for FailedGroup {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.group.as_str() {
+            "" if self.namespace.is_empty() => write!(f, "{} {}", self.code, self.message),
             "" => write!(f, "{} namespace {}: {}", self.code, self.namespace, self.message),
             group => write!(f, "{} group {}/{group}: {}", self.code, self.namespace, self.message),
         }

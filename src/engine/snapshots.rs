@@ -1,0 +1,40 @@
+//! How many snapshots a Backup made, as Velero counts them in its status.
+
+use super::backup::fold_group;
+use super::runner::{Tools, journal_problem};
+use crate::domain::problem::Problem;
+use crate::journal::JournalError;
+use crate::machine::backup::BackupRun;
+use crate::machine::group::Stage;
+
+/// Snapshots of members: attempted are those of every group that was begun, completed are those that are ready and stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Snapshots {
+    /// `status.csiVolumeSnapshotsAttempted`.
+    pub attempted: usize,
+    /// `status.csiVolumeSnapshotsCompleted`.
+    pub completed: usize,
+}
+
+impl Snapshots {
+    /// Counts those of a Backup that has ended, from the records of its groups. Groups in an archive that is not here do
+    /// not count.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub(super) async fn of(tools: &Tools, run: &BackupRun) -> Result<Self, Problem> {
+        let mut snapshots = Self::default();
+        for group in &run.groups {
+            let entries = match tools.journal.stream(group.run).await {
+                Err(JournalError::ArchiveMissing { .. }) => continue,
+                entries => entries.map_err(|error| journal_problem(group.run, &error))?,
+            };
+            if let Some(run) = fold_group(group.run, &entries)? {
+                let members = run.plan.members.len();
+                snapshots.attempted += members;
+                snapshots.completed += if run.stage == Stage::Completed { members } else { 0 };
+            }
+        }
+        Ok(snapshots)
+    }
+}
