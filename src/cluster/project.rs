@@ -255,6 +255,7 @@ fn event(notice: &Notice) -> Value {
     let said = format!("{}\n{}\n{}\n{}", object.uid, notice.reason, notice.action, notice.note);
     let hash = blake3::hash(said.as_bytes()).to_hex();
     let name: String = object.name.chars().take(200).collect();
+    let name = name.trim_end_matches(['.', '-']);
     json!({
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

@@ -403,7 +403,7 @@ pub static RESOURCES: &[Resource] = &[
         list_kind: "BackupList",
         plural: "backups",
         singular: "backup",
-        columns: &[text("Phase", "/status/phase"), AGE],
+        columns: &[text("Status", "/status/phase"), AGE],
         ..CUSTOM
     },
     Resource {

@@ -15,6 +15,7 @@ mod apply;
 mod builtin;
 mod caller;
 mod defaults;
+mod events;
 mod http;
 mod json_patch;
 mod kept;
@@ -151,6 +152,12 @@ impl ApiServer {
     /// Consistent lists over HTTP take so many milliseconds, as those of a real API server that waits for its watch cache.
     pub fn set_list_delay(&self, milliseconds: u64) {
         self.with(|inner| inner.list_delay_ms = milliseconds);
+    }
+
+    /// From now on the definition of a resource keeps every field and checks none, as a definition of an older release
+    /// may.
+    pub fn loosen(&self, plural: &str) {
+        self.with(|inner| inner.store.keep_all(plural));
     }
 
     /// The calls so far, by agent, verb and resource.

@@ -6,7 +6,7 @@
 //!
 //! Deliberately not here: what a valid write is. The store takes any JSON.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -85,6 +85,8 @@ pub(super) struct Store {
     /// Version of the newest change that is no longer in the history.
     forgotten: u64,
     subscribers: Vec<Subscriber>,
+    /// Resources whose definition keeps every field and checks none.
+    keep_all: BTreeSet<String>,
 }
 
 impl Store {
@@ -98,7 +100,18 @@ impl Store {
             history: VecDeque::new(),
             forgotten: 1,
             subscribers: Vec::new(),
+            keep_all: BTreeSet::new(),
         }
+    }
+
+    /// Whether the definition of a resource keeps every field and checks none.
+    pub fn keeps_all(&self, plural: &str) -> bool {
+        self.keep_all.contains(plural)
+    }
+
+    /// From now on the definition of a resource keeps every field and checks none.
+    pub fn keep_all(&mut self, plural: &str) {
+        self.keep_all.insert(plural.to_owned());
     }
 
     /// Version of the last change.

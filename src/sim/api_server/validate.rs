@@ -59,8 +59,13 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Result<(), Status
     let metadata = &object["metadata"];
     labels(&metadata["labels"], &mut causes);
     annotations(&metadata["annotations"], &mut causes);
-    for finalizer in meta::finalizers(object) {
+    let finalizers = meta::finalizers(object);
+    for finalizer in &finalizers {
         qualified_name(finalizer, "metadata.finalizers", &mut causes);
+    }
+    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid("metadata.finalizers", "\"array\"", why));
     }
     owners(&metadata["ownerReferences"], &mut causes);
     refuse(resource, meta::get(object, "name"), causes)
@@ -151,10 +156,23 @@ fn owners(owners: &Value, causes: &mut Vec<Cause>) {
             }
         }
     }
+    let controllers: Vec<&str> = owners
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|owner| owner["controller"] == true)
+        .map(|owner| owner["name"].as_str().unwrap_or_default())
+        .collect();
+    if let [first, second, ..] = controllers.as_slice() {
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
+        causes.push(Cause::invalid("metadata.ownerReferences", "\"array\"", &why));
+    }
 }
 
 /// `[prefix/]name`: a DNS subdomain before the slash, up to 63 characters of a word after it.
-fn qualified_name(text: &str, field: &str, causes: &mut Vec<Cause>) {
+pub(super) fn qualified_name(text: &str, field: &str, causes: &mut Vec<Cause>) {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
@@ -168,7 +186,8 @@ fn qualified_name(text: &str, field: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-fn too_long(field: &str, value: &str, limit: usize) -> Cause {
+/// A text that is longer than its field allows.
+pub(super) fn too_long(field: &str, value: &str, limit: usize) -> Cause {
     Cause::invalid(field, &format!("{value:?}"), &format!("must be no more than {limit} bytes"))
 }
 
@@ -207,6 +226,20 @@ mod tests {
         check(json!({"name": "a", "labels": {"x": "-v"}}), Some("metadata.labels"));
         check(json!({"name": "a", "labels": {"X.y/": "v"}}), Some("metadata.labels"));
         check(json!({"name": "a", "labels": {"x": 1}}), Some("metadata.labels"));
+    }
+
+    #[test]
+    fn an_object_has_one_controller() {
+        let owner = |controller: bool| json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": controller});
+        check(json!({"name": "a", "ownerReferences": [owner(true), owner(false)]}), None);
+        check(
+            json!({"name": "a", "ownerReferences": [owner(true), owner(true)]}),
+            Some("metadata.ownerReferences"),
+        );
+        check(
+            json!({"name": "a", "finalizers": ["orphan", "foregroundDeletion"]}),
+            Some("metadata.finalizers"),
+        );
     }
 
     #[test]

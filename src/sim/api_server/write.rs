@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::sim::api_server::status::{Cause, Status};
 use crate::sim::api_server::store::{Key, Store};
 use crate::sim::api_server::validate::{self, refuse};
-use crate::sim::api_server::{builtin, defaults, meta, namespaces, rules, schema};
+use crate::sim::api_server::{builtin, defaults, events, meta, namespaces, rules, schema};
 use crate::sim::resources::{NAMESPACES, Resource};
 
 /// Which object, and through which door.
@@ -52,16 +52,22 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     if !meta::get(&object, "resourceVersion").is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    meta::prune_nulls(&mut object);
+    schema::prune_nulls(resource, &mut object);
     let name = name_of_new(store, &mut object);
     let key = Key { name: name.clone(), ..target.key.clone() };
     namespaces::admit(store, resource, &key)?;
     fill_new(store, target, &key, &mut object);
-    schema::prune(resource, &mut object);
+    let strict = !store.keeps_all(resource.plural);
+    if strict {
+        schema::prune(resource, &mut object);
+    }
     meta::prune_empty(&mut object);
     validate::metadata(resource, &object)?;
-    schema::check(resource, &object)?;
+    if strict {
+        schema::check(resource, &object)?;
+    }
     rules::check(resource, None, &object)?;
+    events::check(resource, &object)?;
     if store.has(&key) {
         return Err(Status::already_exists(resource, &name));
     }
@@ -84,11 +90,11 @@ pub(super) fn update(
     let name = &target.key.name;
     let current = store.get(&target.key).ok_or_else(|| Status::not_found(resource, name))?;
     let mut wanted = change(&current)?;
-    meta::prune_nulls(&mut wanted);
+    schema::prune_nulls(resource, &mut wanted);
     validate::shape(&wanted)?;
     preconditions_of_update(resource, &current, &wanted)?;
     let next = isolate(target, &current, wanted);
-    let next = settle(resource, &current, next)?;
+    let next = settle(resource, &current, next, !store.keeps_all(resource.plural))?;
     if next == *current {
         return Ok(current);
     }
@@ -286,8 +292,8 @@ fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
     }
 }
 
-/// Puts back what only the server sets, validates, and counts the generation.
-fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value, Status> {
+/// Puts back what only the server sets, validates (against the schema if that is `strict`), and counts the generation.
+fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -> Result<Value, Status> {
     const OF_THE_SERVER: [&str; 8] = [
         "name",
         "namespace",
@@ -307,7 +313,9 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     if next["metadata"]["managedFields"].is_null() {
         meta::copy(current, &mut next, "managedFields");
     }
-    schema::prune(resource, &mut next);
+    if strict {
+        schema::prune(resource, &mut next);
+    }
     meta::prune_empty(&mut next);
     // What is as it was has been looked at when it came.
     if ["labels", "annotations", "finalizers", "ownerReferences"]
@@ -316,7 +324,9 @@ fn settle(resource: &Resource, current: &Value, mut next: Value) -> Result<Value
     {
         validate::metadata(resource, &next)?;
     }
-    schema::check(resource, &next)?;
+    if strict {
+        schema::check(resource, &next)?;
+    }
     no_new_finalizers(resource, current, &next)?;
     rules::check(resource, Some(current), &next)?;
     refuse(resource, meta::get(&next, "name"), builtin::causes(resource.plural, current, &next))?;

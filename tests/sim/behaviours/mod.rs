@@ -2,6 +2,7 @@
 
 mod api;
 mod creation;
+mod definitions;
 mod deletion;
 mod failures;
 mod importing;

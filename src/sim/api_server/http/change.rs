@@ -62,6 +62,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
     // Patches are written against the requested version, so events change their form on the way in and out.
     let version = call.place.version;
     let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
+    let keeps_all = inner.store.keeps_all(resource.plural);
     let change = |current: &Value| {
         let shown = present::show(resource, version, current);
         let next = match media {
@@ -73,7 +74,9 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
             _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
             _ => return Err(unsupported_media(PATCH_MEDIA)),
         };
-        refuse_unknown(call, &next)?;
+        if !keeps_all {
+            refuse_unknown_fields(call, &next)?;
+        }
         let mut next = restore_hidden(present::take(resource, next), &shown, current);
         meta::set_top(&mut next, "apiVersion", stored_version.map(Value::String).as_ref());
         Ok(next)
@@ -213,14 +216,22 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    refuse_unknown(call, &object)?;
+    refuse_unknown(inner, call, &object)?;
     let object = present::take(place.resource, object);
     Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
 }
 
+fn refuse_unknown(inner: &Inner, call: &Call, object: &Value) -> Result<(), Status> {
+    if inner.store.keeps_all(call.place.resource.plural) {
+        Ok(())
+    } else {
+        refuse_unknown_fields(call, object)
+    }
+}
+
 /// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped, with a warning unless nobody
 /// wants one (`Ignore`).
-fn refuse_unknown(call: &Call, object: &Value) -> Result<(), Status> {
+fn refuse_unknown_fields(call: &Call, object: &Value) -> Result<(), Status> {
     let wanted = call.param("fieldValidation");
     if wanted == "Ignore" {
         return Ok(());

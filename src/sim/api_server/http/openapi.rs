@@ -1,7 +1,8 @@
 //! OpenAPI v3, as far as kubectl looks into it: which kinds exist, that the server validates fields itself, and the fields
 //! of the kinds that have a schema here, for `kubectl explain`.
 //!
-//! Deliberately not here: descriptions, and the fields of metadata and of the built-in kinds.
+//! Deliberately not here: the fields of metadata and of the built-in kinds, and the descriptions of kinds that are not
+//! Stillpoint's or Velero's.
 
 use serde_json::{Map, Value, json};
 
@@ -70,7 +71,9 @@ fn schema_name(resource: &Resource, version: &str) -> String {
 }
 
 fn schema(resource: &Resource, version: &str) -> Value {
-    let mut properties = schema::open_api(resource).unwrap_or_default();
+    let fields = schema::open_api(resource);
+    let keeps_unknown = fields.is_none();
+    let mut properties = fields.unwrap_or_default();
     for field in ["apiVersion", "kind"] {
         properties.insert(field.to_owned(), json!({"type": "string"}));
     }
@@ -79,7 +82,7 @@ fn schema(resource: &Resource, version: &str) -> Value {
     json!({
         "type": "object",
         "properties": properties,
-        "x-kubernetes-preserve-unknown-fields": true,
+        "x-kubernetes-preserve-unknown-fields": keeps_unknown,
         "x-kubernetes-group-version-kind": [kind(resource, version)],
     })
 }
