@@ -71,6 +71,11 @@ pub async fn take(
     let run = match (folded, &request, object.as_deref()) {
         (Some(run), _, object) => {
             claim(&tools, &run, object).await;
+            // A daemon that was killed behind the record may not have told of them; what is told twice is one Event.
+            if run.finished.is_none() {
+                tell_refused(&tools, &run);
+                tell_warnings(&tools, &run);
+            }
             run
         }
         (None, Some(Err(errors)), Some(object)) => {

@@ -15,6 +15,7 @@ use kube::core::{ListMeta, Status};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::cluster::observe;
 use crate::domain::ids::ObjectId;
@@ -111,10 +112,30 @@ fn read<K: Resource + DeserializeOwned>(object: &RawValue) -> Result<Read<K>, se
             Ok(Err(Unreadable {
                 id: observe::id(&known.metadata),
                 version: known.metadata.resource_version,
-                error: limits::clip(&reason(&error)),
+                error: limits::clip(&format!("{}{}", field::<K>(object.get()), reason(&error))),
             }))
         }
     }
+}
+
+/// The field because of which an object cannot be read, with a colon; nothing where that is not one field of the spec or
+/// status.
+fn field<K: DeserializeOwned>(object: &str) -> String {
+    let Ok(object @ Value::Object(_)) = serde_json::from_str::<Value>(object) else { return String::new() };
+    let with = |part: &str, fields: Value| {
+        let mut object = object.clone();
+        ["spec", "status"].iter().for_each(|part| object[*part] = json!({}));
+        object[part] = fields;
+        serde_json::from_value::<K>(object)
+    };
+    for part in ["spec", "status"].into_iter().filter(|part| with(part, json!({})).is_ok()) {
+        for (name, value) in object[part].as_object().into_iter().flatten() {
+            if with(part, json!({ (name): value })).is_err() {
+                return format!("{part}.{name}: ");
+            }
+        }
+    }
+    String::new()
 }
 
 /// What is wrong, without the place in a text that nobody else sees.
@@ -169,7 +190,7 @@ mod tests {
         let told = claim(&format!(r#"{{"type":"DELETED","object":{broken}}}"#)).expect("told");
         let Told::Gone(Err(unreadable)) = told else { panic!("a number is no name") };
         assert_eq!((&*unreadable.id.name, unreadable.version.as_deref()), ("b", Some("7")));
-        assert_eq!(unreadable.error, "invalid type: integer `7`, expected a string");
+        assert_eq!(unreadable.error, "spec.volumeName: invalid type: integer `7`, expected a string");
         let list =
             format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{broken},{{"metadata":{{}}}}]}}"#);
         let page = page::<PersistentVolumeClaim>(&list).expect("a list");
