@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::output::report;
 use crate::domain::atomicity::Demand;
+use crate::domain::duration;
 use crate::domain::problem::Problem;
 use crate::domain::time::Millis;
 use crate::engine::archiving::Archiving;
@@ -43,7 +44,7 @@ pub struct Run {
     keep_group_name: bool,
     /// How far apart the members of a group may be cut, by the creation times that the driver reports, before the Backup
     /// carries a warning. A Go duration: 500ms, 1s.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
     max_skew: Millis,
     /// Roll a group back whose members were cut further apart than --max-skew, or with unknown creation times.
     #[arg(long)]
@@ -72,15 +73,6 @@ pub struct Run {
 enum Format {
     Text,
     Json,
-}
-
-fn duration(text: &str) -> Result<Millis, String> {
-    let parsed: Result<k8s_openapi::jiff::SignedDuration, _> = text.parse();
-    parsed
-        .ok()
-        .and_then(|duration| u64::try_from(duration.as_millis()).ok())
-        .map(Millis)
-        .ok_or_else(|| "not a duration; write it as 500ms or 1s".to_owned())
 }
 
 async fn shown(listen: Option<SocketAddr>, router: axum::Router) -> Problem {

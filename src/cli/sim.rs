@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::cli::output::{data, report, talk};
+use crate::domain::duration;
 use crate::domain::problem::{About, Code, Problem};
 use crate::sim::{Cluster, Config, Release};
 
@@ -92,9 +93,7 @@ impl FromStr for Milliseconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parsed = text.parse::<jiff::SignedDuration>().ok();
-        let milliseconds = parsed.and_then(|duration| u64::try_from(duration.as_millis()).ok());
-        milliseconds.map(Self).ok_or_else(|| "give a duration, e.g. 70ms or 5s".to_owned())
+        duration::parse(text).map(|milliseconds| Self(milliseconds.0)).map_err(|error| error.to_string())
     }
 }
 

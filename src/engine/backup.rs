@@ -74,7 +74,7 @@ pub async fn take(
             // A daemon that was killed behind the record may not have told of them; what is told twice is one Event.
             if run.finished.is_none() {
                 tell_refused(&tools, &run);
-                tell_warnings(&tools, &run);
+                tell_warnings(&tools, &run, 0);
             }
             run
         }
