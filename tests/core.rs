@@ -10,6 +10,8 @@ mod fixture;
 mod fold;
 #[path = "core/freed.rs"]
 mod freed;
+#[path = "core/reasons.rs"]
+mod reasons;
 #[path = "core/stories/mod.rs"]
 mod stories;
 #[path = "core/table.rs"]

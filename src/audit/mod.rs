@@ -25,7 +25,7 @@ pub mod streams;
 pub mod timeline;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

@@ -78,6 +78,8 @@ pub struct Runner {
     looking: Option<Known>,
     /// Until when the run pauses after a failure: no change in the cluster is looked at more closely before.
     paused: Option<Timestamp>,
+    /// Row of the step that is tried again then.
+    pausing: &'static str,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
     /// At which record, waiting for what, and with how many ready members the run has shown itself last.
@@ -102,6 +104,7 @@ impl Runner {
             trouble_since: None,
             looking: None,
             paused: None,
+            pausing: "",
             misunderstood: None,
             shown: None,
             warned: BTreeSet::new(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::time::Timestamp;
 use crate::engine::observer::{Note, Observe};
+use crate::engine::sight::Sight;
 use crate::engine::vitals::Vitals;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -152,18 +154,22 @@ impl Metrics {
     /// # Errors
     /// A value cannot be written, which is a defect.
     pub fn text(&self, vitals: &Vitals) -> Result<String, fmt::Error> {
-        self.look(vitals);
+        self.set_runs(&vitals.runs());
+        if let Some((epoch, position)) = vitals.journal() {
+            self.epoch.set(epoch);
+            self.position.set(position);
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
-    /// Sets the gauges. A state that no run is in any more vanishes; it does not stay at its last value.
-    fn look(&self, vitals: &Vitals) {
+    /// Sets the gauges of runs. A state that no run is in any more vanishes; it does not stay at its last value.
+    fn set_runs(&self, runs: &[Arc<Sight>]) {
         let mut states = BTreeMap::<&'static str, i64>::new();
         let mut waits = BTreeMap::<&'static str, (i64, Timestamp)>::new();
         let mut held_up = BTreeMap::<(&'static str, &'static str), i64>::new();
-        for sight in vitals.runs() {
+        for sight in runs {
             *states.entry(sight.run.state_name()).or_default() += 1;
             let Some(wait) = &sight.waiting else { continue };
             let (count, since) = waits.entry(wait.what).or_insert((0, wait.since));
@@ -187,10 +193,6 @@ impl Metrics {
         for ((waiting_for, cause), count) in held_up {
             let label = HeldUp { waiting_for: waiting_for.to_owned(), cause: cause.to_owned() };
             self.held_up.get_or_create(&label).set(count);
-        }
-        if let Some((epoch, position)) = vitals.journal() {
-            self.epoch.set(epoch);
-            self.position.set(position);
         }
     }
 }
@@ -232,6 +234,34 @@ mod tests {
     use super::*;
     use crate::domain::problem::Code;
     use std::time::Duration;
+
+    #[test]
+    fn runs_that_are_held_up_are_counted_by_cause() {
+        use crate::machine::group::{GroupRun, WaitReport};
+        let metrics = Metrics::new();
+        let run = Arc::new(GroupRun::new(crate::audit::testing::plan(), Timestamp(0)));
+        let sight = |since: i64| {
+            let report =
+                WaitReport::unreadable("release/4-look", false, "503", Timestamp(since * 1_000_000_000), 1);
+            let (waiting, head) = (Some(Arc::new(report)), crate::journal::Head::genesis());
+            Arc::new(Sight { run: run.clone(), waiting, ready: None, head })
+        };
+        metrics.set_runs(&[sight(70), sight(50)]);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("a text");
+        let what = "waiting_for=\"the API server to answer reads\"";
+        for line in [
+            format!("stillpoint_runs_waiting{{{what}}} 2"),
+            format!("stillpoint_runs_waiting_since_seconds{{{what}}} 50"),
+            format!("stillpoint_runs_held_up{{{what},cause=\"ReadsFail\"}} 2"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        metrics.set_runs(&[]);
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).expect("a text");
+        assert!(!text.contains(what), "what no run waits for vanishes: {text}");
+    }
 
     #[test]
     fn each_note_is_counted_under_a_name_with_its_unit() {

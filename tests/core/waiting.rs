@@ -106,7 +106,7 @@ fn members_that_were_never_made_are_counted() {
         assert_eq!((early.recheck, early.warns), (Some(at(45)), false), "it is looked at again then");
         let late = wait(&run, &seen, at(45));
         assert!(late.text().contains(says), "{}", late.text());
-        assert!(late.text().contains("PersistentVolumeClaim wal") && late.text().contains("quotas"));
+        assert!(late.text().ends_with("wal: see its log, quotas and webhooks"), "{}", late.text());
         assert_eq!((late.cause, late.warns, late.recheck), (Some(Cause::NotMade), true, None));
         assert_eq!(late.deadline, Some(run.attempt_at.after(run.plan.ready_timeout)));
         assert_eq!(wait(&run, &seen, at(3000)).text(), late.text(), "a text has no age");
@@ -166,6 +166,46 @@ fn a_foreign_finalizer_is_named_with_its_object() {
     let late = wait(&run, &seen, at(20));
     assert!(late.text().ends_with("; namespace shop is being deleted"), "{}", late.text());
     assert_eq!(late.objects[0].finalizers, ["example.com/space"]);
+}
+
+#[test]
+fn an_object_of_each_kind_can_be_held() {
+    type Hold = fn(&mut Observation) -> (&mut bool, &mut Vec<String>);
+    let kinds: [(Hold, &str); 4] = [
+        (
+            |seen| seen.group.as_mut().map(|o| (&mut o.terminating, &mut o.finalizers)).expect("there"),
+            "VolumeGroupSnapshot shop/sp-db",
+        ),
+        (
+            |seen| seen.content.as_mut().map(|o| (&mut o.terminating, &mut o.finalizers)).expect("there"),
+            "VolumeGroupSnapshotContent group-content",
+        ),
+        (
+            |seen| {
+                seen.snapshots.first_mut().map(|o| (&mut o.terminating, &mut o.finalizers)).expect("there")
+            },
+            "VolumeSnapshot shop/vs-data",
+        ),
+        (
+            |seen| seen.contents.last_mut().map(|o| (&mut o.terminating, &mut o.finalizers)).expect("there"),
+            "VolumeSnapshotContent vsc-wal",
+        ),
+    ];
+    for (hold, names) in kinds {
+        let run = releasing();
+        let mut seen = going();
+        retained(&run, &mut seen);
+        seen.group.as_mut().expect("the group").finalizers.clear();
+        let (terminating, finalizers) = hold(&mut seen);
+        (*terminating, *finalizers) = (true, vec!["example.com/keep".into()]);
+        let wait = wait(&run, &seen, at(20));
+        assert_eq!(wait.cause, Some(Cause::Finalizer), "{names}");
+        assert!(
+            wait.text().contains(names) && wait.text().contains("finalizer example.com/keep"),
+            "{wait:?}"
+        );
+        assert!(wait.objects[0].about.to_string().starts_with(names), "{wait:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::stage::Stage;
+use crate::stage::{End, Stage};
 
 /// `type kind reason` of our Events, in the order of their times, and their notes.
 fn told(stage: &Stage) -> Vec<(String, String)> {
@@ -97,8 +97,8 @@ impl Write for Lines {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_log_line_of_a_run_names_it_and_its_step() {
+/// The lines that a life logs, which is lived twice for them.
+async fn logged(config: fn() -> Config) -> Vec<Value> {
     let lines = Lines::default();
     let writer = lines.clone();
     let layer =
@@ -107,22 +107,42 @@ async fn every_log_line_of_a_run_names_it_and_its_step() {
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(targets).with(layer));
     // A callsite that another thread meets for the first time while this subscriber comes may be taken for one that
     // nobody wants: meet all of them once, then ask again.
-    let warm = Stage::new(Config::default());
-    warm.claims("shop", "orders-db", 2).await;
-    warm.backup("shop");
-    warm.live(None).await;
-    tracing::callsite::rebuild_interest_cache();
-    lines.0.lock().expect("no poison").clear();
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}");
+    for _ in 0..2 {
+        tracing::callsite::rebuild_interest_cache();
+        lines.0.lock().expect("no poison").clear();
+        let stage = Stage::new(config());
+        stage.claims("shop", "orders-db", 2).await;
+        stage.backup("shop");
+        let end = stage.live(None).await;
+        assert!(matches!(end, End::Phase(_)), "{end:?}");
+    }
     let text = String::from_utf8(lines.0.lock().expect("no poison").clone()).expect("text");
-    let all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_none_is_logged_as_a_warning_with_its_reason() {
+    let all = logged(|| {
+        let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
+        let driver = DriverConfig { fail_with, ..DriverConfig::default() };
+        Config { driver, ..Config::default() }
+    })
+    .await;
+    for milestone in ["unwinding", "failed"] {
+        let line = all.iter().find(|line| line["message"] == milestone).expect("a line");
+        println!("{line}");
+        let reason = line["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains("the array is on fire"), "{line:#}");
+        assert_eq!((&line["level"], &line["code"]), (&json!("WARN"), &json!("SP0013")), "{line:#}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_log_line_of_a_run_names_it_and_its_step() {
+    let all = logged(Config::default).await;
     let of = |message: &str| all.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
     let decided = of("decided");
-    assert!(decided.len() > 10, "{text}");
+    assert!(decided.len() > 10, "{all:#?}");
     for line in decided.iter().chain(&of("Retained")).chain(&of("step done")) {
         let run = &line["spans"][0];
         assert!(run["run"].is_string() && run["group"] == "shop/orders-db", "{line:#}");

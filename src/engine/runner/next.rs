@@ -55,18 +55,18 @@ impl Runner {
         self.counted(&mut observation, &view, now);
         let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
         let run = self.run.clone();
-        let wait = |until: Option<Timestamp>| {
-            let report = report(&run, &observation, &decision, until, now);
+        let wait = |until: Option<Timestamp>, row: &'static str| {
+            let report = WaitReport { row, ..report(&run, &observation, &decision, until, now) };
             let until = until.into_iter().chain(report.recheck).min();
             Next::Wait { until, report: Arc::new(report) }
         };
         Ok(match row.then {
             Action::Act(_) if not_before.is_some() => {
-                self.paused = not_before;
-                wait(not_before)
+                (self.paused, self.pausing) = (not_before, row.id);
+                wait(not_before, row.id)
             }
             Action::Act(step) => Next::Act(Box::new(Ground { observation, view, decision, now }), step),
-            Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at),
+            Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at, row.id),
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
                 let milestone = match row.then {
                     Action::Advance(milestone) => milestone,
@@ -76,9 +76,9 @@ impl Runner {
                 Next::Advance(Box::new(Ground { observation, view, decision, now }), milestone)
             }
             // What is read before the pause is over is no ground for what follows it.
-            Action::Look if self.paused.is_some_and(|until| until > now) => wait(self.paused),
+            Action::Look if self.paused.is_some_and(|until| until > now) => wait(self.paused, self.pausing),
             Action::Look => Next::Look(row.id),
-            Action::Wait(_) => wait(wake_at),
+            Action::Wait(_) => wait(wake_at, row.id),
             Action::Yield => Next::Yield,
             Action::Rest => Next::Rest,
         })

@@ -257,6 +257,11 @@ fn waits(
     if matches!(waiting, Waiting::LateContent | Waiting::Echo) {
         return report;
     }
+    // Nothing is said before that, and a run that moves on needs no search for causes.
+    let soon = since.after(limits::ERROR_PATIENCE);
+    if now < soon {
+        return WaitReport { recheck: Some(soon), ..report };
+    }
     let things = things(run, seen);
     let finding = held(&things, since)
         .or_else(|| restored(seen, waiting, since))
@@ -373,7 +378,8 @@ fn errors(things: &[Thing], since: Timestamp) -> Option<Finding> {
     let first = failing.first()?;
     let more = match failing.len() - 1 {
         0 => String::new(),
-        more => format!(" (and {more} more objects report an error)"),
+        1 => " (another object reports an error, too)".to_owned(),
+        more => format!(" ({more} other objects report an error, too)"),
     };
     let error = limits::clip_middle(first.error.as_deref()?, limits::MAX_ERROR_BYTES);
     let detail = format!("{} reports: {error}{more}", first.about);
@@ -495,11 +501,13 @@ fn names<'a>(run: &GroupRun, members: impl Iterator<Item = Member<'a>>) -> Strin
     let name = |member: Member<'_>| {
         let claim = &run.plan.members[member.index].claim;
         match member.snapshot {
-            Some(snapshot) => format!("PersistentVolumeClaim {claim} (VolumeSnapshot {})", snapshot.id.name),
-            None => format!("PersistentVolumeClaim {claim}"),
+            Some(snapshot) => format!("{claim} (VolumeSnapshot {})", snapshot.id.name),
+            None => claim.clone(),
         }
     };
-    limits::listed(members.map(name).collect())
+    let names: Vec<String> = members.map(name).collect();
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("PersistentVolumeClaim{plural} {}", limits::listed(names))
 }
 
 /// Objects that report an error or are being deleted, claims that hold the group, and the namespace where that goes.

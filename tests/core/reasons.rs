@@ -1,0 +1,86 @@
+//! Reasons as users read them: what was observed, which object, and what to do, which is never cut off.
+
+use crate::fixture::*;
+use stillpoint::domain::limits;
+use stillpoint::domain::observed::{Observation, UnplannedVolume};
+use stillpoint::domain::problem::Code;
+use stillpoint::domain::time::Timestamp;
+use stillpoint::machine::group::advance::{advance, advice, reason_of};
+use stillpoint::machine::group::event::{Facts, Grounds, Milestone, Reason};
+use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::table::TABLE;
+use stillpoint::machine::group::{Event, GroupRun, Timed, decide, fold, view};
+
+/// The reason with which a run is rolled back that sees this.
+fn reason(run: &GroupRun, seen: &Observation, now: Timestamp) -> Reason {
+    let view = view(run, seen);
+    let decision = decide(run, &view, now).expect("one row");
+    let events = advance(run, seen, &view, &decision).expect("grounds");
+    match &events[..] {
+        [Event::Reached { facts: Facts::Reason(reason), .. }] => reason.clone(),
+        other => panic!("{}: {other:?}", decision.row.id),
+    }
+}
+
+#[test]
+fn other_volumes_than_planned_are_named_with_their_claims() {
+    let mut seen = bound();
+    let content = seen.content.as_mut().expect("the content");
+    content.volume_handles = vec!["vol-data".into(), "vol-extra".into(), "vol-lost".into()];
+    let claim = |handle: &str, claim: Option<&str>| UnplannedVolume {
+        volume_handle: handle.into(),
+        claim: claim.map(str::to_owned),
+    };
+    seen.unplanned = vec![claim("vol-extra", Some("extra")), claim("vol-lost", None)];
+    let reason = reason(&created(), &seen, at(9));
+    assert_eq!(reason.code, Code::MembersDiffer);
+    let says = "froze 3 volumes, planned were 2; not planned: PersistentVolumeClaim extra (volume vol-extra), volume \
+                vol-lost of an unknown PersistentVolumeClaim; planned and not frozen: PersistentVolumeClaim wal \
+                (volume vol-wal); ";
+    assert!(reason.message.contains(says), "{}", reason.message);
+}
+
+#[test]
+fn members_that_were_never_made_are_the_reason_in_the_end() {
+    let facts = Facts::Cut { group_handle: "group-handle".into() };
+    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
+    let event = Event::Reached { grounds, milestone: Milestone::Cut, facts };
+    let run = fold(Some(created()), &Timed { at: at(10), event }).expect("a legal record");
+    let mut seen = bound();
+    seen.snapshots.clear();
+    seen.contents.clear();
+    let reason = reason(&run, &seen, at(3600));
+    assert_eq!(reason.code, Code::ReadyTimeout);
+    assert!(reason.message.contains("0 of 2 VolumeSnapshots of the group exist"), "{}", reason.message);
+    assert!(reason.message.ends_with("or raise spec.itemOperationTimeout"), "{}", reason.message);
+}
+
+#[test]
+fn an_error_of_many_volumes_keeps_cause_and_advice() {
+    let mut seen = bound();
+    let content = seen.content.as_mut().expect("the content");
+    (content.group_handle, content.cuts) = (None, Vec::new());
+    let volumes = "e88fc571-0e70-47b3-a6ac-1b22046c7f28 ".repeat(60);
+    content.error =
+        Some(format!("failed to take a snapshot of [{volumes}]: rpc error: code = Internal desc = full"));
+    seen.error_since = Some(at(1));
+    let reason = reason(&created(), &seen, at(60));
+    assert_eq!(reason.code, Code::DriverFailed);
+    let (cause, advice) = ("rpc error: code = Internal desc = full; ", "run the Backup again");
+    assert!(reason.message.contains(cause) && reason.message.ends_with(advice), "{}", reason.message);
+    assert!(reason.message.len() <= limits::MAX_TEXT_BYTES);
+}
+
+#[test]
+fn advice_is_that_of_the_row_and_no_part_of_the_reason() {
+    for row in TABLE {
+        let Action::Stick { advice: wanted, .. } = row.then else { continue };
+        let run = GroupRun { stuck: Some(row.id.to_owned()), ..created() };
+        assert_eq!(advice(&run), Some(wanted), "{}", row.id);
+        // As older releases wrote it: in one text, and cut off.
+        let old: String = format!("it is refused: {wanted}").chars().take(60).collect();
+        assert_eq!(reason_of(&run, &old), "it is refused", "{}", row.id);
+        assert_eq!(reason_of(&run, "it is refused"), "it is refused");
+    }
+    assert_eq!(advice(&created()), None);
+}
