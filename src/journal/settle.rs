@@ -9,6 +9,7 @@
 //! | database | evidence | row |
 //! |---|---|---|
 //! | none | none, or one without records | begin |
+//! | none, broken, or whole and shorter | sound, and behind its end a changed frame | refuse: both damaged |
 //! | none | sound | rebuild the database |
 //! | whole | none | begin the evidence; nothing to do for a database without records |
 //! | whole, without records | sound, begins later | rebuild the database: it was begun and not filled |
@@ -22,6 +23,10 @@
 //! | broken | sound, contains the database's head, or that is not known | rebuild the database |
 //! | broken | sound, otherwise; damaged | refuse: both damaged |
 //! | broken | none | refuse: what is wrong with the database |
+//!
+//! A changed frame has all its bytes, and does not hold. Where the database ends with the evidence, it is a write that was
+//! cut off: a batch is written to the database only once the evidence of it is synced, and acknowledged after both. The
+//! next batch is written after that. So where the database is broken or shorter, no write was cut off: both are damaged.
 //!
 //! Pure: what to do follows from what was seen.
 
@@ -38,6 +43,12 @@ pub(super) enum Database {
     Whole(Head),
     /// It does not open, or they do not hold; with its head, if that can be read.
     Broken(Option<Head>),
+}
+
+impl Database {
+    fn reaches(self, end: &Head) -> bool {
+        matches!(self, Database::Whole(head) if head.position >= end.position)
+    }
 }
 
 /// What the two say of each other.
@@ -82,6 +93,9 @@ pub(super) fn decide(database: Database, evidence: Option<&Survey>, common: Comm
         }
         (_, Some(Survey { damage: Some(damage), .. })) => Row::RefuseBoth(damage.problem.clone()),
         (Database::None, Some(survey)) if survey.epoch == 0 && survey.records == 0 => Row::Begin,
+        (database, Some(Survey { changed: Some(problem), head, .. })) if !database.reaches(head) => {
+            Row::RefuseBoth(problem.clone())
+        }
         (Database::None | Database::Broken(None), Some(_)) => Row::RebuildDatabase,
         (Database::Broken(Some(head)), Some(survey)) if common.in_evidence == Some(head.hash) => {
             debug_assert!(survey.head.position >= head.position);
@@ -130,7 +144,7 @@ mod tests {
         let (start, records) = (Head::genesis(), head.position);
         let (checkpoint, tail) = (None, Tail::default());
         let epoch = records.min(1);
-        Survey { start, head, epoch, records, end, torn: 0, damage: None, checkpoint, tail }
+        Survey { start, head, epoch, records, end, torn: 0, changed: None, damage: None, checkpoint, tail }
     }
 
     fn behind(start: Head) -> Survey {
@@ -140,6 +154,29 @@ mod tests {
     fn damaged(reached: u64) -> Survey {
         let problem = ChainProblem { position: 3, what: Fault::Hash };
         Survey { damage: Some(Damage { problem, reached }), ..sound(head(2, 2)) }
+    }
+
+    fn changed(head: Head) -> Survey {
+        let problem = ChainProblem { position: head.position + 1, what: Fault::Hash };
+        Survey { torn: 700, changed: Some(problem), ..sound(head) }
+    }
+
+    #[test]
+    fn a_changed_frame_is_torn_only_where_the_database_ends() {
+        use Database::{Broken, None as Nothing, Whole};
+        let known = Common { in_evidence: Some([5; 32]), in_database: Some([5; 32]) };
+        let both = Row::RefuseBoth(ChainProblem { position: 6, what: Fault::Hash });
+        let evidence = changed(head(5, 5));
+        for database in
+            [Nothing, Broken(None), Broken(Some(head(5, 5))), Whole(head(4, 4)), Whole(head(0, 0))]
+        {
+            assert_eq!(decide(database, Some(&evidence), known), both, "{database:?}");
+        }
+        assert_eq!(decide(Whole(head(5, 5)), Some(&evidence), known), Row::Agree);
+        let longer = decide(Whole(head(9, 9)), Some(&evidence), known);
+        assert!(matches!(longer, Row::RebuildEvidence(_)), "{longer:?}");
+        let begun = Survey { epoch: 0, ..changed(head(0, 0)) };
+        assert_eq!(decide(Nothing, Some(&begun), known), Row::Begin, "its first claim was cut off");
     }
 
     #[test]

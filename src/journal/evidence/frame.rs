@@ -76,6 +76,14 @@ pub(in crate::journal) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     Some((body(sealed.get(FRONT..)?)?, FRONT + length + HASH))
 }
 
+/// Whether `bytes` begin with a frame that has all the bytes it says it has. One that does not decode was changed, or
+/// lost its middle; one that has fewer was being written.
+pub(in crate::journal) fn is_complete(bytes: &[u8]) -> bool {
+    let length = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<4>());
+    let length = length.and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok());
+    length.is_some_and(|body| body <= MAX_BODY_BYTES && bytes.len() >= FRONT + body + HASH)
+}
+
 fn body(mut rest: &[u8]) -> Option<Frame<'_>> {
     let epoch = u64::from_be_bytes(*take(&mut rest)?);
     let position = u64::from_be_bytes(*take(&mut rest)?);
@@ -167,6 +175,16 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(decode(&bytes[..length]), None, "first {length} bytes");
         }
+    }
+
+    #[test]
+    fn a_changed_frame_is_told_from_a_cut_one() {
+        let mut bytes = encode(&batch(1));
+        assert!(!is_complete(&bytes[..bytes.len() - 1]) && !is_complete(&[]));
+        bytes[40] ^= 1;
+        assert!(is_complete(&bytes));
+        bytes[4] = 0xff;
+        assert!(!is_complete(&bytes), "no frame is so long");
     }
 
     #[test]

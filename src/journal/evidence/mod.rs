@@ -7,7 +7,8 @@
 //! - Either can be made anew from the other: a frame holds the envelopes byte for byte, the epoch,
 //!   and whether each stream has work left.
 //! - Bytes that are no whole frame at the very end are a torn write and belong to no record that was
-//!   acknowledged. The same with a frame or a segment behind them is damage.
+//!   acknowledged. The same with a frame or a segment behind them is damage; so is a last frame with all its bytes that
+//!   does not hold, where the database does not reach it either ([`super::settle`]).
 //!
 //! # Layout
 //! `evidence/NNNNNNNN.seg`, counted without gaps: a header ([`segment`]), then frames ([`frame`]), one for each batch.
@@ -54,6 +55,8 @@ pub(super) struct Survey {
     pub end: End,
     /// Bytes behind the end that are no frame.
     pub torn: u64,
+    /// They are a frame with all its bytes, of which some are wrong: this record is, unless it was never acknowledged.
+    pub changed: Option<ChainProblem>,
     /// The first thing that is wrong, torn bytes apart.
     pub damage: Option<Damage>,
     /// The newest checkpoint among the records.
@@ -155,6 +158,7 @@ impl<'a> Reading<'a> {
             records: 0,
             end: End { segment: first, offset: 0 },
             torn: 0,
+            changed: None,
             damage: None,
             checkpoint: None,
             tail: Tail::default(),
@@ -225,14 +229,12 @@ impl<'a> Reading<'a> {
         let mut at = HEADER_BYTES;
         while at < bytes.len() {
             let Some((frame, length)) = frame::decode(&bytes[at..]) else {
+                let what = Fault::Frame { segment: self.survey.end.segment, offset: at as u64 };
                 if last && frame::highest(&bytes[at..]).is_none() {
-                    self.survey.torn = (bytes.len() - at) as u64;
+                    self.torn(what, &bytes[at..]);
                     return Ok(());
                 }
-                return self.damaged(
-                    Fault::Frame { segment: self.survey.end.segment, offset: at as u64 },
-                    &bytes[at..],
-                );
+                return self.damaged(what, &bytes[at..]);
             };
             match self.admit(&frame) {
                 Ok(admitted) => (self.each)(admitted)?,
@@ -275,6 +277,12 @@ impl<'a> Reading<'a> {
         let checkpoint = entries().filter_map(|entry| Checkpoint::of(&entry.record)).next_back();
         self.survey.checkpoint = checkpoint.or(self.survey.checkpoint);
         Ok(Admitted { epoch: frame.epoch, head: frame.head, records })
+    }
+
+    fn torn(&mut self, what: Fault, rest: &[u8]) {
+        let position = self.survey.head.position.saturating_add(1);
+        self.survey.torn = rest.len() as u64;
+        self.survey.changed = frame::is_complete(rest).then_some(ChainProblem { position, what });
     }
 
     fn damaged(&mut self, what: Fault, rest: &[u8]) -> Result<(), JournalError> {
