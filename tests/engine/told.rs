@@ -197,6 +197,7 @@ async fn a_predicted_time_beyond_the_deadline_is_a_warning_and_no_refusal() {
         .await;
     assert_eq!(stage.ended().as_deref(), Some("Completed"));
     assert_eq!(stage.nightly()["status"]["warnings"], 2, "one for each deadline");
+    assert!(told(&stage).iter().any(|(_, note)| note == "1 group is complete"), "{:#?}", told(&stage));
     let warning =
         told(&stage).into_iter().find(|(line, _)| line.contains("BackupWarning")).expect("an Event").1;
     println!("{warning}");
