@@ -11,7 +11,10 @@ use crate::stage::Stage;
 
 /// A Backup of three members that the driver cuts over 45 seconds, under that demand.
 async fn backed_up(demand: Demand) -> (Stage, String) {
-    let driver = DriverConfig { skew_ms: 45_000, ..DriverConfig::default() };
+    backed_up_by(DriverConfig { skew_ms: 45_000, ..DriverConfig::default() }, demand).await
+}
+
+async fn backed_up_by(driver: DriverConfig, demand: Demand) -> (Stage, String) {
     let mut stage = Stage::new(Config { driver, ..Config::default() });
     stage.defaults.atomicity = demand;
     stage.claims("shop", "orders-db", 3).await;
@@ -88,4 +91,27 @@ async fn a_limit_above_the_skew_is_kept_without_a_word() {
     assert_eq!(atomic(&stage)["status"], "True");
     assert_eq!(stage.nightly()["status"]["warnings"], 0);
     assert_eq!(warned(&stage), []);
+}
+
+/// The VolumeSnapshot of such a member says 1970.
+#[tokio::test(start_paused = true)]
+async fn a_creation_time_of_zero_is_unknown_and_no_skew() {
+    for required in [false, true] {
+        let driver = DriverConfig { omits_times: 1, ..DriverConfig::default() };
+        let (stage, phase) = backed_up_by(driver, Demand { required, ..Demand::default() }).await;
+        assert_eq!(phase, if required { "Failed" } else { "Completed" }, "{}", stage.shown().await);
+        let condition = atomic(&stage);
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&"Unknown".into(), &"CreationTimeUnknown".into())
+        );
+        let said = "the driver reports no creation time of 1 member (orders-db-2)";
+        assert!(condition["message"].as_str().unwrap_or_default().contains(said), "{condition}");
+        assert_eq!(stage.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], Value::Null);
+        assert!(
+            warned(&stage)
+                .iter()
+                .any(|(about, note)| { about == "GroupSnapshot CreationTimeUnknown" && note.contains(said) })
+        );
+    }
 }

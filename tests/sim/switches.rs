@@ -142,6 +142,16 @@ async fn switch_skew_spreads_the_members_over_that_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn switch_omits_times_reports_the_last_members_at_zero() {
+    let lab = with(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
+    lab.until("ready", |lab| lab.is_ready(2)).await;
+    let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
+    let times: Vec<i64> =
+        list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
+    assert!(times[0] > 0 && times[1] == 0, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn switch_lists_snapshots_off_takes_the_maker_of_a_content_at_his_word() {
     let lab = ready(1, Config::default()).await;
     lab.cluster.storage().set_config(DriverConfig { lists_snapshots: false, ..DriverConfig::default() });

@@ -168,18 +168,8 @@ pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
         _ => Phase::PartiallyFailed,
     };
     let warnings = ends.iter().flatten().flatten().flatten().map(|warning| limits::clip(warning)).collect();
-    Some(Event::Finished { phase, failed, warnings: at_most(warnings, run.warnings.len()) })
-}
-
-/// As many warnings as a Backup has room for beside those that it has; the last one counts the rest.
-fn at_most(mut warnings: Vec<String>, present: usize) -> Vec<String> {
-    let room = limits::MAX_WARNINGS.saturating_sub(present).max(1);
-    if warnings.len() > room {
-        let more = warnings.len() - (room - 1);
-        warnings.truncate(room - 1);
-        warnings.push(format!("and {more} more: see the conditions of the GroupSnapshots"));
-    }
-    warnings
+    let room = limits::MAX_WARNINGS.saturating_sub(run.warnings.len()).max(1);
+    Some(Event::Finished { phase, failed, warnings: limits::at_most(warnings, room) })
 }
 
 impl BackupRun {
@@ -274,7 +264,7 @@ mod tests {
         assert_eq!(warnings(2).len(), 2);
         let many = warnings(limits::MAX_WARNINGS + 4);
         assert_eq!(many.len(), limits::MAX_WARNINGS);
-        assert!(many[limits::MAX_WARNINGS - 1].starts_with("and 5 more: "), "{many:?}");
+        assert!(many[limits::MAX_WARNINGS - 1].starts_with("and 5 more"), "{many:?}");
     }
 
     #[test]

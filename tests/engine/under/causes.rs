@@ -96,6 +96,7 @@ fn driver() -> Vec<Cause> {
         d("member_limit 1", |d| d.member_limit = Some(1)),
         d("not_ready_ms for ever", |d| d.not_ready_ms = 1 << 40),
         d("skew_ms 500", |d| d.skew_ms = 500),
+        d("omits_times 1", |d| d.omits_times = 1),
         d("delete_fails_with Unavailable", |d| d.delete_fails_with = failure("Unavailable")),
         d("lists_snapshots off", |d| d.lists_snapshots = false),
         d("reports_group_id off", |d| d.reports_group_id = false),

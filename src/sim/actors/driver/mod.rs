@@ -39,6 +39,8 @@ pub struct DriverConfig {
     /// Creation time of the last member minus that of the first, milliseconds: a driver that does not cut at
     /// one instant.
     pub skew_ms: u64,
+    /// How many members of a group, from the last on, the driver reports without a creation time: zero.
+    pub omits_times: usize,
     /// gRPC code name and text with which DeleteVolumeGroupSnapshot fails, while set.
     pub delete_fails_with: Option<(String, String)>,
     /// ListSnapshots is served. Without it the state of a snapshot made by hand cannot be learnt.
@@ -60,6 +62,7 @@ impl Default for DriverConfig {
             member_limit: None,
             not_ready_ms: 0,
             skew_ms: 0,
+            omits_times: 0,
             delete_fails_with: None,
             lists_snapshots: true,
             reports_group_id: true,

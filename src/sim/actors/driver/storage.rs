@@ -363,11 +363,17 @@ impl Inner {
         Some(Snapshot {
             handle: handle.to_owned(),
             volume: found.volume_handle.clone(),
-            creation_time_ns: found.creation_time_ns,
+            creation_time_ns: if self.omits_time(found) { 0 } else { found.creation_time_ns },
             size_bytes: found.size_bytes,
             ready: now >= found.creation_time_ns.saturating_add(wait_ns) || wait_ns == 0,
             group: found.group_handle.clone(),
         })
+    }
+
+    fn omits_time(&self, snapshot: &PhysicalSnapshot) -> bool {
+        let group = snapshot.group_handle.as_ref().and_then(|handle| self.groups.get(handle));
+        let handles = group.map(|group| group.snapshots.as_slice()).unwrap_or_default();
+        handles.iter().rev().take(self.config.omits_times).any(|one| *one == snapshot.snapshot_handle)
     }
 
     fn group(&self, handle: &str, now: i64) -> GroupSnapshot {
