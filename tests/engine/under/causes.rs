@@ -326,7 +326,7 @@ fn every_fault_on_calls_is_crossed() {
 #[test]
 fn every_switch_of_the_cluster_is_crossed() {
     // Crossed by the profiles, by the switches of the driver, by behaviours of this name, or nothing that is bad.
-    const ELSEWHERE: [(&str, &str); 8] = [
+    const ELSEWHERE: [(&str, &str); 10] = [
         ("seed", "no switch: every cell has one"),
         ("anchor_unix_ns", "no switch: the cluster's wall clock"),
         ("controller_qps", "profile, and behaviour 8"),
@@ -335,6 +335,8 @@ fn every_switch_of_the_cluster_is_crossed() {
         ("release", "behaviour 20"),
         ("gc_delay_ms", "behaviour 6"),
         ("driver", "the switches of the driver"),
+        ("forbid_first_ms", "module starting"),
+        ("list_delay_ms", "no fault: real API servers answer consistent lists that late"),
     ];
     let crossed = cluster();
     let missing: Vec<String> = fields(&format!("{:?}", Config::default()))
