@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
+use stillpoint::engine::binding::BindingOptions;
 use stillpoint::engine::clock::Clock;
 use stillpoint::engine::observer::{Note, Observe};
 use stillpoint::engine::points::Points;
@@ -133,6 +134,7 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> Measur
         defaults: Defaults::default(),
         points: Points::none(),
         clock: Clock::wall(),
+        binding: BindingOptions::new(uuid::Uuid::from_u128(1)),
     };
     let course = Arc::new(Course::default());
     let engine = Engine::observed(adapter, journal, opened, config, course.clone());

@@ -43,6 +43,8 @@
 //!   `planning` by `clippy.toml`, and `cargo check --lib --no-default-features` builds them without a runtime.
 //! - Every write names the uid of its object and the old value of what it replaces. Names are computed.
 //! - The receipt, with every handle that a later deletion needs, is durable before anything is deleted.
+//! - One journal writes to one cluster: a binding object names it, and is read again before every step that frees storage
+//!   ([`domain::binding`]).
 //! - The members' storage is freed by an undo, retained by a completed run, and never in between.
 //!
 //! What is absent on purpose: the simulator does not know the machine; the machine does not know Kubernetes types; the
@@ -63,6 +65,7 @@
 //! | intent, outcome | the record before the effects of a step, and the one after |
 //! | receipt | the durable record of a finished cut |
 //! | projection | a status computed from the fold; not journaled, never ahead of the durable head |
+//! | binding | the ConfigMap that names the journal that may write in a namespace |
 //! | epoch | one life of the daemon; each open of the journal raises it |
 //! | pivot | the intent to clear the group names: after it a run only goes forward |
 

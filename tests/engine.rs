@@ -4,6 +4,8 @@
 mod asked;
 #[path = "engine/atomic.rs"]
 mod atomic;
+#[path = "engine/binding.rs"]
+mod binding;
 #[path = "engine/complete.rs"]
 mod complete;
 #[path = "engine/doors.rs"]

@@ -212,6 +212,7 @@ impl World {
                     resource_version: self.version.to_string(),
                     run: labels.get(labels::RUN).cloned(),
                     epoch: Some(self.seen.epoch),
+                    journal: None,
                     bound_content: None,
                     ready: false,
                     terminating: false,

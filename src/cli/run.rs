@@ -12,6 +12,7 @@ use crate::domain::duration;
 use crate::domain::problem::Problem;
 use crate::domain::time::Millis;
 use crate::engine::archiving::Archiving;
+use crate::engine::binding::BindingOptions;
 use crate::engine::daemon::{self, Start};
 use crate::engine::points::Points;
 use crate::engine::request::Defaults;
@@ -49,6 +50,13 @@ pub struct Run {
     /// Roll a group back whose members were cut further apart than --max-skew, or with unknown creation times.
     #[arg(long)]
     require_atomic: bool,
+    /// Give the place of the journal with that id to this one: the binding of the namespace names it, and its daemon is
+    /// stopped.
+    #[arg(long, value_name = "ID")]
+    take_over: Option<uuid::Uuid>,
+    /// Free no storage: for a cluster that is a copy of another one.
+    #[arg(long)]
+    no_free: bool,
     /// Records after which a segment of the journal ends, so that it can be archived.
     #[arg(long, value_name = "N", default_value_t = Archiving::default().records)]
     archive_records: u64,
@@ -100,6 +108,11 @@ impl Run {
                 label_key: self.volume_group_snapshot_label_key,
                 keep_group_name: self.keep_group_name,
                 atomicity: Demand { max_skew: self.max_skew, required: self.require_atomic },
+            },
+            binding: BindingOptions {
+                take_over: self.take_over,
+                no_free: self.no_free,
+                ..BindingOptions::new(uuid::Uuid::new_v4())
             },
             archiving: Archiving { records: self.archive_records, days: self.archive_days },
             points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),

@@ -82,6 +82,9 @@ pub const GRANTS: &[Grant] = &[
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
     shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
+    own("", "configmaps", &["create", "list", "patch", "watch"], "binding the journal to the cluster"),
+    shown(own("apps", "deployments", &["list"], "refusing a namespace that is Velero's")),
+    shown(own("velero.io", "backupstoragelocations", &["list"], "refusing a namespace that is Velero's")),
     shown(cluster(
         "stillpoint.dev",
         "groupsnapshots",

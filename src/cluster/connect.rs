@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, header};
@@ -77,6 +77,8 @@ pub(super) struct Inner {
     pub(super) projections: Semaphore,
     pub(super) reads: Semaphore,
     pub(super) served: Served,
+    /// Id of the journal, once it is bound: what GroupSnapshots carry.
+    pub(super) journal: OnceLock<String>,
     answered: Mutex<Option<Instant>>,
     /// Calls that were answered with 403.
     forbidden: AtomicU64,
@@ -108,6 +110,7 @@ impl Adapter {
             projections: Semaphore::new(limits::PROJECTIONS_IN_ALL),
             reads: Semaphore::new(limits::READS_IN_ALL),
             served,
+            journal: OnceLock::new(),
             answered: Mutex::new(Some(Instant::now())),
             forbidden: AtomicU64::new(0),
         };
@@ -143,6 +146,11 @@ impl Adapter {
                 answer => return answer,
             }
         }
+    }
+
+    /// From now on every GroupSnapshot that is made carries this journal id; the first one stays.
+    pub fn mark_with(&self, journal: String) {
+        let _first = self.inner.journal.set(journal);
     }
 
     /// What the cluster served when it was asked.

@@ -8,6 +8,8 @@
 //! | [`perform`] | **the door for effects**: one durable intent, one effect, one outcome |
 //! | [`project`] | **the door for projections**: our own objects, the Backup, Events. There is no third door |
 //! | [`ask`] | what a person asks of a run: read by the daemon, written by the command line |
+//! | [`binding`] | the object that says which journal may write |
+//! | [`velero_server`] | whether a namespace is Velero's |
 //! | [`access`] | the rights that all of it needs, and the review of them |
 //! | [`read`] | reads from the API server itself |
 //! | [`namesake`] | Backups of one name in the whole cluster |
@@ -18,6 +20,7 @@
 
 pub mod access;
 pub mod ask;
+pub mod binding;
 pub mod changed;
 pub mod classify;
 pub mod connect;
@@ -28,6 +31,7 @@ pub mod patch;
 pub mod perform;
 pub mod project;
 pub mod read;
+pub mod velero_server;
 
 mod call;
 mod spec;
@@ -35,7 +39,7 @@ mod spec;
 pub use changed::{Changed, Kind};
 pub use connect::{Adapter, client_config};
 pub use perform::Performed;
-pub use project::Turn;
+pub use project::{Claim, Turn};
 
 /// The kinds that the engine holds and projects, as the API has them.
 pub mod kinds {

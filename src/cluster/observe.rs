@@ -34,6 +34,11 @@ pub fn epoch(meta: &ObjectMeta) -> Option<u64> {
     meta.annotations.as_ref()?.get(labels::EPOCH)?.parse().ok()
 }
 
+/// The journal that an object belongs to: its label, or the annotation of a Backup.
+pub fn journal(meta: &ObjectMeta) -> Option<String> {
+    value(&meta.labels, labels::JOURNAL).or_else(|| value(&meta.annotations, labels::JOURNAL))
+}
+
 /// A VolumeGroupSnapshot.
 pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
     let meta = &object.metadata;
@@ -43,6 +48,7 @@ pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
         resource_version: version(meta),
         run: value(&meta.labels, labels::RUN),
         epoch: epoch(meta),
+        journal: journal(meta),
         bound_content: status.and_then(|status| status.bound_volume_group_snapshot_content_name.clone()),
         ready: status.and_then(|status| status.ready_to_use).unwrap_or(false),
         terminating: meta.deletion_timestamp.is_some(),

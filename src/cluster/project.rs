@@ -63,6 +63,17 @@ pub struct Shown<'a> {
     pub status: &'a GroupSnapshotStatus,
 }
 
+/// What is written into a Backup when it is taken up.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Epoch of the daemon.
+    pub epoch: u64,
+    /// Its journal.
+    pub journal: Option<&'a str>,
+    /// Version that the Backup must still have.
+    pub resource_version: Option<&'a str>,
+}
+
 /// One of the places of those who show runs; it is free again when this is dropped.
 #[must_use]
 pub struct Turn<'a> {
@@ -99,10 +110,12 @@ impl Adapter {
                 Err(error) => return Err(classify::problem(&error, about)),
             }
         }
+        let mut marked = (*labels).clone();
+        marked.extend(self.inner.journal.get().map(|id| (labels::JOURNAL.to_owned(), id.clone())));
         let object = json!({
             "apiVersion": GroupSnapshot::api_version(&()),
             "kind": GroupSnapshot::kind(&()),
-            "metadata": { "name": name, "namespace": namespace, "labels": labels },
+            "metadata": { "name": name, "namespace": namespace, "labels": marked },
             "spec": spec,
         });
         match self.write::<Written>(Method::POST, &collection, &object).await {
@@ -136,13 +149,20 @@ impl Adapter {
         self.merge_backup(backup, json!({ "status": status }), self.served().backup_status).await
     }
 
-    /// Claims a Backup for a life of the daemon: an older one that is still alive reads it there, and stops.
+    /// Claims a Backup for a start of the daemon: an older one that is still alive reads it there, and stops.
     ///
     /// # Errors
-    /// As [`Adapter::project_backup`].
-    pub async fn claim_backup(&self, backup: &ObjectId, epoch: u64) -> Result<Changed, Problem> {
-        let claim = json!({ "metadata": { "annotations": { (labels::EPOCH): epoch.to_string() } } });
-        self.merge_backup(backup, claim, false).await
+    /// As [`Adapter::project_backup`]; also `Refused` where the Backup has changed since `claim` was made of it.
+    pub async fn claim_backup(&self, backup: &ObjectId, claim: &Claim<'_>) -> Result<Changed, Problem> {
+        let mut annotations = json!({ (labels::EPOCH): claim.epoch.to_string() });
+        if let Some(journal) = claim.journal {
+            annotations[labels::JOURNAL] = json!(journal);
+        }
+        let mut patch = json!({ "metadata": { "annotations": annotations } });
+        if let Some(version) = claim.resource_version {
+            patch["metadata"]["resourceVersion"] = json!(version);
+        }
+        self.merge_backup(backup, patch, false).await
     }
 
     /// Writes the label key that was chosen for a Backup into its spec, as Velero does.

@@ -6,6 +6,7 @@ use kube::core::params::{GetParams, ListParams};
 use kube::core::{ObjectList, Request};
 use serde::de::DeserializeOwned;
 
+use crate::api::Backup;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::domain::problem::{About, Problem};
@@ -118,6 +119,14 @@ impl Adapter {
                 }
             }
         }
+    }
+
+    /// A Backup; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// `Unreachable` or `Refused`.
+    pub async fn backup(&self, namespace: &str, name: &str) -> Result<Option<Backup>, Problem> {
+        Ok(self.list_as_of::<Backup>(&(), namespace, Selected::Named(name)).await?.objects.pop())
     }
 
     /// The pods of a namespace: one list per Backup and namespace, not a watch.

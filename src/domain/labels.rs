@@ -6,6 +6,8 @@
 pub const RUN: &str = "stillpoint.dev/run";
 /// Epoch of the daemon that may write to the run of this VolumeGroupSnapshot (annotation).
 pub const EPOCH: &str = "stillpoint.dev/epoch";
+/// Journal that an object belongs to (label; on a Backup an annotation).
+pub const JOURNAL: &str = "stillpoint.dev/journal";
 /// Receipt of the finished cut (annotation, JSON).
 pub const RECEIPT: &str = "stillpoint.dev/receipt";
 /// PersistentVolumeClaim that a member snapshot was cut from (label, shortened as Velero does).

@@ -91,6 +91,15 @@ pub const MAX_VALIDATION_ERRORS: usize = 32;
 /// (external-snapshotter issue 1344; measured 2.3 s).
 pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
 
+/// How often the binding of the journal is renewed while records are written: what an etcd that was restored to an
+/// older state of this start can hide.
+pub const BINDING_RENEWAL: Millis = Millis::from_secs(600);
+/// Records in one stream of the binding; the next one begins behind them.
+pub const BINDING_RECORDS: u64 = 256;
+/// How long reads may show an older state than was known before the cluster counts as gone back in time. An etcd member
+/// that lags catches up within seconds.
+pub const READS_STAY_BEHIND: Millis = Millis::from_secs(60);
+
 /// Seconds after which a watch is renewed. Below five minutes, after which proxies often cut a silent connection.
 pub const WATCH_SECONDS: u32 = 290;
 /// After this time the next renewal of a watch asks for the whole state once more, so that an event that was lost

@@ -6,6 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`binding`] | which journal may write to a cluster |
 //! | [`ids`] | stream ids, uids, `namespace/name` |
 //! | [`names`] | computed names: nothing that Stillpoint makes has a generated one |
 //! | [`labels`] | labels, annotations and finalizers, ours and those of others that we touch |
@@ -23,6 +24,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod atomicity;
+pub mod binding;
 pub mod duration;
 pub mod ids;
 pub mod labels;

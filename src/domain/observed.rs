@@ -61,6 +61,8 @@ pub struct GroupSnapshotSeen {
     pub run: Option<String>,
     /// Epoch that claims it; `None` when the annotation is missing or no number.
     pub epoch: Option<u64>,
+    /// Journal that it belongs to.
+    pub journal: Option<String>,
     /// Name of the bound content.
     pub bound_content: Option<String>,
     /// `status.readyToUse`.
@@ -240,6 +242,8 @@ pub struct UnplannedVolume {
 pub struct Observation {
     /// Epoch of the daemon that looks.
     pub epoch: u64,
+    /// Id of the journal of the daemon that looks, which its objects carry; `None` where no binding is used.
+    pub journal: Option<String>,
     /// Whether a newer epoch claimed the run's VolumeGroupSnapshot, also one that is gone by now, or its Backup.
     pub overtaken: bool,
     /// Whether every object was read from the API server itself after our last write, rather than from a cache.

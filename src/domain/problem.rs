@@ -72,6 +72,12 @@ pub enum Code {
     UnknownRun = 35,
     /// The journal was lost before the run could be told to have been cut completely.
     JournalLost = 36,
+    /// The journal must not write to this cluster, or not in this namespace.
+    BindingRefused = 37,
+    /// The cluster shows an older state than before: its etcd was restored.
+    ClusterWentBack = 38,
+    /// The namespace has a Velero server in it.
+    VeleroNamespace = 39,
     /// The API server cannot be reached.
     Unreachable = 40,
     /// The command line or a file named on it is wrong.

@@ -232,6 +232,7 @@ fn remedy(row: &str, stage: &Stage) -> Ask {
                 .for_each(|plural| hands::delete_all(&stage.cluster, plural));
         }
         "release/rebuild-refused" | "release/late-refused" => {
+            stage.cluster.api().clear_faults();
             hands::create_namespace(&stage.cluster, NAMESPACE);
         }
         "release/hollow" => hands::delete_hollow(&stage.cluster),

@@ -72,7 +72,7 @@ impl Older {
     pub(super) async fn live(&self, stage: &Stage, points: Points) -> Option<Problem> {
         let end = tokio::select! {
             biased;
-            problem = stage.life_on(&self.disk, OLDER, points) => Some(problem),
+            problem = stage.unbound_life_on(&self.disk, OLDER, points) => Some(problem),
             () = self.dismissed() => None,
         };
         self.disk.crash();

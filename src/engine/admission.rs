@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cluster::access::{self, Need};
 use crate::cluster::kinds::Backup;
 use crate::domain::limits;
-use crate::domain::problem::{Code, Problem};
+use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::runner::Tools;
 
@@ -106,6 +106,36 @@ pub async fn namesake(tools: &Tools, backup: &Backup) -> Option<String> {
         "metadata.name: namespace {other} has a Backup {name} as well, and Velero takes every VolumeSnapshot with \
          that backup name for its own and deletes it with that Backup; create this Backup under another name"
     )))
+}
+
+/// A namespace with a Velero server in it is refused: its Backups are Velero's.
+///
+/// # Errors
+/// [`Code::VeleroNamespace`].
+pub async fn refuse_velero_namespace(tools: &Tools, namespace: &str) -> Result<(), Problem> {
+    let traces = answered(tools, "a Velero server", || tools.adapter.velero_traces(namespace)).await;
+    let traces = match traces {
+        Ok(traces) => traces,
+        Err(problem) => {
+            tracing::warn!(%problem, "cannot look for a Velero server in the namespace");
+            return Ok(());
+        }
+    };
+    if let Some(server) = traces.server {
+        return Err(Problem::new(
+            Code::VeleroNamespace,
+            About::new("Namespace", "", namespace),
+            format!(
+                "Deployment {server} runs a Velero server, and the Backups of the namespace are Velero's"
+            ),
+            "run Stillpoint in a namespace of its own: --namespace stillpoint",
+        ));
+    }
+    if !traces.locations.is_empty() {
+        let locations = traces.locations.join(", ");
+        tracing::warn!(namespace, locations, "the namespace has BackupStorageLocations: is it Velero's?");
+    }
+    Ok(())
 }
 
 /// Asks until the API server answers, and for a while also until it does not refuse.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::kinds::{Backup, BackupStatus};
-use crate::cluster::{Changed, observe};
+use crate::cluster::{Changed, Claim, observe};
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;
 use crate::domain::plan::Plan;
@@ -60,6 +60,12 @@ pub async fn take(
         entries => entries.map_err(|error| journal_problem(stream, &error))?,
     };
     let folded = fold(stream, &entries)?;
+    if folded.is_none()
+        && let Some(why) = object.as_deref().and_then(|object| not_ours(&tools, object))
+    {
+        leave_alone(&tools, object.as_deref(), &why);
+        return Ok(());
+    }
     let mut request = object.as_deref().map(|object| request::read(object, &defaults));
     let (mut refused_as, is_new) = (Code::Unsupported, folded.is_none());
     if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
@@ -82,7 +88,13 @@ pub async fn take(
             refuse(&tools, object, refused_as, errors).await;
             return Ok(());
         }
-        (None, Some(Ok(request)), Some(_)) => accept(&tools, stream, request).await?,
+        (None, Some(Ok(request)), Some(object)) => {
+            if let Some(why) = claim_new(&tools, object).await {
+                leave_alone(&tools, Some(object), &why);
+                return Ok(());
+            }
+            accept(&tools, stream, request).await?
+        }
         _ => return Ok(()),
     };
     show_label_key(&tools, object.as_deref(), &run).await;
@@ -108,6 +120,73 @@ pub async fn take(
     show_end(&tools, &finished, snapshots).await;
     finished.groups.iter().for_each(|group| tools.sights.forget(group.run));
     Ok(())
+}
+
+/// Why a Backup that the journal does not know is not taken up: another daemon has it, or another program.
+///
+/// A Backup in progress was accepted by the journal that gave it this phase. Of a journal that was rebuilt from the cluster
+/// it is the one before.
+fn not_ours(tools: &Tools, object: &Backup) -> Option<String> {
+    if let Some(why) = tools.binder.foreign_claim(object) {
+        return Some(why);
+    }
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    if matches!(phase, "" | "New") {
+        return None;
+    }
+    let claimed = observe::journal(&object.metadata).is_some() || observe::epoch(&object.metadata).is_some();
+    let rebuilt = claimed && (tools.binder.supersedes_another() || tools.binder.journal_id().is_none());
+    let own = observe::journal(&object.metadata).is_some_and(|id| tools.binder.owns(&id));
+    (!rebuilt && !own).then(|| format!("it is in phase {phase}, which this journal did not give it"))
+}
+
+fn leave_alone(tools: &Tools, object: Option<&Backup>, why: &str) {
+    let Some(object) = object else { return };
+    let id = observe::id(&object.metadata);
+    tracing::warn!(backup = %id, why, "the Backup is left alone");
+    let note = format!("Stillpoint leaves the Backup alone: {why}");
+    tools.notices.tell(notices::of_backup(&id, true, "NotOurs", &note, tools.clock.now()));
+}
+
+/// Claims a new Backup before anything is recorded of it; of two daemons one is refused, and reads whose it is. Some: why
+/// it is left alone.
+async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
+    let (mut seen, epoch, journal) = (object.clone(), tools.journal.epoch(), tools.binder.journal_id());
+    let id = observe::id(&object.metadata);
+    let mut failures = 0;
+    loop {
+        let claim = Claim {
+            epoch,
+            journal: journal.as_deref(),
+            resource_version: seen.metadata.resource_version.as_deref(),
+        };
+        match tools.adapter.claim_backup(&id, &claim).await {
+            Ok(changed) => {
+                tools.world.absorb(changed);
+                return None;
+            }
+            // The review of the permissions refuses the groups then, and says which one is missing.
+            Err(problem) if problem.code == Code::Refused && failures >= CLAIM_TRIES => {
+                tracing::warn!(backup = %id, %problem, "the Backup is not claimed");
+                return None;
+            }
+            Err(problem) => {
+                tracing::warn!(backup = %id, %problem, "cannot claim the Backup; trying again");
+                failures += 1;
+            }
+        }
+        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+        match tools.adapter.backup(&id.namespace, &id.name).await {
+            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(id.uid.0.as_str()) => {
+                if let Some(why) = tools.binder.foreign_claim(&found) {
+                    return Some(why);
+                }
+                seen = found;
+            }
+            Ok(_) => return Some("it was deleted".to_owned()),
+            Err(problem) => tracing::warn!(backup = %id, %problem, "cannot read the Backup"),
+        }
+    }
 }
 
 /// A Backup that has ended, in an archive that is not here: it is not run again, and what became of it is not known.
@@ -358,6 +437,9 @@ fn object_id(run: &BackupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
+/// Refusals of a claim, after each of which the Backup is read again.
+const CLAIM_TRIES: u32 = 3;
+
 /// Tries of a status that a later one replaces, and of any status that the API server refuses: a conflict passes.
 const TRIES: u32 = 8;
 
@@ -372,7 +454,9 @@ async fn claim(tools: &Tools, run: &BackupRun, object: Option<&Backup>) {
     let (id, epoch) = (object_id(run), tools.journal.epoch());
     let claimed = object.and_then(|object| observe::epoch(&object.metadata));
     if run.finished.is_none() && claimed.is_none_or(|claimed| claimed < epoch) {
-        insist(tools, &id, u32::MAX, || tools.adapter.claim_backup(&id, epoch)).await;
+        let journal = tools.binder.journal_id();
+        let claim = Claim { epoch, journal: journal.as_deref(), resource_version: None };
+        insist(tools, &id, u32::MAX, || tools.adapter.claim_backup(&id, &claim)).await;
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::archiving::{self, Archiving};
+use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
 use crate::engine::points::Points;
@@ -24,6 +25,8 @@ pub struct Start {
     pub journal: PathBuf,
     /// What bears on every Backup.
     pub defaults: Defaults,
+    /// How the journal is bound to the cluster.
+    pub binding: BindingOptions,
     /// When finished runs are archived.
     pub archiving: Archiving,
     /// Crash points.
@@ -34,15 +37,25 @@ pub struct Start {
     pub vitals: Vitals,
 }
 
-/// Runs the daemon until it has to end.
+/// Runs the daemon until it has to end. Where the cluster went back in time, the next life begins in the same process: it
+/// reads everything anew, and frees nothing until an operator has confirmed the cluster.
 ///
 /// # Errors
 /// Always returns one: why it ended. An API server that does not answer, or refuses everybody, is waited for.
 pub async fn run(start: Start) -> Problem {
+    loop {
+        let problem = life(&start).await;
+        start.vitals.ended();
+        if problem.code != Code::ClusterWentBack {
+            return problem;
+        }
+        tracing::error!(%problem, "reading everything anew");
+    }
+}
+
+async fn life(start: &Start) -> Problem {
     // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
-    let Start { kubeconfig: cluster, namespace, journal: dir, defaults, archiving, points, observer, vitals } =
-        start;
-    let config = Config { namespace, defaults, points, clock: Clock::wall() };
+    let dir = start.journal.clone();
     let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
         Err(problem) => return problem,
@@ -51,12 +64,12 @@ pub async fn run(start: Start) -> Problem {
         tracing::warn!(%repair, "journal repaired");
     }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
-    vitals.opened(journal.clone());
+    start.vitals.opened(journal.clone());
     let ended = stopped(dir.clone(), journal.clone());
     let shown = socket::serve(dir, journal.clone());
-    let archived = archiving::archive(journal.clone(), config.clock, archiving);
+    let archived = archiving::archive(journal.clone(), Clock::wall(), start.archiving);
     tokio::select! {
-        problem = live(cluster, config, journal, opened, observer, vitals) => problem,
+        problem = live(start, journal, opened) => problem,
         problem = ended => problem,
         never = shown => match never {},
         never = archived => match never {},
@@ -70,24 +83,25 @@ async fn stopped(dir: PathBuf, journal: Journal) -> Problem {
 }
 
 /// Reaches the cluster and runs the engine.
-async fn live(
-    kubeconfig: Option<PathBuf>,
-    config: Config,
-    journal: Journal,
-    opened: Opened,
-    observer: Arc<dyn Observe>,
-    vitals: Vitals,
-) -> Problem {
-    let reached = Adapter::reach(|| client(kubeconfig.as_deref()), |problem| vitals.waits(problem)).await;
+async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
+    let (kubeconfig, vitals) = (start.kubeconfig.as_deref(), &start.vitals);
+    let reached = Adapter::reach(|| client(kubeconfig), |problem| vitals.waits(problem)).await;
     let adapter = match reached {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
-    vitals.connected(adapter.clone());
+    start.vitals.connected(adapter.clone());
     let served = adapter.served();
-    tracing::info!(namespace = config.namespace, group_api = ?served.group_version, "serving");
-    let engine = Engine::observed(adapter, journal, opened, config, observer);
-    vitals.watching(engine.world(), engine.sights());
+    tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
+    let config = Config {
+        namespace: start.namespace.clone(),
+        defaults: start.defaults.clone(),
+        points: start.points.clone(),
+        clock: Clock::wall(),
+        binding: start.binding,
+    };
+    let engine = Engine::observed(adapter, journal, opened, config, start.observer.clone());
+    start.vitals.watching(engine.world(), engine.sights());
     engine.run().await
 }
 

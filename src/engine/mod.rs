@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`daemon`] | a life from outside: open the journal, reach the cluster, run |
 //! | [`runner`] | the one loop of a group run |
+//! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`admission`] | what is asked of the cluster before the first group of a Backup |
 //! | [`request`], [`facts`] | from objects to what planning understands |
@@ -26,10 +27,12 @@
 pub mod admission;
 pub mod archiving;
 pub mod backup;
+pub mod binding;
 pub mod clock;
 pub mod daemon;
 pub mod deleted_backup;
 pub mod facts;
+pub mod foreign;
 pub mod notices;
 pub mod observer;
 pub mod points;
@@ -63,6 +66,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::backup::Order;
+use crate::engine::binding::{Binder, BindingOptions};
 use crate::engine::clock::Clock;
 use crate::engine::observer::Observe;
 use crate::engine::points::Points;
@@ -72,8 +76,8 @@ use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::World;
 use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, Journal, JournalError, Opened};
-use crate::machine::group::GroupRun;
 use crate::machine::group::event::Event as GroupEvent;
+use crate::machine::group::{GroupRun, Stage};
 
 /// What one life of the daemon is started with.
 pub struct Config {
@@ -85,6 +89,8 @@ pub struct Config {
     pub points: Points,
     /// Time.
     pub clock: Clock,
+    /// How the journal is bound to the cluster.
+    pub binding: BindingOptions,
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
@@ -137,6 +143,15 @@ impl Engine {
         config.clock = config.clock.not_before(last_time(&opened));
         let (world, watches) = World::start(&adapter, &config.namespace, journal.epoch());
         let (notices, mail) = notices::queue(observer.clone());
+        let binder = Binder::open(
+            &adapter,
+            &world,
+            &journal,
+            config.clock,
+            &config.namespace,
+            config.binding,
+            &opened.streams,
+        );
         let tools = Tools {
             adapter,
             world,
@@ -147,6 +162,7 @@ impl Engine {
             observer,
             notices,
             granted: admission::Granted::default(),
+            binder,
         };
         Self { tools, config, opened, mail: Some(mail), _watches: watches }
     }
@@ -174,10 +190,25 @@ impl Engine {
         }
     }
 
-    async fn work(mut self) -> Problem {
+    /// Nothing is written to the cluster before the journal is bound to it.
+    async fn work(self) -> Problem {
         let (tools, namespace) = (self.tools.clone(), self.config.namespace.clone());
         // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
         tokio::join!(admission::review_at_start(&tools, &namespace), tools.world.synced());
+        if let Err(problem) = admission::refuse_velero_namespace(&tools, &namespace).await {
+            return problem;
+        }
+        if let Err(problem) = tools.binder.bind().await {
+            return problem;
+        }
+        tokio::select! {
+            biased;
+            problem = tools.binder.guard() => problem,
+            problem = self.serve() => problem,
+        }
+    }
+
+    async fn serve(mut self) -> Problem {
         let (orders, mut incoming) = mpsc::unbounded_channel();
         let mut desk = Desk {
             work: FuturesUnordered::new(),
@@ -186,6 +217,9 @@ impl Engine {
             orders,
         };
         if let Err(problem) = self.resume(&mut desk).await {
+            return problem;
+        }
+        if let Err(problem) = self.release_again(&mut desk).await {
             return problem;
         }
         desk.work.push(Box::pin(std::future::ready(Ok(Done::BackupsChanged))));
@@ -216,6 +250,9 @@ impl Engine {
             if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
                 self.turn(desk).await?;
             }
+            if is_binding(&entries) {
+                continue;
+            }
             match kind(stream, &entries)? {
                 Some(Kind::Group) => {
                     if let Some(run) = backup::fold_group(stream, &entries)? {
@@ -232,6 +269,29 @@ impl Engine {
                 }
                 None => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Completed runs whose group objects are in the cluster again, because it went back in time, are released again: the
+    /// members that stand there belong to the group, and go with it.
+    async fn release_again(&self, desk: &mut Desk) -> Result<(), Problem> {
+        for stream in self.tools.world.runs_with_group() {
+            if desk.waiting.contains_key(&stream) {
+                continue;
+            }
+            let entries = self.tools.journal.stream(stream).await;
+            let entries = entries.map_err(|error| journal_problem(stream, &error))?;
+            let Some(run) = backup::fold_group(stream, &entries)? else { continue };
+            // A run that failed has freed its storage: what stands there is left to the operator.
+            if run.stage != Stage::Completed {
+                tracing::warn!(run = %stream, state = run.state_name(), "group objects of a run that is over");
+                continue;
+            }
+            self.tools.binder.shows_again(stream).await?;
+            let runner = Runner::release_again(self.tools.clone(), run, entries.len() as u64).await?;
+            tracing::warn!(run = %stream, "its group is in the cluster again: the members are released again");
+            self.start(desk, runner, stream);
         }
         Ok(())
     }
@@ -395,8 +455,14 @@ fn is_new(backup: &Backup) -> bool {
 
 /// When the last record of what is unfinished was written; what has ended waits for nothing.
 fn last_time(opened: &Opened) -> Timestamp {
-    let entries = opened.streams.iter().flat_map(|(_, entries)| entries);
+    let unfinished = opened.streams.iter().filter(|(_, entries)| !is_binding(entries));
+    let entries = unfinished.flat_map(|(_, entries)| entries);
     Timestamp(entries.map(|entry| entry.record.time_ns).max().unwrap_or(i64::MIN))
+}
+
+/// Whether a stream is the journal's word about its binding.
+fn is_binding(entries: &[Entry]) -> bool {
+    entries.first().is_some_and(|entry| crate::journal::binding::is_binding(&entry.record))
 }
 
 enum Kind {

@@ -10,12 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolume;
+use uuid::Uuid;
 
 use crate::cluster::kinds::{
     Backup, GroupSnapshot, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };
-use crate::cluster::{Adapter, observe};
+use crate::cluster::{Adapter, binding, observe};
+use crate::domain::binding::BindingState;
 use crate::domain::ids::{StreamId, Uid};
 use crate::domain::labels;
 use crate::domain::names;
@@ -23,7 +25,9 @@ use crate::domain::observed::{ContentSeen, GroupContentSeen, GroupSnapshotSeen, 
 use crate::domain::plan::BackupRef;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
+use crate::engine::foreign;
 use crate::engine::runner::internal;
+use crate::journal::binding::{self as records, BindingEvent, BindingRecord};
 use crate::journal::{Journal, Record, StreamState, wire};
 use crate::machine::group::reconstruct::{Remains, Standing, VolumeSeen};
 use crate::machine::group::{Event, Timed};
@@ -35,6 +39,8 @@ pub struct Found {
     pub runs: Vec<Remains>,
     /// The highest epoch that any object names; 0 without one.
     pub epoch: u64,
+    /// The journals that left these objects, and the one that is bound: the new journal takes their place.
+    pub journals: Vec<Uuid>,
 }
 
 /// One run that was put into a journal.
@@ -61,11 +67,11 @@ struct Objects {
     backups: Vec<Backup>,
 }
 
-/// Reads everything that may be left of runs.
+/// Reads everything that may be left of the runs that Backups of `namespace` asked for.
 ///
 /// # Errors
 /// The API server does not answer, or refuses a list.
-pub async fn look(adapter: &Adapter) -> Result<Found, Problem> {
+pub async fn look(adapter: &Adapter, namespace: &str) -> Result<Found, Problem> {
     let version = adapter.group_version()?;
     let objects = Objects {
         shown: adapter.list(&(), "", labels::RUN).await?,
@@ -78,14 +84,29 @@ pub async fn look(adapter: &Adapter) -> Result<Found, Problem> {
         backups: Vec::new(),
     };
     let backups = objects.backups(adapter).await?;
-    Ok(Objects { backups, ..objects }.found())
+    let mut found = Objects { backups, ..objects }.found();
+    // A run of which nothing says who asked for it is taken along.
+    found.runs.retain(|run| [namespace, ""].contains(&run.backup.namespace.as_str()));
+    let left = foreign::journals(adapter, namespace).await?;
+    let bound = adapter.binding(namespace).await?.and_then(|object| binding::parse(&object).ok());
+    let journals: BTreeSet<Uuid> = left.iter().filter_map(|id| id.parse().ok()).collect();
+    found.epoch = found.epoch.max(bound.as_ref().map_or(0, |bound| bound.mark.epoch));
+    found.journals = journals.into_iter().chain(bound.map(|bound| bound.journal)).collect();
+    found.journals.dedup();
+    Ok(found)
 }
 
-/// Puts runs into a journal that has none, each by one batch of records.
+/// Puts runs into a journal that has none, each by one batch of records. The journal gets the id `id`.
 ///
 /// # Errors
 /// The journal cannot be written.
-pub async fn record(journal: &Journal, found: &Found, at: Timestamp) -> Result<Vec<Rebuilt>, Problem> {
+pub async fn record(
+    journal: &Journal,
+    id: Uuid,
+    found: &Found,
+    at: Timestamp,
+) -> Result<Vec<Rebuilt>, Problem> {
+    identify(journal, id, found, at).await?;
     let mut rebuilt = Vec::new();
     for remains in &found.runs {
         let group = (remains.namespace.clone(), remains.group_label.1.clone());
@@ -104,6 +125,16 @@ pub async fn record(journal: &Journal, found: &Found, at: Timestamp) -> Result<V
         rebuilt.push(Rebuilt { run: remains.run, group, standing, seen });
     }
     Ok(rebuilt)
+}
+
+/// The journal's own id, and those of the journals whose place it takes.
+async fn identify(journal: &Journal, id: Uuid, found: &Found, at: Timestamp) -> Result<(), Problem> {
+    let state = BindingState { supersedes: found.journals.clone(), ..BindingState::new(id) };
+    let record = BindingRecord { event: BindingEvent::Identified, roll: 1, start: id, state };
+    let stream = records::stream(id, record.roll);
+    let encoded = records::encode(&record, at).map_err(|error| internal(stream, &error))?;
+    let appended = journal.append(stream, 0, vec![encoded], StreamState::Open).await;
+    appended.map(|_| ()).map_err(|error| internal(stream, &error))
 }
 
 fn seen(event: &Event) -> Vec<String> {
@@ -164,6 +195,7 @@ impl Objects {
         Found {
             runs: runs.into_iter().filter_map(|run| self.remains(run)).collect(),
             epoch: epochs.max().unwrap_or(0),
+            journals: Vec::new(),
         }
     }
 
@@ -304,8 +336,14 @@ fn attempt(group: &VolumeGroupSnapshot) -> u32 {
 
 /// Label key and value of the group: as the GroupSnapshot says, else the label that is neither Velero's nor ours.
 fn group_label(shown: Option<&GroupSnapshot>, labels: &BTreeMap<String, String>) -> (String, String) {
-    let known =
-        [labels::BACKUP_NAME, labels::BACKUP_UID, labels::RUN, labels::PVC, labels::EXCLUDE_FROM_BACKUP];
+    let known = [
+        labels::BACKUP_NAME,
+        labels::BACKUP_UID,
+        labels::RUN,
+        labels::JOURNAL,
+        labels::PVC,
+        labels::EXCLUDE_FROM_BACKUP,
+    ];
     let other = || labels.iter().find(|(key, _)| !known.contains(&key.as_str()));
     match shown {
         Some(shown) => (shown.spec.label_key.clone(), shown.spec.group.clone()),

@@ -5,6 +5,7 @@
 
 mod answer;
 mod next;
+mod permit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::admission::Granted;
+use crate::engine::binding::Binder;
 use crate::engine::clock::Clock;
 use crate::engine::notices::Notices;
 use crate::engine::observer::{Note, Observe};
@@ -30,6 +32,7 @@ use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{EffectKind, Intent, Outcome};
+use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
 use crate::machine::point::{Moment, Place, Point};
@@ -57,6 +60,8 @@ pub struct Tools {
     pub notices: Notices,
     /// The rights that were found granted.
     pub granted: Granted,
+    /// The binding of the journal to the cluster.
+    pub binder: Binder,
 }
 
 /// One run on its way.
@@ -80,6 +85,12 @@ pub struct Runner {
     paused: Option<Timestamp>,
     /// Row of the step that is tried again then.
     pausing: &'static str,
+    /// Whether the step that is decided next may free storage: binding, claim and receipts were just read.
+    permitted: bool,
+    /// Since when freeing is not permitted.
+    suspended_since: Option<Timestamp>,
+    /// Since when every read showed an older state than was known before.
+    behind_since: Option<Timestamp>,
     /// What was asked and not understood: said once.
     misunderstood: Option<String>,
     /// At which record, waiting for what, and with how many ready members the run has shown itself last.
@@ -105,6 +116,9 @@ impl Runner {
             looking: None,
             paused: None,
             pausing: "",
+            permitted: false,
+            suspended_since: None,
+            behind_since: None,
             misunderstood: None,
             shown: None,
             warned: BTreeSet::new(),
@@ -124,6 +138,24 @@ impl Runner {
         appended.map_err(|error| journal_problem(stream, &error))?;
         tools.points.pass(Point::record(Place::Planned, Moment::AfterRecord)).await;
         Ok(Self::resume(tools, run, 1))
+    }
+
+    /// A completed run that is released again.
+    ///
+    /// # Errors
+    /// The journal cannot be written; the daemon has to end.
+    pub async fn release_again(tools: Tools, run: GroupRun, seq: u64) -> Result<Self, Problem> {
+        let found = Reconstructed {
+            standing: Standing::Released,
+            attempt: run.attempt,
+            group_uid: run.group_uid.clone(),
+            receipt: None,
+            seen: vec!["the cluster went back in time: the group objects are there again".to_owned()],
+        };
+        let mut runner = Self::resume(tools, run, seq);
+        let at = runner.tools.clock.now();
+        runner.record(at, vec![Event::Reconstructed(Box::new(found))]).await?;
+        Ok(runner)
     }
 
     /// The plan of the run.
@@ -150,7 +182,8 @@ impl Runner {
                     Box::pin(self.act(&ground, step).instrument(span)).await?;
                 }
                 Next::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
-                Next::Look(row) => Box::pin(self.look(row)).await,
+                Next::Look(row) => Box::pin(self.look(row)).await?,
+                Next::Permit(row) => Box::pin(self.permit(row, &changes)).await?,
                 Next::Wait { until, report } => self.wait(&mut changes, until, report).await,
                 Next::Yield => return Err(self.overtaken()),
                 Next::Rest => {
@@ -174,7 +207,7 @@ impl Runner {
         self.show(None);
         self.pass(step, Moment::AfterIntent).await;
         let outcomes = self.perform(&durable, step).await;
-        self.fresh = false;
+        (self.fresh, self.permitted) = (false, false);
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&outcomes);
@@ -187,7 +220,7 @@ impl Runner {
             // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
             // away is not one that refuses.
             while !self.fresh {
-                self.look(ground.decision.row.id).await;
+                self.look(ground.decision.row.id).await?;
             }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
@@ -267,13 +300,20 @@ impl Runner {
 
     /// Reads everything from the API server itself. While that fails, or shows less than is known, the run pauses, and
     /// tries again.
-    async fn look(&mut self, row: &'static str) {
+    ///
+    /// # Errors
+    /// The cluster went back in time: the daemon ends, and the next start reads everything anew.
+    async fn look(&mut self, row: &'static str) -> Result<(), Problem> {
         let known = *self.looking.get_or_insert_with(|| self.tools.world.known());
         let read = self.tools.world.refresh(&self.tools.adapter, &self.scope, &known).await;
         self.fresh = read.is_ok();
         match read {
-            Ok(()) => (self.trouble, self.trouble_since, self.looking) = (0, None, None),
+            Ok(()) => {
+                (self.trouble, self.trouble_since) = (0, None);
+                (self.looking, self.behind_since) = (None, None);
+            }
             Err(unread) => {
+                self.note_behind(&unread).await?;
                 self.trouble += 1;
                 tracing::warn!(%unread, "cannot read the run's objects");
                 let now = self.tools.clock.now();
@@ -285,10 +325,11 @@ impl Runner {
                 self.tools.clock.sleep_until(Some(until)).await;
             }
         }
+        Ok(())
     }
 
     async fn wait(&mut self, changes: &mut Subscription, until: Option<Timestamp>, report: Arc<WaitReport>) {
-        self.fresh = false;
+        (self.fresh, self.permitted) = (false, false);
         self.warn(&report);
         self.show(Some(report));
         tokio::select! {

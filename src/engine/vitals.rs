@@ -53,6 +53,11 @@ impl Vitals {
         self.change(|parts| parts.unreached = Some(problem.to_string()));
     }
 
+    /// This life is over, and the next one begins in the same process: the journal is let go of.
+    pub fn ended(&self) {
+        self.change(|parts| *parts = Parts::default());
+    }
+
     /// The API server has answered.
     pub fn connected(&self, adapter: Adapter) {
         self.change(|parts| parts.adapter = Some(adapter));

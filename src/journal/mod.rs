@@ -38,6 +38,7 @@ mod anew;
 pub mod archive;
 mod ballast;
 mod beside;
+pub mod binding;
 pub mod chain;
 mod durable;
 pub mod envelope;

@@ -14,6 +14,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::archive::{self, Checkpoint};
+use super::binding;
 use super::envelope::SCHEMA;
 use super::record::{Record, StreamId};
 use super::store::{Batch, Meta, StreamHead, StreamState};
@@ -167,8 +168,8 @@ pub fn stream() -> StreamId {
     StreamId(Uuid::new_v5(&STREAM_NAMESPACE, b"journal"))
 }
 
-/// The sentence of a record that is the journal's word about itself, a repair or a checkpoint; none if it is of
-/// another kind.
+/// The sentence of a record that is the journal's word about itself: a repair, a checkpoint, or its binding; none if it is
+/// of another kind.
 pub fn text(record: &Record) -> Option<String> {
     match record.kind {
         KIND => Some(String::from_utf8_lossy(&record.payload).into_owned()),
@@ -178,7 +179,7 @@ pub fn text(record: &Record) -> Option<String> {
                 |c| c.to_string(),
             ))
         }
-        _ => None,
+        _ => binding::text(record),
     }
 }
 

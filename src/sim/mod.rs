@@ -32,7 +32,7 @@ pub use self::actors::driver::{DriverConfig, PhysicalSnapshot, Storage};
 pub use self::release::Release;
 
 use self::actors::{AGENTS, Actor, World};
-use self::api_server::{ApiServer, ApiServerConfig};
+use self::api_server::{ApiServer, ApiServerConfig, Checkpoint};
 use self::clock::SimClock;
 use self::ledger::Ledger;
 
@@ -125,6 +125,37 @@ impl Cluster {
     /// Outside a tokio runtime.
     pub fn start(config: Config) -> Cluster {
         let clock = SimClock::new(config.anchor_unix_ns);
+        let storage = Storage::new(config.seed, clock.clone(), config.driver.clone());
+        Self::start_with(config, clock, storage)
+    }
+
+    /// A copy of this cluster, as from a snapshot of its etcd: the same objects under the same uids and versions, controllers
+    /// of its own, and the same storage behind the driver.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn copy(&self, config: Config) -> Cluster {
+        let copy = Self::start_with(config, self.clock().clone(), self.storage().clone());
+        copy.go_back(&self.checkpoint());
+        copy
+    }
+
+    /// The objects as they are now: what a snapshot of etcd holds.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.api().checkpoint()
+    }
+
+    /// Goes back to a checkpoint, as a cluster whose etcd is restored: the storage stays as it is, and every controller
+    /// starts again with empty caches.
+    pub fn go_back(&self, checkpoint: &Checkpoint) {
+        AGENTS.into_iter().for_each(|agent| {
+            self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
+        });
+        self.api().restore(checkpoint);
+        AGENTS.into_iter().for_each(|agent| self.start_anew(agent));
+    }
+
+    fn start_with(config: Config, clock: SimClock, storage: Storage) -> Cluster {
         let newest = ["v1", "v1beta2", "v1beta1"]
             .into_iter()
             .find(|version| config.groupsnapshot_versions.iter().any(|served| served == version))
@@ -144,7 +175,7 @@ impl Cluster {
         }
         let world = World {
             api,
-            storage: Storage::new(config.seed, clock.clone(), config.driver),
+            storage,
             clock,
             qps: config.controller_qps,
             call_ms: config.call_ms,

@@ -233,6 +233,17 @@ pub static RESOURCES: &[Resource] = &[
         columns: &[text("Type", "/type"), column("Data", "integer", Cell::Count("/data")), AGE],
         ..BUILT_IN
     },
+    Resource {
+        group: "apps",
+        kind: "Deployment",
+        list_kind: "DeploymentList",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        status_subresource: true,
+        ..BUILT_IN
+    },
     Resource { ..EVENTS },
     Resource { group: "events.k8s.io", ..EVENTS },
     Resource {
@@ -404,6 +415,16 @@ pub static RESOURCES: &[Resource] = &[
         plural: "backups",
         singular: "backup",
         columns: &[text("Status", "/status/phase"), AGE],
+        ..CUSTOM
+    },
+    Resource {
+        group: "velero.io",
+        kind: "BackupStorageLocation",
+        list_kind: "BackupStorageLocationList",
+        plural: "backupstoragelocations",
+        singular: "backupstoragelocation",
+        short_names: &["bsl"],
+        columns: &[text("Phase", "/status/phase"), AGE],
         ..CUSTOM
     },
     Resource {

@@ -97,6 +97,7 @@ pub fn group() -> GroupSnapshotSeen {
         resource_version: "10".into(),
         run: Some(plan().run.to_string()),
         epoch: Some(1),
+        journal: None,
         bound_content: Some("group-content".into()),
         ready: true,
         terminating: false,
@@ -197,6 +198,7 @@ pub fn bound() -> Observation {
     };
     Observation {
         epoch: 1,
+        journal: None,
         overtaken: false,
         fresh: true,
         group: Some(group()),

@@ -235,7 +235,7 @@ pub fn retained(run: &GroupRun, seen: &mut Observation) {
     content.policy = DeletionPolicy::Retain;
     for (index, content) in seen.contents.iter_mut().enumerate() {
         content.policy = DeletionPolicy::Retain;
-        content.labels = Some(desired::run_label(run));
+        content.labels = Some(desired::run_label(run, None));
         content.annotations = Some(desired::content_annotations(run, receipt, index));
     }
 }

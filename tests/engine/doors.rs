@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use stillpoint::cluster::kinds::{BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus};
 use stillpoint::cluster::project::{Notice, Shown};
-use stillpoint::cluster::{Adapter, Performed};
+use stillpoint::cluster::{Adapter, Claim, Performed};
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMember};
@@ -384,6 +384,10 @@ async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
     let created = stage.hand.create("backups", backup).expect("a Backup");
     let uid = Uid::from(created["metadata"]["uid"].as_str().expect("a uid"));
     let id = ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid };
+    let version = created["metadata"]["resourceVersion"].as_str();
+    let claim = Claim { epoch: 3, journal: Some("j-1"), resource_version: version };
+    stage.world.absorb(stage.adapter.claim_backup(&id, &claim).await.expect("written"));
+    stage.adapter.claim_backup(&id, &claim).await.expect_err("the Backup has changed since");
     stage.world.absorb(stage.adapter.project_label_key(&id, "app").await.expect("written"));
     let status = BackupStatus { phase: Some("InProgress".into()), ..Default::default() };
     stage.world.absorb(stage.adapter.project_backup(&id, &status).await.expect("written"));
@@ -394,6 +398,8 @@ async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
     let now = stage.get("backups", Some("stillpoint"), "nightly");
     assert_eq!((&now["status"]["phase"], &now["status"]["errors"]), (&json!("InProgress"), &json!(1)));
     assert_eq!(now["spec"]["volumeGroupSnapshotLabelKey"], "app");
+    assert_eq!(now["metadata"]["annotations"]["stillpoint.dev/epoch"], "3");
+    assert_eq!(now["metadata"]["annotations"]["stillpoint.dev/journal"], "j-1");
     assert_eq!(now["spec"]["uploaderConfig"]["parallelFilesUpload"], 2);
     let stranger = ObjectId { uid: Uid::from("of-long-ago"), ..id };
     stage.adapter.project_backup(&stranger, &status).await.expect_err("another Backup of that name");

@@ -107,6 +107,7 @@ impl Scene {
             defaults: self.stage.defaults.clone(),
             points,
             clock: self.stage.clock,
+            binding: self.stage.binding,
         };
         let engine = Engine::observed(adapter, journal, opened, config, self.stage.observer.clone());
         let ended = async {

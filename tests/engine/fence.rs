@@ -62,7 +62,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         Verdict::GoOn
     });
     let cluster = stage.cluster.clone();
-    let mut older_life = std::pin::pin!(stage.life_on(&older, "older/test", points));
+    let mut older_life = std::pin::pin!(stage.unbound_life_on(&older, "older/test", points));
     tokio::select! {
         problem = &mut older_life => return Err(format!("the older one ended early: {problem}")),
         () = stage.until(|_| away.load(Ordering::SeqCst)) => {}

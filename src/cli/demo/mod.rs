@@ -20,6 +20,7 @@ use crate::cli::output::{Format, data, report as report_problem};
 use crate::cli::sim::{ClusterArgs, Milliseconds, Qps, Snapshotter};
 use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
+use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
 use crate::engine::daemon;
 use crate::engine::points::Points;
@@ -89,6 +90,7 @@ impl Demo {
             defaults: Defaults::default(),
             points: Points::none(),
             clock: Clock::wall(),
+            binding: BindingOptions::new(uuid::Uuid::new_v4()),
         };
         let engine = Engine::new(adapter, journal.clone(), opened, config);
         let sights = engine.sights();

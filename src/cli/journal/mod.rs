@@ -11,14 +11,16 @@
 //! | `export` | every record with its exact bytes |
 //! | `archive` | what was archived: it moves full segments out of the live journal |
 //! | `rebuild` | what of a lost journal the cluster still shows: it makes a new one |
+//! | `confirm-cluster` | that the daemon may free storage again: it writes to the binding in the cluster |
 //!
-//! All but the last two only read. They never hold the journal: while a daemon has it open they ask the daemon, else they
+//! All but the last three only read. They never hold the journal: while a daemon has it open they ask the daemon, else they
 //! start a private copy and read that, and say on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
 //! auditor needs no directory.
 
 mod archive;
 mod asked;
 mod beside;
+mod confirm;
 mod diff;
 mod explain;
 mod export;
@@ -38,7 +40,7 @@ use std::path::{Path, PathBuf};
 
 use super::common::OutputArgs;
 use super::output::{Format, report};
-use crate::domain::problem::Problem;
+use crate::domain::problem::{About, Code, Problem};
 
 /// Reads, verifies and replays a journal.
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +63,26 @@ pub enum Journal {
     Archive(archive::Args),
     /// Put a lost journal together again from what the cluster shows.
     Rebuild(rebuild::Args),
+    /// Let the daemon free storage again after the cluster went back in time.
+    ConfirmCluster(confirm::Args),
+}
+
+/// Waits for work on a runtime of its own: commands run on one already, whose thread may not be blocked.
+fn on_a_runtime<T: Send, F>(work: impl FnOnce() -> F + Send) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, Problem>>,
+{
+    let internal = |reason: String| {
+        let about = About::new("Command", "", "journal");
+        Problem::new(Code::Internal, about, reason, "try again")
+    };
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| internal(format!("start a runtime: {error}")))?;
+        runtime.block_on(work())
+    };
+    let done = std::thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(internal("the command ended in a panic".to_owned())))
 }
 
 /// The journal of a command that is about a directory and nothing else, and how its data is shown.
@@ -127,6 +149,7 @@ impl Journal {
             Self::Export(args) => args.directory.format(),
             Self::Archive(args) => args.directory.format(),
             Self::Rebuild(args) => args.directory.format(),
+            Self::ConfirmCluster(args) => args.format(),
         }
     }
 
@@ -147,6 +170,7 @@ impl Journal {
             Self::Export(args) => export::run(&args),
             Self::Archive(args) => archive::run(&args),
             Self::Rebuild(args) => rebuild::run(&args),
+            Self::ConfirmCluster(args) => confirm::run(&args),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{DirectoryArgs, problems};
+use super::{DirectoryArgs, on_a_runtime, problems};
 use crate::cli::common::show;
 use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, client_config};
@@ -28,6 +28,9 @@ pub struct Args {
     /// Kubeconfig of the cluster; without it that of the environment.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Stillpoint's own namespace, whose Backups asked for the runs.
+    #[arg(short, long, value_name = "NS", default_value = "stillpoint")]
+    namespace: String,
 }
 
 /// What the command prints.
@@ -55,22 +58,10 @@ struct ShownRun {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
-    // Commands run on a runtime already, which may not be blocked by another one on the same thread.
-    let work = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| internal(args, format!("start a runtime: {error}")))?;
-        runtime.block_on(rebuilt(args))
-    };
-    let done = std::thread::scope(|scope| scope.spawn(work).join());
-    let shown = done.unwrap_or_else(|_| Err(internal(args, "rebuilding ended in a panic".to_owned())))?;
+    let shown = on_a_runtime(|| rebuilt(args))?;
     show(args.directory.format(), &shown, text)?;
     let complete = shown.runs.iter().all(|run| run.left_out.is_none());
     Ok(if complete { exit::DONE } else { exit::DEGRADED })
-}
-
-fn internal(args: &Args, reason: String) -> Problem {
-    let about = About::new("File", "", &args.directory.journal.display().to_string());
-    Problem::new(Code::Internal, about, reason, "try again")
 }
 
 async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
@@ -81,11 +72,11 @@ async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
     let about = About::new("Cluster", "", &config.cluster_url.to_string());
     let client = kube::Client::try_from(config)
         .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
-    let found = rebuild::look(&Adapter::connect(client).await?).await?;
+    let found = rebuild::look(&Adapter::connect(client).await?, &args.namespace).await?;
     let anew = Anew::begin(dir, found.epoch, Options::default()).map_err(unreadable)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
-    let runs = rebuild::record(anew.journal(), &found, at).await?;
+    let runs = rebuild::record(anew.journal(), uuid::Uuid::new_v4(), &found, at).await?;
     let epoch = anew.journal().epoch();
     let set_aside = anew.put_in_place().map_err(unreadable)?;
     Ok(Shown { epoch, set_aside, runs: runs.into_iter().map(shown).collect() })

@@ -38,6 +38,9 @@ pub const CODES: &[Code] = &[
     Code::JournalMissing,
     Code::UnknownRun,
     Code::JournalLost,
+    Code::BindingRefused,
+    Code::ClusterWentBack,
+    Code::VeleroNamespace,
     Code::Unreachable,
     Code::Usage,
     Code::Internal,
@@ -278,6 +281,28 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         Code::JournalLost => (
             "the journal was lost while the group was not cut completely",
             "The journal was rebuilt from the cluster, and this run could not be told to have been cut: not every member carries the receipt, or it was being undone already. The group is undone and its storage freed. Run the Backup again, and keep the journal on a volume of its own.",
+        ),
+        Code::BindingRefused => (
+            "the journal must not write to this cluster or namespace",
+            "The ConfigMap stillpoint-journal in the daemon's namespace binds one journal to one cluster, and it names \
+             another journal, a newer start than this journal has recorded, or this journal was bound to another \
+             cluster before. Nothing was written. Two daemons with a journal each would free what the other one \
+             keeps: run one daemon for a namespace. To give the place of another journal to this one, stop its \
+             daemon and start with --take-over ID. An older copy of the journal is never bound again: start with the \
+             newest copy, or rebuild the journal with `stillpoint journal rebuild --from-cluster`.",
+        ),
+        Code::ClusterWentBack => (
+            "the cluster shows an older state than before",
+            "The binding, or the versions of objects, are older than what this journal has seen: the etcd of the \
+             cluster was restored from a snapshot, or the daemon was pointed to a copy of the cluster. The daemon \
+             reads everything anew and goes on cutting and releasing; finished runs whose group objects are there \
+             again are released again. Nothing is freed until an operator has checked the cluster and run \
+             `stillpoint journal confirm-cluster`.",
+        ),
+        Code::VeleroNamespace => (
+            "the namespace has a Velero server in it",
+            "Stillpoint takes every Backup of its namespace, and a Velero server does the same: the Backups there are \
+             Velero's. Run Stillpoint in a namespace of its own (--namespace), beside Velero.",
         ),
         Code::Unreachable => (
             "the API server cannot be reached",

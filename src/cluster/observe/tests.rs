@@ -109,6 +109,7 @@ fn a_group_on_its_way() {
             resource_version: "285".into(),
             run: Some("run-1".into()),
             epoch: Some(4),
+            journal: None,
             bound_content: Some("groupsnapcontent-7f9f14d8".into()),
             ready: false,
             terminating: false,

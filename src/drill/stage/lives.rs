@@ -3,13 +3,17 @@
 //! A kill drops the engine without another poll and forgets every byte that was not synced.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use super::{End, Stage};
 use crate::cluster::Adapter;
+use crate::domain::ids::STREAM_NAMESPACE;
 use crate::domain::problem::Problem;
 use crate::drill::wire::Wire;
+use crate::engine::binding::BindingOptions;
 use crate::engine::points::{Points, Verdict};
 use crate::engine::{Config, Engine};
 use crate::journal::{Disk, Journal, MemoryStore};
@@ -94,6 +98,12 @@ impl Stage {
         end
     }
 
+    /// Id of a start: another one for each, and the same in each repetition of a drill.
+    fn start_id(&self, agent: &str) -> Uuid {
+        let started = self.starts.fetch_add(1, Ordering::Relaxed);
+        Uuid::new_v5(&STREAM_NAMESPACE, format!("start {agent} {started}").as_bytes())
+    }
+
     /// One life until that is so.
     ///
     /// # Panics
@@ -130,6 +140,22 @@ impl Stage {
 
     /// One life on another disk and under a User-Agent of its own.
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        self.life_bound(disk, agent, points, self.binding).await
+    }
+
+    /// As [`Self::life_on`], of a release that knew no binding: nothing but the claims holds it back.
+    pub async fn unbound_life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+        self.life_bound(disk, agent, points, BindingOptions { bound: false, ..self.binding }).await
+    }
+
+    /// As [`Self::life_on`], bound as `binding` says, but for the id of its start.
+    pub async fn life_bound(
+        &self,
+        disk: &Disk,
+        agent: &'static str,
+        points: Points,
+        binding: BindingOptions,
+    ) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
         let client = || std::future::ready(Ok(self.client(disk, agent)));
@@ -142,6 +168,7 @@ impl Stage {
             defaults: self.defaults.clone(),
             points,
             clock: self.clock,
+            binding: BindingOptions { start: self.start_id(agent), ..binding },
         };
         let engine = Engine::observed(adapter, journal, opened, config, self.observer.clone());
         engine.run().await

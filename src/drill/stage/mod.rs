@@ -8,6 +8,7 @@ mod shown;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::drill::hands::FOREIGN;
 use crate::drill::rbac::Rbac;
 use crate::drill::wire::Calls;
+use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
 use crate::engine::observer::{self, Observe};
 use crate::engine::request::Defaults;
@@ -38,12 +40,16 @@ pub struct Stage {
     pub clock: Clock,
     /// With what each life is started.
     pub defaults: Defaults,
+    /// How each life is bound.
+    pub binding: BindingOptions,
     /// The rights of the daemon.
     pub rbac: Rbac,
     /// What the daemons called, in order.
     pub calls: Calls,
     /// Who counts.
     pub observer: Arc<dyn Observe>,
+    /// Lives that were begun.
+    starts: AtomicU64,
     anchor: Timestamp,
     caller: Caller,
 }
@@ -82,9 +88,11 @@ impl Stage {
             disk: Disk::new(),
             clock,
             defaults: Defaults::default(),
+            binding: BindingOptions::new(uuid::Uuid::nil()),
             rbac: Rbac::default(),
             calls: Calls::default(),
             observer: observer::nobody(),
+            starts: AtomicU64::new(0),
             anchor,
             caller,
         }

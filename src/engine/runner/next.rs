@@ -27,6 +27,8 @@ pub(super) enum Next {
     Advance(Box<Ground>, Milestone),
     /// Read everything anew, for this row.
     Look(&'static str),
+    /// Read whether this daemon may free storage, for this row.
+    Permit(&'static str),
     /// Wait for a change.
     Wait {
         /// And at the longest until then.
@@ -65,6 +67,7 @@ impl Runner {
                 (self.paused, self.pausing) = (not_before, row.id);
                 wait(not_before, row.id)
             }
+            Action::Act(step) if step.frees() && !self.permitted => Next::Permit(row.id),
             Action::Act(step) => Next::Act(Box::new(Ground { observation, view, decision, now }), step),
             Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at, row.id),
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
@@ -95,11 +98,12 @@ impl Runner {
         observation.progress_since = Some(since);
     }
 
-    fn observe(&mut self) -> Observation {
+    pub(super) fn observe(&mut self) -> Observation {
         let mut observation = self.tools.world.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
         let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
         self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
         observation.error_since = self.error_since;
+        observation.journal = self.tools.binder.journal_id();
         observation
     }
 }

@@ -28,10 +28,12 @@ mod told;
 mod topic;
 mod wake;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
+use kube::core::ObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -39,9 +41,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::cluster::ask::{self, Asking};
+use crate::cluster::binding;
 use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
 use crate::cluster::{Adapter, Changed};
-use crate::domain::ids::ObjectId;
+use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{Observation, Scope};
@@ -67,6 +70,7 @@ struct Inner {
     store: Mutex<Store>,
     backups: Arc<Notify>,
     own_namespace: String,
+    binding: Arc<Notify>,
     /// Watches that have not listed everything yet.
     missing: watch::Sender<usize>,
 }
@@ -100,14 +104,18 @@ impl World {
         watches.add(&world, Api::all(client()), |store| &mut store.namespaces);
         watches.add(&world, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
         watches.add_beside(&world, Api::all(client()), labels::REQUEST, |store| &mut store.asking);
+        let own = Api::namespaced(client(), own_namespace);
+        watches.add_beside(&world, own, labels::JOURNAL, |store| &mut store.bindings);
         (world, watches)
     }
 
     fn empty(own_namespace: &str) -> Self {
         let mut store = Store::default();
         let (_, backups) = store.bells.hang(&[Topic::Backup]);
+        let (_, binding) = store.bells.hang(&[Topic::Binding]);
         let (store, own_namespace) = (Mutex::new(store), own_namespace.to_owned());
-        Self { inner: Arc::new(Inner { store, backups, own_namespace, missing: watch::Sender::new(0) }) }
+        let missing = watch::Sender::new(0);
+        Self { inner: Arc::new(Inner { store, backups, own_namespace, binding, missing }) }
     }
 
     /// Returns once every cache has seen a complete list.
@@ -125,6 +133,15 @@ impl World {
     /// label, contents of its group. Its VolumeGroupSnapshot alone is none: that is adopted.
     pub fn traces(&self, plan: &Plan) -> Vec<String> {
         self.store().traces(plan)
+    }
+
+    /// Runs whose VolumeGroupSnapshot, or its content, is in the cluster, by their labels.
+    pub fn runs_with_group(&self) -> BTreeSet<StreamId> {
+        let store = self.store();
+        let groups = store.groups.all().map(|object| &object.metadata);
+        let contents = store.group_contents.all().map(|object| &object.metadata);
+        let run = |meta: &ObjectMeta| meta.labels.as_ref()?.get(labels::RUN)?.parse().ok();
+        groups.chain(contents).filter_map(run).collect()
     }
 
     /// Takes what a call brought back.
@@ -164,6 +181,16 @@ impl World {
             Some(known) => known.metadata.deletion_timestamp.is_some(),
             None => !store.malformed.contains_key(&backup.uid.0),
         }
+    }
+
+    /// Returns once the binding has changed since it last returned. For one waiter: its guard.
+    pub async fn binding_changed(&self) {
+        self.inner.binding.notified().await;
+    }
+
+    /// The binding as the watch knows it.
+    pub fn binding(&self) -> Option<Arc<ConfigMap>> {
+        self.store().bindings.all().find(|object| binding::is_binding(object)).cloned()
     }
 
     /// The Backups of Stillpoint's namespace, in the order of their names.

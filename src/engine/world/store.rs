@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
 use super::cache::Cache;
@@ -37,6 +37,8 @@ pub struct Store {
     pub volumes: Cache<PersistentVolume>,
     pub namespaces: Cache<Namespace>,
     pub backups: Cache<Backup>,
+    /// ConfigMaps of Stillpoint's namespace that carry a journal id: the binding.
+    pub bindings: Cache<ConfigMap>,
     /// GroupSnapshots on which a person asks something, and no others.
     pub asking: Cache<Asking>,
     /// Backups that cannot be read, by uid.
@@ -106,6 +108,7 @@ impl Store {
         let import = scope.import.as_ref().and_then(|name| self.group_contents.get("", name));
         Observation {
             epoch,
+            journal: None,
             overtaken: self.groups.is_overtaken(&scope.run) || self.backups.is_overtaken(&scope.backup.0),
             fresh,
             group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),

@@ -8,7 +8,7 @@ use crate::cluster::kinds::{
 use crate::cluster::observe;
 use crate::domain::labels;
 use crate::domain::observed::Scope;
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
 /// Something that a run or the Backup queue may care about.
@@ -38,6 +38,8 @@ pub enum Topic {
     Disk(String),
     /// What is asked of the run with this id.
     Asked(String),
+    /// The binding of the journal.
+    Binding,
     /// Any Backup.
     Backup,
     /// The Backup with this uid.
@@ -138,6 +140,12 @@ impl About for Asking {
     fn topics(&self) -> Vec<Topic> {
         let run = self.metadata.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
         run.cloned().map(Topic::Asked).into_iter().collect()
+    }
+}
+
+impl About for ConfigMap {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Binding]
     }
 }
 

@@ -16,11 +16,14 @@ fn map<const N: usize>(pairs: [(&str, String); N]) -> Map {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Labels of the VolumeGroupSnapshot: Velero's, the group's own, and the run.
-pub fn group_labels(run: &GroupRun) -> Map {
+/// Id of the journal that objects of the run carry; `None` where no binding is used.
+pub type Journal<'a> = Option<&'a str>;
+
+/// Labels of the VolumeGroupSnapshot: Velero's, the group's own, the run and its journal.
+pub fn group_labels(run: &GroupRun, journal: Journal<'_>) -> Map {
     let mut labels = backup_labels(run);
     labels.insert(run.plan.label_key.clone(), run.plan.group.clone());
-    labels.insert(labels::RUN.to_owned(), run.plan.run.to_string());
+    labels.extend(run_label(run, journal));
     labels
 }
 
@@ -31,16 +34,17 @@ fn backup_labels(run: &GroupRun) -> Map {
     ])
 }
 
-/// Label of contents and of the stub.
-pub fn run_label(run: &GroupRun) -> Map {
-    map([(labels::RUN, run.plan.run.to_string())])
+/// Labels of contents and of the stub: the run and its journal.
+pub fn run_label(run: &GroupRun, journal: Journal<'_>) -> Map {
+    let journal = journal.map(|id| (labels::JOURNAL.to_owned(), id.to_owned()));
+    map([(labels::RUN, run.plan.run.to_string())]).into_iter().chain(journal).collect()
 }
 
 /// Labels of one member VolumeSnapshot. Outside plugin mode Velero is told to leave it alone: it takes every
 /// VolumeSnapshot with the name of one of its Backups for its own.
-pub fn member_labels(run: &GroupRun, index: usize) -> Map {
+pub fn member_labels(run: &GroupRun, journal: Journal<'_>, index: usize) -> Map {
     let mut labels = backup_labels(run);
-    labels.insert(labels::RUN.to_owned(), run.plan.run.to_string());
+    labels.extend(run_label(run, journal));
     labels.insert(labels::PVC.to_owned(), valid_label_value(&run.plan.members[index].claim));
     if !run.plan.keep_group_name {
         labels.insert(labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned());
@@ -84,24 +88,36 @@ impl Text {
 }
 
 /// Whether a member carries all of its labels and annotations.
-pub fn is_labelled(run: &GroupRun, index: usize, snapshot: &SnapshotSeen, text: &Text) -> bool {
+pub fn is_labelled(
+    run: &GroupRun,
+    journal: Journal<'_>,
+    index: usize,
+    snapshot: &SnapshotSeen,
+    text: &Text,
+) -> bool {
     let Some(receipt) = &run.receipt else { return false };
-    has(&snapshot.labels, &member_labels(run, index))
+    has(&snapshot.labels, &member_labels(run, journal, index))
         && has_all(&snapshot.annotations, on_member(receipt, index, text.of(run, receipt, index)))
 }
 
 /// Whether a member's content carries the label of the run and the receipt. Controllers write back whole maps of
 /// annotations from their caches, so that a receipt which was written can be lost again.
-pub fn is_content_marked(run: &GroupRun, index: usize, content: &ContentSeen, text: &Text) -> bool {
+pub fn is_content_marked(
+    run: &GroupRun,
+    journal: Journal<'_>,
+    index: usize,
+    content: &ContentSeen,
+    text: &Text,
+) -> bool {
     let Some(receipt) = &run.receipt else { return false };
-    has(&content.labels, &run_label(run))
+    has(&content.labels, &run_label(run, journal))
         && has_all(&content.annotations, [(labels::RECEIPT, text.of(run, receipt, index))])
 }
 
 /// Whether the group's content carries the label of the run and the receipt.
-pub fn is_group_content_marked(run: &GroupRun, content: &GroupContentSeen) -> bool {
+pub fn is_group_content_marked(run: &GroupRun, journal: Journal<'_>, content: &GroupContentSeen) -> bool {
     let Some(receipt) = &run.receipt else { return false };
-    has(&content.labels, &run_label(run))
+    has(&content.labels, &run_label(run, journal))
         && has(&content.annotations, &group_content_annotations(run, receipt))
 }
 

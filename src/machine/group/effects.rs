@@ -27,7 +27,9 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
     let planned: Vec<Planned> = match step {
         Step::Create | Step::UndoCreate => vec![(None, create_group(run, observation))],
         Step::Claim => claim(run, observation),
-        Step::Relabel => standing(run, observation).filter_map(|member| relabel(run, member)).collect(),
+        Step::Relabel => {
+            standing(run, observation).filter_map(|member| relabel(run, observation, member)).collect()
+        }
         Step::Retain => set_policies(run, observation, DeletionPolicy::Retain),
         Step::ClearNames if run.stage == Stage::Unwinding => own_snapshots(run, observation)
             .filter(|snapshot| snapshot.group_name.is_some())
@@ -47,9 +49,9 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
         }
         Step::DeleteGroup | Step::UndoDeleteGroup => delete_group(run, observation),
         Step::Rebuild => rebuild(run, observation),
-        Step::MakeStub => make_stub(run),
+        Step::MakeStub => make_stub(run, observation),
         Step::DropStub => drop_stub(observation),
-        Step::UndoImport => import(run),
+        Step::UndoImport => import(run, observation),
         Step::UndoFreeImport => free_import(observation),
         Step::DeleteContent => delete_content(run, observation),
         Step::MarkContent => mark_content(run, observation),
@@ -88,7 +90,7 @@ fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
     Effect::CreateGroup {
         namespace: run.plan.namespace.clone(),
         name: run.group_name(),
-        labels: desired::group_labels(run),
+        labels: desired::group_labels(run, observation.journal.as_deref()),
         annotations: [(labels::EPOCH.to_owned(), observation.epoch.to_string())].into(),
         class: run.plan.group_class.clone(),
         selector: run.plan.selector.clone(),
@@ -105,14 +107,15 @@ fn claim(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     group.map(|group| (None, claim(group))).into_iter().collect()
 }
 
-fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
+fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Option<Planned> {
     let (snapshot, receipt) = (member.snapshot?, run.receipt.as_ref()?);
-    if desired::is_labelled(run, member.index, snapshot, &desired::Text::default()) {
+    let journal = observation.journal.as_deref();
+    if desired::is_labelled(run, journal, member.index, snapshot, &desired::Text::default()) {
         return None;
     }
     let effect = Effect::LabelMember {
         snapshot: snapshot.id.clone(),
-        labels: desired::missing(&snapshot.labels, desired::member_labels(run, member.index)),
+        labels: desired::missing(&snapshot.labels, desired::member_labels(run, journal, member.index)),
         annotations: desired::missing(
             &snapshot.annotations,
             desired::member_annotations(run, receipt, member.index),
@@ -125,25 +128,27 @@ fn relabel(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
 /// label and receipt, in the same patch.
 fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<Planned> {
     let receipt = run.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
-    let group =
-        own_content(run, observation).and_then(|content| set_group_policy(run, receipt, content, new));
+    let journal = observation.journal.as_deref();
+    let group = own_content(run, observation)
+        .and_then(|content| set_group_policy(run, journal, receipt, content, new));
     let indexed = own::members(run, observation);
     let index_of = |content: &ContentSeen| {
         indexed.iter().find(|m| m.content.is_some_and(|c| c.id.uid == content.id.uid)).map(|m| m.index)
     };
     let members = own_contents(run, observation)
-        .filter_map(|content| set_member_policy(run, receipt, content, index_of(content), new));
+        .filter_map(|content| set_member_policy(run, journal, receipt, content, index_of(content), new));
     group.into_iter().chain(members).collect()
 }
 
 fn set_group_policy(
     run: &GroupRun,
+    journal: desired::Journal<'_>,
     receipt: Option<&Receipt>,
     content: &GroupContentSeen,
     new: DeletionPolicy,
 ) -> Option<Planned> {
     let wanted = receipt.map(|receipt| desired::group_content_annotations(run, receipt));
-    let (labels, annotations) = content_entries(run, wanted, &content.labels, &content.annotations);
+    let (labels, annotations) = content_entries(run, journal, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
     let (content, resource_version, old) =
         (content.id.clone(), content.resource_version.clone(), content.policy);
@@ -153,13 +158,14 @@ fn set_group_policy(
 
 fn set_member_policy(
     run: &GroupRun,
+    journal: desired::Journal<'_>,
     receipt: Option<&Receipt>,
     content: &ContentSeen,
     index: Option<usize>,
     new: DeletionPolicy,
 ) -> Option<Planned> {
     let wanted = receipt.zip(index).map(|(receipt, index)| desired::content_annotations(run, receipt, index));
-    let (labels, annotations) = content_entries(run, wanted, &content.labels, &content.annotations);
+    let (labels, annotations) = content_entries(run, journal, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
     let (content, resource_version, old) =
         (content.id.clone(), content.resource_version.clone(), content.policy);
@@ -170,11 +176,12 @@ fn set_member_policy(
 /// Run label and receipt, where a receipt is wanted.
 fn content_entries(
     run: &GroupRun,
+    journal: desired::Journal<'_>,
     receipt: Option<BTreeMap<String, String>>,
     labels: &Entries,
     annotations: &Entries,
 ) -> (Entry, Entry) {
-    let label = receipt.as_ref().map(|_| desired::run_label(run)).unwrap_or_default();
+    let label = receipt.as_ref().map(|_| desired::run_label(run, journal)).unwrap_or_default();
     (desired::missing(labels, label), desired::missing(annotations, receipt.unwrap_or_default()))
 }
 
@@ -291,6 +298,7 @@ fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
 fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
     let kept = &receipt.members[index];
     let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
+    let journal = observation.journal.as_deref();
     let mut planned = Vec::new();
     if !observation.contents.iter().any(|content| content.id.name == name) {
         let effect = Effect::CreateContent {
@@ -301,7 +309,7 @@ fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, ind
             volume_mode: kept.volume_mode.clone(),
             snapshot_namespace: run.plan.namespace.clone(),
             snapshot_name: name.clone(),
-            labels: desired::run_label(run),
+            labels: desired::run_label(run, journal),
             annotations: desired::content_annotations(run, receipt, index),
         };
         planned.push((Some(index), effect));
@@ -312,7 +320,7 @@ fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, ind
             name: name.clone(),
             content: name,
             class: run.plan.snapshot_class.clone(),
-            labels: desired::member_labels(run, index),
+            labels: desired::member_labels(run, journal, index),
             annotations: desired::member_annotations(run, receipt, index),
         };
         planned.push((Some(index), effect));
@@ -320,20 +328,23 @@ fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, ind
     planned
 }
 
-fn make_stub(run: &GroupRun) -> Vec<Planned> {
-    let stub = |receipt| Effect::CreateStub(unbound(run, receipt, names::stub_content(run.plan.run)));
+fn make_stub(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let journal = observation.journal.as_deref();
+    let stub =
+        |receipt| Effect::CreateStub(unbound(run, journal, receipt, names::stub_content(run.plan.run)));
     run.receipt.iter().map(|receipt| (None, stub(receipt))).collect()
 }
 
-fn import(run: &GroupRun) -> Vec<Planned> {
+fn import(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+    let journal = observation.journal.as_deref();
     let import = |receipt: &Receipt| Effect::CreateImport {
-        content: unbound(run, receipt, names::import_content(run.plan.run)),
+        content: unbound(run, journal, receipt, names::import_content(run.plan.run)),
         secret: receipt.secret.clone(),
     };
     run.receipt.iter().map(|receipt| (None, import(receipt))).collect()
 }
 
-fn unbound(run: &GroupRun, receipt: &Receipt, name: String) -> Unbound {
+fn unbound(run: &GroupRun, journal: desired::Journal<'_>, receipt: &Receipt, name: String) -> Unbound {
     Unbound {
         name,
         driver: receipt.driver.clone(),
@@ -342,7 +353,7 @@ fn unbound(run: &GroupRun, receipt: &Receipt, name: String) -> Unbound {
         snapshot_handles: receipt.members.iter().map(|member| member.snapshot_handle.clone()).collect(),
         group_namespace: run.plan.namespace.clone(),
         group_name: run.group_name(),
-        labels: desired::run_label(run),
+        labels: desired::run_label(run, journal),
     }
 }
 

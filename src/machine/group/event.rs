@@ -81,6 +81,23 @@ named! {
     }
 }
 
+impl Step {
+    /// Whether the step can free storage: a policy to Delete, a delete under Delete, an import. Before the first such step
+    /// the driver reads binding, claim and receipts afresh.
+    pub fn frees(self) -> bool {
+        matches!(
+            self,
+            Self::UndoFree
+                | Self::UndoDeleteGroup
+                | Self::UndoDeleteContent
+                | Self::UndoDeleteSnapshots
+                | Self::UndoDeleteContents
+                | Self::UndoImport
+                | Self::UndoFreeImport
+        )
+    }
+}
+
 named! {
     /// Records without effects: what became true of the run.
     Milestone {

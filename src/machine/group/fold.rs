@@ -367,6 +367,10 @@ fn is_untouched(run: &GroupRun) -> bool {
 /// What a create left is known by its uid alone: a run without one created nothing that still stands, and is never to
 /// create again.
 fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> Result<(), IllegalEvent> {
+    if run.stage == Stage::Completed && found.standing == Standing::Released {
+        released_again(run, record.at);
+        return Ok(());
+    }
     if !is_untouched(run) {
         return Err(out_of_place(run, &record.event));
     }
@@ -391,6 +395,12 @@ fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> R
         }
     };
     Ok(())
+}
+
+/// The cluster went back in time and shows group objects of the completed run: its members are released once more.
+fn released_again(run: &mut GroupRun, at: Timestamp) {
+    (run.tries, run.open_intent, run.stuck) = (Tries::default(), None, None);
+    (run.stage, run.released_at) = (Stage::Releasing, at);
 }
 
 fn retry(run: &mut GroupRun, at: Timestamp) {

@@ -8,7 +8,7 @@ use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{
-    ContentSeen, GroupContentSeen, GroupSnapshotSeen, Observation, Owner, SnapshotSeen,
+    ContentSeen, Entries, GroupContentSeen, GroupSnapshotSeen, Observation, Owner, SnapshotSeen,
 };
 use crate::domain::planted;
 use crate::machine::group::state::{GroupRun, Stage};
@@ -89,6 +89,18 @@ pub fn is_forsaken(snapshot: &SnapshotSeen) -> bool {
 
 fn is_in_group(snapshot: &SnapshotSeen) -> bool {
     snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
+}
+
+/// Ids of the journals that the objects of the run carry.
+pub fn journals<'a>(run: &'a GroupRun, observation: &'a Observation) -> impl Iterator<Item = &'a str> {
+    fn of(labels: &Entries) -> Option<&str> {
+        labels.as_ref()?.get(labels::JOURNAL).map(String::as_str)
+    }
+    let group = own_group(run, observation).and_then(|group| group.journal.as_deref());
+    let content = own_content(run, observation).and_then(|content| of(&content.labels));
+    let snapshots = own_snapshots(run, observation).filter_map(|snapshot| of(&snapshot.labels));
+    let contents = own_contents(run, observation).filter_map(|content| of(&content.labels));
+    group.into_iter().chain(content).chain(snapshots).chain(contents)
 }
 
 /// The VolumeGroupSnapshot, if it is ours.

@@ -132,8 +132,18 @@ pub const TABLE: &[Row] = rows! {
     // ---- Retained: the last look before the pivot ------------------------------------------------------------------
     "retained/look" Retained: Group[Absent | Foreign | Terminating | Ours] Fresh[No]
         => Look, "the pivot is decided on fresh reads only";
-    "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Delete | Retain | DeleteTerminating | RetainTerminating]
-        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot; the content can still free everything";
+    "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Delete | DeleteTerminating]
+        => unwind_and_retry(Code::DeletedByOther), "our VolumeGroupSnapshot was deleted and its content set to Delete: the storage goes with it";
+    "retained/gone-policies" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
+        => Act(Step::Retain), "a member content was set back to Delete";
+    "retained/gone-policies-refused" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
+        => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
+    "retained/gone-hollow" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[Hollow]
+        => unwind_and_retry(Code::DeletedByOther), "a member lost its content; the run can still be undone";
+    "retained/gone-class-missing" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Missing]
+        => unwind(Code::SnapshotClass), "without the VolumeSnapshotClass a rebuilt member never becomes ready";
+    "retained/gone-forward" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Exists]
+        => Act(Step::ClearNames), "our VolumeGroupSnapshot was deleted, the storage is retained: forward, and what went with it is rebuilt while the content stands";
     "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Retain]
         => Act(Step::ClearNames), "group and content are gone, the storage is retained: only the receipt can save it, so forward";
     "retained/all-undone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Delete]

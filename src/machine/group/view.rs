@@ -146,6 +146,7 @@ fn has(
 ) -> bool {
     let snapshot = member.snapshot.filter(|s| !s.terminating);
     let content = member.content.filter(|c| !c.terminating);
+    let journal = observation.journal.as_deref();
     match flag {
         MemberFlags::Stands => snapshot.is_some() && !member.ambiguous && !member.is_misbound(),
         MemberFlags::Ready => snapshot.is_some_and(|s| {
@@ -153,9 +154,12 @@ fn has(
         }),
         MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
         MemberFlags::Retained => member.content.is_some_and(|c| {
-            c.policy == DeletionPolicy::Retain && desired::is_content_marked(run, member.index, c, text)
+            c.policy == DeletionPolicy::Retain
+                && desired::is_content_marked(run, journal, member.index, c, text)
         }),
-        MemberFlags::Labelled => snapshot.is_some_and(|s| desired::is_labelled(run, member.index, s, text)),
+        MemberFlags::Labelled => {
+            snapshot.is_some_and(|s| desired::is_labelled(run, journal, member.index, s, text))
+        }
         MemberFlags::Named => {
             !planted::is("owners-first") && member.snapshot.is_some_and(|s| s.group_name.is_some())
         }
@@ -253,7 +257,7 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
     let group = own_content(run, observation).is_none_or(|content| {
         run.stage >= Stage::Releasing
             || content.policy == DeletionPolicy::Delete
-            || desired::is_group_content_marked(run, content)
+            || desired::is_group_content_marked(run, observation.journal.as_deref(), content)
     });
     let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
     if members && group || unseen { Policies::Retain } else { Policies::Delete }

@@ -47,6 +47,8 @@ pub enum Cause {
     NotMade,
     /// A controller or the driver has not acted.
     NoProgress,
+    /// Freeing of storage is switched off, or suspended until an operator has confirmed the cluster.
+    FreeingSuspended,
 }
 
 impl Cause {
@@ -62,6 +64,7 @@ impl Cause {
             Self::Restore => "HeldByClaim",
             Self::NotMade => "ObjectsNotMade",
             Self::NoProgress => "NoProgress",
+            Self::FreeingSuspended => "FreeingSuspended",
         }
     }
 }
@@ -128,6 +131,11 @@ impl WaitReport {
             Some(detail) => format!("{}: {detail}", self.what),
             None => self.what.to_owned(),
         }
+    }
+
+    /// The step would free storage, and that is not permitted now.
+    pub fn suspended(row: &'static str, what: &'static str, since: Timestamp) -> Self {
+        Self { cause: Some(Cause::FreeingSuspended), warns: true, ..Self::new(row, what, since) }
     }
 
     /// The objects of the run cannot be read.

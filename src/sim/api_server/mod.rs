@@ -46,6 +46,7 @@ pub use self::tally::Tally;
 pub use self::write::Preconditions;
 
 use self::http::Start;
+pub use self::store::Checkpoint;
 use self::store::Store;
 use self::write::Target;
 use crate::sim::clock::SimClock;
@@ -173,6 +174,17 @@ impl ApiServer {
     /// Forgets the history, as a compaction of etcd does: watches from an older version meet 410.
     pub fn compact(&self) {
         self.with(|inner| inner.store.compact());
+    }
+
+    /// The objects as they are now: what a snapshot of etcd holds.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.with(|inner| inner.store.checkpoint())
+    }
+
+    /// Goes back to a checkpoint, of this server or of another one that it becomes a copy of: objects and their versions
+    /// are the old ones, and every watch ends. The storage of the driver is not touched.
+    pub fn restore(&self, checkpoint: &Checkpoint) {
+        self.with(|inner| inner.store.restore(checkpoint));
     }
 
     /// Ends all watches over HTTP, as a restart of an API server does; watches of actors go on.

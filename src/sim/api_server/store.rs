@@ -75,6 +75,13 @@ struct Subscriber {
     remote: bool,
 }
 
+/// The objects of a store at one moment.
+#[derive(Clone)]
+pub struct Checkpoint {
+    version: u64,
+    objects: BTreeMap<Key, Kept>,
+}
+
 pub(super) struct Store {
     pub clock: SimClock,
     uids: Ids,
@@ -237,6 +244,21 @@ impl Store {
             Some(change) => change.previous.as_ref().map(Kept::open),
             None => self.get(key),
         }
+    }
+
+    /// Objects and version as they are now: what a snapshot of etcd holds.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { version: self.version, objects: self.objects.clone() }
+    }
+
+    /// Goes back to a checkpoint, as an etcd that is restored from a snapshot: versions go on from the old one, the history
+    /// is gone, and every watch ends.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) {
+        self.version = checkpoint.version;
+        self.objects = checkpoint.objects.clone();
+        self.history.clear();
+        self.forgotten = checkpoint.version;
+        self.subscribers.clear();
     }
 
     /// Forgets the whole history, as a compaction of etcd would.

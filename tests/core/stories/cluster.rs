@@ -131,6 +131,7 @@ impl Cluster {
                     resource_version,
                     run,
                     epoch,
+                    journal: None,
                     bound_content: None,
                     ready: false,
                     terminating: false,

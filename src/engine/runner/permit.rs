@@ -1,0 +1,64 @@
+//! What is read before a step that frees storage, and what is concluded from reads that stay old.
+
+use std::sync::Arc;
+
+use super::Runner;
+use crate::domain::limits;
+use crate::domain::problem::Problem;
+use crate::engine::world::{Subscription, Unread};
+use crate::machine::group::{WaitReport, own};
+
+impl Runner {
+    /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is permitted the
+    /// run waits, and shows for what.
+    ///
+    /// # Errors
+    /// Another journal, or a newer start, has taken over: the daemon ends and has freed nothing.
+    pub(super) async fn permit(&mut self, row: &'static str, changes: &Subscription) -> Result<(), Problem> {
+        let mut settings = self.tools.binder.changes();
+        self.fresh = false;
+        while !self.fresh {
+            self.look(row).await?;
+        }
+        let observation = self.observe();
+        if let Some(journal) = own::journals(&self.run, &observation).find(|id| !self.tools.binder.owns(id)) {
+            let name = self.run.group_name();
+            let why =
+                format!("objects of group {}/{name} belong to journal {journal}", self.run.plan.namespace);
+            return Err(self.tools.binder.overtaken(why));
+        }
+        let Some(why) = self.tools.binder.may_free(&self.run.plan).await? else {
+            (self.permitted, self.suspended_since) = (true, None);
+            return Ok(());
+        };
+        let now = self.tools.clock.now();
+        let since = *self.suspended_since.get_or_insert(now);
+        let report = Arc::new(WaitReport::suspended(row, why, since));
+        self.warn(&report);
+        self.show(Some(report));
+        let again = now.after(limits::BACKOFF_MAX);
+        tokio::select! {
+            biased;
+            _ = settings.changed() => {}
+            () = changes.changed() => tokio::task::yield_now().await,
+            () = self.tools.clock.sleep_until(Some(again)) => {}
+        }
+        Ok(())
+    }
+
+    /// Counts how long reads have shown an older state than was known. An etcd member that lags catches up; an etcd that
+    /// was restored never does, and no read would ever count again.
+    ///
+    /// # Errors
+    /// The reads stayed old for longer than any lag: the cluster went back in time.
+    pub(super) async fn note_behind(&mut self, unread: &Unread) -> Result<(), Problem> {
+        let Unread::Behind { .. } = unread else { return Ok(()) };
+        let now = self.tools.clock.now();
+        let since = *self.behind_since.get_or_insert(now);
+        if now < since.after(limits::READS_STAY_BEHIND) {
+            return Ok(());
+        }
+        let why = format!("{unread}, and this has not changed for {}", now.since(since));
+        Err(self.tools.binder.went_back(why).await?)
+    }
+}
