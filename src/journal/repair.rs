@@ -98,7 +98,7 @@ impl Repair {
             }
             Repair::EvidenceTrimmed { bytes, after } => {
                 format!(
-                    "{bytes} bytes behind record {after} of the evidence are no whole batch: the next start cuts them off"
+                    "{bytes} bytes behind record {after} of the evidence are not a whole batch: the next start cuts them off"
                 )
             }
             Repair::DatabaseCaughtUp { from, to } => {
