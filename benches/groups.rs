@@ -9,6 +9,9 @@
 //! creation until it and all its members are ready. A Backup is more than the run of its group: its rights are reviewed and
 //! its phases written; the run itself is from its first decision to its end. All of it is on one thread, as the daemon is
 //! (`cli`); in memory it is measured on two threads as well.
+//!
+//! The second table is about reads: how many there are, and what a group takes where a consistent list waits for the watch
+//! cache as that of a real API server does (60 to 76 ms; a get by name about 1).
 
 #[path = "support/mod.rs"]
 mod support;
@@ -37,6 +40,8 @@ const SIZES: [usize; 2] = [3, 50];
 const WARM_UPS: usize = 4;
 const RUNS: usize = 31;
 const CLAIMS: &str = "persistentvolumeclaims";
+/// How long a consistent list waits in the second table, milliseconds.
+const LIST_DELAY_MS: u64 = 70;
 
 fn main() {
     let one = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -45,8 +50,8 @@ fn main() {
     let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     let sizes = if asked.is_empty() { SIZES.to_vec() } else { asked };
     let rows: Vec<_> = sizes
-        .into_iter()
-        .map(|members| {
+        .iter()
+        .map(|&members| {
             let on_two = two.block_on(in_memory(members)).backups;
             one.block_on(row(members, &on_two))
         })
@@ -70,12 +75,43 @@ fn main() {
         ],
         &rows,
     );
+    let rows: Vec<_> = sizes.iter().map(|&members| one.block_on(row_of_reads(members))).collect();
+    table(
+        &format!("reads of one group, and its time where a consistent list takes {LIST_DELAY_MS} ms"),
+        [
+            "members",
+            "gets",
+            "lists",
+            "reviews",
+            "in memory",
+            "of it the run",
+            "lists delayed",
+            "of it the run",
+        ],
+        &rows,
+    );
+}
+
+async fn row_of_reads(members: usize) -> [String; 8] {
+    let at_once = in_memory(members).await;
+    let delayed = in_memory_with(members, LIST_DELAY_MS).await;
+    let Calls { gets, lists, reviews, .. } = at_once.calls;
+    [
+        members.to_string(),
+        gets.to_string(),
+        lists.to_string(),
+        reviews.to_string(),
+        ms(at_once.backups.median()),
+        ms(at_once.runs.median()),
+        ms(delayed.backups.median()),
+        ms(delayed.runs.median()),
+    ]
 }
 
 async fn row(members: usize, on_two: &Samples) -> [String; 13] {
     let dir = tempfile::tempdir().expect("a directory");
     let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
-    let Measured { backups: disk, writes, .. } = measure(members, on_disk).await;
+    let Measured { backups: disk, calls, .. } = measure(members, on_disk, 0).await;
     let Measured { backups: memory, runs, .. } = in_memory(members).await;
     [
         members.to_string(),
@@ -89,15 +125,19 @@ async fn row(members: usize, on_two: &Samples) -> [String; 13] {
         disk.ratio(&memory),
         ms(on_two.median()),
         ms(alone(members).await.median()),
-        writes.to_string(),
+        calls.writes.to_string(),
         (4 * members + 4).to_string(),
     ]
 }
 
 /// Groups of that size with a journal in memory.
 async fn in_memory(members: usize) -> Measured {
+    in_memory_with(members, 0).await
+}
+
+async fn in_memory_with(members: usize, list_delay_ms: u64) -> Measured {
     let store = MemoryStore::open(&Disk::new()).expect("a free disk");
-    measure(members, Journal::open_task(store).expect("a new journal")).await
+    measure(members, Journal::open_task(store).expect("a new journal"), list_delay_ms).await
 }
 
 /// What was measured in one life of the daemon.
@@ -106,8 +146,49 @@ struct Measured {
     backups: Samples,
     /// Of them the runs.
     runs: Samples,
-    /// Writes of the last one.
+    /// Calls of the last one.
+    calls: Calls,
+}
+
+/// Calls of the daemon.
+#[derive(Clone, Copy)]
+struct Calls {
+    /// Writes to the objects of runs.
     writes: u64,
+    /// Reads of one object.
+    gets: u64,
+    /// Lists.
+    lists: u64,
+    /// Access reviews.
+    reviews: u64,
+}
+
+impl Calls {
+    fn of(cluster: &Cluster) -> Self {
+        let tally = cluster.api().tally();
+        let reviews = |resource: &str| resource == "selfsubjectaccessreviews";
+        let created = tally.0.get("stillpoint").and_then(|verbs| verbs.get("create"));
+        Self {
+            writes: writes(cluster),
+            gets: tally.calls("stillpoint", "get"),
+            lists: tally.calls("stillpoint", "list"),
+            reviews: created
+                .into_iter()
+                .flatten()
+                .filter(|(to, _)| reviews(to))
+                .map(|(_, count)| count)
+                .sum(),
+        }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            writes: self.writes - before.writes,
+            gets: self.gets - before.gets,
+            lists: self.lists - before.lists,
+            reviews: self.reviews - before.reviews,
+        }
+    }
 }
 
 /// Notes how long each run takes, from its first decision to its end.
@@ -126,8 +207,9 @@ impl Observe for Course {
 }
 
 /// Groups of that size, one after the other, in one life of the daemon.
-async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> Measured {
-    let cluster = Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, ..Default::default() });
+async fn measure(members: usize, (journal, opened): (Journal, Opened), list_delay_ms: u64) -> Measured {
+    let cluster =
+        Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, list_delay_ms, ..Default::default() });
     let adapter = Adapter::connect(client(&cluster)).await.expect("the cluster answers");
     let config = Config {
         namespace: "stillpoint".to_owned(),
@@ -140,12 +222,12 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened)) -> Measur
     let engine = Engine::observed(adapter, journal, opened, config, course.clone());
     let hand = cluster.api().caller("bench");
     let world = engine.world();
-    let (backups, writes) = tokio::select! {
+    let (backups, calls) = tokio::select! {
         problem = engine.run() => panic!("the daemon ended: {problem}"),
         measured = one_after_another(&cluster, &hand, &world, members) => measured,
     };
     let runs = course.0.lock().unwrap_or_else(PoisonError::into_inner).1.split_off(WARM_UPS);
-    Measured { backups, runs: Samples::new(runs), writes }
+    Measured { backups, runs: Samples::new(runs), calls }
 }
 
 async fn one_after_another(
@@ -153,8 +235,8 @@ async fn one_after_another(
     hand: &Caller,
     world: &World,
     members: usize,
-) -> (Samples, u64) {
-    let (mut samples, mut made) = (Vec::new(), 0);
+) -> (Samples, Calls) {
+    let (mut samples, mut made) = (Vec::new(), Calls::of(cluster));
     // All claims are there before: what waits for a binder lets the processor fall asleep.
     for name in names() {
         claims(hand, &name, members);
@@ -165,9 +247,9 @@ async fn one_after_another(
         }
     }
     for (index, name) in names().enumerate() {
-        let before = writes(cluster);
+        let before = Calls::of(cluster);
         let took = backup(hand, &name).await;
-        made = writes(cluster) - before;
+        made = Calls::of(cluster).since(before);
         if index >= WARM_UPS {
             samples.push(took);
         }

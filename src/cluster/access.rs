@@ -64,7 +64,7 @@ pub enum Need {
 
 const SNAPSHOT: &str = "snapshot.storage.k8s.io";
 const GROUP: &str = labels::GROUP_SNAPSHOT_API;
-const OBJECT: &[&str] = &["create", "delete", "list", "patch", "watch"];
+const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const CACHED: &[&str] = &["list", "watch"];
 
 /// Every right that Stillpoint uses, and no other.

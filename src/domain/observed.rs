@@ -304,7 +304,8 @@ pub struct Scope {
     pub snapshot_class: String,
     /// The members in the plan's order.
     pub members: Vec<ScopeMember>,
-    /// Whether snapshots and contents carry the run label already, so that lists by label find them.
+    /// Whether snapshots and contents carry the run label already, so that their names are in the receipt and do not
+    /// change any more.
     pub labelled: bool,
 }
 
@@ -317,6 +318,8 @@ pub struct ScopeMember {
     pub volume_handle: String,
     /// Recorded name of the VolumeSnapshot.
     pub snapshot: Option<String>,
+    /// Recorded uid of the VolumeSnapshot.
+    pub snapshot_uid: Option<Uid>,
     /// Recorded name of the VolumeSnapshotContent.
     pub content: Option<String>,
     /// Name of VolumeSnapshot and VolumeSnapshotContent, should they be rebuilt.

@@ -132,6 +132,7 @@ fn scope() -> Scope {
             claim: "data".into(),
             volume_handle: "vol-1".into(),
             snapshot: None,
+            snapshot_uid: None,
             content: None,
             rebuilt: "rebuilt".into(),
         }],

@@ -1,6 +1,7 @@
 //! What a run costs: writes by the size of its group, reads by nothing but the group.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use stillpoint::engine::points::Points;
@@ -121,6 +122,75 @@ async fn reads_do_not_grow_with_the_namespace() {
     let (alone, crowded) = (reads_of_a_run(0).await, reads_of_a_run(50).await);
     println!("reads of a run of 3: {alone} alone, {crowded} beside 50 other snapshots and claims");
     assert_eq!(alone, crowded);
+}
+
+/// Reads of the next Backup, by verb and resource, and how long it took on simulated time.
+async fn reads_of_next(stage: &Stage, name: &str) -> (BTreeMap<String, u64>, Duration) {
+    let reads = || {
+        let verbs = stage.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
+        let of = |verb: &'static str| {
+            let counts = verbs.get(verb).cloned().unwrap_or_default();
+            counts.into_iter().map(move |(resource, count)| (format!("{verb} {resource}"), count))
+        };
+        of("get").chain(of("list")).collect::<BTreeMap<_, _>>()
+    };
+    let (before, begun) = (reads(), tokio::time::Instant::now());
+    stage.backup_named(name, json!({"includedNamespaces": ["shop"]}));
+    stage.until(|stage| stage.ended_as(name).is_some()).await;
+    let took = begun.elapsed();
+    assert_eq!(stage.ended_as(name).as_deref(), Some("Completed"));
+    let mut made = reads();
+    made.iter_mut().for_each(|(key, count)| *count -= before.get(key).copied().unwrap_or(0));
+    made.retain(|_, count| *count > 0);
+    (made, took)
+}
+
+/// A consistent list of a real API server takes 70 ms, a get by name 1. Four fresh looks: before the pivot, before each
+/// of the two deletes, and behind them.
+#[tokio::test(start_paused = true)]
+async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
+    for members in [1, 3, 10] {
+        let n = members as u64;
+        let stage = Stage::new(Config { list_delay_ms: 70, ..Config::default() });
+        stage.claims("shop", "orders-db", members).await;
+        let work = async {
+            stage.pass(10).await;
+            let (first, took) = reads_of_next(&stage, "first").await;
+            let expected = [
+                ("get volumegroupsnapshotcontents", 4 * 2),
+                ("get volumegroupsnapshots", 4),
+                ("get volumesnapshotcontents", 4 * n),
+                ("get volumesnapshots", 4 * n),
+                // Whether another namespace has a Backup of that name.
+                ("list backups", 1),
+            ];
+            println!("{members} members: {first:?} in {took:?}");
+            assert_eq!(first, expected.map(|(key, count)| (key.to_owned(), count)).into());
+            // Those that earlier Backups of the same claims keep are not read.
+            assert_eq!(reads_of_next(&stage, "second").await.0, first);
+            assert_eq!(reads_of_next(&stage, "third").await.0, first);
+        };
+        tokio::select! {
+            problem = stage.life(Points::none()) => panic!("{problem}"),
+            () = work => {}
+        }
+    }
+}
+
+/// The permissions of an older release, whose daemon was replaced in the middle of a run.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_may_not_get_any_more_lists_and_completes() {
+    let stage = stage(3).await;
+    stage.backup("shop");
+    let rbac = stage.rbac.clone();
+    let deny = move |_: &Cluster| {
+        ["volumesnapshots", "volumesnapshotcontents", "volumegroupsnapshots", "volumegroupsnapshotcontents"]
+            .iter()
+            .for_each(|kind| rbac.deny(&format!("get {kind}")));
+    };
+    let end = stage.live_acting("retained/after-record".parse().expect("a point"), deny, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
 }
 
 /// Calls of the daemon by verb.

@@ -206,8 +206,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::RightsMissing => (
             "the API server does not grant a right that a group needs",
-            "Before the first group of a Backup Stillpoint asks, by access reviews, for every right that the cut, the \
-             release, an undo and a rebuild use. One that is missing would be found at the worst moment, so no group \
+            "Before a group begins Stillpoint has asked, by access reviews, for every right that the cut, the release, an \
+             undo and a rebuild use: at its start, after every call that was refused with 403, and after an hour. One that is missing would be found at the worst moment, so no group \
              begins without all of them. Nothing was changed in the cluster. The message names verb and resource: \
              apply deploy/rbac.yaml of the release that runs, or let whoever grants rights in the cluster do it, and \
              create the Backup again under a new name.",

@@ -119,7 +119,9 @@ fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], ver
     let Some((position, _)) = records.iter().find(|(_, record)| cleaned(&record.event)) else { return };
     let reads: Vec<&Call> = calls
         .iter()
-        .filter(|call| call.durable < *position && call.groups == 0 && call.accepted())
+        .filter(|call| call.durable < *position && call.groups == 0)
+        // That there is none any more is an answer, too.
+        .filter(|call| call.accepted() || (call.verb == "get" && call.code == 404))
         .filter(|call| call.resource == "volumesnapshots" && ["get", "list"].contains(&call.verb.as_str()))
         .collect();
     for member in run.receipt.iter().flat_map(|receipt| &receipt.members) {

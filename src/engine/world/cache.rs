@@ -6,7 +6,8 @@
 //! - A uid that is gone stays gone: it is kept as a tombstone until the watch has said so too.
 //! - An answer about an object that the cache does not have is older than the cache when its version is not above
 //!   what the watch has delivered: the watch would have brought the object, so it brought its end. Such an answer is
-//!   dropped, else the object would stay for ever.
+//!   dropped, else the object would stay for ever. Unless the answer shows a state of the store as new as all that the
+//!   watch has delivered: then the watch has lost the object.
 //!
 //! SUBTLE: a relist removes what it does not list, except what came in by an answer after the relist began with a
 //! version above all that was listed: that object may be younger than the list. 1. We create an object while the
@@ -135,6 +136,11 @@ impl<K: Resource + About> Cache<K> {
         self.newest
     }
 
+    /// The newest version that the watch has told of.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
     /// A number that is another one whenever an object has come, changed or gone.
     pub fn changes(&self) -> u64 {
         self.changes
@@ -178,11 +184,16 @@ impl<K: Resource + About> Cache<K> {
     }
 
     /// Takes the object of an answer to a call of ours. Returns what changed.
-    pub fn absorb(&mut self, object: Arc<K>) -> Vec<Topic> {
+    ///
+    /// `as_of` is the state of the store that the answer shows, 0 where it does not say: an object that stands in a state
+    /// as new as all that the watch has delivered was not deleted before it, and is news also where the watch never told
+    /// of it.
+    pub fn absorb(&mut self, object: Arc<K>, as_of: u64) -> Vec<Topic> {
         self.newest = self.newest.max(version(&*object).unwrap_or(0));
         let (namespace, name) = key(&*object);
         let known = self.get(&namespace, &name).is_some();
-        if !known && version(&*object).is_some_and(|version| version <= self.delivered) {
+        let is_older = version(&*object).is_some_and(|version| version <= self.delivered);
+        if !known && is_older && as_of < self.delivered {
             return Vec::new();
         }
         if let Some(listing) = &mut self.listing {

@@ -8,6 +8,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::kinds::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::domain::ids::Uid;
 use crate::domain::limits;
 use crate::domain::observed::ScopeMember;
@@ -24,12 +25,20 @@ struct Server {
     calls: Arc<Mutex<Vec<String>>>,
     /// Watches that are answered with 410 from now on.
     expired: Arc<Mutex<usize>>,
+    /// Whether a get by name is refused.
+    forbids_get: Arc<Mutex<bool>>,
 }
 
 impl Default for Server {
     fn default() -> Self {
         let version = Arc::new(Mutex::new("90".to_owned()));
-        Self { version, objects: Arc::default(), calls: Arc::default(), expired: Arc::default() }
+        Self {
+            version,
+            objects: Arc::default(),
+            calls: Arc::default(),
+            expired: Arc::default(),
+            forbids_get: Arc::default(),
+        }
     }
 }
 
@@ -81,7 +90,11 @@ impl Server {
         }
         let objects = self.objects.lock().expect("objects");
         if uri.query().is_none_or(|query| !query.contains("limit")) {
-            return status(404);
+            return match objects.get(path) {
+                Some(_) if *self.forbids_get.lock().expect("forbids") => status(403),
+                Some(object) => (200, object.clone()),
+                None => status(404),
+            };
         }
         let items: Vec<_> = objects
             .iter()
@@ -137,7 +150,8 @@ fn one_member(server: &Server) -> Scope {
     let contents = format!("{GROUPS}/volumegroupsnapshotcontents");
     server.put(&contents, "gc", 2, json!({"metadata": {}, "spec": spec}));
     let labels = json!({"labels": {"stillpoint.dev/run": "run-1"}});
-    let snapshot = json!({"metadata": labels, "status": {"boundVolumeSnapshotContentName": "c"}});
+    let status = json!({"boundVolumeSnapshotContentName": "c", "volumeGroupSnapshotName": "g"});
+    let snapshot = json!({"metadata": labels, "status": status});
     server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 3, snapshot);
     let spec = json!({
         "deletionPolicy": "Delete",
@@ -161,6 +175,7 @@ fn one_member(server: &Server) -> Scope {
             claim: "data".into(),
             volume_handle: "vol-1".into(),
             snapshot: None,
+            snapshot_uid: None,
             content: None,
             rebuilt: "rebuilt".into(),
         }],
@@ -174,33 +189,141 @@ fn seen(world: &World, scope: &Scope) -> [usize; 4] {
     [some(seen.group.is_some()), some(seen.content.is_some()), seen.snapshots.len(), seen.contents.len()]
 }
 
+/// The same run, with what its receipt says of its members.
+fn recorded(scope: &Scope) -> Scope {
+    let mut scope = scope.clone();
+    scope.group_content = Some("gc".into());
+    let member = &mut scope.members[0];
+    (member.snapshot, member.content) = (Some("s".into()), Some("c".into()));
+    member.snapshot_uid = Some(Uid::from("uid-s"));
+    scope
+}
+
+/// The calls but those for one object.
+fn lists(server: &Server) -> Vec<String> {
+    server.calls().into_iter().filter(|call| call.contains("limit")).collect()
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_empty_cache_is_filled_by_fresh_reads_and_the_second_needs_no_list_of_the_cluster() {
+async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
     assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
-    server.calls();
+    let listed = lists(&server);
+    let plurals: Vec<_> = listed.iter().filter_map(|call| call.split(['/', '?']).nth_back(1)).collect();
+    assert_eq!(plurals, ["volumegroupsnapshotcontents", "volumesnapshots"], "{listed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
+    let server = Server::default();
+    let scope = recorded(&one_member(&server));
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    for _ in 0..2 {
+        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+        assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+        let calls = server.calls();
+        // Group, content, stub and the two halves of the member.
+        assert_eq!(calls.len(), 5, "{calls:?}");
+        assert!(calls.iter().all(|call| !call.contains("limit")), "{calls:?}");
+    }
+    // The member is lost: the one that may have been rebuilt in its place is asked for.
+    server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    let of_many = |call: &String| call.contains("limit") && !call.contains("fieldSelector");
-    let lists: Vec<_> = server.calls().into_iter().filter(of_many).collect();
-    assert_eq!(lists.len(), 2, "{lists:?}");
-    assert!(lists.iter().all(|call| call.contains("labelSelector")), "{lists:?}");
+    assert!(server.calls().iter().any(|call| call.contains("volumesnapshots/rebuilt")));
+    assert_eq!(seen(&world, &scope), [1, 1, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_does_not_answer_is_gone() {
+    for with_receipt in [false, true] {
+        let server = Server::default();
+        let found = one_member(&server);
+        let scope = if with_receipt { recorded(&found) } else { found };
+        let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+        server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
+        server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
+        server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
+        server.take(&format!("{SNAPSHOTS}/volumesnapshotcontents"), "c");
+        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+        assert_eq!(seen(&world, &scope), [0, 0, 0, 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_older_than_the_cached_one_is_no_answer() {
     let server = Server::default();
-    let scope = one_member(&server);
+    let scope = recorded(&one_member(&server));
     let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let snapshots = collection(SNAPSHOTS, "volumesnapshots");
+    let ready = json!({"metadata": {}, "status": {"readyToUse": true}});
+    server.put(&snapshots, "s", 9, ready);
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
-    server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
-    server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
-    server.take(&format!("{SNAPSHOTS}/volumesnapshotcontents"), "c");
+    // A member of etcd that lags answers: with the object as it was, and a list of then.
+    server.put(&snapshots, "s", 3, json!({"metadata": {}}));
+    "5".clone_into(&mut server.version.lock().expect("version"));
+    let old = world.refresh(&adapter, &scope, &world.known()).await;
+    assert!(matches!(old, Err(Unread::Behind { read: 5, known: 9, .. })), "{old:?}");
+    assert!(world.observe(&scope, 1, true).snapshots[0].ready);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_the_watch_never_told_of_is_found() {
+    let server = Server::default();
+    let scope = recorded(&one_member(&server));
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let later: VolumeSnapshot = serde_json::from_value(json!({
+        "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "spec": {"source": {}},
+        "metadata": {"namespace": "shop", "name": "later", "uid": "uid-later", "resourceVersion": "50"},
+    }))
+    .expect("a VolumeSnapshot");
+    world.feed(Event::Apply(later), |store| &mut store.snapshots);
     world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    assert_eq!(seen(&world, &scope), [0, 0, 0, 0]);
+    assert_eq!(seen(&world, &scope), [1, 1, 1, 1], "the list of its name is as of version 90");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_get_is_forbidden_the_name_is_listed() {
+    let server = Server::default();
+    let scope = recorded(&one_member(&server));
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    *server.forbids_get.lock().expect("forbids") = true;
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    assert!(lists(&server).iter().all(|call| call.contains("fieldSelector=metadata.name")));
+    assert_eq!(adapter.forbidden(), 4, "the permissions are reviewed again");
+}
+
+/// Each Backup keeps snapshots of the same volumes: the runs that follow do not read them.
+#[tokio::test(start_paused = true)]
+async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
+    let server = Server::default();
+    let (scope, mut told) = (one_member(&server), Vec::new());
+    for index in 0..20 {
+        let labels = json!({"labels": {"stillpoint.dev/run": "another"}});
+        let (snapshot, content) = (format!("old-{index}"), format!("oldc-{index}"));
+        let status = json!({"metadata": labels, "status": {"boundVolumeSnapshotContentName": content}});
+        server.put(&collection(SNAPSHOTS, "volumesnapshots"), &snapshot, 3, status);
+        let spec = json!({
+            "deletionPolicy": "Retain",
+            "source": {"volumeHandle": "vol-1"},
+            "volumeSnapshotRef": {"namespace": "shop", "name": snapshot},
+        });
+        let contents = format!("{SNAPSHOTS}/volumesnapshotcontents");
+        server.put(&contents, &content, 4, json!({"metadata": labels, "spec": spec}));
+        let object = server.objects.lock().expect("objects")[&format!("{contents}/{content}")].clone();
+        told.push(serde_json::from_value::<VolumeSnapshotContent>(object).expect("a content"));
+    }
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    for content in told {
+        world.feed(Event::Apply(content), |store| &mut store.contents);
+    }
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let calls = server.calls();
+    assert!(calls.iter().all(|call| !call.contains("/old")), "{calls:?}");
 }
 
 #[tokio::test(start_paused = true)]

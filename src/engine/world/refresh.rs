@@ -1,10 +1,26 @@
 //! Fresh reads of one run: from the API server itself, absorbed into the caches.
 //!
-//! Every read is a list, of one name where one object is meant, because only a list says which state of the store it
-//! shows. One that shows an older state than this daemon knew of when it began to look is no answer: the look is made
-//! again until the API server has caught up. By contract reads without a resourceVersion are never old; behind an etcd
-//! member that lagged, or with a bug, they were (kubernetes/kubernetes#59848). Versions of one resource can be
-//! compared as numbers (KEP-5504); one that is no number is taken as it is.
+//! An object whose name is known is read by its name: a get without a resourceVersion is a quorum read of etcd, and takes
+//! about a millisecond. A consistent list is answered from the watch cache of the API server after the next progress
+//! notification, 60 to 76 ms later; there is one only where a name is not known:
+//!
+//! | what | how |
+//! |---|---|
+//! | VolumeGroupSnapshot, stub, import | by their computed names |
+//! | VolumeGroupSnapshotContent | by the recorded or cached name; where there is none, a list: the controller may make it late |
+//! | members, once they carry the label of the run | by the names in the receipt; of one that is lost, by the name of the rebuilt one |
+//! | members before that, and in an undo | a list of the VolumeSnapshots of the namespace, the rest by name |
+//! | contents that others imported by a handle of the run | a list of all contents, where only an import could still free the storage |
+//!
+//! The group is read first, then its contents, then all members side by side ([`limits::READS_IN_ALL`] of all runs).
+//!
+//! **What a look proves.** By contract such reads are never old; behind an etcd member that lagged, or with a bug, they
+//! were (kubernetes/kubernetes#59848). A list says which state of the store it shows: one that is older than what this
+//! daemon knew when it began to look is no answer, and the look is made again until the API server has caught up. A get
+//! says the version of its object only. It is an answer where it agrees with the cache: an object that is not older than the
+//! cached one, an object that is newer than all that the watch has told of, or none where the cache has none either. Whatever
+//! else it says is asked once more, by a list of that one name, which can be held against what was known. Versions of one
+//! resource can be compared as numbers (KEP-5504); one that is no number is taken as it is.
 //!
 //! SUBTLE: that nothing has a name ends only the object that the cache had under it *before* the question: while the
 //! answer is on its way, the watch may bring a new object of that name.
@@ -14,20 +30,27 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Resource;
+use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 
 use super::World;
 use super::cache::Cache;
 use super::store::Store;
 use super::topic::About;
-use crate::cluster::kinds::{VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent};
+use crate::cluster::kinds::{
+    VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
+};
 use crate::cluster::read::{Listed, Selected};
 use crate::cluster::{Adapter, Changed, Kind};
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::limits;
-use crate::domain::observed::Scope;
-use crate::domain::problem::Problem;
+use crate::domain::names;
+use crate::domain::observed::{Scope, ScopeMember};
+use crate::domain::problem::{Code, Problem};
+
+/// The version of the group API that is used.
+type GroupApi = <VolumeGroupSnapshot as Resource>::DynamicType;
 
 /// How objects of one kind are read and cached.
 struct Shelf<'a, K: Resource> {
@@ -36,8 +59,23 @@ struct Shelf<'a, K: Resource> {
     namespace: &'a str,
     cache: fn(&Store) -> &Cache<K>,
     wrap: fn(Arc<K>) -> Changed,
-    /// What an answer must not be older than.
+    /// What a list must not be older than.
     known: u64,
+}
+
+/// The kinds of a run.
+struct Shelves<'a> {
+    groups: Shelf<'a, VolumeGroupSnapshot>,
+    group_contents: Shelf<'a, VolumeGroupSnapshotContent>,
+    snapshots: Shelf<'a, VolumeSnapshot>,
+    contents: Shelf<'a, VolumeSnapshotContent>,
+}
+
+/// What the cache had under a name before the API server was asked for it.
+struct Cached {
+    object: Option<(Uid, Option<u64>)>,
+    /// Newest version that the watch had told of.
+    delivered: u64,
 }
 
 /// The newest version of each kind that is known of: what a look that begins now must not be older than.
@@ -67,6 +105,60 @@ pub enum Unread {
     },
 }
 
+impl<'a> Shelves<'a> {
+    fn new(version: &'a GroupApi, scope: &'a Scope, known: &Known) -> Self {
+        Self {
+            groups: Shelf {
+                kind: Kind::Group,
+                dynamic: version,
+                namespace: &scope.namespace,
+                cache: |store| &store.groups,
+                wrap: Changed::Group,
+                known: known.groups,
+            },
+            group_contents: Shelf {
+                kind: Kind::GroupContent,
+                dynamic: version,
+                namespace: "",
+                cache: |store| &store.group_contents,
+                wrap: Changed::GroupContent,
+                known: known.group_contents,
+            },
+            snapshots: Shelf {
+                kind: Kind::Snapshot,
+                dynamic: &(),
+                namespace: &scope.namespace,
+                cache: |store| &store.snapshots,
+                wrap: Changed::Snapshot,
+                known: known.snapshots,
+            },
+            contents: Shelf {
+                kind: Kind::Content,
+                dynamic: &(),
+                namespace: "",
+                cache: |store| &store.contents,
+                wrap: Changed::Content,
+                known: known.contents,
+            },
+        }
+    }
+}
+
+impl Cached {
+    /// Whether what the API server answered can be true beside it.
+    fn agrees(&self, read: Option<&ObjectMeta>) -> bool {
+        match (read, &self.object) {
+            (None, None) => true,
+            (None, Some(_)) => false,
+            (Some(read), Some((_, cached))) => match (version(read), cached) {
+                (Some(read), Some(cached)) => read >= *cached,
+                _ => true,
+            },
+            (Some(read), None) => version(read).is_none_or(|read| read > self.delivered),
+        }
+    }
+}
+
 impl World {
     /// What is known of now. To be taken when a look begins, and kept until it succeeds: were it taken anew for each
     /// try, an API server that lags behind busy controllers would never be new enough.
@@ -82,97 +174,114 @@ impl World {
 
     /// Reads everything about a run anew, from a state that is not older than `known`. What does not answer is gone from the caches afterwards.
     ///
-    /// Members are listed by the run label once they carry it; those that are known and not in the list are read one
-    /// by one, because a label that vanished must not look like an object that did. Before that the snapshots of the
-    /// namespace are listed: one of which the watch lost every word is known by no name.
-    ///
     /// # Errors
     /// The first read that failed or was old; nothing may be concluded from the caches then.
     pub async fn refresh(&self, adapter: &Adapter, scope: &Scope, known: &Known) -> Result<(), Unread> {
         let version = adapter.group_version()?;
-        let groups = Shelf {
-            kind: Kind::Group,
-            dynamic: &version,
-            namespace: &scope.namespace,
-            cache: |store| &store.groups,
-            wrap: Changed::Group,
-            known: known.groups,
-        };
-        self.look(adapter, &groups, &scope.group_name).await?;
-        let group_contents = Shelf {
-            kind: Kind::GroupContent,
-            dynamic: &version,
-            namespace: "",
-            cache: |store| &store.group_contents,
-            wrap: Changed::GroupContent,
-            known: known.group_contents,
-        };
-        self.refresh_group_content(adapter, &group_contents, scope).await?;
-        for unbound in [Some(&scope.stub), scope.import.as_ref()].into_iter().flatten() {
-            self.look(adapter, &group_contents, unbound).await?;
+        let shelves = Shelves::new(&version, scope, known);
+        let unbound: BTreeSet<_> = scope.import.iter().chain([&scope.stub]).cloned().collect();
+        let unbound = self.look_all(adapter, &shelves.group_contents, unbound);
+        // The group first and the members last: what is concluded from a group that is gone is to be true of members that
+        // were read after it. The content is found by the uid of the group, and members by what it froze.
+        self.look(adapter, &shelves.groups, &scope.group_name).await?;
+        let content = self.refresh_group_content(adapter, &shelves, scope);
+        if are_recorded(scope) {
+            futures::try_join!(unbound, content)?;
+            return self.refresh_recorded(adapter, &shelves, scope).await;
         }
-        self.refresh_members(adapter, scope, known).await
+        let listed = self.list_all(adapter, &shelves.snapshots);
+        let ((), (), listed) = futures::try_join!(unbound, content, listed)?;
+        self.refresh_found(adapter, &shelves, scope, &listed).await
     }
 
     async fn refresh_group_content(
         &self,
         adapter: &Adapter,
-        shelf: &Shelf<'_, VolumeGroupSnapshotContent>,
+        shelves: &Shelves<'_>,
         scope: &Scope,
     ) -> Result<(), Unread> {
         let cached = self.store().group_content_of(scope).and_then(|content| content.metadata.name.clone());
         let known: BTreeSet<_> = scope.group_content.iter().cloned().chain(cached).collect();
-        if !known.is_empty() {
-            return self.look_all(adapter, shelf, known).await;
+        if known.is_empty() {
+            return self.list_all(adapter, &shelves.group_contents).await.map(drop);
         }
-        for content in read(adapter, shelf, Selected::All).await? {
-            let group = &content.spec.volume_group_snapshot_ref;
-            if (&group.namespace, &group.name) == (&scope.namespace, &scope.group_name) {
-                self.absorb(Changed::GroupContent(Arc::new(content)));
-            }
-        }
-        Ok(())
+        self.look_all(adapter, &shelves.group_contents, known).await
     }
 
-    async fn refresh_members(&self, adapter: &Adapter, scope: &Scope, known: &Known) -> Result<(), Unread> {
-        let snapshots = Shelf {
-            kind: Kind::Snapshot,
-            dynamic: &(),
-            namespace: &scope.namespace,
-            cache: |store| &store.snapshots,
-            wrap: Changed::Snapshot,
-            known: known.snapshots,
+    /// Members whose names are in the receipt, and of those that are lost the rebuilt ones.
+    async fn refresh_recorded(
+        &self,
+        adapter: &Adapter,
+        shelves: &Shelves<'_>,
+        scope: &Scope,
+    ) -> Result<(), Unread> {
+        let snapshots = scope.members.iter().filter_map(|member| member.snapshot.clone()).collect();
+        let contents = scope.members.iter().filter_map(|member| member.content.clone()).collect();
+        self.look_at_members(adapter, shelves, snapshots, contents).await?;
+        let rebuilt = self.rebuilt(scope);
+        self.look_at_members(adapter, shelves, rebuilt.clone(), rebuilt).await
+    }
+
+    /// Names of members that were rebuilt, or may have been.
+    fn rebuilt(&self, scope: &Scope) -> BTreeSet<String> {
+        let store = self.store();
+        let stands = |member: &ScopeMember| {
+            let snapshot =
+                member.snapshot.as_ref().and_then(|name| store.snapshots.get(&scope.namespace, name));
+            snapshot.map(|snapshot| &snapshot.metadata).is_some_and(|meta| {
+                meta.deletion_timestamp.is_none()
+                    && member.snapshot_uid.as_ref().is_none_or(|uid| meta.uid.as_ref() == Some(&uid.0))
+            })
         };
-        let contents = Shelf {
-            kind: Kind::Content,
-            dynamic: &(),
-            namespace: "",
-            cache: |store| &store.contents,
-            wrap: Changed::Content,
-            known: known.contents,
+        let is_there = |name: &String| {
+            store.snapshots.get(&scope.namespace, name).is_some() || store.contents.get("", name).is_some()
         };
-        let labelled = format!("{}={}", labels::RUN, scope.run);
-        let selected = if scope.labelled { Selected::Labelled(&labelled) } else { Selected::All };
-        let seen_snapshots = self.list_members(adapter, &snapshots, selected).await?;
-        let seen_contents = match scope.labelled {
-            true => self.list_members(adapter, &contents, selected).await?,
+        let members = scope.members.iter().filter(|member| !stands(member) || is_there(&member.rebuilt));
+        members.map(|member| member.rebuilt.clone()).collect()
+    }
+
+    /// Members before they carry the label of the run, and in an undo: `listed` are the VolumeSnapshots that were just
+    /// listed.
+    async fn refresh_found(
+        &self,
+        adapter: &Adapter,
+        shelves: &Shelves<'_>,
+        scope: &Scope,
+        listed: &BTreeSet<String>,
+    ) -> Result<(), Unread> {
+        let snapshots = self.known_snapshots(scope).difference(listed).cloned().collect();
+        self.look_all(adapter, &shelves.snapshots, snapshots).await?;
+        let listed = match self.may_be_taken(scope) {
+            true => {
+                let contents = self.list_all(adapter, &shelves.contents);
+                let group_contents = self.list_all(adapter, &shelves.group_contents);
+                futures::try_join!(contents, group_contents)?.0
+            }
             false => BTreeSet::new(),
         };
-        let known = self.known_snapshots(scope).difference(&seen_snapshots).cloned().collect();
-        self.look_all(adapter, &snapshots, known).await?;
-        let known = self.known_contents(scope).difference(&seen_contents).cloned().collect();
-        self.look_all(adapter, &contents, known).await
+        let contents = self.known_contents(scope).difference(&listed).cloned().collect();
+        self.look_all(adapter, &shelves.contents, contents).await
+    }
+
+    /// Whether all that is left of a cut is its storage: before that is freed by its handles, all who may have imported it
+    /// have to be known.
+    fn may_be_taken(&self, scope: &Scope) -> bool {
+        let store = self.store();
+        let group = store.groups.get(&scope.namespace, &scope.group_name);
+        !scope.handles.is_empty() && group.is_none() && store.group_content_of(scope).is_none()
     }
 
     fn known_snapshots(&self, scope: &Scope) -> BTreeSet<String> {
         let store = self.store();
         let recorded = scope.members.iter().filter_map(|member| member.snapshot.clone());
         let contents = store.contents_of(scope);
-        let bound =
-            contents.values().map(|content: &&Arc<VolumeSnapshotContent>| &content.spec.volume_snapshot_ref);
+        let own = contents.values().filter(|content| !is_of_another_run(&content.metadata, scope));
+        let bound = own.map(|content| &content.spec.volume_snapshot_ref);
         let bound = bound.filter(|snapshot| snapshot.namespace == scope.namespace);
         let bound = bound.map(|snapshot| snapshot.name.clone());
-        store.snapshots_of(scope, &contents).into_keys().chain(recorded).chain(bound).collect()
+        let snapshots = store.snapshots_of(scope, &contents).into_iter();
+        let found = snapshots.filter(|(_, snapshot)| !is_of_another_run(&snapshot.metadata, scope));
+        found.map(|(name, _)| name).chain(recorded).chain(bound).collect()
     }
 
     fn known_contents(&self, scope: &Scope) -> BTreeSet<String> {
@@ -180,28 +289,38 @@ impl World {
         let recorded = scope.members.iter().filter_map(|member| member.content.clone());
         let contents = store.contents_of(scope);
         let snapshots = store.snapshots_of(scope, &contents);
-        let bound = snapshots.values().filter_map(|snapshot: &&Arc<VolumeSnapshot>| snapshot.status.as_ref());
+        let own = snapshots.values().filter(|snapshot| !is_of_another_run(&snapshot.metadata, scope));
+        let bound = own.filter_map(|snapshot| snapshot.status.as_ref());
         let bound = bound.filter_map(|status| status.bound_volume_snapshot_content_name.clone());
-        contents.into_keys().chain(recorded).chain(bound).collect()
+        let found = contents.into_iter().filter(|(_, content)| !is_of_another_run(&content.metadata, scope));
+        let found = found.map(|(name, _)| name);
+        found.chain(recorded).chain(bound).chain(computed_contents(scope)).collect()
     }
 
-    async fn list_members<K>(
+    async fn look_at_members(
         &self,
         adapter: &Adapter,
-        shelf: &Shelf<'_, K>,
-        selected: Selected<'_>,
-    ) -> Result<BTreeSet<String>, Unread>
+        shelves: &Shelves<'_>,
+        snapshots: BTreeSet<String>,
+        contents: BTreeSet<String>,
+    ) -> Result<(), Unread> {
+        let snapshots = self.look_all(adapter, &shelves.snapshots, snapshots);
+        let contents = self.look_all(adapter, &shelves.contents, contents);
+        futures::try_join!(snapshots, contents).map(drop)
+    }
+
+    /// Lists a kind, in its namespace if it has one. Returns the names.
+    async fn list_all<K>(&self, adapter: &Adapter, shelf: &Shelf<'_, K>) -> Result<BTreeSet<String>, Unread>
     where
         K: Resource + DeserializeOwned + Clone,
     {
-        let listed = read(adapter, shelf, selected).await?.into_iter();
-        Ok(listed
-            .map(|object| {
-                let name = object.meta().name.clone().unwrap_or_default();
-                self.absorb((shelf.wrap)(Arc::new(object)));
-                name
-            })
-            .collect())
+        let (objects, as_of) = list(adapter, shelf, Selected::All).await?;
+        let mut names = BTreeSet::new();
+        for object in objects {
+            names.extend(object.meta().name.clone());
+            self.store().absorb_as_of((shelf.wrap)(Arc::new(object)), as_of);
+        }
+        Ok(names)
     }
 
     async fn look_all<K>(
@@ -220,27 +339,67 @@ impl World {
             .await
     }
 
+    /// Reads one object by its name.
     async fn look<K>(&self, adapter: &Adapter, shelf: &Shelf<'_, K>, name: &str) -> Result<(), Unread>
     where
         K: Resource + About + DeserializeOwned + Clone,
     {
-        let namespace = shelf.namespace;
-        let known =
-            (shelf.cache)(&self.store()).get(namespace, name).and_then(|object| object.meta().uid.clone());
-        match (read(adapter, shelf, Selected::Named(name)).await?.pop(), known) {
-            (Some(object), _) => self.absorb((shelf.wrap)(Arc::new(object))),
-            (None, Some(uid)) => {
-                let id = ObjectId { namespace: namespace.to_owned(), name: name.to_owned(), uid: Uid(uid) };
+        let cached = self.cached(shelf, name);
+        match adapter.get::<K>(shelf.dynamic, shelf.namespace, name).await {
+            Ok(read) if cached.agrees(read.as_ref().map(|object| object.meta())) => {
+                read.into_iter().for_each(|object| self.absorb((shelf.wrap)(Arc::new(object))));
+                Ok(())
+            }
+            Ok(_) => self.look_closer(adapter, shelf, name, cached).await,
+            // The permissions of an older release list and do not get; their daemon has to come to an end of its runs.
+            Err(problem) if problem.code == Code::Refused => {
+                self.look_closer(adapter, shelf, name, cached).await
+            }
+            Err(problem) => Err(problem.into()),
+        }
+    }
+
+    /// Reads one object by a list of its name, which says as of when it is.
+    async fn look_closer<K>(
+        &self,
+        adapter: &Adapter,
+        shelf: &Shelf<'_, K>,
+        name: &str,
+        cached: Cached,
+    ) -> Result<(), Unread>
+    where
+        K: Resource + About + DeserializeOwned + Clone,
+    {
+        let (mut objects, as_of) = list(adapter, shelf, Selected::Named(name)).await?;
+        match (objects.pop(), cached.object) {
+            (Some(object), _) => self.store().absorb_as_of((shelf.wrap)(Arc::new(object)), as_of),
+            (None, Some((uid, _))) => {
+                let namespace = shelf.namespace.to_owned();
+                let id = ObjectId { namespace, name: name.to_owned(), uid };
                 self.absorb(Changed::Gone(shelf.kind, id));
             }
             (None, None) => {}
         }
         Ok(())
     }
+
+    fn cached<K: Resource + About>(&self, shelf: &Shelf<'_, K>, name: &str) -> Cached {
+        let store = self.store();
+        let cache = (shelf.cache)(&store);
+        let object = cache.get(shelf.namespace, name).and_then(|object| {
+            let meta = object.meta();
+            Some((Uid(meta.uid.clone()?), version(meta)))
+        });
+        Cached { object, delivered: cache.delivered() }
+    }
 }
 
-/// Objects as they are now: a list that shows an older state than was known of is none.
-async fn read<K>(adapter: &Adapter, shelf: &Shelf<'_, K>, selected: Selected<'_>) -> Result<Vec<K>, Unread>
+/// Objects as they are now, and as of which version: a list that shows an older state than was known of is none.
+async fn list<K>(
+    adapter: &Adapter,
+    shelf: &Shelf<'_, K>,
+    selected: Selected<'_>,
+) -> Result<(Vec<K>, u64), Unread>
 where
     K: Resource + DeserializeOwned + Clone,
 {
@@ -250,6 +409,32 @@ where
         Some(read) if read < shelf.known => {
             Err(Unread::Behind { kind: K::plural(shelf.dynamic).into_owned(), read, known: shelf.known })
         }
-        _ => Ok(objects),
+        version => Ok((objects, version.unwrap_or(0))),
     }
+}
+
+/// Whether all objects of the run are known by their names, which do not change any more.
+fn are_recorded(scope: &Scope) -> bool {
+    let recorded = |member: &ScopeMember| member.snapshot.is_some() && member.content.is_some();
+    scope.labelled && scope.members.iter().all(recorded)
+}
+
+/// Names of contents that the snapshot-controller makes for the members of a group that is undone before its receipt: one
+/// of which the watch lost every word would be left behind.
+fn computed_contents(scope: &Scope) -> Vec<String> {
+    let group = scope.group_uid.as_ref().filter(|_| scope.import.is_some());
+    let unrecorded = scope.members.iter().filter(|member| member.content.is_none());
+    let computed =
+        |uid: &Uid| unrecorded.map(|member| names::member_content(&uid.0, &member.volume_handle)).collect();
+    group.map(computed).unwrap_or_default()
+}
+
+/// Snapshots of the same volumes that earlier Backups keep are not read with every run.
+fn is_of_another_run(meta: &ObjectMeta, scope: &Scope) -> bool {
+    let run = meta.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
+    run.is_some_and(|run| *run != scope.run)
+}
+
+fn version(meta: &ObjectMeta) -> Option<u64> {
+    meta.resource_version.as_ref().and_then(|version| version.parse().ok())
 }

@@ -343,6 +343,7 @@ impl GroupRun {
                     claim: member.claim.clone(),
                     volume_handle: member.volume_handle.clone(),
                     snapshot: recorded(index).map(|r| r.snapshot.name.clone()),
+                    snapshot_uid: recorded(index).map(|r| r.snapshot.uid.clone()),
                     content: recorded(index).map(|r| r.content.name.clone()),
                     rebuilt: rebuilt(index),
                 })

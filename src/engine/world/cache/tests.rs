@@ -48,7 +48,7 @@ fn relist(cache: &mut Cache<VolumeSnapshot>, objects: Vec<VolumeSnapshot>) {
 #[test]
 fn an_older_event_never_overwrites_an_answer() {
     let mut cache = listed(vec![snapshot("a", "u1", "5")]);
-    assert!(!cache.absorb(Arc::new(snapshot("a", "u1", "10"))).is_empty());
+    assert!(!cache.absorb(Arc::new(snapshot("a", "u1", "10")), 0).is_empty());
     assert!(
         cache.feed(Event::Apply(snapshot("a", "u1", "9"))).is_empty(),
         "nothing changed, nobody is woken"
@@ -79,7 +79,7 @@ fn what_is_gone_is_not_brought_back_by_late_events() {
 #[test]
 fn the_end_of_one_object_is_not_the_end_of_its_successor() {
     let mut cache = listed(vec![snapshot("a", "u1", "5")]);
-    cache.absorb(Arc::new(snapshot("a", "u2", "9")));
+    cache.absorb(Arc::new(snapshot("a", "u2", "9")), 0);
     cache.feed(Event::Delete(snapshot("a", "u1", "8")));
     cache.bury("shop", "a", "u1");
     check(&cache, &[("a", "u2", "9")]);
@@ -89,7 +89,7 @@ fn the_end_of_one_object_is_not_the_end_of_its_successor() {
 fn a_late_answer_does_not_bring_back_what_the_watch_has_buried() {
     let mut cache = listed(vec![snapshot("a", "u1", "5")]);
     cache.feed(Event::Delete(snapshot("a", "u1", "7")));
-    cache.absorb(Arc::new(snapshot("a", "u1", "6")));
+    cache.absorb(Arc::new(snapshot("a", "u1", "6")), 0);
     check(&cache, &[]);
 }
 
@@ -104,7 +104,7 @@ fn a_relist_removes_what_it_does_not_list() {
 fn a_relist_does_not_remove_what_is_younger_than_it() {
     let mut cache = listed(vec![snapshot("a", "u1", "5")]);
     cache.feed(Event::Init);
-    cache.absorb(Arc::new(snapshot("b", "u2", "9")));
+    cache.absorb(Arc::new(snapshot("b", "u2", "9")), 0);
     cache.feed(Event::InitApply(snapshot("a", "u1", "5")));
     cache.feed(Event::InitDone);
     check(&cache, &[("a", "u1", "5"), ("b", "u2", "9")]);
