@@ -34,6 +34,8 @@ mod requests;
 mod rights;
 #[path = "engine/rows.rs"]
 mod rows;
+#[path = "engine/share.rs"]
+mod share;
 #[path = "engine/silent.rs"]
 mod silent;
 #[path = "engine/spec.rs"]

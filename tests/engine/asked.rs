@@ -270,14 +270,15 @@ async fn a_run_may_be_abandoned_at_every_point() {
     let passed = Passed::default();
     let end = stage.live_with(passed.watch(), Arc::default()).await;
     assert!(end.is("Completed"), "{end:?}");
-    let points = passed.distinct();
+    let points = crate::share::share(passed.distinct(), 5);
     let (undone, kept) = abandoned_at_each(points.clone()).await;
     println!(
         "of {} points: {undone} undone, {kept} kept, {} over",
         points.len(),
         points.len() - undone - kept
     );
-    assert!(undone > 10 && kept > 5, "{undone} undone, {kept} kept");
+    let least = |all: usize| if crate::share::plays_all() { all } else { all / 5 };
+    assert!(undone > least(10) && kept > least(5), "{undone} undone, {kept} kept");
 }
 
 /// Killed at `crash`, while the request waits, and lives again.

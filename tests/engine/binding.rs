@@ -21,6 +21,7 @@ use stillpoint::sim::{Cluster, Config, DriverConfig};
 use uuid::Uuid;
 
 use crate::invariants;
+use crate::share::{few_or_all, share};
 use crate::stage::{End, Passed, Stage};
 
 const MEMBERS: usize = 3;
@@ -336,7 +337,7 @@ async fn happen(stage: &Stage, happens: Happens, random: &mut fastrand::Rng) {
 /// The seeds of the lean share, or as many as `STILLPOINT_JOURNAL_PAIRS` says.
 fn seeds() -> std::ops::RangeInclusive<u64> {
     let wanted = std::env::var("STILLPOINT_JOURNAL_PAIRS").ok().and_then(|text| text.parse().ok());
-    1..=wanted.unwrap_or(2)
+    1..=wanted.unwrap_or(few_or_all(1, 4))
 }
 
 #[test]
@@ -415,8 +416,8 @@ fn etcd_restored_after_completion_loses_nothing() {
     // Before the members exist there is nothing in the old state that could be released again.
     let from = name("vs-bound/after-record");
     let mut drills = 0;
-    for point in &points[from..] {
-        runtime().block_on(went_back_to(*point)).expect("nothing is lost");
+    for point in share(points[from..].to_vec(), 4) {
+        runtime().block_on(went_back_to(point)).expect("nothing is lost");
         drills += 1;
     }
     println!("etcd restored: {drills} drills, none lost");

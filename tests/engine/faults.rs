@@ -21,6 +21,7 @@ use stillpoint::journal::{
 use stillpoint::machine::point::Point;
 use tempfile::TempDir;
 
+use crate::share::few_or_all;
 use crate::invariants;
 use crate::stage::Stage;
 
@@ -309,8 +310,8 @@ impl Probe for Failing {
 async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_completes() {
     let mut ended = 0;
     for (error, once) in [(EIO, true), (ENOSPC, false), (EROFS, false)] {
-        // Every fifth call that reaches the disk, up to a run without trouble.
-        for n in (0..).step_by(5) {
+        // Every fifth call that reaches the disk, of a share every 15th, up to a run without trouble.
+        for n in (0..).step_by(few_or_all(15, 5) as usize) {
             let scene = Scene::new().await;
             let probe = Arc::new(Failing { left: AtomicU64::new(n), error, once });
             let (end, _) = scene.live(Options { probe: Some(probe), ..options() }, None).await;

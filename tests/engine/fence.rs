@@ -13,6 +13,7 @@ use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
 
 use crate::invariants;
+use crate::share::{few_or_all, share};
 use crate::stage::{End, Passed, Stage};
 
 const MEMBERS: usize = 3;
@@ -111,7 +112,7 @@ async fn points() -> Vec<Point> {
 #[tokio::test(start_paused = true)]
 async fn the_overtaken_life_ends_without_another_write() {
     let (mut broken, mut count) = (Vec::new(), 0);
-    for (index, point) in points().await.into_iter().enumerate() {
+    for (index, point) in share(points().await, 4).into_iter().enumerate() {
         let cut_off = CUT_OFF[index % CUT_OFF.len()];
         count += 1;
         if let Err(reason) = overtaken(point, cut_off).await {
@@ -152,10 +153,10 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
 
 #[tokio::test(start_paused = true)]
 async fn an_older_life_that_undoes_does_not_take_half_of_what_the_newer_one_releases() {
-    duels(Direction::OlderUndoes, 1..=4).await;
+    duels(Direction::OlderUndoes, 1..=few_or_all(1, 4)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_older_life_that_releases_does_not_keep_half_of_what_the_newer_one_undoes() {
-    duels(Direction::NewerUndoes, 1..=4).await;
+    duels(Direction::NewerUndoes, 1..=few_or_all(1, 4)).await;
 }

@@ -12,6 +12,7 @@ use stillpoint::sim::api_server::{Answer, FaultDecision};
 use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;
+use crate::share::{few_or_all, share};
 use crate::stage::{Passed, Stage};
 
 const MEMBERS: usize = 2;
@@ -69,11 +70,11 @@ async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, St
     }
 }
 
-/// Every write until a run has none that fails.
-async fn each_write(config: fn() -> Config, failure: Failure) {
-    let (mut broken, mut n) = (Vec::new(), 0);
+/// Every write until a run has none that fails; of the share every third one, for each failure another third.
+async fn each_write(config: fn() -> Config, (index, failure): (usize, Failure)) {
+    let (mut broken, mut n) = (Vec::new(), index as u64 % 3);
     loop {
-        n += 1;
+        n += few_or_all(3, 1);
         match failing_at(config(), &failure, n).await {
             Ok(made) if made < n => break,
             Ok(_) => {}
@@ -81,20 +82,20 @@ async fn each_write(config: fn() -> Config, failure: Failure) {
         }
         assert!(n < 200, "the writes of a run have no end");
     }
-    println!("{}: {} writes, {} ended wrong", failure.name, n - 1, broken.len());
+    println!("{}: up to write {}, {} ended wrong", failure.name, n - 1, broken.len());
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_write_may_fail_once() {
-    for failure in failures() {
+    for failure in failures().into_iter().enumerate() {
         each_write(Config::default, failure).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_write_may_fail_once_beside_slow_controllers() {
-    for failure in failures().into_iter().filter(|f| [Answer::Drop].contains(&f.answer)) {
+    for failure in failures().into_iter().filter(|f| [Answer::Drop].contains(&f.answer)).enumerate() {
         each_write(|| Config { cache_lag_ms: 400, ..Config::default() }, failure).await;
     }
 }
@@ -130,12 +131,13 @@ async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
 #[tokio::test(start_paused = true)]
 async fn one_call_in_seven_may_fail() {
     let mut broken = Vec::new();
-    for seed in 1..=20 {
+    let seeds = few_or_all(6, 20);
+    for seed in 1..=seeds {
         if let Err(reason) = failing_often(seed, 0.15).await {
             broken.push(reason);
         }
     }
-    println!("20 seeds, one call in seven fails: {} ended wrong", broken.len());
+    println!("{seeds} seeds, one call in seven fails: {} ended wrong", broken.len());
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
@@ -177,7 +179,7 @@ async fn the_api_server_may_be_away_for_longer_than_any_patience() {
     let passed = Passed::default();
     let end = stage.live_with(passed.watch(), Arc::default()).await;
     assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    let (points, mut broken) = (passed.distinct(), Vec::new());
+    let (points, mut broken) = (share(passed.distinct(), 6), Vec::new());
     for point in &points {
         if let Err(reason) = away_at(*point).await {
             broken.push(format!("{point}: {reason}"));

@@ -1,0 +1,29 @@
+//! How much of a long sweep a run of the tests plays.
+//!
+//! `cargo test` plays a share of every sweep that kills, fails or interferes at each point, so that it stays short;
+//! `STILLPOINT_TESTS=all` plays all of each, as `.ci/run` does. The share is the same in every run.
+
+/// Whether everything is played.
+pub fn plays_all() -> bool {
+    std::env::var("STILLPOINT_TESTS").is_ok_and(|wanted| wanted == "all")
+}
+
+/// Every `nth` of the items, the first and the last ones included; all of them where everything is played.
+pub fn share<T>(items: Vec<T>, nth: usize) -> Vec<T> {
+    let last = items.len().saturating_sub(1);
+    let taken = |index: usize| plays_all() || index.is_multiple_of(nth) || index == last;
+    items.into_iter().enumerate().filter(|(index, _)| taken(*index)).map(|(_, item)| item).collect()
+}
+
+/// The first number where a share is played, the second one where everything is.
+pub fn few_or_all(few: u64, all: u64) -> u64 {
+    if plays_all() { all } else { few }
+}
+
+#[test]
+fn a_share_has_both_ends_of_a_sweep() {
+    if !plays_all() {
+        assert_eq!(share((0..10).collect(), 4), [0, 4, 8, 9]);
+        assert_eq!(share(Vec::<u8>::new(), 4), []);
+    }
+}
