@@ -24,6 +24,6 @@ pub fn few_or_all(few: u64, all: u64) -> u64 {
 fn a_share_has_both_ends_of_a_sweep() {
     if !plays_all() {
         assert_eq!(share((0..10).collect(), 4), [0, 4, 8, 9]);
-        assert_eq!(share(Vec::<u8>::new(), 4), []);
+        assert!(share(Vec::<u8>::new(), 4).is_empty());
     }
 }
