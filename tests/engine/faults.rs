@@ -21,8 +21,8 @@ use stillpoint::journal::{
 use stillpoint::machine::point::Point;
 use tempfile::TempDir;
 
-use crate::share::few_or_all;
 use crate::invariants;
+use crate::share::few_or_all;
 use crate::stage::Stage;
 
 const MEMBERS: usize = 2;

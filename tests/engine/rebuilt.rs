@@ -12,8 +12,8 @@ use stillpoint::machine::group::reconstruct::Standing;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::{End, Passed, Stage};
 use crate::share::{few_or_all, share};
+use crate::stage::{End, Passed, Stage};
 use crate::{hands, invariants};
 
 const MEMBERS: usize = 2;

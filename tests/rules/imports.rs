@@ -10,11 +10,12 @@ const TABLE: &[(&str, &[&str])] = &[
     ("machine", &["domain"]),
     ("planning", &["domain"]),
     ("journal", &["domain", "machine"]),
-    ("cluster", &["domain", "machine", "api", "journal::Durable"]),
+    ("cluster", &["domain", "machine", "api", "journal::Durable", "journal::Head"]),
     ("audit", &["domain", "machine", "planning", "journal"]),
     ("engine", &["domain", "machine", "planning", "journal", "cluster"]),
     ("sim", &["api"]),
-    ("service", &["domain", "engine"]),
+    // Beside the engine what the tests of the metrics make a run of.
+    ("service", &["domain", "engine", "machine", "journal::Head", "audit"]),
     ("drill", &["domain", "machine", "journal", "cluster", "engine", "audit", "sim"]),
     (
         "cli",
