@@ -171,7 +171,7 @@ fn described(run: &GroupSnapshot, now: jiff::Timestamp) -> String {
         ("GroupSnapshot", Some(object)),
         ("Backup", backup),
         ("Group", Some(label)),
-        ("Driver", Some(run.spec.driver.clone())),
+        ("Driver", Some(run.spec.driver.clone()).filter(|driver| !driver.is_empty())),
         ("State", status.state.clone()),
         ("Attempt", status.attempt.map(|attempt| attempt.to_string())),
         ("Members ready", status.members.clone()),
