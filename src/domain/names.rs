@@ -33,6 +33,12 @@ pub fn group_snapshot_projection(group: &str, run: StreamId) -> String {
     format!("sp-{}-{}", dns_part(group), run.short())
 }
 
+/// Name of the GroupSnapshot that shows a group which was refused. No run ever has it: one that a lost journal knew may be
+/// shown with its receipt under the other name.
+pub fn refused_group_projection(group: &str, run: StreamId) -> String {
+    format!("{}-refused", group_snapshot_projection(group, run))
+}
+
 /// Name of the VolumeSnapshot, and of its content, that is rebuilt for a lost member.
 pub fn rebuilt_member(run: StreamId, volume_handle: &str) -> String {
     format!("sp-{}-{}", run.short(), &sha256_hex(&[&run.to_string(), volume_handle])[..16])

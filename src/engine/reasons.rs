@@ -54,7 +54,11 @@ pub async fn show(tools: &Tools, run: &BackupRun, groups: Vec<&FailedGroup>, is_
 
 async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
     let id = StreamId::of_group(&run.backup.uid.0, &refused.namespace, &run.label_key, &refused.group);
-    let name = names::group_snapshot_projection(&refused.group, id);
+    // A run that was rebuilt from the cluster, or planned in an earlier life, shows itself.
+    if !tools.journal.stream(id).await.is_ok_and(|entries| entries.is_empty()) {
+        return;
+    }
+    let name = names::refused_group_projection(&refused.group, id);
     let (spec, status) = (spec(run, refused), status(tools, run, refused));
     let shown = Shown {
         namespace: &refused.namespace,
