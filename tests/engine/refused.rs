@@ -225,7 +225,7 @@ async fn a_backup_of_a_name_that_another_namespace_has_fails_validation() {
     assert!(end.is("FailedValidation"), "{end:?}");
     show("a name that Velero has", &validation_error(&stage));
     assert!(validation_error(&stage).starts_with("metadata.name: namespace velero has a Backup nightly"));
-    assert_eq!((stage.writes(), stage.entries().await.len()), (0, 0));
+    assert_eq!((stage.writes(), stage.group_records().await.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

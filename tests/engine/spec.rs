@@ -51,7 +51,7 @@ async fn a_field_that_velero_lacks_fails_the_backup() {
         errors[1].as_str().is_some_and(|error| error.contains("write spec.includedNamespaces")),
         "{errors}"
     );
-    assert_eq!((stage.writes(), stage.entries().await.len()), (0, 0), "nothing was begun");
+    assert_eq!((stage.writes(), stage.group_records().await.len()), (0, 0), "nothing was begun");
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +147,7 @@ async fn excluded_namespaces_are_left_out_and_refused_when_named() {
     assert!(reason.starts_with("SP0002 namespace bank: the Backup includes this namespace"), "{reason}");
 }
 
-/// The watch of the classes does not report one that is created after it: the class is read before the group is refused.
+/// The watch of the classes is late: the class is read before the group is refused.
 #[tokio::test(start_paused = true)]
 async fn a_class_that_appears_with_its_backup_is_found() {
     for plural in ["volumegroupsnapshotclasses", "volumesnapshotclasses"] {
@@ -163,7 +163,7 @@ async fn a_class_that_appears_with_its_backup_is_found() {
             looks.set(looks.get() + 1);
             match looks.get() {
                 // The caches are complete by now.
-                100 => lose_events_of(stage, plural),
+                100 => delay_events_of(stage, plural),
                 120 => {
                     stage.hand().create(plural, class.clone()).expect("created anew");
                     stage.backup("shop");
@@ -177,12 +177,12 @@ async fn a_class_that_appears_with_its_backup_is_found() {
     }
 }
 
-/// From now on the daemon's watches of these objects report nothing.
-fn lose_events_of(stage: &Stage, plural: &'static str) {
+/// From now on the daemon's watches of these objects report changes three seconds late.
+fn delay_events_of(stage: &Stage, plural: &'static str) {
     stage.cluster.api().set_faults(Box::new(move |call| {
-        let lost = StreamFault { drop_each: 1, ..StreamFault::default() };
+        let late = StreamFault { delay_ms: 3_000, ..StreamFault::default() };
         match (call.agent.as_str(), call.verb.as_str(), call.plural == plural) {
-            ("stillpoint", "watch", true) => FaultDecision { stream: lost, ..FaultDecision::none() },
+            ("stillpoint", "watch", true) => FaultDecision { stream: late, ..FaultDecision::none() },
             _ => FaultDecision::none(),
         }
     }));
