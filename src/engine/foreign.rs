@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kube::core::metadata::PartialObjectMeta;
+
 use crate::cluster::kinds::{
     Backup, GroupSnapshot, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotContent,
@@ -16,7 +18,8 @@ use crate::domain::problem::Problem;
 /// # Errors
 /// `Unreachable` or `Refused`.
 pub async fn journals(adapter: &Adapter, namespace: &str) -> Result<BTreeSet<String>, Problem> {
-    let backups = adapter.list::<Backup>(&(), namespace, "").await?;
+    // A Backup that cannot be read must not keep the daemon from its start.
+    let backups = adapter.list::<PartialObjectMeta<Backup>>(&(), namespace, "").await?;
     let mut here: BTreeSet<String> =
         backups.iter().filter_map(|backup| observe::journal(&backup.metadata)).collect();
     let mut found = BTreeSet::new();

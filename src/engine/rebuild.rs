@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::core::metadata::PartialObjectMeta;
 use uuid::Uuid;
 
 use crate::cluster::kinds::{
@@ -64,7 +65,7 @@ struct Objects {
     contents: Vec<VolumeSnapshotContent>,
     volumes: Vec<VolumeSeen>,
     classes: Vec<VolumeSnapshotClass>,
-    backups: Vec<Backup>,
+    backups: Vec<PartialObjectMeta<Backup>>,
 }
 
 /// Reads everything that may be left of the runs that Backups of `namespace` asked for.
@@ -173,11 +174,11 @@ fn run_of(labels: &Labels) -> Option<StreamId> {
 
 impl Objects {
     /// The Backups beside those that asked for the runs: an earlier life may have claimed one whose group is gone.
-    async fn backups(&self, adapter: &Adapter) -> Result<Vec<Backup>, Problem> {
+    async fn backups(&self, adapter: &Adapter) -> Result<Vec<PartialObjectMeta<Backup>>, Problem> {
         let asking = self.shown.iter().filter_map(|shown| Some(&shown.spec.backup_ref.as_ref()?.namespace));
         let mut backups = Vec::new();
         for namespace in asking.collect::<BTreeSet<_>>() {
-            backups.extend(adapter.list::<Backup>(&(), namespace, "").await?);
+            backups.extend(adapter.list::<PartialObjectMeta<Backup>>(&(), namespace, "").await?);
         }
         Ok(backups)
     }
