@@ -20,6 +20,8 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/namespace.rs"]
+mod namespace;
 #[path = "engine/reasons.rs"]
 mod reasons;
 #[path = "engine/rebuilt.rs"]

@@ -244,6 +244,7 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
                 Ask::Abandon => {
                     "from here on the run is undone or, after the pivot, ends with its storage retained"
                 }
+                Ask::Keep => "from here on nothing is deleted: the run ends with its storage retained",
             }
         ),
         Event::Reconstructed(found) => {

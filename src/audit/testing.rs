@@ -157,8 +157,13 @@ impl World {
             volume: Some(member.volume.clone()),
             terminating: false,
         });
-        let seen =
-            Observation { epoch: 1, claims: claims.collect(), class_exists: true, ..Observation::default() };
+        let seen = Observation {
+            epoch: 1,
+            claims: claims.collect(),
+            class_exists: true,
+            namespace: Some(NamespaceSeen::default()),
+            ..Observation::default()
+        };
         Self {
             plan,
             seen,
@@ -295,6 +300,10 @@ impl World {
                 };
                 self.seen.snapshots.push(snapshot);
                 id("shop", name.clone(), 30)
+            }
+            Effect::DeleteContent { content, .. } => {
+                self.seen.contents.retain(|seen| seen.id != *content);
+                content.clone()
             }
             other => panic!("the script has no {:?}", other.kind()),
         };

@@ -2,7 +2,7 @@
 //!
 //! | on the GroupSnapshot | says |
 //! |---|---|
-//! | label `stillpoint.dev/request` | what: `resume` or `abandon` |
+//! | label `stillpoint.dev/request` | what: `resume`, `abandon` or `abandon-keep-storage` |
 //! | annotation `stillpoint.dev/request-id` | the id of the request, so that it is answered once |
 //! | annotation `stillpoint.dev/request-by` | who, as the request says |
 //!
@@ -40,8 +40,9 @@ pub fn read(meta: &ObjectMeta) -> Option<Result<Asked, String>> {
     let annotation = |key: &str| {
         meta.annotations.as_ref().and_then(|all| all.get(key)).filter(|value| !value.is_empty()).cloned()
     };
+    let known: Vec<&str> = Ask::ALL.iter().map(|ask| ask.name()).collect();
     let Some(ask) = Ask::ALL.iter().copied().find(|ask| ask.name() == wanted) else {
-        return Some(Err(format!("label {} is {wanted:?}, not resume or abandon", labels::REQUEST)));
+        return Some(Err(format!("label {} is {wanted:?}, not {}", labels::REQUEST, known.join(", "))));
     };
     let Some(mut request) = annotation(labels::REQUEST_ID) else {
         return Some(Err(format!(
@@ -107,7 +108,10 @@ mod tests {
         let mut patch = patch(&ObjectMeta::default(), &asked());
         patch["metadata"]["labels"][labels::REQUEST] = "explode".into();
         let error = read(&meta(&patch)).expect("a label").expect_err("no such request");
-        assert_eq!(error, "label stillpoint.dev/request is \"explode\", not resume or abandon");
+        assert_eq!(
+            error,
+            "label stillpoint.dev/request is \"explode\", not resume, abandon, abandon-keep-storage"
+        );
         patch["metadata"]["labels"][labels::REQUEST] = "resume".into();
         patch["metadata"]["annotations"] = json!({});
         let error = read(&meta(&patch)).expect("a label").expect_err("no id");

@@ -39,6 +39,14 @@ pub fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
+/// Whether a create was refused because its namespace is gone, or is being deleted and takes no objects any more
+/// (kube-apiserver, NamespaceLifecycle).
+pub fn is_without_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 404 || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// What a read or a projection that failed means to a person.
 pub fn problem(error: &kube::Error, about: About) -> Problem {
     match error {
@@ -60,7 +68,8 @@ pub fn problem(error: &kube::Error, about: About) -> Problem {
     }
 }
 
-fn message(error: &kube::Error) -> String {
+/// What the API server said, or why it said nothing.
+pub(super) fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.reason.is_empty() => limits::clip(&status.message),
         kube::Error::Api(status) => limits::clip(&format!("{}: {}", status.reason, status.message)),

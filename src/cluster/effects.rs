@@ -70,7 +70,9 @@ pub fn calls(effect: &Effect) -> Calls {
             delete(Kind::GroupContent, content, resource_version.as_ref())
         }
         Effect::DeleteSnapshot { snapshot } => delete(Kind::Snapshot, snapshot, None),
-        Effect::DeleteContent { content, annotations } => return delete_content(content, annotations),
+        Effect::DeleteContent { content, resource_version, annotations } => {
+            return delete_content(content, resource_version.as_ref(), annotations);
+        }
     })
 }
 
@@ -91,8 +93,8 @@ fn import(content: &Unbound, secret: Option<&SecretRef>) -> Call {
     create(Kind::GroupContent, "", &content.name, made)
 }
 
-fn delete_content(content: &ObjectId, annotations: &Entry) -> Calls {
-    let last = delete(Kind::Content, content, None);
+fn delete_content(content: &ObjectId, resource_version: Option<&String>, annotations: &Entry) -> Calls {
+    let last = delete(Kind::Content, content, resource_version);
     if patch::holds(annotations) {
         return Calls::One(last);
     }

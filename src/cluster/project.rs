@@ -23,7 +23,7 @@ use crate::cluster::observe;
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::limits;
-use crate::domain::problem::{About, Problem};
+use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -91,7 +91,7 @@ impl Adapter {
     /// `is_new` it is not tried first whether it is there.
     ///
     /// # Errors
-    /// `Unreachable` or `Refused`, the latter also where the namespace is gone.
+    /// `Unreachable`, `Refused`, or `NamespaceMissing` where the namespace is gone or being deleted.
     pub async fn project_group_snapshot(
         &self,
         _turn: Turn<'_>,
@@ -121,6 +121,10 @@ impl Adapter {
         match self.write::<Written>(Method::POST, &collection, &object).await {
             Ok(_) => {}
             Err(kube::Error::Api(answer)) if answer.code == 409 => {}
+            Err(error) if classify::is_without_namespace(&error) => {
+                let fix = "what became of the run is shown in its Backup and in the journal";
+                return Err(Problem::new(Code::NamespaceMissing, about, classify::message(&error), fix));
+            }
             Err(error) => return Err(classify::problem(&error, about)),
         }
         let written = self.write::<Written>(Method::PATCH, &path, &patch).await;

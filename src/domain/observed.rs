@@ -267,6 +267,8 @@ pub struct Observation {
     pub claims: Vec<ClaimSeen>,
     /// Whether the VolumeSnapshotClass of the release exists.
     pub class_exists: bool,
+    /// Whether the VolumeGroupSnapshotClass does not exist.
+    pub group_class_missing: bool,
     /// Since when, in this life of the daemon, the driver's present error has been seen.
     pub error_since: Option<Timestamp>,
     /// The namespace of the plan; `None` when it is gone. From the caches.
@@ -300,6 +302,8 @@ pub struct Scope {
     pub import: Option<String>,
     /// CSI handles of the receipt, of the group and of its members; of a run that is undone.
     pub handles: Vec<String>,
+    /// VolumeGroupSnapshotClass.
+    pub group_class: String,
     /// VolumeSnapshotClass of the release.
     pub snapshot_class: String,
     /// The members in the plan's order.

@@ -118,6 +118,22 @@ pub fn delete_namespace(cluster: &Cluster, name: &str) {
     let _ = hand(cluster).delete("namespaces", None, name, Preconditions::default());
 }
 
+/// Deletes a namespace of which something holds the first claim for some seconds: so long it is being deleted.
+pub fn delete_held_namespace(cluster: &Cluster, name: &'static str) {
+    const HELD_FOR: Duration = Duration::from_secs(5);
+    let held = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+    let claims =
+        hand(cluster).list("persistentvolumeclaims", Some(name), &BTreeMap::new()).unwrap_or_default();
+    let Some(claim) = claims.into_iter().next() else { return delete_namespace(cluster, name) };
+    patch(cluster, "persistentvolumeclaims", &claim, held(json!(["drill.stillpoint.dev/held"])));
+    delete_namespace(cluster, name);
+    let cluster = cluster.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(HELD_FOR).await;
+        patch(&cluster, "persistentvolumeclaims", &claim, held(Value::Null));
+    });
+}
+
 /// Makes a namespace of that name again.
 pub fn create_namespace(cluster: &Cluster, name: &str) {
     // One that is there already needs no hand.
@@ -308,12 +324,15 @@ pub fn delete_foreign_groups(cluster: &Cluster) {
     }
 }
 
+/// How long a frozen actor stands still.
+pub const FROZEN_SECONDS: u64 = 300;
+
 /// Lets an actor stand still for five minutes; it goes on from the caches that it had.
 pub fn freeze(cluster: &Cluster, actor: &'static str) {
     cluster.set_frozen(actor, true);
     let cluster = cluster.clone();
     tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_secs(300)).await;
+        tokio::time::sleep(Duration::from_secs(FROZEN_SECONDS)).await;
         cluster.set_frozen(actor, false);
     });
 }

@@ -86,13 +86,16 @@ pub async fn play(case: &Case) -> Played {
     let script = Script::new(case, &stage);
     let class = stage.list(CLASSES, None).pop();
     let (broken, stuck) = (Vec::new(), Vec::new());
-    let mut lives = Lives { case, stage: &stage, rows: &rows, class, script, broken, stuck };
+    let mut lives = Lives { case, stage: &stage, rows: &rows, class, script, broken, stuck, helped: false };
     let older = case.rivals.iter().find(|(rival, _)| *rival == Rival::OlderEpoch);
     let (end, passed) = match older {
         Some((_, at)) => lives.beside_an_older_one(*at).await,
         None => lives.all().await,
     };
-    let Lives { mut broken, stuck, .. } = lives;
+    let Lives { mut broken, stuck, helped, .. } = lives;
+    if !helped {
+        broken.extend(invariants::waits(&stage, case.longest_wait()).await);
+    }
     stage.rbac.restore();
     stage.cluster.api().clear_faults();
     stage.cluster.api().clear_actor_faults();
@@ -125,6 +128,8 @@ struct Lives<'a> {
     script: Script,
     broken: Vec<Broken>,
     stuck: Vec<&'static str>,
+    /// Whether the run waited for a person, for as long as he took.
+    helped: bool,
 }
 
 impl Lives<'_> {
@@ -171,6 +176,7 @@ impl Lives<'_> {
             self.broken.push(wrong(format!("it waits and does not say for what: {shown:?}")));
         }
         restore_class(self.stage, class);
+        self.helped = true;
         let (points, killed) = self.script.life(None, passed);
         live(self.stage, self.rows, points, killed).await
     }
@@ -225,15 +231,15 @@ fn wrong(shown: String) -> Broken {
 fn remedy(row: &str, stage: &Stage) -> Ask {
     match row {
         "retained/nothing-left" => return Ask::Abandon,
-        "release/stub-refused" => stage.cluster.api().clear_faults(),
+        "release/stub-refused"
+        | "release/refused"
+        | "release/rebuild-refused"
+        | "release/late-refused"
+        | "abandoned/refused" => stage.cluster.api().clear_faults(),
         "undo/e-kept" | "undo/e-kept-foreign" => {
             ["volumesnapshots", "volumesnapshotcontents"]
                 .iter()
                 .for_each(|plural| hands::delete_all(&stage.cluster, plural));
-        }
-        "release/rebuild-refused" | "release/late-refused" => {
-            stage.cluster.api().clear_faults();
-            hands::create_namespace(&stage.cluster, NAMESPACE);
         }
         "release/hollow" => hands::delete_hollow(&stage.cluster),
         "release/7-name-taken" => hands::delete_foreign_groups(&stage.cluster),
@@ -250,6 +256,9 @@ async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
         // Nothing was planned: the claims were gone before.
         (End::Phase(_), None) if !case.rivals.is_empty() => invariants::after_nothing(stage).await,
         (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
+            if run.space_went {
+                return invariants::after_the_namespace(stage, run).await;
+            }
             let changes = case.has(&[Rival::DeleteClaim, Rival::SwapClaim]);
             let members = if changes { run.plan.members.len() } else { case.members };
             let mut broken = invariants::after_completion(stage, NAMESPACE, members).await;
@@ -269,7 +278,7 @@ async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
     let forgiven = expect::forgiven(case);
     broken.retain(|broken| !forgiven.contains(&broken.invariant));
     // What people are shown goes with the namespace, too.
-    if case.has(&[Rival::DeleteNamespace]) {
+    if case.has(&[Rival::DeleteNamespace, Rival::DeleteHeldNamespace]) {
         broken.retain(|broken| broken.invariant != Invariant::Shown);
     }
     broken

@@ -27,8 +27,12 @@ named! {
         DeleteClaim = "delete-pvc",
         /// Somebody takes the group's label off one claim and puts it onto another one.
         SwapClaim = "swap-pvc",
+        /// Somebody deletes the VolumeGroupSnapshotClass.
+        DeleteGroupClass = "delete-vgs-class",
         /// Somebody deletes the namespace.
         DeleteNamespace = "delete-namespace",
+        /// Somebody deletes the namespace, and something in it takes some seconds to go.
+        DeleteHeldNamespace = "delete-held-namespace",
         /// Somebody takes all labels and annotations off a member.
         Unlabel = "remove-labels",
         /// Somebody sets the content of the group to Delete.
@@ -84,6 +88,7 @@ impl Rival {
                 | Self::RefuseWrites
                 | Self::LeaveStub
                 | Self::ImportContent
+                | Self::DeleteGroupClass
         )
     }
 
@@ -98,7 +103,9 @@ impl Rival {
             Self::DeleteContent => hands::delete_first(cluster, "volumesnapshotcontents"),
             Self::DeleteClaim => hands::delete_first(cluster, "persistentvolumeclaims"),
             Self::SwapClaim => hands::swap_claim(cluster),
+            Self::DeleteGroupClass => hands::delete_first(cluster, "volumegroupsnapshotclasses"),
             Self::DeleteNamespace => hands::delete_namespace(cluster, "shop"),
+            Self::DeleteHeldNamespace => hands::delete_held_namespace(cluster, "shop"),
             Self::Unlabel => hands::unlabel_member(cluster),
             Self::Unretain => hands::unretain(cluster),
             Self::UnretainMember => hands::unretain_member(cluster),

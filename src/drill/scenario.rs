@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::domain::time::Millis;
+use crate::drill::hands;
 use crate::drill::rival::Rival;
 use crate::machine::group::Step;
 use crate::machine::point::Point;
@@ -107,6 +109,9 @@ named! {
     }
 }
 
+/// Longest wait for controllers and driver: five minutes of back-off, and one for what the run waits out itself.
+pub const LONGEST_WAIT: Millis = Millis::from_secs(6 * 60);
+
 /// One drill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
@@ -157,6 +162,22 @@ impl Case {
     /// The same without kills: with what it is compared.
     pub fn unkilled(&self) -> Self {
         Self { kills: Vec::new(), down: 0, ..self.clone() }
+    }
+
+    /// How long a run may go without a record: what it waits for comes, or cannot come and is not waited for.
+    ///
+    /// The snapshot-controller looks at a deletion that it could not do by back-off only, up to five minutes later
+    /// (Event `SnapshotDeletePending`), and what the run itself waits out is at most a minute. Controllers that the drill
+    /// stops, a driver that it lets fail, and a daemon that nobody starts, are waited for as long as that lasts.
+    pub fn longest_wait(&self) -> Millis {
+        /// A driver that fails is asked by back-off as well, and before it has answered nothing is let go.
+        const DRIVER_FAILS: u64 = 2 * 3600;
+        let stopped = match self.has(&[Rival::FreezeController, Rival::StallController]) {
+            true => hands::FROZEN_SECONDS,
+            false => 0,
+        };
+        let failing = if self.target == Target::UndoTooLate { DRIVER_FAILS } else { 0 };
+        Millis(LONGEST_WAIT.0 + (stopped + failing + self.down) * 1_000)
     }
 
     /// What the cluster is made of.

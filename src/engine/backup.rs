@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cluster::kinds::{Backup, BackupStatus};
 use crate::cluster::{Changed, Claim, observe};
 use crate::domain::ids::{ObjectId, StreamId};
+use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
@@ -393,10 +394,16 @@ fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> GroupEnd {
 fn warnings(run: &GroupRun) -> Vec<String> {
     let grade = run.atomicity().filter(|grade| !grade.is_atomic());
     let group = format!("group {}/{}", run.plan.namespace, run.plan.group);
-    grade
-        .map(|grade| format!("{group}: {}", grade.message(run.plan.atomicity.max_skew)))
-        .into_iter()
-        .collect()
+    let grade = grade.map(|grade| format!("{group}: {}", grade.message(run.plan.atomicity.max_skew)));
+    let went = run.space_went.then(|| {
+        format!(
+            "{group}: its namespace was deleted, and the VolumeSnapshots go with it; the storage is kept: the \
+             VolumeSnapshotContents with the label {}={} retain it and have its handles",
+            labels::RUN,
+            run.plan.run
+        )
+    });
+    grade.into_iter().chain(went).collect()
 }
 
 async fn append(

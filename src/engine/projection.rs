@@ -32,8 +32,8 @@ use crate::machine::group::state::Answered;
 use crate::machine::group::waiting::Blocker;
 use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
 
-/// Refusals by the API server in a row after which the end of a run is not shown any more (without its namespace it can
-/// never be): three minutes. While the API server is away there is no end to the tries, and before the end of a run
+/// Refusals by the API server in a row after which the end of a run is not shown any more: three minutes. Without its
+/// namespace it can never be, which ends it at once. While the API server is away there is no end to the tries, and before the end of a run
 /// there is no end to them at all: what a run waits for has to be said, if late.
 const LAST_REFUSALS: u32 = 10;
 
@@ -124,17 +124,20 @@ pub async fn show(tools: &Tools, sight: &Sight) {
 struct Failed {
     all: u32,
     refusals: u32,
+    /// The namespace of the GroupSnapshot is gone, or takes no objects any more: it is never shown there.
+    homeless: bool,
 }
 
 impl Failed {
     fn count(&mut self, problem: &Problem) {
         tracing::warn!(%problem, "cannot show the run in its GroupSnapshot");
         self.all = self.all.saturating_add(1);
+        self.homeless = problem.code == Code::NamespaceMissing;
         self.refusals = if problem.code == Code::Refused { self.refusals.saturating_add(1) } else { 0 };
     }
 
     fn gives_up(&self) -> bool {
-        self.refusals >= LAST_REFUSALS
+        self.homeless || self.refusals >= LAST_REFUSALS
     }
 
     /// Until when to wait before the next try; without a failure, for a change.
@@ -307,12 +310,23 @@ fn answer(run: &GroupRun, answered: &Answered) -> GroupSnapshotAnswer {
             "the run was not stuck but {}: it goes on as before, without a pause after failures",
             answered.was
         ),
+        Ask::Abandon if abandoned(Code::Abandoned) && answered.was == "Unwinding" => {
+            "the run was being undone already, and makes no other attempt; to end it with its storage kept: stillpoint \
+             groups abandon --keep-storage"
+                .to_owned()
+        }
         Ask::Abandon if abandoned(Code::Abandoned) => "the run is undone to a clean cluster".to_owned(),
         Ask::Abandon if abandoned(Code::AbandonedRetained) => {
             "the pivot was passed: nothing is deleted any more, the storage is retained, see the receipt"
                 .to_owned()
         }
-        Ask::Abandon => format!("the run was {}: nothing is left to abandon", answered.was),
+        Ask::Keep if answered.was == "Abandoned" => {
+            "the run has ended as it is: see which of its contents do not retain".to_owned()
+        }
+        Ask::Keep if run.keeps_storage() => {
+            "nothing is deleted any more: the run ends once every content that stands retains the storage".to_owned()
+        }
+        Ask::Abandon | Ask::Keep => format!("the run was {}: nothing is left to abandon", answered.was),
     };
     GroupSnapshotAnswer {
         id: answered.asked.request.clone(),

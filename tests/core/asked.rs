@@ -116,11 +116,13 @@ fn after_the_pivot_a_run_that_is_abandoned_ends_with_everything_retained() {
 }
 
 #[test]
-fn every_stuck_row_is_after_the_pivot_and_left_by_both_requests() {
+fn every_stuck_row_is_left_by_each_request() {
     for row in TABLE.iter().filter(|row| matches!(row.then, Action::Stick { .. })) {
         for stage in row.stages {
             let run = GroupRun { stuck: Some(row.id.to_owned()), ..in_stage(*stage) };
             assert_eq!(next(run.clone(), asked(Ask::Resume)).expect("an input").stuck, None, "{}", row.id);
+            let kept = next(run.clone(), asked(Ask::Keep)).expect("an input");
+            assert!(matches!(kept.stage, Stage::Abandoned | Stage::Failed), "{}", row.id);
             let run = next(run, asked(Ask::Abandon)).expect("an input");
             assert!(matches!(run.stage, Stage::Unwinding | Stage::Abandoned), "{}", row.id);
         }
@@ -151,5 +153,57 @@ fn a_request_outlives_a_second_attempt_and_does_not_reach_a_finished_run() {
     for stage in [Stage::Completed, Stage::Failed] {
         let error = next(in_stage(stage), asked(Ask::Abandon)).expect_err("it is over");
         assert_eq!(error.to_string(), format!("request to abandon cannot follow {stage:?}"));
+    }
+}
+
+#[test]
+fn a_run_ends_with_its_storage_kept_from_wherever_it_is() {
+    let stages = [
+        Stage::Planned,
+        Stage::Created,
+        Stage::VSBound,
+        Stage::Relabelled,
+        Stage::Retained,
+        Stage::Releasing,
+        Stage::Unwinding,
+    ];
+    for stage in stages {
+        let run = GroupRun { stuck: Some("undo/e-kept".into()), ..in_stage(stage) };
+        let run = next(run, asked(Ask::Keep)).expect("an input");
+        assert_eq!(
+            (run.stage, run.keeps_storage(), &run.stuck),
+            (Stage::Abandoned, true, &None),
+            "{stage:?}"
+        );
+        assert_eq!(run.reason.expect("a reason").code, Code::AbandonedRetained);
+    }
+    let again = next(in_stage(Stage::Abandoned), asked(Ask::Keep)).expect("an input");
+    assert_eq!((again.stage, again.keeps_storage()), (Stage::Failed, true));
+    assert!(again.timeline.iter().any(|passed| passed.milestone == Milestone::Failed));
+    assert_eq!(
+        next(in_stage(Stage::Abandoned), asked(Ask::Abandon)).expect("an input").stage,
+        Stage::Abandoned
+    );
+    assert_eq!(next(in_stage(Stage::Cleaned), asked(Ask::Keep)).expect("an input").stage, Stage::Cleaned);
+}
+
+#[test]
+fn what_an_undo_had_set_to_delete_is_retained_again() {
+    use stillpoint::domain::observed::DeletionPolicy;
+    use stillpoint::machine::group::{effects, view};
+    for run in [created(), with_receipt()] {
+        let going = GroupRun { stage: Stage::Unwinding, ..run };
+        let run = next(going, asked(Ask::Keep)).expect("an input");
+        let mut observation = bound();
+        let import =
+            stillpoint::domain::observed::GroupContentSeen { id: object("", "import"), ..group_content() };
+        observation.import = Some(import);
+        let decided = |o: &stillpoint::domain::observed::Observation| {
+            decide(&run, &view(&run, o), at(200)).expect("exactly one row").row.id
+        };
+        assert_eq!(decided(&observation), "abandoned/mend-group-policy");
+        assert_eq!(effects::effects(&run, &observation, Step::Retain).len(), 4, "group, two members, import");
+        observation.content.as_mut().expect("a content").policy = DeletionPolicy::Retain;
+        assert_eq!(decided(&observation), "abandoned/mend-policies");
     }
 }

@@ -11,6 +11,8 @@ use stillpoint::domain::time::Timestamp;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
 use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
+use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, fold};
 
 fn grounds() -> Grounds {
@@ -228,4 +230,109 @@ fn a_cut_too_far_apart_goes_on_unless_it_is_forbidden() {
         assert_eq!(decided(true, cut_at), where_required, "{cut_at:?}");
         assert_eq!(decided(false, cut_at), "bound/relabel", "{cut_at:?}");
     }
+}
+
+#[test]
+fn a_member_that_goes_before_it_is_ready_ends_the_wait() {
+    let lost = |fresh: Fresh| {
+        view_with(|view| {
+            view.set(Group::Ours);
+            view.set(Progress::Cut);
+            view.set(Loss::Lost);
+            view.set(fresh);
+        })
+    };
+    let mut run = created();
+    assert_eq!(row(&run, &lost(Fresh::No), at(100)), "created/cut", "the cut is recorded first");
+    run.cut = Some(("handle".into(), at(2)));
+    assert_eq!(row(&run, &lost(Fresh::No), at(100)), "created/look-lost");
+    assert_eq!(row(&run, &lost(Fresh::Yes), at(100)), "created/member-gone");
+}
+
+#[test]
+fn a_class_that_is_gone_ends_the_wait_until_members_are_ready() {
+    let missing = |progress: Progress| {
+        view_with(|view| {
+            view.set(Group::Ours);
+            view.set(progress);
+            view.set(GroupClass::Missing);
+            view.set(Fresh::Yes);
+        })
+    };
+    let mut run = created();
+    assert_eq!(row(&run, &missing(Progress::Frozen), at(100)), "created/class-gone-uncut");
+    run.cut = Some(("handle".into(), at(2)));
+    assert_eq!(row(&run, &missing(Progress::Cut), at(100)), "created/class-gone");
+    assert_eq!(row(&run, &missing(Progress::Bound), at(100)), "created/bound");
+}
+
+/// A run behind the pivot of which one step was refused as often as the limits allow.
+fn refused_behind_the_pivot(step: Step) -> GroupRun {
+    let mut run = planned();
+    run.stage = Stage::Releasing;
+    for _ in 0..limits::MAX_REFUSALS {
+        let intent = Event::Intended { grounds: grounds(), step, marks: Vec::new() };
+        let refused = Outcome::Determinate { code: 403, message: "no".into() };
+        for event in [intent, Event::Ended { step, outcomes: vec![refused] }] {
+            run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
+        }
+    }
+    run
+}
+
+#[test]
+fn every_step_that_is_refused_behind_the_pivot_is_stuck_and_stops_no_other() {
+    let mut stuck = std::collections::BTreeSet::new();
+    for acting in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
+        let Action::Act(step) = acting.then else { continue };
+        let mut view = view_with(|_| {});
+        for cond in acting.when.iter().filter(|cond| cond.column.source() == Source::Seen) {
+            let at = View::columns().position(|column| column == cond.column).expect("a seen column");
+            view.seen[at] = cond.mask.trailing_zeros() as u8;
+        }
+        let mut run = refused_behind_the_pivot(step);
+        run.plan = std::sync::Arc::new(stillpoint::domain::plan::Plan {
+            keep_group_name: acting.when.iter().any(|c| c.column == KeepName::COLUMN && c.mask & 1 != 0),
+            ..plan()
+        });
+        let decided = decide(&run, &view, at(1_000_000)).expect("exactly one row").row;
+        assert!(matches!(decided.then, Action::Stick { .. }), "{} is followed by {}", acting.id, decided.id);
+        stuck.insert(decided.id);
+        let other = if step == Step::Claim { Step::Detach } else { Step::Claim };
+        let run = GroupRun { plan: run.plan, ..refused_behind_the_pivot(other) };
+        let decided = decide(&run, &view, at(1_000_000)).expect("exactly one row").row;
+        assert_eq!(decided.id, acting.id, "another step was refused");
+    }
+    println!("{stuck:?}");
+    assert!(stuck.contains("release/refused") && stuck.contains("release/rebuild-refused"), "{stuck:?}");
+}
+
+/// The controller itself took the content along: it knows of the deletion and makes none late.
+#[test]
+fn no_late_content_is_awaited_where_the_controller_took_it_along() {
+    let mut run = created();
+    run.stage = Stage::Unwinding;
+    let stands = view_with(|view| {
+        view.set(Group::Ours);
+        view.set(Content::Delete);
+    });
+    let grounds = Grounds { view: stands, ..grounds() };
+    let intent = Event::Intended { grounds, step: Step::UndoDeleteGroup, marks: Vec::new() };
+    let held = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
+    let ended = |outcome: &Outcome| {
+        let events =
+            [intent.clone(), Event::Ended { step: Step::UndoDeleteGroup, outcomes: vec![outcome.clone()] }];
+        let folded = events.into_iter().fold(run.clone(), |run, event| {
+            fold(Some(run), &Timed { at: at(100), event }).expect("it follows")
+        });
+        row(&folded, &view_with(|_| {}), at(101))
+    };
+    assert_eq!(ended(&held), "undo/f-failed");
+    let at_once = Outcome::Done { uid: "u".into(), resource_version: String::new() };
+    assert_eq!(
+        ended(&at_once),
+        "undo/f-late",
+        "no finalizer held it: the controller may not have heard of it"
+    );
+    assert_eq!(ended(&Outcome::Indeterminate { message: "lost".into() }), "undo/f-late");
 }

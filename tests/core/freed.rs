@@ -1,7 +1,7 @@
 //! Whether an undo knows that the storage of a finished cut is freed, and what it does if not.
 
 use crate::fixture::*;
-use stillpoint::domain::observed::{GroupContentSeen, Observation};
+use stillpoint::domain::observed::{GroupContentSeen, NamespaceSeen, Observation};
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::{Effect, Outcome};
 use stillpoint::machine::group::event::{Event, Grounds, Step};
@@ -41,7 +41,13 @@ fn under_delete() -> View {
 
 /// Nothing stands any more of the run, as the API server itself says.
 fn nothing_left() -> Observation {
-    Observation { epoch: 1, fresh: true, class_exists: true, ..Observation::default() }
+    Observation {
+        epoch: 1,
+        fresh: true,
+        class_exists: true,
+        namespace: Some(NamespaceSeen::default()),
+        ..Observation::default()
+    }
 }
 
 fn row(run: &GroupRun, observation: &Observation, seconds: i64) -> &'static str {

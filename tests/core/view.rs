@@ -6,7 +6,7 @@ use crate::fixture::*;
 use stillpoint::domain::ids::Uid;
 use stillpoint::domain::labels;
 use stillpoint::domain::names;
-use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, Observation, SnapshotSeen};
+use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, NamespaceSeen, Observation, SnapshotSeen};
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::{Effect, EffectKind};
 use stillpoint::machine::group::event::Step;
@@ -280,4 +280,81 @@ fn a_rebuilt_content_that_is_bound_to_a_snapshot_which_is_gone_goes_before_both_
     let mut unbound = rebuilt(&run, None);
     unbound.snapshots.retain(|snapshot| !is_rebuilt(snapshot));
     assert_eq!(loss(&run, &unbound), (name(Loss::Lost), vec![EffectKind::CreateSnapshot]));
+}
+
+#[test]
+fn before_the_receipt_only_what_cannot_become_ready_is_lost() {
+    check(&created(), |_| {}, Loss::None);
+    let unready = |o: &mut Observation| o.group.as_mut().unwrap().ready = false;
+    let not_made_yet = |o: &mut Observation| {
+        unready(o);
+        (o.snapshots, o.contents) = (vec![], vec![]);
+    };
+    check(&created(), not_made_yet, Loss::None);
+    let not_bound_yet = |o: &mut Observation| {
+        unready(o);
+        o.contents[0].snapshot_uid = None;
+        o.snapshots.remove(0);
+    };
+    check(&created(), not_bound_yet, Loss::None);
+    check(&created(), |o| o.snapshots[0].terminating = true, Loss::Lost);
+    check(&created(), |o| o.contents[0].terminating = true, Loss::Lost);
+    let torn_out = |o: &mut Observation| {
+        unready(o);
+        o.snapshots.remove(0);
+    };
+    check(&created(), torn_out, Loss::Lost);
+    check(&created(), |o| o.contents.clear(), Loss::Lost);
+    check(&planned(), |o| o.snapshots[0].terminating = true, Loss::None);
+}
+
+#[test]
+fn members_that_go_with_their_namespace_are_not_lost_behind_the_pivot() {
+    let going = |o: &mut Observation| {
+        o.namespace = Some(NamespaceSeen { terminating: true, finalizers: vec![] });
+        o.snapshots.clear();
+    };
+    let releasing = GroupRun { stage: Stage::Releasing, ..with_receipt() };
+    check(&releasing, |o| o.snapshots.clear(), Loss::Lost);
+    check(&releasing, going, Loss::None);
+    check(&GroupRun { stage: Stage::Retained, ..with_receipt() }, going, Loss::Lost);
+}
+
+#[test]
+fn a_replaced_content_is_marked_first_and_deleted_only_as_it_was_seen() {
+    let run = releasing();
+    let mut observation = rebuilt(&run, None);
+    assert_eq!(seen(&run, &observation, Replaced::COLUMN), "Some");
+    let planned = |o: &Observation| effects(&run, o, Step::DropReplaced);
+    let marks = |o: &Observation, from: DeletionPolicy| {
+        matches!(&planned(o)[..], [(_, Effect::SetContentPolicy { old, new: DeletionPolicy::Retain, annotations, .. })]
+            if *old == from && annotations.write.contains_key(labels::CONTENT_BEING_DELETED))
+    };
+    observation.contents[0].policy = DeletionPolicy::Retain;
+    assert!(marks(&observation, DeletionPolicy::Retain), "{:?}", planned(&observation));
+    observation.contents[0].annotations = Some(mark());
+    let by_version = |o: &Observation| matches!(&planned(o)[..], [(_, Effect::DeleteContent { resource_version: Some(version), .. })] if version == "13");
+    assert!(by_version(&observation), "{:?}", planned(&observation));
+    observation.contents[0].policy = DeletionPolicy::Delete;
+    assert!(!by_version(&observation), "its storage would go with it");
+    observation.snapshots.push(snapshot("data"));
+    assert_eq!(seen(&run, &observation, Replaced::COLUMN), "None", "its own snapshot lives");
+}
+
+#[test]
+fn without_its_class_a_group_is_not_awaited_to_be_protected() {
+    let undoing = GroupRun { stage: Stage::Unwinding, ..created() };
+    let bare = |classless: bool| {
+        move |o: &mut Observation| {
+            o.group.as_mut().unwrap().protected = false;
+            o.group_class_missing = classless;
+        }
+    };
+    check(&undoing, bare(false), Protection::Pending);
+    check(&undoing, bare(true), Protection::Complete);
+    let content_too = |o: &mut Observation| {
+        bare(true)(o);
+        o.content.as_mut().unwrap().protected = false;
+    };
+    check(&undoing, content_too, Protection::Pending);
 }

@@ -114,7 +114,12 @@ fn free_the_name(cluster: &Cluster, _: &Rbac) {
     hands::delete_foreign_groups(cluster);
 }
 
-const CASES: [Case; 5] = [
+fn refuse_the_delete(_: &Cluster, rbac: &Rbac) {
+    rbac.deny("delete volumegroupsnapshots");
+}
+
+const CASES: [Case; 6] = [
+    Case { row: "release/refused", at: "detach/after-outcome", spoil: refuse_the_delete, mend: allow },
     Case {
         row: "release/7-name-taken",
         at: "restore-names/after-outcome",
@@ -174,11 +179,15 @@ async fn stuck(case: &Case) -> Stage {
 /// complete. What ends it is done in the drills of `rows`.
 const TWO_DAEMONS: [&str; 3] = ["retained/nothing-left", "undo/e-kept", "undo/e-kept-foreign"];
 
+/// A run that was given up already: it does not complete any more.
+const GIVEN_UP: &str = "abandoned/refused";
+
 #[test]
 fn every_stuck_row_has_a_case() {
     let rows = TABLE.iter().filter(|row| matches!(row.then, Action::Stick { .. })).map(|row| row.id);
     let mut rows: Vec<&str> = rows.collect();
-    let mut cases: Vec<&str> = CASES.iter().map(|case| case.row).chain(TWO_DAEMONS).collect();
+    let mut cases: Vec<&str> =
+        CASES.iter().map(|case| case.row).chain(TWO_DAEMONS).chain([GIVEN_UP]).collect();
     rows.sort_unstable();
     cases.sort_unstable();
     assert_eq!(rows, cases);
@@ -220,6 +229,91 @@ async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
         let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
         assert!(reason.contains("SP0023") && reason.contains("alice@desk abandoned the run"), "{reason}");
     }
+}
+
+/// Lives on; after two minutes somebody asks.
+async fn asked_after_a_while(stage: &Stage, points: Points, request: &str) -> End {
+    let asks = async {
+        stage.pass(120).await;
+        ask(&stage.cluster, request, "later");
+        std::future::pending::<std::convert::Infallible>().await
+    };
+    tokio::select! {
+        end = stage.live_with(points, Arc::default()) => end,
+        never = asks => match never {},
+    }
+}
+
+/// Does that at the point, once.
+fn acting(stage: &Stage, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> Points {
+    let (cluster, rbac, at) = (stage.cluster.clone(), stage.rbac.clone(), point(at));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    Points::ask(move |passed| {
+        if passed == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            act(&cluster, &rbac);
+        }
+        Verdict::GoOn
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_is_refused_for_ever_ends_with_its_storage_kept() {
+    let stage = stage().await;
+    let points = acting(&stage, "retained/after-record", |cluster, rbac| {
+        rbac.deny("delete volumegroupsnapshots");
+        ask(cluster, "abandon", "a-1");
+    });
+    let end = asked_after_a_while(&stage, points, "abandon-keep-storage").await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()));
+    let shown = status(&stage);
+    assert_eq!((&shown["code"], &shown["state"]), (&json!("SP0023"), &json!("Failed")));
+    let message = shown["message"].as_str().unwrap_or_default();
+    assert!(message.contains("what had not been freed by then is retained"), "{message}");
+}
+
+/// A finalizer that nobody takes off.
+fn hold(cluster: &Cluster, plural: &str) {
+    let hand = cluster.api().caller("administrator");
+    for object in hand.list(plural, None, &Default::default()).expect("a list") {
+        let mut finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        finalizers.push(json!("example.com/held"));
+        let (namespace, name) =
+            (object["metadata"]["namespace"].as_str(), object["metadata"]["name"].as_str());
+        let held = json!({"metadata": {"finalizers": finalizers}});
+        hand.merge_patch(plural, namespace, name.expect("a name"), None, held).expect("a patch");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_a_finalizer_holds_ends_when_asked() {
+    let stage = stage().await;
+    let points = acting(&stage, "retained/after-record", |cluster, _| {
+        hold(cluster, "volumegroupsnapshots");
+        hold(cluster, "volumegroupsnapshotcontents");
+        ask(cluster, "abandon", "a-1");
+    });
+    let end = asked_after_a_while(&stage, points, "abandon-keep-storage").await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    assert_eq!(status(&stage)["code"], "SP0023");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_retain_ends_as_it_is_when_asked_again() {
+    let stage = stage().await;
+    let points = acting(&stage, "detach/after-outcome", |cluster, rbac| {
+        rbac.deny("patch volumegroupsnapshotcontents");
+        hands::unretain(cluster);
+        ask(cluster, "abandon", "a-1");
+    });
+    stage.live_until(points, |stage| is_stuck_at(stage, GIVEN_UP)).await;
+    ask(&stage.cluster, "abandon-keep-storage", "a-2");
+    let end = stage.live(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
+    let shown = status(&stage);
+    assert_eq!((&shown["answered"]["id"], &shown["code"]), (&json!("a-2"), &json!("SP0023")));
+    assert!(shown["message"].as_str().unwrap_or_default().contains("as it is"), "{shown:#}");
+    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
 }
 
 #[tokio::test(start_paused = true)]

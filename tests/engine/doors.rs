@@ -127,6 +127,7 @@ fn scope() -> Scope {
         stub: "stub".into(),
         import: None,
         handles: vec![],
+        group_class: "groups".into(),
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),
@@ -299,7 +300,9 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
     let mark = strings(&[("snapshot.storage.kubernetes.io/volumesnapshot-being-deleted", "yes")]);
     let content = &seen.contents[0];
     let annotations = Entry { seen: content.annotations.clone(), write: mark };
-    stage.done(Effect::DeleteContent { content: content.id.clone(), annotations }).await;
+    stage
+        .done(Effect::DeleteContent { content: content.id.clone(), resource_version: None, annotations })
+        .await;
     let seen = stage.observe();
     assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.stub), (0, 0, None));
 }

@@ -98,6 +98,18 @@ const DRILLS: &[&str] = &[
     "complete,n=3,rival=tear-vgsc@detach/after-outcome+abandon@detach/after-outcome,profile=slow,seed=1",
     "complete,n=2,rival=abandon@delete-content/after-effects,seed=1",
     "complete,n=2,rival=tear-vgsc@relabelled/after-record+replace-vgs@relabelled/after-record,seed=1",
+    "complete,n=3,rival=delete-vs@claim/after-effects,kill=cut/after-record,down=1,profile=slow,seed=1",
+    "complete,n=2,rival=delete-vgs-class@planned/after-record,seed=1",
+    "complete,n=3,rival=delete-vgs-class@cut/after-record,profile=slow,seed=1",
+    "complete,n=2,rival=delete-namespace@planned/after-record,kill=planned/after-record,down=60,seed=1",
+    "complete,n=2,rival=delete-held-namespace@create/after-intent,truth=did-not-504@create,seed=1",
+    "complete,n=2,rival=delete-held-namespace@cut/after-record,seed=1",
+    "complete,n=2,rival=delete-held-namespace@detach/after-outcome,seed=1",
+    "keep-names,n=2,rival=delete-held-namespace@delete-content/after-effects,seed=1",
+    "complete,n=2,rival=delete-vs@delete-group/after-effects+refuse-writes@delete-group/after-outcome,seed=1",
+    "complete,n=2,rival=delete-vs@delete-content/after-effects+refuse-writes@make-stub/after-outcome,seed=1",
+    "complete,n=2,rival=refuse-writes@detach/after-outcome,seed=1",
+    "complete,n=2,rival=vgsc-to-delete@detach/after-outcome+abandon@detach/after-outcome+refuse-writes@asked/after-record,seed=1",
 ];
 
 #[test]

@@ -45,6 +45,9 @@ pub struct Request {
 pub struct Abandon {
     #[command(flatten)]
     request: Request,
+    /// Keep the storage: nothing is deleted any more, also of a run that is being undone.
+    #[arg(long)]
+    keep_storage: bool,
     /// Do not ask whether it is meant.
     #[arg(short, long)]
     yes: bool,
@@ -154,13 +157,13 @@ impl Request {
 impl Abandon {
     /// Asks to abandon, once a person has said that it is meant.
     pub async fn execute(self) -> u8 {
-        let yes = self.yes;
-        self.request.report(Ask::Abandon, move |run| if yes { Ok(()) } else { confirmed(run) }).await
+        let (yes, ask) = (self.yes, if self.keep_storage { Ask::Keep } else { Ask::Abandon });
+        self.request.report(ask, move |run| if yes { Ok(()) } else { confirmed(run, ask) }).await
     }
 }
 
 /// Asks on a terminal; anywhere else `--yes` is needed.
-fn confirmed(run: &GroupSnapshot) -> Result<(), Problem> {
+fn confirmed(run: &GroupSnapshot, ask: Ask) -> Result<(), Problem> {
     let name = text(run.metadata.name.as_ref());
     let about = About::new("GroupSnapshot", &text(run.metadata.namespace.as_ref()), &name);
     let stop = |reason: &str| {
@@ -171,9 +174,16 @@ fn confirmed(run: &GroupSnapshot) -> Result<(), Problem> {
         return stop("abandoning a run cannot be taken back, and nobody is there to be asked");
     }
     output::talk(&format!(
-        "{about} is {}. Before the pivot it is undone and its snapshots are deleted; after it nothing is deleted, and \
-         the storage stays.\nThis cannot be taken back. Abandon it? Type yes:",
-        text(run.status.as_ref().and_then(|status| status.state.as_ref()))
+        "{about} is {}. {}\nThis cannot be taken back. Abandon it? Type yes:",
+        text(run.status.as_ref().and_then(|status| status.state.as_ref())),
+        match ask {
+            Ask::Keep =>
+                "Nothing of it is deleted any more; its objects and its storage stay, and are yours to delete.",
+            _ => {
+                "Before the pivot it is undone and its snapshots are deleted; after it nothing is deleted, and the \
+                 storage stays."
+            }
+        }
     ));
     let mut line = String::new();
     // What cannot be read is no yes.
@@ -224,6 +234,16 @@ fn askable(run: &GroupSnapshot, wanted: Ask) -> Result<(), Problem> {
             ),
         );
     }
+    let undo = status.row.as_deref().is_some_and(|row| row.starts_with("undo/"));
+    if wanted == Ask::Abandon && state == "Stuck" && undo {
+        return refuse(
+            "the run is being undone already, and its undo is stuck: abandoning it changes nothing"
+                .to_owned(),
+            format!(
+                "do what its message says, or end it with its storage kept: stillpoint groups abandon --keep-storage {name}"
+            ),
+        );
+    }
     if let Some(before) = status.answered.as_ref()
         && wanted == Ask::Abandon
         && before.request == wanted.name()
@@ -231,7 +251,10 @@ fn askable(run: &GroupSnapshot, wanted: Ask) -> Result<(), Problem> {
     {
         return refuse(
             format!("{} has abandoned it already: {}", before.by, before.message),
-            format!("wait for its end: `stillpoint groups describe {name}` shows what it waits for"),
+            format!(
+                "wait for its end (`stillpoint groups describe {name}` shows what it waits for), or end it with its \
+                 storage kept: stillpoint groups abandon --keep-storage {name}"
+            ),
         );
     }
     Ok(())
@@ -242,6 +265,9 @@ fn said(answer: &Answer, wanted: Ask, ended: bool) -> (u8, String) {
     let Answer { namespace, name, state, answered } = answer;
     let state = state.as_deref().unwrap_or_default();
     match answered {
+        Some(answered) if wanted != Ask::Resume && state == "Completed" => {
+            (exit::FAILED, format!("{namespace}/{name}: nothing was abandoned: {}\n", answered.message))
+        }
         Some(answered) => {
             (exit::DONE, format!("{namespace}/{name}: asked to {}: {}\n", wanted.name(), answered.message))
         }
@@ -327,6 +353,18 @@ mod tests {
         let going = run("Unwinding", Some(("abandon", "1")), Some("1"));
         assert_eq!(refused(&going, Ask::Abandon), "bob has abandoned it already: undone");
         assert_eq!(askable(&going, Ask::Resume), Ok(()));
+        assert_eq!(askable(&going, Ask::Keep), Ok(()));
+    }
+
+    #[test]
+    fn a_stuck_undo_is_ended_with_its_storage_kept_only() {
+        let mut stuck = run("Stuck", None, None);
+        stuck.status.as_mut().expect("a status").row = Some("undo/e-kept".to_owned());
+        let problem = askable(&stuck, Ask::Abandon).expect_err("it changes nothing");
+        assert!(problem.fix.contains("stillpoint groups abandon --keep-storage sp-db-1"), "{problem}");
+        assert_eq!((askable(&stuck, Ask::Keep), askable(&stuck, Ask::Resume)), (Ok(()), Ok(())));
+        stuck.status.as_mut().expect("a status").row = Some("release/hollow".to_owned());
+        assert_eq!(askable(&stuck, Ask::Abandon), Ok(()));
     }
 
     #[test]

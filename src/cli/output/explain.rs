@@ -91,9 +91,10 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              Backup again under a new name.",
         ),
         Code::NamespaceMissing => (
-            "an included namespace does not exist",
+            "an included namespace does not exist, or is being deleted",
             "The Backup names a namespace that the cluster does not have. The groups of the other namespaces go on. \
-             Create the namespace, or take its name out of spec.includedNamespaces.",
+             Create the namespace, or take its name out of spec.includedNamespaces. A group whose namespace is deleted \
+             while it is cut is undone: its snapshots would go with the namespace.",
         ),
         Code::ClaimUnfit => (
             "a claim of the group cannot be snapshotted",
@@ -114,7 +115,9 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              the annotation velero.io/csi-volumegroupsnapshot-class_<driver> of the Backup, else it is the one class of \
              the driver with the label velero.io/csi-volumegroupsnapshot-class=true. A named class must exist and be of \
              the driver, the claims must agree, and there must be exactly one labelled class. Where the driver has no \
-             class, create one: docs/groups.md has an example. Nothing was changed in the cluster.",
+             class, create one: docs/groups.md has an example. Nothing was changed in the cluster. Where the class is \
+             deleted while its group is cut, the group is undone: without it the controllers never make the members \
+             ready. Create the class again, and a Backup under a new name.",
         ),
         Code::SnapshotClass => (
             "there is no, or no single, VolumeSnapshotClass for the members",
@@ -219,10 +222,11 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              nothing of it is left. Create a Backup under a new name to cut the group again.",
         ),
         Code::AbandonedRetained => (
-            "a person abandoned the run after the pivot: its storage is retained",
+            "a person abandoned the run: its storage is retained",
             "Somebody asked for it with `stillpoint groups abandon` when members were being released, where nothing can \
-             be undone. Nothing was deleted: every content that stands retains its storage, members that stand stay as \
-             they are, and a VolumeGroupSnapshot or VolumeGroupSnapshotContent of the run may still be there. Every \
+             be undone, or with `--keep-storage`. From then on nothing was deleted: every content that stands retains \
+             its storage (what an undo had freed by then is gone; a run that could not retain all of it, and was ended \
+             all the same by a second `--keep-storage`, says so), members that stand stay as they are, and a VolumeGroupSnapshot or VolumeGroupSnapshotContent of the run may still be there. Every \
              handle is in status.receipt of the GroupSnapshot, in the annotation stillpoint.dev/receipt of the \
              contents, and in the journal. To use the data, import a VolumeSnapshot from a member's snapshot handle. \
              To reclaim the storage, list what is left with `kubectl get volumegroupsnapshotcontents,\

@@ -348,6 +348,7 @@ fn a_content_is_marked_before_it_is_deleted_unless_it_is_marked_already() {
     let mark = strings(&[("being-deleted", "yes")]);
     let effect = |seen: Option<BTreeMap<String, String>>| Effect::DeleteContent {
         content: id("", "c"),
+        resource_version: None,
         annotations: Entry { seen, write: mark.clone() },
     };
     let Calls::InOrder(first, then) = calls(&effect(None)) else { panic!("two calls") };

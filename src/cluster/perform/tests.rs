@@ -175,7 +175,8 @@ async fn a_claim_tries_the_other_shape_only_after_a_refusal() {
 async fn a_content_is_not_deleted_when_it_could_not_be_marked() {
     let write = [("being-deleted".to_owned(), "yes".to_owned())].into();
     let content = ObjectId { namespace: String::new(), ..id("c") };
-    let effect = Effect::DeleteContent { content, annotations: Entry { seen: None, write } };
+    let effect =
+        Effect::DeleteContent { content, resource_version: None, annotations: Entry { seen: None, write } };
     let refused = Outcome::Determinate { code: 422, message: "Invalid: no".into() };
     check(effect.clone(), vec![failure(422, "Invalid")], refused).await;
     check(effect, vec![failure(404, "NotFound"), failure(404, "NotFound")], done("")).await;

@@ -28,7 +28,7 @@ pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mu
     let bound: BTreeSet<String> = snapshots.iter().filter_map(bound).collect();
     for content in stage.own("volumesnapshotcontents", None) {
         let receipt = content["metadata"]["annotations"]["stillpoint.dev/receipt"].is_string();
-        if !receipt && !bound.contains(&name(&content)) {
+        if !bound.contains(&name(&content)) {
             verdict.hold(Invariant::NoneStray, false, || format!("{} has no member", name(&content)));
             continue;
         }

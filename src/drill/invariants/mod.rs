@@ -8,12 +8,15 @@
 
 mod cluster;
 mod kept;
+mod namespace;
 pub(super) mod order;
 
 use std::fmt;
 
 pub use self::kept::{after_abandon, kept};
+pub use self::namespace::after_the_namespace;
 
+use crate::domain::time::Millis;
 use crate::drill::stage::Stage;
 
 macro_rules! invariants {
@@ -51,7 +54,7 @@ invariants! {
     MembersFree = "every member bound, not terminating, not owned",
     /// Labels and receipt on every member and its content.
     MembersMarked = "every member carries run and receipt",
-    /// Every VolumeSnapshotContent is a member's, or was, and has its receipt.
+    /// Every VolumeSnapshotContent is that of a member.
     NoneStray = "no content that is no member's",
     /// The receipt is durable before anything is deleted, unless the run is being undone.
     ReceiptFirst = "receipt durable before any delete",
@@ -75,6 +78,8 @@ invariants! {
     Freed = "the storage of an undone run is freed",
     /// After a run was abandoned behind its pivot, what was cut stands and is in the receipt.
     Kept = "what was cut is kept and written down",
+    /// What cannot come is not waited for; controllers and driver are waited for no longer than they can take.
+    NothingAwaited = "no wait for what cannot come",
     /// A daemon that was overtaken writes nothing any more.
     OneWriter = "two live daemons never both write",
     /// A recovery writes what was missing, and three calls more at most.
@@ -164,6 +169,19 @@ pub async fn after_nothing(stage: &Stage) -> Vec<Broken> {
     verdict.0
 }
 
+/// Waits of a run that are longer than that, from one of its records to the next.
+pub async fn waits(stage: &Stage, longest: Millis) -> Vec<Broken> {
+    let records = stage.group_records().await;
+    let mut verdict = Verdict::default();
+    for pair in records.windows(2) {
+        let waited = pair[1].at.since(pair[0].at);
+        verdict.hold(Invariant::NothingAwaited, waited <= longest, || {
+            format!("{} s before {:?}", waited.0 / 1_000, pair[1].event)
+        });
+    }
+    verdict.0
+}
+
 /// Everything that holds once the Backup is `Completed`; what does not, a line each.
 pub async fn completed(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
     lines(after_completion(stage, namespace, count).await)
@@ -186,5 +204,5 @@ pub async fn settled(stage: &Stage) {
         let objects = stage.list(plural, None);
         objects.iter().any(|object| !object["metadata"]["deletionTimestamp"].is_null())
     };
-    stage.comes(|_| !terminating("volumesnapshots")).await;
+    stage.comes(|_| !terminating("volumesnapshots") && !terminating("volumesnapshotcontents")).await;
 }

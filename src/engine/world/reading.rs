@@ -170,6 +170,7 @@ fn one_member(server: &Server) -> Scope {
         stub: "stub".into(),
         import: None,
         handles: vec![],
+        group_class: "groups".into(),
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),

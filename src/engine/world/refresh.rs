@@ -29,6 +29,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -38,7 +39,8 @@ use super::cache::Cache;
 use super::store::Store;
 use super::topic::About;
 use crate::cluster::kinds::{
-    VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
+    VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
+    VolumeSnapshotContent,
 };
 use crate::cluster::read::{Listed, Selected};
 use crate::cluster::{Adapter, Changed, Kind};
@@ -191,7 +193,39 @@ impl World {
         }
         let listed = self.list_all(adapter, &shelves.snapshots);
         let ((), (), listed) = futures::try_join!(unbound, content, listed)?;
-        self.refresh_found(adapter, &shelves, scope, &listed).await
+        self.refresh_found(adapter, &shelves, scope, &listed).await?;
+        // Before the receipt a run ends for what becomes of its namespace and class.
+        if scope.members.iter().all(|member| member.content.is_none()) {
+            self.refresh_namespace(adapter, scope).await?;
+            self.refresh_group_class(adapter, scope).await?;
+        }
+        Ok(())
+    }
+
+    async fn refresh_namespace(&self, adapter: &Adapter, scope: &Scope) -> Result<(), Unread> {
+        let named = Selected::Named(&scope.namespace);
+        let listed = adapter.list_as_of::<Namespace>(&(), "", named).await?;
+        let mut store = self.store();
+        for namespace in listed.objects {
+            let topics = store.namespaces.absorb(Arc::new(namespace), listed.version.unwrap_or_default());
+            store.bells.ring(&topics);
+        }
+        Ok(())
+    }
+
+    /// A class may be newer than the cache of classes.
+    async fn refresh_group_class(&self, adapter: &Adapter, scope: &Scope) -> Result<(), Unread> {
+        if self.store().group_classes.get("", &scope.group_class).is_some() {
+            return Ok(());
+        }
+        let (version, named) = (adapter.group_version()?, Selected::Named(&scope.group_class));
+        let listed = adapter.list_as_of::<VolumeGroupSnapshotClass>(&version, "", named).await?;
+        let mut store = self.store();
+        for class in listed.objects {
+            let topics = store.group_classes.absorb(Arc::new(class), listed.version.unwrap_or_default());
+            store.bells.ring(&topics);
+        }
+        Ok(())
     }
 
     async fn refresh_group_content(
@@ -260,7 +294,8 @@ impl World {
             false => BTreeSet::new(),
         };
         let contents = self.known_contents(scope).difference(&listed).cloned().collect();
-        self.look_all(adapter, &shelves.contents, contents).await
+        self.look_all(adapter, &shelves.contents, contents).await?;
+        self.look_all(adapter, &shelves.snapshots, self.unseen_snapshots(scope)).await
     }
 
     /// Whether all that is left of a cut is its storage: before that is freed by its handles, all who may have imported it
@@ -269,6 +304,22 @@ impl World {
         let store = self.store();
         let group = store.groups.get(&scope.namespace, &scope.group_name);
         !scope.handles.is_empty() && group.is_none() && store.group_content_of(scope).is_none()
+    }
+
+    /// Snapshots that contents name by a uid that the cache does not have: made after the snapshots were read, or gone.
+    fn unseen_snapshots(&self, scope: &Scope) -> BTreeSet<String> {
+        let store = self.store();
+        let named = store.contents_of(scope);
+        let named = named.values().map(|content| &content.spec.volume_snapshot_ref);
+        let is_unseen = |uid: &str, name: &str| {
+            let seen = store.snapshots.get(&scope.namespace, name);
+            seen.is_none_or(|snapshot| snapshot.metadata.uid.as_deref() != Some(uid))
+        };
+        named
+            .filter(|snapshot| snapshot.namespace == scope.namespace)
+            .filter(|snapshot| snapshot.uid.as_deref().is_some_and(|uid| is_unseen(uid, &snapshot.name)))
+            .map(|snapshot| snapshot.name.clone())
+            .collect()
     }
 
     fn known_snapshots(&self, scope: &Scope) -> BTreeSet<String> {

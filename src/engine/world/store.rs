@@ -125,6 +125,7 @@ impl Store {
             contents: contents.values().map(|content| observe::content(content)).collect(),
             claims: claims.map(|claim| observe::claim(claim)).collect(),
             class_exists: self.classes.get("", &scope.snapshot_class).is_some(),
+            group_class_missing: self.group_classes.get("", &scope.group_class).is_none(),
             error_since: None,
             namespace: self.namespaces.get("", &scope.namespace).map(|object| observe::namespace(object)),
             restores: self.restores_of(scope, snapshots.keys()),

@@ -33,6 +33,7 @@ fn scope() -> Scope {
         stub: "stub".into(),
         import: None,
         handles: vec![],
+        group_class: "groups".into(),
         snapshot_class: "snaps".into(),
         members: vec![ScopeMember {
             claim: "data".into(),
@@ -108,7 +109,10 @@ fn handle(handle: &str) -> Value {
 #[test]
 fn an_empty_world_shows_nothing_but_what_it_was_told() {
     let seen = World::empty("stillpoint").observe(&scope(), 7, true);
-    assert_eq!(seen, Observation { epoch: 7, fresh: true, ..Observation::default() });
+    assert_eq!(
+        seen,
+        Observation { epoch: 7, fresh: true, group_class_missing: true, ..Observation::default() }
+    );
 }
 
 #[test]

@@ -30,6 +30,10 @@ pub enum Topic {
     Handle(String),
     /// The VolumeSnapshotClass of this name.
     Class(String),
+    /// The VolumeGroupSnapshotClass of this name.
+    GroupClass(String),
+    /// The Namespace of this name.
+    Namespace(String),
     /// The PersistentVolumeClaim under this namespace and name.
     Claim(String, String),
     /// PersistentVolumeClaims that are made from the VolumeSnapshot under this namespace and name.
@@ -127,6 +131,18 @@ impl About for VolumeSnapshotClass {
     }
 }
 
+impl About for VolumeGroupSnapshotClass {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::GroupClass(key(&self.metadata).1)]
+    }
+}
+
+impl About for Namespace {
+    fn topics(&self) -> Vec<Topic> {
+        vec![Topic::Namespace(key(&self.metadata).1)]
+    }
+}
+
 impl About for PersistentVolumeClaim {
     fn topics(&self) -> Vec<Topic> {
         let (namespace, name) = key(&self.metadata);
@@ -160,17 +176,7 @@ impl About for Backup {
     }
 }
 
-/// Read when a Backup is planned; nobody waits for them.
-macro_rules! nobody_waits {
-    ($($type:ty),*) => { $(impl About for $type {
-        fn topics(&self) -> Vec<Topic> {
-            Vec::new()
-        }
-    })* };
-}
-nobody_waits!(VolumeGroupSnapshotClass, Namespace);
-
-/// Nobody waits for one; a run whose group froze more than its plan asks whose it is.
+/// A run whose group froze more than its plan asks whose it is.
 impl About for PersistentVolume {
     fn topics(&self) -> Vec<Topic> {
         let csi = self.spec.as_ref().and_then(|spec| spec.csi.as_ref());
@@ -184,7 +190,9 @@ pub fn of_scope(scope: &Scope) -> Vec<Topic> {
     let mut topics = vec![
         Topic::Group(scope.namespace.clone(), scope.group_name.clone()),
         Topic::GroupContent(scope.stub.clone()),
+        Topic::GroupClass(scope.group_class.clone()),
         Topic::Class(scope.snapshot_class.clone()),
+        Topic::Namespace(scope.namespace.clone()),
         Topic::Asked(scope.run.clone()),
         Topic::BackupOf(scope.backup.0.clone()),
     ];

@@ -75,7 +75,11 @@ pub fn advance(
 /// Members whose recorded objects were lost, with those that stand in their place.
 fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, Groundless> {
     let lacks = |missing| Groundless { milestone: "cleaned", missing };
-    let rebuilt = own::members(run, observation).into_iter().filter(|member| member.rebuilt);
+    let stays = observation.namespace.as_ref().is_some_and(|namespace| !namespace.terminating);
+    // Of a member that goes with its namespace a half may be left.
+    let whole = |member: &own::Member<'_>| member.snapshot.is_some() && member.content.is_some();
+    let rebuilt = own::members(run, observation).into_iter();
+    let rebuilt = rebuilt.filter(|member| member.rebuilt && (stays || whole(member)));
     rebuilt
         .map(|member| {
             let snapshot = member.snapshot.ok_or(lacks("a rebuilt VolumeSnapshot"))?.id.clone();
@@ -172,9 +176,20 @@ fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) ->
             format!("VolumeGroupSnapshot {name}: {}", grade.as_deref().unwrap_or(why))
         }
         Code::Refused => {
-            let error = waiting::last_failure(run, observation);
-            let error = error.as_deref().unwrap_or("no error is recorded");
-            format!("VolumeGroupSnapshot {name}: {why}; last answer: {error}")
+            let step = run.tries.step.map_or("none", |step| step.name());
+            match waiting::last_failure(run, observation) {
+                Some(error) => {
+                    format!("VolumeGroupSnapshot {name}: {why}; step {step}, last answer: {error}")
+                }
+                None => format!(
+                    "VolumeGroupSnapshot {name}: {why}; step {step} was done {} times, and undone by somebody each time",
+                    run.tries.intents
+                ),
+            }
+        }
+        Code::NamespaceMissing => format!("Namespace {}: {why}", run.plan.namespace),
+        Code::GroupClass => {
+            format!("VolumeGroupSnapshotClass {} of {name}: {why}", run.plan.group_class)
         }
         Code::PlanOutdated => {
             let gone = run.plan.members.iter().filter(|member| {
@@ -234,6 +249,7 @@ fn way_out(code: Code) -> &'static str {
         }
         Code::DeletedByOther => "find out who deletes objects labelled stillpoint.dev/run",
         Code::PlanOutdated => "run the Backup again",
+        Code::GroupClass => "create the class again and run the Backup again",
         Code::ForeignObject => "delete the object of that name, or find out who made it",
         Code::Refused => {
             "compare Stillpoint's permissions with deploy/rbac.yaml, and see webhooks and policies"

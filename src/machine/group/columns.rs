@@ -109,7 +109,7 @@ columns! {
     }
     /// Whether VolumeGroupSnapshot and content carry their bound-protection finalizers.
     Seen Protection {
-        /// Both do, or the one that is missing does not exist.
+        /// Both do, or the one that is missing does not exist, or can get none without its class.
         Complete,
         /// One does not yet: deleting now would leak.
         Pending,
@@ -152,11 +152,12 @@ columns! {
         /// Some Delete, or without receipt.
         Delete,
     }
-    /// Whether members were lost since the cut.
+    /// Whether members were lost since the cut. Before the receipt those that the controller has not made yet are not lost.
     Seen Loss {
-        /// All are there, ready, bound, with their recorded or rebuilt uid.
+        /// All are there, ready, bound, with their recorded or rebuilt uid; before the receipt: none is known to be lost;
+        /// behind the pivot also: their namespace goes, and with it what nobody can keep.
         None,
-        /// Some are gone, being deleted, or replaced.
+        /// Some are gone, being deleted, or replaced; before the receipt: so that the cut can never be bound.
         Lost,
         /// The lost ones are being rebuilt and are not ready yet.
         Rebuilding,
@@ -252,6 +253,29 @@ columns! {
         /// Somebody has: it is not ours to be freed.
         Yes,
     }
+    /// The VolumeGroupSnapshotClass: until the members are ready the controllers need it.
+    Seen GroupClass {
+        /// It stands in the cluster.
+        Exists,
+        /// It is gone.
+        Missing,
+    }
+    /// The namespace of the group.
+    Seen Space {
+        /// It stands.
+        Stands,
+        /// It is being deleted, and everything in it.
+        Going,
+        /// It is not known: gone, or so new that the caches have not heard of it.
+        Gone,
+    }
+    /// VolumeSnapshotContents of which a rebuilt member has taken the place, when it is ready.
+    Seen Replaced {
+        /// There is none.
+        None,
+        /// One stands, for a VolumeSnapshot that is gone.
+        Some,
+    }
     /// What the journal knows about the create of this attempt.
     Known Create {
         /// Never tried.
@@ -284,7 +308,7 @@ columns! {
         /// They stay cleared.
         No,
     }
-    /// Failures of the present step in a row; or repetitions, where somebody keeps undoing it.
+    /// Failures in a row of the step that is asked for; or repetitions, where somebody keeps undoing it.
     Known Refusals {
         /// Fewer than the limits: the step is tried again after its pause.
         Few,
@@ -297,6 +321,13 @@ columns! {
         Accepted,
         /// They were not, or that is unknown, and the plan requires it.
         TooFar,
+    }
+    /// The same behind the pivot, of the steps for which nothing else is to be done then.
+    Known Blocked {
+        /// It has not failed as often as the limits allow.
+        No,
+        /// It has.
+        Yes,
     }
     /// What is known of the storage of a run that is undone.
     Clock Storage {
@@ -331,7 +362,7 @@ columns! {
     Clock LateWindow {
         /// Not yet over.
         Open,
-        /// It is over: nothing came.
+        /// It is over: nothing came; or the controller itself took the content along with its group, and makes none.
         Passed,
     }
     /// The time that a cache of a controller may still have a group which is gone.

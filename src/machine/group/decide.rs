@@ -7,8 +7,8 @@ use crate::domain::limits;
 use crate::domain::planted;
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::columns::{
-    AfterUndo, Atomicity, Column, Columns, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName,
-    LateWindow, Loss, Progress, ReadyDeadline, Refusals, Source, Storage, Taken,
+    AfterUndo, Atomicity, Blocked, Column, ColumnValue, Columns, Create, CutDeadline, CutRecorded, Echo,
+    Fresh, Grace, KeepName, LateWindow, Loss, Progress, ReadyDeadline, Refusals, Source, Storage, Taken,
 };
 use crate::machine::group::event::Step;
 use crate::machine::group::row::{Action, Row};
@@ -76,6 +76,7 @@ pub fn columns(run: &GroupRun, view: &View, now: Timestamp) -> Result<Columns, U
     }
     set_known(&mut columns, run);
     set_computed(&mut columns, run, view, now);
+    set_tried(&mut columns, run)?;
     if planted::is("deadline-first") && run.stage == Stage::Created && columns.is(CutDeadline::Passed) {
         columns.set(Progress::Nothing);
     }
@@ -94,7 +95,33 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
     let too_far = run.plan.atomicity.required && run.atomicity().is_some_and(|grade| !grade.is_atomic());
     columns.set(if too_far { Atomicity::TooFar } else { Atomicity::Accepted });
-    columns.set(if tried_enough(run) { Refusals::Many } else { Refusals::Few });
+}
+
+/// Whether the step that is asked for was tried as often as the limits allow: that one, also behind a look, and no other.
+/// What was refused before something else came in between says nothing about what is asked for now, e.g. that the policy of
+/// a content be mended.
+fn set_tried(columns: &mut Columns, run: &GroupRun) -> Result<(), Undecided> {
+    columns.set(Refusals::Few);
+    columns.set(Blocked::No);
+    if !tried_enough(run) {
+        return Ok(());
+    }
+    let mut asked = columns.clone();
+    asked.set(Fresh::Yes);
+    let row = select(run, &asked)?;
+    if !matches!(row.then, Action::Act(step) if run.tries.are_of(step)) {
+        return Ok(());
+    }
+    if row.when.iter().any(|cond| cond.column == Refusals::COLUMN) {
+        columns.set(Refusals::Many);
+    } else if is_behind_the_pivot(run.stage) {
+        columns.set(Blocked::Yes);
+    }
+    Ok(())
+}
+
+fn is_behind_the_pivot(stage: Stage) -> bool {
+    matches!(stage, Stage::Releasing | Stage::Abandoned)
 }
 
 /// Whether the present step was tried as often as the limits allow. Before the pivot an API server that does not answer
@@ -102,12 +129,12 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
 /// person, whom an outage does not need: there only refusals count, and repetitions of what was answered.
 fn tried_enough(run: &GroupRun) -> bool {
     let tries = &run.tries;
-    match run.stage {
-        Stage::Releasing => {
+    match is_behind_the_pivot(run.stage) {
+        true => {
             tries.refused >= limits::MAX_REFUSALS
                 || tries.intents.saturating_sub(tries.lost) >= limits::MAX_REPEATS
         }
-        _ => tries.failures >= limits::MAX_REFUSALS || tries.intents >= limits::MAX_REPEATS,
+        false => tries.failures >= limits::MAX_REFUSALS || tries.intents >= limits::MAX_REPEATS,
     }
 }
 
@@ -118,7 +145,11 @@ fn set_computed(columns: &mut Columns, run: &GroupRun, view: &View, now: Timesta
     columns.set(if passed(cut_deadline(run)) { CutDeadline::Passed } else { CutDeadline::Open });
     columns.set(if passed(ready_deadline(run)) { ReadyDeadline::Passed } else { ReadyDeadline::Open });
     columns.set(if grace_end(view).is_some_and(passed) { Grace::Passed } else { Grace::Open });
-    columns.set(if passed(late_window_end(run)) { LateWindow::Passed } else { LateWindow::Open });
+    columns.set(if run.taken_along || passed(late_window_end(run)) {
+        LateWindow::Passed
+    } else {
+        LateWindow::Open
+    });
     columns.set(if passed(echo_end(run)) { Echo::Passed } else { Echo::Open });
 }
 
@@ -173,49 +204,47 @@ pub fn computed_columns() -> impl Iterator<Item = Column> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::group::columns::ColumnValue;
     use crate::machine::group::table::columns_of;
 
-    /// Calls `visit` with every combination of the columns that the rows of a stage look at.
-    fn combinations(stage: Stage, visit: &mut dyn FnMut(&Columns)) -> usize {
-        let looked_at = columns_of(stage);
-        let mut columns = Columns::new();
-        let mut count = 0;
-        loop {
-            visit(&columns);
-            count += 1;
-            let carry = looked_at.iter().find(|column| {
-                let next = columns.ordinal(**column) + 1;
-                let wraps = usize::from(next) == column.values().len();
-                columns.set_ordinal(**column, if wraps { 0 } else { next });
-                !wraps
-            });
-            if carry.is_none() {
-                return count;
-            }
-        }
+    /// The values of a column that a row takes, as bits.
+    fn mask(row: &Row, column: Column) -> u16 {
+        let all = (1 << column.values().len()) - 1;
+        row.when.iter().find(|cond| cond.column == column).map_or(all, |cond| cond.mask & all)
     }
 
+    /// A combination of the columns that no row matches.
+    fn gap(rows: &[&Row], columns: &[Column]) -> Option<String> {
+        let Some((column, rest)) = columns.split_first() else {
+            return rows.is_empty().then(String::new);
+        };
+        column.values().iter().enumerate().find_map(|(at, value)| {
+            let left: Vec<&Row> =
+                rows.iter().copied().filter(|row| mask(row, *column) & (1 << at) != 0).collect();
+            gap(&left, rest).map(|deeper| format!("{}={value} {deeper}", column.name()))
+        })
+    }
+
+    /// Rows that have no combination in common, and as many combinations as there are: so each is matched by one of them.
     #[test]
     fn exactly_one_row_matches_each_combination() {
-        let mut total = 0;
+        let mut total = 0_u64;
         for stage in Stage::ALL {
             let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(stage)).collect();
-            let mut problems = std::collections::BTreeSet::new();
-            let count = combinations(*stage, &mut |columns| {
-                let matching: Vec<&str> =
-                    rows.iter().filter(|row| row.matches(*stage, columns)).map(|row| row.id).collect();
-                if matching.len() != 1 && problems.len() < 40 {
-                    let shown: Vec<String> = columns_of(*stage)
-                        .iter()
-                        .map(|column| format!("{}={}", column.name(), columns.value_name(*column)))
-                        .collect();
-                    problems.insert(format!("{matching:?} for {}", shown.join(" ")));
+            let columns = columns_of(*stage);
+            for (at, one) in rows.iter().enumerate() {
+                for other in &rows[at + 1..] {
+                    let apart = columns.iter().any(|column| mask(one, *column) & mask(other, *column) == 0);
+                    assert!(apart, "{stage:?}: {} and {} match the same", one.id, other.id);
                 }
-            });
-            assert!(problems.is_empty(), "{stage:?}: {problems:#?}");
-            println!("{stage:?}: {} rows, {count} combinations", rows.len());
-            total += count;
+            }
+            let volume = |row: &&Row| -> u64 {
+                columns.iter().map(|column| u64::from(mask(row, *column).count_ones())).product()
+            };
+            let matched: u64 = rows.iter().map(volume).sum();
+            let all: u64 = columns.iter().map(|column| column.values().len() as u64).product();
+            assert!(matched == all, "{stage:?}: no row for {}", gap(&rows, &columns).unwrap_or_default());
+            println!("{stage:?}: {} rows, {all} combinations", rows.len());
+            total += all;
         }
         println!("{} rows, {total} combinations", TABLE.len());
     }
@@ -248,7 +277,7 @@ mod tests {
         let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(&Stage::Abandoned)).collect();
         for row in &rows {
             let acts = matches!(row.then, Action::Act(step) if !matches!(step, Step::Retain | Step::Claim));
-            assert!(!acts && !matches!(row.then, Action::Unwind { .. } | Action::Stick { .. }), "{}", row.id);
+            assert!(!acts && !matches!(row.then, Action::Unwind { .. }), "{}", row.id);
         }
         assert!(rows.iter().any(|row| row.id == "abandoned/failed"));
     }

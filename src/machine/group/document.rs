@@ -13,7 +13,7 @@ pub fn document() -> String {
         "# The recovery table\n\n\
          What a group run does next, for each stage and each combination of what is seen, known and due. A start asks \
          this table as a restart does. Rows have no order and no catch-all: exactly one matches each combination, and \
-         a test enumerates all of them. This page is written from the rows (version {RULES}); \
+         a test proves it. This page is written from the rows (version {RULES}); \
          `UPDATE_FIXTURES=1 cargo test --test core` writes it anew. What comes from the clock is in italics; what the \
          columns and their values mean stands at the end.\n"
     );

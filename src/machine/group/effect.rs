@@ -215,6 +215,8 @@ pub enum Effect {
     DeleteContent {
         /// The VolumeSnapshotContent.
         content: ObjectId,
+        /// Its version, where storage stands behind it: whoever set it to Delete meanwhile stops us.
+        resource_version: Option<String>,
         /// Annotations.
         annotations: Entry,
     },

@@ -59,6 +59,10 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             let name = run.group_name();
             standing(run, observation).filter_map(|member| set_name(member, Some(name.clone()))).collect()
         }
+        Step::DropReplaced => own::replaced(run, observation)
+            .into_iter()
+            .map(|(index, content)| (Some(index), drop_replaced(content)))
+            .collect(),
         Step::UndoFree => set_policies(run, observation, DeletionPolicy::Delete),
         Step::UndoDeleteContent => match mark_content(run, observation) {
             marks if marks.is_empty() => delete_content(run, observation),
@@ -137,7 +141,10 @@ fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) 
     };
     let members = own_contents(run, observation)
         .filter_map(|content| set_member_policy(run, journal, receipt, content, index_of(content), new));
-    group.into_iter().chain(members).collect()
+    // What an undo had made to free the storage by frees it no more once the run is given up.
+    let import = observation.import.iter().filter(|_| run.stage == Stage::Abandoned);
+    let import = import.filter_map(|content| set_group_policy(run, journal, None, content, new));
+    group.into_iter().chain(members).chain(import).collect()
 }
 
 fn set_group_policy(
@@ -277,7 +284,28 @@ fn delete_shell(content: &ContentSeen) -> Effect {
     let wanted = [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into();
     Effect::DeleteContent {
         content: content.id.clone(),
+        resource_version: None,
         annotations: desired::missing(&content.annotations, wanted),
+    }
+}
+
+/// A content behind which the storage of a member stands is marked first, in a turn of its own that also makes sure that
+/// it retains; the delete that follows tests the version: whoever sets it to Delete in between would free the storage.
+fn drop_replaced(content: &ContentSeen) -> Effect {
+    let wanted = [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into();
+    let annotations = desired::missing(&content.annotations, wanted);
+    let (id, resource_version) = (content.id.clone(), content.resource_version.clone());
+    if content.policy == DeletionPolicy::Retain && annotations.write.is_empty() {
+        let resource_version = Some(resource_version);
+        return Effect::DeleteContent { content: id, resource_version, annotations };
+    }
+    Effect::SetContentPolicy {
+        content: id,
+        resource_version,
+        old: content.policy,
+        new: DeletionPolicy::Retain,
+        labels: desired::missing(&content.labels, BTreeMap::new()),
+        annotations,
     }
 }
 

@@ -62,6 +62,8 @@ named! {
         MarkContent = "mark-content",
         /// Release 7: put the group name back.
         RestoreNames = "restore-names",
+        /// Release 8: delete the contents whose place rebuilt members have taken; they retain the storage.
+        DropReplaced = "drop-replaced",
         /// Undo: repeat a create of unknown fate, so that there is something certain to delete.
         UndoCreate = "undo-create",
         /// Undo (a): all policies to Delete.
@@ -133,6 +135,8 @@ named! {
         Resume = "resume",
         /// Give the run up: undo it before the pivot, keep its storage after it.
         Abandon = "abandon",
+        /// Give the run up and keep its storage, wherever it is; asked again, end it as it is.
+        Keep = "abandon-keep-storage",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
-use crate::machine::group::columns::{Content, Marked, Retaining};
+use crate::machine::group::columns::{Content, Marked, Retaining, Space};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::{
     Ask, Asked, Event, Facts, Milestone, Reason, RebuiltMember, ReceiptHead, Step, Timed,
@@ -58,6 +58,7 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
         Event::Reconstructed(found) => reconstructed(&mut run, found, record)?,
         Event::Reached { milestone, facts, grounds } => {
             reached(&mut run, *milestone, facts, record)?;
+            run.space_went |= *milestone == Milestone::Cleaned && !grounds.view.is(Space::Stands);
             run.stuck = (*milestone == Milestone::Stuck).then(|| grounds.row.clone());
         }
         Event::Asked(asked) => answered(&mut run, asked, record)?,
@@ -126,6 +127,7 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.freed == Freed::Intended {
         let met = !outcomes.is_empty() && outcomes.iter().all(is_held);
         run.freed = if met { Freed::Settled } else { Freed::Unknown };
+        run.taken_along |= met && step == Step::UndoDeleteGroup;
     }
     match failure {
         Some((index, error)) => {
@@ -261,21 +263,32 @@ fn reached(
         (M::Retained, Facts::Nothing) => run.stage = Stage::Retained,
         (M::Cleaned, Facts::Rebuilt(rebuilt)) => cleaned(run, rebuilt)?,
         (M::Completed, Facts::Nothing) => run.stage = Stage::Completed,
-        (M::Failed, Facts::Nothing) => run.stage = Stage::Failed,
+        (M::Failed, Facts::Nothing) => {
+            if run.stage == Stage::Abandoned && run.given_up.is_some() {
+                run.reason = run.given_up.take();
+            }
+            run.stage = Stage::Failed;
+        }
         (M::Retried, Facts::Nothing) => retry(run, record.at),
         (M::Unwinding, Facts::Reason(reason)) => {
             run.reason = Some(reason.clone());
             run.stage = Stage::Unwinding;
             run.undone_at = record.at;
         }
-        (M::Stuck, Facts::Reason(reason)) => run.reason = Some(reason.clone()),
+        (M::Stuck, Facts::Reason(reason)) => {
+            if run.stage == Stage::Abandoned && run.given_up.is_none() {
+                run.given_up = run.reason.take();
+            }
+            run.reason = Some(reason.clone());
+        }
         _ => return Err(out_of_place(run, &record.event)),
     }
     run.timeline.push(Passed { milestone, at: record.at, attempt: run.attempt });
     Ok(())
 }
 
-/// A person's request. What it ends up with is decided by the table, from the state that is made here.
+/// A person's request. What it ends up with is decided by the table, from the state that is made here; only a run that is
+/// to end as it is has ended with that.
 fn answered(run: &mut GroupRun, asked: &Asked, record: &Timed) -> Result<(), IllegalEvent> {
     if run.stage.is_final() {
         return Err(out_of_place(run, &record.event));
@@ -285,8 +298,10 @@ fn answered(run: &mut GroupRun, asked: &Asked, record: &Timed) -> Result<(), Ill
     let intents = run.tries.intents.min(1);
     run.tries = Tries { step: run.tries.step, intents, ..Tries::default() };
     (run.stuck, run.open_intent) = (None, None);
-    if asked.ask == Ask::Abandon {
-        abandoned(run, asked, record.at);
+    match asked.ask {
+        Ask::Resume => {}
+        Ask::Abandon => abandoned(run, asked, record.at),
+        Ask::Keep => kept(run, asked, record.at),
     }
     run.answered = Some(Answered { asked: asked.clone(), at: record.at, was });
     Ok(())
@@ -314,6 +329,37 @@ fn abandoned(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
                 (run.stage, run.undone_at) = (Stage::Unwinding, at);
                 run.timeline.push(Passed { milestone: Milestone::Unwinding, at, attempt: run.attempt });
             }
+        }
+    }
+}
+
+/// Nothing is deleted any more, wherever the run is: also one whose undo is held, or refused, ends. What the table cannot
+/// have retained holds it up at most until it is asked for again: then the run ends as it is.
+fn kept(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
+    let reason = |what: &str| {
+        let message = limits::clip(&format!("{} ended the run {what}", asked.by));
+        Some(Reason { code: Code::AbandonedRetained, message, transient: false })
+    };
+    match run.stage {
+        Stage::Cleaned | Stage::Completed | Stage::Failed => {}
+        Stage::Abandoned => {
+            run.reason = reason(
+                "as it is: a content that was not seen to retain its storage frees it when somebody deletes it",
+            );
+            run.stage = Stage::Failed;
+            run.timeline.push(Passed { milestone: Milestone::Failed, at, attempt: run.attempt });
+        }
+        stage => {
+            run.reason = reason(match (stage, &run.receipt) {
+                (Stage::Unwinding, _) => {
+                    "in its undo: what had not been freed by then is retained, nothing more is deleted"
+                }
+                (_, Some(_)) => {
+                    "with its storage retained: the receipt has every handle, nothing was deleted"
+                }
+                (_, None) => "before it had a receipt: what was cut is retained, nothing was deleted",
+            });
+            run.stage = Stage::Abandoned;
         }
     }
 }

@@ -207,6 +207,21 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
     Member { index, snapshot, content, rebuilt: false, ambiguous: contents.next().is_some() }
 }
 
+/// Whether a member was lost before the receipt, so that the cut can never be bound: what is being deleted gets no new
+/// finalizer and never becomes ready, and the snapshot-controller makes members only until their group is ready. A member
+/// that it has not made yet is not lost: nothing names it.
+pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
+    let stands = |uid: &Uid| observation.snapshots.iter().any(|snapshot| snapshot.id.uid == *uid);
+    let lost = |content: &ContentSeen| {
+        content.terminating || content.snapshot_uid.as_ref().is_some_and(|uid| !stands(uid))
+    };
+    let all_were_made = own_group(run, observation).is_some_and(|group| group.ready);
+    let is_missing = |member: &Member<'_>| member.snapshot.is_none() || member.content.is_none();
+    own_snapshots(run, observation).any(|snapshot| snapshot.terminating)
+        || own_contents(run, observation).any(lost)
+        || all_were_made && members(run, observation).iter().any(is_missing)
+}
+
 /// With the planted defect `counts`: whatever the group holds beside the planned volumes, so that the number is right.
 fn counted<'a>(
     run: &GroupRun,
@@ -247,6 +262,29 @@ pub fn own_contents<'a>(
             || names.contains(&content.snapshot_name.as_str())
             || computed(content)
     })
+}
+
+/// Contents of which rebuilt members have taken the place, each with the index of its member: recorded ones beside a member
+/// that stands, is bound and ready under new objects, and whose own VolumeSnapshot is gone. Nobody else takes them away.
+pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize, &'a ContentSeen)> {
+    let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == Stage::Releasing) else {
+        return Vec::new();
+    };
+    let lives = |uid: &Uid| observation.snapshots.iter().any(|s| s.id.uid == *uid && !s.terminating);
+    let stands = |member: &Member<'_>| {
+        let bound = member.snapshot.filter(|s| s.ready).and_then(|s| s.bound_content.as_deref());
+        member.rebuilt && !member.is_lost() && bound == member.content.map(|c| c.id.name.as_str())
+    };
+    let members = members(run, observation).into_iter().filter(stands);
+    members
+        .filter_map(|member| {
+            let old = &receipt.members[member.index].content.uid;
+            let content = find_uid(&observation.contents, old, |content| &content.id.uid)?;
+            let is_own = member.content.is_some_and(|own| own.id.uid == *old);
+            let in_use = content.snapshot_uid.as_ref().is_some_and(lives);
+            (!is_own && !in_use && !is_going(content)).then_some((member.index, content))
+        })
+        .collect()
 }
 
 /// Whether a VolumeSnapshotContent goes by itself: it is being deleted, and carries the mark that the snapshot-controller

@@ -183,6 +183,9 @@ pub struct GroupRun {
     pub receipt: Option<Arc<Receipt>>,
     /// Why the run is being undone, failed or is stuck.
     pub reason: Option<Reason>,
+    /// Why the run was given up, while something else is in the way of its end.
+    #[serde(skip)]
+    pub given_up: Option<Reason>,
     /// Row of the present Stuck, if the run is stuck.
     pub stuck: Option<String>,
     /// Step with an intent and without outcomes.
@@ -200,6 +203,13 @@ pub struct GroupRun {
     /// What the undo knows about the storage.
     #[serde(skip)]
     pub freed: Freed,
+    /// Whether the controller itself took the VolumeGroupSnapshotContent along with the group that was deleted: it knows of
+    /// that then, and makes none late.
+    #[serde(skip)]
+    pub taken_along: bool,
+    /// Whether the namespace was going, or gone, when the run had released its members: they go with it.
+    #[serde(skip)]
+    pub space_went: bool,
     /// When the release last touched the group or its members: since then controllers can have heard of it.
     #[serde(skip)]
     pub released_at: Timestamp,
@@ -237,6 +247,7 @@ impl GroupRun {
             parts: Vec::new(),
             receipt: None,
             reason: None,
+            given_up: None,
             stuck: None,
             open_intent: None,
             marks: Arc::default(),
@@ -244,6 +255,8 @@ impl GroupRun {
             tries: Tries::default(),
             undone_at: at,
             freed: Freed::default(),
+            taken_along: false,
+            space_went: false,
             released_at: at,
             timeline: Vec::new(),
             answered: None,
@@ -322,13 +335,15 @@ impl GroupRun {
             group_uid: self.group_uid.clone(),
             group_content: self.receipt.as_ref().map(|receipt| receipt.group_content.name.clone()),
             stub: names::stub_content(run),
-            import: (self.stage == Stage::Unwinding).then(|| names::import_content(run)),
+            import: matches!(self.stage, Stage::Unwinding | Stage::Abandoned)
+                .then(|| names::import_content(run)),
             handles: self
                 .receipt
                 .iter()
                 .filter(|_| self.stage == Stage::Unwinding)
                 .flat_map(|receipt| receipt.handles())
                 .collect(),
+            group_class: self.plan.group_class.clone(),
             snapshot_class: self.plan.snapshot_class.clone(),
             labelled: matches!(
                 self.stage,

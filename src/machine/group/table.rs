@@ -1,7 +1,7 @@
 //! The recovery table of the group machine: (stage × columns) → row. It is read at a start as at a restart.
 //!
 //! Rows are data with stable ids. They have no order and there is no catch-all: for every stage, every combination of
-//! the columns that its rows look at is matched by exactly one row, and a test enumerates them all. A row that is
+//! the columns that its rows look at is matched by exactly one row, and a test proves it. A row that is
 //! changed or added raises [`RULES`].
 
 use crate::domain::problem::Code;
@@ -38,241 +38,275 @@ use Action::{Act, Advance, Look, Rest, Wait, Yield};
 /// The recovery table.
 pub const TABLE: &[Row] = rows! {
     // ---- Planned: nothing of this attempt exists, as far as the journal knows -------------------------------------
-    "planned/create" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Few]
+    "planned/create" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Few]
         => Act(Step::Create), "the name is computed, so a create of unknown fate is repeated and adopts";
     "planned/adopt" Planned: Group[Ours | Older | Terminating]
         => Advance(Milestone::Created), "the object carries our run: an earlier create happened";
     "planned/foreign" Planned: Group[Foreign]
         => unwind(Code::ForeignObject), "somebody else has the name";
-    "planned/look-gone" Planned: Group[Absent] Create[Happened] Fresh[No]
+    "planned/look-gone" Planned: Group[Absent] Space[Stands | Gone] Create[Happened] Fresh[No]
         => Look, "the create was answered: only a fresh read says that its group is gone";
-    "planned/gone" Planned: Group[Absent] Create[Happened] Fresh[Yes]
+    "planned/gone" Planned: Group[Absent] Space[Stands | Gone] Create[Happened] Fresh[Yes]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot, perhaps too late for its cut: the next one has another name";
-    "planned/look-cut" Planned: Group[Absent] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[No]
+    "planned/look-cut" Planned: Group[Absent] Space[Stands | Gone] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[No]
         => Look, "a content names a group that is not there: only a fresh read says that it is gone";
-    "planned/cut" Planned: Group[Absent] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[Yes]
+    "planned/cut" Planned: Group[Absent] Space[Stands | Gone] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[Yes]
         => unwind_and_retry(Code::DeletedByOther), "the create happened, and somebody else deleted our VolumeGroupSnapshot after its cut had begun";
-    "planned/refused" Planned: Group[Absent] Create[Refused]
+    "planned/refused" Planned: Group[Absent] Space[Stands | Gone] Create[Refused]
         => unwind(Code::Refused), "the API server refused the create for good";
-    "planned/claims-changed" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Changed]
+    "planned/look-claims" Planned: Group[Absent] Space[Stands] Content[Absent] Create[Untried | Unknown] Claims[Changed] Fresh[No]
+        => Look, "only a fresh read says whether it is the whole namespace that goes";
+    "planned/claims-changed" Planned: Group[Absent] Space[Stands] Content[Absent] Create[Untried | Unknown] Claims[Changed] Fresh[Yes]
         => unwind(Code::PlanOutdated), "a claim went or changed before the cut";
-    "planned/look-late" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[No]
+    "planned/namespace-gone" Planned: Group[Absent] Space[Gone] Content[Absent] Create[Untried | Unknown] Claims[Changed]
+        => unwind(Code::NamespaceMissing), "the namespace is gone, and its claims with it";
+    "planned/look-late" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[No]
         => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
-    "planned/too-late" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
+    "planned/too-late" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "the deadline of the cut passed before the group could be created";
-    "planned/tried-enough" Planned: Group[Absent] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Many]
+    "planned/tried-enough" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Many]
         => unwind(Code::Refused), "the create failed as often as the limit allows";
 
+    "planned/namespace-going" Planned: Group[Absent] Space[Going]
+        => unwind(Code::NamespaceMissing), "the namespace is being deleted, and nothing can be created in it any more";
+
     // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
-    "any/claim" Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Older]
+    "any/claim" Created | VSBound | Relabelled | Retained | Unwinding: Group[Older]
+        => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
+    "release/claim" Releasing | Abandoned: Group[Older] Blocked[No]
         => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
     "any/overtaken" Planned | Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Newer]
         => Yield, "a newer daemon has claimed the group or its Backup: this one must not write again";
 
+    // ---- The namespace is being deleted: before the pivot the group goes with it -----------------------------------
+    "early/namespace-going" Created | VSBound | Relabelled | Retained: Group[Absent | Foreign | Ours | Terminating] Space[Going]
+        => unwind(Code::NamespaceMissing), "the namespace is being deleted, and the snapshots go with it";
+
     // ---- Created: waiting for the cut, then for the members. Evidence before deadlines -----------------------------
-    "created/gone" Created: Group[Absent | Foreign | Terminating]
+    "created/gone" Created: Group[Absent | Foreign | Terminating] Space[Stands | Gone]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
-    "created/differs" Created: Group[Ours] Progress[Differs]
+    "created/differs" Created: Group[Ours] Space[Stands | Gone] Progress[Differs]
         => unwind(Code::MembersDiffer), "the controller froze other volumes than the plan: fail closed";
-    "created/cut" Created: Group[Ours] Progress[Cut | Bound] CutRecorded[No]
+    "created/cut" Created: Group[Ours] Space[Stands | Gone] Progress[Cut | Bound] CutRecorded[No]
         => Advance(Milestone::Cut), "every planned volume has its snapshot handle";
-    "created/bound" Created: Group[Ours] Progress[Bound] CutRecorded[Yes]
+    "created/bound" Created: Group[Ours] Space[Stands | Gone] Progress[Bound] CutRecorded[Yes]
         => Advance(Milestone::VsBound), "group ready, every member ready, bound, and naming the group";
-    "created/wait-ready" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Open]
+    "created/look-lost" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[No]
+        => Look, "only a fresh read says that a member is gone, and not only unknown to the caches yet";
+    "created/member-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[Yes]
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted a member before it was ready, and what is being deleted never becomes ready";
+    "created/look-class" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[No]
+        => Look, "only a fresh read says that the class is gone";
+    "created/class-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[Yes]
+        => unwind(Code::GroupClass), "the VolumeGroupSnapshotClass was deleted, without which the controllers never make the members ready";
+    "created/look-class-uncut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Missing] Fresh[No]
+        => Look, "only a fresh read says that the class is gone";
+    "created/class-gone-uncut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Missing] Fresh[Yes]
+        => unwind(Code::GroupClass), "the VolumeGroupSnapshotClass was deleted, without which the controllers never cut the group";
+    "created/wait-ready" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Open]
         => Wait(Waiting::Ready), "a ready group does not mean ready members";
-    "created/look-ready" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed] Fresh[No]
+    "created/look-ready" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Passed] Fresh[No]
         => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
-    "created/ready-too-late" Created: Group[Ours] Progress[Cut] CutRecorded[Yes] ReadyDeadline[Passed] Fresh[Yes]
+    "created/ready-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Passed] Fresh[Yes]
         => unwind(Code::ReadyTimeout), "the members did not become ready in time";
-    "created/unsupported" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Unsupported]
+    "created/unsupported" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Unsupported]
         => unwind(Code::DriverCannot), "the driver has no group controller; it will not grow one";
-    "created/error-grace" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Open]
+    "created/error-grace" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Open]
         => Wait(Waiting::DriverGrace), "a final error may heal, for a short time";
-    "created/look-error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed] Fresh[No]
+    "created/look-error" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Passed] Fresh[No]
         => Look, "the error may have healed, and the event been lost";
-    "created/error" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[Final] Grace[Passed] Fresh[Yes]
+    "created/error" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Passed] Fresh[Yes]
         => unwind(Code::DriverFailed), "the sidecar retries final errors in a hot loop: do not leave it hammering";
-    "created/wait-cut" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Open]
+    "created/wait-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open]
         => Wait(Waiting::Cut), "the controllers are at work";
-    "created/look-cut" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed] Fresh[No]
+    "created/look-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[No]
         => Look, "a deadline only ends waiting for what is not there: an event may have been lost";
-    "created/cut-too-late" Created: Group[Ours] Progress[Nothing | Frozen] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
+    "created/cut-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
     // ---- VSBound: the receipt is durable; members get labels -------------------------------------------------------
-    "bound/too-far" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[TooFar]
+    "bound/too-far" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[TooFar]
         => unwind(Code::NotAtomic), "the members are not of one moment, or that is unknown, and the plan requires it: fail closed while everything can be freed";
-    "bound/relabel" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Few]
+    "bound/relabel" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Few]
         => Act(Step::Relabel), "members carry labels and receipt before anything is retained";
-    "bound/relabelled" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Complete]
+    "bound/relabelled" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Complete]
         => Advance(Milestone::Relabelled), "all members carry labels and receipt";
-    "bound/refused" VSBound: Group[Ours] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Many]
+    "bound/refused" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
     // ---- Relabelled: policies -------------------------------------------------------------------------------------
-    "relabelled/retain-group" Relabelled: Group[Ours] Content[Delete] Loss[None] Refusals[Few]
+    "relabelled/retain-group" Relabelled: Group[Ours] Space[Stands | Gone] Content[Delete] Loss[None] Refusals[Few]
         => Act(Step::Retain), "the group content and every member content have to retain the storage";
-    "relabelled/retain-members" Relabelled: Group[Ours] Content[Retain] Policies[Delete] Loss[None] Refusals[Few]
+    "relabelled/retain-members" Relabelled: Group[Ours] Space[Stands | Gone] Content[Retain] Policies[Delete] Loss[None] Refusals[Few]
         => Act(Step::Retain), "the policy of a member content is a copy: retaining the group's does not change it";
-    "relabelled/retained" Relabelled: Group[Ours] Content[Retain] Policies[Retain] Loss[None]
+    "relabelled/retained" Relabelled: Group[Ours] Space[Stands | Gone] Content[Retain] Policies[Retain] Loss[None]
         => Advance(Milestone::Retained), "every content retains the storage";
-    "relabelled/refused-group" Relabelled: Group[Ours] Content[Delete] Loss[None] Refusals[Many]
+    "relabelled/refused-group" Relabelled: Group[Ours] Space[Stands | Gone] Content[Delete] Loss[None] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "relabelled/refused-members" Relabelled: Group[Ours] Content[Retain] Policies[Delete] Loss[None] Refusals[Many]
+    "relabelled/refused-members" Relabelled: Group[Ours] Space[Stands | Gone] Content[Retain] Policies[Delete] Loss[None] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
 
     // ---- VSBound, Relabelled: what somebody else destroys is undone and cut again ----------------------------------
-    "early/group-gone" VSBound | Relabelled: Group[Absent | Foreign | Terminating]
+    "early/group-gone" VSBound | Relabelled: Group[Absent | Foreign | Terminating] Space[Stands | Gone]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
-    "early/content-gone" VSBound | Relabelled: Group[Ours] Content[Absent | DeleteTerminating | RetainTerminating]
+    "early/content-gone" VSBound | Relabelled: Group[Ours] Space[Stands | Gone] Content[Absent | DeleteTerminating | RetainTerminating]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshotContent";
-    "early/member-gone" VSBound | Relabelled: Group[Ours] Content[Delete | Retain] Loss[Lost | Rebuilding | Hollow]
+    "early/member-gone" VSBound | Relabelled: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[Lost | Rebuilding | Hollow]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted a member; its storage goes only with the group";
 
     // ---- Retained: the last look before the pivot ------------------------------------------------------------------
-    "retained/look" Retained: Group[Absent | Foreign | Terminating | Ours] Fresh[No]
+    "retained/look" Retained: Group[Absent | Foreign | Terminating | Ours] Space[Stands | Gone] Fresh[No]
         => Look, "the pivot is decided on fresh reads only";
-    "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Delete | DeleteTerminating]
+    "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Delete | DeleteTerminating]
         => unwind_and_retry(Code::DeletedByOther), "our VolumeGroupSnapshot was deleted and its content set to Delete: the storage goes with it";
-    "retained/gone-policies" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
+    "retained/gone-policies" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
         => Act(Step::Retain), "a member content was set back to Delete";
-    "retained/gone-policies-refused" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
+    "retained/gone-policies-refused" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "retained/gone-hollow" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[Hollow]
+    "retained/gone-hollow" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[Hollow]
         => unwind_and_retry(Code::DeletedByOther), "a member lost its content; the run can still be undone";
-    "retained/gone-class-missing" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Missing]
+    "retained/gone-class-missing" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Missing]
         => unwind(Code::SnapshotClass), "without the VolumeSnapshotClass a rebuilt member never becomes ready";
-    "retained/gone-forward" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Exists]
+    "retained/gone-forward" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Loss[None | Lost | Rebuilding] Class[Exists]
         => Act(Step::ClearNames), "our VolumeGroupSnapshot was deleted, the storage is retained: forward, and what went with it is rebuilt while the content stands";
-    "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Retain]
+    "retained/all-gone" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Retain]
         => Act(Step::ClearNames), "group and content are gone, the storage is retained: only the receipt can save it, so forward";
-    "retained/all-undone" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Delete]
+    "retained/all-undone" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Absent] Shells[Snapshots | Contents | Leaving] Policies[Delete]
         => unwind_and_retry(Code::DeletedByOther), "group and content are gone, and what is left of the members was set to Delete: another daemon has undone the run";
-    "retained/nothing-left" Retained: Group[Absent | Foreign | Terminating] Fresh[Yes] Content[Absent] Shells[None]
+    "retained/nothing-left" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Absent] Shells[None]
         => Action::Stick { code: Code::DeletedByOther, advice: "nothing of the group is left in the cluster, although all of it retained the storage: another daemon that undid the run has freed it, anybody else has left it behind. See in the storage whether the handles of the receipt are still there, and abandon the run" },
         "whether the storage is there cannot be seen: going forward would promise members, an undo would forget them";
-    "retained/content-gone" Retained: Group[Ours] Fresh[Yes] Content[Absent]
+    "retained/content-gone" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Absent]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshotContent; the controller makes it again, under the policy of its class";
-    "retained/mend-group-policy" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Few]
+    "retained/mend-group-policy" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Few]
         => Act(Step::Retain), "somebody set the group content back to Delete";
-    "retained/mend-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
+    "retained/mend-policies" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
         => Act(Step::Retain), "somebody set a member content back to Delete";
-    "retained/mend-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Few]
+    "retained/mend-labels" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Few]
         => Act(Step::Relabel), "somebody removed labels or the receipt";
-    "retained/hollow" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[Hollow]
+    "retained/hollow" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[Hollow]
         => unwind_and_retry(Code::DeletedByOther), "a member lost its content; the run can still be undone";
-    "retained/class-missing" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Missing]
+    "retained/class-missing" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Missing]
         => unwind(Code::SnapshotClass), "without the VolumeSnapshotClass the controller never acknowledges the release";
-    "retained/pivot" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Exists]
+    "retained/pivot" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Complete] Loss[None | Lost | Rebuilding] Class[Exists]
         => Act(Step::ClearNames), "all holds: from this intent on only forward; a lost member is rebuilt from its handle";
-    "retained/refused" Retained: Group[Ours] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Many]
+    "retained/refused" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Delete | DeleteTerminating] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "retained/refused-policies" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
+    "retained/refused-policies" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
-    "retained/refused-labels" Retained: Group[Ours] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Many]
+    "retained/refused-labels" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
     // ---- Releasing: the eight steps. Policies first, whatever else is true ------------------------------------------
-    "release/mend-group-policy" Releasing: Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
+    "release/mend-group-policy" Releasing: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
         => Act(Step::Retain), "a group content under Delete takes the storage with it";
-    "release/mend-policies" Releasing: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
+    "release/mend-policies" Releasing: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
     // with the group still there
-    "release/content-torn" Releasing: Group[Ours] Content[Absent] Policies[Retain]
+    "release/content-torn" Releasing: Blocked[No] Group[Ours] Content[Absent] Policies[Retain]
         => Wait(Waiting::ContentAgain), "the controller makes it again, for the same cut and under the policy of its class: a delete of the group would take the storage along";
-    "release/1-clear-names" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Mixed | Set]
+    "release/1-clear-names" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Mixed | Set]
         => Act(Step::ClearNames), "while a member names the living group, the controller puts the owner back";
-    "release/2-detach" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Tied]
+    "release/2-detach" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Tied]
         => Act(Step::Detach), "owner, in-group and as-source out, class in: one patch, so that as-source proves something";
-    "release/3-acknowledge" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
+    "release/3-acknowledge" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
         => Wait(Waiting::Acknowledgement), "as-source comes back once the controller saw the released member";
-    "release/4-look" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
+    "release/4-look" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
         => Look, "the delete is decided on fresh reads only";
-    "release/5-delete-group" Releasing: Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
+    "release/5-delete-group" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
         => Act(Step::DeleteGroup), "nothing ties the members to the group any more";
-    "release/5-group-going" Releasing: Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
+    "release/5-group-going" Releasing: Blocked[No] Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
         => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
     // the group is gone, the content stands: the one simple place for a rebuild
-    "release/5-untie" Releasing: Group[Absent] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
+    "release/5-untie" Releasing: Blocked[No] Group[Absent] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
-    "release/5-clear-foreign" Releasing: Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Mixed | Set]
+    "release/5-clear-foreign" Releasing: Blocked[No] Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it, again and again";
-    "release/5-untie-foreign" Releasing: Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Clear]
+    "release/5-untie-foreign" Releasing: Blocked[No] Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Clear]
         => Act(Step::Detach), "a member that another group owns goes with it";
-    "release/5-look-lost" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[No]
+    "release/5-look-lost" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[No]
         => Look, "what is lost is decided on fresh reads only";
-    "release/5-rebuild" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[Yes]
+    "release/5-rebuild" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
-    "release/5-rebuilding" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Rebuilding]
+    "release/5-rebuilding" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Rebuilding]
         => Wait(Waiting::Rebuilt), "rebuilt members become ready while a content carries the group handle";
-    "release/5-clear-rebuilt" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Mixed | Set]
+    "release/5-clear-rebuilt" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group which is gone makes the controller log errors for ever";
-    "release/6-look" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[No]
+    "release/6-look" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[No]
         => Look, "members are seen again while the content still stands";
-    "release/6-look-kept" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[No]
+    "release/6-look-kept" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[No]
         => Look, "members are seen again while the content still stands";
-    "release/6-delete-content" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[Yes]
+    "release/6-delete-content" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[Yes]
         => Act(Step::DeleteContent), "all members stand without the group";
-    "release/6-delete-content-kept" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[Yes]
+    "release/6-delete-content-kept" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[Yes]
         => Act(Step::DeleteContent), "all members stand without the group";
-    "release/6-mark" Releasing: Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[No]
+    "release/6-mark" Releasing: Blocked[No] Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[No]
         => Act(Step::MarkContent), "without the annotation the sidecar never lets the content go";
-    "release/6-content-going" Releasing: Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[Yes]
+    "release/6-content-going" Releasing: Blocked[No] Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[Yes]
         => Wait(Waiting::ContentGone), "the sidecar takes its finalizer off";
     // both are gone
-    "release/late-untie" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Tied]
+    "release/late-untie" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
-    "release/late-clear-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Mixed | Set]
+    "release/late-clear-foreign" Releasing: Blocked[No] Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it";
-    "release/late-untie-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Clear]
+    "release/late-untie-foreign" Releasing: Blocked[No] Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Clear]
         => Act(Step::Detach), "a member that another group owns goes with it";
-    "release/late-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
+    "release/late-stub" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
         => Act(Step::MakeStub), "a loss seen only now: rebuilt members need a content that carries the group handle";
-    "release/late-look-lost" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[No]
+    "release/late-look-lost" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[No]
         => Look, "what is lost is decided on fresh reads only";
-    "release/late-rebuild" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[Yes]
+    "release/late-rebuild" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
-    "release/late-rebuilding" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Exists]
+    "release/late-rebuilding" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Exists]
         => Wait(Waiting::Rebuilt), "the rebuilt members become ready while the stub stands";
-    "release/late-clear" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Mixed | Set]
+    "release/late-clear" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group which is gone makes the controller log errors for ever";
-    "release/late-drop-stub" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Clear]
+    "release/late-drop-stub" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[No] Names[Clear]
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
-    "release/late-drop-stub-kept" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[Yes]
+    "release/late-drop-stub-kept" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Exists] KeepName[Yes]
         => Act(Step::DropStub), "the rebuilt members are ready and need it no more";
-    "release/7-echo" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Open]
+    "release/7-echo" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Open]
         => Wait(Waiting::Echo), "a controller whose cache still has the group would own the members again";
-    "release/7-restore-names" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Passed]
+    "release/7-restore-names" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear | Mixed] Echo[Passed]
         => Act(Step::RestoreNames), "Velero recognises a member by the name of its group";
-    "release/7-clear-foreign" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Mixed | Set]
+    "release/7-clear-foreign" Releasing: Blocked[No] Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it";
-    "release/7-name-taken" Releasing: Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear]
+    "release/7-name-taken" Releasing: Blocked[No] Group[Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Clear]
         => Action::Stick { code: Code::ForeignObject, advice: "all members are kept; their group's name cannot be put back while another VolumeGroupSnapshot has it, which would own them: delete that one, and the run goes on" },
         "members that name a group are owned by whichever group has that name, and go with it";
-    "release/8-mend-labels-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
+    "release/8-mend-labels-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
-    "release/8-look-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
+    "release/8-look-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
         => Look, "every member is seen once more, after the group was gone";
-    "release/8-cleaned-kept" Releasing: Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes]
+    "release/8-drop-replaced-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes] Replaced[Some]
+        => Act(Step::DropReplaced), "what a rebuilt member has replaced still names its storage, and nobody else would take it away";
+    "release/8-cleaned-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes] Replaced[None]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
-    "release/8-mend-labels" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Missing]
+    "release/8-mend-labels" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
-    "release/8-look" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[No]
+    "release/8-look" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[No]
         => Look, "every member is seen once more, after the group was gone";
-    "release/8-cleaned" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes]
+    "release/8-drop-replaced" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes] Replaced[Some]
+        => Act(Step::DropReplaced), "what a rebuilt member has replaced still names its storage, and nobody else would take it away";
+    "release/8-cleaned" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes] Replaced[None]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
-    "release/hollow" Releasing: Group[Absent | Foreign] Content[Retain | Absent] Policies[Retain] Ties[Free] Loss[Hollow]
+    "release/hollow" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain | Absent] Policies[Retain] Ties[Free] Loss[Hollow]
         => Action::Stick { code: Code::ContentLost, advice: "the storage is retained and its handle is in the receipt: delete the VolumeSnapshot of the member, and it is rebuilt from the handle" },
         "a standing snapshot without content cannot be mended, and deleting it is not ours to decide";
-    "release/rebuild-refused" Releasing: Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
+    "release/rebuild-refused" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
         => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace) and resume the run, and the members are rebuilt" },
         "the API server keeps refusing the rebuild, often because the namespace is gone";
-    "release/late-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
+    "release/late-refused" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Many]
         => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: give back what the API server misses (often the namespace) and resume the run, and the members are rebuilt" },
         "the API server keeps refusing the rebuild, often because the namespace is gone";
-    "release/stub-refused" Releasing: Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Absent] Refusals[Many]
+    "release/stub-refused" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Absent] Refusals[Many]
         => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: let Stillpoint create VolumeGroupSnapshotContents again and resume the run, and the members become ready" },
         "the API server keeps refusing the stub content";
+
+    // what is refused, or undone by somebody, again and again
+    "release/refused" Releasing: Group[Absent | Foreign | Ours | Older | Terminating] Blocked[Yes]
+        => Action::Stick { code: Code::Refused, advice: "nothing is lost: the storage is retained, and its handles are in the receipt. Let Stillpoint do what the API server refuses (often an admission policy or a webhook), and resume the run; or end it with its storage kept: stillpoint groups abandon" },
+        "a step of the release was refused, or undone by somebody, as often as the limits allow";
 
     // ---- Cleaned ---------------------------------------------------------------------------------------------------
     "cleaned/complete" Cleaned: => Advance(Milestone::Completed), "handed over: the members are the Backup's items";
@@ -313,10 +347,10 @@ pub const TABLE: &[Row] = rows! {
     "undo/d-unanswered" Unwinding: Group[Absent | Foreign] Content[DeleteTerminating | RetainTerminating] Retaining[None] Marked[Yes] DriverError[Passing]
         => Wait(Waiting::DriverAnswer), "the sidecar lets no content go of which it does not know whether the driver cuts it";
     "undo/e-kept" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed" },
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed; or end the run with its storage kept: stillpoint groups abandon --keep-storage" },
         "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-kept-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[Snapshots] Names[Clear] Ties[Free] Retaining[Some]
-        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed" },
+        => Action::Stick { code: Code::DeletedByOther, advice: "the members stand, and their storage is retained: nothing is deleted. Keep them, or import their storage by its handles into contents of your own, which the run then leaves alone; or delete their VolumeSnapshots and VolumeSnapshotContents when the storage is not wanted any more, and the run goes on and has it freed; or end the run with its storage kept: stillpoint groups abandon --keep-storage" },
         "another daemon has released the members, or somebody has: an undo does not decide whether they are wanted";
     "undo/e-untie" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[Snapshots | Leaving] Ties[Tied]
         => Act(Step::Detach), "the controller takes the in-group finalizer off only while the member names its group";
@@ -388,20 +422,24 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
 
     // ---- Abandoned after the pivot: nothing is deleted; the storage is seen to be retained, and that is the end -----
-    "abandoned/mend-group-policy" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
+    "abandoned/mend-group-policy" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
         => Act(Step::Retain), "a group content under Delete takes the storage with it";
-    "abandoned/mend-policies" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
+    "abandoned/mend-policies" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
-    "abandoned/content-torn" Abandoned: Group[Ours] Content[Absent] Policies[Retain]
+    "abandoned/content-torn" Abandoned: Blocked[No] Group[Ours] Content[Absent] Policies[Retain]
         => Wait(Waiting::ContentAgain), "the controller makes it again under the policy of the class, and whoever deleted the group then would delete the storage";
-    "abandoned/look" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[No]
+    "abandoned/look" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "abandoned/failed" Abandoned: Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[Yes]
+    "abandoned/failed" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[Yes]
         => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
-    "abandoned/look-bare" Abandoned: Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[No]
+    "abandoned/look-bare" Abandoned: Blocked[No] Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[No]
         => Look, "the end is decided on fresh reads only";
-    "abandoned/failed-bare" Abandoned: Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[Yes]
+    "abandoned/failed-bare" Abandoned: Blocked[No] Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[Yes]
         => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
+
+    "abandoned/refused" Abandoned: Group[Absent | Foreign | Ours | Older | Terminating] Blocked[Yes]
+        => Action::Stick { code: Code::Refused, advice: "let Stillpoint set the deletionPolicy of the contents of this run to Retain, and resume the run; or end it as it is: stillpoint groups abandon --keep-storage, once more" },
+        "a content could not be made to retain its storage, as often as the limits allow";
 
     // ---- the ends --------------------------------------------------------------------------------------------------
     "end/rest" Completed | Failed: => Rest, "the run is over";

@@ -10,13 +10,14 @@ use crate::domain::observed::{DeletionPolicy, GroupContentSeen, Observation};
 use crate::domain::planted;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
-    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, Import, Labels,
-    Loss, Marked, Names, Policies, Progress, Protection, Retaining, Shells, Source, Stub, Taken, Ties,
+    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, GroupClass, Import,
+    Labels, Loss, Marked, Names, Policies, Progress, Protection, Replaced, Retaining, Shells, Source, Space,
+    Stub, Taken, Ties,
 };
 use crate::machine::group::desired;
 use crate::machine::group::own::{
-    Member, is_forsaken, is_going, is_stranded, is_tied, members, own_content, own_contents, own_group,
-    own_snapshots, snapshot_handle,
+    Member, is_forsaken, is_going, is_spoilt, is_stranded, is_tied, members, own_content, own_contents,
+    own_group, own_snapshots, replaced, snapshot_handle,
 };
 use crate::machine::group::state::{GroupRun, Stage};
 
@@ -99,16 +100,38 @@ pub fn view(run: &GroupRun, observation: &Observation) -> View {
     let flags: Vec<u16> = members.iter().map(|member| flags(run, observation, *member)).collect();
     let mut view = View { members: flags.clone(), error_since: observation.error_since, ..View::blank() };
     set_group(&mut view, run, observation);
-    set_members(&mut view, run, &flags);
+    set_members(&mut view, &flags);
+    view.set(match run.receipt {
+        Some(_) if goes_along(run, observation) => Loss::None,
+        Some(_) => loss(&flags),
+        None if run.stage == Stage::Created && is_spoilt(run, observation) => Loss::Lost,
+        None => Loss::None,
+    });
     view.set(policies(run, observation, &flags));
     view.set(progress(run, observation, &flags));
     view.set(claims(run, observation));
     view.set(if observation.class_exists { Class::Exists } else { Class::Missing });
+    view.set(if observation.group_class_missing { GroupClass::Missing } else { GroupClass::Exists });
+    view.set(space(observation));
+    view.set(if replaced(run, observation).is_empty() { Replaced::None } else { Replaced::Some });
     view.set(if observation.fresh { Fresh::Yes } else { Fresh::No });
     view.set(ties(run, observation, &flags));
     view.set(names(run, observation, &flags));
     view.set(shells(run, observation));
     view
+}
+
+fn space(observation: &Observation) -> Space {
+    match &observation.namespace {
+        None => Space::Gone,
+        Some(namespace) if namespace.terminating => Space::Going,
+        Some(_) => Space::Stands,
+    }
+}
+
+/// Whether the members go with their namespace behind the pivot, where nobody can keep them.
+fn goes_along(run: &GroupRun, observation: &Observation) -> bool {
+    run.stage == Stage::Releasing && space(observation) != Space::Stands
 }
 
 /// Of the members that stand; in an undo of everything that is left of the members.
@@ -122,6 +145,12 @@ fn names(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Names {
         }
     };
     match (named.contains(&true), named.contains(&false)) {
+        // Where all of them go with their namespace there is nobody to be named.
+        (false, false)
+            if run.plan.keep_group_name && goes_along(run, observation) && observation.group.is_none() =>
+        {
+            Names::Set
+        }
         (false, _) => Names::Clear,
         (true, true) => Names::Mixed,
         (true, false) => Names::Set,
@@ -154,8 +183,9 @@ fn has(
         }),
         MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
         MemberFlags::Retained => member.content.is_some_and(|c| {
-            c.policy == DeletionPolicy::Retain
-                && desired::is_content_marked(run, journal, member.index, c, text)
+            let marked =
+                || run.receipt.is_none() || desired::is_content_marked(run, journal, member.index, c, text);
+            c.policy == DeletionPolicy::Retain && marked()
         }),
         MemberFlags::Labelled => {
             snapshot.is_some_and(|s| desired::is_labelled(run, journal, member.index, s, text))
@@ -219,7 +249,9 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
         Some((DeletionPolicy::Retain, true)) => Content::RetainTerminating,
     });
     view.set(if content.is_none_or(|content| content.marked_deleted) { Marked::Yes } else { Marked::No });
-    let protected = group.is_none_or(|g| g.protected) && content.is_none_or(|c| c.protected);
+    // Without its class the controller looks at no group that is not going, and never puts its finalizer on.
+    let classless = observation.group_class_missing && run.stage == Stage::Unwinding;
+    let protected = group.is_none_or(|g| g.protected || classless) && content.is_none_or(|c| c.protected);
     let protected = protected || planted::is("early-delete");
     view.set(if protected { Protection::Complete } else { Protection::Pending });
     view.set(driver_error(content));
@@ -233,7 +265,7 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     view.set(if some { Retaining::Some } else { Retaining::None });
 }
 
-fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
+fn set_members(view: &mut View, flags: &[u16]) {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
     // A lost member has nothing to be labelled, released or acknowledged.
@@ -241,10 +273,6 @@ fn set_members(view: &mut View, run: &GroupRun, flags: &[u16]) {
     let all = |flag: F| standing.iter().all(|bits| has(bits, flag));
     view.set(if all(F::Labelled) { Labels::Complete } else { Labels::Missing });
     view.set(if all(F::Acknowledged) { Acknowledged::Yes } else { Acknowledged::No });
-    view.set(match run.receipt {
-        None => Loss::None,
-        Some(_) => loss(flags),
-    });
 }
 
 /// Whether every member's content retains the storage and carries the receipt. The recorded content of a lost member
@@ -259,8 +287,13 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
             || content.policy == DeletionPolicy::Delete
             || desired::is_group_content_marked(run, observation.journal.as_deref(), content)
     });
+    let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
+    // Of a run that is given up also what is no member's, and what an undo had made to free the storage by.
+    let others = run.stage != Stage::Abandoned
+        || own_contents(run, observation).all(|content| retains(content.policy))
+            && observation.import.as_ref().is_none_or(|import| retains(import.policy));
     let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
-    if members && group || unseen { Policies::Retain } else { Policies::Delete }
+    if members && group && others || unseen { Policies::Retain } else { Policies::Delete }
 }
 
 fn loss(flags: &[u16]) -> Loss {
@@ -291,7 +324,8 @@ fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progres
         return Progress::Differs;
     }
     let all = |wanted: &[F]| flags.iter().all(|bits| wanted.iter().all(|flag| bits & *flag as u16 != 0));
-    if content.group_handle.is_none() || !all(&[F::Cut]) {
+    // Once it is recorded, a member that goes does not make it undone: v1beta1 tells of the cut by the members alone.
+    if content.group_handle.is_none() || (run.cut.is_none() && !all(&[F::Cut])) {
         return Progress::Frozen;
     }
     let group_ready = own_group(run, observation).is_some_and(|group| group.ready);

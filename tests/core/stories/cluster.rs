@@ -67,7 +67,13 @@ impl Cluster {
         };
         let claims = plan.members.iter().map(claim).collect();
         Self {
-            seen: Observation { epoch: 1, claims, class_exists: true, ..Observation::default() },
+            seen: Observation {
+                epoch: 1,
+                claims,
+                class_exists: true,
+                namespace: Some(NamespaceSeen::default()),
+                ..Observation::default()
+            },
             storage: BTreeSet::new(),
             now: at(1),
             freezes_more: false,
@@ -215,8 +221,10 @@ impl Cluster {
                 self.snapshot(snapshot)?.terminating = true;
                 Ok(snapshot.uid.clone())
             }
-            Effect::DeleteContent { content, annotations } => {
+            Effect::DeleteContent { content, resource_version, annotations } => {
                 let seen = self.content(content)?;
+                let same = resource_version.as_ref().is_none_or(|version| *version == seen.resource_version);
+                test(same, "the version")?;
                 write(&mut seen.annotations, annotations);
                 seen.terminating = true;
                 Ok(content.uid.clone())

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use stillpoint::domain::labels;
-use stillpoint::domain::observed::DeletionPolicy;
+use stillpoint::domain::observed::{DeletionPolicy, NamespaceSeen};
 use stillpoint::domain::plan::Plan;
 use stillpoint::machine::group::{GroupRun, Milestone, Stage, Step};
 
@@ -73,6 +73,8 @@ pub fn sound(life: &Life) -> Result<(), String> {
         return holds(storage.is_empty(), "the storage is freed");
     }
     let receipt = run.receipt.as_ref().ok_or("it has no receipt")?;
+    let staying = seen.contents.iter().filter(|content| !content.terminating).count();
+    holds(staying == receipt.members.len(), "one content a member")?;
     holds(storage.len() == receipt.members.len(), "one physical snapshot a member")?;
     for member in &receipt.members {
         holds(storage.contains(&member.snapshot_handle), "the storage of each member is there")?;
@@ -200,6 +202,24 @@ fn told() -> Vec<Story> {
             &[(Done(Step::DeleteGroup), loses_a_content), (Stuck, deletes_member)],
         ),
         Story::of("a restart after the cut", Completed, &[(Intended(Step::Relabel), |_| ())]),
+        Story::of(
+            "a member is deleted before it is ready and cut again",
+            Completed,
+            &[(Reached(M::Cut), deletes_member)],
+        ),
+        Story::of(
+            "the class of the group goes before the cut",
+            Failed,
+            &[(Done(Step::Create), |cluster| cluster.seen.group_class_missing = true)],
+        ),
+        Story::of(
+            "the namespace goes before the pivot",
+            Failed,
+            &[(Reached(M::Relabelled), |cluster| {
+                let finalizers = vec![];
+                cluster.seen.namespace = Some(NamespaceSeen { terminating: true, finalizers });
+            })],
+        ),
         Story::of("the group is deleted and cut again", Completed, &[(Reached(M::Cut), deletes_the_group)]),
         Story::of(
             "the group is deleted as it is made and cut all the same",

@@ -64,6 +64,9 @@ seen! {
     Stub = 18 { Absent = 1, Exists = 2 }
     Import = 19 { Absent = 1, Asked = 2, Held = 3, Unknown = 4, Going = 5 }
     Taken = 20 { No = 1, Yes = 2 }
+    GroupClass = 21 { Exists = 1, Missing = 2 }
+    Space = 22 { Stands = 1, Going = 2, Gone = 3 }
+    Replaced = 23 { None = 1, Some = 2 }
 }
 
 /// Number of the last column of the first release.

@@ -71,6 +71,7 @@ ordinals! {
         UndoDeleteContents = 19,
         UndoImport = 20,
         UndoFreeImport = 21,
+        DropReplaced = 22,
     }
     Milestone ("milestone") {
         Created = 1,
@@ -88,6 +89,7 @@ ordinals! {
     Ask ("request") {
         Resume = 1,
         Abandon = 2,
+        Keep = 3,
     }
     EffectKind ("kind of effect") {
         CreateGroup = 1,
