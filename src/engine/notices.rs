@@ -134,9 +134,9 @@ fn apart(run: &GroupRun, passed: &Passed) -> Option<(&'static str, String)> {
 
 /// What is said of a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.
 pub fn of_wait(run: &GroupRun, wait: &WaitReport, shown: &ObjectId) -> impl Iterator<Item = Notice> {
-    let (plan, reason, text) = (&run.plan, wait.cause.map_or("Waiting", Cause::name), wait.text());
-    let on_run = of_run(shown, true, reason, &format!("waits for {text}"), wait.since);
-    let on_backup = format!("group {}/{} waits for {text}", plan.namespace, plan.group);
+    let (plan, reason, text) = (&run.plan, wait.cause.map_or("Waiting", Cause::name), wait.announcement());
+    let on_run = of_run(shown, true, reason, &text, wait.since);
+    let on_backup = format!("group {}/{}: {text}", plan.namespace, plan.group);
     [on_run, of_backup(&backup_of(run), true, reason, &on_backup, wait.since)].into_iter()
 }
 

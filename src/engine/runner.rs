@@ -31,7 +31,7 @@ use crate::engine::world::{Known, Subscription, Unread, World};
 use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
-use crate::machine::group::effect::{EffectKind, Intent, Outcome};
+use crate::machine::group::effect::{Effect, EffectKind, Intent, Mark, Outcome};
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
@@ -210,7 +210,7 @@ impl Runner {
         (self.fresh, self.permitted) = (false, false);
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
-        log_failures(&outcomes);
+        log_failures(&durable.get().effects, &outcomes);
         count(&*self.tools.observer, &kinds, &outcomes);
         self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
         tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
@@ -388,11 +388,10 @@ impl Runner {
 
     /// Logs what holds the run up, once for each cause.
     fn warn(&mut self, report: &WaitReport) {
-        let text = report.text();
-        let is_new =
-            report.warns && self.warned.len() < limits::CAUSES_WARNED && self.warned.insert(text.clone());
-        if is_new {
-            tracing::warn!(row = report.row, cause = report.cause.map(Cause::name), "waits for {text}");
+        let has_room = self.warned.len() < limits::CAUSES_WARNED;
+        if report.warns && has_room && self.warned.insert(report.text()) {
+            let (row, cause) = (report.row, report.cause.map(Cause::name));
+            tracing::warn!(row, cause, "{}", report.announcement());
         }
     }
 
@@ -441,15 +440,16 @@ pub fn first_record(
     }
 }
 
-fn log_failures(outcomes: &[Outcome]) {
-    for outcome in outcomes {
+fn log_failures(effects: &[(Mark, Effect)], outcomes: &[Outcome]) {
+    for ((mark, effect), outcome) in effects.iter().zip(outcomes) {
+        let call = || format!("{} {}", mark.kind.verb(), effect.about());
         match outcome {
             Outcome::Done { .. } => {}
             Outcome::Determinate { code, message } => {
-                tracing::warn!(code, message, "an effect was refused");
+                tracing::warn!(call = call(), code, message, "the API server refused a call");
             }
             Outcome::Indeterminate { message } => {
-                tracing::warn!(message, "an effect has an unknown end");
+                tracing::warn!(call = call(), message, "it is not known whether a call happened");
             }
         }
     }

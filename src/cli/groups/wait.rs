@@ -4,7 +4,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::GroupSnapshotStatus;
 use crate::api::stillpoint::{GroupSnapshotBlocker, GroupSnapshotWait};
-use crate::domain::time::Millis;
 
 /// Names and values; none for a run that does not wait.
 pub fn lines(status: &GroupSnapshotStatus, now: jiff::Timestamp) -> Vec<(String, String)> {
@@ -56,11 +55,13 @@ fn until(at: &Time, now: jiff::Timestamp) -> String {
     }
 }
 
-/// How long one time is before another.
-fn apart(earlier: jiff::Timestamp, later: jiff::Timestamp) -> Millis {
-    let ms = later.as_millisecond().saturating_sub(earlier.as_millisecond());
-    // Whole seconds: a clock that is read once a command is not more exact.
-    Millis(u64::try_from(ms).unwrap_or(0) / 1000 * 1000)
+/// How long one time is before another, in whole seconds: a clock that is read once a command is not more exact.
+fn apart(earlier: jiff::Timestamp, later: jiff::Timestamp) -> String {
+    match later.as_second().saturating_sub(earlier.as_second()).max(0) {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} m {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} m", seconds / 3600, seconds % 3600 / 60),
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                &format!("Waiting for: retry in 32.0 s: {refused}"),
+                &format!("Waiting for: retry in 32 s: {refused}"),
                 "  Step: release/5-delete-group",
                 "  Since: 2026-11-30T11:58:00Z (2 m 0 s ago)",
             ]

@@ -138,6 +138,14 @@ impl WaitReport {
         Self { cause: Some(Cause::FreeingSuspended), warns: true, ..Self::new(row, what, since) }
     }
 
+    /// The same as what the run does, for Events and the log.
+    pub fn announcement(&self) -> String {
+        match &self.detail {
+            Some(detail) if self.what == RETRY => format!("a step fails and is tried again: {detail}"),
+            _ => format!("waits for {}", self.text()),
+        }
+    }
+
     /// The objects of the run cannot be read.
     pub fn unreadable(row: &'static str, old: bool, error: &str, since: Timestamp, failures: u32) -> Self {
         Self {
