@@ -47,6 +47,7 @@ fn members_that_were_never_made_are_the_reason_in_the_end() {
     let event = Event::Reached { grounds, milestone: Milestone::Cut, facts };
     let run = fold(Some(created()), &Timed { at: at(10), event }).expect("a legal record");
     let mut seen = bound();
+    seen.group.as_mut().expect("a group").ready = false;
     seen.snapshots.clear();
     seen.contents.clear();
     let reason = reason(&run, &seen, at(3600));
