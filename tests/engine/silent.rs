@@ -6,11 +6,14 @@ use crate::stage::Stage;
 use stillpoint::engine::points::Points;
 use stillpoint::sim::Config;
 
-/// Calls of the daemon so far, the renewals of watches apart.
+/// Calls of the daemon so far, the renewals of watches and of the journal's binding apart.
 fn asked(stage: &Stage) -> String {
     let tally = stage.cluster.api().tally();
     let mut verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
     verbs.remove("watch");
+    for resources in verbs.values_mut() {
+        resources.remove("configmaps");
+    }
     format!("{verbs:?}")
 }
 
