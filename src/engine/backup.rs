@@ -314,7 +314,7 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
     let now = tools.clock.now();
     let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        let read = || facts::read(&tools.adapter, request);
+        let read = || facts::read(&tools.adapter, &tools.world, request);
         match admission::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
             Ok(facts) => formed = form_groups(request, &facts, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),

@@ -7,6 +7,7 @@ use kube::core::ObjectMeta;
 
 use crate::cluster::Adapter;
 use crate::cluster::kinds::{VolumeGroupSnapshotClass, VolumeSnapshotClass};
+use crate::cluster::read::Selected;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::problem::Problem;
@@ -14,11 +15,12 @@ use crate::engine::world::World;
 use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
 
 /// Everything about the namespaces of a request, and the classes, as the API server has it now. Caches may be a moment
-/// old: a PVC that was bound, or a class that was created, just now must not have its group refused.
+/// old: a PVC that was bound, or a class that was created, just now must not have its group refused. The classes go into
+/// the cache, where the run looks for its own.
 ///
 /// # Errors
 /// The first read that failed.
-pub async fn read(adapter: &Adapter, request: &Request) -> Result<Facts, Problem> {
+pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result<Facts, Problem> {
     let mut claims = Vec::new();
     if request.all_namespaces() {
         claims = adapter.list::<PersistentVolumeClaim>(&(), "", "").await?;
@@ -29,7 +31,11 @@ pub async fn read(adapter: &Adapter, request: &Request) -> Result<Facts, Problem
     }
     let namespaces = adapter.list::<Namespace>(&(), "", "").await?;
     let volumes = adapter.list::<PersistentVolume>(&(), "", "").await?;
-    let classes = adapter.list::<VolumeSnapshotClass>(&(), "", "").await?;
+    let listed = adapter.list_as_of::<VolumeSnapshotClass>(&(), "", Selected::All).await?;
+    let classes = listed.objects;
+    if let Some(version) = listed.version {
+        world.absorb_classes(&classes, version);
+    }
     let group_classes = match adapter.group_version() {
         Ok(version) => adapter.list::<VolumeGroupSnapshotClass>(&version, "", "").await?,
         Err(_) => Vec::new(),

@@ -150,7 +150,7 @@ async fn excluded_namespaces_are_left_out_and_refused_when_named() {
 /// The watch of the classes is late: the class is read before the group is refused.
 #[tokio::test(start_paused = true)]
 async fn a_class_that_appears_with_its_backup_is_found() {
-    for plural in ["volumegroupsnapshotclasses"] {
+    for plural in ["volumegroupsnapshotclasses", "volumesnapshotclasses"] {
         let stage = Stage::new(Config::default());
         stage.claims("shop", "orders-db", 2).await;
         let mut class = stage.list(plural, None).pop().expect("a class");

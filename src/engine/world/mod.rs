@@ -149,6 +149,16 @@ impl World {
         self.store().absorb(changed);
     }
 
+    /// Takes classes that were read from the API server at that version, so that a run which was planned with one of them
+    /// finds it although the watch has not reported it yet.
+    pub fn absorb_classes(&self, classes: &[VolumeSnapshotClass], as_of: u64) {
+        let mut store = self.store();
+        for class in classes {
+            let topics = store.classes.absorb(Arc::new(class.clone()), as_of);
+            store.bells.ring(&topics);
+        }
+    }
+
     /// Waits for what can matter to a run. Subscribe before you observe.
     pub fn subscribe(&self, scope: &Scope) -> Subscription {
         let mut store = self.store();
