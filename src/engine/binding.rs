@@ -180,10 +180,10 @@ impl Binder {
 
     /// False: another write was faster, or the API server does not answer.
     async fn try_bind(&self) -> Result<bool, Problem> {
-        let Some(cluster) = unless_unreachable(self.inner.adapter.cluster_uid().await)? else {
+        let Some(cluster) = unless_unanswered(self.inner.adapter.cluster_uid().await)? else {
             return Ok(false);
         };
-        let Some(seen) = unless_unreachable(self.read().await)? else { return Ok(false) };
+        let Some(seen) = unless_unanswered(self.read().await)? else { return Ok(false) };
         let found = seen.as_ref().map(|(_, binding)| binding);
         let judged = judge(&self.state(), found, &cluster, self.inner.options.take_over);
         let (replaces, doubt) = match judged.map_err(|refusal| self.refused(&refusal))? {
@@ -239,7 +239,7 @@ impl Binder {
             None => self.inner.adapter.create_binding(&self.inner.namespace, &wanted).await,
             Some(seen) => self.inner.adapter.renew_binding(seen, &wanted).await,
         };
-        match unless_unreachable(written)? {
+        match unless_unanswered(written)? {
             Some(Written::Done) => {}
             Some(Written::Lost) | None => return Ok(None),
         }
@@ -252,7 +252,7 @@ impl Binder {
     /// False: the API server does not answer.
     async fn nothing_foreign(&self) -> Result<bool, Problem> {
         let Inner { adapter, namespace, .. } = &*self.inner;
-        let Some(found) = unless_unreachable(foreign::journals(adapter, namespace).await)? else {
+        let Some(found) = unless_unanswered(foreign::journals(adapter, namespace).await)? else {
             return Ok(false);
         };
         let others: BTreeSet<String> = found.into_iter().filter(|id| !self.owns(id)).collect();
@@ -382,7 +382,7 @@ impl Binder {
     /// Reads the binding from the API server and acts on it.
     async fn look(&self, renews: bool) -> Result<(), Problem> {
         let turn = self.inner.turn.lock().await;
-        let Some(seen) = unless_unreachable(self.read().await)? else { return Ok(()) };
+        let Some(seen) = unless_unanswered(self.read().await)? else { return Ok(()) };
         let Some((object, found)) = seen else {
             drop(turn);
             tracing::warn!("the binding was deleted");
@@ -486,14 +486,14 @@ impl Binder {
         if !options.bound {
             return Ok(options.no_free.then_some(NO_FREE));
         }
-        let Some(seen) = unless_unreachable(self.read().await)? else { return Ok(Some(UNANSWERED)) };
+        let Some(seen) = unless_unanswered(self.read().await)? else { return Ok(Some(UNANSWERED)) };
         let Some((object, found)) = seen else {
             // The guard makes it again, or ends the daemon.
             return Ok(Some("the binding to be made again, which was deleted"));
         };
         self.take_settings(&object, &found).await?;
         self.check(&found).await?;
-        let Some(claim) = unless_unreachable(self.claim_of(plan).await)? else { return Ok(Some(UNANSWERED)) };
+        let Some(claim) = unless_unanswered(self.claim_of(plan).await)? else { return Ok(Some(UNANSWERED)) };
         if let Some(why) = claim.and_then(|backup| self.foreign_claim(&backup)) {
             return Err(self.overtaken(why));
         }
@@ -566,12 +566,13 @@ const DOUBT: &str =
     "an operator to run `stillpoint journal confirm-cluster`: the cluster may have gone back in time";
 const UNANSWERED: &str = "the API server to answer";
 
-/// `Ok(None)` where the API server does not answer.
-fn unless_unreachable<T>(answer: Result<T, Problem>) -> Result<Option<T>, Problem> {
+/// `Ok(None)` where the API server does not answer, or refuses the call, as one does that has just started: the call is
+/// repeated, and nothing is written meanwhile.
+fn unless_unanswered<T>(answer: Result<T, Problem>) -> Result<Option<T>, Problem> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(problem) if problem.code == Code::Unreachable => {
-            tracing::warn!(%problem, "waiting for the API server");
+        Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
+            tracing::warn!(%problem, "waiting for the API server to show and take the binding");
             Ok(None)
         }
         Err(problem) => Err(problem),

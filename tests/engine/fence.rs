@@ -13,7 +13,7 @@ use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
 
 use crate::invariants;
-use crate::share::{few_or_all, share};
+use crate::share::{few_or_all, plays_all, share};
 use crate::stage::{End, Passed, Stage};
 
 const MEMBERS: usize = 3;
@@ -148,7 +148,8 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
     }
     println!("{direction:?}: {count} duels, {} broken", broken.len());
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
-    assert!(shown, "the older one was overtaken in none of them");
+    // Whether one of few seeds shows it is chance.
+    assert!(shown || !plays_all(), "the older one was overtaken in none of them");
 }
 
 #[tokio::test(start_paused = true)]
