@@ -154,7 +154,8 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
 
 #[tokio::test(start_paused = true)]
 async fn an_older_life_that_undoes_does_not_take_half_of_what_the_newer_one_releases() {
-    duels(Direction::OlderUndoes, 1..=few_or_all(1, 4)).await;
+    // An undo is quick: with the first seed it is over before the newer life has claimed the group.
+    duels(Direction::OlderUndoes, 1..=few_or_all(2, 4)).await;
 }
 
 #[tokio::test(start_paused = true)]

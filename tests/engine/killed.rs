@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 
 use stillpoint::drill::campaign::{Campaign, Wanted};
+use stillpoint::drill::pool;
+use stillpoint::drill::scenario::Case;
 use stillpoint::machine::point::Point;
 
 use crate::share::plays_all;
@@ -22,8 +24,11 @@ fn wanted() -> Wanted {
 }
 
 /// Points that only a rival, a lie or a slow controller leads to: drills pass them as their shares happen to. What a
-/// person asks for is killed at in `asked`; of the shells that an undo deletes, only the shares and `drill run --all`.
-const RARE: [&str; 11] = [
+/// person asks for is killed at in `asked`; of the shells that an undo deletes, only the shares and `drill run --all`. A
+/// claim is killed at by pairs alone, all of which `.ci/run` plays.
+const RARE: [&str; 13] = [
+    "claim/",
+    "drop-replaced/",
     "rebuild/",
     "make-stub/",
     "drop-stub/",
@@ -36,6 +41,20 @@ const RARE: [&str; 11] = [
     "stuck/",
     "asked/",
 ];
+
+#[test]
+fn a_replaced_content_is_dropped_wherever_the_daemon_is_killed() {
+    let moments = ["before-intent", "after-intent", "mid-effects", "after-effects", "after-outcome"];
+    let case = |moment: &str| -> Case {
+        let lost = "complete,n=2,rival=delete-vs@delete-group/after-effects";
+        format!("{lost},kill=drop-replaced/{moment},seed=1").parse().expect("a case")
+    };
+    let played = pool::play_all(&moments.map(case), &|_| {});
+    for one in &played {
+        assert!(one.held(), "{}: {:?}", one.case, one.broken);
+        assert!(one.rows.contains("release/8-drop-replaced"), "{}", one.case);
+    }
+}
 
 #[test]
 fn the_generated_drills_hold() {

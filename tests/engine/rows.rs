@@ -39,6 +39,7 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=delete-namespace@delete-content/after-effects,seed=1",
     "complete,n=2,kill=planned/after-record,down=1200,seed=1",
     "complete,n=2,rival=delete-namespace@create/before-intent,seed=1",
+    "complete,n=1,rival=delete-vgs@create/after-effects,profile=stale,seed=1",
     "complete,n=3,rival=delete-vgs@create/after-effects,profile=stale,seed=9",
     "complete,n=2,rival=delete-vgs@create/after-effects,kill=create/after-effects,down=60,profile=stale,seed=3",
     "complete,n=2,rival=delete-pvc@planned/after-record,kill=planned/after-record,seed=1",
