@@ -91,7 +91,7 @@ fn of_release(step: Step) -> State {
             .led("clear-names/after-outcome", hands::unretain_member),
         Step::Relabel => State::new("relabel again", "relabel/after-intent")
             .led("delete-content/after-intent", hands::unlabel_member),
-        Step::Rebuild => state.led("delete-group/after-outcome", delete_member),
+        Step::Rebuild | Step::DropReplaced => state.led("delete-group/after-outcome", delete_member),
         Step::MakeStub | Step::DropStub => state.led("delete-content/after-effects", delete_member),
         Step::MarkContent => state.led("delete-content/before-intent", hand::delete_unmarked),
         Step::RestoreNames => State { keep_group_name: true, ..state },
