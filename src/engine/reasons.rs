@@ -84,7 +84,8 @@ async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new:
         tracing::warn!(%problem, "cannot show a refused group in a GroupSnapshot");
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
-        if refusals >= TRIES {
+        // Of a namespace that is gone the annotation of the Backup has the reason.
+        if problem.code == Code::NamespaceMissing || refusals >= TRIES {
             return;
         }
         tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;

@@ -155,7 +155,7 @@ columns! {
     /// Whether members were lost since the cut. Before the receipt those that the controller has not made yet are not lost.
     Seen Loss {
         /// All are there, ready, bound, with their recorded or rebuilt uid; before the receipt: none is known to be lost;
-        /// behind the pivot also: their namespace goes, and with it what nobody can keep.
+        /// behind the pivot also: their namespace goes, and each has a content that keeps its storage.
         None,
         /// Some are gone, being deleted, or replaced; before the receipt: so that the cut can never be bound.
         Lost,

@@ -311,9 +311,15 @@ fn drop_replaced(content: &ContentSeen) -> Effect {
 
 /// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left. A
 /// content that is bound to a snapshot which is gone goes first: it retains the storage, and is made again from its handle.
+/// Where the namespace goes the content alone is made, and keeps the handle for whoever wants the storage.
 fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     let Some(receipt) = &run.receipt else { return Vec::new() };
     let members = own::members(run, observation);
+    if own::goes_along(run, observation) {
+        let lost =
+            members.into_iter().filter(|member| member.content.is_none_or(|content| content.terminating));
+        return lost.flat_map(|member| make_content(run, receipt, observation, member.index)).collect();
+    }
     let lost = members.into_iter().filter(Member::is_lost);
     lost.flat_map(|member| match member.content.filter(|_| member.is_misbound()) {
         Some(content) if own::is_going(content) => Vec::new(),
@@ -324,36 +330,40 @@ fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
 }
 
 fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
-    let kept = &receipt.members[index];
-    let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
-    let journal = observation.journal.as_deref();
-    let mut planned = Vec::new();
-    if !observation.contents.iter().any(|content| content.id.name == name) {
-        let effect = Effect::CreateContent {
-            name: name.clone(),
-            driver: receipt.driver.clone(),
-            snapshot_handle: kept.snapshot_handle.clone(),
-            class: run.plan.snapshot_class.clone(),
-            volume_mode: kept.volume_mode.clone(),
-            snapshot_namespace: run.plan.namespace.clone(),
-            snapshot_name: name.clone(),
-            labels: desired::run_label(run, journal),
-            annotations: desired::content_annotations(run, receipt, index),
-        };
-        planned.push((Some(index), effect));
-    }
+    let mut planned = make_content(run, receipt, observation, index);
+    let name = names::rebuilt_member(run.plan.run, &receipt.members[index].volume_handle);
     if !observation.snapshots.iter().any(|snapshot| snapshot.id.name == name) {
         let effect = Effect::CreateSnapshot {
             namespace: run.plan.namespace.clone(),
             name: name.clone(),
             content: name,
             class: run.plan.snapshot_class.clone(),
-            labels: desired::member_labels(run, journal, index),
+            labels: desired::member_labels(run, observation.journal.as_deref(), index),
             annotations: desired::member_annotations(run, receipt, index),
         };
         planned.push((Some(index), effect));
     }
     planned
+}
+
+fn make_content(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
+    let kept = &receipt.members[index];
+    let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
+    if observation.contents.iter().any(|content| content.id.name == name) {
+        return Vec::new();
+    }
+    let effect = Effect::CreateContent {
+        name: name.clone(),
+        driver: receipt.driver.clone(),
+        snapshot_handle: kept.snapshot_handle.clone(),
+        class: run.plan.snapshot_class.clone(),
+        volume_mode: kept.volume_mode.clone(),
+        snapshot_namespace: run.plan.namespace.clone(),
+        snapshot_name: name,
+        labels: desired::run_label(run, observation.journal.as_deref()),
+        annotations: desired::content_annotations(run, receipt, index),
+    };
+    vec![(Some(index), effect)]
 }
 
 fn make_stub(run: &GroupRun, observation: &Observation) -> Vec<Planned> {

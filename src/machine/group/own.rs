@@ -56,6 +56,13 @@ impl Member<'_> {
     }
 }
 
+/// Whether the members go with their namespace behind the pivot, where nobody can keep them. What is kept then is their
+/// storage: each by a VolumeSnapshotContent, which has no namespace.
+pub fn goes_along(run: &GroupRun, observation: &Observation) -> bool {
+    let stays = observation.namespace.as_ref().is_some_and(|namespace| !namespace.terminating);
+    run.stage == Stage::Releasing && !stays
+}
+
 /// A snapshot that stays with an owner that the release takes off, the in-group finalizer, or a class that is not the
 /// planned one.
 pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {

@@ -16,8 +16,8 @@ use crate::machine::group::columns::{
 };
 use crate::machine::group::desired;
 use crate::machine::group::own::{
-    Member, is_forsaken, is_going, is_spoilt, is_stranded, is_tied, members, own_content, own_contents,
-    own_group, own_snapshots, replaced, snapshot_handle,
+    Member, goes_along, is_forsaken, is_going, is_spoilt, is_stranded, is_tied, members, own_content,
+    own_contents, own_group, own_snapshots, replaced, snapshot_handle,
 };
 use crate::machine::group::state::{GroupRun, Stage};
 
@@ -102,7 +102,7 @@ pub fn view(run: &GroupRun, observation: &Observation) -> View {
     set_group(&mut view, run, observation);
     set_members(&mut view, &flags);
     view.set(match run.receipt {
-        Some(_) if goes_along(run, observation) => Loss::None,
+        Some(_) if goes_along(run, observation) => loss_of_storage(&flags),
         Some(_) => loss(&flags),
         None if run.stage == Stage::Created && is_spoilt(run, observation) => Loss::Lost,
         None => Loss::None,
@@ -127,11 +127,6 @@ fn space(observation: &Observation) -> Space {
         Some(namespace) if namespace.terminating => Space::Going,
         Some(_) => Space::Stands,
     }
-}
-
-/// Whether the members go with their namespace behind the pivot, where nobody can keep them.
-fn goes_along(run: &GroupRun, observation: &Observation) -> bool {
-    run.stage == Stage::Releasing && space(observation) != Space::Stands
 }
 
 /// Of the members that stand; in an undo of everything that is left of the members.
@@ -310,6 +305,20 @@ fn loss(flags: &[u16]) -> Loss {
         return Loss::Hollow;
     }
     Loss::None
+}
+
+/// Of members that go with their namespace only the contents are kept.
+///
+/// SUBTLE: 1. A content is set to Retain; 2. the namespace is deleted; 3. a snapshot-controller whose cache still has
+/// Delete deletes the content with its VolumeSnapshot; 4. the csi-snapshotter sees Retain and frees nothing: storage that
+/// no object names. It gets another content.
+fn loss_of_storage(flags: &[u16]) -> Loss {
+    use MemberFlags as F;
+    let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
+    if flags.iter().any(|bits| !has(bits, F::Content) && !has(bits, F::Going)) {
+        return Loss::Lost;
+    }
+    if flags.iter().all(|bits| has(bits, F::Content)) { Loss::None } else { Loss::Rebuilding }
 }
 
 fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progress {
