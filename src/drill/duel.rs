@@ -70,7 +70,7 @@ pub async fn fight(duel: &Duel) -> Fought {
     let newer = async {
         head_start(duel, &stage, &undoing).await;
         match duel.direction {
-            Direction::OlderUndoes => restore_class(&stage, class.clone()),
+            Direction::OlderUndoes => restore_class(&stage, CLASSES, class.clone()),
             Direction::NewerUndoes => drop_class(&stage, &class),
         }
         let end = to_its_own_end(&stage).await;
@@ -147,12 +147,12 @@ fn drop_class(stage: &Stage, class: &Value) {
     let _ = stage.hand().delete(CLASSES, None, name, Default::default());
 }
 
-/// Gives the VolumeSnapshotClass back.
-pub(super) fn restore_class(stage: &Stage, mut class: Value) {
+/// Gives a class back.
+pub(super) fn restore_class(stage: &Stage, plural: &str, mut class: Value) {
     class["metadata"]["resourceVersion"] = Value::Null;
     class["metadata"]["uid"] = Value::Null;
     // One that is there already needs no hand.
-    let _ = stage.hand().create(CLASSES, class);
+    let _ = stage.hand().create(plural, class);
 }
 
 /// Never half: the storage of all members stands, or of none.

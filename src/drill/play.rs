@@ -20,6 +20,7 @@ use crate::machine::point::Point;
 
 /// Namespace of the claims.
 pub(super) const NAMESPACE: &str = "shop";
+const GROUP_CLASSES: &str = "volumegroupsnapshotclasses";
 
 /// What became of a case.
 #[derive(Debug, Clone)]
@@ -85,8 +86,10 @@ pub async fn play(case: &Case) -> Played {
     let (stage, rows) = set(case).await;
     let script = Script::new(case, &stage);
     let class = stage.list(CLASSES, None).pop();
+    let group_class = stage.list(GROUP_CLASSES, None).pop();
     let (broken, stuck) = (Vec::new(), Vec::new());
-    let mut lives = Lives { case, stage: &stage, rows: &rows, class, script, broken, stuck, helped: false };
+    let mut lives =
+        Lives { case, stage: &stage, rows: &rows, class, group_class, script, broken, stuck, helped: false };
     let older = case.rivals.iter().find(|(rival, _)| *rival == Rival::OlderEpoch);
     let (end, passed) = match older {
         Some((_, at)) => lives.beside_an_older_one(*at).await,
@@ -125,6 +128,8 @@ struct Lives<'a> {
     rows: &'a Rows,
     /// The VolumeSnapshotClass of the release, as it was before anything happened.
     class: Option<Value>,
+    /// The VolumeGroupSnapshotClass, likewise.
+    group_class: Option<Value>,
     script: Script,
     broken: Vec<Broken>,
     stuck: Vec<&'static str>,
@@ -145,7 +150,14 @@ impl Lives<'_> {
             && self.case.target == Target::UndoRetained
             && let Some(class) = self.class.take()
         {
-            end = self.with_its_class_again(class, &passed).await;
+            end = self.with_again(CLASSES, class, Waiting::Rebuilt.text(), &passed).await;
+        }
+        if matches!(end, End::Hung)
+            && self.case.has(&[Rival::DeleteGroupClass])
+            && let Some(class) = self.group_class.take()
+        {
+            let name = class["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            end = self.with_again(GROUP_CLASSES, class, &name, &passed).await;
         }
         if let End::Stuck(row) = end {
             self.stuck.push(row);
@@ -165,17 +177,17 @@ impl Lives<'_> {
         (end, passed)
     }
 
-    /// Where somebody destroyed the group before the undo of a run without its class began, its members can only be rebuilt,
-    /// and do not become ready without a class. The run waits, and says for what; a person gives the class back.
-    async fn with_its_class_again(&mut self, class: Value, passed: &Passed) -> End {
+    /// A run waits without end where only a person can help, and says for what: for a class without which rebuilt members
+    /// do not become ready, or the csi-snapshotter does not ask the driver whether it has cut a group that is to be undone.
+    /// The person gives it back, and the run goes on by itself.
+    async fn with_again(&mut self, plural: &str, class: Value, says: &str, passed: &Passed) -> End {
         let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
-        let waits = |one: &Value| {
-            one["status"]["waitingFor"].as_str().is_some_and(|text| text.starts_with(Waiting::Rebuilt.text()))
-        };
+        let waits =
+            |one: &Value| one["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(says));
         if !shown.iter().any(waits) {
-            self.broken.push(wrong(format!("it waits and does not say for what: {shown:?}")));
+            self.broken.push(wrong(format!("it waits and does not say for what ({says}): {shown:?}")));
         }
-        restore_class(self.stage, class);
+        restore_class(self.stage, plural, class);
         self.helped = true;
         let (points, killed) = self.script.life(None, passed);
         live(self.stage, self.rows, points, killed).await
