@@ -66,23 +66,24 @@ const SNAPSHOT: &str = "snapshot.storage.k8s.io";
 const GROUP: &str = labels::GROUP_SNAPSHOT_API;
 const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const CACHED: &[&str] = &["list", "watch"];
+const READ: &[&str] = &["get", "list", "watch"];
 
 /// Every right that Stillpoint uses, and no other.
 pub const GRANTS: &[Grant] = &[
     cluster(GROUP, "volumegroupsnapshots", OBJECT, "the cut, its claim by a new epoch, and its undo"),
     cluster(GROUP, "volumegroupsnapshotcontents", OBJECT, "retaining, release, undo and rebuild"),
-    cluster(GROUP, "volumegroupsnapshotclasses", CACHED, "the choice of the class"),
+    cluster(GROUP, "volumegroupsnapshotclasses", READ, "the choice of the class"),
     cluster(SNAPSHOT, "volumesnapshots", OBJECT, "release, undo and rebuild of members"),
     cluster(SNAPSHOT, "volumesnapshots/status", &["patch"], "the release of members"),
     cluster(SNAPSHOT, "volumesnapshotcontents", OBJECT, "retaining, undo and rebuild of members"),
     cluster(SNAPSHOT, "volumesnapshotclasses", CACHED, "the choice of the class"),
-    cluster("", "namespaces", CACHED, "forming groups"),
+    cluster("", "namespaces", READ, "forming groups, and binding the journal to the cluster"),
     cluster("", "persistentvolumeclaims", CACHED, "forming groups"),
     cluster("", "persistentvolumes", CACHED, "forming groups"),
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
     shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
-    own("", "configmaps", &["create", "list", "patch", "watch"], "binding the journal to the cluster"),
+    own("", "configmaps", &["create", "get", "list", "patch", "watch"], "binding the journal to the cluster"),
     shown(own("apps", "deployments", &["list"], "refusing a namespace that is Velero's")),
     shown(own("velero.io", "backupstoragelocations", &["list"], "refusing a namespace that is Velero's")),
     shown(cluster(

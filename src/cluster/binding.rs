@@ -15,7 +15,6 @@ use uuid::Uuid;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::cluster::patch::Patch;
-use crate::cluster::read::Selected;
 use crate::domain::binding::{Binding, BindingMark, BindingState};
 use crate::domain::ids::Uid;
 use crate::domain::labels;
@@ -118,8 +117,8 @@ impl Adapter {
     /// # Errors
     /// `Unreachable` or `Refused`.
     pub async fn cluster_uid(&self) -> Result<Uid, Problem> {
-        let listed = self.list_as_of::<Namespace>(&(), "", Selected::Named(CLUSTER_NAMESPACE)).await?;
-        let uid = listed.objects.into_iter().find_map(|namespace| namespace.metadata.uid);
+        let namespace = self.get::<Namespace>(&(), "", CLUSTER_NAMESPACE).await?;
+        let uid = namespace.and_then(|namespace| namespace.metadata.uid);
         uid.map(Uid).ok_or_else(|| {
             let about = About::new("Namespace", "", CLUSTER_NAMESPACE);
             let fix = "every cluster has it: check what the kubeconfig points to";
@@ -132,7 +131,7 @@ impl Adapter {
     /// # Errors
     /// `Unreachable` or `Refused`.
     pub async fn binding(&self, namespace: &str) -> Result<Option<ConfigMap>, Problem> {
-        Ok(self.list_as_of::<ConfigMap>(&(), namespace, Selected::Named(NAME)).await?.objects.pop())
+        self.get::<ConfigMap>(&(), namespace, NAME).await
     }
 
     /// Creates the binding of a namespace.

@@ -214,9 +214,7 @@ async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
     assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
     let listed = lists(&server);
     let plurals: Vec<_> = listed.iter().filter_map(|call| call.split(['/', '?']).nth_back(1)).collect();
-    // Namespace and class are lists of one name: the permissions have no get of them.
-    let expected =
-        ["volumegroupsnapshotcontents", "volumesnapshots", "namespaces", "volumegroupsnapshotclasses"];
+    let expected = ["volumegroupsnapshotcontents", "volumesnapshots"];
     assert_eq!(plurals, expected, "{listed:?}");
 }
 
@@ -451,4 +449,23 @@ fn everything_can_be_awaited_in_a_task(
     moves(world.backups_changed());
     moves(Box::leak(Box::new(world.subscribe(scope))).changed());
     moves(adapter.pods("shop"));
+}
+
+/// A watch that lost the end of a namespace, or of a class, does not keep it for a run before its receipt.
+#[tokio::test(start_paused = true)]
+async fn a_namespace_and_a_class_that_went_unseen_are_gone() {
+    let server = Server::default();
+    let scope = one_member(&server);
+    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    server.put("/api/v1/namespaces", "shop", 5, json!({"metadata": {}}));
+    let classes = format!("{GROUPS}/volumegroupsnapshotclasses");
+    server.put(&classes, "groups", 6, json!({"metadata": {}, "driver": "d", "deletionPolicy": "Delete"}));
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let observed = world.observe(&scope, 1, true);
+    assert!(observed.namespace.is_some() && !observed.group_class_missing);
+    server.take("/api/v1/namespaces", "shop");
+    server.take(&classes, "groups");
+    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let observed = world.observe(&scope, 1, true);
+    assert!(observed.namespace.is_none() && observed.group_class_missing);
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | VolumeGroupSnapshot, stub, import | by their computed names |
 //! | VolumeGroupSnapshotContent | by the recorded or cached name; where there is none, a list: the controller may make it late |
+//! | Namespace and VolumeGroupSnapshotClass, until there is a receipt | by their names |
 //! | members, once they carry the label of the run | by the names in the receipt; of one that is lost, by the name of the rebuilt one |
 //! | members before that, and in an undo | a list of the VolumeSnapshots of the namespace, the rest by name |
 //! | contents that others imported by a handle of the run | a list of all contents, where only an import could still free the storage |
@@ -38,13 +39,13 @@ use super::World;
 use super::cache::Cache;
 use super::store::Store;
 use super::topic::About;
+use crate::cluster::Adapter;
 use crate::cluster::kinds::{
     VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotContent,
 };
 use crate::cluster::read::{Listed, Selected};
-use crate::cluster::{Adapter, Changed, Kind};
-use crate::domain::ids::{ObjectId, Uid};
+use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
@@ -56,11 +57,9 @@ type GroupApi = <VolumeGroupSnapshot as Resource>::DynamicType;
 
 /// How objects of one kind are read and cached.
 struct Shelf<'a, K: Resource> {
-    kind: Kind,
     dynamic: &'a K::DynamicType,
     namespace: &'a str,
-    cache: fn(&Store) -> &Cache<K>,
-    wrap: fn(Arc<K>) -> Changed,
+    cache: fn(&mut Store) -> &mut Cache<K>,
     /// What a list must not be older than.
     known: u64,
 }
@@ -71,6 +70,8 @@ struct Shelves<'a> {
     group_contents: Shelf<'a, VolumeGroupSnapshotContent>,
     snapshots: Shelf<'a, VolumeSnapshot>,
     contents: Shelf<'a, VolumeSnapshotContent>,
+    namespaces: Shelf<'a, Namespace>,
+    group_classes: Shelf<'a, VolumeGroupSnapshotClass>,
 }
 
 /// What the cache had under a name before the API server was asked for it.
@@ -111,36 +112,35 @@ impl<'a> Shelves<'a> {
     fn new(version: &'a GroupApi, scope: &'a Scope, known: &Known) -> Self {
         Self {
             groups: Shelf {
-                kind: Kind::Group,
                 dynamic: version,
                 namespace: &scope.namespace,
-                cache: |store| &store.groups,
-                wrap: Changed::Group,
+                cache: |store| &mut store.groups,
                 known: known.groups,
             },
             group_contents: Shelf {
-                kind: Kind::GroupContent,
                 dynamic: version,
                 namespace: "",
-                cache: |store| &store.group_contents,
-                wrap: Changed::GroupContent,
+                cache: |store| &mut store.group_contents,
                 known: known.group_contents,
             },
             snapshots: Shelf {
-                kind: Kind::Snapshot,
                 dynamic: &(),
                 namespace: &scope.namespace,
-                cache: |store| &store.snapshots,
-                wrap: Changed::Snapshot,
+                cache: |store| &mut store.snapshots,
                 known: known.snapshots,
             },
             contents: Shelf {
-                kind: Kind::Content,
                 dynamic: &(),
                 namespace: "",
-                cache: |store| &store.contents,
-                wrap: Changed::Content,
+                cache: |store| &mut store.contents,
                 known: known.contents,
+            },
+            namespaces: Shelf { dynamic: &(), namespace: "", cache: |store| &mut store.namespaces, known: 0 },
+            group_classes: Shelf {
+                dynamic: version,
+                namespace: "",
+                cache: |store| &mut store.group_classes,
+                known: 0,
             },
         }
     }
@@ -192,40 +192,25 @@ impl World {
             return self.refresh_recorded(adapter, &shelves, scope).await;
         }
         let listed = self.list_all(adapter, &shelves.snapshots);
-        let ((), (), listed) = futures::try_join!(unbound, content, listed)?;
-        self.refresh_found(adapter, &shelves, scope, &listed).await?;
-        // Before the receipt a run ends for what becomes of its namespace and class.
-        if scope.members.iter().all(|member| member.content.is_none()) {
-            self.refresh_namespace(adapter, scope).await?;
-            self.refresh_group_class(adapter, scope).await?;
-        }
-        Ok(())
+        let ground = self.refresh_ground(adapter, &shelves, scope);
+        let ((), (), (), listed) = futures::try_join!(unbound, content, ground, listed)?;
+        self.refresh_found(adapter, &shelves, scope, &listed).await
     }
 
-    async fn refresh_namespace(&self, adapter: &Adapter, scope: &Scope) -> Result<(), Unread> {
-        let named = Selected::Named(&scope.namespace);
-        let listed = adapter.list_as_of::<Namespace>(&(), "", named).await?;
-        let mut store = self.store();
-        for namespace in listed.objects {
-            let topics = store.namespaces.absorb(Arc::new(namespace), listed.version.unwrap_or_default());
-            store.bells.ring(&topics);
-        }
-        Ok(())
-    }
-
-    /// A class may be newer than the cache of classes.
-    async fn refresh_group_class(&self, adapter: &Adapter, scope: &Scope) -> Result<(), Unread> {
-        if self.store().group_classes.get("", &scope.group_class).is_some() {
+    /// Before the receipt a run ends for what becomes of its namespace and class.
+    async fn refresh_ground(
+        &self,
+        adapter: &Adapter,
+        shelves: &Shelves<'_>,
+        scope: &Scope,
+    ) -> Result<(), Unread> {
+        if scope.members.iter().any(|member| member.content.is_some()) {
             return Ok(());
         }
-        let (version, named) = (adapter.group_version()?, Selected::Named(&scope.group_class));
-        let listed = adapter.list_as_of::<VolumeGroupSnapshotClass>(&version, "", named).await?;
-        let mut store = self.store();
-        for class in listed.objects {
-            let topics = store.group_classes.absorb(Arc::new(class), listed.version.unwrap_or_default());
-            store.bells.ring(&topics);
-        }
-        Ok(())
+        let namespace = self.look(adapter, &shelves.namespaces, &scope.namespace);
+        // A class may be newer than the cache of classes.
+        let class = self.look(adapter, &shelves.group_classes, &scope.group_class);
+        futures::try_join!(namespace, class).map(drop)
     }
 
     async fn refresh_group_content(
@@ -363,13 +348,13 @@ impl World {
     /// Lists a kind, in its namespace if it has one. Returns the names.
     async fn list_all<K>(&self, adapter: &Adapter, shelf: &Shelf<'_, K>) -> Result<BTreeSet<String>, Unread>
     where
-        K: Resource + DeserializeOwned + Clone,
+        K: Resource + About + DeserializeOwned + Clone,
     {
         let (objects, as_of) = list(adapter, shelf, Selected::All).await?;
         let mut names = BTreeSet::new();
         for object in objects {
             names.extend(object.meta().name.clone());
-            self.store().absorb_as_of((shelf.wrap)(Arc::new(object)), as_of);
+            self.take(shelf, object, as_of);
         }
         Ok(names)
     }
@@ -398,7 +383,7 @@ impl World {
         let cached = self.cached(shelf, name);
         match adapter.get::<K>(shelf.dynamic, shelf.namespace, name).await {
             Ok(read) if cached.agrees(read.as_ref().map(|object| object.meta())) => {
-                read.into_iter().for_each(|object| self.absorb((shelf.wrap)(Arc::new(object))));
+                read.into_iter().for_each(|object| self.take(shelf, object, 0));
                 Ok(())
             }
             Ok(_) => self.look_closer(adapter, shelf, name, cached).await,
@@ -423,20 +408,27 @@ impl World {
     {
         let (mut objects, as_of) = list(adapter, shelf, Selected::Named(name)).await?;
         match (objects.pop(), cached.object) {
-            (Some(object), _) => self.store().absorb_as_of((shelf.wrap)(Arc::new(object)), as_of),
+            (Some(object), _) => self.take(shelf, object, as_of),
             (None, Some((uid, _))) => {
-                let namespace = shelf.namespace.to_owned();
-                let id = ObjectId { namespace, name: name.to_owned(), uid };
-                self.absorb(Changed::Gone(shelf.kind, id));
+                let mut store = self.store();
+                let topics = (shelf.cache)(&mut store).bury(shelf.namespace, name, &uid.0);
+                store.bells.ring(&topics);
             }
             (None, None) => {}
         }
         Ok(())
     }
 
+    /// An object as it was at a version of the store; 0 where that is not known.
+    fn take<K: Resource + About>(&self, shelf: &Shelf<'_, K>, object: K, as_of: u64) {
+        let mut store = self.store();
+        let topics = (shelf.cache)(&mut store).absorb(Arc::new(object), as_of);
+        store.bells.ring(&topics);
+    }
+
     fn cached<K: Resource + About>(&self, shelf: &Shelf<'_, K>, name: &str) -> Cached {
-        let store = self.store();
-        let cache = (shelf.cache)(&store);
+        let mut store = self.store();
+        let cache = (shelf.cache)(&mut store);
         let object = cache.get(shelf.namespace, name).and_then(|object| {
             let meta = object.meta();
             Some((Uid(meta.uid.clone()?), version(meta)))

@@ -49,17 +49,12 @@ pub struct Store {
 impl Store {
     /// Takes what a call brought back, and wakes whom it concerns.
     pub fn absorb(&mut self, changed: Changed) {
-        self.absorb_as_of(changed, 0);
-    }
-
-    /// The same of an answer that shows that state of the store.
-    pub fn absorb_as_of(&mut self, changed: Changed, as_of: u64) {
         let topics = match changed {
-            Changed::Group(object) => self.groups.absorb(object, as_of),
-            Changed::GroupContent(object) => self.group_contents.absorb(object, as_of),
-            Changed::Snapshot(object) => self.snapshots.absorb(object, as_of),
-            Changed::Content(object) => self.contents.absorb(object, as_of),
-            Changed::Backup(object) => self.backups.absorb(object, as_of),
+            Changed::Group(object) => self.groups.absorb(object, 0),
+            Changed::GroupContent(object) => self.group_contents.absorb(object, 0),
+            Changed::Snapshot(object) => self.snapshots.absorb(object, 0),
+            Changed::Content(object) => self.contents.absorb(object, 0),
+            Changed::Backup(object) => self.backups.absorb(object, 0),
             Changed::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
                 Kind::Group => self.groups.bury(&namespace, &name, &uid.0),
                 Kind::GroupContent => self.group_contents.bury(&namespace, &name, &uid.0),
