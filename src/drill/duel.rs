@@ -107,12 +107,19 @@ async fn to_its_own_end(stage: &Stage) -> End {
     });
     let ended = |stage: &Stage| match *course.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(STUCK) => Some(End::Stuck(STUCK)),
+        None if waits_for_a_person(stage) => Some(End::Stuck(STUCK)),
         wanted => stage.ended().filter(|phase| wanted == Some(phase.as_str())).map(End::Phase),
     };
     stage.live_to(points, Arc::default(), ended).await
 }
 
 const STUCK: &str = "stuck";
+
+/// Whether the run frees nothing because the other one has released members.
+fn waits_for_a_person(stage: &Stage) -> bool {
+    let shown = stage.list("groupsnapshots", Some(NAMESPACE));
+    shown.iter().any(|run| run["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(RELEASED)))
+}
 
 /// Where a run ends, and what the Backup says then.
 const ENDS: [(&str, &str); 3] = [
@@ -146,6 +153,9 @@ fn drop_class(stage: &Stage, class: &Value) {
     // Without it there is nothing to drop.
     let _ = stage.hand().delete(CLASSES, None, name, Default::default());
 }
+
+/// What a run says that waits for a person to decide about released members.
+pub(super) const RELEASED: &str = "released members";
 
 /// Gives a class back.
 pub(super) fn restore_class(stage: &Stage, plural: &str, mut class: Value) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::drill::duel::{CLASSES, restore_class};
+use crate::drill::duel::{CLASSES, RELEASED, restore_class};
 use crate::drill::expect::{self, Allowed};
 use crate::drill::hands;
 use crate::drill::invariants::{self, Broken, Invariant, order};
@@ -39,6 +39,8 @@ pub struct Played {
     pub writes: u64,
     /// Rows by which the run was stuck until somebody did what their sentence says.
     pub stuck: Vec<&'static str>,
+    /// Whether the run waited without end for a person, and said so.
+    pub helped: bool,
     /// The whole story, of a case that did not pass.
     pub story: Option<String>,
 }
@@ -48,7 +50,7 @@ impl Played {
     pub(super) fn lost(case: &Case, broken: Vec<Broken>) -> Self {
         let (end, rows) = ("none".to_owned(), BTreeSet::new());
         let (passed, stuck) = (Vec::new(), Vec::new());
-        Self { case: case.clone(), end, broken, rows, passed, writes: 0, stuck, story: None }
+        Self { case: case.clone(), end, broken, rows, passed, writes: 0, stuck, helped: false, story: None }
     }
 
     /// Whether everything held.
@@ -117,6 +119,7 @@ pub async fn play(case: &Case) -> Played {
         passed: passed.distinct(),
         writes: stage.writes(),
         stuck,
+        helped,
         story,
     }
 }
@@ -146,6 +149,11 @@ impl Lives<'_> {
         let passed = Passed::default();
         let (points, killed) = self.script.life(None, &passed);
         let mut end = live(self.stage, self.rows, points, killed).await;
+        if matches!(end, End::Hung) && self.case.has(&[Rival::ReleaseMembers]) {
+            self.says_what_it_waits_for(RELEASED);
+            hands::delete_all(&self.stage.cluster, "volumesnapshots");
+            end = self.helped(&passed).await;
+        }
         if matches!(end, End::Hung)
             && self.case.target == Target::UndoRetained
             && let Some(class) = self.class.take()
@@ -181,16 +189,24 @@ impl Lives<'_> {
     /// do not become ready, or the csi-snapshotter does not ask the driver whether it has cut a group that is to be undone.
     /// The person gives it back, and the run goes on by itself.
     async fn with_again(&mut self, plural: &str, class: Value, says: &str, passed: &Passed) -> End {
+        self.says_what_it_waits_for(says);
+        restore_class(self.stage, plural, class);
+        self.helped(passed).await
+    }
+
+    async fn helped(&mut self, passed: &Passed) -> End {
+        self.helped = true;
+        let (points, killed) = self.script.life(None, passed);
+        live(self.stage, self.rows, points, killed).await
+    }
+
+    fn says_what_it_waits_for(&mut self, says: &str) {
         let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
         let waits =
             |one: &Value| one["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(says));
         if !shown.iter().any(waits) {
             self.broken.push(wrong(format!("it waits and does not say for what ({says}): {shown:?}")));
         }
-        restore_class(self.stage, plural, class);
-        self.helped = true;
-        let (points, killed) = self.script.life(None, passed);
-        live(self.stage, self.rows, points, killed).await
     }
 
     async fn killed(&mut self, at: Point) {

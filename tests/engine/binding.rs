@@ -530,3 +530,13 @@ async fn backup_in_a_phase_of_another_program_is_left_alone() {
     assert_eq!(stage.nightly()["status"]["phase"], "InProgress");
     assert!(stage.list("volumegroupsnapshots", None).is_empty());
 }
+
+/// Another program released the members while the group stands: they may be wanted, and their storage is freed only once
+/// a person has decided.
+#[test]
+fn undo_does_not_free_members_that_another_program_released() {
+    let case =
+        "undo-retained,n=2,rival=release-members@unwinding/after-record,seed=1".parse().expect("a case");
+    let played = stillpoint::drill::pool::play_alone(&case);
+    assert!(played.held() && played.helped, "{:?}", played.broken);
+}

@@ -69,14 +69,15 @@ async fn what_is_granted_is_what_is_used() {
     let end = failing.live(None).await;
     assert!(end.is("Failed"), "{end:?}");
     used.extend(failing.rbac.used());
-    // Undone when somebody has released one member and deleted another: their shells go one by one.
+    // While it is undone somebody releases one member and deletes another: their shells go one by one.
     let undone = stage(Config::default()).await;
-    let meddle: fn(&Cluster) = |cluster| {
-        hands::release_member(cluster, "orders-db-0");
-        hands::delete_member(cluster, "orders-db-1");
-        hands::delete_first(cluster, "volumesnapshotclasses");
-    };
-    let end = undone.live_acting(point("retained/before-record"), meddle, None).await;
+    let unclass: fn(&Cluster) = |cluster| hands::delete_first(cluster, "volumesnapshotclasses");
+    undone
+        .live_acting(point("retained/before-record"), unclass, Some(point("undo-free/after-outcome")))
+        .await;
+    hands::release_member(&undone.cluster, "orders-db-0");
+    hands::delete_member(&undone.cluster, "orders-db-1");
+    let end = undone.live(None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", undone.shown().await);
     used.extend(undone.rbac.used());
 

@@ -8,6 +8,10 @@ use crate::domain::problem::Problem;
 use crate::engine::world::{Subscription, Unread};
 use crate::machine::group::{WaitReport, own};
 
+/// What a run waits for whose members were released by another program than its own daemon.
+const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
+                        the storage is freed; or keep it: stillpoint groups abandon --keep-storage";
+
 impl Runner {
     /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is permitted the
     /// run waits, and shows for what.
@@ -27,7 +31,8 @@ impl Runner {
                 format!("objects of group {}/{name} belong to journal {journal}", self.run.plan.namespace);
             return Err(self.tools.binder.overtaken(why));
         }
-        let Some(why) = self.tools.binder.may_free(&self.run.plan).await? else {
+        let released = own::has_foreign_release(&self.run, &observation).then_some(RELEASED);
+        let Some(why) = self.tools.binder.may_free(&self.run.plan).await?.or(released) else {
             (self.permitted, self.suspended_since) = (true, None);
             return Ok(());
         };

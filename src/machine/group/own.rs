@@ -8,7 +8,8 @@ use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{
-    ContentSeen, Entries, GroupContentSeen, GroupSnapshotSeen, Observation, Owner, SnapshotSeen,
+    ContentSeen, DeletionPolicy, Entries, GroupContentSeen, GroupSnapshotSeen, Observation, Owner,
+    SnapshotSeen,
 };
 use crate::domain::planted;
 use crate::machine::group::state::{GroupRun, Stage};
@@ -96,6 +97,23 @@ pub fn is_forsaken(snapshot: &SnapshotSeen) -> bool {
 
 fn is_in_group(snapshot: &SnapshotSeen) -> bool {
     snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
+}
+
+/// Whether a member with retained storage was released while its group stands, and not by this run, which is being undone.
+pub fn has_foreign_release(run: &GroupRun, observation: &Observation) -> bool {
+    own_content(run, observation).is_some()
+        && members(run, observation).iter().any(|member| {
+            let retains = member.content.is_some_and(|content| content.policy == DeletionPolicy::Retain);
+            retains && member.snapshot.is_some_and(is_released)
+        })
+}
+
+/// A member that stands by itself. Of a group it has owner and finalizer from its creation on, and the name once it is
+/// ready.
+fn is_released(snapshot: &SnapshotSeen) -> bool {
+    let is_owned = snapshot.owners.iter().any(Owner::is_any_group);
+    let is_free = snapshot.group_name.is_none() && !is_in_group(snapshot) && !is_owned;
+    snapshot.ready && !snapshot.terminating && is_free
 }
 
 /// Ids of the journals that the objects of the run carry.
@@ -215,7 +233,7 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
 }
 
 /// Whether a member was lost before the receipt, so that the cut can never be bound: what is being deleted gets no new
-/// finalizer and never becomes ready, and the snapshot-controller makes members only until their group is ready. A member
+/// finalizer and never becomes ready, what was released names its group no more, and the snapshot-controller makes members only until their group is ready. A member
 /// that it has not made yet is not lost: nothing names it.
 pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
     let stands = |uid: &Uid| observation.snapshots.iter().any(|snapshot| snapshot.id.uid == *uid);
@@ -224,7 +242,7 @@ pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
     };
     let all_were_made = own_group(run, observation).is_some_and(|group| group.ready);
     let is_missing = |member: &Member<'_>| member.snapshot.is_none() || member.content.is_none();
-    own_snapshots(run, observation).any(|snapshot| snapshot.terminating)
+    own_snapshots(run, observation).any(|snapshot| snapshot.terminating || is_released(snapshot))
         || own_contents(run, observation).any(lost)
         || all_were_made && members(run, observation).iter().any(is_missing)
 }

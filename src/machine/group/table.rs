@@ -94,7 +94,7 @@ pub const TABLE: &[Row] = rows! {
     "created/look-lost" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[No]
         => Look, "only a fresh read says that a member is gone, and not only unknown to the caches yet";
     "created/member-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[Yes]
-        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted a member before it was ready, and what is being deleted never becomes ready";
+        => unwind_and_retry(Code::DeletedByOther), "somebody else deleted or released a member before the receipt, and such a member is never bound to its group";
     "created/look-class" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[No]
         => Look, "only a fresh read says that the class is gone";
     "created/class-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[Yes]
