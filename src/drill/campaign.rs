@@ -42,10 +42,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What `cargo test` plays: all singles for 2 members, and a small share of the rest.
+    /// What `cargo test` plays: all singles for 2 members with controllers as they should be, and a small share of the
+    /// rest.
     pub fn quick(seed: u64) -> Self {
-        let members = vec![2];
-        Self { members, share: 200, pair_share: 500, ..Self::usual(seed) }
+        let (members, profile) = (vec![2], Some(Profile::Plain));
+        Self { members, profile, share: 200, pair_share: 500, ..Self::usual(seed) }
     }
 
     /// All singles for 1, 2, 3 and 5 members, pairs for 1 and 2, and a share of the rest.

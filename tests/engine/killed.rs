@@ -1,8 +1,8 @@
 //! Killed at every point, lied to and interfered with, the daemon comes back and finishes: the share of the generated
 //! drills that every run of the tests plays.
 //!
-//! All singles for 2 members (with `STILLPOINT_TESTS=all` for 1, 2, 3 and 5); of the pairs of kills, and of rivals, lies
-//! and long nights, a share by seed.
+//! All singles for 2 members with fast controllers; of the pairs of kills, and of rivals, lies and long nights, a share by
+//! seed. `STILLPOINT_TESTS=all` adds slow and stale controllers and 1, 3 and 5 members.
 //! `STILLPOINT_DRILLS=all` plays everything that `stillpoint drill run --all` does; `STILLPOINT_SEED` chooses the share.
 
 use std::collections::BTreeSet;
