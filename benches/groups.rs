@@ -29,7 +29,8 @@ use stillpoint::engine::points::Points;
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::world::World;
 use stillpoint::engine::{Config, Engine};
-use stillpoint::journal::{Disk, Journal, MemoryStore, Opened, Options};
+use stillpoint::journal::{Disk, Journal, MemoryStore, Opened};
+use stillpoint::records::journal_options;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::{Caller, Preconditions, WatchEvent};
 use tower::ServiceExt;
@@ -110,7 +111,7 @@ async fn row_of_reads(members: usize) -> [String; 8] {
 
 async fn row(members: usize, on_two: &Samples) -> [String; 13] {
     let dir = tempfile::tempdir().expect("a directory");
-    let on_disk = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
+    let on_disk = Journal::open_thread(dir.path(), journal_options()).expect("a new journal");
     let Measured { backups: disk, calls, .. } = measure(members, on_disk, 0).await;
     let Measured { backups: memory, runs, .. } = in_memory(members).await;
     [

@@ -18,7 +18,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use stillpoint::journal::{Journal, Options, Record, Snapshot, StreamId, StreamState};
+use uuid::Uuid;
+
+use stillpoint::journal::{Journal, Record, Snapshot, StreamState};
+use stillpoint::records::journal_options;
 
 use history::fill;
 use process::{Taken, measured};
@@ -39,8 +42,8 @@ fn main() {
     histories(&runtime);
 }
 
-fn stream(number: u128) -> StreamId {
-    StreamId(uuid::Uuid::from_u128(number))
+fn stream(number: u128) -> Uuid {
+    Uuid::from_u128(number)
 }
 
 fn record() -> Record {
@@ -50,7 +53,7 @@ fn record() -> Record {
 /// Appends of as many streams at once; each round is one sample, next to one of the raw disk.
 async fn appends() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = Journal::open_thread(dir.path(), Options::default()).expect("a new journal");
+    let (journal, _) = Journal::open_thread(dir.path(), journal_options()).expect("a new journal");
     let mut growing = File::create(dir.path().join("growing")).expect("a new file");
     let mut in_place = in_place(&dir.path().join("in-place")).expect("a new file");
     let mut rows = Vec::new();
@@ -58,7 +61,7 @@ async fn appends() {
     for at_once in [1, 16, 64_usize] {
         let mut taken = [vec![], vec![], vec![]];
         for round in 0..WARM_UPS + ROUNDS {
-            let ids: Vec<StreamId> = streams.by_ref().take(at_once).map(stream).collect();
+            let ids: Vec<Uuid> = streams.by_ref().take(at_once).map(stream).collect();
             let took = [append(&journal, ids).await, write(&mut growing), write(&mut in_place)];
             if round >= WARM_UPS {
                 taken.iter_mut().zip(took).for_each(|(all, one)| all.push(one));
@@ -83,7 +86,7 @@ async fn appends() {
     );
 }
 
-async fn append(journal: &Journal, streams: Vec<StreamId>) -> Duration {
+async fn append(journal: &Journal, streams: Vec<Uuid>) -> Duration {
     let begun = Instant::now();
     let all = streams.into_iter().map(|id| journal.append(id, 0, vec![record()], StreamState::Finished));
     for appended in join_all(all).await {
@@ -142,7 +145,7 @@ fn histories(runtime: &tokio::runtime::Runtime) {
 
 /// Opens the journal that the environment names, as a daemon does, and ends.
 fn opened(dir: &Path) {
-    let (journal, opened) = Journal::open_thread(dir, Options::default()).expect("the journal");
+    let (journal, opened) = Journal::open_thread(dir, journal_options()).expect("the journal");
     assert!(opened.records > 0 && opened.streams.is_empty(), "finished runs are not handed out");
     drop(journal);
 }

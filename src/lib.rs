@@ -20,18 +20,22 @@
 //!
 //! # The code, in reading order
 //!
+//! Four packages. `src/core`, `src/journal` and `src/sim` know nothing of each other, and no runtime, no disk and no
+//! cluster is a dependency of the core; this one puts them together.
+//!
 //! | read | for |
 //! |---|---|
-//! | [`domain`] | the nouns: ids, names, limits, plan, receipt, what was observed |
-//! | [`machine::group::table`] | **what happens next**: the recovery table, rows as data |
-//! | [`machine::group`] | the machine around it: event, fold, view, decide, effects |
-//! | [`machine::backup`] | the machine of a Backup |
-//! | [`planning`] | from a Backup and plain facts to plans, or to refusals |
-//! | `journal` | **where bytes are made durable**: envelope, chain, writer, [`Durable`](journal::Durable) |
+//! | [`domain`] (`src/core`) | the nouns: ids, names, limits, plan, receipt, what was observed |
+//! | [`machine::group::table`] (`src/core`) | **what happens next**: the recovery table, rows as data |
+//! | [`machine::group`] (`src/core`) | the machine around it: event, fold, view, decide, effects |
+//! | [`machine::backup`] (`src/core`) | the machine of a Backup |
+//! | [`planning`] (`src/core`) | from a Backup and plain facts to plans, or to refusals |
+//! | [`journal`] (`src/journal`) | **where bytes are made durable**: envelope, chain, writer, [`Durable`](journal::Durable) |
+//! | [`sim`] (`src/sim`) | the embedded cluster |
+//! | `records` | what the bytes of a record mean: events of the machines, versions, migrations |
 //! | `api`, `cluster` | Kubernetes types; **the only place that writes to the cluster**: `perform` and `project` |
 //! | `engine` | **where a Backup enters**; the one loop; the caches |
 //! | `audit` | replay and description of a journal, without cluster and engine |
-//! | `sim` | the embedded cluster |
 //! | `drill` | lives that are killed and interfered with, and what has to hold afterwards |
 //! | `cli`, `service` | commands; logs, health, metrics |
 //!
@@ -39,8 +43,8 @@
 //!
 //! - No effect without a durable intent: `perform` asks for a [`Durable`](journal::Durable), which only the journal
 //!   can make, after write and sync.
-//! - `decide` and `fold` are pure: clocks, randomness, environment and I/O are banned from `domain`, `machine` and
-//!   `planning` by `clippy.toml`, and `cargo check --lib --no-default-features` builds them without a runtime.
+//! - `decide` and `fold` are pure: clocks, randomness, environment and I/O are banned from the
+//!   core by its `clippy.toml`, and no dependency of it has any of them.
 //! - Every write names the uid of its object and the old value of what it replaces. Names are computed.
 //! - The receipt, with every handle that a later deletion needs, is durable before anything is deleted.
 //! - One journal writes to one cluster: a binding object names it, and is read again before every step that frees storage
@@ -69,25 +73,15 @@
 //! | epoch | one life of the daemon; each open of the journal raises it |
 //! | pivot | the intent to clear the group names: after it a run only goes forward |
 
-pub mod domain;
-pub mod machine;
-pub mod planning;
+pub use stillpoint_core::{domain, machine, planning};
+pub use stillpoint_journal as journal;
+pub use stillpoint_sim as sim;
 
-#[cfg(feature = "full")]
 pub mod api;
-#[cfg(feature = "full")]
 pub mod audit;
-#[cfg(feature = "full")]
 pub mod cli;
-#[cfg(feature = "full")]
 pub mod cluster;
-#[cfg(feature = "full")]
 pub mod drill;
-#[cfg(feature = "full")]
 pub mod engine;
-#[cfg(feature = "full")]
-pub mod journal;
-#[cfg(feature = "full")]
+pub mod records;
 pub mod service;
-#[cfg(feature = "full")]
-pub mod sim;

@@ -1,19 +1,17 @@
-//! Rules that the compiler does not hold: which module may import which, what the core may not name, what every file
-//! and every dependency has to say about itself.
+//! Rules that neither the compiler nor clippy holds: what every dependency has to say about itself, and that the files of
+//! `deploy/` are those of the code. Which package may import which is said by their `Cargo.toml`.
 //!
-//! The rules read the sources as text. Each prints `file:line` and what to do. Every rule has a test beside it that
-//! shows it a violation, so that a rule that no longer sees anything is noticed.
+//! Each rule prints `file:line` and what to do, and has a test beside it that shows it a violation.
 
 #[path = "rules/dependencies.rs"]
 mod dependencies;
 #[path = "rules/deploy.rs"]
 mod deploy;
-#[path = "rules/imports.rs"]
-mod imports;
-#[path = "rules/source.rs"]
-mod source;
-#[path = "rules/text.rs"]
-mod text;
+
+/// The root of the repository.
+fn root() -> std::path::PathBuf {
+    std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
 
 /// Fails with one line for each violation.
 fn hold(rule: &str, violations: Vec<String>) {

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use futures::future::join_all;
 use stillpoint::domain::ids::{StreamId, Uid};
-use stillpoint::journal::wire::{Decoded, decode, encode_backup, encode_group};
-use stillpoint::journal::{Journal, Options, Record, StreamState, export};
+use stillpoint::journal::{Journal, Record, StreamState, export};
 use stillpoint::machine::backup;
 use stillpoint::machine::group::{Event, Timed};
+use stillpoint::records::journal_options;
+use stillpoint::records::{Decoded, decode, encode_backup, encode_group};
 
 /// One Backup and its group.
 struct Template {
@@ -63,7 +64,7 @@ impl Template {
 /// Fills a new journal with at least `records` records; answers how many there are.
 pub async fn fill(dir: &Path, records: usize) -> u64 {
     let template = template();
-    let (journal, _) = Journal::open_thread(dir, Options::default()).expect("a new journal");
+    let (journal, _) = Journal::open_thread(dir, journal_options()).expect("a new journal");
     let all: Vec<usize> = (0..records.div_ceil(records_of_one())).collect();
     let one = |number: usize| {
         let (backup, run, [accepted, of_run, finished]) = template.records(number);

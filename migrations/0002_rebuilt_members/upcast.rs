@@ -2,10 +2,10 @@
 //!
 //! Version 1 did not record them, so that the answer is none. All other milestones keep what they say.
 
-use crate::journal::migrations::Upcaster;
-use crate::journal::wire::v1::group as v1;
-use crate::journal::wire::v2::group as v2;
-use crate::journal::wire::{WireError, encode, kind, read};
+use crate::records::migrations::Upcaster;
+use crate::records::v1::group as v1;
+use crate::records::v2::group as v2;
+use crate::records::{WireError, encode, kind, read};
 
 /// The step.
 pub const STEP: Upcaster = Upcaster { kind: kind::GROUP_REACHED, from: 1, to: 2, apply };

@@ -6,10 +6,10 @@
 use bincode::{Decode, Encode};
 
 use crate::domain::atomicity::Demand;
-use crate::journal::migrations::Upcaster;
-use crate::journal::wire::v1::{backup as v1_backup, group as v1_group};
-use crate::journal::wire::v2::{backup as v2_backup, group as v2_group};
-use crate::journal::wire::{encode, kind, read};
+use crate::records::migrations::Upcaster;
+use crate::records::v1::{backup as v1_backup, group as v1_group};
+use crate::records::v2::{backup as v2_backup, group as v2_group};
+use crate::records::{encode, kind, read};
 
 /// The step of a plan.
 pub const PLANNED: Upcaster = Upcaster { kind: kind::GROUP_PLANNED, from: 1, to: 2, apply: planned };

@@ -3,16 +3,17 @@
 use crate::domain::limits;
 use crate::domain::problem::Code;
 use crate::domain::text::count;
-use crate::journal::wire::{Decoded, WireError, decode};
-use crate::journal::{Entry, repair};
+use crate::journal::Entry;
 use crate::machine::backup;
 use crate::machine::group::Event;
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
 use crate::machine::group::event::{Facts, Grounds};
+use crate::records;
+use crate::records::{Decoded, WireError, decode};
 
 /// What a record says, without its place and time: `intend retain [relabelled/retain-group] 4 effects`.
 pub fn describe(entry: &Entry) -> String {
-    match repair::text(&entry.record) {
+    match records::text(&entry.record) {
         Some(text) => format!("note {text}"),
         None => sentence(&decode(&entry.record), entry.record.kind),
     }

@@ -80,7 +80,7 @@ pub enum Incomparable {
 pub fn diff(entries: &[Entry], from: u64, to: u64) -> Result<Diff, Incomparable> {
     let stream = |position| {
         let entry = entries.iter().find(|entry| entry.position == position);
-        entry.map(|entry| entry.stream).ok_or(Incomparable::Missing(position))
+        entry.map(|entry| StreamId(entry.stream)).ok_or(Incomparable::Missing(position))
     };
     let (first, second) = (stream(from)?, stream(to)?);
     if first != second {
@@ -94,14 +94,14 @@ pub fn diff(entries: &[Entry], from: u64, to: u64) -> Result<Diff, Incomparable>
 }
 
 fn called(entries: &[Entry], stream: StreamId) -> String {
-    let streams = Streams::of(entries.iter().filter(|entry| entry.stream == stream));
+    let streams = Streams::of(entries.iter().filter(|entry| StreamId(entry.stream) == stream));
     let name = streams.get(stream).map(|stream| stream.name.clone()).filter(|name| !name.is_empty());
     name.unwrap_or_else(|| stream.short())
 }
 
 /// What the stream folds to after the record at `until`.
 fn state(entries: &[Entry], stream: StreamId, until: u64) -> Result<Value, Incomparable> {
-    let of = entries.iter().filter(|entry| entry.stream == stream && entry.position <= until);
+    let of = entries.iter().filter(|entry| StreamId(entry.stream) == stream && entry.position <= until);
     let streams = Streams::of(of);
     let Some(stream) = streams.get(stream) else { return Ok(Value::Null) };
     if let Some(broken) = &stream.broken {

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::describe::sentence;
 use super::streams::{Folded, Streams};
+use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::journal::wire::{Decoded, decode};
 use crate::machine::backup;
 use crate::machine::group::columns::{Column, Columns, Source};
 use crate::machine::group::decide::{columns, mismatch};
@@ -19,6 +19,7 @@ use crate::machine::group::event::Grounds;
 use crate::machine::group::row::{Action, Cond, Row};
 use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Ask, Asked, Event, GroupRun, Milestone};
+use crate::records::{Decoded, decode};
 
 /// What can be said about a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -91,7 +92,7 @@ pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
     let of_stream = entries.iter().filter(|other| other.stream == entry.stream);
     let before = Streams::of(of_stream.clone().filter(|other| other.position < position));
     let after = Streams::of(of_stream.filter(|other| other.position <= position));
-    let run = before.get(entry.stream).and_then(|stream| stream.group());
+    let run = before.get(StreamId(entry.stream)).and_then(|stream| stream.group());
     let decoded = decode(&entry.record);
     let at = Timestamp(entry.record.time_ns);
     let (decision, note) = match (&decoded, run) {
@@ -112,10 +113,10 @@ pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
     Some(Explained {
         position,
         stream: entry.stream.to_string(),
-        name: after.get(entry.stream).map(|stream| stream.name.clone()).unwrap_or_default(),
+        name: after.get(StreamId(entry.stream)).map(|stream| stream.name.clone()).unwrap_or_default(),
         time_ns: entry.record.time_ns,
         summary: sentence(&decoded, entry.record.kind),
-        stage: before.get(entry.stream).and_then(|stream| stage(stream.folded.as_ref())),
+        stage: before.get(StreamId(entry.stream)).and_then(|stream| stage(stream.folded.as_ref())),
         decision,
         note,
     })

@@ -14,15 +14,16 @@ use super::describe::event_name;
 use super::explain::{grounds, says};
 use super::finished::{self, Compared};
 use super::streams::{Broken, Folded, Streams};
+use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::journal::wire::{Decoded, decode};
 use crate::machine::backup;
 use crate::machine::group::decide::{columns, mismatch};
 use crate::machine::group::event::{Facts, Grounds};
 use crate::machine::group::row::{Action, Row};
 use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Event, GroupRun, Milestone, decide};
+use crate::records::{Decoded, decode};
 
 /// A decision that would be another one now, or a record that cannot follow the ones before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,12 +75,12 @@ impl Replay {
         if let Ok(Decoded::Group(timed)) = &decoded
             && let Some(grounds) = grounds(&timed.event)
         {
-            let run = streams.get(entry.stream).and_then(|stream| stream.group());
+            let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
             report.decision(entry.position, run, &timed.event, grounds, timed.at);
         }
         if let Ok(Decoded::Backup { event: event @ backup::Event::Finished { .. }, .. }) = &decoded
             && let Some(Folded::Backup(run)) =
-                streams.get(entry.stream).and_then(|stream| stream.folded.as_ref())
+                streams.get(StreamId(entry.stream)).and_then(|stream| stream.folded.as_ref())
             && run.finished.is_none()
         {
             report.end(entry.position, finished::compare(run, streams, event));
@@ -90,7 +91,7 @@ impl Replay {
         if let Some(Broken { why, .. }) = broken.cloned() {
             report.illegal(entry.position, name.unwrap_or_else(|| format!("kind {kind}")), why);
         }
-        streams.forget_ended(entry.stream);
+        streams.forget_ended(StreamId(entry.stream));
     }
 
     /// After the last entry.

@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::describe::sentence;
-use crate::journal::wire::{Decoded, decode, kind};
-use crate::journal::{Entry, repair};
+use crate::journal::Entry;
+use crate::records;
+use crate::records::{Decoded, decode, kind};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,7 +46,7 @@ impl Shown {
     /// An entry as data.
     pub fn of(entry: &Entry) -> Self {
         let decoded = decode(&entry.record);
-        let note = repair::text(&entry.record);
+        let note = records::text(&entry.record);
         let word = note.as_ref().map_or_else(|| kind::word(entry.record.kind), |_| Some("note"));
         let summary = note.unwrap_or_else(|| sentence(&decoded, entry.record.kind));
         let view = match &decoded {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use crate::domain::ids::{StreamId, StreamKind};
 use crate::domain::time::Timestamp;
-use crate::journal::wire::{Decoded, WireError, decode};
-use crate::journal::{Entry, repair};
+use crate::journal::Entry;
 use crate::machine::backup::{self, BackupRun};
 use crate::machine::group::{self, GroupRun, Timed};
+use crate::records;
+use crate::records::{Decoded, WireError, decode};
 
 /// What a stream folds to.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -74,13 +75,13 @@ impl Streams {
 
     /// Takes the next entry with what it decodes to. The error is what breaks the stream, if this record does.
     pub fn admit(&mut self, entry: &Entry, decoded: Result<Decoded, WireError>) -> Option<&Broken> {
-        if repair::text(&entry.record).is_some() {
+        if records::text(&entry.record).is_some() {
             // The journal's word about itself is no run.
             return None;
         }
         let order = &mut self.order;
-        let stream = self.by_id.entry(entry.stream).or_insert_with(|| {
-            order.push(entry.stream);
+        let stream = self.by_id.entry(StreamId(entry.stream)).or_insert_with(|| {
+            order.push(StreamId(entry.stream));
             Stream::new(entry)
         });
         stream.records += 1;
@@ -122,7 +123,7 @@ impl Stream {
     fn new(entry: &Entry) -> Self {
         let at = Timestamp(entry.record.time_ns);
         Self {
-            id: entry.stream,
+            id: StreamId(entry.stream),
             kind: None,
             namespace: String::new(),
             name: String::new(),

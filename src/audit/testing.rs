@@ -11,7 +11,6 @@ use crate::domain::labels;
 use crate::domain::observed::*;
 use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::time::{Millis, Timestamp};
-use crate::journal::wire::{encode_backup, encode_group};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
@@ -21,6 +20,7 @@ use crate::machine::group::row::Action;
 use crate::machine::group::{
     Ask, Asked, Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, view,
 };
+use crate::records::{encode_backup, encode_group};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
 const BACKUP_UID: &str = "5f0c2b1e-7a34-4c56-9b9e-0a1b2c3d4e5f";

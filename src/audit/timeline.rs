@@ -11,9 +11,9 @@ use super::streams::Streams;
 use crate::domain::ids::StreamId;
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::Entry;
-use crate::journal::wire::{Decoded, WireError, decode, kind};
 use crate::machine::group::Event;
 use crate::machine::group::effect::Mark;
+use crate::records::{Decoded, WireError, decode, kind};
 
 /// An intent without outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,12 +73,12 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
         let text = describe(entry);
         let failures = failed(&mut intended, &streams, entry, &decoded);
         streams.admit(entry, decoded);
-        let name = streams.get(entry.stream).map(|stream| stream.name.clone()).unwrap_or_default();
-        let name = if name.is_empty() { entry.stream.short() } else { name };
+        let name = streams.get(StreamId(entry.stream)).map(|stream| stream.name.clone()).unwrap_or_default();
+        let name = if name.is_empty() { StreamId(entry.stream).short() } else { name };
         rows.push(Row::Record {
             position: entry.position,
             epoch: entry.epoch,
-            stream: entry.stream,
+            stream: StreamId(entry.stream),
             time_ns: entry.record.time_ns,
             offset: at(entry).since(first),
             name,
@@ -121,14 +121,14 @@ fn failed(
     let Ok(Decoded::Group(timed)) = decoded else { return Vec::new() };
     match &timed.event {
         Event::Intended { marks, .. } => {
-            intended.insert(entry.stream, marks.clone());
+            intended.insert(StreamId(entry.stream), marks.clone());
             Vec::new()
         }
         Event::Ended { outcomes, .. } => {
-            let run = streams.get(entry.stream).and_then(|stream| stream.group());
+            let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
             let claims: Option<Vec<&str>> =
                 run.map(|run| run.plan.members.iter().map(|member| member.claim.as_str()).collect());
-            let marks = intended.remove(&entry.stream).unwrap_or_default();
+            let marks = intended.remove(&StreamId(entry.stream)).unwrap_or_default();
             failures(&marks, outcomes, &claims.unwrap_or_default())
         }
         _ => Vec::new(),
@@ -151,9 +151,9 @@ fn open_intents(entries: &[Entry]) -> BTreeMap<u64, Open> {
     let mut open = BTreeMap::new();
     for entry in entries {
         let before = match entry.record.kind {
-            kind::GROUP_INTENDED => waiting.insert(entry.stream, (entry.position, entry.epoch)),
-            kind::GROUP_ENDED => waiting.remove(&entry.stream).and(None),
-            _ => waiting.remove(&entry.stream),
+            kind::GROUP_INTENDED => waiting.insert(StreamId(entry.stream), (entry.position, entry.epoch)),
+            kind::GROUP_ENDED => waiting.remove(&StreamId(entry.stream)).and(None),
+            _ => waiting.remove(&StreamId(entry.stream)),
         };
         open.extend(before.map(|(position, _)| (position, Open::Ended)));
     }

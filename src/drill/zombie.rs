@@ -14,9 +14,9 @@ use crate::drill::invariants::{Broken, Invariant};
 use crate::drill::stage::Stage;
 use crate::drill::wire::Call;
 use crate::engine::points::Points;
-use crate::journal::wire::{self, Decoded};
 use crate::journal::{Batch, Disk, Journal, MemoryStore, Slot, Store};
 use crate::machine::group::{Event, Timed};
+use crate::records::{self, Decoded};
 use crate::sim::Cluster;
 use crate::sim::api_server::FaultDecision;
 
@@ -138,7 +138,7 @@ async fn story(disk: &Disk) -> Vec<(u64, Timed)> {
     let (journal, _) = Journal::open_task(store).expect("the journal opens");
     let entries = journal.entries(1, usize::MAX >> 1).await.expect("entries");
     disk.crash();
-    let records = entries.into_iter().filter_map(|entry| match wire::decode(&entry.record) {
+    let records = entries.into_iter().filter_map(|entry| match records::decode(&entry.record) {
         Ok(Decoded::Group(record)) => Some((entry.position, record)),
         _ => None,
     });

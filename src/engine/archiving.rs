@@ -59,12 +59,13 @@ mod tests {
     use super::*;
     use crate::domain::ids::StreamId;
     use crate::domain::time::Timestamp;
-    use crate::journal::{Options, Record, StreamState};
+    use crate::journal::{Record, StreamState};
+    use crate::records::journal_options;
 
     #[tokio::test(start_paused = true)]
     async fn a_segment_that_is_full_or_old_is_archived_without_being_asked() {
         let dir = tempfile::tempdir().expect("a directory");
-        let (journal, _) = Journal::open_inline(dir.path(), Options::default()).expect("opened");
+        let (journal, _) = Journal::open_inline(dir.path(), journal_options()).expect("opened");
         let clock = Clock::anchored(Timestamp(0));
         let append = |number: u32| {
             let (journal, stream) = (journal.clone(), StreamId::of_backup(&number.to_string()));

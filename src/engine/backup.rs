@@ -25,12 +25,12 @@ use crate::engine::reasons;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::engine::snapshots::Snapshots;
-use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, JournalError, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
 use crate::machine::point::{Moment, Place, Point};
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
+use crate::records::{self, Decoded};
 
 /// Asks the engine to run a group, or to say how it ended.
 pub struct Order {
@@ -108,7 +108,7 @@ pub async fn take(
             let groups = deleted_backup::noticed(&tools, &run, run_groups(&run, plans, &orders));
             let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&tools, &run, is_new));
             reasons::show(&tools, &run, unplanned.iter().collect(), false).await;
-            let Some(event) = backup::decide(&run, &ends).map(wire::fit_backup) else { return Ok(()) };
+            let Some(event) = backup::decide(&run, &ends).map(records::fit_backup) else { return Ok(()) };
             tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let known = run.warnings.len();
             let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
@@ -204,7 +204,7 @@ fn archived_elsewhere(tools: &Tools, stream: StreamId, object: Option<&Backup>, 
 pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Problem> {
     let mut run = None;
     for entry in entries {
-        match wire::decode(&entry.record).map_err(|error| internal(stream, &error))? {
+        match records::decode(&entry.record).map_err(|error| internal(stream, &error))? {
             Decoded::Backup { event, at } => {
                 run = Some(backup::fold(run, &event, at).map_err(|error| internal(stream, &error))?);
             }
@@ -234,7 +234,7 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
             format!("and {unrecorded} more groups were refused: divide the namespaces among several Backups");
         warnings.insert(0, warning);
     }
-    let event = wire::fit_backup(Event::Accepted {
+    let event = records::fit_backup(Event::Accepted {
         backup: request.backup.clone(),
         label_key: request.label_key.clone(),
         groups: formed.plans.iter().map(asked).collect(),
@@ -416,7 +416,7 @@ async fn append(
 ) -> Result<BackupRun, Problem> {
     let at = tools.clock.now();
     let folded = backup::fold(run, event, at).map_err(|error| internal(stream, &error))?;
-    let record = wire::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
+    let record = records::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
     let began = tokio::time::Instant::now();
     let appended = tools.journal.append(stream, *seq, vec![record], state).await;
     tools.observer.note(Note::Appended { took: began.elapsed() });
@@ -429,7 +429,7 @@ async fn append(
 pub fn fold_group(stream: StreamId, entries: &[Entry]) -> Result<Option<GroupRun>, Problem> {
     let mut run = None;
     for entry in entries {
-        match wire::decode(&entry.record).map_err(|error| internal(stream, &error))? {
+        match records::decode(&entry.record).map_err(|error| internal(stream, &error))? {
             Decoded::Group(record) => {
                 run = Some(group::fold(run, &record).map_err(|error| internal(stream, &error))?);
             }

@@ -4,7 +4,7 @@
 //! writes it, each write recorded before and after. [`Binder::guard`] then watches it, renews it, and ends the daemon when
 //! another journal or a newer start is bound. [`Binder::may_free`] reads it again before every step that frees storage.
 //!
-//! Not here: how the binding looks in the cluster (`cluster::binding`), and its records (`journal::binding`).
+//! Not here: how the binding looks in the cluster (`cluster::binding`), and its records (`records::binding`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,9 +29,9 @@ use crate::engine::clock::Clock;
 use crate::engine::foreign;
 use crate::engine::runner::{internal, journal_problem};
 use crate::engine::world::World;
-use crate::journal::binding::{self as records, BindingEvent, BindingRecord};
 use crate::journal::{Appended, Entry, Journal, StreamState};
 use crate::machine::group::Stage;
+use crate::records::binding::{self as records, BindingEvent, BindingRecord};
 
 /// How a daemon is bound.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ impl Binder {
         clock: Clock,
         namespace: &str,
         options: BindingOptions,
-        streams: &[(StreamId, Vec<Entry>)],
+        streams: &[(Uuid, Vec<Entry>)],
     ) -> Self {
         let read = records::newest(streams);
         let unreadable = read.as_ref().err().map(|error| internal(StreamId(options.start), error));
@@ -108,7 +108,9 @@ impl Binder {
             state: state.unwrap_or_else(|| BindingState::new(options.start)),
             roll: read.map_or(0, |read| read.roll),
             stream: None,
-            older: older.map(|(stream, entries)| (*stream, entries.last().map_or(0, |e| e.seq))).collect(),
+            older: older
+                .map(|(stream, entries)| (StreamId(*stream), entries.last().map_or(0, |e| e.seq)))
+                .collect(),
             no_free: false,
             unreadable,
         };

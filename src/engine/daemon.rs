@@ -13,7 +13,9 @@ use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::vitals::Vitals;
 use crate::engine::{Config, Engine, socket};
-use crate::journal::{Journal, JournalError, Opened, Options};
+use crate::journal::{Journal, JournalError, Opened};
+use crate::records;
+use crate::records::journal_options;
 
 /// How the daemon is started.
 pub struct Start {
@@ -79,7 +81,7 @@ async fn life(start: &Start) -> Problem {
 /// Returns once the writer of the journal has ended. A daemon that has nothing to append would not notice.
 async fn stopped(dir: PathBuf, journal: Journal) -> Problem {
     let reason = journal.stopped().await;
-    JournalError::Stopped { reason }.problem(&dir.display().to_string())
+    records::problem(&JournalError::Stopped { reason }, &dir.display().to_string())
 }
 
 /// Reaches the cluster and runs the engine.
@@ -111,14 +113,14 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
 /// The journal is held, damaged, newer, or cannot be read or written.
 pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
     let shown = dir.display().to_string();
-    let mut options = Options::default();
+    let mut options = journal_options();
     let patience = options.patience();
     options.on_held = Arc::new(move |held| {
         tracing::warn!("{held}; waiting up to {} s for that process to end", patience.as_secs());
     });
     let opened = tokio::task::spawn_blocking(move || Journal::open_thread(&dir, options)).await;
     match opened {
-        Ok(result) => result.map_err(|error| error.problem(&shown)),
+        Ok(result) => result.map_err(|error| records::problem(&error, &shown)),
         Err(join) => Err(Problem::new(
             Code::Internal,
             About::new("Journal", "", &shown),

@@ -74,10 +74,10 @@ use crate::engine::request::Defaults;
 use crate::engine::runner::{Runner, Tools, journal_problem};
 use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::World;
-use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::event::Event as GroupEvent;
 use crate::machine::group::{GroupRun, Stage};
+use crate::records::{self, Decoded};
 
 /// What one life of the daemon is started with.
 pub struct Config {
@@ -250,6 +250,7 @@ impl Engine {
             if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
                 self.turn(desk).await?;
             }
+            let stream = StreamId(stream);
             if is_binding(&entries) {
                 continue;
             }
@@ -462,7 +463,7 @@ fn last_time(opened: &Opened) -> Timestamp {
 
 /// Whether a stream is the journal's word about its binding.
 fn is_binding(entries: &[Entry]) -> bool {
-    entries.first().is_some_and(|entry| crate::journal::binding::is_binding(&entry.record))
+    entries.first().is_some_and(|entry| crate::records::binding::is_binding(&entry.record))
 }
 
 enum Kind {
@@ -473,7 +474,7 @@ enum Kind {
 /// A stream is what its first record is.
 fn kind(stream: StreamId, entries: &[Entry]) -> Result<Option<Kind>, Problem> {
     let Some(first) = entries.first() else { return Ok(None) };
-    match wire::decode(&first.record).map_err(|error| runner::internal(stream, &error))? {
+    match records::decode(&first.record).map_err(|error| runner::internal(stream, &error))? {
         Decoded::Group(record) => Ok(matches!(record.event, GroupEvent::Planned(_)).then_some(Kind::Group)),
         Decoded::Backup { .. } => Ok(Some(Kind::Backup)),
     }

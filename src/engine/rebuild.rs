@@ -28,10 +28,11 @@ use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::engine::foreign;
 use crate::engine::runner::internal;
-use crate::journal::binding::{self as records, BindingEvent, BindingRecord};
-use crate::journal::{Journal, Record, StreamState, wire};
+use crate::journal::{Journal, Record, StreamState};
 use crate::machine::group::reconstruct::{Remains, Standing, VolumeSeen};
 use crate::machine::group::{Event, Timed};
+use crate::records;
+use crate::records::binding::{self as binding_records, BindingEvent, BindingRecord};
 
 /// What a cluster shows of runs.
 #[derive(Debug, Default)]
@@ -132,8 +133,8 @@ pub async fn record(
 async fn identify(journal: &Journal, id: Uuid, found: &Found, at: Timestamp) -> Result<(), Problem> {
     let state = BindingState { supersedes: found.journals.clone(), ..BindingState::new(id) };
     let record = BindingRecord { event: BindingEvent::Identified, roll: 1, start: id, state };
-    let stream = records::stream(id, record.roll);
-    let encoded = records::encode(&record, at).map_err(|error| internal(stream, &error))?;
+    let stream = binding_records::stream(id, record.roll);
+    let encoded = binding_records::encode(&record, at).map_err(|error| internal(stream, &error))?;
     let appended = journal.append(stream, 0, vec![encoded], StreamState::Open).await;
     appended.map(|_| ()).map_err(|error| internal(stream, &error))
 }
@@ -146,7 +147,7 @@ fn seen(event: &Event) -> Vec<String> {
 }
 
 fn encoded(run: StreamId, events: Vec<Event>, at: Timestamp) -> Result<Vec<Record>, Problem> {
-    let encode = |event| wire::encode_group(&Timed { at, event: wire::fit_group(event) });
+    let encode = |event| records::encode_group(&Timed { at, event: records::fit_group(event) });
     events.into_iter().map(encode).collect::<Result<_, _>>().map_err(|error| internal(run, &error))
 }
 

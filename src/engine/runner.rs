@@ -28,7 +28,6 @@ use crate::engine::observer::{Note, Observe};
 use crate::engine::points::Points;
 use crate::engine::sight::{Sight, Sights};
 use crate::engine::world::{Known, Subscription, Unread, World};
-use crate::journal::wire;
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{Effect, EffectKind, Intent, Mark, Outcome};
@@ -36,6 +35,7 @@ use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
 use crate::machine::point::{Moment, Place, Point};
+use crate::records;
 
 use next::{Ground, Next};
 
@@ -368,7 +368,7 @@ impl Runner {
     /// follows from a decision carries the time of the decision, so that a replay sees the deadlines as it did.
     fn fold_in(&mut self, at: Timestamp, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
         let records: Vec<Timed> =
-            events.into_iter().map(|event| Timed { at, event: wire::fit_group(event) }).collect();
+            events.into_iter().map(|event| Timed { at, event: records::fit_group(event) }).collect();
         let folded = records.iter().try_fold((*self.run).clone(), |run, record| fold(Some(run), record));
         self.run = Arc::new(folded.map_err(|error| internal(self.run.plan.run, &error))?);
         let scope = self.run.scope_after(&self.scope);
@@ -431,7 +431,7 @@ pub fn first_record(
 ) -> Result<(Timed, crate::journal::Record), Problem> {
     let about = About::new("Group", &plan.namespace, &plan.group);
     let record = Timed { at, event: Event::Planned(Box::new(plan)) };
-    match wire::encode_group(&record) {
+    match records::encode_group(&record) {
         Ok(encoded) => Ok((record, encoded)),
         Err(error) => {
             let fix = "split the group, or give its claims, volumes and handles shorter names";
@@ -489,7 +489,11 @@ fn kind_name(kind: EffectKind) -> &'static str {
 }
 
 fn encode(stream: StreamId, records: &[Timed]) -> Result<Vec<crate::journal::Record>, Problem> {
-    records.iter().map(wire::encode_group).collect::<Result<_, _>>().map_err(|error| internal(stream, &error))
+    records
+        .iter()
+        .map(records::encode_group)
+        .collect::<Result<_, _>>()
+        .map_err(|error| internal(stream, &error))
 }
 
 async fn append(

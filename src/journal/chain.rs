@@ -6,9 +6,10 @@
 //! needs the store's account of its own head.
 
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 use super::envelope::{self, MAX_PAYLOAD_BYTES, SCHEMA, genesis};
-use super::record::{Entry, Head, StreamId};
+use super::record::{Entry, Head};
 
 /// What is wrong, and with which record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,7 @@ pub enum Fault {
     #[error("is number {found} of stream {stream}, expected {expected}")]
     Seq {
         /// The stream.
-        stream: StreamId,
+        stream: Uuid,
         /// The sequence that continues it.
         expected: u64,
         /// The sequence that was found.
@@ -100,7 +101,7 @@ pub enum Fault {
     #[error("the index of stream {stream} disagrees with its records")]
     StreamIndex {
         /// The stream.
-        stream: StreamId,
+        stream: Uuid,
     },
     /// The records end before the head does.
     #[error("is missing; the journal's head is record {head}")]
@@ -218,7 +219,7 @@ pub struct Checker {
     head: Head,
     epoch: u64,
     from_start: bool,
-    streams: BTreeMap<StreamId, u64>,
+    streams: BTreeMap<Uuid, u64>,
 }
 
 impl Checker {

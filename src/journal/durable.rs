@@ -8,11 +8,11 @@ use std::ops::Deref;
 /// takes a `&Durable<Intent>`, so that an effect before its record is on disk does not compile:
 ///
 /// ```compile_fail,E0451
-/// let forged = stillpoint::journal::Durable { value: (), position: 1 };
+/// let forged = stillpoint_journal::Durable { value: (), position: 1 };
 /// ```
 ///
 /// ```compile_fail,E0624
-/// let forged = stillpoint::journal::Durable::new((), 1);
+/// let forged = stillpoint_journal::Durable::new((), 1);
 /// ```
 ///
 /// It is neither `Clone` nor `Default`, and has no `map`, which would turn the proof for one value
@@ -25,7 +25,7 @@ pub struct Durable<T> {
 }
 
 impl<T> Durable<T> {
-    pub(in crate::journal) fn new(value: T, position: u64) -> Durable<T> {
+    pub(crate) fn new(value: T, position: u64) -> Durable<T> {
         Durable { value, position }
     }
 

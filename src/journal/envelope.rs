@@ -24,8 +24,7 @@
 use uuid::Uuid;
 
 use super::chain::Fault;
-use super::record::{Entry, Record, StreamId};
-use crate::domain::limits;
+use super::record::{Entry, Record};
 
 /// The schema that this binary writes, of the envelope and of the trees.
 ///
@@ -40,7 +39,7 @@ pub const SCHEMA: u16 = 4;
 /// Largest payload of one record, in bytes.
 ///
 /// Small values keep sled away from its blob files, which it never syncs.
-pub const MAX_PAYLOAD_BYTES: usize = limits::MAX_RECORD_BYTES;
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 pub(super) const CODEC_BINCODE2: u8 = 1;
 const HEADER_BYTES: usize = 91;
@@ -56,7 +55,7 @@ pub(super) struct Unsealed<'a> {
     pub schema: u16,
     pub position: u64,
     pub epoch: u64,
-    pub stream: StreamId,
+    pub stream: Uuid,
     pub seq: u64,
     pub prev: [u8; 32],
     pub record: &'a Record,
@@ -71,7 +70,7 @@ pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
     bytes.extend(fields.schema.to_be_bytes());
     bytes.extend(fields.epoch.to_be_bytes());
     bytes.extend(fields.position.to_be_bytes());
-    bytes.extend(fields.stream.0.as_bytes());
+    bytes.extend(fields.stream.as_bytes());
     bytes.extend(fields.seq.to_be_bytes());
     bytes.extend(fields.record.time_ns.to_be_bytes());
     bytes.extend(fields.prev);
@@ -123,7 +122,7 @@ fn fields(known: u16, body: &[u8], hash: [u8; 32]) -> Option<Result<Entry, Fault
     }
     let epoch = u64::from_be_bytes(take(&mut rest)?);
     let position = u64::from_be_bytes(take(&mut rest)?);
-    let stream = StreamId(Uuid::from_bytes(take(&mut rest)?));
+    let stream = Uuid::from_bytes(take(&mut rest)?);
     let seq = u64::from_be_bytes(take(&mut rest)?);
     let time_ns = i64::from_be_bytes(take(&mut rest)?);
     let prev = take(&mut rest)?;
@@ -153,7 +152,7 @@ mod tests {
             schema: 1,
             position: 7,
             epoch: 3,
-            stream: StreamId(Uuid::from_u128(0x0a0b)),
+            stream: Uuid::from_u128(0x0a0b),
             seq: 5,
             prev: [9; 32],
             record: &record,

@@ -1,12 +1,11 @@
 //! What can go wrong between a caller and its journal.
 
-use crate::domain::problem::{About, Code, Problem};
 use std::io;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 use super::chain::{ChainProblem, Fault};
 use super::owner::Owner;
-use super::record::StreamId;
 use super::store::{StoreError, is_full};
 use super::verification::Verdict;
 use super::writer::MAX_APPEND_RECORDS;
@@ -170,7 +169,7 @@ impl JournalError {
     }
 
     /// The error and what caused it, in one line.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
         sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
     }
@@ -203,31 +202,6 @@ impl JournalError {
             | JournalError::Stopped { .. } => {}
         }
         self
-    }
-
-    /// The code under which `stillpoint explain` has a page.
-    pub fn code(&self) -> Code {
-        match self {
-            JournalError::Held { .. } => Code::JournalLocked,
-            JournalError::NewerSchema { .. } => Code::JournalNewer,
-            JournalError::Missing { .. } | JournalError::ArchiveMissing { .. } => Code::JournalMissing,
-            JournalError::NotLost { .. } => Code::Usage,
-            JournalError::Damaged { .. }
-            | JournalError::BothDamaged { .. }
-            | JournalError::Unopenable { .. }
-            | JournalError::Lost { .. }
-            | JournalError::IndexLost { .. }
-            | JournalError::CarriedLost { .. }
-            | JournalError::Behind { .. } => Code::JournalCorrupt,
-            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => {
-                Code::JournalIo
-            }
-        }
-    }
-
-    /// The error as a person reads it. `dir` is the journal's directory.
-    pub fn problem(&self, dir: &str) -> Problem {
-        Problem::new(self.code(), About::new("Journal", "", dir), self.text(), self.fix())
     }
 
     /// What `journal verify` answers when the journal cannot even be read; none if that says nothing
@@ -294,7 +268,7 @@ pub enum AppendError {
     #[error("stream {stream} has {actual} records, the caller expected {expected}")]
     Sequence {
         /// The stream.
-        stream: StreamId,
+        stream: Uuid,
         /// What the caller expected.
         expected: u64,
         /// What the journal holds.
@@ -323,7 +297,7 @@ pub enum AppendError {
     #[error("stream {stream} has ended and was archived")]
     Archived {
         /// The stream.
-        stream: StreamId,
+        stream: Uuid,
     },
     /// The writer has ended. Whether the records are on disk is known only after the next open.
     #[error("the journal has stopped: {reason}")]

@@ -10,13 +10,14 @@
 //! Not here: what the payload means.
 
 use std::io::{BufRead, Read};
+use uuid::Uuid;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{CODEC_BINCODE2, MAX_PAYLOAD_BYTES, SCHEMA};
-use super::record::{Entry, Record, StreamId};
+use super::record::{Entry, Record};
 
 /// The exported fields of one record. Unknown fields beside them are ignored when it is read back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +32,7 @@ pub struct Sealed {
     /// Position.
     pub position: u64,
     /// Stream id.
-    pub stream: StreamId,
+    pub stream: Uuid,
     /// Sequence in the stream.
     pub seq: u64,
     /// Time in nanoseconds since the Unix epoch.

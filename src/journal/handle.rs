@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use uuid::Uuid;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -10,7 +11,7 @@ use super::archive::{self, Archived, Checkpoint, Policy, Shelf};
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
 use super::probe::Probed;
-use super::record::{Entry, Head, Record, StreamId};
+use super::record::{Entry, Head, Record};
 use super::shelve::TRIM_RECORDS;
 use super::store::StreamState;
 use super::writer::{Append, Appended, Limits, Request, Shared};
@@ -96,13 +97,13 @@ impl Journal {
     /// A refused append writes nothing; after [`AppendError::Stopped`] no append succeeds again.
     pub async fn append(
         &self,
-        stream: StreamId,
+        stream: impl Into<Uuid>,
         expected_seq: u64,
         records: Vec<Record>,
         state: StreamState,
     ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Append(Append { stream, expected_seq, records, state, reply });
+        let request = Request::Append(Append { stream: stream.into(), expected_seq, records, state, reply });
         match self.ask(request, answer).await {
             Ok(result) => result,
             Err(reason) => Err(AppendError::Stopped { reason }),
@@ -115,7 +116,7 @@ impl Journal {
     /// As [`append`](Journal::append); the value is dropped.
     pub async fn append_durable<T>(
         &self,
-        stream: StreamId,
+        stream: impl Into<Uuid>,
         expected_seq: u64,
         records: Vec<Record>,
         state: StreamState,
@@ -130,7 +131,8 @@ impl Journal {
     /// # Errors
     /// The store failed, a record is damaged, the writer has ended; [`JournalError::ArchiveMissing`] if it ended in an
     /// archive that was moved elsewhere.
-    pub async fn stream(&self, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+    pub async fn stream(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
+        let stream = stream.into();
         let (reply, answer) = oneshot::channel();
         let live = self.read(Request::Stream(stream, reply), answer).await?;
         let begins = live.first().map(|first| first.seq);

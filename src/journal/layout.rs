@@ -14,30 +14,30 @@
 
 use uuid::Uuid;
 
-use super::record::{Head, StreamId};
+use super::record::Head;
 use super::store::{StoreError, StreamHead, StreamState};
 
 pub(super) const HEADS: u8 = 0;
 const POSITIONS: u8 = 1;
 
-pub(super) fn stream_key(stream: StreamId) -> [u8; 17] {
+pub(super) fn stream_key(stream: Uuid) -> [u8; 17] {
     tagged(HEADS, stream)
 }
 
-pub(super) fn position_prefix(stream: StreamId) -> [u8; 17] {
+pub(super) fn position_prefix(stream: Uuid) -> [u8; 17] {
     tagged(POSITIONS, stream)
 }
 
-pub(super) fn position_key(stream: StreamId, seq: u64) -> [u8; 25] {
+pub(super) fn position_key(stream: Uuid, seq: u64) -> [u8; 25] {
     let mut key = [0; 25];
     key[..17].copy_from_slice(&position_prefix(stream));
     key[17..].copy_from_slice(&seq.to_be_bytes());
     key
 }
 
-fn tagged(tag: u8, stream: StreamId) -> [u8; 17] {
+fn tagged(tag: u8, stream: Uuid) -> [u8; 17] {
     let mut key = [tag; 17];
-    key[1..].copy_from_slice(stream.0.as_bytes());
+    key[1..].copy_from_slice(stream.as_bytes());
     key
 }
 
@@ -53,7 +53,7 @@ pub(super) fn stream_value(head: &StreamHead) -> [u8; 25] {
 pub(super) fn read_stream(key: &[u8], value: &[u8]) -> Result<StreamHead, StoreError> {
     let wrong = || StoreError::Layout { what: "the head of a stream" };
     let (&[HEADS], id) = key.split_first_chunk().ok_or_else(wrong)? else { return Err(wrong()) };
-    let stream = StreamId(Uuid::from_slice(id).map_err(|_| wrong())?);
+    let stream = Uuid::from_slice(id).map_err(|_| wrong())?;
     let value: &[u8; 25] = value.try_into().map_err(|_| wrong())?;
     let state = match value[0] {
         0 => StreamState::Open,
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(head_value(&head)[..8], [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(read_head(&head_value(&head)), Ok(head));
         for state in [StreamState::Open, StreamState::Finished] {
-            let stream = StreamId(Uuid::from_u128(5));
+            let stream = Uuid::from_u128(5);
             let head = StreamHead { stream, state, last_seq: 3, first_position: 4, last_position: 9 };
             assert_eq!(read_stream(&stream_key(stream), &stream_value(&head)), Ok(head));
         }
@@ -104,19 +104,19 @@ mod tests {
 
     #[test]
     fn other_bytes_are_an_error_and_not_a_panic() {
-        let key = stream_key(StreamId(Uuid::nil()));
+        let key = stream_key(Uuid::nil());
         assert!(read_stream(&[], &[]).is_err());
         assert!(read_stream(&key, &[0; 24]).is_err());
         assert!(read_stream(&key, &[2; 25]).is_err());
         assert!(read_stream(&key[..9], &[0; 25]).is_err());
-        assert!(read_stream(&position_prefix(StreamId(Uuid::nil())), &[0; 25]).is_err());
+        assert!(read_stream(&position_prefix(Uuid::nil()), &[0; 25]).is_err());
         assert!(read_head(&[0; 39]).is_err() && read_head(&[0; 3]).is_err());
         assert!(number(&[0; 7], "x").is_err() && schema(&[0; 3]).is_err());
     }
 
     #[test]
     fn heads_of_streams_stand_before_positions() {
-        let last = StreamId(Uuid::from_u128(u128::MAX));
-        assert!(stream_key(last).as_slice() < position_key(StreamId(Uuid::nil()), 0).as_slice());
+        let last = Uuid::from_u128(u128::MAX);
+        assert!(stream_key(last).as_slice() < position_key(Uuid::nil(), 0).as_slice());
     }
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use uuid::Uuid;
 
-use super::record::StreamId;
 use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
 
 /// A disk that can lose power.
@@ -18,22 +18,23 @@ pub struct Disk(Arc<Mutex<State>>);
 struct State {
     meta: Option<Meta>,
     records: BTreeMap<u64, Vec<u8>>,
-    streams: BTreeMap<StreamId, StreamHead>,
-    positions: BTreeMap<(StreamId, u64), u64>,
+    streams: BTreeMap<Uuid, StreamHead>,
+    positions: BTreeMap<(Uuid, u64), u64>,
     unsynced: Vec<Undo>,
     syncs: u64,
     holder: Option<u64>,
     holders: u64,
     sync_fault: Option<String>,
+    lies: bool,
 }
 
 /// What takes one written batch, or one trim, back.
 #[derive(Debug, Default)]
 struct Undo {
     meta: Option<Meta>,
-    streams: Vec<(StreamId, Option<StreamHead>)>,
-    slots: Vec<(u64, StreamId, u64)>,
-    trimmed: Vec<(u64, StreamId, u64, Vec<u8>)>,
+    streams: Vec<(Uuid, Option<StreamHead>)>,
+    slots: Vec<(u64, Uuid, u64)>,
+    trimmed: Vec<(u64, Uuid, u64, Vec<u8>)>,
 }
 
 impl Disk {
@@ -62,6 +63,11 @@ impl Disk {
     /// Lets the next sync fail with `reason`.
     pub fn fail_next_sync(&self, reason: &str) {
         self.state().sync_fault = Some(reason.to_owned());
+    }
+
+    /// From now on every sync succeeds and makes nothing durable, as with a disk that lies.
+    pub fn lie(&self) {
+        self.state().lies = true;
     }
 
     /// How many syncs succeeded so far.
@@ -185,7 +191,9 @@ impl Store for MemoryStore {
         if let Some(reason) = state.sync_fault.take() {
             return Err(StoreError::failed("sync", reason));
         }
-        state.unsynced.clear();
+        if !state.lies {
+            state.unsynced.clear();
+        }
         state.syncs += 1;
         Ok(())
     }
@@ -211,7 +219,7 @@ impl Store for MemoryStore {
         Ok(self.held("read a record")?.records.get(&position).cloned())
     }
 
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError> {
         Ok(self.held("read a stream")?.streams.get(&stream).copied())
     }
 
@@ -219,7 +227,7 @@ impl Store for MemoryStore {
         Ok(self.held("read the streams")?.streams.values().copied().collect())
     }
 
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError> {
         let state = self.held("read a stream")?;
         Ok(state.positions.range((stream, 0)..=(stream, u64::MAX)).map(|(_, position)| *position).collect())
     }

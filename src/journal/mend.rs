@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use uuid::Uuid;
 
 use super::envelope;
 use super::error::JournalError;
 use super::evidence::{self, Admitted, EvidenceWriter, sync_parent};
 use super::probe::Probed;
-use super::record::{Head, StreamId};
+use super::record::Head;
 use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
 
 /// Records of one frame of rebuilt evidence.
@@ -80,7 +81,7 @@ fn batch_of(store: &dyn Store, admitted: Admitted, from: Head, cut: Head) -> Res
     let Admitted { epoch, head, records } = admitted;
     let head = if head.position < from.position { from } else { head };
     let meta = Meta { epoch, head, cut, ..Meta::new() };
-    let (mut slots, mut streams) = (Vec::new(), BTreeMap::<StreamId, StreamHead>::new());
+    let (mut slots, mut streams) = (Vec::new(), BTreeMap::<Uuid, StreamHead>::new());
     for (state, entry, envelope) in records {
         let (position, stream, seq) = (entry.position, entry.stream, entry.seq);
         if position <= from.position {

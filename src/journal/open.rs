@@ -14,6 +14,7 @@
 
 use std::fs;
 use std::path::Path;
+use uuid::Uuid;
 
 use tokio::sync::mpsc;
 
@@ -27,7 +28,7 @@ use super::opening::{Opening, Ready};
 use super::options::Options;
 use super::owner::Owner;
 use super::probe::Probed;
-use super::record::{Entry, Head, StreamId};
+use super::record::{Entry, Head};
 use super::recover::{claim, recover};
 use super::repair::Repair;
 use super::store::{Meta, Store};
@@ -43,7 +44,7 @@ pub struct Opened {
     /// How many records there are, archived ones not counted.
     pub records: u64,
     /// The entries of every open stream, streams in the order of their first positions.
-    pub streams: Vec<(StreamId, Vec<Entry>)>,
+    pub streams: Vec<(Uuid, Vec<Entry>)>,
     /// What was done beside reading; each is also a record of the journal.
     pub repairs: Vec<Repair>,
     /// Whether room is put aside for a full disk.

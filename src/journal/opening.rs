@@ -61,7 +61,8 @@ impl Opening<'_> {
             .checked_add(1)
             .ok_or(StoreError::Layout { what: "the epoch" })?;
         let newest = shelve::newest(&found.database, &found.evidence)?;
-        let (shelf, anew) = shelve::load(self.dir, &found.evidence, newest.as_ref(), &self.probed)?;
+        let (shelf, anew) =
+            shelve::load(self.dir, &found.evidence, newest.as_ref(), &self.probed, self.options.links)?;
         self.told.extend(anew);
         if let FoundDatabase::Whole(whole) = &found.database
             && let Some(error) = shelve::lacks(&whole.0, &whole.1, newest.as_ref(), &shelf)?

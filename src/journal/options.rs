@@ -12,6 +12,7 @@ use super::ballast;
 use super::error::JournalError;
 use super::evidence::SEGMENT_BYTES;
 use super::probe::Probe;
+use super::record::{Links, no_links};
 
 /// How a journal directory is opened.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// An epoch that was claimed elsewhere: the one that is claimed is above it.
     pub after_epoch: u64,
+    /// Streams that a record refers to.
+    pub links: Links,
     /// Who looks at every call that reaches the disk: tests.
     pub probe: Option<Arc<dyn Probe>>,
 }
@@ -55,6 +58,7 @@ impl Default for Options {
             ballast_bytes: ballast::BALLAST_BYTES,
             segment_bytes: SEGMENT_BYTES,
             after_epoch: 0,
+            links: no_links,
             probe: None,
         }
     }

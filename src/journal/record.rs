@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-
-pub use crate::domain::ids::StreamId;
+use uuid::Uuid;
 
 /// What a caller hands in. The payload is opaque to the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +17,15 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
+/// Streams that a record refers to, and whose records its own stream reads when it goes on: as long as that has not ended,
+/// they stay beside it when the beginning of the journal is archived.
+pub type Links = fn(&Record) -> Vec<Uuid>;
+
+/// No record refers to another stream.
+pub fn no_links(_: &Record) -> Vec<Uuid> {
+    Vec::new()
+}
+
 /// A record at its place in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -28,7 +36,7 @@ pub struct Entry {
     /// The life of the daemon that wrote it.
     pub epoch: u64,
     /// The stream it belongs to.
-    pub stream: StreamId,
+    pub stream: Uuid,
     /// Place in its stream, counted from 1 without gaps.
     pub seq: u64,
     /// Hash of the record before it in the journal, whatever its stream.

@@ -14,12 +14,10 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::archive::{self, Checkpoint};
-use super::binding;
 use super::envelope::SCHEMA;
-use super::record::{Record, StreamId};
+use super::record::Record;
 use super::store::{Batch, Meta, StreamHead, StreamState};
 use super::writer::Staged;
-use crate::domain::ids::STREAM_NAMESPACE;
 
 /// Kind of a record that tells of a repair.
 pub const KIND: u16 = 32;
@@ -163,13 +161,16 @@ impl fmt::Display for Repair {
     }
 }
 
+/// The namespace UUID of the id of that stream. Never changes: it is part of the journal's format.
+const NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_5f6e_2a41_5b7e_8c53_71d0_64ab_e2f9);
+
 /// The stream of these records.
-pub fn stream() -> StreamId {
-    StreamId(Uuid::new_v5(&STREAM_NAMESPACE, b"journal"))
+pub fn stream() -> Uuid {
+    Uuid::new_v5(&NAMESPACE, b"journal")
 }
 
-/// The sentence of a record that is the journal's word about itself: a repair, a checkpoint, or its binding; none if it is
-/// of another kind.
+/// The sentence of a record that is the journal's word about itself: a repair or a checkpoint; none if it is of another
+/// kind.
 pub fn text(record: &Record) -> Option<String> {
     match record.kind {
         KIND => Some(String::from_utf8_lossy(&record.payload).into_owned()),
@@ -179,7 +180,7 @@ pub fn text(record: &Record) -> Option<String> {
                 |c| c.to_string(),
             ))
         }
-        _ => binding::text(record),
+        _ => None,
     }
 }
 

@@ -4,10 +4,11 @@
 //! head without its records. Either means that the store lost or kept what it should not have.
 
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 use super::chain::{ChainProblem, Checker, Fault, Verified, open_at};
 use super::envelope::{SCHEMA, genesis};
-use super::record::{Entry, StreamId};
+use super::record::Entry;
 use super::store::{Meta, Store, StoreError};
 
 /// The first thing that is wrong with a journal, and what held before it.
@@ -22,7 +23,7 @@ pub(super) struct Damage {
 struct Scan<'a> {
     meta: &'a Meta,
     checker: Checker,
-    seen: BTreeMap<StreamId, Seen>,
+    seen: BTreeMap<Uuid, Seen>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,7 +104,7 @@ impl Scan<'_> {
             let seen = Seen { first_position, last_position: head.last_position, last_seq: head.last_seq };
             indexed.insert(head.stream, seen);
         }
-        let differs = |stream: &&StreamId| indexed.get(stream) != self.seen.get(stream);
+        let differs = |stream: &&Uuid| indexed.get(stream) != self.seen.get(stream);
         match self.seen.keys().chain(indexed.keys()).find(differs) {
             None => Ok(()),
             Some(stream) => {
@@ -114,7 +115,7 @@ impl Scan<'_> {
         }
     }
 
-    fn first_seen(&self, stream: StreamId) -> u64 {
+    fn first_seen(&self, stream: Uuid) -> u64 {
         match self.seen.get(&stream) {
             Some(seen) if self.meta.cut.position > 0 => seen.first_position,
             _ => 0,

@@ -11,7 +11,7 @@ use super::error::JournalError;
 use super::find::{FoundDatabase, FoundEvidence};
 use super::open::Opened;
 use super::probe::Probed;
-use super::record::Head;
+use super::record::{Head, Links};
 use super::repair::Repair;
 use super::store::{Meta, Store};
 use super::twin::TwinStore;
@@ -38,15 +38,16 @@ pub(super) fn load(
     evidence: &FoundEvidence,
     newest: Option<&Checkpoint>,
     probed: &Probed,
+    links: Links,
 ) -> Result<(Shelf, Vec<Repair>), JournalError> {
     if let (Some(newest), Some(survey)) = (newest, &evidence.survey)
         && survey.damage.is_none()
         && survey.start.position < newest.last.position
     {
         // The segments are still here: whatever was lost of their archives meanwhile is made again.
-        archive::seal(dir, survey.start, newest.last.position, &mut Prior::default(), probed)?;
+        archive::seal(dir, survey.start, newest.last.position, &mut Prior::none(links), probed)?;
     }
-    Shelf::load(dir, newest)
+    Shelf::load(dir, newest, links)
 }
 
 /// A database whose index of streams lacks a run that is carried forward is a broken one: what is wrong with it.

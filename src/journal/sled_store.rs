@@ -19,13 +19,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use uuid::Uuid;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional, Tree};
 
 use super::layout;
 use super::probe::{Call, Probed};
-use super::record::StreamId;
 use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead, Trim, is_full};
 
 const SEGMENT_BYTES: usize = 8 << 20;
@@ -291,7 +291,7 @@ impl Store for SledStore {
         Ok(envelope.map(|bytes| bytes.to_vec()))
     }
 
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError> {
         let key = layout::stream_key(stream);
         let value = sled_call("read a stream", || self.streams.get(key))?;
         value.map(|value| layout::read_stream(&key, &value)).transpose()
@@ -304,7 +304,7 @@ impl Store for SledStore {
         pairs.iter().map(|(key, value)| layout::read_stream(key, value)).collect()
     }
 
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError> {
         let prefix = layout::position_prefix(stream);
         let values = sled_call("read a stream", || {
             self.streams.scan_prefix(prefix).values().collect::<sled::Result<Vec<_>>>()

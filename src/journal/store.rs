@@ -5,10 +5,11 @@
 //! keys it is given. There is one writer at a time; a second one is refused when it opens the store.
 
 use std::io;
+use uuid::Uuid;
 
 use super::archive::Policy;
 use super::envelope::SCHEMA;
-use super::record::{Head, StreamId};
+use super::record::Head;
 
 /// What a journal knows about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub enum StreamState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamHead {
     /// The stream.
-    pub stream: StreamId,
+    pub stream: Uuid,
     /// Set by the last append to it.
     pub state: StreamState,
     /// Sequence of its last record.
@@ -66,7 +67,7 @@ pub struct Slot {
     /// Position of the record.
     pub position: u64,
     /// Its stream.
-    pub stream: StreamId,
+    pub stream: Uuid,
     /// Its sequence in the stream.
     pub seq: u64,
     /// Its envelope.
@@ -90,9 +91,9 @@ pub struct Trim {
     /// The journal's account afterwards.
     pub meta: Meta,
     /// Records: position, stream, sequence.
-    pub records: Vec<(u64, StreamId, u64)>,
+    pub records: Vec<(u64, Uuid, u64)>,
     /// Streams of which nothing is left.
-    pub streams: Vec<StreamId>,
+    pub streams: Vec<Uuid>,
 }
 
 /// Why a store did not do what it was asked.
@@ -209,7 +210,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError>;
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError>;
 
     /// All streams, in no particular order.
     ///
@@ -221,7 +222,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError>;
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError>;
 }
 
 impl Store for Box<dyn Store> {
@@ -249,13 +250,13 @@ impl Store for Box<dyn Store> {
     fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
         (**self).record(position)
     }
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError> {
         (**self).stream(stream)
     }
     fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
         (**self).streams()
     }
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError> {
         (**self).positions(stream)
     }
 }

@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use super::envelope::{SCHEMA, Unsealed, genesis, open, seal};
-use super::record::{Entry, Head, Record, StreamId};
+use super::record::{Entry, Head, Record};
 use super::store::{Batch, Meta, Slot, Store, StreamHead, StreamState};
 
-pub(super) fn stream(number: u128) -> StreamId {
-    StreamId(Uuid::from_u128(number))
+pub(super) fn stream(number: u128) -> Uuid {
+    Uuid::from_u128(number)
 }
 
 pub(super) fn record(text: &str) -> Record {

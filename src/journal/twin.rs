@@ -7,9 +7,9 @@
 use super::archive::Policy;
 use super::evidence::EvidenceWriter;
 use super::lock::Lock;
-use super::record::StreamId;
 use super::sled_store::SledStore;
 use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
+use uuid::Uuid;
 
 pub(super) struct TwinStore {
     // Dropped in this order: the lock is free only once sled has let go of its own.
@@ -60,7 +60,7 @@ impl Store for TwinStore {
         self.sled.record(position)
     }
 
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError> {
         self.sled.stream(stream)
     }
 
@@ -68,7 +68,7 @@ impl Store for TwinStore {
         self.sled.streams()
     }
 
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError> {
         self.sled.positions(stream)
     }
 }

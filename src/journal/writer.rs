@@ -10,17 +10,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use uuid::Uuid;
 
 use tokio::sync::oneshot;
-
-use crate::domain::planted;
 
 use super::archive::{self, Policy, Shelf};
 use super::chain::{ChainProblem, Fault, open_at};
 use super::envelope::{MAX_PAYLOAD_BYTES, SCHEMA, Unsealed, seal};
 use super::error::{AppendError, JournalError};
 use super::probe::Probed;
-use super::record::{Entry, Head, Record, StreamId};
+use super::record::{Entry, Head, Record};
 use super::repair;
 use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
 
@@ -40,7 +39,7 @@ pub struct Appended {
 }
 
 pub(super) struct Append {
-    pub stream: StreamId,
+    pub stream: Uuid,
     pub expected_seq: u64,
     pub records: Vec<Record>,
     pub state: StreamState,
@@ -49,7 +48,7 @@ pub(super) struct Append {
 
 pub(super) enum Request {
     Append(Append),
-    Stream(StreamId, oneshot::Sender<Result<Vec<Entry>, JournalError>>),
+    Stream(Uuid, oneshot::Sender<Result<Vec<Entry>, JournalError>>),
     Entries {
         from: u64,
         limit: usize,
@@ -129,7 +128,7 @@ impl Shared {
         self.archives.as_ref()
     }
 
-    fn is_archived(&self, stream: StreamId) -> bool {
+    fn is_archived(&self, stream: Uuid) -> bool {
         self.archives().is_some_and(|archives| archives.shelf.contains(stream))
     }
 
@@ -161,7 +160,7 @@ pub(super) struct Ended;
 pub(super) struct Staged {
     meta: Meta,
     slots: Vec<Slot>,
-    streams: BTreeMap<StreamId, StreamHead>,
+    streams: BTreeMap<Uuid, StreamHead>,
     answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
 }
 
@@ -198,7 +197,7 @@ impl<S: Store> Writer<S> {
         self.stage(staged, Append { stream, expected_seq, records, state, reply })
     }
 
-    fn known(&self, staged: &Staged, stream: StreamId) -> Result<Option<StreamHead>, Ended> {
+    fn known(&self, staged: &Staged, stream: Uuid) -> Result<Option<StreamHead>, Ended> {
         match staged.streams.get(&stream) {
             Some(head) => Ok(Some(*head)),
             None => self.store.stream(stream).map_err(|error| self.end(&error)),
@@ -236,7 +235,7 @@ impl<S: Store> Writer<S> {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        if planted::is("unsynced") { Ok(()) } else { self.store.sync() }
+        self.store.sync()
     }
 
     /// The reason is set before any reply is dropped, so that whoever waited finds it.
@@ -279,7 +278,7 @@ impl<S: Store> Writer<S> {
 }
 
 fn refusal(
-    stream: StreamId,
+    stream: Uuid,
     expected: u64,
     records: &[Record],
     known: Option<StreamHead>,
@@ -313,7 +312,7 @@ impl Staged {
 
     pub fn add(
         &mut self,
-        stream: StreamId,
+        stream: Uuid,
         known: Option<StreamHead>,
         records: &[Record],
         state: StreamState,
@@ -338,11 +337,7 @@ impl Staged {
 }
 
 /// All entries of a stream that the store still holds, checked against the index; those up to `cut` are archived.
-pub(super) fn read_stream(
-    store: &dyn Store,
-    cut: Head,
-    stream: StreamId,
-) -> Result<Vec<Entry>, JournalError> {
+pub(super) fn read_stream(store: &dyn Store, cut: Head, stream: Uuid) -> Result<Vec<Entry>, JournalError> {
     let Some(head) = store.stream(stream)? else { return Ok(vec![]) };
     let broken = |position| {
         let what = Fault::StreamIndex { stream };

@@ -59,7 +59,7 @@ mod tests {
     use serde_json::Value;
     use tower::ServiceExt;
 
-    use crate::sim::{Cluster, Config};
+    use crate::{Cluster, Config};
 
     async fn get(cluster: &Cluster, path: &str) -> (StatusCode, Value) {
         let request = Request::builder().uri(path).body(Body::empty()).expect("a request");

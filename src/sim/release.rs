@@ -57,22 +57,22 @@ impl Release {
     }
 
     /// Whether members are named after the uid of the group's content instead of that of the group.
-    pub(in crate::sim) fn names_members_by_content(self) -> bool {
+    pub(crate) fn names_members_by_content(self) -> bool {
         self == Release::V8_2
     }
 
     /// The field of a content's status that lists the members.
-    pub(in crate::sim) fn member_list(self) -> &'static str {
+    pub(crate) fn member_list(self) -> &'static str {
         if self.lists_pairs() { "volumeSnapshotHandlePairList" } else { "volumeSnapshotInfoList" }
     }
 
     /// Whether that list has nothing but pairs of handles.
-    pub(in crate::sim) fn lists_pairs(self) -> bool {
+    pub(crate) fn lists_pairs(self) -> bool {
         self <= Release::V8_3
     }
 
     /// Whether the sidecar comes back, after a back-off, to a group that the driver said was not ready.
-    pub(in crate::sim) fn comes_back_to_unready_groups(self) -> bool {
+    pub(crate) fn comes_back_to_unready_groups(self) -> bool {
         self == Release::Main
     }
 }

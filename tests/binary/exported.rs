@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use stillpoint::audit::Shown;
 use stillpoint::journal::Entry;
 use stillpoint::journal::export::{Sealed, import};
-use stillpoint::journal::wire::{Decoded, decode, encode_group};
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{Event, Step, Timed};
+use stillpoint::records::{Decoded, decode, encode_group};
 use tempfile::TempDir;
 
 use crate::demo::{demo, fields};

@@ -12,7 +12,7 @@ fn body(entry: &Entry) -> Vec<u8> {
     bytes.extend(entry.schema.to_be_bytes());
     bytes.extend(entry.epoch.to_be_bytes());
     bytes.extend(entry.position.to_be_bytes());
-    bytes.extend(entry.stream.0.as_bytes());
+    bytes.extend(entry.stream.as_bytes());
     bytes.extend(entry.seq.to_be_bytes());
     bytes.extend(record.time_ns.to_be_bytes());
     bytes.extend(entry.prev);

@@ -13,10 +13,12 @@ use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::receipt::{Receipt, ReceiptMember};
 use stillpoint::domain::time::{Millis, Timestamp as Time};
-use stillpoint::journal::{Journal, Options, Record, StreamState, wire};
+use stillpoint::journal::{Journal, Record, StreamState};
 use stillpoint::machine::group::event::ReceiptHead;
 use stillpoint::machine::group::reconstruct::{Reconstructed, Standing};
 use stillpoint::machine::group::{Event, Timed};
+use stillpoint::records;
+use stillpoint::records::journal_options;
 
 use crate::process::{Process, wait};
 use crate::stage::Stage;
@@ -93,12 +95,12 @@ fn records(plan: &Plan) -> Vec<Record> {
         Event::ReceiptPart { first: 0, members },
         Event::Reconstructed(Box::new(found)),
     ];
-    let encode = |event| wire::encode_group(&Timed { at: Time(1), event }).expect("it fits");
+    let encode = |event| records::encode_group(&Timed { at: Time(1), event }).expect("it fits");
     events.into_iter().map(encode).collect()
 }
 
 fn written(dir: &Path, runs: usize) {
-    let (journal, _) = Journal::open_thread(dir, Options::default()).expect("opened");
+    let (journal, _) = Journal::open_thread(dir, journal_options()).expect("opened");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     for some in (0..runs).collect::<Vec<_>>().chunks(64) {
         let all = some.iter().map(|number| {

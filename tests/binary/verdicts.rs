@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use stillpoint::domain::ids::StreamId;
 use stillpoint::journal::export::import;
 use stillpoint::journal::{
-    Batch, Entry, Head, Journal, Meta, Options, SledStore, Slot, Store, StreamHead, StreamState,
+    Batch, Entry, Head, Journal, Meta, SledStore, Slot, Store, StreamHead, StreamState,
 };
+use stillpoint::records::journal_options;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use crate::forger::{envelope, seal};
 use crate::process::{Ended, ended};
@@ -35,7 +36,7 @@ impl Written {
     fn of(entries: &[Entry]) -> Self {
         let last = entries.last().expect("records");
         let cut = Head { position: 0, hash: entries[0].prev };
-        let mut streams: BTreeMap<StreamId, StreamHead> = BTreeMap::new();
+        let mut streams: BTreeMap<Uuid, StreamHead> = BTreeMap::new();
         for entry in entries {
             let first_position =
                 streams.get(&entry.stream).map_or(entry.position, |head| head.first_position);
@@ -96,7 +97,7 @@ fn changed(change: impl FnOnce(&mut Written)) -> TempDir {
 fn intact() {
     let dir = changed(|_| ());
     assert_eq!(said(dir.path(), &[], 3), verdict("intact", None, 28));
-    drop(Journal::open_thread(dir.path(), Options::default()).expect("opened"));
+    drop(Journal::open_thread(dir.path(), journal_options()).expect("opened"));
     let verified = verify(dir.path(), &[]).with(0).json();
     assert_eq!((&verified["verdict"], &verified["problem"]), (&"intact".into(), &Value::Null));
 }
@@ -158,7 +159,7 @@ fn corrupt_behind_the_head_and_cut_before_it() {
 #[test]
 fn torn_tail_behind_the_last_whole_batch() {
     let dir = changed(|_| ());
-    drop(Journal::open_thread(dir.path(), Options::default()).expect("opened"));
+    drop(Journal::open_thread(dir.path(), journal_options()).expect("opened"));
     let whole = verify(dir.path(), &[]).with(0).json();
     let segment = dir.path().join("evidence/00000001.seg");
     let mut bytes = std::fs::read(&segment).expect("readable");
@@ -197,7 +198,7 @@ fn newer_schema() {
     let reason = verified["problem"]["reason"].as_str().expect("a reason");
     assert!(reason.contains("written by a newer stillpoint (schema 99)"), "{reason}");
     // Neither a reader nor a daemon changes what it says.
-    assert!(Journal::open_thread(dir.path(), Options::default()).is_err());
+    assert!(Journal::open_thread(dir.path(), journal_options()).is_err());
     verify(dir.path(), &[]).with(4);
     assert!(!dir.path().join("owner.json").exists(), "nobody owned it");
     let store = SledStore::open(&dir.path().join("sled")).expect("it opens");
@@ -211,7 +212,7 @@ fn newer_schema() {
 #[test]
 fn locked() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = Journal::open_thread(dir.path(), Options::default()).expect("opened");
+    let (journal, _) = Journal::open_thread(dir.path(), journal_options()).expect("opened");
     let verified = verify(dir.path(), &[]).with(4).json();
     assert_eq!((&verified["verdict"], &verified["records"]), (&"locked".into(), &0.into()));
     let reason = verified["problem"]["reason"].as_str().expect("a reason");

@@ -19,6 +19,7 @@ use stillpoint::journal::{
     self, Answer, Batch, Call, Journal, Meta, Options, Owner, Probe, Repair, SledStore, Snapshot, Store,
 };
 use stillpoint::machine::point::Point;
+use stillpoint::records::journal_options;
 use tempfile::TempDir;
 
 use crate::invariants;
@@ -59,7 +60,7 @@ enum End {
 }
 
 fn options() -> Options {
-    Options { ballast_bytes: 0, segment_bytes: 6000, ..Options::default() }
+    Options { ballast_bytes: 0, segment_bytes: 6000, ..journal_options() }
 }
 
 impl Scene {
@@ -89,7 +90,7 @@ impl Scene {
         let opened = Journal::open_inline(self.dir.path(), options);
         let (journal, opened) = match opened {
             Ok(opened) => opened,
-            Err(error) => return (End::Refused(error.problem("journal")), vec![]),
+            Err(error) => return (End::Refused(stillpoint::records::problem(&error, "journal")), vec![]),
         };
         let repairs = opened.repairs.clone();
         let killed = Arc::new(tokio::sync::Notify::new());

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stillpoint::domain::labels;
 use stillpoint::engine::points::{Points, Verdict};
 use stillpoint::engine::request::Defaults;
-use stillpoint::journal::wire;
+use stillpoint::records;
 use stillpoint::sim::Config;
 
 use crate::stage::Stage;
@@ -194,7 +194,8 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
         assert_eq!(stage.writes(), 0);
         // The journal holds its binding to the cluster, and no record of a group or of a Backup.
         let entries = stage.entries().await;
-        let of_a_run: Vec<_> = entries.iter().filter_map(|entry| wire::decode(&entry.record).ok()).collect();
+        let of_a_run: Vec<_> =
+            entries.iter().filter_map(|entry| records::decode(&entry.record).ok()).collect();
         assert_eq!(of_a_run, [], "a refused Backup is not a request");
     }
 }

@@ -11,7 +11,7 @@ use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use stillpoint::journal::archive::Policy;
-use stillpoint::journal::{Entry, Head, Journal, Repair, Snapshot, StreamState, Verdict, repair};
+use stillpoint::journal::{Entry, Head, Journal, Repair, Snapshot, StreamState, Verdict};
 use tempfile::TempDir;
 
 use crate::alone::rounds;
@@ -178,7 +178,11 @@ fn kinds(repairs: &[Repair]) -> Vec<std::mem::Discriminant<Repair>> {
 
 /// The journal's word about its own repairs is no record of the old history.
 fn heads(entries: Vec<Entry>) -> Vec<Head> {
-    entries.iter().filter(|entry| repair::text(&entry.record).is_none()).map(Entry::head).collect()
+    entries
+        .iter()
+        .filter(|entry| stillpoint::records::text(&entry.record).is_none())
+        .map(Entry::head)
+        .collect()
 }
 
 /// Whether the first damage is in an archive, and the start has nothing against the journal.

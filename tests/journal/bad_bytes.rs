@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use stillpoint::journal::{Entry, Head, Journal, Snapshot, envelope, repair};
+use stillpoint::journal::{Entry, Head, Journal, Snapshot, envelope};
 use tempfile::TempDir;
 
 use crate::alone::{alone, rounds};
@@ -108,7 +108,7 @@ fn mutated(count: u64) {
             Ok((journal, _)) => {
                 opened += 1;
                 // The journal's word about its own repairs is no record of the old history.
-                let old = |entry: &&Entry| repair::text(&entry.record).is_none();
+                let old = |entry: &&Entry| stillpoint::records::text(&entry.record).is_none();
                 let found: Vec<_> = entries(&journal).iter().filter(old).map(Entry::head).collect();
                 assert!(heads.starts_with(&found), "seed {seed}, round {round}: another history");
                 assert!(

@@ -5,11 +5,12 @@ use std::path::Path;
 use futures::future::join_all;
 use stillpoint::domain::ids::StreamId;
 use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, Snapshot, StreamState, Verdict};
+use stillpoint::records::journal_options;
 use uuid::Uuid;
 
 /// Nothing is waited for, nothing is put aside, segments are small.
 pub fn options() -> Options {
-    Options { lock_attempts: 1, ballast_bytes: 0, segment_bytes: 4096, ..Options::default() }
+    Options { lock_attempts: 1, ballast_bytes: 0, segment_bytes: 4096, ..journal_options() }
 }
 
 pub fn stream(number: u128) -> StreamId {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use stillpoint::journal::{AppendError, Head, Journal, JournalError, Options, Repair, StreamState};
+use stillpoint::records::journal_options;
 use tempfile::TempDir;
 
 use crate::common::{append_all, block_on, missing, options, record, stream};
@@ -76,7 +77,7 @@ impl Drop for Disk {
 
 /// As a daemon opens it, the waiting apart.
 fn daemon() -> Options {
-    Options { lock_attempts: 1, ..Options::default() }
+    Options { lock_attempts: 1, ..journal_options() }
 }
 
 /// Appends until the writer stops; what was acknowledged, and why it stopped.

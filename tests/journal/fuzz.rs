@@ -15,8 +15,8 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use stillpoint::journal::export::{Lines, import};
-use stillpoint::journal::wire::decode;
 use stillpoint::journal::{Fault, MAX_PAYLOAD_BYTES, Owner, Record, Snapshot, envelope};
+use stillpoint::records::decode;
 
 use crate::alone::{alone, rounds};
 
@@ -150,7 +150,7 @@ fn body(entry: &stillpoint::journal::Entry) -> Vec<u8> {
     bytes.extend(entry.schema.to_be_bytes());
     bytes.extend(entry.epoch.to_be_bytes());
     bytes.extend(entry.position.to_be_bytes());
-    bytes.extend(entry.stream.0.as_bytes());
+    bytes.extend(entry.stream.as_bytes());
     bytes.extend(entry.seq.to_be_bytes());
     bytes.extend(entry.record.time_ns.to_be_bytes());
     bytes.extend(entry.prev);

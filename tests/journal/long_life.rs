@@ -13,7 +13,8 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use stillpoint::journal::archive::Policy;
-use stillpoint::journal::{Journal, Options, StreamState};
+use stillpoint::journal::{Journal, StreamState};
+use stillpoint::records::journal_options;
 
 use crate::common::{block_on, record, stream};
 
@@ -57,7 +58,7 @@ async fn run(journal: &Journal, number: u128) {
 }
 
 fn written(dir: &Path, runs: u128, life: Life) {
-    let (journal, _) = Journal::open_thread(dir, Options::default()).expect("opened");
+    let (journal, _) = Journal::open_thread(dir, journal_options()).expect("opened");
     if life == Life::Stuck {
         let records = vec![record(PAYLOAD); RECORDS];
         block_on(journal.append(stream(u128::MAX), 0, records, StreamState::Open)).expect("appended");
@@ -96,7 +97,7 @@ fn bytes(dir: &Path, extension: Option<&str>) -> u64 {
 fn opened() {
     let Some(dir) = std::env::var_os(VARIABLE) else { return };
     let begun = Instant::now();
-    let (_journal, opened) = Journal::open_thread(Path::new(&dir), Options::default()).expect("opened");
+    let (_journal, opened) = Journal::open_thread(Path::new(&dir), journal_options()).expect("opened");
     let took = begun.elapsed();
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim();

@@ -180,7 +180,7 @@ fn stuck() -> StreamId {
 
 /// The records with which it is resumed.
 fn resumed(opened: &Opened) -> u64 {
-    let found = opened.streams.iter().find(|(id, _)| *id == stuck());
+    let found = opened.streams.iter().find(|(id, _)| *id == stuck().0);
     found.map_or(0, |(_, entries)| entries.len() as u64)
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::Value;
 use stillpoint::cluster::access::{self, Scope};
 
-use crate::source::root;
+use crate::root;
 
 type Rights = BTreeSet<(String, String, String)>;
 

@@ -6,13 +6,13 @@ use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
-use crate::journal::wire::encode_backup;
 use crate::machine::backup::{self, Phase};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::Grounds;
 use crate::machine::group::row::Row;
 use crate::machine::group::table::TABLE;
 use crate::machine::group::{Event, Step, Timed, View};
+use crate::records::encode_backup;
 
 type Records = Vec<(u64, Timed)>;
 

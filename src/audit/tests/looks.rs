@@ -2,6 +2,7 @@
 
 use crate::audit::testing::{journal, script};
 use crate::audit::{Row, Shown, Streams, describe, only, timeline};
+use crate::domain::ids::StreamId;
 use crate::domain::time::Millis;
 use crate::journal::Entry;
 use crate::machine::group::effect::Outcome;
@@ -56,11 +57,12 @@ async fn one_stream_alone_has_the_gaps_of_the_whole_journal() {
     let entries = journal(&script(Some(Step::Retain), false)).await;
     let all = lines(&entries);
     let gap = all.iter().find(|line| line.starts_with("---")).expect("a gap");
-    let backup: Vec<String> = only(timeline(&entries), entries[0].stream).iter().map(line).collect();
+    let backup: Vec<String> =
+        only(timeline(&entries), StreamId(entries[0].stream)).iter().map(line).collect();
     assert_eq!((backup.len(), &backup[1]), (3, gap));
-    let group: Vec<String> = only(timeline(&entries), entries[1].stream).iter().map(line).collect();
+    let group: Vec<String> = only(timeline(&entries), StreamId(entries[1].stream)).iter().map(line).collect();
     assert_eq!(group.len(), all.len() - 2);
-    assert_eq!(only(timeline(&entries[..1]), entries[1].stream), []);
+    assert_eq!(only(timeline(&entries[..1]), StreamId(entries[1].stream)), []);
 }
 
 #[tokio::test]

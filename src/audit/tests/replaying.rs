@@ -4,10 +4,10 @@ use crate::audit::testing::{journal, script};
 use crate::audit::{Difference, ReplayReport, replay};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::journal::wire::encode_group;
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::{Facts, Grounds};
 use crate::machine::group::{Event, Milestone, Step, Timed};
+use crate::records::encode_group;
 
 /// Entries of a script that was changed before it was written.
 async fn tampered(change: impl Fn(&mut Event)) -> ReplayReport {

@@ -15,7 +15,8 @@ use crate::cli::output::{self, exit, talk};
 use crate::domain::problem::Problem;
 use crate::domain::text::count;
 use crate::journal::archive::{Archived, Checkpoint, Policy};
-use crate::journal::{Journal, JournalError, Options};
+use crate::journal::{Journal, JournalError};
+use crate::records::journal_options;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -68,7 +69,7 @@ fn archived(dir: &Path) -> Result<(Archived, u64), JournalError> {
         path: dir.into(),
         source,
     })?;
-    let (journal, opened) = Journal::open_thread(dir, Options::default())?;
+    let (journal, opened) = Journal::open_thread(dir, journal_options())?;
     opened.repairs.iter().for_each(|repair| talk(&format!("note: {repair}")));
     let archived = runtime.block_on(journal.archive(Policy::everything(), now_ns()))?;
     let first = runtime.block_on(journal.entries(1, 1))?.first().map(|first| first.position);

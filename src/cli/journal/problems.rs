@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::{ChainProblem, JournalError};
+use crate::records;
 
 /// Why the journal in `dir` cannot be read.
 pub fn unreadable(dir: &Path, error: &JournalError) -> Problem {
-    Problem::new(error.code(), about(dir), chained(error), error.fix())
+    Problem::new(records::code(error), about(dir), chained(error), error.fix())
 }
 
 /// A record of the journal in `dir` does not hold.

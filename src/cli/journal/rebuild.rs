@@ -15,7 +15,8 @@ use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::rebuild::{self, Rebuilt};
-use crate::journal::{Anew, JournalError, Options};
+use crate::journal::{Anew, JournalError};
+use crate::records::journal_options;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -73,7 +74,7 @@ async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
     let client = kube::Client::try_from(config)
         .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
     let found = rebuild::look(&Adapter::connect(client).await?, &args.namespace).await?;
-    let anew = Anew::begin(dir, found.epoch, Options::default()).map_err(unreadable)?;
+    let anew = Anew::begin(dir, found.epoch, journal_options()).map_err(unreadable)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
     let runs = rebuild::record(anew.journal(), uuid::Uuid::new_v4(), &found, at).await?;

@@ -54,7 +54,7 @@ mod tests {
         let report = replay(&entries);
         assert_eq!(exit_of(&report), 0);
         assert!(text(&report).contains("0 different"));
-        let intent = entries.iter().position(|e| e.record.kind == crate::journal::wire::kind::GROUP_INTENDED);
+        let intent = entries.iter().position(|e| e.record.kind == crate::records::kind::GROUP_INTENDED);
         let hour = 3_600_000_000_000;
         entries[intent.expect("an intent")].record.time_ns += hour;
         let report = replay(&entries);

@@ -6,6 +6,7 @@ use super::{JournalArgs, read};
 use crate::audit::{Open, Row, Shown, Stream, Streams, only, timeline};
 use crate::cli::common::show;
 use crate::cli::output::{Format, exit, style};
+use crate::domain::ids::StreamId;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
 
@@ -39,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     if let Some(wanted) = args.run.as_ref().or(args.stream.as_ref()) {
         let streams = Streams::of(&entries);
         let stream = select(&streams, wanted)?.id;
-        entries.retain(|entry| entry.stream == stream);
+        entries.retain(|entry| StreamId(entry.stream) == stream);
         rows = only(rows, stream);
     }
     let showing = Showing { records: entries.iter().map(Shown::of).collect() };

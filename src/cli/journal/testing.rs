@@ -3,7 +3,8 @@
 use tempfile::TempDir;
 
 use crate::journal::export::import;
-use crate::journal::{Entry, Journal, Options, StreamState};
+use crate::journal::{Entry, Journal, StreamState};
+use crate::records::journal_options;
 
 /// Its entries.
 pub fn fixture() -> Vec<Entry> {
@@ -21,7 +22,7 @@ pub fn present() -> Vec<Entry> {
 pub fn directory() -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let (journal, _) = Journal::open_thread(dir.path(), Options::default()).expect("opened");
+    let (journal, _) = Journal::open_thread(dir.path(), journal_options()).expect("opened");
     for entry in fixture() {
         let append = journal.append(entry.stream, entry.seq - 1, vec![entry.record], StreamState::Finished);
         runtime.block_on(append).expect("appended");

@@ -235,7 +235,7 @@ fn text(verified: &Verified) -> String {
 mod tests {
     use super::super::testing::{directory, fixture};
     use super::*;
-    use crate::journal::Options;
+    use crate::records::journal_options;
 
     #[test]
     fn an_intact_journal_exits_with_0_and_names_its_head() {
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_journal_that_is_held_is_locked_and_not_broken() {
         let dir = directory();
-        let opened = crate::journal::Journal::open_thread(dir.path(), Options::default()).expect("free");
+        let opened = crate::journal::Journal::open_thread(dir.path(), journal_options()).expect("free");
         let error = Snapshot::open(dir.path()).err().expect("it is held");
         let verified = unopened(error.verdict().expect("a verdict"), &error);
         assert_eq!((verified.verdict, exit_of(verified.verdict)), (Verdict::Locked, 4));

@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn every_code_is_listed_once_and_in_order() {
-        let variants = include_str!("../../domain/problem.rs");
+        let variants = include_str!("../../core/domain/problem.rs");
         let declared: Vec<u16> = variants
             .lines()
             .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse().ok())

@@ -7,10 +7,10 @@ use crate::domain::ids::StreamId;
 use crate::drill::stage::Stage;
 use crate::drill::wire::Call;
 use crate::journal::Entry;
-use crate::journal::wire::{self, Decoded};
 use crate::machine::group::effect::EffectKind;
 use crate::machine::group::event::Facts;
 use crate::machine::group::{Event, GroupRun, Milestone, Stage as GroupStage, Timed, fold_all};
+use crate::records::{self, Decoded};
 
 /// The journal of a stage, read.
 pub(super) struct Story {
@@ -29,8 +29,8 @@ impl Story {
         let entries = stage.entries().await;
         let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for entry in &entries {
-            if let Ok(Decoded::Group(record)) = wire::decode(&entry.record) {
-                runs.entry(entry.stream).or_default().push((entry.position, record));
+            if let Ok(Decoded::Group(record)) = records::decode(&entry.record) {
+                runs.entry(StreamId(entry.stream)).or_default().push((entry.position, record));
             }
         }
         // The stage's own daemon; what others call is judged by who started them.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 pub use self::passed::Passed;
 
+use crate::domain::planted;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::drill::hands::FOREIGN;
@@ -85,7 +86,7 @@ impl Stage {
         let clock = Clock::anchored(anchor);
         Self {
             cluster,
-            disk: Disk::new(),
+            disk: disk(),
             clock,
             defaults: Defaults::default(),
             binding: BindingOptions::new(uuid::Uuid::nil()),
@@ -220,4 +221,12 @@ impl Stage {
     pub fn group_objects(&self) -> usize {
         self.own("volumegroupsnapshots", None).len() + self.own("volumegroupsnapshotcontents", None).len()
     }
+}
+
+fn disk() -> Disk {
+    let disk = Disk::new();
+    if planted::is("unsynced") {
+        disk.lie();
+    }
+    disk
 }

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::Stage;
-use crate::journal::wire::{self, Decoded};
 use crate::journal::{Entry, Journal, MemoryStore};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::Facts;
 use crate::machine::group::{Event, Timed};
+use crate::records::{self, Decoded};
 
 impl Stage {
     /// The journal as it is on the disk.
@@ -30,7 +30,8 @@ impl Stage {
 
     /// Records of all groups, in the order of the journal.
     pub async fn group_records(&self) -> Vec<Timed> {
-        let decoded = self.entries().await.into_iter().filter_map(|entry| wire::decode(&entry.record).ok());
+        let decoded =
+            self.entries().await.into_iter().filter_map(|entry| records::decode(&entry.record).ok());
         decoded
             .filter_map(|decoded| match decoded {
                 Decoded::Group(record) => Some(record),

@@ -6,8 +6,8 @@
 //! from the one before it and from what is archived; the [`Checkpoint`](super::Checkpoint) names its hash.
 //!
 //! It follows from the archives alone, so that a lost one is made anew from them. It holds the streams whose last
-//! archived record says that work is left and, for a Backup among them, the streams of its groups, ended or not: the
-//! Backup asks for the end of each when it goes on.
+//! archived record says that work is left and those that their records refer to ([`Links`]), ended or not: the first asks for
+//! the end of each when it goes on.
 //!
 //! Version 1 of the file, big-endian; where nothing is carried there is no file:
 //!
@@ -27,25 +27,23 @@ use std::ops::Range;
 use uuid::Uuid;
 
 use super::super::envelope;
-use super::super::record::{Entry, StreamId};
+use super::super::record::{Entry, Links};
 use super::super::repair;
 use super::super::store::StreamState;
-use super::super::wire::{self, Decoded, kind};
-use crate::machine::backup::Event;
 
 const MAGIC: &[u8; 8] = b"SPcarry1";
 const FRONT: usize = 16;
 
 /// Streams with their records, from the first archived one on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::journal) struct Carried(BTreeMap<Uuid, Run>);
+pub(crate) struct Carried(BTreeMap<Uuid, Run>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
     state: StreamState,
     records: Vec<Vec<u8>>,
     /// Streams without which it cannot go on.
-    needs: Vec<StreamId>,
+    needs: Vec<Uuid>,
 }
 
 /// Bytes of a stream in the file before its records: state, id, length.
@@ -61,28 +59,28 @@ impl Run {
 /// Where a stream stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    pub stream: StreamId,
+    pub stream: Uuid,
     pub state: StreamState,
     pub at: Range<usize>,
 }
 
 impl Carried {
     /// Takes the next archived record.
-    pub fn admit(&mut self, state: StreamState, entry: &Entry, envelope: &[u8]) {
+    pub fn admit(&mut self, links: Links, state: StreamState, entry: &Entry, envelope: &[u8]) {
         if entry.stream == repair::stream() {
             return;
         }
-        let run = self.0.entry(entry.stream.0);
+        let run = self.0.entry(entry.stream);
         let run = run.or_insert_with(|| Run { state, records: vec![], needs: vec![] });
         run.state = state;
         run.records.push(envelope.to_vec());
-        run.needs.extend(needs(entry));
+        run.needs.extend(links(&entry.record));
     }
 
     /// Lets go of what has ended and is needed by nothing that has not.
     pub fn settle(&mut self) {
         let open = self.0.values().filter(|run| run.state == StreamState::Open);
-        let needed: BTreeSet<Uuid> = open.flat_map(|run| &run.needs).map(|stream| stream.0).collect();
+        let needed: BTreeSet<Uuid> = open.flat_map(|run| &run.needs).copied().collect();
         self.0.retain(|id, run| run.state == StreamState::Open || needed.contains(id));
     }
 
@@ -134,28 +132,15 @@ impl Carried {
     }
 
     /// None for bytes that are no such file.
-    pub fn decode(bytes: &[u8]) -> Option<Carried> {
+    pub fn decode(bytes: &[u8], links: Links) -> Option<Carried> {
         let mut carried = Carried::default();
         for Place { stream, state, at } in places(bytes)? {
             for envelope in envelopes(bytes.get(at)?)? {
                 let entry = envelope::open(envelope).ok().filter(|entry| entry.stream == stream)?;
-                carried.admit(state, &entry, envelope);
+                carried.admit(links, state, &entry, envelope);
             }
         }
         Some(carried)
-    }
-}
-
-/// The groups of a Backup.
-fn needs(entry: &Entry) -> Vec<StreamId> {
-    if entry.record.kind != kind::BACKUP_ACCEPTED {
-        return vec![];
-    }
-    match wire::decode(&entry.record) {
-        Ok(Decoded::Backup { event: Event::Accepted { groups, .. }, .. }) => {
-            groups.iter().map(|group| group.run).collect()
-        }
-        _ => vec![],
     }
 }
 
@@ -172,7 +157,7 @@ pub(super) fn places(bytes: &[u8]) -> Option<Vec<Place>> {
             1 => StreamState::Finished,
             _ => return None,
         };
-        let stream = StreamId(Uuid::from_slice(&head[1..17]).ok()?);
+        let stream = Uuid::from_slice(&head[1..17]).ok()?;
         let length = head[17..].try_into().map(u64::from_be_bytes).ok()?;
         let length = usize::try_from(length).ok().filter(|length| *length <= rest.len())?;
         if places.last().is_some_and(|last| last.stream >= stream) {
@@ -199,6 +184,7 @@ pub(super) fn envelopes(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::record::no_links;
     use super::super::super::testing::{batches, stream};
     use super::*;
 
@@ -209,7 +195,12 @@ mod tests {
             let envelope = &batch.slots[0].envelope;
             let entry = envelope::open(envelope).expect("just sealed");
             let ends = batch.slots[0].position == 6;
-            carried.admit(if ends { StreamState::Finished } else { StreamState::Open }, &entry, envelope);
+            carried.admit(
+                no_links,
+                if ends { StreamState::Finished } else { StreamState::Open },
+                &entry,
+                envelope,
+            );
         }
         carried
     }
@@ -223,7 +214,7 @@ mod tests {
         let bytes = carried.encode().expect("something is carried");
         assert_eq!(carried.hash(), Some(super::super::hash(&bytes)));
         assert_eq!(bytes.len(), bytes.capacity(), "it is known how long it will be");
-        assert_eq!(Carried::decode(&bytes).as_ref(), Some(&carried));
+        assert_eq!(Carried::decode(&bytes, no_links).as_ref(), Some(&carried));
         let places = places(&bytes).expect("whole");
         assert_eq!((places.len(), places[0].stream, places[0].state), (1, stream(2), StreamState::Open));
         let kept: Vec<_> = envelopes(&bytes[places[0].at.clone()]).expect("whole");
@@ -268,6 +259,6 @@ mod tests {
             assert_eq!(places(&wrong), None);
         }
         assert_eq!(envelopes(&[0, 0, 0, 9, 1]), None);
-        assert_eq!(Carried::decode(&file(1, [stream(0, 5), vec![0, 0, 0, 1, 9]].concat())), None);
+        assert_eq!(Carried::decode(&file(1, [stream(0, 5), vec![0, 0, 0, 1, 9]].concat()), no_links), None);
     }
 }

@@ -27,7 +27,7 @@ use super::super::{chain, repair};
 use super::Range;
 
 /// Kind of a record that makes a file an archive.
-pub(in crate::journal) const KIND: u16 = 33;
+pub(crate) const KIND: u16 = 33;
 
 const VERSION: u16 = 1;
 const BYTES: usize = 168;
@@ -64,7 +64,7 @@ impl Checkpoint {
         self.range().file("seg")
     }
 
-    pub(in crate::journal) fn record(&self, time_ns: i64) -> Record {
+    pub(crate) fn record(&self, time_ns: i64) -> Record {
         let mut payload = Vec::with_capacity(BYTES);
         payload.extend(self.first.to_be_bytes());
         payload.extend(self.last.position.to_be_bytes());
@@ -116,7 +116,7 @@ impl fmt::Display for Checkpoint {
 }
 
 /// The newest checkpoint that a store holds.
-pub(in crate::journal) fn newest(store: &dyn Store) -> Result<Option<Checkpoint>, JournalError> {
+pub(crate) fn newest(store: &dyn Store) -> Result<Option<Checkpoint>, JournalError> {
     for position in store.positions(repair::stream())?.into_iter().rev() {
         let bytes = store.record(position)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;
         let entry = chain::open_at(position, &bytes)

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::super::record::{Entry, StreamId};
+use super::super::record::Entry;
 use super::super::repair;
 use super::super::store::StreamState;
 
@@ -33,8 +33,8 @@ impl Index {
         self.0.len()
     }
 
-    pub fn contains(&self, stream: StreamId) -> bool {
-        self.0.binary_search(stream.0.as_bytes()).is_ok()
+    pub fn contains(&self, stream: Uuid) -> bool {
+        self.0.binary_search(stream.as_bytes()).is_ok()
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -65,7 +65,7 @@ pub(super) struct Gathering(BTreeMap<Uuid, StreamState>);
 impl Gathering {
     pub fn admit(&mut self, state: StreamState, entry: &Entry) {
         if entry.stream != repair::stream() {
-            self.0.insert(entry.stream.0, state);
+            self.0.insert(entry.stream, state);
         }
     }
 

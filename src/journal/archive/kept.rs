@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
+use uuid::Uuid;
 
 use super::super::envelope;
 use super::super::error::JournalError;
 use super::super::probe::{Call, Probed};
-use super::super::record::{Entry, StreamId};
+use super::super::record::{Entry, Links};
 use super::super::store::{StreamHead, StreamState};
 use super::carried::{Carried, Place, envelopes, places};
 use super::seal::replace;
@@ -24,10 +25,10 @@ const OTHER: &str = "it is not the file that its checkpoint names";
 
 /// What is carried forward up to one checkpoint.
 #[derive(Debug, Default)]
-pub(in crate::journal) struct Kept {
+pub(crate) struct Kept {
     /// None if nothing is carried.
     file: Option<File>,
-    places: BTreeMap<StreamId, Place>,
+    places: BTreeMap<Uuid, Place>,
 }
 
 impl Checkpoint {
@@ -55,12 +56,12 @@ impl Kept {
     }
 
     /// Whether records of the stream are carried.
-    pub fn contains(&self, stream: StreamId) -> bool {
+    pub fn contains(&self, stream: Uuid) -> bool {
         self.places.contains_key(&stream)
     }
 
     /// The streams that had not ended.
-    pub fn open(&self) -> impl Iterator<Item = StreamId> {
+    pub fn open(&self) -> impl Iterator<Item = Uuid> {
         self.places.values().filter(|place| place.state == StreamState::Open).map(|place| place.stream)
     }
 
@@ -68,7 +69,7 @@ impl Kept {
     ///
     /// # Errors
     /// The file cannot be read, or was changed since it was opened.
-    pub fn entries(&self, stream: StreamId) -> io::Result<Vec<Entry>> {
+    pub fn entries(&self, stream: Uuid) -> io::Result<Vec<Entry>> {
         let (Some(file), Some(place)) = (&self.file, self.places.get(&stream)) else { return Ok(vec![]) };
         let mut bytes = vec![0; place.at.len()];
         file.read_exact_at(&mut bytes, place.at.start as u64)?;
@@ -118,16 +119,16 @@ impl Kept {
     ///
     /// # Errors
     /// As [`entries`](Kept::entries).
-    pub fn carried(&self) -> io::Result<Carried> {
+    pub fn carried(&self, links: Links) -> io::Result<Carried> {
         let Some(file) = &self.file else { return Ok(Carried::default()) };
         let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
-        Carried::decode(&bytes).ok_or_else(|| io::Error::other("what is carried forward was changed"))
+        Carried::decode(&bytes, links).ok_or_else(|| io::Error::other("what is carried forward was changed"))
     }
 }
 
 /// Writes the file that `checkpoint` is going to name, synced, if there is anything to carry.
-pub(in crate::journal) fn write(
+pub(crate) fn write(
     journal: &Path,
     checkpoint: &Checkpoint,
     carried: &Carried,
@@ -143,7 +144,7 @@ pub(in crate::journal) fn write(
 ///
 /// # Errors
 /// A file cannot be read or written.
-pub(in crate::journal) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
     let (from, to) = (directory(journal), directory(to));
     for extension in [EXTENSION, "ids", "seg"] {
         for range in super::list(&from, extension)? {

@@ -11,7 +11,7 @@ use super::super::error::JournalError;
 use super::super::evidence::{self, Segment};
 use super::super::find::evidence_dir;
 use super::super::probe::{Call, Probed};
-use super::super::record::{Entry, Head};
+use super::super::record::{Entry, Head, Links};
 use super::super::store::StreamState;
 use super::carried::Carried;
 use super::index::{Gathering, Index};
@@ -21,12 +21,21 @@ use super::{Checkpoint, Range, directory, hash, kept, list};
 const AT_ONCE: usize = 256;
 
 /// What an archiving goes on from, and becomes.
-#[derive(Debug, Default)]
-pub(in crate::journal) struct Prior {
+#[derive(Debug)]
+pub(crate) struct Prior {
     /// That field of the last checkpoint.
     pub indexes: [u8; 32],
     /// What is carried forward behind it.
     pub carried: Carried,
+    /// Streams that a record refers to.
+    pub links: Links,
+}
+
+impl Prior {
+    /// Of a journal without archives.
+    pub fn none(links: Links) -> Self {
+        Self { indexes: [0; 32], carried: Carried::default(), links }
+    }
 }
 
 /// Seals the whole segments that end behind `cut` and not behind `limit`, the first of them if there are many; answers
@@ -34,7 +43,7 @@ pub(in crate::journal) struct Prior {
 /// be written ([`super::write`]) before that is appended.
 ///
 /// It reads each segment once, and blocks meanwhile.
-pub(in crate::journal) fn seal(
+pub(crate) fn seal(
     journal: &Path,
     cut: Head,
     limit: u64,
@@ -70,7 +79,7 @@ fn one(
     let mut gathering = Gathering::default();
     each(&bytes, after, last, &mut |state, entry, envelope| {
         gathering.admit(state, entry);
-        prior.carried.admit(state, entry, envelope);
+        prior.carried.admit(prior.links, state, entry, envelope);
     })?;
     prior.carried.settle();
     let index = gathering.index();
@@ -162,12 +171,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Removes what stands behind the last archive: it was sealed and no checkpoint names it, so that all its records are
 /// in the live journal, which ends at `head`. And what was carried forward to another place than `cut`.
-pub(in crate::journal) fn clear(
-    journal: &Path,
-    cut: u64,
-    head: u64,
-    probed: &Probed,
-) -> Result<(), JournalError> {
+pub(crate) fn clear(journal: &Path, cut: u64, head: u64, probed: &Probed) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {
         for extension in ["seg", "ids"] {

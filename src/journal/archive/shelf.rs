@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use uuid::Uuid;
 
 use super::super::error::JournalError;
 use super::super::evidence;
-use super::super::record::{Entry, Head, StreamId};
+use super::super::record::{Entry, Head, Links};
 use super::super::repair::Repair;
 use super::carried::Carried;
 use super::index::Index;
@@ -15,8 +16,9 @@ use super::seal::{Prior, each, index_of, replace};
 use super::{Checkpoint, Range, directory, hash, list};
 
 /// The archives of a journal.
-pub(in crate::journal) struct Shelf {
+pub(crate) struct Shelf {
     dir: PathBuf,
+    links: Links,
     state: RwLock<State>,
 }
 
@@ -34,9 +36,13 @@ impl Shelf {
     ///
     /// # Errors
     /// An index, or what is carried forward, is missing or another one, and archives that it is made from are not there.
-    pub fn load(journal: &Path, newest: Option<&Checkpoint>) -> Result<(Shelf, Vec<Repair>), JournalError> {
+    pub fn load(
+        journal: &Path,
+        newest: Option<&Checkpoint>,
+        links: Links,
+    ) -> Result<(Shelf, Vec<Repair>), JournalError> {
         let dir = directory(journal);
-        let shelf = |state| Shelf { dir: dir.clone(), state: RwLock::new(state) };
+        let shelf = |state| Shelf { dir: dir.clone(), links, state: RwLock::new(state) };
         let Some(newest) = newest else { return Ok((shelf(State::default()), vec![])) };
         let (mut state, mut anew, mut next) = (State::default(), Vec::new(), 1);
         let read = |extension| list(&dir, extension).map_err(JournalError::io("read", &dir));
@@ -69,7 +75,7 @@ impl Shelf {
             Ok(kept) => kept,
             Err(what) => {
                 let ranges: Vec<Range> = state.archives.iter().map(|(range, _)| *range).collect();
-                carried_anew(&dir, &ranges, newest, what)?;
+                carried_anew(&dir, &ranges, newest, what, links)?;
                 told.extend(newest.carried_name().map(|name| Repair::CarriedRebuilt { name }));
                 Kept::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
             }
@@ -83,9 +89,10 @@ impl Shelf {
     /// That cannot be read.
     pub fn prior(&self) -> Result<Prior, JournalError> {
         let (indexes, kept) = self.read(|state| (state.indexes, state.kept.clone()));
-        let carried =
-            kept.carried().map_err(JournalError::io("read what is carried forward in", &self.dir))?;
-        Ok(Prior { indexes, carried })
+        let carried = kept
+            .carried(self.links)
+            .map_err(JournalError::io("read what is carried forward in", &self.dir))?;
+        Ok(Prior { indexes, carried, links: self.links })
     }
 
     /// What is carried forward.
@@ -138,12 +145,12 @@ impl Shelf {
     }
 
     /// Whether the stream ended in an archive.
-    pub fn contains(&self, stream: StreamId) -> bool {
+    pub fn contains(&self, stream: Uuid) -> bool {
         self.read(|state| state.archives.iter().rev().any(|(_, index)| index.contains(stream)))
     }
 
     /// Whether there are records of the stream that the database no longer has.
-    pub fn knows(&self, stream: StreamId) -> bool {
+    pub fn knows(&self, stream: Uuid) -> bool {
         self.kept().contains(stream) || self.contains(stream)
     }
 
@@ -152,7 +159,7 @@ impl Shelf {
     ///
     /// # Errors
     /// [`JournalError::ArchiveMissing`] if one of them is needed and not there.
-    pub fn entries(&self, stream: StreamId, before: u64) -> Result<Vec<Entry>, JournalError> {
+    pub fn entries(&self, stream: Uuid, before: u64) -> Result<Vec<Entry>, JournalError> {
         let carried = self.kept().entries(stream);
         let mut carried = carried.map_err(JournalError::io("read what is carried forward in", &self.dir))?;
         carried.retain(|entry| entry.seq < before);
@@ -162,7 +169,7 @@ impl Shelf {
         }
     }
 
-    fn archived(&self, stream: StreamId, before: u64) -> Result<Vec<Entry>, JournalError> {
+    fn archived(&self, stream: Uuid, before: u64) -> Result<Vec<Entry>, JournalError> {
         let mut ranges: Vec<Range> = self.read(|state| {
             // It may have begun before the archive in which it ended, and gone on in none.
             let ended = state.archives.iter().rposition(|(_, index)| index.contains(stream));
@@ -182,7 +189,7 @@ impl Shelf {
         Ok(found)
     }
 
-    fn some(&self, range: Range, stream: StreamId) -> Result<Vec<Entry>, JournalError> {
+    fn some(&self, range: Range, stream: Uuid) -> Result<Vec<Entry>, JournalError> {
         let path = self.dir.join(range.file("seg"));
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -228,6 +235,7 @@ fn carried_anew(
     ranges: &[Range],
     newest: &Checkpoint,
     what: &'static str,
+    links: Links,
 ) -> Result<(), JournalError> {
     let mut carried = Carried::default();
     for range in ranges {
@@ -235,7 +243,7 @@ fn carried_anew(
         let lost = || lost(dir, newest, what, Some(name.clone()));
         let bytes = fs::read(dir.join(&name)).map_err(|_| lost())?;
         let (start, end) = evidence::ends(&bytes).ok_or_else(lost)?;
-        each(&bytes, start, end, &mut |state, entry, envelope| carried.admit(state, entry, envelope))?;
+        each(&bytes, start, end, &mut |state, entry, envelope| carried.admit(links, state, entry, envelope))?;
         carried.settle();
     }
     let bytes = carried.encode().filter(|bytes| hash(bytes) == newest.carried);

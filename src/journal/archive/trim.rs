@@ -9,7 +9,7 @@ use super::super::store::{Meta, Store, StoreError, StreamState, Trim};
 
 /// Takes at most `limit` records out, none behind position `through`, and with them the streams that ended there;
 /// answers the store's account of itself afterwards. It is applied completely or not at all, and not synced.
-pub(in crate::journal) fn trim(
+pub(crate) fn trim(
     store: &mut dyn Store,
     meta: Meta,
     through: u64,

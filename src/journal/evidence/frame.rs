@@ -19,7 +19,7 @@ use super::super::record::Head;
 use super::super::store::{Batch, StreamState};
 
 /// Longest body. A batch has at most 8 MiB of payloads and 64 times 1024 envelopes around them.
-pub(in crate::journal) const MAX_BODY_BYTES: usize = 32 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 32 << 20;
 
 const MAGIC: &[u8; 4] = b"SPfr";
 const FRONT: usize = 8;
@@ -27,14 +27,14 @@ const HASH: usize = 32;
 
 /// One batch as it stands in a segment.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::journal) struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     pub epoch: u64,
     pub head: Head,
     pub records: Vec<(StreamState, &'a [u8])>,
 }
 
 /// The frame of a batch.
-pub(in crate::journal) fn encode(batch: &Batch) -> Vec<u8> {
+pub(crate) fn encode(batch: &Batch) -> Vec<u8> {
     let state = |stream| {
         let head = batch.streams.iter().find(|head| head.stream == stream);
         head.map_or(StreamState::Open, |head| head.state)
@@ -64,7 +64,7 @@ fn size(number: usize) -> [u8; 4] {
 }
 
 /// The frame at the beginning of `bytes` and its length; none if there is no whole one.
-pub(in crate::journal) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (length, _) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|&body| body <= MAX_BODY_BYTES)?;
@@ -78,7 +78,7 @@ pub(in crate::journal) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
 
 /// Whether `bytes` begin with a frame that has all the bytes it says it has. One that does not decode was changed, or
 /// lost its middle; one that has fewer was being written.
-pub(in crate::journal) fn is_complete(bytes: &[u8]) -> bool {
+pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let length = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<4>());
     let length = length.and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok());
     length.is_some_and(|body| body <= MAX_BODY_BYTES && bytes.len() >= FRONT + body + HASH)
@@ -115,7 +115,7 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
 /// It answers whether damaged bytes are a torn end or have something behind them. Work is bounded:
 /// when too many things look like frames it answers the highest number there is, which no database
 /// can match.
-pub(in crate::journal) fn highest(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn highest(bytes: &[u8]) -> Option<u64> {
     let (mut at, mut budget, mut found) = (0, bytes.len().saturating_mul(4), None);
     while let Some(next) = bytes.get(at..).and_then(|rest| rest.windows(4).position(|four| four == MAGIC)) {
         at += next;

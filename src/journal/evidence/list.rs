@@ -9,14 +9,14 @@ use super::read_segment;
 use super::segment::{self, HEADER_BYTES};
 
 /// A segment file.
-pub(in crate::journal) struct Segment {
+pub(crate) struct Segment {
     pub path: PathBuf,
     /// What its first record follows.
     pub after: Head,
 }
 
 /// The segments in `dir`, in order, up to the first without a valid header.
-pub(in crate::journal) fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
+pub(crate) fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for number in segment::list(dir)? {
         let path = segment::path(dir, number);
@@ -27,14 +27,14 @@ pub(in crate::journal) fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
 }
 
 /// What the first record of a segment follows; none if the file does not begin as one.
-pub(in crate::journal) fn header(path: &Path) -> io::Result<Option<Head>> {
+pub(crate) fn header(path: &Path) -> io::Result<Option<Head>> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
     Ok(segment::decode(&bytes).ok().map(|header| header.after))
 }
 
 /// What the first record of a whole segment follows, and its last record; none if it is not whole.
-pub(in crate::journal) fn ends(bytes: &[u8]) -> Option<(Head, Head)> {
+pub(crate) fn ends(bytes: &[u8]) -> Option<(Head, Head)> {
     let survey = read_segment(bytes, &mut |_| Ok(())).ok()?;
     (survey.damage.is_none() && survey.torn == 0).then_some((survey.start, survey.head))
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::super::envelope::SCHEMA;
 use super::super::record::Head;
 
-pub(in crate::journal) const HEADER_BYTES: usize = 90;
+pub(crate) const HEADER_BYTES: usize = 90;
 const MAGIC: &[u8; 8] = b"SPevidnc";
 
 /// What a segment says about itself.

@@ -16,11 +16,11 @@ use super::segment::{self, HEADER_BYTES, Header};
 use super::{Survey, Tail, frame, list};
 
 /// Size from which on a segment gets a successor, in bytes.
-pub(in crate::journal) const SEGMENT_BYTES: u64 = 16 << 20;
+pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
 
 /// Where evidence ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::journal) struct End {
+pub(crate) struct End {
     /// Number of the last segment.
     pub segment: u64,
     /// Where its last whole frame ends.
@@ -28,7 +28,7 @@ pub(in crate::journal) struct End {
 }
 
 /// The one who appends.
-pub(in crate::journal) struct EvidenceWriter {
+pub(crate) struct EvidenceWriter {
     dir: PathBuf,
     file: File,
     end: End,
@@ -146,7 +146,7 @@ fn create(dir: &Path, header: Header, probed: &Probed) -> io::Result<File> {
 }
 
 /// Makes the entry of `path` durable in the directory above it.
-pub(in crate::journal) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc;
 use std::time::Duration;
+use uuid::Uuid;
 
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -224,13 +225,13 @@ impl Store for Gated {
     fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.record(position)
     }
-    fn stream(&self, stream: StreamId) -> Result<Option<StreamHead>, StoreError> {
+    fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError> {
         self.inner.stream(stream)
     }
     fn streams(&self) -> Result<Vec<StreamHead>, StoreError> {
         self.inner.streams()
     }
-    fn positions(&self, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    fn positions(&self, stream: Uuid) -> Result<Vec<u64>, StoreError> {
         self.inner.positions(stream)
     }
 }

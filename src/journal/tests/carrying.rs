@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use super::archiving::{archives, everything, holds, run, small};
 use super::*;
-use crate::domain::ids::StreamId;
-use crate::machine::backup::Event;
 
 /// A stuck run of two records, the first before and the second among seven runs that ended, all of them archived.
 async fn stuck(dir: &Path) -> (Journal, Vec<Head>) {
@@ -170,10 +168,10 @@ async fn a_database_that_forgot_a_run_which_is_carried_forward_is_made_anew() {
 }
 
 #[tokio::test]
-async fn the_groups_of_a_backup_are_carried_with_it_although_they_have_ended() {
+async fn streams_that_an_open_one_refers_to_are_carried_with_it_although_they_have_ended() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
-    let backup = StreamId::of_backup("nightly");
+    let (journal, _) = Journal::open_thread(dir.path(), Options { links, ..small() }).expect("opened");
+    let backup = stream(200);
     journal.append(backup, 0, vec![accepted(&[1, 100])], StreamState::Open).await.expect("appended");
     run(&journal, 1..4).await;
     append(&journal, 100, 0, "stuck").await.expect("appended");
@@ -181,11 +179,12 @@ async fn the_groups_of_a_backup_are_carried_with_it_although_they_have_ended() {
     assert_eq!(
         everything(&journal).await.carried,
         3,
-        "the Backup, the group that ended and the one that is stuck"
+        "the one that refers to others, the one that ended and the one that is stuck"
     );
     drop(journal);
     archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
-    let (journal, opened) = reopened(dir.path());
+    let linked = Options { links, ..small() };
+    let (journal, opened) = Journal::open_thread(dir.path(), linked).expect("opened again");
     let open: Vec<_> = opened.streams.iter().map(|(stream, _)| *stream).collect();
     assert_eq!(open, [backup, stream(100)], "what has ended is not resumed");
     assert_eq!(texts(&journal.stream(stream(1)).await.expect("carried")), ["one", "two", "three"]);
@@ -194,22 +193,17 @@ async fn the_groups_of_a_backup_are_carried_with_it_although_they_have_ended() {
     assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
 }
 
+/// A record that refers to streams: their numbers are its payload.
 fn accepted(groups: &[u128]) -> Record {
-    use crate::domain::plan::BackupRef;
-    use crate::machine::backup::AskedGroup;
-    let group = |number: &u128| AskedGroup {
-        namespace: "shop".to_owned(),
-        group: number.to_string(),
-        run: stream(*number),
-    };
-    let event = Event::Accepted {
-        backup: BackupRef { namespace: "velero".to_owned(), name: "nightly".to_owned(), uid: "u".into() },
-        label_key: "app".to_owned(),
-        groups: groups.iter().map(group).collect(),
-        refused: vec![],
-        warnings: vec![],
-    };
-    wire::encode_backup(&event, crate::domain::time::Timestamp(1)).expect("it fits")
+    let payload = groups.iter().flat_map(|number| number.to_be_bytes()).collect();
+    Record { kind: REFERS, version: 1, time_ns: 1, payload }
+}
+
+const REFERS: u16 = 16;
+
+fn links(record: &Record) -> Vec<uuid::Uuid> {
+    let numbers = record.payload.chunks_exact(16).filter(|_| record.kind == REFERS);
+    numbers.map(|bytes| stream(u128::from_be_bytes(bytes.try_into().expect("16 bytes")))).collect()
 }
 
 /// A stuck run costs its own records, and not those of the runs that end after it.

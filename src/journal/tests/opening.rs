@@ -83,10 +83,7 @@ fn a_held_journal_is_refused_with_the_name_of_its_holder() {
         error.to_string(),
         format!("journal {} is held by pid 4711 on host node-a (owner.json)", dir.path().display())
     );
-    assert_eq!(
-        (error.code(), tries.load(Ordering::Relaxed)),
-        (crate::domain::problem::Code::JournalLocked, 4)
-    );
+    assert_eq!(tries.load(Ordering::Relaxed), 4);
     assert_eq!(told.load(Ordering::Relaxed), 1, "the holder is named once, before the first pause");
     assert_eq!(error.verdict(), Some(Verdict::Locked));
 }
@@ -117,10 +114,7 @@ fn a_newer_schema_is_refused_in_a_sentence() {
     drop(store);
     let sentence = "the journal was written by a newer stillpoint (schema 5); this one reads up to schema 4";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
-    assert_eq!(
-        (error.to_string().as_str(), error.code()),
-        (sentence, crate::domain::problem::Code::JournalNewer)
-    );
+    assert_eq!(error.to_string(), sentence);
     let error = Snapshot::open(dir.path()).err().expect("newer");
     assert_eq!(error.to_string(), sentence);
 }

@@ -92,7 +92,7 @@ async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
 #[tokio::test]
 async fn evidence_of_schema_2_is_read_rebuilds_the_store_and_is_continued() {
     let dir = tempfile::tempdir().expect("a directory");
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/0003_asked/before/evidence");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/0003_asked/before/evidence");
     let segment = "00000001.seg";
     std::fs::create_dir(dir.path().join("evidence")).expect("a directory");
     std::fs::copy(kept.join(segment), dir.path().join("evidence").join(segment)).expect("a copy");

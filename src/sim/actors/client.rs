@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::gate::Gate;
 use super::throttle::Throttle;
-use crate::sim::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
+use crate::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
 
 /// A throttled client. Clones share the token bucket.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use super::client::Client;
 use super::informer::Change;
 use super::object;
 use super::queue::WorkQueue;
-use crate::sim::resources::{RESOURCES, Resource};
+use crate::resources::{RESOURCES, Resource};
 
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "garbage-collector";

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::gate::Gate;
 use super::object;
 use super::tasks::Tasks;
-use crate::sim::api_server::{Watch, WatchEvent};
+use crate::api_server::{Watch, WatchEvent};
 
 /// How long an actor that was frozen may take for each event that piled up, milliseconds.
 const RACE_MS: u64 = 20;

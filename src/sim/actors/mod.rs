@@ -39,9 +39,9 @@ pub(crate) use self::informer::Lag;
 use self::informer::{Cache, Change};
 use self::recorder::Recorder;
 use self::tasks::Tasks;
-use crate::sim::api_server::{ApiServer, Caller};
-use crate::sim::clock::SimClock;
-use crate::sim::release::Release;
+use crate::api_server::{ApiServer, Caller};
+use crate::clock::SimClock;
+use crate::release::Release;
 
 /// The agents, in the order in which they are started.
 pub(crate) const AGENTS: [&str; 4] =

@@ -2,7 +2,7 @@
 //!
 //! Absent, null and the empty string read alike, as they do in the Go types the real controllers use.
 
-use crate::sim::pointer::At;
+use crate::pointer::At;
 use serde_json::{Map, Value, json};
 
 /// The text at `pointer` (RFC 6901); `None` when it is absent or empty.

@@ -9,7 +9,7 @@ use super::client::Client;
 use super::object;
 use super::strings::plural;
 use super::tasks::Tasks;
-use crate::sim::clock::SimClock;
+use crate::clock::SimClock;
 
 /// Events that are remembered so that repetitions can be counted up; past this they are posted anew.
 const MAX_REMEMBERED: usize = 4096;

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::api_server::merge::{self, ListKind};
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::resources::Resource;
+use crate::api_server::merge::{self, ListKind};
+use crate::api_server::meta;
+use crate::api_server::status::{Cause, Status};
+use crate::resources::Resource;
 
 /// Who applies, and how.
 pub(super) struct Applier<'a> {
@@ -330,7 +330,7 @@ fn shown(path: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     fn run(manager: &str, force: bool, current: &Value, applied: Value) -> Result<Value, Status> {
         let resource = by_plural("volumesnapshots").expect("served");

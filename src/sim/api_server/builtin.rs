@@ -8,8 +8,8 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::actors::quantity;
-use crate::sim::api_server::status::Cause;
+use crate::actors::quantity;
+use crate::api_server::status::Cause;
 
 /// The causes for which a change of a built-in object is refused.
 pub(super) fn causes(plural: &str, current: &Value, next: &Value) -> Vec<Cause> {

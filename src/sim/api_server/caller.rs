@@ -9,11 +9,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::store::{Change, ChangeKind, Key};
-use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::sim::api_server::{ApiServer, CallInfo, FaultDecision, meta, patch};
-use crate::sim::resources::{self, Resource};
+use crate::api_server::status::Status;
+use crate::api_server::store::{Change, ChangeKind, Key};
+use crate::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::api_server::{ApiServer, CallInfo, FaultDecision, meta, patch};
+use crate::resources::{self, Resource};
 
 /// A client under one agent name.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl Caller {
     }
 
     /// What becomes of a call of an actor; whose it is is filled in here.
-    pub(in crate::sim) fn decide(&self, mut call: CallInfo) -> FaultDecision {
+    pub(crate) fn decide(&self, mut call: CallInfo) -> FaultDecision {
         self.server.with(|inner| match &mut inner.actor_faults {
             Some(faults) => {
                 call.agent.clone_from(&self.agent);
@@ -47,12 +47,7 @@ impl Caller {
     }
 
     /// The same, shared with the store and not copied.
-    pub(in crate::sim) fn look(
-        &self,
-        plural: &str,
-        ns: Option<&str>,
-        name: &str,
-    ) -> Result<Arc<Value>, Status> {
+    pub(crate) fn look(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Arc<Value>, Status> {
         let target = self.target("get", plural, ns, name, None)?;
         self.server.with(|inner| {
             inner.store.get(&target.key).ok_or_else(|| Status::not_found(target.resource, name))
@@ -100,7 +95,7 @@ impl Caller {
     }
 
     /// As [`Self::create`]; the object is shared with the store and not copied.
-    pub(in crate::sim) fn created(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
+    pub(crate) fn created(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
         let ns = meta::get(&object, "namespace").to_owned();
         let target = self.target("create", plural, Some(&ns), meta::get(&object, "name"), None)?;
         self.server.with(|inner| {
@@ -141,7 +136,7 @@ impl Caller {
     }
 
     /// As [`Self::json_patch`]; the object is shared with the store and not copied.
-    pub(in crate::sim) fn patched(
+    pub(crate) fn patched(
         &self,
         plural: &str,
         ns: Option<&str>,
@@ -201,7 +196,7 @@ impl Caller {
     }
 
     /// Replaces an object without its status, or its status alone; it is shared with the store and not copied.
-    pub(in crate::sim) fn replaced(
+    pub(crate) fn replaced(
         &self,
         plural: &str,
         object: Value,

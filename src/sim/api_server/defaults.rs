@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::api_server::meta;
-use crate::sim::resources::{NAMESPACES, RESOURCES, Resource};
+use crate::api_server::meta;
+use crate::resources::{NAMESPACES, RESOURCES, Resource};
 
 /// Fills in what a new object starts with; `now` is the time as `metav1.Time`.
 pub(super) fn apply(resource: &Resource, object: &mut Value, now: &str) {

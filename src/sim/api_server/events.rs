@@ -5,10 +5,10 @@
 
 use serde_json::Value;
 
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::api_server::validate::{qualified_name, refuse};
-use crate::sim::api_server::{meta, validate};
-use crate::sim::resources::Resource;
+use crate::api_server::status::{Cause, Status};
+use crate::api_server::validate::{qualified_name, refuse};
+use crate::api_server::{meta, validate};
+use crate::resources::Resource;
 
 /// Bytes of `reason`, `action` and `reportingInstance`.
 const WORD_LIMIT: usize = 128;
@@ -86,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sim::resources::RESOURCES;
+    use crate::resources::RESOURCES;
 
     fn check_event(group: &str, change: impl Fn(&mut Value), expected: &[&str]) {
         let is_event = |one: &&Resource| one.plural == "events" && one.group == group;

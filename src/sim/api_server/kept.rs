@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use axum::body::Bytes;
 use serde_json::Value;
 
-use crate::sim::api_server::text;
+use crate::api_server::text;
 
 /// One state of an object.
 #[derive(Debug, Clone)]

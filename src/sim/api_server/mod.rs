@@ -49,8 +49,8 @@ use self::http::Start;
 pub use self::store::Checkpoint;
 use self::store::Store;
 use self::write::Target;
-use crate::sim::clock::SimClock;
-use crate::sim::resources::{self, GROUP_SNAPSHOT_GROUP, NAMESPACES, Resource};
+use crate::clock::SimClock;
+use crate::resources::{self, GROUP_SNAPSHOT_GROUP, NAMESPACES, Resource};
 
 /// Namespaces that every cluster has from the start.
 const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];

@@ -4,11 +4,11 @@
 //! The contents are deleted in the same call as the namespace; in a real cluster the namespace controller takes some
 //! seconds for it.
 
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::store::{Key, Store};
-use crate::sim::api_server::write::{self, Preconditions, Target};
-use crate::sim::resources::{NAMESPACES, Resource, by_plural};
+use crate::api_server::meta;
+use crate::api_server::status::Status;
+use crate::api_server::store::{Key, Store};
+use crate::api_server::write::{self, Preconditions, Target};
+use crate::resources::{NAMESPACES, Resource, by_plural};
 
 /// Key of a namespace.
 pub(super) fn key(name: &str) -> Key {

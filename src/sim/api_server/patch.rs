@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::api_server::{json_patch, merge, meta};
-use crate::sim::resources::Resource;
+use crate::api_server::status::{Cause, Status};
+use crate::api_server::{json_patch, merge, meta};
+use crate::resources::Resource;
 
 /// A JSON patch applied to the current object.
 ///

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use serde_json::{Value, json};
 
-use crate::sim::api_server::meta;
-use crate::sim::resources::Resource;
+use crate::api_server::meta;
+use crate::resources::Resource;
 
 /// Fields of an Event: in the core group, in events.k8s.io.
 const EVENT_FIELDS: [(&str, &str); 7] = [
@@ -76,7 +76,7 @@ fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'stati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::resources::{RESOURCES, by_plural};
+    use crate::resources::{RESOURCES, by_plural};
 
     #[test]
     fn each_version_has_a_list_of_members_of_its_own() {

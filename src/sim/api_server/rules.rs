@@ -6,10 +6,10 @@
 
 use serde_json::Value;
 
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::api_server::validate::refuse;
-use crate::sim::resources::Resource;
+use crate::api_server::meta;
+use crate::api_server::status::{Cause, Status};
+use crate::api_server::validate::refuse;
+use crate::resources::Resource;
 
 /// One rule; paths are JSON pointers.
 enum Rule {
@@ -31,7 +31,7 @@ enum Rule {
     NotEmpty(&'static str, &'static str),
 }
 
-use crate::sim::pointer::At;
+use crate::pointer::At;
 use Rule::{Both, ExactlyOne, Fixed, Immutable, Kept, NotEmpty, OneOf, Required};
 
 const POLICIES: &[&str] = &["Delete", "Retain"];
@@ -253,7 +253,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     fn violations(plural: &str, old: Option<Value>, new: Value) -> Vec<String> {
         let resource = by_plural(plural).expect("served");

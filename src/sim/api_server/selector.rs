@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::Status;
-use crate::sim::resources::Resource;
+use crate::api_server::meta;
+use crate::api_server::status::Status;
+use crate::resources::Resource;
 
 /// What a list or watch is limited to.
 #[derive(Debug, Clone, Default)]
@@ -165,7 +165,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     fn selects(labels: &str, fields: &str) -> Option<bool> {
         let object = json!({"metadata": {"name": "a", "namespace": "n", "labels": {"app": "db", "tier": "1"}},

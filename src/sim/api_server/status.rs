@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::sim::resources::Resource;
+use crate::resources::Resource;
 
 /// A failed call, in the shape of `metav1.Status`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -237,7 +237,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     #[test]
     fn not_found_and_already_exists_name_the_plural_resource() {

@@ -14,10 +14,10 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::sim::api_server::kept::Kept;
-use crate::sim::api_server::meta;
-use crate::sim::clock::SimClock;
-use crate::sim::ids::Ids;
+use crate::api_server::kept::Kept;
+use crate::api_server::meta;
+use crate::clock::SimClock;
+use crate::ids::Ids;
 
 /// Changes that are kept; a watch from before them is answered with 410.
 const HISTORY_LIMIT: usize = 20_000;

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::resources::{NAMESPACES, Resource};
+use crate::api_server::meta;
+use crate::api_server::status::{Cause, Status};
+use crate::resources::{NAMESPACES, Resource};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
      and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
@@ -200,7 +200,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     fn check(metadata_value: Value, field: Option<&str>) {
         let resource = by_plural("configmaps").expect("served");

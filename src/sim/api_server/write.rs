@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::sim::api_server::status::{Cause, Status};
-use crate::sim::api_server::store::{Key, Store};
-use crate::sim::api_server::validate::{self, refuse};
-use crate::sim::api_server::{builtin, defaults, events, meta, namespaces, rules, schema};
-use crate::sim::resources::{NAMESPACES, Resource};
+use crate::api_server::status::{Cause, Status};
+use crate::api_server::store::{Key, Store};
+use crate::api_server::validate::{self, refuse};
+use crate::api_server::{builtin, defaults, events, meta, namespaces, rules, schema};
+use crate::resources::{NAMESPACES, Resource};
 
 /// Which object, and through which door.
 #[derive(Debug, Clone)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sim::Cluster;
-use crate::sim::actors::AGENTS;
+use crate::Cluster;
+use crate::actors::AGENTS;
 
 /// A fault of an actor, as it is written.
 #[derive(Debug, Deserialize)]

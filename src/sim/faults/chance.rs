@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::rule::Fits;
-use crate::sim::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
+use crate::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -236,8 +236,8 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::api_server::Answer;
-    use crate::sim::{Cluster, Config};
+    use crate::api_server::Answer;
+    use crate::{Cluster, Config};
 
     fn call(agent: &str, verb: &str) -> CallInfo {
         let (agent, verb) = (agent.to_owned(), verb.to_owned());

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::sim::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
+use crate::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
 
 /// Which calls a fault is for. What is left out fits every call.
 #[derive(Debug, Default, Deserialize)]

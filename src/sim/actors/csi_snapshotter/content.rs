@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Sidecar, check_parameters};
-use crate::sim::actors::driver::Snapshot;
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
+use crate::actors::driver::Snapshot;
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
 
 fn should_delete(content: &Value) -> bool {
     if !object::is_deleting(content) {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Sidecar, check_parameters};
-use crate::sim::actors::driver::GroupSnapshot;
-use crate::sim::actors::object;
-use crate::sim::actors::quantity::rfc3339;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
-use crate::sim::pointer::At;
-use crate::sim::release::Release;
+use crate::actors::driver::GroupSnapshot;
+use crate::actors::object;
+use crate::actors::quantity::rfc3339;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
+use crate::pointer::At;
+use crate::release::Release;
 
 /// Whether content that has a deletionTimestamp may be deleted by the sidecar: static content that was never
 /// bound may; content whose creation is under way may not; content whose VolumeGroupSnapshot was deleted may;

@@ -22,9 +22,9 @@ use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
 use super::strings::{annotation, plural};
 use super::tracked::Tracked;
-use crate::sim::clock::SimClock;
-use crate::sim::pointer::At;
-use crate::sim::release::Release;
+use crate::clock::SimClock;
+use crate::pointer::At;
+use crate::release::Release;
 
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "csi-snapshotter";

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{DriverConfig, RpcError};
-use crate::sim::clock::SimClock;
-use crate::sim::ids::Ids;
+use crate::clock::SimClock;
+use crate::ids::Ids;
 
 /// How long a call takes that fails. Measured: 2.7 calls a second in the hot loop of the sidecar, however fast the API
 /// is; a success takes no time.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Binder, claims_of_pod};
-use crate::sim::actors::object;
-use crate::sim::actors::quantity;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DRIVER, SNAPSHOT_GROUP, annotation, finalizer, plural};
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::quantity;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DRIVER, SNAPSHOT_GROUP, annotation, finalizer, plural};
+use crate::pointer::At;
 
 impl Binder {
     pub(super) async fn sync_claim(&self, key: &str) -> Result<(), String> {

@@ -21,7 +21,7 @@ use super::object;
 use super::queue::WorkQueue;
 use super::recorder::Recorder;
 use super::strings::plural;
-use crate::sim::clock::SimClock;
+use crate::clock::SimClock;
 
 /// The name under which its calls are tallied.
 pub(super) const AGENT: &str = "pv-binder";

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Binder;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{DELETE, DRIVER, finalizer, plural};
+use crate::actors::object;
+use crate::actors::strings::{DELETE, DRIVER, finalizer, plural};
 
 impl Binder {
     pub(super) async fn sync_volume(&self, key: &str) -> Result<(), String> {

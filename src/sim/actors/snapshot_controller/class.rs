@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Controller;
-use crate::sim::actors::informer::Cache;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::annotation;
+use crate::actors::informer::Cache;
+use crate::actors::object;
+use crate::actors::strings::annotation;
 
 /// Why there is no class.
 pub(super) enum NoClass {

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::snapshot_delete::is_deletion_candidate;
 use super::{Controller, SNAPSHOT_REF, referred};
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{annotation, finalizer};
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::strings::{annotation, finalizer};
+use crate::pointer::At;
 
 impl Controller {
     pub(super) async fn sync_content_key(&self, key: &str) -> Result<(), String> {

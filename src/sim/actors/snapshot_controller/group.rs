@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::class::NoClass;
 use super::{Controller, GROUP_REF, may_name, names, update_failure};
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{finalizer, plural};
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{finalizer, plural};
+use crate::pointer::At;
 
 /// `groupsnapcontent-<uid>`, the name of the content of a dynamic group.
 pub(super) fn content_name(group: &Value) -> String {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Controller, GROUP_REF, referred};
-use crate::sim::actors::object;
-use crate::sim::actors::strings::finalizer;
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::strings::finalizer;
+use crate::pointer::At;
 
 impl Controller {
     pub(super) async fn sync_group_content_key(&self, key: &str) -> Result<(), String> {

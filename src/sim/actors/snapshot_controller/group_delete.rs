@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Controller, GROUP_REF, names};
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DELETE, annotation, finalizer, plural};
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DELETE, annotation, finalizer, plural};
 
 impl Controller {
     /// The owner reference of a member: neither controller nor blocking.

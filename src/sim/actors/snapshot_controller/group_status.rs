@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Controller, update_failure};
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::plural;
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::plural;
+use crate::pointer::At;
 
 impl Controller {
     /// Brings the group's status up to date with its content.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Controller;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{annotation, finalizer, plural};
+use crate::actors::object;
+use crate::actors::strings::{annotation, finalizer, plural};
 
 /// The last part of a member's names: SHA-256 over a uid and the volume handle, in hexadecimal.
 pub(super) fn member_hash(uid: &str, volume_handle: &str) -> String {

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::class::NoClass;
 use super::{Controller, SNAPSHOT_REF, may_name, names, update_failure};
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DELETE, finalizer, plural};
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DELETE, finalizer, plural};
 
 /// `snapcontent-<uid>`, the name of the content of a single dynamic snapshot.
 pub(super) fn content_name(snapshot: &Value) -> String {

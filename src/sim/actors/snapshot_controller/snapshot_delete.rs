@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::snapshot::content_name;
 use super::{Controller, SNAPSHOT_REF, names};
-use crate::sim::actors::object;
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::{DELETE, annotation, finalizer, plural};
+use crate::actors::object;
+use crate::actors::recorder::Severity;
+use crate::actors::strings::{DELETE, annotation, finalizer, plural};
 
 /// Whether the snapshot is being deleted and has a finalizer of the controller's.
 pub(super) fn is_deletion_candidate(snapshot: &Value) -> bool {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Controller, update_failure};
-use crate::sim::actors::object;
-use crate::sim::actors::quantity::{binary, rfc3339};
-use crate::sim::actors::recorder::Severity;
-use crate::sim::actors::strings::plural;
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::quantity::{binary, rfc3339};
+use crate::actors::recorder::Severity;
+use crate::actors::strings::plural;
+use crate::pointer::At;
 
 impl Controller {
     /// Brings the snapshot's status up to date with its content.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Controller;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{finalizer, plural};
-use crate::sim::pointer::At;
+use crate::actors::object;
+use crate::actors::strings::{finalizer, plural};
+use crate::pointer::At;
 
 /// `k=v,k2=v2`, as Go prints a label set.
 fn selector_text(labels: &BTreeMap<String, String>) -> String {

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::lab::{GROUP, Lab, NAMESPACE, changes};
-use crate::sim::Config;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::plural;
+use crate::Config;
+use crate::actors::object;
+use crate::actors::strings::plural;
 
 /// The line at which a change was made, by what it contains.
 fn position(lines: &[String], what: &str) -> usize {

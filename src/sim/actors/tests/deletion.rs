@@ -4,8 +4,8 @@ use serde_json::json;
 use tokio::time::{Duration, sleep};
 
 use super::lab::{Lab, changes};
-use crate::sim::Config;
-use crate::sim::actors::strings::{annotation, plural};
+use crate::Config;
+use crate::actors::strings::{annotation, plural};
 
 fn ledger(lab: &Lab) -> (usize, usize, usize) {
     let ledger = lab.cluster.ledger();

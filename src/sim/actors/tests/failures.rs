@@ -4,10 +4,10 @@ use serde_json::json;
 use tokio::time::{Duration, sleep};
 
 use super::lab::Lab;
-use crate::sim::Config;
-use crate::sim::actors::driver::DriverConfig;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{annotation, finalizer, plural};
+use crate::Config;
+use crate::actors::driver::DriverConfig;
+use crate::actors::object;
+use crate::actors::strings::{annotation, finalizer, plural};
 
 fn failing(code: &str) -> DriverConfig {
     DriverConfig { fail_with: Some((code.to_owned(), "injected".to_owned())), ..DriverConfig::default() }

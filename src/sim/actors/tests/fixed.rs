@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
 
 use super::lab::{GROUP, Lab, NAMESPACE};
-use crate::sim::Config;
-use crate::sim::actors::driver::DriverConfig;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{DRIVER, finalizer, plural};
+use crate::Config;
+use crate::actors::driver::DriverConfig;
+use crate::actors::object;
+use crate::actors::strings::{DRIVER, finalizer, plural};
 
 fn ledger(lab: &Lab) -> (usize, usize, usize) {
     let ledger = lab.cluster.ledger();

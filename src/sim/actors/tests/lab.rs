@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::sim::actors::object;
-use crate::sim::actors::strings::plural;
-use crate::sim::api_server::{Caller, Preconditions, Watch, WatchEvent};
-use crate::sim::{Cluster, Config};
+use crate::actors::object;
+use crate::actors::strings::plural;
+use crate::api_server::{Caller, Preconditions, Watch, WatchEvent};
+use crate::{Cluster, Config};
 
 pub(super) const NAMESPACE: &str = "t1";
 pub(super) const GROUP: &str = "g1";

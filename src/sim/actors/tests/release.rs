@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::lab::Lab;
-use crate::sim::Config;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{finalizer, plural};
+use crate::Config;
+use crate::actors::object;
+use crate::actors::strings::{finalizer, plural};
 
 fn ledger(lab: &Lab) -> (usize, usize, usize) {
     let ledger = lab.cluster.ledger();

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::lab::{Lab, NAMESPACE};
-use crate::sim::Config;
-use crate::sim::actors::object;
-use crate::sim::actors::strings::{finalizer, plural};
+use crate::Config;
+use crate::actors::object;
+use crate::actors::strings::{finalizer, plural};
 
 fn create_single(lab: &Lab) -> Value {
     lab.create(

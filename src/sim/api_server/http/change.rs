@@ -6,15 +6,15 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::sim::api_server::apply::{self, Applier};
-use crate::sim::api_server::caller::key;
-use crate::sim::api_server::http::read::{self, Shown};
-use crate::sim::api_server::http::{Call, json as json_response, protobuf};
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::store::Key;
-use crate::sim::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::sim::api_server::{Inner, meta, patch as patches, present, schema};
-use crate::sim::resources::Resource;
+use crate::api_server::apply::{self, Applier};
+use crate::api_server::caller::key;
+use crate::api_server::http::read::{self, Shown};
+use crate::api_server::http::{Call, json as json_response, protobuf};
+use crate::api_server::status::Status;
+use crate::api_server::store::Key;
+use crate::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::api_server::{Inner, meta, patch as patches, present, schema};
+use crate::resources::Resource;
 
 const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const CUSTOM_PATCH_MEDIA: &str =

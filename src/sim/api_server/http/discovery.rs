@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::sim::api_server::Inner;
-use crate::sim::resources::{RESOURCES, Resource};
+use crate::api_server::Inner;
+use crate::resources::{RESOURCES, Resource};
 
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];

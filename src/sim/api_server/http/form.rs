@@ -1,6 +1,6 @@
 //! What the client wants to see, from its `Accept` header.
 
-use crate::sim::api_server::status::Status;
+use crate::api_server::status::Status;
 
 /// The shape of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sim::api_server::http::faults::{StreamEnd, StreamFault};
-use crate::sim::api_server::store::{Change, ChangeKind};
+use crate::api_server::http::faults::{StreamEnd, StreamFault};
+use crate::api_server::store::{Change, ChangeKind};
 
 /// What one watch has heard of and not told yet.
 pub(super) struct Held {

@@ -43,10 +43,10 @@ pub(super) use self::start::Start;
 
 use self::form::Form;
 use self::route::{Place, Route};
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::text;
-use crate::sim::api_server::{ApiServer, Inner};
+use crate::api_server::meta;
+use crate::api_server::status::Status;
+use crate::api_server::text;
+use crate::api_server::{ApiServer, Inner};
 
 /// Largest body of a request, as in the real server.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;

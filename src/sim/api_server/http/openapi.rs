@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::sim::api_server::http::discovery;
-use crate::sim::api_server::{Inner, schema};
-use crate::sim::resources::Resource;
+use crate::api_server::http::discovery;
+use crate::api_server::{Inner, schema};
+use crate::resources::Resource;
 
 /// `/openapi/v3`: where the documents are.
 pub(super) fn index(inner: &Inner) -> Value {

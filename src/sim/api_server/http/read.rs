@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::sim::api_server::caller::key;
-use crate::sim::api_server::http::form::Form;
-use crate::sim::api_server::http::table::{self, Include};
-use crate::sim::api_server::http::{Call, JSON, json as json_response, respond};
-use crate::sim::api_server::selector::Selection;
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::store::Key;
-use crate::sim::api_server::{Inner, present, text};
-use crate::sim::resources::Resource;
+use crate::api_server::caller::key;
+use crate::api_server::http::form::Form;
+use crate::api_server::http::table::{self, Include};
+use crate::api_server::http::{Call, JSON, json as json_response, respond};
+use crate::api_server::selector::Selection;
+use crate::api_server::status::Status;
+use crate::api_server::store::Key;
+use crate::api_server::{Inner, present, text};
+use crate::resources::Resource;
 
 /// Where a list goes on.
 #[derive(Serialize, Deserialize)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::sim::api_server::ApiServer;
-use crate::sim::api_server::http::{Call, Verb, read};
-use crate::sim::api_server::status::Status;
+use crate::api_server::ApiServer;
+use crate::api_server::http::{Call, Verb, read};
+use crate::api_server::status::Status;
 
 /// How long a watch cache is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);

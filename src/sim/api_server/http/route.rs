@@ -1,7 +1,7 @@
 //! From a path to what it names.
 
-use crate::sim::api_server::Inner;
-use crate::sim::resources::{NAMESPACES, RESOURCES, Resource};
+use crate::api_server::Inner;
+use crate::resources::{NAMESPACES, RESOURCES, Resource};
 
 /// What a path names.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ fn place(inner: &Inner, group: &str, version: &str, rest: &[&str]) -> Option<Pla
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::api_server::{ApiServer, ApiServerConfig};
-    use crate::sim::clock::SimClock;
+    use crate::api_server::{ApiServer, ApiServerConfig};
+    use crate::clock::SimClock;
 
     fn found(path: &str) -> Option<(&'static str, Option<String>, Option<String>, bool)> {
         let config = ApiServerConfig {

@@ -13,10 +13,10 @@ use axum::http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::respond;
-use crate::sim::api_server::Inner;
-use crate::sim::api_server::http::Verb;
-use crate::sim::api_server::http::route::Place;
-use crate::sim::api_server::status::Status;
+use crate::api_server::Inner;
+use crate::api_server::http::Verb;
+use crate::api_server::http::route::Place;
+use crate::api_server::status::Status;
 
 /// Who asks, as the API server calls every caller here.
 const USER: &str = "system:serviceaccount:stillpoint:stillpoint";
@@ -27,7 +27,7 @@ const NOT_LOADED: &str = "RBAC: [clusterrole.rbac.authorization.k8s.io \"system:
 
 /// An API server that has just started.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sim::api_server) struct Start {
+pub(in crate::api_server) struct Start {
     forbids_until: Instant,
     initializes_until: Instant,
 }
@@ -42,7 +42,7 @@ enum Phase {
 
 impl Start {
     /// One that starts now: it refuses everybody for so long, and then custom resources.
-    pub(in crate::sim::api_server) fn now(forbids: Duration, initializes: Duration) -> Self {
+    pub(in crate::api_server) fn now(forbids: Duration, initializes: Duration) -> Self {
         let forbids_until = Instant::now() + forbids;
         Self { forbids_until, initializes_until: forbids_until + initializes }
     }

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::sim::api_server::{meta, present};
-use crate::sim::pointer::At;
-use crate::sim::resources::{Cell, Column, Resource};
+use crate::api_server::{meta, present};
+use crate::pointer::At;
+use crate::resources::{Cell, Column, Resource};
 
 /// What a row carries beside its cells (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +180,7 @@ fn human_duration(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     #[test]
     fn ages_lose_precision_as_they_grow() {

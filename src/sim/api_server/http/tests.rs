@@ -13,8 +13,8 @@ use kube::{Client, Discovery, Error};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::sim::api_server::{Answer, ApiServer, ApiServerConfig, FaultDecision};
-use crate::sim::clock::SimClock;
+use crate::api_server::{Answer, ApiServer, ApiServerConfig, FaultDecision};
+use crate::clock::SimClock;
 
 fn server() -> ApiServer {
     ApiServer::new(ApiServerConfig {
@@ -333,7 +333,7 @@ async fn metadata_alone_and_items_without_type() {
 
 #[tokio::test(start_paused = true)]
 async fn orphaned_dependents_lose_the_reference_and_stay() {
-    let cluster = crate::sim::Cluster::start(crate::sim::Config::default());
+    let cluster = crate::Cluster::start(crate::Config::default());
     let api = config_maps(cluster.api());
     let owner = api.create(&Default::default(), &config_map("owner", &[])).await.expect("created");
     let mut dependent = config_map("dependent", &[]);

@@ -19,17 +19,17 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
-use crate::sim::api_server::http::faults::StreamEnd;
-use crate::sim::api_server::http::form::Form;
-use crate::sim::api_server::http::held::Held;
-use crate::sim::api_server::http::route::Place;
-use crate::sim::api_server::http::table::{self, Include};
-use crate::sim::api_server::http::{Call, JSON, read, reset, respond};
-use crate::sim::api_server::kept::Kept;
-use crate::sim::api_server::selector::Selection;
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::store::{Change, ChangeKind, TooOld};
-use crate::sim::api_server::{ApiServer, Inner, meta, present, text};
+use crate::api_server::http::faults::StreamEnd;
+use crate::api_server::http::form::Form;
+use crate::api_server::http::held::Held;
+use crate::api_server::http::route::Place;
+use crate::api_server::http::table::{self, Include};
+use crate::api_server::http::{Call, JSON, read, reset, respond};
+use crate::api_server::kept::Kept;
+use crate::api_server::selector::Selection;
+use crate::api_server::status::Status;
+use crate::api_server::store::{Change, ChangeKind, TooOld};
+use crate::api_server::{ApiServer, Inner, meta, present, text};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// Without `timeoutSeconds`; the real server picks something between half an hour and an hour.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::structural::{Kind, Path, Schema};
-use crate::sim::api_server::status::Cause;
+use crate::api_server::status::Cause;
 
 /// Checks an object of the kind. Nothing is said of its metadata, which every kind has.
 pub(super) fn object(object: &Value, schema: &Schema, causes: &mut Vec<Cause>) {

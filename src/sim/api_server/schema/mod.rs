@@ -20,10 +20,10 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value};
 
 use self::structural::Schema;
-use crate::sim::api_server::meta;
-use crate::sim::api_server::status::Status;
-use crate::sim::api_server::validate::refuse;
-use crate::sim::resources::Resource;
+use crate::api_server::meta;
+use crate::api_server::status::Status;
+use crate::api_server::validate::refuse;
+use crate::resources::Resource;
 
 /// The definitions that are shipped.
 const SHIPPED: [&str; 2] =
@@ -37,7 +37,7 @@ static DEFINITIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
 });
 
 static SCHEMAS: LazyLock<BTreeMap<&'static str, Schema>> = LazyLock::new(|| {
-    let plurals = crate::sim::resources::RESOURCES.iter().map(|resource| resource.plural);
+    let plurals = crate::resources::RESOURCES.iter().map(|resource| resource.plural);
     let schema = |plural| match definition(plural) {
         Some(crd) => Some(Schema::read(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])),
         None => tables::of(plural),
@@ -135,7 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sim::resources::by_plural;
+    use crate::resources::by_plural;
 
     fn served(plural: &str) -> &'static Resource {
         by_plural(plural).expect("served")

@@ -5,11 +5,11 @@
 //! before it has a number.
 
 use crate::domain::problem::Code;
-use crate::journal::wire::WireError;
 use crate::machine::backup::Phase;
 use crate::machine::group::effect::EffectKind;
 use crate::machine::group::reconstruct::Standing;
 use crate::machine::group::{Ask, Milestone, Step};
+use crate::records::WireError;
 
 /// A value with a number.
 pub trait Ordinal: Copy + 'static {

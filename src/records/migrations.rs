@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::record::Record;
+use crate::journal::Record;
 
 #[path = "../../migrations/0005_atomicity/upcast.rs"]
 mod atomicity;

@@ -3,9 +3,9 @@
 use bincode::{Decode, Encode};
 
 use super::super::v1::backup as v1;
-use crate::journal::wire::WireError;
 use crate::machine::backup::Event;
 use crate::machine::backup::{FailedGroup, Phase};
+use crate::records::WireError;
 
 /// Kind 17: all groups ended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

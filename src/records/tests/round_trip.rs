@@ -2,8 +2,8 @@
 
 use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;
-use crate::journal::wire::{Decoded, WireError, decode, encode_backup, encode_group};
 use crate::machine::group::Timed;
+use crate::records::{Decoded, WireError, decode, encode_backup, encode_group};
 
 fn group_record(event: crate::machine::group::Event) -> Record {
     encode_group(&Timed { at: AT, event }).expect("it fits")

@@ -11,11 +11,11 @@
 use bincode::{Decode, Encode};
 use uuid::Uuid;
 
-use super::record::{Entry, Record, StreamId};
-use super::wire::{self, WireError};
 use crate::domain::binding::{BindingMark, BindingState};
-use crate::domain::ids::{STREAM_NAMESPACE, Uid};
+use crate::domain::ids::{STREAM_NAMESPACE, StreamId, Uid};
 use crate::domain::time::Timestamp;
+use crate::journal::{Entry, Record};
+use crate::records::{self, WireError};
 
 /// Kind of these records.
 pub const KIND: u16 = 34;
@@ -115,7 +115,7 @@ pub fn encode(binding: &BindingRecord, at: Timestamp) -> Result<Record, WireErro
         intended: state.intended.as_ref().filter(|_| *event != BindingEvent::Intended).map(mark),
         doubt: state.doubt.clone(),
     };
-    let (kind, payload) = wire::encode(KIND, &payload)?;
+    let (kind, payload) = records::encode(KIND, &payload)?;
     Ok(Record { kind, version: VERSION, time_ns: at.0, payload })
 }
 
@@ -140,7 +140,7 @@ fn decode_record(record: &Record) -> Result<BindingRecord, WireError> {
     if version != VERSION {
         return Err(WireError::Version { kind, found: version, known: VERSION });
     }
-    let read: PayloadV1 = wire::read(kind, payload)?;
+    let read: PayloadV1 = records::read(kind, payload)?;
     let mark = |mark: MarkV1| BindingMark { epoch: mark.epoch, position: mark.position, hash: mark.hash };
     let state = BindingState {
         journal: Uuid::from_bytes(read.journal),
@@ -183,7 +183,7 @@ pub fn text(record: &Record) -> Option<String> {
 /// # Errors
 /// The record cannot be read.
 pub fn newest<'a>(
-    streams: impl IntoIterator<Item = &'a (StreamId, Vec<Entry>)>,
+    streams: impl IntoIterator<Item = &'a (Uuid, Vec<Entry>)>,
 ) -> Result<Option<BindingRecord>, WireError> {
     let entries = streams.into_iter().flat_map(|(_, entries)| entries);
     let newest = entries.filter(|entry| is_binding(&entry.record)).max_by_key(|entry| entry.position);

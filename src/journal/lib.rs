@@ -27,18 +27,17 @@
 //! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps
 //! them ([`SledStore`] and evidence on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
 //! gathers what waits into one batch and one barrier; [`Journal`] is its handle. [`Snapshot`] reads
-//! without holding; [`migrations`] brings old payloads to the present, and [`wire`] turns them into
-//! events of the machines and back.
+//! without holding.
 //!
 //! # What is not here
-//! Outside of [`wire`] a payload is bytes. Clocks: times are given. Whether a stream may be appended to
-//! by this state of its machine: the caller's sequence is checked, nothing more.
+//! What a payload means: to the journal it is bytes, and the caller says which streams a record refers to
+//! ([`Options::links`]). Clocks: times are given. Whether a stream may be appended to by this state of its machine: the
+//! caller's sequence is checked, nothing more.
 
 mod anew;
 pub mod archive;
 mod ballast;
 mod beside;
-pub mod binding;
 pub mod chain;
 mod durable;
 pub mod envelope;
@@ -52,7 +51,6 @@ mod layout;
 mod lock;
 mod memory;
 mod mend;
-pub mod migrations;
 mod open;
 mod opening;
 mod options;
@@ -69,7 +67,6 @@ mod snapshot;
 mod store;
 mod twin;
 mod verification;
-pub mod wire;
 mod writer;
 
 #[cfg(test)]
@@ -90,7 +87,7 @@ pub use open::Opened;
 pub use options::Options;
 pub use owner::Owner;
 pub use probe::{Answer, Call, Probe};
-pub use record::{Entry, Head, HeadSyntax, Record, StreamId};
+pub use record::{Entry, Head, HeadSyntax, Links, Record, no_links};
 pub use repair::Repair;
 pub use sled_store::SledStore;
 pub use snapshot::Snapshot;

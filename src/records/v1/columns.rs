@@ -7,9 +7,9 @@
 
 use bincode::{Decode, Encode};
 
-use crate::journal::wire::WireError;
 use crate::machine::group::View;
 use crate::machine::group::columns::*;
+use crate::records::WireError;
 
 /// The value of one column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -70,7 +70,7 @@ seen! {
 }
 
 /// Number of the last column of the first release.
-pub(in crate::journal::wire) const FIRST_RELEASE: u8 = 18;
+pub(in crate::records) const FIRST_RELEASE: u8 = 18;
 
 /// The columns of a view by their numbers.
 ///

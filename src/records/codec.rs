@@ -5,10 +5,10 @@ use bincode::{Decode, Encode};
 
 use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2};
 use crate::domain::time::Timestamp;
-use crate::journal::migrations;
-use crate::journal::record::Record;
+use crate::journal::Record;
 use crate::machine::backup;
 use crate::machine::group::{Event, Timed};
+use crate::records::migrations;
 
 /// The version of kinds that have had one only.
 const FIRST: u16 = 1;
@@ -147,7 +147,7 @@ fn configuration() -> impl Config {
 ///
 /// # Errors
 /// It is above the limit of a record, or the codec refused it.
-pub(in crate::journal) fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
+pub(crate) fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), WireError> {
     let payload = bincode::encode_to_vec(wire, configuration())
         .map_err(|error| WireError::Encode { kind, reason: error.to_string() })?;
     match payload.len() {
@@ -160,7 +160,7 @@ pub(in crate::journal) fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, 
 ///
 /// # Errors
 /// It is above the limit of a record, the codec refused it, or bytes are left.
-pub(in crate::journal) fn read<T: Decode<()>>(kind: u16, payload: &[u8]) -> Result<T, WireError> {
+pub(crate) fn read<T: Decode<()>>(kind: u16, payload: &[u8]) -> Result<T, WireError> {
     if payload.len() > MAX_PAYLOAD_BYTES {
         return Err(WireError::TooLarge { kind, bytes: payload.len() });
     }

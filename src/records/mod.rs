@@ -24,13 +24,18 @@
 //! Where two are named, the second is written only for what the first cannot say.
 //!
 //! A payload is bincode 2 in its standard configuration (variable-length integers, little-endian). Older versions are
-//! brought to the present one by [`super::migrations`] before they are decoded.
+//! brought to the present one by [`migrations`] before they are decoded.
 //!
 //! # What is not here
-//! The envelope and its hash ([`super::envelope`]), and whether an event may follow the ones before it (`fold`).
+//! The envelope and its hash ([`journal::envelope`](crate::journal::envelope)), and whether an event may follow the ones
+//! before it (`fold`).
 
+pub mod binding;
 mod codec;
 mod fit;
+mod links;
+pub mod migrations;
+mod problem;
 pub mod v1;
 pub mod v2;
 
@@ -38,11 +43,19 @@ pub mod v2;
 mod tests;
 
 pub use codec::{Decoded, decode, encode_backup, encode_group};
-pub(super) use codec::{encode, read};
+pub(crate) use codec::{encode, read};
 pub use fit::{fit_backup, fit_group};
+pub use links::journal_options;
+pub use problem::{code, problem};
 
-use super::envelope::MAX_PAYLOAD_BYTES;
-use super::migrations::UpcastError;
+use self::migrations::UpcastError;
+use crate::journal::{MAX_PAYLOAD_BYTES, Record, repair};
+
+/// The sentence of a record that is the journal's word about itself: a repair, a checkpoint, or its binding; none if it is
+/// of another kind.
+pub fn text(record: &Record) -> Option<String> {
+    repair::text(record).or_else(|| binding::text(record))
+}
 
 /// Kinds of records. A number that was given out is never reused.
 pub mod kind {

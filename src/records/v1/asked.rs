@@ -3,9 +3,9 @@
 use bincode::{Decode, Encode};
 
 use super::ordinals::Ordinal;
-use crate::journal::wire::WireError;
 use crate::machine::group;
 use crate::machine::group::{Ask, Event};
+use crate::records::WireError;
 
 /// Kind 6: a person asked.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

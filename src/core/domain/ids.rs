@@ -72,6 +72,12 @@ impl fmt::Display for StreamId {
     }
 }
 
+impl From<StreamId> for Uuid {
+    fn from(id: StreamId) -> Self {
+        id.0
+    }
+}
+
 impl FromStr for StreamId {
     type Err = uuid::Error;
 

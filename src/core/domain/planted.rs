@@ -28,7 +28,7 @@ pub const DEFECTS: &[(&str, &str)] = &[
 /// Whether this defect is live.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
-pub(crate) const fn is(_: &str) -> bool {
+pub const fn is(_: &str) -> bool {
     false
 }
 

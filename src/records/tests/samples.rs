@@ -7,11 +7,11 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
-use crate::journal::wire::v1::columns::FIRST_RELEASE;
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::effect::{EffectKind, Mark, Outcome};
 use crate::machine::group::event::{Facts, Grounds, Reason, RebuiltMember, ReceiptHead};
 use crate::machine::group::{Ask, Asked, Event, Milestone, Step, View};
+use crate::records::v1::columns::FIRST_RELEASE;
 
 pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;
-use crate::journal::wire::{Decoded, decode, encode_backup, encode_group};
 use crate::machine::group::{Event, Milestone, Timed};
+use crate::records::{Decoded, decode, encode_backup, encode_group};
 
 /// A record of every kind that says more than the version that most of its records have.
 fn later(members: usize) -> [Record; 2] {

@@ -8,8 +8,8 @@ use super::ordinals::Ordinal;
 use crate::domain::ids::StreamId;
 use crate::domain::plan;
 use crate::domain::problem::Code;
-use crate::journal::wire::WireError;
 use crate::machine::backup::{self, Event, Phase};
+use crate::records::WireError;
 
 /// Kind 16: the groups are settled.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]

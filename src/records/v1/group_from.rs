@@ -14,10 +14,10 @@ use crate::domain::plan::{self, Plan};
 use crate::domain::problem::Code;
 use crate::domain::receipt::{self, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
-use crate::journal::wire::WireError;
 use crate::machine::group::effect::{self, EffectKind};
 use crate::machine::group::event;
 use crate::machine::group::{Event, Step, View};
+use crate::records::WireError;
 
 impl From<&Plan> for Planned {
     fn from(plan: &Plan) -> Self {

@@ -5,9 +5,9 @@ use bincode::{Decode, Encode};
 use super::group::ReceiptHead;
 use super::ordinals::Ordinal;
 use crate::domain::ids::Uid;
-use crate::journal::wire::WireError;
 use crate::machine::group::Event;
 use crate::machine::group::reconstruct::{self, Standing};
+use crate::records::WireError;
 
 /// What was concluded.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -55,9 +55,9 @@ mod tests {
     use super::*;
     use crate::domain::ids::ObjectId;
     use crate::domain::time::Timestamp;
-    use crate::journal::wire::{Decoded, decode, encode_group};
     use crate::machine::group::Timed;
     use crate::machine::group::event;
+    use crate::records::{Decoded, decode, encode_group};
 
     fn timed(receipt: Option<event::ReceiptHead>, standing: Standing) -> Timed {
         let found = reconstruct::Reconstructed {

@@ -2,9 +2,9 @@
 
 use super::samples::{AT, accepted, all_failed, cleaned, failed, intended, plan, receipt_records};
 use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};
-use crate::journal::wire::{WireError, encode_backup, encode_group, fit_backup, fit_group};
 use crate::machine::backup::{self, Phase};
 use crate::machine::group::{Event, Step, Timed};
+use crate::records::{WireError, encode_backup, encode_group, fit_backup, fit_group};
 
 fn size(event: Event) -> Result<usize, WireError> {
     encode_group(&Timed { at: AT, event }).map(|record| record.payload.len())

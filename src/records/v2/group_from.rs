@@ -6,9 +6,9 @@ use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::plan::Plan;
 use crate::domain::time::Millis;
-use crate::journal::wire::WireError;
 use crate::machine::group::event;
 use crate::machine::group::{Event, Milestone};
+use crate::records::WireError;
 
 impl From<&Plan> for Planned {
     fn from(plan: &Plan) -> Self {

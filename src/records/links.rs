@@ -1,0 +1,54 @@
+//! Which streams a record refers to.
+
+use uuid::Uuid;
+
+use super::{Decoded, decode, kind};
+use crate::journal::{Options, Record};
+use crate::machine::backup::Event;
+
+/// How a journal of Stillpoint is opened: the groups of a Backup that has not ended stay beside it, because it asks for
+/// their ends when it goes on.
+pub fn journal_options() -> Options {
+    Options { links, ..Options::default() }
+}
+
+/// The groups of a Backup.
+fn links(record: &Record) -> Vec<Uuid> {
+    if record.kind != kind::BACKUP_ACCEPTED {
+        return vec![];
+    }
+    match decode(record) {
+        Ok(Decoded::Backup { event: Event::Accepted { groups, .. }, .. }) => {
+            groups.iter().map(|group| group.run.0).collect()
+        }
+        _ => vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::StreamId;
+    use crate::domain::plan::BackupRef;
+    use crate::domain::time::Timestamp;
+    use crate::machine::backup::AskedGroup;
+    use crate::records::encode_backup;
+
+    #[test]
+    fn an_accepted_backup_refers_to_its_groups() {
+        let runs = [1, 2].map(|number| StreamId(Uuid::from_u128(number)));
+        let asked = |run| AskedGroup { namespace: "shop".to_owned(), group: "db".to_owned(), run };
+        let accepted = Event::Accepted {
+            backup: BackupRef { namespace: "velero".to_owned(), name: "nightly".to_owned(), uid: "u".into() },
+            label_key: "app".to_owned(),
+            groups: runs.map(asked).to_vec(),
+            refused: vec![],
+            warnings: vec![],
+        };
+        let mut record = encode_backup(&accepted, Timestamp(1)).expect("it fits");
+        let links = journal_options().links;
+        assert_eq!(links(&record), runs.map(|run| run.0));
+        record.payload.truncate(3);
+        assert_eq!(links(&record), [], "what cannot be read refers to nothing");
+    }
+}

@@ -1,0 +1,27 @@
+//! Errors of the journal as people read them.
+
+use crate::domain::problem::{About, Code, Problem};
+use crate::journal::JournalError;
+
+/// The code under which `stillpoint explain` has a page.
+pub fn code(error: &JournalError) -> Code {
+    match error {
+        JournalError::Held { .. } => Code::JournalLocked,
+        JournalError::NewerSchema { .. } => Code::JournalNewer,
+        JournalError::Missing { .. } | JournalError::ArchiveMissing { .. } => Code::JournalMissing,
+        JournalError::NotLost { .. } => Code::Usage,
+        JournalError::Damaged { .. }
+        | JournalError::BothDamaged { .. }
+        | JournalError::Unopenable { .. }
+        | JournalError::Lost { .. }
+        | JournalError::IndexLost { .. }
+        | JournalError::CarriedLost { .. }
+        | JournalError::Behind { .. } => Code::JournalCorrupt,
+        JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,
+    }
+}
+
+/// The error with code, object and way out. `dir` is the journal's directory.
+pub fn problem(error: &JournalError, dir: &str) -> Problem {
+    Problem::new(code(error), About::new("Journal", "", dir), error.text(), error.fix())
+}
