@@ -6,7 +6,7 @@
 //! done, and told, again.
 //!
 //! These are the records of [`KIND`] 32, version 1. The payload is the sentence in UTF-8 and belongs
-//! to the journal: [`super::wire`] does not know it and no machine folds it. They stand in one stream
+//! to the journal: no caller knows its kind and no machine folds it. They stand in one stream
 //! of their own, which never has work left.
 
 use std::fmt;
