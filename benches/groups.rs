@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
 use stillpoint::engine::binding::BindingOptions;
 use stillpoint::engine::clock::Clock;
-use stillpoint::engine::observer::{Note, Observe};
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::engine::request::Defaults;
+use stillpoint::engine::telemetry::{Metric, MetricsSink};
 use stillpoint::engine::world::World;
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Opened};
@@ -196,12 +196,12 @@ impl Calls {
 #[derive(Default)]
 struct Course(Mutex<(Option<Instant>, Vec<Duration>)>);
 
-impl Observe for Course {
-    fn note(&self, note: Note) {
+impl MetricsSink for Course {
+    fn record(&self, metric: Metric) {
         let (begun, took) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match note {
-            Note::Decided(_) => drop(begun.get_or_insert_with(Instant::now)),
-            Note::RunEnded(_) => took.extend(begun.take().map(|begun| begun.elapsed())),
+        match metric {
+            Metric::Decided(_) => drop(begun.get_or_insert_with(Instant::now)),
+            Metric::RunEnded(_) => took.extend(begun.take().map(|begun| begun.elapsed())),
             _ => {}
         }
     }
@@ -215,7 +215,7 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened), list_dela
     let config = Config {
         namespace: "stillpoint".to_owned(),
         defaults: Defaults::default(),
-        points: Points::none(),
+        points: CrashPoints::none(),
         clock: Clock::wall(),
         binding: BindingOptions::new(uuid::Uuid::from_u128(1)),
     };

@@ -13,10 +13,10 @@ use crate::domain::problem::Problem;
 use crate::domain::time::Millis;
 use crate::engine::archiving::Archiving;
 use crate::engine::binding::BindingOptions;
+use crate::engine::crash_points::CrashPoints;
 use crate::engine::daemon::{self, Start};
-use crate::engine::points::Points;
+use crate::engine::health::Health;
 use crate::engine::request::Defaults;
-use crate::engine::vitals::Vitals;
 use crate::machine::point::Point;
 use crate::service::http;
 use crate::service::logs::{self, LogFormat};
@@ -98,8 +98,8 @@ impl Run {
             Format::Json => LogFormat::Json,
         };
         logs::to_stderr(format, self.log_level);
-        let (vitals, metrics) = (Vitals::default(), Arc::new(Metrics::new()));
-        let router = http::router(vitals.clone(), metrics.clone());
+        let (health, metrics) = (Health::default(), Arc::new(Metrics::new()));
+        let router = http::router(health.clone(), metrics.clone());
         let start = Start {
             kubeconfig: self.kubeconfig,
             namespace: self.namespace,
@@ -115,9 +115,9 @@ impl Run {
                 ..BindingOptions::new(uuid::Uuid::new_v4())
             },
             archiving: Archiving { records: self.archive_records, days: self.archive_days },
-            points: self.crash_at.map_or_else(Points::none, Points::sigkill_at),
-            observer: metrics,
-            vitals,
+            points: self.crash_at.map_or_else(CrashPoints::none, CrashPoints::sigkill_at),
+            metrics: metrics,
+            health,
         };
         tokio::select! {
             problem = daemon::run(start) => report(&problem, false),

@@ -30,7 +30,7 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// Something that people should hear about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct KubeEvent {
     /// API version of the object.
     pub api_version: String,
     /// Kind of the object.
@@ -189,18 +189,18 @@ impl Adapter {
         self.merge_backup(backup, json!({ "metadata": { "annotations": annotations } }), false).await
     }
 
-    /// Tells people. The name is computed from what is said, so that the same notice is one Event.
+    /// Creates an Event. Its name is computed from its content, so that a repeated one is the same Event.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.
-    pub async fn project_event(&self, notice: &Notice) -> Result<(), Problem> {
-        let event = event(notice);
-        let collection = Event::url_path(&(), Some(&notice.object.namespace));
-        match self.write::<Written>(Method::POST, &collection, &event).await {
+    pub async fn project_event(&self, event: &KubeEvent) -> Result<(), Problem> {
+        let object = event_object(event);
+        let collection = Event::url_path(&(), Some(&event.object.namespace));
+        match self.write::<Written>(Method::POST, &collection, &object).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(()),
             Err(error) => {
-                let about = About::new("Event", &notice.object.namespace, &notice.reason);
+                let about = About::new("Event", &event.object.namespace, &event.reason);
                 Err(classify::problem(&error, about))
             }
         }
@@ -274,9 +274,9 @@ fn at(collection: &str, name: &str, status: bool) -> String {
     format!("{collection}/{name}{}", if status { "/status" } else { "" })
 }
 
-fn event(notice: &Notice) -> Value {
-    let object = &notice.object;
-    let said = format!("{}\n{}\n{}\n{}", object.uid, notice.reason, notice.action, notice.note);
+fn event_object(event: &KubeEvent) -> Value {
+    let object = &event.object;
+    let said = format!("{}\n{}\n{}\n{}", object.uid, event.reason, event.action, event.note);
     let hash = blake3::hash(said.as_bytes()).to_hex();
     let name: String = object.name.chars().take(200).collect();
     let name = name.trim_end_matches(['.', '-']);
@@ -284,16 +284,16 @@ fn event(notice: &Notice) -> Value {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
         "metadata": { "name": format!("{name}.{}", &hash[..16]), "namespace": object.namespace },
-        "eventTime": micro_time(notice.at),
-        "type": if notice.warning { "Warning" } else { "Normal" },
-        "reason": notice.reason,
-        "action": notice.action,
-        "note": limits::clip_to(&notice.note, limits::MAX_NOTE_BYTES),
+        "eventTime": micro_time(event.at),
+        "type": if event.warning { "Warning" } else { "Normal" },
+        "reason": event.reason,
+        "action": event.action,
+        "note": limits::clip_to(&event.note, limits::MAX_NOTE_BYTES),
         "reportingController": "stillpoint.dev/stillpoint",
         "reportingInstance": "stillpoint",
         "regarding": {
-            "apiVersion": notice.api_version,
-            "kind": notice.kind,
+            "apiVersion": event.api_version,
+            "kind": event.kind,
             "namespace": object.namespace,
             "name": object.name,
             "uid": object.uid,
@@ -310,8 +310,8 @@ fn micro_time(at: Timestamp) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn notice() -> Notice {
-        Notice {
+    fn notice() -> KubeEvent {
+        KubeEvent {
             api_version: "velero.io/v1".to_owned(),
             kind: "Backup".to_owned(),
             object: ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid: Uid::from("u1") },
@@ -325,13 +325,13 @@ mod tests {
 
     #[test]
     fn an_event_says_what_happened_to_what_and_the_same_notice_is_the_same_event() {
-        let first = event(&notice());
+        let first = event_object(&notice());
         assert_eq!(first["eventTime"], "2023-11-14T22:13:20.123456Z");
         assert_eq!((&first["type"], &first["regarding"]["uid"]), (&json!("Warning"), &json!("u1")));
-        let later = Notice { at: Timestamp(0), ..notice() };
-        assert_eq!(event(&later)["metadata"], first["metadata"]);
-        let other = Notice { note: "the cut did not come in time".to_owned(), ..notice() };
-        assert_ne!(event(&other)["metadata"], first["metadata"]);
+        let later = KubeEvent { at: Timestamp(0), ..notice() };
+        assert_eq!(event_object(&later)["metadata"], first["metadata"]);
+        let other = KubeEvent { note: "the cut did not come in time".to_owned(), ..notice() };
+        assert_ne!(event_object(&other)["metadata"], first["metadata"]);
         assert!(first["metadata"]["name"].as_str().expect("a name").starts_with("nightly."));
     }
 

@@ -14,7 +14,7 @@ use crate::drill::play::{NAMESPACE, set};
 use crate::drill::scenario::{Case, Profile, Target};
 use crate::drill::stage::{End, Stage};
 use crate::drill::zombie::{Older, jitter, lines};
-use crate::engine::points::{Points, Verdict};
+use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::point::Point;
 
 /// Who undoes.
@@ -97,7 +97,7 @@ pub async fn fight(duel: &Duel) -> Fought {
 async fn to_its_own_end(stage: &Stage) -> End {
     let course = Arc::new(Mutex::new(None));
     let passing = course.clone();
-    let points = Points::ask(move |point| {
+    let points = CrashPoints::ask(move |point| {
         let name = point.to_string();
         let end = ENDS.iter().find(|(milestone, _)| name == *milestone);
         if let Some((_, end)) = end {
@@ -129,9 +129,9 @@ const ENDS: [(&str, &str); 3] = [
 ];
 
 /// Sees the older one decide that it undoes.
-fn watch(undoing: &Arc<AtomicBool>) -> Points {
+fn watch(undoing: &Arc<AtomicBool>) -> CrashPoints {
     let undoing = undoing.clone();
-    Points::ask(move |point| {
+    CrashPoints::ask(move |point| {
         if point.to_string() == "unwinding/after-record" {
             undoing.store(true, Ordering::SeqCst);
         }

@@ -33,7 +33,7 @@ pub struct Played {
     pub broken: Vec<Broken>,
     /// Rows that were decided in all lives.
     pub rows: BTreeSet<&'static str>,
-    /// Points that the last life passed.
+    /// Crash points that the last life hit.
     pub passed: Vec<Point>,
     /// Writes of all lives on objects of the run.
     pub writes: u64,
@@ -63,7 +63,7 @@ impl Played {
 pub(super) async fn set(case: &Case) -> (Stage, Rows) {
     let rows = Rows::default();
     let mut stage = Stage::new(case.config());
-    stage.observer = std::sync::Arc::new(rows.clone());
+    stage.metrics = std::sync::Arc::new(rows.clone());
     stage.defaults.keep_group_name = case.target == Target::Keep;
     stage.defaults.atomicity.required = case.target == Target::UndoApart;
     if case.retain {
@@ -231,7 +231,7 @@ impl Lives<'_> {
             ended
         };
         let (ended, older_end) =
-            tokio::join!(newer, older.live(stage, crate::engine::points::Points::none()));
+            tokio::join!(newer, older.live(stage, crate::engine::crash_points::CrashPoints::none()));
         self.broken.extend(older.judge(self.stage, older_end.as_ref()).await);
         ended
     }
@@ -241,7 +241,7 @@ impl Lives<'_> {
 async fn live(
     stage: &Stage,
     rows: &Rows,
-    points: crate::engine::points::Points,
+    points: crate::engine::crash_points::CrashPoints,
     killed: std::sync::Arc<tokio::sync::Notify>,
 ) -> End {
     let ended = |stage: &Stage| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::engine::observer::{Note, Observe};
+use crate::engine::telemetry::{Metric, MetricsSink};
 use crate::machine::group::row::{Action, Row};
 use crate::machine::group::table::TABLE;
 
@@ -33,9 +33,9 @@ impl Rows {
     }
 }
 
-impl Observe for Rows {
-    fn note(&self, note: Note) {
-        if let Note::Decided(row) = note {
+impl MetricsSink for Rows {
+    fn record(&self, metric: Metric) {
+        if let Metric::Decided(row) = metric {
             let mut inner = self.lock();
             inner.all.insert(row);
             let sticks = |known: &&Row| known.id == row && matches!(known.then, Action::Stick { .. });

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::drill::scenario::{Case, Target, Truth};
 use crate::drill::stage::{Passed, Stage};
 use crate::drill::{hands, rival::Rival};
-use crate::engine::points::{Points, Verdict};
+use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::group::Step;
 use crate::machine::point::{Moment, Place, Point};
 use crate::sim::api_server::{Answer, FaultDecision};
@@ -49,7 +49,7 @@ impl Script {
     }
 
     /// The points of one life that is killed at `kill`; what it passes is written down.
-    pub(super) fn life(&self, kill: Option<Point>, passed: &Passed) -> (Points, Arc<Notify>) {
+    pub(super) fn life(&self, kill: Option<Point>, passed: &Passed) -> (CrashPoints, Arc<Notify>) {
         let killed = Arc::new(Notify::new());
         let signal = killed.clone();
         let (deeds, about, lying) = (self.deeds.clone(), self.lied_about.clone(), self.lying.clone());

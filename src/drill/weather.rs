@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::stage::Stage;
-use crate::engine::points::Points;
+use crate::engine::crash_points::CrashPoints;
 use crate::journal::{Entry, chain};
 use crate::sim::api_server::{Answer, CallInfo, FaultDecision};
 use crate::sim::{Cluster, Config, DriverConfig};
@@ -56,7 +56,7 @@ pub async fn run(config: Config, groups: usize) -> Outcome {
     storm(&stage.cluster, &log, random.fork());
     tokio::select! {
         biased;
-        () = stage.live_until(Points::none(), |stage| all_ended(stage, groups)) => {}
+        () = stage.live_until(CrashPoints::none(), |stage| all_ended(stage, groups)) => {}
         never = arrivals(&stage, groups, random.fork()) => match never {},
         never = trouble(&stage.cluster, random.fork()) => match never {},
     }

@@ -13,7 +13,7 @@ use crate::domain::problem::{Code, Problem};
 use crate::drill::invariants::{Broken, Invariant};
 use crate::drill::stage::Stage;
 use crate::drill::wire::Call;
-use crate::engine::points::Points;
+use crate::engine::crash_points::CrashPoints;
 use crate::journal::{Batch, Disk, Journal, MemoryStore, Slot, Store};
 use crate::machine::group::{Event, Timed};
 use crate::records::{self, Decoded};
@@ -69,7 +69,7 @@ impl Older {
     }
 
     /// Lives, until it ends itself or nobody waits for it any more.
-    pub(super) async fn live(&self, stage: &Stage, points: Points) -> Option<Problem> {
+    pub(super) async fn live(&self, stage: &Stage, points: CrashPoints) -> Option<Problem> {
         let end = tokio::select! {
             biased;
             problem = stage.unbound_life_on(&self.disk, OLDER, points) => Some(problem),

@@ -16,15 +16,15 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
-use crate::engine::admission;
 use crate::engine::deleted_backup;
+use crate::engine::events;
 use crate::engine::facts;
-use crate::engine::notices;
-use crate::engine::observer::Note;
+use crate::engine::preflight;
 use crate::engine::reasons;
 use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::engine::snapshots::Snapshots;
+use crate::engine::telemetry::Metric;
 use crate::journal::{Entry, JournalError, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd, Phase};
 use crate::machine::group::{self, GroupRun, Stage};
@@ -70,7 +70,7 @@ pub async fn take(
     let mut request = object.as_deref().map(|object| request::read(object, &defaults));
     let (mut refused_as, is_new) = (Code::Unsupported, folded.is_none());
     if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
-        && let Some(error) = admission::namesake(&tools, object).await
+        && let Some(error) = preflight::namesake(&tools, object).await
     {
         refused_as = Code::InvalidBackup;
         request = Some(Err(vec![error]));
@@ -109,17 +109,17 @@ pub async fn take(
             let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&tools, &run, is_new));
             reasons::show(&tools, &run, unplanned.iter().collect(), false).await;
             let Some(event) = backup::decide(&run, &ends).map(records::fit_backup) else { return Ok(()) };
-            tools.points.pass(Point::record(Place::Finished, Moment::BeforeRecord)).await;
+            tools.points.hit(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let known = run.warnings.len();
             let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
             tell_warnings(&tools, &finished, known);
-            tools.points.pass(Point::record(Place::Finished, Moment::AfterRecord)).await;
+            tools.points.hit(Point::record(Place::Finished, Moment::AfterRecord)).await;
             finished
         }
     };
     let snapshots = Snapshots::of(&tools, &finished).await?;
     show_end(&tools, &finished, snapshots).await;
-    finished.groups.iter().for_each(|group| tools.sights.forget(group.run));
+    finished.groups.iter().for_each(|group| tools.status_board.forget(group.run));
     Ok(())
 }
 
@@ -146,7 +146,7 @@ fn leave_alone(tools: &Tools, object: Option<&Backup>, why: &str) {
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, why, "the Backup is left alone");
     let note = format!("Stillpoint leaves the Backup alone: {why}");
-    tools.notices.tell(notices::of_backup(&id, true, "NotOurs", &note, tools.clock.now()));
+    tools.recorder.record(events::of_backup(&id, true, "NotOurs", &note, tools.clock.now()));
 }
 
 /// Claims a new Backup before anything is recorded of it; of two daemons one is refused, and reads whose it is. Some: why
@@ -196,7 +196,7 @@ fn archived_elsewhere(tools: &Tools, stream: StreamId, object: Option<&Backup>, 
     if let Some(object) = object {
         let note = format!("it has ended and is not run again, but {error}; {}", error.fix());
         let id = observe::id(&object.metadata);
-        tools.notices.tell(notices::of_backup(&id, true, "ArchiveMissing", &note, tools.clock.now()));
+        tools.recorder.record(events::of_backup(&id, true, "ArchiveMissing", &note, tools.clock.now()));
     }
 }
 
@@ -217,7 +217,7 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
     let mut formed = form(tools, request).await;
     if !formed.plans.is_empty()
-        && let Some(problem) = admission::missing_rights(tools, &request.backup.namespace).await
+        && let Some(problem) = preflight::missing_rights(tools, &request.backup.namespace).await
     {
         refuse_all(&mut formed, &problem);
     }
@@ -244,9 +244,9 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
             limits::MAX_WARNINGS,
         ),
     });
-    tools.points.pass(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
+    tools.points.hit(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
     let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
-    tools.points.pass(Point::record(Place::Accepted, Moment::AfterRecord)).await;
+    tools.points.hit(Point::record(Place::Accepted, Moment::AfterRecord)).await;
     tell_refused(tools, &run);
     tell_warnings(tools, &run, 0);
     Ok(run)
@@ -264,11 +264,11 @@ fn refuse_all(formed: &mut Formed, problem: &Problem) {
 
 fn tell_refused(tools: &Tools, run: &BackupRun) {
     for refused in &run.failed {
-        tools.observer.note(Note::GroupRefused(refused.code));
+        tools.metrics.record(Metric::GroupRefused(refused.code));
         let note = refused.to_string();
         tracing::warn!(backup = %object_id(run), "refused: {note}");
-        let notice = notices::of_backup(&object_id(run), true, "GroupRefused", &note, run.accepted_at);
-        tools.notices.tell(notice);
+        let event = events::of_backup(&object_id(run), true, "GroupRefused", &note, run.accepted_at);
+        tools.recorder.record(event);
     }
 }
 
@@ -276,7 +276,7 @@ fn tell_refused(tools: &Tools, run: &BackupRun) {
 fn tell_warnings(tools: &Tools, run: &BackupRun, known: usize) {
     for warning in run.warnings.iter().skip(known) {
         tracing::warn!(backup = %object_id(run), "{warning}");
-        tools.notices.tell(notices::of_backup(
+        tools.recorder.record(events::of_backup(
             &object_id(run),
             true,
             "BackupWarning",
@@ -315,7 +315,7 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
     let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
         let read = || facts::read(&tools.adapter, &tools.world, request);
-        match admission::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
+        match preflight::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
             Ok(facts) => formed = form_groups(request, &facts, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
@@ -419,7 +419,7 @@ async fn append(
     let record = records::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
     let began = tokio::time::Instant::now();
     let appended = tools.journal.append(stream, *seq, vec![record], state).await;
-    tools.observer.note(Note::Appended { took: began.elapsed() });
+    tools.metrics.record(Metric::Appended { took: began.elapsed() });
     appended.map_err(|error| journal_problem(stream, &error))?;
     *seq += 1;
     Ok(folded)
@@ -520,9 +520,9 @@ async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
     };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
-    tools.observer.note(Note::BackupRefused(code));
+    tools.metrics.record(Metric::BackupRefused(code));
     for error in errors {
-        tools.notices.tell(notices::of_refusal(object, "FailedValidation", error, tools.clock.now()));
+        tools.recorder.record(events::of_refusal(object, "FailedValidation", error, tools.clock.now()));
     }
     project(tools, &id, &status, u32::MAX).await;
 }
@@ -531,8 +531,8 @@ async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
 pub async fn refuse_malformed(tools: &Tools, id: &ObjectId, error: &str) {
     let reason = limits::clip(&format!("the Backup cannot be read: {error}; correct it and create it again"));
     tracing::warn!(backup = %id, reason, "the Backup is refused");
-    tools.observer.note(Note::BackupRefused(Code::InvalidBackup));
-    tools.notices.tell(notices::of_backup(id, true, "FailedValidation", &reason, tools.clock.now()));
+    tools.metrics.record(Metric::BackupRefused(Code::InvalidBackup));
+    tools.recorder.record(events::of_backup(id, true, "FailedValidation", &reason, tools.clock.now()));
     for failures in 1..=TRIES {
         match tools.adapter.project_malformed(id, &reason).await {
             // An API server that has just started refuses everybody; a Backup that is gone is tried for some minutes.
@@ -575,10 +575,10 @@ async fn show_end(tools: &Tools, run: &BackupRun, snapshots: Snapshots) {
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
-    tools.observer.note(Note::BackupEnded(phase.name()));
+    tools.metrics.record(Metric::BackupEnded(phase.name()));
     let note = run.failure_reason().unwrap_or_else(|| complete(run.groups.len()));
-    let notice = notices::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
-    tools.notices.tell(notice);
+    let event = events::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
+    tools.recorder.record(event);
     let (id, annotations) = (object_id(run), reasons::annotations(run));
     if !annotations.is_empty() {
         insist(tools, &id, u32::MAX, || tools.adapter.project_annotations(&id, &annotations)).await;

@@ -8,10 +8,10 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::engine::archiving::{self, Archiving};
 use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
-use crate::engine::observer::Observe;
-use crate::engine::points::Points;
+use crate::engine::crash_points::CrashPoints;
+use crate::engine::health::Health;
 use crate::engine::request::Defaults;
-use crate::engine::vitals::Vitals;
+use crate::engine::telemetry::MetricsSink;
 use crate::engine::{Config, Engine, socket};
 use crate::journal::{Journal, JournalError, Opened};
 use crate::records;
@@ -32,11 +32,11 @@ pub struct Start {
     /// When finished runs are archived.
     pub archiving: Archiving,
     /// Crash points.
-    pub points: Points,
+    pub points: CrashPoints,
     /// Who counts.
-    pub observer: Arc<dyn Observe>,
+    pub metrics: Arc<dyn MetricsSink>,
     /// Where this life can be seen.
-    pub vitals: Vitals,
+    pub health: Health,
 }
 
 /// Runs the daemon until it has to end. Where the cluster went back in time, the next life begins in the same process: it
@@ -47,7 +47,7 @@ pub struct Start {
 pub async fn run(start: Start) -> Problem {
     loop {
         let problem = life(&start).await;
-        start.vitals.ended();
+        start.health.ended();
         if problem.code != Code::ClusterWentBack {
             return problem;
         }
@@ -66,7 +66,7 @@ async fn life(start: &Start) -> Problem {
         tracing::warn!(%repair, "journal repaired");
     }
     tracing::info!(epoch = journal.epoch(), head = %journal.head(), unfinished = opened.streams.len(), "journal open");
-    start.vitals.opened(journal.clone());
+    start.health.opened(journal.clone());
     let ended = stopped(dir.clone(), journal.clone());
     let shown = socket::serve(dir, journal.clone());
     let archived = archiving::archive(journal.clone(), Clock::wall(), start.archiving);
@@ -86,13 +86,13 @@ async fn stopped(dir: PathBuf, journal: Journal) -> Problem {
 
 /// Reaches the cluster and runs the engine.
 async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
-    let (kubeconfig, vitals) = (start.kubeconfig.as_deref(), &start.vitals);
-    let reached = Adapter::reach(|| client(kubeconfig), |problem| vitals.waits(problem)).await;
+    let (kubeconfig, health) = (start.kubeconfig.as_deref(), &start.health);
+    let reached = Adapter::reach(|| client(kubeconfig), |problem| health.waits(problem)).await;
     let adapter = match reached {
         Ok(adapter) => adapter,
         Err(problem) => return problem,
     };
-    start.vitals.connected(adapter.clone());
+    start.health.connected(adapter.clone());
     let served = adapter.served();
     tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
     let config = Config {
@@ -102,8 +102,8 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
         clock: Clock::wall(),
         binding: start.binding,
     };
-    let engine = Engine::observed(adapter, journal, opened, config, start.observer.clone());
-    start.vitals.watching(engine.world(), engine.sights());
+    let engine = Engine::observed(adapter, journal, opened, config, start.metrics.clone());
+    start.health.watching(engine.world(), engine.status_board());
     engine.run().await
 }
 

@@ -10,12 +10,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::cluster::kinds::GroupSnapshotStatus;
 use crate::cluster::observe;
-use crate::cluster::project::Notice;
+use crate::cluster::project::KubeEvent;
 use crate::domain::ids::ObjectId;
 use crate::domain::plan::BackupRef;
 use crate::domain::text::count;
 use crate::domain::time::Timestamp;
-use crate::engine::notices;
+use crate::engine::events;
 use crate::engine::runner::Tools;
 use crate::engine::world::World;
 use crate::machine::backup::BackupRun;
@@ -61,8 +61,8 @@ pub fn show(status: &mut GroupSnapshotStatus, backup: &BackupRef, since: Timesta
 }
 
 /// The Event on the GroupSnapshot.
-pub fn notice(backup: &BackupRef, shown: &ObjectId, at: Timestamp) -> Notice {
-    notices::of_run(shown, true, NAME, &message(backup), at)
+pub fn notice(backup: &BackupRef, shown: &ObjectId, at: Timestamp) -> KubeEvent {
+    events::of_run(shown, true, NAME, &message(backup), at)
 }
 
 fn message(backup: &BackupRef) -> String {

@@ -13,7 +13,7 @@
 //! | [`admission`] | what is asked of the cluster before the first group of a Backup |
 //! | [`request`], [`facts`] | from objects to what planning understands |
 //! | [`world`] | the caches, and who wakes when they change |
-//! | [`sight`], [`projection`] | what can be seen of the runs |
+//! | [`run_status`], [`projection`] | the published status of the runs |
 //! | [`rebuild`] | what a cluster shows of runs whose journal was lost |
 //! | [`archiving`] | when finished runs are archived |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
@@ -24,28 +24,28 @@
 //!
 //! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
 
-pub mod admission;
 pub mod archiving;
 pub mod backup;
 pub mod binding;
 pub mod clock;
+pub mod crash_points;
 pub mod daemon;
 pub mod deleted_backup;
+pub mod events;
 pub mod facts;
 pub mod foreign;
-pub mod notices;
-pub mod observer;
-pub mod points;
+pub mod health;
+pub mod preflight;
 pub mod projection;
 pub mod reasons;
 pub mod rebuild;
 pub mod request;
+pub mod run_status;
 pub mod runner;
-pub mod sight;
 mod snapshots;
 pub mod socket;
+pub mod telemetry;
 mod unknown_fields;
-pub mod vitals;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,11 +68,11 @@ use crate::domain::time::Timestamp;
 use crate::engine::backup::Order;
 use crate::engine::binding::{Binder, BindingOptions};
 use crate::engine::clock::Clock;
-use crate::engine::observer::Observe;
-use crate::engine::points::Points;
+use crate::engine::crash_points::CrashPoints;
 use crate::engine::request::Defaults;
+use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::runner::{Runner, Tools, journal_problem};
-use crate::engine::sight::{Sight, Sights};
+use crate::engine::telemetry::MetricsSink;
 use crate::engine::world::World;
 use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::event::Event as GroupEvent;
@@ -86,7 +86,7 @@ pub struct Config {
     /// What bears on every Backup.
     pub defaults: Defaults,
     /// Crash points.
-    pub points: Points,
+    pub points: CrashPoints,
     /// Time.
     pub clock: Clock,
     /// How the journal is bound to the cluster.
@@ -111,7 +111,7 @@ pub struct Engine {
     config: Config,
     opened: Opened,
     /// Taken when the life begins.
-    mail: Option<notices::Mail>,
+    event_queue: Option<events::EventQueue>,
     _watches: world::Watches,
 }
 
@@ -128,7 +128,7 @@ struct Desk {
 impl Engine {
     /// Starts the caches. Nothing is done to the cluster before [`Engine::run`].
     pub fn new(adapter: Adapter, journal: Journal, opened: Opened, config: Config) -> Self {
-        Self::observed(adapter, journal, opened, config, observer::nobody())
+        Self::observed(adapter, journal, opened, config, telemetry::none())
     }
 
     /// As [`Engine::new`], and `observer` is told of everything that counts.
@@ -137,12 +137,12 @@ impl Engine {
         journal: Journal,
         opened: Opened,
         config: Config,
-        observer: Arc<dyn Observe>,
+        metrics: Arc<dyn MetricsSink>,
     ) -> Self {
         let mut config = config;
         config.clock = config.clock.not_before(last_time(&opened));
         let (world, watches) = World::start(&adapter, &config.namespace, journal.epoch());
-        let (notices, mail) = notices::queue(observer.clone());
+        let (recorder, event_queue) = events::queue(metrics.clone());
         let binder = Binder::open(
             &adapter,
             &world,
@@ -158,18 +158,18 @@ impl Engine {
             journal,
             clock: config.clock,
             points: config.points.clone(),
-            sights: Sights::default(),
-            observer,
-            notices,
-            granted: admission::Granted::default(),
+            status_board: StatusBoard::default(),
+            metrics,
+            recorder,
+            granted: preflight::Granted::default(),
             binder,
         };
-        Self { tools, config, opened, mail: Some(mail), _watches: watches }
+        Self { tools, config, opened, event_queue: Some(event_queue), _watches: watches }
     }
 
     /// Where the runs can be seen.
-    pub fn sights(&self) -> Sights {
-        self.tools.sights.clone()
+    pub fn status_board(&self) -> StatusBoard {
+        self.tools.status_board.clone()
     }
 
     /// The caches.
@@ -182,7 +182,7 @@ impl Engine {
     /// # Errors
     /// Always returns one: why this life of the daemon ended.
     pub async fn run(mut self) -> Problem {
-        let telling = notices::deliver(self.tools.adapter.clone(), self.tools.clock, self.mail.take());
+        let telling = events::deliver(self.tools.adapter.clone(), self.tools.clock, self.event_queue.take());
         tokio::select! {
             biased;
             problem = self.work() => problem,
@@ -194,8 +194,8 @@ impl Engine {
     async fn work(self) -> Problem {
         let (tools, namespace) = (self.tools.clone(), self.config.namespace.clone());
         // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
-        tokio::join!(admission::review_at_start(&tools, &namespace), tools.world.synced());
-        if let Err(problem) = admission::refuse_velero_namespace(&tools, &namespace).await {
+        tokio::join!(preflight::review_at_start(&tools, &namespace), tools.world.synced());
+        if let Err(problem) = preflight::refuse_velero_namespace(&tools, &namespace).await {
             return problem;
         }
         if let Err(problem) = tools.binder.bind().await {
@@ -319,8 +319,8 @@ impl Engine {
         let shown = Box::pin(async move {
             // The run shows itself for the first time in its first poll.
             tokio::task::yield_now().await;
-            if let Some(sights) = tools.sights.follow(stream) {
-                projection::follow(tools, sights).await;
+            if let Some(status_board) = tools.status_board.follow(stream) {
+                projection::follow(tools, status_board).await;
             }
             Ok(())
         });
@@ -350,8 +350,8 @@ impl Engine {
             desk.waiting.insert(order.run, vec![order.end]);
             let (tools, head, run) = (self.tools.clone(), self.tools.journal.head(), Arc::new(run));
             desk.work.push(Box::pin(async move {
-                let sight = Sight { run: run.clone(), waiting: None, ready: None, head };
-                projection::show(&tools, &sight).await;
+                let run_status = RunStatus { run: run.clone(), waiting: None, ready: None, head };
+                projection::show(&tools, &run_status).await;
                 Ok(Done::Run(run))
             }));
             return Ok(());
@@ -392,8 +392,8 @@ impl Engine {
             uid: plan.backup.uid.clone(),
         };
         let at = self.tools.clock.now();
-        let notice = notices::of_backup(&backup, true, "UnknownRun", &problem.to_string(), at);
-        self.tools.notices.tell(notice);
+        let event = events::of_backup(&backup, true, "UnknownRun", &problem.to_string(), at);
+        self.tools.recorder.record(event);
     }
 
     fn take_backup(&self, desk: &mut Desk, stream: StreamId, object: Option<Arc<Backup>>) {

@@ -25,9 +25,9 @@ use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::deleted_backup;
-use crate::engine::notices;
+use crate::engine::events;
+use crate::engine::run_status::RunStatus;
 use crate::engine::runner::Tools;
-use crate::engine::sight::Sight;
 use crate::machine::group::state::Answered;
 use crate::machine::group::waiting::Blocker;
 use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
@@ -41,20 +41,20 @@ const LAST_REFUSALS: u32 = 10;
 ///
 /// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
-pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
-    let Tools { adapter, clock, notices, world, .. } = tools;
-    let backup = sights.borrow().run.plan.backup.clone();
+pub async fn follow(tools: Tools, mut status_board: watch::Receiver<Arc<RunStatus>>) {
+    let Tools { adapter, clock, recorder, world, .. } = tools;
+    let backup = status_board.borrow().run.plan.backup.clone();
     let mut deletion = Box::pin(deleted_backup::deleted(&world, &backup));
     let mut deleted_at = (&mut deletion).now_or_never().map(|()| clock.now());
     let mut deletion_told = false;
     let (mut shown, mut failed): (Option<Said>, _) = (None, Failed::default());
-    let (mut object, mut told) = (None, sights.borrow().run.timeline.len().saturating_sub(1));
+    let (mut object, mut told) = (None, status_board.borrow().run.timeline.len().saturating_sub(1));
     let mut warned = BTreeSet::new();
     loop {
         // Whoever waits for his turn has not computed anything yet, and shows the newest when it comes.
         let turn = adapter.turn_to_show().await;
-        let sight = sights.borrow_and_update().clone();
-        match Box::pin(write_news(&adapter, turn, &sight, deleted_at, shown)).await {
+        let run_status = status_board.borrow_and_update().clone();
+        match Box::pin(write_news(&adapter, turn, &run_status, deleted_at, shown)).await {
             Ok(Some((written, said))) => {
                 (object, shown, failed) = (Some(written), Some(said), Failed::default())
             }
@@ -62,19 +62,19 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
             Err(problem) => failed.count(&problem),
         }
         if let Some(object) = &object {
-            for passed in sight.run.timeline.iter().skip(told) {
-                notices::of_milestone(&sight.run, passed, object).for_each(|n| notices.tell(n));
+            for passed in run_status.run.timeline.iter().skip(told) {
+                events::of_milestone(&run_status.run, passed, object).for_each(|n| recorder.record(n));
             }
-            told = sight.run.timeline.len().max(told);
-            if let Some(wait) = sight.waiting.as_ref().filter(|wait| is_news(&mut warned, wait)) {
-                notices::of_wait(&sight.run, wait, object).for_each(|n| notices.tell(n));
+            told = run_status.run.timeline.len().max(told);
+            if let Some(wait) = run_status.waiting.as_ref().filter(|wait| is_news(&mut warned, wait)) {
+                events::of_wait(&run_status.run, wait, object).for_each(|n| recorder.record(n));
             }
             if let Some(at) = deleted_at.filter(|_| !deletion_told) {
-                notices.tell(deleted_backup::notice(&backup, object, at));
+                recorder.record(deleted_backup::notice(&backup, object, at));
                 deletion_told = true;
             }
         }
-        if sight.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
+        if run_status.run.stage.is_final() && (failed.all == 0 || failed.gives_up()) {
             return;
         }
         match failed.pause(&clock) {
@@ -85,14 +85,14 @@ pub async fn follow(tools: Tools, mut sights: watch::Receiver<Arc<Sight>>) {
                 let again = clock.now().after(limits::SHOWN_AGAIN_AFTER);
                 tokio::select! {
                     biased;
-                    changed = sights.changed() => if changed.is_err() { return },
+                    changed = status_board.changed() => if changed.is_err() { return },
                     () = &mut deletion, if deleted_at.is_none() => deleted_at = Some(clock.now()),
                 }
                 // The run goes first. What it has become when it waits again is written, not what it passed by.
                 tokio::task::yield_now().await;
                 tokio::select! {
                     biased;
-                    over = sights.wait_for(|sight| sight.run.stage.is_final()) => if over.is_err() { return },
+                    over = status_board.wait_for(|run_status| run_status.run.stage.is_final()) => if over.is_err() { return },
                     () = clock.sleep_until(Some(again)) => {}
                 }
             }
@@ -106,11 +106,13 @@ fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
 }
 
 /// Shows a run that is over, once.
-pub async fn show(tools: &Tools, sight: &Sight) {
+pub async fn show(tools: &Tools, run_status: &RunStatus) {
     let Tools { adapter, clock, world, .. } = tools;
-    let deleted_at = world.backup_is_deleted(&sight.run.plan.backup).then(|| clock.now());
-    let (status, mut failed) = (status_of(sight, deleted_at), Failed::default());
-    while let Err(problem) = write(adapter, adapter.turn_to_show().await, &sight.run, &status, false).await {
+    let deleted_at = world.backup_is_deleted(&run_status.run.plan.backup).then(|| clock.now());
+    let (status, mut failed) = (status_of(run_status, deleted_at), Failed::default());
+    while let Err(problem) =
+        write(adapter, adapter.turn_to_show().await, &run_status.run, &status, false).await
+    {
         failed.count(&problem);
         if failed.gives_up() {
             return;
@@ -172,11 +174,11 @@ type Said = [u8; 32];
 async fn write_news(
     adapter: &Adapter,
     turn: Turn<'_>,
-    sight: &Sight,
+    run_status: &RunStatus,
     deleted_at: Option<Timestamp>,
     shown: Option<Said>,
 ) -> Result<Option<(ObjectId, Said)>, Problem> {
-    let mut status = status_of(sight, deleted_at);
+    let mut status = status_of(run_status, deleted_at);
     // The head moves with every record of every run: alone it is no news.
     let head = status.journal.take();
     let said = *blake3::hash(&serde_json::to_vec(&status).expect("texts, numbers and times")).as_bytes();
@@ -184,8 +186,8 @@ async fn write_news(
         return Ok(None);
     }
     status.journal = head;
-    let is_new = shown.is_none() && sight.run.attempt == 1 && sight.run.timeline.is_empty();
-    let written = write(adapter, turn, &sight.run, &status, is_new).await?;
+    let is_new = shown.is_none() && run_status.run.attempt == 1 && run_status.run.timeline.is_empty();
+    let written = write(adapter, turn, &run_status.run, &status, is_new).await?;
     Ok(Some((written, said)))
 }
 
@@ -222,17 +224,17 @@ fn spec(run: &GroupRun) -> GroupSnapshotSpec {
 }
 
 /// The status that shows a run whose Backup may have been deleted.
-fn status_of(sight: &Sight, deleted_at: Option<Timestamp>) -> GroupSnapshotStatus {
-    let mut status = status(sight);
+fn status_of(run_status: &RunStatus, deleted_at: Option<Timestamp>) -> GroupSnapshotStatus {
+    let mut status = status(run_status);
     if let Some(at) = deleted_at {
-        deleted_backup::show(&mut status, &sight.run.plan.backup, at);
+        deleted_backup::show(&mut status, &run_status.run.plan.backup, at);
     }
     status
 }
 
 /// The status that shows a run.
-pub fn status(sight: &Sight) -> GroupSnapshotStatus {
-    let run = &sight.run;
+pub fn status(run_status: &RunStatus) -> GroupSnapshotStatus {
+    let run = &run_status.run;
     let total = run.plan.members.len() as i64;
     // After an undo there are none. Those of a run that was abandoned after the pivot are not observed any more: how many
     // stand is not known.
@@ -241,7 +243,7 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
         _ if run.keeps_storage() => None,
         Stage::Unwinding | Stage::Failed => Some(0),
         Stage::Cleaned | Stage::Completed => Some(recorded),
-        _ => Some(sight.ready.map_or(recorded, |ready| ready as i64)),
+        _ => Some(run_status.ready.map_or(recorded, |ready| ready as i64)),
     };
     let shown = run.receipt.as_deref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
@@ -258,8 +260,8 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
         message: reason.map(|reason| advance::reason_of(run, &reason.message).to_owned()),
         code: reason.map(|reason| reason.code.to_string()),
         advice: advance::advice(run).map(str::to_owned),
-        waiting_for: sight.waiting.as_ref().map(|wait| wait.text()),
-        waiting: sight.waiting.as_ref().map(|wait| show_wait(wait)),
+        waiting_for: run_status.waiting.as_ref().map(|wait| wait.text()),
+        waiting: run_status.waiting.as_ref().map(|wait| show_wait(wait)),
         row: run.stuck.clone(),
         answered: run.answered.as_ref().map(|answered| answer(run, answered)),
         conditions: conditions(run),
@@ -268,8 +270,8 @@ pub fn status(sight: &Sight) -> GroupSnapshotStatus {
             members: receipt.members.iter().map(|member| show_member(run, member)).collect(),
         }),
         journal: Some(JournalHead {
-            position: i64::try_from(sight.head.position).unwrap_or(i64::MAX),
-            hash: sight.head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            position: i64::try_from(run_status.head.position).unwrap_or(i64::MAX),
+            hash: run_status.head.hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         }),
     }
 }

@@ -21,7 +21,7 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
 use crate::domain::problem::Code;
-use crate::engine::notices;
+use crate::engine::events;
 use crate::engine::projection;
 use crate::engine::runner::Tools;
 use crate::machine::backup::{BackupRun, FailedGroup};
@@ -76,8 +76,8 @@ async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new:
             Ok(uid) => {
                 let object = ObjectId { namespace: refused.namespace.clone(), name, uid };
                 let note = format!("{} {}", refused.code, refused.message);
-                let notice = notices::of_run(&object, true, REFUSED, &note, run.accepted_at);
-                return tools.notices.tell(notice);
+                let event = events::of_run(&object, true, REFUSED, &note, run.accepted_at);
+                return tools.recorder.record(event);
             }
             Err(problem) => problem,
         };

@@ -20,13 +20,13 @@ use crate::domain::limits;
 use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
-use crate::engine::admission::Granted;
 use crate::engine::binding::Binder;
 use crate::engine::clock::Clock;
-use crate::engine::notices::Notices;
-use crate::engine::observer::{Note, Observe};
-use crate::engine::points::Points;
-use crate::engine::sight::{Sight, Sights};
+use crate::engine::crash_points::CrashPoints;
+use crate::engine::events::EventRecorder;
+use crate::engine::preflight::Granted;
+use crate::engine::run_status::{RunStatus, StatusBoard};
+use crate::engine::telemetry::{Metric, MetricsSink};
 use crate::engine::world::{Known, Subscription, Unread, World};
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
@@ -51,13 +51,13 @@ pub struct Tools {
     /// The time.
     pub clock: Clock,
     /// Crash points.
-    pub points: Points,
+    pub points: CrashPoints,
     /// Where runs are shown.
-    pub sights: Sights,
+    pub status_board: StatusBoard,
     /// Who counts.
-    pub observer: Arc<dyn Observe>,
+    pub metrics: Arc<dyn MetricsSink>,
     /// Where Events for people are handed in.
-    pub notices: Notices,
+    pub recorder: EventRecorder,
     /// The rights that were found granted.
     pub granted: Granted,
     /// The binding of the journal to the cluster.
@@ -130,13 +130,13 @@ impl Runner {
     /// # Errors
     /// The journal cannot be written; the daemon has to end.
     pub async fn plan(tools: Tools, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
-        tools.points.pass(Point::record(Place::Planned, Moment::BeforeRecord)).await;
+        tools.points.hit(Point::record(Place::Planned, Moment::BeforeRecord)).await;
         let stream = plan.run;
         let (record, encoded) = first_record(plan, tools.clock.now())?;
         let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
         let appended = tools.journal.append(stream, 0, vec![encoded], StreamState::Open).await;
         appended.map_err(|error| journal_problem(stream, &error))?;
-        tools.points.pass(Point::record(Place::Planned, Moment::AfterRecord)).await;
+        tools.points.hit(Point::record(Place::Planned, Moment::AfterRecord)).await;
         Ok(Self::resume(tools, run, 1))
     }
 
@@ -187,7 +187,7 @@ impl Runner {
                 Next::Wait { until, report } => self.wait(&mut changes, until, report).await,
                 Next::Yield => return Err(self.overtaken()),
                 Next::Rest => {
-                    self.tools.observer.note(Note::RunEnded(self.run.state_name()));
+                    self.tools.metrics.record(Metric::RunEnded(self.run.state_name()));
                     self.show(None);
                     return Ok(self.run);
                 }
@@ -211,10 +211,10 @@ impl Runner {
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&durable.get().effects, &outcomes);
-        count(&*self.tools.observer, &kinds, &outcomes);
+        count(&*self.tools.metrics, &kinds, &outcomes);
         self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
         tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
-        self.tools.observer.note(Note::Step { step: step.name(), took: began.elapsed() });
+        self.tools.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
             // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
@@ -279,11 +279,11 @@ impl Runner {
     async fn advance(&mut self, ground: &Ground, milestone: Milestone) -> Result<(), Problem> {
         let events = advance::advance(&self.run, &ground.observation, &ground.view, &ground.decision)
             .map_err(|error| internal(self.run.plan.run, &error))?;
-        self.tools.points.pass(Point::milestone(milestone, Moment::BeforeRecord)).await;
+        self.tools.points.hit(Point::milestone(milestone, Moment::BeforeRecord)).await;
         self.record(ground.now, events).await?;
         self.log(milestone, ground.decision.row.id);
         self.show(None);
-        self.tools.points.pass(Point::milestone(milestone, Moment::AfterRecord)).await;
+        self.tools.points.hit(Point::milestone(milestone, Moment::AfterRecord)).await;
         Ok(())
     }
 
@@ -359,7 +359,7 @@ impl Runner {
         let began = Instant::now();
         let appended =
             self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
-        self.tools.observer.note(Note::Appended { took: began.elapsed() });
+        self.tools.metrics.record(Metric::Appended { took: began.elapsed() });
         self.seq += records.len() as u64;
         appended.map_err(|error| journal_problem(stream, &error))
     }
@@ -383,7 +383,7 @@ impl Runner {
     }
 
     async fn pass(&self, step: Step, moment: Moment) {
-        self.tools.points.pass(Point::step(step, moment)).await;
+        self.tools.points.hit(Point::step(step, moment)).await;
     }
 
     /// Logs what holds the run up, once for each cause.
@@ -404,7 +404,7 @@ impl Runner {
         }
         self.shown = shown;
         let head = self.tools.journal.head();
-        self.tools.sights.show(Sight { run: self.run.clone(), waiting, ready, head });
+        self.tools.status_board.publish(RunStatus { run: self.run.clone(), waiting, ready, head });
     }
 
     fn overtaken(&self) -> Problem {
@@ -455,14 +455,14 @@ fn log_failures(effects: &[(Mark, Effect)], outcomes: &[Outcome]) {
     }
 }
 
-fn count(observer: &dyn Observe, kinds: &[EffectKind], outcomes: &[Outcome]) {
+fn count(metrics: &dyn MetricsSink, kinds: &[EffectKind], outcomes: &[Outcome]) {
     for (kind, outcome) in kinds.iter().zip(outcomes) {
         let outcome = match outcome {
             Outcome::Done { .. } => "done",
             Outcome::Determinate { .. } => "determinate",
             Outcome::Indeterminate { .. } => "indeterminate",
         };
-        observer.note(Note::Effect { kind: kind_name(*kind), outcome });
+        metrics.record(Metric::Effect { kind: kind_name(*kind), outcome });
     }
 }
 
@@ -506,7 +506,7 @@ async fn append(
     let encoded = encode(stream, records)?;
     let began = Instant::now();
     let appended = tools.journal.append(stream, seq, encoded, state).await;
-    tools.observer.note(Note::Appended { took: began.elapsed() });
+    tools.metrics.record(Metric::Appended { took: began.elapsed() });
     appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
 }
 

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::domain::problem::{About, Code, Problem};
-use crate::engine::vitals::{Check, Vitals};
+use crate::engine::health::{Check, Health};
 use crate::service::metrics::Metrics;
 
 /// The media type of the text that Prometheus scrapes (OpenMetrics 1.0).
@@ -20,17 +20,17 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 #[derive(Clone)]
 struct Shown {
-    vitals: Vitals,
+    health: Health,
     metrics: Arc<Metrics>,
 }
 
 /// The routes.
-pub fn router(vitals: Vitals, metrics: Arc<Metrics>) -> Router {
+pub fn router(health: Health, metrics: Arc<Metrics>) -> Router {
     Router::new()
-        .route("/livez", get(async |State(shown): State<Shown>| answer(&shown.vitals.live())))
-        .route("/readyz", get(async |State(shown): State<Shown>| answer(&shown.vitals.ready().await)))
+        .route("/livez", get(async |State(shown): State<Shown>| answer(&shown.health.live())))
+        .route("/readyz", get(async |State(shown): State<Shown>| answer(&shown.health.ready().await)))
         .route("/metrics", get(scrape))
-        .with_state(Shown { vitals, metrics })
+        .with_state(Shown { health, metrics })
 }
 
 /// Serves until it is dropped.
@@ -56,7 +56,7 @@ pub async fn serve(listen: SocketAddr, router: Router) -> Problem {
 }
 
 async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
-    match shown.metrics.text(&shown.vitals) {
+    match shown.metrics.text(&shown.health) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, OPEN_METRICS)], text),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string())
@@ -80,7 +80,7 @@ mod tests {
     use tower::ServiceExt;
 
     async fn ask(path: &str) -> (StatusCode, String) {
-        let router = router(Vitals::default(), Arc::new(Metrics::new()));
+        let router = router(Health::default(), Arc::new(Metrics::new()));
         let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
         let answer = router.oneshot(request).await.expect("an answer");
         let code = answer.status();

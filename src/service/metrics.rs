@@ -19,9 +19,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::domain::time::Timestamp;
-use crate::engine::observer::{Note, Observe};
-use crate::engine::sight::Sight;
-use crate::engine::vitals::Vitals;
+use crate::engine::health::Health;
+use crate::engine::run_status::RunStatus;
+use crate::engine::telemetry::{Metric, MetricsSink};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct State {
@@ -153,9 +153,9 @@ impl Metrics {
     ///
     /// # Errors
     /// A value cannot be written, which is a defect.
-    pub fn text(&self, vitals: &Vitals) -> Result<String, fmt::Error> {
-        self.set_runs(&vitals.runs());
-        if let Some((epoch, position)) = vitals.journal() {
+    pub fn text(&self, health: &Health) -> Result<String, fmt::Error> {
+        self.set_runs(&health.runs());
+        if let Some((epoch, position)) = health.journal() {
             self.epoch.set(epoch);
             self.position.set(position);
         }
@@ -165,13 +165,13 @@ impl Metrics {
     }
 
     /// Sets the gauges of runs. A state that no run is in any more vanishes; it does not stay at its last value.
-    fn set_runs(&self, runs: &[Arc<Sight>]) {
+    fn set_runs(&self, runs: &[Arc<RunStatus>]) {
         let mut states = BTreeMap::<&'static str, i64>::new();
         let mut waits = BTreeMap::<&'static str, (i64, Timestamp)>::new();
         let mut held_up = BTreeMap::<(&'static str, &'static str), i64>::new();
-        for sight in runs {
-            *states.entry(sight.run.state_name()).or_default() += 1;
-            let Some(wait) = &sight.waiting else { continue };
+        for run_status in runs {
+            *states.entry(run_status.run.state_name()).or_default() += 1;
+            let Some(wait) = &run_status.waiting else { continue };
             let (count, since) = waits.entry(wait.what).or_insert((0, wait.since));
             (*count, *since) = (*count + 1, wait.since.min(*since));
             if let Some(cause) = wait.cause {
@@ -197,32 +197,32 @@ impl Metrics {
     }
 }
 
-impl Observe for Metrics {
-    fn note(&self, note: Note) {
-        match note {
-            Note::BackupRefused(code) => {
+impl MetricsSink for Metrics {
+    fn record(&self, metric: Metric) {
+        match metric {
+            Metric::BackupRefused(code) => {
                 self.backups_refused.get_or_create(&Refusal { code: code.to_string() }).inc();
             }
-            Note::GroupRefused(code) => {
+            Metric::GroupRefused(code) => {
                 self.groups_refused.get_or_create(&Refusal { code: code.to_string() }).inc();
             }
-            Note::BackupEnded(phase) => {
+            Metric::BackupEnded(phase) => {
                 self.backups.get_or_create(&Phase { phase: phase.to_owned() }).inc();
             }
-            Note::RunEnded(result) => {
+            Metric::RunEnded(result) => {
                 self.finished.get_or_create(&Outcome { result: result.to_owned() }).inc();
             }
             // A row may be decided many times a second while a run waits: what it led to is counted.
-            Note::Decided(_) => {}
-            Note::Step { step, took } => {
+            Metric::Decided(_) => {}
+            Metric::Step { step, took } => {
                 self.steps.get_or_create(&Step { step: step.to_owned() }).observe(took.as_secs_f64());
             }
-            Note::Effect { kind, outcome } => {
+            Metric::Effect { kind, outcome } => {
                 let labels = Effect { kind: kind.to_owned(), outcome: outcome.to_owned() };
                 self.effects.get_or_create(&labels).inc();
             }
-            Note::Appended { took } => self.appends.observe(took.as_secs_f64()),
-            Note::EventDropped => {
+            Metric::Appended { took } => self.appends.observe(took.as_secs_f64()),
+            Metric::EventDropped => {
                 self.events_dropped.inc();
             }
         }
@@ -240,13 +240,13 @@ mod tests {
         use crate::machine::group::{GroupRun, WaitReport};
         let metrics = Metrics::new();
         let run = Arc::new(GroupRun::new(crate::audit::testing::plan(), Timestamp(0)));
-        let sight = |since: i64| {
+        let run_status = |since: i64| {
             let report =
                 WaitReport::unreadable("release/4-look", false, "503", Timestamp(since * 1_000_000_000), 1);
             let (waiting, head) = (Some(Arc::new(report)), crate::journal::Head::genesis());
-            Arc::new(Sight { run: run.clone(), waiting, ready: None, head })
+            Arc::new(RunStatus { run: run.clone(), waiting, ready: None, head })
         };
-        metrics.set_runs(&[sight(70), sight(50)]);
+        metrics.set_runs(&[run_status(70), run_status(50)]);
         let mut text = String::new();
         encode(&mut text, &metrics.registry).expect("a text");
         let what = "waiting_for=\"the API server to answer reads\"";
@@ -266,18 +266,18 @@ mod tests {
     #[test]
     fn each_note_is_counted_under_a_name_with_its_unit() {
         let metrics = Metrics::new();
-        let notes = [
-            Note::BackupRefused(Code::InvalidBackup),
-            Note::GroupRefused(Code::RightsMissing),
-            Note::BackupEnded("Completed"),
-            Note::RunEnded("Failed"),
-            Note::Step { step: "retain", took: Duration::from_millis(20) },
-            Note::Effect { kind: "detachMember", outcome: "done" },
-            Note::Appended { took: Duration::from_millis(2) },
-            Note::EventDropped,
+        let events = [
+            Metric::BackupRefused(Code::InvalidBackup),
+            Metric::GroupRefused(Code::RightsMissing),
+            Metric::BackupEnded("Completed"),
+            Metric::RunEnded("Failed"),
+            Metric::Step { step: "retain", took: Duration::from_millis(20) },
+            Metric::Effect { kind: "detachMember", outcome: "done" },
+            Metric::Appended { took: Duration::from_millis(2) },
+            Metric::EventDropped,
         ];
-        notes.into_iter().for_each(|note| metrics.note(note));
-        let text = metrics.text(&Vitals::default()).expect("a text");
+        events.into_iter().for_each(|metric| metrics.record(metric));
+        let text = metrics.text(&Health::default()).expect("a text");
         for line in [
             "stillpoint_backups_refused_total{code=\"SP0002\"} 1",
             "stillpoint_groups_refused_total{code=\"SP0021\"} 1",

@@ -7,7 +7,7 @@
 //! | [`metrics`] | what is counted, under which names |
 //!
 //! Not here: the life of the daemon ([`crate::engine::daemon`]), what is alive and ready in it
-//! ([`crate::engine::vitals`]), and access reviews (`engine::admission`).
+//! ([`crate::engine::health`]), and access reviews (`engine::preflight`).
 
 pub mod http;
 pub mod logs;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use stillpoint::drill::rbac::Rbac;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{Event, Stage as RunStage};
@@ -153,11 +153,11 @@ const CASES: [Case; 6] = [
 ];
 
 /// Points at which the case is spoilt; for the stub, a member has to be lost late before.
-fn spoiling(stage: &Stage, case: &Case) -> Points {
+fn spoiling(stage: &Stage, case: &Case) -> CrashPoints {
     let (cluster, rbac) = (stage.cluster.clone(), stage.rbac.clone());
     let (at, spoil, late) = (point(case.at), case.spoil, case.row == "release/stub-refused");
     let done = std::sync::atomic::AtomicBool::new(false);
-    Points::ask(move |passed| {
+    CrashPoints::ask(move |passed| {
         if late && passed == point("delete-content/after-outcome") {
             lose(&cluster, &rbac);
         }
@@ -201,7 +201,7 @@ async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() 
         ask(&stage.cluster, "resume", "early");
         let again =
             |stage: &Stage| is_stuck_at(stage, case.row) && status(stage)["answered"]["id"] == "early";
-        stage.live_until(Points::none(), again).await;
+        stage.live_until(CrashPoints::none(), again).await;
         assert_eq!(requests(&stage).await, 1);
         (case.mend)(&stage.cluster, &stage.rbac);
         ask(&stage.cluster, "resume", "mended");
@@ -232,7 +232,7 @@ async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
 }
 
 /// Lives on; after two minutes somebody asks.
-async fn asked_after_a_while(stage: &Stage, points: Points, request: &str) -> End {
+async fn asked_after_a_while(stage: &Stage, points: CrashPoints, request: &str) -> End {
     let asks = async {
         stage.pass(120).await;
         ask(&stage.cluster, request, "later");
@@ -245,10 +245,10 @@ async fn asked_after_a_while(stage: &Stage, points: Points, request: &str) -> En
 }
 
 /// Does that at the point, once.
-fn acting(stage: &Stage, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> Points {
+fn acting(stage: &Stage, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> CrashPoints {
     let (cluster, rbac, at) = (stage.cluster.clone(), stage.rbac.clone(), point(at));
     let done = std::sync::atomic::AtomicBool::new(false);
-    Points::ask(move |passed| {
+    CrashPoints::ask(move |passed| {
         if passed == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
             act(&cluster, &rbac);
         }

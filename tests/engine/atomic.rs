@@ -22,7 +22,7 @@ async fn backed_up_by(driver: DriverConfig, demand: Demand) -> (Stage, String) {
     stage.live(None).await;
     // Events come behind the end.
     tokio::select! {
-        problem = stage.life(stillpoint::engine::points::Points::none()) => panic!("{problem}"),
+        problem = stage.life(stillpoint::engine::crash_points::CrashPoints::none()) => panic!("{problem}"),
         () = stage.pass(30) => {}
     }
     stage.disk.crash();

@@ -11,7 +11,7 @@ use stillpoint::domain::problem::{Code, Problem};
 use stillpoint::drill::zombie::copy;
 use stillpoint::engine::binding::BindingOptions;
 use stillpoint::engine::clock::Clock;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::{self, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore};
@@ -54,7 +54,7 @@ impl Daemon {
         let config = engine::Config {
             namespace: self.namespace.to_owned(),
             defaults: Defaults::default(),
-            points: Points::none(),
+            points: CrashPoints::none(),
             clock,
             binding: BindingOptions { start, ..self.binding },
         };
@@ -364,7 +364,7 @@ fn two_journals_never_free_each_others_storage() {
 async fn checkpoint_at(stage: &Stage, at: Point) -> stillpoint::sim::api_server::Checkpoint {
     let taken = Arc::new(std::sync::Mutex::new(None));
     let (slot, cluster) = (taken.clone(), stage.cluster.clone());
-    let points = Points::ask(move |point| {
+    let points = CrashPoints::ask(move |point| {
         if point == at {
             slot.lock().expect("free").get_or_insert_with(|| cluster.checkpoint());
         }
@@ -390,7 +390,7 @@ async fn went_back_to(at: Point) -> Result<(), String> {
     }
     // The Backup is shown before the run that is released again is over.
     let settled = |stage: &Stage| stage.group_objects() == 0 && lost(stage).is_empty();
-    stage.live_until(Points::none(), settled).await;
+    stage.live_until(CrashPoints::none(), settled).await;
     let physical = stage.cluster.ledger().physical_snapshots;
     if physical != MEMBERS {
         return Err(format!("{at}: {physical} physical snapshots of {MEMBERS}"));
@@ -442,7 +442,7 @@ async fn nothing_is_freed_in_doubt_until_the_cluster_is_confirmed() {
             .iter()
             .any(|one| one["status"]["waitingFor"].as_str().is_some_and(|w| w.contains("confirm-cluster")))
     };
-    stage.live_until(Points::none(), waits).await;
+    stage.live_until(CrashPoints::none(), waits).await;
     assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS, "nothing is freed");
     let confirm = async {
         stage.until(waits).await;
@@ -526,7 +526,7 @@ async fn backup_in_a_phase_of_another_program_is_left_alone() {
         let events = stage.list("events", Some(HOME));
         events.iter().any(|event| event["reason"] == "NotOurs")
     };
-    stage.live_until(Points::none(), told).await;
+    stage.live_until(CrashPoints::none(), told).await;
     assert_eq!(stage.nightly()["status"]["phase"], "InProgress");
     assert!(stage.list("volumegroupsnapshots", None).is_empty());
 }

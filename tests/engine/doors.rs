@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use stillpoint::cluster::kinds::{BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus};
-use stillpoint::cluster::project::{Notice, Shown};
+use stillpoint::cluster::project::{KubeEvent, Shown};
 use stillpoint::cluster::{Adapter, Claim, Performed};
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
@@ -412,7 +412,7 @@ async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn the_same_notice_is_one_event() {
     let stage = Stage::new(&["v1"]).await;
-    let notice = Notice {
+    let event = KubeEvent {
         api_version: "velero.io/v1".into(),
         kind: "Backup".into(),
         object: ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid: Uid::from("u1") },
@@ -422,8 +422,8 @@ async fn the_same_notice_is_one_event() {
         note: "the driver failed".into(),
         at: Timestamp(1_795_000_000_000_000_000),
     };
-    stage.adapter.project_event(&notice).await.expect("told");
-    stage.adapter.project_event(&notice).await.expect("told again");
+    stage.adapter.project_event(&event).await.expect("told");
+    stage.adapter.project_event(&event).await.expect("told again");
     let events = stage.hand.list("events", Some("stillpoint"), &BTreeMap::new()).expect("events");
     assert_eq!(events.len(), 1);
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stillpoint::audit;
 use stillpoint::cluster::Adapter;
 use stillpoint::domain::problem::{Code, Problem};
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{
     self, Answer, Batch, Call, Journal, Meta, Options, Owner, Probe, Repair, SledStore, Snapshot, Store,
@@ -95,7 +95,7 @@ impl Scene {
         let repairs = opened.repairs.clone();
         let killed = Arc::new(tokio::sync::Notify::new());
         let signal = killed.clone();
-        let points = Points::ask(move |point| {
+        let points = CrashPoints::ask(move |point| {
             if Some(point) == crash_at {
                 signal.notify_one();
                 return Verdict::Halt;
@@ -111,7 +111,7 @@ impl Scene {
             clock: self.stage.clock,
             binding: self.stage.binding,
         };
-        let engine = Engine::observed(adapter, journal, opened, config, self.stage.observer.clone());
+        let engine = Engine::observed(adapter, journal, opened, config, self.stage.metrics.clone());
         let ended = async {
             assert!(self.stage.comes(|stage| stage.ended().is_some()).await, "it hangs");
             End::Phase(self.stage.ended().unwrap_or_default())

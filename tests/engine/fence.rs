@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use stillpoint::domain::problem::Code;
 use stillpoint::drill::duel::{Direction, Duel, fight};
 use stillpoint::drill::zombie::copy;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
@@ -56,7 +56,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         }
         FaultDecision::of(false, Answer::Status(503, None))
     }));
-    let points = Points::ask(move |point| {
+    let points = CrashPoints::ask(move |point| {
         if point.to_string() == cut_off {
             goes_away.store(true, Ordering::SeqCst);
         }
@@ -96,7 +96,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
     }
 }
 
-/// Points at which the group stands in the cluster.
+/// Points at which the group exists in the cluster.
 async fn points() -> Vec<Point> {
     let stage = Stage::new(Config::default());
     stage.claims("shop", "orders-db", MEMBERS).await;

@@ -1,7 +1,7 @@
 //! Why groups of a Backup were refused or failed, where it can be read when Events are gone.
 
 use serde_json::{Value, json};
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::Config;
 
 use crate::requests::{claim, claim_spec};
@@ -81,7 +81,7 @@ async fn refused_groups_are_shown_after_a_restart_as_well() {
 async fn a_refused_group_that_cannot_be_shown_holds_nothing_up() {
     let stage = stage().await;
     stage.rbac.deny("create groupsnapshots");
-    stage.live_until(Points::none(), |stage| stage.ended().is_some()).await;
+    stage.live_until(CrashPoints::none(), |stage| stage.ended().is_some()).await;
     let errors = stage.nightly()["metadata"]["annotations"]["stillpoint.dev/errors"].take();
     assert_eq!(errors.as_str().unwrap_or_default().lines().count(), UNFIT + 1);
     assert_eq!(refused(&stage), Vec::<Value>::new());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stillpoint::cluster::Adapter;
 use stillpoint::domain::problem::Code;
 use stillpoint::drill::wire::Calls;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::rebuild::{self, Rebuilt};
 use stillpoint::journal::{Batch, Disk, Journal, MemoryStore, Meta, Store};
 use stillpoint::machine::group::reconstruct::Standing;
@@ -156,7 +156,7 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
             let shown = stage.list("groupsnapshots", Some("shop"));
             shown.iter().all(|shown| shown["status"]["state"] == "Failed")
         };
-        stage.live_until(Points::none(), over).await;
+        stage.live_until(CrashPoints::none(), over).await;
         let undone = match invariants::undone(&stage, "shop").await {
             Err(broken) if standing == Some(Standing::Failed) && broken == NOTHING_DECIDED => Ok(()),
             other => other,
@@ -184,7 +184,7 @@ async fn an_import_that_stands_when_the_journal_is_lost_is_freed() {
     forget(&mut stage);
     let standings: Vec<_> = rebuilt(&stage).await.into_iter().map(|run| run.standing).collect();
     assert_eq!(standings, [Ok(Standing::Undo)]);
-    stage.live_until(Points::none(), |stage| stage.group_objects() == 0).await;
+    stage.live_until(CrashPoints::none(), |stage| stage.group_objects() == 0).await;
     stage.until(|stage| stage.cluster.ledger().physical_snapshots == 0).await;
 }
 
@@ -204,7 +204,7 @@ async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_
             continue;
         }
         refused += 1;
-        let problem = stage.life(Points::none()).await;
+        let problem = stage.life(CrashPoints::none()).await;
         assert_eq!(problem.code, Code::BindingRefused, "{point}: {problem}");
         assert!(problem.fix.contains("journal rebuild --from-cluster"), "{point}: {problem}");
         stage.pass(1800).await;

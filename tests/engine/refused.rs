@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 use stillpoint::domain::limits;
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
 use stillpoint::sim::{Config, api_server};
@@ -195,7 +195,7 @@ async fn once_the_right_is_granted_the_next_backup_goes_on_without_a_restart() {
     let weekly = |stage: &Stage| stage.ended_as("weekly");
     let (rbac, asked) = (stage.rbac.clone(), std::cell::Cell::new(false));
     stage
-        .live_until(Points::none(), |stage| {
+        .live_until(CrashPoints::none(), |stage| {
             if stage.ended().is_some() && !asked.replace(true) {
                 rbac.restore();
                 stage.backup_named("weekly", json!({"includedNamespaces": ["shop"]}));
@@ -245,7 +245,7 @@ async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
         stage.backup("shop");
         let asked = std::cell::Cell::new(!late);
         stage
-            .live_until(Points::none(), |stage| {
+            .live_until(CrashPoints::none(), |stage| {
                 if !asked.replace(true) {
                     stage.hand().create("backups", malformed()).expect("a Backup");
                 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stillpoint::domain::labels;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::request::Defaults;
 use stillpoint::records;
 use stillpoint::sim::Config;
@@ -41,7 +41,7 @@ async fn a_backup_name_may_be_longer_than_a_label_value() {
     let stage = Stage::new(Config::default());
     stage.claims("shop", "orders-db", 2).await;
     stage.backup_named(&name, json!({"includedNamespaces": ["shop"]}));
-    stage.live_until(Points::none(), |stage| stage.ended_as(&name).is_some()).await;
+    stage.live_until(CrashPoints::none(), |stage| stage.ended_as(&name).is_some()).await;
     assert_eq!(stage.ended_as(&name).as_deref(), Some("Completed"));
     assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
     for member in stage.list("volumesnapshots", Some("shop")) {
@@ -264,7 +264,7 @@ async fn a_second_backup_of_the_same_claims_cuts_them_again() {
     stage.backup("shop");
     let second = std::sync::atomic::AtomicBool::new(false);
     let hand = stage.hand().clone();
-    let points = Points::ask(move |point| {
+    let points = CrashPoints::ask(move |point| {
         if point.to_string() == "created/after-record"
             && !second.swap(true, std::sync::atomic::Ordering::SeqCst)
         {
@@ -319,7 +319,7 @@ async fn deleted_at(at: &str) {
     stage.claims("shop", "orders-db", 3).await;
     stage.backup("shop");
     let (hand, deletes_at) = (stage.hand().clone(), at.to_owned());
-    let points = Points::ask(move |point| {
+    let points = CrashPoints::ask(move |point| {
         if point.to_string() == deletes_at {
             // It is passed once only, and what is gone is gone.
             let _ = hand.delete("backups", Some("stillpoint"), "nightly", Default::default());
@@ -340,7 +340,7 @@ async fn deleted_at(at: &str) {
     // A later life finds nothing left to do, and nobody to tell.
     let before = stage.writes();
     tokio::select! {
-        problem = stage.life(Points::none()) => panic!("{problem}"),
+        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
         () = stage.pass(120) => {}
     }
     stage.disk.crash();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::stage::Stage;
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::Config;
 
 /// Calls of the daemon so far, the renewals of watches and of the journal's binding apart.
@@ -43,7 +43,7 @@ async fn with_the_sidecar_silent_for_ten_hours_the_tally_does_not_move() {
     };
     tokio::select! {
         biased;
-        problem = stage.life(Points::none()) => panic!("the daemon ended: {problem}"),
+        problem = stage.life(CrashPoints::none()) => panic!("the daemon ended: {problem}"),
         () = wait => {}
     }
     assert_eq!(stage.ended().as_deref(), Some("Failed"), "{}", stage.shown().await);

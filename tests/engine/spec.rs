@@ -1,7 +1,7 @@
 //! The spec of a Backup: what is cut, what is left out, and what a user is told of both.
 
 use serde_json::{Value, json};
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
@@ -26,7 +26,7 @@ async fn live_until_told(stage: &Stage) -> Value {
         let warnings = stage.nightly()["status"]["warnings"].as_u64().unwrap_or(0);
         stage.ended().is_some() && notes(stage, "BackupWarning").len() as u64 >= warnings
     };
-    stage.live_until(Points::none(), told).await;
+    stage.live_until(CrashPoints::none(), told).await;
     stage.nightly()
 }
 
@@ -140,7 +140,7 @@ async fn excluded_namespaces_are_left_out_and_refused_when_named() {
     assert!(note.contains("velero.io/exclude-from-backup=true") && note.contains("\"bank\""), "{note}");
     assert_eq!(stage.list("volumesnapshots", Some("bank")).len(), 0);
     stage.backup_named("named", json!({"includedNamespaces": ["bank"]}));
-    stage.live_until(Points::none(), |stage| stage.ended_as("named").is_some()).await;
+    stage.live_until(CrashPoints::none(), |stage| stage.ended_as("named").is_some()).await;
     let named = stage.hand().get("backups", Some("stillpoint"), "named").expect("the Backup");
     assert_eq!(named["status"]["phase"], "Failed");
     let reason = named["status"]["failureReason"].as_str().unwrap_or_default();
@@ -172,7 +172,7 @@ async fn a_class_that_appears_with_its_backup_is_found() {
             }
             looks.get() > 120 && stage.ended().is_some()
         };
-        stage.live_until(Points::none(), ended).await;
+        stage.live_until(CrashPoints::none(), ended).await;
         assert_eq!(stage.ended().as_deref(), Some("Completed"), "{plural}: {:#}", stage.nightly());
     }
 }

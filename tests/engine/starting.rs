@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use stillpoint::cluster::{Adapter, access};
-use stillpoint::engine::points::Points;
-use stillpoint::engine::vitals::Vitals;
+use stillpoint::engine::crash_points::CrashPoints;
+use stillpoint::engine::health::Health;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;
@@ -54,13 +54,13 @@ async fn an_api_server_that_starts_anew_in_the_middle_is_waited_for() {
 async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
     let stage = Stage::new(Config::default());
     stage.cluster.api().start_anew(Duration::from_secs(1 << 20), Duration::ZERO);
-    let vitals = Vitals::default();
+    let health = Health::default();
     let client = || std::future::ready(Ok(stage.client(&stage.disk, "stillpoint/test")));
     tokio::select! {
-        _ = Adapter::reach(client, |problem| vitals.waits(problem)) => panic!("nobody is let in"),
+        _ = Adapter::reach(client, |problem| health.waits(problem)) => panic!("nobody is let in"),
         () = stage.pass(3600) => {}
     }
-    let check = vitals.ready().await.into_iter().find(|check| check.name == "API server").expect("a check");
+    let check = health.ready().await.into_iter().find(|check| check.name == "API server").expect("a check");
     let problem = check.problem.expect("it is not ready");
     println!("{problem}");
     assert!(problem.contains("system:discovery") && problem.contains("deploy/rbac.yaml"), "{problem}");
@@ -101,7 +101,7 @@ async fn permissions_are_reviewed_once_in_a_life_and_again_after_a_refusal() {
     };
     tokio::select! {
         biased;
-        problem = stage.life(Points::none()) => panic!("{problem}"),
+        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
         reviewed = work => println!("{} reviews, {all} each time", reviewed.0),
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use stillpoint::engine::observer::{Note, Observe};
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
+use stillpoint::engine::telemetry::{Metric, MetricsSink};
 use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 use tracing_subscriber::layer::SubscriberExt;
@@ -38,7 +38,7 @@ async fn each_state_is_told_on_the_group_snapshot_and_the_end_of_each_group_on_t
     let stage = Stage::new(Config::default());
     stage.claims("shop", "orders-db", 2).await;
     stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
-    stage.live_until(Points::none(), |stage| has(&told(stage), "Warning Backup PartiallyFailed")).await;
+    stage.live_until(CrashPoints::none(), |stage| has(&told(stage), "Warning Backup PartiallyFailed")).await;
     let told = told(&stage);
     for state in ["Created", "VSBound", "Relabelled", "Retained", "Cleaned", "Completed"] {
         assert!(has(&told, &format!("Normal GroupSnapshot {state}")), "{state}: {told:#?}");
@@ -63,7 +63,7 @@ async fn an_undo_is_told_as_a_warning_with_its_reason() {
     let stage = Stage::new(Config { driver, ..Config::default() });
     stage.claims("shop", "orders-db", 2).await;
     stage.backup("shop");
-    stage.live_until(Points::none(), |stage| has(&told(stage), "Warning Backup Failed")).await;
+    stage.live_until(CrashPoints::none(), |stage| has(&told(stage), "Warning Backup Failed")).await;
     let told = told(&stage);
     for line in
         ["Warning Backup Unwinding", "Warning GroupSnapshot Unwinding", "Warning GroupSnapshot Failed"]
@@ -153,11 +153,11 @@ async fn every_log_line_of_a_run_names_it_and_its_step() {
 }
 
 #[derive(Default)]
-struct Notes(Mutex<Vec<Note>>);
+struct Notes(Mutex<Vec<Metric>>);
 
-impl Observe for Notes {
-    fn note(&self, note: Note) {
-        self.0.lock().expect("no poison").push(note);
+impl MetricsSink for Notes {
+    fn record(&self, metric: Metric) {
+        self.0.lock().expect("no poison").push(metric);
     }
 }
 
@@ -165,22 +165,22 @@ impl Observe for Notes {
 async fn everything_that_counts_is_noted() {
     let mut stage = Stage::new(Config::default());
     let notes = Arc::new(Notes::default());
-    stage.observer = notes.clone();
+    stage.metrics = notes.clone();
     stage.claims("shop", "orders-db", 2).await;
     stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
     stage.live(None).await;
     let notes = notes.0.lock().expect("no poison").clone();
     let effects = |kind: &str| {
-        let done = |note: &&Note| matches!(note, Note::Effect { kind: k, outcome: "done" } if *k == kind);
+        let done = |note: &&Metric| matches!(note, Metric::Effect { kind: k, outcome: "done" } if *k == kind);
         notes.iter().filter(done).count()
     };
     assert_eq!((effects("createGroup"), effects("detachMember"), effects("setContentPolicy")), (1, 2, 2));
-    let count = |wanted: fn(&Note) -> bool| notes.iter().filter(|note| wanted(note)).count();
-    assert_eq!(count(|note| matches!(note, Note::RunEnded("Completed"))), 1);
-    assert_eq!(count(|note| matches!(note, Note::BackupEnded("PartiallyFailed"))), 1);
-    assert_eq!(count(|note| matches!(note, Note::GroupRefused(code) if *code as u16 == 3)), 1);
-    assert_eq!(count(|note| matches!(note, Note::Step { step: "delete-group", .. })), 1);
-    assert!(count(|note| matches!(note, Note::Appended { .. })) > 10);
+    let count = |wanted: fn(&Metric) -> bool| notes.iter().filter(|note| wanted(note)).count();
+    assert_eq!(count(|note| matches!(note, Metric::RunEnded("Completed"))), 1);
+    assert_eq!(count(|note| matches!(note, Metric::BackupEnded("PartiallyFailed"))), 1);
+    assert_eq!(count(|note| matches!(note, Metric::GroupRefused(code) if *code as u16 == 3)), 1);
+    assert_eq!(count(|note| matches!(note, Metric::Step { step: "delete-group", .. })), 1);
+    assert!(count(|note| matches!(note, Metric::Appended { .. })) > 10);
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,7 +191,7 @@ async fn a_predicted_time_beyond_the_deadline_is_a_warning_and_no_refusal() {
         json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "5s", "itemOperationTimeout": "6s"}),
     );
     stage
-        .live_until(Points::none(), |stage| {
+        .live_until(CrashPoints::none(), |stage| {
             stage.ended().is_some() && has(&told(stage), "Warning Backup BackupWarning")
         })
         .await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
-use stillpoint::engine::points::Points;
+use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::engine::request::Defaults;
 use stillpoint::sim::{Cluster, Config};
 
@@ -114,7 +114,7 @@ async fn reads_of_a_run(others: usize) -> u64 {
     // The Backup is asked for in the middle of this life, so that the life itself cannot wait for its end.
     tokio::select! {
         reads = asked => reads,
-        problem = stage.life(Points::none()) => panic!("{problem}"),
+        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
     }
 }
 
@@ -172,7 +172,7 @@ async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
             assert_eq!(reads_of_next(&stage, "third").await.0, first);
         };
         tokio::select! {
-            problem = stage.life(Points::none()) => panic!("{problem}"),
+            problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
             () = work => {}
         }
     }

@@ -22,8 +22,8 @@ use crate::cluster::Adapter;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
+use crate::engine::crash_points::CrashPoints;
 use crate::engine::daemon;
-use crate::engine::points::Points;
 use crate::engine::request::Defaults;
 use crate::engine::{Config, Engine};
 use crate::service::logs::{self, LogFormat};
@@ -88,17 +88,17 @@ impl Demo {
         let config = Config {
             namespace: sample::OWN_NAMESPACE.to_owned(),
             defaults: Defaults::default(),
-            points: Points::none(),
+            points: CrashPoints::none(),
             clock: Clock::wall(),
             binding: BindingOptions::new(uuid::Uuid::new_v4()),
         };
         let engine = Engine::new(adapter, journal.clone(), opened, config);
-        let sights = engine.sights();
+        let status_board = engine.status_board();
         let hand = cluster.api().caller("kubectl");
         sample::request(&hand)?;
         let seen = tokio::select! {
             problem = engine.run() => return Err(problem),
-            seen = progress::follow(&hand, sights) => seen,
+            seen = progress::follow(&hand, status_board) => seen,
         };
         Ok(report::End::gather(&cluster, &journal, &dir, seen).await)
     }

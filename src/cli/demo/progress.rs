@@ -11,7 +11,7 @@ use crate::cli::demo::sample::{BACKUP, OWN_NAMESPACE};
 use crate::cli::output::{style, talk};
 use crate::domain::ids::StreamId;
 use crate::domain::text::count;
-use crate::engine::sight::{Sight, Sights};
+use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::machine::group::Milestone;
 use crate::sim::api_server::Caller;
 
@@ -22,21 +22,21 @@ pub type Seen = BTreeMap<StreamId, Followed>;
 #[derive(Clone)]
 pub struct Followed {
     /// As it was last shown.
-    pub sight: Arc<Sight>,
+    pub run_status: Arc<RunStatus>,
     /// What it waited for and how long in all, in the order in which it first did.
     pub waited: Vec<(&'static str, Duration)>,
-    /// When `sight` was shown.
+    /// When `run_status` was published.
     at: Instant,
 }
 
 impl Followed {
-    fn new(sight: Arc<Sight>) -> Self {
-        Self { sight, waited: Vec::new(), at: Instant::now() }
+    fn new(run_status: Arc<RunStatus>) -> Self {
+        Self { run_status, waited: Vec::new(), at: Instant::now() }
     }
 
-    /// The next sight: until now it waited for what the last one says.
-    fn go_on(&mut self, sight: Arc<Sight>) {
-        let (now, waiting) = (Instant::now(), self.sight.waiting.as_ref().map(|wait| wait.what));
+    /// The next status: until now the run waited for what the last one says.
+    fn go_on(&mut self, run_status: Arc<RunStatus>) {
+        let (now, waiting) = (Instant::now(), self.run_status.waiting.as_ref().map(|wait| wait.what));
         let took = now - self.at;
         if let Some(what) = waiting {
             match self.waited.iter_mut().find(|(known, _)| *known == what) {
@@ -44,17 +44,17 @@ impl Followed {
                 None => self.waited.push((what, took)),
             }
         }
-        (self.sight, self.at) = (sight, now);
+        (self.run_status, self.at) = (run_status, now);
     }
 }
 
 /// Shows the runs until the Backup has ended.
-pub async fn follow(hand: &Caller, sights: Sights) -> Seen {
+pub async fn follow(hand: &Caller, status_board: StatusBoard) -> Seen {
     let mut screen = Screen::new();
-    let mut changes = sights.changes();
+    let mut changes = status_board.changes();
     let mut backups = hand.watch("backups");
     loop {
-        sights.all().into_iter().for_each(|sight| screen.show(sight));
+        status_board.all().into_iter().for_each(|run_status| screen.show(run_status));
         if has_ended(hand) {
             return screen.finish();
         }
@@ -82,29 +82,29 @@ impl Screen {
         Self { bars, groups: BTreeMap::new(), seen: Seen::new() }
     }
 
-    fn show(&mut self, sight: Arc<Sight>) {
-        let run = &sight.run;
+    fn show(&mut self, run_status: Arc<RunStatus>) {
+        let run = &run_status.run;
         let id = run.plan.run;
         if !self.groups.contains_key(&id) {
             let bar = self.bar();
             let members = count(run.plan.members.len(), "member");
-            self.say(&format!("{}  planned, {members}", name(&sight)));
+            self.say(&format!("{}  planned, {members}", name(&run_status)));
             self.groups.insert(id, (0, bar));
         }
         let (told, bar) = self.groups.get(&id).cloned().unwrap_or((0, ProgressBar::hidden()));
         for passed in &run.timeline[told..] {
             let since = passed.at.since(run.plan.planned_at);
-            self.say(&format!("{}  {:<10}  +{since}", name(&sight), word(passed.milestone)));
+            self.say(&format!("{}  {:<10}  +{since}", name(&run_status), word(passed.milestone)));
         }
-        match &sight.waiting {
-            Some(wait) => bar.set_message(format!("{}  waits for {}", name(&sight), wait.text())),
-            None => bar.set_message(format!("{}  {}", name(&sight), run.state_name())),
+        match &run_status.waiting {
+            Some(wait) => bar.set_message(format!("{}  waits for {}", name(&run_status), wait.text())),
+            None => bar.set_message(format!("{}  {}", name(&run_status), run.state_name())),
         }
         if run.stage.is_final() {
             bar.finish_and_clear();
         }
         self.groups.insert(id, (run.timeline.len(), bar));
-        self.seen.entry(id).or_insert_with(|| Followed::new(sight.clone())).go_on(sight);
+        self.seen.entry(id).or_insert_with(|| Followed::new(run_status.clone())).go_on(run_status);
     }
 
     fn bar(&self) -> ProgressBar {
@@ -130,8 +130,11 @@ impl Screen {
     }
 }
 
-fn name(sight: &Sight) -> String {
-    style::bold(&format!("{:<16}", format!("{}/{}", sight.run.plan.namespace, sight.run.plan.group)))
+fn name(run_status: &RunStatus) -> String {
+    style::bold(&format!(
+        "{:<16}",
+        format!("{}/{}", run_status.run.plan.namespace, run_status.run.plan.group)
+    ))
 }
 
 /// The five states by their names, everything else in lower case.

@@ -127,7 +127,7 @@ impl End {
 }
 
 fn group(hand: &Caller, followed: &Followed) -> GroupEnd {
-    let run = &followed.sight.run;
+    let run = &followed.run_status.run;
     let since = |at: crate::domain::time::Timestamp| at.since(run.plan.planned_at).to_string();
     let member = |member: &crate::domain::receipt::ReceiptMember| {
         let object = hand.get("volumesnapshots", Some(&run.plan.namespace), &member.snapshot.name);

@@ -12,7 +12,7 @@ use clap::Subcommand;
 pub(super) enum Drill {
     Run(run::Run),
     List(list::List),
-    Points(points::Points),
+    Points(points::CrashPoints),
 }
 
 impl Drill {

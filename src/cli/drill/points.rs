@@ -7,13 +7,13 @@ use crate::machine::point::Point;
 
 /// Lists every point at which `run --crash-at` can end the daemon.
 #[derive(Debug, Args)]
-pub struct Points {
+pub struct CrashPoints {
     /// How the list is printed.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-impl Points {
+impl CrashPoints {
     /// Prints.
     pub fn execute(self) -> u8 {
         let names: Vec<String> = Point::all().iter().map(Point::to_string).collect();

@@ -22,7 +22,7 @@ pub(super) struct End {
     rows: BTreeMap<&'static str, String>,
     /// Rows that no case decided.
     unreached: Vec<&'static str>,
-    /// Points that were passed.
+    /// Crash points that were hit.
     points: usize,
     seconds: f64,
 }

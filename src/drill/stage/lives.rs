@@ -14,7 +14,7 @@ use crate::domain::ids::STREAM_NAMESPACE;
 use crate::domain::problem::Problem;
 use crate::drill::wire::Wire;
 use crate::engine::binding::BindingOptions;
-use crate::engine::points::{Points, Verdict};
+use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::engine::{Config, Engine};
 use crate::journal::{Disk, Journal, MemoryStore};
 use crate::machine::point::Point;
@@ -29,8 +29,8 @@ impl Stage {
         let killed = Arc::new(Notify::new());
         let signal = killed.clone();
         let points = match crash_at {
-            None => Points::none(),
-            Some(wanted) => Points::ask(move |point| {
+            None => CrashPoints::none(),
+            Some(wanted) => CrashPoints::ask(move |point| {
                 if point == wanted {
                     signal.notify_one();
                     return Verdict::Halt;
@@ -51,7 +51,7 @@ impl Stage {
         let killed = Arc::new(Notify::new());
         let (signal, cluster) = (killed.clone(), self.cluster.clone());
         let done = std::sync::atomic::AtomicBool::new(false);
-        let points = Points::ask(move |point| {
+        let points = CrashPoints::ask(move |point| {
             if point == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
                 act(&cluster);
             }
@@ -65,14 +65,14 @@ impl Stage {
     }
 
     /// One life with these points; `killed` ends it.
-    pub async fn live_with(&self, points: Points, killed: Arc<Notify>) -> End {
+    pub async fn live_with(&self, points: CrashPoints, killed: Arc<Notify>) -> End {
         self.live_to(points, killed, |stage| stage.ended().map(End::Phase)).await
     }
 
     /// One life until that is an end; `killed` ends it before.
     pub async fn live_to(
         &self,
-        points: Points,
+        points: CrashPoints,
         killed: Arc<Notify>,
         ended: impl Fn(&Self) -> Option<End>,
     ) -> End {
@@ -108,7 +108,7 @@ impl Stage {
     ///
     /// # Panics
     /// The daemon ends itself, or it does not come to be.
-    pub async fn live_until(&self, points: Points, what: impl Fn(&Self) -> bool) {
+    pub async fn live_until(&self, points: CrashPoints, what: impl Fn(&Self) -> bool) {
         let came = tokio::select! {
             biased;
             problem = self.life(points) => panic!("the daemon ended: {problem}"),
@@ -134,17 +134,17 @@ impl Stage {
     }
 
     /// One life that nobody ends: why it ended itself. Dropped, it is killed.
-    pub async fn life(&self, points: Points) -> Problem {
+    pub async fn life(&self, points: CrashPoints) -> Problem {
         self.life_on(&self.disk, "stillpoint/test", points).await
     }
 
     /// One life on another disk and under a User-Agent of its own.
-    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+    pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: CrashPoints) -> Problem {
         self.life_bound(disk, agent, points, self.binding).await
     }
 
     /// As [`Self::life_on`], of a release that knew no binding: nothing but the claims holds it back.
-    pub async fn unbound_life_on(&self, disk: &Disk, agent: &'static str, points: Points) -> Problem {
+    pub async fn unbound_life_on(&self, disk: &Disk, agent: &'static str, points: CrashPoints) -> Problem {
         self.life_bound(disk, agent, points, BindingOptions { bound: false, ..self.binding }).await
     }
 
@@ -153,7 +153,7 @@ impl Stage {
         &self,
         disk: &Disk,
         agent: &'static str,
-        points: Points,
+        points: CrashPoints,
         binding: BindingOptions,
     ) -> Problem {
         let store = MemoryStore::open(disk).expect("the disk is free");
@@ -170,7 +170,7 @@ impl Stage {
             clock: self.clock,
             binding: BindingOptions { start: self.start_id(agent), ..binding },
         };
-        let engine = Engine::observed(adapter, journal, opened, config, self.observer.clone());
+        let engine = Engine::observed(adapter, journal, opened, config, self.metrics.clone());
         engine.run().await
     }
 }

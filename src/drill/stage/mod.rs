@@ -22,8 +22,8 @@ use crate::drill::rbac::Rbac;
 use crate::drill::wire::Calls;
 use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
-use crate::engine::observer::{self, Observe};
 use crate::engine::request::Defaults;
+use crate::engine::telemetry::{self, MetricsSink};
 use crate::journal::Disk;
 use crate::sim::Cluster;
 use crate::sim::api_server::Caller;
@@ -48,7 +48,7 @@ pub struct Stage {
     /// What the daemons called, in order.
     pub calls: Calls,
     /// Who counts.
-    pub observer: Arc<dyn Observe>,
+    pub metrics: Arc<dyn MetricsSink>,
     /// Lives that were begun.
     starts: AtomicU64,
     anchor: Timestamp,
@@ -92,7 +92,7 @@ impl Stage {
             binding: BindingOptions::new(uuid::Uuid::nil()),
             rbac: Rbac::default(),
             calls: Calls::default(),
-            observer: observer::nobody(),
+            metrics: telemetry::none(),
             starts: AtomicU64::new(0),
             anchor,
             caller,

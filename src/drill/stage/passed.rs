@@ -2,27 +2,27 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::points::{Points, Verdict};
+use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::point::Point;
 
-/// Points in the order in which they were passed.
+/// Crash points in the order in which they were hit.
 #[derive(Default, Clone)]
 pub struct Passed(Arc<Mutex<Vec<Point>>>);
 
 impl Passed {
     /// Watches every point and stops at none.
-    pub fn watch(&self) -> Points {
+    pub fn watch(&self) -> CrashPoints {
         let passed = self.0.clone();
-        Points::ask(move |point| {
+        CrashPoints::ask(move |point| {
             passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
             Verdict::GoOn
         })
     }
 
     /// As [`watch`](Self::watch); `act` is told of each point and says whether the life goes on.
-    pub fn watch_and(&self, act: impl Fn(Point) -> Verdict + Send + Sync + 'static) -> Points {
+    pub fn watch_and(&self, act: impl Fn(Point) -> Verdict + Send + Sync + 'static) -> CrashPoints {
         let passed = self.0.clone();
-        Points::ask(move |point| {
+        CrashPoints::ask(move |point| {
             passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
             act(point)
         })

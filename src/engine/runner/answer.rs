@@ -14,13 +14,13 @@ impl Runner {
     /// # Errors
     /// The journal cannot be written: the daemon ends.
     pub(super) async fn answer(&mut self, asked: Asked) -> Result<(), Problem> {
-        self.tools.points.pass(Point::record(Place::Asked, Moment::BeforeRecord)).await;
+        self.tools.points.hit(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
         self.record(self.tools.clock.now(), vec![Event::Asked(asked)]).await?;
         // The pause belongs to the failures that are forgotten now.
         (self.fresh, self.paused) = (false, None);
         self.show(None);
-        self.tools.points.pass(Point::record(Place::Asked, Moment::AfterRecord)).await;
+        self.tools.points.hit(Point::record(Place::Asked, Moment::AfterRecord)).await;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::{Runner, internal};
 use crate::domain::observed::Observation;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
-use crate::engine::observer::Note;
+use crate::engine::telemetry::Metric;
 use crate::machine::group::row::Action;
 use crate::machine::group::waiting::{count, report};
 use crate::machine::group::{Decision, Milestone, Step, View, WaitReport, decide, view};
@@ -53,7 +53,7 @@ impl Runner {
         let now = self.tools.clock.now();
         let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
         tracing::debug!(row = decision.row.id, "decided");
-        self.tools.observer.note(Note::Decided(decision.row.id));
+        self.tools.metrics.record(Metric::Decided(decision.row.id));
         self.counted(&mut observation, &view, now);
         let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
         let run = self.run.clone();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use stillpoint::domain::problem::Code;
 use stillpoint::drill::invariants::Invariant;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::machine::group::Ask;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
@@ -105,15 +105,21 @@ pub async fn run(cause: &Cause, state: &State, profile: Profile, seed: u64) -> R
     }
 }
 
-async fn live(stage: &Stage, points: Points) -> End {
+async fn live(stage: &Stage, points: CrashPoints) -> End {
     stage.live_with(points, Arc::default()).await
 }
 
 /// Points at which the lead acts and the cause begins, each once.
-fn points(cluster: &Cluster, begin: Act, state: &State, came: Arc<AtomicBool>, begun: Arc<Notify>) -> Points {
+fn points(
+    cluster: &Cluster,
+    begin: Act,
+    state: &State,
+    came: Arc<AtomicBool>,
+    begun: Arc<Notify>,
+) -> CrashPoints {
     let (cluster, lead, at) = (cluster.clone(), state.lead, state.at);
     let led = AtomicBool::new(lead.is_none());
-    Points::ask(move |point: Point| {
+    CrashPoints::ask(move |point: Point| {
         if let Some(lead) = lead.filter(|lead| lead.at == point)
             && !led.swap(true, Ordering::SeqCst)
         {
@@ -128,7 +134,7 @@ fn points(cluster: &Cluster, begin: Act, state: &State, came: Arc<AtomicBool>, b
 }
 
 /// A life that is killed when the cause begins, and another one whose wall clock was set meanwhile.
-async fn restarted(stage: &mut Stage, points: Points, begun: &Notify, seconds: i64) -> End {
+async fn restarted(stage: &mut Stage, points: CrashPoints, begun: &Notify, seconds: i64) -> End {
     let killed = tokio::select! {
         biased;
         () = begun.notified() => End::Killed,
@@ -139,7 +145,7 @@ async fn restarted(stage: &mut Stage, points: Points, begun: &Notify, seconds: i
     }
     stage.disk.crash();
     stage.clock = stage.clock.set_by(seconds);
-    live(stage, Points::none()).await
+    live(stage, CrashPoints::none()).await
 }
 
 /// Whoever reads what a stuck run says, and does it once what refused it is over.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::json;
 use stillpoint::domain::limits;
-use stillpoint::engine::points::{Points, Verdict};
+use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::machine::group::{Event, Milestone};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
@@ -155,7 +155,7 @@ async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
         let (cluster, lost) = (stage.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
         // Once it is ready it is taken out of the group, whose name it got.
         let ready = point("clear-names/before-intent");
-        let points = Points::ask(move |passed| {
+        let points = CrashPoints::ask(move |passed| {
             match lost.load(Ordering::SeqCst) {
                 0 if passed == point(at) => hands::delete_member(&cluster, "orders-db-1"),
                 1 if passed == ready => hand::delete_rebuilt(&cluster),
@@ -265,6 +265,6 @@ async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
         let all = stage.list("groupsnapshots", Some("shop"));
         all.first().is_some_and(|shown| shown["status"]["waitingFor"].is_string())
     };
-    stage.live_until(Points::none(), shown).await;
+    stage.live_until(CrashPoints::none(), shown).await;
     assert!((120..240).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }

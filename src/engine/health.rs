@@ -11,7 +11,7 @@ use futures::FutureExt;
 
 use crate::cluster::Adapter;
 use crate::domain::problem::Problem;
-use crate::engine::sight::{Sight, Sights};
+use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::world::World;
 use crate::journal::Journal;
 
@@ -20,7 +20,7 @@ const LATELY: Duration = Duration::from_secs(30);
 
 /// The life of one daemon as it is seen from outside. Clones see the same life.
 #[derive(Clone, Default)]
-pub struct Vitals {
+pub struct Health {
     parts: Arc<Mutex<Parts>>,
 }
 
@@ -30,7 +30,7 @@ struct Parts {
     adapter: Option<Adapter>,
     /// Why the API server is not reached yet.
     unreached: Option<String>,
-    caches: Option<(World, Sights)>,
+    caches: Option<(World, StatusBoard)>,
 }
 
 /// One thing that was looked at.
@@ -42,7 +42,7 @@ pub struct Check {
     pub problem: Option<String>,
 }
 
-impl Vitals {
+impl Health {
     /// The journal is open.
     pub fn opened(&self, journal: Journal) {
         self.change(|parts| parts.journal = Some(journal));
@@ -64,8 +64,8 @@ impl Vitals {
     }
 
     /// The engine watches.
-    pub fn watching(&self, world: World, sights: Sights) {
-        self.change(|parts| parts.caches = Some((world, sights)));
+    pub fn watching(&self, world: World, status_board: StatusBoard) {
+        self.change(|parts| parts.caches = Some((world, status_board)));
     }
 
     /// Whether the daemon is alive. A journal that waits for a dying process to let go of it is no reason to die.
@@ -94,8 +94,8 @@ impl Vitals {
     }
 
     /// The runs of this life, as they were last shown.
-    pub fn runs(&self) -> Vec<Arc<Sight>> {
-        self.parts().caches.map(|(_, sights)| sights.all()).unwrap_or_default()
+    pub fn runs(&self) -> Vec<Arc<RunStatus>> {
+        self.parts().caches.map(|(_, status_board)| status_board.all()).unwrap_or_default()
     }
 
     /// Epoch, and position of the last durable record.

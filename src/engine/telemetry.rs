@@ -1,7 +1,7 @@
 //! What the engine tells of itself while it works, for whoever counts: one call, no answer, nothing waited for.
 //!
 //! Deliberately not here: what a number is called and where it is shown (`service`), and what is already in a
-//! [`Sight`](crate::engine::sight::Sight).
+//! [`RunStatus`](crate::engine::run_status::RunStatus).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::domain::problem::Code;
 
 /// Something that just happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Note {
+pub enum Metric {
     /// A Backup was refused as a whole.
     BackupRefused(Code),
     /// A group of an accepted Backup was refused.
@@ -45,19 +45,19 @@ pub enum Note {
 }
 
 /// Whoever counts. It must not block: it is called in the middle of a run.
-pub trait Observe: Send + Sync {
+pub trait MetricsSink: Send + Sync {
     /// Takes a note.
-    fn note(&self, note: Note);
+    fn record(&self, metric: Metric);
 }
 
 /// Nobody counts.
 struct Nobody;
 
-impl Observe for Nobody {
-    fn note(&self, _: Note) {}
+impl MetricsSink for Nobody {
+    fn record(&self, _: Metric) {}
 }
 
-/// An observer that ignores everything.
-pub fn nobody() -> Arc<dyn Observe> {
+/// A sink that drops every metric.
+pub fn none() -> Arc<dyn MetricsSink> {
     Arc::new(Nobody)
 }

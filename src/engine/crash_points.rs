@@ -17,11 +17,11 @@ type Hook = dyn Fn(Point) -> Verdict + Send + Sync;
 
 /// The crash points of one life of the daemon.
 #[derive(Clone, Default)]
-pub struct Points {
+pub struct CrashPoints {
     hook: Option<Arc<Hook>>,
 }
 
-impl Points {
+impl CrashPoints {
     /// Nothing happens at any point.
     pub fn none() -> Self {
         Self::default()
@@ -51,7 +51,7 @@ impl Points {
     }
 
     /// Passes a point, or never returns.
-    pub async fn pass(&self, point: Point) {
+    pub async fn hit(&self, point: Point) {
         let verdict = self.hook.as_ref().map_or(Verdict::GoOn, |hook| hook(point));
         if verdict == Verdict::Halt {
             std::future::pending::<()>().await;

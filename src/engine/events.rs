@@ -8,65 +8,65 @@ use std::convert::Infallible;
 use tokio::sync::mpsc;
 
 use crate::cluster::kinds::Backup;
-use crate::cluster::project::Notice;
+use crate::cluster::project::KubeEvent;
 use crate::cluster::{Adapter, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::limits;
 use crate::domain::problem::Code;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
-use crate::engine::observer::{Note, Observe};
+use crate::engine::telemetry::{Metric, MetricsSink};
 use crate::machine::group::state::Passed;
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{GroupRun, Milestone, WaitReport, advance};
 
-/// Notices that wait for delivery.
+/// Events that wait for delivery.
 const QUEUE: usize = 512;
 /// Tries of one delivery.
 const TRIES: u32 = 3;
 
-/// Where notices are handed in. Cheap to clone.
+/// Accepts Events. Cheap to clone.
 #[derive(Clone)]
-pub struct Notices {
-    queue: mpsc::Sender<Notice>,
-    observer: std::sync::Arc<dyn Observe>,
+pub struct EventRecorder {
+    queue: mpsc::Sender<KubeEvent>,
+    metrics: std::sync::Arc<dyn MetricsSink>,
 }
 
 /// What is delivered.
-pub struct Mail {
-    queue: mpsc::Receiver<Notice>,
-    observer: std::sync::Arc<dyn Observe>,
+pub struct EventQueue {
+    queue: mpsc::Receiver<KubeEvent>,
+    metrics: std::sync::Arc<dyn MetricsSink>,
 }
 
 /// A queue and its two ends.
-pub fn queue(observer: std::sync::Arc<dyn Observe>) -> (Notices, Mail) {
+pub fn queue(metrics: std::sync::Arc<dyn MetricsSink>) -> (EventRecorder, EventQueue) {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    (Notices { queue: sender, observer: observer.clone() }, Mail { queue: receiver, observer })
+    (EventRecorder { queue: sender, metrics: metrics.clone() }, EventQueue { queue: receiver, metrics })
 }
 
-impl Notices {
-    /// Hands a notice in; never waits.
-    pub fn tell(&self, notice: Notice) {
-        if self.queue.try_send(notice).is_err() {
-            self.observer.note(Note::EventDropped);
+impl EventRecorder {
+    /// Queues an Event; never waits.
+    pub fn record(&self, event: KubeEvent) {
+        if self.queue.try_send(event).is_err() {
+            self.metrics.record(Metric::EventDropped);
         }
     }
 }
 
 /// Delivers for ever, one after the other.
-pub async fn deliver(adapter: Adapter, clock: Clock, mail: Option<Mail>) -> Infallible {
-    let Some(mut mail) = mail else { return std::future::pending().await };
+pub async fn deliver(adapter: Adapter, clock: Clock, event_queue: Option<EventQueue>) -> Infallible {
+    let Some(mut event_queue) = event_queue else { return std::future::pending().await };
     loop {
-        let Some(notice) = mail.queue.recv().await else { return std::future::pending().await };
-        if !delivered(&adapter, &clock, &notice).await {
-            mail.observer.note(Note::EventDropped);
+        let Some(event) = event_queue.queue.recv().await else { return std::future::pending().await };
+        if !delivered(&adapter, &clock, &event).await {
+            event_queue.metrics.record(Metric::EventDropped);
         }
     }
 }
 
-async fn delivered(adapter: &Adapter, clock: &Clock, notice: &Notice) -> bool {
+async fn delivered(adapter: &Adapter, clock: &Clock, event: &KubeEvent) -> bool {
     for failures in 1..=TRIES {
-        match adapter.project_event(notice).await {
+        match adapter.project_event(event).await {
             Ok(()) => return true,
             Err(problem) if problem.code == Code::Unreachable => {
                 clock.sleep_until(Some(clock.now().after(limits::backoff(failures)))).await;
@@ -81,9 +81,9 @@ async fn delivered(adapter: &Adapter, clock: &Clock, notice: &Notice) -> bool {
 }
 
 /// What is said of a Backup.
-pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
+pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
     use kube::Resource;
-    Notice {
+    KubeEvent {
         api_version: Backup::api_version(&()).into_owned(),
         kind: Backup::kind(&()).into_owned(),
         object: backup.clone(),
@@ -96,14 +96,14 @@ pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at:
 }
 
 /// What is said of a Backup that is refused.
-pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> Notice {
+pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
     of_backup(&observe::id(&backup.metadata), true, reason, note, at)
 }
 
 /// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup what a person
 /// has to know of each of its groups: the end, and what went wrong. A Backup of a hundred groups would be told of seven
 /// hundred milestones otherwise.
-pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl Iterator<Item = Notice> {
+pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl Iterator<Item = KubeEvent> {
     let plan = &run.plan;
     let (warning, reason, mut text) = words(passed.milestone);
     if run.keeps_storage() && passed.milestone == Milestone::Failed {
@@ -133,7 +133,7 @@ fn apart(run: &GroupRun, passed: &Passed) -> Option<(&'static str, String)> {
 }
 
 /// What is said of a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.
-pub fn of_wait(run: &GroupRun, wait: &WaitReport, shown: &ObjectId) -> impl Iterator<Item = Notice> {
+pub fn of_wait(run: &GroupRun, wait: &WaitReport, shown: &ObjectId) -> impl Iterator<Item = KubeEvent> {
     let (plan, reason, text) = (&run.plan, wait.cause.map_or("Waiting", Cause::name), wait.announcement());
     let on_run = of_run(shown, true, reason, &text, wait.since);
     let on_backup = format!("group {}/{}: {text}", plan.namespace, plan.group);
@@ -146,8 +146,8 @@ fn backup_of(run: &GroupRun) -> ObjectId {
 }
 
 /// What is said of a run, or of a group that has none, on its GroupSnapshot.
-pub fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> Notice {
-    Notice {
+pub fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
+    KubeEvent {
         api_version: "stillpoint.dev/v1alpha1".to_owned(),
         kind: "GroupSnapshot".to_owned(),
         object: shown.clone(),

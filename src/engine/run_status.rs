@@ -14,7 +14,7 @@ use crate::machine::group::{GroupRun, WaitReport};
 
 /// One run as it was last shown.
 #[derive(Debug, Clone)]
-pub struct Sight {
+pub struct RunStatus {
     /// Its state.
     pub run: Arc<GroupRun>,
     /// Why it waits, if it waits.
@@ -27,29 +27,29 @@ pub struct Sight {
 
 /// All runs of one life of the daemon.
 #[derive(Clone)]
-pub struct Sights {
-    runs: Arc<Mutex<BTreeMap<StreamId, watch::Sender<Arc<Sight>>>>>,
+pub struct StatusBoard {
+    runs: Arc<Mutex<BTreeMap<StreamId, watch::Sender<Arc<RunStatus>>>>>,
     changed: watch::Sender<u64>,
 }
 
-impl Default for Sights {
+impl Default for StatusBoard {
     fn default() -> Self {
         Self { runs: Arc::default(), changed: watch::Sender::new(0) }
     }
 }
 
-impl Sights {
+impl StatusBoard {
     /// Shows a run.
-    pub fn show(&self, sight: Sight) {
-        let id = sight.run.plan.run;
-        let sight = Arc::new(sight);
+    pub fn publish(&self, run_status: RunStatus) {
+        let id = run_status.run.plan.run;
+        let run_status = Arc::new(run_status);
         let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match runs.get(&id) {
             Some(sender) => {
-                sender.send_replace(sight);
+                sender.send_replace(run_status);
             }
             None => {
-                runs.insert(id, watch::Sender::new(sight));
+                runs.insert(id, watch::Sender::new(run_status));
             }
         }
         drop(runs);
@@ -57,7 +57,7 @@ impl Sights {
     }
 
     /// Follows one run; `None` if it was never shown.
-    pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<Sight>>> {
+    pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<RunStatus>>> {
         let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         runs.get(&run).map(watch::Sender::subscribe)
     }
@@ -69,7 +69,7 @@ impl Sights {
     }
 
     /// All runs, in the order of their ids.
-    pub fn all(&self) -> Vec<Arc<Sight>> {
+    pub fn all(&self) -> Vec<Arc<RunStatus>> {
         let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         runs.values().map(|sender| sender.borrow().clone()).collect()
     }
