@@ -23,11 +23,11 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
 use stillpoint::engine::binding::BindingOptions;
+use stillpoint::engine::cache::Cache;
 use stillpoint::engine::clock::Clock;
 use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::engine::request::Defaults;
 use stillpoint::engine::telemetry::{Metric, MetricsSink};
-use stillpoint::engine::world::World;
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Opened};
 use stillpoint::records::journal_options;
@@ -222,10 +222,10 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened), list_dela
     let course = Arc::new(Course::default());
     let engine = Engine::observed(adapter, journal, opened, config, course.clone());
     let hand = cluster.api().caller("bench");
-    let world = engine.world();
+    let cache = engine.cache();
     let (backups, calls) = tokio::select! {
         problem = engine.run() => panic!("the daemon ended: {problem}"),
-        measured = one_after_another(&cluster, &hand, &world, members) => measured,
+        measured = one_after_another(&cluster, &hand, &cache, members) => measured,
     };
     let runs = course.0.lock().unwrap_or_else(PoisonError::into_inner).1.split_off(WARM_UPS);
     Measured { backups, runs: Samples::new(runs), calls }
@@ -234,7 +234,7 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened), list_dela
 async fn one_after_another(
     cluster: &Cluster,
     hand: &Caller,
-    world: &World,
+    cache: &Cache,
     members: usize,
 ) -> (Samples, Calls) {
     let (mut samples, mut made) = (Vec::new(), Calls::of(cluster));
@@ -243,7 +243,7 @@ async fn one_after_another(
         claims(hand, &name, members);
     }
     for name in names() {
-        while !seen(world, &name, members) {
+        while !seen(cache, &name, members) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -320,14 +320,14 @@ fn claims(hand: &Caller, namespace: &str, members: usize) {
 }
 
 /// Whether the daemon's caches have all claims with their volumes: a Backup is planned from what they have.
-fn seen(world: &World, namespace: &str, members: usize) -> bool {
+fn seen(cache: &Cache, namespace: &str, members: usize) -> bool {
     let volume =
         |claim: &PersistentVolumeClaim| claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
     let bound = |claim: &PersistentVolumeClaim| {
         claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))
-            && volume(claim).is_some_and(|name| world.volume(&name).is_some())
+            && volume(claim).is_some_and(|name| cache.volume(&name).is_some())
     };
-    let claims = world.claims(namespace);
+    let claims = cache.claims(namespace);
     claims.len() == members && claims.iter().all(|claim| bound(claim))
 }
 

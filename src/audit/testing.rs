@@ -66,7 +66,7 @@ fn id(namespace: &str, name: impl Into<String>, number: usize) -> ObjectId {
 /// A step before whose effects the process ends.
 pub type Kill = Option<Step>;
 
-struct World {
+struct Cache {
     plan: Plan,
     seen: Observation,
     now: Timestamp,
@@ -83,62 +83,62 @@ struct World {
 
 /// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
 pub fn script(kill: Kill, driver_fails: bool) -> Vec<(u64, Timed)> {
-    play(kill, World::new(plan(), driver_fails))
+    play(kill, Cache::new(plan(), driver_fails))
 }
 
 /// The records of one run which loses a member with its group and rebuilds it.
 pub fn script_of_a_loss(kill: Kill) -> Vec<(u64, Timed)> {
-    play(kill, World { loses: Some(1), ..World::new(plan(), false) })
+    play(kill, Cache { loses: Some(1), ..Cache::new(plan(), false) })
 }
 
 /// The records of one run which loses a member and is not allowed to rebuild it: it is stuck, until a person mends
 /// what was refused and asks.
 pub fn script_of_a_refusal(ask: Option<Ask>) -> Vec<(u64, Timed)> {
-    play(None, World { loses: Some(1), refuses: true, ask, ..World::new(plan(), false) })
+    play(None, Cache { loses: Some(1), refuses: true, ask, ..Cache::new(plan(), false) })
 }
 
 /// The records of one run whose members are cut 45 seconds apart, where one second is required: it is rolled back.
 pub fn script_of_a_skew() -> Vec<(u64, Timed)> {
     let plan = Plan { atomicity: Demand { required: true, ..Demand::UNRECORDED }, ..plan() };
-    play(None, World { gap: Millis(22_500), ..World::new(plan, false) })
+    play(None, Cache { gap: Millis(22_500), ..Cache::new(plan, false) })
 }
 
-fn play(kill: Kill, mut world: World) -> Vec<(u64, Timed)> {
-    let plan = world.plan.clone();
+fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
+    let plan = cache.plan.clone();
     let mut records = vec![(1, Timed { at: START, event: Event::Planned(Box::new(plan)) })];
     let mut run = fold(None, &records[0].1).expect("a plan");
     let mut kill = kill;
     for _ in 0..500 {
-        world.pass(Millis(40));
-        let seen = view(&run, &world.seen);
-        let decision = decide(&run, &seen, world.now).expect("one row");
+        cache.pass(Millis(40));
+        let seen = view(&run, &cache.seen);
+        let decision = decide(&run, &seen, cache.now).expect("one row");
         match decision.row.then {
             Action::Act(step) => {
-                let planned = effects(&run, &world.seen, step);
+                let planned = effects(&run, &cache.seen, step);
                 let marks = planned.iter().map(|(mark, _)| *mark).collect();
                 let intent = Event::Intended { grounds: grounds(&decision, &seen), step, marks };
-                world.record(&mut records, &mut run, intent);
+                cache.record(&mut records, &mut run, intent);
                 if kill == Some(step) {
                     kill = None;
-                    world.restart();
+                    cache.restart();
                     continue;
                 }
-                let outcomes = world.perform(&planned);
-                world.record(&mut records, &mut run, Event::Ended { step, outcomes });
+                let outcomes = cache.perform(&planned);
+                cache.record(&mut records, &mut run, Event::Ended { step, outcomes });
             }
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
-                for event in advance(&run, &world.seen, &seen, &decision).expect("grounds") {
-                    world.record(&mut records, &mut run, event);
+                for event in advance(&run, &cache.seen, &seen, &decision).expect("grounds") {
+                    cache.record(&mut records, &mut run, event);
                 }
                 if run.stuck.is_some() {
-                    let Some(ask) = world.ask.take() else { return records };
-                    world.refuses = false;
-                    world.pass(Millis(60_000));
-                    world.record(&mut records, &mut run, Event::Asked(asked(ask)));
+                    let Some(ask) = cache.ask.take() else { return records };
+                    cache.refuses = false;
+                    cache.pass(Millis(60_000));
+                    cache.record(&mut records, &mut run, Event::Asked(asked(ask)));
                 }
             }
-            Action::Look => world.seen.fresh = true,
-            Action::Wait(_) => world.controllers(),
+            Action::Look => cache.seen.fresh = true,
+            Action::Wait(_) => cache.controllers(),
             Action::Yield | Action::Rest => return records,
         }
     }
@@ -150,7 +150,7 @@ pub fn asked(ask: Ask) -> Asked {
     Asked { ask, request: "7f3a0c55-48213".to_owned(), by: "alice@desk".to_owned() }
 }
 
-impl World {
+impl Cache {
     fn new(plan: Plan, final_error: bool) -> Self {
         let claims = plan.members.iter().map(|member| ClaimSeen {
             id: ObjectId { uid: member.claim_uid.clone(), ..id("shop", member.claim.clone(), 0) },

@@ -16,7 +16,7 @@
 //! | [`classify`] | whether a failed call certainly did not happen |
 //! | [`patch`] | JSON patches that test what they replace |
 //!
-//! Deliberately not here: caches and watches (`engine::world`), retries (the machine decides again), and any decision.
+//! Deliberately not here: caches and watches (`engine::cache`), retries (the machine decides again), and any decision.
 
 pub mod access;
 pub mod ask;

@@ -163,7 +163,7 @@ async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
         };
         match tools.adapter.claim_backup(&id, &claim).await {
             Ok(changed) => {
-                tools.world.absorb(changed);
+                tools.cache.upsert(changed);
                 return None;
             }
             // The review of the permissions refuses the groups then, and says which one is missing.
@@ -312,9 +312,9 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
 /// asked of the API server itself, because they may be a moment old.
 async fn form(tools: &Tools, request: &Request) -> Formed {
     let now = tools.clock.now();
-    let mut formed = form_groups(request, &facts::gather(&tools.world, request), now);
+    let mut formed = form_groups(request, &facts::gather(&tools.cache, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        let read = || facts::read(&tools.adapter, &tools.world, request);
+        let read = || facts::read(&tools.adapter, &tools.cache, request);
         match preflight::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
             Ok(facts) => formed = form_groups(request, &facts, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
@@ -475,12 +475,12 @@ where
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {
         let problem = match write().await {
-            Ok(changed) => return tools.world.absorb(changed),
+            Ok(changed) => return tools.cache.upsert(changed),
             Err(problem) => problem,
         };
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
-        if !tools.world.backups().iter().any(|backup| observe::id(&backup.metadata) == *id) {
+        if !tools.cache.backups().iter().any(|backup| observe::id(&backup.metadata) == *id) {
             tracing::warn!(backup = %id, "the Backup was deleted: nothing is written to it any more");
             return;
         }
@@ -504,7 +504,7 @@ async fn show_label_key(tools: &Tools, object: Option<&Backup>, run: &BackupRun)
     }
     let id = object_id(run);
     match tools.adapter.project_label_key(&id, &run.label_key).await {
-        Ok(changed) => tools.world.absorb(changed),
+        Ok(changed) => tools.cache.upsert(changed),
         Err(problem) => tracing::warn!(backup = %id, %problem, "cannot write the label key into the Backup"),
     }
 }

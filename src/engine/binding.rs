@@ -25,10 +25,10 @@ use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
+use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::foreign;
 use crate::engine::runner::{internal, journal_problem};
-use crate::engine::world::World;
 use crate::journal::{Appended, Entry, Journal, StreamState};
 use crate::machine::group::Stage;
 use crate::records::binding::{self as records, BindingEvent, BindingRecord};
@@ -75,7 +75,7 @@ pub struct Binder {
 
 struct Inner {
     adapter: Adapter,
-    world: World,
+    cache: Cache,
     journal: Journal,
     clock: Clock,
     namespace: String,
@@ -90,7 +90,7 @@ impl Binder {
     /// From what the journal recorded; nothing is written yet. Records that cannot be read are an error of [`Self::bind`].
     pub fn open(
         adapter: &Adapter,
-        world: &World,
+        cache: &Cache,
         journal: &Journal,
         clock: Clock,
         namespace: &str,
@@ -117,7 +117,7 @@ impl Binder {
         Self {
             inner: Arc::new(Inner {
                 adapter: adapter.clone(),
-                world: world.clone(),
+                cache: cache.clone(),
                 journal: journal.clone(),
                 clock,
                 namespace: namespace.to_owned(),
@@ -354,7 +354,7 @@ impl Binder {
             let due = renewed.after(limits::BINDING_RENEWAL);
             let renews = tokio::select! {
                 biased;
-                () = self.inner.world.binding_changed() => false,
+                () = self.inner.cache.binding_changed() => false,
                 () = self.inner.clock.sleep_until(Some(due)) => true,
             };
             if renews {
@@ -371,7 +371,7 @@ impl Binder {
     /// Whether the cached binding calls for a look at the real one. A watch tells late: what it shows may be older than
     /// the last write.
     async fn is_odd(&self) -> bool {
-        let Some(object) = self.inner.world.binding() else { return true };
+        let Some(object) = self.inner.cache.binding() else { return true };
         let Ok(found) = binding::parse(&object) else { return true };
         let (confirmed, epoch) = (binding::confirmed(&object), self.inner.journal.epoch());
         self.held(|held| {
@@ -453,7 +453,7 @@ impl Binder {
 
     /// A completed run whose group objects the caches show, if there is one.
     async fn completed_run_with_group(&self) -> Result<Option<StreamId>, Problem> {
-        for stream in self.inner.world.runs_with_group() {
+        for stream in self.inner.cache.runs_with_group() {
             let entries = self.inner.journal.stream(stream).await;
             let entries = entries.map_err(|error| journal_problem(stream, &error))?;
             let run = crate::engine::backup::fold_group(stream, &entries)?;

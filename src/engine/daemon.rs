@@ -103,7 +103,7 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
         binding: start.binding,
     };
     let engine = Engine::observed(adapter, journal, opened, config, start.metrics.clone());
-    start.health.watching(engine.world(), engine.status_board());
+    start.health.watching(engine.cache(), engine.status_board());
     engine.run().await
 }
 

@@ -15,18 +15,18 @@ use crate::domain::ids::ObjectId;
 use crate::domain::plan::BackupRef;
 use crate::domain::text::count;
 use crate::domain::time::Timestamp;
+use crate::engine::cache::Cache;
 use crate::engine::events;
 use crate::engine::runner::Tools;
-use crate::engine::world::World;
 use crate::machine::backup::BackupRun;
 
 /// Type and reason of the condition, and reason of the Event.
 const NAME: &str = "BackupDeleted";
 
 /// Returns once the Backup was deleted, or is being deleted.
-pub async fn deleted(world: &World, backup: &BackupRef) {
-    let changes = world.subscribe_to_backup(backup);
-    while !world.backup_is_deleted(backup) {
+pub async fn deleted(cache: &Cache, backup: &BackupRef) {
+    let changes = cache.subscribe_to_backup(backup);
+    while !cache.backup_is_deleted(backup) {
         changes.changed().await;
     }
 }
@@ -34,7 +34,7 @@ pub async fn deleted(world: &World, backup: &BackupRef) {
 /// Does the work of a Backup, and logs if the Backup is deleted meanwhile.
 pub async fn noticed<T>(tools: &Tools, run: &BackupRun, work: impl Future<Output = T>) -> T {
     let noticed = async {
-        deleted(&tools.world, &run.backup).await;
+        deleted(&tools.cache, &run.backup).await;
         tracing::warn!("{}; {}", message(&run.backup), count(run.groups.len(), "group"));
         std::future::pending::<Infallible>().await
     };

@@ -11,7 +11,7 @@ use crate::cluster::read::Selected;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::problem::Problem;
-use crate::engine::world::World;
+use crate::engine::cache::Cache;
 use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
 
 /// Everything about the namespaces of a request, and the classes, as the API server has it now. Caches may be a moment
@@ -20,7 +20,7 @@ use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, Namespac
 ///
 /// # Errors
 /// The first read that failed.
-pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result<Facts, Problem> {
+pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result<Facts, Problem> {
     let mut claims = Vec::new();
     if request.all_namespaces() {
         claims = adapter.list::<PersistentVolumeClaim>(&(), "", "").await?;
@@ -34,7 +34,7 @@ pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result
     let listed = adapter.list_as_of::<VolumeSnapshotClass>(&(), "", Selected::All).await?;
     let classes = listed.objects;
     if let Some(version) = listed.version {
-        world.absorb_classes(&classes, version);
+        cache.upsert_classes(&classes, version);
     }
     let group_classes = match adapter.group_version() {
         Ok(version) => adapter.list::<VolumeGroupSnapshotClass>(&version, "", "").await?,
@@ -50,25 +50,25 @@ pub async fn read(adapter: &Adapter, world: &World, request: &Request) -> Result
 }
 
 /// Everything that the caches know about the namespaces of a request.
-pub fn gather(world: &World, request: &Request) -> Facts {
-    let namespaces: Vec<NamespaceFact> = world.namespaces().iter().map(|ns| namespace_fact(ns)).collect();
+pub fn gather(cache: &Cache, request: &Request) -> Facts {
+    let namespaces: Vec<NamespaceFact> = cache.namespaces().iter().map(|ns| namespace_fact(ns)).collect();
     let claims: Vec<_> = namespaces
         .iter()
         .filter(|ns| request.includes(&ns.name))
-        .flat_map(|ns| world.claims(&ns.name))
+        .flat_map(|ns| cache.claims(&ns.name))
         .collect();
     let volumes = claims
         .iter()
         .filter_map(|claim| claim.spec.as_ref()?.volume_name.as_deref())
-        .filter_map(|volume| world.volume(volume))
+        .filter_map(|volume| cache.volume(volume))
         .map(|volume| volume_fact(&volume))
         .collect();
     Facts {
         namespaces,
         claims: claims.iter().map(|claim| claim_fact(claim)).collect(),
         volumes,
-        group_classes: world.group_classes().iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
-        snapshot_classes: world
+        group_classes: cache.group_classes().iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
+        snapshot_classes: cache
             .snapshot_classes()
             .iter()
             .map(|c| class_fact(&c.metadata, &c.driver))

@@ -11,8 +11,8 @@ use futures::FutureExt;
 
 use crate::cluster::Adapter;
 use crate::domain::problem::Problem;
+use crate::engine::cache::Cache;
 use crate::engine::run_status::{RunStatus, StatusBoard};
-use crate::engine::world::World;
 use crate::journal::Journal;
 
 /// How old the last answer of the API server may be before it is asked for another.
@@ -30,7 +30,7 @@ struct Parts {
     adapter: Option<Adapter>,
     /// Why the API server is not reached yet.
     unreached: Option<String>,
-    caches: Option<(World, StatusBoard)>,
+    caches: Option<(Cache, StatusBoard)>,
 }
 
 /// One thing that was looked at.
@@ -64,8 +64,8 @@ impl Health {
     }
 
     /// The engine watches.
-    pub fn watching(&self, world: World, status_board: StatusBoard) {
-        self.change(|parts| parts.caches = Some((world, status_board)));
+    pub fn watching(&self, cache: Cache, status_board: StatusBoard) {
+        self.change(|parts| parts.caches = Some((cache, status_board)));
     }
 
     /// Whether the daemon is alive. A journal that waits for a dying process to let go of it is no reason to die.
@@ -81,7 +81,7 @@ impl Health {
             (Some(_), Some(reason)) => Err(reason),
             (Some(_), None) => Ok(()),
         };
-        let caches = match parts.caches.as_ref().map(|(world, _)| world.synced().now_or_never()) {
+        let caches = match parts.caches.as_ref().map(|(cache, _)| cache.synced().now_or_never()) {
             Some(Some(())) => Ok(()),
             Some(None) => Err("not every list is complete yet".to_owned()),
             None => Err("nothing is watched yet".to_owned()),

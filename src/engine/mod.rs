@@ -12,7 +12,7 @@
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`admission`] | what is asked of the cluster before the first group of a Backup |
 //! | [`request`], [`facts`] | from objects to what planning understands |
-//! | [`world`] | the caches, and who wakes when they change |
+//! | [`cache`] | the caches, and who wakes when they change |
 //! | [`run_status`], [`projection`] | the published status of the runs |
 //! | [`rebuild`] | what a cluster shows of runs whose journal was lost |
 //! | [`archiving`] | when finished runs are archived |
@@ -27,6 +27,7 @@
 pub mod archiving;
 pub mod backup;
 pub mod binding;
+pub mod cache;
 pub mod clock;
 pub mod crash_points;
 pub mod daemon;
@@ -46,7 +47,6 @@ mod snapshots;
 pub mod socket;
 pub mod telemetry;
 mod unknown_fields;
-pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -67,13 +67,13 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::backup::Order;
 use crate::engine::binding::{Binder, BindingOptions};
+use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::request::Defaults;
 use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::runner::{Runner, Tools, journal_problem};
 use crate::engine::telemetry::MetricsSink;
-use crate::engine::world::World;
 use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::event::Event as GroupEvent;
 use crate::machine::group::{GroupRun, Stage};
@@ -112,7 +112,7 @@ pub struct Engine {
     opened: Opened,
     /// Taken when the life begins.
     event_queue: Option<events::EventQueue>,
-    _watches: world::Watches,
+    _watches: cache::Watches,
 }
 
 /// What is under way.
@@ -141,11 +141,11 @@ impl Engine {
     ) -> Self {
         let mut config = config;
         config.clock = config.clock.not_before(last_time(&opened));
-        let (world, watches) = World::start(&adapter, &config.namespace, journal.epoch());
+        let (cache, watches) = Cache::start(&adapter, &config.namespace, journal.epoch());
         let (recorder, event_queue) = events::queue(metrics.clone());
         let binder = Binder::open(
             &adapter,
-            &world,
+            &cache,
             &journal,
             config.clock,
             &config.namespace,
@@ -154,7 +154,7 @@ impl Engine {
         );
         let tools = Tools {
             adapter,
-            world,
+            cache,
             journal,
             clock: config.clock,
             points: config.points.clone(),
@@ -173,8 +173,8 @@ impl Engine {
     }
 
     /// The caches.
-    pub fn world(&self) -> World {
-        self.tools.world.clone()
+    pub fn cache(&self) -> Cache {
+        self.tools.cache.clone()
     }
 
     /// Fills the caches, resumes what the journal has unfinished, then takes Backups.
@@ -194,7 +194,7 @@ impl Engine {
     async fn work(self) -> Problem {
         let (tools, namespace) = (self.tools.clone(), self.config.namespace.clone());
         // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
-        tokio::join!(preflight::review_at_start(&tools, &namespace), tools.world.synced());
+        tokio::join!(preflight::review_at_start(&tools, &namespace), tools.cache.synced());
         if let Err(problem) = preflight::refuse_velero_namespace(&tools, &namespace).await {
             return problem;
         }
@@ -244,7 +244,7 @@ impl Engine {
     /// Resumes what is unfinished, some at a time: the first runs go on while the last are still folded. Orders wait until
     /// all are resumed.
     async fn resume(&mut self, desk: &mut Desk) -> Result<(), Problem> {
-        let objects = self.tools.world.backups().into_iter().map(|object| (id(&object), object));
+        let objects = self.tools.cache.backups().into_iter().map(|object| (id(&object), object));
         let objects: BTreeMap<StreamId, Arc<Backup>> = objects.collect();
         for (number, (stream, entries)) in std::mem::take(&mut self.opened.streams).into_iter().enumerate() {
             if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
@@ -277,7 +277,7 @@ impl Engine {
     /// Completed runs whose group objects are in the cluster again, because it went back in time, are released again: the
     /// members that stand there belong to the group, and go with it.
     async fn release_again(&self, desk: &mut Desk) -> Result<(), Problem> {
-        for stream in self.tools.world.runs_with_group() {
+        for stream in self.tools.cache.runs_with_group() {
             if desk.waiting.contains_key(&stream) {
                 continue;
             }
@@ -357,7 +357,7 @@ impl Engine {
             return Ok(());
         }
         if let Some(plan) = order.plan {
-            let traces = self.tools.world.traces(&plan);
+            let traces = self.tools.cache.traces(&plan);
             if !traces.is_empty() {
                 self.refuse_unknown(&plan, &traces);
                 return Ok(());
@@ -427,15 +427,15 @@ impl Engine {
                 }
             }
             Done::BackupsChanged => {
-                for object in self.tools.world.backups().into_iter().filter(|object| is_new(object)) {
+                for object in self.tools.cache.backups().into_iter().filter(|object| is_new(object)) {
                     self.take_backup(desk, id(&object), Some(object));
                 }
-                for (object, error) in self.tools.world.malformed_backups() {
+                for (object, error) in self.tools.cache.malformed_backups() {
                     self.refuse_malformed(desk, object, error);
                 }
-                let world = self.tools.world.clone();
+                let cache = self.tools.cache.clone();
                 desk.work.push(Box::pin(async move {
-                    world.backups_changed().await;
+                    cache.backups_changed().await;
                     Ok(Done::BackupsChanged)
                 }));
             }

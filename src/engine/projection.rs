@@ -42,9 +42,9 @@ const LAST_REFUSALS: u32 = 10;
 /// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
 pub async fn follow(tools: Tools, mut status_board: watch::Receiver<Arc<RunStatus>>) {
-    let Tools { adapter, clock, recorder, world, .. } = tools;
+    let Tools { adapter, clock, recorder, cache, .. } = tools;
     let backup = status_board.borrow().run.plan.backup.clone();
-    let mut deletion = Box::pin(deleted_backup::deleted(&world, &backup));
+    let mut deletion = Box::pin(deleted_backup::deleted(&cache, &backup));
     let mut deleted_at = (&mut deletion).now_or_never().map(|()| clock.now());
     let mut deletion_told = false;
     let (mut shown, mut failed): (Option<Said>, _) = (None, Failed::default());
@@ -107,8 +107,8 @@ fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
 
 /// Shows a run that is over, once.
 pub async fn show(tools: &Tools, run_status: &RunStatus) {
-    let Tools { adapter, clock, world, .. } = tools;
-    let deleted_at = world.backup_is_deleted(&run_status.run.plan.backup).then(|| clock.now());
+    let Tools { adapter, clock, cache, .. } = tools;
+    let deleted_at = cache.backup_is_deleted(&run_status.run.plan.backup).then(|| clock.now());
     let (status, mut failed) = (status_of(run_status, deleted_at), Failed::default());
     while let Err(problem) =
         write(adapter, adapter.turn_to_show().await, &run_status.run, &status, false).await

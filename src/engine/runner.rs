@@ -21,13 +21,13 @@ use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::binding::Binder;
+use crate::engine::cache::{Cache, MinVersions, ReadError, Subscription};
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::events::EventRecorder;
 use crate::engine::preflight::Granted;
 use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::engine::world::{Known, Subscription, Unread, World};
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
 use crate::machine::group::effect::{Effect, EffectKind, Intent, Mark, Outcome};
@@ -45,7 +45,7 @@ pub struct Tools {
     /// The kube adapter.
     pub adapter: Adapter,
     /// The caches.
-    pub world: World,
+    pub cache: Cache,
     /// The journal.
     pub journal: Journal,
     /// The time.
@@ -80,7 +80,7 @@ pub struct Runner {
     /// When reads began to fail.
     trouble_since: Option<Timestamp>,
     /// What a look that has not succeeded yet must not be older than.
-    looking: Option<Known>,
+    looking: Option<MinVersions>,
     /// Until when the run pauses after a failure: no change in the cluster is looked at more closely before.
     paused: Option<Timestamp>,
     /// Row of the step that is tried again then.
@@ -168,10 +168,10 @@ impl Runner {
     /// # Errors
     /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
     pub async fn drive(mut self) -> Result<Arc<GroupRun>, Problem> {
-        let mut changes = self.tools.world.subscribe(&self.scope);
+        let mut changes = self.tools.cache.subscribe(&self.scope);
         self.show(None);
         loop {
-            changes.rescope(&self.scope);
+            changes.set_interest(&self.scope);
             if let Some(asked) = self.asked() {
                 Box::pin(self.answer(asked)).await?;
                 continue;
@@ -247,7 +247,7 @@ impl Runner {
         let one = |index: usize| async move {
             let performed = self.perform_one(intent, index, step).await;
             if let Some(object) = performed.object {
-                self.tools.world.absorb(object);
+                self.tools.cache.upsert(object);
             }
             performed.outcome
         };
@@ -304,8 +304,8 @@ impl Runner {
     /// # Errors
     /// The cluster went back in time: the daemon ends, and the next start reads everything anew.
     async fn look(&mut self, row: &'static str) -> Result<(), Problem> {
-        let known = *self.looking.get_or_insert_with(|| self.tools.world.known());
-        let read = self.tools.world.refresh(&self.tools.adapter, &self.scope, &known).await;
+        let known = *self.looking.get_or_insert_with(|| self.tools.cache.min_versions());
+        let read = self.tools.cache.read_run(&self.tools.adapter, &self.scope, &known).await;
         self.fresh = read.is_ok();
         match read {
             Ok(()) => {
@@ -319,7 +319,7 @@ impl Runner {
                 let now = self.tools.clock.now();
                 let until = now.after(limits::backoff(self.trouble));
                 let since = *self.trouble_since.get_or_insert(now);
-                let (old, error) = (matches!(unread, Unread::Behind { .. }), unread.to_string());
+                let (old, error) = (matches!(unread, ReadError::Behind { .. }), unread.to_string());
                 let report = WaitReport::unreadable(row, old, &error, since, self.trouble);
                 self.show(Some(Arc::new(WaitReport { next_try: Some(until), ..report })));
                 self.tools.clock.sleep_until(Some(until)).await;

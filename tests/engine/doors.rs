@@ -10,7 +10,7 @@ use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMember};
 use stillpoint::domain::time::Timestamp;
-use stillpoint::engine::world::{Watches, World};
+use stillpoint::engine::cache::{Cache, Watches};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Record, StreamState};
 use stillpoint::machine::group::effect::{Effect, Entry, Intent, Mark, Outcome, Unbound};
 use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, FaultDecision};
@@ -22,7 +22,7 @@ struct Stage {
     hand: Caller,
     adapter: Adapter,
     journal: Journal,
-    world: World,
+    cache: Cache,
     _watches: Watches,
 }
 
@@ -41,9 +41,9 @@ impl Stage {
         let adapter = Adapter::connect(client).await.expect("a cluster");
         let store = MemoryStore::open(&Disk::new()).expect("a store");
         let (journal, _) = Journal::open_task(store).expect("a journal");
-        let (world, watches) = World::start(&adapter, "stillpoint", 1);
-        world.synced().await;
-        Self { server, hand, adapter, journal, world, _watches: watches }
+        let (cache, watches) = Cache::start(&adapter, "stillpoint", 1);
+        cache.synced().await;
+        Self { server, hand, adapter, journal, cache, _watches: watches }
     }
 
     /// Performs one effect behind a durable intent, and lets the caches know.
@@ -54,7 +54,7 @@ impl Stage {
         let record = Record { kind: 1, version: 1, time_ns: 0, payload: Vec::new() };
         let durable = self.journal.append_durable(stream, seq, vec![record], StreamState::Open, intent).await;
         let Performed { outcome, object } = self.adapter.perform(&durable.expect("a record"), 0).await;
-        object.into_iter().for_each(|object| self.world.absorb(object));
+        object.into_iter().for_each(|object| self.cache.upsert(object));
         outcome
     }
 
@@ -69,7 +69,7 @@ impl Stage {
     }
 
     fn observe(&self) -> Observation {
-        self.world.observe(&scope(), 1, false)
+        self.cache.observe(&scope(), 1, false)
     }
 
     fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> Value {
@@ -105,7 +105,7 @@ impl Stage {
     }
 
     async fn until(&self, what: impl Fn(&Observation) -> bool) -> Observation {
-        let waiting = self.world.subscribe(&scope());
+        let waiting = self.cache.subscribe(&scope());
         loop {
             let seen = self.observe();
             if what(&seen) {
@@ -328,7 +328,7 @@ async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
         let outcome = stage.perform(create_group()).await;
         assert!(matches!(outcome, Outcome::Indeterminate { .. }), "{outcome:?}");
         stage.server.clear_faults();
-        stage.world.refresh(&stage.adapter, &scope(), &stage.world.known()).await.expect("reads");
+        stage.cache.read_run(&stage.adapter, &scope(), &stage.cache.min_versions()).await.expect("reads");
         assert!(stage.observe().group.is_some());
         stage.hand.delete("volumegroupsnapshots", Some("shop"), "g", Default::default()).expect("gone");
         stage.until(|seen| seen.group.is_none()).await;
@@ -390,12 +390,12 @@ async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
     let id = ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid };
     let version = created["metadata"]["resourceVersion"].as_str();
     let claim = Claim { epoch: 3, journal: Some("j-1"), resource_version: version };
-    stage.world.absorb(stage.adapter.claim_backup(&id, &claim).await.expect("written"));
+    stage.cache.upsert(stage.adapter.claim_backup(&id, &claim).await.expect("written"));
     stage.adapter.claim_backup(&id, &claim).await.expect_err("the Backup has changed since");
-    stage.world.absorb(stage.adapter.project_label_key(&id, "app").await.expect("written"));
+    stage.cache.upsert(stage.adapter.project_label_key(&id, "app").await.expect("written"));
     let status = BackupStatus { phase: Some("InProgress".into()), ..Default::default() };
-    stage.world.absorb(stage.adapter.project_backup(&id, &status).await.expect("written"));
-    let cached = stage.world.backup("stillpoint", "nightly").expect("the Backup");
+    stage.cache.upsert(stage.adapter.project_backup(&id, &status).await.expect("written"));
+    let cached = stage.cache.backup("stillpoint", "nightly").expect("the Backup");
     assert_eq!(cached.status.as_ref().and_then(|status| status.phase.as_deref()), Some("InProgress"));
     let status = BackupStatus { errors: Some(1), ..Default::default() };
     stage.adapter.project_backup(&id, &status).await.expect("written");

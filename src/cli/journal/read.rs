@@ -22,7 +22,7 @@ pub enum Source {
 }
 
 /// Why there is no source.
-pub enum Unread {
+pub enum ReadError {
     /// The journal itself could not be copied or opened.
     Journal(JournalError),
     /// The daemon did not answer as it should, or there is no such file.
@@ -35,10 +35,10 @@ impl Source {
     /// # Errors
     /// The journal is missing, damaged, of a newer release, or held by something that does not answer; or there is no
     /// such file.
-    pub fn open(args: &SourceArgs) -> Result<Self, Unread> {
+    pub fn open(args: &SourceArgs) -> Result<Self, ReadError> {
         match &args.export {
             Some(path) => {
-                let exported = Exported::open(path).map_err(Unread::Other)?;
+                let exported = Exported::open(path).map_err(ReadError::Other)?;
                 talk(&style::dim(&format!("read the exported journal {}", path.display())));
                 Ok(Self::Export(exported))
             }
@@ -46,8 +46,8 @@ impl Source {
         }
     }
 
-    fn open_dir(dir: &Path, archive: Option<&Path>) -> Result<Self, Unread> {
-        if let Some(asked) = ask(dir, archive).map_err(Unread::Other)? {
+    fn open_dir(dir: &Path, archive: Option<&Path>) -> Result<Self, ReadError> {
+        if let Some(asked) = ask(dir, archive).map_err(ReadError::Other)? {
             let Asked { pid, epoch, head, .. } = &asked;
             let shown = format!(
                 "asked the daemon that has {} open (pid {pid}, epoch {epoch}): up to record {}",
@@ -58,7 +58,7 @@ impl Source {
             asked.archives.remark().iter().for_each(|remark| talk(&format!("note: {remark}")));
             return Ok(Self::Daemon(Box::new(asked)));
         }
-        let snapshot = Snapshot::open_with(dir, archive).map_err(Unread::Journal)?;
+        let snapshot = Snapshot::open_with(dir, archive).map_err(ReadError::Journal)?;
         talk(&style::dim(&format!("read a private copy of {}: no daemon has it open", dir.display())));
         snapshot.remarks().iter().for_each(|remark| talk(&format!("note: {remark}")));
         Ok(Self::Copy(Box::new(snapshot)))
@@ -118,8 +118,8 @@ impl Source {
 /// As [`Source::open`], for people.
 pub fn open(args: &SourceArgs) -> Result<Source, Problem> {
     Source::open(args).map_err(|unread| match unread {
-        Unread::Journal(error) => problems::unreadable(args.path(), &error),
-        Unread::Other(problem) => problem,
+        ReadError::Journal(error) => problems::unreadable(args.path(), &error),
+        ReadError::Other(problem) => problem,
     })
 }
 

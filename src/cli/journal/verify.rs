@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::asked::Asked;
 use super::beside::{self, Files};
-use super::read::{Source, Unread};
+use super::read::{ReadError, Source};
 use super::{JournalArgs, SourceArgs, problems};
 use crate::cli::common::show;
 use crate::cli::output::{exit, style, talk};
@@ -57,8 +57,8 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
                 _ => verified,
             }
         }
-        Err(Unread::Other(problem)) => return Err(problem),
-        Err(Unread::Journal(error)) => match error.verdict() {
+        Err(ReadError::Other(problem)) => return Err(problem),
+        Err(ReadError::Journal(error)) => match error.verdict() {
             Some(verdict) => unopened(verdict, &error),
             None => return Err(problems::unreadable(args.common.source.path(), &error)),
         },

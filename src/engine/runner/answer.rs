@@ -33,7 +33,7 @@ impl Runner {
         let is_new = |asked: &Asked| {
             run.answered.as_ref().is_none_or(|answered| answered.asked.request != asked.request)
         };
-        match self.tools.world.asked(&run.plan)? {
+        match self.tools.cache.asked(&run.plan)? {
             Ok(asked) => Some(asked).filter(is_new),
             Err(why) => {
                 if self.misunderstood.as_ref() != Some(&why) {

@@ -99,7 +99,7 @@ impl Runner {
     }
 
     pub(super) fn observe(&mut self) -> Observation {
-        let mut observation = self.tools.world.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
+        let mut observation = self.tools.cache.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
         let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
         self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
         observation.error_since = self.error_since;

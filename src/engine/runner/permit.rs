@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Runner;
 use crate::domain::limits;
 use crate::domain::problem::Problem;
-use crate::engine::world::{Subscription, Unread};
+use crate::engine::cache::{ReadError, Subscription};
 use crate::machine::group::{WaitReport, own};
 
 /// What a run waits for whose members were released by another program than its own daemon.
@@ -56,8 +56,8 @@ impl Runner {
     ///
     /// # Errors
     /// The reads stayed old for longer than any lag: the cluster went back in time.
-    pub(super) async fn note_behind(&mut self, unread: &Unread) -> Result<(), Problem> {
-        let Unread::Behind { .. } = unread else { return Ok(()) };
+    pub(super) async fn note_behind(&mut self, unread: &ReadError) -> Result<(), Problem> {
+        let ReadError::Behind { .. } = unread else { return Ok(()) };
         let now = self.tools.clock.now();
         let since = *self.behind_since.get_or_insert(now);
         if now < since.after(limits::READS_STAY_BEHIND) {

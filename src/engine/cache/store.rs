@@ -7,9 +7,9 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
-use super::cache::Cache;
-use super::topic::{self, Topic};
-use super::wake::Bells;
+use super::index::{self, IndexKey};
+use super::kind_cache::KindCache;
+use super::subscriptions::Subscriptions;
 use crate::cluster::ask::Asking;
 use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
@@ -27,60 +27,60 @@ pub type Contents<'a> = BTreeMap<String, &'a Arc<VolumeSnapshotContent>>;
 /// All caches.
 #[derive(Debug, Default)]
 pub struct Store {
-    pub groups: Cache<VolumeGroupSnapshot>,
-    pub group_contents: Cache<VolumeGroupSnapshotContent>,
-    pub group_classes: Cache<VolumeGroupSnapshotClass>,
-    pub snapshots: Cache<VolumeSnapshot>,
-    pub contents: Cache<VolumeSnapshotContent>,
-    pub classes: Cache<VolumeSnapshotClass>,
-    pub claims: Cache<PersistentVolumeClaim>,
-    pub volumes: Cache<PersistentVolume>,
-    pub namespaces: Cache<Namespace>,
-    pub backups: Cache<Backup>,
+    pub groups: KindCache<VolumeGroupSnapshot>,
+    pub group_contents: KindCache<VolumeGroupSnapshotContent>,
+    pub group_classes: KindCache<VolumeGroupSnapshotClass>,
+    pub snapshots: KindCache<VolumeSnapshot>,
+    pub contents: KindCache<VolumeSnapshotContent>,
+    pub classes: KindCache<VolumeSnapshotClass>,
+    pub claims: KindCache<PersistentVolumeClaim>,
+    pub volumes: KindCache<PersistentVolume>,
+    pub namespaces: KindCache<Namespace>,
+    pub backups: KindCache<Backup>,
     /// ConfigMaps of Stillpoint's namespace that carry a journal id: the binding.
-    pub bindings: Cache<ConfigMap>,
+    pub bindings: KindCache<ConfigMap>,
     /// GroupSnapshots on which a person asks something, and no others.
-    pub asking: Cache<Asking>,
+    pub asking: KindCache<Asking>,
     /// Backups that cannot be read, by uid.
     pub malformed: BTreeMap<String, (ObjectId, String)>,
-    pub bells: Bells,
+    pub subscriptions: Subscriptions,
 }
 
 impl Store {
     /// Takes what a call brought back, and wakes whom it concerns.
-    pub fn absorb(&mut self, changed: Changed) {
-        let topics = match changed {
-            Changed::Group(object) => self.groups.absorb(object, 0),
-            Changed::GroupContent(object) => self.group_contents.absorb(object, 0),
-            Changed::Snapshot(object) => self.snapshots.absorb(object, 0),
-            Changed::Content(object) => self.contents.absorb(object, 0),
-            Changed::Backup(object) => self.backups.absorb(object, 0),
+    pub fn upsert(&mut self, changed: Changed) {
+        let keys = match changed {
+            Changed::Group(object) => self.groups.upsert(object, 0),
+            Changed::GroupContent(object) => self.group_contents.upsert(object, 0),
+            Changed::Snapshot(object) => self.snapshots.upsert(object, 0),
+            Changed::Content(object) => self.contents.upsert(object, 0),
+            Changed::Backup(object) => self.backups.upsert(object, 0),
             Changed::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
-                Kind::Group => self.groups.bury(&namespace, &name, &uid.0),
-                Kind::GroupContent => self.group_contents.bury(&namespace, &name, &uid.0),
-                Kind::Snapshot => self.snapshots.bury(&namespace, &name, &uid.0),
-                Kind::Content => self.contents.bury(&namespace, &name, &uid.0),
+                Kind::Group => self.groups.remove(&namespace, &name, &uid.0),
+                Kind::GroupContent => self.group_contents.remove(&namespace, &name, &uid.0),
+                Kind::Snapshot => self.snapshots.remove(&namespace, &name, &uid.0),
+                Kind::Content => self.contents.remove(&namespace, &name, &uid.0),
             },
         };
-        self.bells.ring(&topics);
+        self.subscriptions.notify(&keys);
     }
 
-    /// Numbers of which one is another whenever [`Self::topics`] can be others for the same scope.
+    /// Numbers of which one is another whenever [`Self::keys`] can be others for the same scope.
     pub fn shape(&self) -> [u64; 3] {
         [self.groups.changes(), self.group_contents.changes(), self.contents.shapes()]
     }
 
     /// What can matter to a run: its scope, and the snapshots that contents of its volumes name.
-    pub fn topics(&self, scope: &Scope) -> Vec<Topic> {
-        let mut topics = topic::of_scope(scope);
-        topics.extend(self.unplanned_volumes(scope).into_iter().cloned().map(Topic::Volume));
-        topics.extend(self.contents_of(scope).values().map(|content| {
+    pub fn keys(&self, scope: &Scope) -> Vec<IndexKey> {
+        let mut keys = index::of_scope(scope);
+        keys.extend(self.unplanned_volumes(scope).into_iter().cloned().map(IndexKey::Volume));
+        keys.extend(self.contents_of(scope).values().map(|content| {
             let snapshot = &content.spec.volume_snapshot_ref;
-            Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone())
+            IndexKey::Snapshot(snapshot.namespace.clone(), snapshot.name.clone())
         }));
-        topics.sort();
-        topics.dedup();
-        topics
+        keys.sort();
+        keys.dedup();
+        keys
     }
 
     /// Objects of a run that only its journal can have led to.
@@ -135,15 +135,15 @@ impl Store {
         scope: &Scope,
         snapshots: impl Iterator<Item = &'a String>,
     ) -> Vec<RestoreSeen> {
-        let of = |name: &String| Topic::Restore(scope.namespace.clone(), name.clone());
-        let claims = snapshots.map(of).flat_map(|topic| self.claims.about(&topic).collect::<Vec<_>>());
+        let of = |name: &String| IndexKey::Restore(scope.namespace.clone(), name.clone());
+        let claims = snapshots.map(of).flat_map(|key| self.claims.about(&key).collect::<Vec<_>>());
         claims.filter_map(|claim| observe::restore(claim)).collect()
     }
 
     /// Volumes that the group froze and that the plan does not have, with their claims.
     fn unplanned_of(&self, scope: &Scope) -> Vec<UnplannedVolume> {
         let claim_of = |handle: &String| {
-            let mut volumes = self.volumes.about(&Topic::Disk(handle.clone()));
+            let mut volumes = self.volumes.about(&IndexKey::Disk(handle.clone()));
             let claim = volumes.find_map(|volume| volume.spec.as_ref()?.claim_ref.clone())?;
             claim.name.filter(|_| claim.namespace.as_ref() == Some(&scope.namespace))
         };
@@ -156,7 +156,7 @@ impl Store {
     /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it and
     /// some uid: one without is imported by somebody, and binds to no group that the snapshot-controller cuts.
     pub fn group_content_of(&self, scope: &Scope) -> Option<&Arc<VolumeGroupSnapshotContent>> {
-        let group = Topic::Group(scope.namespace.clone(), scope.group_name.clone());
+        let group = IndexKey::Group(scope.namespace.clone(), scope.group_name.clone());
         let present = self.groups.get(&scope.namespace, &scope.group_name);
         let recorded = scope.group_uid.as_ref().map(|uid| uid.0.as_str());
         let uid = recorded.or_else(|| present.and_then(|group| group.metadata.uid.as_deref()));
@@ -186,7 +186,7 @@ impl Store {
     fn is_taken(&self, scope: &Scope) -> bool {
         let others =
             |meta: &ObjectMeta| meta.labels.as_ref().and_then(|all| all.get(labels::RUN)) != Some(&scope.run);
-        scope.handles.iter().cloned().map(Topic::Handle).any(|handle| {
+        scope.handles.iter().cloned().map(IndexKey::Handle).any(|handle| {
             self.contents.about(&handle).any(|content| others(&content.metadata))
                 || self.group_contents.about(&handle).any(|content| others(&content.metadata))
         })
@@ -198,7 +198,7 @@ impl Store {
         let planned = scope.members.iter().map(|member| &member.volume_handle);
         let cut = planned
             .chain(self.unplanned_volumes(scope))
-            .flat_map(|volume| self.contents.about(&Topic::Volume(volume.clone())))
+            .flat_map(|volume| self.contents.about(&IndexKey::Volume(volume.clone())))
             .filter(|content| content.spec.volume_snapshot_ref.namespace == scope.namespace);
         let names = scope.members.iter().flat_map(|member| member.content.iter().chain([&member.rebuilt]));
         let named = names.filter_map(|name| self.contents.get("", name));
@@ -215,10 +215,10 @@ impl Store {
         let present = self.groups.get(&scope.namespace, &scope.group_name);
         let uids = scope.group_uid.iter().map(|uid| uid.0.clone());
         let uids = uids.chain(present.and_then(|group| group.metadata.uid.clone()));
-        let group = Topic::Group(scope.namespace.clone(), scope.group_name.clone());
-        let about = uids.map(Topic::Owned).chain([group]);
+        let group = IndexKey::Group(scope.namespace.clone(), scope.group_name.clone());
+        let about = uids.map(IndexKey::Owned).chain([group]);
         let mut found: BTreeMap<_, _> = about
-            .flat_map(|topic| self.snapshots.about(&topic))
+            .flat_map(|key| self.snapshots.about(&key))
             .filter(|snapshot| snapshot.metadata.namespace.as_ref() == Some(&scope.namespace))
             .map(|snapshot| (name_of(&snapshot.metadata), snapshot))
             .collect();

@@ -184,8 +184,8 @@ fn one_member(server: &Server) -> Scope {
     }
 }
 
-fn seen(world: &World, scope: &Scope) -> [usize; 4] {
-    let seen = world.observe(scope, 1, true);
+fn seen(cache: &Cache, scope: &Scope) -> [usize; 4] {
+    let seen = cache.observe(scope, 1, true);
     let some = |present: bool| usize::from(present);
     [some(seen.group.is_some()), some(seen.content.is_some()), seen.snapshots.len(), seen.contents.len()]
 }
@@ -209,9 +209,9 @@ fn lists(server: &Server) -> Vec<String> {
 async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
     let listed = lists(&server);
     let plurals: Vec<_> = listed.iter().filter_map(|call| call.split(['/', '?']).nth_back(1)).collect();
     let expected = ["volumegroupsnapshotcontents", "volumesnapshots"];
@@ -222,10 +222,10 @@ async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
 async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     for _ in 0..2 {
-        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-        assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+        cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+        assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
         let calls = server.calls();
         // Group, content, stub and the two halves of the member.
         assert_eq!(calls.len(), 5, "{calls:?}");
@@ -233,9 +233,9 @@ async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
     }
     // The member is lost: the one that may have been rebuilt in its place is asked for.
     server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     assert!(server.calls().iter().any(|call| call.contains("volumesnapshots/rebuilt")));
-    assert_eq!(seen(&world, &scope), [1, 1, 0, 1]);
+    assert_eq!(seen(&cache, &scope), [1, 1, 0, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,14 +244,14 @@ async fn what_does_not_answer_is_gone() {
         let server = Server::default();
         let found = one_member(&server);
         let scope = if with_receipt { recorded(&found) } else { found };
-        let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+        let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+        cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
         server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
         server.take(&format!("{GROUPS}/volumegroupsnapshotcontents"), "gc");
         server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
         server.take(&format!("{SNAPSHOTS}/volumesnapshotcontents"), "c");
-        world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-        assert_eq!(seen(&world, &scope), [0, 0, 0, 0]);
+        cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+        assert_eq!(seen(&cache, &scope), [0, 0, 0, 0]);
     }
 }
 
@@ -259,42 +259,42 @@ async fn what_does_not_answer_is_gone() {
 async fn an_object_older_than_the_cached_one_is_no_answer() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     let snapshots = collection(SNAPSHOTS, "volumesnapshots");
     let ready = json!({"metadata": {}, "status": {"readyToUse": true}});
     server.put(&snapshots, "s", 9, ready);
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     // A member of etcd that lags answers: with the object as it was, and a list of then.
     server.put(&snapshots, "s", 3, json!({"metadata": {}}));
     "5".clone_into(&mut server.version.lock().expect("version"));
-    let old = world.refresh(&adapter, &scope, &world.known()).await;
-    assert!(matches!(old, Err(Unread::Behind { read: 5, known: 9, .. })), "{old:?}");
-    assert!(world.observe(&scope, 1, true).snapshots[0].ready);
+    let old = cache.read_run(&adapter, &scope, &cache.min_versions()).await;
+    assert!(matches!(old, Err(ReadError::Behind { read: 5, known: 9, .. })), "{old:?}");
+    assert!(cache.observe(&scope, 1, true).snapshots[0].ready);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_object_that_the_watch_never_told_of_is_found() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     let later: VolumeSnapshot = serde_json::from_value(json!({
         "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot", "spec": {"source": {}},
         "metadata": {"namespace": "shop", "name": "later", "uid": "uid-later", "resourceVersion": "50"},
     }))
     .expect("a VolumeSnapshot");
-    world.feed(Event::Apply(later), |store| &mut store.snapshots);
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    assert_eq!(seen(&world, &scope), [1, 1, 1, 1], "the list of its name is as of version 90");
+    cache.apply(Event::Apply(later), |store| &mut store.snapshots);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    assert_eq!(seen(&cache, &scope), [1, 1, 1, 1], "the list of its name is as of version 90");
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_a_get_is_forbidden_the_name_is_listed() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     *server.forbids_get.lock().expect("forbids") = true;
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
     assert!(lists(&server).iter().all(|call| call.contains("fieldSelector=metadata.name")));
     assert_eq!(adapter.forbidden(), 4, "the permissions are reviewed again");
 }
@@ -319,11 +319,11 @@ async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
         let object = server.objects.lock().expect("objects")[&format!("{contents}/{content}")].clone();
         told.push(serde_json::from_value::<VolumeSnapshotContent>(object).expect("a content"));
     }
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     for content in told {
-        world.feed(Event::Apply(content), |store| &mut store.contents);
+        cache.apply(Event::Apply(content), |store| &mut store.contents);
     }
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     let calls = server.calls();
     assert!(calls.iter().all(|call| !call.contains("/old")), "{calls:?}");
 }
@@ -332,12 +332,12 @@ async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
 async fn a_label_that_vanished_is_not_an_object_that_vanished() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     let snapshot = json!({"metadata": {}, "status": {"readyToUse": true}});
     server.put(&collection(SNAPSHOTS, "volumesnapshots"), "s", 9, snapshot);
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    let observation = world.observe(&scope, 1, true);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    let observation = cache.observe(&scope, 1, true);
     assert_eq!(observation.snapshots.len(), 1);
     assert!(observation.snapshots[0].ready && observation.snapshots[0].labels.is_none());
 }
@@ -346,41 +346,41 @@ async fn a_label_that_vanished_is_not_an_object_that_vanished() {
 async fn a_failed_read_is_an_error_and_not_an_absence() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     let path = collection(GROUPS, "volumegroupsnapshots");
     server.objects.lock().expect("objects").insert(format!("{path}/g"), json!("no object"));
-    assert!(world.refresh(&adapter, &scope, &world.known()).await.is_err());
-    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    assert!(cache.read_run(&adapter, &scope, &cache.min_versions()).await.is_err());
+    assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     // The group is ours and of version 1, and the answer is of a time before it was.
     server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
     "0".clone_into(&mut server.version.lock().expect("version"));
-    let old = world.refresh(&adapter, &scope, &world.known()).await;
-    assert!(matches!(old, Err(Unread::Behind { read: 0, known: 1, .. })), "{old:?}");
-    assert_eq!(seen(&world, &scope), [1, 1, 1, 1]);
+    let old = cache.read_run(&adapter, &scope, &cache.min_versions()).await;
+    assert!(matches!(old, Err(ReadError::Behind { read: 0, known: 1, .. })), "{old:?}");
+    assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
     // What is no number is compared with nothing.
     "opaque".clone_into(&mut server.version.lock().expect("version"));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    assert_eq!(seen(&world, &scope)[0], 0);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    assert_eq!(seen(&cache, &scope)[0], 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_look_that_began_before_the_latest_news_needs_not_show_it() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
-    let began = world.known();
-    world.refresh(&adapter, &scope, &began).await.expect("reads");
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
+    let began = cache.min_versions();
+    cache.read_run(&adapter, &scope, &began).await.expect("reads");
     "0".clone_into(&mut server.version.lock().expect("version"));
-    world.refresh(&adapter, &scope, &began).await.expect("not older than when it began");
+    cache.read_run(&adapter, &scope, &began).await.expect("not older than when it began");
 }
 
 #[tokio::test(start_paused = true)]
@@ -388,13 +388,13 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
     *server.expired.lock().expect("expired") = 1000;
-    let (world, _watches) = World::start(&server.adapter().await, "stillpoint", 1);
-    world.synced().await;
-    assert!(world.backups().is_empty());
+    let (cache, _watches) = Cache::start(&server.adapter().await, "stillpoint", 1);
+    cache.synced().await;
+    assert!(cache.backups().is_empty());
     let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
     server.put(backups, "nightly", 5, backup);
-    world.backups_changed().await;
-    assert_eq!(world.backups().len(), 1);
+    cache.backups_changed().await;
+    assert_eq!(cache.backups().len(), 1);
 }
 
 /// Kubernetes 1.33 refuses streaming lists by default, and older ones do not know them.
@@ -402,13 +402,13 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
 async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
-    let (world, _watches) = World::start(&server.adapter().await, "stillpoint", 1);
-    world.synced().await;
+    let (cache, _watches) = Cache::start(&server.adapter().await, "stillpoint", 1);
+    cache.synced().await;
     let backup = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {}, "spec": {}});
     server.put(backups, "nightly", 91, backup);
     server.calls();
     let begun = tokio::time::Instant::now();
-    world.backups_changed().await;
+    cache.backups_changed().await;
     // A watch that this server never answers is given up after half a minute, with a pause as long.
     let longest = limits::FULL_TELLING.0 / 1_000 + 120;
     let asked = begun.elapsed().as_secs();
@@ -427,8 +427,8 @@ async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while(
 async fn watches_end_when_nobody_holds_them() {
     let server = Server::default();
     *server.expired.lock().expect("expired") = usize::MAX;
-    let (world, watches) = World::start(&server.adapter().await, "stillpoint", 1);
-    world.synced().await;
+    let (cache, watches) = Cache::start(&server.adapter().await, "stillpoint", 1);
+    cache.synced().await;
     drop(watches);
     tokio::task::yield_now().await;
     server.calls();
@@ -439,15 +439,15 @@ async fn watches_end_when_nobody_holds_them() {
 /// Runs are tasks: what they wait for has to move between threads.
 #[allow(dead_code)]
 fn everything_can_be_awaited_in_a_task(
-    world: &'static World,
+    cache: &'static Cache,
     adapter: &'static Adapter,
     scope: &'static Scope,
 ) {
     fn moves<T: Send + 'static>(_: T) {}
-    moves(world.refresh(adapter, scope, Box::leak(Box::new(world.known()))));
-    moves(world.synced());
-    moves(world.backups_changed());
-    moves(Box::leak(Box::new(world.subscribe(scope))).changed());
+    moves(cache.read_run(adapter, scope, Box::leak(Box::new(cache.min_versions()))));
+    moves(cache.synced());
+    moves(cache.backups_changed());
+    moves(Box::leak(Box::new(cache.subscribe(scope))).changed());
     moves(adapter.pods("shop"));
 }
 
@@ -456,16 +456,16 @@ fn everything_can_be_awaited_in_a_task(
 async fn a_namespace_and_a_class_that_went_unseen_are_gone() {
     let server = Server::default();
     let scope = one_member(&server);
-    let (adapter, world) = (server.adapter().await, World::empty("stillpoint"));
+    let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     server.put("/api/v1/namespaces", "shop", 5, json!({"metadata": {}}));
     let classes = format!("{GROUPS}/volumegroupsnapshotclasses");
     server.put(&classes, "groups", 6, json!({"metadata": {}, "driver": "d", "deletionPolicy": "Delete"}));
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    let observed = world.observe(&scope, 1, true);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    let observed = cache.observe(&scope, 1, true);
     assert!(observed.namespace.is_some() && !observed.group_class_missing);
     server.take("/api/v1/namespaces", "shop");
     server.take(&classes, "groups");
-    world.refresh(&adapter, &scope, &world.known()).await.expect("reads");
-    let observed = world.observe(&scope, 1, true);
+    cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
+    let observed = cache.observe(&scope, 1, true);
     assert!(observed.namespace.is_none() && observed.group_class_missing);
 }

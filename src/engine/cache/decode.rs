@@ -36,13 +36,13 @@ pub struct Unreadable {
 }
 
 /// One event of a watch.
-pub enum Told<K> {
+pub enum WatchEvent<K> {
     /// An object came or changed.
-    Put(Read<K>),
+    Applied(Read<K>),
     /// An object went.
-    Gone(Read<K>),
+    Deleted(Read<K>),
     /// A version that can be gone on from.
-    Mark(Bookmark),
+    Bookmark(Bookmark),
     /// The watch is over, and why.
     Error(Status),
 }
@@ -76,17 +76,17 @@ struct Items<'a> {
 ///
 /// # Errors
 /// It is no event, or one of an object of which not even the metadata can be read.
-pub fn event<K: Resource + DeserializeOwned>(line: &[u8]) -> Result<Told<K>, serde_json::Error> {
+pub fn event<K: Resource + DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<K>, serde_json::Error> {
     let Line { kind, object } = match serde_json::from_slice(line) {
         Ok(line) => line,
         // A refusal comes as it is.
-        Err(error) => return serde_json::from_slice(line).map(Told::Error).map_err(|_| error),
+        Err(error) => return serde_json::from_slice(line).map(WatchEvent::Error).map_err(|_| error),
     };
     Ok(match &*kind {
-        "DELETED" => Told::Gone(read(object)?),
-        "BOOKMARK" => Told::Mark(serde_json::from_str(object.get())?),
-        "ERROR" => Told::Error(serde_json::from_str(object.get())?),
-        _ => Told::Put(read(object)?),
+        "DELETED" => WatchEvent::Deleted(read(object)?),
+        "BOOKMARK" => WatchEvent::Bookmark(serde_json::from_str(object.get())?),
+        "ERROR" => WatchEvent::Error(serde_json::from_str(object.get())?),
+        _ => WatchEvent::Applied(read(object)?),
     })
 }
 
@@ -178,17 +178,19 @@ mod tests {
 
     use super::*;
 
-    fn claim(line: &str) -> Result<Told<PersistentVolumeClaim>, serde_json::Error> {
+    fn claim(line: &str) -> Result<WatchEvent<PersistentVolumeClaim>, serde_json::Error> {
         event(line.as_bytes())
     }
 
     #[test]
     fn one_that_cannot_be_read_keeps_its_name_and_says_why() {
         let whole = claim(r#"{"type":"ADDED","object":{"metadata":{"name":"a"},"spec":{"volumeName":"v"}}}"#);
-        assert!(matches!(whole, Ok(Told::Put(Ok(object))) if object.metadata.name.as_deref() == Some("a")));
+        assert!(
+            matches!(whole, Ok(WatchEvent::Applied(Ok(object))) if object.metadata.name.as_deref() == Some("a"))
+        );
         let broken = r#"{"metadata":{"name":"b","resourceVersion":"7"},"spec":{"volumeName":7}}"#;
         let told = claim(&format!(r#"{{"type":"DELETED","object":{broken}}}"#)).expect("told");
-        let Told::Gone(Err(unreadable)) = told else { panic!("a number is no name") };
+        let WatchEvent::Deleted(Err(unreadable)) = told else { panic!("a number is no name") };
         assert_eq!((&*unreadable.id.name, unreadable.version.as_deref()), ("b", Some("7")));
         assert_eq!(unreadable.error, "spec.volumeName: invalid type: integer `7`, expected a string");
         let list =
@@ -202,12 +204,16 @@ mod tests {
     #[test]
     fn the_order_of_fields_does_not_matter_and_other_events_are_told_apart() {
         let turned = claim(r#"{"object":{"spec":{},"metadata":{"name":"a"}},"type":"MODIFIED"}"#);
-        assert!(matches!(turned, Ok(Told::Put(Ok(object))) if object.metadata.name.as_deref() == Some("a")));
+        assert!(
+            matches!(turned, Ok(WatchEvent::Applied(Ok(object))) if object.metadata.name.as_deref() == Some("a"))
+        );
         let mark = r#"{"type":"BOOKMARK","object":{"kind":"PersistentVolumeClaim","apiVersion":"v1","metadata":{"resourceVersion":"12","creationTimestamp":null}}}"#;
-        assert!(matches!(claim(mark), Ok(Told::Mark(mark)) if mark.metadata.resource_version == "12"));
+        assert!(
+            matches!(claim(mark), Ok(WatchEvent::Bookmark(mark)) if mark.metadata.resource_version == "12")
+        );
         let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old","reason":"Expired","code":410}"#;
         for line in [status.to_owned(), format!(r#"{{"type":"ERROR","object":{status}}}"#)] {
-            assert!(matches!(claim(&line), Ok(Told::Error(status)) if status.code == 410), "{line}");
+            assert!(matches!(claim(&line), Ok(WatchEvent::Error(status)) if status.code == 410), "{line}");
         }
         assert!(
             page::<PersistentVolumeClaim>(r#"{"metadata":{},"items":null}"#).expect("empty").items.is_empty()

@@ -20,17 +20,17 @@ use std::sync::Arc;
 use kube::Resource;
 use kube::runtime::watcher::Event;
 
-use super::topic::{About, Topic};
+use super::index::{IndexKey, Indexed};
 
 /// Namespace (empty for an object of the cluster) and name.
 pub type Key = (String, String);
 
 /// The cache of one kind.
 #[derive(Debug)]
-pub struct Cache<K> {
+pub struct KindCache<K> {
     /// By namespace and name, so that a look needs no copy of either.
     objects: BTreeMap<String, BTreeMap<String, Arc<K>>>,
-    index: BTreeMap<Topic, BTreeMap<Key, Arc<K>>>,
+    index: BTreeMap<IndexKey, BTreeMap<Key, Arc<K>>>,
     /// Uids that are gone, with the relist during or after which that was learnt.
     tombstones: BTreeMap<String, u64>,
     /// Newest version that the watch has delivered.
@@ -60,7 +60,7 @@ struct Listing {
     answered: BTreeSet<String>,
 }
 
-impl<K> Default for Cache<K> {
+impl<K> Default for KindCache<K> {
     fn default() -> Self {
         Self {
             objects: BTreeMap::new(),
@@ -79,15 +79,15 @@ impl<K> Default for Cache<K> {
     }
 }
 
-impl<K: Resource + About> Cache<K> {
+impl<K: Resource + Indexed> KindCache<K> {
     /// The object under that name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
         self.objects.get(namespace)?.get(name)
     }
 
-    /// The objects about a topic, in the order of their names.
-    pub fn about(&self, topic: &Topic) -> impl Iterator<Item = &Arc<K>> + use<'_, K> {
-        self.index.get(topic).into_iter().flat_map(BTreeMap::values)
+    /// The objects about a index_key, in the order of their names.
+    pub fn about(&self, index_key: &IndexKey) -> impl Iterator<Item = &Arc<K>> + use<'_, K> {
+        self.index.get(index_key).into_iter().flat_map(BTreeMap::values)
     }
 
     /// All objects of a namespace, in the order of their names.
@@ -152,7 +152,7 @@ impl<K: Resource + About> Cache<K> {
     }
 
     /// Takes an event of the watch. Returns what changed.
-    pub fn feed(&mut self, event: Event<K>) -> Vec<Topic> {
+    pub fn apply(&mut self, event: Event<K>) -> Vec<IndexKey> {
         if let Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) = &event {
             self.newest = self.newest.max(version(object).unwrap_or(0));
         }
@@ -178,7 +178,7 @@ impl<K: Resource + About> Cache<K> {
                 self.note_claim(&object);
                 self.delivered = self.delivered.max(version(&object).unwrap_or(0));
                 self.tombstones.remove(uid(&object));
-                self.remove(&key(&object), uid(&object))
+                self.remove_key(&key(&object), uid(&object))
             }
         }
     }
@@ -188,7 +188,7 @@ impl<K: Resource + About> Cache<K> {
     /// `as_of` is the state of the store that the answer shows, 0 where it does not say: an object that stands in a state
     /// as new as all that the watch has delivered was not deleted before it, and is news also where the watch never told
     /// of it.
-    pub fn absorb(&mut self, object: Arc<K>, as_of: u64) -> Vec<Topic> {
+    pub fn upsert(&mut self, object: Arc<K>, as_of: u64) -> Vec<IndexKey> {
         self.newest = self.newest.max(version(&*object).unwrap_or(0));
         let (namespace, name) = key(&*object);
         let known = self.get(&namespace, &name).is_some();
@@ -203,46 +203,46 @@ impl<K: Resource + About> Cache<K> {
     }
 
     /// Takes the news that this uid is gone. Returns what changed.
-    pub fn bury(&mut self, namespace: &str, name: &str, uid: &str) -> Vec<Topic> {
-        let topics = self.remove(&(namespace.to_owned(), name.to_owned()), uid);
-        if !topics.is_empty() || self.listing.is_some() {
+    pub fn remove(&mut self, namespace: &str, name: &str, uid: &str) -> Vec<IndexKey> {
+        let index_keys = self.remove_key(&(namespace.to_owned(), name.to_owned()), uid);
+        if !index_keys.is_empty() || self.listing.is_some() {
             self.tombstones.insert(uid.to_owned(), self.relists);
         }
-        topics
+        index_keys
     }
 
-    fn put(&mut self, object: Arc<K>) -> Vec<Topic> {
+    fn put(&mut self, object: Arc<K>) -> Vec<IndexKey> {
         self.note_claim(&object);
         if self.tombstones.contains_key(uid(&*object)) {
             return Vec::new();
         }
-        let (key, mut topics) = (key(&*object), object.topics());
+        let (key, mut index_keys) = (key(&*object), object.keys());
         let before = match self.get(&key.0, &key.1) {
             Some(present) if !supersedes(&*object, &**present) => return Vec::new(),
-            Some(present) => Some(present.topics()),
+            Some(present) => Some(present.keys()),
             None => None,
         };
         self.changes += 1;
-        if before.as_ref() == Some(&topics) {
-            self.replace(&key, &topics, &object);
-            return topics;
+        if before.as_ref() == Some(&index_keys) {
+            self.replace(&key, &index_keys, &object);
+            return index_keys;
         }
         self.shapes += 1;
         let before = before.unwrap_or_default();
         self.unindex(&key, &before);
-        for topic in &topics {
-            self.index.entry(topic.clone()).or_default().insert(key.clone(), object.clone());
+        for index_key in &index_keys {
+            self.index.entry(index_key.clone()).or_default().insert(key.clone(), object.clone());
         }
         let (namespace, name) = key;
         self.objects.entry(namespace).or_default().insert(name, object);
-        topics.extend(before);
-        topics
+        index_keys.extend(before);
+        index_keys
     }
 
     /// Puts another look at an object in the places of the one before, which was about the same: most changes are such.
-    fn replace(&mut self, key: &Key, topics: &[Topic], object: &Arc<K>) {
-        for topic in topics {
-            if let Some(place) = self.index.get_mut(topic).and_then(|keys| keys.get_mut(key)) {
+    fn replace(&mut self, key: &Key, index_keys: &[IndexKey], object: &Arc<K>) {
+        for index_key in index_keys {
+            if let Some(place) = self.index.get_mut(index_key).and_then(|keys| keys.get_mut(key)) {
                 place.clone_from(object);
             }
         }
@@ -251,7 +251,7 @@ impl<K: Resource + About> Cache<K> {
         }
     }
 
-    fn remove(&mut self, key: &Key, uid_gone: &str) -> Vec<Topic> {
+    fn remove_key(&mut self, key: &Key, uid_gone: &str) -> Vec<IndexKey> {
         match self.get(&key.0, &key.1).cloned() {
             Some(present) if uid(&*present) == uid_gone => {
                 (self.changes, self.shapes) = (self.changes + 1, self.shapes + 1);
@@ -261,15 +261,15 @@ impl<K: Resource + About> Cache<K> {
                         self.objects.remove(&key.0);
                     }
                 }
-                let topics = present.topics();
-                self.unindex(key, &topics);
-                topics
+                let index_keys = present.keys();
+                self.unindex(key, &index_keys);
+                index_keys
             }
             _ => Vec::new(),
         }
     }
 
-    fn listed(&mut self) -> Vec<Topic> {
+    fn listed(&mut self) -> Vec<IndexKey> {
         let Some(listing) = self.listing.take() else { return Vec::new() };
         let stays = |object: &K| {
             let younger = version(object).is_none_or(|version| version > listing.newest);
@@ -283,15 +283,15 @@ impl<K: Resource + About> Cache<K> {
         self.delivered = self.delivered.max(listing.newest);
         self.tombstones.retain(|uid, relist| *relist >= self.relists || listing.listed.contains(uid));
         self.synced = true;
-        lost.into_iter().flat_map(|(key, uid)| self.remove(&key, &uid)).collect()
+        lost.into_iter().flat_map(|(key, uid)| self.remove_key(&key, &uid)).collect()
     }
 
-    fn unindex(&mut self, key: &Key, topics: &[Topic]) {
-        for topic in topics {
-            if let Some(keys) = self.index.get_mut(topic) {
+    fn unindex(&mut self, key: &Key, index_keys: &[IndexKey]) {
+        for index_key in index_keys {
+            if let Some(keys) = self.index.get_mut(index_key) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.index.remove(topic);
+                    self.index.remove(index_key);
                 }
             }
         }

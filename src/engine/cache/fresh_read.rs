@@ -35,10 +35,10 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 
-use super::World;
-use super::cache::Cache;
+use super::Cache;
+use super::index::Indexed;
+use super::kind_cache::KindCache;
 use super::store::Store;
-use super::topic::About;
 use crate::cluster::Adapter;
 use crate::cluster::kinds::{
     VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
@@ -56,22 +56,22 @@ use crate::domain::problem::{Code, Problem};
 type GroupApi = <VolumeGroupSnapshot as Resource>::DynamicType;
 
 /// How objects of one kind are read and cached.
-struct Shelf<'a, K: Resource> {
+struct KindReader<'a, K: Resource> {
     dynamic: &'a K::DynamicType,
     namespace: &'a str,
-    cache: fn(&mut Store) -> &mut Cache<K>,
+    kind_cache: fn(&mut Store) -> &mut KindCache<K>,
     /// What a list must not be older than.
     known: u64,
 }
 
 /// The kinds of a run.
-struct Shelves<'a> {
-    groups: Shelf<'a, VolumeGroupSnapshot>,
-    group_contents: Shelf<'a, VolumeGroupSnapshotContent>,
-    snapshots: Shelf<'a, VolumeSnapshot>,
-    contents: Shelf<'a, VolumeSnapshotContent>,
-    namespaces: Shelf<'a, Namespace>,
-    group_classes: Shelf<'a, VolumeGroupSnapshotClass>,
+struct KindReaders<'a> {
+    groups: KindReader<'a, VolumeGroupSnapshot>,
+    group_contents: KindReader<'a, VolumeGroupSnapshotContent>,
+    snapshots: KindReader<'a, VolumeSnapshot>,
+    contents: KindReader<'a, VolumeSnapshotContent>,
+    namespaces: KindReader<'a, Namespace>,
+    group_classes: KindReader<'a, VolumeGroupSnapshotClass>,
 }
 
 /// What the cache had under a name before the API server was asked for it.
@@ -83,7 +83,7 @@ struct Cached {
 
 /// The newest version of each kind that is known of: what a look that begins now must not be older than.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Known {
+pub struct MinVersions {
     groups: u64,
     group_contents: u64,
     snapshots: u64,
@@ -92,7 +92,7 @@ pub struct Known {
 
 /// Why a look is no look: nothing may be concluded from the caches.
 #[derive(Debug, thiserror::Error)]
-pub enum Unread {
+pub enum ReadError {
     /// A read failed.
     #[error(transparent)]
     Failed(#[from] Problem),
@@ -108,38 +108,43 @@ pub enum Unread {
     },
 }
 
-impl<'a> Shelves<'a> {
-    fn new(version: &'a GroupApi, scope: &'a Scope, known: &Known) -> Self {
+impl<'a> KindReaders<'a> {
+    fn new(version: &'a GroupApi, scope: &'a Scope, known: &MinVersions) -> Self {
         Self {
-            groups: Shelf {
+            groups: KindReader {
                 dynamic: version,
                 namespace: &scope.namespace,
-                cache: |store| &mut store.groups,
+                kind_cache: |store| &mut store.groups,
                 known: known.groups,
             },
-            group_contents: Shelf {
+            group_contents: KindReader {
                 dynamic: version,
                 namespace: "",
-                cache: |store| &mut store.group_contents,
+                kind_cache: |store| &mut store.group_contents,
                 known: known.group_contents,
             },
-            snapshots: Shelf {
+            snapshots: KindReader {
                 dynamic: &(),
                 namespace: &scope.namespace,
-                cache: |store| &mut store.snapshots,
+                kind_cache: |store| &mut store.snapshots,
                 known: known.snapshots,
             },
-            contents: Shelf {
+            contents: KindReader {
                 dynamic: &(),
                 namespace: "",
-                cache: |store| &mut store.contents,
+                kind_cache: |store| &mut store.contents,
                 known: known.contents,
             },
-            namespaces: Shelf { dynamic: &(), namespace: "", cache: |store| &mut store.namespaces, known: 0 },
-            group_classes: Shelf {
+            namespaces: KindReader {
+                dynamic: &(),
+                namespace: "",
+                kind_cache: |store| &mut store.namespaces,
+                known: 0,
+            },
+            group_classes: KindReader {
                 dynamic: version,
                 namespace: "",
-                cache: |store| &mut store.group_classes,
+                kind_cache: |store| &mut store.group_classes,
                 known: 0,
             },
         }
@@ -161,12 +166,12 @@ impl Cached {
     }
 }
 
-impl World {
+impl Cache {
     /// What is known of now. To be taken when a look begins, and kept until it succeeds: were it taken anew for each
     /// try, an API server that lags behind busy controllers would never be new enough.
-    pub fn known(&self) -> Known {
+    pub fn min_versions(&self) -> MinVersions {
         let store = self.store();
-        Known {
+        MinVersions {
             groups: store.groups.newest(),
             group_contents: store.group_contents.newest(),
             snapshots: store.snapshots.newest(),
@@ -178,67 +183,72 @@ impl World {
     ///
     /// # Errors
     /// The first read that failed or was old; nothing may be concluded from the caches then.
-    pub async fn refresh(&self, adapter: &Adapter, scope: &Scope, known: &Known) -> Result<(), Unread> {
+    pub async fn read_run(
+        &self,
+        adapter: &Adapter,
+        scope: &Scope,
+        known: &MinVersions,
+    ) -> Result<(), ReadError> {
         let version = adapter.group_version()?;
-        let shelves = Shelves::new(&version, scope, known);
+        let readers = KindReaders::new(&version, scope, known);
         let unbound: BTreeSet<_> = scope.import.iter().chain([&scope.stub]).cloned().collect();
-        let unbound = self.look_all(adapter, &shelves.group_contents, unbound);
+        let unbound = self.read_all(adapter, &readers.group_contents, unbound);
         // The group first and the members last: what is concluded from a group that is gone is to be true of members that
         // were read after it. The content is found by the uid of the group, and members by what it froze.
-        self.look(adapter, &shelves.groups, &scope.group_name).await?;
-        let content = self.refresh_group_content(adapter, &shelves, scope);
+        self.read(adapter, &readers.groups, &scope.group_name).await?;
+        let content = self.refresh_group_content(adapter, &readers, scope);
         if are_recorded(scope) {
             futures::try_join!(unbound, content)?;
-            return self.refresh_recorded(adapter, &shelves, scope).await;
+            return self.refresh_recorded(adapter, &readers, scope).await;
         }
-        let listed = self.list_all(adapter, &shelves.snapshots);
-        let ground = self.refresh_ground(adapter, &shelves, scope);
+        let listed = self.list_all(adapter, &readers.snapshots);
+        let ground = self.refresh_ground(adapter, &readers, scope);
         let ((), (), (), listed) = futures::try_join!(unbound, content, ground, listed)?;
-        self.refresh_found(adapter, &shelves, scope, &listed).await
+        self.refresh_found(adapter, &readers, scope, &listed).await
     }
 
     /// Before the receipt a run ends for what becomes of its namespace and class.
     async fn refresh_ground(
         &self,
         adapter: &Adapter,
-        shelves: &Shelves<'_>,
+        readers: &KindReaders<'_>,
         scope: &Scope,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         if scope.members.iter().any(|member| member.content.is_some()) {
             return Ok(());
         }
-        let namespace = self.look(adapter, &shelves.namespaces, &scope.namespace);
+        let namespace = self.read(adapter, &readers.namespaces, &scope.namespace);
         // A class may be newer than the cache of classes.
-        let class = self.look(adapter, &shelves.group_classes, &scope.group_class);
+        let class = self.read(adapter, &readers.group_classes, &scope.group_class);
         futures::try_join!(namespace, class).map(drop)
     }
 
     async fn refresh_group_content(
         &self,
         adapter: &Adapter,
-        shelves: &Shelves<'_>,
+        readers: &KindReaders<'_>,
         scope: &Scope,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         let cached = self.store().group_content_of(scope).and_then(|content| content.metadata.name.clone());
         let known: BTreeSet<_> = scope.group_content.iter().cloned().chain(cached).collect();
         if known.is_empty() {
-            return self.list_all(adapter, &shelves.group_contents).await.map(drop);
+            return self.list_all(adapter, &readers.group_contents).await.map(drop);
         }
-        self.look_all(adapter, &shelves.group_contents, known).await
+        self.read_all(adapter, &readers.group_contents, known).await
     }
 
     /// Members whose names are in the receipt, and of those that are lost the rebuilt ones.
     async fn refresh_recorded(
         &self,
         adapter: &Adapter,
-        shelves: &Shelves<'_>,
+        readers: &KindReaders<'_>,
         scope: &Scope,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         let snapshots = scope.members.iter().filter_map(|member| member.snapshot.clone()).collect();
         let contents = scope.members.iter().filter_map(|member| member.content.clone()).collect();
-        self.look_at_members(adapter, shelves, snapshots, contents).await?;
+        self.read_members(adapter, readers, snapshots, contents).await?;
         let rebuilt = self.rebuilt(scope);
-        self.look_at_members(adapter, shelves, rebuilt.clone(), rebuilt).await
+        self.read_members(adapter, readers, rebuilt.clone(), rebuilt).await
     }
 
     /// Names of members that were rebuilt, or may have been.
@@ -264,23 +274,23 @@ impl World {
     async fn refresh_found(
         &self,
         adapter: &Adapter,
-        shelves: &Shelves<'_>,
+        readers: &KindReaders<'_>,
         scope: &Scope,
         listed: &BTreeSet<String>,
-    ) -> Result<(), Unread> {
+    ) -> Result<(), ReadError> {
         let snapshots = self.known_snapshots(scope).difference(listed).cloned().collect();
-        self.look_all(adapter, &shelves.snapshots, snapshots).await?;
+        self.read_all(adapter, &readers.snapshots, snapshots).await?;
         let listed = match self.may_be_taken(scope) {
             true => {
-                let contents = self.list_all(adapter, &shelves.contents);
-                let group_contents = self.list_all(adapter, &shelves.group_contents);
+                let contents = self.list_all(adapter, &readers.contents);
+                let group_contents = self.list_all(adapter, &readers.group_contents);
                 futures::try_join!(contents, group_contents)?.0
             }
             false => BTreeSet::new(),
         };
         let contents = self.known_contents(scope).difference(&listed).cloned().collect();
-        self.look_all(adapter, &shelves.contents, contents).await?;
-        self.look_all(adapter, &shelves.snapshots, self.unseen_snapshots(scope)).await
+        self.read_all(adapter, &readers.contents, contents).await?;
+        self.read_all(adapter, &readers.snapshots, self.unseen_snapshots(scope)).await
     }
 
     /// Whether all that is left of a cut is its storage: before that is freed by its handles, all who may have imported it
@@ -333,86 +343,95 @@ impl World {
         found.chain(recorded).chain(bound).chain(computed_contents(scope)).collect()
     }
 
-    async fn look_at_members(
+    async fn read_members(
         &self,
         adapter: &Adapter,
-        shelves: &Shelves<'_>,
+        readers: &KindReaders<'_>,
         snapshots: BTreeSet<String>,
         contents: BTreeSet<String>,
-    ) -> Result<(), Unread> {
-        let snapshots = self.look_all(adapter, &shelves.snapshots, snapshots);
-        let contents = self.look_all(adapter, &shelves.contents, contents);
+    ) -> Result<(), ReadError> {
+        let snapshots = self.read_all(adapter, &readers.snapshots, snapshots);
+        let contents = self.read_all(adapter, &readers.contents, contents);
         futures::try_join!(snapshots, contents).map(drop)
     }
 
     /// Lists a kind, in its namespace if it has one. Returns the names.
-    async fn list_all<K>(&self, adapter: &Adapter, shelf: &Shelf<'_, K>) -> Result<BTreeSet<String>, Unread>
+    async fn list_all<K>(
+        &self,
+        adapter: &Adapter,
+        reader: &KindReader<'_, K>,
+    ) -> Result<BTreeSet<String>, ReadError>
     where
-        K: Resource + About + DeserializeOwned + Clone,
+        K: Resource + Indexed + DeserializeOwned + Clone,
     {
-        let (objects, as_of) = list(adapter, shelf, Selected::All).await?;
+        let (objects, as_of) = list(adapter, reader, Selected::All).await?;
         let mut names = BTreeSet::new();
         for object in objects {
             names.extend(object.meta().name.clone());
-            self.take(shelf, object, as_of);
+            self.take(reader, object, as_of);
         }
         Ok(names)
     }
 
-    async fn look_all<K>(
+    async fn read_all<K>(
         &self,
         adapter: &Adapter,
-        shelf: &Shelf<'_, K>,
+        reader: &KindReader<'_, K>,
         names: BTreeSet<String>,
-    ) -> Result<(), Unread>
+    ) -> Result<(), ReadError>
     where
-        K: Resource + About + DeserializeOwned + Clone,
+        K: Resource + Indexed + DeserializeOwned + Clone,
     {
         stream::iter(names)
-            .map(|name| async move { self.look(adapter, shelf, &name).await })
+            .map(|name| async move { self.read(adapter, reader, &name).await })
             .buffered(limits::EFFECTS_PER_RUN)
             .try_collect()
             .await
     }
 
     /// Reads one object by its name.
-    async fn look<K>(&self, adapter: &Adapter, shelf: &Shelf<'_, K>, name: &str) -> Result<(), Unread>
+    async fn read<K>(
+        &self,
+        adapter: &Adapter,
+        reader: &KindReader<'_, K>,
+        name: &str,
+    ) -> Result<(), ReadError>
     where
-        K: Resource + About + DeserializeOwned + Clone,
+        K: Resource + Indexed + DeserializeOwned + Clone,
     {
-        let cached = self.cached(shelf, name);
-        match adapter.get::<K>(shelf.dynamic, shelf.namespace, name).await {
+        let cached = self.cached(reader, name);
+        match adapter.get::<K>(reader.dynamic, reader.namespace, name).await {
             Ok(read) if cached.agrees(read.as_ref().map(|object| object.meta())) => {
-                read.into_iter().for_each(|object| self.take(shelf, object, 0));
+                read.into_iter().for_each(|object| self.take(reader, object, 0));
                 Ok(())
             }
-            Ok(_) => self.look_closer(adapter, shelf, name, cached).await,
+            Ok(_) => self.read_by_list(adapter, reader, name, cached).await,
             // The permissions of an older release list and do not get; their daemon has to come to an end of its runs.
             Err(problem) if problem.code == Code::Refused => {
-                self.look_closer(adapter, shelf, name, cached).await
+                self.read_by_list(adapter, reader, name, cached).await
             }
             Err(problem) => Err(problem.into()),
         }
     }
 
     /// Reads one object by a list of its name, which says as of when it is.
-    async fn look_closer<K>(
+    async fn read_by_list<K>(
         &self,
         adapter: &Adapter,
-        shelf: &Shelf<'_, K>,
+        reader: &KindReader<'_, K>,
         name: &str,
         cached: Cached,
-    ) -> Result<(), Unread>
+    ) -> Result<(), ReadError>
     where
-        K: Resource + About + DeserializeOwned + Clone,
+        K: Resource + Indexed + DeserializeOwned + Clone,
     {
-        let (mut objects, as_of) = list(adapter, shelf, Selected::Named(name)).await?;
+        let (mut objects, as_of) = list(adapter, reader, Selected::Named(name)).await?;
         match (objects.pop(), cached.object) {
-            (Some(object), _) => self.take(shelf, object, as_of),
+            (Some(object), _) => self.take(reader, object, as_of),
             (None, Some((uid, _))) => {
                 let mut store = self.store();
-                let topics = (shelf.cache)(&mut store).bury(shelf.namespace, name, &uid.0);
-                store.bells.ring(&topics);
+                let keys = (reader.kind_cache)(&mut store).remove(reader.namespace, name, &uid.0);
+                store.subscriptions.notify(&keys);
             }
             (None, None) => {}
         }
@@ -420,37 +439,37 @@ impl World {
     }
 
     /// An object as it was at a version of the store; 0 where that is not known.
-    fn take<K: Resource + About>(&self, shelf: &Shelf<'_, K>, object: K, as_of: u64) {
+    fn take<K: Resource + Indexed>(&self, reader: &KindReader<'_, K>, object: K, as_of: u64) {
         let mut store = self.store();
-        let topics = (shelf.cache)(&mut store).absorb(Arc::new(object), as_of);
-        store.bells.ring(&topics);
+        let keys = (reader.kind_cache)(&mut store).upsert(Arc::new(object), as_of);
+        store.subscriptions.notify(&keys);
     }
 
-    fn cached<K: Resource + About>(&self, shelf: &Shelf<'_, K>, name: &str) -> Cached {
+    fn cached<K: Resource + Indexed>(&self, reader: &KindReader<'_, K>, name: &str) -> Cached {
         let mut store = self.store();
-        let cache = (shelf.cache)(&mut store);
-        let object = cache.get(shelf.namespace, name).and_then(|object| {
+        let kind_cache = (reader.kind_cache)(&mut store);
+        let object = kind_cache.get(reader.namespace, name).and_then(|object| {
             let meta = object.meta();
             Some((Uid(meta.uid.clone()?), version(meta)))
         });
-        Cached { object, delivered: cache.delivered() }
+        Cached { object, delivered: kind_cache.delivered() }
     }
 }
 
 /// Objects as they are now, and as of which version: a list that shows an older state than was known of is none.
 async fn list<K>(
     adapter: &Adapter,
-    shelf: &Shelf<'_, K>,
+    reader: &KindReader<'_, K>,
     selected: Selected<'_>,
-) -> Result<(Vec<K>, u64), Unread>
+) -> Result<(Vec<K>, u64), ReadError>
 where
     K: Resource + DeserializeOwned + Clone,
 {
-    let listed = adapter.list_as_of::<K>(shelf.dynamic, shelf.namespace, selected).await?;
+    let listed = adapter.list_as_of::<K>(reader.dynamic, reader.namespace, selected).await?;
     let Listed { objects, version } = listed;
     match version {
-        Some(read) if read < shelf.known => {
-            Err(Unread::Behind { kind: K::plural(shelf.dynamic).into_owned(), read, known: shelf.known })
+        Some(read) if read < reader.known => {
+            Err(ReadError::Behind { kind: K::plural(reader.dynamic).into_owned(), read, known: reader.known })
         }
         version => Ok((objects, version.unwrap_or(0))),
     }

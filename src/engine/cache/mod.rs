@@ -1,17 +1,17 @@
 //! The world: what Stillpoint knows of the cluster, fed by watches and by the answers to its own calls.
 //!
 //! Promises:
-//! - [`World::observe`] costs the members of the run, whatever else is in the cluster.
+//! - [`Cache::observe`] costs the members of the run, whatever else is in the cluster.
 //! - What a call brought back is in the next observation; an older event never takes it out again.
 //! - A [`Subscription`] wakes a run when something changed that can matter to it, and not for the rest.
 //! - Everything is in ordered maps: the same events in the same order give the same answers.
 //!
-//! A cache is a hint. What must be certain is read with [`World::refresh`] first.
+//! A cache is a hint. What must be certain is read with [`Cache::refresh`] first.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `cache` | one kind: order of looks, tombstones, relists |
-//! | `topic` | what an object is about: index keys and wake-ups |
+//! | `kind_cache` | one kind: order of looks, tombstones, relists |
+//! | `key` | what an object is about: index keys and wake-ups |
 //! | `store` | all caches; the observation of a run |
 //! | `wake` | who waits for what |
 //! | `follow` | one watch for one cache |
@@ -20,13 +20,13 @@
 //!
 //! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
 
-mod cache;
-mod follow;
-mod refresh;
+mod decode;
+mod fresh_read;
+mod index;
+mod kind_cache;
 mod store;
-mod told;
-mod topic;
-mod wake;
+mod subscriptions;
+mod watcher;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -51,18 +51,18 @@ use crate::domain::observed::{Observation, Scope};
 use crate::domain::plan::{BackupRef, Plan};
 use crate::machine::group::Asked;
 
-use cache::Cache;
-use follow::Watch;
+use decode::Unreadable;
+use index::{IndexKey, Indexed};
+use kind_cache::KindCache;
 use store::Store;
-use told::Unreadable;
-use topic::{About, Topic};
+use watcher::Watch;
 
-pub use refresh::{Known, Unread};
-pub use wake::Subscription;
+pub use fresh_read::{MinVersions, ReadError};
+pub use subscriptions::Subscription;
 
 /// What is known of the cluster. Cheap to clone.
 #[derive(Clone)]
-pub struct World {
+pub struct Cache {
     inner: Arc<Inner>,
 }
 
@@ -82,37 +82,37 @@ pub struct Watches {
     adapter: Adapter,
 }
 
-impl World {
+impl Cache {
     /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
     /// group API is not served, its kinds are taken for empty. `epoch` is that of this life.
     pub fn start(adapter: &Adapter, own_namespace: &str, epoch: u64) -> (Self, Watches) {
-        let world = Self::empty(own_namespace);
-        world.store().groups.live_as(epoch);
-        world.store().backups.live_as(epoch);
+        let cache = Self::empty(own_namespace);
+        cache.store().groups.live_as(epoch);
+        cache.store().backups.live_as(epoch);
         let client = || adapter.client();
         let mut watches = Watches { tasks: JoinSet::new(), adapter: adapter.clone() };
         if let Ok(version) = adapter.group_version() {
-            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.groups);
-            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.group_contents);
-            watches.add(&world, Api::all_with(client(), &version), |store| &mut store.group_classes);
+            watches.add(&cache, Api::all_with(client(), &version), |store| &mut store.groups);
+            watches.add(&cache, Api::all_with(client(), &version), |store| &mut store.group_contents);
+            watches.add(&cache, Api::all_with(client(), &version), |store| &mut store.group_classes);
         }
-        watches.add(&world, Api::all(client()), |store| &mut store.snapshots);
-        watches.add(&world, Api::all(client()), |store| &mut store.contents);
-        watches.add(&world, Api::all(client()), |store| &mut store.classes);
-        watches.add(&world, Api::all(client()), |store| &mut store.claims);
-        watches.add(&world, Api::all(client()), |store| &mut store.volumes);
-        watches.add(&world, Api::all(client()), |store| &mut store.namespaces);
-        watches.add(&world, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
-        watches.add_beside(&world, Api::all(client()), labels::REQUEST, |store| &mut store.asking);
+        watches.add(&cache, Api::all(client()), |store| &mut store.snapshots);
+        watches.add(&cache, Api::all(client()), |store| &mut store.contents);
+        watches.add(&cache, Api::all(client()), |store| &mut store.classes);
+        watches.add(&cache, Api::all(client()), |store| &mut store.claims);
+        watches.add(&cache, Api::all(client()), |store| &mut store.volumes);
+        watches.add(&cache, Api::all(client()), |store| &mut store.namespaces);
+        watches.add(&cache, Api::namespaced(client(), own_namespace), |store| &mut store.backups);
+        watches.add_beside(&cache, Api::all(client()), labels::REQUEST, |store| &mut store.asking);
         let own = Api::namespaced(client(), own_namespace);
-        watches.add_beside(&world, own, labels::JOURNAL, |store| &mut store.bindings);
-        (world, watches)
+        watches.add_beside(&cache, own, labels::JOURNAL, |store| &mut store.bindings);
+        (cache, watches)
     }
 
     fn empty(own_namespace: &str) -> Self {
         let mut store = Store::default();
-        let (_, backups) = store.bells.hang(&[Topic::Backup]);
-        let (_, binding) = store.bells.hang(&[Topic::Binding]);
+        let (_, backups) = store.subscriptions.subscribe(&[IndexKey::Backup]);
+        let (_, binding) = store.subscriptions.subscribe(&[IndexKey::Binding]);
         let (store, own_namespace) = (Mutex::new(store), own_namespace.to_owned());
         let missing = watch::Sender::new(0);
         Self { inner: Arc::new(Inner { store, backups, own_namespace, binding, missing }) }
@@ -124,7 +124,7 @@ impl World {
         let _ = self.inner.missing.subscribe().wait_for(|missing| *missing == 0).await;
     }
 
-    /// What is known about one run. `fresh` is what the caller says of it: true right after [`World::refresh`].
+    /// What is known about one run. `fresh` is what the caller says of it: true right after [`Cache::refresh`].
     pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
         self.store().observe(scope, epoch, fresh)
     }
@@ -145,26 +145,26 @@ impl World {
     }
 
     /// Takes what a call brought back.
-    pub fn absorb(&self, changed: Changed) {
-        self.store().absorb(changed);
+    pub fn upsert(&self, changed: Changed) {
+        self.store().upsert(changed);
     }
 
     /// Takes classes that were read from the API server at that version, so that a run which was planned with one of them
     /// finds it although the watch has not reported it yet.
-    pub fn absorb_classes(&self, classes: &[VolumeSnapshotClass], as_of: u64) {
+    pub fn upsert_classes(&self, classes: &[VolumeSnapshotClass], as_of: u64) {
         let mut store = self.store();
         for class in classes {
-            let topics = store.classes.absorb(Arc::new(class.clone()), as_of);
-            store.bells.ring(&topics);
+            let keys = store.classes.upsert(Arc::new(class.clone()), as_of);
+            store.subscriptions.notify(&keys);
         }
     }
 
     /// Waits for what can matter to a run. Subscribe before you observe.
     pub fn subscribe(&self, scope: &Scope) -> Subscription {
         let mut store = self.store();
-        let topics = store.topics(scope);
-        let (id, bell) = store.bells.hang(&topics);
-        Subscription { id, bell, world: self.clone(), hung: None }
+        let keys = store.keys(scope);
+        let (id, notify) = store.subscriptions.subscribe(&keys);
+        Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
     /// Returns once a Backup has changed since it last returned. For one waiter: the queue.
@@ -174,8 +174,8 @@ impl World {
 
     /// Waits for changes of one Backup.
     pub fn subscribe_to_backup(&self, backup: &BackupRef) -> Subscription {
-        let (id, bell) = self.store().bells.hang(&[Topic::BackupOf(backup.uid.0.clone())]);
-        Subscription { id, bell, world: self.clone(), hung: None }
+        let (id, notify) = self.store().subscriptions.subscribe(&[IndexKey::BackupOf(backup.uid.0.clone())]);
+        Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
     /// Whether a Backup was deleted, or is being deleted. One that cannot be read exists; of one in another namespace
@@ -226,7 +226,7 @@ impl World {
             let meta = &object.metadata;
             meta.namespace.as_ref() == Some(&plan.namespace) && meta.name.as_ref() == Some(&name)
         };
-        let object = store.asking.about(&Topic::Asked(plan.run.to_string())).find(shows)?;
+        let object = store.asking.about(&IndexKey::Asked(plan.run.to_string())).find(shows)?;
         ask::read(&object.metadata)
     }
 
@@ -261,63 +261,64 @@ impl World {
     }
 
     /// Takes an event of a watch.
-    fn feed<K: Resource + About>(&self, event: Event<K>, cache: fn(&mut Store) -> &mut Cache<K>) {
+    fn apply<K: Resource + Indexed>(&self, event: Event<K>, kind_cache: fn(&mut Store) -> &mut KindCache<K>) {
         let mut store = self.store();
-        let before = cache(&mut store).is_synced();
-        let topics = cache(&mut store).feed(event);
-        store.bells.ring(&topics);
-        if !before && cache(&mut store).is_synced() {
+        let before = kind_cache(&mut store).is_synced();
+        let keys = kind_cache(&mut store).apply(event);
+        store.subscriptions.notify(&keys);
+        if !before && kind_cache(&mut store).is_synced() {
             self.inner.missing.send_modify(|missing| *missing = missing.saturating_sub(1));
         }
     }
 }
 
-impl World {
+impl Cache {
     /// Takes an object that cannot be read. What was known of it before stays, until it is deleted.
-    fn feed_unreadable<K: Resource + About + 'static>(
+    fn apply_unreadable<K: Resource + Indexed + 'static>(
         &self,
         unreadable: Unreadable,
         deleted: bool,
-        cache: fn(&mut Store) -> &mut Cache<K>,
+        kind_cache: fn(&mut Store) -> &mut KindCache<K>,
     ) {
         let mut store = self.store();
         let ObjectId { namespace, name, uid } = unreadable.id.clone();
         if deleted {
-            let topics = cache(&mut store).bury(&namespace, &name, &uid.0);
-            store.bells.ring(&topics);
+            let keys = kind_cache(&mut store).remove(&namespace, &name, &uid.0);
+            store.subscriptions.notify(&keys);
             store.malformed.remove(&uid.0);
         } else if std::any::TypeId::of::<K>() == std::any::TypeId::of::<Backup>() {
             store.malformed.insert(uid.0, (unreadable.id, unreadable.error));
-            store.bells.ring(&[Topic::Backup]);
+            store.subscriptions.notify(&[IndexKey::Backup]);
         }
     }
 }
 
 impl Watches {
-    fn add<K>(&mut self, world: &World, api: Api<K>, cache: fn(&mut Store) -> &mut Cache<K>)
+    fn add<K>(&mut self, cache: &Cache, api: Api<K>, kind_cache: fn(&mut Store) -> &mut KindCache<K>)
     where
-        K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Resource + Indexed + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
-        world.inner.missing.send_modify(|missing| *missing += 1);
-        self.tasks.spawn(Watch::new(self.adapter.clone(), api, world.clone(), cache, None).follow());
+        cache.inner.missing.send_modify(|missing| *missing += 1);
+        self.tasks.spawn(Watch::new(self.adapter.clone(), api, cache.clone(), kind_cache, None).follow());
     }
 
     /// As `add`, of objects with these labels, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
     fn add_beside<K>(
         &mut self,
-        world: &World,
+        cache: &Cache,
         api: Api<K>,
         labels: &'static str,
-        cache: fn(&mut Store) -> &mut Cache<K>,
+        kind_cache: fn(&mut Store) -> &mut KindCache<K>,
     ) where
-        K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Resource + Indexed + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
-        cache(&mut world.store()).take_for_synced();
-        self.tasks.spawn(Watch::new(self.adapter.clone(), api, world.clone(), cache, Some(labels)).follow());
+        kind_cache(&mut cache.store()).take_for_synced();
+        self.tasks
+            .spawn(Watch::new(self.adapter.clone(), api, cache.clone(), kind_cache, Some(labels)).follow());
     }
 }
 
 #[cfg(test)]
-mod reading;
+mod reading_tests;
 #[cfg(test)]
 mod tests;

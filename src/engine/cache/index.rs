@@ -13,7 +13,7 @@ use kube::core::ObjectMeta;
 
 /// Something that a run or the Backup queue may care about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
+pub enum IndexKey {
     /// The VolumeGroupSnapshot under this namespace and name, and what refers to it by name.
     Group(String, String),
     /// What is owned by the VolumeGroupSnapshot with this uid.
@@ -51,9 +51,9 @@ pub enum Topic {
 }
 
 /// An object that is cached.
-pub trait About {
+pub trait Indexed {
     /// What it is about.
-    fn topics(&self) -> Vec<Topic>;
+    fn keys(&self) -> Vec<IndexKey>;
 
     /// What is claimed, a run or a Backup by its uid, and the epoch that claims it; for kinds that are claimed.
     fn claim(&self) -> Option<(&str, u64)> {
@@ -65,10 +65,10 @@ fn key(meta: &ObjectMeta) -> (String, String) {
     (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
 }
 
-impl About for VolumeGroupSnapshot {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for VolumeGroupSnapshot {
+    fn keys(&self) -> Vec<IndexKey> {
         let (namespace, name) = key(&self.metadata);
-        vec![Topic::Group(namespace, name)]
+        vec![IndexKey::Group(namespace, name)]
     }
 
     fn claim(&self) -> Option<(&str, u64)> {
@@ -76,99 +76,99 @@ impl About for VolumeGroupSnapshot {
     }
 }
 
-impl About for VolumeGroupSnapshotContent {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for VolumeGroupSnapshotContent {
+    fn keys(&self) -> Vec<IndexKey> {
         let group = &self.spec.volume_group_snapshot_ref;
-        let mut topics = vec![
-            Topic::GroupContent(key(&self.metadata).1),
-            Topic::Group(group.namespace.clone(), group.name.clone()),
+        let mut keys = vec![
+            IndexKey::GroupContent(key(&self.metadata).1),
+            IndexKey::Group(group.namespace.clone(), group.name.clone()),
         ];
         let imported = self.spec.source.group_snapshot_handles.as_ref();
-        topics.extend(imported.map(|handles| Topic::Handle(handles.volume_group_snapshot_handle.clone())));
-        topics
+        keys.extend(imported.map(|handles| IndexKey::Handle(handles.volume_group_snapshot_handle.clone())));
+        keys
     }
 }
 
-impl About for VolumeSnapshot {
+impl Indexed for VolumeSnapshot {
     /// A member is about its group in three ways: by the owner's uid, by the owner's name, and by the name in its
     /// status. The release takes them away one after the other.
-    fn topics(&self) -> Vec<Topic> {
+    fn keys(&self) -> Vec<IndexKey> {
         let (namespace, name) = key(&self.metadata);
-        let mut topics = Vec::new();
+        let mut keys = Vec::new();
         if let Some(group) =
             self.status.as_ref().and_then(|status| status.volume_group_snapshot_name.as_ref())
         {
-            topics.push(Topic::Group(namespace.clone(), group.clone()));
+            keys.push(IndexKey::Group(namespace.clone(), group.clone()));
         }
         for owner in self.metadata.owner_references.iter().flatten() {
             let group = owner.api_version.split('/').next().unwrap_or_default();
             if group == labels::GROUP_SNAPSHOT_API && owner.kind == "VolumeGroupSnapshot" {
-                topics.push(Topic::Owned(owner.uid.clone()));
-                topics.push(Topic::Group(namespace.clone(), owner.name.clone()));
+                keys.push(IndexKey::Owned(owner.uid.clone()));
+                keys.push(IndexKey::Group(namespace.clone(), owner.name.clone()));
             }
         }
-        topics.push(Topic::Snapshot(namespace, name));
-        topics
+        keys.push(IndexKey::Snapshot(namespace, name));
+        keys
     }
 }
 
-impl About for VolumeSnapshotContent {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for VolumeSnapshotContent {
+    fn keys(&self) -> Vec<IndexKey> {
         let snapshot = &self.spec.volume_snapshot_ref;
-        let mut topics = vec![
-            Topic::Content(key(&self.metadata).1),
-            Topic::Snapshot(snapshot.namespace.clone(), snapshot.name.clone()),
+        let mut keys = vec![
+            IndexKey::Content(key(&self.metadata).1),
+            IndexKey::Snapshot(snapshot.namespace.clone(), snapshot.name.clone()),
         ];
-        topics.extend(self.spec.source.volume_handle.clone().map(Topic::Volume));
-        topics.extend(self.spec.source.snapshot_handle.clone().map(Topic::Handle));
-        topics
+        keys.extend(self.spec.source.volume_handle.clone().map(IndexKey::Volume));
+        keys.extend(self.spec.source.snapshot_handle.clone().map(IndexKey::Handle));
+        keys
     }
 }
 
-impl About for VolumeSnapshotClass {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Class(key(&self.metadata).1)]
+impl Indexed for VolumeSnapshotClass {
+    fn keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey::Class(key(&self.metadata).1)]
     }
 }
 
-impl About for VolumeGroupSnapshotClass {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::GroupClass(key(&self.metadata).1)]
+impl Indexed for VolumeGroupSnapshotClass {
+    fn keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey::GroupClass(key(&self.metadata).1)]
     }
 }
 
-impl About for Namespace {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Namespace(key(&self.metadata).1)]
+impl Indexed for Namespace {
+    fn keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey::Namespace(key(&self.metadata).1)]
     }
 }
 
-impl About for PersistentVolumeClaim {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for PersistentVolumeClaim {
+    fn keys(&self) -> Vec<IndexKey> {
         let (namespace, name) = key(&self.metadata);
         let restored = observe::restored_from(self).map(str::to_owned);
-        let restored = restored.map(|snapshot| Topic::Restore(namespace.clone(), snapshot));
-        [Topic::Claim(namespace, name)].into_iter().chain(restored).collect()
+        let restored = restored.map(|snapshot| IndexKey::Restore(namespace.clone(), snapshot));
+        [IndexKey::Claim(namespace, name)].into_iter().chain(restored).collect()
     }
 }
 
-impl About for Asking {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for Asking {
+    fn keys(&self) -> Vec<IndexKey> {
         let run = self.metadata.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
-        run.cloned().map(Topic::Asked).into_iter().collect()
+        run.cloned().map(IndexKey::Asked).into_iter().collect()
     }
 }
 
-impl About for ConfigMap {
-    fn topics(&self) -> Vec<Topic> {
-        vec![Topic::Binding]
+impl Indexed for ConfigMap {
+    fn keys(&self) -> Vec<IndexKey> {
+        vec![IndexKey::Binding]
     }
 }
 
-impl About for Backup {
-    fn topics(&self) -> Vec<Topic> {
-        let uid = self.metadata.uid.clone().map(Topic::BackupOf);
-        [Topic::Backup].into_iter().chain(uid).collect()
+impl Indexed for Backup {
+    fn keys(&self) -> Vec<IndexKey> {
+        let uid = self.metadata.uid.clone().map(IndexKey::BackupOf);
+        [IndexKey::Backup].into_iter().chain(uid).collect()
     }
 
     fn claim(&self) -> Option<(&str, u64)> {
@@ -177,39 +177,39 @@ impl About for Backup {
 }
 
 /// A run whose group froze more than its plan asks whose it is.
-impl About for PersistentVolume {
-    fn topics(&self) -> Vec<Topic> {
+impl Indexed for PersistentVolume {
+    fn keys(&self) -> Vec<IndexKey> {
         let csi = self.spec.as_ref().and_then(|spec| spec.csi.as_ref());
-        csi.map(|csi| Topic::Disk(csi.volume_handle.clone())).into_iter().collect()
+        csi.map(|csi| IndexKey::Disk(csi.volume_handle.clone())).into_iter().collect()
     }
 }
 
 /// What can matter to a run.
-pub fn of_scope(scope: &Scope) -> Vec<Topic> {
+pub fn of_scope(scope: &Scope) -> Vec<IndexKey> {
     let namespaced = |name: &String| (scope.namespace.clone(), name.clone());
-    let mut topics = vec![
-        Topic::Group(scope.namespace.clone(), scope.group_name.clone()),
-        Topic::GroupContent(scope.stub.clone()),
-        Topic::GroupClass(scope.group_class.clone()),
-        Topic::Class(scope.snapshot_class.clone()),
-        Topic::Namespace(scope.namespace.clone()),
-        Topic::Asked(scope.run.clone()),
-        Topic::BackupOf(scope.backup.0.clone()),
+    let mut keys = vec![
+        IndexKey::Group(scope.namespace.clone(), scope.group_name.clone()),
+        IndexKey::GroupContent(scope.stub.clone()),
+        IndexKey::GroupClass(scope.group_class.clone()),
+        IndexKey::Class(scope.snapshot_class.clone()),
+        IndexKey::Namespace(scope.namespace.clone()),
+        IndexKey::Asked(scope.run.clone()),
+        IndexKey::BackupOf(scope.backup.0.clone()),
     ];
-    topics.extend(scope.group_content.clone().map(Topic::GroupContent));
-    topics.extend(scope.import.clone().map(Topic::GroupContent));
-    topics.extend(scope.handles.iter().cloned().map(Topic::Handle));
-    topics.extend(scope.group_uid.as_ref().map(|uid| Topic::Owned(uid.0.clone())));
+    keys.extend(scope.group_content.clone().map(IndexKey::GroupContent));
+    keys.extend(scope.import.clone().map(IndexKey::GroupContent));
+    keys.extend(scope.handles.iter().cloned().map(IndexKey::Handle));
+    keys.extend(scope.group_uid.as_ref().map(|uid| IndexKey::Owned(uid.0.clone())));
     for member in &scope.members {
-        topics.extend(member.snapshot.clone().map(|name| Topic::Restore(scope.namespace.clone(), name)));
+        keys.extend(member.snapshot.clone().map(|name| IndexKey::Restore(scope.namespace.clone(), name)));
         let (namespace, claim) = namespaced(&member.claim);
-        topics.push(Topic::Claim(namespace, claim));
-        topics.push(Topic::Volume(member.volume_handle.clone()));
+        keys.push(IndexKey::Claim(namespace, claim));
+        keys.push(IndexKey::Volume(member.volume_handle.clone()));
         for name in member.snapshot.iter().chain([&member.rebuilt]) {
             let (namespace, name) = namespaced(name);
-            topics.push(Topic::Snapshot(namespace, name));
+            keys.push(IndexKey::Snapshot(namespace, name));
         }
-        topics.extend(member.content.iter().chain([&member.rebuilt]).cloned().map(Topic::Content));
+        keys.extend(member.content.iter().chain([&member.rebuilt]).cloned().map(IndexKey::Content));
     }
-    topics
+    keys
 }

@@ -8,7 +8,7 @@
 //! By hand on the calls of the client, and not by kube's watcher, because that neither begins from a version that is
 //! known nor asks for a consistent streaming list (its version 0 may be as old as the cache of an API server).
 //!
-//! Deliberately not here: how an event is read (`told`), and what it means to a cache (`cache`).
+//! Deliberately not here: how an event is read (`told`), and what it means to a cache (`kind_cache`).
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -23,11 +23,11 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
-use super::World;
-use super::cache::Cache;
+use super::Cache;
+use super::decode::{self, Read, Unreadable, WatchEvent};
+use super::index::Indexed;
+use super::kind_cache::KindCache;
 use super::store::Store;
-use super::told::{self, Read, Told, Unreadable};
-use super::topic::About;
 use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::time::Millis;
@@ -47,8 +47,8 @@ pub struct Watch<K> {
     client: Client,
     /// Path of the list.
     url: String,
-    world: World,
-    cache: fn(&mut Store) -> &mut Cache<K>,
+    cache: Cache,
+    kind_cache: fn(&mut Store) -> &mut KindCache<K>,
     labels: Option<&'static str>,
     /// Version from which a watch goes on; none before the first list, and after a history that is forgotten.
     at: Option<String>,
@@ -66,7 +66,7 @@ enum Broken {
     #[error(transparent)]
     Call(#[from] kube::Error),
     #[error("{0}")]
-    Told(Box<kube::core::Status>),
+    WatchEvent(Box<kube::core::Status>),
     #[error("a list without a resourceVersion")]
     NoVersion,
     #[error("the streaming list did not end")]
@@ -82,7 +82,7 @@ enum Broken {
 impl Broken {
     fn code(&self) -> u16 {
         match self {
-            Self::Call(kube::Error::Api(status)) | Self::Told(status) => status.code,
+            Self::Call(kube::Error::Api(status)) | Self::WatchEvent(status) => status.code,
             _ => 0,
         }
     }
@@ -90,14 +90,14 @@ impl Broken {
 
 impl<K> Watch<K>
 where
-    K: Resource + About + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Indexed + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     /// A watch for a cache; with `labels` only of objects that have them.
     pub fn new(
         adapter: Adapter,
         api: Api<K>,
-        world: World,
-        cache: fn(&mut Store) -> &mut Cache<K>,
+        cache: Cache,
+        kind_cache: fn(&mut Store) -> &mut KindCache<K>,
         labels: Option<&'static str>,
     ) -> Self {
         let (url, client) = (api.resource_url().to_owned(), api.into_client());
@@ -105,8 +105,8 @@ where
             adapter,
             client,
             url,
-            world,
             cache,
+            kind_cache,
             labels,
             at: None,
             told: Instant::now(),
@@ -167,10 +167,10 @@ where
     async fn list(&mut self) -> Result<String, Broken> {
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = self.labels.map(str::to_owned);
-        self.world.feed(Event::Init, self.cache);
+        self.cache.apply(Event::Init, self.kind_cache);
         loop {
             let request = Request::new(&self.url).list(&params).map_err(kube::Error::BuildRequest)?;
-            let page = told::page(&answered(self.client.request_text(request)).await?)?;
+            let page = decode::page(&answered(self.client.request_text(request)).await?)?;
             page.items.into_iter().for_each(|object| self.put(object, Event::InitApply));
             params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
             if params.continue_token.is_none() {
@@ -183,7 +183,7 @@ where
     }
 
     fn told_all(&mut self, at: String) {
-        self.world.feed(Event::InitDone, self.cache);
+        self.cache.apply(Event::InitDone, self.kind_cache);
         (self.at, self.told, self.heard) = (Some(at), Instant::now(), true);
     }
 
@@ -210,9 +210,10 @@ where
         };
         let (mut lines, mut line) = (pin!(lines), Vec::new());
         let patience = Instant::now() + Duration::from_millis(limits::REQUEST_TIMEOUT.0);
-        self.world.feed(Event::Init, self.cache);
+        self.cache.apply(Event::Init, self.kind_cache);
         loop {
-            let Ok(read) = tokio::time::timeout_at(patience, told::line(&mut lines, &mut line)).await else {
+            let Ok(read) = tokio::time::timeout_at(patience, decode::line(&mut lines, &mut line)).await
+            else {
                 // An API server that does not know streaming lists tells of changes, and never of an end.
                 self.streams = false;
                 return Err(Broken::Endless);
@@ -220,16 +221,16 @@ where
             if !read? {
                 return Ok(());
             }
-            match told::event(&line)? {
-                Told::Put(object) => self.put(object, Event::InitApply),
-                Told::Mark(mark) => {
+            match decode::event(&line)? {
+                WatchEvent::Applied(object) => self.put(object, Event::InitApply),
+                WatchEvent::Bookmark(mark) => {
                     if mark.metadata.annotations.contains_key(INITIAL_EVENTS_END) {
                         self.told_all(mark.metadata.resource_version);
                         break;
                     }
                 }
-                Told::Gone(_) => {}
-                Told::Error(status) => return Err(Broken::Told(status.boxed())),
+                WatchEvent::Deleted(_) => {}
+                WatchEvent::Error(status) => return Err(Broken::WatchEvent(status.boxed())),
             }
         }
         self.hear_all(&mut lines).await
@@ -239,33 +240,33 @@ where
     async fn hear_all(&mut self, lines: &mut (impl AsyncBufRead + Unpin)) -> Result<(), Broken> {
         let longest = Duration::from_secs(u64::from(limits::WATCH_SECONDS)) + Duration::from_millis(MARGIN.0);
         let mut line = Vec::new();
-        while timeout(longest, told::line(lines, &mut line)).await.unwrap_or(Ok(false))? {
-            self.hear(told::event(&line)?)?;
+        while timeout(longest, decode::line(lines, &mut line)).await.unwrap_or(Ok(false))? {
+            self.hear(decode::event(&line)?)?;
         }
         Ok(())
     }
 
-    fn hear(&mut self, told: Told<K>) -> Result<(), Broken> {
+    fn hear(&mut self, told: WatchEvent<K>) -> Result<(), Broken> {
         let version_of = |object: &Read<K>| match object {
             Ok(object) => object.meta().resource_version.clone(),
             Err(unreadable) => unreadable.version.clone(),
         };
         let version = match told {
-            Told::Put(object) => {
+            WatchEvent::Applied(object) => {
                 let version = version_of(&object);
                 self.put(object, Event::Apply);
                 version
             }
-            Told::Gone(object) => {
+            WatchEvent::Deleted(object) => {
                 let version = version_of(&object);
                 match object {
-                    Ok(object) => self.world.feed(Event::Delete(object), self.cache),
+                    Ok(object) => self.cache.apply(Event::Delete(object), self.kind_cache),
                     Err(unreadable) => self.pass_over(unreadable, true),
                 }
                 version
             }
-            Told::Mark(mark) => Some(mark.metadata.resource_version),
-            Told::Error(status) => return Err(Broken::Told(status.boxed())),
+            WatchEvent::Bookmark(mark) => Some(mark.metadata.resource_version),
+            WatchEvent::Error(status) => return Err(Broken::WatchEvent(status.boxed())),
         };
         self.at = version.filter(|version| !version.is_empty()).or(self.at.take());
         self.heard = true;
@@ -274,7 +275,7 @@ where
 
     fn put(&self, object: Read<K>, event: fn(K) -> Event<K>) {
         match object {
-            Ok(object) => self.world.feed(event(object), self.cache),
+            Ok(object) => self.cache.apply(event(object), self.kind_cache),
             Err(unreadable) => self.pass_over(unreadable, false),
         }
     }
@@ -282,7 +283,7 @@ where
     fn pass_over(&self, unreadable: Unreadable, deleted: bool) {
         let (object, error) = (&unreadable.id, &unreadable.error);
         tracing::warn!(resource = self.url, %object, error, "an object cannot be read");
-        self.world.feed_unreadable(unreadable, deleted, self.cache);
+        self.cache.apply_unreadable(unreadable, deleted, self.kind_cache);
     }
 }
 

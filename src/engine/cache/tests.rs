@@ -47,16 +47,16 @@ fn scope() -> Scope {
     }
 }
 
-struct Fixture(World);
+struct Fixture(Cache);
 
 impl Fixture {
     fn new() -> Self {
-        Self(World::empty("stillpoint"))
+        Self(Cache::empty("stillpoint"))
     }
 
     fn group(&self, name: &str, version: u64) {
         let group = json!({"metadata": meta("shop", name, version)});
-        self.0.feed(Event::Apply(read(group)), |store| &mut store.groups);
+        self.0.apply(Event::Apply(read(group)), |store| &mut store.groups);
     }
 
     fn group_content(&self, name: &str, group: &str, group_uid: &str) {
@@ -68,7 +68,7 @@ impl Fixture {
                 "volumeGroupSnapshotRef": {"namespace": "shop", "name": group, "uid": group_uid},
             },
         });
-        self.0.feed(Event::Apply(read(content)), |store| &mut store.group_contents);
+        self.0.apply(Event::Apply(read(content)), |store| &mut store.group_contents);
     }
 
     fn content(&self, name: &str, namespace: &str, snapshot: &str, source: Value, version: u64) {
@@ -80,7 +80,7 @@ impl Fixture {
                 "volumeSnapshotRef": {"namespace": namespace, "name": snapshot},
             },
         });
-        self.0.feed(Event::Apply(read(content)), |store| &mut store.contents);
+        self.0.apply(Event::Apply(read(content)), |store| &mut store.contents);
     }
 
     fn snapshot(&self, name: &str, owner_uid: Option<&str>, group: Option<&str>, version: u64) {
@@ -92,7 +92,7 @@ impl Fixture {
             }]);
         }
         let snapshot = json!({"metadata": metadata, "status": {"volumeGroupSnapshotName": group}});
-        self.0.feed(Event::Apply(read(snapshot)), |store| &mut store.snapshots);
+        self.0.apply(Event::Apply(read(snapshot)), |store| &mut store.snapshots);
     }
 
     fn names(&self, scope: &Scope) -> (Vec<String>, Vec<String>) {
@@ -108,7 +108,7 @@ fn handle(handle: &str) -> Value {
 
 #[test]
 fn an_empty_world_shows_nothing_but_what_it_was_told() {
-    let seen = World::empty("stillpoint").observe(&scope(), 7, true);
+    let seen = Cache::empty("stillpoint").observe(&scope(), 7, true);
     assert_eq!(
         seen,
         Observation { epoch: 7, fresh: true, group_class_missing: true, ..Observation::default() }
@@ -117,122 +117,122 @@ fn an_empty_world_shows_nothing_but_what_it_was_told() {
 
 #[test]
 fn contents_belong_by_volume_handle_and_namespace_or_by_computed_name() {
-    let world = Fixture::new();
-    world.content("of-volume", "shop", "s1", handle("vol-1"), 1);
-    world.content("of-other-volume", "shop", "s2", handle("vol-2"), 2);
-    world.content("of-other-namespace", "elsewhere", "s3", handle("vol-1"), 3);
-    world.content("rebuilt-1", "shop", "rebuilt-1", json!({"snapshotHandle": "snap-1"}), 4);
-    assert_eq!(world.names(&scope()).1, ["of-volume", "rebuilt-1"]);
+    let cache = Fixture::new();
+    cache.content("of-volume", "shop", "s1", handle("vol-1"), 1);
+    cache.content("of-other-volume", "shop", "s2", handle("vol-2"), 2);
+    cache.content("of-other-namespace", "elsewhere", "s3", handle("vol-1"), 3);
+    cache.content("rebuilt-1", "shop", "rebuilt-1", json!({"snapshotHandle": "snap-1"}), 4);
+    assert_eq!(cache.names(&scope()).1, ["of-volume", "rebuilt-1"]);
 }
 
 #[test]
 fn snapshots_belong_by_content_by_owner_by_group_name_or_by_recorded_name() {
-    let world = Fixture::new();
-    world.group("g", 1);
-    world.content("c", "shop", "by-content", handle("vol-1"), 1);
-    world.snapshot("by-content", None, None, 1);
-    world.snapshot("by-owner", Some("uid-g"), None, 2);
-    world.snapshot("by-group-name", None, Some("g"), 3);
-    world.snapshot("by-record", None, None, 4);
-    world.snapshot("of-another-group", Some("uid-h"), Some("h"), 5);
-    assert_eq!(world.names(&scope()).0, ["by-content", "by-group-name", "by-owner"]);
+    let cache = Fixture::new();
+    cache.group("g", 1);
+    cache.content("c", "shop", "by-content", handle("vol-1"), 1);
+    cache.snapshot("by-content", None, None, 1);
+    cache.snapshot("by-owner", Some("uid-g"), None, 2);
+    cache.snapshot("by-group-name", None, Some("g"), 3);
+    cache.snapshot("by-record", None, None, 4);
+    cache.snapshot("of-another-group", Some("uid-h"), Some("h"), 5);
+    assert_eq!(cache.names(&scope()).0, ["by-content", "by-group-name", "by-owner"]);
     let mut recorded = scope();
     recorded.members[0].snapshot = Some("by-record".into());
-    assert!(world.names(&recorded).0.contains(&"by-record".to_owned()));
+    assert!(cache.names(&recorded).0.contains(&"by-record".to_owned()));
 }
 
 #[test]
 fn a_member_is_found_by_the_owners_uid_after_the_group_is_gone() {
-    let world = Fixture::new();
-    world.snapshot("s", Some("uid-g"), None, 2);
-    assert!(world.names(&scope()).0.is_empty());
+    let cache = Fixture::new();
+    cache.snapshot("s", Some("uid-g"), None, 2);
+    assert!(cache.names(&scope()).0.is_empty());
     let known = Scope { group_uid: Some(Uid::from("uid-g")), ..scope() };
-    assert_eq!(world.names(&known).0, ["s"]);
+    assert_eq!(cache.names(&known).0, ["s"]);
 }
 
 #[test]
 fn the_content_is_the_one_that_names_our_uid_and_never_the_stub() {
-    let world = Fixture::new();
-    world.group_content("stub", "g", "");
-    let seen = world.0.observe(&scope(), 1, false);
+    let cache = Fixture::new();
+    cache.group_content("stub", "g", "");
+    let seen = cache.0.observe(&scope(), 1, false);
     assert_eq!((seen.content, seen.stub.map(|stub| stub.name)), (None, Some("stub".into())));
-    world.group_content("a-foreign-one", "g", "uid-old");
-    world.group_content("ours", "g", "uid-g");
-    world.group("g", 20);
-    let seen = world.0.observe(&scope(), 1, false);
+    cache.group_content("a-foreign-one", "g", "uid-old");
+    cache.group_content("ours", "g", "uid-g");
+    cache.group("g", 20);
+    let seen = cache.0.observe(&scope(), 1, false);
     assert_eq!(seen.content.map(|content| content.id.name).as_deref(), Some("ours"));
 }
 
 #[test]
 fn storage_is_taken_where_a_content_without_our_label_names_one_of_its_handles() {
-    let world = Fixture::new();
+    let cache = Fixture::new();
     let scope = Scope { handles: vec!["group-1".into(), "snap-1".into()], ..scope() };
-    world.content("of-the-same-volume", "shop", "s1", handle("vol-1"), 1);
-    world.content("of-another-handle", "shop", "s2", json!({"snapshotHandle": "snap-2"}), 2);
-    assert!(!world.0.observe(&scope, 1, true).taken);
-    world.content("saved", "elsewhere", "s3", json!({"snapshotHandle": "snap-1"}), 3);
-    assert!(world.0.observe(&scope, 1, true).taken);
+    cache.content("of-the-same-volume", "shop", "s1", handle("vol-1"), 1);
+    cache.content("of-another-handle", "shop", "s2", json!({"snapshotHandle": "snap-2"}), 2);
+    assert!(!cache.0.observe(&scope, 1, true).taken);
+    cache.content("saved", "elsewhere", "s3", json!({"snapshotHandle": "snap-1"}), 3);
+    assert!(cache.0.observe(&scope, 1, true).taken);
 }
 
 #[test]
 fn an_answer_is_in_the_next_observation_and_its_end_too() {
-    let world = Fixture::new();
+    let cache = Fixture::new();
     let group =
         |version: u64| Changed::Group(Arc::new(read(json!({"metadata": meta("shop", "g", version)}))));
-    world.0.absorb(group(5));
-    assert!(world.0.observe(&scope(), 1, false).group.is_some());
+    cache.0.upsert(group(5));
+    assert!(cache.0.observe(&scope(), 1, false).group.is_some());
     let id = ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("uid-g") };
-    world.0.absorb(Changed::Gone(Kind::Group, id));
-    world.group("g", 4);
-    assert_eq!(world.0.observe(&scope(), 1, false).group, None, "a late event");
+    cache.0.upsert(Changed::Gone(Kind::Group, id));
+    cache.group("g", 4);
+    assert_eq!(cache.0.observe(&scope(), 1, false).group, None, "a late event");
 }
 
 #[test]
 fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
-    let world = Fixture::new();
-    let mut waiting = world.0.subscribe(&scope());
+    let cache = Fixture::new();
+    let mut waiting = cache.0.subscribe(&scope());
     let woken = |waiting: &Subscription| waiting.changed().now_or_never().is_some();
     assert!(!woken(&waiting));
-    world.group("h", 1);
-    world.content("of-other-volume", "shop", "s2", handle("vol-2"), 1);
-    world.snapshot("foreign", Some("uid-h"), Some("h"), 2);
+    cache.group("h", 1);
+    cache.content("of-other-volume", "shop", "s2", handle("vol-2"), 1);
+    cache.snapshot("foreign", Some("uid-h"), Some("h"), 2);
     assert!(!woken(&waiting), "another group");
-    world.group("g", 3);
-    world.content("c", "shop", "s", handle("vol-1"), 4);
+    cache.group("g", 3);
+    cache.content("c", "shop", "s", handle("vol-1"), 4);
     assert!(woken(&waiting));
     assert!(!woken(&waiting), "two changes in between count as one");
-    world.content("c", "shop", "s", handle("vol-1"), 4);
+    cache.content("c", "shop", "s", handle("vol-1"), 4);
     assert!(!woken(&waiting), "the same look again");
-    world.snapshot("member", None, Some("g"), 5);
+    cache.snapshot("member", None, Some("g"), 5);
     assert!(woken(&waiting), "a snapshot that names the group");
-    world.snapshot("member", None, None, 6);
+    cache.snapshot("member", None, None, 6);
     assert!(woken(&waiting), "the same snapshot, which names it no more");
-    world.snapshot("member", None, None, 7);
+    cache.snapshot("member", None, None, 7);
     assert!(!woken(&waiting));
     let mut recorded = scope();
     recorded.members[0].snapshot = Some("member".into());
-    waiting.rescope(&Arc::new(recorded));
-    world.snapshot("member", None, None, 8);
+    waiting.set_interest(&Arc::new(recorded));
+    cache.snapshot("member", None, None, 8);
     assert!(woken(&waiting), "its name is recorded now");
 }
 
 #[test]
 fn a_dropped_subscription_leaves_nothing_behind() {
-    let world = Fixture::new();
-    let before = format!("{:?}", world.0.store().bells);
-    drop(world.0.subscribe(&scope()));
-    let after = format!("{:?}", world.0.store().bells);
+    let cache = Fixture::new();
+    let before = format!("{:?}", cache.0.store().subscriptions);
+    drop(cache.0.subscribe(&scope()));
+    let after = format!("{:?}", cache.0.store().subscriptions);
     assert_eq!(before.replace("next: 2", "next: 3"), after);
 }
 
 #[test]
 fn the_queue_hears_of_backups() {
-    let world = World::empty("stillpoint");
-    assert!(world.backups_changed().now_or_never().is_none());
+    let cache = Cache::empty("stillpoint");
+    assert!(cache.backups_changed().now_or_never().is_none());
     let backup = json!({"metadata": meta("stillpoint", "nightly", 1), "spec": {}, "apiVersion": "velero.io/v1", "kind": "Backup"});
-    world.feed(Event::Apply(read(backup)), |store| &mut store.backups);
-    assert!(world.backups_changed().now_or_never().is_some());
-    assert_eq!(world.backups().len(), 1);
+    cache.apply(Event::Apply(read(backup)), |store| &mut store.backups);
+    assert!(cache.backups_changed().now_or_never().is_some());
+    assert_eq!(cache.backups().len(), 1);
 }
 
 /// The fence outlives the object that carries it: the watch tells of the claim before it tells that the group is gone.
@@ -245,10 +245,10 @@ fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() 
         read::<VolumeGroupSnapshot>(group)
     };
     let told = |events: Vec<Event<VolumeGroupSnapshot>>| {
-        let world = World::empty("stillpoint");
-        world.store().groups.live_as(2);
-        events.into_iter().for_each(|event| world.feed(event, |store| &mut store.groups));
-        world.observe(&scope(), 2, false)
+        let cache = Cache::empty("stillpoint");
+        cache.store().groups.live_as(2);
+        events.into_iter().for_each(|event| cache.apply(event, |store| &mut store.groups));
+        cache.observe(&scope(), 2, false)
     };
     let ours = told(vec![Event::Apply(claimed("2")), Event::Delete(claimed("2"))]);
     assert_eq!((ours.group, ours.overtaken), (None, false));
@@ -272,10 +272,10 @@ fn a_backup_that_a_newer_life_has_claimed_overtakes_its_runs_with_or_without_a_g
         read::<Backup>(json!({"metadata": meta, "spec": {}}))
     };
     let told = |backup: Backup| {
-        let world = World::empty("stillpoint");
-        world.store().backups.live_as(2);
-        world.feed(Event::Apply(backup), |store| &mut store.backups);
-        world.observe(&scope(), 2, false).overtaken
+        let cache = Cache::empty("stillpoint");
+        cache.store().backups.live_as(2);
+        cache.apply(Event::Apply(backup), |store| &mut store.backups);
+        cache.observe(&scope(), 2, false).overtaken
     };
     assert!(told(claimed("uid-b", "3")));
     assert!(!told(claimed("uid-b", "2")), "that is this life");
