@@ -6,8 +6,8 @@ use crate::domain::text::count;
 use crate::journal::Entry;
 use crate::machine::backup;
 use crate::machine::group::Event;
-use crate::machine::group::effect::{EffectKind, Mark, Outcome};
-use crate::machine::group::event::{Facts, Grounds};
+use crate::machine::group::effect::{EffectKind, EffectRef, Outcome};
+use crate::machine::group::event::{DecisionRecord, Evidence};
 use crate::records;
 use crate::records::{Decoded, WireError, decode};
 
@@ -33,11 +33,11 @@ pub(super) fn event_name(decoded: &Decoded) -> String {
         Decoded::Group(timed) => match &timed.event {
             Event::Planned(_) => "planned".to_owned(),
             Event::Intended { step, .. } => format!("intend {}", step.name()),
-            Event::Ended { step, .. } => format!("ended {}", step.name()),
+            Event::StepCompleted { step, .. } => format!("ended {}", step.name()),
             Event::ReceiptPart { first, .. } => format!("receipt from {first}"),
             Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
-            Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
-            Event::Asked(asked) => format!("asked to {}", asked.ask.name()),
+            Event::MilestoneReached { milestone, .. } => format!("reached {}", milestone.name()),
+            Event::RequestReceived(asked) => format!("asked to {}", asked.ask.name()),
         },
         Decoded::Backup { event: backup::Event::Accepted { .. }, .. } => "accepted".to_owned(),
         Decoded::Backup { event: backup::Event::Finished { .. }, .. } => "finished".to_owned(),
@@ -56,7 +56,7 @@ fn group(event: &Event) -> String {
             let effects = count(marks.len(), "effect");
             format!("intend {} {} {effects}{kinds}", step.name(), row(grounds))
         }
-        Event::Ended { step, outcomes } => format!("ended {} {}", step.name(), ends(outcomes)),
+        Event::StepCompleted { step, outcomes } => format!("ended {} {}", step.name(), ends(outcomes)),
         Event::ReceiptPart { first, members } => {
             let first = usize::from(*first) + 1;
             format!("receipt of members {first} to {}", first + members.len().saturating_sub(1))
@@ -64,17 +64,17 @@ fn group(event: &Event) -> String {
         Event::Reconstructed(found) => {
             format!("reconstructed from the cluster as {}: {}", found.standing.name(), found.seen.join(", "))
         }
-        Event::Reached { grounds, milestone, facts } => {
+        Event::MilestoneReached { grounds, milestone, facts } => {
             format!("reached {} {}{}", milestone.name(), row(grounds), said(facts))
         }
-        Event::Asked(asked) => {
+        Event::RequestReceived(asked) => {
             format!("asked to {} by {} (request {})", asked.ask.name(), asked.by, asked.request)
         }
     }
 }
 
 /// The kinds of the effects, in the order of their first: `: SetGroupContentPolicy, 3 SetContentPolicy`.
-fn kinds(marks: &[Mark]) -> String {
+fn kinds(marks: &[EffectRef]) -> String {
     let mut counted: Vec<(EffectKind, usize)> = Vec::new();
     for mark in marks {
         match counted.iter_mut().find(|(kind, _)| *kind == mark.kind) {
@@ -91,11 +91,11 @@ fn kinds(marks: &[Mark]) -> String {
 }
 
 /// Every effect of a step that is not known to have happened: `SetContentPolicy of data-0: refused: 403 forbidden`.
-pub(super) fn failures(marks: &[Mark], outcomes: &[Outcome], claims: &[&str]) -> Vec<String> {
+pub(super) fn failures(marks: &[EffectRef], outcomes: &[Outcome], claims: &[&str]) -> Vec<String> {
     let of = |at: usize| match marks.get(at) {
         None => format!("effect {}", at + 1),
-        Some(Mark { kind, member: None }) => format!("{kind:?}"),
-        Some(Mark { kind, member: Some(index) }) => match claims.get(usize::from(*index)) {
+        Some(EffectRef { kind, member: None }) => format!("{kind:?}"),
+        Some(EffectRef { kind, member: Some(index) }) => match claims.get(usize::from(*index)) {
             Some(claim) => format!("{kind:?} of {claim}"),
             None => format!("{kind:?} of member {index}"),
         },
@@ -108,7 +108,7 @@ pub(super) fn failures(marks: &[Mark], outcomes: &[Outcome], claims: &[&str]) ->
     outcomes.iter().enumerate().filter_map(line).collect()
 }
 
-fn row(grounds: &Grounds) -> String {
+fn row(grounds: &DecisionRecord) -> String {
     format!("[{}]", grounds.row)
 }
 
@@ -118,15 +118,15 @@ fn ends(outcomes: &[Outcome]) -> String {
     format!("{} of {} done", outcomes.len() - failures, outcomes.len())
 }
 
-fn said(facts: &Facts) -> String {
+fn said(facts: &Evidence) -> String {
     match facts {
-        Facts::Nothing => String::new(),
-        Facts::Created { uid } => format!(" uid {uid}"),
-        Facts::Cut { group_handle } => format!(" handle {group_handle}"),
-        Facts::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
-        Facts::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
-        Facts::Rebuilt(members) if members.is_empty() => String::new(),
-        Facts::Rebuilt(members) => {
+        Evidence::Nothing => String::new(),
+        Evidence::Created { uid } => format!(" uid {uid}"),
+        Evidence::Cut { group_handle } => format!(" handle {group_handle}"),
+        Evidence::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
+        Evidence::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
+        Evidence::Rebuilt(members) if members.is_empty() => String::new(),
+        Evidence::Rebuilt(members) => {
             let names: Vec<&str> = members.iter().map(|member| member.snapshot.name.as_str()).collect();
             format!(" rebuilt {}", names.join(", "))
         }

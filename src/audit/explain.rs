@@ -15,10 +15,10 @@ use crate::journal::Entry;
 use crate::machine::backup;
 use crate::machine::group::columns::{Column, Columns, Source};
 use crate::machine::group::decide::{columns, mismatch};
-use crate::machine::group::event::Grounds;
+use crate::machine::group::event::DecisionRecord;
 use crate::machine::group::row::{Action, Cond, Row};
 use crate::machine::group::table::{RULES, TABLE};
-use crate::machine::group::{Ask, Asked, Event, GroupRun, Milestone};
+use crate::machine::group::{Ask, Event, GroupRun, Milestone, OperatorRequest};
 use crate::records::{Decoded, decode};
 
 /// What can be said about a record.
@@ -129,19 +129,23 @@ fn stage(folded: Option<&Folded>) -> Option<String> {
     }
 }
 
-pub(super) fn grounds(event: &Event) -> Option<&Grounds> {
+pub(super) fn grounds(event: &Event) -> Option<&DecisionRecord> {
     match event {
-        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
+        Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. } => Some(grounds),
         Event::Planned(_)
-        | Event::Ended { .. }
+        | Event::StepCompleted { .. }
         | Event::ReceiptPart { .. }
         | Event::Reconstructed(_)
-        | Event::Asked(_) => None,
+        | Event::RequestReceived(_) => None,
     }
 }
 
-fn laid_open(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> (Option<Explanation>, Option<String>) {
-    let Grounds { row: id, rules, view } = grounds;
+fn laid_open(
+    run: &GroupRun,
+    grounds: &DecisionRecord,
+    at: Timestamp,
+) -> (Option<Explanation>, Option<String>) {
+    let DecisionRecord { row: id, rules, view } = grounds;
     if *rules != RULES {
         let note = format!("version {rules} of the table decided it; this stillpoint knows version {RULES}");
         return (Some(bare(grounds)), Some(note));
@@ -173,7 +177,7 @@ fn laid_open(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> (Option<Explan
 }
 
 /// What is left to show of a decision that this table cannot repeat.
-fn bare(Grounds { row, rules, view }: &Grounds) -> Explanation {
+fn bare(DecisionRecord { row, rules, view }: &DecisionRecord) -> Explanation {
     let named = view.named().into_iter();
     let looked_at = named.map(|(column, value)| Looked { column, value, from: "seen", takes: Vec::new() });
     Explanation {
@@ -225,7 +229,7 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
                               for the first time"
                 .to_owned()
         }
-        Event::Ended { step, .. } => {
+        Event::StepCompleted { step, .. } => {
             let before = entries.iter().rfind(|o| o.stream == entry.stream && o.position < entry.position);
             let intent = before.map_or_else(String::new, |intent| format!(" at record {}", intent.position));
             format!("an outcome is reported, not decided: {} was intended{intent}", step.name())
@@ -237,7 +241,7 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
             let at = closes.map_or_else(String::new, |closing| format!(" at record {}", closing.position));
             format!("a part of the receipt: it was decided together with vs-bound{at}")
         }
-        Event::Asked(Asked { ask, by, .. }) => format!(
+        Event::RequestReceived(OperatorRequest { ask, by, .. }) => format!(
             "an input, not a decision: {by} asked to {}, and {}",
             ask.name(),
             match ask {
@@ -254,13 +258,13 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
                 "the journal was lost, and the run put together again from its cluster, which showed: {seen}"
             )
         }
-        Event::Intended { .. } | Event::Reached { .. } => "decided by the table".to_owned(),
+        Event::Intended { .. } | Event::MilestoneReached { .. } => "decided by the table".to_owned(),
     }
 }
 
 fn is_bound(entry: &Entry) -> bool {
     let Ok(Decoded::Group(timed)) = decode(&entry.record) else { return false };
-    matches!(timed.event, Event::Reached { milestone: Milestone::VsBound, .. })
+    matches!(timed.event, Event::MilestoneReached { milestone: Milestone::VsBound, .. })
 }
 
 fn of_backup(event: &backup::Event) -> &'static str {

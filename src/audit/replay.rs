@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::machine::backup;
 use crate::machine::group::decide::{columns, mismatch};
-use crate::machine::group::event::{Facts, Grounds};
+use crate::machine::group::event::{DecisionRecord, Evidence};
 use crate::machine::group::row::{Action, Row};
 use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Event, GroupRun, Milestone, decide};
@@ -106,7 +106,7 @@ impl ReplayReport {
         position: u64,
         run: Option<&GroupRun>,
         event: &Event,
-        grounds: &Grounds,
+        grounds: &DecisionRecord,
         at: Timestamp,
     ) {
         self.decisions += 1;
@@ -144,7 +144,12 @@ impl ReplayReport {
 }
 
 /// The row of now, and where it parts from the recorded one.
-fn compare(run: &GroupRun, event: &Event, grounds: &Grounds, at: Timestamp) -> Result<(), (String, String)> {
+fn compare(
+    run: &GroupRun,
+    event: &Event,
+    grounds: &DecisionRecord,
+    at: Timestamp,
+) -> Result<(), (String, String)> {
     let decision = decide(run, &grounds.view, at);
     let row = decision.map_err(|error| ("undecided".to_owned(), error.to_string()))?.row;
     let parts = |why| (row.id.to_owned(), why);
@@ -155,7 +160,7 @@ fn compare(run: &GroupRun, event: &Event, grounds: &Grounds, at: Timestamp) -> R
 }
 
 /// Why the recorded row does not match now.
-fn why_not(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> String {
+fn why_not(run: &GroupRun, grounds: &DecisionRecord, at: Timestamp) -> String {
     let Some(recorded) = TABLE.iter().find(|row| row.id == grounds.row) else {
         return format!("the table has no row {}", grounds.row);
     };
@@ -168,15 +173,15 @@ fn why_not(run: &GroupRun, grounds: &Grounds, at: Timestamp) -> String {
 fn disagreement(row: &Row, event: &Event) -> Option<String> {
     let agrees = match (row.then, event) {
         (Action::Act(says), Event::Intended { step, .. }) => says == *step,
-        (Action::Advance(says), Event::Reached { milestone, .. }) => says == *milestone,
+        (Action::Advance(says), Event::MilestoneReached { milestone, .. }) => says == *milestone,
         (
             Action::Unwind { code, transient },
-            Event::Reached { milestone: Milestone::Unwinding, facts, .. },
+            Event::MilestoneReached { milestone: Milestone::Unwinding, facts, .. },
         ) => {
-            matches!(facts, Facts::Reason(reason) if (reason.code, reason.transient) == (code, transient))
+            matches!(facts, Evidence::Reason(reason) if (reason.code, reason.transient) == (code, transient))
         }
-        (Action::Stick { code, .. }, Event::Reached { milestone: Milestone::Stuck, facts, .. }) => {
-            matches!(facts, Facts::Reason(reason) if reason.code == code)
+        (Action::Stick { code, .. }, Event::MilestoneReached { milestone: Milestone::Stuck, facts, .. }) => {
+            matches!(facts, Evidence::Reason(reason) if reason.code == code)
         }
         _ => false,
     };
@@ -187,14 +192,14 @@ fn disagreement(row: &Row, event: &Event) -> Option<String> {
 fn event_name_of(event: &Event) -> String {
     match event {
         Event::Intended { step, .. } => format!("intend {}", step.name()),
-        Event::Reached { milestone, facts: Facts::Reason(reason), .. } => {
+        Event::MilestoneReached { milestone, facts: Evidence::Reason(reason), .. } => {
             format!("reached {} with {}", milestone.name(), reason.code)
         }
-        Event::Reached { milestone, .. } => format!("reached {}", milestone.name()),
+        Event::MilestoneReached { milestone, .. } => format!("reached {}", milestone.name()),
         Event::Planned(_)
-        | Event::Ended { .. }
+        | Event::StepCompleted { .. }
         | Event::ReceiptPart { .. }
         | Event::Reconstructed(_)
-        | Event::Asked(_) => "no decision".to_owned(),
+        | Event::RequestReceived(_) => "no decision".to_owned(),
     }
 }

@@ -79,7 +79,9 @@ impl Shown {
 
 fn named_view(event: &crate::machine::group::Event) -> Option<Value> {
     use crate::machine::group::Event;
-    let (Event::Intended { grounds, .. } | Event::Reached { grounds, .. }) = event else { return None };
+    let (Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. }) = event else {
+        return None;
+    };
     let named = grounds.view.named().into_iter();
     Some(named.map(|(column, value)| (column.to_owned(), Value::from(value))).collect())
 }

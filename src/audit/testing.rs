@@ -14,11 +14,11 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
 use crate::machine::group::advance::{advance, grounds};
-use crate::machine::group::effect::{Effect, Mark, Outcome};
+use crate::machine::group::effect::{Effect, EffectRef, Outcome};
 use crate::machine::group::fold::fold_all;
 use crate::machine::group::row::Action;
 use crate::machine::group::{
-    Ask, Asked, Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, view,
+    Ask, Event, GroupRun, Milestone, OperatorRequest, Stage, Step, Timed, decide, effects, fold, view,
 };
 use crate::records::{encode_backup, encode_group};
 
@@ -124,7 +124,7 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
                     continue;
                 }
                 let outcomes = cache.perform(&planned);
-                cache.record(&mut records, &mut run, Event::Ended { step, outcomes });
+                cache.record(&mut records, &mut run, Event::StepCompleted { step, outcomes });
             }
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
                 for event in advance(&run, &cache.seen, &seen, &decision).expect("grounds") {
@@ -134,7 +134,7 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
                     let Some(ask) = cache.ask.take() else { return records };
                     cache.refuses = false;
                     cache.pass(Millis(60_000));
-                    cache.record(&mut records, &mut run, Event::Asked(asked(ask)));
+                    cache.record(&mut records, &mut run, Event::RequestReceived(asked(ask)));
                 }
             }
             Action::Look => cache.seen.fresh = true,
@@ -146,8 +146,8 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
 }
 
 /// What a person asks.
-pub fn asked(ask: Ask) -> Asked {
-    Asked { ask, request: "7f3a0c55-48213".to_owned(), by: "alice@desk".to_owned() }
+pub fn asked(ask: Ask) -> OperatorRequest {
+    OperatorRequest { ask, request: "7f3a0c55-48213".to_owned(), by: "alice@desk".to_owned() }
 }
 
 impl Cache {
@@ -193,10 +193,10 @@ impl Cache {
         records.push((self.seen.epoch, timed));
     }
 
-    fn perform(&mut self, planned: &[(Mark, Effect)]) -> Vec<Outcome> {
+    fn perform(&mut self, planned: &[(EffectRef, Effect)]) -> Vec<Outcome> {
         self.pass(Millis(12));
         self.seen.fresh = false;
-        let done = |(_, effect): &(Mark, Effect)| {
+        let done = |(_, effect): &(EffectRef, Effect)| {
             if self.refuses && matches!(effect, Effect::CreateContent { .. } | Effect::CreateSnapshot { .. })
             {
                 let message = "Forbidden: an admission webhook denied the request".to_owned();
@@ -452,8 +452,8 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     let (disk, run, stream) = (Disk::new(), plan().run, StreamId::of_backup(BACKUP_UID));
     let (_, last) = records.last().expect("a script");
     let phase = match &last.event {
-        Event::Reached { milestone: Milestone::Completed, .. } => Some(Phase::Completed),
-        Event::Reached { milestone: Milestone::Stuck, .. } => None,
+        Event::MilestoneReached { milestone: Milestone::Completed, .. } => Some(Phase::Completed),
+        Event::MilestoneReached { milestone: Milestone::Stuck, .. } => None,
         _ => Some(Phase::Failed),
     };
     let (mut seq, mut entries) = (0, Vec::new());

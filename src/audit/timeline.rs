@@ -12,7 +12,7 @@ use crate::domain::ids::StreamId;
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::Entry;
 use crate::machine::group::Event;
-use crate::machine::group::effect::Mark;
+use crate::machine::group::effect::EffectRef;
 use crate::records::{Decoded, WireError, decode, kind};
 
 /// An intent without outcome.
@@ -113,7 +113,7 @@ pub fn only(rows: Vec<Row>, stream: StreamId) -> Vec<Row> {
 
 /// The failures of an outcome, named by the intent before it, which is remembered here.
 fn failed(
-    intended: &mut BTreeMap<StreamId, Vec<Mark>>,
+    intended: &mut BTreeMap<StreamId, Vec<EffectRef>>,
     streams: &Streams,
     entry: &Entry,
     decoded: &Result<Decoded, WireError>,
@@ -124,7 +124,7 @@ fn failed(
             intended.insert(StreamId(entry.stream), marks.clone());
             Vec::new()
         }
-        Event::Ended { outcomes, .. } => {
+        Event::StepCompleted { outcomes, .. } => {
             let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
             let claims: Option<Vec<&str>> =
                 run.map(|run| run.plan.members.iter().map(|member| member.claim.as_str()).collect());

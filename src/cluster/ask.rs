@@ -23,7 +23,7 @@ use crate::cluster::connect::Adapter;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Problem};
-use crate::machine::group::{Ask, Asked};
+use crate::machine::group::{Ask, OperatorRequest};
 
 /// What is watched: the metadata of GroupSnapshots that carry a request.
 pub type Asking = PartialObjectMeta<GroupSnapshot>;
@@ -35,7 +35,7 @@ const MAX_ID_BYTES: usize = 64;
 ///
 /// # Errors
 /// A sentence for the log: the request is none that Stillpoint knows, or has no id.
-pub fn read(meta: &ObjectMeta) -> Option<Result<Asked, String>> {
+pub fn read(meta: &ObjectMeta) -> Option<Result<OperatorRequest, String>> {
     let wanted = meta.labels.as_ref()?.get(labels::REQUEST)?;
     let annotation = |key: &str| {
         meta.annotations.as_ref().and_then(|all| all.get(key)).filter(|value| !value.is_empty()).cloned()
@@ -53,7 +53,7 @@ pub fn read(meta: &ObjectMeta) -> Option<Result<Asked, String>> {
     };
     request.truncate((0..=MAX_ID_BYTES).rev().find(|at| request.is_char_boundary(*at)).unwrap_or(0));
     let by = annotation(labels::REQUEST_BY).map_or_else(|| "somebody".to_owned(), |by| limits::clip(&by));
-    Some(Ok(Asked { ask, request, by }))
+    Some(Ok(OperatorRequest { ask, request, by }))
 }
 
 impl Adapter {
@@ -61,7 +61,7 @@ impl Adapter {
     ///
     /// # Errors
     /// `Unreachable`, or `Refused`: it has changed in between, or the person lacks the right to patch it.
-    pub async fn ask(&self, run: &GroupSnapshot, asked: &Asked) -> Result<(), Problem> {
+    pub async fn ask(&self, run: &GroupSnapshot, asked: &OperatorRequest) -> Result<(), Problem> {
         let (namespace, name) = (
             run.metadata.namespace.as_deref().unwrap_or_default(),
             run.metadata.name.as_deref().unwrap_or_default(),
@@ -74,7 +74,7 @@ impl Adapter {
     }
 }
 
-fn patch(meta: &ObjectMeta, asked: &Asked) -> Value {
+fn patch(meta: &ObjectMeta, asked: &OperatorRequest) -> Value {
     json!({ "metadata": {
         "uid": meta.uid,
         "resourceVersion": meta.resource_version,
@@ -91,8 +91,8 @@ mod tests {
         serde_json::from_value(patch["metadata"].clone()).expect("metadata")
     }
 
-    fn asked() -> Asked {
-        Asked { ask: Ask::Abandon, request: "4711".to_owned(), by: "alice@desk".to_owned() }
+    fn asked() -> OperatorRequest {
+        OperatorRequest { ask: Ask::Abandon, request: "4711".to_owned(), by: "alice@desk".to_owned() }
     }
 
     #[test]

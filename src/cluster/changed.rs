@@ -32,7 +32,7 @@ impl Kind {
 
 /// An object as it was after a call.
 #[derive(Debug, Clone)]
-pub enum Changed {
+pub enum ObjectChange {
     /// A VolumeGroupSnapshot.
     Group(Arc<VolumeGroupSnapshot>),
     /// A VolumeGroupSnapshotContent.
@@ -47,7 +47,7 @@ pub enum Changed {
     Gone(Kind, ObjectId),
 }
 
-impl Changed {
+impl ObjectChange {
     /// Reads the object of an answer.
     pub(super) fn read(kind: Kind, answer: &str) -> Result<Self, serde_json::Error> {
         match kind {
@@ -64,14 +64,14 @@ impl Changed {
 fn object<K: Resource + DeserializeOwned>(
     kind: Kind,
     answer: &str,
-    wrap: fn(Arc<K>) -> Changed,
-) -> Result<Changed, serde_json::Error> {
+    wrap: fn(Arc<K>) -> ObjectChange,
+) -> Result<ObjectChange, serde_json::Error> {
     let mut object: K = serde_json::from_str(answer)?;
     object.meta_mut().managed_fields = None;
     let meta = object.meta();
     let held = meta.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
     if meta.deletion_timestamp.is_some() && !held {
-        return Ok(Changed::Gone(kind, super::observe::id(meta)));
+        return Ok(ObjectChange::Gone(kind, super::observe::id(meta)));
     }
     Ok(wrap(Arc::new(object)))
 }

@@ -36,9 +36,9 @@ pub mod velero_server;
 mod call;
 mod spec;
 
-pub use changed::{Changed, Kind};
+pub use changed::{Kind, ObjectChange};
 pub use connect::{Adapter, client_config};
-pub use perform::Performed;
+pub use perform::EffectResult;
 pub use project::{Claim, Turn};
 
 /// The kinds that the engine holds and projects, as the API has them.

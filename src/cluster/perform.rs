@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::api::Version;
 use crate::cluster::call::{Call, Verb};
-use crate::cluster::changed::Changed;
+use crate::cluster::changed::ObjectChange;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::cluster::effects::{Calls, calls};
@@ -20,11 +20,11 @@ use crate::machine::group::effect::{Effect, Intent, Outcome};
 
 /// How one effect ended.
 #[derive(Debug, Clone)]
-pub struct Performed {
+pub struct EffectResult {
     /// The outcome, for the journal.
     pub outcome: Outcome,
     /// What came back, for the caches.
-    pub object: Option<Changed>,
+    pub object: Option<ObjectChange>,
 }
 
 impl Adapter {
@@ -32,35 +32,40 @@ impl Adapter {
     ///
     /// A delete of what is not there is done: the object is gone. A create of what exists is refused with 409, and
     /// whoever decides next looks whether it is ours.
-    pub async fn perform(&self, intent: &Durable<Intent>, index: usize) -> Performed {
+    pub async fn perform(&self, intent: &Durable<Intent>, index: usize) -> EffectResult {
         match intent.get().effects.get(index) {
             Some((_, effect)) => self.carry_out(effect).await,
             None => refused(400, "the intent has no such effect"),
         }
     }
 
-    async fn carry_out(&self, effect: &Effect) -> Performed {
+    async fn carry_out(&self, effect: &Effect) -> EffectResult {
         let Ok(_permit) = self.inner.effects.acquire().await else {
             return refused(400, "the adapter is closed");
         };
         match calls(effect) {
             Calls::One(call) => self.call(&call).await,
             Calls::InOrder(first, then) => match self.call(&first).await {
-                Performed { outcome: Outcome::Done { .. }, object: Some(Changed::Gone(kind, id)) } => {
-                    gone(kind, id)
+                EffectResult {
+                    outcome: Outcome::Done { .. },
+                    object: Some(ObjectChange::Gone(kind, id)),
+                } => gone(kind, id),
+                EffectResult { outcome: Outcome::Done { .. }, .. } => self.call(&then).await,
+                EffectResult { outcome: Outcome::Determinate { code: 404, .. }, .. } => {
+                    self.call(&then).await
                 }
-                Performed { outcome: Outcome::Done { .. }, .. } => self.call(&then).await,
-                Performed { outcome: Outcome::Determinate { code: 404, .. }, .. } => self.call(&then).await,
                 failed => failed,
             },
             Calls::Either(first, other) => match self.call(&first).await {
-                Performed { outcome: Outcome::Determinate { code: 422, .. }, .. } => self.call(&other).await,
+                EffectResult { outcome: Outcome::Determinate { code: 422, .. }, .. } => {
+                    self.call(&other).await
+                }
                 ended => ended,
             },
         }
     }
 
-    async fn call(&self, call: &Call) -> Performed {
+    async fn call(&self, call: &Call) -> EffectResult {
         let request = match self.request(call) {
             Ok(request) => request,
             Err(refused) => return refused,
@@ -69,12 +74,12 @@ impl Adapter {
             Ok(performed) => performed,
             Err(error) => match deleted(call) {
                 Some(id) if classify::is_missing(&error) => gone(call.kind, id),
-                _ => Performed { outcome: classify::outcome(&error), object: None },
+                _ => EffectResult { outcome: classify::outcome(&error), object: None },
             },
         }
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Vec<u8>>, Performed> {
+    fn request(&self, call: &Call) -> Result<Request<Vec<u8>>, EffectResult> {
         let version = match self.group_version() {
             Ok(version) => version,
             Err(problem) if call.kind.is_of_group_api() => return Err(refused(404, &problem.reason)),
@@ -103,18 +108,18 @@ struct AnsweredMeta {
 ///
 /// # Errors
 /// It brought back no JSON object.
-fn read(call: &Call, text: &str) -> Result<Performed, serde_json::Error> {
+fn read(call: &Call, text: &str) -> Result<EffectResult, serde_json::Error> {
     let Answered { kind, metadata } = serde_json::from_str(text)?;
     if let Some(id) = deleted(call).filter(|_| kind.as_deref() == Some("Status")) {
         return Ok(gone(call.kind, id));
     }
     let uid = metadata.uid.unwrap_or_default();
     let resource_version = metadata.resource_version.unwrap_or_default();
-    Ok(match Changed::read(call.kind, text) {
-        Ok(object) => Performed { outcome: Outcome::Done { uid, resource_version }, object: Some(object) },
+    Ok(match ObjectChange::read(call.kind, text) {
+        Ok(object) => EffectResult { outcome: Outcome::Done { uid, resource_version }, object: Some(object) },
         Err(error) => {
             let message = limits::clip(&format!("the answer cannot be read: {error}"));
-            Performed { outcome: Outcome::Indeterminate { message }, object: None }
+            EffectResult { outcome: Outcome::Indeterminate { message }, object: None }
         }
     })
 }
@@ -131,14 +136,14 @@ fn deleted(call: &Call) -> Option<ObjectId> {
     }
 }
 
-fn gone(kind: crate::cluster::Kind, id: ObjectId) -> Performed {
+fn gone(kind: crate::cluster::Kind, id: ObjectId) -> EffectResult {
     let outcome = Outcome::Done { uid: id.uid.0.clone(), resource_version: String::new() };
-    Performed { outcome, object: Some(Changed::Gone(kind, id)) }
+    EffectResult { outcome, object: Some(ObjectChange::Gone(kind, id)) }
 }
 
 /// Nothing was sent.
-fn refused(code: u16, message: &str) -> Performed {
-    Performed { outcome: Outcome::Determinate { code, message: limits::clip(message) }, object: None }
+fn refused(code: u16, message: &str) -> EffectResult {
+    EffectResult { outcome: Outcome::Determinate { code, message: limits::clip(message) }, object: None }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::sync::SemaphorePermit;
 
 use crate::api::{Backup, BackupStatus, GroupSnapshot, GroupSnapshotSpec, GroupSnapshotStatus};
-use crate::cluster::changed::Changed;
+use crate::cluster::changed::ObjectChange;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::cluster::observe;
@@ -149,7 +149,11 @@ impl Adapter {
     ///
     /// # Errors
     /// `Unreachable` or `Refused`, the latter also where the Backup is gone or another of its name.
-    pub async fn project_backup(&self, backup: &ObjectId, status: &BackupStatus) -> Result<Changed, Problem> {
+    pub async fn project_backup(
+        &self,
+        backup: &ObjectId,
+        status: &BackupStatus,
+    ) -> Result<ObjectChange, Problem> {
         self.merge_backup(backup, json!({ "status": status }), self.served().backup_status).await
     }
 
@@ -157,7 +161,7 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`Adapter::project_backup`]; also `Refused` where the Backup has changed since `claim` was made of it.
-    pub async fn claim_backup(&self, backup: &ObjectId, claim: &Claim<'_>) -> Result<Changed, Problem> {
+    pub async fn claim_backup(&self, backup: &ObjectId, claim: &Claim<'_>) -> Result<ObjectChange, Problem> {
         let mut annotations = json!({ (labels::EPOCH): claim.epoch.to_string() });
         if let Some(journal) = claim.journal {
             annotations[labels::JOURNAL] = json!(journal);
@@ -173,7 +177,7 @@ impl Adapter {
     ///
     /// # Errors
     /// As [`Adapter::project_backup`].
-    pub async fn project_label_key(&self, backup: &ObjectId, key: &str) -> Result<Changed, Problem> {
+    pub async fn project_label_key(&self, backup: &ObjectId, key: &str) -> Result<ObjectChange, Problem> {
         self.merge_backup(backup, json!({ "spec": { "volumeGroupSnapshotLabelKey": key } }), false).await
     }
 
@@ -185,7 +189,7 @@ impl Adapter {
         &self,
         backup: &ObjectId,
         annotations: &BTreeMap<&str, String>,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<ObjectChange, Problem> {
         self.merge_backup(backup, json!({ "metadata": { "annotations": annotations } }), false).await
     }
 
@@ -212,14 +216,14 @@ impl Adapter {
         backup: &ObjectId,
         mut patch: Value,
         status: bool,
-    ) -> Result<Changed, Problem> {
+    ) -> Result<ObjectChange, Problem> {
         patch["metadata"]["uid"] = json!(backup.uid);
         let collection = Backup::url_path(&(), Some(&backup.namespace));
         let path = at(&collection, &backup.name, status);
         match self.write::<Backup>(Method::PATCH, &path, &patch).await {
             Ok(mut object) => {
                 object.metadata.managed_fields = None;
-                Ok(Changed::Backup(Arc::new(object)))
+                Ok(ObjectChange::Backup(Arc::new(object)))
             }
             Err(error) => {
                 Err(classify::problem(&error, About::new("Backup", &backup.namespace, &backup.name)))

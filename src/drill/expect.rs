@@ -126,9 +126,9 @@ pub fn forgiven(case: &Case) -> Vec<Invariant> {
             &[I::NothingLeaked, I::OneCut, I::NoneStray]
         }
         (Rival::TearGroupContent, Part::Undoing) if before_receipt || is_under_the_delete(*at) => {
-            &[I::NothingLeaked, I::Freed]
+            &[I::NothingLeaked, I::StorageFate]
         }
-        (Rival::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::Freed, I::OneCut],
+        (Rival::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::StorageFate, I::OneCut],
         _ => &[],
     });
     unsaved.copied().collect()

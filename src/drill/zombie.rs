@@ -150,11 +150,13 @@ fn line(position: u64, record: &Timed) -> String {
     let text = match &record.event {
         Event::Planned(_) => "planned".to_owned(),
         Event::Intended { grounds, step, .. } => format!("{} -> {}", grounds.row, step.name()),
-        Event::Ended { step, .. } => format!("ended {}", step.name()),
+        Event::StepCompleted { step, .. } => format!("ended {}", step.name()),
         Event::ReceiptPart { .. } => "receipt".to_owned(),
-        Event::Asked(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
+        Event::RequestReceived(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
         Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
-        Event::Reached { grounds, milestone, .. } => format!("{} -> {}", grounds.row, milestone.name()),
+        Event::MilestoneReached { grounds, milestone, .. } => {
+            format!("{} -> {}", grounds.row, milestone.name())
+        }
     };
     format!("{position:>4}  {text}")
 }

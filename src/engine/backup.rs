@@ -10,18 +10,18 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cluster::kinds::{Backup, BackupStatus};
-use crate::cluster::{Changed, Claim, observe};
+use crate::cluster::{Claim, ObjectChange, observe};
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
+use crate::engine::backup_spec::{self, Defaults};
 use crate::engine::deleted_backup;
 use crate::engine::events;
-use crate::engine::facts;
+use crate::engine::inventory;
 use crate::engine::preflight;
 use crate::engine::reasons;
-use crate::engine::request::{self, Defaults};
 use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::engine::snapshots::Snapshots;
 use crate::engine::telemetry::Metric;
@@ -67,7 +67,7 @@ pub async fn take(
         leave_alone(&tools, object.as_deref(), &why);
         return Ok(());
     }
-    let mut request = object.as_deref().map(|object| request::read(object, &defaults));
+    let mut request = object.as_deref().map(|object| backup_spec::read(object, &defaults));
     let (mut refused_as, is_new) = (Code::Unsupported, folded.is_none());
     if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
         && let Some(error) = preflight::namesake(&tools, object).await
@@ -312,11 +312,11 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
 /// asked of the API server itself, because they may be a moment old.
 async fn form(tools: &Tools, request: &Request) -> Formed {
     let now = tools.clock.now();
-    let mut formed = form_groups(request, &facts::gather(&tools.cache, request), now);
+    let mut formed = form_groups(request, &inventory::gather(&tools.cache, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        let read = || facts::read(&tools.adapter, &tools.cache, request);
+        let read = || inventory::read(&tools.adapter, &tools.cache, request);
         match preflight::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
-            Ok(facts) => formed = form_groups(request, &facts, now),
+            Ok(inventory) => formed = form_groups(request, &inventory, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
     }
@@ -470,7 +470,7 @@ async fn claim(tools: &Tools, run: &BackupRun, object: Option<&Backup>) {
 /// Writes to a Backup, at most `tries` times while the API server does not answer.
 async fn insist<F>(tools: &Tools, id: &ObjectId, tries: u32, write: impl Fn() -> F)
 where
-    F: Future<Output = Result<Changed, Problem>>,
+    F: Future<Output = Result<ObjectChange, Problem>>,
 {
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {

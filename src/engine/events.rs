@@ -16,7 +16,7 @@ use crate::domain::problem::Code;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::machine::group::state::Passed;
+use crate::machine::group::state::TimelineEntry;
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{GroupRun, Milestone, WaitReport, advance};
 
@@ -103,7 +103,11 @@ pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> K
 /// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup what a person
 /// has to know of each of its groups: the end, and what went wrong. A Backup of a hundred groups would be told of seven
 /// hundred milestones otherwise.
-pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl Iterator<Item = KubeEvent> {
+pub fn of_milestone(
+    run: &GroupRun,
+    passed: &TimelineEntry,
+    shown: &ObjectId,
+) -> impl Iterator<Item = KubeEvent> {
     let plan = &run.plan;
     let (warning, reason, mut text) = words(passed.milestone);
     if run.keeps_storage() && passed.milestone == Milestone::Failed {
@@ -126,7 +130,7 @@ pub fn of_milestone(run: &GroupRun, passed: &Passed, shown: &ObjectId) -> impl I
 }
 
 /// What is wrong with the cut once it is known: the Backup is told when the group is complete, or rolled back.
-fn apart(run: &GroupRun, passed: &Passed) -> Option<(&'static str, String)> {
+fn apart(run: &GroupRun, passed: &TimelineEntry) -> Option<(&'static str, String)> {
     let now = passed.milestone == Milestone::VsBound && passed.attempt == run.attempt;
     let grade = run.atomicity().filter(|grade| now && !grade.is_atomic())?;
     Some((grade.reason(), grade.message(run.plan.atomicity.max_skew)))

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::cluster::{Adapter, Performed, classify};
+use crate::cluster::{Adapter, EffectResult, classify};
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
 use crate::domain::observed::Scope;
@@ -30,7 +30,7 @@ use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::telemetry::{Metric, MetricsSink};
 use crate::journal::{Durable, Journal, StreamState};
 use crate::machine::group::advance::{self, grounds};
-use crate::machine::group::effect::{Effect, EffectKind, Intent, Mark, Outcome};
+use crate::machine::group::effect::{Effect, EffectKind, EffectRef, Intent, Outcome};
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::waiting::Cause;
 use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
@@ -212,7 +212,7 @@ impl Runner {
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&durable.get().effects, &outcomes);
         count(&*self.tools.metrics, &kinds, &outcomes);
-        self.record(self.tools.clock.now(), vec![Event::Ended { step, outcomes }]).await?;
+        self.record(self.tools.clock.now(), vec![Event::StepCompleted { step, outcomes }]).await?;
         tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
         self.tools.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
@@ -259,7 +259,7 @@ impl Runner {
 
     /// One effect. A create that is refused ends the run, and an API server that has just started refuses everybody: such a
     /// create certainly did not happen, and is repeated for a while.
-    async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> Performed {
+    async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> EffectResult {
         let doubted = self.tools.clock.now().after(limits::REFUSAL_DOUBTED);
         let mut tries = 0;
         loop {
@@ -440,7 +440,7 @@ pub fn first_record(
     }
 }
 
-fn log_failures(effects: &[(Mark, Effect)], outcomes: &[Outcome]) {
+fn log_failures(effects: &[(EffectRef, Effect)], outcomes: &[Outcome]) {
     for ((mark, effect), outcome) in effects.iter().zip(outcomes) {
         let call = || format!("{} {}", mark.kind.verb(), effect.about());
         match outcome {

@@ -26,7 +26,7 @@ fn latest(kind: u16) -> u16 {
 fn version_of_group(event: &Event) -> u16 {
     match event {
         Event::Planned(plan) if plan.atomicity.is_unrecorded() => FIRST,
-        Event::Planned(_) | Event::Reached { .. } => 2,
+        Event::Planned(_) | Event::MilestoneReached { .. } => 2,
         _ => FIRST,
     }
 }
@@ -72,7 +72,7 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::Intended { grounds, step, marks } => {
             encode(kind::GROUP_INTENDED, &v1::group::Intended::new(grounds, *step, marks)?)?
         }
-        Event::Ended { step, outcomes } => {
+        Event::StepCompleted { step, outcomes } => {
             encode(kind::GROUP_ENDED, &v1::group::Ended::new(*step, outcomes))?
         }
         Event::ReceiptPart { first, members } => {
@@ -81,10 +81,10 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::Reconstructed(found) => {
             encode(kind::GROUP_RECONSTRUCTED, &v1::reconstructed::Reconstructed::from(&**found))?
         }
-        Event::Reached { grounds, milestone, facts } => {
+        Event::MilestoneReached { grounds, milestone, facts } => {
             encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, *milestone, facts)?)?
         }
-        Event::Asked(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
+        Event::RequestReceived(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
     };
     Ok(Record { kind, version, time_ns: timed.at.0, payload })
 }

@@ -29,7 +29,7 @@ pub fn fit_group(event: Event) -> Event {
         if !matches!(encode_group(&timed), Err(WireError::TooLarge { .. })) {
             break;
         }
-        let Event::Ended { outcomes, .. } = &mut timed.event else { break };
+        let Event::StepCompleted { outcomes, .. } = &mut timed.event else { break };
         outcomes.iter_mut().for_each(|outcome| match outcome {
             Outcome::Done { .. } => {}
             Outcome::Determinate { message, .. } | Outcome::Indeterminate { message } => cut(message, length),

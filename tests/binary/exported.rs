@@ -127,7 +127,7 @@ fn a_forged_fact_is_caught_by_replay() {
         let claims = stillpoint::machine::group::View::columns().position(|column| column.name() == "Claims");
         grounds.view.seen[claims.expect("a column")] ^= 1;
     };
-    caught_by_replay_alone("a fact", forged(Step::Create, forge), "Claims is Changed");
+    caught_by_replay_alone("a fact", forged(Step::Create, forge), "Claims is ObjectChange");
 }
 
 #[test]

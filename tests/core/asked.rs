@@ -5,16 +5,16 @@ use stillpoint::domain::limits;
 use stillpoint::domain::problem::Code;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{Facts, Grounds, Milestone, Reason};
+use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone, Reason};
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::state::CreateFate;
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{
-    Ask, Asked, Event, GroupRun, IllegalEvent, Stage, Step, Timed, decide, fold,
+    Ask, Event, GroupRun, IllegalEvent, OperatorRequest, Stage, Step, Timed, decide, fold,
 };
 
-fn grounds(row: &str) -> Grounds {
-    Grounds { row: row.into(), rules: 4, view: view_with(|_| {}) }
+fn grounds(row: &str) -> DecisionRecord {
+    DecisionRecord { row: row.into(), rules: 4, view: view_with(|_| {}) }
 }
 
 fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {
@@ -22,7 +22,7 @@ fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {
 }
 
 fn asked(ask: Ask) -> Event {
-    Event::Asked(Asked { ask, request: "r-1".into(), by: "alice".into() })
+    Event::RequestReceived(OperatorRequest { ask, request: "r-1".into(), by: "alice".into() })
 }
 
 fn in_stage(stage: Stage) -> GroupRun {
@@ -37,12 +37,13 @@ fn stuck() -> GroupRun {
             Event::Intended { grounds: grounds("release/5-rebuild"), step: Step::Rebuild, marks: vec![] };
         let refused = Outcome::Determinate { code: 403, message: "no".into() };
         run = next(run, intent).expect("an intent");
-        run = next(run, Event::Ended { step: Step::Rebuild, outcomes: vec![refused] }).expect("an outcome");
+        run = next(run, Event::StepCompleted { step: Step::Rebuild, outcomes: vec![refused] })
+            .expect("an outcome");
     }
     let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
-    let facts = Facts::Reason(reason);
+    let facts = Evidence::Reason(reason);
     let grounds = grounds("release/rebuild-refused");
-    next(run, Event::Reached { grounds, milestone: Milestone::Stuck, facts }).expect("a stuck run")
+    next(run, Event::MilestoneReached { grounds, milestone: Milestone::Stuck, facts }).expect("a stuck run")
 }
 
 fn lost() -> stillpoint::machine::group::View {
@@ -104,7 +105,7 @@ fn after_the_pivot_a_run_that_is_abandoned_ends_with_everything_retained() {
     assert_eq!(mended(Policies::Delete, Content::Retain), "abandoned/mend-policies");
     assert_eq!(mended(Policies::Retain, Content::Delete), "abandoned/mend-group-policy");
     let grounds = grounds("abandoned/failed");
-    let failed = Event::Reached { grounds, milestone: Milestone::Failed, facts: Facts::Nothing };
+    let failed = Event::MilestoneReached { grounds, milestone: Milestone::Failed, facts: Evidence::Nothing };
     let failed = next(run, failed).expect("the end");
     assert_eq!((failed.stage, failed.keeps_storage()), (Stage::Failed, true));
     let anew = in_stage(Stage::Cleaned);
@@ -136,17 +137,18 @@ fn a_request_does_not_make_an_unknown_create_certain() {
     let run = next(run, asked(Ask::Resume)).expect("an input");
     let run = next(run, create()).expect("it is repeated");
     let refused = Outcome::Determinate { code: 403, message: "no".into() };
-    let run = next(run, Event::Ended { step: Step::Create, outcomes: vec![refused] }).expect("an outcome");
+    let run =
+        next(run, Event::StepCompleted { step: Step::Create, outcomes: vec![refused] }).expect("an outcome");
     assert_eq!(run.create, CreateFate::Unknown, "the first one may have happened");
 }
 
 #[test]
 fn a_request_outlives_a_second_attempt_and_does_not_reach_a_finished_run() {
     let run = next(in_stage(Stage::Unwinding), asked(Ask::Resume)).expect("an input");
-    let again = Event::Reached {
+    let again = Event::MilestoneReached {
         grounds: grounds("undo/f-retry"),
         milestone: Milestone::Retried,
-        facts: Facts::Nothing,
+        facts: Evidence::Nothing,
     };
     let run = next(run, again).expect("a retry");
     assert_eq!(run.answered.expect("still known").asked.request, "r-1");

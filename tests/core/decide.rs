@@ -10,18 +10,18 @@ use stillpoint::domain::receipt::Receipt;
 use stillpoint::domain::time::Timestamp;
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Step};
+use stillpoint::machine::group::event::{DecisionRecord, Event, Evidence, Milestone, Step};
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, fold};
 
-fn grounds() -> Grounds {
-    Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
+fn grounds() -> DecisionRecord {
+    DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
 }
 
 fn created() -> GroupRun {
-    let facts = Facts::Created { uid: group().id.uid };
-    folded(vec![Event::Reached { grounds: grounds(), milestone: Milestone::Created, facts }])
+    let facts = Evidence::Created { uid: group().id.uid };
+    folded(vec![Event::MilestoneReached { grounds: grounds(), milestone: Milestone::Created, facts }])
 }
 
 fn row(run: &GroupRun, view: &View, now: Timestamp) -> &'static str {
@@ -72,7 +72,7 @@ fn a_waiting_run_wakes_at_its_next_deadline() {
 fn tried(times: usize, outcome: &Outcome) -> GroupRun {
     let one = || {
         let intent = Event::Intended { grounds: grounds(), step: Step::Create, marks: Vec::new() };
-        [intent, Event::Ended { step: Step::Create, outcomes: vec![outcome.clone()] }]
+        [intent, Event::StepCompleted { step: Step::Create, outcomes: vec![outcome.clone()] }]
     };
     folded((0..times).flat_map(|_| one()).collect())
 }
@@ -110,7 +110,9 @@ fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
         run.stage = Stage::Releasing;
         for _ in 0..times {
             let intent = Event::Intended { grounds: grounds(), step: Step::Rebuild, marks: Vec::new() };
-            for event in [intent, Event::Ended { step: Step::Rebuild, outcomes: vec![outcome.clone()] }] {
+            for event in
+                [intent, Event::StepCompleted { step: Step::Rebuild, outcomes: vec![outcome.clone()] }]
+            {
                 run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
             }
         }
@@ -178,7 +180,8 @@ fn what_somebody_keeps_undoing_is_not_done_for_ever() {
         run.stage = Stage::VSBound;
         for _ in 0..times {
             let intent = Event::Intended { grounds: grounds(), step: Step::Relabel, marks: Vec::new() };
-            for event in [intent, Event::Ended { step: Step::Relabel, outcomes: vec![done.clone()] }] {
+            for event in [intent, Event::StepCompleted { step: Step::Relabel, outcomes: vec![done.clone()] }]
+            {
                 run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
             }
         }
@@ -273,7 +276,7 @@ fn refused_behind_the_pivot(step: Step) -> GroupRun {
     for _ in 0..limits::MAX_REFUSALS {
         let intent = Event::Intended { grounds: grounds(), step, marks: Vec::new() };
         let refused = Outcome::Determinate { code: 403, message: "no".into() };
-        for event in [intent, Event::Ended { step, outcomes: vec![refused] }] {
+        for event in [intent, Event::StepCompleted { step, outcomes: vec![refused] }] {
             run = fold(Some(run), &Timed { at: at(100), event }).expect("it follows");
         }
     }
@@ -316,12 +319,14 @@ fn no_late_content_is_awaited_where_the_controller_took_it_along() {
         view.set(Group::Ours);
         view.set(Content::Delete);
     });
-    let grounds = Grounds { view: stands, ..grounds() };
+    let grounds = DecisionRecord { view: stands, ..grounds() };
     let intent = Event::Intended { grounds, step: Step::UndoDeleteGroup, marks: Vec::new() };
     let held = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
     let ended = |outcome: &Outcome| {
-        let events =
-            [intent.clone(), Event::Ended { step: Step::UndoDeleteGroup, outcomes: vec![outcome.clone()] }];
+        let events = [
+            intent.clone(),
+            Event::StepCompleted { step: Step::UndoDeleteGroup, outcomes: vec![outcome.clone()] },
+        ];
         let folded = events.into_iter().fold(run.clone(), |run, event| {
             fold(Some(run), &Timed { at: at(100), event }).expect("it follows")
         });

@@ -13,7 +13,7 @@ use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::time::{Millis, Timestamp};
 use stillpoint::machine::group::advance::advance;
 use stillpoint::machine::group::columns::{Column, ColumnValue};
-use stillpoint::machine::group::event::{Facts, Grounds, Milestone};
+use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
 use stillpoint::machine::group::{Event, GroupRun, Timed, View, decide, fold, view};
 
 /// Second `s` of the test's time.
@@ -73,9 +73,9 @@ pub fn folded(events: Vec<Event>) -> GroupRun {
 
 /// A run whose VolumeGroupSnapshot exists.
 pub fn created() -> GroupRun {
-    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
-    let facts = Facts::Created { uid: group().id.uid };
-    folded(vec![Event::Reached { grounds, milestone: Milestone::Created, facts }])
+    let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) };
+    let facts = Evidence::Created { uid: group().id.uid };
+    folded(vec![Event::MilestoneReached { grounds, milestone: Milestone::Created, facts }])
 }
 
 /// A run with the receipt of what is bound.

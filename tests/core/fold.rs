@@ -3,24 +3,24 @@
 use crate::fixture::*;
 use stillpoint::domain::problem::Code;
 use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, Step};
+use stillpoint::machine::group::event::{DecisionRecord, Event, Evidence, Milestone, Reason, Step};
 use stillpoint::machine::group::state::CreateFate;
 use stillpoint::machine::group::{GroupRun, IllegalEvent, Stage, Timed, fold};
 
-fn grounds() -> Grounds {
-    Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
+fn grounds() -> DecisionRecord {
+    DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
 }
 
 fn intended(step: Step) -> Event {
     Event::Intended { grounds: grounds(), step, marks: Vec::new() }
 }
 
-fn reached(milestone: Milestone, facts: Facts) -> Event {
-    Event::Reached { grounds: grounds(), milestone, facts }
+fn reached(milestone: Milestone, facts: Evidence) -> Event {
+    Event::MilestoneReached { grounds: grounds(), milestone, facts }
 }
 
 fn ended(step: Step, outcome: Outcome) -> Event {
-    Event::Ended { step, outcomes: vec![outcome] }
+    Event::StepCompleted { step, outcomes: vec![outcome] }
 }
 
 fn refused(code: u16) -> Outcome {
@@ -51,7 +51,8 @@ fn milestones_come_in_their_order() {
     let early =
         [M::Cut, M::VsBound, M::Relabelled, M::Retained, M::Cleaned, M::Completed, M::Failed, M::Retried];
     for milestone in early {
-        let error = next(planned(), reached(milestone, Facts::Nothing)).expect_err("it cannot follow a plan");
+        let error =
+            next(planned(), reached(milestone, Evidence::Nothing)).expect_err("it cannot follow a plan");
         assert!(error.to_string().contains(milestone.name()), "{error}");
         assert!(error.to_string().contains("Planned"), "{error}");
     }
@@ -107,7 +108,7 @@ fn the_intent_to_clear_names_is_the_pivot() {
     assert_eq!(run.stage, Stage::Releasing);
     let reason = Reason { code: Code::Refused, message: "no".into(), transient: true };
     assert!(
-        next(run, reached(Milestone::Unwinding, Facts::Reason(reason))).is_err(),
+        next(run, reached(Milestone::Unwinding, Evidence::Reason(reason))).is_err(),
         "there is no undo behind it"
     );
 }
@@ -119,7 +120,7 @@ fn another_attempt_starts_afresh_under_another_name() {
     run.stage = Stage::Unwinding;
     run.create = CreateFate::Unknown;
     run.group_uid = Some(group().id.uid);
-    let run = next(run, reached(Milestone::Retried, Facts::Nothing)).expect("a retry");
+    let run = next(run, reached(Milestone::Retried, Evidence::Nothing)).expect("a retry");
     assert_eq!((run.attempt, run.stage, run.create), (2, Stage::Planned, CreateFate::Untried));
     assert_eq!((run.group_uid.clone(), run.attempt_at), (None, at(100)));
     assert_ne!(run.group_name(), first);
@@ -132,6 +133,6 @@ fn nothing_follows_the_end() {
         run.stage = stage;
         assert!(next(run.clone(), intended(Step::Create)).is_err());
         let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
-        assert!(next(run, reached(Milestone::Stuck, Facts::Reason(reason))).is_err());
+        assert!(next(run, reached(Milestone::Stuck, Evidence::Reason(reason))).is_err());
     }
 }

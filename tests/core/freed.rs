@@ -4,8 +4,8 @@ use crate::fixture::*;
 use stillpoint::domain::observed::{GroupContentSeen, NamespaceSeen, Observation};
 use stillpoint::machine::group::columns::*;
 use stillpoint::machine::group::effect::{Effect, Outcome};
-use stillpoint::machine::group::event::{Event, Grounds, Step};
-use stillpoint::machine::group::state::Freed;
+use stillpoint::machine::group::event::{DecisionRecord, Event, Step};
+use stillpoint::machine::group::state::StorageFate;
 use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, effects, fold};
 
 fn undoing() -> GroupRun {
@@ -17,12 +17,12 @@ fn next(run: GroupRun, event: Event) -> GroupRun {
 }
 
 fn intended(run: GroupRun, step: Step, view: &View) -> GroupRun {
-    let grounds = Grounds { row: "test".into(), rules: 1, view: view.clone() };
+    let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view.clone() };
     next(run, Event::Intended { grounds, step, marks: Vec::new() })
 }
 
 fn ended(run: GroupRun, step: Step, outcome: Outcome) -> GroupRun {
-    next(run, Event::Ended { step, outcomes: vec![outcome] })
+    next(run, Event::StepCompleted { step, outcomes: vec![outcome] })
 }
 
 fn done() -> Outcome {
@@ -59,8 +59,8 @@ fn row(run: &GroupRun, observation: &Observation, seconds: i64) -> &'static str 
 fn storage_is_settled_by_a_delete_that_was_answered_while_every_content_was_under_delete() {
     for step in [Step::UndoDeleteGroup, Step::UndoDeleteContent, Step::UndoFreeImport] {
         let run = intended(undoing(), step, &under_delete());
-        assert_eq!(run.freed, Freed::Intended, "{}", step.name());
-        assert_eq!(ended(run, step, done()).freed, Freed::Settled, "{}", step.name());
+        assert_eq!(run.freed, StorageFate::Intended, "{}", step.name());
+        assert_eq!(ended(run, step, done()).freed, StorageFate::Settled, "{}", step.name());
     }
 }
 
@@ -78,11 +78,20 @@ fn storage_stays_doubtful_where_the_delete_may_have_met_something_else() {
         changed(|view| view.set(Retaining::Some)),
     ] {
         let run = intended(undoing(), Step::UndoDeleteGroup, &view);
-        assert_eq!(ended(run, Step::UndoDeleteGroup, done()).freed, Freed::Unknown, "{:?}", view.named());
+        assert_eq!(
+            ended(run, Step::UndoDeleteGroup, done()).freed,
+            StorageFate::Unknown,
+            "{:?}",
+            view.named()
+        );
     }
     let unmarked = changed(|view| view.set(Marked::No));
     let run = intended(undoing(), Step::UndoDeleteContent, &unmarked);
-    assert_eq!(ended(run, Step::UndoDeleteContent, done()).freed, Freed::Unknown, "only the mark is made");
+    assert_eq!(
+        ended(run, Step::UndoDeleteContent, done()).freed,
+        StorageFate::Unknown,
+        "only the mark is made"
+    );
 }
 
 #[test]
@@ -93,14 +102,14 @@ fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_somet
     let not_there = Outcome::Done { uid: String::new(), resource_version: String::new() };
     let gone_at_once = Outcome::Done { uid: "u".into(), resource_version: String::new() };
     for outcome in [refused, lost, not_there, gone_at_once] {
-        assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, Freed::Unknown);
+        assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, StorageFate::Unknown);
     }
-    let nothing_to_do = Event::Ended { step: Step::UndoDeleteGroup, outcomes: Vec::new() };
-    assert_eq!(next(intent(), nothing_to_do).freed, Freed::Unknown, "nothing was deleted");
+    let nothing_to_do = Event::StepCompleted { step: Step::UndoDeleteGroup, outcomes: Vec::new() };
+    assert_eq!(next(intent(), nothing_to_do).freed, StorageFate::Unknown, "nothing was deleted");
     let killed = intended(intent(), Step::UndoDeleteSnapshots, &under_delete());
-    assert_eq!(killed.freed, Freed::Unknown, "the answer was never recorded");
+    assert_eq!(killed.freed, StorageFate::Unknown, "the answer was never recorded");
     let settled = ended(intent(), Step::UndoDeleteGroup, done());
-    assert_eq!(intended(settled, Step::UndoFree, &under_delete()).freed, Freed::Unknown);
+    assert_eq!(intended(settled, Step::UndoFree, &under_delete()).freed, StorageFate::Unknown);
 }
 
 /// The driver is asked by an import, and the end comes only after its answer.

@@ -6,7 +6,7 @@ use stillpoint::domain::observed::{Observation, UnplannedVolume};
 use stillpoint::domain::problem::Code;
 use stillpoint::domain::time::Timestamp;
 use stillpoint::machine::group::advance::{advance, advice, reason_of};
-use stillpoint::machine::group::event::{Facts, Grounds, Milestone, Reason};
+use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone, Reason};
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{Event, GroupRun, Timed, decide, fold, view};
@@ -17,7 +17,7 @@ fn reason(run: &GroupRun, seen: &Observation, now: Timestamp) -> Reason {
     let decision = decide(run, &view, now).expect("one row");
     let events = advance(run, seen, &view, &decision).expect("grounds");
     match &events[..] {
-        [Event::Reached { facts: Facts::Reason(reason), .. }] => reason.clone(),
+        [Event::MilestoneReached { facts: Evidence::Reason(reason), .. }] => reason.clone(),
         other => panic!("{}: {other:?}", decision.row.id),
     }
 }
@@ -42,9 +42,9 @@ fn other_volumes_than_planned_are_named_with_their_claims() {
 
 #[test]
 fn members_that_were_never_made_are_the_reason_in_the_end() {
-    let facts = Facts::Cut { group_handle: "group-handle".into() };
-    let grounds = Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) };
-    let event = Event::Reached { grounds, milestone: Milestone::Cut, facts };
+    let facts = Evidence::Cut { group_handle: "group-handle".into() };
+    let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) };
+    let event = Event::MilestoneReached { grounds, milestone: Milestone::Cut, facts };
     let run = fold(Some(created()), &Timed { at: at(10), event }).expect("a legal record");
     let mut seen = bound();
     seen.group.as_mut().expect("a group").ready = false;

@@ -4,8 +4,8 @@ use crate::fixture::*;
 use stillpoint::domain::ids::ObjectId;
 use stillpoint::domain::observed::{NamespaceSeen, Observation, RestoreSeen};
 use stillpoint::domain::time::Timestamp;
-use stillpoint::machine::group::effect::{EffectKind, Mark, Outcome};
-use stillpoint::machine::group::event::{Facts, Grounds, Milestone};
+use stillpoint::machine::group::effect::{EffectKind, EffectRef, Outcome};
+use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
 use stillpoint::machine::group::waiting::{Cause, count, report};
 use stillpoint::machine::group::{Event, GroupRun, Stage, Step, Timed, WaitReport, decide, fold, view};
 
@@ -19,14 +19,14 @@ fn next(run: GroupRun, seconds: i64, event: Event) -> GroupRun {
     fold(Some(run), &Timed { at: at(seconds), event }).expect("a legal record")
 }
 
-fn grounds() -> Grounds {
-    Grounds { row: "test".into(), rules: 1, view: view_with(|_| {}) }
+fn grounds() -> DecisionRecord {
+    DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
 }
 
 /// A run whose cut is recorded, second 10.
 fn cut() -> GroupRun {
-    let facts = Facts::Cut { group_handle: "group-handle".into() };
-    next(created(), 10, Event::Reached { grounds: grounds(), milestone: Milestone::Cut, facts })
+    let facts = Evidence::Cut { group_handle: "group-handle".into() };
+    next(created(), 10, Event::MilestoneReached { grounds: grounds(), milestone: Milestone::Cut, facts })
 }
 
 /// A run behind the pivot whose release waits for its group to go.
@@ -45,10 +45,10 @@ fn going() -> Observation {
 /// A step that was tried so often, the last time at second 20, and each time had this outcome.
 fn tried(run: GroupRun, step: Step, kind: EffectKind, times: u32, outcome: &Outcome) -> GroupRun {
     (0..times).fold(run, |run, index| {
-        let marks = vec![Mark { kind, member: None }];
+        let marks = vec![EffectRef { kind, member: None }];
         let second = 20 - i64::from(times - 1 - index);
         let run = next(run, second, Event::Intended { grounds: grounds(), step, marks });
-        next(run, second, Event::Ended { step, outcomes: vec![outcome.clone()] })
+        next(run, second, Event::StepCompleted { step, outcomes: vec![outcome.clone()] })
     })
 }
 

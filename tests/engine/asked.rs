@@ -52,7 +52,12 @@ fn is_stuck_at(stage: &Stage, row: &str) -> bool {
 }
 
 async fn requests(stage: &Stage) -> usize {
-    stage.group_records().await.iter().filter(|record| matches!(record.event, Event::Asked(_))).count()
+    stage
+        .group_records()
+        .await
+        .iter()
+        .filter(|record| matches!(record.event, Event::RequestReceived(_)))
+        .count()
 }
 
 /// How a run gets stuck, and how it is mended.

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use stillpoint::cluster::kinds::{BackupStatus, GroupSnapshotSpec, GroupSnapshotStatus};
 use stillpoint::cluster::project::{KubeEvent, Shown};
-use stillpoint::cluster::{Adapter, Claim, Performed};
+use stillpoint::cluster::{Adapter, Claim, EffectResult};
 use stillpoint::domain::ids::{ObjectId, StreamId, Uid};
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMember};
 use stillpoint::domain::time::Timestamp;
 use stillpoint::engine::cache::{Cache, Watches};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Record, StreamState};
-use stillpoint::machine::group::effect::{Effect, Entry, Intent, Mark, Outcome, Unbound};
+use stillpoint::machine::group::effect::{Effect, EffectRef, Entry, Intent, Outcome, Unbound};
 use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, FaultDecision};
 use stillpoint::sim::clock::SimClock;
 
@@ -48,12 +48,12 @@ impl Stage {
 
     /// Performs one effect behind a durable intent, and lets the caches know.
     async fn perform(&self, effect: Effect) -> Outcome {
-        let intent = Intent { effects: vec![(Mark { kind: effect.kind(), member: None }, effect)] };
+        let intent = Intent { effects: vec![(EffectRef { kind: effect.kind(), member: None }, effect)] };
         let stream = StreamId::of_backup("one");
         let seq = self.journal.stream(stream).await.expect("a stream").len() as u64;
         let record = Record { kind: 1, version: 1, time_ns: 0, payload: Vec::new() };
         let durable = self.journal.append_durable(stream, seq, vec![record], StreamState::Open, intent).await;
-        let Performed { outcome, object } = self.adapter.perform(&durable.expect("a record"), 0).await;
+        let EffectResult { outcome, object } = self.adapter.perform(&durable.expect("a record"), 0).await;
         object.into_iter().for_each(|object| self.cache.upsert(object));
         outcome
     }

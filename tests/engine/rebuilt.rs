@@ -6,7 +6,7 @@ use stillpoint::cluster::Adapter;
 use stillpoint::domain::problem::Code;
 use stillpoint::drill::wire::Calls;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::engine::rebuild::{self, Rebuilt};
+use stillpoint::engine::recover_from_cluster::{self, Rebuilt};
 use stillpoint::journal::{Batch, Disk, Journal, MemoryStore, Meta, Store};
 use stillpoint::machine::group::reconstruct::Standing;
 use stillpoint::machine::point::Point;
@@ -51,14 +51,14 @@ fn forget(stage: &mut Stage) {
 async fn rebuilt(stage: &Stage) -> Vec<Rebuilt> {
     let client = kube::Client::new(stage.cluster.api().router(), "default");
     let adapter = Adapter::connect(client).await.expect("the cluster answers");
-    let found = rebuild::look(&adapter, "stillpoint").await.expect("everything can be read");
+    let found = recover_from_cluster::look(&adapter, "stillpoint").await.expect("everything can be read");
     let mut store = MemoryStore::open(&stage.disk).expect("free");
     let meta = Meta { epoch: found.epoch, ..Meta::new() };
     store.write(&Batch { meta, slots: vec![], streams: vec![] }).expect("written");
     store.sync().expect("synced");
     let (journal, opened) = Journal::open_task(store).expect("opened");
     assert!(opened.epoch > found.epoch, "no object is claimed by a later epoch");
-    let rebuilt = rebuild::record(&journal, uuid::Uuid::from_u128(7), &found, stage.clock.now())
+    let rebuilt = recover_from_cluster::record(&journal, uuid::Uuid::from_u128(7), &found, stage.clock.now())
         .await
         .expect("recorded");
     stage.disk.crash();

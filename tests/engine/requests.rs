@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use stillpoint::domain::labels;
+use stillpoint::engine::backup_spec::Defaults;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::engine::request::Defaults;
 use stillpoint::records;
 use stillpoint::sim::Config;
 

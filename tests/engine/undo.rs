@@ -88,7 +88,7 @@ async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
     let end = stage.live(None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
     let broken = invariants::undone(&stage, "shop").await.expect_err("the driver leaks");
-    let of_storage = [Invariant::Freed, Invariant::NothingLeaked].map(Invariant::name);
+    let of_storage = [Invariant::StorageFate, Invariant::NothingLeaked].map(Invariant::name);
     let leaks = |line: &str| of_storage.iter().any(|name| line.starts_with(name));
     assert!(broken.lines().all(leaks), "{broken}");
     let leaked = stage.cluster.ledger().leaked as u64;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use stillpoint::engine::backup_spec::Defaults;
 use stillpoint::engine::crash_points::CrashPoints;
-use stillpoint::engine::request::Defaults;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;

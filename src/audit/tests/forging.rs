@@ -8,7 +8,7 @@ use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
 use crate::machine::backup::{self, Phase};
 use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::Grounds;
+use crate::machine::group::event::DecisionRecord;
 use crate::machine::group::row::Row;
 use crate::machine::group::table::TABLE;
 use crate::machine::group::{Event, Step, Timed, View};
@@ -26,9 +26,9 @@ async fn forged(records: &Records) -> ReplayReport {
     replay(&entries)
 }
 
-fn grounds(event: &mut Event) -> Option<&mut Grounds> {
+fn grounds(event: &mut Event) -> Option<&mut DecisionRecord> {
     match event {
-        Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds),
+        Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. } => Some(grounds),
         _ => None,
     }
 }
@@ -39,7 +39,7 @@ fn decisions(records: &Records) -> Vec<usize> {
     (0..records.len()).filter(|at| grounds(&mut copy[*at].1.event).is_some()).collect()
 }
 
-fn row(grounds: &Grounds) -> &'static Row {
+fn row(grounds: &DecisionRecord) -> &'static Row {
     TABLE.iter().find(|row| row.id == grounds.row).expect("a row of the table")
 }
 
@@ -90,7 +90,7 @@ async fn another_time_is_caught_where_a_clock_was_looked_at() {
     // The other direction: a delete that no finalizer held leaves open whether a content comes late.
     let mut forged_records = script(None, true);
     for (_, timed) in &mut forged_records {
-        if let Event::Ended { step: Step::UndoDeleteGroup, outcomes } = &mut timed.event {
+        if let Event::StepCompleted { step: Step::UndoDeleteGroup, outcomes } = &mut timed.event {
             outcomes.iter_mut().for_each(|outcome| {
                 *outcome = Outcome::Done { uid: "u".to_owned(), resource_version: String::new() };
             });

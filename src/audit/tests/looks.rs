@@ -78,7 +78,7 @@ async fn the_last_intent_may_still_be_under_way() {
 async fn an_effect_that_failed_is_named_by_its_claim() {
     let mut records = script(None, false);
     for (_, timed) in &mut records {
-        if let Event::Ended { step: Step::Relabel, outcomes } = &mut timed.event {
+        if let Event::StepCompleted { step: Step::Relabel, outcomes } = &mut timed.event {
             outcomes[1] = Outcome::Determinate { code: 403, message: "forbidden".into() };
             outcomes[2] = Outcome::Indeterminate { message: "timed out".into() };
         }

@@ -13,7 +13,7 @@ use crate::domain::problem::Code;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
 use crate::journal::{Entry, Head, SCHEMA};
-use crate::machine::group::event::Facts;
+use crate::machine::group::event::Evidence;
 use crate::machine::group::{Ask, Event, GroupRun, Stage, Step};
 
 /// Journals of every release, and those from before and after each change of a payload.
@@ -177,7 +177,7 @@ async fn a_plan_says_how_far_apart_since_version_2() {
 async fn a_member_that_the_plan_does_not_have_was_not_rebuilt() {
     let mut records = script_of_a_loss(None);
     for (_, timed) in &mut records {
-        if let Event::Reached { facts: Facts::Rebuilt(members), .. } = &mut timed.event {
+        if let Event::MilestoneReached { facts: Evidence::Rebuilt(members), .. } = &mut timed.event {
             members[0].index = 3;
         }
     }

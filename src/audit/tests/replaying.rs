@@ -5,7 +5,7 @@ use crate::audit::{Difference, ReplayReport, replay};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::{Facts, Grounds};
+use crate::machine::group::event::{DecisionRecord, Evidence};
 use crate::machine::group::{Event, Milestone, Step, Timed};
 use crate::records::encode_group;
 
@@ -67,7 +67,7 @@ async fn another_view_is_different() {
 #[tokio::test]
 async fn a_step_that_its_row_does_not_say_is_different() {
     let report = tampered(|event| match event {
-        Event::Intended { step, .. } | Event::Ended { step, .. } if *step == Step::Relabel => {
+        Event::Intended { step, .. } | Event::StepCompleted { step, .. } if *step == Step::Relabel => {
             *step = Step::Retain
         }
         _ => {}
@@ -81,7 +81,7 @@ async fn a_step_that_its_row_does_not_say_is_different() {
 async fn a_reason_that_its_row_does_not_say_is_different() {
     let mut records = script(None, true);
     for (_, timed) in &mut records {
-        if let Event::Reached { facts: Facts::Reason(reason), .. } = &mut timed.event {
+        if let Event::MilestoneReached { facts: Evidence::Reason(reason), .. } = &mut timed.event {
             reason.transient = !reason.transient;
         }
     }
@@ -117,7 +117,12 @@ async fn other_rules_are_not_comparable() {
 #[tokio::test]
 async fn an_unknown_row_is_named() {
     let report = tampered(|event| {
-        if let Event::Reached { milestone: Milestone::Completed, grounds: Grounds { row, .. }, .. } = event {
+        if let Event::MilestoneReached {
+            milestone: Milestone::Completed,
+            grounds: DecisionRecord { row, .. },
+            ..
+        } = event
+        {
             *row = "cleaned/once-upon-a-time".into();
         }
     })
@@ -128,10 +133,11 @@ async fn an_unknown_row_is_named() {
 #[tokio::test]
 async fn what_cannot_follow_is_different_and_ends_the_comparison_of_its_stream() {
     let mut records = script(None, false);
-    let at = records.iter().position(|(_, t)| matches!(t.event, Event::Ended { step: Step::Relabel, .. }));
+    let at =
+        records.iter().position(|(_, t)| matches!(t.event, Event::StepCompleted { step: Step::Relabel, .. }));
     let at = at.expect("the script relabels");
     let outcomes = vec![Outcome::Indeterminate { message: "no".into() }];
-    records[at].1.event = Event::Ended { step: Step::Detach, outcomes };
+    records[at].1.event = Event::StepCompleted { step: Step::Detach, outcomes };
     let entries = journal(&records).await;
     let report = replay(&entries);
     let first = &report.different[0];

@@ -18,7 +18,7 @@ use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, ask};
 use crate::domain::labels;
 use crate::domain::problem::{About, Code, Problem};
-use crate::machine::group::{Ask, Asked};
+use crate::machine::group::{Ask, OperatorRequest};
 
 /// Between two looks for the answer.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -85,7 +85,7 @@ impl Request {
         let run = self.find(&adapter).await?;
         askable(&run, wanted)?;
         sure(&run)?;
-        let asked = Asked { ask: wanted, request: id(&run), by: who() };
+        let asked = OperatorRequest { ask: wanted, request: id(&run), by: who() };
         adapter.ask(&run, &asked).await?;
         let seen = self.answered(&adapter, &run, &asked).await?;
         let status = seen.status.clone().unwrap_or_default();
@@ -130,7 +130,7 @@ impl Request {
         &self,
         adapter: &Adapter,
         run: &GroupSnapshot,
-        asked: &Asked,
+        asked: &OperatorRequest,
     ) -> Result<GroupSnapshot, Problem> {
         let end = tokio::time::Instant::now() + self.timeout;
         let (namespace, name) = (text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()));

@@ -14,7 +14,7 @@ use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
-use crate::engine::rebuild::{self, Rebuilt};
+use crate::engine::recover_from_cluster::{self, Rebuilt};
 use crate::journal::{Anew, JournalError};
 use crate::records::journal_options;
 
@@ -73,11 +73,11 @@ async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
     let about = About::new("Cluster", "", &config.cluster_url.to_string());
     let client = kube::Client::try_from(config)
         .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
-    let found = rebuild::look(&Adapter::connect(client).await?, &args.namespace).await?;
+    let found = recover_from_cluster::look(&Adapter::connect(client).await?, &args.namespace).await?;
     let anew = Anew::begin(dir, found.epoch, journal_options()).map_err(unreadable)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
-    let runs = rebuild::record(anew.journal(), uuid::Uuid::new_v4(), &found, at).await?;
+    let runs = recover_from_cluster::record(anew.journal(), uuid::Uuid::new_v4(), &found, at).await?;
     let epoch = anew.journal().epoch();
     let set_aside = anew.put_in_place().map_err(unreadable)?;
     Ok(Shown { epoch, set_aside, runs: runs.into_iter().map(shown).collect() })

@@ -88,7 +88,7 @@ fn done(version: &str) -> Outcome {
     Outcome::Done { uid: "u1".into(), resource_version: version.into() }
 }
 
-async fn check(effect: Effect, answers: Vec<Answer>, outcome: Outcome) -> Option<Changed> {
+async fn check(effect: Effect, answers: Vec<Answer>, outcome: Outcome) -> Option<ObjectChange> {
     let (adapter, calls) = scripted(answers).await;
     let performed = adapter.carry_out(&effect).await;
     assert_eq!(performed.outcome, outcome);
@@ -103,7 +103,7 @@ async fn a_delete_that_waits_for_finalizers_leaves_a_terminating_object() {
     });
     let object = check(delete(), vec![snapshot(terminating)], done("8")).await;
     assert!(
-        matches!(object, Some(Changed::Snapshot(object)) if object.metadata.deletion_timestamp.is_some())
+        matches!(object, Some(ObjectChange::Snapshot(object)) if object.metadata.deletion_timestamp.is_some())
     );
 }
 
@@ -112,7 +112,7 @@ async fn a_delete_of_what_is_not_there_is_done() {
     let success = json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}});
     for answer in [failure(404, "NotFound"), Answer::Says(200, success)] {
         let object = check(delete(), vec![answer], done("")).await;
-        assert!(matches!(object, Some(Changed::Gone(Kind::Snapshot, gone)) if gone == id("s")));
+        assert!(matches!(object, Some(ObjectChange::Gone(Kind::Snapshot, gone)) if gone == id("s")));
     }
 }
 
@@ -121,7 +121,7 @@ async fn a_patch_that_takes_the_last_finalizer_off_a_terminating_object_ends_it(
     let effect = Effect::SetGroupName { snapshot: id("s"), old: Some("g".into()), new: None };
     let ended = json!({"uid": "u1", "resourceVersion": "8", "deletionTimestamp": "2026-11-20T18:03:04Z"});
     let object = check(effect, vec![snapshot(ended)], done("8")).await;
-    assert!(matches!(object, Some(Changed::Gone(Kind::Snapshot, _))));
+    assert!(matches!(object, Some(ObjectChange::Gone(Kind::Snapshot, _))));
 }
 
 #[tokio::test(start_paused = true)]

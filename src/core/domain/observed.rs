@@ -1,7 +1,7 @@
 //! What was read back from the cluster about one run, in Stillpoint's own words.
 //!
 //! `cluster` turns objects of the API into these types; which of them belong to which member is decided by
-//! `machine::group::own`, from volume handles and uids.
+//! `machine::group::matching`, from volume handles and uids.
 
 use std::collections::BTreeMap;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
-use crate::planning::facts::{ClaimFact, ClassFact};
+use crate::planning::inventory::{ClassInfo, PvcInfo};
 use crate::planning::listed;
 
 /// How classes of one kind are chosen.
@@ -34,7 +34,7 @@ pub(super) struct Tiers {
 /// One way in which a class is marked as default.
 struct Mark {
     name: &'static str,
-    is_on: fn(&ClassFact) -> bool,
+    is_on: fn(&ClassInfo) -> bool,
 }
 
 /// How the VolumeGroupSnapshotClass of the cut is chosen.
@@ -78,13 +78,13 @@ pub(super) struct Considered<'a> {
     /// The group.
     pub about: &'a About,
     /// Its claims.
-    pub claims: &'a [&'a ClaimFact],
+    pub claims: &'a [&'a PvcInfo],
     /// Annotations of the Backup.
     pub backup: &'a BTreeMap<String, String>,
     /// Driver of the group.
     pub driver: &'a str,
     /// All classes of the kind.
-    pub classes: &'a [ClassFact],
+    pub classes: &'a [ClassInfo],
 }
 
 impl Tiers {
@@ -148,9 +148,9 @@ impl Tiers {
     }
 
     fn marked(&self, from: &Considered<'_>) -> Result<String, Problem> {
-        let own: Vec<&ClassFact> = from.classes.iter().filter(|class| class.driver == from.driver).collect();
+        let own: Vec<&ClassInfo> = from.classes.iter().filter(|class| class.driver == from.driver).collect();
         for mark in self.marks {
-            let marked: Vec<&ClassFact> = own.iter().copied().filter(|class| (mark.is_on)(class)).collect();
+            let marked: Vec<&ClassInfo> = own.iter().copied().filter(|class| (mark.is_on)(class)).collect();
             match marked.as_slice() {
                 [] => {}
                 [only] => return Ok(only.name.clone()),
@@ -163,7 +163,7 @@ impl Tiers {
         }
     }
 
-    fn several(&self, from: &Considered<'_>, mark: &Mark, classes: &[&ClassFact]) -> Problem {
+    fn several(&self, from: &Considered<'_>, mark: &Mark, classes: &[&ClassInfo]) -> Problem {
         let names: BTreeSet<&str> = classes.iter().map(|class| class.name.as_str()).collect();
         let reason = format!(
             "several {}es of driver {} are marked as default by {}: {}",
@@ -232,7 +232,7 @@ fn is_true(entries: &BTreeMap<String, String>, key: &str) -> bool {
     value(entries, key) == Some("true")
 }
 
-fn names(from: &Considered<'_>, wanted: impl Fn(&ClassFact) -> bool) -> String {
+fn names(from: &Considered<'_>, wanted: impl Fn(&ClassInfo) -> bool) -> String {
     let names: BTreeSet<&str> =
         from.classes.iter().filter(|class| wanted(class)).map(|class| class.name.as_str()).collect();
     listed(names)
@@ -253,7 +253,7 @@ fn of_others(from: &Considered<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use crate::domain::problem::Code;
-    use crate::planning::ClassFact;
+    use crate::planning::ClassInfo;
     use crate::planning::fixture::{Scene, class, refusal};
 
     const MARK: &str = "velero.io/csi-volumegroupsnapshot-class";
@@ -267,8 +267,8 @@ mod tests {
     /// Classes of both kinds, annotations of claims (by number) and of the Backup.
     #[derive(Default)]
     struct Case {
-        group: Vec<ClassFact>,
-        snapshot: Vec<ClassFact>,
+        group: Vec<ClassInfo>,
+        snapshot: Vec<ClassInfo>,
         claims: Annotations,
         backup: Vec<(&'static str, &'static str)>,
     }
@@ -276,10 +276,10 @@ mod tests {
     fn scene(case: Case) -> Scene {
         let mut scene = Scene::new(3);
         if !case.group.is_empty() {
-            scene.facts.group_classes = case.group;
+            scene.inventory.group_classes = case.group;
         }
         if !case.snapshot.is_empty() {
-            scene.facts.snapshot_classes = case.snapshot;
+            scene.inventory.snapshot_classes = case.snapshot;
         }
         for (number, key, value) in case.claims {
             scene.claim(number).annotations.insert(key.into(), value.into());
@@ -308,7 +308,7 @@ mod tests {
         assert!(!problem.fix.is_empty());
     }
 
-    fn three() -> Vec<ClassFact> {
+    fn three() -> Vec<ClassInfo> {
         vec![
             class("plain", "disk.csi"),
             class("default", "disk.csi").label(MARK, "true"),
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_advice_for_a_missing_class_fits_what_exists() {
-        let fix = |group: Vec<ClassFact>| refusal(&scene(Case { group, ..Case::default() })).fix;
+        let fix = |group: Vec<ClassInfo>| refusal(&scene(Case { group, ..Case::default() })).fix;
         let none = fix(vec![class("foreign", "other.csi").label(MARK, "true")]);
         assert!(none.starts_with("create a VolumeGroupSnapshotClass with driver: disk.csi, "), "{none}");
         assert!(
@@ -428,15 +428,15 @@ mod tests {
     fn the_annotation_of_the_backup_may_name_the_driver_in_lower_case() {
         let mut scene = Scene::new(1);
         scene.volume(0).csi.as_mut().expect("csi").driver = "Disk.CSI".into();
-        scene.facts.group_classes = vec![class("plain", "Disk.CSI").label(MARK, "true")];
-        scene.facts.snapshot_classes = vec![class("a", "Disk.CSI"), class("b", "Disk.CSI")];
+        scene.inventory.group_classes = vec![class("plain", "Disk.CSI").label(MARK, "true")];
+        scene.inventory.snapshot_classes = vec![class("a", "Disk.CSI"), class("b", "Disk.CSI")];
         scene.request.annotations.insert("velero.io/csi-volumesnapshot-class_disk.csi".into(), "b".into());
         assert_eq!(scene.form().plans[0].snapshot_class, "b");
     }
 
     #[test]
     fn without_a_class_for_the_release_the_group_is_refused_before_the_cut() {
-        let refused = |snapshot: Vec<ClassFact>, words: &[&str]| {
+        let refused = |snapshot: Vec<ClassInfo>, words: &[&str]| {
             let case = Case { snapshot, ..Case::default() };
             check_refused(case, Code::SnapshotClass, "group shop/db", words);
         };

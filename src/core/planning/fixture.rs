@@ -11,13 +11,13 @@ use crate::domain::plan::BackupRef;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::planning::{
-    ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, Formed, NamespaceFact, Request, VolumeFact, form_groups,
+    ClaimRef, ClassInfo, CsiVolume, Formed, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request, form_groups,
 };
 
 /// Request and facts of one test.
 pub(super) struct Scene {
     pub request: Request,
-    pub facts: Facts,
+    pub inventory: Inventory,
 }
 
 impl Scene {
@@ -39,12 +39,12 @@ impl Scene {
             atomicity: Demand::default(),
             keep_group_name: false,
         };
-        let facts = Facts {
+        let inventory = Inventory {
             group_classes: vec![class("group-class", "disk.csi").label(labels::GROUP_CLASS_DEFAULT, "true")],
             snapshot_classes: vec![class("snapshot-class", "disk.csi")],
-            ..Facts::default()
+            ..Inventory::default()
         };
-        let mut scene = Self { request, facts };
+        let mut scene = Self { request, inventory };
         scene.namespace("shop");
         (0..members).for_each(|_| scene.add("shop", "db"));
         scene
@@ -52,24 +52,28 @@ impl Scene {
 
     /// Adds a namespace.
     pub fn namespace(&mut self, name: &str) {
-        self.facts.namespaces.push(NamespaceFact { name: name.into(), terminating: false, excluded: false });
+        self.inventory.namespaces.push(NamespaceInfo {
+            name: name.into(),
+            terminating: false,
+            excluded: false,
+        });
     }
 
     /// Adds the next claim and its volume, in this group; in none for an empty name.
     pub fn add(&mut self, namespace: &str, group: &str) {
-        let number = self.facts.claims.len();
+        let number = self.inventory.claims.len();
         let (name, uid) = (format!("data-{number}"), Uid(format!("uid-{number}")));
         let mut labels = BTreeMap::new();
         if !group.is_empty() {
             labels.insert(self.request.label_key.clone(), group.into());
         }
-        self.facts.volumes.push(VolumeFact {
+        self.inventory.volumes.push(PvInfo {
             name: format!("pv-{number}"),
             csi: Some(CsiVolume { driver: "disk.csi".into(), handle: format!("handle-{number}") }),
             claim: Some(ClaimRef { namespace: namespace.into(), name: name.clone(), uid: uid.clone() }),
             storage_class: Some("fast".into()),
         });
-        self.facts.claims.push(ClaimFact {
+        self.inventory.claims.push(PvcInfo {
             namespace: namespace.into(),
             name,
             uid,
@@ -83,24 +87,24 @@ impl Scene {
     }
 
     /// The claim `data-<number>`.
-    pub fn claim(&mut self, number: usize) -> &mut ClaimFact {
-        &mut self.facts.claims[number]
+    pub fn claim(&mut self, number: usize) -> &mut PvcInfo {
+        &mut self.inventory.claims[number]
     }
 
     /// The volume of the claim `data-<number>`.
-    pub fn volume(&mut self, number: usize) -> &mut VolumeFact {
-        &mut self.facts.volumes[number]
+    pub fn volume(&mut self, number: usize) -> &mut PvInfo {
+        &mut self.inventory.volumes[number]
     }
 
     /// Plans it.
     pub fn form(&self) -> Formed {
-        form_groups(&self.request, &self.facts, Timestamp(7))
+        form_groups(&self.request, &self.inventory, Timestamp(7))
     }
 }
 
 /// A class without marks.
-pub(super) fn class(name: &str, driver: &str) -> ClassFact {
-    ClassFact {
+pub(super) fn class(name: &str, driver: &str) -> ClassInfo {
+    ClassInfo {
         name: name.into(),
         driver: driver.into(),
         labels: BTreeMap::new(),
@@ -108,7 +112,7 @@ pub(super) fn class(name: &str, driver: &str) -> ClassFact {
     }
 }
 
-impl ClassFact {
+impl ClassInfo {
     /// The class with one more label.
     pub(super) fn label(mut self, key: &str, value: &str) -> Self {
         self.labels.insert(key.into(), value.into());

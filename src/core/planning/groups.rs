@@ -12,7 +12,7 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::domain::text::count;
 use crate::domain::time::Timestamp;
 use crate::planning::class::{Considered, GROUP_CLASS, SNAPSHOT_CLASS};
-use crate::planning::facts::{ClaimFact, Facts, Request};
+use crate::planning::inventory::{Inventory, PvcInfo, Request};
 use crate::planning::members::{self, Volumes};
 use crate::planning::selection;
 
@@ -39,15 +39,16 @@ pub struct RefusedGroup {
 }
 
 /// Plans every group that `request` asks for. Pure: `now` becomes [`Plan::planned_at`].
-pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
+pub fn form_groups(request: &Request, inventory: &Inventory, now: Timestamp) -> Formed {
     let mut formed = Formed { warnings: request.warnings.clone(), ..Formed::default() };
-    let claims = selection::select(request, facts, &mut formed);
+    let claims = selection::select(request, inventory, &mut formed);
     selection::report_ungrouped(request, &claims, &mut formed);
     let groups = grouped(&request.label_key, &claims);
 
-    let volumes: Volumes<'_> = facts.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect();
+    let volumes: Volumes<'_> =
+        inventory.volumes.iter().map(|volume| (volume.name.as_str(), volume)).collect();
     let terminating: BTreeSet<&str> =
-        facts.namespaces.iter().filter(|ns| ns.terminating).map(|ns| ns.name.as_str()).collect();
+        inventory.namespaces.iter().filter(|ns| ns.terminating).map(|ns| ns.name.as_str()).collect();
     for ((namespace, group), claims) in &groups {
         let about = About::new("group", namespace, group);
         let planned = if formed.plans.len() >= limits::MAX_GROUPS_PER_BACKUP {
@@ -55,7 +56,7 @@ pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
         } else if terminating.contains(namespace) {
             Err(namespace_terminating(about))
         } else {
-            plan(request, facts, &volumes, about, claims, now)
+            plan(request, inventory, &volumes, about, claims, now)
         };
         match planned {
             Ok(plan) => formed.plans.push(plan),
@@ -69,9 +70,9 @@ pub fn form_groups(request: &Request, facts: &Facts, now: Timestamp) -> Formed {
 }
 
 /// PVCs by namespace and label value, each in the order of names. An empty value is not a group.
-type Groups<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a ClaimFact>>;
+type Groups<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a PvcInfo>>;
 
-fn grouped<'a>(label_key: &str, claims: &[&'a ClaimFact]) -> Groups<'a> {
+fn grouped<'a>(label_key: &str, claims: &[&'a PvcInfo]) -> Groups<'a> {
     let mut groups = Groups::new();
     for claim in claims {
         if let Some(group) = group_of(label_key, claim) {
@@ -82,16 +83,16 @@ fn grouped<'a>(label_key: &str, claims: &[&'a ClaimFact]) -> Groups<'a> {
 }
 
 /// The group of a PVC.
-pub(super) fn group_of<'a>(label_key: &str, claim: &'a ClaimFact) -> Option<&'a str> {
+pub(super) fn group_of<'a>(label_key: &str, claim: &'a PvcInfo) -> Option<&'a str> {
     claim.labels.get(label_key).map(String::as_str).filter(|value| !value.is_empty())
 }
 
 fn plan(
     request: &Request,
-    facts: &Facts,
+    inventory: &Inventory,
     volumes: &Volumes<'_>,
     about: About,
-    claims: &[&ClaimFact],
+    claims: &[&PvcInfo],
     now: Timestamp,
 ) -> Result<Plan, Problem> {
     let (members, driver) = members::settle(&about, claims, volumes)?;
@@ -102,8 +103,8 @@ fn plan(
         driver: &driver,
         classes,
     };
-    let group_class = GROUP_CLASS.choose(&considered(&facts.group_classes))?;
-    let snapshot_class = SNAPSHOT_CLASS.choose(&considered(&facts.snapshot_classes))?;
+    let group_class = GROUP_CLASS.choose(&considered(&inventory.group_classes))?;
+    let snapshot_class = SNAPSHOT_CLASS.choose(&considered(&inventory.snapshot_classes))?;
     let mut plan = Plan {
         run: StreamId::of_group(&request.backup.uid.0, &about.namespace, &request.label_key, &about.name),
         backup: request.backup.clone(),
@@ -222,8 +223,8 @@ mod tests {
             group("shop", "db", &["data-0", "data-3"]),
         ];
         assert_eq!(shape(&formed), expected);
-        scene.facts.claims.reverse();
-        scene.facts.volumes.reverse();
+        scene.inventory.claims.reverse();
+        scene.inventory.volumes.reverse();
         assert_eq!(scene.form(), formed);
     }
 
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn a_group_in_a_namespace_that_is_being_deleted_is_refused() {
         let mut scene = Scene::new(1);
-        scene.facts.namespaces[0].terminating = true;
+        scene.inventory.namespaces[0].terminating = true;
         let problem = refusal(&scene);
         assert_eq!((problem.code, problem.about.to_string().as_str()), (Code::ClaimUnfit, "Namespace shop"));
     }

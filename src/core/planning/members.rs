@@ -11,11 +11,11 @@ use crate::domain::limits;
 use crate::domain::plan::PlannedMember;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::text::count;
-use crate::planning::facts::{ClaimFact, VolumeFact};
+use crate::planning::inventory::{PvInfo, PvcInfo};
 use crate::planning::listed;
 
 /// The volumes by name.
-pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a VolumeFact>;
+pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a PvInfo>;
 
 /// One claim that cannot be cut, and what to do about it.
 struct Unfit {
@@ -30,7 +30,7 @@ struct Unfit {
 /// The first problem in the order: too many claims, unfit claims, several drivers, a volume handle that occurs twice.
 pub(super) fn settle(
     about: &About,
-    claims: &[&ClaimFact],
+    claims: &[&PvcInfo],
     volumes: &Volumes<'_>,
 ) -> Result<(Vec<PlannedMember>, String), Problem> {
     if claims.len() > limits::MAX_MEMBERS {
@@ -54,7 +54,7 @@ pub(super) fn settle(
     }
 }
 
-fn member<'a>(claim: &ClaimFact, volumes: &Volumes<'a>) -> Result<(PlannedMember, &'a str), Unfit> {
+fn member<'a>(claim: &PvcInfo, volumes: &Volumes<'a>) -> Result<(PlannedMember, &'a str), Unfit> {
     let unfit =
         |reason: String, fix: &str| Err(Unfit { claim: claim.name.clone(), reason, fix: fix.to_owned() });
     if claim.terminating {
@@ -112,7 +112,7 @@ fn member<'a>(claim: &ClaimFact, volumes: &Volumes<'a>) -> Result<(PlannedMember
     }
 }
 
-fn of_class(volume: &VolumeFact, claim: &ClaimFact) -> String {
+fn of_class(volume: &PvInfo, claim: &PvcInfo) -> String {
     match volume.storage_class.as_ref().or(claim.storage_class.as_ref()).map(String::as_str) {
         None | Some("") => String::new(),
         Some(class) => format!(" of storage class \"{class}\""),

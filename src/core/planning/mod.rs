@@ -6,7 +6,7 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`facts`] | the request, and what is known of claims, volumes, classes and namespaces |
+//! | [`inventory`] | the request, and what is known of claims, volumes, classes and namespaces |
 //! | [`asked`] | what this release refuses of a Backup as a whole, and what it ignores |
 //! | `selection` | the PVCs of a request, and what is said of those that are left out |
 //! | [`groups`] | claims to groups to plans |
@@ -17,21 +17,21 @@
 //! wildcard or volume policy, and item blocks: this release refuses the Backups that need them.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-pub mod asked;
 mod class;
-pub mod facts;
 #[cfg(test)]
 mod fixture;
 pub mod groups;
+pub mod inventory;
 mod members;
+pub mod requested_features;
 mod selection;
 
-pub use asked::{Asked, ResourceList, ignored, validate};
-pub use facts::{
-    ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, GroupClassFact, NamespaceFact, Request,
-    SnapshotClassFact, VolumeFact, label_key,
-};
 pub use groups::{Formed, RefusedGroup, form_groups};
+pub use inventory::{
+    ClaimRef, ClassInfo, CsiVolume, GroupClassInfo, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request,
+    SnapshotClassInfo, label_key,
+};
+pub use requested_features::{RequestedFeatures, ResourceList, ignored, validate};
 
 /// Names that one sentence spells out before it says how many more there are.
 const NAMES_IN_A_SENTENCE: usize = 6;

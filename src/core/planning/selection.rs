@@ -14,8 +14,8 @@ use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::spelling;
 use crate::domain::text::count;
-use crate::planning::facts::{ClaimFact, Facts, NamespaceFact, Request};
 use crate::planning::groups::{Formed, RefusedGroup, group_of};
+use crate::planning::inventory::{Inventory, NamespaceInfo, PvcInfo, Request};
 use crate::planning::listed;
 
 /// The label key of the first text of Velero's design, which its users may still have on their PVCs.
@@ -23,9 +23,13 @@ const OLD_DESIGN_KEY: &str = "velero.io/volume-group-snapshot";
 
 /// The PVCs of the included namespaces, each once, in the order of namespace and name. Namespaces that cannot be
 /// included are refused, those that are left out are named in a warning.
-pub(super) fn select<'a>(request: &Request, facts: &'a Facts, formed: &mut Formed) -> Vec<&'a ClaimFact> {
-    let known: BTreeMap<&str, &NamespaceFact> =
-        facts.namespaces.iter().map(|namespace| (namespace.name.as_str(), namespace)).collect();
+pub(super) fn select<'a>(
+    request: &Request,
+    inventory: &'a Inventory,
+    formed: &mut Formed,
+) -> Vec<&'a PvcInfo> {
+    let known: BTreeMap<&str, &NamespaceInfo> =
+        inventory.namespaces.iter().map(|namespace| (namespace.name.as_str(), namespace)).collect();
     let mut wanted: BTreeSet<&str> = match request.all_namespaces() {
         true => known.keys().copied().collect(),
         false => request.included_namespaces.iter().map(String::as_str).collect(),
@@ -42,7 +46,7 @@ pub(super) fn select<'a>(request: &Request, facts: &'a Facts, formed: &mut Forme
     missing.into_iter().chain(excluded).for_each(|name| {
         wanted.remove(name);
     });
-    let claims: BTreeMap<(&str, &str), &ClaimFact> = facts
+    let claims: BTreeMap<(&str, &str), &PvcInfo> = inventory
         .claims
         .iter()
         .filter(|claim| wanted.contains(claim.namespace.as_str()))
@@ -52,12 +56,12 @@ pub(super) fn select<'a>(request: &Request, facts: &'a Facts, formed: &mut Forme
 }
 
 /// Says what of the selected PVCs is in no group, and that there is nothing to cut if none is in one.
-pub(super) fn report_ungrouped(request: &Request, claims: &[&ClaimFact], formed: &mut Formed) {
+pub(super) fn report_ungrouped(request: &Request, claims: &[&PvcInfo], formed: &mut Formed) {
     let key = &request.label_key;
-    let (grouped, ungrouped): (Vec<&ClaimFact>, Vec<&ClaimFact>) =
+    let (grouped, ungrouped): (Vec<&PvcInfo>, Vec<&PvcInfo>) =
         claims.iter().partition(|claim| group_of(key, claim).is_some());
     // What its label excludes is left out because its owner said so.
-    let ungrouped: Vec<&ClaimFact> = ungrouped.into_iter().filter(|claim| !claim.is_excluded()).collect();
+    let ungrouped: Vec<&PvcInfo> = ungrouped.into_iter().filter(|claim| !claim.is_excluded()).collect();
     match (grouped.len(), ungrouped.len()) {
         (0, 0) => formed.warnings.extend(nothing_selected(request, formed)),
         (0, _) if request.label_key_explicit => {
@@ -95,7 +99,7 @@ fn selected(request: &Request) -> String {
     }
 }
 
-fn not_part(key: &str, ungrouped: &[&ClaimFact]) -> String {
+fn not_part(key: &str, ungrouped: &[&PvcInfo]) -> String {
     let names: Vec<String> =
         ungrouped.iter().map(|claim| format!("{}/{}", claim.namespace, claim.name)).collect();
     let (carry, they_are, them) =
@@ -108,7 +112,7 @@ fn not_part(key: &str, ungrouped: &[&ClaimFact]) -> String {
     ))
 }
 
-fn no_such_group(request: &Request, ungrouped: &[&ClaimFact]) -> Problem {
+fn no_such_group(request: &Request, ungrouped: &[&PvcInfo]) -> Problem {
     let key = &request.label_key;
     let reason = format!(
         "no PVC in {} carries the label {key}, which spec.volumeGroupSnapshotLabelKey names: nothing was cut{}",
@@ -124,7 +128,7 @@ fn no_such_group(request: &Request, ungrouped: &[&ClaimFact]) -> Problem {
 }
 
 /// The key on the PVCs that was meant: one that is spelled like it, or the one of Velero's first design.
-fn other_keys(key: &str, ungrouped: &[&ClaimFact]) -> String {
+fn other_keys(key: &str, ungrouped: &[&PvcInfo]) -> String {
     let mut carried = BTreeMap::<&str, usize>::new();
     for label in ungrouped.iter().flat_map(|claim| claim.labels.keys()).filter(|label| *label != key) {
         *carried.entry(label).or_default() += 1;
@@ -184,7 +188,7 @@ mod tests {
         let mut scene = Scene::new(1);
         scene.namespace("bank");
         scene.add("bank", "db");
-        scene.facts.namespaces[1].excluded = true;
+        scene.inventory.namespaces[1].excluded = true;
         scene.request.included_namespaces = included.iter().map(|name| (*name).to_owned()).collect();
         scene
     }
@@ -215,7 +219,7 @@ mod tests {
         let mut scene = Scene::new(2);
         scene.request.included_namespaces = ["shop", "shop", "gone", "gone"].map(str::to_owned).into();
         // The PVCs of a namespace that was read twice.
-        scene.facts.claims.extend(scene.facts.claims.clone());
+        scene.inventory.claims.extend(scene.inventory.claims.clone());
         let formed = scene.form();
         assert_eq!((formed.plans.len(), formed.refused.len()), (1, 1), "{formed:?}");
         assert_eq!(formed.plans[0].members.len(), 2);

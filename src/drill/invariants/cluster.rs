@@ -70,7 +70,7 @@ pub(super) fn freed(stage: &Stage, verdict: &mut Verdict) {
         verdict.hold(invariant, left.is_empty(), || format!("{plural} {left:?} are left"));
     }
     let ledger = stage.cluster.ledger();
-    verdict.hold(Invariant::Freed, ledger.physical_snapshots == 0, || format!("{ledger:?}"));
+    verdict.hold(Invariant::StorageFate, ledger.physical_snapshots == 0, || format!("{ledger:?}"));
 }
 
 /// What was ever cut and still takes up storage belongs to somebody.

@@ -75,7 +75,7 @@ invariants! {
     /// After an undo no object of the run is left.
     Undone = "no object of an undone run is left",
     /// After an undo no storage of the run is left.
-    Freed = "the storage of an undone run is freed",
+    StorageFate = "the storage of an undone run is freed",
     /// After a run was abandoned behind its pivot, what was cut stands and is in the receipt.
     Kept = "what was cut is kept and written down",
     /// What cannot come is not waited for; controllers and driver are waited for no longer than they can take.

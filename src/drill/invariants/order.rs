@@ -8,7 +8,7 @@ use crate::drill::stage::Stage;
 use crate::drill::wire::Call;
 use crate::journal::Entry;
 use crate::machine::group::effect::EffectKind;
-use crate::machine::group::event::Facts;
+use crate::machine::group::event::Evidence;
 use crate::machine::group::{Event, GroupRun, Milestone, Stage as GroupStage, Timed, fold_all};
 use crate::records::{self, Decoded};
 
@@ -74,7 +74,8 @@ pub(super) fn proves(story: &Story, verdict: &mut Verdict) {
 
 /// One group cut for each attempt, at most.
 fn cuts(story: &Story, stage: &Stage, verdict: &mut Verdict) {
-    let retried = |event: &Event| matches!(event, Event::Reached { milestone: Milestone::Retried, .. });
+    let retried =
+        |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Retried, .. });
     let records = story.runs.values().flatten();
     let attempts = story.runs.len() + records.filter(|(_, record)| retried(&record.event)).count();
     let ever = stage.cluster.storage().ever_cut();
@@ -106,8 +107,8 @@ fn members(run: &GroupRun, stage: &Stage, verdict: &mut Verdict) {
 /// No member was rebuilt, and nothing was cut twice.
 pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
     for (position, record) in story.runs.values().flatten() {
-        let Event::Reached { milestone, facts, .. } = &record.event else { continue };
-        let rebuilt = matches!(facts, Facts::Rebuilt(members) if !members.is_empty());
+        let Event::MilestoneReached { milestone, facts, .. } = &record.event else { continue };
+        let rebuilt = matches!(facts, Evidence::Rebuilt(members) if !members.is_empty());
         let lost = rebuilt || *milestone == Milestone::Retried;
         verdict.hold(Invariant::NoneLost, !lost, || format!("{} at {position}", milestone.name()));
     }
@@ -115,7 +116,8 @@ pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
 
 /// Read by the daemon from the API server, after no group stood any more, before `Cleaned` was on the disk.
 fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], verdict: &mut Verdict) {
-    let cleaned = |event: &Event| matches!(event, Event::Reached { milestone: Milestone::Cleaned, .. });
+    let cleaned =
+        |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. });
     let Some((position, _)) = records.iter().find(|(_, record)| cleaned(&record.event)) else { return };
     let reads: Vec<&Call> = calls
         .iter()
@@ -159,7 +161,7 @@ fn write(story: &Story, call: &Call, verdict: &mut Verdict) {
 fn is_intended(records: &[Timed], call: &Call) -> bool {
     let last = records.iter().rev().find_map(|record| match &record.event {
         Event::Intended { marks, .. } => Some(Some(marks)),
-        Event::Ended { .. } => Some(None),
+        Event::StepCompleted { .. } => Some(None),
         _ => None,
     });
     let Some(Some(marks)) = last else { return false };

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Stage;
 use crate::journal::{Entry, Journal, MemoryStore};
 use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::Facts;
+use crate::machine::group::event::Evidence;
 use crate::machine::group::{Event, Timed};
 use crate::records::{self, Decoded};
 
@@ -22,7 +22,9 @@ impl Stage {
     /// The rows that were decided, in the order of the journal: the grounds of every intent and milestone.
     pub async fn rows(&self) -> Vec<String> {
         let grounds = |event: &Event| match event {
-            Event::Intended { grounds, .. } | Event::Reached { grounds, .. } => Some(grounds.row.clone()),
+            Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. } => {
+                Some(grounds.row.clone())
+            }
             _ => None,
         };
         self.group_records().await.iter().filter_map(|record| grounds(&record.event)).collect()
@@ -51,18 +53,20 @@ impl Stage {
                 Event::Intended { grounds, step, marks } => {
                     format!("{} -> {} with {} effects", grounds.row, step.name(), marks.len())
                 }
-                Event::Ended { step, outcomes } => {
+                Event::StepCompleted { step, outcomes } => {
                     let failed: Vec<_> =
                         outcomes.iter().filter(|o| !matches!(o, Outcome::Done { .. })).collect();
                     format!("ended {} {failed:?}", step.name())
                 }
-                Event::Asked(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
+                Event::RequestReceived(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
                 Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
                 Event::Reconstructed(found) => {
                     format!("reconstructed as {}: {}", found.standing.name(), found.seen.join(", "))
                 }
-                Event::Reached { grounds, milestone, facts } => match facts {
-                    Facts::Reason(reason) => format!("{} -> {}: {reason:?}", grounds.row, milestone.name()),
+                Event::MilestoneReached { grounds, milestone, facts } => match facts {
+                    Evidence::Reason(reason) => {
+                        format!("{} -> {}: {reason:?}", grounds.row, milestone.name())
+                    }
                     _ => format!("{} -> {}", grounds.row, milestone.name()),
                 },
             };

@@ -43,13 +43,13 @@ use tokio::task::JoinSet;
 use crate::cluster::ask::{self, Asking};
 use crate::cluster::binding;
 use crate::cluster::kinds::{Backup, VolumeGroupSnapshotClass, VolumeSnapshotClass};
-use crate::cluster::{Adapter, Changed};
+use crate::cluster::{Adapter, ObjectChange};
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{Observation, Scope};
 use crate::domain::plan::{BackupRef, Plan};
-use crate::machine::group::Asked;
+use crate::machine::group::OperatorRequest;
 
 use decode::Unreadable;
 use index::{IndexKey, Indexed};
@@ -145,7 +145,7 @@ impl Cache {
     }
 
     /// Takes what a call brought back.
-    pub fn upsert(&self, changed: Changed) {
+    pub fn upsert(&self, changed: ObjectChange) {
         self.store().upsert(changed);
     }
 
@@ -219,7 +219,7 @@ impl Cache {
     }
 
     /// What a person asks of a run, on the GroupSnapshot that shows it; an error is a sentence for the log.
-    pub fn asked(&self, plan: &Plan) -> Option<Result<Asked, String>> {
+    pub fn asked(&self, plan: &Plan) -> Option<Result<OperatorRequest, String>> {
         let name = names::group_snapshot_projection(&plan.group, plan.run);
         let store = self.store();
         let shows = |object: &&Arc<Asking>| {

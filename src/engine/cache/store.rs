@@ -15,7 +15,7 @@ use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };
-use crate::cluster::{Changed, Kind, observe};
+use crate::cluster::{Kind, ObjectChange, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::observed::{Observation, RestoreSeen, Scope, UnplannedVolume};
@@ -48,14 +48,14 @@ pub struct Store {
 
 impl Store {
     /// Takes what a call brought back, and wakes whom it concerns.
-    pub fn upsert(&mut self, changed: Changed) {
+    pub fn upsert(&mut self, changed: ObjectChange) {
         let keys = match changed {
-            Changed::Group(object) => self.groups.upsert(object, 0),
-            Changed::GroupContent(object) => self.group_contents.upsert(object, 0),
-            Changed::Snapshot(object) => self.snapshots.upsert(object, 0),
-            Changed::Content(object) => self.contents.upsert(object, 0),
-            Changed::Backup(object) => self.backups.upsert(object, 0),
-            Changed::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
+            ObjectChange::Group(object) => self.groups.upsert(object, 0),
+            ObjectChange::GroupContent(object) => self.group_contents.upsert(object, 0),
+            ObjectChange::Snapshot(object) => self.snapshots.upsert(object, 0),
+            ObjectChange::Content(object) => self.contents.upsert(object, 0),
+            ObjectChange::Backup(object) => self.backups.upsert(object, 0),
+            ObjectChange::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
                 Kind::Group => self.groups.remove(&namespace, &name, &uid.0),
                 Kind::GroupContent => self.group_contents.remove(&namespace, &name, &uid.0),
                 Kind::Snapshot => self.snapshots.remove(&namespace, &name, &uid.0),

@@ -178,11 +178,11 @@ fn storage_is_taken_where_a_content_without_our_label_names_one_of_its_handles()
 fn an_answer_is_in_the_next_observation_and_its_end_too() {
     let cache = Fixture::new();
     let group =
-        |version: u64| Changed::Group(Arc::new(read(json!({"metadata": meta("shop", "g", version)}))));
+        |version: u64| ObjectChange::Group(Arc::new(read(json!({"metadata": meta("shop", "g", version)}))));
     cache.0.upsert(group(5));
     assert!(cache.0.observe(&scope(), 1, false).group.is_some());
     let id = ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("uid-g") };
-    cache.0.upsert(Changed::Gone(Kind::Group, id));
+    cache.0.upsert(ObjectChange::Gone(Kind::Group, id));
     cache.group("g", 4);
     assert_eq!(cache.0.observe(&scope(), 1, false).group, None, "a late event");
 }

@@ -5,7 +5,7 @@
 
 use super::Runner;
 use crate::domain::problem::Problem;
-use crate::machine::group::{Asked, Event, Stage};
+use crate::machine::group::{Event, OperatorRequest, Stage};
 use crate::machine::point::{Moment, Place, Point};
 
 impl Runner {
@@ -13,10 +13,10 @@ impl Runner {
     ///
     /// # Errors
     /// The journal cannot be written: the daemon ends.
-    pub(super) async fn answer(&mut self, asked: Asked) -> Result<(), Problem> {
+    pub(super) async fn answer(&mut self, asked: OperatorRequest) -> Result<(), Problem> {
         self.tools.points.hit(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
-        self.record(self.tools.clock.now(), vec![Event::Asked(asked)]).await?;
+        self.record(self.tools.clock.now(), vec![Event::RequestReceived(asked)]).await?;
         // The pause belongs to the failures that are forgotten now.
         (self.fresh, self.paused) = (false, None);
         self.show(None);
@@ -25,12 +25,12 @@ impl Runner {
     }
 
     /// A request that is not answered yet.
-    pub(super) fn asked(&mut self) -> Option<Asked> {
+    pub(super) fn asked(&mut self) -> Option<OperatorRequest> {
         let run = &self.run;
         if run.stage == Stage::Cleaned || run.stage.is_final() {
             return None;
         }
-        let is_new = |asked: &Asked| {
+        let is_new = |asked: &OperatorRequest| {
             run.answered.as_ref().is_none_or(|answered| answered.asked.request != asked.request)
         };
         match self.tools.cache.asked(&run.plan)? {

@@ -6,7 +6,7 @@ use super::Runner;
 use crate::domain::limits;
 use crate::domain::problem::Problem;
 use crate::engine::cache::{ReadError, Subscription};
-use crate::machine::group::{WaitReport, own};
+use crate::machine::group::{WaitReport, matching};
 
 /// What a run waits for whose members were released by another program than its own daemon.
 const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
@@ -25,13 +25,15 @@ impl Runner {
             self.look(row).await?;
         }
         let observation = self.observe();
-        if let Some(journal) = own::journals(&self.run, &observation).find(|id| !self.tools.binder.owns(id)) {
+        if let Some(journal) =
+            matching::journals(&self.run, &observation).find(|id| !self.tools.binder.owns(id))
+        {
             let name = self.run.group_name();
             let why =
                 format!("objects of group {}/{name} belong to journal {journal}", self.run.plan.namespace);
             return Err(self.tools.binder.overtaken(why));
         }
-        let released = own::has_foreign_release(&self.run, &observation).then_some(RELEASED);
+        let released = matching::has_foreign_release(&self.run, &observation).then_some(RELEASED);
         let Some(why) = self.tools.binder.may_free(&self.run.plan).await?.or(released) else {
             (self.permitted, self.suspended_since) = (true, None);
             return Ok(());

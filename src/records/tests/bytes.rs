@@ -58,7 +58,7 @@ fn the_payloads_of_schema_2_decode_to_what_they_said() {
     let text = fs::read_to_string(fixture("migrations/0002_rebuilt_members/after/payloads.hex"))
         .expect("the fixture");
     let released: Vec<_> = text.lines().map(|line| decode(&parse(line)).expect("a payload")).collect();
-    let groups = group_events(4).into_iter().filter(|event| !matches!(event, Event::Asked(_)));
+    let groups = group_events(4).into_iter().filter(|event| !matches!(event, Event::RequestReceived(_)));
     let groups = groups.map(|event| Decoded::Group(Timed { at: AT, event }));
     let backups = backup_events().into_iter().map(|event| Decoded::Backup { event, at: AT });
     assert_eq!(released, groups.chain(backups).collect::<Vec<_>>());
@@ -85,7 +85,7 @@ fn the_payloads_of_version_1_decode_to_what_they_said() {
 
 /// Not in version 1, or not in the same words.
 fn is_later(event: &Event) -> bool {
-    matches!(event, Event::Reached { milestone: Milestone::Cleaned, .. } | Event::Asked(_))
+    matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. } | Event::RequestReceived(_))
 }
 
 #[test]

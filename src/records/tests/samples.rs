@@ -8,9 +8,9 @@ use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
-use crate::machine::group::effect::{EffectKind, Mark, Outcome};
-use crate::machine::group::event::{Facts, Grounds, Reason, RebuiltMember, ReceiptHead};
-use crate::machine::group::{Ask, Asked, Event, Milestone, Step, View};
+use crate::machine::group::effect::{EffectKind, EffectRef, Outcome};
+use crate::machine::group::event::{DecisionRecord, Evidence, Reason, RebuiltMember, ReceiptHead};
+use crate::machine::group::{Ask, Event, Milestone, OperatorRequest, Step, View};
 use crate::records::v1::columns::FIRST_RELEASE;
 
 pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
@@ -71,19 +71,19 @@ pub fn receipt(plan: &Plan) -> Vec<ReceiptMember> {
     plan.members.iter().enumerate().map(member).collect()
 }
 
-pub fn grounds(row: &str, members: usize) -> Grounds {
+pub fn grounds(row: &str, members: usize) -> DecisionRecord {
     let mut view = View::blank();
     // Columns that came later say nothing here, as in what the first release wrote.
     let released = view.seen.iter_mut().zip(View::columns()).enumerate().take(FIRST_RELEASE.into());
     released.for_each(|(at, (seen, column))| *seen = (at % column.values().len()) as u8);
     view.members = (0..members).map(|index| (index * 37 % 1024) as u16).collect();
     view.error_since = Some(Timestamp(AT.0 - 5_000_000_000));
-    Grounds { row: row.into(), rules: 1, view }
+    DecisionRecord { row: row.into(), rules: 1, view }
 }
 
 pub fn intended(step: Step, members: usize) -> Event {
-    let group = Mark { kind: EffectKind::SetGroupContentPolicy, member: None };
-    let member = |index: usize| Mark { kind: EffectKind::SetContentPolicy, member: Some(index as u16) };
+    let group = EffectRef { kind: EffectKind::SetGroupContentPolicy, member: None };
+    let member = |index: usize| EffectRef { kind: EffectKind::SetContentPolicy, member: Some(index as u16) };
     let marks = std::iter::once(group).chain((0..members).map(member)).collect();
     Event::Intended { grounds: grounds("relabelled/retain-group", members), step, marks }
 }
@@ -94,16 +94,16 @@ pub fn ended(outcomes: usize, message: &str) -> Event {
         1 => Outcome::Determinate { code: 422, message: message.to_owned() },
         _ => Outcome::Indeterminate { message: message.to_owned() },
     };
-    Event::Ended { step: Step::Retain, outcomes: (0..outcomes).map(outcome).collect() }
+    Event::StepCompleted { step: Step::Retain, outcomes: (0..outcomes).map(outcome).collect() }
 }
 
 pub fn all_failed(outcomes: usize) -> Event {
     let outcome = Outcome::Determinate { code: 403, message: "ä".repeat(MAX_TEXT_BYTES / 2) };
-    Event::Ended { step: Step::Rebuild, outcomes: vec![outcome; outcomes] }
+    Event::StepCompleted { step: Step::Rebuild, outcomes: vec![outcome; outcomes] }
 }
 
-fn reached(milestone: Milestone, facts: Facts) -> Event {
-    Event::Reached { grounds: grounds("created/bound", 4), milestone, facts }
+fn reached(milestone: Milestone, facts: Evidence) -> Event {
+    Event::MilestoneReached { grounds: grounds("created/bound", 4), milestone, facts }
 }
 
 /// A run that rebuilt all of its members.
@@ -114,8 +114,12 @@ pub fn cleaned(members: usize) -> Event {
         snapshot: object("shop", name(index), 600 + index),
         content: object("", name(index), 700 + index),
     };
-    let facts = Facts::Rebuilt((0..members).map(member).collect());
-    Event::Reached { grounds: grounds("release/8-cleaned", members), milestone: Milestone::Cleaned, facts }
+    let facts = Evidence::Rebuilt((0..members).map(member).collect());
+    Event::MilestoneReached {
+        grounds: grounds("release/8-cleaned", members),
+        milestone: Milestone::Cleaned,
+        facts,
+    }
 }
 
 /// The records of a receipt.
@@ -133,7 +137,7 @@ pub fn receipt_records(plan: &Plan) -> Vec<Event> {
         members: members.len() as u16,
         hash: Receipt::hash(&members),
     };
-    parts.chain([reached(Milestone::VsBound, Facts::Receipt(Box::new(head)))]).collect()
+    parts.chain([reached(Milestone::VsBound, Evidence::Receipt(Box::new(head)))]).collect()
 }
 
 /// An event of every shape of the group machine.
@@ -144,15 +148,15 @@ pub fn group_events(members: usize) -> Vec<Event> {
         Event::Planned(Box::new(plan.clone())),
         intended(Step::Retain, members),
         ended(members + 1, "admission webhook denied the request"),
-        reached(Milestone::Created, Facts::Created { uid: uid(500).as_str().into() }),
-        reached(Milestone::Cut, Facts::Cut { group_handle: "f5d1c3a2-group".into() }),
-        reached(Milestone::Unwinding, Facts::Reason(reason)),
-        reached(Milestone::Completed, Facts::Nothing),
+        reached(Milestone::Created, Evidence::Created { uid: uid(500).as_str().into() }),
+        reached(Milestone::Cut, Evidence::Cut { group_handle: "f5d1c3a2-group".into() }),
+        reached(Milestone::Unwinding, Evidence::Reason(reason)),
+        reached(Milestone::Completed, Evidence::Nothing),
     ];
     events.extend(receipt_records(&plan));
     events.push(cleaned(members));
     let (request, by) = ("7f3a0c55-48213".into(), "alice@desk".into());
-    events.push(Event::Asked(Asked { ask: Ask::Abandon, request, by }));
+    events.push(Event::RequestReceived(OperatorRequest { ask: Ask::Abandon, request, by }));
     events
 }
 

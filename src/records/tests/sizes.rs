@@ -47,7 +47,7 @@ fn outcomes_fit_once_their_messages_are_shortened() {
     assert!(matches!(size(event.clone()), Err(WireError::TooLarge { kind: 3, .. })));
     let fitted = fit_group(event);
     assert!(size(fitted.clone()).is_ok());
-    let Event::Ended { outcomes, .. } = fitted else { panic!("it stays what it was") };
+    let Event::StepCompleted { outcomes, .. } = fitted else { panic!("it stays what it was") };
     assert_eq!(outcomes.len(), 2 * MAX_MEMBERS);
     let small = all_failed(3);
     assert_eq!(fit_group(small.clone()), small);

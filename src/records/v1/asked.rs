@@ -18,8 +18,8 @@ pub struct Asked {
     pub by: String,
 }
 
-impl From<&group::Asked> for Asked {
-    fn from(asked: &group::Asked) -> Self {
+impl From<&group::OperatorRequest> for Asked {
+    fn from(asked: &group::OperatorRequest) -> Self {
         Self { ask: asked.ask.number(), request: asked.request.clone(), by: asked.by.clone() }
     }
 }
@@ -28,6 +28,6 @@ impl TryFrom<Asked> for Event {
     type Error = WireError;
 
     fn try_from(Asked { ask, request, by }: Asked) -> Result<Self, WireError> {
-        Ok(Self::Asked(group::Asked { ask: Ask::of(ask)?, request, by }))
+        Ok(Self::RequestReceived(group::OperatorRequest { ask: Ask::of(ask)?, request, by }))
     }
 }

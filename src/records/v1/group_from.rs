@@ -88,8 +88,12 @@ impl Intended {
     ///
     /// # Errors
     /// The view has another shape than the machine's.
-    pub fn new(grounds: &event::Grounds, step: Step, marks: &[effect::Mark]) -> Result<Self, WireError> {
-        let mark = |mark: &effect::Mark| Mark { kind: mark.kind.number(), member: mark.member };
+    pub fn new(
+        grounds: &event::DecisionRecord,
+        step: Step,
+        marks: &[effect::EffectRef],
+    ) -> Result<Self, WireError> {
+        let mark = |mark: &effect::EffectRef| Mark { kind: mark.kind.number(), member: mark.member };
         let marks = marks.iter().map(mark).collect();
         Ok(Self { grounds: grounds.try_into()?, step: step.number(), marks })
     }
@@ -99,7 +103,8 @@ impl TryFrom<Intended> for Event {
     type Error = WireError;
 
     fn try_from(wire: Intended) -> Result<Self, WireError> {
-        let mark = |mark: Mark| Ok(effect::Mark { kind: EffectKind::of(mark.kind)?, member: mark.member });
+        let mark =
+            |mark: Mark| Ok(effect::EffectRef { kind: EffectKind::of(mark.kind)?, member: mark.member });
         Ok(Self::Intended {
             grounds: wire.grounds.try_into()?,
             step: Step::of(wire.step)?,
@@ -120,7 +125,7 @@ impl TryFrom<Ended> for Event {
 
     fn try_from(wire: Ended) -> Result<Self, WireError> {
         let outcomes = wire.outcomes.into_iter().map(Into::into).collect();
-        Ok(Self::Ended { step: Step::of(wire.step)?, outcomes })
+        Ok(Self::StepCompleted { step: Step::of(wire.step)?, outcomes })
     }
 }
 
@@ -137,10 +142,10 @@ impl From<ReceiptPart> for Event {
     }
 }
 
-impl TryFrom<&event::Grounds> for Grounds {
+impl TryFrom<&event::DecisionRecord> for Grounds {
     type Error = WireError;
 
-    fn try_from(grounds: &event::Grounds) -> Result<Self, WireError> {
+    fn try_from(grounds: &event::DecisionRecord) -> Result<Self, WireError> {
         Ok(Self {
             row: grounds.row.clone(),
             rules: grounds.rules,
@@ -151,7 +156,7 @@ impl TryFrom<&event::Grounds> for Grounds {
     }
 }
 
-impl TryFrom<Grounds> for event::Grounds {
+impl TryFrom<Grounds> for event::DecisionRecord {
     type Error = WireError;
 
     fn try_from(wire: Grounds) -> Result<Self, WireError> {

@@ -30,9 +30,9 @@ impl Reached {
     /// # Errors
     /// The view has another shape than the machine's.
     pub fn new(
-        grounds: &event::Grounds,
+        grounds: &event::DecisionRecord,
         milestone: Milestone,
-        facts: &event::Facts,
+        facts: &event::Evidence,
     ) -> Result<Self, WireError> {
         Ok(Self { grounds: grounds.try_into()?, milestone: milestone.number(), facts: facts.into() })
     }
@@ -42,7 +42,7 @@ impl TryFrom<Reached> for Event {
     type Error = WireError;
 
     fn try_from(wire: Reached) -> Result<Self, WireError> {
-        Ok(Self::Reached {
+        Ok(Self::MilestoneReached {
             grounds: wire.grounds.try_into()?,
             milestone: Milestone::of(wire.milestone)?,
             facts: wire.facts.try_into()?,
@@ -50,22 +50,22 @@ impl TryFrom<Reached> for Event {
     }
 }
 
-impl From<&event::Facts> for Facts {
-    fn from(facts: &event::Facts) -> Self {
+impl From<&event::Evidence> for Facts {
+    fn from(facts: &event::Evidence) -> Self {
         match facts {
-            event::Facts::Nothing => Self::Nothing,
-            event::Facts::Created { uid } => Self::Created { uid: uid.0.clone() },
-            event::Facts::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
-            event::Facts::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
-            event::Facts::Reason(reason) => Self::Reason(reason.into()),
-            event::Facts::Rebuilt(members) => {
+            event::Evidence::Nothing => Self::Nothing,
+            event::Evidence::Created { uid } => Self::Created { uid: uid.0.clone() },
+            event::Evidence::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
+            event::Evidence::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
+            event::Evidence::Reason(reason) => Self::Reason(reason.into()),
+            event::Evidence::Rebuilt(members) => {
                 Self::Rebuilt(members.iter().map(RebuiltMember::from).collect())
             }
         }
     }
 }
 
-impl TryFrom<Facts> for event::Facts {
+impl TryFrom<Facts> for event::Evidence {
     type Error = WireError;
 
     fn try_from(wire: Facts) -> Result<Self, WireError> {

@@ -3,7 +3,7 @@
 use stillpoint::domain::plan::Plan;
 use stillpoint::domain::time::Millis;
 use stillpoint::machine::group::advance::{advance, grounds};
-use stillpoint::machine::group::effect::{Effect, Mark, Outcome};
+use stillpoint::machine::group::effect::{Effect, EffectRef, Outcome};
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::{
     Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, fold_all, view,
@@ -72,7 +72,7 @@ impl Life {
     /// Milestones in the order of their records.
     pub fn milestones(&self) -> Vec<Milestone> {
         let reached = |timed: &Timed| match timed.event {
-            Event::Reached { milestone, .. } => Some(milestone),
+            Event::MilestoneReached { milestone, .. } => Some(milestone),
             _ => None,
         };
         self.records.iter().filter_map(reached).collect()
@@ -140,7 +140,7 @@ impl Living<'_> {
                     advance(run, &cluster.seen, &seen, &decision).map_err(|error| error.to_string())?
                 {
                     let reached = match event {
-                        Event::Reached { milestone, .. } => Some(milestone),
+                        Event::MilestoneReached { milestone, .. } => Some(milestone),
                         _ => None,
                     };
                     self.record(event)?;
@@ -182,7 +182,7 @@ impl Living<'_> {
         true
     }
 
-    fn act(&mut self, step: Step, planned: &[(Mark, Effect)]) -> Result<(), String> {
+    fn act(&mut self, step: Step, planned: &[(EffectRef, Effect)]) -> Result<(), String> {
         if self.deed(When::Intended(step)) {
             return self.die();
         }
@@ -235,12 +235,12 @@ impl Living<'_> {
         (trouble == Trouble::Reverted || self.done == nth + 1).then_some(trouble)
     }
 
-    fn perform(&mut self, planned: &[(Mark, Effect)]) -> Vec<Outcome> {
+    fn perform(&mut self, planned: &[(EffectRef, Effect)]) -> Vec<Outcome> {
         planned.iter().map(|(_, effect)| self.life.cluster.perform(effect)).collect()
     }
 
     fn end(&mut self, step: Step, outcomes: Vec<Outcome>) -> Result<(), String> {
-        self.record(Event::Ended { step, outcomes })
+        self.record(Event::StepCompleted { step, outcomes })
     }
 
     /// The daemon is started again, with the next epoch.

@@ -205,7 +205,7 @@ async fn judge(stage: &Stage, cause: &Cause, end: &End, waited_for: Option<Strin
         _ => invariants::undone(stage, "shop").await,
     };
     let ours = |line: &&str| {
-        let leak = [Invariant::Freed, Invariant::OneCut, Invariant::NothingLeaked];
+        let leak = [Invariant::StorageFate, Invariant::OneCut, Invariant::NothingLeaked];
         !(cause.leaks && leak.iter().any(|one| line.starts_with(one.name())))
     };
     if let Err(broken) = verdict

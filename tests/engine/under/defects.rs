@@ -240,7 +240,7 @@ async fn a_deadline_is_not_decided_on_what_was_not_heard() {
     assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
     let records = stage.group_records().await;
     let cut = records.iter().find_map(|record| match &record.event {
-        Event::Reached { milestone: Milestone::Cut, .. } => Some(record.at),
+        Event::MilestoneReached { milestone: Milestone::Cut, .. } => Some(record.at),
         _ => None,
     });
     assert_eq!(cut.map(|at| at.since(records[0].at).0 / 1_000), Some(30), "at csiSnapshotTimeout");

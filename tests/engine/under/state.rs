@@ -1,6 +1,6 @@
 //! The states of a run, and how a run is brought into each: generated from the machine, not listed.
 
-use stillpoint::engine::request::Defaults;
+use stillpoint::engine::backup_spec::Defaults;
 use stillpoint::machine::group::Step;
 use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::state::Stage as RunStage;

@@ -5,8 +5,10 @@ use crate::domain::observed::Observation;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::machine::group::decide::Decision;
-use crate::machine::group::event::{Event, Facts, Grounds, Milestone, Reason, RebuiltMember, ReceiptHead};
-use crate::machine::group::own::{self, own_content, own_group};
+use crate::machine::group::event::{
+    DecisionRecord, Event, Evidence, Milestone, Reason, RebuiltMember, ReceiptHead,
+};
+use crate::machine::group::matching::{self, own_content, own_group};
 use crate::machine::group::row::Action;
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::table::{RULES, TABLE};
@@ -16,14 +18,14 @@ use crate::machine::group::waiting;
 /// A milestone was decided on grounds that the observation does not have: a defect of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{milestone} was decided without {missing}")]
-pub struct Groundless {
+pub struct MissingEvidence {
     milestone: &'static str,
     missing: &'static str,
 }
 
 /// The grounds of a decision, as they are recorded.
-pub fn grounds(decision: &Decision, view: &View) -> Grounds {
-    Grounds { row: decision.row.id.to_owned(), rules: RULES, view: view.clone() }
+pub fn grounds(decision: &Decision, view: &View) -> DecisionRecord {
+    DecisionRecord { row: decision.row.id.to_owned(), rules: RULES, view: view.clone() }
 }
 
 /// The records of a decision that advances, unwinds or sticks; nothing for any other.
@@ -32,29 +34,32 @@ pub fn advance(
     observation: &Observation,
     view: &View,
     decision: &Decision,
-) -> Result<Vec<Event>, Groundless> {
-    let reached = |milestone, facts| Event::Reached { grounds: grounds(decision, view), milestone, facts };
+) -> Result<Vec<Event>, MissingEvidence> {
+    let reached =
+        |milestone, facts| Event::MilestoneReached { grounds: grounds(decision, view), milestone, facts };
     Ok(match decision.row.then {
         Action::Unwind { code, transient } => {
             let reason =
                 Reason { code, message: message(run, observation, code, decision.row.why), transient };
-            vec![reached(Milestone::Unwinding, Facts::Reason(reason))]
+            vec![reached(Milestone::Unwinding, Evidence::Reason(reason))]
         }
         // What to do about it is that of the row (`advice`), and no part of the record.
         Action::Stick { code, .. } => {
             let message = limits::clip(&observed(run, observation, code, decision.row.why));
             let reason = Reason { code, message, transient: false };
-            vec![reached(Milestone::Stuck, Facts::Reason(reason))]
+            vec![reached(Milestone::Stuck, Evidence::Reason(reason))]
         }
         Action::Advance(Milestone::Created) => {
             let group = own_group(run, observation);
-            let group = group.ok_or(Groundless { milestone: "created", missing: "a VolumeGroupSnapshot" })?;
-            vec![reached(Milestone::Created, Facts::Created { uid: group.id.uid.clone() })]
+            let group =
+                group.ok_or(MissingEvidence { milestone: "created", missing: "a VolumeGroupSnapshot" })?;
+            vec![reached(Milestone::Created, Evidence::Created { uid: group.id.uid.clone() })]
         }
         Action::Advance(Milestone::Cut) => {
             let handle = own_content(run, observation).and_then(|content| content.group_handle.clone());
-            let group_handle = handle.ok_or(Groundless { milestone: "cut", missing: "a group handle" })?;
-            vec![reached(Milestone::Cut, Facts::Cut { group_handle })]
+            let group_handle =
+                handle.ok_or(MissingEvidence { milestone: "cut", missing: "a group handle" })?;
+            vec![reached(Milestone::Cut, Evidence::Cut { group_handle })]
         }
         Action::Advance(Milestone::VsBound) => {
             let (head, members) = receipt(run, observation)?;
@@ -62,23 +67,23 @@ pub fn advance(
                 let first = (part * limits::RECEIPT_PART_MEMBERS) as u16;
                 Event::ReceiptPart { first, members: members.to_vec() }
             });
-            parts.chain([reached(Milestone::VsBound, Facts::Receipt(Box::new(head)))]).collect()
+            parts.chain([reached(Milestone::VsBound, Evidence::Receipt(Box::new(head)))]).collect()
         }
         Action::Advance(Milestone::Cleaned) => {
-            vec![reached(Milestone::Cleaned, Facts::Rebuilt(rebuilt(run, observation)?))]
+            vec![reached(Milestone::Cleaned, Evidence::Rebuilt(rebuilt(run, observation)?))]
         }
-        Action::Advance(milestone) => vec![reached(milestone, Facts::Nothing)],
+        Action::Advance(milestone) => vec![reached(milestone, Evidence::Nothing)],
         Action::Act(_) | Action::Look | Action::Wait(_) | Action::Yield | Action::Rest => Vec::new(),
     })
 }
 
 /// Members whose recorded objects were lost, with those that stand in their place.
-fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, Groundless> {
-    let lacks = |missing| Groundless { milestone: "cleaned", missing };
+fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, MissingEvidence> {
+    let lacks = |missing| MissingEvidence { milestone: "cleaned", missing };
     let stays = observation.namespace.as_ref().is_some_and(|namespace| !namespace.terminating);
     // Of a member that goes with its namespace a half may be left.
-    let whole = |member: &own::Member<'_>| member.snapshot.is_some() && member.content.is_some();
-    let rebuilt = own::members(run, observation).into_iter();
+    let whole = |member: &matching::Member<'_>| member.snapshot.is_some() && member.content.is_some();
+    let rebuilt = matching::members(run, observation).into_iter();
     let rebuilt = rebuilt.filter(|member| member.rebuilt && (stays || whole(member)));
     rebuilt
         .map(|member| {
@@ -92,11 +97,11 @@ fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMembe
 fn receipt(
     run: &GroupRun,
     observation: &Observation,
-) -> Result<(ReceiptHead, Vec<ReceiptMember>), Groundless> {
-    let lacks = |missing| Groundless { milestone: "vs-bound", missing };
+) -> Result<(ReceiptHead, Vec<ReceiptMember>), MissingEvidence> {
+    let lacks = |missing| MissingEvidence { milestone: "vs-bound", missing };
     let group = own_group(run, observation).ok_or(lacks("a VolumeGroupSnapshot"))?;
     let content = own_content(run, observation).ok_or(lacks("a VolumeGroupSnapshotContent"))?;
-    let members = own::members(run, observation)
+    let members = matching::members(run, observation)
         .into_iter()
         .map(|member| {
             let planned = &run.plan.members[member.index];
@@ -106,7 +111,7 @@ fn receipt(
             Ok(ReceiptMember {
                 claim: planned.claim.clone(),
                 volume_handle: planned.volume_handle.clone(),
-                snapshot_handle: own::snapshot_handle(run, observation, member)
+                snapshot_handle: matching::snapshot_handle(run, observation, member)
                     .ok_or(lacks("a snapshot handle"))?
                     .to_owned(),
                 snapshot: snapshot.id.clone(),
@@ -116,7 +121,7 @@ fn receipt(
                 volume_mode: own.volume_mode.clone(),
             })
         })
-        .collect::<Result<Vec<_>, Groundless>>()?;
+        .collect::<Result<Vec<_>, MissingEvidence>>()?;
     let head = ReceiptHead {
         group_handle: content.group_handle.clone().ok_or(lacks("a group handle"))?,
         group_snapshot: group.id.clone(),

@@ -12,7 +12,7 @@ use crate::machine::group::columns::{
 };
 use crate::machine::group::event::Step;
 use crate::machine::group::row::{Action, Row};
-use crate::machine::group::state::{CreateFate, Freed, GroupRun, Stage};
+use crate::machine::group::state::{CreateFate, GroupRun, Stage, StorageFate};
 use crate::machine::group::table::TABLE;
 use crate::machine::group::view::View;
 
@@ -140,7 +140,7 @@ fn tried_enough(run: &GroupRun) -> bool {
 
 fn set_computed(columns: &mut Columns, run: &GroupRun, view: &View, now: Timestamp) {
     let passed = |at: Timestamp| now >= at;
-    let doubtful = run.receipt.is_some() && run.freed != Freed::Settled && !view.is(Taken::Yes);
+    let doubtful = run.receipt.is_some() && run.freed != StorageFate::Settled && !view.is(Taken::Yes);
     columns.set(if doubtful { Storage::Doubtful } else { Storage::Settled });
     columns.set(if passed(cut_deadline(run)) { CutDeadline::Passed } else { CutDeadline::Open });
     columns.set(if passed(ready_deadline(run)) { ReadyDeadline::Passed } else { ReadyDeadline::Open });

@@ -224,7 +224,7 @@ pub enum Effect {
 
 /// What kind of call an effect is, for the journal and for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct EffectRef {
     /// Kind of effect.
     pub kind: EffectKind,
     /// Index of the member in the plan; `None` for an effect on the group.
@@ -371,5 +371,5 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// The missing effects, each with its mark.
-    pub effects: Vec<(Mark, Effect)>,
+    pub effects: Vec<(EffectRef, Effect)>,
 }

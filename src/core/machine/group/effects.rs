@@ -14,17 +14,17 @@ use crate::domain::observed::{
 use crate::domain::planted;
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
-use crate::machine::group::effect::{Effect, Entry, Mark, Unbound};
+use crate::machine::group::effect::{Effect, EffectRef, Entry, Unbound};
 use crate::machine::group::event::Step;
-use crate::machine::group::own::{self, Member, own_content, own_contents, own_group, own_snapshots};
+use crate::machine::group::matching::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::state::{GroupRun, Stage};
 
 /// An effect with the member that it is about; `None` for the group.
-type Planned = (Option<usize>, Effect);
+type PlannedEffect = (Option<usize>, Effect);
 
 /// The missing effects of a step, in the order in which they begin.
-pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Mark, Effect)> {
-    let planned: Vec<Planned> = match step {
+pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(EffectRef, Effect)> {
+    let planned: Vec<PlannedEffect> = match step {
         Step::Create | Step::UndoCreate => vec![(None, create_group(run, observation))],
         Step::Claim => claim(run, observation),
         Step::Relabel => {
@@ -37,11 +37,11 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             .collect(),
         Step::ClearNames => standing(run, observation).filter_map(|member| set_name(member, None)).collect(),
         Step::Detach if run.stage == Stage::Unwinding => own_snapshots(run, observation)
-            .filter(|snapshot| own::is_forsaken(snapshot))
+            .filter(|snapshot| matching::is_blocked_if_deleted(snapshot))
             .map(|snapshot| (None, free(run, snapshot)))
             .collect(),
         Step::Detach => {
-            let members = own::members(run, observation).into_iter();
+            let members = matching::members(run, observation).into_iter();
             members.filter_map(|member| detach(run, member)).collect()
         }
         Step::DeleteGroup if planted::is("content-first") && own_content(run, observation).is_some() => {
@@ -59,7 +59,7 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             let name = run.group_name();
             standing(run, observation).filter_map(|member| set_name(member, Some(name.clone()))).collect()
         }
-        Step::DropReplaced => own::replaced(run, observation)
+        Step::DropReplaced => matching::replaced(run, observation)
             .into_iter()
             .map(|(index, content)| (Some(index), drop_replaced(content)))
             .collect(),
@@ -73,21 +73,21 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ma
             .map(|snapshot| (None, Effect::DeleteSnapshot { snapshot: snapshot.id.clone() }))
             .collect(),
         Step::UndoDeleteContents => own_contents(run, observation)
-            .filter(|content| !own::is_going(content))
+            .filter(|content| !matching::is_being_deleted(content))
             .map(|content| (None, delete_shell(content)))
             .collect(),
     };
     planned
         .into_iter()
         .map(|(member, effect)| {
-            (Mark { kind: effect.kind(), member: member.map(|index| index as u16) }, effect)
+            (EffectRef { kind: effect.kind(), member: member.map(|index| index as u16) }, effect)
         })
         .collect()
 }
 
 /// The members whose VolumeSnapshot stands.
 fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<Item = Member<'a>> + use<'a> {
-    own::members(run, observation).into_iter().filter(|member| !member.is_lost())
+    matching::members(run, observation).into_iter().filter(|member| !member.is_lost())
 }
 
 fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
@@ -101,7 +101,7 @@ fn create_group(run: &GroupRun, observation: &Observation) -> Effect {
     }
 }
 
-fn claim(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn claim(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let group = own_group(run, observation).filter(|group| group.epoch.unwrap_or(0) < observation.epoch);
     let claim = |group: &crate::domain::observed::GroupSnapshotSeen| Effect::ClaimGroup {
         group: group.id.clone(),
@@ -111,7 +111,7 @@ fn claim(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     group.map(|group| (None, claim(group))).into_iter().collect()
 }
 
-fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Option<Planned> {
+fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Option<PlannedEffect> {
     let (snapshot, receipt) = (member.snapshot?, run.receipt.as_ref()?);
     let journal = observation.journal.as_deref();
     if desired::is_labelled(run, journal, member.index, snapshot, &desired::Text::default()) {
@@ -130,12 +130,12 @@ fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Opt
 
 /// Policies of the group's content and of the members' contents, those that are not as wanted. With Retain also run
 /// label and receipt, in the same patch.
-fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<Planned> {
+fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<PlannedEffect> {
     let receipt = run.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
     let journal = observation.journal.as_deref();
     let group = own_content(run, observation)
         .and_then(|content| set_group_policy(run, journal, receipt, content, new));
-    let indexed = own::members(run, observation);
+    let indexed = matching::members(run, observation);
     let index_of = |content: &ContentSeen| {
         indexed.iter().find(|m| m.content.is_some_and(|c| c.id.uid == content.id.uid)).map(|m| m.index)
     };
@@ -153,7 +153,7 @@ fn set_group_policy(
     receipt: Option<&Receipt>,
     content: &GroupContentSeen,
     new: DeletionPolicy,
-) -> Option<Planned> {
+) -> Option<PlannedEffect> {
     let wanted = receipt.map(|receipt| desired::group_content_annotations(run, receipt));
     let (labels, annotations) = content_entries(run, journal, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
@@ -170,7 +170,7 @@ fn set_member_policy(
     content: &ContentSeen,
     index: Option<usize>,
     new: DeletionPolicy,
-) -> Option<Planned> {
+) -> Option<PlannedEffect> {
     let wanted = receipt.zip(index).map(|(receipt, index)| desired::content_annotations(run, receipt, index));
     let (labels, annotations) = content_entries(run, journal, wanted, &content.labels, &content.annotations);
     let holds = content.policy == new && labels.write.is_empty() && annotations.write.is_empty();
@@ -192,7 +192,7 @@ fn content_entries(
     (desired::missing(labels, label), desired::missing(annotations, receipt.unwrap_or_default()))
 }
 
-fn set_name(member: Member<'_>, new: Option<String>) -> Option<Planned> {
+fn set_name(member: Member<'_>, new: Option<String>) -> Option<PlannedEffect> {
     let kept = planted::is("owners-first") && new.is_none();
     let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new && !kept)?;
     Some((Some(member.index), write_name(snapshot, new)))
@@ -202,11 +202,15 @@ fn write_name(snapshot: &SnapshotSeen, new: Option<String>) -> Effect {
     Effect::SetGroupName { snapshot: snapshot.id.clone(), old: snapshot.group_name.clone(), new }
 }
 
-fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
+fn detach(run: &GroupRun, member: Member<'_>) -> Option<PlannedEffect> {
     let stays = !member.is_lost();
-    let snapshot = member
-        .snapshot
-        .filter(|snapshot| if stays { own::is_tied(run, snapshot) } else { own::is_stranded(snapshot) })?;
+    let snapshot = member.snapshot.filter(|snapshot| {
+        if stays {
+            matching::is_still_owned(run, snapshot)
+        } else {
+            matching::is_blocked_terminating(snapshot)
+        }
+    })?;
     // SUBTLE: as-source goes out together with the rest, although the controller puts it back at once.
     // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
     // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
@@ -222,7 +226,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<Planned> {
         ready: stays,
         group_name: snapshot.group_name.clone(),
         old_owners: snapshot.owners.clone(),
-        new_owners: snapshot.owners.iter().filter(|owner| !own::is_tie(run, owner)).cloned().collect(),
+        new_owners: snapshot.owners.iter().filter(|owner| !matching::is_tie(run, owner)).cloned().collect(),
         old_finalizers: snapshot.finalizers.clone(),
         new_finalizers: snapshot.finalizers.iter().filter(kept).cloned().collect(),
         old_class: snapshot.class.clone(),
@@ -248,7 +252,7 @@ fn free(run: &GroupRun, snapshot: &SnapshotSeen) -> Effect {
     }
 }
 
-fn delete_group(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn delete_group(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let group = own_group(run, observation).filter(|group| !group.terminating);
     let delete = |group: &crate::domain::observed::GroupSnapshotSeen| Effect::DeleteGroup {
         group: group.id.clone(),
@@ -257,7 +261,7 @@ fn delete_group(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
     group.map(|group| (None, delete(group))).into_iter().collect()
 }
 
-fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let content = own_content(run, observation).filter(|content| !content.terminating);
     let delete = |id: &ObjectId, version: &str| Effect::DeleteGroupContent {
         content: id.clone(),
@@ -268,7 +272,7 @@ fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
 
 /// The mark without which the sidecar never frees the storage. An undo makes it in a turn of its own, because the delete
 /// that follows tests the version: whoever sets the content to Retain between our look and the delete would leak the storage.
-fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let content = own_content(run, observation).filter(|content| !content.marked_deleted);
     let wanted = || [(labels::GROUP_BEING_DELETED.to_owned(), "yes".to_owned())].into();
     content
@@ -312,24 +316,29 @@ fn drop_replaced(content: &ContentSeen) -> Effect {
 /// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left. A
 /// content that is bound to a snapshot which is gone goes first: it retains the storage, and is made again from its handle.
 /// Where the namespace goes the content alone is made, and keeps the handle for whoever wants the storage.
-fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let Some(receipt) = &run.receipt else { return Vec::new() };
-    let members = own::members(run, observation);
-    if own::goes_along(run, observation) {
+    let members = matching::members(run, observation);
+    if matching::goes_along(run, observation) {
         let lost =
             members.into_iter().filter(|member| member.content.is_none_or(|content| content.terminating));
         return lost.flat_map(|member| make_content(run, receipt, observation, member.index)).collect();
     }
     let lost = members.into_iter().filter(Member::is_lost);
     lost.flat_map(|member| match member.content.filter(|_| member.is_misbound()) {
-        Some(content) if own::is_going(content) => Vec::new(),
+        Some(content) if matching::is_being_deleted(content) => Vec::new(),
         Some(content) => vec![(Some(member.index), delete_shell(content))],
         None => make_member(run, receipt, observation, member.index),
     })
     .collect()
 }
 
-fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
+fn make_member(
+    run: &GroupRun,
+    receipt: &Receipt,
+    observation: &Observation,
+    index: usize,
+) -> Vec<PlannedEffect> {
     let mut planned = make_content(run, receipt, observation, index);
     let name = names::rebuilt_member(run.plan.run, &receipt.members[index].volume_handle);
     if !observation.snapshots.iter().any(|snapshot| snapshot.id.name == name) {
@@ -346,7 +355,12 @@ fn make_member(run: &GroupRun, receipt: &Receipt, observation: &Observation, ind
     planned
 }
 
-fn make_content(run: &GroupRun, receipt: &Receipt, observation: &Observation, index: usize) -> Vec<Planned> {
+fn make_content(
+    run: &GroupRun,
+    receipt: &Receipt,
+    observation: &Observation,
+    index: usize,
+) -> Vec<PlannedEffect> {
     let kept = &receipt.members[index];
     let name = names::rebuilt_member(run.plan.run, &kept.volume_handle);
     if observation.contents.iter().any(|content| content.id.name == name) {
@@ -366,14 +380,14 @@ fn make_content(run: &GroupRun, receipt: &Receipt, observation: &Observation, in
     vec![(Some(index), effect)]
 }
 
-fn make_stub(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn make_stub(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let journal = observation.journal.as_deref();
     let stub =
         |receipt| Effect::CreateStub(unbound(run, journal, receipt, names::stub_content(run.plan.run)));
     run.receipt.iter().map(|receipt| (None, stub(receipt))).collect()
 }
 
-fn import(run: &GroupRun, observation: &Observation) -> Vec<Planned> {
+fn import(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let journal = observation.journal.as_deref();
     let import = |receipt: &Receipt| Effect::CreateImport {
         content: unbound(run, journal, receipt, names::import_content(run.plan.run)),
@@ -396,7 +410,7 @@ fn unbound(run: &GroupRun, journal: desired::Journal<'_>, receipt: &Receipt, nam
 }
 
 /// The version keeps apart what was seen: only once the driver has answered does a delete free anything.
-fn free_import(observation: &Observation) -> Vec<Planned> {
+fn free_import(observation: &Observation) -> Vec<PlannedEffect> {
     let import = observation.import.iter().filter(|import| !import.terminating);
     let delete = |import: &GroupContentSeen| Effect::DeleteGroupContent {
         content: import.id.clone(),
@@ -405,7 +419,7 @@ fn free_import(observation: &Observation) -> Vec<Planned> {
     import.map(|import| (None, delete(import))).collect()
 }
 
-fn drop_stub(observation: &Observation) -> Vec<Planned> {
+fn drop_stub(observation: &Observation) -> Vec<PlannedEffect> {
     let delete =
         |stub: &ObjectId| Effect::DeleteGroupContent { content: stub.clone(), resource_version: None };
     observation.stub.iter().map(|stub| (None, delete(stub))).collect()

@@ -10,7 +10,7 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{ReceiptMember, SecretRef};
 use crate::domain::time::Timestamp;
-use crate::machine::group::effect::{Mark, Outcome};
+use crate::machine::group::effect::{EffectRef, Outcome};
 use crate::machine::group::reconstruct::Reconstructed;
 use crate::machine::group::view::View;
 
@@ -142,7 +142,7 @@ named! {
 
 /// What a person asked: an input that the journal has before anything follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct OperatorRequest {
     /// What.
     pub ask: Ask,
     /// Id of the request, so that it is answered once.
@@ -153,7 +153,7 @@ pub struct Asked {
 
 /// What was decided, and on what grounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grounds {
+pub struct DecisionRecord {
     /// Row of the recovery table.
     pub row: String,
     /// Version of the table.
@@ -203,7 +203,7 @@ pub struct RebuiltMember {
 
 /// What is recorded with a milestone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Facts {
+pub enum Evidence {
     /// Nothing beside the milestone.
     Nothing,
     /// Uid of the VolumeGroupSnapshot, and whether it was there already.
@@ -232,14 +232,15 @@ pub enum Event {
     /// A step is about to be done.
     Intended {
         /// Why.
-        grounds: Grounds,
+        grounds: DecisionRecord,
         /// Which step.
         step: Step,
         /// The missing effects.
-        marks: Vec<Mark>,
+        marks: Vec<EffectRef>,
     },
     /// A step was done, well or badly.
-    Ended {
+    #[serde(rename = "Ended")]
+    StepCompleted {
         /// Which step.
         step: Step,
         /// One outcome for each effect of the intent, in its order.
@@ -255,16 +256,18 @@ pub enum Event {
     /// The run was put together again from what its cluster showed: its journal was lost. Follows plan and receipt.
     Reconstructed(Box<Reconstructed>),
     /// Something became true.
-    Reached {
+    #[serde(rename = "Reached")]
+    MilestoneReached {
         /// Why.
-        grounds: Grounds,
+        grounds: DecisionRecord,
         /// What.
         milestone: Milestone,
         /// With which facts.
-        facts: Facts,
+        facts: Evidence,
     },
     /// A person asked. Nothing was decided: `fold` takes it, and the table decides from there.
-    Asked(Asked),
+    #[serde(rename = "Asked")]
+    RequestReceived(OperatorRequest),
 }
 
 /// A record with the time at which it was written.

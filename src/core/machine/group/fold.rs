@@ -13,10 +13,12 @@ use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{Content, Marked, Retaining, Space};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::{
-    Ask, Asked, Event, Facts, Milestone, Reason, RebuiltMember, ReceiptHead, Step, Timed,
+    Ask, Event, Evidence, Milestone, OperatorRequest, Reason, RebuiltMember, ReceiptHead, Step, Timed,
 };
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
-use crate::machine::group::state::{Answered, CreateFate, Freed, GroupRun, Passed, Stage, Tries};
+use crate::machine::group::state::{
+    Answered, CreateFate, GroupRun, RetryState, Stage, StorageFate, TimelineEntry,
+};
 use crate::machine::group::view::View;
 
 /// A record that cannot follow the ones before it.
@@ -53,15 +55,15 @@ pub fn fold(state: Option<GroupRun>, record: &Timed) -> Result<GroupRun, Illegal
             run.marks = marks.as_slice().into();
             run.freed = freed_by(run.freed, *step, &grounds.view);
         }
-        Event::Ended { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
+        Event::StepCompleted { step, outcomes } => ended(&mut run, *step, outcomes, record)?,
         Event::ReceiptPart { first, members } => receipt_part(&mut run, *first, members, record)?,
         Event::Reconstructed(found) => reconstructed(&mut run, found, record)?,
-        Event::Reached { milestone, facts, grounds } => {
+        Event::MilestoneReached { milestone, facts, grounds } => {
             reached(&mut run, *milestone, facts, record)?;
             run.space_went |= *milestone == Milestone::Cleaned && !grounds.view.is(Space::Stands);
             run.stuck = (*milestone == Milestone::Stuck).then(|| grounds.row.clone());
         }
-        Event::Asked(asked) => answered(&mut run, asked, record)?,
+        Event::RequestReceived(asked) => answered(&mut run, asked, record)?,
     }
     run.changed_at = record.at;
     Ok(run)
@@ -77,7 +79,7 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
         return Err(out_of_place(run, &record.event));
     }
     if !run.tries.are_of(step) {
-        run.tries = Tries::default();
+        run.tries = RetryState::default();
     }
     run.tries.step = Some(step);
     run.tries.intents += 1;
@@ -101,16 +103,16 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
 /// What is known of the storage once a step of the undo is intended. A delete through the content frees it only where every
 /// content is under Delete, and that of the group stands: of one that goes already, the csi-snapshotter may have looked at
 /// the policy before.
-fn freed_by(freed: Freed, step: Step, view: &View) -> Freed {
+fn freed_by(freed: StorageFate, step: Step, view: &View) -> StorageFate {
     let deletes = view.is(Content::Delete) || planted::is("retain-forgotten");
     let frees = deletes && view.is(Retaining::None);
     match step {
-        Step::UndoDeleteGroup if frees => Freed::Intended,
-        Step::UndoDeleteContent if frees && view.is(Marked::Yes) => Freed::Intended,
-        Step::UndoFreeImport => Freed::Intended,
-        Step::UndoFree => Freed::Unknown,
+        Step::UndoDeleteGroup if frees => StorageFate::Intended,
+        Step::UndoDeleteContent if frees && view.is(Marked::Yes) => StorageFate::Intended,
+        Step::UndoFreeImport => StorageFate::Intended,
+        Step::UndoFree => StorageFate::Unknown,
         // The answer of the delete was never recorded.
-        _ if freed == Freed::Intended => Freed::Unknown,
+        _ if freed == StorageFate::Intended => StorageFate::Unknown,
         _ => freed,
     }
 }
@@ -124,9 +126,9 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
         Outcome::Determinate { code, message } => Some((index, format!("{code} {message}"))),
         Outcome::Indeterminate { message } => Some((index, message.clone())),
     });
-    if run.freed == Freed::Intended {
+    if run.freed == StorageFate::Intended {
         let met = !outcomes.is_empty() && outcomes.iter().all(is_held);
-        run.freed = if met { Freed::Settled } else { Freed::Unknown };
+        run.freed = if met { StorageFate::Settled } else { StorageFate::Unknown };
         run.taken_along |= met && step == Step::UndoDeleteGroup;
     }
     match failure {
@@ -228,7 +230,7 @@ fn receipt_part(
 fn reached(
     run: &mut GroupRun,
     milestone: Milestone,
-    facts: &Facts,
+    facts: &Evidence,
     record: &Timed,
 ) -> Result<(), IllegalEvent> {
     use Milestone as M;
@@ -249,33 +251,33 @@ fn reached(
     }
     // What was refused until the run is stuck stays refused: only a person makes it begin again.
     if milestone != M::Stuck {
-        run.tries = Tries::default();
+        run.tries = RetryState::default();
     }
     run.open_intent = None;
     match (milestone, facts) {
-        (M::Created, Facts::Created { uid }) => {
+        (M::Created, Evidence::Created { uid }) => {
             run.group_uid = Some(uid.clone());
             run.stage = Stage::Created;
         }
-        (M::Cut, Facts::Cut { group_handle }) => run.cut = Some((group_handle.clone(), record.at)),
-        (M::VsBound, Facts::Receipt(head)) => close_receipt(run, head)?,
-        (M::Relabelled, Facts::Nothing) => run.stage = Stage::Relabelled,
-        (M::Retained, Facts::Nothing) => run.stage = Stage::Retained,
-        (M::Cleaned, Facts::Rebuilt(rebuilt)) => cleaned(run, rebuilt)?,
-        (M::Completed, Facts::Nothing) => run.stage = Stage::Completed,
-        (M::Failed, Facts::Nothing) => {
+        (M::Cut, Evidence::Cut { group_handle }) => run.cut = Some((group_handle.clone(), record.at)),
+        (M::VsBound, Evidence::Receipt(head)) => close_receipt(run, head)?,
+        (M::Relabelled, Evidence::Nothing) => run.stage = Stage::Relabelled,
+        (M::Retained, Evidence::Nothing) => run.stage = Stage::Retained,
+        (M::Cleaned, Evidence::Rebuilt(rebuilt)) => cleaned(run, rebuilt)?,
+        (M::Completed, Evidence::Nothing) => run.stage = Stage::Completed,
+        (M::Failed, Evidence::Nothing) => {
             if run.stage == Stage::Abandoned && run.given_up.is_some() {
                 run.reason = run.given_up.take();
             }
             run.stage = Stage::Failed;
         }
-        (M::Retried, Facts::Nothing) => retry(run, record.at),
-        (M::Unwinding, Facts::Reason(reason)) => {
+        (M::Retried, Evidence::Nothing) => retry(run, record.at),
+        (M::Unwinding, Evidence::Reason(reason)) => {
             run.reason = Some(reason.clone());
             run.stage = Stage::Unwinding;
             run.undone_at = record.at;
         }
-        (M::Stuck, Facts::Reason(reason)) => {
+        (M::Stuck, Evidence::Reason(reason)) => {
             if run.stage == Stage::Abandoned && run.given_up.is_none() {
                 run.given_up = run.reason.take();
             }
@@ -283,20 +285,20 @@ fn reached(
         }
         _ => return Err(out_of_place(run, &record.event)),
     }
-    run.timeline.push(Passed { milestone, at: record.at, attempt: run.attempt });
+    run.timeline.push(TimelineEntry { milestone, at: record.at, attempt: run.attempt });
     Ok(())
 }
 
 /// A person's request. What it ends up with is decided by the table, from the state that is made here; only a run that is
 /// to end as it is has ended with that.
-fn answered(run: &mut GroupRun, asked: &Asked, record: &Timed) -> Result<(), IllegalEvent> {
+fn answered(run: &mut GroupRun, asked: &OperatorRequest, record: &Timed) -> Result<(), IllegalEvent> {
     if run.stage.is_final() {
         return Err(out_of_place(run, &record.event));
     }
     let was = run.state_name();
     // That a create was intended before is not forgotten: a refusal of the next one proves nothing about the first.
     let intents = run.tries.intents.min(1);
-    run.tries = Tries { step: run.tries.step, intents, ..Tries::default() };
+    run.tries = RetryState { step: run.tries.step, intents, ..RetryState::default() };
     (run.stuck, run.open_intent) = (None, None);
     match asked.ask {
         Ask::Resume => {}
@@ -309,7 +311,7 @@ fn answered(run: &mut GroupRun, asked: &Asked, record: &Timed) -> Result<(), Ill
 
 /// Before the pivot the run is undone, without another attempt. After it nothing may be deleted any more: what the
 /// receipt names stays. A run whose group objects are gone already only has its end to write.
-fn abandoned(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
+fn abandoned(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
     let reason = |code, what: &str| {
         let message = limits::clip(&format!("{} abandoned the run {what}", asked.by));
         Some(Reason { code, message, transient: false })
@@ -327,7 +329,11 @@ fn abandoned(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
             run.reason = reason(Code::Abandoned, "before the pivot: all of it is undone");
             if stage != Stage::Unwinding {
                 (run.stage, run.undone_at) = (Stage::Unwinding, at);
-                run.timeline.push(Passed { milestone: Milestone::Unwinding, at, attempt: run.attempt });
+                run.timeline.push(TimelineEntry {
+                    milestone: Milestone::Unwinding,
+                    at,
+                    attempt: run.attempt,
+                });
             }
         }
     }
@@ -335,7 +341,7 @@ fn abandoned(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
 
 /// Nothing is deleted any more, wherever the run is: also one whose undo is held, or refused, ends. What the table cannot
 /// have retained holds it up at most until it is asked for again: then the run ends as it is.
-fn kept(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
+fn kept(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
     let reason = |what: &str| {
         let message = limits::clip(&format!("{} ended the run {what}", asked.by));
         Some(Reason { code: Code::AbandonedRetained, message, transient: false })
@@ -347,7 +353,7 @@ fn kept(run: &mut GroupRun, asked: &Asked, at: Timestamp) {
                 "as it is: a content that was not seen to retain its storage frees it when somebody deletes it",
             );
             run.stage = Stage::Failed;
-            run.timeline.push(Passed { milestone: Milestone::Failed, at, attempt: run.attempt });
+            run.timeline.push(TimelineEntry { milestone: Milestone::Failed, at, attempt: run.attempt });
         }
         stage => {
             run.reason = reason(match (stage, &run.receipt) {
@@ -445,7 +451,7 @@ fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> R
 
 /// The cluster went back in time and shows group objects of the completed run: its members are released once more.
 fn released_again(run: &mut GroupRun, at: Timestamp) {
-    (run.tries, run.open_intent, run.stuck) = (Tries::default(), None, None);
+    (run.tries, run.open_intent, run.stuck) = (RetryState::default(), None, None);
     (run.stage, run.released_at) = (Stage::Releasing, at);
 }
 
@@ -463,10 +469,10 @@ fn name(event: &Event) -> String {
     match event {
         Event::Planned(_) => "planned".to_owned(),
         Event::Intended { step, .. } => format!("intent to {}", step.name()),
-        Event::Ended { step, .. } => format!("outcome of {}", step.name()),
+        Event::StepCompleted { step, .. } => format!("outcome of {}", step.name()),
         Event::ReceiptPart { first, .. } => format!("receipt part {first}"),
         Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
-        Event::Reached { milestone, .. } => milestone.name().to_owned(),
-        Event::Asked(asked) => format!("request to {}", asked.ask.name()),
+        Event::MilestoneReached { milestone, .. } => milestone.name().to_owned(),
+        Event::RequestReceived(asked) => format!("request to {}", asked.ask.name()),
     }
 }

@@ -28,7 +28,7 @@ pub mod effect;
 pub mod effects;
 pub mod event;
 pub mod fold;
-pub mod own;
+pub mod matching;
 pub mod reconstruct;
 pub mod row;
 pub mod state;
@@ -38,7 +38,7 @@ pub mod waiting;
 
 pub use decide::{Decision, decide};
 pub use effects::effects;
-pub use event::{Ask, Asked, Event, Milestone, Step, Timed};
+pub use event::{Ask, Event, Milestone, OperatorRequest, Step, Timed};
 pub use fold::{IllegalEvent, fold, fold_all};
 pub use state::{GroupRun, Stage};
 pub use view::{View, view};

@@ -15,8 +15,8 @@ use crate::domain::planted;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
-use crate::machine::group::effect::Mark;
-use crate::machine::group::event::{Asked, Milestone, Reason, Step};
+use crate::machine::group::effect::EffectRef;
+use crate::machine::group::event::{Milestone, OperatorRequest, Reason, Step};
 
 /// Where a run stands: the last thing that is durably true of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -82,7 +82,7 @@ pub enum CreateFate {
 
 /// What an undo knows about the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Freed {
+pub enum StorageFate {
     /// Nothing that would free it, or what would is undone.
     #[default]
     Unknown,
@@ -94,7 +94,7 @@ pub enum Freed {
 
 /// Tries of the present step.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Tries {
+pub struct RetryState {
     /// Which step.
     pub step: Option<Step>,
     /// Intents in a row.
@@ -117,10 +117,10 @@ pub struct Tries {
     pub failing_since: Option<Timestamp>,
     /// Which effect failed last: that of `error`.
     #[serde(skip)]
-    pub failed: Option<Mark>,
+    pub failed: Option<EffectRef>,
 }
 
-impl Tries {
+impl RetryState {
     /// Whether a step goes on with these tries: the same one, or the other half of an import.
     ///
     /// SUBTLE: an import and its release undo each other. 1. The release happens, and its answer is lost; 2. the storage is
@@ -134,7 +134,7 @@ impl Tries {
 
 /// A finished milestone and its time, for the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Passed {
+pub struct TimelineEntry {
     /// Milestone.
     pub milestone: Milestone,
     /// Time.
@@ -147,7 +147,7 @@ pub struct Passed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// What was asked.
-    pub asked: Asked,
+    pub asked: OperatorRequest,
     /// When it was taken.
     pub at: Timestamp,
     /// The state that it met, as people see it.
@@ -192,17 +192,17 @@ pub struct GroupRun {
     pub open_intent: Option<Step>,
     /// The effects of the last intent.
     #[serde(skip)]
-    pub marks: Arc<[Mark]>,
+    pub marks: Arc<[EffectRef]>,
     /// Time of the last record: since then the run does what it does now.
     #[serde(skip)]
     pub changed_at: Timestamp,
     /// Tries of the present step.
-    pub tries: Tries,
+    pub tries: RetryState,
     /// Since when nothing was left to be deleted: start of the look for a late content.
     pub undone_at: Timestamp,
     /// What the undo knows about the storage.
     #[serde(skip)]
-    pub freed: Freed,
+    pub freed: StorageFate,
     /// Whether the controller itself took the VolumeGroupSnapshotContent along with the group that was deleted: it knows of
     /// that then, and makes none late.
     #[serde(skip)]
@@ -214,7 +214,7 @@ pub struct GroupRun {
     #[serde(skip)]
     pub released_at: Timestamp,
     /// Milestones so far.
-    pub timeline: Vec<Passed>,
+    pub timeline: Vec<TimelineEntry>,
     /// The last request of a person, once one was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<Answered>,
@@ -252,9 +252,9 @@ impl GroupRun {
             open_intent: None,
             marks: Arc::default(),
             changed_at: at,
-            tries: Tries::default(),
+            tries: RetryState::default(),
             undone_at: at,
-            freed: Freed::default(),
+            freed: StorageFate::default(),
             taken_along: false,
             space_went: false,
             released_at: at,

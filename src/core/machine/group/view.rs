@@ -15,9 +15,9 @@ use crate::machine::group::columns::{
     Stub, Taken, Ties,
 };
 use crate::machine::group::desired;
-use crate::machine::group::own::{
-    Member, goes_along, is_forsaken, is_going, is_spoilt, is_stranded, is_tied, members, own_content,
-    own_contents, own_group, own_snapshots, replaced, snapshot_handle,
+use crate::machine::group::matching::{
+    Member, goes_along, is_being_deleted, is_blocked_if_deleted, is_blocked_terminating, is_spoilt,
+    is_still_owned, members, own_content, own_contents, own_group, own_snapshots, replaced, snapshot_handle,
 };
 use crate::machine::group::state::{GroupRun, Stage};
 
@@ -154,7 +154,7 @@ fn names(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Names {
 
 fn ties(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Ties {
     let tied = match run.stage {
-        Stage::Unwinding => own_snapshots(run, observation).any(is_forsaken),
+        Stage::Unwinding => own_snapshots(run, observation).any(is_blocked_if_deleted),
         _ => flags.iter().any(|bits| bits & MemberFlags::Tied as u16 != 0),
     };
     if tied { Ties::Tied } else { Ties::Free }
@@ -188,13 +188,15 @@ fn has(
         MemberFlags::Named => {
             !planted::is("owners-first") && member.snapshot.is_some_and(|s| s.group_name.is_some())
         }
-        MemberFlags::Tied => member.snapshot.is_some_and(|s| is_tied(run, s) || is_stranded(s)),
+        MemberFlags::Tied => {
+            member.snapshot.is_some_and(|s| is_still_owned(run, s) || is_blocked_terminating(s))
+        }
         MemberFlags::Acknowledged => {
             snapshot.is_some_and(|s| s.finalizers.iter().any(|f| f == labels::AS_SOURCE_PROTECTION))
         }
         MemberFlags::Rebuilt => member.rebuilt,
         MemberFlags::Cut => snapshot_handle(run, observation, member).is_some(),
-        MemberFlags::Going => member.is_going(),
+        MemberFlags::Going => member.is_being_deleted(),
     }
 }
 
@@ -393,7 +395,7 @@ fn claims(run: &GroupRun, observation: &Observation) -> Claims {
 
 fn shells(run: &GroupRun, observation: &Observation) -> Shells {
     let snapshots: Vec<bool> = own_snapshots(run, observation).map(|s| s.terminating).collect();
-    let contents: Vec<bool> = own_contents(run, observation).map(is_going).collect();
+    let contents: Vec<bool> = own_contents(run, observation).map(is_being_deleted).collect();
     if snapshots.iter().any(|terminating| !terminating) {
         Shells::Snapshots
     } else if snapshots.is_empty() && contents.iter().any(|going| !going) {

@@ -12,7 +12,7 @@ use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::decide::{self, Decision};
 use crate::machine::group::effect::EffectKind;
 use crate::machine::group::effects::effects;
-use crate::machine::group::own::{self, Member, own_content, own_contents, own_group, own_snapshots};
+use crate::machine::group::matching::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::row::{Action, Waiting};
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::view::{MemberFlags, View};
@@ -447,7 +447,7 @@ fn overdue(run: &GroupRun, seen: &Observation, waiting: Waiting, since: Timestam
         )),
         (Waiting::Rebuilt, _) => controller(format!(
             "rebuilt members are not ready: {}; see the log of the snapshot-controller",
-            names(run, own::members(run, seen).into_iter().filter(|m| m.rebuilt && !is_ready(m)))
+            names(run, matching::members(run, seen).into_iter().filter(|m| m.rebuilt && !is_ready(m)))
         )),
         (Waiting::Protection, _) => controller(format!(
             "{group} or its content does not have its bound-protection finalizer, which the snapshot-controller sets: \
@@ -469,7 +469,7 @@ pub(super) fn unready_members(run: &GroupRun, seen: &Observation) -> String {
 
 fn unready(run: &GroupRun, seen: &Observation, since: Timestamp) -> Finding {
     let since = seen.progress_since.map_or(since, |progress| progress.max(since));
-    let members = own::members(run, seen);
+    let members = matching::members(run, seen);
     let (total, driver) = (members.len(), &run.plan.driver);
     let made = members.iter().filter(|member| member.snapshot.is_some()).count();
     let ready = members.iter().filter(|member| is_ready(member)).count();
@@ -509,7 +509,7 @@ fn unacknowledged(run: &GroupRun, seen: &Observation) -> String {
         let has = |finalizer: &String| finalizer == labels::AS_SOURCE_PROTECTION;
         member.snapshot.is_some_and(|snapshot| !snapshot.finalizers.iter().any(has))
     };
-    names(run, own::members(run, seen).into_iter().filter(lacks))
+    names(run, matching::members(run, seen).into_iter().filter(lacks))
 }
 
 /// Claims of members with their VolumeSnapshots, for people; a long list is shortened.

@@ -19,7 +19,7 @@ pub struct ResourceList {
 
 /// The fields of a Backup that this release looks at but cannot serve in every form, as they were given.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Asked {
+pub struct RequestedFeatures {
     /// The label key that groups PVCs, with defaults put in.
     pub label_key: String,
     /// The key is that of `--volume-group-snapshot-label-key`.
@@ -69,7 +69,7 @@ pub struct Asked {
 }
 
 /// One sentence for each thing that is asked for and that this release does not do. Empty: the Backup can be planned.
-pub fn validate(asked: &Asked) -> Vec<String> {
+pub fn validate(asked: &RequestedFeatures) -> Vec<String> {
     let refused = [
         label_key(asked),
         namespaces(asked),
@@ -91,7 +91,7 @@ pub fn validate(asked: &Asked) -> Vec<String> {
 }
 
 /// One sentence for each field that is set and has no effect in this release.
-pub fn ignored(asked: &Asked) -> Vec<String> {
+pub fn ignored(asked: &RequestedFeatures) -> Vec<String> {
     let ignored = [
         flag(asked.ttl, "ttl", TTL),
         flag(asked.storage_location, "storageLocation", STORAGE),
@@ -135,7 +135,7 @@ fn refusal(field: &str, sentence: &str) -> String {
     format!("spec.{field}: {sentence}")
 }
 
-fn label_key(asked: &Asked) -> Option<String> {
+fn label_key(asked: &RequestedFeatures) -> Option<String> {
     let key = &asked.label_key;
     (!is_label_key(key)).then(|| {
         let field = if asked.label_key_of_flag {
@@ -150,7 +150,7 @@ fn label_key(asked: &Asked) -> Option<String> {
 }
 
 /// Names, or `*` alone.
-fn namespaces(asked: &Asked) -> Option<String> {
+fn namespaces(asked: &RequestedFeatures) -> Option<String> {
     let names = &asked.included_namespaces;
     if names.len() == 1 && names[0] == "*" {
         return None;
@@ -168,7 +168,7 @@ fn namespaces(asked: &Asked) -> Option<String> {
     Some(refusal("includedNamespaces", &sentence))
 }
 
-fn excluded_namespaces(asked: &Asked) -> Option<String> {
+fn excluded_namespaces(asked: &RequestedFeatures) -> Option<String> {
     (!asked.excluded_namespaces.is_empty()).then(|| {
         let sentence =
             "leaving out namespaces is not supported yet; list those that are wanted in includedNamespaces";
@@ -177,13 +177,13 @@ fn excluded_namespaces(asked: &Asked) -> Option<String> {
 }
 
 /// Velero refuses filters of both kinds in one Backup.
-fn filters(asked: &Asked) -> Option<String> {
+fn filters(asked: &RequestedFeatures) -> Option<String> {
     let (older, scoped) = (asked.older_filters.first()?, asked.scoped_filters.first()?);
     let sentence = format!("it cannot be used together with spec.{scoped}; remove one of them");
     Some(refusal(older, &sentence))
 }
 
-fn included_resources(asked: &Asked) -> Option<String> {
+fn included_resources(asked: &RequestedFeatures) -> Option<String> {
     let without_claims = |list: &&ResourceList| {
         !list.names.is_empty() && !list.names.iter().any(|name| name == "*" || is_claims(name))
     };
@@ -193,7 +193,7 @@ fn included_resources(asked: &Asked) -> Option<String> {
     Some(refusal(list.field, sentence))
 }
 
-fn excluded_resources(asked: &Asked) -> Option<String> {
+fn excluded_resources(asked: &RequestedFeatures) -> Option<String> {
     let excludes = |name: &&String| *name == "*" || is_claims(name);
     let (list, name) = asked
         .excluded_resources
@@ -250,8 +250,8 @@ fn is_part(text: &str, longest: usize, plain: impl Fn(char) -> bool, inner: &str
 mod tests {
     use super::*;
 
-    fn plain() -> Asked {
-        Asked { label_key: "velero.io/volume-group".into(), ..Asked::default() }
+    fn plain() -> RequestedFeatures {
+        RequestedFeatures { label_key: "velero.io/volume-group".into(), ..RequestedFeatures::default() }
     }
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// A Backup changed by `change` is refused for exactly this field, or for none.
-    fn check(change: impl FnOnce(&mut Asked), field: Option<&str>) {
+    fn check(change: impl FnOnce(&mut RequestedFeatures), field: Option<&str>) {
         let mut asked = plain();
         change(&mut asked);
         let refused = validate(&asked);
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn filters_of_both_kinds_are_refused_together() {
         check(|a| a.older_filters = vec!["includeClusterResources"], None);
-        let both = |a: &mut Asked| {
+        let both = |a: &mut RequestedFeatures| {
             a.older_filters = vec!["includeClusterResources"];
             a.scoped_filters = vec!["excludedClusterScopedResources"];
         };
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn each_ignored_field_is_named_once() {
         assert_eq!(ignored(&plain()), [""; 0]);
-        let asked = Asked {
+        let asked = RequestedFeatures {
             ttl: true,
             storage_location: true,
             volume_snapshot_locations: true,
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(fields, expected);
         assert!(warnings[8].contains("no effect: \"pods\"; take them out"), "{}", warnings[8]);
         assert_eq!(validate(&asked), [""; 0], "none of them is refused");
-        let all = Asked { included_resources: list("includedResources", &["*"]), ..plain() };
+        let all = RequestedFeatures { included_resources: list("includedResources", &["*"]), ..plain() };
         assert_eq!(ignored(&all), [""; 0]);
     }
 
@@ -376,13 +376,17 @@ mod tests {
             check(|a| a.label_key = key.into(), Some("volumeGroupSnapshotLabelKey"));
         }
         check(|a| a.label_key = "n".repeat(64), Some("volumeGroupSnapshotLabelKey"));
-        let flag = Asked { label_key: "a b".into(), label_key_of_flag: true, ..Asked::default() };
+        let flag = RequestedFeatures {
+            label_key: "a b".into(),
+            label_key_of_flag: true,
+            ..RequestedFeatures::default()
+        };
         assert!(validate(&flag)[0].starts_with("--volume-group-snapshot-label-key: \"a b\""));
     }
 
     #[test]
     fn everything_that_is_refused_is_said_at_once() {
-        let asked = Asked { hooks: true, label_selector: true, resource_policy: true, ..plain() };
+        let asked = RequestedFeatures { hooks: true, label_selector: true, resource_policy: true, ..plain() };
         assert_eq!(validate(&asked).len(), 3);
     }
 }

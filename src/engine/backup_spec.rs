@@ -10,7 +10,7 @@ use crate::domain::limits;
 use crate::domain::plan::BackupRef;
 use crate::domain::time::Millis;
 use crate::engine::unknown_fields;
-use crate::planning::{Asked, Request, ResourceList, ignored, label_key, validate};
+use crate::planning::{Request, RequestedFeatures, ResourceList, ignored, label_key, validate};
 
 /// What the daemon was started with that bears on every Backup.
 #[derive(Debug, Clone, Default)]
@@ -45,7 +45,7 @@ pub fn read(backup: &Backup, defaults: &Defaults) -> Result<Request, Vec<String>
     let cut_timeout = duration("csiSnapshotTimeout", &spec.csi_snapshot_timeout);
     let ready_timeout = duration("itemOperationTimeout", &spec.item_operation_timeout);
     let ttl = duration("ttl", &spec.ttl);
-    let asked = Asked { ttl: ttl > Millis(0), ..asked(spec, defaults) };
+    let asked = RequestedFeatures { ttl: ttl > Millis(0), ..asked(spec, defaults) };
     errors.extend(validate(&asked));
     if !errors.is_empty() {
         return Err(limits::at_most(errors, limits::MAX_VALIDATION_ERRORS));
@@ -80,13 +80,13 @@ fn each_once(names: &Option<Vec<String>>) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-fn asked(spec: &BackupSpec, defaults: &Defaults) -> Asked {
+fn asked(spec: &BackupSpec, defaults: &Defaults) -> RequestedFeatures {
     let list = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
     let lists = |lists: [(&'static str, &Option<Vec<String>>); 2]| {
         lists.map(|(field, names)| ResourceList { field, names: list(names) }).into()
     };
     let key = spec.volume_group_snapshot_label_key.as_deref();
-    Asked {
+    RequestedFeatures {
         label_key: label_key(key, defaults.label_key.as_deref()),
         label_key_of_flag: !is_set(key) && is_set(defaults.label_key.as_deref()),
         included_namespaces: each_once(&spec.included_namespaces),

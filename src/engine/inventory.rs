@@ -12,7 +12,7 @@ use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::problem::Problem;
 use crate::engine::cache::Cache;
-use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, NamespaceFact, Request, VolumeFact};
+use crate::planning::{ClaimRef, ClassInfo, CsiVolume, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request};
 
 /// Everything about the namespaces of a request, and the classes, as the API server has it now. Caches may be a moment
 /// old: a PVC that was bound, or a class that was created, just now must not have its group refused. The classes go into
@@ -20,7 +20,7 @@ use crate::planning::{ClaimFact, ClaimRef, ClassFact, CsiVolume, Facts, Namespac
 ///
 /// # Errors
 /// The first read that failed.
-pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result<Facts, Problem> {
+pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result<Inventory, Problem> {
     let mut claims = Vec::new();
     if request.all_namespaces() {
         claims = adapter.list::<PersistentVolumeClaim>(&(), "", "").await?;
@@ -40,18 +40,18 @@ pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result
         Ok(version) => adapter.list::<VolumeGroupSnapshotClass>(&version, "", "").await?,
         Err(_) => Vec::new(),
     };
-    Ok(Facts {
-        namespaces: namespaces.iter().map(namespace_fact).collect(),
-        claims: claims.iter().map(claim_fact).collect(),
-        volumes: volumes.iter().map(volume_fact).collect(),
-        group_classes: group_classes.iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
-        snapshot_classes: classes.iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
+    Ok(Inventory {
+        namespaces: namespaces.iter().map(namespace_info).collect(),
+        claims: claims.iter().map(pvc_info).collect(),
+        volumes: volumes.iter().map(pv_info).collect(),
+        group_classes: group_classes.iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
+        snapshot_classes: classes.iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
     })
 }
 
 /// Everything that the caches know about the namespaces of a request.
-pub fn gather(cache: &Cache, request: &Request) -> Facts {
-    let namespaces: Vec<NamespaceFact> = cache.namespaces().iter().map(|ns| namespace_fact(ns)).collect();
+pub fn gather(cache: &Cache, request: &Request) -> Inventory {
+    let namespaces: Vec<NamespaceInfo> = cache.namespaces().iter().map(|ns| namespace_info(ns)).collect();
     let claims: Vec<_> = namespaces
         .iter()
         .filter(|ns| request.includes(&ns.name))
@@ -61,23 +61,23 @@ pub fn gather(cache: &Cache, request: &Request) -> Facts {
         .iter()
         .filter_map(|claim| claim.spec.as_ref()?.volume_name.as_deref())
         .filter_map(|volume| cache.volume(volume))
-        .map(|volume| volume_fact(&volume))
+        .map(|volume| pv_info(&volume))
         .collect();
-    Facts {
+    Inventory {
         namespaces,
-        claims: claims.iter().map(|claim| claim_fact(claim)).collect(),
+        claims: claims.iter().map(|claim| pvc_info(claim)).collect(),
         volumes,
-        group_classes: cache.group_classes().iter().map(|c| class_fact(&c.metadata, &c.driver)).collect(),
+        group_classes: cache.group_classes().iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
         snapshot_classes: cache
             .snapshot_classes()
             .iter()
-            .map(|c| class_fact(&c.metadata, &c.driver))
+            .map(|c| class_info(&c.metadata, &c.driver))
             .collect(),
     }
 }
 
-fn class_fact(meta: &ObjectMeta, driver: &str) -> ClassFact {
-    ClassFact {
+fn class_info(meta: &ObjectMeta, driver: &str) -> ClassInfo {
+    ClassInfo {
         name: name(meta),
         driver: driver.to_owned(),
         labels: map(&meta.labels),
@@ -85,8 +85,8 @@ fn class_fact(meta: &ObjectMeta, driver: &str) -> ClassFact {
     }
 }
 
-fn namespace_fact(namespace: &Namespace) -> NamespaceFact {
-    NamespaceFact {
+fn namespace_info(namespace: &Namespace) -> NamespaceInfo {
+    NamespaceInfo {
         name: name(&namespace.metadata),
         terminating: namespace.metadata.deletion_timestamp.is_some(),
         excluded: namespace.metadata.labels.as_ref().is_some_and(labels::is_excluded),
@@ -101,9 +101,9 @@ fn map(entries: &Option<BTreeMap<String, String>>) -> BTreeMap<String, String> {
     entries.clone().unwrap_or_default()
 }
 
-fn claim_fact(claim: &PersistentVolumeClaim) -> ClaimFact {
+fn pvc_info(claim: &PersistentVolumeClaim) -> PvcInfo {
     let spec = claim.spec.clone().unwrap_or_default();
-    ClaimFact {
+    PvcInfo {
         namespace: claim.metadata.namespace.clone().unwrap_or_default(),
         name: name(&claim.metadata),
         uid: Uid(claim.metadata.uid.clone().unwrap_or_default()),
@@ -116,9 +116,9 @@ fn claim_fact(claim: &PersistentVolumeClaim) -> ClaimFact {
     }
 }
 
-fn volume_fact(volume: &PersistentVolume) -> VolumeFact {
+fn pv_info(volume: &PersistentVolume) -> PvInfo {
     let spec = volume.spec.clone().unwrap_or_default();
-    VolumeFact {
+    PvInfo {
         name: name(&volume.metadata),
         csi: spec.csi.map(|csi| CsiVolume { driver: csi.driver, handle: csi.volume_handle }),
         claim: spec.claim_ref.map(|claim| ClaimRef {

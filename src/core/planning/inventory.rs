@@ -61,22 +61,22 @@ pub fn label_key(spec: Option<&str>, flag: Option<&str>) -> String {
 
 /// What is known of the cluster. The order of the lists does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct Inventory {
     /// Namespaces.
-    pub namespaces: Vec<NamespaceFact>,
+    pub namespaces: Vec<NamespaceInfo>,
     /// PersistentVolumeClaims of at least the included namespaces; others are ignored.
-    pub claims: Vec<ClaimFact>,
+    pub claims: Vec<PvcInfo>,
     /// PersistentVolumes.
-    pub volumes: Vec<VolumeFact>,
+    pub volumes: Vec<PvInfo>,
     /// VolumeGroupSnapshotClasses.
-    pub group_classes: Vec<GroupClassFact>,
+    pub group_classes: Vec<GroupClassInfo>,
     /// VolumeSnapshotClasses.
-    pub snapshot_classes: Vec<SnapshotClassFact>,
+    pub snapshot_classes: Vec<SnapshotClassInfo>,
 }
 
 /// A namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamespaceFact {
+pub struct NamespaceInfo {
     /// Name.
     pub name: String,
     /// It is being deleted: nothing can be created in it.
@@ -87,7 +87,7 @@ pub struct NamespaceFact {
 
 /// A PersistentVolumeClaim.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClaimFact {
+pub struct PvcInfo {
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -108,7 +108,7 @@ pub struct ClaimFact {
     pub storage_class: Option<String>,
 }
 
-impl ClaimFact {
+impl PvcInfo {
     /// Whether it carries the label `velero.io/exclude-from-backup=true`.
     pub fn is_excluded(&self) -> bool {
         labels::is_excluded(&self.labels)
@@ -117,7 +117,7 @@ impl ClaimFact {
 
 /// A PersistentVolume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeFact {
+pub struct PvInfo {
     /// Name.
     pub name: String,
     /// Its CSI source; `None` for a volume of another kind.
@@ -150,7 +150,7 @@ pub struct ClaimRef {
 
 /// A VolumeGroupSnapshotClass or VolumeSnapshotClass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClassFact {
+pub struct ClassInfo {
     /// Name.
     pub name: String,
     /// Driver.
@@ -162,9 +162,9 @@ pub struct ClassFact {
 }
 
 /// A VolumeGroupSnapshotClass.
-pub type GroupClassFact = ClassFact;
+pub type GroupClassInfo = ClassInfo;
 /// A VolumeSnapshotClass.
-pub type SnapshotClassFact = ClassFact;
+pub type SnapshotClassInfo = ClassInfo;
 
 #[cfg(test)]
 mod tests {

@@ -51,8 +51,9 @@ impl Member<'_> {
 
     /// Whether a half of a rebuilt member is being deleted: only once it is gone can it be made again. One whose
     /// snapshot is gone, and that somebody deletes by hand, does not go by itself.
-    pub fn is_going(&self) -> bool {
-        let goes = |content: &ContentSeen| content.terminating && (!self.is_misbound() || is_going(content));
+    pub fn is_being_deleted(&self) -> bool {
+        let goes =
+            |content: &ContentSeen| content.terminating && (!self.is_misbound() || is_being_deleted(content));
         self.rebuilt && (self.snapshot.is_some_and(|s| s.terminating) || self.content.is_some_and(goes))
     }
 }
@@ -66,7 +67,7 @@ pub fn goes_along(run: &GroupRun, observation: &Observation) -> bool {
 
 /// A snapshot that stays with an owner that the release takes off, the in-group finalizer, or a class that is not the
 /// planned one.
-pub fn is_tied(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
+pub fn is_still_owned(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
     let owned = || snapshot.owners.iter().any(|owner| is_tie(run, owner));
     let other_class = || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str());
     !snapshot.terminating && (owned() || is_in_group(snapshot) || other_class())
@@ -85,13 +86,13 @@ pub fn is_tie(run: &GroupRun, owner: &Owner) -> bool {
 /// names its group (external-snapshotter, common-controller). 1. Somebody deletes a member, or the whole group;
 /// 2. we clear the name; 3. the controller takes off as-source and leaves in-group; 4. the snapshot is Terminating for
 /// ever, and its namespace with it.
-pub fn is_stranded(snapshot: &SnapshotSeen) -> bool {
-    snapshot.terminating && is_forsaken(snapshot)
+pub fn is_blocked_terminating(snapshot: &SnapshotSeen) -> bool {
+    snapshot.terminating && is_blocked_if_deleted(snapshot)
 }
 
 /// A snapshot that would be stranded were it deleted. While its group lives, the controller may still write the name:
 /// a member that is not ready has none yet.
-pub fn is_forsaken(snapshot: &SnapshotSeen) -> bool {
+pub fn is_blocked_if_deleted(snapshot: &SnapshotSeen) -> bool {
     snapshot.group_name.is_none() && is_in_group(snapshot)
 }
 
@@ -307,7 +308,7 @@ pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize,
             let content = find_uid(&observation.contents, old, |content| &content.id.uid)?;
             let is_own = member.content.is_some_and(|own| own.id.uid == *old);
             let in_use = content.snapshot_uid.as_ref().is_some_and(lives);
-            (!is_own && !in_use && !is_going(content)).then_some((member.index, content))
+            (!is_own && !in_use && !is_being_deleted(content)).then_some((member.index, content))
         })
         .collect()
 }
@@ -315,7 +316,7 @@ pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize,
 /// Whether a VolumeSnapshotContent goes by itself: it is being deleted, and carries the mark that the snapshot-controller
 /// makes when it deletes the VolumeSnapshot. Without it the csi-snapshotter never lets go of a content that somebody
 /// deletes by hand (external-snapshotter, `shouldDelete` of the sidecar).
-pub fn is_going(content: &ContentSeen) -> bool {
+pub fn is_being_deleted(content: &ContentSeen) -> bool {
     let marked =
         content.annotations.as_ref().is_some_and(|all| all.contains_key(labels::CONTENT_BEING_DELETED));
     content.terminating && marked
