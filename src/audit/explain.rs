@@ -217,8 +217,8 @@ pub(super) fn says(action: Action) -> String {
         Action::Advance(milestone) => format!("{} is reached", milestone.name()),
         Action::Unwind { code, .. } => format!("to unwind with {code}"),
         Action::Stick { code, .. } => format!("to stick with {code}"),
-        Action::Look | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
-        Action::Yield | Action::Rest => "to do nothing".to_owned(),
+        Action::Refresh | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
+        Action::StepDown | Action::Finished => "to do nothing".to_owned(),
     }
 }
 

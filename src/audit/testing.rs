@@ -137,9 +137,9 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
                     cache.record(&mut records, &mut run, Event::RequestReceived(asked(ask)));
                 }
             }
-            Action::Look => cache.seen.fresh = true,
+            Action::Refresh => cache.seen.fresh = true,
             Action::Wait(_) => cache.controllers(),
-            Action::Yield | Action::Rest => return records,
+            Action::StepDown | Action::Finished => return records,
         }
     }
     panic!("the script does not end: {:?}", run.stage);

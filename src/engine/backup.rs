@@ -18,11 +18,11 @@ use crate::domain::plan::Plan;
 use crate::domain::problem::{Code, Problem};
 use crate::engine::backup_spec::{self, Defaults};
 use crate::engine::deleted_backup;
+use crate::engine::driver::{self, Context, internal, journal_problem};
 use crate::engine::events;
 use crate::engine::inventory;
 use crate::engine::preflight;
 use crate::engine::reasons;
-use crate::engine::runner::{self, Tools, internal, journal_problem};
 use crate::engine::snapshots::Snapshots;
 use crate::engine::telemetry::Metric;
 use crate::journal::{Entry, JournalError, StreamState};
@@ -33,7 +33,7 @@ use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 use crate::records::{self, Decoded};
 
 /// Asks the engine to run a group, or to say how it ended.
-pub struct Order {
+pub struct StartRun {
     /// The run.
     pub run: StreamId,
     /// Its plan, if the journal may not have one.
@@ -47,79 +47,80 @@ pub struct Order {
 /// # Errors
 /// The journal cannot be read or written: the daemon ends.
 pub async fn take(
-    tools: Tools,
+    context: Context,
     defaults: Defaults,
     stream: StreamId,
     object: Option<std::sync::Arc<Backup>>,
-    orders: mpsc::UnboundedSender<Order>,
+    starts: mpsc::UnboundedSender<StartRun>,
 ) -> Result<(), Problem> {
-    let entries = match tools.journal.stream(stream).await {
+    let entries = match context.journal.stream(stream).await {
         Err(error @ JournalError::ArchiveMissing { .. }) => {
-            archived_elsewhere(&tools, stream, object.as_deref(), &error);
+            archived_elsewhere(&context, stream, object.as_deref(), &error);
             return Ok(());
         }
         entries => entries.map_err(|error| journal_problem(stream, &error))?,
     };
     let folded = fold(stream, &entries)?;
     if folded.is_none()
-        && let Some(why) = object.as_deref().and_then(|object| not_ours(&tools, object))
+        && let Some(why) = object.as_deref().and_then(|object| not_ours(&context, object))
     {
-        leave_alone(&tools, object.as_deref(), &why);
+        leave_alone(&context, object.as_deref(), &why);
         return Ok(());
     }
     let mut request = object.as_deref().map(|object| backup_spec::read(object, &defaults));
     let (mut refused_as, is_new) = (Code::Unsupported, folded.is_none());
     if let (None, Some(object), Some(Ok(_))) = (&folded, object.as_deref(), &request)
-        && let Some(error) = preflight::namesake(&tools, object).await
+        && let Some(error) = preflight::namesake(&context, object).await
     {
         refused_as = Code::InvalidBackup;
         request = Some(Err(vec![error]));
     }
     let run = match (folded, &request, object.as_deref()) {
         (Some(run), _, object) => {
-            claim(&tools, &run, object).await;
+            claim(&context, &run, object).await;
             // A daemon that was killed behind the record may not have told of them; what is told twice is one Event.
             if run.finished.is_none() {
-                tell_refused(&tools, &run);
-                tell_warnings(&tools, &run, 0);
+                tell_refused(&context, &run);
+                tell_warnings(&context, &run, 0);
             }
             run
         }
         (None, Some(Err(errors)), Some(object)) => {
-            refuse(&tools, object, refused_as, errors).await;
+            refuse(&context, object, refused_as, errors).await;
             return Ok(());
         }
         (None, Some(Ok(request)), Some(object)) => {
-            if let Some(why) = claim_new(&tools, object).await {
-                leave_alone(&tools, Some(object), &why);
+            if let Some(why) = claim_new(&context, object).await {
+                leave_alone(&context, Some(object), &why);
                 return Ok(());
             }
-            accept(&tools, stream, request).await?
+            accept(&context, stream, request).await?
         }
         _ => return Ok(()),
     };
-    show_label_key(&tools, object.as_deref(), &run).await;
+    show_label_key(&context, object.as_deref(), &run).await;
     let mut seq = entries.len().max(1) as u64;
-    show_progress(&tools, &run).await;
+    show_progress(&context, &run).await;
     let finished = match run.finished {
         Some(_) => run,
         None => {
-            let plans = replan(&tools, request.and_then(Result::ok).as_ref()).await;
-            let groups = deleted_backup::noticed(&tools, &run, run_groups(&run, plans, &orders));
-            let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&tools, &run, is_new));
-            reasons::show(&tools, &run, unplanned.iter().collect(), false).await;
+            let plans = replan(&context, request.and_then(Result::ok).as_ref()).await;
+            let groups = deleted_backup::noticed(&context, &run, run_groups(&run, plans, &starts));
+            let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&context, &run, is_new));
+            reasons::show(&context, &run, unplanned.iter().collect(), false).await;
             let Some(event) = backup::decide(&run, &ends).map(records::fit_backup) else { return Ok(()) };
-            tools.points.hit(Point::record(Place::Finished, Moment::BeforeRecord)).await;
+            context.points.hit(Point::record(Place::Finished, Moment::BeforeRecord)).await;
             let known = run.warnings.len();
-            let finished = append(&tools, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
-            tell_warnings(&tools, &finished, known);
-            tools.points.hit(Point::record(Place::Finished, Moment::AfterRecord)).await;
+            let finished =
+                append(&context, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
+            tell_warnings(&context, &finished, known);
+            context.points.hit(Point::record(Place::Finished, Moment::AfterRecord)).await;
             finished
         }
     };
-    let snapshots = Snapshots::of(&tools, &finished).await?;
-    show_end(&tools, &finished, snapshots).await;
-    finished.groups.iter().for_each(|group| tools.status_board.forget(group.run));
+    let snapshots = Snapshots::of(&context, &finished).await?;
+    show_end(&context, &finished, snapshots).await;
+    finished.groups.iter().for_each(|group| context.status_board.forget(group.run));
     Ok(())
 }
 
@@ -127,8 +128,8 @@ pub async fn take(
 ///
 /// A Backup in progress was accepted by the journal that gave it this phase. Of a journal that was rebuilt from the cluster
 /// it is the one before.
-fn not_ours(tools: &Tools, object: &Backup) -> Option<String> {
-    if let Some(why) = tools.binder.foreign_claim(object) {
+fn not_ours(context: &Context, object: &Backup) -> Option<String> {
+    if let Some(why) = context.binder.foreign_claim(object) {
         return Some(why);
     }
     let phase = object.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
@@ -136,23 +137,23 @@ fn not_ours(tools: &Tools, object: &Backup) -> Option<String> {
         return None;
     }
     let claimed = observe::journal(&object.metadata).is_some() || observe::epoch(&object.metadata).is_some();
-    let rebuilt = claimed && (tools.binder.supersedes_another() || tools.binder.journal_id().is_none());
-    let own = observe::journal(&object.metadata).is_some_and(|id| tools.binder.owns(&id));
+    let rebuilt = claimed && (context.binder.supersedes_another() || context.binder.journal_id().is_none());
+    let own = observe::journal(&object.metadata).is_some_and(|id| context.binder.owns(&id));
     (!rebuilt && !own).then(|| format!("it is in phase {phase}, which this journal did not give it"))
 }
 
-fn leave_alone(tools: &Tools, object: Option<&Backup>, why: &str) {
+fn leave_alone(context: &Context, object: Option<&Backup>, why: &str) {
     let Some(object) = object else { return };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, why, "the Backup is left alone");
     let note = format!("Stillpoint leaves the Backup alone: {why}");
-    tools.recorder.record(events::of_backup(&id, true, "NotOurs", &note, tools.clock.now()));
+    context.recorder.record(events::of_backup(&id, true, "NotOurs", &note, context.clock.now()));
 }
 
 /// Claims a new Backup before anything is recorded of it; of two daemons one is refused, and reads whose it is. Some: why
 /// it is left alone.
-async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
-    let (mut seen, epoch, journal) = (object.clone(), tools.journal.epoch(), tools.binder.journal_id());
+async fn claim_new(context: &Context, object: &Backup) -> Option<String> {
+    let (mut seen, epoch, journal) = (object.clone(), context.journal.epoch(), context.binder.journal_id());
     let id = observe::id(&object.metadata);
     let mut failures = 0;
     loop {
@@ -161,9 +162,9 @@ async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
             journal: journal.as_deref(),
             resource_version: seen.metadata.resource_version.as_deref(),
         };
-        match tools.adapter.claim_backup(&id, &claim).await {
+        match context.adapter.claim_backup(&id, &claim).await {
             Ok(changed) => {
-                tools.cache.upsert(changed);
+                context.cache.upsert(changed);
                 return None;
             }
             // The review of the permissions refuses the groups then, and says which one is missing.
@@ -176,10 +177,10 @@ async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
                 failures += 1;
             }
         }
-        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
-        match tools.adapter.backup(&id.namespace, &id.name).await {
+        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
+        match context.adapter.backup(&id.namespace, &id.name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() == Some(id.uid.0.as_str()) => {
-                if let Some(why) = tools.binder.foreign_claim(&found) {
+                if let Some(why) = context.binder.foreign_claim(&found) {
                     return Some(why);
                 }
                 seen = found;
@@ -191,12 +192,12 @@ async fn claim_new(tools: &Tools, object: &Backup) -> Option<String> {
 }
 
 /// A Backup that has ended, in an archive that is not here: it is not run again, and what became of it is not known.
-fn archived_elsewhere(tools: &Tools, stream: StreamId, object: Option<&Backup>, error: &JournalError) {
+fn archived_elsewhere(context: &Context, stream: StreamId, object: Option<&Backup>, error: &JournalError) {
     tracing::warn!(run = %stream, %error, "{}", error.fix());
     if let Some(object) = object {
         let note = format!("it has ended and is not run again, but {error}; {}", error.fix());
         let id = observe::id(&object.metadata);
-        tools.recorder.record(events::of_backup(&id, true, "ArchiveMissing", &note, tools.clock.now()));
+        context.recorder.record(events::of_backup(&id, true, "ArchiveMissing", &note, context.clock.now()));
     }
 }
 
@@ -214,10 +215,10 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
     Ok(run)
 }
 
-async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
-    let mut formed = form(tools, request).await;
+async fn accept(context: &Context, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
+    let mut formed = form(context, request).await;
     if !formed.plans.is_empty()
-        && let Some(problem) = preflight::missing_rights(tools, &request.backup.namespace).await
+        && let Some(problem) = preflight::missing_rights(context, &request.backup.namespace).await
     {
         refuse_all(&mut formed, &problem);
     }
@@ -244,11 +245,11 @@ async fn accept(tools: &Tools, stream: StreamId, request: &Request) -> Result<Ba
             limits::MAX_WARNINGS,
         ),
     });
-    tools.points.hit(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
-    let run = append(tools, stream, &mut 0, None, &event, StreamState::Open).await?;
-    tools.points.hit(Point::record(Place::Accepted, Moment::AfterRecord)).await;
-    tell_refused(tools, &run);
-    tell_warnings(tools, &run, 0);
+    context.points.hit(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
+    let run = append(context, stream, &mut 0, None, &event, StreamState::Open).await?;
+    context.points.hit(Point::record(Place::Accepted, Moment::AfterRecord)).await;
+    tell_refused(context, &run);
+    tell_warnings(context, &run, 0);
     Ok(run)
 }
 
@@ -262,21 +263,21 @@ fn refuse_all(formed: &mut Formed, problem: &Problem) {
     formed.refused.extend(refused);
 }
 
-fn tell_refused(tools: &Tools, run: &BackupRun) {
+fn tell_refused(context: &Context, run: &BackupRun) {
     for refused in &run.failed {
-        tools.metrics.record(Metric::GroupRefused(refused.code));
+        context.metrics.record(Metric::GroupRefused(refused.code));
         let note = refused.to_string();
         tracing::warn!(backup = %object_id(run), "refused: {note}");
         let event = events::of_backup(&object_id(run), true, "GroupRefused", &note, run.accepted_at);
-        tools.recorder.record(event);
+        context.recorder.record(event);
     }
 }
 
 /// Those behind the first `known`. The status of a Backup has room for their number only.
-fn tell_warnings(tools: &Tools, run: &BackupRun, known: usize) {
+fn tell_warnings(context: &Context, run: &BackupRun, known: usize) {
     for warning in run.warnings.iter().skip(known) {
         tracing::warn!(backup = %object_id(run), "{warning}");
-        tools.recorder.record(events::of_backup(
+        context.recorder.record(events::of_backup(
             &object_id(run),
             true,
             "BackupWarning",
@@ -310,21 +311,21 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
 
 /// The groups of a request: those that can be run, and those that cannot and why. What the caches would refuse is
 /// asked of the API server itself, because they may be a moment old.
-async fn form(tools: &Tools, request: &Request) -> Formed {
-    let now = tools.clock.now();
-    let mut formed = form_groups(request, &inventory::gather(&tools.cache, request), now);
+async fn form(context: &Context, request: &Request) -> Formed {
+    let now = context.clock.now();
+    let mut formed = form_groups(request, &inventory::gather(&context.cache, request), now);
     if !formed.refused.is_empty() || formed.plans.is_empty() {
-        let read = || inventory::read(&tools.adapter, &tools.cache, request);
-        match preflight::answered(tools, "PVCs, namespaces, volumes and classes", read).await {
+        let read = || inventory::read(&context.adapter, &context.cache, request);
+        match preflight::answered(context, "PVCs, namespaces, volumes and classes", read).await {
             Ok(inventory) => formed = form_groups(request, &inventory, now),
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
     }
-    let fits = |plan: &Plan| match tools.adapter.group_version() {
+    let fits = |plan: &Plan| match context.adapter.group_version() {
         Err(problem) => Err(problem),
-        Ok(_) => runner::first_record(plan.clone(), tools.clock.now()).map(|_| ()),
+        Ok(_) => driver::first_record(plan.clone(), context.clock.now()).map(|_| ()),
     };
-    if let Err(problem) = tools.adapter.group_version() {
+    if let Err(problem) = context.adapter.group_version() {
         // Without the API there are no classes either, which would be the lesser half of the truth.
         let classless = |refused: &&mut RefusedGroup| refused.problem.code == Code::GroupClass;
         formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
@@ -342,22 +343,22 @@ async fn form(tools: &Tools, request: &Request) -> Formed {
 }
 
 /// Plans for the groups that the journal may not have yet, by run.
-async fn replan(tools: &Tools, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
+async fn replan(context: &Context, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
-    form(tools, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
+    form(context, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
 }
 
 /// How the groups ended, and those of them that never had a run.
 async fn run_groups(
     run: &BackupRun,
     mut plans: BTreeMap<StreamId, Plan>,
-    orders: &mpsc::UnboundedSender<Order>,
+    starts: &mpsc::UnboundedSender<StartRun>,
 ) -> (Ends, Vec<FailedGroup>) {
     let mut answers = Vec::new();
     for group in &run.groups {
         let (end, answer) = oneshot::channel();
-        let order = Order { run: group.run, plan: plans.remove(&group.run), end };
-        answers.push((group, orders.send(order).is_ok(), answer));
+        let start = StartRun { run: group.run, plan: plans.remove(&group.run), end };
+        answers.push((group, starts.send(start).is_ok(), answer));
     }
     let (mut ends, mut unplanned) = (Ends::new(), Vec::new());
     for (group, sent, answer) in answers {
@@ -407,19 +408,19 @@ fn warnings(run: &GroupRun) -> Vec<String> {
 }
 
 async fn append(
-    tools: &Tools,
+    context: &Context,
     stream: StreamId,
     seq: &mut u64,
     run: Option<BackupRun>,
     event: &Event,
     state: StreamState,
 ) -> Result<BackupRun, Problem> {
-    let at = tools.clock.now();
+    let at = context.clock.now();
     let folded = backup::fold(run, event, at).map_err(|error| internal(stream, &error))?;
     let record = records::encode_backup(event, at).map_err(|error| internal(stream, &error))?;
     let began = tokio::time::Instant::now();
-    let appended = tools.journal.append(stream, *seq, vec![record], state).await;
-    tools.metrics.record(Metric::Appended { took: began.elapsed() });
+    let appended = context.journal.append(stream, *seq, vec![record], state).await;
+    context.metrics.record(Metric::Appended { took: began.elapsed() });
     appended.map_err(|error| journal_problem(stream, &error))?;
     *seq += 1;
     Ok(folded)
@@ -451,36 +452,36 @@ const CLAIM_TRIES: u32 = 3;
 const TRIES: u32 = 8;
 
 /// Writes the status of a Backup, at most `tries` times while the API server does not answer.
-async fn project(tools: &Tools, id: &ObjectId, status: &BackupStatus, tries: u32) {
-    insist(tools, id, tries, || tools.adapter.project_backup(id, status)).await;
+async fn project(context: &Context, id: &ObjectId, status: &BackupStatus, tries: u32) {
+    insist(context, id, tries, || context.adapter.project_backup(id, status)).await;
 }
 
 /// Claims a Backup that an earlier life accepted, before anything of it goes on: an older life that is still alive is
 /// told by that also where no VolumeGroupSnapshot stands that could be claimed. One that a newer life has claimed stays so.
-async fn claim(tools: &Tools, run: &BackupRun, object: Option<&Backup>) {
-    let (id, epoch) = (object_id(run), tools.journal.epoch());
+async fn claim(context: &Context, run: &BackupRun, object: Option<&Backup>) {
+    let (id, epoch) = (object_id(run), context.journal.epoch());
     let claimed = object.and_then(|object| observe::epoch(&object.metadata));
     if run.finished.is_none() && claimed.is_none_or(|claimed| claimed < epoch) {
-        let journal = tools.binder.journal_id();
+        let journal = context.binder.journal_id();
         let claim = Claim { epoch, journal: journal.as_deref(), resource_version: None };
-        insist(tools, &id, u32::MAX, || tools.adapter.claim_backup(&id, &claim)).await;
+        insist(context, &id, u32::MAX, || context.adapter.claim_backup(&id, &claim)).await;
     }
 }
 
 /// Writes to a Backup, at most `tries` times while the API server does not answer.
-async fn insist<F>(tools: &Tools, id: &ObjectId, tries: u32, write: impl Fn() -> F)
+async fn insist<F>(context: &Context, id: &ObjectId, tries: u32, write: impl Fn() -> F)
 where
     F: Future<Output = Result<ObjectChange, Problem>>,
 {
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {
         let problem = match write().await {
-            Ok(changed) => return tools.cache.upsert(changed),
+            Ok(changed) => return context.cache.upsert(changed),
             Err(problem) => problem,
         };
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
-        if !tools.cache.backups().iter().any(|backup| observe::id(&backup.metadata) == *id) {
+        if !context.cache.backups().iter().any(|backup| observe::id(&backup.metadata) == *id) {
             tracing::warn!(backup = %id, "the Backup was deleted: nothing is written to it any more");
             return;
         }
@@ -489,13 +490,13 @@ where
             return;
         }
         tracing::warn!(backup = %id, %problem, "cannot write to the Backup; trying again");
-        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
     }
 }
 
 /// Writes the label key into the Backup that names none. It comes after the record that settles the groups: before it, a
 /// daemon that starts again has to see whether the user named the key.
-async fn show_label_key(tools: &Tools, object: Option<&Backup>, run: &BackupRun) {
+async fn show_label_key(context: &Context, object: Option<&Backup>, run: &BackupRun) {
     let named = |object: &Backup| {
         object.spec.volume_group_snapshot_label_key.as_ref().is_some_and(|key| !key.is_empty())
     };
@@ -503,14 +504,14 @@ async fn show_label_key(tools: &Tools, object: Option<&Backup>, run: &BackupRun)
         return;
     }
     let id = object_id(run);
-    match tools.adapter.project_label_key(&id, &run.label_key).await {
-        Ok(changed) => tools.cache.upsert(changed),
+    match context.adapter.project_label_key(&id, &run.label_key).await {
+        Ok(changed) => context.cache.upsert(changed),
         Err(problem) => tracing::warn!(backup = %id, %problem, "cannot write the label key into the Backup"),
     }
 }
 
-async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
-    let now = observe::api_time(tools.clock.now());
+async fn refuse(context: &Context, object: &Backup, code: Code, errors: &[String]) {
+    let now = observe::api_time(context.clock.now());
     let status = BackupStatus {
         phase: Some(Phase::FailedValidation.name().to_owned()),
         validation_errors: Some(errors.to_vec()),
@@ -520,25 +521,25 @@ async fn refuse(tools: &Tools, object: &Backup, code: Code, errors: &[String]) {
     };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, errors = errors.join("; "), "the Backup is refused");
-    tools.metrics.record(Metric::BackupRefused(code));
+    context.metrics.record(Metric::BackupRefused(code));
     for error in errors {
-        tools.recorder.record(events::of_refusal(object, "FailedValidation", error, tools.clock.now()));
+        context.recorder.record(events::of_refusal(object, "FailedValidation", error, context.clock.now()));
     }
-    project(tools, &id, &status, u32::MAX).await;
+    project(context, &id, &status, u32::MAX).await;
 }
 
 /// Refuses a Backup that cannot even be read.
-pub async fn refuse_malformed(tools: &Tools, id: &ObjectId, error: &str) {
+pub async fn refuse_malformed(context: &Context, id: &ObjectId, error: &str) {
     let reason = limits::clip(&format!("the Backup cannot be read: {error}; correct it and create it again"));
     tracing::warn!(backup = %id, reason, "the Backup is refused");
-    tools.metrics.record(Metric::BackupRefused(Code::InvalidBackup));
-    tools.recorder.record(events::of_backup(id, true, "FailedValidation", &reason, tools.clock.now()));
+    context.metrics.record(Metric::BackupRefused(Code::InvalidBackup));
+    context.recorder.record(events::of_backup(id, true, "FailedValidation", &reason, context.clock.now()));
     for failures in 1..=TRIES {
-        match tools.adapter.project_malformed(id, &reason).await {
+        match context.adapter.project_malformed(id, &reason).await {
             // An API server that has just started refuses everybody; a Backup that is gone is tried for some minutes.
             Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
                 tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
-                tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+                context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
             }
             Err(problem) => {
                 return tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");
@@ -548,7 +549,7 @@ pub async fn refuse_malformed(tools: &Tools, id: &ObjectId, error: &str) {
     }
 }
 
-async fn show_progress(tools: &Tools, run: &BackupRun) {
+async fn show_progress(context: &Context, run: &BackupRun) {
     let status = BackupStatus {
         phase: Some(Phase::InProgress.name().to_owned()),
         start_timestamp: observe::api_time(run.accepted_at),
@@ -556,11 +557,11 @@ async fn show_progress(tools: &Tools, run: &BackupRun) {
     };
     if run.finished.is_none() {
         tracing::info!(backup = %object_id(run), groups = run.groups.len(), refused = run.failed.len(), "accepted");
-        project(tools, &object_id(run), &status, TRIES).await;
+        project(context, &object_id(run), &status, TRIES).await;
     }
 }
 
-async fn show_end(tools: &Tools, run: &BackupRun, snapshots: Snapshots) {
+async fn show_end(context: &Context, run: &BackupRun, snapshots: Snapshots) {
     let Some((phase, at)) = run.finished else { return };
     let count = |n: usize| Some(n as i64);
     let status = BackupStatus {
@@ -575,16 +576,16 @@ async fn show_end(tools: &Tools, run: &BackupRun, snapshots: Snapshots) {
         ..BackupStatus::default()
     };
     tracing::info!(backup = %object_id(run), phase = phase.name(), "finished");
-    tools.metrics.record(Metric::BackupEnded(phase.name()));
+    context.metrics.record(Metric::BackupEnded(phase.name()));
     let note = run.failure_reason().unwrap_or_else(|| complete(run.groups.len()));
     let event = events::of_backup(&object_id(run), phase != Phase::Completed, phase.name(), &note, at);
-    tools.recorder.record(event);
+    context.recorder.record(event);
     let (id, annotations) = (object_id(run), reasons::annotations(run));
     if !annotations.is_empty() {
-        insist(tools, &id, u32::MAX, || tools.adapter.project_annotations(&id, &annotations)).await;
+        insist(context, &id, u32::MAX, || context.adapter.project_annotations(&id, &annotations)).await;
     }
     // Nobody else writes the end in this life of the daemon, however long the API server is away.
-    project(tools, &id, &status, u32::MAX).await;
+    project(context, &id, &status, u32::MAX).await;
 }
 
 fn complete(groups: usize) -> String {

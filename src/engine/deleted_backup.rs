@@ -16,8 +16,8 @@ use crate::domain::plan::BackupRef;
 use crate::domain::text::count;
 use crate::domain::time::Timestamp;
 use crate::engine::cache::Cache;
+use crate::engine::driver::Context;
 use crate::engine::events;
-use crate::engine::runner::Tools;
 use crate::machine::backup::BackupRun;
 
 /// Type and reason of the condition, and reason of the Event.
@@ -32,9 +32,9 @@ pub async fn deleted(cache: &Cache, backup: &BackupRef) {
 }
 
 /// Does the work of a Backup, and logs if the Backup is deleted meanwhile.
-pub async fn noticed<T>(tools: &Tools, run: &BackupRun, work: impl Future<Output = T>) -> T {
+pub async fn noticed<T>(context: &Context, run: &BackupRun, work: impl Future<Output = T>) -> T {
     let noticed = async {
-        deleted(&tools.cache, &run.backup).await;
+        deleted(&context.cache, &run.backup).await;
         tracing::warn!("{}; {}", message(&run.backup), count(run.groups.len(), "group"));
         std::future::pending::<Infallible>().await
     };

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`daemon`] | a life from outside: open the journal, reach the cluster, run |
-//! | [`runner`] | the one loop of a group run |
+//! | [`driver`] | the one loop of a group run |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`admission`] | what is asked of the cluster before the first group of a Backup |
@@ -33,6 +33,7 @@ pub mod clock;
 pub mod crash_points;
 pub mod daemon;
 pub mod deleted_backup;
+pub mod driver;
 pub mod events;
 pub mod foreign;
 pub mod health;
@@ -42,7 +43,6 @@ pub mod projection;
 pub mod reasons;
 pub mod recover_from_cluster;
 pub mod run_status;
-pub mod runner;
 mod snapshots;
 pub mod socket;
 pub mod telemetry;
@@ -65,14 +65,14 @@ use crate::domain::limits;
 use crate::domain::plan::Plan;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
-use crate::engine::backup::Order;
+use crate::engine::backup::StartRun;
 use crate::engine::backup_spec::Defaults;
 use crate::engine::binding::{Binder, BindingOptions};
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
+use crate::engine::driver::{Context, Driver, journal_problem};
 use crate::engine::run_status::{RunStatus, StatusBoard};
-use crate::engine::runner::{Runner, Tools, journal_problem};
 use crate::engine::telemetry::MetricsSink;
 use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::event::Event as GroupEvent;
@@ -107,7 +107,7 @@ enum Done {
 
 /// One life of the daemon.
 pub struct Engine {
-    tools: Tools,
+    context: Context,
     config: Config,
     opened: Opened,
     /// Taken when the life begins.
@@ -116,13 +116,13 @@ pub struct Engine {
 }
 
 /// What is under way.
-struct Desk {
+struct Tasks {
     work: FuturesUnordered<Work>,
     /// Who waits for the end of a run that is under way.
     waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<Arc<GroupRun>>>>>,
     /// Backups that were taken up in this life.
     backups: BTreeSet<StreamId>,
-    orders: mpsc::UnboundedSender<Order>,
+    starts: mpsc::UnboundedSender<StartRun>,
 }
 
 impl Engine {
@@ -152,7 +152,7 @@ impl Engine {
             config.binding,
             &opened.streams,
         );
-        let tools = Tools {
+        let context = Context {
             adapter,
             cache,
             journal,
@@ -164,17 +164,17 @@ impl Engine {
             granted: preflight::Granted::default(),
             binder,
         };
-        Self { tools, config, opened, event_queue: Some(event_queue), _watches: watches }
+        Self { context, config, opened, event_queue: Some(event_queue), _watches: watches }
     }
 
     /// Where the runs can be seen.
     pub fn status_board(&self) -> StatusBoard {
-        self.tools.status_board.clone()
+        self.context.status_board.clone()
     }
 
     /// The caches.
     pub fn cache(&self) -> Cache {
-        self.tools.cache.clone()
+        self.context.cache.clone()
     }
 
     /// Fills the caches, resumes what the journal has unfinished, then takes Backups.
@@ -182,7 +182,8 @@ impl Engine {
     /// # Errors
     /// Always returns one: why this life of the daemon ended.
     pub async fn run(mut self) -> Problem {
-        let telling = events::deliver(self.tools.adapter.clone(), self.tools.clock, self.event_queue.take());
+        let telling =
+            events::deliver(self.context.adapter.clone(), self.context.clock, self.event_queue.take());
         tokio::select! {
             biased;
             problem = self.work() => problem,
@@ -192,48 +193,48 @@ impl Engine {
 
     /// Nothing is written to the cluster before the journal is bound to it.
     async fn work(self) -> Problem {
-        let (tools, namespace) = (self.tools.clone(), self.config.namespace.clone());
+        let (context, namespace) = (self.context.clone(), self.config.namespace.clone());
         // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
-        tokio::join!(preflight::review_at_start(&tools, &namespace), tools.cache.synced());
-        if let Err(problem) = preflight::refuse_velero_namespace(&tools, &namespace).await {
+        tokio::join!(preflight::review_at_start(&context, &namespace), context.cache.synced());
+        if let Err(problem) = preflight::refuse_velero_namespace(&context, &namespace).await {
             return problem;
         }
-        if let Err(problem) = tools.binder.bind().await {
+        if let Err(problem) = context.binder.bind().await {
             return problem;
         }
         tokio::select! {
             biased;
-            problem = tools.binder.guard() => problem,
+            problem = context.binder.guard() => problem,
             problem = self.serve() => problem,
         }
     }
 
     async fn serve(mut self) -> Problem {
-        let (orders, mut incoming) = mpsc::unbounded_channel();
-        let mut desk = Desk {
+        let (starts, mut incoming) = mpsc::unbounded_channel();
+        let mut tasks = Tasks {
             work: FuturesUnordered::new(),
             waiting: BTreeMap::new(),
             backups: BTreeSet::new(),
-            orders,
+            starts,
         };
-        if let Err(problem) = self.resume(&mut desk).await {
+        if let Err(problem) = self.resume(&mut tasks).await {
             return problem;
         }
-        if let Err(problem) = self.release_again(&mut desk).await {
+        if let Err(problem) = self.release_again(&mut tasks).await {
             return problem;
         }
-        desk.work.push(Box::pin(std::future::ready(Ok(Done::BackupsChanged))));
+        tasks.work.push(Box::pin(std::future::ready(Ok(Done::BackupsChanged))));
         loop {
             tokio::select! {
                 biased;
-                order = incoming.recv() => {
-                    let Some(order) = order else { continue };
-                    if let Err(problem) = self.take_order(&mut desk, order).await {
+                request = incoming.recv() => {
+                    let Some(start) = request else { continue };
+                    if let Err(problem) = self.take_start(&mut tasks, start).await {
                         return problem;
                     }
                 }
-                done = desk.work.next() => match done {
-                    Some(Ok(done)) => self.done(&mut desk, done),
+                done = tasks.work.next() => match done {
+                    Some(Ok(done)) => self.done(&mut tasks, done),
                     Some(Err(problem)) => return problem,
                     None => {}
                 }
@@ -243,12 +244,12 @@ impl Engine {
 
     /// Resumes what is unfinished, some at a time: the first runs go on while the last are still folded. Orders wait until
     /// all are resumed.
-    async fn resume(&mut self, desk: &mut Desk) -> Result<(), Problem> {
-        let objects = self.tools.cache.backups().into_iter().map(|object| (id(&object), object));
+    async fn resume(&mut self, tasks: &mut Tasks) -> Result<(), Problem> {
+        let objects = self.context.cache.backups().into_iter().map(|object| (id(&object), object));
         let objects: BTreeMap<StreamId, Arc<Backup>> = objects.collect();
         for (number, (stream, entries)) in std::mem::take(&mut self.opened.streams).into_iter().enumerate() {
             if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
-                self.turn(desk).await?;
+                self.turn(tasks).await?;
             }
             let stream = StreamId(stream);
             if is_binding(&entries) {
@@ -259,14 +260,14 @@ impl Engine {
                     if let Some(run) = backup::fold_group(stream, &entries)? {
                         tracing::info!(run = %stream, state = run.state_name(), "resuming");
                         self.start(
-                            desk,
-                            Runner::resume(self.tools.clone(), run, entries.len() as u64),
+                            tasks,
+                            Driver::resume(self.context.clone(), run, entries.len() as u64),
                             stream,
                         );
                     }
                 }
                 Some(Kind::Backup) => {
-                    self.take_backup(desk, stream, objects.get(&stream).cloned());
+                    self.take_backup(tasks, stream, objects.get(&stream).cloned());
                 }
                 None => {}
             }
@@ -276,12 +277,12 @@ impl Engine {
 
     /// Completed runs whose group objects are in the cluster again, because it went back in time, are released again: the
     /// members that stand there belong to the group, and go with it.
-    async fn release_again(&self, desk: &mut Desk) -> Result<(), Problem> {
-        for stream in self.tools.cache.runs_with_group() {
-            if desk.waiting.contains_key(&stream) {
+    async fn release_again(&self, tasks: &mut Tasks) -> Result<(), Problem> {
+        for stream in self.context.cache.runs_with_group() {
+            if tasks.waiting.contains_key(&stream) {
                 continue;
             }
-            let entries = self.tools.journal.stream(stream).await;
+            let entries = self.context.journal.stream(stream).await;
             let entries = entries.map_err(|error| journal_problem(stream, &error))?;
             let Some(run) = backup::fold_group(stream, &entries)? else { continue };
             // A run that failed has freed its storage: what stands there is left to the operator.
@@ -289,38 +290,38 @@ impl Engine {
                 tracing::warn!(run = %stream, state = run.state_name(), "group objects of a run that is over");
                 continue;
             }
-            self.tools.binder.shows_again(stream).await?;
-            let runner = Runner::release_again(self.tools.clone(), run, entries.len() as u64).await?;
+            self.context.binder.shows_again(stream).await?;
+            let driver = Driver::release_again(self.context.clone(), run, entries.len() as u64).await?;
             tracing::warn!(run = %stream, "its group is in the cluster again: the members are released again");
-            self.start(desk, runner, stream);
+            self.start(tasks, driver, stream);
         }
         Ok(())
     }
 
     /// Lets everything under way go as far as it can without waiting.
-    async fn turn(&self, desk: &mut Desk) -> Result<(), Problem> {
+    async fn turn(&self, tasks: &mut Tasks) -> Result<(), Problem> {
         loop {
             tokio::select! {
                 biased;
-                Some(done) = desk.work.next() => self.done(desk, done?),
+                Some(done) = tasks.work.next() => self.done(tasks, done?),
                 () = tokio::task::yield_now() => return Ok(()),
             }
         }
     }
 
     /// A run and its projection; it is done when both are, so that whoever sees a finished Backup sees finished runs.
-    fn start(&self, desk: &mut Desk, runner: Runner, stream: StreamId) {
-        desk.waiting.entry(stream).or_default();
-        let tools = self.tools.clone();
-        let plan = runner.plan_of();
+    fn start(&self, tasks: &mut Tasks, driver: Driver, stream: StreamId) {
+        tasks.waiting.entry(stream).or_default();
+        let context = self.context.clone();
+        let plan = driver.plan_of();
         let group = format!("{}/{}", plan.namespace, plan.group);
         let span = tracing::info_span!("run", run = %stream, group, backup = plan.backup.name);
-        let driven = Box::pin(runner.drive());
+        let driven = Box::pin(driver.run());
         let shown = Box::pin(async move {
             // The run shows itself for the first time in its first poll.
             tokio::task::yield_now().await;
-            if let Some(status_board) = tools.status_board.follow(stream) {
-                projection::follow(tools, status_board).await;
+            if let Some(status_board) = context.status_board.follow(stream) {
+                projection::follow(context, status_board).await;
             }
             Ok(())
         });
@@ -328,46 +329,46 @@ impl Engine {
             let (run, ()) = futures::future::try_join(driven, shown).await?;
             Ok(Done::Run(run))
         };
-        desk.work.push(Box::pin(work.instrument(span)));
+        tasks.work.push(Box::pin(work.instrument(span)));
     }
 
     /// A Backup asks for the end of a run: under way, in the journal, or not begun.
-    async fn take_order(&self, desk: &mut Desk, order: Order) -> Result<(), Problem> {
-        if let Some(waiting) = desk.waiting.get_mut(&order.run) {
-            waiting.push(order.end);
+    async fn take_start(&self, tasks: &mut Tasks, start: StartRun) -> Result<(), Problem> {
+        if let Some(waiting) = tasks.waiting.get_mut(&start.run) {
+            waiting.push(start.end);
             return Ok(());
         }
-        let entries = match self.tools.journal.stream(order.run).await {
+        let entries = match self.context.journal.stream(start.run).await {
             Err(error @ JournalError::ArchiveMissing { .. }) => {
                 // It has ended and never runs again; how it ended is not known here, so that its Backup stays as it is.
-                tracing::warn!(run = %order.run, %error, "{}", error.fix());
+                tracing::warn!(run = %start.run, %error, "{}", error.fix());
                 return Ok(());
             }
-            entries => entries.map_err(|error| journal_problem(order.run, &error))?,
+            entries => entries.map_err(|error| journal_problem(start.run, &error))?,
         };
         // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
-        if let Some(run) = backup::fold_group(order.run, &entries)? {
-            desk.waiting.insert(order.run, vec![order.end]);
-            let (tools, head, run) = (self.tools.clone(), self.tools.journal.head(), Arc::new(run));
-            desk.work.push(Box::pin(async move {
+        if let Some(run) = backup::fold_group(start.run, &entries)? {
+            tasks.waiting.insert(start.run, vec![start.end]);
+            let (context, head, run) = (self.context.clone(), self.context.journal.head(), Arc::new(run));
+            tasks.work.push(Box::pin(async move {
                 let run_status = RunStatus { run: run.clone(), waiting: None, ready: None, head };
-                projection::show(&tools, &run_status).await;
+                projection::show(&context, &run_status).await;
                 Ok(Done::Run(run))
             }));
             return Ok(());
         }
-        if let Some(plan) = order.plan {
-            let traces = self.tools.cache.traces(&plan);
+        if let Some(plan) = start.plan {
+            let traces = self.context.cache.traces(&plan);
             if !traces.is_empty() {
                 self.refuse_unknown(&plan, &traces);
                 return Ok(());
             }
-            desk.waiting.insert(order.run, vec![order.end]);
-            let runner = Runner::plan(self.tools.clone(), plan).await?;
-            self.start(desk, runner, order.run);
+            tasks.waiting.insert(start.run, vec![start.end]);
+            let driver = Driver::plan(self.context.clone(), plan).await?;
+            self.start(tasks, driver, start.run);
         } else {
             // Nobody waits any more when the Backup is gone.
-            let _ = order.end.send(None);
+            let _ = start.end.send(None);
         }
         Ok(())
     }
@@ -391,50 +392,50 @@ impl Engine {
             name: plan.backup.name.clone(),
             uid: plan.backup.uid.clone(),
         };
-        let at = self.tools.clock.now();
+        let at = self.context.clock.now();
         let event = events::of_backup(&backup, true, "UnknownRun", &problem.to_string(), at);
-        self.tools.recorder.record(event);
+        self.context.recorder.record(event);
     }
 
-    fn take_backup(&self, desk: &mut Desk, stream: StreamId, object: Option<Arc<Backup>>) {
-        if desk.backups.insert(stream) {
-            let (tools, defaults, orders) =
-                (self.tools.clone(), self.config.defaults.clone(), desk.orders.clone());
-            desk.work.push(Box::pin(async move {
-                backup::take(tools, defaults, stream, object, orders).await?;
+    fn take_backup(&self, tasks: &mut Tasks, stream: StreamId, object: Option<Arc<Backup>>) {
+        if tasks.backups.insert(stream) {
+            let (context, defaults, starts) =
+                (self.context.clone(), self.config.defaults.clone(), tasks.starts.clone());
+            tasks.work.push(Box::pin(async move {
+                backup::take(context, defaults, stream, object, starts).await?;
                 Ok(Done::Backup(stream))
             }));
         }
     }
 
-    fn refuse_malformed(&self, desk: &mut Desk, object: ObjectId, error: String) {
+    fn refuse_malformed(&self, tasks: &mut Tasks, object: ObjectId, error: String) {
         let stream = StreamId::of_backup(&object.uid.0);
-        if desk.backups.insert(stream) {
-            let tools = self.tools.clone();
-            desk.work.push(Box::pin(async move {
-                backup::refuse_malformed(&tools, &object, &error).await;
+        if tasks.backups.insert(stream) {
+            let context = self.context.clone();
+            tasks.work.push(Box::pin(async move {
+                backup::refuse_malformed(&context, &object, &error).await;
                 Ok(Done::Backup(stream))
             }));
         }
     }
 
-    fn done(&self, desk: &mut Desk, done: Done) {
+    fn done(&self, tasks: &mut Tasks, done: Done) {
         match done {
             Done::Run(run) => {
-                for end in desk.waiting.remove(&run.plan.run).unwrap_or_default() {
+                for end in tasks.waiting.remove(&run.plan.run).unwrap_or_default() {
                     // Nobody waits any more when the Backup is gone.
                     let _ = end.send(Some(run.clone()));
                 }
             }
             Done::BackupsChanged => {
-                for object in self.tools.cache.backups().into_iter().filter(|object| is_new(object)) {
-                    self.take_backup(desk, id(&object), Some(object));
+                for object in self.context.cache.backups().into_iter().filter(|object| is_new(object)) {
+                    self.take_backup(tasks, id(&object), Some(object));
                 }
-                for (object, error) in self.tools.cache.malformed_backups() {
-                    self.refuse_malformed(desk, object, error);
+                for (object, error) in self.context.cache.malformed_backups() {
+                    self.refuse_malformed(tasks, object, error);
                 }
-                let cache = self.tools.cache.clone();
-                desk.work.push(Box::pin(async move {
+                let cache = self.context.cache.clone();
+                tasks.work.push(Box::pin(async move {
                     cache.backups_changed().await;
                     Ok(Done::BackupsChanged)
                 }));
@@ -474,7 +475,7 @@ enum Kind {
 /// A stream is what its first record is.
 fn kind(stream: StreamId, entries: &[Entry]) -> Result<Option<Kind>, Problem> {
     let Some(first) = entries.first() else { return Ok(None) };
-    match records::decode(&first.record).map_err(|error| runner::internal(stream, &error))? {
+    match records::decode(&first.record).map_err(|error| driver::internal(stream, &error))? {
         Decoded::Group(record) => Ok(matches!(record.event, GroupEvent::Planned(_)).then_some(Kind::Group)),
         Decoded::Backup { .. } => Ok(Some(Kind::Backup)),
     }

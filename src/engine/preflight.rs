@@ -14,7 +14,7 @@ use crate::cluster::kinds::Backup;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
-use crate::engine::runner::Tools;
+use crate::engine::driver::Context;
 
 /// The last review that found every right granted that groups need. Clones are the same.
 #[derive(Clone, Default)]
@@ -43,37 +43,38 @@ impl Granted {
 }
 
 /// Why no group of a Backup in `namespace` can begin, if rights are missing.
-pub async fn missing_rights(tools: &Tools, namespace: &str) -> Option<Problem> {
-    let (begun, mut tries) = (tools.clock.now(), 0);
-    if tools.granted.holds(tools.adapter.forbidden(), begun) {
+pub async fn missing_rights(context: &Context, namespace: &str) -> Option<Problem> {
+    let (begun, mut tries) = (context.clock.now(), 0);
+    if context.granted.holds(context.adapter.forbidden(), begun) {
         return None;
     }
     loop {
-        let review = Review { at: tools.clock.now(), forbidden: tools.adapter.forbidden() };
+        let review = Review { at: context.clock.now(), forbidden: context.adapter.forbidden() };
         let missing =
-            answered(tools, "access reviews", || tools.adapter.missing_rights(namespace, Need::Groups)).await;
+            answered(context, "access reviews", || context.adapter.missing_rights(namespace, Need::Groups))
+                .await;
         let problem = match missing {
             Ok(missing) => access::refusal(&missing, namespace),
             Err(problem) => Some(problem),
         };
         let Some(problem) = problem else {
-            tools.granted.set(review);
+            context.granted.set(review);
             return None;
         };
         tries += 1;
-        if doubted(tools, begun, tries, &problem).await.is_err() {
+        if doubted(context, begun, tries, &problem).await.is_err() {
             return Some(problem);
         }
     }
 }
 
 /// Says once, at the start of the daemon, what is missing. Backups are not reviewed again unless something is.
-pub async fn review_at_start(tools: &Tools, namespace: &str) {
-    let review = Review { at: tools.clock.now(), forbidden: tools.adapter.forbidden() };
-    match tools.adapter.missing_rights(namespace, Need::Shown).await {
+pub async fn review_at_start(context: &Context, namespace: &str) {
+    let review = Review { at: context.clock.now(), forbidden: context.adapter.forbidden() };
+    match context.adapter.missing_rights(namespace, Need::Shown).await {
         Ok(missing) => {
             if missing.iter().all(|right| right.grant.need > Need::Groups) {
-                tools.granted.set(review);
+                context.granted.set(review);
             }
             match access::refusal(&missing, namespace) {
                 Some(problem) => tracing::error!(%problem, "rights are missing"),
@@ -88,11 +89,12 @@ pub async fn review_at_start(tools: &Tools, namespace: &str) {
 ///
 /// Velero takes every VolumeSnapshot that is labelled with the name of one of its Backups for its own, in whatever
 /// namespace it is, and deletes it with that Backup (Velero, `pkg/controller/backup_deletion_controller.go`).
-pub async fn namesake(tools: &Tools, backup: &Backup) -> Option<String> {
+pub async fn namesake(context: &Context, backup: &Backup) -> Option<String> {
     let meta = &backup.metadata;
     let (name, own) =
         (meta.name.as_deref().unwrap_or_default(), meta.namespace.as_deref().unwrap_or_default());
-    let namespaces = match answered(tools, "Backups of that name", || tools.adapter.backups_named(name)).await
+    let namespaces = match answered(context, "Backups of that name", || context.adapter.backups_named(name))
+        .await
     {
         Ok(namespaces) => namespaces,
         Err(problem) => {
@@ -112,8 +114,8 @@ pub async fn namesake(tools: &Tools, backup: &Backup) -> Option<String> {
 ///
 /// # Errors
 /// [`Code::VeleroNamespace`].
-pub async fn refuse_velero_namespace(tools: &Tools, namespace: &str) -> Result<(), Problem> {
-    let traces = answered(tools, "a Velero server", || tools.adapter.velero_traces(namespace)).await;
+pub async fn refuse_velero_namespace(context: &Context, namespace: &str) -> Result<(), Problem> {
+    let traces = answered(context, "a Velero server", || context.adapter.velero_traces(namespace)).await;
     let traces = match traces {
         Ok(traces) => traces,
         Err(problem) => {
@@ -142,7 +144,7 @@ pub async fn refuse_velero_namespace(tools: &Tools, namespace: &str) -> Result<(
 ///
 /// # Errors
 /// `Refused`: it goes on refusing.
-pub(super) async fn answered<T, F>(tools: &Tools, what: &str, ask: impl Fn() -> F) -> Result<T, Problem>
+pub(super) async fn answered<T, F>(context: &Context, what: &str, ask: impl Fn() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
 {
@@ -153,12 +155,12 @@ where
                 (failures, refused_since) = (failures + 1, None);
                 let pause = limits::backoff(failures);
                 tracing::warn!(%problem, what, "waiting {pause} for the API server");
-                tools.clock.sleep_until(Some(tools.clock.now().after(pause))).await;
+                context.clock.sleep_until(Some(context.clock.now().after(pause))).await;
             }
             Err(problem) if problem.code == Code::Refused => {
                 failures += 1;
-                let since = *refused_since.get_or_insert_with(|| tools.clock.now());
-                if doubted(tools, since, failures, &problem).await.is_err() {
+                let since = *refused_since.get_or_insert_with(|| context.clock.now());
+                if doubted(context, since, failures, &problem).await.is_err() {
                     return Err(problem);
                 }
             }
@@ -171,12 +173,12 @@ where
 ///
 /// # Errors
 /// It has been asked for long enough: the refusal stands.
-async fn doubted(tools: &Tools, since: Timestamp, tries: u32, problem: &Problem) -> Result<(), ()> {
-    if tools.clock.now() >= since.after(limits::REFUSAL_DOUBTED) {
+async fn doubted(context: &Context, since: Timestamp, tries: u32, problem: &Problem) -> Result<(), ()> {
+    if context.clock.now() >= since.after(limits::REFUSAL_DOUBTED) {
         return Err(());
     }
     let pause = limits::backoff(tries);
     tracing::warn!(%problem, "an API server that has just started refuses everybody: asking again in {pause}");
-    tools.clock.sleep_until(Some(tools.clock.now().after(pause))).await;
+    context.clock.sleep_until(Some(context.clock.now().after(pause))).await;
     Ok(())
 }

@@ -25,9 +25,9 @@ use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::deleted_backup;
+use crate::engine::driver::Context;
 use crate::engine::events;
 use crate::engine::run_status::RunStatus;
-use crate::engine::runner::Tools;
 use crate::machine::group::state::Answered;
 use crate::machine::group::waiting::Blocker;
 use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
@@ -41,8 +41,8 @@ const LAST_REFUSALS: u32 = 10;
 ///
 /// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
 /// one is told again, because its teller may have died; it has the same name then and is one Event.
-pub async fn follow(tools: Tools, mut status_board: watch::Receiver<Arc<RunStatus>>) {
-    let Tools { adapter, clock, recorder, cache, .. } = tools;
+pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunStatus>>) {
+    let Context { adapter, clock, recorder, cache, .. } = context;
     let backup = status_board.borrow().run.plan.backup.clone();
     let mut deletion = Box::pin(deleted_backup::deleted(&cache, &backup));
     let mut deleted_at = (&mut deletion).now_or_never().map(|()| clock.now());
@@ -106,8 +106,8 @@ fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
 }
 
 /// Shows a run that is over, once.
-pub async fn show(tools: &Tools, run_status: &RunStatus) {
-    let Tools { adapter, clock, cache, .. } = tools;
+pub async fn show(context: &Context, run_status: &RunStatus) {
+    let Context { adapter, clock, cache, .. } = context;
     let deleted_at = cache.backup_is_deleted(&run_status.run.plan.backup).then(|| clock.now());
     let (status, mut failed) = (status_of(run_status, deleted_at), Failed::default());
     while let Err(problem) =

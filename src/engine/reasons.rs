@@ -21,9 +21,9 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::names;
 use crate::domain::problem::Code;
+use crate::engine::driver::Context;
 use crate::engine::events;
 use crate::engine::projection;
-use crate::engine::runner::Tools;
 use crate::machine::backup::{BackupRun, FailedGroup};
 
 /// State of the GroupSnapshot of a group that has no run.
@@ -34,32 +34,32 @@ const TRIES: u32 = 3;
 const AT_ONCE: usize = 8;
 
 /// Shows the groups of a Backup that were refused. `is_new`: the Backup was accepted in this life.
-pub async fn show_refused(tools: &Tools, run: &BackupRun, is_new: bool) {
+pub async fn show_refused(context: &Context, run: &BackupRun, is_new: bool) {
     let planned = |refused: &FailedGroup| {
         run.groups.iter().any(|one| one.namespace == refused.namespace && one.group == refused.group)
     };
     let refused =
         run.failed.iter().filter(|refused| !refused.group.is_empty() && !planned(refused)).collect();
-    show(tools, run, refused, is_new).await;
+    show(context, run, refused, is_new).await;
 }
 
 /// Shows groups of a Backup that have no run.
-pub async fn show(tools: &Tools, run: &BackupRun, groups: Vec<&FailedGroup>, is_new: bool) {
+pub async fn show(context: &Context, run: &BackupRun, groups: Vec<&FailedGroup>, is_new: bool) {
     let mut shown = Vec::new();
     for refused in groups {
-        shown.push(show_one(tools, run, refused, is_new));
+        shown.push(show_one(context, run, refused, is_new));
     }
     futures::stream::iter(shown).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
-async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
+async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
     let id = StreamId::of_group(&run.backup.uid.0, &refused.namespace, &run.label_key, &refused.group);
     // A run that was rebuilt from the cluster, or planned in an earlier life, shows itself.
-    if !tools.journal.stream(id).await.is_ok_and(|entries| entries.is_empty()) {
+    if !context.journal.stream(id).await.is_ok_and(|entries| entries.is_empty()) {
         return;
     }
     let name = names::refused_group_projection(&refused.group, id);
-    let (spec, status) = (spec(run, refused), status(tools, run, refused));
+    let (spec, status) = (spec(run, refused), status(context, run, refused));
     let shown = Shown {
         namespace: &refused.namespace,
         name: &name,
@@ -70,17 +70,17 @@ async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new:
     };
     let (mut failures, mut refusals) = (0_u32, 0);
     loop {
-        let turn = tools.adapter.turn_to_show().await;
-        let problem = match tools.adapter.project_group_snapshot(turn, &shown, is_new && failures == 0).await
-        {
-            Ok(uid) => {
-                let object = ObjectId { namespace: refused.namespace.clone(), name, uid };
-                let note = format!("{} {}", refused.code, refused.message);
-                let event = events::of_run(&object, true, REFUSED, &note, run.accepted_at);
-                return tools.recorder.record(event);
-            }
-            Err(problem) => problem,
-        };
+        let turn = context.adapter.turn_to_show().await;
+        let problem =
+            match context.adapter.project_group_snapshot(turn, &shown, is_new && failures == 0).await {
+                Ok(uid) => {
+                    let object = ObjectId { namespace: refused.namespace.clone(), name, uid };
+                    let note = format!("{} {}", refused.code, refused.message);
+                    let event = events::of_run(&object, true, REFUSED, &note, run.accepted_at);
+                    return context.recorder.record(event);
+                }
+                Err(problem) => problem,
+            };
         tracing::warn!(%problem, "cannot show a refused group in a GroupSnapshot");
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
@@ -88,7 +88,7 @@ async fn show_one(tools: &Tools, run: &BackupRun, refused: &FailedGroup, is_new:
         if problem.code == Code::NamespaceMissing || refusals >= TRIES {
             return;
         }
-        tools.clock.sleep_until(Some(tools.clock.now().after(limits::backoff(failures)))).await;
+        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
     }
 }
 
@@ -105,8 +105,8 @@ fn spec(run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotSpec {
     }
 }
 
-fn status(tools: &Tools, run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotStatus {
-    let (head, at) = (tools.journal.head(), observe::api_time(run.accepted_at));
+fn status(context: &Context, run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotStatus {
+    let (head, at) = (context.journal.head(), observe::api_time(run.accepted_at));
     GroupSnapshotStatus {
         state: Some(REFUSED.to_owned()),
         start_time: at.clone(),

@@ -26,8 +26,8 @@ use crate::domain::observed::{ContentSeen, GroupContentSeen, GroupSnapshotSeen, 
 use crate::domain::plan::BackupRef;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
+use crate::engine::driver::internal;
 use crate::engine::foreign;
-use crate::engine::runner::internal;
 use crate::journal::{Journal, Record, StreamState};
 use crate::machine::group::reconstruct::{Remains, Standing, VolumeSeen};
 use crate::machine::group::{Event, Timed};

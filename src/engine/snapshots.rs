@@ -1,7 +1,7 @@
 //! How many snapshots a Backup made, as Velero counts them in its status.
 
 use super::backup::fold_group;
-use super::runner::{Tools, journal_problem};
+use super::driver::{Context, journal_problem};
 use crate::domain::problem::Problem;
 use crate::journal::JournalError;
 use crate::machine::backup::BackupRun;
@@ -22,10 +22,10 @@ impl Snapshots {
     ///
     /// # Errors
     /// The journal cannot be read.
-    pub(super) async fn of(tools: &Tools, run: &BackupRun) -> Result<Self, Problem> {
+    pub(super) async fn of(context: &Context, run: &BackupRun) -> Result<Self, Problem> {
         let mut snapshots = Self::default();
         for group in &run.groups {
-            let entries = match tools.journal.stream(group.run).await {
+            let entries = match context.journal.stream(group.run).await {
                 Err(JournalError::ArchiveMissing { .. }) => continue,
                 entries => entries.map_err(|error| journal_problem(group.run, &error))?,
             };

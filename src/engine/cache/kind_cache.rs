@@ -85,7 +85,7 @@ impl<K: Resource + Indexed> KindCache<K> {
         self.objects.get(namespace)?.get(name)
     }
 
-    /// The objects about a index_key, in the order of their names.
+    /// The objects under an index key, in the order of their names.
     pub fn about(&self, index_key: &IndexKey) -> impl Iterator<Item = &Arc<K>> + use<'_, K> {
         self.index.get(index_key).into_iter().flat_map(BTreeMap::values)
     }

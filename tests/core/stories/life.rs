@@ -149,15 +149,15 @@ impl Living<'_> {
                 // Where nobody helps, it stays stuck.
                 return Ok(matches!(decision.row.then, Action::Stick { .. }) && !self.deed(When::Stuck));
             }
-            Action::Look => cluster.seen.fresh = true,
+            Action::Refresh => cluster.seen.fresh = true,
             Action::Wait(_) => {
                 if !cluster.controllers() {
                     let later = cluster.now.after(Millis::from_secs(5));
                     cluster.now = decision.wake_at.unwrap_or(later);
                 }
             }
-            Action::Yield => return Err("overtaken, and there is no other daemon".to_owned()),
-            Action::Rest => return Ok(true),
+            Action::StepDown => return Err("overtaken, and there is no other daemon".to_owned()),
+            Action::Finished => return Ok(true),
         }
         Ok(false)
     }

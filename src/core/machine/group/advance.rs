@@ -73,7 +73,9 @@ pub fn advance(
             vec![reached(Milestone::Cleaned, Evidence::Rebuilt(rebuilt(run, observation)?))]
         }
         Action::Advance(milestone) => vec![reached(milestone, Evidence::Nothing)],
-        Action::Act(_) | Action::Look | Action::Wait(_) | Action::Yield | Action::Rest => Vec::new(),
+        Action::Act(_) | Action::Refresh | Action::Wait(_) | Action::StepDown | Action::Finished => {
+            Vec::new()
+        }
     })
 }
 

@@ -54,11 +54,11 @@ fn action(action: Action) -> String {
         Action::Advance(milestone) => format!("record *{}*", milestone.name()),
         Action::Unwind { code, transient: true } => format!("undo ({code}), then try again"),
         Action::Unwind { code, transient: false } => format!("undo ({code})"),
-        Action::Look => "look: read everything anew".to_owned(),
+        Action::Refresh => "look: read everything anew".to_owned(),
         Action::Wait(waiting) => format!("wait for {}", waiting.text()),
         Action::Stick { code, .. } => format!("stuck ({code})"),
-        Action::Yield => "stop: overtaken".to_owned(),
-        Action::Rest => "nothing".to_owned(),
+        Action::StepDown => "stop: overtaken".to_owned(),
+        Action::Finished => "nothing".to_owned(),
     }
 }
 

@@ -81,7 +81,7 @@ pub enum Action {
         transient: bool,
     },
     /// Read everything from the API server itself and decide again.
-    Look,
+    Refresh,
     /// Wait for a change or the next deadline.
     Wait(Waiting),
     /// No automatic answer; the sentence says what to do.
@@ -92,9 +92,9 @@ pub enum Action {
         advice: &'static str,
     },
     /// A newer daemon has the run: stop touching it.
-    Yield,
+    StepDown,
     /// The run is over.
-    Rest,
+    Finished,
 }
 
 /// A condition: the values of one column that a row takes.

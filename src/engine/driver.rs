@@ -1,11 +1,11 @@
 //! The one loop: observe → decide → intent → durable → effects → outcomes → durable.
 //!
-//! One [`Runner`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
+//! One [`Driver`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
 //! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
 
 mod answer;
-mod next;
-mod permit;
+mod free_permission;
+mod next_action;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport,
 use crate::machine::point::{Moment, Place, Point};
 use crate::records;
 
-use next::{Ground, Next};
+use next_action::{Decided, NextAction};
 
 /// What every run needs: the two doors to the cluster, the caches, the journal, the time.
 #[derive(Clone)]
-pub struct Tools {
+pub struct Context {
     /// The kube adapter.
     pub adapter: Adapter,
     /// The caches.
@@ -65,8 +65,8 @@ pub struct Tools {
 }
 
 /// One run on its way.
-pub struct Runner {
-    tools: Tools,
+pub struct Driver {
+    context: Context,
     /// Shared with whoever shows it.
     run: Arc<GroupRun>,
     /// What to look for in the cluster: it changes with the run only, and computing its names takes time.
@@ -99,12 +99,12 @@ pub struct Runner {
     warned: BTreeSet<String>,
 }
 
-impl Runner {
+impl Driver {
     /// A run that the journal holds already: `run` is what its `seq` records fold to.
-    pub fn resume(tools: Tools, run: GroupRun, seq: u64) -> Self {
+    pub fn resume(context: Context, run: GroupRun, seq: u64) -> Self {
         let scope = Arc::new(run.scope());
         Self {
-            tools,
+            context,
             run: Arc::new(run),
             scope,
             seq,
@@ -129,22 +129,22 @@ impl Runner {
     ///
     /// # Errors
     /// The journal cannot be written; the daemon has to end.
-    pub async fn plan(tools: Tools, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
-        tools.points.hit(Point::record(Place::Planned, Moment::BeforeRecord)).await;
+    pub async fn plan(context: Context, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
+        context.points.hit(Point::record(Place::Planned, Moment::BeforeRecord)).await;
         let stream = plan.run;
-        let (record, encoded) = first_record(plan, tools.clock.now())?;
+        let (record, encoded) = first_record(plan, context.clock.now())?;
         let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
-        let appended = tools.journal.append(stream, 0, vec![encoded], StreamState::Open).await;
+        let appended = context.journal.append(stream, 0, vec![encoded], StreamState::Open).await;
         appended.map_err(|error| journal_problem(stream, &error))?;
-        tools.points.hit(Point::record(Place::Planned, Moment::AfterRecord)).await;
-        Ok(Self::resume(tools, run, 1))
+        context.points.hit(Point::record(Place::Planned, Moment::AfterRecord)).await;
+        Ok(Self::resume(context, run, 1))
     }
 
     /// A completed run that is released again.
     ///
     /// # Errors
     /// The journal cannot be written; the daemon has to end.
-    pub async fn release_again(tools: Tools, run: GroupRun, seq: u64) -> Result<Self, Problem> {
+    pub async fn release_again(context: Context, run: GroupRun, seq: u64) -> Result<Self, Problem> {
         let found = Reconstructed {
             standing: Standing::Released,
             attempt: run.attempt,
@@ -152,10 +152,10 @@ impl Runner {
             receipt: None,
             seen: vec!["the cluster went back in time: the group objects are there again".to_owned()],
         };
-        let mut runner = Self::resume(tools, run, seq);
-        let at = runner.tools.clock.now();
-        runner.record(at, vec![Event::Reconstructed(Box::new(found))]).await?;
-        Ok(runner)
+        let mut driver = Self::resume(context, run, seq);
+        let at = driver.context.clock.now();
+        driver.record(at, vec![Event::Reconstructed(Box::new(found))]).await?;
+        Ok(driver)
     }
 
     /// The plan of the run.
@@ -167,8 +167,8 @@ impl Runner {
     ///
     /// # Errors
     /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
-    pub async fn drive(mut self) -> Result<Arc<GroupRun>, Problem> {
-        let mut changes = self.tools.cache.subscribe(&self.scope);
+    pub async fn run(mut self) -> Result<Arc<GroupRun>, Problem> {
+        let mut changes = self.context.cache.subscribe(&self.scope);
         self.show(None);
         loop {
             changes.set_interest(&self.scope);
@@ -177,17 +177,17 @@ impl Runner {
                 continue;
             }
             match self.next()? {
-                Next::Act(ground, step) => {
+                NextAction::Act(ground, step) => {
                     let span = tracing::info_span!("step", step = step.name());
                     Box::pin(self.act(&ground, step).instrument(span)).await?;
                 }
-                Next::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
-                Next::Look(row) => Box::pin(self.look(row)).await?,
-                Next::Permit(row) => Box::pin(self.permit(row, &changes)).await?,
-                Next::Wait { until, report } => self.wait(&mut changes, until, report).await,
-                Next::Yield => return Err(self.overtaken()),
-                Next::Rest => {
-                    self.tools.metrics.record(Metric::RunEnded(self.run.state_name()));
+                NextAction::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
+                NextAction::Refresh(row) => Box::pin(self.refresh(row)).await?,
+                NextAction::Permit(row) => Box::pin(self.permit(row, &changes)).await?,
+                NextAction::Wait { until, report } => self.wait(&mut changes, until, report).await,
+                NextAction::StepDown => return Err(self.overtaken()),
+                NextAction::Finished => {
+                    self.context.metrics.record(Metric::RunEnded(self.run.state_name()));
                     self.show(None);
                     return Ok(self.run);
                 }
@@ -196,7 +196,7 @@ impl Runner {
     }
 
     /// A step: intent, durable, effects, outcomes, durable.
-    async fn act(&mut self, ground: &Ground, step: Step) -> Result<(), Problem> {
+    async fn act(&mut self, ground: &Decided, step: Step) -> Result<(), Problem> {
         let began = Instant::now();
         let intent = Intent { effects: effects(&self.run, &ground.observation, step) };
         let marks: Vec<_> = intent.effects.iter().map(|(mark, _)| *mark).collect();
@@ -211,16 +211,16 @@ impl Runner {
         self.pass(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&durable.get().effects, &outcomes);
-        count(&*self.tools.metrics, &kinds, &outcomes);
-        self.record(self.tools.clock.now(), vec![Event::StepCompleted { step, outcomes }]).await?;
+        count(&*self.context.metrics, &kinds, &outcomes);
+        self.record(self.context.clock.now(), vec![Event::StepCompleted { step, outcomes }]).await?;
         tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
-        self.tools.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
+        self.context.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
             // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
             // away is not one that refuses.
             while !self.fresh {
-                self.look(ground.decision.row.id).await?;
+                self.refresh(ground.decision.row.id).await?;
             }
             // What was read is not a ground for a delete: it may be older than the pause that now follows.
             self.fresh = false;
@@ -231,7 +231,7 @@ impl Runner {
     /// All effects of an intent, side by side. Where crash points are watched, in two halves.
     async fn perform(&self, intent: &Durable<Intent>, step: Step) -> Vec<Outcome> {
         let count = intent.get().effects.len();
-        let half = if self.tools.points.watched() { count / 2 } else { 0 };
+        let half = if self.context.points.watched() { count / 2 } else { 0 };
         let mut outcomes = self.perform_range(intent, 0..half, step).await;
         self.pass(step, Moment::MidEffects).await;
         outcomes.extend(self.perform_range(intent, half..count, step).await);
@@ -247,7 +247,7 @@ impl Runner {
         let one = |index: usize| async move {
             let performed = self.perform_one(intent, index, step).await;
             if let Some(object) = performed.object {
-                self.tools.cache.upsert(object);
+                self.context.cache.upsert(object);
             }
             performed.outcome
         };
@@ -260,30 +260,30 @@ impl Runner {
     /// One effect. A create that is refused ends the run, and an API server that has just started refuses everybody: such a
     /// create certainly did not happen, and is repeated for a while.
     async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> EffectResult {
-        let doubted = self.tools.clock.now().after(limits::REFUSAL_DOUBTED);
+        let doubted = self.context.clock.now().after(limits::REFUSAL_DOUBTED);
         let mut tries = 0;
         loop {
-            let performed = self.tools.adapter.perform(intent, index).await;
+            let performed = self.context.adapter.perform(intent, index).await;
             let refused = step == Step::Create && classify::is_unauthorized(&performed.outcome);
-            if !refused || self.tools.clock.now() >= doubted {
+            if !refused || self.context.clock.now() >= doubted {
                 return performed;
             }
             tries += 1;
             let pause = limits::backoff(tries);
             tracing::warn!(outcome = ?performed.outcome, "an API server that has just started refuses everybody: trying again in {pause}");
-            self.tools.clock.sleep_until(Some(self.tools.clock.now().after(pause))).await;
+            self.context.clock.sleep_until(Some(self.context.clock.now().after(pause))).await;
         }
     }
 
     /// A milestone: one batch of records, without effects.
-    async fn advance(&mut self, ground: &Ground, milestone: Milestone) -> Result<(), Problem> {
+    async fn advance(&mut self, ground: &Decided, milestone: Milestone) -> Result<(), Problem> {
         let events = advance::advance(&self.run, &ground.observation, &ground.view, &ground.decision)
             .map_err(|error| internal(self.run.plan.run, &error))?;
-        self.tools.points.hit(Point::milestone(milestone, Moment::BeforeRecord)).await;
+        self.context.points.hit(Point::milestone(milestone, Moment::BeforeRecord)).await;
         self.record(ground.now, events).await?;
         self.log(milestone, ground.decision.row.id);
         self.show(None);
-        self.tools.points.hit(Point::milestone(milestone, Moment::AfterRecord)).await;
+        self.context.points.hit(Point::milestone(milestone, Moment::AfterRecord)).await;
         Ok(())
     }
 
@@ -303,9 +303,9 @@ impl Runner {
     ///
     /// # Errors
     /// The cluster went back in time: the daemon ends, and the next start reads everything anew.
-    async fn look(&mut self, row: &'static str) -> Result<(), Problem> {
-        let known = *self.looking.get_or_insert_with(|| self.tools.cache.min_versions());
-        let read = self.tools.cache.read_run(&self.tools.adapter, &self.scope, &known).await;
+    async fn refresh(&mut self, row: &'static str) -> Result<(), Problem> {
+        let known = *self.looking.get_or_insert_with(|| self.context.cache.min_versions());
+        let read = self.context.cache.read_run(&self.context.adapter, &self.scope, &known).await;
         self.fresh = read.is_ok();
         match read {
             Ok(()) => {
@@ -316,13 +316,13 @@ impl Runner {
                 self.note_behind(&unread).await?;
                 self.trouble += 1;
                 tracing::warn!(%unread, "cannot read the run's objects");
-                let now = self.tools.clock.now();
+                let now = self.context.clock.now();
                 let until = now.after(limits::backoff(self.trouble));
                 let since = *self.trouble_since.get_or_insert(now);
                 let (old, error) = (matches!(unread, ReadError::Behind { .. }), unread.to_string());
                 let report = WaitReport::unreadable(row, old, &error, since, self.trouble);
                 self.show(Some(Arc::new(WaitReport { next_try: Some(until), ..report })));
-                self.tools.clock.sleep_until(Some(until)).await;
+                self.context.clock.sleep_until(Some(until)).await;
             }
         }
         Ok(())
@@ -336,13 +336,13 @@ impl Runner {
             biased;
             // What comes in the same moment is seen in the same look.
             () = changes.changed() => tokio::task::yield_now().await,
-            () = self.tools.clock.sleep_until(until) => {}
+            () = self.context.clock.sleep_until(until) => {}
         }
     }
 
     async fn record(&mut self, at: Timestamp, events: Vec<Event>) -> Result<(), Problem> {
         let records = self.fold_in(at, events)?;
-        append(&self.tools, self.run.plan.run, self.seq, &records, self.state()).await?;
+        append(&self.context, self.run.plan.run, self.seq, &records, self.state()).await?;
         self.seq += records.len() as u64;
         Ok(())
     }
@@ -358,8 +358,8 @@ impl Runner {
         let encoded = encode(stream, &records)?;
         let began = Instant::now();
         let appended =
-            self.tools.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
-        self.tools.metrics.record(Metric::Appended { took: began.elapsed() });
+            self.context.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
+        self.context.metrics.record(Metric::Appended { took: began.elapsed() });
         self.seq += records.len() as u64;
         appended.map_err(|error| journal_problem(stream, &error))
     }
@@ -383,7 +383,7 @@ impl Runner {
     }
 
     async fn pass(&self, step: Step, moment: Moment) {
-        self.tools.points.hit(Point::step(step, moment)).await;
+        self.context.points.hit(Point::step(step, moment)).await;
     }
 
     /// Logs what holds the run up, once for each cause.
@@ -403,8 +403,8 @@ impl Runner {
             return;
         }
         self.shown = shown;
-        let head = self.tools.journal.head();
-        self.tools.status_board.publish(RunStatus { run: self.run.clone(), waiting, ready, head });
+        let head = self.context.journal.head();
+        self.context.status_board.publish(RunStatus { run: self.run.clone(), waiting, ready, head });
     }
 
     fn overtaken(&self) -> Problem {
@@ -414,7 +414,7 @@ impl Runner {
             About::new("VolumeGroupSnapshot", &plan.namespace, &self.run.group_name()),
             format!(
                 "a daemon of a newer epoch than {} has claimed it, or its Backup",
-                self.tools.journal.epoch()
+                self.context.journal.epoch()
             ),
             "this daemon ends without another write; look for the other one before it is started again",
         )
@@ -497,7 +497,7 @@ fn encode(stream: StreamId, records: &[Timed]) -> Result<Vec<crate::journal::Rec
 }
 
 async fn append(
-    tools: &Tools,
+    context: &Context,
     stream: StreamId,
     seq: u64,
     records: &[Timed],
@@ -505,8 +505,8 @@ async fn append(
 ) -> Result<(), Problem> {
     let encoded = encode(stream, records)?;
     let began = Instant::now();
-    let appended = tools.journal.append(stream, seq, encoded, state).await;
-    tools.metrics.record(Metric::Appended { took: began.elapsed() });
+    let appended = context.journal.append(stream, seq, encoded, state).await;
+    context.metrics.record(Metric::Appended { took: began.elapsed() });
     appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
 }
 

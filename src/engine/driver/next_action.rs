@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Runner, internal};
+use super::{Driver, internal};
 use crate::domain::observed::Observation;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
@@ -12,7 +12,7 @@ use crate::machine::group::waiting::{count, report};
 use crate::machine::group::{Decision, Milestone, Step, View, WaitReport, decide, view};
 
 /// What a decision was made on, and when.
-pub(super) struct Ground {
+pub(super) struct Decided {
     pub observation: Observation,
     pub view: View,
     pub decision: Decision,
@@ -20,13 +20,13 @@ pub(super) struct Ground {
 }
 
 /// What to do.
-pub(super) enum Next {
+pub(super) enum NextAction {
     /// A step.
-    Act(Box<Ground>, Step),
+    Act(Box<Decided>, Step),
     /// Records without effects.
-    Advance(Box<Ground>, Milestone),
+    Advance(Box<Decided>, Milestone),
     /// Read everything anew, for this row.
-    Look(&'static str),
+    Refresh(&'static str),
     /// Read whether this daemon may free storage, for this row.
     Permit(&'static str),
     /// Wait for a change.
@@ -37,38 +37,40 @@ pub(super) enum Next {
         report: Arc<WaitReport>,
     },
     /// Another life has the run.
-    Yield,
+    StepDown,
     /// It is over.
-    Rest,
+    Finished,
 }
 
-impl Runner {
+impl Driver {
     /// Observes and decides.
     ///
     /// # Errors
     /// The table has no answer: the daemon ends.
-    pub(super) fn next(&mut self) -> Result<Next, Problem> {
+    pub(super) fn next(&mut self) -> Result<NextAction, Problem> {
         let mut observation = self.observe();
         let view = view(&self.run, &observation);
-        let now = self.tools.clock.now();
+        let now = self.context.clock.now();
         let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
         tracing::debug!(row = decision.row.id, "decided");
-        self.tools.metrics.record(Metric::Decided(decision.row.id));
+        self.context.metrics.record(Metric::Decided(decision.row.id));
         self.counted(&mut observation, &view, now);
         let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
         let run = self.run.clone();
         let wait = |until: Option<Timestamp>, row: &'static str| {
             let report = WaitReport { row, ..report(&run, &observation, &decision, until, now) };
             let until = until.into_iter().chain(report.recheck).min();
-            Next::Wait { until, report: Arc::new(report) }
+            NextAction::Wait { until, report: Arc::new(report) }
         };
         Ok(match row.then {
             Action::Act(_) if not_before.is_some() => {
                 (self.paused, self.pausing) = (not_before, row.id);
                 wait(not_before, row.id)
             }
-            Action::Act(step) if step.frees() && !self.permitted => Next::Permit(row.id),
-            Action::Act(step) => Next::Act(Box::new(Ground { observation, view, decision, now }), step),
+            Action::Act(step) if step.frees() && !self.permitted => NextAction::Permit(row.id),
+            Action::Act(step) => {
+                NextAction::Act(Box::new(Decided { observation, view, decision, now }), step)
+            }
             Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at, row.id),
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
                 let milestone = match row.then {
@@ -76,14 +78,16 @@ impl Runner {
                     Action::Unwind { .. } => Milestone::Unwinding,
                     _ => Milestone::Stuck,
                 };
-                Next::Advance(Box::new(Ground { observation, view, decision, now }), milestone)
+                NextAction::Advance(Box::new(Decided { observation, view, decision, now }), milestone)
             }
             // What is read before the pause is over is no ground for what follows it.
-            Action::Look if self.paused.is_some_and(|until| until > now) => wait(self.paused, self.pausing),
-            Action::Look => Next::Look(row.id),
+            Action::Refresh if self.paused.is_some_and(|until| until > now) => {
+                wait(self.paused, self.pausing)
+            }
+            Action::Refresh => NextAction::Refresh(row.id),
             Action::Wait(_) => wait(wake_at, row.id),
-            Action::Yield => Next::Yield,
-            Action::Rest => Next::Rest,
+            Action::StepDown => NextAction::StepDown,
+            Action::Finished => NextAction::Finished,
         })
     }
 
@@ -99,11 +103,12 @@ impl Runner {
     }
 
     pub(super) fn observe(&mut self) -> Observation {
-        let mut observation = self.tools.cache.observe(&self.scope, self.tools.journal.epoch(), self.fresh);
+        let mut observation =
+            self.context.cache.observe(&self.scope, self.context.journal.epoch(), self.fresh);
         let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
-        self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.tools.clock.now()));
+        self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.context.clock.now()));
         observation.error_since = self.error_since;
-        observation.journal = self.tools.binder.journal_id();
+        observation.journal = self.context.binder.journal_id();
         observation
     }
 }

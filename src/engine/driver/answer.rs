@@ -3,24 +3,24 @@
 //! The request is durable before anything follows from it, and is taken once: the journal has its id, and a request of
 //! that id is not taken again, whenever the process was killed. Between `Cleaned` and the end nothing is left to ask.
 
-use super::Runner;
+use super::Driver;
 use crate::domain::problem::Problem;
 use crate::machine::group::{Event, OperatorRequest, Stage};
 use crate::machine::point::{Moment, Place, Point};
 
-impl Runner {
+impl Driver {
     /// Takes a request.
     ///
     /// # Errors
     /// The journal cannot be written: the daemon ends.
     pub(super) async fn answer(&mut self, asked: OperatorRequest) -> Result<(), Problem> {
-        self.tools.points.hit(Point::record(Place::Asked, Moment::BeforeRecord)).await;
+        self.context.points.hit(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
-        self.record(self.tools.clock.now(), vec![Event::RequestReceived(asked)]).await?;
+        self.record(self.context.clock.now(), vec![Event::RequestReceived(asked)]).await?;
         // The pause belongs to the failures that are forgotten now.
         (self.fresh, self.paused) = (false, None);
         self.show(None);
-        self.tools.points.hit(Point::record(Place::Asked, Moment::AfterRecord)).await;
+        self.context.points.hit(Point::record(Place::Asked, Moment::AfterRecord)).await;
         Ok(())
     }
 
@@ -33,7 +33,7 @@ impl Runner {
         let is_new = |asked: &OperatorRequest| {
             run.answered.as_ref().is_none_or(|answered| answered.asked.request != asked.request)
         };
-        match self.tools.cache.asked(&run.plan)? {
+        match self.context.cache.asked(&run.plan)? {
             Ok(asked) => Some(asked).filter(is_new),
             Err(why) => {
                 if self.misunderstood.as_ref() != Some(&why) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Runner;
+use super::Driver;
 use crate::domain::limits;
 use crate::domain::problem::Problem;
 use crate::engine::cache::{ReadError, Subscription};
@@ -12,33 +12,33 @@ use crate::machine::group::{WaitReport, matching};
 const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
                         the storage is freed; or keep it: stillpoint groups abandon --keep-storage";
 
-impl Runner {
+impl Driver {
     /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is permitted the
     /// run waits, and shows for what.
     ///
     /// # Errors
     /// Another journal, or a newer start, has taken over: the daemon ends and has freed nothing.
     pub(super) async fn permit(&mut self, row: &'static str, changes: &Subscription) -> Result<(), Problem> {
-        let mut settings = self.tools.binder.changes();
+        let mut settings = self.context.binder.changes();
         self.fresh = false;
         while !self.fresh {
-            self.look(row).await?;
+            self.refresh(row).await?;
         }
         let observation = self.observe();
         if let Some(journal) =
-            matching::journals(&self.run, &observation).find(|id| !self.tools.binder.owns(id))
+            matching::journals(&self.run, &observation).find(|id| !self.context.binder.owns(id))
         {
             let name = self.run.group_name();
             let why =
                 format!("objects of group {}/{name} belong to journal {journal}", self.run.plan.namespace);
-            return Err(self.tools.binder.overtaken(why));
+            return Err(self.context.binder.overtaken(why));
         }
         let released = matching::has_foreign_release(&self.run, &observation).then_some(RELEASED);
-        let Some(why) = self.tools.binder.may_free(&self.run.plan).await?.or(released) else {
+        let Some(why) = self.context.binder.may_free(&self.run.plan).await?.or(released) else {
             (self.permitted, self.suspended_since) = (true, None);
             return Ok(());
         };
-        let now = self.tools.clock.now();
+        let now = self.context.clock.now();
         let since = *self.suspended_since.get_or_insert(now);
         let report = Arc::new(WaitReport::suspended(row, why, since));
         self.warn(&report);
@@ -48,7 +48,7 @@ impl Runner {
             biased;
             _ = settings.changed() => {}
             () = changes.changed() => tokio::task::yield_now().await,
-            () = self.tools.clock.sleep_until(Some(again)) => {}
+            () = self.context.clock.sleep_until(Some(again)) => {}
         }
         Ok(())
     }
@@ -60,12 +60,12 @@ impl Runner {
     /// The reads stayed old for longer than any lag: the cluster went back in time.
     pub(super) async fn note_behind(&mut self, unread: &ReadError) -> Result<(), Problem> {
         let ReadError::Behind { .. } = unread else { return Ok(()) };
-        let now = self.tools.clock.now();
+        let now = self.context.clock.now();
         let since = *self.behind_since.get_or_insert(now);
         if now < since.after(limits::READS_STAY_BEHIND) {
             return Ok(());
         }
         let why = format!("{unread}, and this has not changed for {}", now.since(since));
-        Err(self.tools.binder.went_back(why).await?)
+        Err(self.context.binder.went_back(why).await?)
     }
 }
