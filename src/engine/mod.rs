@@ -10,14 +10,14 @@
 //! | [`driver`] | the one loop of a group run |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
-//! | [`admission`] | what is asked of the cluster before the first group of a Backup |
-//! | [`request`], [`facts`] | from objects to what planning understands |
+//! | [`preflight`] | checks permissions and names before the first group of a Backup |
+//! | [`backup_spec`], [`inventory`] | convert objects to the input of planning |
 //! | [`cache`] | the caches, and who wakes when they change |
 //! | [`run_status`], [`projection`] | the published status of the runs |
-//! | [`rebuild`] | what a cluster shows of runs whose journal was lost |
+//! | [`recover_from_cluster`] | rebuilds a lost journal from the cluster |
 //! | [`archiving`] | when finished runs are archived |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
-//! | [`notices`], [`observer`] | Events for people; notes for whoever counts |
+//! | [`events`], [`telemetry`] | Kubernetes Events; metrics |
 //! | [`points`] | crash points |
 //! | [`vitals`] | whether this life is alive and ready |
 //! | [`clock`] | time |

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`inventory`] | the request, and what is known of claims, volumes, classes and namespaces |
-//! | [`asked`] | what this release refuses of a Backup as a whole, and what it ignores |
+//! | [`requested_features`] | fields of a Backup that this release refuses or ignores |
 //! | `selection` | the PVCs of a request, and what is said of those that are left out |
 //! | [`groups`] | claims to groups to plans |
 //! | `members` | which claims can be cut together |

@@ -6,7 +6,7 @@
 //! | [`state`] | what it folds to |
 //! | [`fold`](mod@fold) | state × event → state |
 //! | [`columns`] | the questions of the recovery table |
-//! | [`own`] | what of an observation belongs to a run |
+//! | [`matching`] | finds the objects of a run in an observation |
 //! | [`view`](mod@view) | state × observation → columns |
 //! | [`row`] | what a row is made of |
 //! | [`table`] | the rows |
