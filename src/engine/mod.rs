@@ -18,8 +18,8 @@
 //! | [`archiving`] | when finished runs are archived |
 //! | [`socket`] | the journal for those who ask while the daemon runs |
 //! | [`events`], [`telemetry`] | Kubernetes Events; metrics |
-//! | [`points`] | crash points |
-//! | [`vitals`] | whether this life is alive and ready |
+//! | [`crash_points`] | crash points |
+//! | [`health`] | whether this life is alive and ready |
 //! | [`clock`] | time |
 //!
 //! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).

@@ -6,7 +6,7 @@
 //! - A [`Subscription`] wakes a run when something changed that can matter to it, and not for the rest.
 //! - Everything is in ordered maps: the same events in the same order give the same answers.
 //!
-//! A cache is a hint. What must be certain is read with [`Cache::refresh`] first.
+//! A cache is a hint. What must be certain is read with [`Cache::read_run`] first.
 //!
 //! | module | holds |
 //! |---|---|
@@ -124,7 +124,7 @@ impl Cache {
         let _ = self.inner.missing.subscribe().wait_for(|missing| *missing == 0).await;
     }
 
-    /// What is known about one run. `fresh` is what the caller says of it: true right after [`Cache::refresh`].
+    /// What is known about one run. `fresh` is what the caller says of it: true right after [`Cache::read_run`].
     pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
         self.store().observe(scope, epoch, fresh)
     }
