@@ -14,7 +14,7 @@ use crate::drill::invariants::{Broken, Invariant};
 use crate::drill::stage::Stage;
 use crate::drill::wire::Call;
 use crate::engine::crash_points::CrashPoints;
-use crate::journal::{Batch, Disk, Journal, MemoryStore, Slot, Store};
+use crate::journal::{Batch, Disk, Journal, MemoryStore, Store, StoredRecord};
 use crate::machine::group::{Event, Timed};
 use crate::records::{self, Decoded};
 use crate::sim::Cluster;
@@ -38,7 +38,7 @@ pub fn copy(disk: &Disk) -> Disk {
     for head in &streams {
         for (seq, position) in source.positions(head.stream).expect("positions").into_iter().enumerate() {
             let envelope = source.record(position).expect("a record").expect("a record");
-            slots.push(Slot { position, stream: head.stream, seq: seq as u64 + 1, envelope });
+            slots.push(StoredRecord { position, stream: head.stream, seq: seq as u64 + 1, envelope });
         }
     }
     slots.sort_by_key(|slot| slot.position);

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::probe::{Call, Probed};
+use super::fault_injection::{Call, FaultHook};
 use super::store::is_full;
 
 /// How much is put aside, in bytes: one segment of sled, which an open fills up to its end with real blocks (seen on a
@@ -41,12 +41,12 @@ pub(super) fn spend(dir: &Path) -> io::Result<Option<u64>> {
 /// Gives the space up if there is no other room to work; answers how much it was, none if it was not needed.
 ///
 /// Whether there is room is found out by taking it: what a file system says of itself leaves quotas out.
-pub(super) fn spend_without_room(dir: &Path, probed: &Probed) -> io::Result<Option<u64>> {
+pub(super) fn spend_without_room(dir: &Path, faults: &FaultHook) -> io::Result<Option<u64>> {
     if !path(dir).exists() {
         return Ok(None);
     }
     let room = dir.join("ballast.room");
-    let taken = probed.run(Call::BallastWrite, |error| error, || take(&room, ROOM_BYTES).map(drop));
+    let taken = faults.run(Call::BallastWrite, |error| error, || take(&room, ROOM_BYTES).map(drop));
     match fs::remove_file(&room) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -58,7 +58,7 @@ pub(super) fn spend_without_room(dir: &Path, probed: &Probed) -> io::Result<Opti
 }
 
 /// Puts `bytes` aside unless they are; answers whether they are now. Without room nothing is left behind.
-pub(super) fn ensure(dir: &Path, bytes: u64, probed: &Probed) -> bool {
+pub(super) fn ensure(dir: &Path, bytes: u64, faults: &FaultHook) -> bool {
     let path = path(dir);
     if bytes == 0 {
         return false;
@@ -66,7 +66,7 @@ pub(super) fn ensure(dir: &Path, bytes: u64, probed: &Probed) -> bool {
     if fs::metadata(&path).is_ok_and(|found| found.len() == bytes) {
         return true;
     }
-    let written = probed.run(Call::BallastWrite, |error| error, || write(&path, bytes));
+    let written = faults.run(Call::BallastWrite, |error| error, || write(&path, bytes));
     if written.is_err() {
         // Whatever was written is room that the journal needs.
         let _ = fs::remove_file(&path);
@@ -102,11 +102,11 @@ mod tests {
     #[test]
     fn it_is_made_once_and_spent_once() {
         let dir = tempfile::tempdir().expect("a directory");
-        let probed = Probed::default();
-        assert!(ensure(dir.path(), 3 << 20, &probed) && ensure(dir.path(), 3 << 20, &probed));
+        let faults = FaultHook::default();
+        assert!(ensure(dir.path(), 3 << 20, &faults) && ensure(dir.path(), 3 << 20, &faults));
         assert_eq!(fs::metadata(path(dir.path())).expect("made").len(), 3 << 20);
         assert_eq!(spend(dir.path()).expect("removed"), Some(3 << 20));
         assert_eq!(spend(dir.path()).expect("nothing there"), None);
-        assert!(!ensure(dir.path(), 0, &probed), "none is wanted");
+        assert!(!ensure(dir.path(), 0, &faults), "none is wanted");
     }
 }

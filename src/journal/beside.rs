@@ -1,7 +1,7 @@
 //! The evidence of a journal that a daemon is writing to.
 //!
 //! Evidence is only appended to, so that it can be read in place up to a head that the daemon named before. It is judged
-//! by the table of a start ([`super::settle`]), with the database as the daemon answers for it.
+//! by the table of a start ([`super::reconcile`]), with the database as the daemon answers for it.
 //!
 //! Not here: the files of the database, which change in place (a [`Snapshot`](super::Snapshot) has them while the daemon
 //! rests).
@@ -9,9 +9,9 @@
 use std::path::Path;
 
 use super::error::JournalError;
-use super::find::{FoundEvidence, evidence_dir, survey};
+use super::reconcile::{Common, Database, Row, decide};
 use super::record::Head;
-use super::settle::{Common, Database, Row, decide};
+use crate::open::find::{FoundLog, evidence_dir, summary};
 
 /// What is wrong with the evidence of the journal in `dir`, of which a daemon has records up to `head`; none if it has
 /// the same.
@@ -19,9 +19,9 @@ use super::settle::{Common, Database, Row, decide};
 /// # Errors
 /// It has another history; or it cannot be read, for one because segments were archived meanwhile.
 pub fn evidence_problem(dir: &Path, head: Head) -> Result<Option<String>, JournalError> {
-    let FoundEvidence { survey, at_head, .. } = survey(&evidence_dir(dir), Some(head))?;
+    let FoundLog { summary, at_head, .. } = summary(&evidence_dir(dir), Some(head))?;
     let common = Common { in_evidence: at_head, in_database: None };
-    match decide(Database::Whole(head), survey.as_ref(), common) {
+    match decide(Database::Whole(head), summary.as_ref(), common) {
         Row::Begin | Row::Agree | Row::CatchUp => Ok(None),
         Row::BeginEvidence => Ok(Some("there are no segments".to_owned())),
         Row::RebuildEvidence(why) => Ok(Some(why)),

@@ -177,7 +177,7 @@ pub enum Fault {
     #[error(
         "is the last archived one; {name}, with the records of runs that had not ended there, cannot be used: {what}"
     )]
-    Carried {
+    CarryOver {
         /// Name of the file.
         name: String,
         /// What is wrong with it.
@@ -427,7 +427,7 @@ mod tests {
                 let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
                 (
                     position,
-                    envelope::seal(&envelope::Unsealed {
+                    envelope::seal(&envelope::EnvelopeFields {
                         schema,
                         position,
                         epoch,

@@ -51,7 +51,7 @@ pub fn genesis(schema: u16) -> [u8; 32] {
 }
 
 /// Everything of an entry but its hash, which follows from it.
-pub(super) struct Unsealed<'a> {
+pub(super) struct EnvelopeFields<'a> {
     pub schema: u16,
     pub position: u64,
     pub epoch: u64,
@@ -62,7 +62,7 @@ pub(super) struct Unsealed<'a> {
 }
 
 /// Writes the envelope; answers its bytes and the hash that ends them.
-pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
+pub(super) fn seal(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
     let payload = &fields.record.payload;
     let length = u32::try_from(payload.len()).expect("the writer refused a payload above its limit");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + HASH_BYTES);
@@ -86,7 +86,7 @@ pub(super) fn seal(fields: &Unsealed<'_>) -> (Vec<u8>, [u8; 32]) {
 /// The hash that an entry should carry, computed from its other fields.
 pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
     let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
-    seal(&Unsealed { schema, position, epoch, stream, seq, prev, record }).1
+    seal(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record }).1
 }
 
 /// Reads an envelope.
@@ -148,7 +148,7 @@ mod tests {
 
     fn sample() -> (Vec<u8>, [u8; 32]) {
         let record = Record { kind: 0x0102, version: 0x0304, time_ns: -2, payload: b"hello".to_vec() };
-        seal(&Unsealed {
+        seal(&EnvelopeFields {
             schema: 1,
             position: 7,
             epoch: 3,

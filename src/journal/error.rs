@@ -111,7 +111,7 @@ pub enum JournalError {
         path.display(),
         missing.as_ref().map(|name| format!("; it cannot be made anew without archive {name}")).unwrap_or_default()
     )]
-    CarriedLost {
+    CarryOverLost {
         /// The file.
         path: PathBuf,
         /// How many streams.
@@ -191,7 +191,7 @@ impl JournalError {
             | JournalError::NotLost { dir: path }
             | JournalError::ArchiveMissing { path, .. }
             | JournalError::IndexLost { dir: path, .. }
-            | JournalError::CarriedLost { path, .. }
+            | JournalError::CarryOverLost { path, .. }
             | JournalError::Io { path, .. } => moved(path),
             JournalError::BothDamaged { database, .. } => {
                 *database = database.replace(&copy.display().to_string(), &dir.display().to_string());
@@ -218,7 +218,7 @@ impl JournalError {
             | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::IndexLost { .. }
-            | JournalError::CarriedLost { .. }
+            | JournalError::CarryOverLost { .. }
             | JournalError::ArchiveMissing { .. }
             | JournalError::Lost { .. } => Some(Verdict::Corrupt),
             JournalError::NotLost { .. } | JournalError::Missing { .. } => None,
@@ -247,7 +247,7 @@ impl JournalError {
             JournalError::IndexLost { .. } => {
                 "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"
             }
-            JournalError::CarriedLost { .. } => {
+            JournalError::CarryOverLost { .. } => {
                 "put that file back, or every .seg file of the archives from where they were moved: the file is then made anew; without either those runs cannot be resumed"
             }
             JournalError::Behind { .. } => {

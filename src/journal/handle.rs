@@ -7,12 +7,12 @@ use uuid::Uuid;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::archive::{self, Archived, Checkpoint, Policy, Shelf};
+use super::archive::{self, Archived, Catalog, Checkpoint, Policy};
+use super::archived::TRIM_RECORDS;
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
-use super::probe::Probed;
+use super::fault_injection::FaultHook;
 use super::record::{Entry, Head, Record};
-use super::shelve::TRIM_RECORDS;
 use super::store::StreamState;
 use super::writer::{Append, Appended, Limits, Request, Shared};
 
@@ -34,15 +34,15 @@ async fn blocking<T: Send + 'static>(
 /// Seals, and writes what is carried forward behind the last archive.
 fn sealed(
     journal: &Path,
-    shelf: &Shelf,
+    catalog: &Catalog,
     cut: Head,
     head: Head,
-    probed: &Probed,
+    faults: &FaultHook,
 ) -> Result<Vec<Checkpoint>, JournalError> {
-    let mut prior = shelf.prior()?;
-    let sealed = archive::seal(journal, cut, head.position, &mut prior, probed)?;
+    let mut prior = catalog.prior()?;
+    let sealed = archive::seal(journal, cut, head.position, &mut prior, faults)?;
     if let Some(last) = sealed.last() {
-        archive::write(journal, last, &prior.carried, probed)?;
+        archive::write(journal, last, &prior.carried, faults)?;
     }
     Ok(sealed)
 }
@@ -137,12 +137,12 @@ impl Journal {
         let live = self.read(Request::Stream(stream, reply), answer).await?;
         let begins = live.first().map(|first| first.seq);
         let Some(archives) = self.0.shared.archives() else { return Ok(live) };
-        if begins == Some(1) || (begins.is_none() && !archives.shelf.knows(stream)) {
+        if begins == Some(1) || (begins.is_none() && !archives.catalog.knows(stream)) {
             return Ok(live);
         }
-        let shelf = archives.shelf.clone();
+        let catalog = archives.catalog.clone();
         let before = begins.unwrap_or(u64::MAX);
-        let mut entries = blocking("read archives", move || shelf.entries(stream, before)).await?;
+        let mut entries = blocking("read archives", move || catalog.entries(stream, before)).await?;
         entries.extend(live);
         Ok(entries)
     }
@@ -157,10 +157,11 @@ impl Journal {
         let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
         let _alone = archives.turn.lock().await;
         let (reply, answer) = oneshot::channel();
-        let Limits { cut, head } = self.served(Request::Ended { policy, reply }, answer).await?;
-        let (journal, shelf, probed) =
-            (archives.journal.clone(), archives.shelf.clone(), archives.probed.clone());
-        let sealed = blocking("write archives", move || sealed(&journal, &shelf, cut, head, &probed)).await?;
+        let Limits { cut, head } = self.served(Request::WriterStopped { policy, reply }, answer).await?;
+        let (journal, catalog, faults) =
+            (archives.journal.clone(), archives.catalog.clone(), archives.faults.clone());
+        let sealed =
+            blocking("write archives", move || sealed(&journal, &catalog, cut, head, &faults)).await?;
         let Some((through, carried)) = sealed.last().map(|last| (last.last.position, last.runs)) else {
             return Ok(Archived::default());
         };
@@ -168,11 +169,11 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let appended = self.served(Request::Note { records, reply }, answer).await?;
         appended.map_err(|error| JournalError::Stopped { reason: error.to_string() })?;
-        archives.shelf.admit(&sealed)?;
+        archives.catalog.admit(&sealed)?;
         let mut gone = cut.position;
         while gone < through {
             let (reply, answer) = oneshot::channel();
-            let request = Request::Trim { through, limit: TRIM_RECORDS, reply };
+            let request = Request::Truncation { through, limit: TRIM_RECORDS, reply };
             match self.served(request, answer).await? {
                 further if further > gone => gone = further,
                 _ => {
@@ -182,8 +183,8 @@ impl Journal {
             }
         }
         let (journal, head) = (archives.journal.clone(), self.head().position);
-        let probed = archives.probed.clone();
-        blocking("remove what was carried", move || archive::clear(&journal, through, head, &probed)).await?;
+        let faults = archives.faults.clone();
+        blocking("remove what was carried", move || archive::clear(&journal, through, head, &faults)).await?;
         Ok(Archived { archives: sealed, carried })
     }
 

@@ -34,39 +34,36 @@
 //! ([`Options::links`]). Clocks: times are given. Whether a stream may be appended to by this state of its machine: the
 //! caller's sequence is checked, nothing more.
 
-mod anew;
 pub mod archive;
+mod archived;
 mod ballast;
 mod beside;
 pub mod chain;
 mod durable;
 pub mod envelope;
 mod error;
-mod evidence;
 pub mod export;
-mod find;
+mod fault_injection;
 mod handle;
-mod host;
 mod layout;
 mod lock;
+mod log;
 mod memory;
-mod mend;
 mod open;
-mod opening;
 mod options;
 mod owner;
-mod probe;
+mod reconcile;
 mod record;
-mod recover;
 pub mod repair;
+mod repair_half;
+mod replace;
 mod scan;
-mod settle;
-mod shelve;
 mod sled_store;
 mod snapshot;
 mod store;
 mod twin;
 mod verification;
+mod worker;
 mod writer;
 
 #[cfg(test)]
@@ -74,23 +71,23 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use anew::Anew;
 pub use beside::evidence_problem;
 pub use chain::{ChainProblem, Fault, Verified};
 pub use durable::Durable;
 pub use envelope::{MAX_PAYLOAD_BYTES, SCHEMA};
 pub use error::{AppendError, JournalError};
+pub use fault_injection::{Answer, Call, FaultInjection};
 pub use handle::Journal;
-pub use host::MAX_BATCH_REQUESTS;
 pub use memory::{Disk, MemoryStore};
 pub use open::Opened;
 pub use options::Options;
 pub use owner::Owner;
-pub use probe::{Answer, Call, Probe};
 pub use record::{Entry, Head, HeadSyntax, Links, Record, no_links};
 pub use repair::Repair;
+pub use replace::Replacement;
 pub use sled_store::SledStore;
 pub use snapshot::Snapshot;
-pub use store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState, Trim};
+pub use store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState, Truncation};
 pub use verification::{Verdict, Verification, Verifier};
+pub use worker::MAX_BATCH_REQUESTS;
 pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS};

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
-use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Truncation};
 
 /// A disk that can lose power.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +100,7 @@ impl State {
         self.unsynced.push(Undo { meta, streams, slots, trimmed: vec![] });
     }
 
-    fn trim(&mut self, trim: &Trim) {
+    fn trim(&mut self, trim: &Truncation) {
         let meta = self.meta.replace(trim.meta);
         let gone = trim.streams.iter().map(|stream| (*stream, self.streams.remove(stream)));
         let streams = gone.collect();
@@ -181,7 +181,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
         self.held("remove archived records")?.trim(trim);
         Ok(())
     }

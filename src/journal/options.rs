@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use super::ballast;
 use super::error::JournalError;
-use super::evidence::SEGMENT_BYTES;
-use super::probe::Probe;
+use super::fault_injection::FaultInjection;
+use super::log::SEGMENT_BYTES;
 use super::record::{Links, no_links};
 
 /// How a journal directory is opened.
@@ -40,7 +40,7 @@ pub struct Options {
     /// Streams that a record refers to.
     pub links: Links,
     /// Who looks at every call that reaches the disk: tests.
-    pub probe: Option<Arc<dyn Probe>>,
+    pub faults: Option<Arc<dyn FaultInjection>>,
 }
 
 impl Default for Options {
@@ -59,7 +59,7 @@ impl Default for Options {
             segment_bytes: SEGMENT_BYTES,
             after_epoch: 0,
             links: no_links,
-            probe: None,
+            faults: None,
         }
     }
 }

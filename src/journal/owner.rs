@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
-use super::probe::{Call, Probed};
+use super::fault_injection::{Call, FaultHook};
 
 /// The process that opened a journal last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl Owner {
     }
 
     /// Replaces it, so that a reader sees the old or the new one, also after a loss of power.
-    pub(super) fn write(&self, dir: &Path, probed: &Probed) -> Result<(), JournalError> {
+    pub(super) fn write(&self, dir: &Path, faults: &FaultHook) -> Result<(), JournalError> {
         let (path, draft) = (path(dir), dir.join("owner.json.tmp"));
         let replace = || {
             let mut file = File::create(&draft)?;
@@ -53,7 +53,7 @@ impl Owner {
             fs::rename(&draft, &path)?;
             File::open(dir)?.sync_all()
         };
-        let written = probed.run(Call::OwnerWrite, |error| error, replace);
+        let written = faults.run(Call::OwnerWrite, |error| error, replace);
         written.map_err(JournalError::io("write", &path))
     }
 }
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(Owner::read(dir.path()).expect("readable"), None);
         for epoch in [1, 2] {
             let owner = Owner { pid: 7, host: "node".to_owned(), epoch };
-            owner.write(dir.path(), &Probed::default()).expect("written");
+            owner.write(dir.path(), &FaultHook::default()).expect("written");
             assert_eq!(Owner::read(dir.path()).expect("readable"), Some(owner));
         }
     }

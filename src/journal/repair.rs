@@ -73,7 +73,7 @@ pub enum Repair {
         name: String,
     },
     /// What is carried forward behind the archives was missing or damaged, and was made anew from them.
-    CarriedRebuilt {
+    CarryOverRebuilt {
         /// Its name.
         name: String,
     },
@@ -105,7 +105,7 @@ impl Repair {
             Repair::DatabaseRebuilt { why, .. } => {
                 format!("the database cannot be used ({why}): all records are read from the evidence")
             }
-            Repair::IndexRebuilt { name } | Repair::CarriedRebuilt { name } => {
+            Repair::IndexRebuilt { name } | Repair::CarryOverRebuilt { name } => {
                 format!(
                     "archive/{name} is missing or damaged: the next start makes it anew from the archives"
                 )
@@ -148,7 +148,7 @@ impl fmt::Display for Repair {
                     "the index archive/{name} was missing or damaged and was made anew from its archive"
                 )
             }
-            Repair::CarriedRebuilt { name } => {
+            Repair::CarryOverRebuilt { name } => {
                 write!(
                     f,
                     "archive/{name}, with the records of runs that have not ended, was missing or damaged and was made anew from the archives"

@@ -24,9 +24,11 @@ use uuid::Uuid;
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use sled::{Db, Transactional, Tree};
 
+use super::fault_injection::{Call, FaultHook};
 use super::layout;
-use super::probe::{Call, Probed};
-use super::store::{Batch, Meta, RawRecords, Slot, Store, StoreError, StreamHead, Trim, is_full};
+use super::store::{
+    Batch, Meta, RawRecords, Store, StoreError, StoredRecord, StreamHead, Truncation, is_full,
+};
 
 const SEGMENT_BYTES: usize = 8 << 20;
 const CACHE_BYTES: u64 = 64 << 20;
@@ -37,7 +39,7 @@ pub struct SledStore {
     records: Tree,
     streams: Tree,
     meta: Tree,
-    probed: Probed,
+    faults: FaultHook,
     // Dropped last: it waits until nothing of the above is left.
     file: DbFile,
 }
@@ -66,14 +68,14 @@ impl SledStore {
     /// [`StoreError::Broken`] if its files are the reason that sled refuses or panics; everything else
     /// that it says.
     pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
-        SledStore::open_probed(dir, Probed::default())
+        SledStore::open_probed(dir, FaultHook::default())
     }
 
-    pub(super) fn open_probed(dir: &Path, probed: Probed) -> Result<SledStore, StoreError> {
+    pub(super) fn open_probed(dir: &Path, faults: FaultHook) -> Result<SledStore, StoreError> {
         let mut opened = None;
         let failed = |error: io::Error| StoreError::io("open the database", &error);
-        probed.clone().run(Call::SledOpen, failed, || {
-            let store = SledStore::open_files(dir, probed).map_err(panicked)?;
+        faults.clone().run(Call::SledOpen, failed, || {
+            let store = SledStore::open_files(dir, faults).map_err(panicked)?;
             sync_entries(dir).map_err(|error| StoreError::io("sync the directory", &error))?;
             opened = Some(store);
             Ok(())
@@ -81,7 +83,7 @@ impl SledStore {
         opened.ok_or_else(|| StoreError::failed("open the database", "it was left out"))
     }
 
-    fn open_files(dir: &Path, probed: Probed) -> Result<SledStore, StoreError> {
+    fn open_files(dir: &Path, faults: FaultHook) -> Result<SledStore, StoreError> {
         guarded("open the database", || {
             let config = sled::Config::new()
                 .path(dir)
@@ -93,7 +95,7 @@ impl SledStore {
             let (records, streams, meta) = (tree("records")?, tree("streams")?, tree("meta")?);
             let file =
                 File::open(dir.join("db")).map_err(|error| StoreError::io("open sled's file", &error))?;
-            Ok(SledStore { db, records, streams, meta, probed, file: DbFile(file) })
+            Ok(SledStore { db, records, streams, meta, faults, file: DbFile(file) })
         })
     }
 
@@ -139,7 +141,7 @@ fn write_batch(
     streams: &TransactionalTree,
     meta: &TransactionalTree,
 ) -> Changed {
-    for Slot { position, stream, seq, envelope } in &batch.slots {
+    for StoredRecord { position, stream, seq, envelope } in &batch.slots {
         records.insert(&position.to_be_bytes(), envelope.as_slice())?;
         streams.insert(&layout::position_key(*stream, *seq), &position.to_be_bytes())?;
     }
@@ -150,7 +152,7 @@ fn write_batch(
 }
 
 fn remove(
-    trim: &Trim,
+    trim: &Truncation,
     records: &TransactionalTree,
     streams: &TransactionalTree,
     meta: &TransactionalTree,
@@ -236,24 +238,24 @@ impl Store for SledStore {
                 write_batch(batch, records, streams, meta)
             })
         };
-        self.probed.run(Call::SledWrite, failed, write)
+        self.faults.run(Call::SledWrite, failed, write)
     }
 
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::io("remove archived records", &error);
         let remove = || {
             self.transact("remove archived records", |records, streams, meta| {
                 remove(trim, records, streams, meta)
             })
         };
-        self.probed.run(Call::SledWrite, failed, remove)
+        self.faults.run(Call::SledWrite, failed, remove)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::io("flush", &error);
-        self.probed.run(Call::SledFlush, failed, || self.flush())?;
+        self.faults.run(Call::SledFlush, failed, || self.flush())?;
         let failed = |error: io::Error| StoreError::io("sync", &error);
-        self.probed.run(Call::SledSync, failed, || self.file.0.sync_data().map_err(failed))
+        self.faults.run(Call::SledSync, failed, || self.file.0.sync_data().map_err(failed))
     }
 
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
@@ -343,8 +345,9 @@ mod tests {
         let mut large = batch(1);
         let slot = large.slots.remove(0);
         let envelope = vec![7; MAX_PAYLOAD_BYTES + 200];
-        large.slots =
-            (1..=128).map(|seq| Slot { position: seq, seq, envelope: envelope.clone(), ..slot }).collect();
+        large.slots = (1..=128)
+            .map(|seq| StoredRecord { position: seq, seq, envelope: envelope.clone(), ..slot })
+            .collect();
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&large).expect("written");
         store.sync().expect("synced");
@@ -383,7 +386,7 @@ mod tests {
             large.slots = (1..=64)
                 .map(|seq| {
                     let envelope = vec![seq as u8; MAX_PAYLOAD_BYTES + 200];
-                    Slot { position: round * 64 + seq, seq: round * 64 + seq, envelope, ..slot }
+                    StoredRecord { position: round * 64 + seq, seq: round * 64 + seq, envelope, ..slot }
                 })
                 .collect();
             store.write(&large).expect("written");

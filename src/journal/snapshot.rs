@@ -19,13 +19,13 @@ use tempfile::TempDir;
 use super::archive::{self, Prefix};
 use super::chain::{ChainProblem, Fault, open_at};
 use super::error::JournalError;
+use super::fault_injection::FaultHook;
 use super::open::start;
-use super::opening::Ready;
 use super::options::Options;
-use super::probe::Probed;
 use super::record::Entry;
 use super::repair::Repair;
 use super::store::{Meta, Store, StoreError};
+use crate::open::opening::Ready;
 
 /// A private copy of a journal.
 pub struct Snapshot {
@@ -76,7 +76,7 @@ impl Snapshot {
     fn of_copy(dir: &Path, copied: TempDir, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
         let path = copied.path();
         let options = Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() };
-        let outcome = start(path, &options, &Probed::default(), vec![]);
+        let outcome = start(path, &options, &FaultHook::default(), vec![]);
         let (store, started, meta, repairs, refusal): (Box<dyn Store>, _, _, _, _) = match outcome {
             Ok(Ready { store, meta, opened, found, .. }) => {
                 (Box::new(store), meta, found, opened.repairs, None)

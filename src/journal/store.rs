@@ -63,7 +63,7 @@ pub struct StreamHead {
 
 /// Where one record goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub struct StoredRecord {
     /// Position of the record.
     pub position: u64,
     /// Its stream.
@@ -80,14 +80,14 @@ pub struct Batch {
     /// The journal's account after the batch.
     pub meta: Meta,
     /// New records, in order of position.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<StoredRecord>,
     /// The streams they belong to, after the batch.
     pub streams: Vec<StreamHead>,
 }
 
 /// What leaves as one, because it is archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trim {
+pub struct Truncation {
     /// The journal's account afterwards.
     pub meta: Meta,
     /// Records: position, stream, sequence.
@@ -173,7 +173,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// As [`write`](Store::write).
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError>;
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError>;
 
     /// Ends the segment of evidence that is being written, if the policy says so. A store without evidence has none.
     ///
@@ -232,7 +232,7 @@ impl Store for Box<dyn Store> {
     fn sync(&mut self) -> Result<(), StoreError> {
         (**self).sync()
     }
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
         (**self).trim(trim)
     }
     fn end_segment(&mut self, policy: &Policy) -> Result<(), StoreError> {

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::envelope::{SCHEMA, Unsealed, genesis, open, seal};
+use super::envelope::{EnvelopeFields, SCHEMA, genesis, open, seal};
 use super::record::{Entry, Head, Record};
-use super::store::{Batch, Meta, Slot, Store, StreamHead, StreamState};
+use super::store::{Batch, Meta, Store, StoredRecord, StreamHead, StreamState};
 
 pub(super) fn stream(number: u128) -> Uuid {
     Uuid::from_u128(number)
@@ -29,7 +29,7 @@ pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
             let record = record(&format!("event {position}"));
             let prev = meta.head.hash;
             let (envelope, hash) =
-                seal(&Unsealed { schema, position, epoch: 1, stream, seq, prev, record: &record });
+                seal(&EnvelopeFields { schema, position, epoch: 1, stream, seq, prev, record: &record });
             meta.head = Head { position, hash };
             let first_position = if position % 2 == 1 { 1 } else { 2 };
             let head = StreamHead {
@@ -39,7 +39,7 @@ pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
                 first_position,
                 last_position: position,
             };
-            Batch { meta, slots: vec![Slot { position, stream, seq, envelope }], streams: vec![head] }
+            Batch { meta, slots: vec![StoredRecord { position, stream, seq, envelope }], streams: vec![head] }
         })
         .collect()
 }

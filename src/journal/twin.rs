@@ -5,21 +5,21 @@
 //! leave the evidence first: sled has them until then.
 
 use super::archive::Policy;
-use super::evidence::EvidenceWriter;
 use super::lock::Lock;
+use super::log::LogWriter;
 use super::sled_store::SledStore;
-use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trim};
+use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Truncation};
 use uuid::Uuid;
 
 pub(super) struct TwinStore {
     // Dropped in this order: the lock is free only once sled has let go of its own.
     sled: SledStore,
-    evidence: EvidenceWriter,
+    evidence: LogWriter,
     _lock: Lock,
 }
 
 impl TwinStore {
-    pub fn new(sled: SledStore, evidence: EvidenceWriter, lock: Lock) -> TwinStore {
+    pub fn new(sled: SledStore, evidence: LogWriter, lock: Lock) -> TwinStore {
         TwinStore { sled, evidence, _lock: lock }
     }
 }
@@ -35,7 +35,7 @@ impl Store for TwinStore {
         self.sled.sync()
     }
 
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
         self.sled.trim(trim)
     }
 

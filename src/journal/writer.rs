@@ -1,6 +1,6 @@
 //! The one writer: from waiting requests to one batch, one barrier, and the answers.
 //!
-//! [`Writer::turn`] is one function without an await, so that its two hosts (see [`super::host`])
+//! [`Writer::turn`] is one function without an await, so that its two hosts (see [`super::worker`])
 //! run the same code. It stages every append that waits, writes them as one batch, syncs once, and
 //! answers after that. An append that is refused does not disturb its neighbours.
 //!
@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use tokio::sync::oneshot;
 
-use super::archive::{self, Policy, Shelf};
+use super::archive::{self, Catalog, Policy};
 use super::chain::{ChainProblem, Fault, open_at};
-use super::envelope::{MAX_PAYLOAD_BYTES, SCHEMA, Unsealed, seal};
+use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, seal};
 use super::error::{AppendError, JournalError};
-use super::probe::Probed;
+use super::fault_injection::FaultHook;
 use super::record::{Entry, Head, Record};
 use super::repair;
-use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
 /// Most payload bytes of one append. 64 records of the largest size.
 pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
@@ -55,7 +55,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Vec<Entry>, JournalError>>,
     },
     /// What may be archived now; ends the present segment if the policy says so.
-    Ended {
+    WriterStopped {
         policy: Policy,
         reply: oneshot::Sender<Limits>,
     },
@@ -65,7 +65,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     },
     /// Takes archived records out of both halves, some at a time; answers up to which they are gone.
-    Trim {
+    Truncation {
         through: u64,
         limit: usize,
         reply: oneshot::Sender<u64>,
@@ -87,7 +87,10 @@ impl Request {
         match self {
             Request::Append(append) => payload_bytes(&append.records),
             Request::Note { records, .. } => payload_bytes(records),
-            Request::Stream(..) | Request::Entries { .. } | Request::Ended { .. } | Request::Trim { .. } => 0,
+            Request::Stream(..)
+            | Request::Entries { .. }
+            | Request::WriterStopped { .. }
+            | Request::Truncation { .. } => 0,
         }
     }
 }
@@ -106,15 +109,15 @@ pub(super) struct Shared {
 /// The archives beside a journal in a directory.
 pub(super) struct Archives {
     pub journal: PathBuf,
-    pub shelf: Arc<Shelf>,
-    pub probed: Probed,
+    pub catalog: Arc<Catalog>,
+    pub faults: FaultHook,
     /// One archiving at a time.
     pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Archives {
-    pub fn new(journal: &Path, shelf: Arc<Shelf>, probed: Probed) -> Archives {
-        Archives { journal: journal.to_owned(), shelf, probed, turn: tokio::sync::Mutex::default() }
+    pub fn new(journal: &Path, catalog: Arc<Catalog>, faults: FaultHook) -> Archives {
+        Archives { journal: journal.to_owned(), catalog, faults, turn: tokio::sync::Mutex::default() }
     }
 }
 
@@ -129,7 +132,7 @@ impl Shared {
     }
 
     fn is_archived(&self, stream: Uuid) -> bool {
-        self.archives().is_some_and(|archives| archives.shelf.contains(stream))
+        self.archives().is_some_and(|archives| archives.catalog.contains(stream))
     }
 
     /// The last record that is on disk.
@@ -154,12 +157,12 @@ pub(super) struct Writer<S> {
 }
 
 /// The writer has ended; the reason is in [`Shared`].
-pub(super) struct Ended;
+pub(super) struct WriterStopped;
 
 /// A batch in the making.
 pub(super) struct Staged {
     meta: Meta,
-    slots: Vec<Slot>,
+    slots: Vec<StoredRecord>,
     streams: BTreeMap<Uuid, StreamHead>,
     answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
 }
@@ -170,7 +173,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// Serves everything that waits with one barrier. Reads see the appends of the same turn.
-    pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), Ended> {
+    pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), WriterStopped> {
         let mut staged = Staged::new(self.meta);
         let mut rest = Vec::new();
         for request in requests {
@@ -190,21 +193,21 @@ impl<S: Store> Writer<S> {
         staged: &mut Staged,
         records: Vec<Record>,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), WriterStopped> {
         let (stream, state) = (repair::stream(), StreamState::Finished);
         let known = self.known(staged, stream)?;
         let expected_seq = known.map_or(0, |head| head.last_seq);
         self.stage(staged, Append { stream, expected_seq, records, state, reply })
     }
 
-    fn known(&self, staged: &Staged, stream: Uuid) -> Result<Option<StreamHead>, Ended> {
+    fn known(&self, staged: &Staged, stream: Uuid) -> Result<Option<StreamHead>, WriterStopped> {
         match staged.streams.get(&stream) {
             Some(head) => Ok(Some(*head)),
             None => self.store.stream(stream).map_err(|error| self.end(&error)),
         }
     }
 
-    fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), Ended> {
+    fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), WriterStopped> {
         let Append { stream, expected_seq, records, state, reply } = append;
         let known = self.known(staged, stream)?;
         let archived = known.is_none() && self.shared.is_archived(stream);
@@ -219,7 +222,7 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
-    fn commit(&mut self, staged: Staged) -> Result<(), Ended> {
+    fn commit(&mut self, staged: Staged) -> Result<(), WriterStopped> {
         if staged.slots.is_empty() {
             return Ok(());
         }
@@ -239,16 +242,16 @@ impl<S: Store> Writer<S> {
     }
 
     /// The reason is set before any reply is dropped, so that whoever waited finds it.
-    fn end(&self, error: &StoreError) -> Ended {
+    fn end(&self, error: &StoreError) -> WriterStopped {
         self.stop(error.to_string())
     }
 
-    fn stop(&self, reason: String) -> Ended {
+    fn stop(&self, reason: String) -> WriterStopped {
         self.shared.stop(reason);
-        Ended
+        WriterStopped
     }
 
-    fn serve(&mut self, request: Request) -> Result<(), Ended> {
+    fn serve(&mut self, request: Request) -> Result<(), WriterStopped> {
         match request {
             Request::Stream(stream, reply) => {
                 drop(reply.send(read_stream(&self.store, self.meta.cut, stream)));
@@ -256,19 +259,19 @@ impl<S: Store> Writer<S> {
             Request::Entries { from, limit, reply } => {
                 drop(reply.send(read_entries(&self.store, from, limit)))
             }
-            Request::Ended { policy, reply } => drop(reply.send(self.limits(&policy)?)),
-            Request::Trim { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
+            Request::WriterStopped { policy, reply } => drop(reply.send(self.limits(&policy)?)),
+            Request::Truncation { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
             Request::Append(_) | Request::Note { .. } => {}
         }
         Ok(())
     }
 
-    fn limits(&mut self, policy: &Policy) -> Result<Limits, Ended> {
+    fn limits(&mut self, policy: &Policy) -> Result<Limits, WriterStopped> {
         self.store.end_segment(policy).map_err(|error| self.end(&error))?;
         Ok(Limits { cut: self.meta.cut, head: self.meta.head })
     }
 
-    fn trim(&mut self, through: u64, limit: usize) -> Result<u64, Ended> {
+    fn trim(&mut self, through: u64, limit: usize) -> Result<u64, WriterStopped> {
         self.store.release(through).map_err(|error| self.end(&error))?;
         let trimmed = archive::trim(&mut self.store, self.meta, through, limit);
         self.meta = trimmed.map_err(|error| self.stop(error.text()))?;
@@ -324,8 +327,8 @@ impl Staged {
             let Head { position, hash: prev } = self.meta.head;
             let (position, epoch) = (position + 1, self.meta.epoch);
             let (envelope, hash) =
-                seal(&Unsealed { schema: SCHEMA, position, epoch, stream, seq, prev, record });
-            self.slots.push(Slot { position, stream, seq, envelope });
+                seal(&EnvelopeFields { schema: SCHEMA, position, epoch, stream, seq, prev, record });
+            self.slots.push(StoredRecord { position, stream, seq, envelope });
             self.meta.head = Head { position, hash };
         }
         let first_position = known.map_or(first, |head| head.first_position);

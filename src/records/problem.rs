@@ -15,7 +15,7 @@ pub fn code(error: &JournalError) -> Code {
         | JournalError::Unopenable { .. }
         | JournalError::Lost { .. }
         | JournalError::IndexLost { .. }
-        | JournalError::CarriedLost { .. }
+        | JournalError::CarryOverLost { .. }
         | JournalError::Behind { .. } => Code::JournalCorrupt,
         JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,
     }

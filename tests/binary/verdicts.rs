@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 use stillpoint::journal::export::import;
 use stillpoint::journal::{
-    Batch, Entry, Head, Journal, Meta, SledStore, Slot, Store, StreamHead, StreamState,
+    Batch, Entry, Head, Journal, Meta, SledStore, Store, StoredRecord, StreamHead, StreamState,
 };
 use stillpoint::records::journal_options;
 use tempfile::TempDir;
@@ -57,7 +57,7 @@ impl Written {
         let dir = tempfile::tempdir().expect("a directory");
         let slot = |(position, envelope): (u64, Vec<u8>)| {
             let entry = &entries()[usize::try_from(position - 1).expect("a position")];
-            Slot { position, stream: entry.stream, seq: entry.seq, envelope }
+            StoredRecord { position, stream: entry.stream, seq: entry.seq, envelope }
         };
         let slots = self.records.into_iter().map(slot).collect();
         let mut store = SledStore::open(&dir.path().join("sled")).expect("a database");

@@ -16,7 +16,8 @@ use stillpoint::domain::problem::{Code, Problem};
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{
-    self, Answer, Batch, Call, Journal, Meta, Options, Owner, Probe, Repair, SledStore, Snapshot, Store,
+    self, Answer, Batch, Call, FaultInjection, Journal, Meta, Options, Owner, Repair, SledStore, Snapshot,
+    Store,
 };
 use stillpoint::machine::point::Point;
 use stillpoint::records::journal_options;
@@ -290,7 +291,7 @@ struct Failing {
     once: bool,
 }
 
-impl Probe for Failing {
+impl FaultInjection for Failing {
     fn before(&self, _: Call) -> io::Result<Answer> {
         let left = self.left.load(Ordering::SeqCst);
         self.left.store(left.saturating_sub(1), Ordering::SeqCst);
@@ -315,7 +316,7 @@ async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_c
         for n in (0..).step_by(few_or_all(15, 5) as usize) {
             let scene = Scene::new().await;
             let probe = Arc::new(Failing { left: AtomicU64::new(n), error, once });
-            let (end, _) = scene.live(Options { probe: Some(probe), ..options() }, None).await;
+            let (end, _) = scene.live(Options { faults: Some(probe), ..options() }, None).await;
             let told = format!("error {error} at call {n}");
             match end {
                 End::Phase(phase) => {
@@ -339,7 +340,7 @@ async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_c
 /// Has no room until the ballast is gone.
 struct Full(PathBuf);
 
-impl Probe for Full {
+impl FaultInjection for Full {
     fn before(&self, _: Call) -> io::Result<Answer> {
         if self.0.exists() { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(Answer::Go) }
     }
@@ -356,7 +357,7 @@ async fn a_full_disk_in_the_middle_of_a_run_is_finished_from_the_ballast() {
         assert!(matches!(scene.live(roomy(), Some(point)).await.0, End::Killed), "{kill}");
         let ballast = scene.path("ballast");
         assert!(ballast.exists(), "{kill}: nothing was put aside");
-        let full = Options { probe: Some(Arc::new(Full(ballast))), ..roomy() };
+        let full = Options { faults: Some(Arc::new(Full(ballast))), ..roomy() };
         let (end, repairs) = scene.live(full, None).await;
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{kill}: {end:?}");
         assert!(matches!(repairs[..], [Repair::BallastSpent { .. }, ..]), "{kill}: {repairs:?}");

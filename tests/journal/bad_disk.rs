@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stillpoint::journal::{Answer, AppendError, Call, Head, Journal, Options, Probe, Repair, StreamState};
+use stillpoint::journal::{
+    Answer, AppendError, Call, FaultInjection, Head, Journal, Options, Repair, StreamState,
+};
 
 use crate::common::{append_all, block_on, missing, options, record, stream};
 
@@ -18,7 +20,7 @@ struct Failing {
     error: i32,
 }
 
-impl Probe for Failing {
+impl FaultInjection for Failing {
     fn before(&self, _: Call) -> io::Result<Answer> {
         match self.left.fetch_sub(1, Ordering::Relaxed) {
             1 => Err(io::Error::from_raw_os_error(self.error)),
@@ -37,7 +39,7 @@ impl Probe for Failing {
 /// Writes to a journal whose n-th call fails; answers what was acknowledged and whether anything failed.
 fn written(dir: &Path, n: u64, error: i32) -> (Vec<Head>, bool) {
     let probe = Arc::new(Failing { left: AtomicU64::new(n), error });
-    let options = Options { probe: Some(probe), segment_bytes: 700, ..options() };
+    let options = Options { faults: Some(probe), segment_bytes: 700, ..options() };
     let Ok((journal, _)) = Journal::open_thread(dir, options) else { return (vec![], true) };
     let mut heads = Vec::new();
     for round in 0..3 {
@@ -74,7 +76,7 @@ fn an_error_at_any_call_stops_the_writer_and_loses_nothing() {
 /// Has no room until the ballast is gone.
 struct Full(std::path::PathBuf);
 
-impl Probe for Full {
+impl FaultInjection for Full {
     fn before(&self, _: Call) -> io::Result<Answer> {
         if self.0.exists() { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(Answer::Go) }
     }
@@ -93,7 +95,7 @@ fn a_full_disk_is_opened_at_the_price_of_the_ballast() {
     assert!(opened.ballast && ballast.exists());
     drop(journal);
 
-    let full = Options { probe: Some(Arc::new(Full(ballast.clone()))), ..roomy() };
+    let full = Options { faults: Some(Arc::new(Full(ballast.clone()))), ..roomy() };
     let (journal, opened) = Journal::open_thread(dir.path(), full).expect("opened all the same");
     assert_eq!(opened.repairs, [Repair::BallastSpent { bytes }]);
     assert!(!opened.ballast && !ballast.exists());

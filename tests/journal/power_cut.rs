@@ -17,7 +17,9 @@ use std::sync::{Arc, Mutex};
 
 use stillpoint::domain::ids::StreamId;
 use stillpoint::journal::archive::Policy;
-use stillpoint::journal::{Answer, Call, Head, Journal, Opened, Options, Probe, Repair, StreamState};
+use stillpoint::journal::{
+    Answer, Call, FaultInjection, Head, Journal, Opened, Options, Repair, StreamState,
+};
 use tempfile::TempDir;
 
 use crate::alone::rounds;
@@ -74,7 +76,7 @@ impl Power {
     }
 }
 
-impl Probe for Power {
+impl FaultInjection for Power {
     fn before(&self, call: Call) -> io::Result<Answer> {
         self.tick(&mut self.state.lock().expect("not poisoned"))?;
         let left_out = !self.barriers && matches!(call, Call::EvidenceSync | Call::SledSync);
@@ -89,7 +91,7 @@ impl Probe for Power {
             Call::SledSync => |path| path.ends_with("sled/db"),
             Call::OwnerWrite => |path| path.ends_with("owner.json"),
             Call::ArchiveWrite => |path| path.starts_with("archive"),
-            Call::CarriedWrite => |path| path.extension().is_some_and(|e| e == "carried"),
+            Call::CarryOverWrite => |path| path.extension().is_some_and(|e| e == "carried"),
             Call::EvidenceWrite
             | Call::SledWrite
             | Call::SledFlush
@@ -169,7 +171,7 @@ fn word(repair: &Repair) -> &'static str {
         Repair::DatabaseRebuilt { .. } => "database rebuilt",
         Repair::BallastSpent { .. } => "ballast spent",
         Repair::IndexRebuilt { .. } => "index rebuilt",
-        Repair::CarriedRebuilt { .. } => "carried rebuilt",
+        Repair::CarryOverRebuilt { .. } => "carried rebuilt",
     }
 }
 
@@ -225,7 +227,7 @@ fn life(
         random: random.fork(),
     };
     let power = Arc::new(Power { dir: disk.path().to_owned(), barriers, state: Mutex::new(state) });
-    let options = Options { probe: Some(power.clone()), ..options() };
+    let options = Options { faults: Some(power.clone()), ..options() };
     if let Ok((journal, opened)) = Journal::open_thread(disk.path(), options) {
         opened.repairs.iter().for_each(|repair| *tally.repairs.entry(word(repair)).or_default() += 1);
         let mut seq = resumed(&opened);

@@ -15,7 +15,7 @@ use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::recover_from_cluster::{self, Rebuilt};
-use crate::journal::{Anew, JournalError};
+use crate::journal::{JournalError, Replacement};
 use crate::records::journal_options;
 
 /// Arguments.
@@ -68,13 +68,13 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
 async fn rebuilt(args: &Args) -> Result<Shown, Problem> {
     let dir = &args.directory.journal;
     let unreadable = |error: JournalError| problems::unreadable(dir, &error);
-    Anew::is_called_for(dir).map_err(unreadable)?;
+    Replacement::is_called_for(dir).map_err(unreadable)?;
     let config = client_config(args.kubeconfig.as_deref()).await?;
     let about = About::new("Cluster", "", &config.cluster_url.to_string());
     let client = kube::Client::try_from(config)
         .map_err(|error| Problem::new(Code::Usage, about, error.to_string(), "check the kubeconfig"))?;
     let found = recover_from_cluster::look(&Adapter::connect(client).await?, &args.namespace).await?;
-    let anew = Anew::begin(dir, found.epoch, journal_options()).map_err(unreadable)?;
+    let anew = Replacement::begin(dir, found.epoch, journal_options()).map_err(unreadable)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
     let runs = recover_from_cluster::record(anew.journal(), uuid::Uuid::new_v4(), &found, at).await?;

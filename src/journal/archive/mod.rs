@@ -32,26 +32,26 @@
 //! When a segment ends and when it is archived ([`Policy`] is asked by the caller). What a payload means, but for one
 //! thing: which groups a Backup needs.
 
-mod carried;
+mod carry_over;
+mod carry_over_file;
+mod catalog;
 mod checkpoint;
 mod index;
-mod kept;
 mod read;
 mod seal;
-mod shelf;
-mod trim;
+mod truncate;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(super) use carry_over_file::{copy, write};
+pub(super) use catalog::Catalog;
 pub use checkpoint::Checkpoint;
 pub(super) use checkpoint::{KIND, newest};
-pub(super) use kept::{copy, write};
 pub use read::{Prefix, Vouched};
 pub(super) use seal::{Prior, clear, seal};
-pub(super) use shelf::Shelf;
-pub(super) use trim::trim;
+pub(super) use truncate::trim;
 
 /// When the segment that is being written ends, and so can be archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

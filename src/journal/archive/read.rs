@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::chain::{ChainProblem, Fault};
 use super::super::error::JournalError;
-use super::super::evidence;
+use super::super::log;
 use super::super::record::{Entry, Head};
-use super::kept::Kept;
+use super::carry_over_file::CarryOverFile;
 use super::{Checkpoint, Range, directory, hash, list};
 
 /// The archived part of a journal, as far as it is there.
@@ -39,7 +39,7 @@ impl Prefix {
         while start.position > 0
             && let Some((range, path)) = by_last.remove(&start.position)
         {
-            let after = evidence::header(&path).map_err(JournalError::io("read", &path))?;
+            let after = log::header(&path).map_err(JournalError::io("read", &path))?;
             let Some(after) = after.filter(|after| after.position + 1 == range.first) else { break };
             archives.push((range, path));
             start = after;
@@ -82,9 +82,9 @@ impl Prefix {
         let Some(newest) = newest else { return Ok(vec![]) };
         let problem = |what| ChainProblem {
             position: newest.last.position,
-            what: Fault::Carried { name: newest.carried_name().unwrap_or_default(), what },
+            what: Fault::CarryOver { name: newest.carried_name().unwrap_or_default(), what },
         };
-        let kept = Kept::load(&directory(journal), newest).map_err(problem)?;
+        let kept = CarryOverFile::load(&directory(journal), newest).map_err(problem)?;
         kept.through(self.start.position).map_err(|_| problem("it cannot be read"))
     }
 
@@ -166,16 +166,16 @@ fn load(range: Range, path: &Path) -> Loaded {
         Ok(bytes) => bytes,
     };
     let mut entries = Vec::new();
-    let survey = evidence::read_segment(&bytes, &mut |admitted| {
+    let summary = log::read_segment(&bytes, &mut |admitted| {
         entries.extend(admitted.records.into_iter().map(|(_, entry, _)| entry));
         Ok(())
     });
-    let problem = match survey {
+    let problem = match summary {
         Err(error) => Some(unreadable(error.text())),
-        Ok(survey) => survey.damage.map(|damage| damage.problem).or_else(|| {
-            let short = survey.torn > 0 || survey.head.position != range.last;
+        Ok(summary) => summary.damage.map(|damage| damage.problem).or_else(|| {
+            let short = summary.torn > 0 || summary.head.position != range.last;
             short.then(|| ChainProblem {
-                position: survey.head.position + 1,
+                position: summary.head.position + 1,
                 what: Fault::ArchiveFile { name: range.file("seg") },
             })
         }),

@@ -8,14 +8,14 @@ use std::path::Path;
 
 use super::super::chain::{ChainProblem, Fault};
 use super::super::error::JournalError;
-use super::super::evidence::{self, Segment};
-use super::super::find::evidence_dir;
-use super::super::probe::{Call, Probed};
+use super::super::fault_injection::{Call, FaultHook};
+use super::super::log::{self, Segment};
 use super::super::record::{Entry, Head, Links};
 use super::super::store::StreamState;
-use super::carried::Carried;
+use super::carry_over::CarryOver;
 use super::index::{Gathering, Index};
-use super::{Checkpoint, Range, directory, hash, kept, list};
+use super::{Checkpoint, Range, carry_over_file, directory, hash, list};
+use crate::open::find::evidence_dir;
 
 /// Segments that are sealed at once: their checkpoints are one append.
 const AT_ONCE: usize = 256;
@@ -26,7 +26,7 @@ pub(crate) struct Prior {
     /// That field of the last checkpoint.
     pub indexes: [u8; 32],
     /// What is carried forward behind it.
-    pub carried: Carried,
+    pub carried: CarryOver,
     /// Streams that a record refers to.
     pub links: Links,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Prior {
 impl Prior {
     /// Of a journal without archives.
     pub fn none(links: Links) -> Self {
-        Self { indexes: [0; 32], carried: Carried::default(), links }
+        Self { indexes: [0; 32], carried: CarryOver::default(), links }
     }
 }
 
@@ -48,10 +48,10 @@ pub(crate) fn seal(
     cut: Head,
     limit: u64,
     prior: &mut Prior,
-    probed: &Probed,
+    faults: &FaultHook,
 ) -> Result<Vec<Checkpoint>, JournalError> {
     let from = evidence_dir(journal);
-    let segments = evidence::segments(&from).map_err(JournalError::io("read", &from))?;
+    let segments = log::segments(&from).map_err(JournalError::io("read", &from))?;
     let mut sealed = Vec::new();
     for pair in segments.windows(2) {
         let [Segment { after, path, .. }, Segment { after: last, .. }] = pair else { continue };
@@ -62,7 +62,7 @@ pub(crate) fn seal(
         if last.position > limit || sealed.len() == AT_ONCE {
             break;
         }
-        sealed.push(one(journal, path, *after, *last, prior, probed)?);
+        sealed.push(one(journal, path, *after, *last, prior, faults)?);
     }
     Ok(sealed)
 }
@@ -73,7 +73,7 @@ fn one(
     after: Head,
     last: Head,
     prior: &mut Prior,
-    probed: &Probed,
+    faults: &FaultHook,
 ) -> Result<Checkpoint, JournalError> {
     let bytes = fs::read(segment).map_err(JournalError::io("read", segment))?;
     let mut gathering = Gathering::default();
@@ -81,18 +81,18 @@ fn one(
         gathering.admit(state, entry);
         prior.carried.admit(prior.links, state, entry, envelope);
     })?;
-    prior.carried.settle();
+    prior.carried.reconcile();
     let index = gathering.index();
     let encoded = index.encode();
     let range = Range { first: after.position + 1, last: last.position };
     let dir = directory(journal);
     let write = || {
         fs::create_dir_all(&dir)?;
-        evidence::sync_parent(&dir)?;
+        log::sync_parent(&dir)?;
         name(segment, &dir, &range.file("seg"))?;
         replace(&dir, &range.file("ids"), &encoded)
     };
-    let written = probed.run(Call::ArchiveWrite, |error| error, write);
+    let written = faults.run(Call::ArchiveWrite, |error| error, write);
     written.map_err(JournalError::io("write an archive in", &dir))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(&prior.indexes).update(&hash(&encoded));
@@ -117,14 +117,14 @@ pub(super) fn each(
     last: Head,
     each: &mut dyn FnMut(StreamState, &Entry, &[u8]),
 ) -> Result<(), JournalError> {
-    let survey = evidence::read_segment(bytes, &mut |admitted| {
+    let summary = log::read_segment(bytes, &mut |admitted| {
         admitted.records.iter().for_each(|(state, entry, envelope)| each(*state, entry, envelope));
         Ok(())
     })?;
     let damaged = |source| Err(JournalError::Damaged { torn: false, source });
-    match survey.damage {
+    match summary.damage {
         Some(damage) => damaged(damage.problem),
-        None if survey.torn > 0 || (survey.start, survey.head) != (after, last) => {
+        None if summary.torn > 0 || (summary.start, summary.head) != (after, last) => {
             damaged(ChainProblem { position: last.position, what: Fault::EvidenceShort })
         }
         None => Ok(()),
@@ -171,7 +171,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Removes what stands behind the last archive: it was sealed and no checkpoint names it, so that all its records are
 /// in the live journal, which ends at `head`. And what was carried forward to another place than `cut`.
-pub(crate) fn clear(journal: &Path, cut: u64, head: u64, probed: &Probed) -> Result<(), JournalError> {
+pub(crate) fn clear(journal: &Path, cut: u64, head: u64, faults: &FaultHook) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {
         for extension in ["seg", "ids"] {
@@ -181,7 +181,7 @@ pub(crate) fn clear(journal: &Path, cut: u64, head: u64, probed: &Probed) -> Res
                 }
             }
         }
-        kept::clear(&dir, cut, head)
+        carry_over_file::clear(&dir, cut, head)
     };
-    probed.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &dir))
+    faults.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &dir))
 }

@@ -8,14 +8,14 @@ use tempfile::TempDir;
 
 use super::super::archive;
 use super::super::error::JournalError;
-use super::super::find::{database, evidence_dir, survey};
 use super::super::lock::{Lock, taken};
-use super::super::mend;
 use super::super::owner::{self, Owner};
 use super::super::record::Head;
-use super::super::recover::read_meta;
+use super::super::repair_half;
 use super::super::sled_store::SledStore;
 use super::super::store::Meta;
+use crate::open::find::{database, evidence_dir, summary};
+use crate::open::recover::read_meta;
 
 /// Takes the locks that a daemon would hold, shared, so that the files stand still while they are copied.
 pub(super) fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
@@ -99,10 +99,10 @@ fn of_database(copy: &Path) -> Option<(SledStore, Meta)> {
     }
     let mut store = SledStore::open(&path).ok()?;
     let meta = read_meta(&store).ok()?;
-    let found = survey(&evidence_dir(copy), Some(meta.head)).ok()?;
-    let beyond = found.survey.is_some_and(|survey| survey.head.position > meta.head.position);
+    let found = summary(&evidence_dir(copy), Some(meta.head)).ok()?;
+    let beyond = found.summary.is_some_and(|summary| summary.head.position > meta.head.position);
     if beyond && found.at_head == Some(meta.head.hash) {
-        mend::fill(&mut store, &evidence_dir(copy), meta.head, meta.cut).ok()?;
+        repair_half::fill(&mut store, &evidence_dir(copy), meta.head, meta.cut).ok()?;
     }
     let meta = read_meta(&store).ok()?;
     Some((store, meta))
@@ -110,9 +110,9 @@ fn of_database(copy: &Path) -> Option<(SledStore, Meta)> {
 
 fn of_evidence(copy: &Path) -> Option<(SledStore, Meta)> {
     let evidence = evidence_dir(copy);
-    let start: Head = survey(&evidence, None).ok()?.survey?.start;
+    let start: Head = summary(&evidence, None).ok()?.summary?.start;
     let mut store = SledStore::open(&copy.join("readable")).ok()?;
-    mend::fill(&mut store, &evidence, start, start).ok()?;
+    repair_half::fill(&mut store, &evidence, start, start).ok()?;
     let meta = read_meta(&store).ok()?;
     Some((store, meta))
 }

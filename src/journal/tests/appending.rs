@@ -213,7 +213,7 @@ impl Store for Gated {
         self.gate.recv().map_err(|error| StoreError::failed("sync", error))?;
         self.inner.sync()
     }
-    fn trim(&mut self, trim: &Trim) -> Result<(), StoreError> {
+    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
         self.inner.trim(trim)
     }
     fn meta(&self) -> Result<Option<Meta>, StoreError> {

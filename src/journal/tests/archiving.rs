@@ -13,8 +13,8 @@ pub(super) fn small() -> Options {
     Options { segment_bytes: 700, now: || 77, ..impatient() }
 }
 
-fn probed(probe: Arc<dyn Probe>) -> Options {
-    Options { probe: Some(probe), ..small() }
+fn with_faults(faults: Arc<dyn FaultInjection>) -> Options {
+    Options { faults: Some(faults), ..small() }
 }
 
 /// In memory where that is possible: what is asked here is the order of calls, not the disk.
@@ -137,7 +137,7 @@ async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
 /// Ends the life of a journal at its n-th call: nothing reaches the disk from then on.
 struct Ending(AtomicU64);
 
-impl Probe for Ending {
+impl FaultInjection for Ending {
     fn before(&self, _: Call) -> std::io::Result<Answer> {
         match self.0.load(Ordering::SeqCst) {
             0 => Err(std::io::Error::other("killed")),
@@ -154,8 +154,8 @@ impl Probe for Ending {
 /// A journal of seven runs and one that is stuck among them, whose archiving is killed at its n-th call; answers its
 /// heads, none if nothing was killed.
 async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
-    let probe = Arc::new(Ending(AtomicU64::new(u64::MAX)));
-    let (journal, _) = Journal::open_thread(dir, probed(probe.clone())).expect("opened");
+    let faults = Arc::new(Ending(AtomicU64::new(u64::MAX)));
+    let (journal, _) = Journal::open_thread(dir, with_faults(faults.clone())).expect("opened");
     run(&journal, 1..3).await;
     append(&journal, 100, 0, "begun").await.expect("appended");
     run(&journal, 3..5).await;
@@ -165,7 +165,7 @@ async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
     append(&journal, 100, 1, "stuck").await.expect("appended");
     run(&journal, 6..8).await;
     let heads: Vec<_> = whole(dir, &journal).await.iter().map(Entry::head).collect();
-    probe.0.store(n, Ordering::SeqCst);
+    faults.0.store(n, Ordering::SeqCst);
     let archived = journal.archive(Policy::everything(), 5).await;
     archived.is_err().then_some(heads)
 }
@@ -225,8 +225,8 @@ async fn a_recovery_that_is_killed_as_well_goes_on() {
             let dir = directory();
             let Some(heads) = killed_at(dir.path(), first).await else { break };
             lose(dir.path(), lost);
-            let probe = Arc::new(Ending(AtomicU64::new(second)));
-            let whole = Journal::open_thread(dir.path(), probed(probe)).is_ok();
+            let faults = Arc::new(Ending(AtomicU64::new(second)));
+            let whole = Journal::open_thread(dir.path(), with_faults(faults)).is_ok();
             let (journal, opened) = Journal::open_thread(dir.path(), small()).unwrap_or_else(|error| {
                 panic!("killed at {first}, {lost} lost, then at {second}: {error:?}")
             });

@@ -108,7 +108,7 @@ async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refu
         }
         let (journal, opened) = reopened(dir.path());
         let name = name.to_str().expect("a name").to_owned();
-        assert_eq!(opened.repairs, [Repair::CarriedRebuilt { name }]);
+        assert_eq!(opened.repairs, [Repair::CarryOverRebuilt { name }]);
         resumed(&journal, &opened, &["begun", "stuck"]).await;
         assert_eq!(fs::read(&path).expect("it is there"), saved);
     }
@@ -122,7 +122,7 @@ async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refu
         bytes.iter().for_each(|bytes| fs::write(&path, bytes).expect("written"));
         let error = refused(dir.path());
         let told = error.to_string();
-        assert!(matches!(error, JournalError::CarriedLost { runs: 1, .. }), "{told}");
+        assert!(matches!(error, JournalError::CarryOverLost { runs: 1, .. }), "{told}");
         let missing = archive.file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(
             [path.to_str().expect("a path"), what, missing].iter().all(|word| told.contains(word)),
@@ -159,7 +159,7 @@ async fn a_database_that_forgot_a_run_which_is_carried_forward_is_made_anew() {
     drop(journal);
     let mut store = SledStore::open(&dir.path().join("sled")).expect("opened");
     let meta = store.meta().expect("readable").expect("there is one");
-    store.trim(&Trim { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
+    store.trim(&Truncation { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
     store.sync().expect("synced");
     drop(store);
     let (journal, opened) = reopened(dir.path());
@@ -256,7 +256,7 @@ async fn a_reader_sees_the_whole_run_also_when_archives_are_elsewhere_and_notice
     let what = "it is not the file that its checkpoint names";
     let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
     let position = heads.len() as u64;
-    let problem = Some(ChainProblem { position, what: Fault::Carried { name, what } });
+    let problem = Some(ChainProblem { position, what: Fault::CarryOver { name, what } });
     assert_eq!(read(), (vec![], Verdict::Corrupt, problem, 1));
     fs::write(&path, saved).expect("written");
     let begun = ["begun", "stuck"].map(str::to_owned).to_vec();

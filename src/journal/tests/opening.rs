@@ -162,7 +162,7 @@ fn an_older_database_than_its_owner_knew_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
     Owner { pid: 1, host: "h".to_owned(), epoch: 5 }
-        .write(dir.path(), &probe::Probed::default())
+        .write(dir.path(), &fault_injection::FaultHook::default())
         .expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("behind");
     assert!(matches!(error, JournalError::Behind { found: 1, owner: 5, .. }), "{error:?}");

@@ -169,7 +169,7 @@ fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut V
     let mut envelope = store.record(position).expect("readable").expect("there is one");
     let entry = envelope::open(&envelope).expect("it holds");
     change(&mut envelope);
-    let slot = Slot { position, stream: entry.stream, seq: entry.seq, envelope };
+    let slot = StoredRecord { position, stream: entry.stream, seq: entry.seq, envelope };
     store.write(&Batch { meta, slots: vec![slot], streams: vec![] }).expect("written");
     store.sync().expect("synced");
 }
@@ -197,7 +197,7 @@ async fn evidence_is_verified_when_the_database_is_damaged() {
     assert_eq!(snapshot.verify(Some(&published)).verdict, Verdict::Corrupt);
     drop(snapshot);
     // It is not lost, so that it is not rebuilt from the cluster, which would know less.
-    assert!(matches!(Anew::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
+    assert!(matches!(Replacement::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
     let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("mended");
     assert!(matches!(opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);
 }
@@ -217,5 +217,5 @@ async fn damage_in_both_halves_is_damage() {
     assert_eq!((found.verdict, found.records), (Verdict::Corrupt, 4));
     assert!(matches!(snapshot.refusal(), Some(JournalError::BothDamaged { .. })), "{:?}", snapshot.refusal());
     drop(snapshot);
-    assert!(Anew::is_called_for(dir.path()).is_ok());
+    assert!(Replacement::is_called_for(dir.path()).is_ok());
 }

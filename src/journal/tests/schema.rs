@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::super::recover::read_meta_up_to;
 use super::super::sled_store::SledStore;
 use super::super::testing::batches_of;
 use super::*;
+use crate::open::recover::read_meta_up_to;
 
 /// Three records of schema 1, as its Stillpoint left them.
 fn older(dir: &Path) -> Vec<(u64, Vec<u8>)> {

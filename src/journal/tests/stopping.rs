@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::host;
 use super::super::open::start_on_thread;
+use super::super::worker;
 use super::super::writer::{Append, Request, Shared, Writer};
 use super::*;
 
@@ -49,7 +49,7 @@ async fn sent_behind_the_end(requests: &mpsc::Sender<Request>) -> Reply {
 async fn a_reserved_place_is_answered_by_the_task() {
     let (requests, receiver) = mpsc::channel(2);
     let (writer, shared) = ending();
-    let host = tokio::spawn(host::task(writer, shared, receiver));
+    let host = tokio::spawn(worker::task(writer, shared, receiver));
     let mut answer = sent_behind_the_end(&requests).await;
     host.await.expect("the task ends");
     assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
@@ -59,7 +59,7 @@ async fn a_reserved_place_is_answered_by_the_task() {
 async fn a_reserved_place_is_answered_by_the_thread() {
     let (requests, receiver) = mpsc::channel(2);
     let (writer, shared) = ending();
-    let host = host::thread(writer, shared, receiver).expect("a thread");
+    let host = worker::thread(writer, shared, receiver).expect("a thread");
     let mut answer = sent_behind_the_end(&requests).await;
     host.join().expect("the thread ends");
     assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));

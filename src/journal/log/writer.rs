@@ -9,11 +9,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::envelope;
-use super::super::probe::{Call, Probed};
+use super::super::fault_injection::{Call, FaultHook};
 use super::super::record::Head;
 use super::super::store::{Batch, StoreError};
 use super::segment::{self, HEADER_BYTES, Header};
-use super::{Survey, Tail, frame, list};
+use super::{LogSummary, Tail, frame, list};
 
 /// Size from which on a segment gets a successor, in bytes.
 pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
@@ -28,7 +28,7 @@ pub(crate) struct End {
 }
 
 /// The one who appends.
-pub(crate) struct EvidenceWriter {
+pub(crate) struct LogWriter {
     dir: PathBuf,
     file: File,
     end: End,
@@ -37,36 +37,36 @@ pub(crate) struct EvidenceWriter {
     head: Head,
     tail: Tail,
     segment_bytes: u64,
-    probed: Probed,
+    faults: FaultHook,
 }
 
-impl EvidenceWriter {
+impl LogWriter {
     /// Begins evidence in `dir`, which is created; `after` is what its first record will follow.
-    pub fn begin(dir: &Path, after: Head, segment_bytes: u64, probed: Probed) -> io::Result<EvidenceWriter> {
+    pub fn begin(dir: &Path, after: Head, segment_bytes: u64, faults: FaultHook) -> io::Result<LogWriter> {
         fs::create_dir_all(dir)?;
         sync_parent(dir)?;
-        let file = create(dir, Header { number: 1, after }, &probed)?;
+        let file = create(dir, Header { number: 1, after }, &faults)?;
         let end = End { segment: 1, offset: HEADER_BYTES as u64 };
         let (dir, tail) = (dir.to_owned(), Tail::default());
-        Ok(EvidenceWriter { dir, file, end, torn: false, head: after, tail, segment_bytes, probed })
+        Ok(LogWriter { dir, file, end, torn: false, head: after, tail, segment_bytes, faults })
     }
 
     /// Goes on at the end that a reading found.
     pub fn resume(
         dir: &Path,
-        survey: &Survey,
+        summary: &LogSummary,
         segment_bytes: u64,
-        probed: Probed,
-    ) -> io::Result<EvidenceWriter> {
-        let Survey { end, head, torn, tail, .. } = *survey;
+        faults: FaultHook,
+    ) -> io::Result<LogWriter> {
+        let LogSummary { end, head, torn, tail, .. } = *summary;
         let file = OpenOptions::new().write(true).open(segment::path(dir, end.segment))?;
         // A cut may have left the name unsynced; whoever appends relies on it.
         File::open(dir)?.sync_all()?;
         let (dir, torn) = (dir.to_owned(), torn > 0);
-        Ok(EvidenceWriter { dir, file, end, torn, head, tail, segment_bytes, probed })
+        Ok(LogWriter { dir, file, end, torn, head, tail, segment_bytes, faults })
     }
 
-    /// Writes a batch. It is on disk after the next [`sync`](EvidenceWriter::sync), whole or not at all.
+    /// Writes a batch. It is on disk after the next [`sync`](LogWriter::sync), whole or not at all.
     pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.end.offset >= self.segment_bytes {
             self.succeed()?;
@@ -74,7 +74,7 @@ impl EvidenceWriter {
         let failed = |error| StoreError::io("write evidence", &error);
         let bytes = frame::encode(batch);
         let end = self.end.offset + bytes.len() as u64;
-        self.probed.run(Call::EvidenceWrite, failed, || {
+        self.faults.run(Call::EvidenceWrite, failed, || {
             self.file.write_all_at(&bytes, self.end.offset).map_err(failed)?;
             if self.torn { self.file.set_len(end).map_err(failed) } else { Ok(()) }
         })?;
@@ -99,7 +99,7 @@ impl EvidenceWriter {
         }
         // What has a successor is whole.
         self.sync()?;
-        self.file = create(&self.dir, header, &self.probed).map_err(failed)?;
+        self.file = create(&self.dir, header, &self.faults).map_err(failed)?;
         self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
         self.tail = Tail::default();
         Ok(())
@@ -114,7 +114,7 @@ impl EvidenceWriter {
         if ended.is_empty() {
             return Ok(());
         }
-        self.probed.run(Call::EvidenceRelease, failed, || {
+        self.faults.run(Call::EvidenceRelease, failed, || {
             // The first ones first, so that what is left has no hole.
             ended.iter().try_for_each(fs::remove_file).map_err(failed)?;
             File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)
@@ -124,14 +124,14 @@ impl EvidenceWriter {
     /// Returns once everything appended is on disk.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("sync evidence", &error);
-        self.probed.run(Call::EvidenceSync, failed, || self.file.sync_data().map_err(failed))
+        self.faults.run(Call::EvidenceSync, failed, || self.file.sync_data().map_err(failed))
     }
 }
 
-fn create(dir: &Path, header: Header, probed: &Probed) -> io::Result<File> {
+fn create(dir: &Path, header: Header, faults: &FaultHook) -> io::Result<File> {
     let path = segment::path(dir, header.number);
     let draft = path.with_extension("seg.tmp");
-    probed.run(
+    faults.run(
         Call::EvidenceCreate,
         |error| error,
         || {

@@ -36,7 +36,7 @@ const FRONT: usize = 16;
 
 /// Streams with their records, from the first archived one on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Carried(BTreeMap<Uuid, Run>);
+pub(crate) struct CarryOver(BTreeMap<Uuid, Run>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Run {
@@ -64,7 +64,7 @@ pub(super) struct Place {
     pub at: Range<usize>,
 }
 
-impl Carried {
+impl CarryOver {
     /// Takes the next archived record.
     pub fn admit(&mut self, links: Links, state: StreamState, entry: &Entry, envelope: &[u8]) {
         if entry.stream == repair::stream() {
@@ -78,7 +78,7 @@ impl Carried {
     }
 
     /// Lets go of what has ended and is needed by nothing that has not.
-    pub fn settle(&mut self) {
+    pub fn reconcile(&mut self) {
         let open = self.0.values().filter(|run| run.state == StreamState::Open);
         let needed: BTreeSet<Uuid> = open.flat_map(|run| &run.needs).copied().collect();
         self.0.retain(|id, run| run.state == StreamState::Open || needed.contains(id));
@@ -132,8 +132,8 @@ impl Carried {
     }
 
     /// None for bytes that are no such file.
-    pub fn decode(bytes: &[u8], links: Links) -> Option<Carried> {
-        let mut carried = Carried::default();
+    pub fn decode(bytes: &[u8], links: Links) -> Option<CarryOver> {
+        let mut carried = CarryOver::default();
         for Place { stream, state, at } in places(bytes)? {
             for envelope in envelopes(bytes.get(at)?)? {
                 let entry = envelope::open(envelope).ok().filter(|entry| entry.stream == stream)?;
@@ -189,8 +189,8 @@ mod tests {
     use super::*;
 
     /// Streams 2 and 1 take turns; the second has ended with its last record.
-    fn sample() -> Carried {
-        let mut carried = Carried::default();
+    fn sample() -> CarryOver {
+        let mut carried = CarryOver::default();
         for batch in batches(6) {
             let envelope = &batch.slots[0].envelope;
             let entry = envelope::open(envelope).expect("just sealed");
@@ -209,18 +209,18 @@ mod tests {
     fn what_has_ended_is_let_go_of_and_the_rest_reads_back_byte_for_byte() {
         let mut carried = sample();
         assert_eq!(carried.len(), 2);
-        carried.settle();
+        carried.reconcile();
         assert_eq!(carried.len(), 1);
         let bytes = carried.encode().expect("something is carried");
         assert_eq!(carried.hash(), Some(super::super::hash(&bytes)));
         assert_eq!(bytes.len(), bytes.capacity(), "it is known how long it will be");
-        assert_eq!(Carried::decode(&bytes, no_links).as_ref(), Some(&carried));
+        assert_eq!(CarryOver::decode(&bytes, no_links).as_ref(), Some(&carried));
         let places = places(&bytes).expect("whole");
         assert_eq!((places.len(), places[0].stream, places[0].state), (1, stream(2), StreamState::Open));
         let kept: Vec<_> = envelopes(&bytes[places[0].at.clone()]).expect("whole");
         let written: Vec<_> = batches(6).into_iter().map(|batch| batch.slots[0].envelope.clone()).collect();
         assert_eq!(kept, [&written[0], &written[2], &written[4]]);
-        assert_eq!(Carried::default().encode(), None, "nothing is carried in no file");
+        assert_eq!(CarryOver::default().encode(), None, "nothing is carried in no file");
     }
 
     #[test]
@@ -259,6 +259,6 @@ mod tests {
             assert_eq!(places(&wrong), None);
         }
         assert_eq!(envelopes(&[0, 0, 0, 9, 1]), None);
-        assert_eq!(Carried::decode(&file(1, [stream(0, 5), vec![0, 0, 0, 1, 9]].concat()), no_links), None);
+        assert_eq!(CarryOver::decode(&file(1, [stream(0, 5), vec![0, 0, 0, 1, 9]].concat()), no_links), None);
     }
 }

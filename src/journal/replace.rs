@@ -10,39 +10,39 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
-use super::find::{database, evidence_dir};
 use super::handle::Journal;
 use super::lock::Lock;
-use super::mend;
 use super::options::Options;
 use super::owner::Owner;
+use super::repair_half;
 use super::snapshot::Snapshot;
 use super::verification::Verdict;
+use crate::open::find::{database, evidence_dir};
 
 const DRAFT: &str = "rebuild.new";
 
 /// A new journal that is not in its place yet.
-pub struct Anew {
+pub struct Replacement {
     dir: PathBuf,
     journal: Option<Journal>,
     _lock: Lock,
 }
 
-impl Anew {
+impl Replacement {
     /// Begins a new journal for the directory of a lost one; its epoch is above `epoch` and that of the last owner.
     ///
     /// # Errors
     /// [`JournalError::NotLost`] if there is a journal that can be read; it is held by a living process; or the new one
     /// cannot be written.
-    pub fn begin(dir: &Path, epoch: u64, options: Options) -> Result<Anew, JournalError> {
+    pub fn begin(dir: &Path, epoch: u64, options: Options) -> Result<Replacement, JournalError> {
         fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
         let lock = Lock::exclusive(dir)?;
         let owner = Owner::read(dir).ok().flatten().map_or(0, |owner| owner.epoch);
         let draft = dir.join(DRAFT);
-        mend::clear(&draft)?;
+        repair_half::clear(&draft)?;
         let options = Options { after_epoch: epoch.max(owner), ballast_bytes: 0, ..options };
         let (journal, _) = Journal::open_thread(&draft, options)?;
-        Ok(Anew { dir: dir.to_owned(), journal: Some(journal), _lock: lock })
+        Ok(Replacement { dir: dir.to_owned(), journal: Some(journal), _lock: lock })
     }
 
     /// Whether the journal in `dir` is lost: there is none, or neither half of it can be read.
@@ -79,12 +79,12 @@ impl Anew {
         self.journal = None;
         let mut aside = Vec::new();
         for name in ["sled", "evidence", "archive"] {
-            aside.extend(mend::set_aside(&self.dir, name, epoch)?);
+            aside.extend(repair_half::set_aside(&self.dir, name, epoch)?);
         }
         let draft = self.dir.join(DRAFT);
-        mend::put_in_place(&evidence_dir(&draft), &evidence_dir(&self.dir))?;
-        mend::put_in_place(&database(&draft), &database(&self.dir))?;
-        mend::clear(&draft)?;
+        repair_half::put_in_place(&evidence_dir(&draft), &evidence_dir(&self.dir))?;
+        repair_half::put_in_place(&database(&draft), &database(&self.dir))?;
+        repair_half::clear(&draft)?;
         Ok(aside)
     }
 }

@@ -8,7 +8,7 @@
 //!   and whether each stream has work left.
 //! - Bytes that are no whole frame at the very end are a torn write and belong to no record that was
 //!   acknowledged. The same with a frame or a segment behind them is damage; so is a last frame with all its bytes that
-//!   does not hold, where the database does not reach it either ([`super::settle`]).
+//!   does not hold, where the database does not reach it either ([`super::reconcile`]).
 //!
 //! # Layout
 //! `evidence/NNNNNNNN.seg`, counted without gaps: a header ([`segment`]), then frames ([`frame`]), one for each batch.
@@ -16,7 +16,7 @@
 //! checkpoint among their records says that what is missing was archived ([`super::archive`]).
 //!
 //! # What is not here
-//! What is done when the two disagree ([`super::settle`]).
+//! What is done when the two disagree ([`super::reconcile`]).
 
 pub(super) mod frame;
 mod list;
@@ -35,14 +35,14 @@ use super::record::{Entry, Head};
 use super::store::StreamState;
 pub(super) use list::{Segment, ends, header, segments};
 use segment::{HEADER_BYTES, Header, NoHeader};
-pub(super) use writer::{End, EvidenceWriter, SEGMENT_BYTES, sync_parent};
+pub(super) use writer::{End, LogWriter, SEGMENT_BYTES, sync_parent};
 
 /// Above this a file is no segment: its last frame begins below the limit of a segment.
 const MAX_FILE_BYTES: u64 = SEGMENT_BYTES + (frame::MAX_BODY_BYTES as u64) + 4096;
 
 /// What a reading of all segments found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Survey {
+pub(super) struct LogSummary {
     /// What the first record follows.
     pub start: Head,
     /// The last record that held.
@@ -102,7 +102,7 @@ type Each<'a> = &'a mut dyn FnMut(Admitted) -> Result<(), JournalError>;
 
 struct Reading<'a> {
     checker: Checker,
-    survey: Survey,
+    summary: LogSummary,
     each: Each<'a>,
     /// Number of the segment that comes next; none before the first.
     next: Option<u64>,
@@ -113,7 +113,7 @@ struct Reading<'a> {
 ///
 /// # Errors
 /// A newer Stillpoint wrote them, they cannot be read, or `each` failed. Damage is no error.
-pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<Survey>, JournalError> {
+pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<LogSummary>, JournalError> {
     let numbers = segment::list(dir).map_err(JournalError::io("read", dir))?;
     let Some(&first) = numbers.first() else { return Ok(None) };
     let mut reading = Reading::new(first, each);
@@ -123,18 +123,18 @@ pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<Survey>, Journal
         reading.segment(number, &bytes, index + 1 == numbers.len())?;
     }
     reading.begins_rightly(first);
-    Ok(Some(reading.survey))
+    Ok(Some(reading.summary))
 }
 
 /// Reads one segment by itself, wherever it begins, as [`read`] does.
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn read_segment(bytes: &[u8], each: Each<'_>) -> Result<Survey, JournalError> {
+pub(super) fn read_segment(bytes: &[u8], each: Each<'_>) -> Result<LogSummary, JournalError> {
     let number = segment::decode(bytes).map_or(1, |header| header.number);
     let mut reading = Reading::new(number, each);
     reading.segment(number, bytes, true)?;
-    Ok(reading.survey)
+    Ok(reading.summary)
 }
 
 /// All bytes of a segment; of a file that is too large to be one, none, which is no header.
@@ -151,7 +151,7 @@ fn load(path: &Path) -> io::Result<Vec<u8>> {
 impl<'a> Reading<'a> {
     fn new(first: u64, each: Each<'a>) -> Reading<'a> {
         let start = Head::genesis();
-        let survey = Survey {
+        let summary = LogSummary {
             start,
             head: start,
             epoch: 0,
@@ -163,12 +163,12 @@ impl<'a> Reading<'a> {
             checkpoint: None,
             tail: Tail::default(),
         };
-        Reading { checker: Checker::new(start), survey, each, next: None }
+        Reading { checker: Checker::new(start), summary, each, next: None }
     }
 
     fn segment(&mut self, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
         let expected = self.next.unwrap_or(number);
-        if let Some(damage) = &mut self.survey.damage {
+        if let Some(damage) = &mut self.summary.damage {
             // Only how far it reaches is still of interest.
             damage.reached = damage.reached.max(reach(bytes));
             return Ok(());
@@ -186,17 +186,17 @@ impl<'a> Reading<'a> {
         if self.next.is_none() {
             self.start(&header);
         }
-        (self.next, self.survey.tail) = (Some(number.saturating_add(1)), Tail::default());
+        (self.next, self.summary.tail) = (Some(number.saturating_add(1)), Tail::default());
         if !self.follows(&header) {
             return self.damaged(Fault::Prev, bytes);
         }
-        self.survey.end = End { segment: number, offset: HEADER_BYTES as u64 };
+        self.summary.end = End { segment: number, offset: HEADER_BYTES as u64 };
         self.frames(bytes, last)
     }
 
     fn start(&mut self, header: &Header) {
         self.checker = Checker::new(header.after);
-        (self.survey.start, self.survey.head) = (header.after, header.after);
+        (self.summary.start, self.summary.head) = (header.after, header.after);
     }
 
     /// Whether what is missing before the first record was archived.
@@ -205,31 +205,31 @@ impl<'a> Reading<'a> {
     /// its segment leaves; 2. the checkpoint stands behind all that it archives; 3. so evidence that begins later than
     /// the newest checkpoint says has lost something.
     fn begins_rightly(&mut self, first: u64) {
-        let start = self.survey.start;
-        let archived = self.survey.checkpoint.is_some_and(|checkpoint| {
+        let start = self.summary.start;
+        let archived = self.summary.checkpoint.is_some_and(|checkpoint| {
             let last = checkpoint.last;
             start.position < last.position || start == last
         });
-        if (first == 1 && start.position == 0) || archived || self.survey.damage.is_some() {
+        if (first == 1 && start.position == 0) || archived || self.summary.damage.is_some() {
             return;
         }
         let segment = first.saturating_sub(1).max(1);
         let problem =
             ChainProblem { position: start.position.max(1), what: Fault::SegmentMissing { segment } };
-        self.survey.damage = Some(Damage { problem, reached: self.survey.head.position });
+        self.summary.damage = Some(Damage { problem, reached: self.summary.head.position });
     }
 
     fn follows(&self, header: &Header) -> bool {
         let begins =
             header.after.position > 0 || (1..=SCHEMA).any(|schema| genesis(schema) == header.after.hash);
-        header.after == self.survey.head && begins
+        header.after == self.summary.head && begins
     }
 
     fn frames(&mut self, bytes: &[u8], last: bool) -> Result<(), JournalError> {
         let mut at = HEADER_BYTES;
         while at < bytes.len() {
             let Some((frame, length)) = frame::decode(&bytes[at..]) else {
-                let what = Fault::Frame { segment: self.survey.end.segment, offset: at as u64 };
+                let what = Fault::Frame { segment: self.summary.end.segment, offset: at as u64 };
                 if last && frame::highest(&bytes[at..]).is_none() {
                     self.torn(what, &bytes[at..]);
                     return Ok(());
@@ -244,7 +244,7 @@ impl<'a> Reading<'a> {
                 Err(problem) => return self.damaged(problem.what, &bytes[at..]),
             }
             at += length;
-            self.survey.end.offset = at as u64;
+            self.summary.end.offset = at as u64;
         }
         Ok(())
     }
@@ -266,28 +266,28 @@ impl<'a> Reading<'a> {
         if verified.head != frame.head {
             return Err(ChainProblem { position, what: Fault::HeadHash });
         }
-        if frame.epoch < self.survey.epoch {
-            let what = Fault::Epoch { before: self.survey.epoch, found: frame.epoch };
+        if frame.epoch < self.summary.epoch {
+            let what = Fault::Epoch { before: self.summary.epoch, found: frame.epoch };
             return Err(ChainProblem { position, what });
         }
-        (self.survey.head, self.survey.records) = (verified.head, verified.records);
-        self.survey.epoch = frame.epoch;
+        (self.summary.head, self.summary.records) = (verified.head, verified.records);
+        self.summary.epoch = frame.epoch;
         let entries = || records.iter().map(|(_, entry, _): &(_, Entry, _)| entry);
-        self.survey.tail.add(records.len() as u64, entries().next().map(|first| first.record.time_ns));
+        self.summary.tail.add(records.len() as u64, entries().next().map(|first| first.record.time_ns));
         let checkpoint = entries().filter_map(|entry| Checkpoint::of(&entry.record)).next_back();
-        self.survey.checkpoint = checkpoint.or(self.survey.checkpoint);
+        self.summary.checkpoint = checkpoint.or(self.summary.checkpoint);
         Ok(Admitted { epoch: frame.epoch, head: frame.head, records })
     }
 
     fn torn(&mut self, what: Fault, rest: &[u8]) {
-        let position = self.survey.head.position.saturating_add(1);
-        self.survey.torn = rest.len() as u64;
-        self.survey.changed = frame::is_complete(rest).then_some(ChainProblem { position, what });
+        let position = self.summary.head.position.saturating_add(1);
+        self.summary.torn = rest.len() as u64;
+        self.summary.changed = frame::is_complete(rest).then_some(ChainProblem { position, what });
     }
 
     fn damaged(&mut self, what: Fault, rest: &[u8]) -> Result<(), JournalError> {
-        let position = self.survey.head.position.saturating_add(1);
-        self.survey.damage = Some(Damage { problem: ChainProblem { position, what }, reached: reach(rest) });
+        let position = self.summary.head.position.saturating_add(1);
+        self.summary.damage = Some(Damage { problem: ChainProblem { position, what }, reached: reach(rest) });
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::chain::open_at;
 use super::super::error::JournalError;
 use super::super::repair;
-use super::super::store::{Meta, Store, StoreError, StreamState, Trim};
+use super::super::store::{Meta, Store, StoreError, StreamState, Truncation};
 
 /// Takes at most `limit` records out, none behind position `through`, and with them the streams that ended there;
 /// answers the store's account of itself afterwards. It is applied completely or not at all, and not synced.
@@ -36,6 +36,6 @@ pub(crate) fn trim(
         }
     }
     let meta = Meta { cut, ..meta };
-    store.trim(&Trim { meta, records, streams })?;
+    store.trim(&Truncation { meta, records, streams })?;
     Ok(meta)
 }

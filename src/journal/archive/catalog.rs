@@ -6,17 +6,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use uuid::Uuid;
 
 use super::super::error::JournalError;
-use super::super::evidence;
+use super::super::log;
 use super::super::record::{Entry, Head, Links};
 use super::super::repair::Repair;
-use super::carried::Carried;
+use super::carry_over::CarryOver;
+use super::carry_over_file::CarryOverFile;
 use super::index::Index;
-use super::kept::Kept;
 use super::seal::{Prior, each, index_of, replace};
 use super::{Checkpoint, Range, directory, hash, list};
 
 /// The archives of a journal.
-pub(crate) struct Shelf {
+pub(crate) struct Catalog {
     dir: PathBuf,
     links: Links,
     state: RwLock<State>,
@@ -27,10 +27,10 @@ struct State {
     archives: Vec<(Range, Index)>,
     /// Of the newest checkpoint.
     indexes: [u8; 32],
-    kept: Arc<Kept>,
+    kept: Arc<CarryOverFile>,
 }
 
-impl Shelf {
+impl Catalog {
     /// Reads every index up to the newest checkpoint, and where what is carried forward stands; answers as well what
     /// was made anew from archives.
     ///
@@ -40,10 +40,10 @@ impl Shelf {
         journal: &Path,
         newest: Option<&Checkpoint>,
         links: Links,
-    ) -> Result<(Shelf, Vec<Repair>), JournalError> {
+    ) -> Result<(Catalog, Vec<Repair>), JournalError> {
         let dir = directory(journal);
-        let shelf = |state| Shelf { dir: dir.clone(), links, state: RwLock::new(state) };
-        let Some(newest) = newest else { return Ok((shelf(State::default()), vec![])) };
+        let catalog = |state| Catalog { dir: dir.clone(), links, state: RwLock::new(state) };
+        let Some(newest) = newest else { return Ok((catalog(State::default()), vec![])) };
         let (mut state, mut anew, mut next) = (State::default(), Vec::new(), 1);
         let read = |extension| list(&dir, extension).map_err(JournalError::io("read", &dir));
         // An archive whose index is gone still says by its name that there was one.
@@ -71,16 +71,16 @@ impl Shelf {
             replace(&dir, name, &bytes).map_err(JournalError::io("write an index in", &dir))?;
         }
         let mut told: Vec<_> = anew.into_iter().map(|name| Repair::IndexRebuilt { name }).collect();
-        state.kept = Arc::new(match Kept::load(&dir, newest) {
+        state.kept = Arc::new(match CarryOverFile::load(&dir, newest) {
             Ok(kept) => kept,
             Err(what) => {
                 let ranges: Vec<Range> = state.archives.iter().map(|(range, _)| *range).collect();
                 carried_anew(&dir, &ranges, newest, what, links)?;
-                told.extend(newest.carried_name().map(|name| Repair::CarriedRebuilt { name }));
-                Kept::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
+                told.extend(newest.carried_name().map(|name| Repair::CarryOverRebuilt { name }));
+                CarryOverFile::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
             }
         });
-        Ok((shelf(state), told))
+        Ok((catalog(state), told))
     }
 
     /// What the next archiving goes on from. It reads what is carried forward, and blocks.
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// What is carried forward.
-    pub fn kept(&self) -> Arc<Kept> {
+    pub fn kept(&self) -> Arc<CarryOverFile> {
         self.read(|state| state.kept.clone())
     }
 
@@ -113,7 +113,8 @@ impl Shelf {
             self.state.write().unwrap_or_else(PoisonError::into_inner).admit(range, index, &bytes);
         }
         if let Some(newest) = checkpoints.last() {
-            let kept = Kept::load(&self.dir, newest).map_err(|what| lost(&self.dir, newest, what, None))?;
+            let kept =
+                CarryOverFile::load(&self.dir, newest).map_err(|what| lost(&self.dir, newest, what, None))?;
             self.state.write().unwrap_or_else(PoisonError::into_inner).kept = Arc::new(kept);
         }
         Ok(())
@@ -133,7 +134,7 @@ impl Shelf {
             let missing =
                 || JournalError::ArchiveMissing { path: path.clone(), first: range.first, last: range.last };
             let bytes = fs::read(&path).map_err(|_| missing())?;
-            let (start, last) = evidence::ends(&bytes).ok_or_else(missing)?;
+            let (start, last) = log::ends(&bytes).ok_or_else(missing)?;
             // The database may have let go of a part of the first one already.
             let follows = end.map_or(start.position <= cut.position, |end| end == start);
             if !follows || last.position != range.last {
@@ -198,12 +199,12 @@ impl Shelf {
             other => other.map_err(JournalError::io("read", &path))?,
         };
         let mut found = Vec::new();
-        let survey = evidence::read_segment(&bytes, &mut |admitted| {
+        let summary = log::read_segment(&bytes, &mut |admitted| {
             let own = admitted.records.into_iter().map(|(_, entry, _)| entry);
             found.extend(own.filter(|entry| entry.stream == stream));
             Ok(())
         })?;
-        match survey.damage {
+        match summary.damage {
             Some(damage) => Err(JournalError::Damaged { torn: false, source: damage.problem }),
             None => Ok(found),
         }
@@ -226,7 +227,7 @@ impl State {
 fn lost(dir: &Path, newest: &Checkpoint, what: &'static str, missing: Option<String>) -> JournalError {
     let name = newest.carried_name().unwrap_or_default();
     let (runs, last) = (newest.runs, newest.last.position);
-    JournalError::CarriedLost { path: dir.join(name), runs, last, what, missing }
+    JournalError::CarryOverLost { path: dir.join(name), runs, last, what, missing }
 }
 
 /// Makes what is carried forward anew from all archives.
@@ -237,14 +238,14 @@ fn carried_anew(
     what: &'static str,
     links: Links,
 ) -> Result<(), JournalError> {
-    let mut carried = Carried::default();
+    let mut carried = CarryOver::default();
     for range in ranges {
         let name = range.file("seg");
         let lost = || lost(dir, newest, what, Some(name.clone()));
         let bytes = fs::read(dir.join(&name)).map_err(|_| lost())?;
-        let (start, end) = evidence::ends(&bytes).ok_or_else(lost)?;
+        let (start, end) = log::ends(&bytes).ok_or_else(lost)?;
         each(&bytes, start, end, &mut |state, entry, envelope| carried.admit(links, state, entry, envelope))?;
-        carried.settle();
+        carried.reconcile();
     }
     let bytes = carried.encode().filter(|bytes| hash(bytes) == newest.carried);
     let bytes = bytes.ok_or_else(|| lost(dir, newest, "the archives do not say what it said", None))?;
@@ -260,7 +261,7 @@ fn index(dir: &Path, range: Range) -> Result<(Index, Vec<u8>, bool), &'static st
     }
     let lost = "its index is missing or damaged, and so is its archive";
     let bytes = fs::read(dir.join(range.file("seg"))).map_err(|_| lost)?;
-    let (start, end) = evidence::ends(&bytes).ok_or(lost)?;
+    let (start, end) = log::ends(&bytes).ok_or(lost)?;
     let index = index_of(&bytes, start, end).map_err(|_| lost)?;
     let bytes = index.encode();
     Ok((index, bytes, true))

@@ -21,7 +21,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::mpsc::Receiver;
 
 use super::store::Store;
-use super::writer::{Ended, MAX_APPEND_BYTES, Request, Shared, Writer};
+use super::writer::{MAX_APPEND_BYTES, Request, Shared, Writer, WriterStopped};
 
 /// Most requests that share one barrier.
 pub const MAX_BATCH_REQUESTS: usize = 64;
@@ -41,10 +41,10 @@ fn drain(first: Request, requests: &mut Receiver<Request>) -> Vec<Request> {
     batch
 }
 
-fn turn<S: Store>(writer: &mut Writer<S>, shared: &Shared, batch: Vec<Request>) -> Result<(), Ended> {
+fn turn<S: Store>(writer: &mut Writer<S>, shared: &Shared, batch: Vec<Request>) -> Result<(), WriterStopped> {
     catch_unwind(AssertUnwindSafe(|| writer.turn(batch))).unwrap_or_else(|_| {
         shared.stop("its writer panicked".to_owned());
-        Err(Ended)
+        Err(WriterStopped)
     })
 }
 

@@ -1,22 +1,22 @@
 //! Reading what a store holds into what a daemon goes on with, after every record was checked.
 //!
 //! One pass checks the chain and collects the entries of the open streams. Not here: which store is read
-//! ([`super::find`]), and what is done when it is damaged ([`super::settle`]).
+//! ([`super::find`]), and what is done when it is damaged ([`crate::reconcile`]).
 
-use super::chain::{ChainProblem, Fault};
-use super::envelope::SCHEMA;
-use super::error::JournalError;
-use super::open::Opened;
-use super::scan::{Damage, scan};
-use super::store::{Batch, Meta, Store, StoreError, StreamState};
+use super::Opened;
+use crate::chain::{ChainProblem, Fault};
+use crate::envelope::SCHEMA;
+use crate::error::JournalError;
+use crate::scan::{Damage, scan};
+use crate::store::{Batch, Meta, Store, StoreError, StreamState};
 
 /// Reads the journal's account of itself, which is a new one for an empty store.
-pub(super) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
+pub(crate) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
     read_meta_up_to(SCHEMA, store)
 }
 
 /// As [`read_meta`], of a binary whose newest schema is `known`.
-pub(super) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, JournalError> {
+pub(crate) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, JournalError> {
     let damaged = |what| JournalError::Damaged { torn: false, source: ChainProblem { position: 0, what } };
     match store.meta()? {
         Some(Meta { schema: found, .. }) if found > known => Err(JournalError::NewerSchema { found, known }),
@@ -29,7 +29,7 @@ pub(super) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, Jou
     }
 }
 
-pub(super) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError> {
+pub(crate) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError> {
     let meta = read_meta(store)?;
     let mut streams: Vec<_> = store
         .streams()?
@@ -52,7 +52,7 @@ pub(super) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError>
 }
 
 /// Claims the next epoch in a store that has no evidence beside it.
-pub(super) fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
+pub(crate) fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
     meta.epoch = meta.epoch.checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
     opened.epoch = meta.epoch;
     // From here on an older binary refuses the journal; what it wrote stays as it is.

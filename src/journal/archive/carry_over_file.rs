@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::super::envelope;
 use super::super::error::JournalError;
-use super::super::probe::{Call, Probed};
+use super::super::fault_injection::{Call, FaultHook};
 use super::super::record::{Entry, Links};
 use super::super::store::{StreamHead, StreamState};
-use super::carried::{Carried, Place, envelopes, places};
+use super::carry_over::{CarryOver, Place, envelopes, places};
 use super::seal::replace;
 use super::{Checkpoint, Range, directory, hash};
 
@@ -25,7 +25,7 @@ const OTHER: &str = "it is not the file that its checkpoint names";
 
 /// What is carried forward up to one checkpoint.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct CarryOverFile {
     /// None if nothing is carried.
     file: Option<File>,
     places: BTreeMap<Uuid, Place>,
@@ -38,13 +38,13 @@ impl Checkpoint {
     }
 }
 
-impl Kept {
+impl CarryOverFile {
     /// Reads the file that `checkpoint` names, in an archive directory.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn load(dir: &Path, checkpoint: &Checkpoint) -> Result<Kept, &'static str> {
-        let Some(name) = checkpoint.carried_name() else { return Ok(Kept::default()) };
+    pub fn load(dir: &Path, checkpoint: &Checkpoint) -> Result<CarryOverFile, &'static str> {
+        let Some(name) = checkpoint.carried_name() else { return Ok(CarryOverFile::default()) };
         let bytes = fs::read(dir.join(&name)).map_err(|_| MISSING)?;
         if hash(&bytes) != checkpoint.carried {
             return Err(OTHER);
@@ -52,7 +52,7 @@ impl Kept {
         let file = File::open(dir.join(name)).map_err(|_| MISSING)?;
         let places = places(&bytes).filter(|places| places.len() as u64 == checkpoint.runs).ok_or(OTHER)?;
         let places = places.into_iter().map(|place| (place.stream, place)).collect();
-        Ok(Kept { file: Some(file), places })
+        Ok(CarryOverFile { file: Some(file), places })
     }
 
     /// Whether records of the stream are carried.
@@ -83,7 +83,7 @@ impl Kept {
     /// Every carried entry up to record `through`, in the order of the journal.
     ///
     /// # Errors
-    /// As [`entries`](Kept::entries).
+    /// As [`entries`](CarryOverFile::entries).
     pub fn through(&self, through: u64) -> io::Result<Vec<Entry>> {
         let mut all = Vec::new();
         for stream in self.places.keys() {
@@ -96,7 +96,7 @@ impl Kept {
     /// What a database has to know of the streams that had not ended, as of record `through`.
     ///
     /// # Errors
-    /// As [`entries`](Kept::entries).
+    /// As [`entries`](CarryOverFile::entries).
     pub fn heads(&self, through: u64) -> io::Result<Vec<StreamHead>> {
         let mut heads = Vec::new();
         for stream in self.open() {
@@ -118,12 +118,13 @@ impl Kept {
     /// All of it, to make the next one from.
     ///
     /// # Errors
-    /// As [`entries`](Kept::entries).
-    pub fn carried(&self, links: Links) -> io::Result<Carried> {
-        let Some(file) = &self.file else { return Ok(Carried::default()) };
+    /// As [`entries`](CarryOverFile::entries).
+    pub fn carried(&self, links: Links) -> io::Result<CarryOver> {
+        let Some(file) = &self.file else { return Ok(CarryOver::default()) };
         let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
-        Carried::decode(&bytes, links).ok_or_else(|| io::Error::other("what is carried forward was changed"))
+        CarryOver::decode(&bytes, links)
+            .ok_or_else(|| io::Error::other("what is carried forward was changed"))
     }
 }
 
@@ -131,12 +132,12 @@ impl Kept {
 pub(crate) fn write(
     journal: &Path,
     checkpoint: &Checkpoint,
-    carried: &Carried,
-    probed: &Probed,
+    carried: &CarryOver,
+    faults: &FaultHook,
 ) -> Result<(), JournalError> {
     let (Some(name), Some(bytes)) = (checkpoint.carried_name(), carried.encode()) else { return Ok(()) };
     let dir = directory(journal);
-    let written = probed.run(Call::CarriedWrite, |error| error, || replace(&dir, &name, &bytes));
+    let written = faults.run(Call::CarryOverWrite, |error| error, || replace(&dir, &name, &bytes));
     written.map_err(JournalError::io("write what is carried forward in", &dir))
 }
 

@@ -1,16 +1,20 @@
 //! Opening: wait for the lock, check everything, claim an epoch, then start the writer.
 //!
 //! The whole chain is checked before anything is appended to it, in the database, in one pass that
-//! also collects the open streams, and in the evidence. Where the two differ [`super::settle`] says
-//! what is done, and [`super::mend`] does it. The epoch is on disk, in both, before a handle exists.
+//! also collects the open streams, and in the evidence. Where the two differ [`crate::reconcile`] says
+//! what is done, and [`crate::repair_half`] does it. The epoch is on disk, in both, before a handle exists.
 
 //!
 //! | file | does |
 //! |---|---|
-//! | [`super::find`] | looks at the directory |
-//! | [`super::recover`] | reads a store that is whole |
-//! | [`super::settle`] | decides what follows, as a table |
-//! | [`super::opening`] | does it |
+//! | [`self::find`] | looks at the directory |
+//! | [`self::recover`] | reads a store that is whole |
+//! | [`crate::reconcile`] | decides what follows, as a table |
+//! | [`self::opening`] | does it |
+
+pub(crate) mod find;
+pub(crate) mod opening;
+pub(crate) mod recover;
 
 use std::fs;
 use std::path::Path;
@@ -18,21 +22,21 @@ use uuid::Uuid;
 
 use tokio::sync::mpsc;
 
-use super::ballast;
-use super::error::JournalError;
-use super::evidence::sync_parent;
-use super::find::wait_for_lock;
-use super::handle::Journal;
-use super::host::{self, QUEUE_LENGTH};
-use super::opening::{Opening, Ready};
-use super::options::Options;
-use super::owner::Owner;
-use super::probe::Probed;
-use super::record::{Entry, Head};
-use super::recover::{claim, recover};
-use super::repair::Repair;
-use super::store::{Meta, Store};
-use super::writer::{Archives, Shared, Writer};
+use self::find::wait_for_lock;
+use self::opening::{Opening, Ready};
+use self::recover::{claim, recover};
+use crate::ballast;
+use crate::error::JournalError;
+use crate::fault_injection::FaultHook;
+use crate::handle::Journal;
+use crate::log::sync_parent;
+use crate::options::Options;
+use crate::owner::Owner;
+use crate::record::{Entry, Head};
+use crate::repair::Repair;
+use crate::store::{Meta, Store};
+use crate::worker::{self, QUEUE_LENGTH};
+use crate::writer::{Archives, Shared, Writer};
 
 /// What an open found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +64,8 @@ impl Journal {
     /// # Errors
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
     pub fn open_thread(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
-        let Ready { store, meta, opened, shelf, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, shelf, Probed(options.probe));
+        let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
+        let archives = Archives::new(dir, catalog, FaultHook(options.faults));
         start_on_thread(store, meta, opened, dir, Some(archives))
     }
 
@@ -75,8 +79,8 @@ impl Journal {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn open_inline(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
-        let Ready { store, meta, opened, shelf, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, shelf, Probed(options.probe));
+        let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
+        let archives = Archives::new(dir, catalog, FaultHook(options.faults));
         Ok((start_as_task(store, meta, Some(archives)), opened))
     }
 
@@ -100,11 +104,11 @@ fn start_as_task<S: Store + 'static>(store: S, meta: Meta, archives: Option<Arch
     let shared = Shared::new(meta.head, archives);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
     let writer = Writer::new(store, meta, shared.clone());
-    tokio::spawn(host::task(writer, shared.clone(), receiver));
+    tokio::spawn(worker::task(writer, shared.clone(), receiver));
     Journal::new(sender, shared, None, meta.epoch)
 }
 
-pub(super) fn start_on_thread<S: Store + 'static>(
+pub(crate) fn start_on_thread<S: Store + 'static>(
     store: S,
     meta: Meta,
     opened: Opened,
@@ -114,13 +118,13 @@ pub(super) fn start_on_thread<S: Store + 'static>(
     let shared = Shared::new(meta.head, archives);
     let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
     let writer = Writer::new(store, meta, shared.clone());
-    let thread = host::thread(writer, shared.clone(), receiver);
+    let thread = worker::thread(writer, shared.clone(), receiver);
     let thread = thread.map_err(JournalError::io("start a writer for", dir))?;
     Ok((Journal::new(sender, shared, Some(thread), meta.epoch), opened))
 }
 
 fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalError> {
-    let probed = Probed(options.probe.clone());
+    let faults = FaultHook(options.faults.clone());
     match open_dir(dir, options, vec![]) {
         Err(error) if error.is_full() => match ballast::spend(dir) {
             // It is made again by a later open: now there is no room for it.
@@ -129,7 +133,7 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
         },
         Err(error) => Err(error),
         Ok(mut ready) => {
-            ready.opened.ballast = ballast::ensure(dir, options.ballast_bytes, &probed);
+            ready.opened.ballast = ballast::ensure(dir, options.ballast_bytes, &faults);
             Ok(ready)
         }
     }
@@ -137,26 +141,26 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
 
 fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, JournalError> {
     create(dir).map_err(JournalError::io("create", dir))?;
-    let probed = Probed(options.probe.clone());
-    let ready = start(dir, options, &probed, told)?;
-    Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &probed)?;
+    let faults = FaultHook(options.faults.clone());
+    let ready = start(dir, options, &faults, told)?;
+    Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &faults)?;
     Ok(ready)
 }
 
 /// The start itself: judges what is in the directory, and repairs it or refuses.
 ///
-/// A daemon starts its journal by it; a [`Snapshot`](super::Snapshot) starts a private copy by it. So the two never say
+/// A daemon starts its journal by it; a [`Snapshot`](crate::Snapshot) starts a private copy by it. So the two never say
 /// different things about the same files.
-pub(super) fn start(
+pub(crate) fn start(
     dir: &Path,
     options: &Options,
-    probed: &Probed,
+    faults: &FaultHook,
     mut told: Vec<Repair>,
 ) -> Result<Ready, JournalError> {
-    let found = wait_for_lock(dir, options, probed)?;
+    let found = wait_for_lock(dir, options, faults)?;
     found.not_behind(dir)?;
     told.extend(found.spent.map(|bytes| Repair::BallastSpent { bytes }));
-    Opening { dir, options, probed: probed.clone(), told }.settle(found)
+    Opening { dir, options, faults: faults.clone(), told }.reconcile(found)
 }
 
 /// Creates the directory, and makes its entry durable in the directory above it.

@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use super::archive::{self, Checkpoint, Prior, Shelf};
+use super::archive::{self, Catalog, Checkpoint, Prior};
 use super::chain::{ChainProblem, Fault};
 use super::error::JournalError;
-use super::find::{FoundDatabase, FoundEvidence};
+use super::fault_injection::FaultHook;
 use super::open::Opened;
-use super::probe::Probed;
 use super::record::{Head, Links};
 use super::repair::Repair;
 use super::store::{Meta, Store};
 use super::twin::TwinStore;
+use crate::open::find::{FoundDatabase, FoundLog};
 
 /// Records that leave the database at once.
 pub(super) const TRIM_RECORDS: usize = 512;
@@ -22,32 +22,32 @@ pub(super) const TRIM_RECORDS: usize = 512;
 /// The newest checkpoint that either half has.
 pub(super) fn newest(
     database: &FoundDatabase,
-    evidence: &FoundEvidence,
+    evidence: &FoundLog,
 ) -> Result<Option<Checkpoint>, JournalError> {
     let in_database = match database {
         FoundDatabase::Whole(whole) => archive::newest(&whole.0)?,
         FoundDatabase::None | FoundDatabase::Broken(..) => None,
     };
-    let in_evidence = evidence.survey.as_ref().and_then(|survey| survey.checkpoint);
+    let in_evidence = evidence.summary.as_ref().and_then(|summary| summary.checkpoint);
     Ok(in_database.into_iter().chain(in_evidence).max_by_key(|checkpoint| checkpoint.last.position))
 }
 
 /// Reads the indexes, and what is carried forward; answers as well what was made anew.
 pub(super) fn load(
     dir: &Path,
-    evidence: &FoundEvidence,
+    evidence: &FoundLog,
     newest: Option<&Checkpoint>,
-    probed: &Probed,
+    faults: &FaultHook,
     links: Links,
-) -> Result<(Shelf, Vec<Repair>), JournalError> {
-    if let (Some(newest), Some(survey)) = (newest, &evidence.survey)
-        && survey.damage.is_none()
-        && survey.start.position < newest.last.position
+) -> Result<(Catalog, Vec<Repair>), JournalError> {
+    if let (Some(newest), Some(summary)) = (newest, &evidence.summary)
+        && summary.damage.is_none()
+        && summary.start.position < newest.last.position
     {
         // The segments are still here: whatever was lost of their archives meanwhile is made again.
-        archive::seal(dir, survey.start, newest.last.position, &mut Prior::none(links), probed)?;
+        archive::seal(dir, summary.start, newest.last.position, &mut Prior::none(links), faults)?;
     }
-    Shelf::load(dir, newest, links)
+    Catalog::load(dir, newest, links)
 }
 
 /// A database whose index of streams lacks a run that is carried forward is a broken one: what is wrong with it.
@@ -55,13 +55,13 @@ pub(super) fn lacks(
     store: &dyn Store,
     meta: &Meta,
     newest: Option<&Checkpoint>,
-    shelf: &Shelf,
+    catalog: &Catalog,
 ) -> Result<Option<JournalError>, JournalError> {
     // Behind the checkpoint it cannot know yet what was carried there.
     if newest.is_none_or(|newest| meta.head.position < newest.last.position) {
         return Ok(None);
     }
-    for stream in shelf.kept().open() {
+    for stream in catalog.kept().open() {
         if store.stream(stream)?.is_none() {
             let what = Fault::StreamIndex { stream };
             let source = ChainProblem { position: meta.cut.position, what };
@@ -75,11 +75,11 @@ pub(super) fn lacks(
 ///
 /// # Errors
 /// They are not the ones that are missing there.
-pub(super) fn complete(opened: &mut Opened, shelf: &Shelf) -> Result<(), JournalError> {
+pub(super) fn complete(opened: &mut Opened, catalog: &Catalog) -> Result<(), JournalError> {
     for (stream, entries) in &mut opened.streams {
         let begins = entries.first().map_or(u64::MAX, |first| first.seq);
         if begins > 1 {
-            let live = std::mem::replace(entries, shelf.entries(*stream, begins)?);
+            let live = std::mem::replace(entries, catalog.entries(*stream, begins)?);
             entries.extend(live);
         }
         let follows = entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
@@ -97,9 +97,9 @@ pub(super) fn complete(opened: &mut Opened, shelf: &Shelf) -> Result<(), Journal
 pub(super) fn trim_archived(
     store: &mut dyn Store,
     mut meta: Meta,
-    shelf: &Shelf,
+    catalog: &Catalog,
 ) -> Result<Meta, JournalError> {
-    let Some(end) = shelf.check(meta.cut)? else { return Ok(meta) };
+    let Some(end) = catalog.check(meta.cut)? else { return Ok(meta) };
     while meta.cut.position < end.position {
         let before: Head = meta.cut;
         meta = archive::trim(store, meta, end.position, TRIM_RECORDS)?;
@@ -116,11 +116,11 @@ pub(super) fn finish(
     dir: &Path,
     store: &mut TwinStore,
     meta: Meta,
-    shelf: &Shelf,
-    probed: &Probed,
+    catalog: &Catalog,
+    faults: &FaultHook,
 ) -> Result<Meta, JournalError> {
-    let meta = trim_archived(store, meta, shelf)?;
+    let meta = trim_archived(store, meta, catalog)?;
     store.release(meta.cut.position)?;
-    archive::clear(dir, meta.cut.position, meta.head.position, probed)?;
+    archive::clear(dir, meta.cut.position, meta.head.position, faults)?;
     Ok(meta)
 }

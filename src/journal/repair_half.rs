@@ -1,4 +1,4 @@
-//! Carrying out what [`super::settle`] decided: making one half of a journal from the other.
+//! Carrying out what [`super::reconcile`] decided: making one half of a journal from the other.
 //!
 //! The half that is whole first gets the claim of the new epoch with the record of the repair, synced;
 //! then the other half is made from it. What cannot be used is renamed, never removed.
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::envelope;
 use super::error::JournalError;
-use super::evidence::{self, Admitted, EvidenceWriter, sync_parent};
-use super::probe::Probed;
+use super::fault_injection::FaultHook;
+use super::log::{self, Admitted, LogWriter, sync_parent};
 use super::record::Head;
-use super::store::{Batch, Meta, Slot, Store, StoreError, StreamHead, StreamState};
+use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
 /// Records of one frame of rebuilt evidence.
 const FRAME_RECORDS: usize = 64;
@@ -64,7 +64,7 @@ pub(super) fn carry(store: &mut dyn Store, cut: Head, streams: Vec<StreamHead>) 
 /// Copies every batch behind `from` from the evidence in `dir` to `store`, and syncs it.
 pub(super) fn fill(store: &mut dyn Store, dir: &Path, from: Head, cut: Head) -> Result<(), JournalError> {
     let mut unsynced = 0;
-    evidence::read(dir, &mut |admitted| {
+    log::read(dir, &mut |admitted| {
         let batch = batch_of(store, admitted, from, cut)?;
         store.write(&batch)?;
         unsynced += 1;
@@ -94,7 +94,7 @@ fn batch_of(store: &dyn Store, admitted: Admitted, from: Head, cut: Head) -> Res
         let first_position = known.map_or(position, |head| head.first_position);
         let head = StreamHead { stream, state, last_seq: seq, first_position, last_position: position };
         streams.insert(stream, head);
-        slots.push(Slot { position, stream, seq, envelope });
+        slots.push(StoredRecord { position, stream, seq, envelope });
     }
     Ok(Batch { meta, slots, streams: streams.into_values().collect() })
 }
@@ -105,11 +105,11 @@ pub(super) fn write_evidence(
     meta: Meta,
     dir: &Path,
     segment_bytes: u64,
-    probed: &Probed,
+    faults: &FaultHook,
 ) -> Result<(), JournalError> {
     let heads = store.streams()?.into_iter().map(|head| (head.stream, head));
     let heads: BTreeMap<_, _> = heads.collect();
-    let begun = EvidenceWriter::begin(dir, meta.cut, segment_bytes, probed.clone());
+    let begun = LogWriter::begin(dir, meta.cut, segment_bytes, faults.clone());
     let mut writer = begun.map_err(JournalError::io("begin evidence in", dir))?;
     let mut batch = Batch { meta: Meta { head: meta.cut, ..meta }, slots: vec![], streams: vec![] };
     for raw in store.records(meta.cut.position.saturating_add(1)) {
@@ -130,7 +130,7 @@ pub(super) fn write_evidence(
         let head = last.copied().unwrap_or(open);
         batch.streams.retain(|known| known.stream != stream);
         batch.streams.push(head);
-        batch.slots.push(Slot { position, stream, seq, envelope });
+        batch.slots.push(StoredRecord { position, stream, seq, envelope });
         if batch.slots.len() == FRAME_RECORDS {
             writer.append(&batch)?;
             (batch.slots, batch.streams) = (vec![], vec![]);

@@ -31,7 +31,7 @@
 //! Pure: what to do follows from what was seen.
 
 use super::chain::{ChainProblem, Fault};
-use super::evidence::Survey;
+use super::log::LogSummary;
 use super::record::Head;
 
 /// What the database looks like.
@@ -78,51 +78,51 @@ pub(super) enum Row {
     RefuseTwo(ChainProblem),
 }
 
-pub(super) fn decide(database: Database, evidence: Option<&Survey>, common: Common) -> Row {
+pub(super) fn decide(database: Database, evidence: Option<&LogSummary>, common: Common) -> Row {
     match (database, evidence) {
         (Database::None, None) => Row::Begin,
         (Database::Broken(_), None) => Row::RefuseDatabase,
         (Database::Whole(head), None) if head.position == 0 => Row::Begin,
         (Database::Whole(_), None) => Row::BeginEvidence,
-        (Database::Whole(head), Some(Survey { damage: Some(damage), .. })) => {
+        (Database::Whole(head), Some(LogSummary { damage: Some(damage), .. })) => {
             if head.position >= damage.reached {
                 Row::RebuildEvidence(damage.problem.to_string())
             } else {
                 Row::RefuseBoth(damage.problem.clone())
             }
         }
-        (_, Some(Survey { damage: Some(damage), .. })) => Row::RefuseBoth(damage.problem.clone()),
-        (Database::None, Some(survey)) if survey.epoch == 0 && survey.records == 0 => Row::Begin,
-        (database, Some(Survey { changed: Some(problem), head, .. })) if !database.reaches(head) => {
+        (_, Some(LogSummary { damage: Some(damage), .. })) => Row::RefuseBoth(damage.problem.clone()),
+        (Database::None, Some(summary)) if summary.epoch == 0 && summary.records == 0 => Row::Begin,
+        (database, Some(LogSummary { changed: Some(problem), head, .. })) if !database.reaches(head) => {
             Row::RefuseBoth(problem.clone())
         }
         (Database::None | Database::Broken(None), Some(_)) => Row::RebuildDatabase,
-        (Database::Broken(Some(head)), Some(survey)) if common.in_evidence == Some(head.hash) => {
-            debug_assert!(survey.head.position >= head.position);
+        (Database::Broken(Some(head)), Some(summary)) if common.in_evidence == Some(head.hash) => {
+            debug_assert!(summary.head.position >= head.position);
             Row::RebuildDatabase
         }
-        (Database::Broken(Some(_)), Some(survey)) => Row::RefuseBoth(ChainProblem {
-            position: survey.head.position.saturating_add(1),
+        (Database::Broken(Some(_)), Some(summary)) => Row::RefuseBoth(ChainProblem {
+            position: summary.head.position.saturating_add(1),
             what: Fault::EvidenceShort,
         }),
-        (Database::Whole(Head { position: 0, .. }), Some(survey)) if survey.start.position > 0 => {
+        (Database::Whole(Head { position: 0, .. }), Some(summary)) if summary.start.position > 0 => {
             Row::RebuildDatabase
         }
-        (Database::Whole(head), Some(survey)) => compare(head, survey, common),
+        (Database::Whole(head), Some(summary)) => compare(head, summary, common),
     }
 }
 
-fn compare(head: Head, survey: &Survey, common: Common) -> Row {
-    let (database, evidence) = (head.position, survey.head.position);
-    if head == survey.head {
+fn compare(head: Head, summary: &LogSummary, common: Common) -> Row {
+    let (database, evidence) = (head.position, summary.head.position);
+    if head == summary.head {
         return Row::Agree;
     }
     if evidence > database && common.in_evidence == Some(head.hash) {
         // sled uses the room of archived records again, and a torn write there can cost it what stood before it.
-        let follows = survey.start.position <= database;
+        let follows = summary.start.position <= database;
         return if follows { Row::CatchUp } else { Row::RebuildDatabase };
     }
-    if evidence < database && common.in_database == Some(survey.head.hash) {
+    if evidence < database && common.in_database == Some(summary.head.hash) {
         return Row::RebuildEvidence(format!(
             "it ended at record {evidence}, the database at record {database}"
         ));
@@ -132,33 +132,44 @@ fn compare(head: Head, survey: &Survey, common: Common) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use super::super::evidence::{Damage, End, Tail};
+    use super::super::log::{Damage, End, Tail};
     use super::*;
 
     fn head(position: u64, hash: u8) -> Head {
         Head { position, hash: [hash; 32] }
     }
 
-    fn sound(head: Head) -> Survey {
+    fn sound(head: Head) -> LogSummary {
         let end = End { segment: 1, offset: 90 };
         let (start, records) = (Head::genesis(), head.position);
         let (checkpoint, tail) = (None, Tail::default());
         let epoch = records.min(1);
-        Survey { start, head, epoch, records, end, torn: 0, changed: None, damage: None, checkpoint, tail }
+        LogSummary {
+            start,
+            head,
+            epoch,
+            records,
+            end,
+            torn: 0,
+            changed: None,
+            damage: None,
+            checkpoint,
+            tail,
+        }
     }
 
-    fn behind(start: Head) -> Survey {
-        Survey { start, ..sound(head(7, 7)) }
+    fn behind(start: Head) -> LogSummary {
+        LogSummary { start, ..sound(head(7, 7)) }
     }
 
-    fn damaged(reached: u64) -> Survey {
+    fn damaged(reached: u64) -> LogSummary {
         let problem = ChainProblem { position: 3, what: Fault::Hash };
-        Survey { damage: Some(Damage { problem, reached }), ..sound(head(2, 2)) }
+        LogSummary { damage: Some(Damage { problem, reached }), ..sound(head(2, 2)) }
     }
 
-    fn changed(head: Head) -> Survey {
+    fn changed(head: Head) -> LogSummary {
         let problem = ChainProblem { position: head.position + 1, what: Fault::Hash };
-        Survey { torn: 700, changed: Some(problem), ..sound(head) }
+        LogSummary { torn: 700, changed: Some(problem), ..sound(head) }
     }
 
     #[test]
@@ -175,7 +186,7 @@ mod tests {
         assert_eq!(decide(Whole(head(5, 5)), Some(&evidence), known), Row::Agree);
         let longer = decide(Whole(head(9, 9)), Some(&evidence), known);
         assert!(matches!(longer, Row::RebuildEvidence(_)), "{longer:?}");
-        let begun = Survey { epoch: 0, ..changed(head(0, 0)) };
+        let begun = LogSummary { epoch: 0, ..changed(head(0, 0)) };
         assert_eq!(decide(Nothing, Some(&begun), known), Row::Begin, "its first claim was cut off");
     }
 

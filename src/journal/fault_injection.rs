@@ -1,6 +1,6 @@
 //! Where a test stands between the journal and its disk.
 //!
-//! Each call that can change what a loss of power leaves behind passes a [`Probe`]: it may fail the
+//! Each call that can change what a loss of power leaves behind passes a [`FaultInjection`]: it may fail the
 //! call before it is made, leave it out, and look at the files once it was made. In production there
 //! is none. Reads do not pass here.
 
@@ -32,7 +32,7 @@ pub enum Call {
     /// An archive and its index are given their names, and synced.
     ArchiveWrite,
     /// What is carried forward behind the archives is written, synced and named.
-    CarriedWrite,
+    CarryOverWrite,
     /// Archived segments are removed from the evidence.
     EvidenceRelease,
     /// Files beside the archives that no checkpoint names, or no longer, are removed.
@@ -49,7 +49,7 @@ pub enum Answer {
 }
 
 /// Looks at every call.
-pub trait Probe: Send + Sync {
+pub trait FaultInjection: Send + Sync {
     /// Before a call is made.
     ///
     /// # Errors
@@ -62,9 +62,9 @@ pub trait Probe: Send + Sync {
 
 /// The probe of a journal; usually there is none.
 #[derive(Clone, Default)]
-pub(super) struct Probed(pub Option<Arc<dyn Probe>>);
+pub(super) struct FaultHook(pub Option<Arc<dyn FaultInjection>>);
 
-impl Probed {
+impl FaultHook {
     /// Makes a call, unless the probe has it fail or left out.
     pub fn run<E>(
         &self,
@@ -72,17 +72,17 @@ impl Probed {
         failed: impl FnOnce(io::Error) -> E,
         make: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(probe) = &self.0 else { return make() };
-        if probe.before(call).map_err(failed)? == Answer::Go {
+        let Some(faults) = &self.0 else { return make() };
+        if faults.before(call).map_err(failed)? == Answer::Go {
             make()?;
-            probe.after(call);
+            faults.after(call);
         }
         Ok(())
     }
 }
 
-impl fmt::Debug for Probed {
+impl fmt::Debug for FaultHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "probed" } else { "not probed" })
+        f.write_str(if self.0.is_some() { "faults" } else { "not faults" })
     }
 }

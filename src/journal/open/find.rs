@@ -3,54 +3,54 @@
 //! Nothing is changed but what a cut left half made, the empty evidence with which a new journal begins, and a ballast
 //! that is given up for room. What was
 //! found is held against the last owner ([`Found::not_behind`]) and against itself ([`Found::row`]). Not here: what
-//! follows from it ([`super::settle`] decides, [`super::opening`] does it).
+//! follows from it ([`crate::reconcile`] decides, [`super::opening`] does it).
 
 use std::path::{Path, PathBuf};
 
-use super::archive::Prefix;
-use super::ballast;
-use super::chain::open_at;
-use super::envelope::SCHEMA;
-use super::error::JournalError;
-use super::evidence::{self, EvidenceWriter, Survey};
-use super::lock::Lock;
-use super::mend;
-use super::open::Opened;
-use super::options::Options;
-use super::owner::Owner;
-use super::probe::Probed;
-use super::record::Head;
+use super::Opened;
 use super::recover::recover;
-use super::repair;
-use super::settle::{Common, Database, Row, decide};
-use super::sled_store::SledStore;
-use super::store::{Meta, Store, StoreError, StreamHead};
+use crate::archive::Prefix;
+use crate::ballast;
+use crate::chain::open_at;
+use crate::envelope::SCHEMA;
+use crate::error::JournalError;
+use crate::fault_injection::FaultHook;
+use crate::lock::Lock;
+use crate::log::{self, LogSummary, LogWriter};
+use crate::options::Options;
+use crate::owner::Owner;
+use crate::reconcile::{Common, Database, Row, decide};
+use crate::record::Head;
+use crate::repair;
+use crate::repair_half;
+use crate::sled_store::SledStore;
+use crate::store::{Meta, Store, StoreError, StreamHead};
 
 /// Where the database of a journal directory is.
-pub(super) fn database(dir: &Path) -> PathBuf {
+pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("sled")
 }
 
 /// Where the evidence of a journal directory is.
-pub(super) fn evidence_dir(dir: &Path) -> PathBuf {
+pub(crate) fn evidence_dir(dir: &Path) -> PathBuf {
     dir.join("evidence")
 }
 
 /// Name of evidence that is being written.
-pub(super) const DRAFT: &str = "evidence.new";
+pub(crate) const DRAFT: &str = "evidence.new";
 
 /// A journal as it was found, with its lock held.
-pub(super) struct Found {
+pub(crate) struct Found {
     pub lock: Lock,
     owner: Option<Owner>,
     pub database: FoundDatabase,
-    pub evidence: FoundEvidence,
+    pub evidence: FoundLog,
     /// What the ballast gave, where there was no other room to work.
     pub spent: Option<u64>,
 }
 
 /// The database as it was found.
-pub(super) enum FoundDatabase {
+pub(crate) enum FoundDatabase {
     None,
     Whole(Box<(SledStore, Meta, Opened)>),
     /// With its head, if it says.
@@ -59,8 +59,8 @@ pub(super) enum FoundDatabase {
 
 /// Evidence as it was found.
 #[derive(Default)]
-pub(super) struct FoundEvidence {
-    pub survey: Option<Survey>,
+pub(crate) struct FoundLog {
+    pub summary: Option<LogSummary>,
     /// The stream of the records that tell of repairs.
     pub repairs: Option<StreamHead>,
     /// Its hash where the database ends.
@@ -68,9 +68,13 @@ pub(super) struct FoundEvidence {
 }
 
 /// Tries until the lock is free, as often as the options say.
-pub(super) fn wait_for_lock(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, JournalError> {
+pub(crate) fn wait_for_lock(
+    dir: &Path,
+    options: &Options,
+    faults: &FaultHook,
+) -> Result<Found, JournalError> {
     for attempt in 1..options.lock_attempts.max(1) {
-        match find(dir, options, probed) {
+        match find(dir, options, faults) {
             Err(held @ JournalError::Held { .. }) => {
                 if attempt == 1 {
                     (options.on_held)(&held);
@@ -80,14 +84,14 @@ pub(super) fn wait_for_lock(dir: &Path, options: &Options, probed: &Probed) -> R
             other => return other,
         }
     }
-    find(dir, options, probed)
+    find(dir, options, faults)
 }
 
-fn find(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, JournalError> {
+fn find(dir: &Path, options: &Options, faults: &FaultHook) -> Result<Found, JournalError> {
     let lock = Lock::exclusive(dir)?;
     // Under the lock: before, its holder may have written it.
     let owner = Owner::read(dir)?;
-    mend::clear(&dir.join(DRAFT))?;
+    repair_half::clear(&dir.join(DRAFT))?;
     let path = evidence_dir(dir);
     let has_database = SledStore::lock_file(&database(dir)).exists();
     if !has_database && !path.exists() {
@@ -95,28 +99,28 @@ fn find(dir: &Path, options: &Options, probed: &Probed) -> Result<Found, Journal
             return Err(JournalError::Lost { dir: dir.to_owned(), epoch });
         }
         // A new journal. Evidence without records says so when the first open of sled is cut short.
-        let begun = EvidenceWriter::begin(&path, Head::genesis(), options.segment_bytes, probed.clone());
+        let begun = LogWriter::begin(&path, Head::genesis(), options.segment_bytes, faults.clone());
         begun.map_err(JournalError::io("begin evidence in", &path))?;
     }
-    let database = if has_database { look(dir, probed)? } else { FoundDatabase::None };
+    let database = if has_database { look(dir, faults)? } else { FoundDatabase::None };
     let head = match &database {
         FoundDatabase::None => None,
         FoundDatabase::Whole(whole) => Some(whole.1.head),
         FoundDatabase::Broken(_, head) => *head,
     };
-    let mut evidence = survey(&path, head)?;
-    if let (Some(survey), Some(head)) = (&evidence.survey, head)
-        && survey.start.position > head.position
+    let mut evidence = summary(&path, head)?;
+    if let (Some(summary), Some(head)) = (&evidence.summary, head)
+        && summary.start.position > head.position
     {
-        evidence.at_head = archived_hash(dir, survey.start, head.position)?;
+        evidence.at_head = archived_hash(dir, summary.start, head.position)?;
     }
     let spent =
-        ballast::spend_without_room(dir, probed).map_err(JournalError::io("look for room in", dir))?;
+        ballast::spend_without_room(dir, faults).map_err(JournalError::io("look for room in", dir))?;
     Ok(Found { lock, owner, database, evidence, spent })
 }
 
-fn look(dir: &Path, probed: &Probed) -> Result<FoundDatabase, JournalError> {
-    let store = match named(dir, SledStore::open_probed(&database(dir), probed.clone())) {
+fn look(dir: &Path, faults: &FaultHook) -> Result<FoundDatabase, JournalError> {
+    let store = match named(dir, SledStore::open_probed(&database(dir), faults.clone())) {
         Ok(store) => store,
         Err(error @ JournalError::Unopenable { source: StoreError::Broken { .. }, .. }) => {
             return Ok(FoundDatabase::Broken(error, None));
@@ -131,10 +135,10 @@ fn look(dir: &Path, probed: &Probed) -> Result<FoundDatabase, JournalError> {
 }
 
 /// Reads all evidence; `head` is where the database ends.
-pub(super) fn survey(path: &Path, head: Option<Head>) -> Result<FoundEvidence, JournalError> {
-    let mut found = FoundEvidence::default();
+pub(crate) fn summary(path: &Path, head: Option<Head>) -> Result<FoundLog, JournalError> {
+    let mut found = FoundLog::default();
     let told = repair::stream();
-    found.survey = evidence::read(path, &mut |admitted| {
+    found.summary = log::read(path, &mut |admitted| {
         for (state, entry, _) in &admitted.records {
             let position = entry.position;
             if head.is_some_and(|head| head.position == position) {
@@ -154,10 +158,10 @@ pub(super) fn survey(path: &Path, head: Option<Head>) -> Result<FoundEvidence, J
         }
         Ok(())
     })?;
-    if let (Some(survey), Some(head)) = (&found.survey, head)
-        && survey.start.position == head.position
+    if let (Some(summary), Some(head)) = (&found.summary, head)
+        && summary.start.position == head.position
     {
-        found.at_head = Some(survey.start.hash);
+        found.at_head = Some(summary.start.hash);
     }
     Ok(found)
 }
@@ -179,7 +183,7 @@ impl Found {
             FoundDatabase::Whole(whole) => whole.1.epoch,
             FoundDatabase::None | FoundDatabase::Broken(..) => 0,
         };
-        database.max(self.evidence.survey.as_ref().map_or(0, |survey| survey.epoch))
+        database.max(self.evidence.summary.as_ref().map_or(0, |summary| summary.epoch))
     }
 
     /// The journal's account of itself, of the half that reaches further.
@@ -188,18 +192,18 @@ impl Found {
             FoundDatabase::Whole(whole) => (whole.1.schema, Some(whole.1.head)),
             FoundDatabase::None | FoundDatabase::Broken(..) => (SCHEMA, None),
         };
-        let heads = head.into_iter().chain(self.evidence.survey.as_ref().map(|survey| survey.head));
+        let heads = head.into_iter().chain(self.evidence.summary.as_ref().map(|summary| summary.head));
         let head = heads.max_by_key(|head| head.position).unwrap_or(Head::genesis());
         Meta { schema, epoch: self.epoch(), head, ..Meta::new() }
     }
 
     /// Whether what was found reaches the epoch of its last owner, unless it is refused for a better reason.
     pub fn not_behind(&self, dir: &Path) -> Result<(), JournalError> {
-        let undamaged = self.evidence.survey.as_ref().is_none_or(|survey| survey.damage.is_none());
+        let undamaged = self.evidence.summary.as_ref().is_none_or(|summary| summary.damage.is_none());
         let broken = matches!(self.database, FoundDatabase::Broken(..));
         match &self.owner {
             Some(Owner { epoch, .. }) if *epoch > self.epoch() && undamaged => {
-                if broken && self.evidence.survey.is_none() {
+                if broken && self.evidence.summary.is_none() {
                     return Ok(());
                 }
                 Err(JournalError::Behind { dir: dir.to_owned(), found: self.epoch(), owner: *epoch })
@@ -209,9 +213,9 @@ impl Found {
     }
 
     fn common(&self) -> Result<Common, JournalError> {
-        let in_database = match (&self.database, &self.evidence.survey) {
-            (FoundDatabase::Whole(whole), Some(survey)) => {
-                hash_at(&whole.0, whole.1.cut, survey.head.position)?
+        let in_database = match (&self.database, &self.evidence.summary) {
+            (FoundDatabase::Whole(whole), Some(summary)) => {
+                hash_at(&whole.0, whole.1.cut, summary.head.position)?
             }
             _ => None,
         };
@@ -225,7 +229,7 @@ impl Found {
             FoundDatabase::Whole(whole) => Database::Whole(whole.1.head),
             FoundDatabase::Broken(_, head) => Database::Broken(*head),
         };
-        Ok(decide(database, self.evidence.survey.as_ref(), self.common()?))
+        Ok(decide(database, self.evidence.summary.as_ref(), self.common()?))
     }
 }
 
@@ -238,7 +242,7 @@ fn hash_at(store: &dyn Store, cut: Head, position: u64) -> Result<Option<[u8; 32
 }
 
 /// What is told of the database when neither half can mend the other.
-pub(super) fn said(database: &FoundDatabase) -> String {
+pub(crate) fn said(database: &FoundDatabase) -> String {
     match database {
         FoundDatabase::None => "it is missing".to_owned(),
         FoundDatabase::Whole(whole) => format!("it ends at record {}", whole.1.head.position),
@@ -247,7 +251,7 @@ pub(super) fn said(database: &FoundDatabase) -> String {
 }
 
 /// Puts the directory, and who holds it, to an error of the database.
-pub(super) fn named(dir: &Path, opened: Result<SledStore, StoreError>) -> Result<SledStore, JournalError> {
+pub(crate) fn named(dir: &Path, opened: Result<SledStore, StoreError>) -> Result<SledStore, JournalError> {
     let dir = dir.to_owned();
     opened.map_err(|error| match error {
         StoreError::Held => JournalError::Held { owner: Owner::read(&dir).ok().flatten(), dir },

@@ -35,6 +35,6 @@ pub(crate) fn header(path: &Path) -> io::Result<Option<Head>> {
 
 /// What the first record of a whole segment follows, and its last record; none if it is not whole.
 pub(crate) fn ends(bytes: &[u8]) -> Option<(Head, Head)> {
-    let survey = read_segment(bytes, &mut |_| Ok(())).ok()?;
-    (survey.damage.is_none() && survey.torn == 0).then_some((survey.start, survey.head))
+    let summary = read_segment(bytes, &mut |_| Ok(())).ok()?;
+    (summary.damage.is_none() && summary.torn == 0).then_some((summary.start, summary.head))
 }

@@ -1,38 +1,38 @@
 //! One open, from what was found to two halves that agree.
 //!
-//! [`super::settle`] said what is to be done; here it is done, in an order that a cut cannot hurt: the half that is
+//! [`crate::reconcile`] said what is to be done; here it is done, in an order that a cut cannot hurt: the half that is
 //! whole gets the claim of the new epoch with the record of the repair, synced, and then the other half is made from
-//! it with what [`super::mend`] has. Both hold the epoch before a handle exists.
+//! it with what [`crate::repair_half`] has. Both hold the epoch before a handle exists.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::archive::Shelf;
-use super::error::JournalError;
-use super::evidence::{EvidenceWriter, Survey};
-use super::find::{DRAFT, Found, FoundDatabase, FoundEvidence, database, evidence_dir, named, said, survey};
-use super::lock::Lock;
-use super::mend;
-use super::open::Opened;
-use super::options::Options;
-use super::probe::Probed;
-use super::record::Head;
+use super::Opened;
+use super::find::{DRAFT, Found, FoundDatabase, FoundLog, database, evidence_dir, named, said, summary};
 use super::recover::recover;
-use super::repair::{self, Repair};
-use super::settle::Row;
-use super::shelve;
-use super::sled_store::SledStore;
-use super::store::{Meta, Store, StoreError};
-use super::twin::TwinStore;
+use crate::archive::Catalog;
+use crate::archived;
+use crate::error::JournalError;
+use crate::fault_injection::FaultHook;
+use crate::lock::Lock;
+use crate::log::{LogSummary, LogWriter};
+use crate::options::Options;
+use crate::reconcile::Row;
+use crate::record::Head;
+use crate::repair::{self, Repair};
+use crate::repair_half;
+use crate::sled_store::SledStore;
+use crate::store::{Meta, Store, StoreError};
+use crate::twin::TwinStore;
 
 /// A journal that is ready to be written to.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     pub store: TwinStore,
     pub meta: Meta,
     pub opened: Opened,
     /// What the journal was before this start added its epoch and its word about repairs.
     pub found: Meta,
-    pub shelf: Arc<Shelf>,
+    pub catalog: Arc<Catalog>,
 }
 
 enum Way {
@@ -42,17 +42,17 @@ enum Way {
 }
 
 /// One open.
-pub(super) struct Opening<'a> {
+pub(crate) struct Opening<'a> {
     pub dir: &'a Path,
     pub options: &'a Options,
-    pub probed: Probed,
+    pub faults: FaultHook,
     /// What was done so far.
     pub told: Vec<Repair>,
 }
 
 impl Opening<'_> {
     /// Does what the table says about what was found, and ends an archiving that was cut short.
-    pub fn settle(mut self, found: Found) -> Result<Ready, JournalError> {
+    pub fn reconcile(mut self, found: Found) -> Result<Ready, JournalError> {
         let (mut way, mut found) = way(found)?;
         let before = found.meta();
         let epoch = before
@@ -60,29 +60,29 @@ impl Opening<'_> {
             .max(self.options.after_epoch)
             .checked_add(1)
             .ok_or(StoreError::Layout { what: "the epoch" })?;
-        let newest = shelve::newest(&found.database, &found.evidence)?;
-        let (shelf, anew) =
-            shelve::load(self.dir, &found.evidence, newest.as_ref(), &self.probed, self.options.links)?;
+        let newest = archived::newest(&found.database, &found.evidence)?;
+        let (catalog, anew) =
+            archived::load(self.dir, &found.evidence, newest.as_ref(), &self.faults, self.options.links)?;
         self.told.extend(anew);
         if let FoundDatabase::Whole(whole) = &found.database
-            && let Some(error) = shelve::lacks(&whole.0, &whole.1, newest.as_ref(), &shelf)?
+            && let Some(error) = archived::lacks(&whole.0, &whole.1, newest.as_ref(), &catalog)?
         {
             let head = whole.1.head;
             found.database = FoundDatabase::Broken(error, Some(head));
             (way, found) = self::way(found)?;
         }
         let Found { lock, database, evidence, .. } = found;
-        let (dir, probed) = (self.dir, self.probed.clone());
+        let (dir, faults) = (self.dir, self.faults.clone());
         let (mut store, meta, mut opened) = match way {
-            Way::GoOn => self.go_on(epoch, lock, database, evidence.survey)?,
-            Way::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, why, &shelf)?,
-            Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence, &shelf)?,
+            Way::GoOn => self.go_on(epoch, lock, database, evidence.summary)?,
+            Way::RebuildEvidence(why) => self.rebuild_evidence(epoch, lock, database, why, &catalog)?,
+            Way::FollowEvidence => self.follow_evidence(epoch, lock, database, evidence, &catalog)?,
         };
-        let meta = shelve::finish(dir, &mut store, meta, &shelf, &probed)?;
-        shelve::complete(&mut opened, &shelf)?;
+        let meta = archived::finish(dir, &mut store, meta, &catalog, &faults)?;
+        archived::complete(&mut opened, &catalog)?;
         opened.records = meta.head.position - meta.cut.position;
         let found = Meta { cut: meta.cut, ..before };
-        Ok(Ready { store, meta, opened, found, shelf: Arc::new(shelf) })
+        Ok(Ready { store, meta, opened, found, catalog: Arc::new(catalog) })
     }
 
     /// Both hold the same records.
@@ -91,7 +91,7 @@ impl Opening<'_> {
         epoch: u64,
         lock: Lock,
         database: FoundDatabase,
-        survey: Option<Survey>,
+        summary: Option<LogSummary>,
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let (store, mut meta, mut opened) = match database {
             FoundDatabase::Whole(whole) => *whole,
@@ -101,8 +101,8 @@ impl Opening<'_> {
                 (store, meta, opened)
             }
         };
-        let evidence = self.evidence(survey.as_ref(), meta.cut)?;
-        self.trimmed(survey.as_ref());
+        let evidence = self.evidence(summary.as_ref(), meta.cut)?;
+        self.trimmed(summary.as_ref());
         let known = store.stream(repair::stream())?;
         let mut twin = TwinStore::new(store, evidence, lock);
         meta.epoch = epoch;
@@ -121,42 +121,42 @@ impl Opening<'_> {
         epoch: u64,
         lock: Lock,
         database: FoundDatabase,
-        evidence: FoundEvidence,
-        shelf: &Shelf,
+        evidence: FoundLog,
+        catalog: &Catalog,
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
-        let Some(survey) = evidence.survey else { return Err(refused(database)) };
-        self.trimmed(Some(&survey));
+        let Some(summary) = evidence.summary else { return Err(refused(database)) };
+        self.trimmed(Some(&summary));
         let (store, from, cut, why) = match database {
-            FoundDatabase::Whole(whole) if whole.1.head.position < survey.start.position => {
+            FoundDatabase::Whole(whole) if whole.1.head.position < summary.start.position => {
                 let why = format!("it ended at record {}, before the evidence begins", whole.1.head.position);
-                (None, survey.start, survey.start, why)
+                (None, summary.start, summary.start, why)
             }
             FoundDatabase::Whole(whole) => (Some(whole.0), whole.1.head, whole.1.cut, String::new()),
-            FoundDatabase::None => (None, survey.start, survey.start, "it was missing".to_owned()),
-            FoundDatabase::Broken(error, _) => (None, survey.start, survey.start, error.text()),
+            FoundDatabase::None => (None, summary.start, summary.start, "it was missing".to_owned()),
+            FoundDatabase::Broken(error, _) => (None, summary.start, summary.start, error.text()),
         };
         let (mut store, repair) = match store {
             Some(store) => {
-                let (from, to) = (from.position + 1, survey.head.position);
+                let (from, to) = (from.position + 1, summary.head.position);
                 (store, Repair::DatabaseCaughtUp { from, to })
             }
             None => {
-                let aside = mend::set_aside(self.dir, "sled", epoch)?;
-                (self.new_database()?, Repair::DatabaseRebuilt { why, aside, records: survey.records })
+                let aside = repair_half::set_aside(self.dir, "sled", epoch)?;
+                (self.new_database()?, Repair::DatabaseRebuilt { why, aside, records: summary.records })
             }
         };
         self.told.push(repair);
-        let meta = Meta { epoch, head: survey.head, cut, ..Meta::new() };
+        let meta = Meta { epoch, head: summary.head, cut, ..Meta::new() };
         let claim = repair::claim(meta, &self.told, evidence.repairs, (self.options.now)());
-        let mut writer = self.evidence(Some(&survey), survey.start)?;
+        let mut writer = self.evidence(Some(&summary), summary.start)?;
         writer.append(&claim)?;
         writer.sync()?;
-        if from == survey.start {
-            let heads = shelf.kept().heads(from.position);
+        if from == summary.start {
+            let heads = catalog.kept().heads(from.position);
             let heads = heads.map_err(JournalError::io("read what is carried forward in", self.dir))?;
-            mend::carry(&mut store, from, heads)?;
+            repair_half::carry(&mut store, from, heads)?;
         }
-        mend::fill(&mut store, &evidence_dir(self.dir), from, cut)?;
+        repair_half::fill(&mut store, &evidence_dir(self.dir), from, cut)?;
         let (meta, opened) = recover(&store)?;
         Ok((TwinStore::new(store, writer, lock), meta, Opened { repairs: self.told, ..opened }))
     }
@@ -168,14 +168,14 @@ impl Opening<'_> {
         lock: Lock,
         database: FoundDatabase,
         why: Option<String>,
-        shelf: &Shelf,
+        catalog: &Catalog,
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let FoundDatabase::Whole(whole) = database else { return Err(refused(database)) };
         let (mut store, meta, _) = *whole;
         // Evidence begins where the archives end, also when they were not quite finished.
-        let mut meta = shelve::trim_archived(&mut store, meta, shelf)?;
+        let mut meta = archived::trim_archived(&mut store, meta, catalog)?;
         let records = meta.head.position - meta.cut.position;
-        let aside = mend::set_aside(self.dir, "evidence", epoch)?;
+        let aside = repair_half::set_aside(self.dir, "evidence", epoch)?;
         self.told.push(match why {
             Some(why) => Repair::EvidenceRebuilt { why, aside, records },
             None => Repair::EvidenceBegun { records },
@@ -185,32 +185,32 @@ impl Opening<'_> {
         store.write(&claim)?;
         store.sync()?;
         let draft = self.dir.join(DRAFT);
-        mend::write_evidence(&store, claim.meta, &draft, self.options.segment_bytes, &self.probed)?;
-        mend::put_in_place(&draft, &evidence_dir(self.dir))?;
-        let written = survey(&evidence_dir(self.dir), None)?;
-        let writer = self.evidence(written.survey.as_ref(), meta.cut)?;
+        repair_half::write_evidence(&store, claim.meta, &draft, self.options.segment_bytes, &self.faults)?;
+        repair_half::put_in_place(&draft, &evidence_dir(self.dir))?;
+        let written = summary(&evidence_dir(self.dir), None)?;
+        let writer = self.evidence(written.summary.as_ref(), meta.cut)?;
         let (meta, opened) = recover(&store)?;
         Ok((TwinStore::new(store, writer, lock), meta, Opened { repairs: self.told, ..opened }))
     }
 
-    fn trimmed(&mut self, survey: Option<&Survey>) {
-        if let Some(Survey { torn: bytes @ 1.., head, .. }) = survey {
+    fn trimmed(&mut self, summary: Option<&LogSummary>) {
+        if let Some(LogSummary { torn: bytes @ 1.., head, .. }) = summary {
             self.told.push(Repair::EvidenceTrimmed { bytes: *bytes, after: head.position });
         }
     }
 
     fn new_database(&self) -> Result<SledStore, JournalError> {
         let path = database(self.dir);
-        mend::create_database(&path)?;
-        named(self.dir, SledStore::open_probed(&path, self.probed.clone()))
+        repair_half::create_database(&path)?;
+        named(self.dir, SledStore::open_probed(&path, self.faults.clone()))
     }
 
-    fn evidence(&self, survey: Option<&Survey>, cut: Head) -> Result<EvidenceWriter, JournalError> {
-        let (path, probed) = (evidence_dir(self.dir), self.probed.clone());
+    fn evidence(&self, summary: Option<&LogSummary>, cut: Head) -> Result<LogWriter, JournalError> {
+        let (path, faults) = (evidence_dir(self.dir), self.faults.clone());
         let bytes = self.options.segment_bytes;
-        let writer = match survey {
-            Some(survey) => EvidenceWriter::resume(&path, survey, bytes, probed),
-            None => EvidenceWriter::begin(&path, cut, bytes, probed),
+        let writer = match summary {
+            Some(summary) => LogWriter::resume(&path, summary, bytes, faults),
+            None => LogWriter::begin(&path, cut, bytes, faults),
         };
         writer.map_err(JournalError::io("go on with evidence in", &path))
     }
