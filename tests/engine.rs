@@ -57,4 +57,4 @@ mod waits;
 #[path = "engine/writes.rs"]
 mod writes;
 
-use stillpoint::drill::{hands, invariants, stage};
+use stillpoint::drill::{disruptions, invariants, testbed};

@@ -4,8 +4,8 @@
 //! no other build. The drills do not know of them; they are the usual ones, in the usual order, until one fails.
 
 use stillpoint::domain::planted::{DEFECTS, choose};
-use stillpoint::drill::hunt::hunt;
 use stillpoint::drill::pool;
+use stillpoint::drill::search::hunt;
 
 /// The names that `STILLPOINT_PLANTED` asks for, separated by commas; all without it.
 fn wanted() -> Vec<&'static str> {

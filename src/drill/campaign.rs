@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::drill::disruption::Disruption;
 use crate::drill::invariants::{Broken, Invariant};
-use crate::drill::play::Played;
 use crate::drill::pool;
-use crate::drill::rival::Rival;
-use crate::drill::scenario::{Case, Profile, Target, Truth};
+use crate::drill::runner::CaseResult;
+use crate::drill::scenario::{Case, Profile, ReplyFault, Target};
 use crate::machine::group::Step;
 use crate::machine::point::{Moment, Place, Point};
 
 /// Kinds of drills in which others take part, or the deadlines.
-pub(super) const DISTURBED: [fn(&Played) -> Vec<Case>; 4] = [rivals, truths, downs, nights];
+pub(super) const DISTURBED: [fn(&CaseResult) -> Vec<Case>; 4] = [disruptions, reply_faults, downs, nights];
 
 /// Writes that a recovery may make beside what was missing.
 const RECOVERY: u64 = 3;
@@ -99,12 +99,12 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub struct Campaign {
     /// Every case that was played and is asked for.
-    pub played: Vec<Played>,
+    pub played: Vec<CaseResult>,
 }
 
 impl Campaign {
     /// Plays what is wanted; `told` hears of each case as it ends.
-    pub fn play(wanted: &Wanted, told: &(dyn Fn(&Played) + Sync)) -> Self {
+    pub fn play(wanted: &Wanted, told: &(dyn Fn(&CaseResult) + Sync)) -> Self {
         let mut campaign = Self::default();
         let rehearsed = pool::play_all(&wanted.rehearsals(), told);
         let singles: Vec<Case> =
@@ -165,7 +165,7 @@ fn taken(random: &mut fastrand::Rng, share: usize) -> bool {
 }
 
 /// The points of a rehearsal that belong to its target: of an undo, those of the undo.
-fn own_points(rehearsal: &Played) -> &[Point] {
+fn own_points(rehearsal: &CaseResult) -> &[Point] {
     let begins = |point: &Point| point.to_string() == "unwinding/before-record";
     let from = match rehearsal.case.target.is_undo() {
         true => rehearsal.passed.iter().position(begins).unwrap_or(0),
@@ -175,17 +175,17 @@ fn own_points(rehearsal: &Played) -> &[Point] {
 }
 
 /// Killed once, at each point.
-pub(super) fn singles(rehearsal: &Played) -> Vec<Case> {
+pub(super) fn singles(rehearsal: &CaseResult) -> Vec<Case> {
     own_points(rehearsal).iter().map(|point| rehearsal.case.killed_at(*point)).collect()
 }
 
 /// Killed again, at each point that the life after the kill passed.
-fn next_kills(single: &Played) -> Vec<Case> {
+fn next_kills(single: &CaseResult) -> Vec<Case> {
     single.passed.iter().map(|point| single.case.killed_at(*point)).collect()
 }
 
 /// Every rival, at every point until the run is over.
-pub(super) fn rivals(rehearsal: &Played) -> Vec<Case> {
+pub(super) fn disruptions(rehearsal: &CaseResult) -> Vec<Case> {
     let over = |point: &&Point| {
         !matches!(point.to_string().as_str(), "cleaned/before-record" | "failed/before-record")
     };
@@ -195,17 +195,19 @@ pub(super) fn rivals(rehearsal: &Played) -> Vec<Case> {
     };
     let of_point = |point: &Point| {
         let at = *point;
-        Rival::ALL.iter().map(move |rival| rehearsal.case.disturbed_by(*rival, at))
+        Disruption::ALL.iter().map(move |disruption| rehearsal.case.disturbed_by(*disruption, at))
     };
     points.iter().take_while(over).flat_map(of_point).collect()
 }
 
 /// Every truth about the effects of every step; killed while they are in flight, afterwards, or not at all.
-pub(super) fn truths(rehearsal: &Played) -> Vec<Case> {
+pub(super) fn reply_faults(rehearsal: &CaseResult) -> Vec<Case> {
     let steps: BTreeSet<Step> = own_points(rehearsal).iter().filter_map(step_of).collect();
     let mut cases = Vec::new();
-    for (step, truth) in steps.iter().flat_map(|step| Truth::ALL.iter().map(move |truth| (*step, *truth))) {
-        let case = Case { truth: Some((truth, step)), ..rehearsal.case.clone() };
+    for (step, reply_fault) in
+        steps.iter().flat_map(|step| ReplyFault::ALL.iter().map(move |reply_fault| (*step, *reply_fault)))
+    {
+        let case = Case { reply_fault: Some((reply_fault, step)), ..rehearsal.case.clone() };
         let killed = [Moment::MidEffects, Moment::AfterEffects, Moment::AfterOutcome]
             .map(|moment| case.killed_at(Point::step(step, moment)));
         cases.push(case);
@@ -215,19 +217,20 @@ pub(super) fn truths(rehearsal: &Played) -> Vec<Case> {
 }
 
 /// Killed at each point, and started again when the deadline of the cut has passed.
-pub(super) fn downs(rehearsal: &Played) -> Vec<Case> {
+pub(super) fn downs(rehearsal: &CaseResult) -> Vec<Case> {
     const LONG: u64 = 1200;
     singles(rehearsal).into_iter().map(|case| Case { down: LONG, ..case }).collect()
 }
 
 /// Killed at each point at which somebody interferes, and started again when the cluster has come to rest. With up to two
 /// members: more of them change nothing in what an empty house comes to.
-pub(super) fn nights(rehearsal: &Played) -> Vec<Case> {
+pub(super) fn nights(rehearsal: &CaseResult) -> Vec<Case> {
     const SHORT: u64 = 60;
-    let night = |case: Case| case.rivals.first().map(|(_, at)| Case { down: SHORT, ..case.killed_at(*at) });
-    let meddles = |case: &Case| !case.has(&[Rival::OlderEpoch]);
-    let rivals = if rehearsal.case.members <= 2 { rivals(rehearsal) } else { Vec::new() };
-    rivals.into_iter().filter(meddles).filter_map(night).collect()
+    let night =
+        |case: Case| case.disruptions.first().map(|(_, at)| Case { down: SHORT, ..case.killed_at(*at) });
+    let meddles = |case: &Case| !case.has(&[Disruption::OlderEpoch]);
+    let disruptions = if rehearsal.case.members <= 2 { disruptions(rehearsal) } else { Vec::new() };
+    disruptions.into_iter().filter(meddles).filter_map(night).collect()
 }
 
 fn step_of(point: &Point) -> Option<Step> {
@@ -238,10 +241,12 @@ fn step_of(point: &Point) -> Option<Step> {
 }
 
 /// A recovery writes what was missing and little more: compared with the same run without kills.
-fn count_writes(played: &mut [Played]) {
-    let unkilled = |one: &Played| one.case.kills.is_empty().then(|| (one.case.to_string(), one.writes));
+fn count_writes(played: &mut [CaseResult]) {
+    let unkilled = |one: &CaseResult| one.case.kills.is_empty().then(|| (one.case.to_string(), one.writes));
     let writes: BTreeMap<String, u64> = played.iter().filter_map(unkilled).collect();
-    for one in played.iter_mut().filter(|one| one.case.rivals.is_empty() && one.case.truth.is_none()) {
+    for one in
+        played.iter_mut().filter(|one| one.case.disruptions.is_empty() && one.case.reply_fault.is_none())
+    {
         let Some(needed) = writes.get(&one.case.unkilled().to_string()) else { continue };
         let most = needed + RECOVERY * one.case.kills.len() as u64;
         if one.writes > most {

@@ -1,25 +1,32 @@
-//! Drills: lives of the daemon on an embedded cluster and a disk in memory, which are killed, interfered with, and
-//! judged by what is left.
+//! Drills: kill the daemon, disturb it, and judge what is left, on the embedded cluster and a disk in memory.
 //!
-//! Layout: [`stage`] a cluster, a disk, and lives of the daemon on both; [`rbac`] the rights that every call of a life
-//! needs; [`weather`] many groups under random faults; [`hands`] what others do to the cluster meanwhile; [`invariants`] what has to hold afterwards.
+//! | module | does |
+//! |---|---|
+//! | [`scenario`], [`campaign`] | names a drill; generates all drills from the machine |
+//! | [`testbed`] | a cluster, a disk, and incarnations of the daemon on both |
+//! | [`runner`], `schedule` | runs one drill; decides at which crash point the daemon ends |
+//! | [`disruption`], [`disruptions`] | kinds of concurrent changes; the changes themselves |
+//! | [`split_brain`], [`stale_daemon`] | two daemons at once |
+//! | [`soak`] | many groups under random faults |
+//! | [`rbac`] | checks the permissions of every call |
+//! | [`invariants`], [`expectations`] | conditions that hold afterwards; how a drill may end |
 //!
 //! Not here: how the daemon recovers (`machine`, `engine`), and how the cluster behaves (`sim`).
 
 pub mod campaign;
-pub mod duel;
-pub mod expect;
-pub mod hands;
-pub mod hunt;
+pub mod disruption;
+pub mod disruptions;
+pub mod expectations;
 pub mod invariants;
-pub mod play;
 pub mod pool;
 pub mod rbac;
-pub mod rival;
 pub mod rows;
+pub mod runner;
 pub mod scenario;
-mod script;
-pub mod stage;
-pub mod weather;
+mod schedule;
+pub mod search;
+pub mod soak;
+pub mod split_brain;
+pub mod stale_daemon;
+pub mod testbed;
 pub mod wire;
-pub mod zombie;

@@ -9,14 +9,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::drill::invariants::{Broken, Invariant};
-use crate::drill::play::{Played, play};
+use crate::drill::runner::{CaseResult, play};
 use crate::drill::scenario::Case;
 
 /// Plays all cases; `told` hears of each as it ends. The answers are in the order of the cases.
 ///
 /// # Panics
 /// The operating system has no thread or no timer left.
-pub fn play_all(cases: &[Case], told: &(dyn Fn(&Played) + Sync)) -> Vec<Played> {
+pub fn play_all(cases: &[Case], told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<CaseResult> {
     let next = AtomicUsize::new(0);
     let played = Mutex::new(Vec::with_capacity(cases.len()));
     let work = || {
@@ -37,7 +37,7 @@ pub fn play_all(cases: &[Case], told: &(dyn Fn(&Played) + Sync)) -> Vec<Played> 
 }
 
 /// Plays one case on a runtime of its own.
-pub fn play_alone(case: &Case) -> Played {
+pub fn play_alone(case: &Case) -> CaseResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(case))));
@@ -45,6 +45,6 @@ pub fn play_alone(case: &Case) -> Played {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let shown = format!("a panic: {}", text.unwrap_or_default());
-        Played::lost(case, vec![Broken { invariant: Invariant::Ends, shown }])
+        CaseResult::lost(case, vec![Broken { invariant: Invariant::Ends, shown }])
     })
 }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::time::Millis;
-use crate::drill::hands;
-use crate::drill::rival::Rival;
+use crate::drill::disruption::Disruption;
+use crate::drill::disruptions;
 use crate::machine::group::Step;
 use crate::machine::point::Point;
 use crate::sim::Config;
@@ -97,7 +97,7 @@ named! {
 
 named! {
     /// What becomes of the effects in flight, of the first time that a step is done.
-    Truth {
+    ReplyFault {
         /// They do not happen, and nobody is told.
         DidNot = "did-not",
         /// They happen, and the reply is lost.
@@ -126,9 +126,9 @@ pub struct Case {
     /// Source of everything random in the cluster.
     pub seed: u64,
     /// Who interferes, and at the first pass of which point.
-    pub rivals: Vec<(Rival, Point)>,
+    pub disruptions: Vec<(Disruption, Point)>,
     /// What becomes of the effects of the first time of a step.
-    pub truth: Option<(Truth, Step)>,
+    pub reply_fault: Option<(ReplyFault, Step)>,
     /// Where the daemon is killed, one life after the other.
     pub kills: Vec<Point>,
     /// How long nobody starts it again, seconds.
@@ -138,8 +138,8 @@ pub struct Case {
 impl Case {
     /// A case without kills, rivals and lies.
     pub fn plain(target: Target, members: usize, retain: bool, profile: Profile, seed: u64) -> Self {
-        let (rivals, kills) = (Vec::new(), Vec::new());
-        Self { target, members, retain, profile, seed, rivals, truth: None, kills, down: 0 }
+        let (disruptions, kills) = (Vec::new(), Vec::new());
+        Self { target, members, retain, profile, seed, disruptions, reply_fault: None, kills, down: 0 }
     }
 
     /// The same, and killed here as well.
@@ -149,14 +149,14 @@ impl Case {
     }
 
     /// The same, and somebody interferes here as well.
-    pub fn disturbed_by(&self, rival: Rival, at: Point) -> Self {
-        let rivals = self.rivals.iter().copied().chain([(rival, at)]).collect();
-        Self { rivals, ..self.clone() }
+    pub fn disturbed_by(&self, disruption: Disruption, at: Point) -> Self {
+        let disruptions = self.disruptions.iter().copied().chain([(disruption, at)]).collect();
+        Self { disruptions, ..self.clone() }
     }
 
     /// Whether one of those interferes.
-    pub fn has(&self, rivals: &[Rival]) -> bool {
-        self.rivals.iter().any(|(rival, _)| rivals.contains(rival))
+    pub fn has(&self, disruptions: &[Disruption]) -> bool {
+        self.disruptions.iter().any(|(disruption, _)| disruptions.contains(disruption))
     }
 
     /// The same without kills: with what it is compared.
@@ -172,8 +172,8 @@ impl Case {
     pub fn longest_wait(&self) -> Millis {
         /// A driver that fails is asked by back-off as well, and before it has answered nothing is let go.
         const DRIVER_FAILS: u64 = 2 * 3600;
-        let stopped = match self.has(&[Rival::FreezeController, Rival::StallController]) {
-            true => hands::FROZEN_SECONDS,
+        let stopped = match self.has(&[Disruption::FreezeController, Disruption::StallController]) {
+            true => disruptions::FROZEN_SECONDS,
             false => 0,
         };
         let failing = if self.target == Target::UndoTooLate { DRIVER_FAILS } else { 0 };
@@ -210,12 +210,13 @@ impl fmt::Display for Case {
         if self.retain {
             write!(f, ",class=retain")?;
         }
-        if !self.rivals.is_empty() {
-            let rivals = self.rivals.iter().map(|(rival, point)| format!("{}@{point}", rival.name()));
-            write!(f, ",rival={}", rivals.collect::<Vec<_>>().join("+"))?;
+        if !self.disruptions.is_empty() {
+            let disruptions =
+                self.disruptions.iter().map(|(disruption, point)| format!("{}@{point}", disruption.name()));
+            write!(f, ",rival={}", disruptions.collect::<Vec<_>>().join("+"))?;
         }
-        if let Some((truth, step)) = &self.truth {
-            write!(f, ",truth={}@{}", truth.name(), step.name())?;
+        if let Some((reply_fault, step)) = &self.reply_fault {
+            write!(f, ",truth={}@{}", reply_fault.name(), step.name())?;
         }
         if !self.kills.is_empty() {
             let kills: Vec<String> = self.kills.iter().map(Point::to_string).collect();
@@ -252,8 +253,8 @@ impl FromStr for Case {
                 "profile" => case.profile = value.parse()?,
                 "down" => case.down = value.parse().map_err(|_| unreadable(part))?,
                 "seed" => case.seed = value.parse().map_err(|_| unreadable(part))?,
-                "rival" => case.rivals = value.split('+').map(rival).collect::<Result<_, _>>()?,
-                "truth" => case.truth = Some(truth(value)?),
+                "rival" => case.disruptions = value.split('+').map(disruption).collect::<Result<_, _>>()?,
+                "truth" => case.reply_fault = Some(reply_fault(value)?),
                 "kill" => case.kills = value.split('+').map(point).collect::<Result<_, _>>()?,
                 _ => return Err(unreadable(part)),
             }
@@ -270,14 +271,14 @@ fn point(text: &str) -> Result<Point, Unreadable> {
     text.parse().map_err(|_| Unreadable(text.to_owned()))
 }
 
-fn rival(text: &str) -> Result<(Rival, Point), Unreadable> {
+fn disruption(text: &str) -> Result<(Disruption, Point), Unreadable> {
     let (who, at) = parted(text)?;
     Ok((who.parse()?, point(at)?))
 }
 
-fn truth(text: &str) -> Result<(Truth, Step), Unreadable> {
-    let (truth, at) = parted(text)?;
-    Ok((truth.parse()?, step(at)?))
+fn reply_fault(text: &str) -> Result<(ReplyFault, Step), Unreadable> {
+    let (reply_fault, at) = parted(text)?;
+    Ok((reply_fault.parse()?, step(at)?))
 }
 
 fn step(text: &str) -> Result<Step, Unreadable> {

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 
 use crate::domain::time::Timestamp;
-use crate::drill::hands::FOREIGN;
+use crate::drill::disruptions::FOREIGN;
 use crate::drill::rbac::{Rbac, asked};
 use crate::engine::clock::Clock;
 use crate::journal::Disk;

@@ -12,16 +12,16 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::api_server::Preconditions;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::{End, Passed, Stage};
-use crate::{hands, invariants};
+use crate::testbed::{End, Passed, Testbed};
+use crate::{disruptions, invariants};
 
 const MEMBERS: usize = 2;
 
-async fn stage() -> Stage {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
-    stage
+async fn set_up() -> Testbed {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    testbed
 }
 
 fn point(name: &str) -> Point {
@@ -42,17 +42,17 @@ pub fn ask(cluster: &Cluster, request: &str, id: &str) {
     }
 }
 
-fn status(stage: &Stage) -> Value {
-    stage.list("groupsnapshots", Some("shop")).first().map(|run| run["status"].clone()).unwrap_or_default()
+fn status(testbed: &Testbed) -> Value {
+    testbed.list("groupsnapshots", Some("shop")).first().map(|run| run["status"].clone()).unwrap_or_default()
 }
 
-fn is_stuck_at(stage: &Stage, row: &str) -> bool {
-    let status = status(stage);
+fn is_stuck_at(testbed: &Testbed, row: &str) -> bool {
+    let status = status(testbed);
     status["state"] == "Stuck" && status["row"] == row
 }
 
-async fn requests(stage: &Stage) -> usize {
-    stage
+async fn requests(testbed: &Testbed) -> usize {
+    testbed
         .group_records()
         .await
         .iter()
@@ -78,7 +78,7 @@ fn force_away(cluster: &Cluster, plural: &str, object: &Value) {
 }
 
 fn delete_a_content(cluster: &Cluster, _: &Rbac) {
-    hands::delete_first(cluster, "volumesnapshotcontents");
+    disruptions::delete_first(cluster, "volumesnapshotcontents");
 }
 
 fn delete_the_hollow(cluster: &Cluster, _: &Rbac) {
@@ -92,11 +92,11 @@ fn delete_the_hollow(cluster: &Cluster, _: &Rbac) {
 
 fn lose_and_refuse(cluster: &Cluster, rbac: &Rbac) {
     rbac.deny("create volumesnapshotcontents");
-    hands::delete_member(cluster, "orders-db-1");
+    disruptions::delete_member(cluster, "orders-db-1");
 }
 
 fn lose(cluster: &Cluster, _: &Rbac) {
-    hands::delete_member(cluster, "orders-db-1");
+    disruptions::delete_member(cluster, "orders-db-1");
 }
 
 fn lose_the_stub_and_refuse(cluster: &Cluster, rbac: &Rbac) {
@@ -112,11 +112,11 @@ fn allow(_: &Cluster, rbac: &Rbac) {
 }
 
 fn take_the_name(cluster: &Cluster, _: &Rbac) {
-    hands::replace_first(cluster, "volumegroupsnapshots");
+    disruptions::replace_first(cluster, "volumegroupsnapshots");
 }
 
 fn free_the_name(cluster: &Cluster, _: &Rbac) {
-    hands::delete_foreign_groups(cluster);
+    disruptions::delete_foreign_groups(cluster);
 }
 
 fn refuse_the_delete(_: &Cluster, rbac: &Rbac) {
@@ -158,8 +158,8 @@ const CASES: [Case; 6] = [
 ];
 
 /// Points at which the case is spoilt; for the stub, a member has to be lost late before.
-fn spoiling(stage: &Stage, case: &Case) -> CrashPoints {
-    let (cluster, rbac) = (stage.cluster.clone(), stage.rbac.clone());
+fn spoiling(testbed: &Testbed, case: &Case) -> CrashPoints {
+    let (cluster, rbac) = (testbed.cluster.clone(), testbed.rbac.clone());
     let (at, spoil, late) = (point(case.at), case.spoil, case.row == "release/stub-refused");
     let done = std::sync::atomic::AtomicBool::new(false);
     CrashPoints::ask(move |passed| {
@@ -173,11 +173,11 @@ fn spoiling(stage: &Stage, case: &Case) -> CrashPoints {
     })
 }
 
-async fn stuck(case: &Case) -> Stage {
-    let mut stage = stage().await;
-    stage.defaults.keep_group_name = case.row == "release/7-name-taken";
-    stage.live_until(spoiling(&stage, case), |stage| is_stuck_at(stage, case.row)).await;
-    stage
+async fn stuck(case: &Case) -> Testbed {
+    let mut testbed = set_up().await;
+    testbed.defaults.keep_group_name = case.row == "release/7-name-taken";
+    testbed.run_daemon_until(spoiling(&testbed, case), |testbed| is_stuck_at(testbed, case.row)).await;
+    testbed
 }
 
 /// Rows to which two daemons lead that want opposite things (`fence`): nothing that a person mends makes such a run
@@ -201,20 +201,21 @@ fn every_stuck_row_has_a_case() {
 #[tokio::test(start_paused = true)]
 async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() {
     for case in &CASES {
-        let stage = stuck(case).await;
+        let testbed = stuck(case).await;
         // Resumed too early, it is decided anew, and stuck again.
-        ask(&stage.cluster, "resume", "early");
-        let again =
-            |stage: &Stage| is_stuck_at(stage, case.row) && status(stage)["answered"]["id"] == "early";
-        stage.live_until(CrashPoints::none(), again).await;
-        assert_eq!(requests(&stage).await, 1);
-        (case.mend)(&stage.cluster, &stage.rbac);
-        ask(&stage.cluster, "resume", "mended");
-        let end = stage.live(None).await;
-        assert!(end.is("Completed"), "{}: {end:?}\n{}", case.row, stage.shown().await);
-        invariants::settled(&stage).await;
-        assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", case.row);
-        let answered = status(&stage)["answered"].clone();
+        ask(&testbed.cluster, "resume", "early");
+        let again = |testbed: &Testbed| {
+            is_stuck_at(testbed, case.row) && status(testbed)["answered"]["id"] == "early"
+        };
+        testbed.run_daemon_until(CrashPoints::none(), again).await;
+        assert_eq!(requests(&testbed).await, 1);
+        (case.mend)(&testbed.cluster, &testbed.rbac);
+        ask(&testbed.cluster, "resume", "mended");
+        let end = testbed.run_daemon(None).await;
+        assert!(end.is("Completed"), "{}: {end:?}\n{}", case.row, testbed.shown().await);
+        invariants::settled(&testbed).await;
+        assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()), "{}", case.row);
+        let answered = status(&testbed)["answered"].clone();
         assert_eq!((&answered["request"], &answered["by"]), (&json!("resume"), &json!("alice@desk")));
         if case.row != "release/hollow" {
             let message = answered["message"].as_str().expect("a sentence");
@@ -226,32 +227,32 @@ async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
     for case in &CASES {
-        let stage = stuck(case).await;
-        ask(&stage.cluster, "abandon", "enough");
-        let end = stage.live(None).await;
-        assert!(end.is("Failed"), "{}: {end:?}\n{}", case.row, stage.shown().await);
-        assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()), "{}", case.row);
-        let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
+        let testbed = stuck(case).await;
+        ask(&testbed.cluster, "abandon", "enough");
+        let end = testbed.run_daemon(None).await;
+        assert!(end.is("Failed"), "{}: {end:?}\n{}", case.row, testbed.shown().await);
+        assert_eq!(invariants::kept(&testbed, "shop", MEMBERS).await, Ok(()), "{}", case.row);
+        let reason = testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
         assert!(reason.contains("SP0023") && reason.contains("alice@desk abandoned the run"), "{reason}");
     }
 }
 
 /// Lives on; after two minutes somebody asks.
-async fn asked_after_a_while(stage: &Stage, points: CrashPoints, request: &str) -> End {
+async fn asked_after_a_while(testbed: &Testbed, points: CrashPoints, request: &str) -> End {
     let asks = async {
-        stage.pass(120).await;
-        ask(&stage.cluster, request, "later");
+        testbed.pass(120).await;
+        ask(&testbed.cluster, request, "later");
         std::future::pending::<std::convert::Infallible>().await
     };
     tokio::select! {
-        end = stage.live_with(points, Arc::default()) => end,
+        end = testbed.run_daemon_with(points, Arc::default()) => end,
         never = asks => match never {},
     }
 }
 
 /// Does that at the point, once.
-fn acting(stage: &Stage, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> CrashPoints {
-    let (cluster, rbac, at) = (stage.cluster.clone(), stage.rbac.clone(), point(at));
+fn acting(testbed: &Testbed, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> CrashPoints {
+    let (cluster, rbac, at) = (testbed.cluster.clone(), testbed.rbac.clone(), point(at));
     let done = std::sync::atomic::AtomicBool::new(false);
     CrashPoints::ask(move |passed| {
         if passed == at && !done.swap(true, std::sync::atomic::Ordering::SeqCst) {
@@ -263,15 +264,15 @@ fn acting(stage: &Stage, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync +
 
 #[tokio::test(start_paused = true)]
 async fn an_undo_that_is_refused_for_ever_ends_with_its_storage_kept() {
-    let stage = stage().await;
-    let points = acting(&stage, "retained/after-record", |cluster, rbac| {
+    let testbed = set_up().await;
+    let points = acting(&testbed, "retained/after-record", |cluster, rbac| {
         rbac.deny("delete volumegroupsnapshots");
         ask(cluster, "abandon", "a-1");
     });
-    let end = asked_after_a_while(&stage, points, "abandon-keep-storage").await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()));
-    let shown = status(&stage);
+    let end = asked_after_a_while(&testbed, points, "abandon-keep-storage").await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::kept(&testbed, "shop", MEMBERS).await, Ok(()));
+    let shown = status(&testbed);
     assert_eq!((&shown["code"], &shown["state"]), (&json!("SP0023"), &json!("Failed")));
     let message = shown["message"].as_str().unwrap_or_default();
     assert!(message.contains("what had not been freed by then is retained"), "{message}");
@@ -292,43 +293,43 @@ fn hold(cluster: &Cluster, plural: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn an_undo_that_a_finalizer_holds_ends_when_asked() {
-    let stage = stage().await;
-    let points = acting(&stage, "retained/after-record", |cluster, _| {
+    let testbed = set_up().await;
+    let points = acting(&testbed, "retained/after-record", |cluster, _| {
         hold(cluster, "volumegroupsnapshots");
         hold(cluster, "volumegroupsnapshotcontents");
         ask(cluster, "abandon", "a-1");
     });
-    let end = asked_after_a_while(&stage, points, "abandon-keep-storage").await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(status(&stage)["code"], "SP0023");
+    let end = asked_after_a_while(&testbed, points, "abandon-keep-storage").await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(status(&testbed)["code"], "SP0023");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_cannot_retain_ends_as_it_is_when_asked_again() {
-    let stage = stage().await;
-    let points = acting(&stage, "detach/after-outcome", |cluster, rbac| {
+    let testbed = set_up().await;
+    let points = acting(&testbed, "detach/after-outcome", |cluster, rbac| {
         rbac.deny("patch volumegroupsnapshotcontents");
-        hands::unretain(cluster);
+        disruptions::unretain(cluster);
         ask(cluster, "abandon", "a-1");
     });
-    stage.live_until(points, |stage| is_stuck_at(stage, GIVEN_UP)).await;
-    ask(&stage.cluster, "abandon-keep-storage", "a-2");
-    let end = stage.live(None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    let shown = status(&stage);
+    testbed.run_daemon_until(points, |testbed| is_stuck_at(testbed, GIVEN_UP)).await;
+    ask(&testbed.cluster, "abandon-keep-storage", "a-2");
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    let shown = status(&testbed);
     assert_eq!((&shown["answered"]["id"], &shown["code"]), (&json!("a-2"), &json!("SP0023")));
     assert!(shown["message"].as_str().unwrap_or_default().contains("as it is"), "{shown:#}");
-    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, MEMBERS);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_not_stuck_takes_no_harm_and_says_so() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let act = |cluster: &Cluster| ask(cluster, "resume", "r-1");
-    let end = stage.live_acting(point("created/after-record"), act, None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()));
-    let message = status(&stage)["answered"]["message"].as_str().expect("an answer").to_owned();
+    let end = testbed.run_daemon_acting(point("created/after-record"), act, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()));
+    let message = status(&testbed)["answered"]["message"].as_str().expect("an answer").to_owned();
     assert!(message.starts_with("the run was not stuck but "), "{message}");
 }
 
@@ -336,38 +337,38 @@ async fn a_run_that_is_not_stuck_takes_no_harm_and_says_so() {
 async fn abandoned_at_each(points: Vec<Point>) -> (usize, usize) {
     let (mut undone, mut kept) = (0, 0);
     for at in points {
-        let stage = stage().await;
-        let end = stage.live_acting(at, |cluster| ask(cluster, "abandon", "a-1"), None).await;
-        let shown = status(&stage);
+        let testbed = set_up().await;
+        let end = testbed.run_daemon_acting(at, |cluster| ask(cluster, "abandon", "a-1"), None).await;
+        let shown = status(&testbed);
         let holds = match shown["code"].as_str() {
             Some("SP0022") => {
                 undone += 1;
-                invariants::undone(&stage, "shop").await
+                invariants::undone(&testbed, "shop").await
             }
             Some("SP0023") => {
                 kept += 1;
-                invariants::kept(&stage, "shop", MEMBERS).await
+                invariants::kept(&testbed, "shop", MEMBERS).await
             }
             // Asked when it was over, or when nothing showed it yet.
-            None => invariants::completed(&stage, "shop", MEMBERS).await,
+            None => invariants::completed(&testbed, "shop", MEMBERS).await,
             Some(other) => Err(format!("{other}: {shown:#}")),
         };
         let failed = shown["code"].is_string();
         assert!(
             end.is(if failed { "Failed" } else { "Completed" }),
             "{at}: {end:?}\n{}",
-            stage.shown().await
+            testbed.shown().await
         );
-        assert_eq!(holds, Ok(()), "asked at {at}\n{}", stage.shown().await);
+        assert_eq!(holds, Ok(()), "asked at {at}\n{}", testbed.shown().await);
     }
     (undone, kept)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_may_be_abandoned_at_every_point() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let passed = Passed::default();
-    let end = stage.live_with(passed.watch(), Arc::default()).await;
+    let end = testbed.run_daemon_with(passed.watch(), Arc::default()).await;
     assert!(end.is("Completed"), "{end:?}");
     let points = crate::share::share(passed.distinct(), 5);
     let (undone, kept) = abandoned_at_each(points.clone()).await;
@@ -381,28 +382,28 @@ async fn a_run_may_be_abandoned_at_every_point() {
 }
 
 /// Killed at `crash`, while the request waits, and lives again.
-async fn killed(request: &str, at: &str, crash: &str) -> Stage {
-    let stage = stage().await;
+async fn killed(request: &str, at: &str, crash: &str) -> Testbed {
+    let testbed = set_up().await;
     let wanted = request.to_owned();
     let act = move |cluster: &Cluster| ask(cluster, &wanted, "r-1");
-    let end = stage.live_acting(point(at), act, Some(point(crash))).await;
+    let end = testbed.run_daemon_acting(point(at), act, Some(point(crash))).await;
     assert!(matches!(end, End::Killed), "{crash}: {end:?}");
-    let end = stage.live(None).await;
+    let end = testbed.run_daemon(None).await;
     assert!(matches!(end, End::Phase(_)), "{end:?}");
-    assert_eq!(requests(&stage).await, 1, "it is taken once");
-    assert_eq!(status(&stage)["answered"]["id"], "r-1");
-    stage
+    assert_eq!(requests(&testbed).await, 1, "it is taken once");
+    assert_eq!(status(&testbed)["answered"]["id"], "r-1");
+    testbed
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_is_taken_once_wherever_the_daemon_is_killed() {
     for crash in ["asked/before-record", "asked/after-record"] {
-        let stage = killed("abandon", "created/after-record", crash).await;
-        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{crash}");
-        let stage = killed("resume", "created/after-record", crash).await;
-        assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{crash}");
-        let stage = killed("abandon", "delete-group/after-intent", crash).await;
-        assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()), "{crash}");
+        let testbed = killed("abandon", "created/after-record", crash).await;
+        assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{crash}");
+        let testbed = killed("resume", "created/after-record", crash).await;
+        assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()), "{crash}");
+        let testbed = killed("abandon", "delete-group/after-intent", crash).await;
+        assert_eq!(invariants::kept(&testbed, "shop", MEMBERS).await, Ok(()), "{crash}");
     }
 }
 
@@ -415,52 +416,52 @@ async fn the_undo_of_an_abandoned_run_goes_on_wherever_it_is_killed() {
         "failed/before-record",
     ];
     for crash in undo {
-        let stage = stage().await;
+        let testbed = set_up().await;
         let act = |cluster: &Cluster| ask(cluster, "abandon", "r-1");
-        let end = stage.live_acting(point("retain/after-outcome"), act, Some(point(crash))).await;
+        let end = testbed.run_daemon_acting(point("retain/after-outcome"), act, Some(point(crash))).await;
         assert!(matches!(end, End::Killed), "{crash}: {end:?}");
-        let end = stage.live(None).await;
-        assert!(end.is("Failed"), "{crash}: {end:?}\n{}", stage.shown().await);
-        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{crash}");
-        assert_eq!(requests(&stage).await, 1, "{crash}");
+        let end = testbed.run_daemon(None).await;
+        assert!(end.is("Failed"), "{crash}: {end:?}\n{}", testbed.shown().await);
+        assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{crash}");
+        assert_eq!(requests(&testbed).await, 1, "{crash}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_is_set_back_is_mended_before_an_abandoned_run_ends() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let act = |cluster: &Cluster| {
-        hands::unretain(cluster);
-        hands::unretain_member(cluster);
+        disruptions::unretain(cluster);
+        disruptions::unretain_member(cluster);
         ask(cluster, "abandon", "r-1");
     };
-    let end = stage.live_acting(point("detach/after-outcome"), act, None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::kept(&stage, "shop", MEMBERS).await, Ok(()));
+    let end = testbed.run_daemon_acting(point("detach/after-outcome"), act, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::kept(&testbed, "shop", MEMBERS).await, Ok(()));
 }
 
 /// What is no request is no input, and stops nothing; what names another run neither.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_request_changes_nothing() {
     for (request, id) in [("explode", "r-1"), ("abandon", "")] {
-        let stage = stage().await;
+        let testbed = set_up().await;
         let act = move |cluster: &Cluster| ask(cluster, request, id);
-        let end = stage.live_acting(point("created/after-record"), act, None).await;
+        let end = testbed.run_daemon_acting(point("created/after-record"), act, None).await;
         assert!(end.is("Completed"), "{end:?}");
-        assert_eq!(requests(&stage).await, 0);
+        assert_eq!(requests(&testbed).await, 0);
     }
 }
 
 /// As the page of SP0023 tells: policies to Delete, the group away, then the shells.
 #[tokio::test(start_paused = true)]
 async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let act = |cluster: &Cluster| ask(cluster, "abandon", "r-1");
-    let end = stage.live_acting(point("detach/after-outcome"), act, None).await;
+    let end = testbed.run_daemon_acting(point("detach/after-outcome"), act, None).await;
     assert!(end.is("Failed"), "{end:?}");
-    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
-    let hand = stage.hand();
-    let run = stage.group_records().await.iter().find_map(|record| match &record.event {
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, MEMBERS);
+    let hand = testbed.hand();
+    let run = testbed.group_records().await.iter().find_map(|record| match &record.event {
         Event::Planned(plan) => Some(plan.run.to_string()),
         _ => None,
     });
@@ -477,10 +478,10 @@ async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
             let name = object["metadata"]["name"].as_str().expect("a name");
             hand.delete(plural, Some("shop"), name, Preconditions::default()).expect("a delete");
         }
-        stage.until(|stage| stage.list(plural, None).is_empty()).await;
+        testbed.until(|testbed| testbed.list(plural, None).is_empty()).await;
     }
-    stage.until(|stage| stage.cluster.ledger().physical_snapshots == 0).await;
-    stage.until(|stage| stage.list("volumesnapshotcontents", None).is_empty()).await;
+    testbed.until(|testbed| testbed.cluster.ledger().physical_snapshots == 0).await;
+    testbed.until(|testbed| testbed.list("volumesnapshotcontents", None).is_empty()).await;
 }
 
 #[test]

@@ -7,39 +7,39 @@ use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 
 use crate::invariants;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 /// A Backup of three members that the driver cuts over 45 seconds, under that demand.
-async fn backed_up(demand: Demand) -> (Stage, String) {
+async fn backed_up(demand: Demand) -> (Testbed, String) {
     backed_up_by(DriverConfig { skew_ms: 45_000, ..DriverConfig::default() }, demand).await
 }
 
-async fn backed_up_by(driver: DriverConfig, demand: Demand) -> (Stage, String) {
-    let mut stage = Stage::new(Config { driver, ..Config::default() });
-    stage.defaults.atomicity = demand;
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
-    stage.live(None).await;
+async fn backed_up_by(driver: DriverConfig, demand: Demand) -> (Testbed, String) {
+    let mut testbed = Testbed::new(Config { driver, ..Config::default() });
+    testbed.defaults.atomicity = demand;
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
+    testbed.run_daemon(None).await;
     // Events come behind the end.
     tokio::select! {
-        problem = stage.life(stillpoint::engine::crash_points::CrashPoints::none()) => panic!("{problem}"),
-        () = stage.pass(30) => {}
+        problem = testbed.life(stillpoint::engine::crash_points::CrashPoints::none()) => panic!("{problem}"),
+        () = testbed.pass(30) => {}
     }
-    stage.disk.crash();
-    let phase = stage.ended().unwrap_or_default();
-    (stage, phase)
+    testbed.disk.crash();
+    let phase = testbed.ended().unwrap_or_default();
+    (testbed, phase)
 }
 
-fn atomic(stage: &Stage) -> Value {
-    let status = stage.list("groupsnapshots", Some("shop"))[0]["status"].take();
+fn atomic(testbed: &Testbed) -> Value {
+    let status = testbed.list("groupsnapshots", Some("shop"))[0]["status"].take();
     let conditions = status["conditions"].as_array().expect("conditions");
     conditions.iter().find(|one| one["type"] == "Atomic").cloned().unwrap_or_default()
 }
 
 /// `kind reason` and note of our warnings.
-fn warned(stage: &Stage) -> Vec<(String, String)> {
+fn warned(testbed: &Testbed) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let ours = stage.list("events", None).into_iter().filter(|event| {
+    let ours = testbed.list("events", None).into_iter().filter(|event| {
         event["reportingComponent"] == "stillpoint.dev/stillpoint" && event["type"] == "Warning"
     });
     let line = |event: Value| {
@@ -51,46 +51,46 @@ fn warned(stage: &Stage) -> Vec<(String, String)> {
 
 #[tokio::test(start_paused = true)]
 async fn members_cut_far_apart_are_a_warning() {
-    let (stage, phase) = backed_up(Demand::default()).await;
-    assert_eq!(phase, "Completed", "{}", stage.shown().await);
-    let condition = atomic(&stage);
+    let (testbed, phase) = backed_up(Demand::default()).await;
+    assert_eq!(phase, "Completed", "{}", testbed.shown().await);
+    let condition = atomic(&testbed);
     assert_eq!((&condition["status"], &condition["reason"]), (&"False".into(), &"SkewTooLarge".into()));
-    let backup = stage.nightly();
+    let backup = testbed.nightly();
     let said = "the driver cut the members 45.0 s apart, orders-db-0 first and orders-db-2 last";
     let annotation =
         backup["metadata"]["annotations"]["stillpoint.dev/warnings"].as_str().unwrap_or_default();
     assert!(annotation.starts_with(&format!("group shop/orders-db: {said}")), "{annotation}");
     assert_eq!((&backup["status"]["warnings"], &backup["status"]["errors"]), (&1.into(), &0.into()));
-    let warned = warned(&stage);
+    let warned = warned(&testbed);
     for about in ["GroupSnapshot SkewTooLarge", "Backup BackupWarning"] {
         assert!(warned.iter().any(|(one, note)| one == about && note.contains(said)), "{about}: {warned:#?}");
     }
-    assert_eq!(stage.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], 45_000);
-    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+    assert_eq!(testbed.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], 45_000);
+    assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn members_cut_too_far_apart_are_rolled_back_where_required() {
-    let (stage, phase) = backed_up(Demand { required: true, ..Demand::default() }).await;
-    assert_eq!(phase, "Failed", "{}", stage.shown().await);
-    let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
+    let (testbed, phase) = backed_up(Demand { required: true, ..Demand::default() }).await;
+    assert_eq!(phase, "Failed", "{}", testbed.shown().await);
+    let reason = testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
     assert!(reason.contains("SP0025") && reason.contains("45.0 s apart"), "{reason}");
     assert!(reason.contains("--require-atomic"), "what to do: {reason}");
-    assert_eq!(atomic(&stage)["status"], "False");
-    assert_eq!(stage.cluster.ledger().physical_snapshots, 0, "the storage is freed");
-    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()));
-    let fold = stage.group_records().await;
+    assert_eq!(atomic(&testbed)["status"], "False");
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, 0, "the storage is freed");
+    assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()));
+    let fold = testbed.group_records().await;
     let retained = format!("{fold:?}").contains("Retain,");
     assert!(!retained, "nothing was retained before");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_above_the_skew_is_kept_without_a_word() {
-    let (stage, phase) = backed_up(Demand { max_skew: Millis::from_secs(45), required: true }).await;
-    assert_eq!(phase, "Completed", "{}", stage.shown().await);
-    assert_eq!(atomic(&stage)["status"], "True");
-    assert_eq!(stage.nightly()["status"]["warnings"], 0);
-    assert_eq!(warned(&stage), []);
+    let (testbed, phase) = backed_up(Demand { max_skew: Millis::from_secs(45), required: true }).await;
+    assert_eq!(phase, "Completed", "{}", testbed.shown().await);
+    assert_eq!(atomic(&testbed)["status"], "True");
+    assert_eq!(testbed.nightly()["status"]["warnings"], 0);
+    assert_eq!(warned(&testbed), []);
 }
 
 /// The VolumeSnapshot of such a member says 1970.
@@ -98,18 +98,18 @@ async fn a_limit_above_the_skew_is_kept_without_a_word() {
 async fn a_creation_time_of_zero_is_unknown_and_no_skew() {
     for required in [false, true] {
         let driver = DriverConfig { omits_times: 1, ..DriverConfig::default() };
-        let (stage, phase) = backed_up_by(driver, Demand { required, ..Demand::default() }).await;
-        assert_eq!(phase, if required { "Failed" } else { "Completed" }, "{}", stage.shown().await);
-        let condition = atomic(&stage);
+        let (testbed, phase) = backed_up_by(driver, Demand { required, ..Demand::default() }).await;
+        assert_eq!(phase, if required { "Failed" } else { "Completed" }, "{}", testbed.shown().await);
+        let condition = atomic(&testbed);
         assert_eq!(
             (&condition["status"], &condition["reason"]),
             (&"Unknown".into(), &"CreationTimeUnknown".into())
         );
         let said = "the driver reports no creation time of 1 member (orders-db-2)";
         assert!(condition["message"].as_str().unwrap_or_default().contains(said), "{condition}");
-        assert_eq!(stage.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], Value::Null);
+        assert_eq!(testbed.list("groupsnapshots", Some("shop"))[0]["status"]["skewMs"], Value::Null);
         assert!(
-            warned(&stage)
+            warned(&testbed)
                 .iter()
                 .any(|(about, note)| { about == "GroupSnapshot CreationTimeUnknown" && note.contains(said) })
         );

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use stillpoint::cluster::Adapter;
 use stillpoint::cluster::binding::NAME;
 use stillpoint::domain::problem::{Code, Problem};
-use stillpoint::drill::zombie::copy;
+use stillpoint::drill::stale_daemon::copy;
 use stillpoint::engine::backup_spec::Defaults;
 use stillpoint::engine::binding::BindingOptions;
 use stillpoint::engine::clock::Clock;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::invariants;
 use crate::share::{few_or_all, plays_all, share};
-use crate::stage::{End, Passed, Stage};
+use crate::testbed::{End, Passed, Testbed};
 
 const MEMBERS: usize = 3;
 const HOME: &str = "stillpoint";
@@ -45,7 +45,7 @@ impl Daemon {
     }
 
     /// One life; it returns why it ended itself.
-    async fn live(&self, cluster: &Cluster, clock: Clock) -> Problem {
+    async fn run_daemon(&self, cluster: &Cluster, clock: Clock) -> Problem {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
         let client = kube::Client::new(cluster.api().router(), "default");
@@ -66,37 +66,37 @@ impl Daemon {
     /// Lives as a pod does: started again after each end. It returns the codes of the ends.
     async fn restarted(&self, cluster: &Cluster, clock: Clock, ends: &std::cell::RefCell<Vec<Code>>) {
         loop {
-            let problem = self.live(cluster, clock).await;
+            let problem = self.run_daemon(cluster, clock).await;
             ends.borrow_mut().push(problem.code);
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
 }
 
-async fn stage_with(driver: DriverConfig, seed: u64) -> Stage {
-    let stage = Stage::new(Config { driver, seed, ..Config::default() });
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage
+async fn stage_with(driver: DriverConfig, seed: u64) -> Testbed {
+    let testbed = Testbed::new(Config { driver, seed, ..Config::default() });
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed
 }
 
-async fn stage() -> Stage {
+async fn set_up() -> Testbed {
     stage_with(DriverConfig::default(), 1).await
 }
 
-fn binding_of(stage: &Stage, namespace: &str) -> Option<Value> {
-    stage.hand().get("configmaps", Some(namespace), NAME).ok()
+fn binding_of(testbed: &Testbed, namespace: &str) -> Option<Value> {
+    testbed.hand().get("configmaps", Some(namespace), NAME).ok()
 }
 
-fn delete_binding(stage: &Stage, namespace: &str) {
+fn delete_binding(testbed: &Testbed, namespace: &str) {
     // One that is gone already needs no hand.
-    let _ = stage.hand().delete("configmaps", Some(namespace), NAME, Preconditions::default());
+    let _ = testbed.hand().delete("configmaps", Some(namespace), NAME, Preconditions::default());
 }
 
 /// Members whose snapshot is not in the storage, and Completed Backups that lack members.
-fn lost(stage: &Stage) -> Vec<String> {
+fn lost(testbed: &Testbed) -> Vec<String> {
     let storage: BTreeSet<String> =
-        stage.cluster.storage().physical_snapshots().into_iter().map(|one| one.snapshot_handle).collect();
-    let snapshots = stage.list("volumesnapshots", None);
+        testbed.cluster.storage().physical_snapshots().into_iter().map(|one| one.snapshot_handle).collect();
+    let snapshots = testbed.list("volumesnapshots", None);
     let mut lost = Vec::new();
     for snapshot in &snapshots {
         let receipt = snapshot["metadata"]["annotations"]["stillpoint.dev/receipt"].as_str();
@@ -108,7 +108,7 @@ fn lost(stage: &Stage) -> Vec<String> {
             lost.push(format!("{} has no storage {handle}", snapshot["metadata"]["name"]));
         }
     }
-    for backup in stage.list("backups", None) {
+    for backup in testbed.list("backups", None) {
         let uid = &backup["metadata"]["uid"];
         let members = snapshots.iter().filter(|s| s["metadata"]["labels"]["velero.io/backup-uid"] == *uid);
         let ready = members.filter(|snapshot| snapshot["status"]["readyToUse"] == true).count();
@@ -121,46 +121,46 @@ fn lost(stage: &Stage) -> Vec<String> {
 
 #[tokio::test(start_paused = true)]
 async fn second_journal_in_a_namespace_is_refused() {
-    let stage = stage().await;
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Completed"));
+    let testbed = set_up().await;
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Completed"));
     let second = Daemon::new(2, HOME);
-    let problem = second.live(&stage.cluster, stage.clock).await;
+    let problem = second.run_daemon(&testbed.cluster, testbed.clock).await;
     assert_eq!(problem.code, Code::BindingRefused, "{problem}");
-    let bound = binding_of(&stage, HOME).expect("a binding");
+    let bound = binding_of(&testbed, HOME).expect("a binding");
     let id = bound["data"]["journal"].as_str().expect("an id");
     assert!(problem.reason.contains(id), "{problem}");
     assert!(problem.fix.contains(&format!("--take-over {id}")), "{problem}");
-    assert_eq!(lost(&stage), Vec::<String>::new());
+    assert_eq!(lost(&testbed), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn objects_carry_the_journal_id() {
-    let stage = stage().await;
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Completed"));
-    let bound = binding_of(&stage, HOME).expect("a binding");
+    let testbed = set_up().await;
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Completed"));
+    let bound = binding_of(&testbed, HOME).expect("a binding");
     assert_eq!(bound["metadata"]["labels"]["velero.io/exclude-from-backup"], "true");
     let id = &bound["data"]["journal"];
     for plural in ["volumesnapshots", "volumesnapshotcontents", "groupsnapshots"] {
-        for object in stage.list(plural, None) {
+        for object in testbed.list(plural, None) {
             assert_eq!(object["metadata"]["labels"]["stillpoint.dev/journal"], *id, "{plural}");
         }
     }
-    assert_eq!(stage.nightly()["metadata"]["annotations"]["stillpoint.dev/journal"], *id);
+    assert_eq!(testbed.nightly()["metadata"]["annotations"]["stillpoint.dev/journal"], *id);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deleted_binding_is_made_again_by_the_running_daemon() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let daemon = Daemon::new(1, HOME);
-    let life = daemon.live(&stage.cluster, stage.clock);
+    let life = daemon.run_daemon(&testbed.cluster, testbed.clock);
     let watch = async {
-        stage.until(|stage| binding_of(stage, HOME).is_some()).await;
-        let before = binding_of(&stage, HOME).expect("a binding");
-        delete_binding(&stage, HOME);
-        stage.until(|stage| binding_of(stage, HOME).is_some()).await;
-        let after = binding_of(&stage, HOME).expect("a binding");
+        testbed.until(|testbed| binding_of(testbed, HOME).is_some()).await;
+        let before = binding_of(&testbed, HOME).expect("a binding");
+        delete_binding(&testbed, HOME);
+        testbed.until(|testbed| binding_of(testbed, HOME).is_some()).await;
+        let after = binding_of(&testbed, HOME).expect("a binding");
         assert_eq!(before["data"]["journal"], after["data"]["journal"]);
         assert_ne!(before["metadata"]["uid"], after["metadata"]["uid"]);
     };
@@ -172,62 +172,62 @@ async fn deleted_binding_is_made_again_by_the_running_daemon() {
 
 #[tokio::test(start_paused = true)]
 async fn older_copy_of_a_journal_is_refused() {
-    let stage = stage().await;
-    stage.backup("shop");
+    let testbed = set_up().await;
+    testbed.backup("shop");
     let point = "vs-bound/after-record".parse().expect("a point");
-    assert!(matches!(stage.live(Some(point)).await, End::Killed));
-    let older = Daemon { disk: copy(&stage.disk), ..Daemon::new(9, HOME) };
-    assert!(stage.live(None).await.is("Completed"));
-    let problem = older.live(&stage.cluster, stage.clock).await;
+    assert!(matches!(testbed.run_daemon(Some(point)).await, End::Killed));
+    let older = Daemon { disk: copy(&testbed.disk), ..Daemon::new(9, HOME) };
+    assert!(testbed.run_daemon(None).await.is("Completed"));
+    let problem = older.run_daemon(&testbed.cluster, testbed.clock).await;
     assert_eq!(problem.code, Code::BindingRefused, "{problem}");
     assert!(problem.reason.contains("older copy"), "{problem}");
-    assert_eq!(lost(&stage), Vec::<String>::new());
+    assert_eq!(lost(&testbed), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
 async fn binding_copied_from_another_cluster_does_not_count() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let data = json!({
         "journal": Uuid::from_u128(77).to_string(), "cluster": "another", "epoch": "9",
         "head": format!("9:{}", "00".repeat(32)), "supersedes": "",
     });
     let object = json!({"metadata": {"name": NAME, "namespace": HOME}, "data": data});
-    stage.hand().create("configmaps", object).expect("created");
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Completed"));
-    let bound = binding_of(&stage, HOME).expect("a binding");
+    testbed.hand().create("configmaps", object).expect("created");
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Completed"));
+    let bound = binding_of(&testbed, HOME).expect("a binding");
     assert_ne!(bound["data"]["journal"], Uuid::from_u128(77).to_string());
 }
 
 #[tokio::test(start_paused = true)]
 async fn journal_of_another_cluster_is_refused() {
-    let stage = stage().await;
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Completed"));
-    let other = Stage::new(Config { seed: 5, ..Config::default() });
-    let moved = Daemon { disk: copy(&stage.disk), ..Daemon::new(9, HOME) };
-    let problem = moved.live(&other.cluster, other.clock).await;
+    let testbed = set_up().await;
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Completed"));
+    let other = Testbed::new(Config { seed: 5, ..Config::default() });
+    let moved = Daemon { disk: copy(&testbed.disk), ..Daemon::new(9, HOME) };
+    let problem = moved.run_daemon(&other.cluster, other.clock).await;
     assert_eq!(problem.code, Code::BindingRefused, "{problem}");
     assert!(problem.reason.contains("cluster"), "{problem}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn taken_over_daemon_stops_without_another_write() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let (first, second) = (Daemon::new(1, HOME), Daemon::new(2, HOME));
     let take_over = async {
-        stage.until(|stage| binding_of(stage, HOME).is_some()).await;
-        let bound = binding_of(&stage, HOME).expect("a binding");
+        testbed.until(|testbed| binding_of(testbed, HOME).is_some()).await;
+        let bound = binding_of(&testbed, HOME).expect("a binding");
         let id: Uuid = bound["data"]["journal"].as_str().expect("an id").parse().expect("a UUID");
         let second = second.with(BindingOptions { take_over: Some(id), ..second.binding });
-        let life = second.live(&stage.cluster, stage.clock);
+        let life = second.run_daemon(&testbed.cluster, testbed.clock);
         let problem = tokio::select! {
             problem = life => problem,
-            () = stage.pass(60) => return,
+            () = testbed.pass(60) => return,
         };
         panic!("the second daemon ended: {problem}");
     };
-    let (problem, ()) = tokio::join!(first.live(&stage.cluster, stage.clock), take_over);
+    let (problem, ()) = tokio::join!(first.run_daemon(&testbed.cluster, testbed.clock), take_over);
     assert_eq!(problem.code, Code::Overtaken, "{problem}");
 }
 
@@ -252,24 +252,24 @@ const HAPPENS: [Happens; 5] = [
 /// Two daemons with a journal each, restarted as pods are, on a cluster in which every call takes a time of its own.
 async fn two_journals(happens: Happens, other: &'static str, seed: u64) -> Result<(), String> {
     let driver = DriverConfig { not_ready_ms: 2_000, ..DriverConfig::default() };
-    let stage = stage_with(driver, seed).await;
+    let testbed = stage_with(driver, seed).await;
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut delays, mut chance) = (random.fork(), random.fork());
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         if call.verb == "watch" || call.agent != "stillpoint" {
             return FaultDecision::none();
         }
         FaultDecision { before_ms: delays.u64(..150), delay_ms: delays.u64(..150), ..FaultDecision::none() }
     }));
     if other != HOME {
-        stage.hand().create("namespaces", json!({"metadata": {"name": other}})).expect("created");
+        testbed.hand().create("namespaces", json!({"metadata": {"name": other}})).expect("created");
     }
     let (first, second) = (Daemon::new(1, HOME), Daemon::new(2, other));
     let backup = |namespace: &str, name: String| {
         let object = json!({
             "metadata": {"name": name, "namespace": namespace}, "spec": {"includedNamespaces": ["shop"]},
         });
-        stage.hand().create("backups", object).expect("created");
+        testbed.hand().create("backups", object).expect("created");
     };
     let script = async {
         tokio::time::sleep(Duration::from_millis(random.u64(..3_000))).await;
@@ -281,55 +281,55 @@ async fn two_journals(happens: Happens, other: &'static str, seed: u64) -> Resul
             tokio::time::sleep(Duration::from_millis(random.u64(..2_000))).await;
         }
         tokio::time::sleep(Duration::from_millis(random.u64(..6_000))).await;
-        happen(&stage, happens, &mut random).await;
+        happen(&testbed, happens, &mut random).await;
         // Long enough for every deadline of an undo.
-        stage.pass(600).await;
+        testbed.pass(600).await;
     };
     let ends = std::cell::RefCell::new(Vec::new());
     let late = chance.u64(..2_000);
     let takes = async {
         tokio::time::sleep(Duration::from_millis(late)).await;
-        let id = bound_id(&stage).filter(|_| matches!(happens, Happens::TakenOver));
+        let id = bound_id(&testbed).filter(|_| matches!(happens, Happens::TakenOver));
         if let Some(id) = id {
-            stage.pass(10).await;
+            testbed.pass(10).await;
             let second = second.with(BindingOptions { take_over: Some(id), ..second.binding });
-            second.restarted(&stage.cluster, stage.clock, &ends).await;
+            second.restarted(&testbed.cluster, testbed.clock, &ends).await;
         }
-        second.restarted(&stage.cluster, stage.clock, &ends).await;
+        second.restarted(&testbed.cluster, testbed.clock, &ends).await;
     };
     tokio::select! {
-        () = first.restarted(&stage.cluster, stage.clock, &ends) => {}
+        () = first.restarted(&testbed.cluster, testbed.clock, &ends) => {}
         () = takes => {}
         () = script => {}
     }
     first.disk.crash();
     second.disk.crash();
-    stage.cluster.api().clear_faults();
-    stage.pass(60).await;
-    match lost(&stage) {
+    testbed.cluster.api().clear_faults();
+    testbed.pass(60).await;
+    match lost(&testbed) {
         lost if lost.is_empty() => Ok(()),
         lost => Err(format!("{happens:?} {other} seed {seed}: {lost:?}, ends {:?}", ends.borrow())),
     }
 }
 
-fn bound_id(stage: &Stage) -> Option<Uuid> {
-    binding_of(stage, HOME)?["data"]["journal"].as_str()?.parse().ok()
+fn bound_id(testbed: &Testbed) -> Option<Uuid> {
+    binding_of(testbed, HOME)?["data"]["journal"].as_str()?.parse().ok()
 }
 
-async fn happen(stage: &Stage, happens: Happens, random: &mut fastrand::Rng) {
+async fn happen(testbed: &Testbed, happens: Happens, random: &mut fastrand::Rng) {
     match happens {
         Happens::Nothing | Happens::TakenOver => {}
-        Happens::Deleted => delete_binding(stage, HOME),
+        Happens::Deleted => delete_binding(testbed, HOME),
         Happens::DeletedAgainAndAgain => {
             for _ in 0..20 {
-                delete_binding(stage, HOME);
+                delete_binding(testbed, HOME);
                 tokio::time::sleep(Duration::from_millis(random.u64(..1_500))).await;
             }
         }
         Happens::NamesAnotherCluster => {
             let copied = json!({"data": {"cluster": "another"}});
             // One that is gone already needs no hand.
-            let _ = stage.hand().merge_patch("configmaps", Some(HOME), NAME, None, copied);
+            let _ = testbed.hand().merge_patch("configmaps", Some(HOME), NAME, None, copied);
         }
     }
 }
@@ -361,37 +361,37 @@ fn two_journals_never_free_each_others_storage() {
 }
 
 /// Takes a checkpoint of the cluster when the run passes `at`.
-async fn checkpoint_at(stage: &Stage, at: Point) -> stillpoint::sim::api_server::Checkpoint {
+async fn checkpoint_at(testbed: &Testbed, at: Point) -> stillpoint::sim::api_server::Checkpoint {
     let taken = Arc::new(std::sync::Mutex::new(None));
-    let (slot, cluster) = (taken.clone(), stage.cluster.clone());
+    let (slot, cluster) = (taken.clone(), testbed.cluster.clone());
     let points = CrashPoints::ask(move |point| {
         if point == at {
             slot.lock().expect("free").get_or_insert_with(|| cluster.checkpoint());
         }
         Verdict::GoOn
     });
-    let end = stage.live_with(points, Arc::default()).await;
+    let end = testbed.run_daemon_with(points, Arc::default()).await;
     assert!(end.is("Completed"), "{at}: {end:?}");
     let taken = taken.lock().expect("free").take();
     taken.expect("the run passed the point")
 }
 
 async fn went_back_to(at: Point) -> Result<(), String> {
-    let stage = stage().await;
-    stage.backup("shop");
-    let before = checkpoint_at(&stage, at).await;
-    stage.cluster.go_back(&before);
-    let mut end = stage.live(None).await;
+    let testbed = set_up().await;
+    testbed.backup("shop");
+    let before = checkpoint_at(&testbed, at).await;
+    testbed.cluster.go_back(&before);
+    let mut end = testbed.run_daemon(None).await;
     if matches!(&end, End::Problem(problem) if problem.code == Code::ClusterWentBack) {
-        end = stage.live(None).await;
+        end = testbed.run_daemon(None).await;
     }
     if !end.is("Completed") {
-        return Err(format!("{at}: {end:?}\n{}", stage.shown().await));
+        return Err(format!("{at}: {end:?}\n{}", testbed.shown().await));
     }
     // The Backup is shown before the run that is released again is over.
-    let settled = |stage: &Stage| stage.group_objects() == 0 && lost(stage).is_empty();
-    stage.live_until(CrashPoints::none(), settled).await;
-    let physical = stage.cluster.ledger().physical_snapshots;
+    let settled = |testbed: &Testbed| testbed.group_objects() == 0 && lost(testbed).is_empty();
+    testbed.run_daemon_until(CrashPoints::none(), settled).await;
+    let physical = testbed.cluster.ledger().physical_snapshots;
     if physical != MEMBERS {
         return Err(format!("{at}: {physical} physical snapshots of {MEMBERS}"));
     }
@@ -408,9 +408,9 @@ fn etcd_restored_after_completion_loses_nothing() {
             .expect("a runtime")
     };
     let points = runtime().block_on(async {
-        let (stage, passed) = (stage().await, Passed::default());
-        stage.backup("shop");
-        assert!(stage.live_with(passed.watch(), Arc::default()).await.is("Completed"));
+        let (testbed, passed) = (set_up().await, Passed::default());
+        testbed.backup("shop");
+        assert!(testbed.run_daemon_with(passed.watch(), Arc::default()).await.is("Completed"));
         passed.distinct()
     });
     let name = |name: &str| points.iter().position(|point| point.to_string() == name).expect(name);
@@ -426,56 +426,56 @@ fn etcd_restored_after_completion_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_freed_in_doubt_until_the_cluster_is_confirmed() {
-    let stage = stage().await;
-    stage.backup("shop");
+    let testbed = set_up().await;
+    testbed.backup("shop");
     let at = "vs-bound/after-record".parse().expect("a point");
-    assert!(matches!(stage.live(Some(at)).await, End::Killed));
-    let before = stage.cluster.checkpoint();
+    assert!(matches!(testbed.run_daemon(Some(at)).await, End::Killed));
+    let before = testbed.cluster.checkpoint();
     let killed = "relabelled/after-record".parse().expect("a point");
-    assert!(matches!(stage.live(Some(killed)).await, End::Killed));
-    stage.cluster.go_back(&before);
+    assert!(matches!(testbed.run_daemon(Some(killed)).await, End::Killed));
+    testbed.cluster.go_back(&before);
     // Without its class the run cannot be released, and is undone.
-    crate::hands::delete_all(&stage.cluster, "volumesnapshotclasses");
-    let waits = |stage: &Stage| {
-        let shown = stage.list("groupsnapshots", Some("shop"));
+    crate::disruptions::delete_all(&testbed.cluster, "volumesnapshotclasses");
+    let waits = |testbed: &Testbed| {
+        let shown = testbed.list("groupsnapshots", Some("shop"));
         shown
             .iter()
             .any(|one| one["status"]["waitingFor"].as_str().is_some_and(|w| w.contains("confirm-cluster")))
     };
-    stage.live_until(CrashPoints::none(), waits).await;
-    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS, "nothing is freed");
+    testbed.run_daemon_until(CrashPoints::none(), waits).await;
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, MEMBERS, "nothing is freed");
     let confirm = async {
-        stage.until(waits).await;
-        let bound = binding_of(&stage, HOME).expect("a binding");
+        testbed.until(waits).await;
+        let bound = binding_of(&testbed, HOME).expect("a binding");
         let confirmed = json!({"data": {"confirm": bound["data"]["epoch"]}});
-        stage.hand().merge_patch("configmaps", Some(HOME), NAME, None, confirmed).expect("patched");
+        testbed.hand().merge_patch("configmaps", Some(HOME), NAME, None, confirmed).expect("patched");
         std::future::pending::<()>().await;
     };
     let end = tokio::select! {
-        end = stage.live(None) => end,
+        end = testbed.run_daemon(None) => end,
         () = confirm => End::Hung,
     };
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    invariants::undone(&stage, "shop").await.expect("everything is freed");
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    invariants::undone(&testbed, "shop").await.expect("everything is freed");
 }
 
 /// A copy of a cluster, as from one snapshot of etcd, on the same storage, and what its daemon does there.
 async fn cloned(journal: &str, no_free: bool) -> (Option<Problem>, usize) {
-    let stage = stage().await;
-    stage.backup("shop");
+    let testbed = set_up().await;
+    testbed.backup("shop");
     let at = "created/after-record".parse().expect("a point");
-    assert!(matches!(stage.live(Some(at)).await, End::Killed));
-    let older = copy(&stage.disk);
+    assert!(matches!(testbed.run_daemon(Some(at)).await, End::Killed));
+    let older = copy(&testbed.disk);
     let at = "retained/after-record".parse().expect("a point");
-    assert!(matches!(stage.live(Some(at)).await, End::Killed));
-    let equal = copy(&stage.disk);
-    let clone = stage.cluster.copy(Config { seed: 3, ..Config::default() });
+    assert!(matches!(testbed.run_daemon(Some(at)).await, End::Killed));
+    let equal = copy(&testbed.disk);
+    let clone = testbed.cluster.copy(Config { seed: 3, ..Config::default() });
     let at = "clear-names/after-outcome".parse().expect("a point");
-    assert!(matches!(stage.live(Some(at)).await, End::Killed));
+    assert!(matches!(testbed.run_daemon(Some(at)).await, End::Killed));
     let disk = match journal {
         "older" => older,
         "equal" => equal,
-        _ => copy(&stage.disk),
+        _ => copy(&testbed.disk),
     };
     // What the copy shows is undone: the class of the release is missing there.
     let caller = clone.api().caller("administrator");
@@ -485,7 +485,8 @@ async fn cloned(journal: &str, no_free: bool) -> (Option<Problem>, usize) {
     }
     let daemon = Daemon { disk, ..Daemon::new(4, HOME) };
     let daemon = daemon.with(BindingOptions { no_free, ..daemon.binding });
-    let ended = tokio::time::timeout(Duration::from_secs(1_800), daemon.live(&clone, stage.clock)).await.ok();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(1_800), daemon.run_daemon(&clone, testbed.clock)).await.ok();
     daemon.disk.crash();
     (ended, clone.storage().physical_snapshots().len())
 }
@@ -502,33 +503,33 @@ async fn cloned_cluster_frees_nothing_of_the_original() {
 
 #[tokio::test(start_paused = true)]
 async fn namespace_of_a_velero_server_is_refused() {
-    let stage = stage().await;
+    let testbed = set_up().await;
     let deployment = json!({
         "metadata": {"name": "velero", "namespace": HOME},
         "spec": {"template": {"spec": {"containers": [
             {"name": "velero", "command": ["/velero"], "args": ["server", "--features=EnableCSI"]},
         ]}}},
     });
-    stage.hand().create("deployments", deployment).expect("created");
-    stage.backup("shop");
-    let End::Problem(problem) = stage.live(None).await else { panic!("it has to end") };
+    testbed.hand().create("deployments", deployment).expect("created");
+    testbed.backup("shop");
+    let End::Problem(problem) = testbed.run_daemon(None).await else { panic!("it has to end") };
     assert_eq!(problem.code, Code::VeleroNamespace, "{problem}");
-    assert!(stage.nightly()["status"]["phase"].is_null());
+    assert!(testbed.nightly()["status"]["phase"].is_null());
 }
 
 #[tokio::test(start_paused = true)]
 async fn backup_in_a_phase_of_another_program_is_left_alone() {
-    let stage = stage().await;
-    stage.backup("shop");
+    let testbed = set_up().await;
+    testbed.backup("shop");
     let phase = json!({"status": {"phase": "InProgress"}});
-    stage.hand().merge_patch("backups", Some(HOME), "nightly", None, phase).expect("patched");
-    let told = |stage: &Stage| {
-        let events = stage.list("events", Some(HOME));
+    testbed.hand().merge_patch("backups", Some(HOME), "nightly", None, phase).expect("patched");
+    let told = |testbed: &Testbed| {
+        let events = testbed.list("events", Some(HOME));
         events.iter().any(|event| event["reason"] == "NotOurs")
     };
-    stage.live_until(CrashPoints::none(), told).await;
-    assert_eq!(stage.nightly()["status"]["phase"], "InProgress");
-    assert!(stage.list("volumegroupsnapshots", None).is_empty());
+    testbed.run_daemon_until(CrashPoints::none(), told).await;
+    assert_eq!(testbed.nightly()["status"]["phase"], "InProgress");
+    assert!(testbed.list("volumegroupsnapshots", None).is_empty());
 }
 
 /// Another program released the members while the group stands: they may be wanted, and their storage is freed only once

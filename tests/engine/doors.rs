@@ -17,7 +17,7 @@ use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, Fa
 use stillpoint::sim::clock::SimClock;
 
 /// An API server with one namespace, an adapter to it, a journal that issues tokens, and watches.
-struct Stage {
+struct Testbed {
     server: ApiServer,
     hand: Caller,
     adapter: Adapter,
@@ -26,7 +26,7 @@ struct Stage {
     _watches: Watches,
 }
 
-impl Stage {
+impl Testbed {
     async fn new(versions: &[&str]) -> Self {
         let server = ApiServer::new(ApiServerConfig {
             seed: 7,
@@ -159,47 +159,47 @@ fn create_group() -> Effect {
 #[tokio::test(start_paused = true)]
 async fn a_group_is_created_claimed_and_deleted_in_every_version_of_its_api() {
     for version in ["v1", "v1beta2", "v1beta1"] {
-        let stage = Stage::new(&[version]).await;
-        stage.done(create_group()).await;
-        let group = stage.observe().group.expect("the answer is in the cache at once");
+        let testbed = Testbed::new(&[version]).await;
+        testbed.done(create_group()).await;
+        let group = testbed.observe().group.expect("the answer is in the cache at once");
         assert_eq!((group.run.as_deref(), group.epoch, group.ready), (Some("run-1"), Some(1), false));
-        stage.refused(create_group(), 409).await;
-        stage.done(Effect::ClaimGroup { group: group.id.clone(), old: Some("1".into()), new: 2 }).await;
-        stage
+        testbed.refused(create_group(), 409).await;
+        testbed.done(Effect::ClaimGroup { group: group.id.clone(), old: Some("1".into()), new: 2 }).await;
+        testbed
             .refused(Effect::ClaimGroup { group: group.id.clone(), old: Some("1".into()), new: 3 }, 422)
             .await;
         let delete =
             |version: String| Effect::DeleteGroup { group: group.id.clone(), resource_version: version };
-        stage.refused(delete(group.resource_version.clone()), 409).await;
-        let claimed = stage.observe().group.expect("the group");
+        testbed.refused(delete(group.resource_version.clone()), 409).await;
+        let claimed = testbed.observe().group.expect("the group");
         assert_eq!(claimed.epoch, Some(2));
-        stage.done(delete(claimed.resource_version)).await;
-        assert_eq!(stage.observe().group, None);
-        stage.done(delete(String::from("1"))).await;
+        testbed.done(delete(claimed.resource_version)).await;
+        assert_eq!(testbed.observe().group, None);
+        testbed.done(delete(String::from("1"))).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_finds_either_shape_of_a_group_without_an_epoch() {
     for annotations in [json!(null), json!({"somebody": "else"})] {
-        let stage = Stage::new(&["v1"]).await;
+        let testbed = Testbed::new(&["v1"]).await;
         let group = json!({
             "metadata": {"name": "g", "namespace": "shop", "annotations": annotations},
             "spec": {"volumeGroupSnapshotClassName": "k", "source": {"selector": {"matchLabels": {"a": "b"}}}},
         });
-        stage.hand.create("volumegroupsnapshots", group).expect("a group");
-        let group = stage.until(|seen| seen.group.is_some()).await.group.expect("the group");
-        stage.done(Effect::ClaimGroup { group: group.id.clone(), old: None, new: 2 }).await;
-        stage.refused(Effect::ClaimGroup { group: group.id, old: None, new: 3 }, 422).await;
-        assert_eq!(stage.observe().group.and_then(|group| group.epoch), Some(2));
+        testbed.hand.create("volumegroupsnapshots", group).expect("a group");
+        let group = testbed.until(|seen| seen.group.is_some()).await.group.expect("the group");
+        testbed.done(Effect::ClaimGroup { group: group.id.clone(), old: None, new: 2 }).await;
+        testbed.refused(Effect::ClaimGroup { group: group.id, old: None, new: 3 }, 422).await;
+        assert_eq!(testbed.observe().group.and_then(|group| group.epoch), Some(2));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_member_is_labelled_retained_and_released() {
-    let stage = Stage::new(&["v1"]).await;
-    stage.member();
-    let seen = stage.until(|seen| seen.contents.len() == 1 && seen.snapshots.iter().any(|s| s.ready)).await;
+    let testbed = Testbed::new(&["v1"]).await;
+    testbed.member();
+    let seen = testbed.until(|seen| seen.contents.len() == 1 && seen.snapshots.iter().any(|s| s.ready)).await;
     let (snapshot, content) = (seen.snapshots[0].clone(), seen.contents[0].clone());
     let run = strings(&[(labels::RUN, "run-1")]);
     let receipt = strings(&[(labels::RECEIPT, "{}")]);
@@ -208,8 +208,8 @@ async fn a_member_is_labelled_retained_and_released() {
         labels: Entry { seen: snapshot.labels.clone(), write: run.clone() },
         annotations: Entry { seen: snapshot.annotations.clone(), write: receipt.clone() },
     };
-    stage.done(label.clone()).await;
-    stage.refused(label, 422).await;
+    testbed.done(label.clone()).await;
+    testbed.refused(label, 422).await;
     let retain = Effect::SetContentPolicy {
         content: content.id.clone(),
         resource_version: content.resource_version.clone(),
@@ -218,13 +218,13 @@ async fn a_member_is_labelled_retained_and_released() {
         labels: Entry { seen: content.labels.clone(), write: run.clone() },
         annotations: Entry { seen: content.annotations.clone(), write: receipt },
     };
-    stage.done(retain.clone()).await;
-    stage.refused(retain, 422).await;
-    let retained = stage.observe().contents[0].clone();
+    testbed.done(retain.clone()).await;
+    testbed.refused(retain, 422).await;
+    let retained = testbed.observe().contents[0].clone();
     assert_eq!((retained.policy, retained.labels), (DeletionPolicy::Retain, Some(run)));
 
     let detach = || {
-        let snapshot = stage.observe().snapshots[0].clone();
+        let snapshot = testbed.observe().snapshots[0].clone();
         Effect::DetachMember {
             snapshot: snapshot.id,
             ready: true,
@@ -237,26 +237,26 @@ async fn a_member_is_labelled_retained_and_released() {
             new_class: Some("snaps".into()),
         }
     };
-    stage.refused(detach(), 422).await;
+    testbed.refused(detach(), 422).await;
     let name = |old: Option<&str>, new: Option<&str>| Effect::SetGroupName {
         snapshot: snapshot.id.clone(),
         old: old.map(str::to_owned),
         new: new.map(str::to_owned),
     };
-    stage.done(name(Some("g"), None)).await;
-    stage.done(detach()).await;
-    let released = stage.observe().snapshots[0].clone();
+    testbed.done(name(Some("g"), None)).await;
+    testbed.done(detach()).await;
+    let released = testbed.observe().snapshots[0].clone();
     assert!(released.owners.is_empty() && released.finalizers.is_empty() && released.ready);
     assert_eq!((released.class.as_deref(), released.group_name), (Some("snaps"), None));
-    stage.done(name(None, Some("g"))).await;
-    assert_eq!(stage.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
+    testbed.done(name(None, Some("g"))).await;
+    assert_eq!(testbed.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
-    let stage = Stage::new(&["v1"]).await;
+    let testbed = Testbed::new(&["v1"]).await;
     let (labels, annotations) = (strings(&[(labels::RUN, "run-1")]), BTreeMap::new());
-    stage
+    testbed
         .done(Effect::CreateContent {
             name: "rebuilt".into(),
             driver: "d".into(),
@@ -269,7 +269,7 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
             annotations: annotations.clone(),
         })
         .await;
-    stage
+    testbed
         .done(Effect::CreateSnapshot {
             namespace: "shop".into(),
             name: "rebuilt".into(),
@@ -279,7 +279,7 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
             annotations,
         })
         .await;
-    stage
+    testbed
         .done(Effect::CreateStub(Unbound {
             name: "stub".into(),
             driver: "d".into(),
@@ -291,64 +291,68 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
             labels,
         }))
         .await;
-    let seen = stage.observe();
+    let seen = testbed.observe();
     assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.content), (1, 1, None));
     assert_eq!(seen.contents[0].snapshot_handle.as_deref(), Some("snap-1"));
     let stub = seen.stub.expect("the stub");
-    stage.done(Effect::DeleteGroupContent { content: stub, resource_version: None }).await;
-    stage.done(Effect::DeleteSnapshot { snapshot: seen.snapshots[0].id.clone() }).await;
+    testbed.done(Effect::DeleteGroupContent { content: stub, resource_version: None }).await;
+    testbed.done(Effect::DeleteSnapshot { snapshot: seen.snapshots[0].id.clone() }).await;
     let mark = strings(&[("snapshot.storage.kubernetes.io/volumesnapshot-being-deleted", "yes")]);
     let content = &seen.contents[0];
     let annotations = Entry { seen: content.annotations.clone(), write: mark };
-    stage
+    testbed
         .done(Effect::DeleteContent { content: content.id.clone(), resource_version: None, annotations })
         .await;
-    let seen = stage.observe();
+    let seen = testbed.observe();
     assert_eq!((seen.snapshots.len(), seen.contents.len(), seen.stub), (0, 0, None));
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_object_of_the_same_name_is_left_alone() {
-    let stage = Stage::new(&["v1"]).await;
-    stage.member();
+    let testbed = Testbed::new(&["v1"]).await;
+    testbed.member();
     let stranger = ObjectId { namespace: "shop".into(), name: "s".into(), uid: Uid::from("of-long-ago") };
-    stage.refused(Effect::DeleteSnapshot { snapshot: stranger.clone() }, 409).await;
-    stage.refused(Effect::SetGroupName { snapshot: stranger, old: Some("g".into()), new: None }, 422).await;
-    assert_eq!(stage.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
+    testbed.refused(Effect::DeleteSnapshot { snapshot: stranger.clone() }, 409).await;
+    testbed.refused(Effect::SetGroupName { snapshot: stranger, old: Some("g".into()), new: None }, 422).await;
+    assert_eq!(testbed.get("volumesnapshots", Some("shop"), "s")["status"]["volumeGroupSnapshotName"], "g");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
-    let stage = Stage::new(&["v1"]).await;
+    let testbed = Testbed::new(&["v1"]).await;
     for answer in [Answer::Drop, Answer::Status(504, None)] {
-        stage.server.set_faults(Box::new(move |call| match call.verb.as_str() {
+        testbed.server.set_faults(Box::new(move |call| match call.verb.as_str() {
             "create" => FaultDecision::of(true, answer.clone()),
             _ => FaultDecision::none(),
         }));
-        let outcome = stage.perform(create_group()).await;
+        let outcome = testbed.perform(create_group()).await;
         assert!(matches!(outcome, Outcome::Indeterminate { .. }), "{outcome:?}");
-        stage.server.clear_faults();
-        stage.cache.read_run(&stage.adapter, &scope(), &stage.cache.min_versions()).await.expect("reads");
-        assert!(stage.observe().group.is_some());
-        stage.hand.delete("volumegroupsnapshots", Some("shop"), "g", Default::default()).expect("gone");
-        stage.until(|seen| seen.group.is_none()).await;
+        testbed.server.clear_faults();
+        testbed
+            .cache
+            .read_run(&testbed.adapter, &scope(), &testbed.cache.min_versions())
+            .await
+            .expect("reads");
+        assert!(testbed.observe().group.is_some());
+        testbed.hand.delete("volumegroupsnapshots", Some("shop"), "g", Default::default()).expect("gone");
+        testbed.until(|seen| seen.group.is_none()).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn caches_go_on_after_dropped_watches_and_a_compacted_history() {
-    let stage = Stage::new(&["v1"]).await;
-    stage.member();
-    stage.until(|seen| seen.snapshots.len() == 1).await;
-    stage.server.drop_watches();
-    stage.hand.delete("volumesnapshots", Some("shop"), "s", Default::default()).expect("terminating");
-    stage.server.compact();
-    stage.until(|seen| seen.snapshots.iter().all(|snapshot| snapshot.terminating)).await;
+    let testbed = Testbed::new(&["v1"]).await;
+    testbed.member();
+    testbed.until(|seen| seen.snapshots.len() == 1).await;
+    testbed.server.drop_watches();
+    testbed.hand.delete("volumesnapshots", Some("shop"), "s", Default::default()).expect("terminating");
+    testbed.server.compact();
+    testbed.until(|seen| seen.snapshots.iter().all(|snapshot| snapshot.terminating)).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_is_shown_and_shown_again() {
-    let stage = Stage::new(&["v1"]).await;
+    let testbed = Testbed::new(&["v1"]).await;
     let spec = GroupSnapshotSpec { group: "db".into(), claims: vec!["data".into()], ..Default::default() };
     let show = async |state: &str, waiting: Option<&str>, is_new: bool| {
         let status = GroupSnapshotStatus {
@@ -357,10 +361,10 @@ async fn a_run_is_shown_and_shown_again() {
             ..Default::default()
         };
         let labels = strings(&[(labels::RUN, "run-1")]);
-        let turn = stage.adapter.turn_to_show().await;
+        let turn = testbed.adapter.turn_to_show().await;
         let shown = Shown { namespace: "shop", name: "sp-db", labels: &labels, spec: &spec, status: &status };
-        stage.adapter.project_group_snapshot(turn, &shown, is_new).await.expect("shown");
-        stage.get("groupsnapshots", Some("shop"), "sp-db")
+        testbed.adapter.project_group_snapshot(turn, &shown, is_new).await.expect("shown");
+        testbed.get("groupsnapshots", Some("shop"), "sp-db")
     };
     let first = show("Created", Some("the snapshot-controller"), true).await;
     assert_eq!(first["metadata"]["labels"][labels::RUN], "run-1");
@@ -372,7 +376,7 @@ async fn a_run_is_shown_and_shown_again() {
     assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
     // Where it is not as it was thought to be: there already, or gone.
     assert_eq!(show("Relabelled", None, true).await["metadata"]["uid"], first["metadata"]["uid"]);
-    stage.hand.delete("groupsnapshots", Some("shop"), "sp-db", Default::default()).expect("there");
+    testbed.hand.delete("groupsnapshots", Some("shop"), "sp-db", Default::default()).expect("there");
     let again = show("Retained", None, false).await;
     assert_eq!(again["status"]["state"], "Retained");
     assert_ne!(again["metadata"]["uid"], first["metadata"]["uid"]);
@@ -380,38 +384,38 @@ async fn a_run_is_shown_and_shown_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
-    let stage = Stage::new(&["v1"]).await;
+    let testbed = Testbed::new(&["v1"]).await;
     let backup = json!({
         "metadata": {"name": "nightly", "namespace": "stillpoint"},
         "spec": {"includedNamespaces": ["shop"], "uploaderConfig": {"parallelFilesUpload": 2}},
     });
-    let created = stage.hand.create("backups", backup).expect("a Backup");
+    let created = testbed.hand.create("backups", backup).expect("a Backup");
     let uid = Uid::from(created["metadata"]["uid"].as_str().expect("a uid"));
     let id = ObjectId { namespace: "stillpoint".into(), name: "nightly".into(), uid };
     let version = created["metadata"]["resourceVersion"].as_str();
     let claim = Claim { epoch: 3, journal: Some("j-1"), resource_version: version };
-    stage.cache.upsert(stage.adapter.claim_backup(&id, &claim).await.expect("written"));
-    stage.adapter.claim_backup(&id, &claim).await.expect_err("the Backup has changed since");
-    stage.cache.upsert(stage.adapter.project_label_key(&id, "app").await.expect("written"));
+    testbed.cache.upsert(testbed.adapter.claim_backup(&id, &claim).await.expect("written"));
+    testbed.adapter.claim_backup(&id, &claim).await.expect_err("the Backup has changed since");
+    testbed.cache.upsert(testbed.adapter.project_label_key(&id, "app").await.expect("written"));
     let status = BackupStatus { phase: Some("InProgress".into()), ..Default::default() };
-    stage.cache.upsert(stage.adapter.project_backup(&id, &status).await.expect("written"));
-    let cached = stage.cache.backup("stillpoint", "nightly").expect("the Backup");
+    testbed.cache.upsert(testbed.adapter.project_backup(&id, &status).await.expect("written"));
+    let cached = testbed.cache.backup("stillpoint", "nightly").expect("the Backup");
     assert_eq!(cached.status.as_ref().and_then(|status| status.phase.as_deref()), Some("InProgress"));
     let status = BackupStatus { errors: Some(1), ..Default::default() };
-    stage.adapter.project_backup(&id, &status).await.expect("written");
-    let now = stage.get("backups", Some("stillpoint"), "nightly");
+    testbed.adapter.project_backup(&id, &status).await.expect("written");
+    let now = testbed.get("backups", Some("stillpoint"), "nightly");
     assert_eq!((&now["status"]["phase"], &now["status"]["errors"]), (&json!("InProgress"), &json!(1)));
     assert_eq!(now["spec"]["volumeGroupSnapshotLabelKey"], "app");
     assert_eq!(now["metadata"]["annotations"]["stillpoint.dev/epoch"], "3");
     assert_eq!(now["metadata"]["annotations"]["stillpoint.dev/journal"], "j-1");
     assert_eq!(now["spec"]["uploaderConfig"]["parallelFilesUpload"], 2);
     let stranger = ObjectId { uid: Uid::from("of-long-ago"), ..id };
-    stage.adapter.project_backup(&stranger, &status).await.expect_err("another Backup of that name");
+    testbed.adapter.project_backup(&stranger, &status).await.expect_err("another Backup of that name");
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_notice_is_one_event() {
-    let stage = Stage::new(&["v1"]).await;
+    let testbed = Testbed::new(&["v1"]).await;
     let event = KubeEvent {
         api_version: "velero.io/v1".into(),
         kind: "Backup".into(),
@@ -422,20 +426,20 @@ async fn the_same_notice_is_one_event() {
         note: "the driver failed".into(),
         at: Timestamp(1_795_000_000_000_000_000),
     };
-    stage.adapter.project_event(&event).await.expect("told");
-    stage.adapter.project_event(&event).await.expect("told again");
-    let events = stage.hand.list("events", Some("stillpoint"), &BTreeMap::new()).expect("events");
+    testbed.adapter.project_event(&event).await.expect("told");
+    testbed.adapter.project_event(&event).await.expect("told again");
+    let events = testbed.hand.list("events", Some("stillpoint"), &BTreeMap::new()).expect("events");
     assert_eq!(events.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cluster_without_the_group_api_can_be_watched_but_not_written_to_there() {
-    let stage = Stage::new(&[]).await;
-    assert!(stage.adapter.group_version().is_err());
-    stage.refused(create_group(), 404).await;
+    let testbed = Testbed::new(&[]).await;
+    assert!(testbed.adapter.group_version().is_err());
+    testbed.refused(create_group(), 404).await;
     let delete = Effect::DeleteGroup {
         group: ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("u1") },
         resource_version: "1".into(),
     };
-    stage.refused(delete, 404).await;
+    testbed.refused(delete, 404).await;
 }

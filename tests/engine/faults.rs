@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 use crate::invariants;
 use crate::share::few_or_all;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 const MEMBERS: usize = 2;
 const ENOSPC: i32 = 28;
@@ -45,7 +45,7 @@ const KILLS: [&str; 7] = [
 
 /// A cluster and a directory, which outlive the daemons on them.
 struct Scene {
-    stage: Stage,
+    testbed: Testbed,
     dir: TempDir,
 }
 
@@ -66,18 +66,18 @@ fn options() -> Options {
 
 impl Scene {
     async fn new() -> Self {
-        let stage = Stage::new(stillpoint::sim::Config::default());
-        stage.claims("shop", "orders-db", MEMBERS).await;
-        stage.backup("shop");
+        let testbed = Testbed::new(stillpoint::sim::Config::default());
+        testbed.claims("shop", "orders-db", MEMBERS).await;
+        testbed.backup("shop");
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
-        Self { stage, dir }
+        Self { testbed, dir }
     }
 
     /// A scene whose daemon was killed at a point.
     async fn killed_at(kill: &str) -> Self {
         let scene = Self::new().await;
         let point = kill.parse().unwrap_or_else(|_| panic!("no point {kill}"));
-        let end = scene.live(options(), Some(point)).await.0;
+        let end = scene.run_daemon(options(), Some(point)).await.0;
         assert!(matches!(end, End::Killed), "{kill}: {end:?}");
         scene
     }
@@ -87,7 +87,7 @@ impl Scene {
     }
 
     /// One life, until the Backup or the daemon ends, or it is killed; and what its open repaired.
-    async fn live(&self, options: Options, crash_at: Option<Point>) -> (End, Vec<Repair>) {
+    async fn run_daemon(&self, options: Options, crash_at: Option<Point>) -> (End, Vec<Repair>) {
         let opened = Journal::open_inline(self.dir.path(), options);
         let (journal, opened) = match opened {
             Ok(opened) => opened,
@@ -103,19 +103,19 @@ impl Scene {
             }
             Verdict::GoOn
         });
-        let client = self.stage.client(&self.stage.disk, "stillpoint/test");
+        let client = self.testbed.client(&self.testbed.disk, "stillpoint/test");
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
             namespace: "stillpoint".to_owned(),
-            defaults: self.stage.defaults.clone(),
+            defaults: self.testbed.defaults.clone(),
             points,
-            clock: self.stage.clock,
-            binding: self.stage.binding,
+            clock: self.testbed.clock,
+            binding: self.testbed.binding,
         };
-        let engine = Engine::observed(adapter, journal, opened, config, self.stage.metrics.clone());
+        let engine = Engine::observed(adapter, journal, opened, config, self.testbed.metrics.clone());
         let ended = async {
-            assert!(self.stage.comes(|stage| stage.ended().is_some()).await, "it hangs");
-            End::Phase(self.stage.ended().unwrap_or_default())
+            assert!(self.testbed.comes(|testbed| testbed.ended().is_some()).await, "it hangs");
+            End::Phase(self.testbed.ended().unwrap_or_default())
         };
         let end = tokio::select! {
             biased;
@@ -132,9 +132,9 @@ impl Scene {
 
     /// The second life completes, everything holds, and the journal is whole.
     async fn completes(&self, told: &str) -> Vec<Repair> {
-        let (end, repairs) = self.live(options(), None).await;
+        let (end, repairs) = self.run_daemon(options(), None).await;
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{told}: {end:?}");
-        let broken = invariants::of_cluster(&self.stage, "shop", MEMBERS);
+        let broken = invariants::of_cluster(&self.testbed, "shop", MEMBERS);
         assert!(broken.is_empty(), "{told}: {broken:?}");
         let snapshot = Snapshot::open(self.dir.path()).expect("readable");
         assert_eq!(snapshot.verify(None).verdict, journal::Verdict::Intact, "{told}");
@@ -146,12 +146,12 @@ impl Scene {
 
     /// The daemon does not start, says why under this code, and changes nothing.
     async fn refused(&self, told: &str, code: Code, word: &str) {
-        let (writes, before) = (self.stage.writes(), files(self.dir.path()));
-        let (end, _) = self.live(options(), None).await;
+        let (writes, before) = (self.testbed.writes(), files(self.dir.path()));
+        let (end, _) = self.run_daemon(options(), None).await;
         let End::Refused(problem) = end else { panic!("{told}: {end:?}") };
         assert_eq!(problem.code, code, "{told}: {problem}");
         assert!(problem.to_string().contains(word) && !problem.fix.is_empty(), "{told}: {problem}");
-        assert_eq!(self.stage.writes(), writes, "{told}: the cluster was touched");
+        assert_eq!(self.testbed.writes(), writes, "{told}: the cluster was touched");
         for (path, bytes) in before {
             // The database that is opened may tidy up behind itself; no record of the evidence changes.
             if path.extension().is_some_and(|extension| extension == "seg") {
@@ -275,7 +275,7 @@ async fn what_neither_half_makes_up_for_is_refused_and_nothing_is_touched() {
 async fn a_journal_that_another_holds_is_refused_and_goes_on_when_it_is_free() {
     let scene = Scene::killed_at("retain/mid-effects").await;
     let held = Journal::open_thread(scene.dir.path(), options()).expect("free");
-    let (end, _) = scene.live(Options { lock_attempts: 1, ..options() }, None).await;
+    let (end, _) = scene.run_daemon(Options { lock_attempts: 1, ..options() }, None).await;
     let End::Refused(problem) = end else { panic!("{end:?}") };
     assert_eq!(problem.code, Code::JournalLocked, "{problem}");
     assert!(problem.to_string().contains("is held by pid"), "{problem}");
@@ -316,7 +316,7 @@ async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_c
         for n in (0..).step_by(few_or_all(15, 5) as usize) {
             let scene = Scene::new().await;
             let probe = Arc::new(Failing { left: AtomicU64::new(n), error, once });
-            let (end, _) = scene.live(Options { faults: Some(probe), ..options() }, None).await;
+            let (end, _) = scene.run_daemon(Options { faults: Some(probe), ..options() }, None).await;
             let told = format!("error {error} at call {n}");
             match end {
                 End::Phase(phase) => {
@@ -354,11 +354,11 @@ async fn a_full_disk_in_the_middle_of_a_run_is_finished_from_the_ballast() {
     for kill in KILLS {
         let scene = Scene::new().await;
         let point = kill.parse().unwrap_or_else(|_| panic!("no point {kill}"));
-        assert!(matches!(scene.live(roomy(), Some(point)).await.0, End::Killed), "{kill}");
+        assert!(matches!(scene.run_daemon(roomy(), Some(point)).await.0, End::Killed), "{kill}");
         let ballast = scene.path("ballast");
         assert!(ballast.exists(), "{kill}: nothing was put aside");
         let full = Options { faults: Some(Arc::new(Full(ballast))), ..roomy() };
-        let (end, repairs) = scene.live(full, None).await;
+        let (end, repairs) = scene.run_daemon(full, None).await;
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{kill}: {end:?}");
         assert!(matches!(repairs[..], [Repair::BallastSpent { .. }, ..]), "{kill}: {repairs:?}");
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillpoint::domain::problem::Code;
-use stillpoint::drill::duel::{Direction, Duel, fight};
-use stillpoint::drill::zombie::copy;
+use stillpoint::drill::split_brain::{Direction, SplitBrain, fight};
+use stillpoint::drill::stale_daemon::copy;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::machine::point::Point;
 use stillpoint::sim::Config;
@@ -14,13 +14,13 @@ use stillpoint::sim::api_server::{Answer, FaultDecision};
 
 use crate::invariants;
 use crate::share::{few_or_all, plays_all, share};
-use crate::stage::{End, Passed, Stage};
+use crate::testbed::{End, Passed, Testbed};
 
 const MEMBERS: usize = 3;
 
 /// Writes of a daemon on objects of the snapshot API, refused ones included.
-fn writes(stage: &Stage, agent: &str) -> u64 {
-    let tally = stage.cluster.api().tally();
+fn writes(testbed: &Testbed, agent: &str) -> u64 {
+    let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get(agent).cloned().unwrap_or_default();
     let writes = verbs.into_iter().filter(|(verb, _)| !["get", "list", "watch"].contains(&verb.as_str()));
     let of_snapshots = |resource: &str| resource.starts_with("volume");
@@ -36,21 +36,21 @@ const CUT_OFF: [&str; 4] =
     ["claim/before-intent", "claim/after-intent", "claim/after-effects", "claim/after-outcome"];
 
 async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
-    let first = stage.live(Some(died_at)).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    let first = testbed.run_daemon(Some(died_at)).await;
     if !matches!(first, End::Killed) {
         return Err(format!("the first life: {first:?}"));
     }
-    let older = copy(&stage.disk);
+    let older = copy(&testbed.disk);
     // The newer one has been started once more than the older one.
-    drop(stage.entries().await);
+    drop(testbed.entries().await);
 
-    stage.cluster.set_frozen("snapshot-controller", true);
+    testbed.cluster.set_frozen("snapshot-controller", true);
     let away = Arc::new(AtomicBool::new(false));
     let (is_away, goes_away) = (away.clone(), away.clone());
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         if call.agent != "older" || !is_away.load(Ordering::SeqCst) {
             return FaultDecision::none();
         }
@@ -62,27 +62,27 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         }
         Verdict::GoOn
     });
-    let cluster = stage.cluster.clone();
-    let mut older_life = std::pin::pin!(stage.unbound_life_on(&older, "older/test", points));
+    let cluster = testbed.cluster.clone();
+    let mut older_life = std::pin::pin!(testbed.unbound_life_on(&older, "older/test", points));
     tokio::select! {
         problem = &mut older_life => return Err(format!("the older one ended early: {problem}")),
-        () = stage.until(|_| away.load(Ordering::SeqCst)) => {}
+        () = testbed.until(|_| away.load(Ordering::SeqCst)) => {}
     }
     let newer = async {
-        stage.pass(30).await;
-        let groups = stage.list("volumegroupsnapshots", None);
+        testbed.pass(30).await;
+        let groups = testbed.list("volumegroupsnapshots", None);
         let stands = groups.iter().any(|group| group["metadata"]["deletionTimestamp"].is_null());
-        let before = (writes(&stage, "older"), stands);
+        let before = (writes(&testbed, "older"), stands);
         away.store(false, Ordering::SeqCst);
-        stage.pass(300).await;
+        testbed.pass(300).await;
         cluster.set_frozen("snapshot-controller", false);
         before
     };
     let patient = tokio::time::timeout(std::time::Duration::from_secs(3600), &mut older_life);
-    let (end, (before, stands), older_end) = tokio::join!(stage.live(None), newer, patient);
+    let (end, (before, stands), older_end) = tokio::join!(testbed.run_daemon(None), newer, patient);
     // Its claim tests the epoch that it knew, and is refused. Where the newer one has deleted the group already, there
     // is nothing left to claim: then the older one finds the run at its end, with nothing left to write.
-    let after = writes(&stage, "older") - before;
+    let after = writes(&testbed, "older") - before;
     let fenced = match &older_end {
         Ok(problem) => problem.code == Code::Overtaken,
         Err(_) => !stands,
@@ -91,19 +91,19 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         return Err(format!("the older one ended with {older_end:?} and tried {after} writes"));
     }
     match end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
-        other => Err(format!("the newer one: {other:?}\n{}", stage.shown().await)),
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
+        other => Err(format!("the newer one: {other:?}\n{}", testbed.shown().await)),
     }
 }
 
 /// Points at which the group exists in the cluster.
 async fn points() -> Vec<Point> {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
     let passed = Passed::default();
-    let end = stage.live_with(passed.watch(), Arc::default()).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let end = testbed.run_daemon_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     let all = passed.distinct();
     let at = |name: &str| all.iter().position(|point| point.to_string() == name).expect(name);
     all[at("create/after-effects")..=at("delete-group/after-intent")].to_vec()
@@ -136,7 +136,7 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
     let (mut broken, mut count, mut shown) = (Vec::new(), 0, false);
     for (seed, at) in seeds.flat_map(|seed| LEFT_AT.map(|at| (seed, at))) {
         let died_at = at.parse().expect("a point");
-        let fought = fight(&Duel { direction, died_at, members: MEMBERS, seed }).await;
+        let fought = fight(&SplitBrain { direction, died_at, members: MEMBERS, seed }).await;
         count += 1;
         println!("{direction:?}, left at {at}, seed {seed}: newer {}, older: {}", fought.newer, fought.older);
         if !shown && fought.older.contains("newer epoch") {

@@ -13,7 +13,7 @@ use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;
 use crate::share::{few_or_all, share};
-use crate::stage::{Passed, Stage};
+use crate::testbed::{Passed, Testbed};
 
 const MEMBERS: usize = 2;
 
@@ -40,33 +40,33 @@ fn failures() -> Vec<Failure> {
 
 /// Lets the write number `n` of the daemon fail, projections included; the number of writes that it made.
 async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, String> {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
     let writes = Arc::new(AtomicU64::new(0));
     let (counted, happen, answer) = (writes.clone(), failure.happens, failure.answer.clone());
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
         if call.agent != "stillpoint" || !writes || counted.fetch_add(1, Ordering::SeqCst) + 1 != n {
             return FaultDecision::none();
         }
         FaultDecision::of(happen, answer.clone())
     }));
-    let end = stage.live(None).await;
-    stage.cluster.api().clear_faults();
+    let end = testbed.run_daemon(None).await;
+    testbed.cluster.api().clear_faults();
     let verdict = match end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
         other => Err(format!("ended as {other:?}")),
     };
-    let cuts = stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0);
-    let attempt = stage.list("groupsnapshots", Some("shop")).remove(0)["status"]["attempt"].take();
+    let cuts = testbed.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0);
+    let attempt = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"]["attempt"].take();
     let verdict = verdict.and_then(|()| match (cuts, &attempt) {
         (1, attempt) if *attempt == 1 => Ok(()),
         _ => Err(format!("{cuts} cuts, attempt {attempt}")),
     });
     match verdict {
         Ok(()) => Ok(writes.load(Ordering::SeqCst)),
-        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+        Err(reason) => Err(format!("{reason}\n{}", testbed.shown().await)),
     }
 }
 
@@ -102,29 +102,29 @@ async fn every_write_may_fail_once_beside_slow_controllers() {
 
 /// Every write fails with this chance.
 async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
-    let stage = Stage::new(Config { seed, ..Config::default() });
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(Config { seed, ..Config::default() });
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
     let mut random = fastrand::Rng::with_seed(seed);
     let ways = failures();
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         if call.agent != "stillpoint" || call.verb == "watch" || random.f64() >= chance {
             return FaultDecision::none();
         }
         let way = &ways[random.usize(..ways.len())];
         FaultDecision::of(way.happens, way.answer.clone()).answered_after(random.u64(..2000))
     }));
-    let end = stage.live(None).await;
-    stage.cluster.api().clear_faults();
+    let end = testbed.run_daemon(None).await;
+    testbed.cluster.api().clear_faults();
     // Under this weather a run may give up, but it does so clean.
     let verdict = match end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
-        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
+        _ if end.is("Failed") => invariants::undone(&testbed, "shop").await,
         other => Err(format!("ended as {other:?}")),
     };
     match verdict {
         Ok(()) => Ok(()),
-        Err(reason) => Err(format!("seed {seed}: {reason}\n{}", stage.shown().await)),
+        Err(reason) => Err(format!("seed {seed}: {reason}\n{}", testbed.shown().await)),
     }
 }
 
@@ -157,28 +157,28 @@ fn goes_away(cluster: &Cluster) {
 }
 
 async fn away_at(at: Point) -> Result<(), String> {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "1h"}));
-    let end = stage.live_acting(at, goes_away, None).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "1h"}));
+    let end = testbed.run_daemon_acting(at, goes_away, None).await;
     let verdict = match end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
         other => Err(format!("ended as {other:?}")),
     };
     match verdict {
         Ok(()) => Ok(()),
-        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+        Err(reason) => Err(format!("{reason}\n{}", testbed.shown().await)),
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_api_server_may_be_away_for_longer_than_any_patience() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
     let passed = Passed::default();
-    let end = stage.live_with(passed.watch(), Arc::default()).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let end = testbed.run_daemon_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     let (points, mut broken) = (share(passed.distinct(), 6), Vec::new());
     for point in &points {
         if let Err(reason) = away_at(*point).await {

@@ -8,43 +8,43 @@ use std::time::Duration;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::{Passed, Stage};
-use crate::{hands, invariants};
+use crate::testbed::{Passed, Testbed};
+use crate::{disruptions, invariants};
 
 const MEMBERS: usize = 3;
 
 /// What somebody does.
 type Act = fn(&Cluster);
 
-async fn stage(config: Config) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
-    stage
+async fn set_up(config: Config) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    testbed
 }
 
 /// The points from the last look before the pivot to the last one of the release.
 async fn points(config: Config) -> Vec<Point> {
-    let stage = stage(config).await;
+    let testbed = set_up(config).await;
     let passed = Passed::default();
-    let end = stage.live_with(passed.watch(), Arc::default()).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let end = testbed.run_daemon_with(passed.watch(), Arc::default()).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     let all = passed.distinct();
     let at = |name: &str| all.iter().position(|point| point.to_string() == name).expect(name);
     all[at("clear-names/before-intent")..at("cleaned/before-record")].to_vec()
 }
 
 async fn meddled(config: Config, at: Point, act: Act) -> Result<Vec<String>, String> {
-    let stage = stage(config).await;
-    let end = stage.live_acting(at, act, None).await;
-    invariants::settled(&stage).await;
+    let testbed = set_up(config).await;
+    let end = testbed.run_daemon_acting(at, act, None).await;
+    invariants::settled(&testbed).await;
     let verdict = match end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", MEMBERS).await,
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
         other => Err(format!("ended as {other:?}")),
     };
     match verdict {
-        Ok(()) => Ok(stage.rows().await),
-        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+        Ok(()) => Ok(testbed.rows().await),
+        Err(reason) => Err(format!("{reason}\n{}", testbed.shown().await)),
     }
 }
 
@@ -70,7 +70,7 @@ fn everywhere(_: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_member_that_is_deleted_is_rebuilt() {
-    let one: Act = |cluster| hands::delete_member(cluster, "orders-db-1");
+    let one: Act = |cluster| disruptions::delete_member(cluster, "orders-db-1");
     let rows = at_each("a member deleted", Config::default, one, everywhere).await;
     assert!(rows.iter().any(|row| row == "release/5-rebuild"), "{rows:?}");
     assert!(rows.iter().any(|row| row == "release/late-rebuild"), "{rows:?}");
@@ -79,8 +79,8 @@ async fn a_member_that_is_deleted_is_rebuilt() {
 #[tokio::test(start_paused = true)]
 async fn two_members_that_are_deleted_are_rebuilt() {
     let two: Act = |cluster| {
-        hands::delete_member(cluster, "orders-db-0");
-        hands::delete_member(cluster, "orders-db-2");
+        disruptions::delete_member(cluster, "orders-db-0");
+        disruptions::delete_member(cluster, "orders-db-2");
     };
     at_each("two members deleted", Config::default, two, everywhere).await;
 }
@@ -88,7 +88,7 @@ async fn two_members_that_are_deleted_are_rebuilt() {
 #[tokio::test(start_paused = true)]
 async fn all_members_that_are_deleted_are_rebuilt_by_slow_controllers_too() {
     let all: Act =
-        |cluster| (0..MEMBERS).for_each(|i| hands::delete_member(cluster, &format!("orders-db-{i}")));
+        |cluster| (0..MEMBERS).for_each(|i| disruptions::delete_member(cluster, &format!("orders-db-{i}")));
     at_each("all members deleted", Config::default, all, everywhere).await;
     let slow = || Config { controller_qps: Some(5.0), ..Config::default() };
     at_each("all members deleted, 5 calls a second", slow, all, everywhere).await;
@@ -98,13 +98,13 @@ async fn all_members_that_are_deleted_are_rebuilt_by_slow_controllers_too() {
 
 #[tokio::test(start_paused = true)]
 async fn the_group_may_be_deleted_by_somebody_else() {
-    let act: Act = |cluster| hands::delete_first(cluster, "volumegroupsnapshots");
+    let act: Act = |cluster| disruptions::delete_first(cluster, "volumegroupsnapshots");
     at_each("the group deleted", Config::default, act, everywhere).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_content_of_the_group_may_be_deleted_by_somebody_else() {
-    let act: Act = |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents");
+    let act: Act = |cluster| disruptions::delete_first(cluster, "volumegroupsnapshotcontents");
     at_each("the content deleted", Config::default, act, everywhere).await;
 }
 
@@ -117,22 +117,22 @@ fn before_the_delete(point: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_policy_that_is_set_back_is_mended_before_the_group_goes() {
-    let group: Act = hands::unretain;
+    let group: Act = disruptions::unretain;
     let rows = at_each("the group's policy set back", Config::default, group, before_the_delete).await;
     assert!(rows.iter().any(|row| row == "release/mend-group-policy"), "{rows:?}");
-    let member: Act = hands::unretain_member;
+    let member: Act = disruptions::unretain_member;
     let rows = at_each("a member's policy set back", Config::default, member, everywhere).await;
     assert!(rows.iter().any(|row| row == "release/mend-policies"), "{rows:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn labels_that_are_taken_off_before_the_pivot_are_put_back() {
-    let stage = stage(Config::default()).await;
+    let testbed = set_up(Config::default()).await;
     let at = "retained/after-record".parse().expect("a point");
-    let end = stage.live_acting(at, hands::unlabel_member, None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", stage.shown().await);
-    assert!(stage.rows().await.iter().any(|row| row == "retained/mend-labels"));
+    let end = testbed.run_daemon_acting(at, disruptions::unlabel_member, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()), "{}", testbed.shown().await);
+    assert!(testbed.rows().await.iter().any(|row| row == "retained/mend-labels"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,17 +161,17 @@ async fn the_controller_may_be_frozen() {
 
 #[tokio::test(start_paused = true)]
 async fn the_release_waits_for_a_frozen_controller() {
-    let stage = stage(Config::default()).await;
+    let testbed = set_up(Config::default()).await;
     let at = "detach/before-intent".parse().expect("a point");
     let looks = async {
-        stage.pass(200).await;
-        let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+        testbed.pass(200).await;
+        let shown = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
         let text = shown["waitingFor"].as_str().unwrap_or_default();
         assert!(text.starts_with("the snapshot-controller to see the released members: "), "{shown:#}");
         assert!(text.contains("volumesnapshot-as-source-protection back on"), "{shown:#}");
-        assert_eq!(stage.list("volumegroupsnapshots", None).len(), 1, "nothing is deleted before that");
+        assert_eq!(testbed.list("volumegroupsnapshots", None).len(), 1, "nothing is deleted before that");
     };
-    let (end, ()) = tokio::join!(stage.live_acting(at, freeze, None), looks);
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{}", stage.shown().await);
+    let (end, ()) = tokio::join!(testbed.run_daemon_acting(at, freeze, None), looks);
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()), "{}", testbed.shown().await);
 }

@@ -5,31 +5,31 @@ use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::Config;
 
 use crate::requests::{claim, claim_spec};
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 const UNFIT: usize = 5;
 
 /// A Backup of a good group, five groups with an unbound claim, and a namespace that does not exist.
-async fn stage() -> Stage {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
+async fn set_up() -> Testbed {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
     for index in 0..UNFIT {
-        claim(&stage, &format!("unfit-{index}"), 0, claim_spec("no-such-class"), json!({}));
+        claim(&testbed, &format!("unfit-{index}"), 0, claim_spec("no-such-class"), json!({}));
     }
-    stage.pass(30).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
-    stage
+    testbed.pass(30).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    testbed
 }
 
-fn refused(stage: &Stage) -> Vec<Value> {
-    let mut shown = stage.list("groupsnapshots", None);
+fn refused(testbed: &Testbed) -> Vec<Value> {
+    let mut shown = testbed.list("groupsnapshots", None);
     shown.retain(|one| one["status"]["state"] == "Refused");
     shown
 }
 
 /// All of it, as a user sees it.
-fn all_is_said(stage: &Stage) {
-    let backup = stage.nightly();
+fn all_is_said(testbed: &Testbed) {
+    let backup = testbed.nightly();
     let reason = backup["status"]["failureReason"].as_str().unwrap_or_default();
     assert!(reason.contains("and 4 more; in full: annotation stillpoint.dev/errors"), "{reason}");
     let uid = backup["metadata"]["uid"].as_str().expect("a uid");
@@ -41,7 +41,7 @@ fn all_is_said(stage: &Stage) {
     let lines: Vec<&str> = errors.lines().collect();
     assert_eq!(lines.len(), UNFIT + 1, "{errors}");
     assert!(lines[0].starts_with("SP0003 namespace nowhere: "), "what has no GroupSnapshot first: {errors}");
-    let shown = refused(stage);
+    let shown = refused(testbed);
     assert_eq!(shown.len(), UNFIT, "{shown:#?}");
     for one in &shown {
         let (spec, status) = (&one["spec"], &one["status"]);
@@ -60,29 +60,29 @@ fn all_is_said(stage: &Stage) {
 
 #[tokio::test(start_paused = true)]
 async fn every_refused_group_is_shown_with_its_reason() {
-    let stage = stage().await;
-    let end = stage.live(None).await;
-    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", stage.shown().await);
-    all_is_said(&stage);
+    let testbed = set_up().await;
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", testbed.shown().await);
+    all_is_said(&testbed);
 }
 
 #[tokio::test(start_paused = true)]
 async fn refused_groups_are_shown_after_a_restart_as_well() {
     for at in ["accepted/after-record", "finished/after-record"] {
-        let stage = stage().await;
-        stage.live(Some(at.parse().expect("a point"))).await;
-        stage.live(None).await;
-        assert_eq!(stage.ended().as_deref(), Some("PartiallyFailed"), "{at}");
-        all_is_said(&stage);
+        let testbed = set_up().await;
+        testbed.run_daemon(Some(at.parse().expect("a point"))).await;
+        testbed.run_daemon(None).await;
+        assert_eq!(testbed.ended().as_deref(), Some("PartiallyFailed"), "{at}");
+        all_is_said(&testbed);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_group_that_cannot_be_shown_holds_nothing_up() {
-    let stage = stage().await;
-    stage.rbac.deny("create groupsnapshots");
-    stage.live_until(CrashPoints::none(), |stage| stage.ended().is_some()).await;
-    let errors = stage.nightly()["metadata"]["annotations"]["stillpoint.dev/errors"].take();
+    let testbed = set_up().await;
+    testbed.rbac.deny("create groupsnapshots");
+    testbed.run_daemon_until(CrashPoints::none(), |testbed| testbed.ended().is_some()).await;
+    let errors = testbed.nightly()["metadata"]["annotations"]["stillpoint.dev/errors"].take();
     assert_eq!(errors.as_str().unwrap_or_default().lines().count(), UNFIT + 1);
-    assert_eq!(refused(&stage), Vec::<Value>::new());
+    assert_eq!(refused(&testbed), Vec::<Value>::new());
 }

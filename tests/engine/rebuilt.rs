@@ -13,61 +13,62 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::share::{few_or_all, share};
-use crate::stage::{End, Passed, Stage};
-use crate::{hands, invariants};
+use crate::testbed::{End, Passed, Testbed};
+use crate::{disruptions, invariants};
 
 const MEMBERS: usize = 2;
 
-async fn stage() -> Stage {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
-    stage
+async fn set_up() -> Testbed {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    testbed
 }
 
 /// Every point that a run without trouble passes.
 async fn points() -> Vec<Point> {
-    let (stage, passed) = (stage().await, Passed::default());
-    assert!(stage.live_with(passed.watch(), Arc::default()).await.is("Completed"));
+    let (testbed, passed) = (set_up().await, Passed::default());
+    assert!(testbed.run_daemon_with(passed.watch(), Arc::default()).await.is("Completed"));
     passed.distinct()
 }
 
 /// A stage whose daemon was killed at a point, and whose journal is gone since.
-async fn lost_at(point: Point) -> Stage {
-    let mut stage = stage().await;
-    let end = stage.live(Some(point)).await;
+async fn lost_at(point: Point) -> Testbed {
+    let mut testbed = set_up().await;
+    let end = testbed.run_daemon(Some(point)).await;
     assert!(matches!(end, End::Killed), "{point}: {end:?}");
-    forget(&mut stage);
-    stage
+    forget(&mut testbed);
+    testbed
 }
 
 /// The journal is gone, and with it the grounds of every call so far.
-fn forget(stage: &mut Stage) {
-    stage.disk = Disk::new();
-    stage.calls = Calls::default();
+fn forget(testbed: &mut Testbed) {
+    testbed.disk = Disk::new();
+    testbed.calls = Calls::default();
 }
 
 /// Puts what the cluster shows into a new journal.
-async fn rebuilt(stage: &Stage) -> Vec<Rebuilt> {
-    let client = kube::Client::new(stage.cluster.api().router(), "default");
+async fn rebuilt(testbed: &Testbed) -> Vec<Rebuilt> {
+    let client = kube::Client::new(testbed.cluster.api().router(), "default");
     let adapter = Adapter::connect(client).await.expect("the cluster answers");
     let found = recover_from_cluster::look(&adapter, "stillpoint").await.expect("everything can be read");
-    let mut store = MemoryStore::open(&stage.disk).expect("free");
+    let mut store = MemoryStore::open(&testbed.disk).expect("free");
     let meta = Meta { epoch: found.epoch, ..Meta::new() };
     store.write(&Batch { meta, slots: vec![], streams: vec![] }).expect("written");
     store.sync().expect("synced");
     let (journal, opened) = Journal::open_task(store).expect("opened");
     assert!(opened.epoch > found.epoch, "no object is claimed by a later epoch");
-    let rebuilt = recover_from_cluster::record(&journal, uuid::Uuid::from_u128(7), &found, stage.clock.now())
-        .await
-        .expect("recorded");
-    stage.disk.crash();
+    let rebuilt =
+        recover_from_cluster::record(&journal, uuid::Uuid::from_u128(7), &found, testbed.clock.now())
+            .await
+            .expect("recorded");
+    testbed.disk.crash();
     rebuilt
 }
 
 /// VolumeGroupSnapshots that were created so far.
-fn created(stage: &Stage) -> u64 {
-    let tally = stage.cluster.api().tally();
+fn created(testbed: &Testbed) -> u64 {
+    let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get("stillpoint").and_then(|verbs| verbs.get("create"));
     verbs.and_then(|resources| resources.get("volumegroupsnapshots")).copied().unwrap_or(0)
 }
@@ -75,15 +76,15 @@ fn created(stage: &Stage) -> u64 {
 /// A run that was over when the journal was lost has no decision to make again.
 const NOTHING_DECIDED: &str = "journal chain valid and replay identical: 0 decisions, different: []";
 
-async fn ends_right(stage: &Stage, standing: Option<Standing>, end: &End) -> Result<(), String> {
+async fn ends_right(testbed: &Testbed, standing: Option<Standing>, end: &End) -> Result<(), String> {
     match end {
         End::Phase(phase) if phase == "Completed" => {
-            match invariants::completed(stage, "shop", MEMBERS).await {
+            match invariants::completed(testbed, "shop", MEMBERS).await {
                 Err(broken) if standing == Some(Standing::Completed) && broken == NOTHING_DECIDED => Ok(()),
                 other => other,
             }
         }
-        End::Phase(phase) if phase == "Failed" => invariants::undone(stage, "shop").await,
+        End::Phase(phase) if phase == "Failed" => invariants::undone(testbed, "shop").await,
         other => Err(format!("ended as {other:?}")),
     }
 }
@@ -92,20 +93,20 @@ async fn ends_right(stage: &Stage, standing: Option<Standing>, end: &End) -> Res
 async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_right() {
     let (mut failures, mut standings) = (vec![], std::collections::BTreeMap::<String, usize>::new());
     for point in share(points().await, 3) {
-        let stage = lost_at(point).await;
-        let rebuilt = rebuilt(&stage).await;
+        let testbed = lost_at(point).await;
+        let rebuilt = rebuilt(&testbed).await;
         let standing = rebuilt.first().and_then(|run| run.standing.clone().ok());
-        let before = created(&stage);
-        let end = stage.live(None).await;
+        let before = created(&testbed);
+        let end = testbed.run_daemon(None).await;
         let told = standing.map_or("left out", Standing::name);
         *standings.entry(told.to_owned()).or_default() += 1;
         println!("{point:<28} {told:<16} {end:?}");
-        if let Err(reason) = ends_right(&stage, standing, &end).await {
+        if let Err(reason) = ends_right(&testbed, standing, &end).await {
             failures.push(format!("{point} ({told}): {reason}"));
         }
         // Before anything exists the run is begun anew; a create that was sent is never repeated.
-        if before + u64::from(before == 0 && standing.is_none()) < created(&stage) {
-            failures.push(format!("{point} ({told}): {before} creates before, {} now", created(&stage)));
+        if before + u64::from(before == 0 && standing.is_none()) < created(&testbed) {
+            failures.push(format!("{point} ({told}): {before} creates before, {} now", created(&testbed)));
         }
     }
     println!("{standings:?}");
@@ -117,7 +118,7 @@ async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_ri
 
 /// Takes the class of the release away, which undoes a run in its last state that can be undone.
 fn take_class(cluster: &Cluster) {
-    hands::delete_first(cluster, "volumesnapshotclasses");
+    disruptions::delete_first(cluster, "volumesnapshotclasses");
 }
 
 fn point(text: &str) -> Point {
@@ -127,7 +128,7 @@ fn point(text: &str) -> Point {
 #[tokio::test(start_paused = true)]
 async fn lost_at_every_point_of_an_undo_it_ends_undone() {
     let (begin, passed) = (point("retained/before-record"), Passed::default());
-    let whole = stage().await;
+    let whole = set_up().await;
     let cluster = whole.cluster.clone();
     let points = passed.watch_and(move |passed| {
         if passed == begin {
@@ -135,33 +136,33 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
         }
         Verdict::GoOn
     });
-    let end = whole.live_with(points, Arc::default()).await;
+    let end = whole.run_daemon_with(points, Arc::default()).await;
     assert!(end.is("Failed"), "{end:?}");
     let all = passed.distinct();
     let from = all.iter().position(|passed| *passed == begin).expect("it was retained");
     let (mut failures, mut standings) = (vec![], std::collections::BTreeMap::<&str, usize>::new());
     for point in share(all[from + 1..].to_vec(), 3) {
-        let mut stage = stage().await;
-        let end = stage.live_acting(begin, take_class, Some(point)).await;
+        let mut testbed = set_up().await;
+        let end = testbed.run_daemon_acting(begin, take_class, Some(point)).await;
         assert!(matches!(end, End::Killed), "{point}: {end:?}");
-        forget(&mut stage);
-        let before = created(&stage);
-        let rebuilt = rebuilt(&stage).await;
+        forget(&mut testbed);
+        let before = created(&testbed);
+        let rebuilt = rebuilt(&testbed).await;
         let standing = rebuilt.first().and_then(|run| run.standing.clone().ok());
         let told = standing.map_or("left out", Standing::name);
         *standings.entry(told).or_default() += 1;
-        let end = stage.live(None).await;
+        let end = testbed.run_daemon(None).await;
         // Without the class the Backup's groups are refused when it is taken up again, before the run has ended.
-        let over = |stage: &Stage| {
-            let shown = stage.list("groupsnapshots", Some("shop"));
+        let over = |testbed: &Testbed| {
+            let shown = testbed.list("groupsnapshots", Some("shop"));
             shown.iter().all(|shown| shown["status"]["state"] == "Failed")
         };
-        stage.live_until(CrashPoints::none(), over).await;
-        let undone = match invariants::undone(&stage, "shop").await {
+        testbed.run_daemon_until(CrashPoints::none(), over).await;
+        let undone = match invariants::undone(&testbed, "shop").await {
             Err(broken) if standing == Some(Standing::Failed) && broken == NOTHING_DECIDED => Ok(()),
             other => other,
         };
-        if !end.is("Failed") || undone.is_err() || created(&stage) != before {
+        if !end.is("Failed") || undone.is_err() || created(&testbed) != before {
             failures.push(format!("{point} ({told}): {end:?} {undone:?}"));
         }
     }
@@ -172,52 +173,55 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
 
 #[tokio::test(start_paused = true)]
 async fn an_import_that_stands_when_the_journal_is_lost_is_freed() {
-    let mut stage = stage().await;
-    let end =
-        stage.live_acting(point("retained/before-record"), take_class, Some(point("unwinding/after-record")));
+    let mut testbed = set_up().await;
+    let end = testbed.run_daemon_acting(
+        point("retained/before-record"),
+        take_class,
+        Some(point("unwinding/after-record")),
+    );
     assert!(matches!(end.await, End::Killed));
-    hands::tear_group_and_content(&stage.cluster);
-    let end = stage.live(Some(point("undo-free-import/before-intent"))).await;
+    disruptions::tear_group_and_content(&testbed.cluster);
+    let end = testbed.run_daemon(Some(point("undo-free-import/before-intent"))).await;
     assert!(matches!(end, End::Killed), "{end:?}");
-    assert_eq!(stage.list("volumegroupsnapshotcontents", None).len(), 1, "the import stands");
-    assert_eq!(stage.cluster.ledger().physical_snapshots, MEMBERS);
-    forget(&mut stage);
-    let standings: Vec<_> = rebuilt(&stage).await.into_iter().map(|run| run.standing).collect();
+    assert_eq!(testbed.list("volumegroupsnapshotcontents", None).len(), 1, "the import stands");
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, MEMBERS);
+    forget(&mut testbed);
+    let standings: Vec<_> = rebuilt(&testbed).await.into_iter().map(|run| run.standing).collect();
     assert_eq!(standings, [Ok(Standing::Undo)]);
-    stage.live_until(CrashPoints::none(), |stage| stage.group_objects() == 0).await;
-    stage.until(|stage| stage.cluster.ledger().physical_snapshots == 0).await;
+    testbed.run_daemon_until(CrashPoints::none(), |testbed| testbed.group_objects() == 0).await;
+    testbed.until(|testbed| testbed.cluster.ledger().physical_snapshots == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_deletes() {
     let mut refused = 0;
     for point in share(points().await, 4) {
-        let stage = lost_at(point).await;
-        let labelled = |stage: &Stage| {
-            let snapshots = stage.list("volumesnapshots", Some("shop"));
+        let testbed = lost_at(point).await;
+        let labelled = |testbed: &Testbed| {
+            let snapshots = testbed.list("volumesnapshots", Some("shop"));
             let own =
                 |object: &&serde_json::Value| object["metadata"]["labels"]["stillpoint.dev/run"].is_string();
             snapshots.iter().filter(own).count()
         };
-        let (before, members) = (created(&stage), labelled(&stage));
+        let (before, members) = (created(&testbed), labelled(&testbed));
         if members == 0 {
             continue;
         }
         refused += 1;
-        let problem = stage.life(CrashPoints::none()).await;
+        let problem = testbed.life(CrashPoints::none()).await;
         assert_eq!(problem.code, Code::BindingRefused, "{point}: {problem}");
         assert!(problem.fix.contains("journal rebuild --from-cluster"), "{point}: {problem}");
-        stage.pass(1800).await;
-        assert_eq!((created(&stage), labelled(&stage)), (before, members), "{point}");
-        assert_eq!(stage.ended(), None, "{point}: its Backup stays as it is");
-        let going = stage.list("volumesnapshots", None);
+        testbed.pass(1800).await;
+        assert_eq!((created(&testbed), labelled(&testbed)), (before, members), "{point}");
+        assert_eq!(testbed.ended(), None, "{point}: its Backup stays as it is");
+        let going = testbed.list("volumesnapshots", None);
         assert!(going.iter().all(|snapshot| snapshot["metadata"]["deletionTimestamp"].is_null()), "{point}");
         // Rebuilt after that, it goes on.
-        stage.disk.crash();
-        let mut stage = stage;
-        stage.disk = Disk::new();
-        rebuilt(&stage).await;
-        let end = stage.live(None).await;
+        testbed.disk.crash();
+        let mut testbed = testbed;
+        testbed.disk = Disk::new();
+        rebuilt(&testbed).await;
+        let end = testbed.run_daemon(None).await;
         assert!(end.is("Completed") || end.is("Failed"), "{point}: {end:?}");
     }
     println!("{refused} points at which it is refused");

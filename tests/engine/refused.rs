@@ -16,11 +16,11 @@ use stillpoint::sim::{Config, api_server};
 use crate::requests::{
     GROUP_CLASS_OF_CLAIM, claim, claim_spec, missing_class, two_default_classes, two_drivers, unbound,
 };
-use crate::stage::Stage;
-use crate::{hands, invariants};
+use crate::testbed::Testbed;
+use crate::{disruptions, invariants};
 
-fn reason(stage: &Stage) -> String {
-    stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
+fn reason(testbed: &Testbed) -> String {
+    testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
 }
 
 /// What a user sees in each case, as it is kept: `# case`, then the message. `UPDATE_FIXTURES=1` writes it anew.
@@ -50,7 +50,7 @@ fn show(case: &str, message: &str) {
 }
 
 /// A claim that is bound, by hand, to a volume with this source.
-fn on_volume(stage: &Stage, source: Value) {
+fn on_volume(testbed: &Testbed, source: Value) {
     let mut volume = json!({
         "metadata": {"name": "by-hand"},
         "spec": {
@@ -60,49 +60,49 @@ fn on_volume(stage: &Stage, source: Value) {
         },
     });
     volume["spec"].as_object_mut().expect("a spec").extend(source.as_object().expect("a source").clone());
-    stage.hand().create("persistentvolumes", volume).expect("a new volume");
+    testbed.hand().create("persistentvolumes", volume).expect("a new volume");
     let mut spec = claim_spec("");
     spec["volumeName"] = json!("by-hand");
-    claim(stage, "unfit", 0, spec, json!({}));
+    claim(testbed, "unfit", 0, spec, json!({}));
 }
 
-fn no_csi(stage: &Stage) {
-    on_volume(stage, json!({"nfs": {"server": "files", "path": "/"}}));
+fn no_csi(testbed: &Testbed) {
+    on_volume(testbed, json!({"nfs": {"server": "files", "path": "/"}}));
 }
 
-fn class_of_another_driver(stage: &Stage) {
+fn class_of_another_driver(testbed: &Testbed) {
     let class = json!({
         "metadata": {"name": "foreign"}, "driver": "other.csi.example.com", "deletionPolicy": "Delete",
     });
-    stage.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
-    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "foreign"}));
+    testbed.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
+    claim(testbed, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "foreign"}));
 }
 
-fn too_many(stage: &Stage) {
+fn too_many(testbed: &Testbed) {
     for index in 0..=limits::MAX_MEMBERS {
-        claim(stage, "unfit", index, claim_spec("csi-hostpath-sc"), json!({}));
+        claim(testbed, "unfit", index, claim_spec("csi-hostpath-sc"), json!({}));
     }
 }
 
 /// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
-async fn beside_a_good_one(case: &str, prepare: fn(&Stage), words: &[&str]) {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 0).await;
-    let class = stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
+async fn beside_a_good_one(case: &str, prepare: fn(&Testbed), words: &[&str]) {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 0).await;
+    let class = testbed.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
     for index in 0..2 {
-        claim(&stage, "good", index, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: class}));
+        claim(&testbed, "good", index, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: class}));
     }
-    prepare(&stage);
-    stage.pass(30).await;
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    assert!(end.is("PartiallyFailed"), "{case}: {end:?}\n{}", stage.shown().await);
-    let reason = reason(&stage);
+    prepare(&testbed);
+    testbed.pass(30).await;
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("PartiallyFailed"), "{case}: {end:?}\n{}", testbed.shown().await);
+    let reason = reason(&testbed);
     show(case, &reason);
     for word in words {
         assert!(reason.contains(word), "{case}: {word}: {reason}");
     }
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{case}");
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{case}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,14 +118,14 @@ async fn a_group_that_cannot_be_cut_is_refused_and_the_others_go_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
-    let end = stage.live(None).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    let end = testbed.run_daemon(None).await;
     assert!(end.is("PartiallyFailed"), "{end:?}");
-    show("unknown namespace", &reason(&stage));
-    assert!(reason(&stage).contains("SP0003") && reason(&stage).contains("nowhere"));
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+    show("unknown namespace", &reason(&testbed));
+    assert!(reason(&testbed).contains("SP0003") && reason(&testbed).contains("nowhere"));
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,31 +135,31 @@ async fn without_what_every_group_needs_nothing_is_begun() {
         ("no group snapshot API", none, false, "SP0009"),
         ("no VolumeSnapshotClass", Config::default(), true, "SP0007"),
     ] {
-        let stage = Stage::new(config);
-        stage.claims("shop", "orders-db", 2).await;
+        let testbed = Testbed::new(config);
+        testbed.claims("shop", "orders-db", 2).await;
         if drop_class {
-            hands::delete_first(&stage.cluster, "volumesnapshotclasses");
+            disruptions::delete_first(&testbed.cluster, "volumesnapshotclasses");
         }
-        stage.backup("shop");
-        let end = stage.live(None).await;
+        testbed.backup("shop");
+        let end = testbed.run_daemon(None).await;
         assert!(end.is("Failed"), "{case}: {end:?}");
-        show(case, &reason(&stage));
-        assert!(reason(&stage).contains(code), "{case}: {}", reason(&stage));
-        assert_eq!((stage.writes(), stage.cluster.ledger().physical_snapshots), (0, 0), "{case}");
+        show(case, &reason(&testbed));
+        assert!(reason(&testbed).contains(code), "{case}: {}", reason(&testbed));
+        assert_eq!((testbed.writes(), testbed.cluster.ledger().physical_snapshots), (0, 0), "{case}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_cannot_cut_groups_ends_the_group_and_leaves_nothing() {
     let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
-    let stage = Stage::new(Config { driver, ..Config::default() });
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    let end = stage.live(None).await;
+    let testbed = Testbed::new(Config { driver, ..Config::default() });
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
     assert!(end.is("Failed"), "{end:?}");
-    show("driver without groups", &reason(&stage));
-    assert!(reason(&stage).contains("SP0012"), "{}", reason(&stage));
-    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()));
+    show("driver without groups", &reason(&testbed));
+    assert!(reason(&testbed).contains("SP0012"), "{}", reason(&testbed));
+    assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()));
 }
 
 // ---- rights ------------------------------------------------------------------------------------------------------
@@ -174,91 +174,98 @@ async fn a_right_that_release_undo_or_rebuild_lack_refuses_the_group_before_anyt
         ("delete volumesnapshotcontents", "delete volumesnapshotcontents.snapshot.storage.k8s.io"),
         ("create volumegroupsnapshotcontents", "create volumegroupsnapshotcontents.groupsnapshot.storage"),
     ] {
-        let stage = Stage::new(Config::default());
-        stage.claims("shop", "orders-db", 2).await;
-        stage.rbac.deny(denied);
-        stage.backup("shop");
-        let end = stage.live(None).await;
+        let testbed = Testbed::new(Config::default());
+        testbed.claims("shop", "orders-db", 2).await;
+        testbed.rbac.deny(denied);
+        testbed.backup("shop");
+        let end = testbed.run_daemon(None).await;
         assert!(end.is("Failed"), "{denied}: {end:?}");
-        show(&format!("right missing: {denied}"), &reason(&stage));
-        assert!(reason(&stage).contains("SP0021") && reason(&stage).contains(words), "{}", reason(&stage));
-        assert_eq!((stage.writes(), stage.cluster.ledger().physical_snapshots), (0, 0), "{denied}");
+        show(&format!("right missing: {denied}"), &reason(&testbed));
+        assert!(
+            reason(&testbed).contains("SP0021") && reason(&testbed).contains(words),
+            "{}",
+            reason(&testbed)
+        );
+        assert_eq!((testbed.writes(), testbed.cluster.ledger().physical_snapshots), (0, 0), "{denied}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn once_the_right_is_granted_the_next_backup_goes_on_without_a_restart() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.rbac.deny("delete volumesnapshots");
-    stage.backup("shop");
-    let weekly = |stage: &Stage| stage.ended_as("weekly");
-    let (rbac, asked) = (stage.rbac.clone(), std::cell::Cell::new(false));
-    stage
-        .live_until(CrashPoints::none(), |stage| {
-            if stage.ended().is_some() && !asked.replace(true) {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.rbac.deny("delete volumesnapshots");
+    testbed.backup("shop");
+    let weekly = |testbed: &Testbed| testbed.ended_as("weekly");
+    let (rbac, asked) = (testbed.rbac.clone(), std::cell::Cell::new(false));
+    testbed
+        .run_daemon_until(CrashPoints::none(), |testbed| {
+            if testbed.ended().is_some() && !asked.replace(true) {
                 rbac.restore();
-                stage.backup_named("weekly", json!({"includedNamespaces": ["shop"]}));
+                testbed.backup_named("weekly", json!({"includedNamespaces": ["shop"]}));
             }
-            asked.get() && weekly(stage).is_some()
+            asked.get() && weekly(testbed).is_some()
         })
         .await;
-    assert_eq!((stage.ended().as_deref(), weekly(&stage).as_deref()), (Some("Failed"), Some("Completed")));
+    assert_eq!(
+        (testbed.ended().as_deref(), weekly(&testbed).as_deref()),
+        (Some("Failed"), Some("Completed"))
+    );
 }
 
 // ---- the Backup itself ---------------------------------------------------------------------------------------------
 
-fn validation_error(stage: &Stage) -> String {
-    let errors = stage.nightly()["status"]["validationErrors"].take();
+fn validation_error(testbed: &Testbed) -> String {
+    let errors = testbed.nightly()["status"]["validationErrors"].take();
     errors[0].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_of_a_name_that_another_namespace_has_fails_validation() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.hand().create("namespaces", json!({"metadata": {"name": "velero"}})).expect("a namespace");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.hand().create("namespaces", json!({"metadata": {"name": "velero"}})).expect("a namespace");
     let veleros = json!({"metadata": {"name": "nightly", "namespace": "velero"}, "spec": {}});
-    stage.hand().create("backups", veleros).expect("Velero's Backup");
-    stage.backup("shop");
-    let end = stage.live(None).await;
+    testbed.hand().create("backups", veleros).expect("Velero's Backup");
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
     assert!(end.is("FailedValidation"), "{end:?}");
-    show("a name that Velero has", &validation_error(&stage));
-    assert!(validation_error(&stage).starts_with("metadata.name: namespace velero has a Backup nightly"));
-    assert_eq!((stage.writes(), stage.group_records().await.len()), (0, 0));
+    show("a name that Velero has", &validation_error(&testbed));
+    assert!(validation_error(&testbed).starts_with("metadata.name: namespace velero has a Backup nightly"));
+    assert_eq!((testbed.writes(), testbed.group_records().await.len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
     for late in [false, true] {
-        let stage = Stage::new(Config::default());
-        stage.cluster.api().loosen("backups");
-        stage.claims("shop", "orders-db", 2).await;
+        let testbed = Testbed::new(Config::default());
+        testbed.cluster.api().loosen("backups");
+        testbed.claims("shop", "orders-db", 2).await;
         // Within the schema of another release, and not what is known here.
         let malformed = || {
             let spec = json!({"includedNamespaces": ["shop"], "resourcePolicy": {}});
             json!({"metadata": {"name": "broken", "namespace": "stillpoint"}, "spec": spec})
         };
         if !late {
-            stage.hand().create("backups", malformed()).expect("a Backup");
+            testbed.hand().create("backups", malformed()).expect("a Backup");
         }
-        stage.backup("shop");
+        testbed.backup("shop");
         let asked = std::cell::Cell::new(!late);
-        stage
-            .live_until(CrashPoints::none(), |stage| {
+        testbed
+            .run_daemon_until(CrashPoints::none(), |testbed| {
                 if !asked.replace(true) {
-                    stage.hand().create("backups", malformed()).expect("a Backup");
+                    testbed.hand().create("backups", malformed()).expect("a Backup");
                 }
-                stage.ended().is_some() && stage.ended_as("broken").is_some()
+                testbed.ended().is_some() && testbed.ended_as("broken").is_some()
             })
             .await;
-        assert_eq!(stage.ended().as_deref(), Some("Completed"));
-        let broken = stage.hand().get("backups", Some("stillpoint"), "broken").expect("the Backup");
+        assert_eq!(testbed.ended().as_deref(), Some("Completed"));
+        let broken = testbed.hand().get("backups", Some("stillpoint"), "broken").expect("the Backup");
         let error = broken["status"]["validationErrors"][0].as_str().unwrap_or_default();
         assert_eq!(broken["status"]["phase"], "FailedValidation");
         show("malformed Backup", error);
         assert!(error.starts_with("the Backup cannot be read: "), "{error}");
-        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+        assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
     }
 }
 
@@ -266,34 +273,34 @@ async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_does_not_answer_is_waited_for() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
     let clock = tokio::time::Instant::now();
     let silent = move |_: &api_server::CallInfo| match clock.elapsed().as_secs() {
         300.. => FaultDecision::none(),
         _ => FaultDecision::of(false, Answer::Drop),
     };
-    stage.cluster.api().set_faults(Box::new(silent));
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    testbed.cluster.api().set_faults(Box::new(silent));
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     assert!(clock.elapsed().as_secs() >= 300);
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
 }
 
 /// The members never become ready, so that the cluster changes all the time, and the undo is refused for three minutes.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_pauses_after_a_failure_does_not_read_at_every_change() {
     let driver = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
-    let stage = Stage::new(Config { driver, ..Config::default() });
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup_with(
+    let testbed = Testbed::new(Config { driver, ..Config::default() });
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup_with(
         json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "3s", "itemOperationTimeout": "4s"}),
     );
     let at = "unwinding/after-record".parse().expect("a point");
-    let end = stage.live_acting(at, hands::refuse_writes, None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    let reads = stage.calls.all().iter().filter(|call| !call.writes()).count();
+    let end = testbed.run_daemon_acting(at, disruptions::refuse_writes, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    let reads = testbed.calls.all().iter().filter(|call| !call.writes()).count();
     println!("{reads} reads of the daemon");
     assert!(reads < 1000, "{reads} reads of the daemon");
 }

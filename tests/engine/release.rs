@@ -12,7 +12,7 @@ use stillpoint::sim::api_server::Preconditions;
 use tokio::time::sleep;
 
 use crate::invariants;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 const MEMBERS: usize = 4;
 
@@ -25,10 +25,10 @@ fn profiles() -> [(&'static str, Config); 3] {
     ]
 }
 
-async fn stage(config: Config) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage
+async fn set_up(config: Config) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed
 }
 
 fn name(object: &Value) -> &str {
@@ -36,20 +36,20 @@ fn name(object: &Value) -> &str {
 }
 
 /// What Velero does, call by call, 40 ms each, with a pause after each of its steps.
-async fn velero_takes_the_group(stage: &Stage, pause: Duration) {
+async fn velero_takes_the_group(testbed: &Testbed, pause: Duration) {
     let call = Duration::from_millis(40);
-    let hand = stage.hand();
+    let hand = testbed.hand();
     let group = json!({
         "metadata": {"name": "velero-orders-db", "namespace": "shop"},
         "spec": {
-            "volumeGroupSnapshotClassName": stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"],
+            "volumeGroupSnapshotClassName": testbed.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"],
             "source": {"selector": {"matchLabels": {"velero.io/volume-group": "orders-db"}}},
         },
     });
     hand.create("volumegroupsnapshots", group).expect("a new group");
-    stage
-        .until(|stage| {
-            let members = stage.list("volumesnapshots", Some("shop"));
+    testbed
+        .until(|testbed| {
+            let members = testbed.list("volumesnapshots", Some("shop"));
             let ready = |member: &Value| {
                 member["status"]["readyToUse"] == true
                     && member["status"]["volumeGroupSnapshotName"].is_string()
@@ -57,7 +57,7 @@ async fn velero_takes_the_group(stage: &Stage, pause: Duration) {
             members.len() == MEMBERS && members.iter().all(ready)
         })
         .await;
-    for member in stage.list("volumesnapshots", Some("shop")) {
+    for member in testbed.list("volumesnapshots", Some("shop")) {
         let strip = json!({"metadata": {
             "labels": {"velero.io/backup-name": "nightly"}, "ownerReferences": null, "finalizers": null,
         }});
@@ -65,7 +65,7 @@ async fn velero_takes_the_group(stage: &Stage, pause: Duration) {
         sleep(call).await;
     }
     sleep(pause).await;
-    let content = stage.list("volumegroupsnapshotcontents", None).remove(0);
+    let content = testbed.list("volumegroupsnapshotcontents", None).remove(0);
     let retain = json!({"spec": {"deletionPolicy": "Retain"}});
     hand.merge_patch("volumegroupsnapshotcontents", None, name(&content), None, retain).expect("retained");
     sleep(call + pause).await;
@@ -73,15 +73,15 @@ async fn velero_takes_the_group(stage: &Stage, pause: Duration) {
     hand.delete("volumegroupsnapshotcontents", None, name(&content), any()).expect("deleted");
     sleep(call + pause).await;
     hand.delete("volumegroupsnapshots", Some("shop"), "velero-orders-db", any()).expect("deleted");
-    stage.until(|stage| stage.group_objects() == 0).await;
-    stage.pass(60).await;
+    testbed.until(|testbed| testbed.group_objects() == 0).await;
+    testbed.pass(60).await;
 }
 
 async fn what_velero_keeps(profile: &str, config: Config, pause: Duration) -> usize {
-    let stage = stage(config).await;
-    velero_takes_the_group(&stage, pause).await;
-    let kept = stage.list("volumesnapshots", Some("shop")).len();
-    let ledger = stage.cluster.ledger();
+    let testbed = set_up(config).await;
+    velero_takes_the_group(&testbed, pause).await;
+    let kept = testbed.list("volumesnapshots", Some("shop")).len();
+    let ledger = testbed.cluster.ledger();
     println!(
         "Velero's order, {profile}, {pause:?} a step: {kept} of {MEMBERS} kept, {} leaked",
         ledger.leaked
@@ -108,37 +108,37 @@ async fn veleros_order_at_full_speed_keeps_as_many_as_the_controllers_are_late_f
     assert!(kept[1] < MEMBERS, "a controller at its default rate loses some");
 }
 
-async fn ours_keeps_all(profile: &str, stage: &Stage) {
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    let kept = stage.list("volumesnapshots", Some("shop")).len();
-    println!("our order, {profile}: {kept} of {MEMBERS} kept, {} leaked", stage.cluster.ledger().leaked);
-    assert!(end.is("Completed"), "{profile}: {end:?}\n{}", stage.shown().await);
+async fn ours_keeps_all(profile: &str, testbed: &Testbed) {
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    let kept = testbed.list("volumesnapshots", Some("shop")).len();
+    println!("our order, {profile}: {kept} of {MEMBERS} kept, {} leaked", testbed.cluster.ledger().leaked);
+    assert!(end.is("Completed"), "{profile}: {end:?}\n{}", testbed.shown().await);
     // What loses members does so some time after the group is gone.
-    stage.pass(60).await;
-    let verdict = invariants::completed(stage, "shop", MEMBERS).await;
-    assert_eq!(verdict, Ok(()), "{profile}:\n{}", stage.shown().await);
+    testbed.pass(60).await;
+    let verdict = invariants::completed(testbed, "shop", MEMBERS).await;
+    assert_eq!(verdict, Ok(()), "{profile}:\n{}", testbed.shown().await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn our_order_keeps_every_member() {
     for (profile, config) in profiles() {
-        ours_keeps_all(profile, &stage(config).await).await;
+        ours_keeps_all(profile, &set_up(config).await).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn our_order_needs_no_default_class() {
     for (profile, config) in profiles() {
-        let stage = stage(config).await;
-        let class = stage.list("volumesnapshotclasses", None).remove(0);
+        let testbed = set_up(config).await;
+        let class = testbed.list("volumesnapshotclasses", None).remove(0);
         let no_default = json!({"metadata": {"annotations": null}});
-        stage
+        testbed
             .hand()
             .merge_patch("volumesnapshotclasses", None, name(&class), None, no_default)
             .expect("no default any more");
-        ours_keeps_all(&format!("{profile}, no default class"), &stage).await;
-        for member in stage.list("volumesnapshots", Some("shop")) {
+        ours_keeps_all(&format!("{profile}, no default class"), &testbed).await;
+        for member in testbed.list("volumesnapshots", Some("shop")) {
             assert!(member["status"]["error"].is_null(), "{member:#}");
             assert_eq!(member["spec"]["volumeSnapshotClassName"], class["metadata"]["name"]);
         }

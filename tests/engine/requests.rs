@@ -7,14 +7,14 @@ use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::records;
 use stillpoint::sim::Config;
 
-use crate::stage::Stage;
-use crate::{hands, invariants};
+use crate::testbed::Testbed;
+use crate::{disruptions, invariants};
 
-async fn completes(stage: &Stage, members: usize) {
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    let verdict = invariants::completed(stage, "shop", members).await;
-    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+async fn completes(testbed: &Testbed, members: usize) {
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    let verdict = invariants::completed(testbed, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", testbed.shown().await);
 }
 
 // ---- names -------------------------------------------------------------------------------------------------------
@@ -23,28 +23,28 @@ async fn completes(stage: &Stage, members: usize) {
 async fn a_label_value_need_not_be_a_name() {
     let long = "A.very_long-label-value-that-has-as-many-characters-as-allowed";
     for group in ["Group_A", "0", long] {
-        let stage = Stage::new(Config::default());
-        stage.claims("shop", "db", 0).await;
+        let testbed = Testbed::new(Config::default());
+        testbed.claims("shop", "db", 0).await;
         for index in 0..3 {
-            stage.claim("shop", &format!("db-{index}"), Some(group));
+            testbed.claim("shop", &format!("db-{index}"), Some(group));
         }
-        stage.until(|stage| stage.list("persistentvolumes", None).len() == 3).await;
-        stage.pass(1).await;
-        stage.backup("shop");
-        completes(&stage, 3).await;
+        testbed.until(|testbed| testbed.list("persistentvolumes", None).len() == 3).await;
+        testbed.pass(1).await;
+        testbed.backup("shop");
+        completes(&testbed, 3).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_name_may_be_longer_than_a_label_value() {
     let name = "nightly-of-everything-that-is-in-the-shop-and-of-all-that-is-behind-it-".repeat(2) + "x";
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_named(&name, json!({"includedNamespaces": ["shop"]}));
-    stage.live_until(CrashPoints::none(), |stage| stage.ended_as(&name).is_some()).await;
-    assert_eq!(stage.ended_as(&name).as_deref(), Some("Completed"));
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
-    for member in stage.list("volumesnapshots", Some("shop")) {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_named(&name, json!({"includedNamespaces": ["shop"]}));
+    testbed.run_daemon_until(CrashPoints::none(), |testbed| testbed.ended_as(&name).is_some()).await;
+    assert_eq!(testbed.ended_as(&name).as_deref(), Some("Completed"));
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
+    for member in testbed.list("volumesnapshots", Some("shop")) {
         let label = member["metadata"]["labels"][labels::BACKUP_NAME].as_str().unwrap_or_default();
         assert!(label.len() == 63 && name.starts_with(&label[..57]), "{label}: Velero's GetValidName");
     }
@@ -54,23 +54,23 @@ async fn a_backup_name_may_be_longer_than_a_label_value() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 0).await;
-    stage.claim("shop", "scratch", None);
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    let status = stage.nightly()["status"].take();
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 0).await;
+    testbed.claim("shop", "scratch", None);
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    let status = testbed.nightly()["status"].take();
     assert_eq!((&status["errors"], &status["warnings"]), (&json!(0), &json!(1)), "{status:#}");
-    assert_eq!(stage.list("groupsnapshots", None), Vec::<Value>::new());
-    assert_eq!(stage.writes(), 0);
+    assert_eq!(testbed.list("groupsnapshots", None), Vec::<Value>::new());
+    assert_eq!(testbed.writes(), 0);
 }
 
 // ---- groups that are refused ---------------------------------------------------------------------------------------
 
 pub const GROUP_CLASS_OF_CLAIM: &str = "velero.io/csi-volume-group-snapshot-class";
 
-pub fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations: Value) {
+pub fn claim(testbed: &Testbed, group: &str, index: usize, spec: Value, annotations: Value) {
     let claim = json!({
         "metadata": {
             "name": format!("{group}-{index}"),
@@ -80,7 +80,7 @@ pub fn claim(stage: &Stage, group: &str, index: usize, spec: Value, annotations:
         },
         "spec": spec,
     });
-    stage.hand().create("persistentvolumeclaims", claim).expect("a new claim");
+    testbed.hand().create("persistentvolumeclaims", claim).expect("a new claim");
 }
 
 pub fn claim_spec(storage_class: &str) -> Value {
@@ -91,15 +91,15 @@ pub fn claim_spec(storage_class: &str) -> Value {
     })
 }
 
-pub fn unbound(stage: &Stage) {
-    claim(stage, "unfit", 0, claim_spec("no-such-class"), json!({}));
+pub fn unbound(testbed: &Testbed) {
+    claim(testbed, "unfit", 0, claim_spec("no-such-class"), json!({}));
 }
 
-pub fn missing_class(stage: &Stage) {
-    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "no-such-class"}));
+pub fn missing_class(testbed: &Testbed) {
+    claim(testbed, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({GROUP_CLASS_OF_CLAIM: "no-such-class"}));
 }
 
-pub fn two_drivers(stage: &Stage) {
+pub fn two_drivers(testbed: &Testbed) {
     let volume = json!({
         "metadata": {"name": "by-hand"},
         "spec": {
@@ -109,45 +109,45 @@ pub fn two_drivers(stage: &Stage) {
             "csi": {"driver": "other.csi.example.com", "volumeHandle": "by-hand"},
         },
     });
-    stage.hand().create("persistentvolumes", volume).expect("a new volume");
+    testbed.hand().create("persistentvolumes", volume).expect("a new volume");
     let mut spec = claim_spec("");
     spec["volumeName"] = json!("by-hand");
-    claim(stage, "unfit", 0, spec, json!({}));
-    claim(stage, "unfit", 1, claim_spec("csi-hostpath-sc"), json!({}));
+    claim(testbed, "unfit", 0, spec, json!({}));
+    claim(testbed, "unfit", 1, claim_spec("csi-hostpath-sc"), json!({}));
 }
 
-pub fn two_default_classes(stage: &Stage) {
+pub fn two_default_classes(testbed: &Testbed) {
     let class = json!({
         "metadata": {"name": "another", "labels": {labels::GROUP_CLASS_DEFAULT: "true"}},
         "driver": "hostpath.csi.k8s.io",
         "deletionPolicy": "Delete",
     });
-    stage.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
-    claim(stage, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({}));
+    testbed.hand().create("volumegroupsnapshotclasses", class).expect("a new class");
+    claim(testbed, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({}));
 }
 
 /// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
-async fn refused(prepare: fn(&Stage), code: &str, words: &[&str]) {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 0).await;
-    let class = stage.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
+async fn refused(prepare: fn(&Testbed), code: &str, words: &[&str]) {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 0).await;
+    let class = testbed.list("volumegroupsnapshotclasses", None)[0]["metadata"]["name"].clone();
     for index in 0..2 {
         let named = json!({GROUP_CLASS_OF_CLAIM: class});
-        claim(&stage, "good", index, claim_spec("csi-hostpath-sc"), named);
+        claim(&testbed, "good", index, claim_spec("csi-hostpath-sc"), named);
     }
-    prepare(&stage);
-    stage.pass(30).await;
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    let status = stage.nightly()["status"].take();
-    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", stage.shown().await);
+    prepare(&testbed);
+    testbed.pass(30).await;
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    let status = testbed.nightly()["status"].take();
+    assert!(end.is("PartiallyFailed"), "{end:?}\n{}", testbed.shown().await);
     let reason = status["failureReason"].as_str().unwrap_or_default();
     println!("{reason}");
     assert_eq!(status["errors"], 1, "{status:#}");
     for word in [code, "shop/unfit"].iter().chain(words) {
         assert!(reason.contains(word), "{word}: {reason}");
     }
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()));
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,16 +160,16 @@ async fn one_refused_group_does_not_hold_up_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_class_for_the_release_nothing_is_cut() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    crate::hands::delete_first(&stage.cluster, "volumesnapshotclasses");
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    let reason = stage.nightly()["status"]["failureReason"].clone();
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    crate::disruptions::delete_first(&testbed.cluster, "volumesnapshotclasses");
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    let reason = testbed.nightly()["status"]["failureReason"].clone();
     assert!(reason.as_str().is_some_and(|reason| reason.contains("SP0007")), "{reason}");
-    assert_eq!(stage.writes(), 0, "refused before any effect");
-    assert_eq!(stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot"), None);
+    assert_eq!(testbed.writes(), 0, "refused before any effect");
+    assert_eq!(testbed.cluster.storage().calls().get("CreateVolumeGroupSnapshot"), None);
 }
 
 // ---- Backups that are refused ----------------------------------------------------------------------------------------
@@ -183,17 +183,17 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
         (json!({"csiSnapshotTimeout": "soon"}), "spec.csiSnapshotTimeout:"),
     ];
     for (spec, sentence) in cases {
-        let stage = Stage::new(Config::default());
-        stage.claims("shop", "orders-db", 2).await;
-        stage.backup_with(spec);
-        let end = stage.live(None).await;
-        assert!(end.is("FailedValidation"), "{end:?}\n{}", stage.shown().await);
-        let errors = stage.nightly()["status"]["validationErrors"].take();
+        let testbed = Testbed::new(Config::default());
+        testbed.claims("shop", "orders-db", 2).await;
+        testbed.backup_with(spec);
+        let end = testbed.run_daemon(None).await;
+        assert!(end.is("FailedValidation"), "{end:?}\n{}", testbed.shown().await);
+        let errors = testbed.nightly()["status"]["validationErrors"].take();
         let errors: Vec<&str> = errors.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         assert!(errors.len() == 1 && errors[0].starts_with(sentence), "{errors:?}");
-        assert_eq!(stage.writes(), 0);
+        assert_eq!(testbed.writes(), 0);
         // The journal holds its binding to the cluster, and no record of a group or of a Backup.
-        let entries = stage.entries().await;
+        let entries = testbed.entries().await;
         let of_a_run: Vec<_> =
             entries.iter().filter_map(|entry| records::decode(&entry.record).ok()).collect();
         assert_eq!(of_a_run, [], "a refused Backup is not a request");
@@ -204,37 +204,37 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
 
 #[tokio::test(start_paused = true)]
 async fn the_label_key_that_won_is_written_into_the_spec() {
-    let mut stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    completes(&stage, 2).await;
-    assert_eq!(stage.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "velero.io/volume-group");
+    let mut testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    completes(&testbed, 2).await;
+    assert_eq!(testbed.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "velero.io/volume-group");
 
-    stage = Stage::new(Config::default());
-    stage.defaults = Defaults { label_key: Some("example.com/group".to_owned()), ..Defaults::default() };
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    let end = stage.live(None).await;
+    testbed = Testbed::new(Config::default());
+    testbed.defaults = Defaults { label_key: Some("example.com/group".to_owned()), ..Defaults::default() };
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
     assert!(end.is("Completed"), "{end:?}");
-    assert_eq!(stage.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "example.com/group");
-    assert_eq!(stage.list("volumesnapshots", None).len(), 0, "nothing carries that key");
+    assert_eq!(testbed.nightly()["spec"]["volumeGroupSnapshotLabelKey"], "example.com/group");
+    assert_eq!(testbed.list("volumesnapshots", None).len(), 0, "nothing carries that key");
 }
 
 #[tokio::test(start_paused = true)]
 async fn names_are_put_back_where_velero_is_to_know_the_members() {
-    let mut stage = Stage::new(Config::default());
-    stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
-    completes(&stage, 3).await;
-    stage.pass(600).await;
-    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
-    for member in stage.list("volumesnapshots", Some("shop")) {
+    let mut testbed = Testbed::new(Config::default());
+    testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
+    completes(&testbed, 3).await;
+    testbed.pass(600).await;
+    assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()));
+    for member in testbed.list("volumesnapshots", Some("shop")) {
         let name = member["status"]["volumeGroupSnapshotName"].as_str().unwrap_or_default();
         assert!(name.starts_with("sp-orders-db-"), "{member:#}");
         assert!(member["metadata"]["labels"][labels::EXCLUDE_FROM_BACKUP].is_null(), "{member:#}");
     }
-    assert_eq!(stage.writes(), 5 * 3 + 4);
+    assert_eq!(testbed.writes(), 5 * 3 + 4);
 }
 
 /// A snapshot-controller whose cache still has the group would own the members again, and the garbage collector would
@@ -242,15 +242,15 @@ async fn names_are_put_back_where_velero_is_to_know_the_members() {
 #[tokio::test(start_paused = true)]
 async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
     for cache_lag_ms in [400, 10_000, 40_000] {
-        let mut stage = Stage::new(Config { cache_lag_ms, ..Config::default() });
-        stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
-        stage.claims("shop", "orders-db", 3).await;
-        stage.backup("shop");
-        completes(&stage, 3).await;
-        stage.pass(600).await;
-        let held = invariants::completed(&stage, "shop", 3).await;
+        let mut testbed = Testbed::new(Config { cache_lag_ms, ..Config::default() });
+        testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+        testbed.claims("shop", "orders-db", 3).await;
+        testbed.backup("shop");
+        completes(&testbed, 3).await;
+        testbed.pass(600).await;
+        let held = invariants::completed(&testbed, "shop", 3).await;
         assert_eq!(held, Ok(()), "caches {cache_lag_ms} ms old");
-        assert_eq!(stage.writes(), 5 * 3 + 4, "no member was rebuilt");
+        assert_eq!(testbed.writes(), 5 * 3 + 4, "no member was rebuilt");
     }
 }
 
@@ -259,11 +259,11 @@ async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
 #[tokio::test(start_paused = true)]
 async fn a_second_backup_of_the_same_claims_cuts_them_again() {
     let config = Config { controller_qps: Some(5.0), ..Config::default() };
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
     let second = std::sync::atomic::AtomicBool::new(false);
-    let hand = stage.hand().clone();
+    let hand = testbed.hand().clone();
     let points = CrashPoints::ask(move |point| {
         if point.to_string() == "created/after-record"
             && !second.swap(true, std::sync::atomic::Ordering::SeqCst)
@@ -276,31 +276,31 @@ async fn a_second_backup_of_the_same_claims_cuts_them_again() {
         }
         Verdict::GoOn
     });
-    stage
-        .live_until(points, |stage| {
+    testbed
+        .run_daemon_until(points, |testbed| {
             let ended = |name: &str| {
-                let backup = stage.hand().get("backups", Some("stillpoint"), name);
+                let backup = testbed.hand().get("backups", Some("stillpoint"), name);
                 backup.is_ok_and(|backup| backup["status"]["completionTimestamp"].is_string())
             };
             ended("nightly") && ended("weekly")
         })
         .await;
     for name in ["nightly", "weekly"] {
-        assert_eq!(stage.ended_as(name).as_deref(), Some("Completed"), "{}", stage.shown().await);
+        assert_eq!(testbed.ended_as(name).as_deref(), Some("Completed"), "{}", testbed.shown().await);
     }
-    let snapshots = stage.list("volumesnapshots", Some("shop"));
-    let ledger = stage.cluster.ledger();
+    let snapshots = testbed.list("volumesnapshots", Some("shop"));
+    let ledger = testbed.cluster.ledger();
     assert_eq!(snapshots.len(), 6);
     assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (6, 0, 0), "{ledger:?}");
-    assert_eq!(stage.group_objects(), 0);
+    assert_eq!(testbed.group_objects(), 0);
 }
 
 /// A point after which a run has no news of the cluster any more.
 const LAST_POINT: &str = "cleaned/after-record";
 
 /// That the Backup was deleted, on the GroupSnapshot and as an Event about it.
-fn is_said(stage: &Stage) {
-    let run = stage.list("groupsnapshots", Some("shop")).remove(0);
+fn is_said(testbed: &Testbed) {
+    let run = testbed.list("groupsnapshots", Some("shop")).remove(0);
     let conditions = run["status"]["conditions"].as_array().expect("conditions");
     let said = conditions.iter().find(|one| one["type"] == "BackupDeleted").expect("a condition");
     let message = said["message"].as_str().unwrap_or_default();
@@ -310,15 +310,15 @@ fn is_said(stage: &Stage) {
     let warned = |event: &Value| {
         event["reason"] == "BackupDeleted" && event["involvedObject"]["uid"] == run["metadata"]["uid"]
     };
-    assert!(stage.list("events", Some("shop")).iter().any(warned), "{run:#}");
+    assert!(testbed.list("events", Some("shop")).iter().any(warned), "{run:#}");
 }
 
 /// Deletes the Backup at that point; the run ends all the same, and says that the Backup is gone where it still goes on.
 async fn deleted_at(at: &str) {
-    let stage = Stage::new(Config { controller_qps: Some(5.0), ..Config::default() });
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
-    let (hand, deletes_at) = (stage.hand().clone(), at.to_owned());
+    let testbed = Testbed::new(Config { controller_qps: Some(5.0), ..Config::default() });
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
+    let (hand, deletes_at) = (testbed.hand().clone(), at.to_owned());
     let points = CrashPoints::ask(move |point| {
         if point.to_string() == deletes_at {
             // It is passed once only, and what is gone is gone.
@@ -326,25 +326,25 @@ async fn deleted_at(at: &str) {
         }
         Verdict::GoOn
     });
-    stage
-        .live_until(points, |stage| {
-            let shown = stage.list("groupsnapshots", Some("shop"));
+    testbed
+        .run_daemon_until(points, |testbed| {
+            let shown = testbed.list("groupsnapshots", Some("shop"));
             !shown.is_empty() && shown.iter().all(|run| run["status"]["completionTime"].is_string())
         })
         .await;
-    assert_eq!(stage.list("backups", None).len(), 0);
-    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()), "{}", stage.shown().await);
+    assert_eq!(testbed.list("backups", None).len(), 0);
+    assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()), "{}", testbed.shown().await);
     if at != LAST_POINT {
-        is_said(&stage);
+        is_said(&testbed);
     }
     // A later life finds nothing left to do, and nobody to tell.
-    let before = stage.writes();
+    let before = testbed.writes();
     tokio::select! {
-        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
-        () = stage.pass(120) => {}
+        problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
+        () = testbed.pass(120) => {}
     }
-    stage.disk.crash();
-    assert_eq!(stage.writes(), before);
+    testbed.disk.crash();
+    assert_eq!(testbed.writes(), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,11 +357,11 @@ async fn a_run_outlives_its_backup() {
 /// The recipe of docs/groups.md, with the receipt that the GroupSnapshot shows.
 #[tokio::test(start_paused = true)]
 async fn a_completed_group_is_freed_as_documented() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
-    completes(&stage, 3).await;
-    let run = stage.list("groupsnapshots", Some("shop")).remove(0);
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
+    completes(&testbed, 3).await;
+    let run = testbed.list("groupsnapshots", Some("shop")).remove(0);
     let (spec, receipt) = (&run["spec"], &run["status"]["receipt"]);
     let members = receipt["members"].as_array().expect("members");
     let handles: Vec<&Value> = members.iter().map(|member| &member["snapshotHandle"]).collect();
@@ -382,18 +382,18 @@ async fn a_completed_group_is_freed_as_documented() {
         "metadata": {"namespace": "shop", "name": "free-orders-db"},
         "spec": {"source": {"volumeGroupSnapshotContentName": "free-orders-db"}},
     });
-    stage.hand().create("volumegroupsnapshotcontents", content).expect("a content");
-    stage.hand().create("volumegroupsnapshots", group).expect("a group");
+    testbed.hand().create("volumegroupsnapshotcontents", content).expect("a content");
+    testbed.hand().create("volumegroupsnapshots", group).expect("a group");
     let ready =
         |group: &Value| group["status"]["readyToUse"] == true && group["metadata"]["finalizers"].is_array();
-    stage.until(|stage| stage.list("volumegroupsnapshots", Some("shop")).iter().all(ready)).await;
-    hands::delete_all(&stage.cluster, "volumegroupsnapshots");
-    stage.until(|stage| stage.group_objects() == 0).await;
-    assert_eq!(stage.cluster.ledger().physical_snapshots, 0, "the driver has freed the storage");
-    hands::delete_all(&stage.cluster, "volumesnapshots");
-    stage.until(|stage| stage.list("volumesnapshots", None).is_empty()).await;
-    hands::delete_all(&stage.cluster, "volumesnapshotcontents");
-    stage.until(|stage| stage.list("volumesnapshotcontents", None).is_empty()).await;
-    let ledger = stage.cluster.ledger();
+    testbed.until(|testbed| testbed.list("volumegroupsnapshots", Some("shop")).iter().all(ready)).await;
+    disruptions::delete_all(&testbed.cluster, "volumegroupsnapshots");
+    testbed.until(|testbed| testbed.group_objects() == 0).await;
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, 0, "the driver has freed the storage");
+    disruptions::delete_all(&testbed.cluster, "volumesnapshots");
+    testbed.until(|testbed| testbed.list("volumesnapshots", None).is_empty()).await;
+    disruptions::delete_all(&testbed.cluster, "volumesnapshotcontents");
+    testbed.until(|testbed| testbed.list("volumesnapshotcontents", None).is_empty()).await;
+    let ledger = testbed.cluster.ledger();
     assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (0, 0, 0), "{ledger:?}");
 }

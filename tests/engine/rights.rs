@@ -7,8 +7,8 @@ use stillpoint::cluster::access;
 use stillpoint::machine::point::Point;
 use stillpoint::sim::{Cluster, Config, DriverConfig};
 
-use crate::stage::Stage;
-use crate::{hands, invariants};
+use crate::testbed::Testbed;
+use crate::{disruptions, invariants};
 
 type Used = BTreeSet<(String, String, String)>;
 
@@ -19,20 +19,20 @@ fn point(name: &str) -> Point {
     name.parse().expect("a point")
 }
 
-async fn completes(stage: &Stage, at: &str, act: fn(&Cluster), crash_at: Option<&str>) {
+async fn completes(testbed: &Testbed, at: &str, act: fn(&Cluster), crash_at: Option<&str>) {
     if let Some(crash) = crash_at {
-        stage.live(Some(point(crash))).await;
+        testbed.run_daemon(Some(point(crash))).await;
     }
-    let end = stage.live_acting(point(at), act, None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(stage, "shop", 2).await, Ok(()));
+    let end = testbed.run_daemon_acting(point(at), act, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(testbed, "shop", 2).await, Ok(()));
 }
 
-async fn stage(config: Config) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    stage
+async fn set_up(config: Config) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    testbed
 }
 
 /// Granted beside used, a line for each resource; what is used elsewhere only stands unused here.
@@ -54,30 +54,30 @@ fn table(used: &Used) {
 async fn what_is_granted_is_what_is_used() {
     let mut used = Used::new();
     // A member is lost while the group stands, after a restart that claims the group: it is rebuilt.
-    let one = stage(Config::default()).await;
-    let lose: fn(&Cluster) = |cluster| hands::delete_member(cluster, "orders-db-1");
+    let one = set_up(Config::default()).await;
+    let lose: fn(&Cluster) = |cluster| disruptions::delete_member(cluster, "orders-db-1");
     completes(&one, "detach/before-intent", lose, Some("vs-bound/after-record")).await;
     used.extend(one.rbac.used());
     // A loss that is seen only when the group is gone: a stub stands in for it.
-    let late = stage(Config::default()).await;
+    let late = set_up(Config::default()).await;
     completes(&late, "delete-content/after-effects", lose, None).await;
     used.extend(late.rbac.used());
     // The driver fails: the group is undone.
     let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
     let driver = DriverConfig { fail_with, cut_despite_failure: true, ..DriverConfig::default() };
-    let failing = stage(Config { driver, ..Config::default() }).await;
-    let end = failing.live(None).await;
+    let failing = set_up(Config { driver, ..Config::default() }).await;
+    let end = failing.run_daemon(None).await;
     assert!(end.is("Failed"), "{end:?}");
     used.extend(failing.rbac.used());
     // While it is undone somebody releases one member and deletes another: their shells go one by one.
-    let undone = stage(Config::default()).await;
-    let unclass: fn(&Cluster) = |cluster| hands::delete_first(cluster, "volumesnapshotclasses");
+    let undone = set_up(Config::default()).await;
+    let unclass: fn(&Cluster) = |cluster| disruptions::delete_first(cluster, "volumesnapshotclasses");
     undone
-        .live_acting(point("retained/before-record"), unclass, Some(point("undo-free/after-outcome")))
+        .run_daemon_acting(point("retained/before-record"), unclass, Some(point("undo-free/after-outcome")))
         .await;
-    hands::release_member(&undone.cluster, "orders-db-0");
-    hands::delete_member(&undone.cluster, "orders-db-1");
-    let end = undone.live(None).await;
+    disruptions::release_member(&undone.cluster, "orders-db-0");
+    disruptions::delete_member(&undone.cluster, "orders-db-1");
+    let end = undone.run_daemon(None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", undone.shown().await);
     used.extend(undone.rbac.used());
 

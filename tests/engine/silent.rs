@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::Config;
 
 /// Calls of the daemon so far, the renewals of watches and of the journal's binding apart.
-fn asked(stage: &Stage) -> String {
-    let tally = stage.cluster.api().tally();
+fn asked(testbed: &Testbed) -> String {
+    let tally = testbed.cluster.api().tally();
     let mut verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
     verbs.remove("watch");
     for resources in verbs.values_mut() {
@@ -19,33 +19,33 @@ fn asked(stage: &Stage) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn with_the_sidecar_silent_for_ten_hours_the_tally_does_not_move() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.cluster.set_frozen("csi-snapshotter", true);
-    stage.backup("shop");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.cluster.set_frozen("csi-snapshotter", true);
+    testbed.backup("shop");
     let wait = async {
         // The deadline of the cut passes, and the undo begins to wait for the sidecar.
-        stage.pass(3600).await;
-        let before = asked(&stage);
-        let writes = stage.cluster.api().tally().writes("snapshot-controller");
+        testbed.pass(3600).await;
+        let before = asked(&testbed);
+        let writes = testbed.cluster.api().tally().writes("snapshot-controller");
         for hour in 1..=10 {
             tokio::time::sleep(Duration::from_secs(3600)).await;
-            assert_eq!(asked(&stage), before, "after {hour} h");
+            assert_eq!(asked(&testbed), before, "after {hour} h");
         }
-        let now = stage.cluster.api().tally().writes("snapshot-controller");
+        let now = testbed.cluster.api().tally().writes("snapshot-controller");
         println!(
             "ten hours: {} calls but watches before and after; {} writes of the controller",
             before,
             now - writes
         );
-        stage.cluster.set_frozen("csi-snapshotter", false);
-        assert!(stage.comes(|stage| stage.ended().is_some()).await, "it goes on once the sidecar does");
+        testbed.cluster.set_frozen("csi-snapshotter", false);
+        assert!(testbed.comes(|testbed| testbed.ended().is_some()).await, "it goes on once the sidecar does");
     };
     tokio::select! {
         biased;
-        problem = stage.life(CrashPoints::none()) => panic!("the daemon ended: {problem}"),
+        problem = testbed.life(CrashPoints::none()) => panic!("the daemon ended: {problem}"),
         () = wait => {}
     }
-    assert_eq!(stage.ended().as_deref(), Some("Failed"), "{}", stage.shown().await);
-    assert_eq!(stage.cluster.ledger().physical_snapshots, 0);
+    assert_eq!(testbed.ended().as_deref(), Some("Failed"), "{}", testbed.shown().await);
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, 0);
 }

@@ -7,27 +7,27 @@ use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{FaultDecision, StreamFault};
 
-use crate::hands;
-use crate::stage::{End, Stage};
+use crate::disruptions;
+use crate::testbed::{End, Testbed};
 
 fn point(text: &str) -> Point {
     text.parse().expect("a point")
 }
 
 /// Notes of our Events with this reason, in the order of their names.
-fn notes(stage: &Stage, reason: &str) -> Vec<String> {
-    let events = stage.list("events", None).into_iter().filter(|event| event["reason"] == reason);
+fn notes(testbed: &Testbed, reason: &str) -> Vec<String> {
+    let events = testbed.list("events", None).into_iter().filter(|event| event["reason"] == reason);
     events.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 /// Lives until the Backup has ended and as many warnings as its status counts are Events.
-async fn live_until_told(stage: &Stage) -> Value {
-    let told = |stage: &Stage| {
-        let warnings = stage.nightly()["status"]["warnings"].as_u64().unwrap_or(0);
-        stage.ended().is_some() && notes(stage, "BackupWarning").len() as u64 >= warnings
+async fn live_until_told(testbed: &Testbed) -> Value {
+    let told = |testbed: &Testbed| {
+        let warnings = testbed.nightly()["status"]["warnings"].as_u64().unwrap_or(0);
+        testbed.ended().is_some() && notes(testbed, "BackupWarning").len() as u64 >= warnings
     };
-    stage.live_until(CrashPoints::none(), told).await;
-    stage.nightly()
+    testbed.run_daemon_until(CrashPoints::none(), told).await;
+    testbed.nightly()
 }
 
 fn snapshots(backup: &Value) -> [i64; 2] {
@@ -37,13 +37,13 @@ fn snapshots(backup: &Value) -> [i64; 2] {
 
 #[tokio::test(start_paused = true)]
 async fn a_field_that_velero_lacks_fails_the_backup() {
-    let stage = Stage::new(Config::default());
-    stage.cluster.api().loosen("backups");
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includeNamespaces": ["other"], "hooks": {"resource": []}}));
-    let end = stage.live(None).await;
-    assert!(end.is("FailedValidation"), "{end:?} {:#}", stage.nightly());
-    let errors = stage.nightly()["status"]["validationErrors"].take();
+    let testbed = Testbed::new(Config::default());
+    testbed.cluster.api().loosen("backups");
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includeNamespaces": ["other"], "hooks": {"resource": []}}));
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("FailedValidation"), "{end:?} {:#}", testbed.nightly());
+    let errors = testbed.nightly()["status"]["validationErrors"].take();
     println!("{errors:#}");
     let starts = |at: usize, text: &str| errors[at].as_str().is_some_and(|error| error.starts_with(text));
     assert!(starts(0, "spec.hooks.resource: ") && starts(1, "spec.includeNamespaces: "), "{errors}");
@@ -51,18 +51,18 @@ async fn a_field_that_velero_lacks_fails_the_backup() {
         errors[1].as_str().is_some_and(|error| error.contains("write spec.includedNamespaces")),
         "{errors}"
     );
-    assert_eq!((stage.writes(), stage.group_records().await.len()), (0, 0), "nothing was begun");
+    assert_eq!((testbed.writes(), testbed.group_records().await.len()), (0, 0), "nothing was begun");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_label_key_that_no_claim_carries_fails_the_backup() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(
         json!({"includedNamespaces": ["shop"], "volumeGroupSnapshotLabelKey": "velero.io/volume-groups"}),
     );
-    let end = stage.live(None).await;
-    let backup = stage.nightly();
+    let end = testbed.run_daemon(None).await;
+    let backup = testbed.nightly();
     assert!(end.is("Failed"), "{end:?} {backup:#}");
     println!("{:#}", backup["status"]);
     let expected = "SP0002 no PVC in namespace shop carries the label velero.io/volume-groups, which \
@@ -75,39 +75,39 @@ async fn a_label_key_that_no_claim_carries_fails_the_backup() {
 #[tokio::test(start_paused = true)]
 async fn a_default_label_key_stays_a_default_after_a_restart() {
     for killed in ["accepted/before-record", "accepted/after-record"] {
-        let mut stage = Stage::new(Config::default());
-        stage.defaults.label_key = Some("example.com/group".to_owned());
-        stage.claims("shop", "orders-db", 2).await;
-        stage.backup("shop");
-        assert!(matches!(stage.live(Some(point(killed))).await, End::Killed), "{killed}");
-        let backup = live_until_told(&stage).await;
+        let mut testbed = Testbed::new(Config::default());
+        testbed.defaults.label_key = Some("example.com/group".to_owned());
+        testbed.claims("shop", "orders-db", 2).await;
+        testbed.backup("shop");
+        assert!(matches!(testbed.run_daemon(Some(point(killed))).await, End::Killed), "{killed}");
+        let backup = live_until_told(&testbed).await;
         assert_eq!(backup["status"]["phase"], "Completed", "{killed}: a flag may fit other Backups alone");
         assert_eq!(backup["spec"]["volumeGroupSnapshotLabelKey"], "example.com/group", "{killed}");
-        let [note] = &notes(&stage, "BackupWarning")[..] else { panic!("{killed}: one warning") };
+        let [note] = &notes(&testbed, "BackupWarning")[..] else { panic!("{killed}: one warning") };
         assert!(note.starts_with("no PVC in namespace shop carries the label example.com/group"), "{note}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_without_any_claim_is_completed_with_a_warning() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 0).await;
-    stage.backup("shop");
-    let backup = live_until_told(&stage).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 0).await;
+    testbed.backup("shop");
+    let backup = live_until_told(&testbed).await;
     assert_eq!((&backup["status"]["phase"], &backup["status"]["warnings"]), (&json!("Completed"), &json!(1)));
-    assert_eq!(notes(&stage, "BackupWarning"), ["there is no PVC in namespace shop: nothing was cut"]);
+    assert_eq!(notes(&testbed, "BackupWarning"), ["there is no PVC in namespace shop: nothing was cut"]);
     assert_eq!(snapshots(&backup), [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn ignored_fields_and_left_out_claims_are_warnings() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.claim("shop", "scratch", None);
-    stage.backup_with(json!({"includedNamespaces": ["shop"], "ttl": "720h", "storageLocation": "default"}));
-    let backup = live_until_told(&stage).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.claim("shop", "scratch", None);
+    testbed.backup_with(json!({"includedNamespaces": ["shop"], "ttl": "720h", "storageLocation": "default"}));
+    let backup = live_until_told(&testbed).await;
     assert_eq!((&backup["status"]["phase"], &backup["status"]["warnings"]), (&json!("Completed"), &json!(3)));
-    let mut told = notes(&stage, "BackupWarning");
+    let mut told = notes(&testbed, "BackupWarning");
     told.sort();
     println!("{told:#?}");
     let starts = ["1 PVC carries no value of the label", "spec.storageLocation: ", "spec.ttl: "];
@@ -117,31 +117,31 @@ async fn ignored_fields_and_left_out_claims_are_warnings() {
 
 #[tokio::test(start_paused = true)]
 async fn namespaces_that_are_listed_twice_are_cut_once() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop", "shop", "gone"]}));
-    let end = stage.live(None).await;
-    assert!(end.is("PartiallyFailed"), "{end:?} {:#}", stage.nightly());
-    assert_eq!(stage.nightly()["status"]["errors"], 1, "the missing namespace");
-    assert_eq!(crate::invariants::completed(&stage, "shop", 2).await, Ok(()));
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop", "shop", "gone"]}));
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("PartiallyFailed"), "{end:?} {:#}", testbed.nightly());
+    assert_eq!(testbed.nightly()["status"]["errors"], 1, "the missing namespace");
+    assert_eq!(crate::invariants::completed(&testbed, "shop", 2).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn excluded_namespaces_are_left_out_and_refused_when_named() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.claims("bank", "ledger", 2).await;
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.claims("bank", "ledger", 2).await;
     let exclude = json!({"metadata": {"labels": {"velero.io/exclude-from-backup": "true"}}});
-    stage.hand().merge_patch("namespaces", None, "bank", None, exclude).expect("labelled");
-    stage.backup_with(json!({"includedNamespaces": ["*"]}));
-    let backup = live_until_told(&stage).await;
+    testbed.hand().merge_patch("namespaces", None, "bank", None, exclude).expect("labelled");
+    testbed.backup_with(json!({"includedNamespaces": ["*"]}));
+    let backup = live_until_told(&testbed).await;
     assert_eq!(backup["status"]["phase"], "Completed", "{backup:#}");
-    let note = notes(&stage, "BackupWarning").concat();
+    let note = notes(&testbed, "BackupWarning").concat();
     assert!(note.contains("velero.io/exclude-from-backup=true") && note.contains("\"bank\""), "{note}");
-    assert_eq!(stage.list("volumesnapshots", Some("bank")).len(), 0);
-    stage.backup_named("named", json!({"includedNamespaces": ["bank"]}));
-    stage.live_until(CrashPoints::none(), |stage| stage.ended_as("named").is_some()).await;
-    let named = stage.hand().get("backups", Some("stillpoint"), "named").expect("the Backup");
+    assert_eq!(testbed.list("volumesnapshots", Some("bank")).len(), 0);
+    testbed.backup_named("named", json!({"includedNamespaces": ["bank"]}));
+    testbed.run_daemon_until(CrashPoints::none(), |testbed| testbed.ended_as("named").is_some()).await;
+    let named = testbed.hand().get("backups", Some("stillpoint"), "named").expect("the Backup");
     assert_eq!(named["status"]["phase"], "Failed");
     let reason = named["status"]["failureReason"].as_str().unwrap_or_default();
     assert!(reason.starts_with("SP0002 namespace bank: the Backup includes this namespace"), "{reason}");
@@ -151,71 +151,71 @@ async fn excluded_namespaces_are_left_out_and_refused_when_named() {
 #[tokio::test(start_paused = true)]
 async fn a_class_that_appears_with_its_backup_is_found() {
     for plural in ["volumegroupsnapshotclasses", "volumesnapshotclasses"] {
-        let stage = Stage::new(Config::default());
-        stage.claims("shop", "orders-db", 2).await;
-        let mut class = stage.list(plural, None).pop().expect("a class");
+        let testbed = Testbed::new(Config::default());
+        testbed.claims("shop", "orders-db", 2).await;
+        let mut class = testbed.list(plural, None).pop().expect("a class");
         let name = class["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        stage.hand().delete(plural, None, &name, Default::default()).expect("deleted");
+        testbed.hand().delete(plural, None, &name, Default::default()).expect("deleted");
         class["metadata"]["resourceVersion"] = Value::Null;
         class["metadata"]["uid"] = Value::Null;
         let looks = std::cell::Cell::new(0);
-        let ended = |stage: &Stage| {
+        let ended = |testbed: &Testbed| {
             looks.set(looks.get() + 1);
             match looks.get() {
                 // The caches are complete by now.
-                100 => delay_events_of(stage, plural),
+                100 => delay_events_of(testbed, plural),
                 120 => {
-                    stage.hand().create(plural, class.clone()).expect("created anew");
-                    stage.backup("shop");
+                    testbed.hand().create(plural, class.clone()).expect("created anew");
+                    testbed.backup("shop");
                 }
                 _ => {}
             }
-            looks.get() > 120 && stage.ended().is_some()
+            looks.get() > 120 && testbed.ended().is_some()
         };
-        stage.live_until(CrashPoints::none(), ended).await;
-        assert_eq!(stage.ended().as_deref(), Some("Completed"), "{plural}: {:#}", stage.nightly());
+        testbed.run_daemon_until(CrashPoints::none(), ended).await;
+        assert_eq!(testbed.ended().as_deref(), Some("Completed"), "{plural}: {:#}", testbed.nightly());
     }
 }
 
 /// From now on the daemon's watches of these objects report changes three seconds late.
-fn delay_events_of(stage: &Stage, plural: &'static str) {
-    stage.cluster.api().set_faults(Box::new(move |call| {
+fn delay_events_of(testbed: &Testbed, plural: &'static str) {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         let late = StreamFault { delay_ms: 3_000, ..StreamFault::default() };
         match (call.agent.as_str(), call.verb.as_str(), call.plural == plural) {
             ("stillpoint", "watch", true) => FaultDecision { stream: late, ..FaultDecision::none() },
             _ => FaultDecision::none(),
         }
     }));
-    stage.cluster.api().drop_watches();
+    testbed.cluster.api().drop_watches();
 }
 
 #[tokio::test(start_paused = true)]
 async fn snapshots_are_counted_as_velero_counts_them() {
     let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
-    let stage = Stage::new(Config { driver, ..Config::default() });
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Failed"));
-    assert_eq!(snapshots(&stage.nightly()), [2, 0], "attempted, and none was made");
+    let testbed = Testbed::new(Config { driver, ..Config::default() });
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Failed"));
+    assert_eq!(snapshots(&testbed.nightly()), [2, 0], "attempted, and none was made");
 
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 3).await;
-    stage.claims("shop", "cache", 2).await;
-    stage.backup("shop");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.claims("shop", "cache", 2).await;
+    testbed.backup("shop");
     // Killed before the end was shown: the next life counts from the journal.
-    assert!(matches!(stage.live(Some(point("finished/after-record"))).await, End::Killed));
-    assert!(stage.live(None).await.is("Completed"));
-    assert_eq!(snapshots(&stage.nightly()), [5, 5]);
+    assert!(matches!(testbed.run_daemon(Some(point("finished/after-record"))).await, End::Killed));
+    assert!(testbed.run_daemon(None).await.is("Completed"));
+    assert_eq!(snapshots(&testbed.nightly()), [5, 5]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_any_group_class_the_advice_is_to_create_one() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    hands::delete_first(&stage.cluster, "volumegroupsnapshotclasses");
-    stage.backup("shop");
-    assert!(stage.live(None).await.is("Failed"));
-    let reason = stage.nightly()["status"]["failureReason"].take();
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    disruptions::delete_first(&testbed.cluster, "volumegroupsnapshotclasses");
+    testbed.backup("shop");
+    assert!(testbed.run_daemon(None).await.is("Failed"));
+    let reason = testbed.nightly()["status"]["failureReason"].take();
     let reason = reason.as_str().unwrap_or_default();
     println!("{reason}");
     assert!(

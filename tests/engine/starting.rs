@@ -9,25 +9,25 @@ use stillpoint::engine::health::Health;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
 const MEMBERS: usize = 2;
 
-async fn stage(config: Config) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup("shop");
-    stage
+async fn set_up(config: Config) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    testbed
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_daemon_waits_for_an_api_server_that_forbids_everything_at_first() {
     let begun = tokio::time::Instant::now();
-    let stage = stage(Config { forbid_first_ms: 30_000, ..Config::default() }).await;
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let testbed = set_up(Config { forbid_first_ms: 30_000, ..Config::default() }).await;
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     assert!(begun.elapsed().as_secs() >= 30);
-    assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()));
+    assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,23 +42,23 @@ async fn an_api_server_that_starts_anew_in_the_middle_is_waited_for() {
         "detach/after-intent",
         "delete-group/after-effects",
     ] {
-        let stage = stage(Config::default()).await;
-        let end = stage.live_acting(at.parse().expect("a point"), again, None).await;
-        assert!(end.is("Completed"), "{at}: {end:?}\n{}", stage.shown().await);
-        assert_eq!(invariants::completed(&stage, "shop", MEMBERS).await, Ok(()), "{at}");
+        let testbed = set_up(Config::default()).await;
+        let end = testbed.run_daemon_acting(at.parse().expect("a point"), again, None).await;
+        assert!(end.is("Completed"), "{at}: {end:?}\n{}", testbed.shown().await);
+        assert_eq!(invariants::completed(&testbed, "shop", MEMBERS).await, Ok(()), "{at}");
     }
 }
 
 /// A refusal for good cannot be told from one of the first moments: the daemon goes on, and is not ready.
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
-    let stage = Stage::new(Config::default());
-    stage.cluster.api().start_anew(Duration::from_secs(1 << 20), Duration::ZERO);
+    let testbed = Testbed::new(Config::default());
+    testbed.cluster.api().start_anew(Duration::from_secs(1 << 20), Duration::ZERO);
     let health = Health::default();
-    let client = || std::future::ready(Ok(stage.client(&stage.disk, "stillpoint/test")));
+    let client = || std::future::ready(Ok(testbed.client(&testbed.disk, "stillpoint/test")));
     tokio::select! {
         _ = Adapter::reach(client, |problem| health.waits(problem)) => panic!("nobody is let in"),
-        () = stage.pass(3600) => {}
+        () = testbed.pass(3600) => {}
     }
     let check = health.ready().await.into_iter().find(|check| check.name == "API server").expect("a check");
     let problem = check.problem.expect("it is not ready");
@@ -67,41 +67,41 @@ async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
 }
 
 /// Access reviews so far.
-fn reviews(stage: &Stage) -> usize {
-    stage.calls.all().iter().filter(|call| call.resource == "selfsubjectaccessreviews").count()
+fn reviews(testbed: &Testbed) -> usize {
+    testbed.calls.all().iter().filter(|call| call.resource == "selfsubjectaccessreviews").count()
 }
 
 #[tokio::test(start_paused = true)]
 async fn permissions_are_reviewed_once_in_a_life_and_again_after_a_refusal() {
-    let stage = stage(Config::default()).await;
+    let testbed = set_up(Config::default()).await;
     let all = access::rights().count();
     let next = async |name: &str| {
-        stage.backup_named(name, json!({"includedNamespaces": ["shop"]}));
-        assert!(stage.comes(|stage| stage.ended_as(name).is_some()).await, "{name} hangs");
-        (stage.ended_as(name).unwrap_or_default(), reviews(&stage))
+        testbed.backup_named(name, json!({"includedNamespaces": ["shop"]}));
+        assert!(testbed.comes(|testbed| testbed.ended_as(name).is_some()).await, "{name} hangs");
+        (testbed.ended_as(name).unwrap_or_default(), reviews(&testbed))
     };
     let work = async {
-        assert!(stage.comes(|stage| stage.ended().is_some()).await, "it hangs");
-        assert_eq!(reviews(&stage), all, "at the start");
+        assert!(testbed.comes(|testbed| testbed.ended().is_some()).await, "it hangs");
+        assert_eq!(reviews(&testbed), all, "at the start");
         assert_eq!(next("second").await, ("Completed".to_owned(), all));
         // The first that is refused is an Event that people miss; the next Backup is reviewed.
-        stage.rbac.deny("create events");
+        testbed.rbac.deny("create events");
         assert_eq!(next("third").await, ("Completed".to_owned(), all));
         let (_, after) = next("fourth").await;
         assert!(after > all, "{after} reviews after a refusal");
-        stage.rbac.restore();
-        stage.pass(30).await;
-        let before = (next("fifth").await.1, stage.writes());
+        testbed.rbac.restore();
+        testbed.pass(30).await;
+        let before = (next("fifth").await.1, testbed.writes());
         // What is taken away without a refused call is found an hour later at the latest, before anything happens.
-        stage.rbac.deny("patch volumesnapshots/status");
-        stage.pass(3600).await;
+        testbed.rbac.deny("patch volumesnapshots/status");
+        testbed.pass(3600).await;
         let (phase, _) = next("sixth").await;
-        assert_eq!((phase.as_str(), stage.writes()), ("Failed", before.1));
+        assert_eq!((phase.as_str(), testbed.writes()), ("Failed", before.1));
         before
     };
     tokio::select! {
         biased;
-        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
+        problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
         reviewed = work => println!("{} reviews, {all} each time", reviewed.0),
     }
 }

@@ -10,11 +10,11 @@ use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::stage::{End, Stage};
+use crate::testbed::{End, Testbed};
 
 /// `type kind reason` of our Events, in the order of their times, and their notes.
-fn told(stage: &Stage) -> Vec<(String, String)> {
-    let mut events: Vec<Value> = stage.list("events", None);
+fn told(testbed: &Testbed) -> Vec<(String, String)> {
+    let mut events: Vec<Value> = testbed.list("events", None);
     events.retain(|event| event["reportingComponent"] == "stillpoint.dev/stillpoint");
     events.sort_by_key(|event| event["eventTime"].as_str().unwrap_or_default().to_owned());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -35,19 +35,23 @@ fn has(told: &[(String, String)], line: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn each_state_is_told_on_the_group_snapshot_and_the_end_of_each_group_on_the_backup() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
-    stage.live_until(CrashPoints::none(), |stage| has(&told(stage), "Warning Backup PartiallyFailed")).await;
-    let told = told(&stage);
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    testbed
+        .run_daemon_until(CrashPoints::none(), |testbed| {
+            has(&told(testbed), "Warning Backup PartiallyFailed")
+        })
+        .await;
+    let told = told(&testbed);
     for state in ["Created", "VSBound", "Relabelled", "Retained", "Cleaned", "Completed"] {
         assert!(has(&told, &format!("Normal GroupSnapshot {state}")), "{state}: {told:#?}");
         assert_eq!(has(&told, &format!("Normal Backup {state}")), state == "Completed", "{state}: {told:#?}");
     }
     let refused = told.iter().find(|(line, _)| line == "Warning Backup GroupRefused");
     assert!(refused.is_some_and(|(_, note)| note.contains("SP0003")), "{told:#?}");
-    let shown = stage.list("groupsnapshots", Some("shop"));
-    let of_run: Vec<Value> = stage.list("events", Some("shop"));
+    let shown = testbed.list("groupsnapshots", Some("shop"));
+    let of_run: Vec<Value> = testbed.list("events", Some("shop"));
     let ours: Vec<&Value> =
         of_run.iter().filter(|e| e["involvedObject"]["kind"] == "GroupSnapshot").collect();
     assert!(
@@ -60,11 +64,13 @@ async fn each_state_is_told_on_the_group_snapshot_and_the_end_of_each_group_on_t
 async fn an_undo_is_told_as_a_warning_with_its_reason() {
     let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
     let driver = DriverConfig { fail_with, ..DriverConfig::default() };
-    let stage = Stage::new(Config { driver, ..Config::default() });
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup("shop");
-    stage.live_until(CrashPoints::none(), |stage| has(&told(stage), "Warning Backup Failed")).await;
-    let told = told(&stage);
+    let testbed = Testbed::new(Config { driver, ..Config::default() });
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup("shop");
+    testbed
+        .run_daemon_until(CrashPoints::none(), |testbed| has(&told(testbed), "Warning Backup Failed"))
+        .await;
+    let told = told(&testbed);
     for line in
         ["Warning Backup Unwinding", "Warning GroupSnapshot Unwinding", "Warning GroupSnapshot Failed"]
     {
@@ -75,13 +81,13 @@ async fn an_undo_is_told_as_a_warning_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_does_not_wait_for_events_that_are_not_taken() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 2).await;
-    stage.rbac.deny("create events");
-    stage.backup("shop");
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(told(&stage), []);
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.rbac.deny("create events");
+    testbed.backup("shop");
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(told(&testbed), []);
 }
 
 #[derive(Clone, Default)]
@@ -110,10 +116,10 @@ async fn logged(config: fn() -> Config) -> Vec<Value> {
     for _ in 0..2 {
         tracing::callsite::rebuild_interest_cache();
         lines.0.lock().expect("no poison").clear();
-        let stage = Stage::new(config());
-        stage.claims("shop", "orders-db", 2).await;
-        stage.backup("shop");
-        let end = stage.live(None).await;
+        let testbed = Testbed::new(config());
+        testbed.claims("shop", "orders-db", 2).await;
+        testbed.backup("shop");
+        let end = testbed.run_daemon(None).await;
         assert!(matches!(end, End::Phase(_)), "{end:?}");
     }
     let text = String::from_utf8(lines.0.lock().expect("no poison").clone()).expect("text");
@@ -163,12 +169,12 @@ impl MetricsSink for Notes {
 
 #[tokio::test(start_paused = true)]
 async fn everything_that_counts_is_noted() {
-    let mut stage = Stage::new(Config::default());
+    let mut testbed = Testbed::new(Config::default());
     let notes = Arc::new(Notes::default());
-    stage.metrics = notes.clone();
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
-    stage.live(None).await;
+    testbed.metrics = notes.clone();
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
+    testbed.run_daemon(None).await;
     let notes = notes.0.lock().expect("no poison").clone();
     let effects = |kind: &str| {
         let done = |note: &&Metric| matches!(note, Metric::Effect { kind: k, outcome: "done" } if *k == kind);
@@ -185,21 +191,21 @@ async fn everything_that_counts_is_noted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_predicted_time_beyond_the_deadline_is_a_warning_and_no_refusal() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup_with(
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup_with(
         json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "5s", "itemOperationTimeout": "6s"}),
     );
-    stage
-        .live_until(CrashPoints::none(), |stage| {
-            stage.ended().is_some() && has(&told(stage), "Warning Backup BackupWarning")
+    testbed
+        .run_daemon_until(CrashPoints::none(), |testbed| {
+            testbed.ended().is_some() && has(&told(testbed), "Warning Backup BackupWarning")
         })
         .await;
-    assert_eq!(stage.ended().as_deref(), Some("Completed"));
-    assert_eq!(stage.nightly()["status"]["warnings"], 2, "one for each deadline");
-    assert!(told(&stage).iter().any(|(_, note)| note == "1 group is complete"), "{:#?}", told(&stage));
+    assert_eq!(testbed.ended().as_deref(), Some("Completed"));
+    assert_eq!(testbed.nightly()["status"]["warnings"], 2, "one for each deadline");
+    assert!(told(&testbed).iter().any(|(_, note)| note == "1 group is complete"), "{:#?}", told(&testbed));
     let warning =
-        told(&stage).into_iter().find(|(line, _)| line.contains("BackupWarning")).expect("an Event").1;
+        told(&testbed).into_iter().find(|(line, _)| line.contains("BackupWarning")).expect("an Event").1;
     println!("{warning}");
     assert!(
         warning.starts_with("group shop/orders-db: 3 members") && warning.contains("imeout ("),

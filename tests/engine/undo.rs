@@ -6,8 +6,8 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::{Cluster, Config};
 
-use crate::stage::{End, Stage};
-use crate::{hands, invariants};
+use crate::testbed::{End, Testbed};
+use crate::{disruptions, invariants};
 
 fn driver(code: &str, config: DriverConfig) -> Config {
     let failure = Some((code.to_owned(), "the array is on fire".to_owned()));
@@ -18,11 +18,11 @@ fn failing(code: &str) -> Config {
     driver(code, DriverConfig::default())
 }
 
-async fn stage(config: Config, members: usize) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", members).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
-    stage
+async fn set_up(config: Config, members: usize) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", members).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
+    testbed
 }
 
 /// What somebody does to the cluster.
@@ -32,40 +32,40 @@ fn point(text: &str) -> Point {
     text.parse().unwrap_or_else(|_| panic!("no point {text}"))
 }
 
-fn cuts(stage: &Stage) -> u64 {
-    stage.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0)
+fn cuts(testbed: &Testbed) -> u64 {
+    testbed.cluster.storage().calls().get("CreateVolumeGroupSnapshot").copied().unwrap_or(0)
 }
 
-fn reason(stage: &Stage) -> String {
-    stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
+fn reason(testbed: &Testbed) -> String {
+    testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Lives to the end, which is `Failed` and clean; the reason that the Backup gives.
-async fn fails_clean(stage: &Stage) -> String {
-    let end = stage.live(None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    let verdict = invariants::undone(stage, "shop").await;
-    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
-    reason(stage)
+async fn fails_clean(testbed: &Testbed) -> String {
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    let verdict = invariants::undone(testbed, "shop").await;
+    assert_eq!(verdict, Ok(()), "{}", testbed.shown().await);
+    reason(testbed)
 }
 
-async fn completes(stage: &Stage, members: usize) {
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    let verdict = invariants::completed(stage, "shop", members).await;
-    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+async fn completes(testbed: &Testbed, members: usize) {
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    let verdict = invariants::completed(testbed, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", testbed.shown().await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_fails_for_good_is_not_left_hammering() {
-    let stage = stage(failing("Internal"), 3).await;
-    let reason = fails_clean(&stage).await;
+    let testbed = set_up(failing("Internal"), 3).await;
+    let reason = fails_clean(&testbed).await;
     assert!(reason.contains("SP0013") && reason.contains("the array is on fire"), "{reason}");
-    let at_the_end = cuts(&stage);
+    let at_the_end = cuts(&testbed);
     println!("Internal for ever: {at_the_end} calls of CreateVolumeGroupSnapshot, then {reason}");
     assert!(at_the_end <= 40, "{at_the_end} calls in a grace of ten seconds");
-    stage.pass(600).await;
-    assert_eq!(cuts(&stage), at_the_end, "after the undo nobody calls the driver any more");
+    testbed.pass(600).await;
+    assert_eq!(cuts(&testbed), at_the_end, "after the undo nobody calls the driver any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,26 +74,26 @@ async fn a_driver_that_cannot_cut_groups_is_asked_no_longer() {
         driver: DriverConfig { unimplemented: true, ..DriverConfig::default() },
         ..Config::default()
     };
-    let stage = stage(config, 3).await;
-    let reason = fails_clean(&stage).await;
+    let testbed = set_up(config, 3).await;
+    let reason = fails_clean(&testbed).await;
     assert!(reason.contains("SP0012") && reason.contains("Unimplemented"), "{reason}");
-    println!("Unimplemented: {} calls of CreateVolumeGroupSnapshot", cuts(&stage));
-    assert!(cuts(&stage) <= 4, "{} calls", cuts(&stage));
+    println!("Unimplemented: {} calls of CreateVolumeGroupSnapshot", cuts(&testbed));
+    assert!(cuts(&testbed) <= 4, "{} calls", cuts(&testbed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
-    let stage =
-        stage(driver("Internal", DriverConfig { partial_cut_left: true, ..Default::default() }), 3).await;
-    let end = stage.live(None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    let broken = invariants::undone(&stage, "shop").await.expect_err("the driver leaks");
+    let testbed =
+        set_up(driver("Internal", DriverConfig { partial_cut_left: true, ..Default::default() }), 3).await;
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    let broken = invariants::undone(&testbed, "shop").await.expect_err("the driver leaks");
     let of_storage = [Invariant::StorageFate, Invariant::NothingLeaked].map(Invariant::name);
     let leaks = |line: &str| of_storage.iter().any(|name| line.starts_with(name));
     assert!(broken.lines().all(leaks), "{broken}");
-    let leaked = stage.cluster.ledger().leaked as u64;
-    println!("partial cuts: {leaked} physical snapshots leaked by the driver in {} calls", cuts(&stage));
-    assert_eq!(leaked, 2 * cuts(&stage), "two of three volumes a call");
+    let leaked = testbed.cluster.ledger().leaked as u64;
+    println!("partial cuts: {leaked} physical snapshots leaked by the driver in {} calls", cuts(&testbed));
+    assert_eq!(leaked, 2 * cuts(&testbed), "two of three volumes a call");
 }
 
 /// The sidecar lets no content go of which it does not know whether the driver cuts it (csi-snapshotter,
@@ -102,16 +102,16 @@ async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
 async fn an_error_that_may_pass_is_waited_for_until_the_deadline_of_the_cut() {
     for cut_despite_failure in [false, true] {
         let config = DriverConfig { cut_despite_failure, ..DriverConfig::default() };
-        let stage = stage(driver("DeadlineExceeded", config), 3).await;
+        let testbed = set_up(driver("DeadlineExceeded", config), 3).await;
         let mended = async {
-            stage.pass(300).await;
-            let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+            testbed.pass(300).await;
+            let shown = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
             assert_eq!(shown["state"], "Unwinding", "{shown:#}");
             assert!(shown["waitingFor"].is_string(), "{shown:#}");
-            println!("DeadlineExceeded: {} calls, then waits for {}", cuts(&stage), shown["waitingFor"]);
-            stage.cluster.storage().set_config(DriverConfig::default());
+            println!("DeadlineExceeded: {} calls, then waits for {}", cuts(&testbed), shown["waitingFor"]);
+            testbed.cluster.storage().set_config(DriverConfig::default());
         };
-        let (reason, ()) = tokio::join!(fails_clean(&stage), mended);
+        let (reason, ()) = tokio::join!(fails_clean(&testbed), mended);
         assert!(reason.contains("SP0014") && reason.contains("DeadlineExceeded"), "{reason}");
     }
 }
@@ -122,58 +122,58 @@ async fn a_group_that_is_cut_and_never_ready_is_undone_at_the_deadline_of_readin
         driver: DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() },
         ..Config::default()
     };
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", 3).await;
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", 3).await;
     let spec = json!({
         "includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s", "itemOperationTimeout": "60s",
     });
-    stage.backup_with(spec);
-    let reason = fails_clean(&stage).await;
+    testbed.backup_with(spec);
+    let reason = fails_clean(&testbed).await;
     println!("never ready: {reason}");
     assert!(reason.contains("SP0015") || reason.contains("SP0014"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_error_that_heals_within_its_grace_is_forgiven() {
-    let stage = stage(driver("Internal", DriverConfig { fail_times: 3, ..Default::default() }), 3).await;
-    completes(&stage, 3).await;
-    println!("healed after {} calls", cuts(&stage));
+    let testbed = set_up(driver("Internal", DriverConfig { fail_times: 3, ..Default::default() }), 3).await;
+    completes(&testbed, 3).await;
+    println!("healed after {} calls", cuts(&testbed));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cut_that_happened_although_the_driver_said_otherwise_is_found_when_the_error_passes() {
     let config = DriverConfig { cut_despite_failure: true, fail_times: 3, ..DriverConfig::default() };
-    completes(&stage(driver("DeadlineExceeded", config), 3).await, 3).await;
+    completes(&set_up(driver("DeadlineExceeded", config), 3).await, 3).await;
 }
 
 /// A class that retains: all policies say Retain from the start.
-fn retain_class(stage: &Stage) {
-    let class = stage.list("volumegroupsnapshotclasses", None).remove(0);
+fn retain_class(testbed: &Testbed) {
+    let class = testbed.list("volumegroupsnapshotclasses", None).remove(0);
     let name = class["metadata"]["name"].as_str().expect("a name").to_owned();
-    let gone = stage.hand().delete("volumegroupsnapshotclasses", None, &name, Default::default());
+    let gone = testbed.hand().delete("volumegroupsnapshotclasses", None, &name, Default::default());
     gone.expect("deleted");
     let mut class = class;
     class["deletionPolicy"] = json!("Retain");
     class["metadata"] = json!({"name": name, "labels": class["metadata"]["labels"], "annotations": class["metadata"]["annotations"]});
-    stage.hand().create("volumegroupsnapshotclasses", class).expect("a class that retains");
+    testbed.hand().create("volumegroupsnapshotclasses", class).expect("a class that retains");
 }
 
 /// The VolumeSnapshotClass of the release goes after the last look but one: the run is undone from Retained.
 fn drop_class(cluster: &Cluster) {
-    hands::delete_first(cluster, "volumesnapshotclasses");
+    disruptions::delete_first(cluster, "volumesnapshotclasses");
 }
 
 /// The create may have happened: it is repeated once, so that there is something certain to delete, and not for ever.
 #[tokio::test(start_paused = true)]
 async fn a_create_of_unknown_fate_is_repeated_once_to_be_undone() {
-    let stage = stage(Config::default(), 2).await;
-    let end = stage.live(Some(point("create/after-intent"))).await;
+    let testbed = set_up(Config::default(), 2).await;
+    let end = testbed.run_daemon(Some(point("create/after-intent"))).await;
     assert!(matches!(end, End::Killed), "{end:?}");
-    hands::delete_first(&stage.cluster, "persistentvolumeclaims");
-    let reason = fails_clean(&stage).await;
-    println!("undone with {} writes: {reason}", stage.writes());
+    disruptions::delete_first(&testbed.cluster, "persistentvolumeclaims");
+    let reason = fails_clean(&testbed).await;
+    println!("undone with {} writes: {reason}", testbed.writes());
     assert!(reason.contains("SP0018"), "{reason}");
-    assert!(stage.writes() <= 6, "{} writes", stage.writes());
+    assert!(testbed.writes() <= 6, "{} writes", testbed.writes());
 }
 
 const LAST: &str = "retained/before-record";
@@ -181,40 +181,40 @@ const LAST: &str = "retained/before-record";
 #[tokio::test(start_paused = true)]
 async fn a_run_is_undone_from_its_last_reversible_state() {
     for members in [1, 3] {
-        let stage = stage(Config::default(), members).await;
-        let end = stage.live_acting(point(LAST), drop_class, None).await;
-        assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-        assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
-        assert!(reason(&stage).contains("SP0007"), "{}", reason(&stage));
-        println!("undone from Retained, {members} members: {} writes", stage.writes());
+        let testbed = set_up(Config::default(), members).await;
+        let end = testbed.run_daemon_acting(point(LAST), drop_class, None).await;
+        assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+        assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
+        assert!(reason(&testbed).contains("SP0007"), "{}", reason(&testbed));
+        println!("undone from Retained, {members} members: {} writes", testbed.writes());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_the_storage_although_the_class_retains() {
-    let stage = stage(Config::default(), 3).await;
-    retain_class(&stage);
-    let end = stage.live_acting(point(LAST), drop_class, None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+    let testbed = set_up(Config::default(), 3).await;
+    retain_class(&testbed);
+    let end = testbed.run_daemon_acting(point(LAST), drop_class, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
 // ---- destroyed from outside --------------------------------------------------------------------------------------
 
 async fn destroyed(at: &str, what: &str, act: fn(&Cluster)) -> Result<String, String> {
-    let stage = stage(Config::default(), 3).await;
-    let end = stage.live_acting(point(at), act, None).await;
+    let testbed = set_up(Config::default(), 3).await;
+    let end = testbed.run_daemon_acting(point(at), act, None).await;
     // The controller retries the deletion of a lone member by backoff only.
-    invariants::settled(&stage).await;
+    invariants::settled(&testbed).await;
     let verdict = match &end {
-        _ if end.is("Completed") => invariants::completed(&stage, "shop", 3).await,
-        _ if end.is("Failed") => invariants::undone(&stage, "shop").await,
+        _ if end.is("Completed") => invariants::completed(&testbed, "shop", 3).await,
+        _ if end.is("Failed") => invariants::undone(&testbed, "shop").await,
         other => Err(format!("ended as {other:?}")),
     };
-    let attempt = stage.list("groupsnapshots", Some("shop"))[0]["status"]["attempt"].clone();
+    let attempt = testbed.list("groupsnapshots", Some("shop"))[0]["status"]["attempt"].clone();
     match verdict {
         Ok(()) => Ok(format!("{what} gone at {at}: {end:?} at attempt {attempt}")),
-        Err(reason) => Err(format!("{what} gone at {at}: {reason}\n{}", stage.shown().await)),
+        Err(reason) => Err(format!("{what} gone at {at}: {reason}\n{}", testbed.shown().await)),
     }
 }
 
@@ -231,10 +231,10 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
         "retained/after-record",
     ];
     let hands: [(&str, Act); 4] = [
-        ("the group", |cluster| hands::delete_first(cluster, "volumegroupsnapshots")),
-        ("the content", |cluster| hands::delete_first(cluster, "volumegroupsnapshotcontents")),
-        ("a member", |cluster| hands::delete_member(cluster, "orders-db-1")),
-        ("a member's content", |cluster| hands::delete_first(cluster, "volumesnapshotcontents")),
+        ("the group", |cluster| disruptions::delete_first(cluster, "volumegroupsnapshots")),
+        ("the content", |cluster| disruptions::delete_first(cluster, "volumegroupsnapshotcontents")),
+        ("a member", |cluster| disruptions::delete_member(cluster, "orders-db-1")),
+        ("a member's content", |cluster| disruptions::delete_first(cluster, "volumesnapshotcontents")),
     ];
     let mut failures = Vec::new();
     for at in stages {
@@ -252,45 +252,45 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
 /// cuts the group all the same, and somebody deletes it. Whoever deletes that content at once lets its storage go.
 #[tokio::test(start_paused = true)]
 async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_along() {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", 3).await;
-    stage.backup("shop");
-    hands::freeze_behind_write(&stage.cluster, "snapshot-controller");
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", 3).await;
+    testbed.backup("shop");
+    disruptions::freeze_behind_write(&testbed.cluster, "snapshot-controller");
     let somebody = async {
-        stage.until(|stage| stage.cluster.ledger().physical_snapshots == 3).await;
-        let content = &stage.list("volumegroupsnapshotcontents", None)[0];
+        testbed.until(|testbed| testbed.cluster.ledger().physical_snapshots == 3).await;
+        let content = &testbed.list("volumegroupsnapshotcontents", None)[0];
         assert!(content["metadata"]["finalizers"].is_null(), "{content:#}");
-        hands::delete_first(&stage.cluster, "volumegroupsnapshots");
+        disruptions::delete_first(&testbed.cluster, "volumegroupsnapshots");
     };
-    let (end, ()) = tokio::join!(stage.live(None), somebody);
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert!(stage.rows().await.iter().any(|row| row == "undo/d-delete-content"));
-    if let Err(reason) = invariants::completed(&stage, "shop", 3).await {
-        panic!("{reason}\n{}", stage.shown().await);
+    let (end, ()) = tokio::join!(testbed.run_daemon(None), somebody);
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert!(testbed.rows().await.iter().any(|row| row == "undo/d-delete-content"));
+    if let Err(reason) = invariants::completed(&testbed, "shop", 3).await {
+        panic!("{reason}\n{}", testbed.shown().await);
     }
 }
 
 /// A stage whose run was being undone when the daemon died, and whose group and content were torn out then.
-async fn torn() -> Stage {
-    let stage = stage(Config::default(), 2).await;
-    let end = stage.live_acting(point(LAST), drop_class, Some(point("unwinding/after-record"))).await;
+async fn torn() -> Testbed {
+    let testbed = set_up(Config::default(), 2).await;
+    let end = testbed.run_daemon_acting(point(LAST), drop_class, Some(point("unwinding/after-record"))).await;
     assert!(matches!(end, End::Killed), "{end:?}");
-    hands::tear_group_and_content(&stage.cluster);
-    stage
+    disruptions::tear_group_and_content(&testbed.cluster);
+    testbed
 }
 
 #[tokio::test(start_paused = true)]
 async fn storage_whose_content_was_torn_out_is_freed_by_its_handles() {
-    let stage = torn().await;
-    assert!(stage.live(None).await.is("Failed"));
-    invariants::undone(&stage, "shop").await.unwrap();
+    let testbed = torn().await;
+    assert!(testbed.run_daemon(None).await.is("Failed"));
+    invariants::undone(&testbed, "shop").await.unwrap();
 }
 
 /// Somebody saves a member: what he imported is his, and the driver is not asked to free the rest of its group.
 #[tokio::test(start_paused = true)]
 async fn storage_that_somebody_imported_is_not_freed() {
-    let stage = torn().await;
-    let content = stage.list("volumesnapshotcontents", None).remove(0);
+    let testbed = torn().await;
+    let content = testbed.list("volumesnapshotcontents", None).remove(0);
     let saved = json!({
         "metadata": {"name": "saved"},
         "spec": {
@@ -300,10 +300,10 @@ async fn storage_that_somebody_imported_is_not_freed() {
             "volumeSnapshotRef": {"name": "saved", "namespace": "elsewhere"},
         },
     });
-    stage.hand().create("volumesnapshotcontents", saved).expect("created");
-    assert!(stage.live(None).await.is("Failed"));
-    assert_eq!(stage.cluster.ledger().physical_snapshots, 2, "both, because a group is freed as one");
-    let left = stage.list("volumesnapshotcontents", None);
+    testbed.hand().create("volumesnapshotcontents", saved).expect("created");
+    assert!(testbed.run_daemon(None).await.is("Failed"));
+    assert_eq!(testbed.cluster.ledger().physical_snapshots, 2, "both, because a group is freed as one");
+    let left = testbed.list("volumesnapshotcontents", None);
     assert!(left.len() == 1 && left[0]["metadata"]["name"] == "saved", "{left:?}");
-    assert_eq!(stage.group_objects(), 0);
+    assert_eq!(testbed.group_objects(), 0);
 }

@@ -9,81 +9,84 @@ use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::invariants;
-use crate::stage::Stage;
+use crate::testbed::Testbed;
 
-async fn stage(members: usize) -> Stage {
-    let stage = Stage::new(Config::default());
-    stage.claims("shop", "orders-db", members).await;
-    stage
+async fn set_up(members: usize) -> Testbed {
+    let testbed = Testbed::new(Config::default());
+    testbed.claims("shop", "orders-db", members).await;
+    testbed
 }
 
-async fn completes(stage: &Stage, members: usize) {
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    let verdict = invariants::completed(stage, "shop", members).await;
-    assert_eq!(verdict, Ok(()), "{}", stage.shown().await);
+async fn completes(testbed: &Testbed, members: usize) {
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    let verdict = invariants::completed(testbed, "shop", members).await;
+    assert_eq!(verdict, Ok(()), "{}", testbed.shown().await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_group_of_n_takes_4n_plus_4_writes() {
     for members in [1, 3, 10, 50] {
-        let stage = stage(members).await;
-        stage.backup("shop");
-        completes(&stage, members).await;
-        println!("{members} members: {} writes, {} in all", stage.writes(), all_writes(&stage));
-        assert_eq!(stage.writes(), 4 * members as u64 + 4, "{members} members");
+        let testbed = set_up(members).await;
+        testbed.backup("shop");
+        completes(&testbed, members).await;
+        println!("{members} members: {} writes, {} in all", testbed.writes(), all_writes(&testbed));
+        assert_eq!(testbed.writes(), 4 * members as u64 + 4, "{members} members");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn putting_the_names_back_takes_one_write_more_for_each_member() {
     for members in [1, 3, 10, 50] {
-        let mut stage = stage(members).await;
-        stage.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
-        stage.backup("shop");
-        completes(&stage, members).await;
-        println!("{members} members, names put back: {} writes", stage.writes());
-        assert_eq!(stage.writes(), 5 * members as u64 + 4, "{members} members");
-        for member in stage.list("volumesnapshots", Some("shop")) {
+        let mut testbed = set_up(members).await;
+        testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
+        testbed.backup("shop");
+        completes(&testbed, members).await;
+        println!("{members} members, names put back: {} writes", testbed.writes());
+        assert_eq!(testbed.writes(), 5 * members as u64 + 4, "{members} members");
+        for member in testbed.list("volumesnapshots", Some("shop")) {
             assert!(member["status"]["volumeGroupSnapshotName"].is_string(), "{member:#}");
         }
     }
 }
 
-fn all_writes(stage: &Stage) -> u64 {
-    stage.cluster.api().tally().writes("stillpoint")
+fn all_writes(testbed: &Testbed) -> u64 {
+    testbed.cluster.api().tally().writes("stillpoint")
 }
 
 #[tokio::test(start_paused = true)]
 async fn states_that_a_run_passes_at_once_are_shown_at_once() {
-    let stage = stage(3).await;
-    stage.backup("shop");
-    completes(&stage, 3).await;
-    let tally = stage.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
+    let testbed = set_up(3).await;
+    testbed.backup("shop");
+    completes(&testbed, 3).await;
+    let tally = testbed.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
     let of = |verb: &str, resource: &str| tally.get(verb).and_then(|calls| calls.get(resource)).copied();
     assert_eq!(of("create", "groupsnapshots"), Some(1));
     // At the beginning and at the end; had it been asked first whether it is there, it were one more.
     assert_eq!(of("patch", "groupsnapshots/status"), Some(2));
-    let shown = stage.list("groupsnapshots", Some("shop")).remove(0);
+    let shown = testbed.list("groupsnapshots", Some("shop")).remove(0);
     let conditions = shown["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let passed = conditions.iter().filter(|condition| condition["type"] != "Atomic").count();
     assert_eq!(passed, 5, "all that it passed is told: {shown:#}");
 }
 
 /// Reads of single objects and lists of the daemon.
-fn reads(stage: &Stage) -> u64 {
-    let tally = stage.cluster.api().tally();
+fn reads(testbed: &Testbed) -> u64 {
+    let tally = testbed.cluster.api().tally();
     tally.calls("stillpoint", "get") + tally.calls("stillpoint", "list")
 }
 
 /// Other people's objects in the same namespace.
-async fn crowd(stage: &Stage, count: usize) {
+async fn crowd(testbed: &Testbed, count: usize) {
     for index in 0..count {
-        stage.claim("shop", &format!("other-{index}"), None);
+        testbed.claim("shop", &format!("other-{index}"), None);
     }
-    stage
-        .until(|stage| {
-            stage.list("persistentvolumeclaims", Some("shop")).iter().all(|c| c["status"]["phase"] == "Bound")
+    testbed
+        .until(|testbed| {
+            testbed
+                .list("persistentvolumeclaims", Some("shop"))
+                .iter()
+                .all(|c| c["status"]["phase"] == "Bound")
         })
         .await;
     for index in 0..count {
@@ -91,30 +94,30 @@ async fn crowd(stage: &Stage, count: usize) {
             "metadata": {"name": format!("other-{index}"), "namespace": "shop"},
             "spec": {"source": {"persistentVolumeClaimName": format!("other-{index}")}},
         });
-        stage.hand().create("volumesnapshots", snapshot).expect("a new VolumeSnapshot");
+        testbed.hand().create("volumesnapshots", snapshot).expect("a new VolumeSnapshot");
     }
-    stage
-        .until(|stage| {
-            stage.list("volumesnapshots", Some("shop")).iter().all(|s| s["status"]["readyToUse"] == true)
+    testbed
+        .until(|testbed| {
+            testbed.list("volumesnapshots", Some("shop")).iter().all(|s| s["status"]["readyToUse"] == true)
         })
         .await;
 }
 
 /// Reads of a run that begins once the caches are filled.
 async fn reads_of_a_run(others: usize) -> u64 {
-    let stage = stage(3).await;
-    crowd(&stage, others).await;
+    let testbed = set_up(3).await;
+    crowd(&testbed, others).await;
     let asked = async {
-        stage.pass(10).await;
-        let before = reads(&stage);
-        stage.backup("shop");
-        stage.until(|stage| stage.ended().is_some()).await;
-        reads(&stage) - before
+        testbed.pass(10).await;
+        let before = reads(&testbed);
+        testbed.backup("shop");
+        testbed.until(|testbed| testbed.ended().is_some()).await;
+        reads(&testbed) - before
     };
     // The Backup is asked for in the middle of this life, so that the life itself cannot wait for its end.
     tokio::select! {
         reads = asked => reads,
-        problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
+        problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
     }
 }
 
@@ -126,9 +129,9 @@ async fn reads_do_not_grow_with_the_namespace() {
 }
 
 /// Reads of the next Backup, by verb and resource, and how long it took on simulated time.
-async fn reads_of_next(stage: &Stage, name: &str) -> (BTreeMap<String, u64>, Duration) {
+async fn reads_of_next(testbed: &Testbed, name: &str) -> (BTreeMap<String, u64>, Duration) {
     let reads = || {
-        let verbs = stage.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
+        let verbs = testbed.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
         let of = |verb: &'static str| {
             let counts = verbs.get(verb).cloned().unwrap_or_default();
             counts.into_iter().map(move |(resource, count)| (format!("{verb} {resource}"), count))
@@ -136,10 +139,10 @@ async fn reads_of_next(stage: &Stage, name: &str) -> (BTreeMap<String, u64>, Dur
         of("get").chain(of("list")).collect::<BTreeMap<_, _>>()
     };
     let (before, begun) = (reads(), tokio::time::Instant::now());
-    stage.backup_named(name, json!({"includedNamespaces": ["shop"]}));
-    stage.until(|stage| stage.ended_as(name).is_some()).await;
+    testbed.backup_named(name, json!({"includedNamespaces": ["shop"]}));
+    testbed.until(|testbed| testbed.ended_as(name).is_some()).await;
     let took = begun.elapsed();
-    assert_eq!(stage.ended_as(name).as_deref(), Some("Completed"));
+    assert_eq!(testbed.ended_as(name).as_deref(), Some("Completed"));
     let mut made = reads();
     made.iter_mut().for_each(|(key, count)| *count -= before.get(key).copied().unwrap_or(0));
     made.retain(|_, count| *count > 0);
@@ -152,11 +155,11 @@ async fn reads_of_next(stage: &Stage, name: &str) -> (BTreeMap<String, u64>, Dur
 async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
     for members in [1, 3, 10] {
         let n = members as u64;
-        let stage = Stage::new(Config { list_delay_ms: 70, ..Config::default() });
-        stage.claims("shop", "orders-db", members).await;
+        let testbed = Testbed::new(Config { list_delay_ms: 70, ..Config::default() });
+        testbed.claims("shop", "orders-db", members).await;
         let work = async {
-            stage.pass(10).await;
-            let (first, took) = reads_of_next(&stage, "first").await;
+            testbed.pass(10).await;
+            let (first, took) = reads_of_next(&testbed, "first").await;
             let expected = [
                 ("get volumegroupsnapshotcontents", 4 * 2),
                 ("get volumegroupsnapshots", 4),
@@ -168,11 +171,11 @@ async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
             println!("{members} members: {first:?} in {took:?}");
             assert_eq!(first, expected.map(|(key, count)| (key.to_owned(), count)).into());
             // Those that earlier Backups of the same claims keep are not read.
-            assert_eq!(reads_of_next(&stage, "second").await.0, first);
-            assert_eq!(reads_of_next(&stage, "third").await.0, first);
+            assert_eq!(reads_of_next(&testbed, "second").await.0, first);
+            assert_eq!(reads_of_next(&testbed, "third").await.0, first);
         };
         tokio::select! {
-            problem = stage.life(CrashPoints::none()) => panic!("{problem}"),
+            problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
             () = work => {}
         }
     }
@@ -181,22 +184,22 @@ async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
 /// The permissions of an older release, whose daemon was replaced in the middle of a run.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_may_not_get_any_more_lists_and_completes() {
-    let stage = stage(3).await;
-    stage.backup("shop");
-    let rbac = stage.rbac.clone();
+    let testbed = set_up(3).await;
+    testbed.backup("shop");
+    let rbac = testbed.rbac.clone();
     let deny = move |_: &Cluster| {
         ["volumesnapshots", "volumesnapshotcontents", "volumegroupsnapshots", "volumegroupsnapshotcontents"]
             .iter()
             .for_each(|kind| rbac.deny(&format!("get {kind}")));
     };
-    let end = stage.live_acting("retained/after-record".parse().expect("a point"), deny, None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+    let end = testbed.run_daemon_acting("retained/after-record".parse().expect("a point"), deny, None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()));
 }
 
 /// Calls of the daemon by verb, but those that renew the binding of its journal.
-fn calls(stage: &Stage) -> BTreeMap<String, u64> {
-    let tally = stage.cluster.api().tally();
+fn calls(testbed: &Testbed) -> BTreeMap<String, u64> {
+    let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
     let others = |resources: BTreeMap<String, u64>| -> u64 {
         resources.into_iter().filter(|(resource, _)| resource != "configmaps").map(|(_, count)| count).sum()
@@ -205,8 +208,8 @@ fn calls(stage: &Stage) -> BTreeMap<String, u64> {
 }
 
 /// Calls but the renewals of watches.
-fn asked(stage: &Stage) -> BTreeMap<String, u64> {
-    let mut calls = calls(stage);
+fn asked(testbed: &Testbed) -> BTreeMap<String, u64> {
+    let mut calls = calls(testbed);
     calls.remove("watch");
     calls
 }
@@ -214,29 +217,29 @@ fn asked(stage: &Stage) -> BTreeMap<String, u64> {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_waits_asks_for_nothing() {
     for (at, state) in [("create/before-intent", "Created"), ("detach/before-intent", "Retained")] {
-        let stage = stage(3).await;
+        let testbed = set_up(3).await;
         let patient = json!({
             "includedNamespaces": ["shop"], "csiSnapshotTimeout": "10h", "itemOperationTimeout": "10h",
         });
-        stage.backup_with(patient);
+        testbed.backup_with(patient);
         let waits = async {
-            stage.pass(60).await;
-            let (before, all) = (asked(&stage), calls(&stage));
-            stage.pass(3000).await;
-            assert_eq!(asked(&stage), before, "frozen at {at}");
-            let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+            testbed.pass(60).await;
+            let (before, all) = (asked(&testbed), calls(&testbed));
+            testbed.pass(3000).await;
+            assert_eq!(asked(&testbed), before, "frozen at {at}");
+            let shown = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
             println!(
                 "50 minutes of waiting for {}: {all:?} before, {:?} after",
                 shown["waitingFor"],
-                calls(&stage)
+                calls(&testbed)
             );
             assert_eq!(shown["state"], state, "frozen at {at}: {shown:#}");
-            stage.cluster.set_frozen("snapshot-controller", false);
+            testbed.cluster.set_frozen("snapshot-controller", false);
         };
         let freeze = |cluster: &Cluster| cluster.set_frozen("snapshot-controller", true);
         let at = at.parse().expect("a point");
-        let (end, ()) = tokio::join!(stage.live_acting(at, freeze, None), waits);
-        assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-        assert_eq!(invariants::completed(&stage, "shop", 3).await, Ok(()));
+        let (end, ()) = tokio::join!(testbed.run_daemon_acting(at, freeze, None), waits);
+        assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+        assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()));
     }
 }

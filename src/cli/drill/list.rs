@@ -4,9 +4,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::output::{Format, data, exit, report, table};
+use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
-use crate::drill::rival::Rival;
-use crate::drill::scenario::{Profile, Target, Truth};
+use crate::drill::scenario::{Profile, ReplyFault, Target};
 
 /// Lists what a drill is made of: targets, rivals, truths, profiles, and the invariants that have to hold.
 #[derive(Debug, Args)]
@@ -32,8 +32,8 @@ impl List {
     pub fn execute(self) -> u8 {
         let parts = Parts {
             targets: Target::ALL.iter().map(|one| one.name()).collect(),
-            rivals: Rival::ALL.iter().map(|one| one.name()).collect(),
-            truths: Truth::ALL.iter().map(|one| one.name()).collect(),
+            rivals: Disruption::ALL.iter().map(|one| one.name()).collect(),
+            truths: ReplyFault::ALL.iter().map(|one| one.name()).collect(),
             profiles: Profile::ALL.iter().map(|one| one.name()).collect(),
             invariants: Invariant::ALL.iter().map(|one| one.name()).collect(),
         };

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::output::{style, table};
 use crate::domain::text::count;
 use crate::drill::campaign::Campaign;
-use crate::drill::play::Played;
+use crate::drill::runner::CaseResult;
 use crate::machine::group::table::TABLE;
 
 /// The result.
@@ -78,7 +78,7 @@ impl End {
 }
 
 impl One {
-    fn of(played: &Played) -> Self {
+    fn of(played: &CaseResult) -> Self {
         let broken = played.broken.iter();
         let broken = broken.map(|one| NotHeld { invariant: one.invariant.name(), shown: one.shown.clone() });
         Self {
@@ -94,10 +94,10 @@ impl One {
     }
 }
 
-fn summary(played: &[Played]) -> Vec<Kind> {
+fn summary(played: &[CaseResult]) -> Vec<Kind> {
     let mut kinds: Vec<Kind> = Vec::new();
     for one in played {
-        let kind = match (one.case.rivals.len(), &one.case.truth, one.case.kills.len()) {
+        let kind = match (one.case.disruptions.len(), &one.case.reply_fault, one.case.kills.len()) {
             (1.., ..) => "rivals",
             (0, Some(_), _) => "truths",
             (0, None, 0) => "not killed",

@@ -9,8 +9,8 @@ use crate::cli::output::{self, Format, data, exit, talk};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::text::count;
 use crate::drill::campaign::{Campaign, Wanted};
-use crate::drill::play::Played;
 use crate::drill::pool;
+use crate::drill::runner::CaseResult;
 use crate::drill::scenario::{Case, Profile};
 
 /// Kills, lies to and interferes with the daemon on the embedded cluster, and checks what is left.
@@ -107,7 +107,7 @@ impl Default for Progress {
 impl Progress {
     const EVERY: u64 = 500;
 
-    fn tell(&self, played: &Played) {
+    fn tell(&self, played: &CaseResult) {
         let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         counts.0 += 1;
         counts.1 += u64::from(!played.held());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Invariant, Verdict};
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 use crate::engine::reasons;
 
 fn name(object: &Value) -> String {
@@ -13,8 +13,8 @@ fn name(object: &Value) -> String {
 }
 
 /// The members of a completed run.
-pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mut Verdict) {
-    let snapshots = stage.own("volumesnapshots", Some(namespace));
+pub(super) fn members(testbed: &Testbed, namespace: &str, count: usize, verdict: &mut Verdict) {
+    let snapshots = testbed.own("volumesnapshots", Some(namespace));
     let standing = snapshots.len();
     verdict.hold(Invariant::MembersAsPlanned, standing == count, || format!("{standing} of {count} members"));
     // A rebuilt member has its content for a source, and only the label tells its claim.
@@ -26,7 +26,7 @@ pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mu
     let bound =
         |snapshot: &Value| snapshot["status"]["boundVolumeSnapshotContentName"].as_str().map(str::to_owned);
     let bound: BTreeSet<String> = snapshots.iter().filter_map(bound).collect();
-    for content in stage.own("volumesnapshotcontents", None) {
+    for content in testbed.own("volumesnapshotcontents", None) {
         let receipt = content["metadata"]["annotations"]["stillpoint.dev/receipt"].is_string();
         if !bound.contains(&name(&content)) {
             verdict.hold(Invariant::NoneStray, false, || format!("{} has no member", name(&content)));
@@ -36,9 +36,9 @@ pub(super) fn members(stage: &Stage, namespace: &str, count: usize, verdict: &mu
         verdict.hold(Invariant::MembersFree, retains, || format!("{} does not retain", name(&content)));
         verdict.hold(Invariant::MembersMarked, receipt, || format!("{} has no receipt", name(&content)));
     }
-    let left = stage.group_objects();
+    let left = testbed.group_objects();
     verdict.hold(Invariant::GroupGone, left == 0, || format!("{left} are left"));
-    let ledger = stage.cluster.ledger();
+    let ledger = testbed.cluster.ledger();
     let physical = ledger.physical_snapshots;
     verdict
         .hold(Invariant::OneCut, physical == count, || format!("{physical} physical snapshots of {count}"));
@@ -61,27 +61,27 @@ fn member(snapshot: &Value, verdict: &mut Verdict) {
 }
 
 /// Nothing of an undone run is left, neither objects nor storage.
-pub(super) fn freed(stage: &Stage, verdict: &mut Verdict) {
+pub(super) fn freed(testbed: &Testbed, verdict: &mut Verdict) {
     let kinds =
         ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumesnapshots", "volumesnapshotcontents"];
     for plural in kinds {
-        let left: Vec<String> = stage.own(plural, None).iter().map(name).collect();
+        let left: Vec<String> = testbed.own(plural, None).iter().map(name).collect();
         let invariant = if plural.contains("group") { Invariant::GroupGone } else { Invariant::Undone };
         verdict.hold(invariant, left.is_empty(), || format!("{plural} {left:?} are left"));
     }
-    let ledger = stage.cluster.ledger();
+    let ledger = testbed.cluster.ledger();
     verdict.hold(Invariant::StorageFate, ledger.physical_snapshots == 0, || format!("{ledger:?}"));
 }
 
 /// What was ever cut and still takes up storage belongs to somebody.
-pub(super) fn nothing_leaked(stage: &Stage, verdict: &mut Verdict) {
-    let ledger = stage.cluster.ledger();
+pub(super) fn nothing_leaked(testbed: &Testbed, verdict: &mut Verdict) {
+    let ledger = testbed.cluster.ledger();
     verdict.hold(Invariant::NothingLeaked, ledger.leaked == 0, || format!("{ledger:?}"));
 }
 
 /// What people are told of the runs is what is true. Groups that were refused have none.
-pub(super) fn shown(stage: &Stage, namespace: &str, state: &str, verdict: &mut Verdict) {
-    let mut shown = stage.own("groupsnapshots", Some(namespace));
+pub(super) fn shown(testbed: &Testbed, namespace: &str, state: &str, verdict: &mut Verdict) {
+    let mut shown = testbed.own("groupsnapshots", Some(namespace));
     shown.retain(|shown| shown["status"]["state"] != reasons::REFUSED);
     let says = shown.iter().all(|shown| shown["status"]["state"] == state);
     verdict.hold(Invariant::Shown, says && !shown.is_empty(), || {

@@ -6,25 +6,25 @@ use serde_json::Value;
 
 use super::order::{self, Story};
 use super::{Broken, Invariant, Verdict, lines};
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 
 /// Everything that holds once a run was abandoned after its pivot; what does not, a line each.
 ///
 /// # Errors
 /// What does not hold.
-pub async fn kept(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
-    lines(after_abandon(stage, namespace, count).await)
+pub async fn kept(testbed: &Testbed, namespace: &str, count: usize) -> Result<(), String> {
+    lines(after_abandon(testbed, namespace, count).await)
 }
 
 /// What does not hold once a run was abandoned after its pivot.
-pub async fn after_abandon(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
+pub async fn after_abandon(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
-    let ledger = stage.cluster.ledger();
+    let ledger = testbed.cluster.ledger();
     verdict.hold(Invariant::Kept, ledger.physical_snapshots == count, || format!("{ledger:?}"));
     verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
     let mut written = BTreeSet::new();
     for plural in ["volumesnapshotcontents", "volumegroupsnapshotcontents"] {
-        for content in stage.list(plural, None) {
+        for content in testbed.list(plural, None) {
             let retains = content["spec"]["deletionPolicy"] == "Retain";
             verdict.hold(Invariant::Kept, retains, || {
                 format!("{} does not retain", content["metadata"]["name"])
@@ -32,10 +32,10 @@ pub async fn after_abandon(stage: &Stage, namespace: &str, count: usize) -> Vec<
             written.extend(content["status"]["snapshotHandle"].as_str().map(str::to_owned));
         }
     }
-    for shown in stage.list("groupsnapshots", Some(namespace)) {
+    for shown in testbed.list("groupsnapshots", Some(namespace)) {
         told(&shown["status"], count, &written, &mut verdict);
     }
-    order::proves(&Story::read(stage).await, &mut verdict);
+    order::proves(&Story::read(testbed).await, &mut verdict);
     verdict.0
 }
 

@@ -17,7 +17,7 @@ pub use self::kept::{after_abandon, kept};
 pub use self::namespace::after_the_namespace;
 
 use crate::domain::time::Millis;
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 
 macro_rules! invariants {
     ($($(#[$doc:meta])* $value:ident = $name:literal,)+) => {
@@ -114,55 +114,55 @@ impl Verdict {
 }
 
 /// What does not hold once the Backup is `Completed`, with `count` members in `namespace`.
-pub async fn after_completion(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
-    let story = order::Story::read(stage).await;
-    let mut verdict = Verdict(of_cluster(stage, namespace, count));
-    order::hold(&story, stage, &mut verdict);
+pub async fn after_completion(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
+    let story = order::Story::read(testbed).await;
+    let mut verdict = Verdict(of_cluster(testbed, namespace, count));
+    order::hold(&story, testbed, &mut verdict);
     verdict.0
 }
 
 /// What does not hold of the cluster once the Backup is `Completed`, wherever its journal is.
-pub fn of_cluster(stage: &Stage, namespace: &str, count: usize) -> Vec<Broken> {
+pub fn of_cluster(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
-    cluster::members(stage, namespace, count, &mut verdict);
-    cluster::nothing_leaked(stage, &mut verdict);
-    cluster::shown(stage, namespace, "Completed", &mut verdict);
+    cluster::members(testbed, namespace, count, &mut verdict);
+    cluster::nothing_leaked(testbed, &mut verdict);
+    cluster::shown(testbed, namespace, "Completed", &mut verdict);
     verdict.0
 }
 
 /// What does not hold of the storage while a run is stuck.
-pub fn none_leaked(stage: &Stage) -> Vec<Broken> {
+pub fn none_leaked(testbed: &Testbed) -> Vec<Broken> {
     let mut verdict = Verdict::default();
-    cluster::nothing_leaked(stage, &mut verdict);
-    let ledger = stage.cluster.ledger();
+    cluster::nothing_leaked(testbed, &mut verdict);
+    let ledger = testbed.cluster.ledger();
     verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
     verdict.0
 }
 
 /// What does not hold of a completed run that nobody interfered with in a way that costs members.
-pub async fn none_was_lost(stage: &Stage) -> Vec<Broken> {
-    let story = order::Story::read(stage).await;
+pub async fn none_was_lost(testbed: &Testbed) -> Vec<Broken> {
+    let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
     order::none_was_lost(&story, &mut verdict);
     verdict.0
 }
 
 /// What does not hold once a run was undone.
-pub async fn after_undo(stage: &Stage, namespace: &str) -> Vec<Broken> {
-    let story = order::Story::read(stage).await;
+pub async fn after_undo(testbed: &Testbed, namespace: &str) -> Vec<Broken> {
+    let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
-    cluster::freed(stage, &mut verdict);
-    cluster::nothing_leaked(stage, &mut verdict);
-    cluster::shown(stage, namespace, "Failed", &mut verdict);
-    order::hold(&story, stage, &mut verdict);
+    cluster::freed(testbed, &mut verdict);
+    cluster::nothing_leaked(testbed, &mut verdict);
+    cluster::shown(testbed, namespace, "Failed", &mut verdict);
+    order::hold(&story, testbed, &mut verdict);
     verdict.0
 }
 
 /// What does not hold of a Backup for which no run was planned.
-pub async fn after_nothing(stage: &Stage) -> Vec<Broken> {
-    let story = order::Story::read(stage).await;
+pub async fn after_nothing(testbed: &Testbed) -> Vec<Broken> {
+    let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
-    cluster::freed(stage, &mut verdict);
+    cluster::freed(testbed, &mut verdict);
     for call in story.writes() {
         verdict.hold(Invariant::IntentFirst, false, || format!("{} {}", call.verb, call.resource));
     }
@@ -170,8 +170,8 @@ pub async fn after_nothing(stage: &Stage) -> Vec<Broken> {
 }
 
 /// Waits of a run that are longer than that, from one of its records to the next.
-pub async fn waits(stage: &Stage, longest: Millis) -> Vec<Broken> {
-    let records = stage.group_records().await;
+pub async fn waits(testbed: &Testbed, longest: Millis) -> Vec<Broken> {
+    let records = testbed.group_records().await;
     let mut verdict = Verdict::default();
     for pair in records.windows(2) {
         let waited = pair[1].at.since(pair[0].at);
@@ -183,13 +183,13 @@ pub async fn waits(stage: &Stage, longest: Millis) -> Vec<Broken> {
 }
 
 /// Everything that holds once the Backup is `Completed`; what does not, a line each.
-pub async fn completed(stage: &Stage, namespace: &str, count: usize) -> Result<(), String> {
-    lines(after_completion(stage, namespace, count).await)
+pub async fn completed(testbed: &Testbed, namespace: &str, count: usize) -> Result<(), String> {
+    lines(after_completion(testbed, namespace, count).await)
 }
 
 /// Everything that holds once a run was undone: a clean cluster.
-pub async fn undone(stage: &Stage, namespace: &str) -> Result<(), String> {
-    lines(after_undo(stage, namespace).await)
+pub async fn undone(testbed: &Testbed, namespace: &str) -> Result<(), String> {
+    lines(after_undo(testbed, namespace).await)
 }
 
 fn lines(broken: Vec<Broken>) -> Result<(), String> {
@@ -199,10 +199,10 @@ fn lines(broken: Vec<Broken>) -> Result<(), String> {
 
 /// Waits until nothing is being deleted any more. A VolumeSnapshot that somebody deleted while its group lived goes by
 /// the controller's backoff only, up to five minutes after the group; the run does not wait for that.
-pub async fn settled(stage: &Stage) {
+pub async fn settled(testbed: &Testbed) {
     let terminating = |plural| {
-        let objects = stage.list(plural, None);
+        let objects = testbed.list(plural, None);
         objects.iter().any(|object| !object["metadata"]["deletionTimestamp"].is_null())
     };
-    stage.comes(|_| !terminating("volumesnapshots") && !terminating("volumesnapshotcontents")).await;
+    testbed.comes(|_| !terminating("volumesnapshots") && !terminating("volumesnapshotcontents")).await;
 }

@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use super::order::{self, Story};
 use super::{Broken, Invariant, Verdict};
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 use crate::machine::group::GroupRun;
 
 /// What does not hold then.
-pub async fn after_the_namespace(stage: &Stage, run: &GroupRun) -> Vec<Broken> {
+pub async fn after_the_namespace(testbed: &Testbed, run: &GroupRun) -> Vec<Broken> {
     let mut verdict = Verdict::default();
-    let (ledger, count) = (stage.cluster.ledger(), run.plan.members.len());
+    let (ledger, count) = (testbed.cluster.ledger(), run.plan.members.len());
     verdict.hold(Invariant::Kept, ledger.physical_snapshots == count, || format!("{ledger:?}"));
     verdict.hold(Invariant::NoPhantom, ledger.phantom == 0, || format!("{ledger:?}"));
-    let contents = stage.own("volumesnapshotcontents", None);
+    let contents = testbed.own("volumesnapshotcontents", None);
     let retained = contents.iter().filter(|content| {
         let receipt = &content["metadata"]["annotations"]["stillpoint.dev/receipt"];
         content["spec"]["deletionPolicy"] == "Retain" && receipt.is_string()
@@ -30,8 +30,8 @@ pub async fn after_the_namespace(stage: &Stage, run: &GroupRun) -> Vec<Broken> {
         let held = retained.contains(&member.snapshot_handle);
         verdict.hold(Invariant::Kept, held, || format!("{} is in no content", member.snapshot_handle));
     }
-    let left = stage.group_objects();
+    let left = testbed.group_objects();
     verdict.hold(Invariant::GroupGone, left == 0, || format!("{left} are left"));
-    order::proves(&Story::read(stage).await, &mut verdict);
+    order::proves(&Story::read(testbed).await, &mut verdict);
     verdict.0
 }

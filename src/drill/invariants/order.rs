@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Invariant, Verdict};
 use crate::domain::ids::StreamId;
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 use crate::drill::wire::Call;
 use crate::journal::Entry;
 use crate::machine::group::effect::EffectKind;
@@ -25,8 +25,8 @@ impl Story {
         self.calls.iter().filter(|call| call.writes())
     }
 
-    pub(super) async fn read(stage: &Stage) -> Self {
-        let entries = stage.entries().await;
+    pub(super) async fn read(testbed: &Testbed) -> Self {
+        let entries = testbed.entries().await;
         let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for entry in &entries {
             if let Ok(Decoded::Group(record)) = records::decode(&entry.record) {
@@ -34,26 +34,26 @@ impl Story {
             }
         }
         // The stage's own daemon; what others call is judged by who started them.
-        let calls = stage.calls.all().into_iter().filter(|call| call.agent.starts_with("stillpoint"));
+        let calls = testbed.calls.all().into_iter().filter(|call| call.agent.starts_with("stillpoint"));
         Self { entries, runs, calls: calls.collect() }
     }
 }
 
 /// What the first run in the journal folds to, if there is one.
-pub(in crate::drill) async fn first_run(stage: &Stage) -> Option<GroupRun> {
-    let story = Story::read(stage).await;
+pub(in crate::drill) async fn first_run(testbed: &Testbed) -> Option<GroupRun> {
+    let story = Story::read(testbed).await;
     let records = story.runs.into_values().next()?;
     fold_all(records.iter().map(|(_, record)| record)).ok().flatten()
 }
 
-pub(super) fn hold(story: &Story, stage: &Stage, verdict: &mut Verdict) {
+pub(super) fn hold(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
     proves(story, verdict);
-    cuts(story, stage, verdict);
+    cuts(story, testbed, verdict);
     for records in story.runs.values() {
         let folded = fold_all(records.iter().map(|(_, record)| record));
         verdict.hold(Invariant::PivotHolds, folded.is_ok(), || format!("{folded:?}"));
         if let Ok(Some(run)) = folded {
-            members(&run, stage, verdict);
+            members(&run, testbed, verdict);
             seen_afterwards(&run, records, &story.calls, verdict);
         }
     }
@@ -73,12 +73,12 @@ pub(super) fn proves(story: &Story, verdict: &mut Verdict) {
 }
 
 /// One group cut for each attempt, at most.
-fn cuts(story: &Story, stage: &Stage, verdict: &mut Verdict) {
+fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
     let retried =
         |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Retried, .. });
     let records = story.runs.values().flatten();
     let attempts = story.runs.len() + records.filter(|(_, record)| retried(&record.event)).count();
-    let ever = stage.cluster.storage().ever_cut();
+    let ever = testbed.cluster.storage().ever_cut();
     let groups: BTreeSet<_> = ever.iter().filter_map(|one| one.group_handle.as_deref()).collect();
     verdict.hold(Invariant::OneCut, groups.len() <= attempts, || {
         format!("{} group cuts in {attempts} attempts", groups.len())
@@ -86,13 +86,13 @@ fn cuts(story: &Story, stage: &Stage, verdict: &mut Verdict) {
 }
 
 /// What stands are the recorded or rebuilt objects of exactly the planned volumes.
-fn members(run: &GroupRun, stage: &Stage, verdict: &mut Verdict) {
+fn members(run: &GroupRun, testbed: &Testbed, verdict: &mut Verdict) {
     let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == GroupStage::Completed) else { return };
     let planned: BTreeSet<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
     let cut: BTreeSet<&str> = receipt.members.iter().map(|m| m.volume_handle.as_str()).collect();
     verdict.hold(Invariant::MembersAsPlanned, cut == planned, || format!("{cut:?} were cut of {planned:?}"));
-    let physical = stage.cluster.storage().physical_snapshots();
-    let snapshots = stage.own("volumesnapshots", Some(&run.plan.namespace));
+    let physical = testbed.cluster.storage().physical_snapshots();
+    let snapshots = testbed.own("volumesnapshots", Some(&run.plan.namespace));
     for member in &receipt.members {
         let stands = snapshots.iter().any(|s| s["metadata"]["uid"] == member.snapshot.uid.0.as_str());
         verdict.hold(Invariant::MembersAsPlanned, stands, || format!("{} does not stand", member.snapshot));

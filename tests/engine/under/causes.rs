@@ -10,7 +10,7 @@ use stillpoint::sim::{Cluster, Config};
 
 use super::cause::{Cause, Family};
 use super::hand;
-use crate::hands;
+use crate::disruptions;
 use Family::{Behaviour, Driver, Fault};
 
 /// What happens to members that are the user's own by now is the user's.
@@ -33,29 +33,32 @@ fn behaviours() -> Vec<Cause> {
         })
         .for_secs(60),
         Cause::new(b(4), "a foreign finalizer").between(hand::hold, hand::let_go),
-        Cause::once(b(5), "labels and annotations taken off", hands::unlabel_member).not_in(HANDED_OVER),
+        Cause::once(b(5), "labels and annotations taken off", disruptions::unlabel_member)
+            .not_in(HANDED_OVER),
         Cause::cluster(b(6), "slow garbage collector", |c| c.gc_delay_ms = 30_000),
         Cause::new(b(7), "the name is taken by another group for a moment")
-            .between(hand::replace_group, hands::delete_foreign_groups)
+            .between(hand::replace_group, disruptions::delete_foreign_groups)
             .for_secs(1),
         Cause::cluster(b(8), "one call in two seconds", |c| c.controller_qps = Some(0.5)),
         Cause::cluster(b(9), "caches ten seconds old", |c| c.cache_lag_ms = 10_000),
         Cause::driver(b(10), "not ready for half a minute", |d| d.not_ready_ms = 30_000),
         Cause::driver(b(11), "readiness after the list of members", |d| d.not_ready_ms = 2_000),
         Cause::once(b(12), "ownership put back", hand::own_again),
-        Cause::once(b(13), "a member deleted", |c| hands::delete_member(c, "orders-db-0"))
+        Cause::once(b(13), "a member deleted", |c| disruptions::delete_member(c, "orders-db-0"))
             .not_in(HANDED_OVER),
-        Cause::once(b(13), "the group deleted", |c| hands::delete_first(c, "volumegroupsnapshots")),
+        Cause::once(b(13), "the group deleted", |c| disruptions::delete_first(c, "volumegroupsnapshots")),
         Cause::driver(b(14), "the group cannot be freed", |d| {
             d.delete_fails_with = Some(("Internal".to_owned(), "busy".to_owned()));
         }),
-        Cause::once(b(15), "the content deleted", |c| hands::delete_first(c, "volumegroupsnapshotcontents")),
+        Cause::once(b(15), "the content deleted", |c| {
+            disruptions::delete_first(c, "volumegroupsnapshotcontents")
+        }),
         Cause::driver(b(16), "a final error in a hot loop", |d| d.fail_with = failure("Internal")),
         Cause::driver(b(17), "an imported member of unknown state", |d| d.lists_snapshots = false),
         // Before the run is planned it is simply a member more.
         Cause::once(b(18), "one more claim with the group's label", hand::join_group).not_in(&["alone"]),
         Cause::new(b(19), "the name is taken by another group")
-            .between(hand::replace_group, hands::delete_foreign_groups),
+            .between(hand::replace_group, disruptions::delete_foreign_groups),
         Cause::cluster(b(20), "release 8.2", |c| of_release(c, Release::V8_2)),
         Cause::cluster(b(20), "release 8.4", |c| of_release(c, Release::V8_4)),
         Cause::cluster(b(20), "release 8.6", |c| of_release(c, Release::V8_6)),

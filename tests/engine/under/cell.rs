@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use super::cause::{Act, Cause};
 use super::profile::Profile;
 use super::state::State;
-use crate::stage::{End, Stage};
-use crate::{hands, invariants};
+use crate::testbed::{End, Testbed};
+use crate::{disruptions, invariants};
 
 /// What is noted of a run that waits and does not say for what.
 const NOTHING: &str = "nothing";
@@ -65,48 +65,49 @@ impl Did {
 pub async fn run(cause: &Cause, state: &State, profile: Profile, seed: u64) -> Result<Did, String> {
     let mut config = profile.config(seed);
     (cause.config)(&mut config);
-    let mut stage = Stage::new(config);
-    stage.defaults = state.defaults();
-    stage.claims("shop", "orders-db", MEMBERS).await;
-    stage.backup_with(json!({
+    let mut testbed = Testbed::new(config);
+    testbed.defaults = state.defaults();
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup_with(json!({
         "includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s", "itemOperationTimeout": "90s",
     }));
     let begun = Arc::new(Notify::new());
     if state.at.is_none() {
-        (cause.begin)(&stage.cluster);
+        (cause.begin)(&testbed.cluster);
         begun.notify_one();
     }
     let came = Arc::new(AtomicBool::new(state.at.is_none()));
-    let points = points(&stage.cluster, cause.begin.clone(), state, came.clone(), begun.clone());
+    let points = points(&testbed.cluster, cause.begin.clone(), state, came.clone(), begun.clone());
     let (end, waited_for, resumed) = match cause.clock_set {
         Some(seconds) => {
-            let end = restarted(&mut stage, points, &begun, seconds).await;
+            let end = restarted(&mut testbed, points, &begun, seconds).await;
             (end, None, false)
         }
         None => {
             let over = AtomicBool::new(false);
-            let lived =
-                async { tokio::join!(live(&stage, points), until_the_end(&stage, cause, &begun, &over)) };
+            let lived = async {
+                tokio::join!(run_daemon(&testbed, points), until_the_end(&testbed, cause, &begun, &over))
+            };
             let mut resumed = Ok(false);
             let (end, waited_for) = tokio::select! {
                 biased;
                 lived = lived => lived,
-                never = person(&stage, &over, &mut resumed) => match never {},
+                never = person(&testbed, &over, &mut resumed) => match never {},
             };
             (end, waited_for, resumed?)
         }
     };
     if !came.load(Ordering::SeqCst) {
-        return Err(format!("the run never came to {}: {end:?}\n{}", state.name, stage.shown().await));
+        return Err(format!("the run never came to {}: {end:?}\n{}", state.name, testbed.shown().await));
     }
-    match judge(&stage, cause, &end, waited_for).await {
+    match judge(&testbed, cause, &end, waited_for).await {
         Ok(did) => Ok(Did { resumed, ..did }),
-        Err(reason) => Err(format!("{reason}\n{}", stage.shown().await)),
+        Err(reason) => Err(format!("{reason}\n{}", testbed.shown().await)),
     }
 }
 
-async fn live(stage: &Stage, points: CrashPoints) -> End {
-    stage.live_with(points, Arc::default()).await
+async fn run_daemon(testbed: &Testbed, points: CrashPoints) -> End {
+    testbed.run_daemon_with(points, Arc::default()).await
 }
 
 /// Points at which the lead acts and the cause begins, each once.
@@ -134,45 +135,50 @@ fn points(
 }
 
 /// A life that is killed when the cause begins, and another one whose wall clock was set meanwhile.
-async fn restarted(stage: &mut Stage, points: CrashPoints, begun: &Notify, seconds: i64) -> End {
+async fn restarted(testbed: &mut Testbed, points: CrashPoints, begun: &Notify, seconds: i64) -> End {
     let killed = tokio::select! {
         biased;
         () = begun.notified() => End::Killed,
-        end = live(stage, points) => end,
+        end = run_daemon(testbed, points) => end,
     };
     if !matches!(killed, End::Killed) {
         return killed;
     }
-    stage.disk.crash();
-    stage.clock = stage.clock.set_by(seconds);
-    live(stage, CrashPoints::none()).await
+    testbed.disk.crash();
+    testbed.clock = testbed.clock.set_by(seconds);
+    run_daemon(testbed, CrashPoints::none()).await
 }
 
 /// Whoever reads what a stuck run says, and does it once what refused it is over.
-async fn person(stage: &Stage, over: &AtomicBool, resumed: &mut Result<bool, String>) -> Infallible {
+async fn person(testbed: &Testbed, over: &AtomicBool, resumed: &mut Result<bool, String>) -> Infallible {
     /// Between two tries to show a run, and a little.
     const TOLD_WITHIN: u32 = 65;
     let mut waited = 0;
     loop {
-        stage.pass(1).await;
+        testbed.pass(1).await;
         if !over.load(Ordering::SeqCst) || *resumed != Ok(false) {
             continue;
         }
         waited += 1;
-        let shown = stage.list("groupsnapshots", Some("shop"));
+        let shown = testbed.list("groupsnapshots", Some("shop"));
         let status = shown.first().map(|shown| shown["status"].clone()).unwrap_or_default();
         if status["state"] == "Stuck" && status["code"] == Code::Refused.to_string() {
             *resumed = match waited {
                 0..=TOLD_WITHIN => Ok(true),
                 _ => Err(format!("it was stuck and said so {waited} s after the end of the cause")),
             };
-            hands::ask(&stage.cluster, Ask::Resume, "drill");
+            disruptions::ask(&testbed.cluster, Ask::Resume, "drill");
         }
     }
 }
 
 /// Ends the cause when its time is over. What the run waits for then; none when it has ended.
-async fn until_the_end(stage: &Stage, cause: &Cause, begun: &Notify, ended: &AtomicBool) -> Option<String> {
+async fn until_the_end(
+    testbed: &Testbed,
+    cause: &Cause,
+    begun: &Notify,
+    ended: &AtomicBool,
+) -> Option<String> {
     let over = async {
         begun.notified().await;
         tokio::time::sleep(cause.lasts).await;
@@ -180,29 +186,34 @@ async fn until_the_end(stage: &Stage, cause: &Cause, begun: &Notify, ended: &Ato
     tokio::select! {
         biased;
         // A run that ends before the cause does, or that never comes to the state.
-        _ = stage.comes(|stage| stage.ended().is_some()) => return None,
+        _ = testbed.comes(|testbed| testbed.ended().is_some()) => return None,
         () = over => {}
     }
-    let shown = stage.list("groupsnapshots", Some("shop"));
+    let shown = testbed.list("groupsnapshots", Some("shop"));
     let status = shown.first().map(|shown| shown["status"].clone()).unwrap_or_default();
     let waits = status["waitingFor"].as_str().map(str::to_owned);
-    (cause.end)(&stage.cluster);
+    (cause.end)(&testbed.cluster);
     ended.store(true, Ordering::SeqCst);
     (!cause.mute).then(|| waits.unwrap_or_else(|| format!("{NOTHING}: {status}")))
 }
 
-async fn judge(stage: &Stage, cause: &Cause, end: &End, waited_for: Option<String>) -> Result<Did, String> {
+async fn judge(
+    testbed: &Testbed,
+    cause: &Cause,
+    end: &End,
+    waited_for: Option<String>,
+) -> Result<Did, String> {
     let End::Phase(phase) = end else { return Err(format!("ended as {end:?}, waited for {waited_for:?}")) };
     if let Some(nothing) = waited_for.as_ref().filter(|text| text.starts_with(NOTHING)) {
         return Err(format!("it waited and did not say for what: {nothing}"));
     }
-    (cause.end)(&stage.cluster);
-    invariants::settled(stage).await;
-    let shown = stage.list("groupsnapshots", Some("shop"));
+    (cause.end)(&testbed.cluster);
+    invariants::settled(testbed).await;
+    let shown = testbed.list("groupsnapshots", Some("shop"));
     let verdict = match phase.as_str() {
-        "Completed" => invariants::completed(stage, "shop", MEMBERS).await,
+        "Completed" => invariants::completed(testbed, "shop", MEMBERS).await,
         "FailedValidation" if shown.is_empty() => Ok(()),
-        _ => invariants::undone(stage, "shop").await,
+        _ => invariants::undone(testbed, "shop").await,
     };
     let ours = |line: &&str| {
         let leak = [Invariant::StorageFate, Invariant::OneCut, Invariant::NothingLeaked];
@@ -213,17 +224,17 @@ async fn judge(stage: &Stage, cause: &Cause, end: &End, waited_for: Option<Strin
     {
         return Err(format!("ended {phase}, but {broken}"));
     }
-    let reason = stage.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
+    let reason = testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
     let code = reason.find("SP").map(|at| reason[at..].chars().take(6).collect());
     let attempt = shown.first().and_then(|shown| shown["status"]["attempt"].as_u64());
-    times_go_forward(stage).await?;
+    times_go_forward(testbed).await?;
     Ok(Did { phase: phase.clone(), code, attempt, waited_for, resumed: false })
 }
 
 /// Whoever sets which clock: no record is older than the one before it in its stream, and nothing ended before it began.
-async fn times_go_forward(stage: &Stage) -> Result<(), String> {
+async fn times_go_forward(testbed: &Testbed) -> Result<(), String> {
     let mut newest = BTreeMap::new();
-    for entry in stage.entries().await {
+    for entry in testbed.entries().await {
         let before = newest.insert(entry.stream, entry.record.time_ns).unwrap_or(i64::MIN);
         if entry.record.time_ns < before {
             return Err(format!("time goes back from {before} to {} in a stream", entry.record.time_ns));
@@ -234,7 +245,7 @@ async fn times_go_forward(stage: &Stage) -> Result<(), String> {
         ("groupsnapshots", "startTime", "completionTime"),
     ];
     for (plural, begin, end) in spans {
-        for object in stage.list(plural, None) {
+        for object in testbed.list(plural, None) {
             let at = |field: &str| object["status"][field].as_str().unwrap_or_default().to_owned();
             if at(end) < at(begin) {
                 return Err(format!("{plural}: from {} to {}", at(begin), at(end)));

@@ -13,14 +13,14 @@ use stillpoint::sim::api_server::{Answer, FaultDecision, StreamFault};
 use stillpoint::sim::{Cluster, Config};
 
 use super::hand;
-use crate::stage::Stage;
-use crate::{hands, invariants};
+use crate::testbed::Testbed;
+use crate::{disruptions, invariants};
 
-async fn stage(config: Config, members: usize) -> Stage {
-    let stage = Stage::new(config);
-    stage.claims("shop", "orders-db", members).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
-    stage
+async fn set_up(config: Config, members: usize) -> Testbed {
+    let testbed = Testbed::new(config);
+    testbed.claims("shop", "orders-db", members).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "30s"}));
+    testbed
 }
 
 fn point(text: &str) -> Point {
@@ -39,10 +39,10 @@ fn deafen(cluster: &Cluster) {
     cluster.api().drop_watches();
 }
 
-async fn fails_clean(stage: &Stage, at: &str, act: fn(&Cluster)) {
-    let end = stage.live_acting(point(at), act, None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::undone(stage, "shop").await, Ok(()), "{}", stage.shown().await);
+async fn fails_clean(testbed: &Testbed, at: &str, act: fn(&Cluster)) {
+    let end = testbed.run_daemon_acting(point(at), act, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::undone(testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
 /// The snapshot-controller takes the in-group finalizer off a deleted member only while the member's status names its
@@ -51,27 +51,31 @@ async fn fails_clean(stage: &Stage, at: &str, act: fn(&Cluster)) {
 async fn an_undo_frees_a_member_that_somebody_detached_half() {
     let half: fn(&Cluster) = |cluster| {
         hand::half_release(cluster);
-        hands::delete_first(cluster, "volumesnapshotclasses");
+        disruptions::delete_first(cluster, "volumesnapshotclasses");
     };
     for at in ["vs-bound/after-record", "relabelled/after-record", "retained/before-record"] {
-        let stage = stage(Config::default(), 2).await;
-        fails_clean(&stage, at, half).await;
-        assert!(stage.rows().await.iter().any(|row| row == "undo/e-untie"), "{at}: {}", stage.shown().await);
+        let testbed = set_up(Config::default(), 2).await;
+        fails_clean(&testbed, at, half).await;
+        assert!(
+            testbed.rows().await.iter().any(|row| row == "undo/e-untie"),
+            "{at}: {}",
+            testbed.shown().await
+        );
     }
 }
 
 /// As above, before the receipt: the member is known by its content alone.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_a_half_detached_member_of_a_group_whose_receipt_was_never_written() {
-    let stage = stage(Config::default(), 2).await;
+    let testbed = set_up(Config::default(), 2).await;
     let half: fn(&Cluster) = |cluster| {
         hand::half_release(cluster);
-        hands::delete_first(cluster, "volumegroupsnapshots");
+        disruptions::delete_first(cluster, "volumegroupsnapshots");
     };
-    let end = stage.live_acting(point("vs-bound/before-record"), half, None).await;
-    assert!(end.is("Completed"), "the second attempt cuts again: {end:?}\n{}", stage.shown().await);
-    invariants::settled(&stage).await;
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+    let end = testbed.run_daemon_acting(point("vs-bound/before-record"), half, None).await;
+    assert!(end.is("Completed"), "the second attempt cuts again: {end:?}\n{}", testbed.shown().await);
+    invariants::settled(&testbed).await;
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
 /// The sidecar lets no content go of which it does not know whether the driver cuts it. The undo has to say that it is
@@ -83,24 +87,24 @@ async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_ans
         driver: DriverConfig { fail_with: failure, ..DriverConfig::default() },
         ..Config::default()
     };
-    let stage = stage(config, 2).await;
+    let testbed = set_up(config, 2).await;
     let mended = async {
-        stage.pass(300).await;
-        let shown = stage.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
+        testbed.pass(300).await;
+        let shown = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"].take();
         let text = shown["waitingFor"].as_str().unwrap_or_default();
         assert!(text.starts_with("the driver to say whether it cut the group"), "{shown:#}");
-        stage.cluster.storage().set_config(DriverConfig::default());
+        testbed.cluster.storage().set_config(DriverConfig::default());
     };
-    let (end, ()) = tokio::join!(stage.live(None), mended);
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
+    let (end, ()) = tokio::join!(testbed.run_daemon(None), mended);
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
 /// An undo repeats a create of unknown fate, so that there is something certain to delete. The journal did not learn
 /// from it that there was something: the undo created, cut and deleted the group again and again, for ever.
 #[tokio::test(start_paused = true)]
 async fn an_undo_that_repeats_a_create_does_so_once() {
-    let stage = stage(Config::default(), 2).await;
+    let testbed = set_up(Config::default(), 2).await;
     let away: fn(&Cluster) = |cluster| {
         let back = tokio::time::Instant::now() + std::time::Duration::from_secs(300);
         cluster.api().set_faults(Box::new(move |call| {
@@ -112,37 +116,46 @@ async fn an_undo_that_repeats_a_create_does_so_once() {
             }
         }));
     };
-    fails_clean(&stage, "planned/after-record", away).await;
-    let created = stage.rows().await.into_iter().filter(|row| row == "undo/repeat-create").count();
-    assert_eq!(created, 1, "{}", stage.shown().await);
+    fails_clean(&testbed, "planned/after-record", away).await;
+    let created = testbed.rows().await.into_iter().filter(|row| row == "undo/repeat-create").count();
+    assert_eq!(created, 1, "{}", testbed.shown().await);
 }
 
 /// The snapshot-controller holds a member as long as any group has the name that the member's status says: an undo waited
 /// for ever when somebody had put another group in the place of ours.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
-    let stage = stage(Config::default(), 2).await;
+    let testbed = set_up(Config::default(), 2).await;
     let replaced: fn(&Cluster) = |cluster| {
         hand::replace_group(cluster);
-        hands::delete_first(cluster, "volumesnapshotclasses");
+        disruptions::delete_first(cluster, "volumesnapshotclasses");
     };
-    let end = stage.live_acting(point("retained/before-record"), replaced, None).await;
-    assert!(end.is("Failed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(stage.list("volumegroupsnapshots", None).len(), 1, "the other group stays");
-    hands::delete_foreign_groups(&stage.cluster);
-    assert_eq!(invariants::undone(&stage, "shop").await, Ok(()), "{}", stage.shown().await);
-    assert!(stage.rows().await.iter().any(|row| row == "undo/e-clear-foreign"), "{}", stage.shown().await);
+    let end = testbed.run_daemon_acting(point("retained/before-record"), replaced, None).await;
+    assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(testbed.list("volumegroupsnapshots", None).len(), 1, "the other group stays");
+    disruptions::delete_foreign_groups(&testbed.cluster);
+    assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
+    assert!(
+        testbed.rows().await.iter().any(|row| row == "undo/e-clear-foreign"),
+        "{}",
+        testbed.shown().await
+    );
 }
 
 /// Labels that somebody took off after the pivot were never put back: nobody could tell whose member it was.
 #[tokio::test(start_paused = true)]
 async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() {
     for at in ["clear-names/after-intent", "delete-group/after-intent", "delete-content/after-outcome"] {
-        let stage = stage(Config::default(), 2).await;
-        let end = stage.live_acting(point(at), hands::unlabel_member, None).await;
-        assert!(end.is("Completed"), "{at}: {end:?}\n{}", stage.shown().await);
-        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{at}: {}", stage.shown().await);
-        assert!(stage.rows().await.iter().any(|row| row == "release/8-mend-labels"), "{at}");
+        let testbed = set_up(Config::default(), 2).await;
+        let end = testbed.run_daemon_acting(point(at), disruptions::unlabel_member, None).await;
+        assert!(end.is("Completed"), "{at}: {end:?}\n{}", testbed.shown().await);
+        assert_eq!(
+            invariants::completed(&testbed, "shop", 2).await,
+            Ok(()),
+            "{at}: {}",
+            testbed.shown().await
+        );
+        assert!(testbed.rows().await.iter().any(|row| row == "release/8-mend-labels"), "{at}");
     }
 }
 
@@ -151,24 +164,29 @@ async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() 
 #[tokio::test(start_paused = true)]
 async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
     for at in ["delete-group/after-outcome", "delete-content/after-outcome"] {
-        let stage = stage(Config::default(), 2).await;
-        let (cluster, lost) = (stage.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
+        let testbed = set_up(Config::default(), 2).await;
+        let (cluster, lost) = (testbed.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
         // Once it is ready it is taken out of the group, whose name it got.
         let ready = point("clear-names/before-intent");
         let points = CrashPoints::ask(move |passed| {
             match lost.load(Ordering::SeqCst) {
-                0 if passed == point(at) => hands::delete_member(&cluster, "orders-db-1"),
+                0 if passed == point(at) => disruptions::delete_member(&cluster, "orders-db-1"),
                 1 if passed == ready => hand::delete_rebuilt(&cluster),
                 _ => return Verdict::GoOn,
             }
             lost.fetch_add(1, Ordering::SeqCst);
             Verdict::GoOn
         });
-        let end = stage.live_with(points, Arc::default()).await;
-        assert!(end.is("Completed"), "{at}: {end:?}\n{}", stage.shown().await);
-        invariants::settled(&stage).await;
-        assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{at}: {}", stage.shown().await);
-        let rebuilds = stage.rows().await.iter().filter(|row| row.ends_with("-rebuild")).count();
+        let end = testbed.run_daemon_with(points, Arc::default()).await;
+        assert!(end.is("Completed"), "{at}: {end:?}\n{}", testbed.shown().await);
+        invariants::settled(&testbed).await;
+        assert_eq!(
+            invariants::completed(&testbed, "shop", 2).await,
+            Ok(()),
+            "{at}: {}",
+            testbed.shown().await
+        );
+        let rebuilds = testbed.rows().await.iter().filter(|row| row.ends_with("-rebuild")).count();
         assert!(rebuilds >= 3, "{at}: made, its content dropped, made again: {rebuilds}");
     }
 }
@@ -177,68 +195,69 @@ async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
 /// tried it for ever.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_a_member_without_a_status() {
-    let stage = stage(Config::default(), 2).await;
-    fails_clean(&stage, "vs-bound/before-record", hand::lose_statuses).await;
-    assert!(stage.rows().await.iter().any(|row| row == "undo/e-untie"), "{}", stage.shown().await);
+    let testbed = set_up(Config::default(), 2).await;
+    fails_clean(&testbed, "vs-bound/before-record", hand::lose_statuses).await;
+    assert!(testbed.rows().await.iter().any(|row| row == "undo/e-untie"), "{}", testbed.shown().await);
 }
 
 /// Whatever a run passed while its status could not be written counted as a try: one that went on quickly was given up in
 /// the first second, and its end was never shown.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
-    let stage = stage(Config::default(), 2).await;
+    let testbed = set_up(Config::default(), 2).await;
     let begun = tokio::time::Instant::now();
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         let refused =
             call.agent == "stillpoint" && call.plural == "groupsnapshots" && begun.elapsed().as_secs() < 60;
         let answer = if refused { Answer::Status(409, None) } else { Answer::Normal };
         FaultDecision { happen: !refused, answer, ..FaultDecision::none() }
     }));
-    let end = stage.live(None).await;
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+    let end = testbed.run_daemon(None).await;
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
 /// Nothing polls: a watch that loses events without a word let a run wait until the caches were listed anew, and an API
 /// server need never bring that about.
 #[tokio::test(start_paused = true)]
 async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() {
-    let stage = stage(Config::default(), 2).await;
-    let lists = |stage: &Stage| {
-        let tally = stage.cluster.api().tally();
+    let testbed = set_up(Config::default(), 2).await;
+    let lists = |testbed: &Testbed| {
+        let tally = testbed.cluster.api().tally();
         let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
         verbs.get("list").and_then(|kinds| kinds.get("volumesnapshots").copied()).unwrap_or(0)
     };
     let begun = tokio::time::Instant::now();
     let heard = async {
         // Deaf for longer than the run needs, and from the detach on: nothing reads freshly before it has heard.
-        stage.comes(|stage| stage.group_objects() > 0).await;
-        stage.pass(120).await;
-        stage.cluster.api().clear_faults();
-        lists(&stage)
+        testbed.comes(|testbed| testbed.group_objects() > 0).await;
+        testbed.pass(120).await;
+        testbed.cluster.api().clear_faults();
+        lists(&testbed)
     };
-    let (end, before) = tokio::join!(stage.live_acting(point("detach/before-intent"), deafen, None), heard);
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
+    let (end, before) =
+        tokio::join!(testbed.run_daemon_acting(point("detach/before-intent"), deafen, None), heard);
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
     let longest = limits::FULL_TELLING.0 / 1_000 + u64::from(limits::WATCH_SECONDS);
     let took = begun.elapsed().as_secs();
     assert!((limits::FULL_TELLING.0 / 1_000..longest).contains(&took), "{took} s");
     println!("deaf for two minutes at the detach, completed after {took} s; {before} lists before that");
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
 /// A deadline ended the wait for a cut that was there: nobody had heard of it. (Evidence goes before deadlines.)
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_not_decided_on_what_was_not_heard() {
-    let stage = stage(Config::default(), 2).await;
+    let testbed = set_up(Config::default(), 2).await;
     let hears_again = async {
-        stage.pass(60).await;
-        stage.cluster.api().clear_faults();
+        testbed.pass(60).await;
+        testbed.cluster.api().clear_faults();
     };
     let (end, ()) =
-        tokio::join!(stage.live_acting(point("created/before-record"), deafen, None), hears_again);
-    assert!(end.is("Completed"), "{end:?}\n{}", stage.shown().await);
-    assert_eq!(invariants::completed(&stage, "shop", 2).await, Ok(()), "{}", stage.shown().await);
-    let records = stage.group_records().await;
+        tokio::join!(testbed.run_daemon_acting(point("created/before-record"), deafen, None), hears_again);
+    assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
+    assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
+    let records = testbed.group_records().await;
     let cut = records.iter().find_map(|record| match &record.event {
         Event::MilestoneReached { milestone: Milestone::Cut, .. } => Some(record.at),
         _ => None,
@@ -251,20 +270,20 @@ async fn a_deadline_is_not_decided_on_what_was_not_heard() {
 #[tokio::test(start_paused = true)]
 async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
     let never_ready = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
-    let stage = Stage::new(Config { driver: never_ready, ..Config::default() });
-    stage.claims("shop", "orders-db", 2).await;
-    stage.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "10m"}));
+    let testbed = Testbed::new(Config { driver: never_ready, ..Config::default() });
+    testbed.claims("shop", "orders-db", 2).await;
+    testbed.backup_with(json!({"includedNamespaces": ["shop"], "csiSnapshotTimeout": "10m"}));
     let begun = tokio::time::Instant::now();
-    stage.cluster.api().set_faults(Box::new(move |call| {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         let refused =
             call.agent == "stillpoint" && call.plural == "groupsnapshots" && begun.elapsed().as_secs() < 120;
         let answer = if refused { Answer::Status(403, None) } else { Answer::Normal };
         FaultDecision { happen: !refused, answer, ..FaultDecision::none() }
     }));
-    let shown = |stage: &Stage| {
-        let all = stage.list("groupsnapshots", Some("shop"));
+    let shown = |testbed: &Testbed| {
+        let all = testbed.list("groupsnapshots", Some("shop"));
         all.first().is_some_and(|shown| shown["status"]["waitingFor"].is_string())
     };
-    stage.live_until(CrashPoints::none(), shown).await;
+    testbed.run_daemon_until(CrashPoints::none(), shown).await;
     assert!((120..240).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
 }

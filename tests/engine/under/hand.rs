@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use stillpoint::drill::hands;
+use stillpoint::drill::disruptions;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::{Caller, Preconditions};
 
@@ -105,7 +105,7 @@ pub fn delete_rebuilt(cluster: &Cluster) {
 /// Takes the status off every member, as if the snapshot-controller had not come to write it, and the group away.
 pub fn lose_statuses(cluster: &Cluster) {
     cluster.set_frozen("snapshot-controller", true);
-    hands::delete_first(cluster, "volumesnapshotclasses");
+    disruptions::delete_first(cluster, "volumesnapshotclasses");
     for member in all(cluster, "volumesnapshots") {
         patch(cluster, "volumesnapshots", &member, Some("status"), json!({"status": null}));
     }
@@ -143,7 +143,7 @@ pub fn replace_group(cluster: &Cluster) {
             "source": {"selector": {"matchLabels": {"nobody": "has-it"}}},
             "volumeGroupSnapshotClassName": group["spec"]["volumeGroupSnapshotClassName"],
         });
-        let labels = json!({(hands::FOREIGN): "true"});
+        let labels = json!({(disruptions::FOREIGN): "true"});
         let other = json!({
             "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": labels},
             "spec": spec,

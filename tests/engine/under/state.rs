@@ -9,7 +9,7 @@ use stillpoint::machine::point::Point;
 use stillpoint::sim::Cluster;
 
 use super::hand;
-use crate::hands;
+use crate::disruptions;
 
 /// What somebody does so that a run comes where it usually does not.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ fn point(text: &str) -> Point {
 /// All of them: before the run, each stage, and of the release each of its steps.
 pub fn all() -> Vec<State> {
     let alone = State { name: "alone".to_owned(), at: None, lead: None, keep_group_name: false };
-    let stages = RunStage::ALL.iter().flat_map(|stage| match stage {
+    let stages = RunStage::ALL.iter().flat_map(|testbed| match testbed {
         RunStage::Planned => vec![State::new("Planned", "planned/after-record")],
         RunStage::Created => vec![State::new("Created", "created/after-record")],
         RunStage::VSBound => vec![State::new("VSBound", "vs-bound/after-record")],
@@ -60,7 +60,7 @@ pub fn all() -> Vec<State> {
         RunStage::Unwinding => {
             let state = State::new("Unwinding", "unwinding/after-record");
             vec![state.led("retained/before-record", |cluster| {
-                hands::delete_first(cluster, "volumesnapshotclasses");
+                disruptions::delete_first(cluster, "volumesnapshotclasses");
             })]
         }
         RunStage::Completed | RunStage::Failed | RunStage::Abandoned => Vec::new(),
@@ -84,13 +84,13 @@ fn release_steps() -> Vec<Step> {
 /// A step of the release; a step that nobody leads to is one that this function does not know.
 fn of_release(step: Step) -> State {
     let state = State::new(step.name(), &format!("{}/after-intent", step.name()));
-    let delete_member = |cluster: &Cluster| hands::delete_member(cluster, "orders-db-1");
+    let delete_member = |cluster: &Cluster| disruptions::delete_member(cluster, "orders-db-1");
     match step {
         Step::ClearNames | Step::Detach | Step::DeleteGroup | Step::DeleteContent => state,
         Step::Retain => State::new("retain again", "retain/after-intent")
-            .led("clear-names/after-outcome", hands::unretain_member),
+            .led("clear-names/after-outcome", disruptions::unretain_member),
         Step::Relabel => State::new("relabel again", "relabel/after-intent")
-            .led("delete-content/after-intent", hands::unlabel_member),
+            .led("delete-content/after-intent", disruptions::unlabel_member),
         Step::Rebuild | Step::DropReplaced => state.led("delete-group/after-outcome", delete_member),
         Step::MakeStub | Step::DropStub => state.led("delete-content/after-effects", delete_member),
         Step::MarkContent => state.led("delete-content/before-intent", hand::delete_unmarked),

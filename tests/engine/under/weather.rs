@@ -1,11 +1,11 @@
 //! Many groups under random faults: all end, and the same seed gives the same bytes.
 //!
 //! A small share by default; `STILLPOINT_WEATHER=100 cargo test --test engine under::weather -- --nocapture` runs that
-//! many groups, `STILLPOINT_WEATHER_SEED=N` another seed. `cargo bench --bench weather` runs a hundred and says how fast.
+//! many groups, `STILLPOINT_WEATHER_SEED=N` another seed. `cargo bench --bench soak` runs a hundred and says how fast.
 
 use std::time::Instant;
 
-use stillpoint::drill::weather::{self, Outcome};
+use stillpoint::drill::soak::{self, Outcome};
 
 use super::profile::Profile;
 
@@ -15,7 +15,7 @@ fn variable(name: &str, default: u64) -> u64 {
 
 fn run(profile: Profile, seed: u64, groups: usize) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime").block_on(weather::run(profile.config(seed), groups))
+    runtime.expect("a runtime").block_on(soak::run(profile.config(seed), groups))
 }
 
 /// The first place at which two runs part.

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::drill::scenario::{Case, Target, Truth};
-use crate::drill::stage::{Passed, Stage};
-use crate::drill::{hands, rival::Rival};
+use crate::drill::scenario::{Case, ReplyFault, Target};
+use crate::drill::testbed::{Passed, Testbed};
+use crate::drill::{disruption::Disruption, disruptions};
 use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::group::Step;
 use crate::machine::point::{Moment, Place, Point};
@@ -18,7 +18,7 @@ use crate::sim::api_server::{Answer, FaultDecision};
 type Deed = Box<dyn FnOnce() + Send>;
 
 /// The script of a case on a stage.
-pub(super) struct Script {
+pub(super) struct Schedule {
     deeds: Arc<Mutex<Vec<(Point, Deed)>>>,
     /// The step whose effects the truth is about, until they were once tried.
     lied_about: Arc<Mutex<Option<Step>>>,
@@ -30,20 +30,22 @@ fn point(text: &str) -> Point {
     text.parse().expect("a point of the machine")
 }
 
-impl Script {
-    pub(super) fn new(case: &Case, stage: &Stage) -> Self {
-        let mut deeds: Vec<(Point, Deed)> = cause(case.target, stage);
-        for (rival, at) in case.rivals.iter().copied().filter(|(rival, _)| *rival != Rival::OlderEpoch) {
-            let cluster = stage.cluster.clone();
-            deeds.push((at, Box::new(move || rival.act(&cluster))));
+impl Schedule {
+    pub(super) fn new(case: &Case, testbed: &Testbed) -> Self {
+        let mut deeds: Vec<(Point, Deed)> = cause(case.target, testbed);
+        for (disruption, at) in
+            case.disruptions.iter().copied().filter(|(disruption, _)| *disruption != Disruption::OlderEpoch)
+        {
+            let cluster = testbed.cluster.clone();
+            deeds.push((at, Box::new(move || disruption.act(&cluster))));
         }
         let lying = Arc::new(AtomicBool::new(false));
-        if let Some((truth, _)) = case.truth {
-            lie(stage, truth, lying.clone());
+        if let Some((reply_fault, _)) = case.reply_fault {
+            lie(testbed, reply_fault, lying.clone());
         }
         Self {
             deeds: Arc::new(Mutex::new(deeds)),
-            lied_about: Arc::new(Mutex::new(case.truth.map(|(_, step)| step))),
+            lied_about: Arc::new(Mutex::new(case.reply_fault.map(|(_, step)| step))),
             lying,
         }
     }
@@ -96,33 +98,33 @@ fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
 }
 
 /// While `lying`, the daemon's calls become what the truth says.
-fn lie(stage: &Stage, truth: Truth, lying: Arc<AtomicBool>) {
-    stage.cluster.api().set_faults(Box::new(move |call| {
+fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
+    testbed.cluster.api().set_faults(Box::new(move |call| {
         let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
         let of_the_step = writes && call.plural.starts_with("volume") && call.agent == "stillpoint";
         if !of_the_step || !lying.load(Ordering::SeqCst) {
             return FaultDecision::none();
         }
-        let (happen, answer) = match truth {
-            Truth::DidNot => (false, Answer::Drop),
-            Truth::ReplyLost => (true, Answer::Drop),
-            Truth::Answered504 => (true, Answer::Status(504, None)),
-            Truth::DidNot504 => (false, Answer::Status(504, None)),
+        let (happen, answer) = match reply_fault {
+            ReplyFault::DidNot => (false, Answer::Drop),
+            ReplyFault::ReplyLost => (true, Answer::Drop),
+            ReplyFault::Answered504 => (true, Answer::Status(504, None)),
+            ReplyFault::DidNot504 => (false, Answer::Status(504, None)),
         };
         FaultDecision { happen, answer, ..FaultDecision::none() }
     }));
 }
 
 /// Why the run is undone.
-fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
+fn cause(target: Target, testbed: &Testbed) -> Vec<(Point, Deed)> {
     let deny = |rights: &'static [&'static str]| -> Deed {
-        let rbac = stage.rbac.clone();
+        let rbac = testbed.rbac.clone();
         Box::new(move || rights.iter().for_each(|right| rbac.deny(right)))
     };
     // A run that is abandoned is undone from the record of that on.
     let restore = || {
         ["unwinding/after-record", "asked/after-record"].map(|at| -> (Point, Deed) {
-            let rbac = stage.rbac.clone();
+            let rbac = testbed.rbac.clone();
             (point(at), Box::new(move || rbac.restore()))
         })
     };
@@ -141,14 +143,14 @@ fn cause(target: Target, stage: &Stage) -> Vec<(Point, Deed)> {
         Target::UndoRelabelled | Target::UndoTorn => {
             let rights = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
             let refuse = (point("relabelled/after-record"), deny(rights));
-            let cluster = stage.cluster.clone();
-            let tear: Deed = Box::new(move || hands::tear_group_and_content(&cluster));
+            let cluster = testbed.cluster.clone();
+            let tear: Deed = Box::new(move || disruptions::tear_group_and_content(&cluster));
             let torn = (target == Target::UndoTorn).then(|| (point("unwinding/after-record"), tear));
             restore().into_iter().chain([refuse]).chain(torn).collect()
         }
         Target::UndoRetained => {
-            let cluster = stage.cluster.clone();
-            let drop_class = move || hands::delete_first(&cluster, "volumesnapshotclasses");
+            let cluster = testbed.cluster.clone();
+            let drop_class = move || disruptions::delete_first(&cluster, "volumesnapshotclasses");
             vec![(point("retained/before-record"), Box::new(drop_class))]
         }
     }

@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::Stage;
+use super::Testbed;
 use crate::journal::{Entry, Journal, MemoryStore};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::event::Evidence;
 use crate::machine::group::{Event, Timed};
 use crate::records::{self, Decoded};
 
-impl Stage {
+impl Testbed {
     /// The journal as it is on the disk.
     pub async fn entries(&self) -> Vec<Entry> {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");

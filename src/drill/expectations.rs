@@ -2,8 +2,8 @@
 //!
 //! Said honestly: what cannot be saved is not expected to be saved.
 
+use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
-use crate::drill::rival::Rival;
 use crate::drill::scenario::{Case, Target};
 use crate::machine::group::{Milestone, Step};
 use crate::machine::point::{Moment, Place, Point};
@@ -76,16 +76,16 @@ impl Part {
 /// How the case may end.
 pub fn allowed(case: &Case) -> &'static [Allowed] {
     use Allowed::{Completed, Kept, Undone};
-    if case.rivals.is_empty() {
+    if case.disruptions.is_empty() {
         return alone(case);
     }
-    if case.has(&[Rival::Abandon]) {
+    if case.has(&[Disruption::Abandon]) {
         return &[Completed, Undone, Kept];
     }
     // Behind the pivot a run only goes forward, whoever does what. What somebody destroys before the cause of an undo
     // is met is cut again, or undone for that.
     let behind = |at: &Point| matches!(Part::of(*at), Part::Releasing | Part::Deleting);
-    let only_forward = !case.target.is_undo() && case.rivals.iter().all(|(_, at)| behind(at));
+    let only_forward = !case.target.is_undo() && case.disruptions.iter().all(|(_, at)| behind(at));
     if only_forward { &[Completed] } else { &[Completed, Undone] }
 }
 
@@ -115,20 +115,20 @@ fn alone(case: &Case) -> &'static [Allowed] {
 /// members anew: one that is released at that instant is not ready, and gets a content and a snapshot of its own beside
 /// those of the group. What a life left that no journal knows of is recognised only as long as the uid of the group is not
 /// known.
-pub fn forgiven(case: &Case) -> Vec<Invariant> {
+pub fn known_limitations(case: &Case) -> Vec<Invariant> {
     use Invariant as I;
     let before_receipt = case.target == Target::UndoCreated;
-    let unsaved = case.rivals.iter().flat_map(|(rival, at)| match (rival, Part::of(*at)) {
-        (Rival::Unretain, Part::Deleting) => [I::NoPhantom, I::OneCut, I::NoneLost].as_slice(),
-        (Rival::TearGroupContent, part)
+    let unsaved = case.disruptions.iter().flat_map(|(disruption, at)| match (disruption, Part::of(*at)) {
+        (Disruption::Unretain, Part::Deleting) => [I::NoPhantom, I::OneCut, I::NoneLost].as_slice(),
+        (Disruption::TearGroupContent, part)
             if matches!(part, Part::Releasing | Part::Deleting) || is_at(*at, Step::ClearNames) =>
         {
             &[I::NothingLeaked, I::OneCut, I::NoneStray]
         }
-        (Rival::TearGroupContent, Part::Undoing) if before_receipt || is_under_the_delete(*at) => {
+        (Disruption::TearGroupContent, Part::Undoing) if before_receipt || is_under_the_delete(*at) => {
             &[I::NothingLeaked, I::StorageFate]
         }
-        (Rival::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::StorageFate, I::OneCut],
+        (Disruption::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::StorageFate, I::OneCut],
         _ => &[],
     });
     unsaved.copied().collect()

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::domain::problem::{Code, Problem};
 use crate::drill::invariants::{Broken, Invariant};
-use crate::drill::stage::Stage;
+use crate::drill::testbed::Testbed;
 use crate::drill::wire::Call;
 use crate::engine::crash_points::CrashPoints;
 use crate::journal::{Batch, Disk, Journal, MemoryStore, Store, StoredRecord};
@@ -62,17 +62,17 @@ pub(super) struct Older {
 
 impl Older {
     /// Copies the journal as it is now, and lets the newer one be started once more than the older one.
-    pub(super) async fn of(stage: &Stage) -> Self {
-        let disk = copy(&stage.disk);
-        let accepted = !stage.entries().await.is_empty();
-        Self { disk, done: Notify::new(), since: stage.calls.all().len(), accepted }
+    pub(super) async fn of(testbed: &Testbed) -> Self {
+        let disk = copy(&testbed.disk);
+        let accepted = !testbed.entries().await.is_empty();
+        Self { disk, done: Notify::new(), since: testbed.calls.all().len(), accepted }
     }
 
     /// Lives, until it ends itself or nobody waits for it any more.
-    pub(super) async fn live(&self, stage: &Stage, points: CrashPoints) -> Option<Problem> {
+    pub(super) async fn run_daemon(&self, testbed: &Testbed, points: CrashPoints) -> Option<Problem> {
         let end = tokio::select! {
             biased;
-            problem = stage.unbound_life_on(&self.disk, OLDER, points) => Some(problem),
+            problem = testbed.unbound_life_on(&self.disk, OLDER, points) => Some(problem),
             () = self.dismissed() => None,
         };
         self.disk.crash();
@@ -90,13 +90,13 @@ impl Older {
     }
 
     /// What does not hold of the two.
-    pub(super) async fn judge(&self, stage: &Stage, end: Option<&Problem>) -> Vec<Broken> {
+    pub(super) async fn judge(&self, testbed: &Testbed, end: Option<&Problem>) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut wrong = |shown: String| broken.push(Broken { invariant: Invariant::OneWriter, shown });
         if let Some(problem) = end.filter(|problem| problem.code != Code::Overtaken) {
             wrong(format!("the older one ended with {problem}"));
         }
-        let calls: Vec<Call> = stage.calls.all().split_off(self.since);
+        let calls: Vec<Call> = testbed.calls.all().split_off(self.since);
         let claims = |call: &Call| {
             let what = (call.verb.as_str(), call.resource.as_str());
             let claims = what == GROUP_CLAIM || (what == BACKUP_CLAIM && self.accepted);

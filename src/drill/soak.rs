@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::stage::Stage;
+use super::testbed::Testbed;
 use crate::engine::crash_points::CrashPoints;
 use crate::journal::{Entry, chain};
 use crate::sim::api_server::{Answer, CallInfo, FaultDecision};
@@ -46,30 +46,30 @@ pub struct Outcome {
 /// The daemon ends itself, or a group has no end.
 pub async fn run(config: Config, groups: usize) -> Outcome {
     let seed = config.seed;
-    let stage = Stage::new(config);
+    let testbed = Testbed::new(config);
     let mut random = fastrand::Rng::with_seed(seed);
     let sizes: Vec<usize> = (0..groups).map(|_| random.usize(1..=LARGEST)).collect();
     for (index, size) in sizes.iter().enumerate() {
-        stage.claims(&namespace(index), "db", *size).await;
+        testbed.claims(&namespace(index), "db", *size).await;
     }
     let (begun, log) = (Instant::now(), Log::default());
-    storm(&stage.cluster, &log, random.fork());
+    storm(&testbed.cluster, &log, random.fork());
     tokio::select! {
         biased;
-        () = stage.live_until(CrashPoints::none(), |stage| all_ended(stage, groups)) => {}
-        never = arrivals(&stage, groups, random.fork()) => match never {},
-        never = trouble(&stage.cluster, random.fork()) => match never {},
+        () = testbed.run_daemon_until(CrashPoints::none(), |testbed| all_ended(testbed, groups)) => {}
+        never = arrivals(&testbed, groups, random.fork()) => match never {},
+        never = trouble(&testbed.cluster, random.fork()) => match never {},
     }
     let simulated = begun.elapsed();
-    stage.cluster.api().clear_faults();
-    stage.cluster.storage().set_config(DriverConfig::default());
+    testbed.cluster.api().clear_faults();
+    testbed.cluster.storage().set_config(DriverConfig::default());
     for agent in Cluster::agents() {
-        stage.cluster.set_frozen(agent, false);
+        testbed.cluster.set_frozen(agent, false);
     }
-    super::invariants::settled(&stage).await;
-    let entries = stage.entries().await;
-    let phases = phases(&stage);
-    let broken = broken(&stage, &sizes, &entries);
+    super::invariants::settled(&testbed).await;
+    let entries = testbed.entries().await;
+    let phases = phases(&testbed);
+    let broken = broken(&testbed, &sizes, &entries);
     Outcome { phases, members: sizes.iter().sum(), simulated, requests: log.lines(), entries, broken }
 }
 
@@ -77,31 +77,31 @@ fn namespace(index: usize) -> String {
     format!("shop-{index:03}")
 }
 
-fn backups(stage: &Stage) -> Vec<Value> {
-    stage.list("backups", Some(BACKUPS))
+fn backups(testbed: &Testbed) -> Vec<Value> {
+    testbed.list("backups", Some(BACKUPS))
 }
 
 fn phase(backup: &Value) -> &str {
     backup["status"]["phase"].as_str().unwrap_or_default()
 }
 
-fn all_ended(stage: &Stage, groups: usize) -> bool {
-    let all = backups(stage);
+fn all_ended(testbed: &Testbed, groups: usize) -> bool {
+    let all = backups(testbed);
     all.len() == groups && all.iter().all(|backup| !["", "New", "InProgress"].contains(&phase(backup)))
 }
 
-fn phases(stage: &Stage) -> BTreeMap<String, usize> {
+fn phases(testbed: &Testbed) -> BTreeMap<String, usize> {
     let mut phases = BTreeMap::new();
-    for backup in backups(stage) {
+    for backup in backups(testbed) {
         *phases.entry(phase(&backup).to_owned()).or_default() += 1;
     }
     phases
 }
 
 /// The Backups, one every second or two.
-async fn arrivals(stage: &Stage, groups: usize, mut random: fastrand::Rng) -> std::convert::Infallible {
+async fn arrivals(testbed: &Testbed, groups: usize, mut random: fastrand::Rng) -> std::convert::Infallible {
     for index in 0..groups {
-        stage.backup_named(&namespace(index), json!({"includedNamespaces": [namespace(index)]}));
+        testbed.backup_named(&namespace(index), json!({"includedNamespaces": [namespace(index)]}));
         tokio::time::sleep(Duration::from_millis(random.u64(..2_000))).await;
     }
     std::future::pending().await
@@ -174,7 +174,7 @@ fn failing(code: &str) -> DriverConfig {
 }
 
 /// What of the invariants does not hold over all groups together.
-fn broken(stage: &Stage, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
+fn broken(testbed: &Testbed, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
     let mut broken = Vec::new();
     let mut hold = |holds: bool, what: String| {
         if !holds {
@@ -182,11 +182,11 @@ fn broken(stage: &Stage, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
         }
     };
     let mut kept = 0;
-    for backup in backups(stage) {
+    for backup in backups(testbed) {
         let name = backup["metadata"]["name"].as_str().unwrap_or_default();
         let planned = sizes.iter().enumerate().find(|(index, _)| namespace(*index) == name);
         let (ended, size) = (phase(&backup), planned.map_or(0, |(_, size)| *size));
-        let snapshots = stage.list("volumesnapshots", Some(name));
+        let snapshots = testbed.list("volumesnapshots", Some(name));
         let stands = |snapshot: &&Value| {
             snapshot["status"]["readyToUse"] == true
                 && snapshot["metadata"]["deletionTimestamp"].is_null()
@@ -201,8 +201,8 @@ fn broken(stage: &Stage, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
             format!("{name} ended {ended} with {standing} of {} standing, of {size}", snapshots.len()),
         );
     }
-    hold(stage.group_objects() == 0, format!("{} group objects are left", stage.group_objects()));
-    let ledger = stage.cluster.ledger();
+    hold(testbed.group_objects() == 0, format!("{} group objects are left", testbed.group_objects()));
+    let ledger = testbed.cluster.ledger();
     let books = ledger.leaked == 0 && ledger.phantom == 0 && ledger.physical_snapshots == kept;
     hold(books, format!("{kept} members are kept, and the storage: {ledger:?}"));
     let checked = chain::check(entries.iter().cloned());

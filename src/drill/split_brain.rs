@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::drill::invariants::{self, Broken, Invariant};
-use crate::drill::play::{NAMESPACE, set};
+use crate::drill::runner::{NAMESPACE, set};
 use crate::drill::scenario::{Case, Profile, Target};
-use crate::drill::stage::{End, Stage};
-use crate::drill::zombie::{Older, jitter, lines};
+use crate::drill::stale_daemon::{Older, jitter, lines};
+use crate::drill::testbed::{End, Testbed};
 use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::point::Point;
 
@@ -28,7 +28,7 @@ pub enum Direction {
 
 /// One duel.
 #[derive(Debug, Clone, Copy)]
-pub struct Duel {
+pub struct SplitBrain {
     /// Who undoes.
     pub direction: Direction,
     /// Where the life died that left the journal to both.
@@ -41,7 +41,7 @@ pub struct Duel {
 
 /// How a duel ended.
 #[derive(Debug)]
-pub struct Fought {
+pub struct SplitBrainResult {
     /// How the newer one ended.
     pub newer: String,
     /// How the older one ended.
@@ -57,44 +57,44 @@ pub struct Fought {
 pub(super) const CLASSES: &str = "volumesnapshotclasses";
 
 /// Plays a duel to its end.
-pub async fn fight(duel: &Duel) -> Fought {
-    let (stage, _) =
+pub async fn fight(duel: &SplitBrain) -> SplitBrainResult {
+    let (testbed, _) =
         set(&Case::plain(Target::Complete, duel.members, false, Profile::Plain, duel.seed)).await;
-    let first = stage.live(Some(duel.died_at)).await;
-    let older = Older::of(&stage).await;
-    jitter(&stage.cluster, duel.seed);
-    let (class, undoing) = (stage.list(CLASSES, None).remove(0), Arc::new(AtomicBool::new(false)));
+    let first = testbed.run_daemon(Some(duel.died_at)).await;
+    let older = Older::of(&testbed).await;
+    jitter(&testbed.cluster, duel.seed);
+    let (class, undoing) = (testbed.list(CLASSES, None).remove(0), Arc::new(AtomicBool::new(false)));
     if duel.direction == Direction::OlderUndoes {
-        drop_class(&stage, &class);
+        drop_class(&testbed, &class);
     }
     let newer = async {
-        head_start(duel, &stage, &undoing).await;
+        head_start(duel, &testbed, &undoing).await;
         match duel.direction {
-            Direction::OlderUndoes => restore_class(&stage, CLASSES, class.clone()),
-            Direction::NewerUndoes => drop_class(&stage, &class),
+            Direction::OlderUndoes => restore_class(&testbed, CLASSES, class.clone()),
+            Direction::NewerUndoes => drop_class(&testbed, &class),
         }
-        let end = to_its_own_end(&stage).await;
+        let end = to_its_own_end(&testbed).await;
         older.dismiss();
         end
     };
-    let (newer_end, older_end) = tokio::join!(newer, older.live(&stage, watch(&undoing)));
-    stage.cluster.api().clear_faults();
-    invariants::settled(&stage).await;
-    let mut broken = older.judge(&stage, older_end.as_ref()).await;
-    broken.extend(judge(duel, &stage, &first, &newer_end).await);
-    broken.extend(halves(duel, &stage));
-    Fought {
+    let (newer_end, older_end) = tokio::join!(newer, older.run_daemon(&testbed, watch(&undoing)));
+    testbed.cluster.api().clear_faults();
+    invariants::settled(&testbed).await;
+    let mut broken = older.judge(&testbed, older_end.as_ref()).await;
+    broken.extend(judge(duel, &testbed, &first, &newer_end).await);
+    broken.extend(halves(duel, &testbed));
+    SplitBrainResult {
         newer: format!("{newer_end:?}"),
         older: older_end.map_or("nothing left to do".to_owned(), |problem| problem.to_string()),
         broken,
         older_journal: older.shown().await,
-        newer_journal: lines(&stage.disk).await,
+        newer_journal: lines(&testbed.disk).await,
     }
 }
 
 /// The newer one, until its own run is over and the Backup says so, or it is stuck. The older one may have said something
 /// else in the Backup before.
-async fn to_its_own_end(stage: &Stage) -> End {
+async fn to_its_own_end(testbed: &Testbed) -> End {
     let course = Arc::new(Mutex::new(None));
     let passing = course.clone();
     let points = CrashPoints::ask(move |point| {
@@ -105,19 +105,19 @@ async fn to_its_own_end(stage: &Stage) -> End {
         }
         Verdict::GoOn
     });
-    let ended = |stage: &Stage| match *course.lock().unwrap_or_else(PoisonError::into_inner) {
+    let ended = |testbed: &Testbed| match *course.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(STUCK) => Some(End::Stuck(STUCK)),
-        None if waits_for_a_person(stage) => Some(End::Stuck(STUCK)),
-        wanted => stage.ended().filter(|phase| wanted == Some(phase.as_str())).map(End::Phase),
+        None if waits_for_a_person(testbed) => Some(End::Stuck(STUCK)),
+        wanted => testbed.ended().filter(|phase| wanted == Some(phase.as_str())).map(End::Phase),
     };
-    stage.live_to(points, Arc::default(), ended).await
+    testbed.run_daemon_to(points, Arc::default(), ended).await
 }
 
 const STUCK: &str = "stuck";
 
 /// Whether the run frees nothing because the other one has released members.
-fn waits_for_a_person(stage: &Stage) -> bool {
-    let shown = stage.list("groupsnapshots", Some(NAMESPACE));
+fn waits_for_a_person(testbed: &Testbed) -> bool {
+    let shown = testbed.list("groupsnapshots", Some(NAMESPACE));
     shown.iter().any(|run| run["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(RELEASED)))
 }
 
@@ -140,34 +140,34 @@ fn watch(undoing: &Arc<AtomicBool>) -> CrashPoints {
 }
 
 /// The older one is at work before the newer one begins: where it undoes, it has decided so.
-async fn head_start(duel: &Duel, stage: &Stage, undoing: &AtomicBool) {
+async fn head_start(duel: &SplitBrain, testbed: &Testbed, undoing: &AtomicBool) {
     if duel.direction == Direction::OlderUndoes {
-        stage.comes(|_| undoing.load(Ordering::SeqCst)).await;
+        testbed.comes(|_| undoing.load(Ordering::SeqCst)).await;
     }
     let millis = fastrand::Rng::with_seed(duel.seed).u64(..6000);
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
-fn drop_class(stage: &Stage, class: &Value) {
+fn drop_class(testbed: &Testbed, class: &Value) {
     let name = class["metadata"]["name"].as_str().unwrap_or_default();
     // Without it there is nothing to drop.
-    let _ = stage.hand().delete(CLASSES, None, name, Default::default());
+    let _ = testbed.hand().delete(CLASSES, None, name, Default::default());
 }
 
 /// What a run says that waits for a person to decide about released members.
 pub(super) const RELEASED: &str = "released members";
 
 /// Gives a class back.
-pub(super) fn restore_class(stage: &Stage, plural: &str, mut class: Value) {
+pub(super) fn restore_class(testbed: &Testbed, plural: &str, mut class: Value) {
     class["metadata"]["resourceVersion"] = Value::Null;
     class["metadata"]["uid"] = Value::Null;
     // One that is there already needs no hand.
-    let _ = stage.hand().create(plural, class);
+    let _ = testbed.hand().create(plural, class);
 }
 
 /// Never half: the storage of all members stands, or of none.
-fn halves(duel: &Duel, stage: &Stage) -> Option<Broken> {
-    let physical = stage.cluster.ledger().physical_snapshots;
+fn halves(duel: &SplitBrain, testbed: &Testbed) -> Option<Broken> {
+    let physical = testbed.cluster.ledger().physical_snapshots;
     let half = physical != 0 && physical != duel.members;
     half.then(|| Broken {
         invariant: Invariant::NothingLeaked,
@@ -176,14 +176,14 @@ fn halves(duel: &Duel, stage: &Stage) -> Option<Broken> {
 }
 
 /// What holds after the end of the newer one.
-async fn judge(duel: &Duel, stage: &Stage, first: &End, newer: &End) -> Vec<Broken> {
+async fn judge(duel: &SplitBrain, testbed: &Testbed, first: &End, newer: &End) -> Vec<Broken> {
     let wrong = |shown| vec![Broken { invariant: Invariant::Ends, shown }];
     match newer {
         _ if !matches!(first, End::Killed) => wrong(format!("the first life: {first:?}")),
-        end if end.is("Completed") => invariants::after_completion(stage, NAMESPACE, duel.members).await,
-        end if end.is("Failed") => invariants::after_undo(stage, NAMESPACE).await,
+        end if end.is("Completed") => invariants::after_completion(testbed, NAMESPACE, duel.members).await,
+        end if end.is("Failed") => invariants::after_undo(testbed, NAMESPACE).await,
         // Each has done what it believed in before it could be told of the other: a person has to look.
-        End::Stuck(_) => invariants::none_leaked(stage),
-        end => wrong(format!("the newer one: {end:?}\n{}", stage.shown().await)),
+        End::Stuck(_) => invariants::none_leaked(testbed),
+        end => wrong(format!("the newer one: {end:?}\n{}", testbed.shown().await)),
     }
 }

@@ -1,16 +1,16 @@
 //! Who interferes: other people, other programs, other controllers. Each acts once, at a point of the run.
 //!
-//! What they do to objects is in [`crate::drill::hands`]. How a run may end that is interfered with is said in
+//! What they do to objects is in [`crate::drill::disruptions`]. How a run may end that is interfered with is said in
 //! `expect`, for each rival and part of the run.
 
-use crate::drill::hands;
+use crate::drill::disruptions;
 use crate::drill::scenario::named;
 use crate::machine::group::Ask;
 use crate::sim::Cluster;
 
 named! {
     /// One kind of interference.
-    Rival {
+    Disruption {
         /// A controller puts the group's name and ownership back onto the members.
         OwnershipBack = "ownership-back",
         /// Somebody deletes the VolumeGroupSnapshot.
@@ -72,7 +72,7 @@ named! {
     }
 }
 
-impl Rival {
+impl Disruption {
     /// Whether what was cut may be rebuilt, or cut again, because of it: members keep their uids under all others.
     /// Ownership that comes back after the last look takes its member along with the group.
     pub fn destroys(self) -> bool {
@@ -95,34 +95,34 @@ impl Rival {
     /// Acts. The older epoch is no deed but a daemon: it is started by whoever plays the case.
     pub fn act(self, cluster: &Cluster) {
         match self {
-            Self::OwnershipBack => hands::own_again(cluster),
-            Self::DeleteGroup => hands::delete_first(cluster, "volumegroupsnapshots"),
-            Self::DeleteGroupContent => hands::delete_first(cluster, "volumegroupsnapshotcontents"),
-            Self::DeleteMember => hands::delete_first(cluster, "volumesnapshots"),
-            Self::DeleteMembers => hands::delete_all(cluster, "volumesnapshots"),
-            Self::DeleteContent => hands::delete_first(cluster, "volumesnapshotcontents"),
-            Self::DeleteClaim => hands::delete_first(cluster, "persistentvolumeclaims"),
-            Self::SwapClaim => hands::swap_claim(cluster),
-            Self::DeleteGroupClass => hands::delete_first(cluster, "volumegroupsnapshotclasses"),
-            Self::DeleteNamespace => hands::delete_namespace(cluster, "shop"),
-            Self::DeleteHeldNamespace => hands::delete_held_namespace(cluster, "shop"),
-            Self::Unlabel => hands::unlabel_member(cluster),
-            Self::Unretain => hands::unretain(cluster),
-            Self::UnretainMember => hands::unretain_member(cluster),
-            Self::ReplaceGroup => hands::replace_first(cluster, "volumegroupsnapshots"),
-            Self::ReplaceMember => hands::replace_first(cluster, "volumesnapshots"),
+            Self::OwnershipBack => disruptions::own_again(cluster),
+            Self::DeleteGroup => disruptions::delete_first(cluster, "volumegroupsnapshots"),
+            Self::DeleteGroupContent => disruptions::delete_first(cluster, "volumegroupsnapshotcontents"),
+            Self::DeleteMember => disruptions::delete_first(cluster, "volumesnapshots"),
+            Self::DeleteMembers => disruptions::delete_all(cluster, "volumesnapshots"),
+            Self::DeleteContent => disruptions::delete_first(cluster, "volumesnapshotcontents"),
+            Self::DeleteClaim => disruptions::delete_first(cluster, "persistentvolumeclaims"),
+            Self::SwapClaim => disruptions::swap_claim(cluster),
+            Self::DeleteGroupClass => disruptions::delete_first(cluster, "volumegroupsnapshotclasses"),
+            Self::DeleteNamespace => disruptions::delete_namespace(cluster, "shop"),
+            Self::DeleteHeldNamespace => disruptions::delete_held_namespace(cluster, "shop"),
+            Self::Unlabel => disruptions::unlabel_member(cluster),
+            Self::Unretain => disruptions::unretain(cluster),
+            Self::UnretainMember => disruptions::unretain_member(cluster),
+            Self::ReplaceGroup => disruptions::replace_first(cluster, "volumegroupsnapshots"),
+            Self::ReplaceMember => disruptions::replace_first(cluster, "volumesnapshots"),
             Self::RestartController => cluster.restart("snapshot-controller"),
             Self::RestartSidecar => cluster.restart("csi-snapshotter"),
-            Self::FreezeController => hands::freeze(cluster, "snapshot-controller"),
-            Self::StallController => hands::freeze_behind_write(cluster, "snapshot-controller"),
-            Self::TearGroupContent => hands::tear_group_content(cluster),
-            Self::ReleaseMembers => hands::release_members(cluster, false),
-            Self::DisownMembers => hands::release_members(cluster, true),
-            Self::LeaveStub => hands::leave_stub(cluster),
-            Self::ForgetContent => hands::name_the_group(cluster, true),
-            Self::ImportContent => hands::name_the_group(cluster, false),
-            Self::Abandon => hands::ask(cluster, Ask::Abandon, "abandoned"),
-            Self::RefuseWrites => hands::refuse_writes(cluster),
+            Self::FreezeController => disruptions::freeze(cluster, "snapshot-controller"),
+            Self::StallController => disruptions::freeze_behind_write(cluster, "snapshot-controller"),
+            Self::TearGroupContent => disruptions::tear_group_content(cluster),
+            Self::ReleaseMembers => disruptions::release_members(cluster, false),
+            Self::DisownMembers => disruptions::release_members(cluster, true),
+            Self::LeaveStub => disruptions::leave_stub(cluster),
+            Self::ForgetContent => disruptions::name_the_group(cluster, true),
+            Self::ImportContent => disruptions::name_the_group(cluster, false),
+            Self::Abandon => disruptions::ask(cluster, Ask::Abandon, "abandoned"),
+            Self::RefuseWrites => disruptions::refuse_writes(cluster),
             Self::OlderEpoch => {}
         }
     }

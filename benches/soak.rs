@@ -1,6 +1,6 @@
 //! How fast simulated time passes: a hundred groups of one to ten members in bad weather, in three profiles.
 //!
-//! `cargo bench --bench weather`. Each profile has its share of the groups, in one life of the daemon on paused time: what
+//! `cargo bench --bench soak`. Each profile has its share of the groups, in one life of the daemon on paused time: what
 //! is measured is the work between the waits. Each is run twice, and every request and every record has to be the same.
 //! `STILLPOINT_WEATHER=N` takes another number of groups.
 
@@ -9,7 +9,7 @@ mod table;
 
 use std::time::Instant;
 
-use stillpoint::drill::weather::{self, Outcome};
+use stillpoint::drill::soak::{self, Outcome};
 use stillpoint::sim::Config;
 
 use table::table;
@@ -36,7 +36,7 @@ fn main() {
 
 fn run(config: Config, groups: usize) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    runtime.expect("a runtime").block_on(weather::run(config, groups))
+    runtime.expect("a runtime").block_on(soak::run(config, groups))
 }
 
 fn row(name: &str, config: Config, groups: usize) -> [String; 9] {

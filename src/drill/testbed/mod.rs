@@ -2,7 +2,7 @@
 //!
 //! `lives` are the lives, `shown` is what is left of them, `passed` the points on their way.
 
-mod lives;
+mod incarnations;
 mod passed;
 mod shown;
 
@@ -17,7 +17,7 @@ pub use self::passed::Passed;
 use crate::domain::planted;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
-use crate::drill::hands::FOREIGN;
+use crate::drill::disruptions::FOREIGN;
 use crate::drill::rbac::Rbac;
 use crate::drill::wire::Calls;
 use crate::engine::backup_spec::Defaults;
@@ -32,7 +32,7 @@ use crate::sim::api_server::Caller;
 const HANG: u64 = 3600;
 
 /// A cluster and a disk, which outlive the daemons on them.
-pub struct Stage {
+pub struct Testbed {
     /// The cluster.
     pub cluster: Cluster,
     /// The disk of the journal.
@@ -77,7 +77,7 @@ impl End {
     }
 }
 
-impl Stage {
+impl Testbed {
     /// An embedded cluster.
     pub fn new(config: crate::sim::Config) -> Self {
         let anchor = Timestamp(config.anchor_unix_ns);
@@ -113,7 +113,7 @@ impl Stage {
         for index in 0..count {
             self.claim(namespace, &format!("{group}-{index}"), Some(group));
         }
-        self.until(|stage| stage.bound(namespace)).await;
+        self.until(|testbed| testbed.bound(namespace)).await;
     }
 
     /// One claim.

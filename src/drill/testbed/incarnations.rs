@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::{End, Stage};
+use super::{End, Testbed};
 use crate::cluster::Adapter;
 use crate::domain::ids::STREAM_NAMESPACE;
 use crate::domain::problem::Problem;
@@ -23,9 +23,9 @@ use crate::sim::Cluster;
 /// Longer than any deadline of a Backup, in simulated seconds: what has not ended by then never ends.
 const PATIENCE: u64 = 6 * 3600;
 
-impl Stage {
+impl Testbed {
     /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
-    pub async fn live(&self, crash_at: Option<Point>) -> End {
+    pub async fn run_daemon(&self, crash_at: Option<Point>) -> End {
         let killed = Arc::new(Notify::new());
         let signal = killed.clone();
         let points = match crash_at {
@@ -38,11 +38,11 @@ impl Stage {
                 Verdict::GoOn
             }),
         };
-        self.live_with(points, killed).await
+        self.run_daemon_with(points, killed).await
     }
 
     /// One life in which `act` is done, once, when `at` is passed for the first time; killed at `crash_at`.
-    pub async fn live_acting(
+    pub async fn run_daemon_acting(
         &self,
         at: Point,
         act: impl Fn(&Cluster) + Send + Sync + 'static,
@@ -61,16 +61,16 @@ impl Stage {
             }
             Verdict::GoOn
         });
-        self.live_with(points, killed).await
+        self.run_daemon_with(points, killed).await
     }
 
     /// One life with these points; `killed` ends it.
-    pub async fn live_with(&self, points: CrashPoints, killed: Arc<Notify>) -> End {
-        self.live_to(points, killed, |stage| stage.ended().map(End::Phase)).await
+    pub async fn run_daemon_with(&self, points: CrashPoints, killed: Arc<Notify>) -> End {
+        self.run_daemon_to(points, killed, |testbed| testbed.ended().map(End::Phase)).await
     }
 
     /// One life until that is an end; `killed` ends it before.
-    pub async fn live_to(
+    pub async fn run_daemon_to(
         &self,
         points: CrashPoints,
         killed: Arc<Notify>,
@@ -108,7 +108,7 @@ impl Stage {
     ///
     /// # Panics
     /// The daemon ends itself, or it does not come to be.
-    pub async fn live_until(&self, points: CrashPoints, what: impl Fn(&Self) -> bool) {
+    pub async fn run_daemon_until(&self, points: CrashPoints, what: impl Fn(&Self) -> bool) {
         let came = tokio::select! {
             biased;
             problem = self.life(points) => panic!("the daemon ended: {problem}"),

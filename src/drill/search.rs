@@ -3,8 +3,8 @@
 use std::num::NonZero;
 
 use crate::drill::campaign::{DISTURBED, singles};
-use crate::drill::play::Played;
 use crate::drill::pool;
+use crate::drill::runner::CaseResult;
 use crate::drill::scenario::{Case, Profile, Target};
 
 /// How a hunt ended.
@@ -13,7 +13,7 @@ pub struct Hunt {
     /// Cases up to the one that failed, that one included.
     pub runs: usize,
     /// The first one that failed.
-    pub caught: Option<Played>,
+    pub caught: Option<CaseResult>,
 }
 
 /// Members of the groups.

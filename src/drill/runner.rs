@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::drill::duel::{CLASSES, RELEASED, restore_class};
-use crate::drill::expect::{self, Allowed};
-use crate::drill::hands;
+use crate::drill::disruption::Disruption;
+use crate::drill::disruptions;
+use crate::drill::expectations::{self, Allowed};
 use crate::drill::invariants::{self, Broken, Invariant, order};
-use crate::drill::rival::Rival;
 use crate::drill::rows::Rows;
 use crate::drill::scenario::{Case, Target};
-use crate::drill::script::Script;
-use crate::drill::stage::{End, Passed, Stage};
-use crate::drill::zombie;
+use crate::drill::schedule::Schedule;
+use crate::drill::split_brain::{CLASSES, RELEASED, restore_class};
+use crate::drill::stale_daemon;
+use crate::drill::testbed::{End, Passed, Testbed};
 use crate::machine::group::Ask;
 use crate::machine::group::row::Waiting;
 use crate::machine::point::Point;
@@ -24,7 +24,7 @@ const GROUP_CLASSES: &str = "volumegroupsnapshotclasses";
 
 /// What became of a case.
 #[derive(Debug, Clone)]
-pub struct Played {
+pub struct CaseResult {
     /// The case.
     pub case: Case,
     /// How it ended, for people.
@@ -45,7 +45,7 @@ pub struct Played {
     pub story: Option<String>,
 }
 
-impl Played {
+impl CaseResult {
     /// A case of which nothing is known but what does not hold.
     pub(super) fn lost(case: &Case, broken: Vec<Broken>) -> Self {
         let (end, rows) = ("none".to_owned(), BTreeSet::new());
@@ -60,64 +60,73 @@ impl Played {
 }
 
 /// A stage with a group and a Backup that asks for it.
-pub(super) async fn set(case: &Case) -> (Stage, Rows) {
+pub(super) async fn set(case: &Case) -> (Testbed, Rows) {
     let rows = Rows::default();
-    let mut stage = Stage::new(case.config());
-    stage.metrics = std::sync::Arc::new(rows.clone());
-    stage.defaults.keep_group_name = case.target == Target::Keep;
-    stage.defaults.atomicity.required = case.target == Target::UndoApart;
+    let mut testbed = Testbed::new(case.config());
+    testbed.metrics = std::sync::Arc::new(rows.clone());
+    testbed.defaults.keep_group_name = case.target == Target::Keep;
+    testbed.defaults.atomicity.required = case.target == Target::UndoApart;
     if case.retain {
-        hands::retain_class(&stage.cluster);
+        disruptions::retain_class(&testbed.cluster);
     }
-    stage.claims(NAMESPACE, "orders-db", case.members).await;
-    if case.has(&[Rival::SwapClaim]) {
-        stage.claim(NAMESPACE, hands::SPARE, None);
-        stage.until(|stage| stage.bound(NAMESPACE)).await;
+    testbed.claims(NAMESPACE, "orders-db", case.members).await;
+    if case.has(&[Disruption::SwapClaim]) {
+        testbed.claim(NAMESPACE, disruptions::SPARE, None);
+        testbed.until(|testbed| testbed.bound(NAMESPACE)).await;
     }
     let mut spec = json!({"includedNamespaces": [NAMESPACE]});
     if matches!(case.target, Target::UndoCreated | Target::UndoTooLate) {
         spec["csiSnapshotTimeout"] = Value::from("3s");
         spec["itemOperationTimeout"] = Value::from("4s");
     }
-    stage.backup_with(spec);
-    (stage, rows)
+    testbed.backup_with(spec);
+    (testbed, rows)
 }
 
 /// Plays a case to its end.
-pub async fn play(case: &Case) -> Played {
-    let (stage, rows) = set(case).await;
-    let script = Script::new(case, &stage);
-    let class = stage.list(CLASSES, None).pop();
-    let group_class = stage.list(GROUP_CLASSES, None).pop();
+pub async fn play(case: &Case) -> CaseResult {
+    let (testbed, rows) = set(case).await;
+    let script = Schedule::new(case, &testbed);
+    let class = testbed.list(CLASSES, None).pop();
+    let group_class = testbed.list(GROUP_CLASSES, None).pop();
     let (broken, stuck) = (Vec::new(), Vec::new());
-    let mut lives =
-        Lives { case, stage: &stage, rows: &rows, class, group_class, script, broken, stuck, helped: false };
-    let older = case.rivals.iter().find(|(rival, _)| *rival == Rival::OlderEpoch);
+    let mut lives = Lives {
+        case,
+        testbed: &testbed,
+        rows: &rows,
+        class,
+        group_class,
+        script,
+        broken,
+        stuck,
+        helped: false,
+    };
+    let older = case.disruptions.iter().find(|(disruption, _)| *disruption == Disruption::OlderEpoch);
     let (end, passed) = match older {
         Some((_, at)) => lives.beside_an_older_one(*at).await,
         None => lives.all().await,
     };
     let Lives { mut broken, stuck, helped, .. } = lives;
     if !helped {
-        broken.extend(invariants::waits(&stage, case.longest_wait()).await);
+        broken.extend(invariants::waits(&testbed, case.longest_wait()).await);
     }
-    stage.rbac.restore();
-    stage.cluster.api().clear_faults();
-    stage.cluster.api().clear_actor_faults();
-    if case.has(&[Rival::ReplaceGroup]) {
+    testbed.rbac.restore();
+    testbed.cluster.api().clear_faults();
+    testbed.cluster.api().clear_actor_faults();
+    if case.has(&[Disruption::ReplaceGroup]) {
         // Whoever took the name gives it back: his group held what was deleted meanwhile, and is to take nothing along.
-        hands::delete_foreign_groups(&stage.cluster);
+        disruptions::delete_foreign_groups(&testbed.cluster);
     }
-    invariants::settled(&stage).await;
-    broken.extend(judge(case, &stage, &end).await);
-    let story = if broken.is_empty() { None } else { Some(stage.shown().await) };
-    Played {
+    invariants::settled(&testbed).await;
+    broken.extend(judge(case, &testbed, &end).await);
+    let story = if broken.is_empty() { None } else { Some(testbed.shown().await) };
+    CaseResult {
         case: case.clone(),
         end: format!("{end:?}"),
         broken,
         rows: rows.all(),
         passed: passed.distinct(),
-        writes: stage.writes(),
+        writes: testbed.writes(),
         stuck,
         helped,
         story,
@@ -127,13 +136,13 @@ pub async fn play(case: &Case) -> Played {
 /// The lives of one case.
 struct Lives<'a> {
     case: &'a Case,
-    stage: &'a Stage,
+    testbed: &'a Testbed,
     rows: &'a Rows,
     /// The VolumeSnapshotClass of the release, as it was before anything happened.
     class: Option<Value>,
     /// The VolumeGroupSnapshotClass, likewise.
     group_class: Option<Value>,
-    script: Script,
+    script: Schedule,
     broken: Vec<Broken>,
     stuck: Vec<&'static str>,
     /// Whether the run waited for a person, for as long as he took.
@@ -148,10 +157,10 @@ impl Lives<'_> {
         }
         let passed = Passed::default();
         let (points, killed) = self.script.life(None, &passed);
-        let mut end = live(self.stage, self.rows, points, killed).await;
-        if matches!(end, End::Hung) && self.case.has(&[Rival::ReleaseMembers]) {
+        let mut end = run_daemon(self.testbed, self.rows, points, killed).await;
+        if matches!(end, End::Hung) && self.case.has(&[Disruption::ReleaseMembers]) {
             self.says_what_it_waits_for(RELEASED);
-            hands::delete_all(&self.stage.cluster, "volumesnapshots");
+            disruptions::delete_all(&self.testbed.cluster, "volumesnapshots");
             end = self.helped(&passed).await;
         }
         if matches!(end, End::Hung)
@@ -161,7 +170,7 @@ impl Lives<'_> {
             end = self.with_again(CLASSES, class, Waiting::Rebuilt.text(), &passed).await;
         }
         if matches!(end, End::Hung)
-            && self.case.has(&[Rival::DeleteGroupClass])
+            && self.case.has(&[Disruption::DeleteGroupClass])
             && let Some(class) = self.group_class.take()
         {
             let name = class["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -169,16 +178,16 @@ impl Lives<'_> {
         }
         if let End::Stuck(row) = end {
             self.stuck.push(row);
-            let request = remedy(row, self.stage);
+            let request = remedy(row, self.testbed);
             let (points, killed) = self.script.life(None, &passed);
             let asks = async {
                 // The run has to be shown before a person can ask for anything.
-                self.stage.pass(60).await;
-                hands::ask(&self.stage.cluster, request, "drill");
+                self.testbed.pass(60).await;
+                disruptions::ask(&self.testbed.cluster, request, "drill");
                 std::future::pending::<()>().await;
             };
             end = tokio::select! {
-                end = self.stage.live_with(points, killed) => end,
+                end = self.testbed.run_daemon_with(points, killed) => end,
                 () = asks => End::Hung,
             };
         }
@@ -190,18 +199,18 @@ impl Lives<'_> {
     /// The person gives it back, and the run goes on by itself.
     async fn with_again(&mut self, plural: &str, class: Value, says: &str, passed: &Passed) -> End {
         self.says_what_it_waits_for(says);
-        restore_class(self.stage, plural, class);
+        restore_class(self.testbed, plural, class);
         self.helped(passed).await
     }
 
     async fn helped(&mut self, passed: &Passed) -> End {
         self.helped = true;
         let (points, killed) = self.script.life(None, passed);
-        live(self.stage, self.rows, points, killed).await
+        run_daemon(self.testbed, self.rows, points, killed).await
     }
 
     fn says_what_it_waits_for(&mut self, says: &str) {
-        let shown = self.stage.list("groupsnapshots", Some(NAMESPACE));
+        let shown = self.testbed.list("groupsnapshots", Some(NAMESPACE));
         let waits =
             |one: &Value| one["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(says));
         if !shown.iter().any(waits) {
@@ -211,10 +220,10 @@ impl Lives<'_> {
 
     async fn killed(&mut self, at: Point) {
         let (points, killed) = self.script.life(Some(at), &Passed::default());
-        match live(self.stage, self.rows, points, killed).await {
-            End::Killed => self.stage.pass(self.case.down).await,
+        match run_daemon(self.testbed, self.rows, points, killed).await {
+            End::Killed => self.testbed.pass(self.case.down).await,
             // The spare claim makes it another stage: what the rehearsal passed may not be passed there.
-            End::Phase(_) if self.case.has(&[Rival::SwapClaim]) => {}
+            End::Phase(_) if self.case.has(&[Disruption::SwapClaim]) => {}
             end => self.broken.push(wrong(format!("{at} was not reached: {end:?}"))),
         }
     }
@@ -222,33 +231,33 @@ impl Lives<'_> {
     /// The first life dies; a copy of it lives on beside those that come after it.
     async fn beside_an_older_one(&mut self, at: Point) -> (End, Passed) {
         self.killed(at).await;
-        let older = zombie::Older::of(self.stage).await;
-        zombie::jitter(&self.stage.cluster, self.case.seed);
-        let stage = self.stage;
+        let older = stale_daemon::Older::of(self.testbed).await;
+        stale_daemon::jitter(&self.testbed.cluster, self.case.seed);
+        let testbed = self.testbed;
         let newer = async {
             let ended = self.all().await;
             older.dismiss();
             ended
         };
         let (ended, older_end) =
-            tokio::join!(newer, older.live(stage, crate::engine::crash_points::CrashPoints::none()));
-        self.broken.extend(older.judge(self.stage, older_end.as_ref()).await);
+            tokio::join!(newer, older.run_daemon(testbed, crate::engine::crash_points::CrashPoints::none()));
+        self.broken.extend(older.judge(self.testbed, older_end.as_ref()).await);
         ended
     }
 }
 
 /// One life, until its Backup ends or its run is stuck.
-async fn live(
-    stage: &Stage,
+async fn run_daemon(
+    testbed: &Testbed,
     rows: &Rows,
     points: crate::engine::crash_points::CrashPoints,
     killed: std::sync::Arc<tokio::sync::Notify>,
 ) -> End {
-    let ended = |stage: &Stage| {
+    let ended = |testbed: &Testbed| {
         let stuck = || rows.stuck().map(End::Stuck);
-        stage.ended().map(End::Phase).or_else(stuck)
+        testbed.ended().map(End::Phase).or_else(stuck)
     };
-    stage.live_to(points, killed, ended).await
+    testbed.run_daemon_to(points, killed, ended).await
 }
 
 fn wrong(shown: String) -> Broken {
@@ -256,57 +265,57 @@ fn wrong(shown: String) -> Broken {
 }
 
 /// Does what the sentence of a stuck run asks for, and says what to ask of the daemon then.
-fn remedy(row: &str, stage: &Stage) -> Ask {
+fn remedy(row: &str, testbed: &Testbed) -> Ask {
     match row {
         "retained/nothing-left" => return Ask::Abandon,
         "release/stub-refused"
         | "release/refused"
         | "release/rebuild-refused"
         | "release/late-refused"
-        | "abandoned/refused" => stage.cluster.api().clear_faults(),
+        | "abandoned/refused" => testbed.cluster.api().clear_faults(),
         "undo/e-kept" | "undo/e-kept-foreign" => {
             ["volumesnapshots", "volumesnapshotcontents"]
                 .iter()
-                .for_each(|plural| hands::delete_all(&stage.cluster, plural));
+                .for_each(|plural| disruptions::delete_all(&testbed.cluster, plural));
         }
-        "release/hollow" => hands::delete_hollow(&stage.cluster),
-        "release/7-name-taken" => hands::delete_foreign_groups(&stage.cluster),
+        "release/hollow" => disruptions::delete_hollow(&testbed.cluster),
+        "release/7-name-taken" => disruptions::delete_foreign_groups(&testbed.cluster),
         _ => {}
     }
     Ask::Resume
 }
 
-async fn judge(case: &Case, stage: &Stage, end: &End) -> Vec<Broken> {
-    let allowed = expect::allowed(case);
+async fn judge(case: &Case, testbed: &Testbed, end: &End) -> Vec<Broken> {
+    let allowed = expectations::allowed(case);
     let may = |end: Allowed| allowed.contains(&end);
-    let run = order::first_run(stage).await;
+    let run = order::first_run(testbed).await;
     let mut broken = match (end, &run) {
         // Nothing was planned: the claims were gone before.
-        (End::Phase(_), None) if !case.rivals.is_empty() => invariants::after_nothing(stage).await,
+        (End::Phase(_), None) if !case.disruptions.is_empty() => invariants::after_nothing(testbed).await,
         (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
             if run.space_went {
-                return invariants::after_the_namespace(stage, run).await;
+                return invariants::after_the_namespace(testbed, run).await;
             }
-            let changes = case.has(&[Rival::DeleteClaim, Rival::SwapClaim]);
+            let changes = case.has(&[Disruption::DeleteClaim, Disruption::SwapClaim]);
             let members = if changes { run.plan.members.len() } else { case.members };
-            let mut broken = invariants::after_completion(stage, NAMESPACE, members).await;
-            if !case.rivals.iter().any(|(rival, _)| rival.destroys()) {
-                broken.extend(invariants::none_was_lost(stage).await);
+            let mut broken = invariants::after_completion(testbed, NAMESPACE, members).await;
+            if !case.disruptions.iter().any(|(disruption, _)| disruption.destroys()) {
+                broken.extend(invariants::none_was_lost(testbed).await);
             }
             broken
         }
         (end, Some(run)) if end.is("Failed") && run.keeps_storage() && may(Allowed::Kept) => {
-            invariants::after_abandon(stage, NAMESPACE, run.plan.members.len()).await
+            invariants::after_abandon(testbed, NAMESPACE, run.plan.members.len()).await
         }
         (end, Some(_)) if end.is("Failed") && may(Allowed::Undone) => {
-            invariants::after_undo(stage, NAMESPACE).await
+            invariants::after_undo(testbed, NAMESPACE).await
         }
         (end, _) => vec![wrong(format!("ended as {end:?}, allowed is {allowed:?}"))],
     };
-    let forgiven = expect::forgiven(case);
-    broken.retain(|broken| !forgiven.contains(&broken.invariant));
+    let known_limitations = expectations::known_limitations(case);
+    broken.retain(|broken| !known_limitations.contains(&broken.invariant));
     // What people are shown goes with the namespace, too.
-    if case.has(&[Rival::DeleteNamespace, Rival::DeleteHeldNamespace]) {
+    if case.has(&[Disruption::DeleteNamespace, Disruption::DeleteHeldNamespace]) {
         broken.retain(|broken| broken.invariant != Invariant::Shown);
     }
     broken
