@@ -151,9 +151,10 @@ fn compare(
     at: Timestamp,
 ) -> Result<(), (String, String)> {
     let decision = decide(run, &grounds.view, at);
-    let row = decision.map_err(|error| ("undecided".to_owned(), error.to_string()))?.row;
+    let decision = decision.map_err(|error| ("undecided".to_owned(), error.to_string()))?;
+    let row = decision.row;
     let parts = |why| (row.id.to_owned(), why);
-    if row.id != grounds.row {
+    if row.id != grounds.row || decision.then == Action::Refresh {
         return Err(parts(why_not(run, grounds, at)));
     }
     disagreement(row, event).map_or(Ok(()), |why| Err(parts(why)))

@@ -112,7 +112,7 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
         cache.pass(Millis(40));
         let seen = view(&run, &cache.seen);
         let decision = decide(&run, &seen, cache.now).expect("one row");
-        match decision.row.then {
+        match decision.then {
             Action::Act(step) => {
                 let planned = effects(&run, &cache.seen, step);
                 let marks = planned.iter().map(|(mark, _)| *mark).collect();

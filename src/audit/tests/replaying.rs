@@ -97,7 +97,7 @@ async fn a_time_that_changes_a_deadline_is_different() {
     timed.at = Timestamp(timed.at.0 + 3_600_000_000_000);
     let report = replay(&journal(&records).await);
     let first = &report.different[0];
-    assert_eq!((first.recorded.as_str(), first.now.as_str()), ("planned/create", "planned/look-late"));
+    assert_eq!((first.recorded.as_str(), first.now.as_str()), ("planned/create", "planned/too-late"));
     assert_eq!(first.why, "CutDeadline is Passed");
 }
 

@@ -61,10 +61,10 @@ mod tests {
         assert_eq!(exit_of(&report), 3);
         let json = serde_json::to_value(&report).expect("plain data");
         assert_eq!(json["different"][0]["recorded"], "planned/create");
-        assert_eq!(json["different"][0]["now"], "planned/look-late");
+        assert_eq!(json["different"][0]["now"], "planned/too-late");
         for field in ["decisions", "same", "notComparable"] {
             assert!(json[field].is_u64(), "{field}");
         }
-        assert!(text(&report).contains("planned/look-late   CutDeadline is Passed"), "{}", text(&report));
+        assert!(text(&report).contains("planned/too-late   CutDeadline is Passed"), "{}", text(&report));
     }
 }

@@ -53,7 +53,9 @@ impl Driver {
         let now = self.context.clock.now();
         let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
         tracing::debug!(row = decision.row.id, "decided");
-        self.context.metrics.record(Metric::Decided(decision.row.id));
+        if decision.then != Action::Refresh {
+            self.context.metrics.record(Metric::Decided(decision.row.id));
+        }
         self.counted(&mut observation, &view, now);
         let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
         let run = self.run.clone();
@@ -62,7 +64,7 @@ impl Driver {
             let until = until.into_iter().chain(report.recheck).min();
             NextAction::Wait { until, report: Arc::new(report) }
         };
-        Ok(match row.then {
+        Ok(match decision.then {
             Action::Act(_) if not_before.is_some() => {
                 (self.paused, self.pausing) = (not_before, row.id);
                 wait(not_before, row.id)
@@ -73,7 +75,7 @@ impl Driver {
             }
             Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at, row.id),
             Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
-                let milestone = match row.then {
+                let milestone = match decision.then {
                     Action::Advance(milestone) => milestone,
                     Action::Unwind { .. } => Milestone::Unwinding,
                     _ => Milestone::Stuck,

@@ -122,7 +122,7 @@ impl Living<'_> {
         cluster.seen.error_since = failing.then(|| cluster.seen.error_since.unwrap_or(cluster.now));
         let seen = view(run, &cluster.seen);
         let decision = decide(run, &seen, cluster.now).map_err(|error| error.to_string())?;
-        match decision.row.then {
+        match decision.then {
             Action::Act(_) if decision.not_before.is_some() => {
                 cluster.now = decision.not_before.unwrap_or(cluster.now);
                 cluster.seen.fresh = false;
@@ -147,7 +147,7 @@ impl Living<'_> {
                     reached.map(|milestone| self.deed(When::Reached(milestone)));
                 }
                 // Where nobody helps, it stays stuck.
-                return Ok(matches!(decision.row.then, Action::Stick { .. }) && !self.deed(When::Stuck));
+                return Ok(matches!(decision.then, Action::Stick { .. }) && !self.deed(When::Stuck));
             }
             Action::Refresh => cluster.seen.fresh = true,
             Action::Wait(_) => {

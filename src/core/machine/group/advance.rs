@@ -37,7 +37,7 @@ pub fn advance(
 ) -> Result<Vec<Event>, MissingEvidence> {
     let reached =
         |milestone, facts| Event::MilestoneReached { grounds: grounds(decision, view), milestone, facts };
-    Ok(match decision.row.then {
+    Ok(match decision.then {
         Action::Unwind { code, transient } => {
             let reason =
                 Reason { code, message: message(run, observation, code, decision.row.why), transient };

@@ -21,6 +21,8 @@ use crate::machine::group::view::View;
 pub struct Decision {
     /// The row that matched.
     pub row: &'static Row,
+    /// The action of the row; Refresh where the row needs a fresh view and this one is cached.
+    pub then: Action,
     /// Not before this time: the pause after failures.
     pub not_before: Option<Timestamp>,
     /// The next deadline: decide again then, even if nothing changes.
@@ -42,11 +44,17 @@ pub enum Undecided {
 pub fn decide(run: &GroupRun, view: &View, now: Timestamp) -> Result<Decision, Undecided> {
     let columns = columns(run, view, now)?;
     let row = select(run, &columns)?;
-    let not_before = match row.then {
+    let then = if row.is_fresh() && !columns.is(Fresh::Yes) { Action::Refresh } else { row.then };
+    let not_before = match then {
         Action::Act(step) => pause(run, step).filter(|until| *until > now),
         _ => None,
     };
-    Ok(Decision { row, not_before, wake_at: deadlines(run, view).into_iter().filter(|at| *at > now).min() })
+    Ok(Decision {
+        row,
+        then,
+        not_before,
+        wake_at: deadlines(run, view).into_iter().filter(|at| *at > now).min(),
+    })
 }
 
 fn select(run: &GroupRun, columns: &Columns) -> Result<&'static Row, Undecided> {
@@ -106,9 +114,7 @@ fn set_tried(columns: &mut Columns, run: &GroupRun) -> Result<(), Undecided> {
     if !tried_enough(run) {
         return Ok(());
     }
-    let mut asked = columns.clone();
-    asked.set(Fresh::Yes);
-    let row = select(run, &asked)?;
+    let row = select(run, columns)?;
     if !matches!(row.then, Action::Act(step) if run.tries.are_of(step)) {
         return Ok(());
     }
@@ -192,7 +198,7 @@ pub fn mismatch(row: &Row, run: &GroupRun, columns: &Columns) -> Option<String> 
     if !row.stages.contains(&run.stage) {
         return Some(format!("the run is {:?}", run.stage));
     }
-    let cond = row.when.iter().find(|cond| cond.mask & (1 << columns.ordinal(cond.column)) == 0)?;
+    let cond = row.when.iter().find(|cond| !cond.holds(columns))?;
     Some(format!("{} is {}", cond.column.name(), columns.value_name(cond.column)))
 }
 

@@ -1,7 +1,7 @@
 //! What a row of the recovery table is made of: where it matches, under which conditions, and what it says.
 
 use crate::domain::problem::Code;
-use crate::machine::group::columns::{Column, Columns};
+use crate::machine::group::columns::{Column, ColumnValue, Columns, Fresh};
 use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
@@ -106,6 +106,13 @@ pub struct Cond {
     pub mask: u16,
 }
 
+impl Cond {
+    /// Whether the column has one of the values.
+    pub fn holds(&self, columns: &Columns) -> bool {
+        self.mask & (1 << columns.ordinal(self.column)) != 0
+    }
+}
+
 /// One row of the recovery table.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
@@ -122,9 +129,14 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether the row acts on a fresh view only.
+    pub fn is_fresh(&self) -> bool {
+        self.when.iter().any(|cond| cond.column == Fresh::COLUMN)
+    }
+
     /// Whether the row matches.
     pub fn matches(&self, stage: Stage, columns: &Columns) -> bool {
         self.stages.contains(&stage)
-            && self.when.iter().all(|cond| cond.mask & (1 << columns.ordinal(cond.column)) != 0)
+            && self.when.iter().filter(|cond| cond.column != Fresh::COLUMN).all(|cond| cond.holds(columns))
     }
 }

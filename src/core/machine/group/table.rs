@@ -1,7 +1,8 @@
 //! The recovery table of the group machine: (stage × columns) → row. It is read at a start as at a restart.
 //!
 //! Rows are data with stable ids. They have no order and there is no catch-all: for every stage, every combination of
-//! the columns that its rows look at is matched by exactly one row, and a test proves it. A row that is
+//! the columns that its rows name is matched by exactly one row, and a test proves it. A row with `Fresh[Yes]` does not act
+//! on a cached view: `decide` answers Refresh until the view is fresh. A row that is
 //! changed or added raises [`RULES`].
 
 use crate::domain::problem::Code;
@@ -33,7 +34,7 @@ const fn unwind_and_retry(code: Code) -> Action {
     Action::Unwind { code, transient: true }
 }
 
-use Action::{Act, Advance, Finished, Refresh, StepDown, Wait};
+use Action::{Act, Advance, Finished, StepDown, Wait};
 
 /// The recovery table.
 pub const TABLE: &[Row] = rows! {
@@ -44,24 +45,16 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::Created), "the object carries our run: an earlier create happened";
     "planned/foreign" Planned: Group[Foreign]
         => unwind(Code::ForeignObject), "somebody else has the name";
-    "planned/look-gone" Planned: Group[Absent] Space[Stands | Gone] Create[Happened] Fresh[No]
-        => Refresh, "the create was answered: only a fresh read says that its group is gone";
     "planned/gone" Planned: Group[Absent] Space[Stands | Gone] Create[Happened] Fresh[Yes]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot, perhaps too late for its cut: the next one has another name";
-    "planned/look-cut" Planned: Group[Absent] Space[Stands | Gone] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[No]
-        => Refresh, "a content names a group that is not there: only a fresh read says that it is gone";
     "planned/cut" Planned: Group[Absent] Space[Stands | Gone] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Create[Untried | Unknown] Fresh[Yes]
         => unwind_and_retry(Code::DeletedByOther), "the create happened, and somebody else deleted our VolumeGroupSnapshot after its cut had begun";
     "planned/refused" Planned: Group[Absent] Space[Stands | Gone] Create[Refused]
         => unwind(Code::Refused), "the API server refused the create for good";
-    "planned/look-claims" Planned: Group[Absent] Space[Stands] Content[Absent] Create[Untried | Unknown] Claims[Changed] Fresh[No]
-        => Refresh, "only a fresh read says whether it is the whole namespace that goes";
     "planned/claims-changed" Planned: Group[Absent] Space[Stands] Content[Absent] Create[Untried | Unknown] Claims[Changed] Fresh[Yes]
         => unwind(Code::PlanOutdated), "a claim went or changed before the cut";
     "planned/namespace-gone" Planned: Group[Absent] Space[Gone] Content[Absent] Create[Untried | Unknown] Claims[Changed]
         => unwind(Code::NamespaceMissing), "the namespace is gone, and its claims with it";
-    "planned/look-late" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[No]
-        => Refresh, "a deadline only ends waiting for what is not there: an event may have been lost";
     "planned/too-late" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "the deadline of the cut passed before the group could be created";
     "planned/tried-enough" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Many]
@@ -91,36 +84,24 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::Cut), "every planned volume has its snapshot handle";
     "created/bound" Created: Group[Ours] Space[Stands | Gone] Progress[Bound] CutRecorded[Yes]
         => Advance(Milestone::VsBound), "group ready, every member ready, bound, and naming the group";
-    "created/look-lost" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[No]
-        => Refresh, "only a fresh read says that a member is gone, and not only unknown to the caches yet";
     "created/member-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[Lost | Rebuilding | Hollow] Fresh[Yes]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted or released a member before the receipt, and such a member is never bound to its group";
-    "created/look-class" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[No]
-        => Refresh, "only a fresh read says that the class is gone";
     "created/class-gone" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Missing] Fresh[Yes]
         => unwind(Code::GroupClass), "the VolumeGroupSnapshotClass was deleted, without which the controllers never make the members ready";
-    "created/look-class-uncut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Missing] Fresh[No]
-        => Refresh, "only a fresh read says that the class is gone";
     "created/class-gone-uncut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Missing] Fresh[Yes]
         => unwind(Code::GroupClass), "the VolumeGroupSnapshotClass was deleted, without which the controllers never cut the group";
     "created/wait-ready" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Open]
         => Wait(Waiting::Ready), "a ready group does not mean ready members";
-    "created/look-ready" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Passed] Fresh[No]
-        => Refresh, "a deadline only ends waiting for what is not there: an event may have been lost";
     "created/ready-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Cut] CutRecorded[Yes] Loss[None] GroupClass[Exists] ReadyDeadline[Passed] Fresh[Yes]
         => unwind(Code::ReadyTimeout), "the members did not become ready in time";
     "created/unsupported" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Unsupported]
         => unwind(Code::DriverCannot), "the driver has no group controller; it will not grow one";
     "created/error-grace" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Open]
         => Wait(Waiting::DriverGrace), "a final error may heal, for a short time";
-    "created/look-error" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Passed] Fresh[No]
-        => Refresh, "the error may have healed, and the event been lost";
     "created/error" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Passed] Fresh[Yes]
         => unwind(Code::DriverFailed), "the sidecar retries final errors in a hot loop: do not leave it hammering";
     "created/wait-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open]
         => Wait(Waiting::Cut), "the controllers are at work";
-    "created/look-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[No]
-        => Refresh, "a deadline only ends waiting for what is not there: an event may have been lost";
     "created/cut-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
@@ -155,8 +136,6 @@ pub const TABLE: &[Row] = rows! {
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted a member; its storage goes only with the group";
 
     // ---- Retained: the last look before the pivot ------------------------------------------------------------------
-    "retained/look" Retained: Group[Absent | Foreign | Terminating | Ours] Space[Stands | Gone] Fresh[No]
-        => Refresh, "the pivot is decided on fresh reads only";
     "retained/group-gone" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Delete | DeleteTerminating]
         => unwind_and_retry(Code::DeletedByOther), "our VolumeGroupSnapshot was deleted and its content set to Delete: the storage goes with it";
     "retained/gone-policies" Retained: Group[Absent | Foreign | Terminating] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Delete] Refusals[Few]
@@ -211,8 +190,6 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::Detach), "owner, in-group and as-source out, class in: one patch, so that as-source proves something";
     "release/3-acknowledge" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[No]
         => Wait(Waiting::Acknowledgement), "as-source comes back once the controller saw the released member";
-    "release/4-look" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[No]
-        => Refresh, "the delete is decided on fresh reads only";
     "release/5-delete-group" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Clear] Ties[Free] Acknowledged[Yes] Fresh[Yes]
         => Act(Step::DeleteGroup), "nothing ties the members to the group any more";
     "release/5-group-going" Releasing: Blocked[No] Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
@@ -224,18 +201,12 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::ClearNames), "a member that names a group is owned by any group of that name, whoever made it, again and again";
     "release/5-untie-foreign" Releasing: Blocked[No] Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Clear]
         => Act(Step::Detach), "a member that another group owns goes with it";
-    "release/5-look-lost" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[No]
-        => Refresh, "what is lost is decided on fresh reads only";
     "release/5-rebuild" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Lost] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
     "release/5-rebuilding" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[Rebuilding]
         => Wait(Waiting::Rebuilt), "rebuilt members become ready while a content carries the group handle";
     "release/5-clear-rebuilt" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Mixed | Set]
         => Act(Step::ClearNames), "a member that names a group which is gone makes the controller log errors for ever";
-    "release/6-look" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[No]
-        => Refresh, "members are seen again while the content still stands";
-    "release/6-look-kept" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[No]
-        => Refresh, "members are seen again while the content still stands";
     "release/6-delete-content" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[No] Names[Clear] Fresh[Yes]
         => Act(Step::DeleteContent), "all members stand without the group";
     "release/6-delete-content-kept" Releasing: Blocked[No] Group[Absent | Foreign] Content[Retain] Policies[Retain] Ties[Free] Loss[None] KeepName[Yes] Fresh[Yes]
@@ -253,8 +224,6 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::Detach), "a member that another group owns goes with it";
     "release/late-stub" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost | Rebuilding] Stub[Absent] Refusals[Few]
         => Act(Step::MakeStub), "a loss seen only now: rebuilt members need a content that carries the group handle";
-    "release/late-look-lost" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[No]
-        => Refresh, "what is lost is decided on fresh reads only";
     "release/late-rebuild" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Lost] Stub[Exists] Refusals[Few] Fresh[Yes]
         => Act(Step::Rebuild), "the storage is retained: content from the handle, snapshot from the content";
     "release/late-rebuilding" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[Rebuilding] Stub[Exists]
@@ -276,16 +245,12 @@ pub const TABLE: &[Row] = rows! {
         "members that name a group are owned by whichever group has that name, and go with it";
     "release/8-mend-labels-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
-    "release/8-look-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[No]
-        => Refresh, "every member is seen once more, after the group was gone";
     "release/8-drop-replaced-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes] Replaced[Some]
         => Act(Step::DropReplaced), "what a rebuilt member has replaced still names its storage, and nobody else would take it away";
     "release/8-cleaned-kept" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[Yes] Names[Set] Labels[Complete] Fresh[Yes] Replaced[None]
         => Advance(Milestone::Cleaned), "recorded or rebuilt uid, ready, not terminating, content retained";
     "release/8-mend-labels" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Missing]
         => Act(Step::Relabel), "somebody took labels or receipt off a member: nobody would know whose it is";
-    "release/8-look" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[No]
-        => Refresh, "every member is seen once more, after the group was gone";
     "release/8-drop-replaced" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes] Replaced[Some]
         => Act(Step::DropReplaced), "what a rebuilt member has replaced still names its storage, and nobody else would take it away";
     "release/8-cleaned" Releasing: Blocked[No] Group[Absent | Foreign] Content[Absent] Policies[Retain] Ties[Free] Loss[None] Stub[Absent] KeepName[No] Labels[Complete] Fresh[Yes] Replaced[None]
@@ -320,10 +285,6 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::UndoFree), "what retains the storage would leak it";
     "undo/b-protection" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Pending]
         => Wait(Waiting::Protection), "a group that is deleted before its finalizers leaks content and storage";
-    "undo/c-look-bare" Unwinding: Group[Ours] Content[Absent] Retaining[None] Fresh[No]
-        => Refresh, "the delete is decided on fresh reads only";
-    "undo/c-look" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Complete] Fresh[No]
-        => Refresh, "the delete is decided on fresh reads only";
     "undo/c-delete-bare" Unwinding: Group[Ours] Content[Absent] Retaining[None] Fresh[Yes]
         => Act(Step::UndoDeleteGroup), "a group that was refused never gets a finalizer: do not wait for one";
     "undo/c-delete" Unwinding: Group[Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[None] Protection[Complete] Fresh[Yes]
@@ -376,24 +337,18 @@ pub const TABLE: &[Row] = rows! {
         => Wait(Waiting::ShellsGone), "the controller retries their deletion by backoff only, up to minutes";
     "undo/e-unknown" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Open]
         => Wait(Waiting::LateContent), "the create could not be repeated: look whether it happened after all";
-    "undo/e-unknown-look" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Passed] Fresh[No]
-        => Refresh, "nothing came; look once more";
     "undo/e-unknown-failed" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Many] LateWindow[Passed] Fresh[Yes]
         => Advance(Milestone::Failed), "nothing came: the create never happened";
     "undo/f-stub" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Exists]
         => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
     "undo/f-stub-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Exists]
         => Act(Step::DropStub), "an older life that went forward made it; nobody else would take it away";
-    "undo/f-import-look" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[No]
-        => Refresh, "nothing may stand of the run when the driver is asked for its storage";
     "undo/f-import" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[Yes]
         => Act(Step::UndoImport), "the content went in another way than by our delete: only the driver knows whether it has the group";
     "undo/f-importing" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Asked | Going]
         => Wait(Waiting::StorageFreed), "the csi-snapshotter asks the driver, and frees what the driver has";
     "undo/f-import-free" Unwinding: Group[Absent] Content[Absent] Create[Untried | Refused | Happened] Shells[None] Stub[Absent] Import[Held | Unknown]
         => Act(Step::UndoFreeImport), "a static content that is bound to nothing is freed by its deletion, if the driver has it";
-    "undo/f-import-look-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[No]
-        => Refresh, "nothing may stand of the run when the driver is asked for its storage";
     "undo/f-import-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Absent] Storage[Doubtful] Fresh[Yes]
         => Act(Step::UndoImport), "the content went in another way than by our delete: only the driver knows whether it has the group";
     "undo/f-importing-foreign" Unwinding: Group[Foreign] Content[Absent] Shells[None] Stub[Absent] Import[Asked | Going]
@@ -406,16 +361,12 @@ pub const TABLE: &[Row] = rows! {
         => Advance(Milestone::Retried), "nothing was ever created, and another attempt may help";
     "undo/f-late" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[No]
-        => Refresh, "the end is decided on fresh reads only";
     "undo/f-failed" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left";
     "undo/f-retry" Unwinding: Group[Absent] Content[Absent] Create[Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left, and another attempt may help";
     "undo/f-late-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Open]
         => Wait(Waiting::LateContent), "a controller that had the group in its cache makes the content late";
-    "undo/f-look-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[No]
-        => Refresh, "the end is decided on fresh reads only";
     "undo/f-failed-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Fail]
         => Advance(Milestone::Failed), "nothing is left of ours";
     "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
@@ -428,12 +379,8 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
     "abandoned/content-torn" Abandoned: Blocked[No] Group[Ours] Content[Absent] Policies[Retain]
         => Wait(Waiting::ContentAgain), "the controller makes it again under the policy of the class, and whoever deleted the group then would delete the storage";
-    "abandoned/look" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[No]
-        => Refresh, "the end is decided on fresh reads only";
     "abandoned/failed" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating] Policies[Retain] Fresh[Yes]
         => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
-    "abandoned/look-bare" Abandoned: Blocked[No] Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[No]
-        => Refresh, "the end is decided on fresh reads only";
     "abandoned/failed-bare" Abandoned: Blocked[No] Group[Terminating | Absent | Foreign] Content[Absent] Policies[Retain] Fresh[Yes]
         => Advance(Milestone::Failed), "every content that stands retains the storage, and the receipt names it all";
 
@@ -451,6 +398,7 @@ pub fn columns_of(stage: Stage) -> Vec<Column> {
         .iter()
         .filter(|row| row.stages.contains(&stage))
         .flat_map(|row| row.when.iter().map(|cond| cond.column))
+        .filter(|column| *column != Fresh::COLUMN)
         .collect();
     columns.sort_unstable();
     columns.dedup();

@@ -167,7 +167,7 @@ pub fn report(
     now: Timestamp,
 ) -> WaitReport {
     let row = decision.row.id;
-    match decision.row.then {
+    match decision.then {
         Action::Wait(waiting) => waits(run, seen, row, waiting, now),
         Action::Stick { .. } => WaitReport::new(row, MANUAL, run.changed_at),
         _ => WaitReport { next_try: until, ..paused(run, seen, row, now) },
