@@ -1,8 +1,9 @@
-//! The daemon archives by itself, so that neither its disk nor its start grow with its age.
+//! Archives finished runs, so that the disk usage and the start time of the daemon do not grow with its age.
 //!
-//! At the start and once a minute the journal is asked to end its segment if that is full or old, and to archive every
-//! whole one; the records of runs that have not ended are carried forward. Appends go on meanwhile. What cannot be
-//! archived now is tried again the next time; nothing depends on it but room.
+//! At the start and once a minute the task requests two things from the journal: to end the current segment
+//! if it is full or old, and to archive every complete segment. The records of runs that have not ended are
+//! carried over. Appends continue meanwhile. A segment that cannot be archived now is tried again the next
+//! time. Only disk space depends on it.
 
 use std::convert::Infallible;
 
@@ -11,16 +12,16 @@ use crate::engine::clock::Clock;
 use crate::journal::archive::Policy;
 use crate::journal::{Journal, JournalError};
 
-/// Between two looks.
+/// Time between two checks.
 const PAUSE: Millis = Millis::from_secs(60);
 const NANOS_OF_DAY: i64 = 86_400 * 1_000_000_000;
 
-/// When a segment ends before it is full by its bytes.
+/// When a segment ends before it reaches its size limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Archiving {
-    /// Records from which on it ends.
+    /// Number of records at which the segment ends.
     pub records: u64,
-    /// Days after which it ends, however few records it has.
+    /// Age in days at which the segment ends, whatever its number of records.
     pub days: u32,
 }
 
@@ -38,7 +39,7 @@ impl Archiving {
     }
 }
 
-/// Archives for as long as the daemon lives.
+/// Archives until the daemon ends.
 pub async fn archive(journal: Journal, clock: Clock, archiving: Archiving) -> Infallible {
     loop {
         let now = clock.now().0;

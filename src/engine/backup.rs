@@ -1,8 +1,9 @@
-//! One Backup, from its object to its end: validate → form groups → accept → run the groups → finish.
+//! Processes one Backup from its object to its end: validate → form groups → accept → run the groups →
+//! finish.
 //!
-//! The groups are settled in the journal (`Accepted`) before the first of them begins. After a restart they are taken
-//! from there; a group whose plan never became durable is planned again under the same id, which is safe because
-//! nothing of it can have happened.
+//! The journal records the groups (`Accepted`) before the first of them begins. After a restart the daemon
+//! reads the groups from the journal. A group whose plan never became durable is planned again under the same
+//! id. This is safe because such a group had no effect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,17 +33,16 @@ use crate::machine::point::{Moment, Place, Point};
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 use crate::records::{self, Decoded};
 
-/// Asks the engine to run a group, or to say how it ended.
+/// Request to the engine: run a group, or report how it ended.
 pub struct StartRun {
-    /// The run.
     pub run: StreamId,
-    /// Its plan, if the journal may not have one.
+    /// Plan of the run, in case the journal has none.
     pub plan: Option<Plan>,
-    /// Where to answer: the end of the run; `None` if it has no plan.
+    /// Receives the end of the run; `None` if the run has no plan.
     pub end: oneshot::Sender<Option<Arc<GroupRun>>>,
 }
 
-/// Takes one Backup to its end. `object` is `None` when only the journal knows it any more.
+/// Processes one Backup until it ends. `object` is `None` when only the journal still knows the Backup.
 ///
 /// # Errors
 /// The journal cannot be read or written: the daemon ends.
@@ -78,7 +78,8 @@ pub async fn take(
     let run = match (folded, &request, object.as_deref()) {
         (Some(run), _, object) => {
             claim(&context, &run, object).await;
-            // A daemon that was killed behind the record may not have told of them; what is told twice is one Event.
+            // A daemon that was killed after the record may not have recorded the Events; a repeated one is
+            // the same Event.
             if run.finished.is_none() {
                 tell_refused(&context, &run);
                 tell_warnings(&context, &run, 0);
@@ -124,10 +125,11 @@ pub async fn take(
     Ok(())
 }
 
-/// Why a Backup that the journal does not know is not taken up: another daemon has it, or another program.
+/// Why the daemon does not process a Backup that its journal does not know: it belongs to another daemon or
+/// to another program.
 ///
-/// A Backup in progress was accepted by the journal that gave it this phase. Of a journal that was rebuilt from the cluster
-/// it is the one before.
+/// A Backup in progress was accepted by the journal that gave it this phase. For a journal that was recovered
+/// from the cluster, that is its predecessor.
 fn not_ours(context: &Context, object: &Backup) -> Option<String> {
     if let Some(why) = context.binder.foreign_claim(object) {
         return Some(why);
@@ -150,8 +152,8 @@ fn leave_alone(context: &Context, object: Option<&Backup>, why: &str) {
     context.recorder.record(events::of_backup(&id, true, "NotOurs", &note, context.clock.now()));
 }
 
-/// Claims a new Backup before anything is recorded of it; of two daemons one is refused, and reads whose it is. Some: why
-/// it is left alone.
+/// Claims a new Backup before anything is recorded about it. Of two daemons, the API server refuses one,
+/// which then reads the owner. Returns `Some(reason)` if the Backup is left alone.
 async fn claim_new(context: &Context, object: &Backup) -> Option<String> {
     let (mut seen, epoch, journal) = (object.clone(), context.journal.epoch(), context.binder.journal_id());
     let id = observe::id(&object.metadata);
@@ -167,7 +169,7 @@ async fn claim_new(context: &Context, object: &Backup) -> Option<String> {
                 context.cache.upsert(changed);
                 return None;
             }
-            // The review of the permissions refuses the groups then, and says which one is missing.
+            // The review of the permissions then refuses the groups and names the missing permission.
             Err(problem) if problem.code == Code::Refused && failures >= CLAIM_TRIES => {
                 tracing::warn!(backup = %id, %problem, "the Backup is not claimed");
                 return None;
@@ -191,7 +193,7 @@ async fn claim_new(context: &Context, object: &Backup) -> Option<String> {
     }
 }
 
-/// A Backup that has ended, in an archive that is not here: it is not run again, and what became of it is not known.
+/// A Backup that has ended and whose archive is missing: it is not run again, and its result is unknown.
 fn archived_elsewhere(context: &Context, stream: StreamId, object: Option<&Backup>, error: &JournalError) {
     tracing::warn!(run = %stream, %error, "{}", error.fix());
     if let Some(object) = object {
@@ -201,7 +203,6 @@ fn archived_elsewhere(context: &Context, stream: StreamId, object: Option<&Backu
     }
 }
 
-/// Folds the stream of a Backup.
 pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Problem> {
     let mut run = None;
     for entry in entries {
@@ -253,7 +254,7 @@ async fn accept(context: &Context, stream: StreamId, request: &Request) -> Resul
     Ok(run)
 }
 
-/// No plan is carried out.
+/// Discards all plans.
 fn refuse_all(formed: &mut Formed, problem: &Problem) {
     let refused = formed.plans.drain(..).map(|plan| RefusedGroup {
         namespace: plan.namespace,
@@ -273,7 +274,8 @@ fn tell_refused(context: &Context, run: &BackupRun) {
     }
 }
 
-/// Those behind the first `known`. The status of a Backup has room for their number only.
+/// Records the warnings after the first `known` ones. The status of a Backup only has a field for their
+/// number.
 fn tell_warnings(context: &Context, run: &BackupRun, known: usize) {
     for warning in run.warnings.iter().skip(known) {
         tracing::warn!(backup = %object_id(run), "{warning}");
@@ -292,8 +294,8 @@ fn asked(plan: &Plan) -> AskedGroup {
 }
 
 fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
-    // The text that is shown begins with the group, the namespace, or nothing for the Backup as a whole: an object that
-    // is the same is not named again.
+    // The printed text begins with the group, the namespace, or nothing for the Backup as a whole. An
+    // identical object is not named again.
     let about = problem.about.to_string();
     let named = match (namespace, group) {
         ("", "") => problem.about.kind == "Backup",
@@ -309,8 +311,9 @@ fn failed(namespace: &str, group: &str, problem: &Problem) -> FailedGroup {
     }
 }
 
-/// The groups of a request: those that can be run, and those that cannot and why. What the caches would refuse is
-/// asked of the API server itself, because they may be a moment old.
+/// Forms the groups of a request: those that can run, and those that cannot, with the reason. The caches may
+/// be slightly stale: if a group would be refused, or no group would run, the objects are read again from the
+/// API server.
 async fn form(context: &Context, request: &Request) -> Formed {
     let now = context.clock.now();
     let mut formed = form_groups(request, &inventory::gather(&context.cache, request), now);
@@ -326,7 +329,7 @@ async fn form(context: &Context, request: &Request) -> Formed {
         Ok(_) => driver::first_record(plan.clone(), context.clock.now()).map(|_| ()),
     };
     if let Err(problem) = context.adapter.group_version() {
-        // Without the API there are no classes either, which would be the lesser half of the truth.
+        // Without the API there are no classes either; that error would be the less useful one.
         let classless = |refused: &&mut RefusedGroup| refused.problem.code == Code::GroupClass;
         formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
     }
@@ -342,7 +345,7 @@ async fn form(context: &Context, request: &Request) -> Formed {
     formed
 }
 
-/// Plans for the groups that the journal may not have yet, by run.
+/// Plans by run, for groups that the journal may not have yet.
 async fn replan(context: &Context, request: Option<&Request>) -> BTreeMap<StreamId, Plan> {
     let Some(request) = request else { return BTreeMap::new() };
     form(context, request).await.plans.into_iter().map(|plan| (plan.run, plan)).collect()
@@ -391,7 +394,7 @@ fn how_it_ended(group: &AskedGroup, end: Option<Arc<GroupRun>>) -> GroupEnd {
     }
 }
 
-/// What should be known of a group although it is complete.
+/// Warnings about a completed group.
 fn warnings(run: &GroupRun) -> Vec<String> {
     let grade = run.atomicity().filter(|grade| !grade.is_atomic());
     let group = format!("group {}/{}", run.plan.namespace, run.plan.group);
@@ -426,7 +429,7 @@ async fn append(
     Ok(folded)
 }
 
-/// What the journal knows of a run, for a Backup that is looked at again; used by the engine as well.
+/// Folds the stream of a run, for a Backup that is processed again. Also used by the engine.
 pub fn fold_group(stream: StreamId, entries: &[Entry]) -> Result<Option<GroupRun>, Problem> {
     let mut run = None;
     for entry in entries {
@@ -445,10 +448,11 @@ fn object_id(run: &BackupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-/// Refusals of a claim, after each of which the Backup is read again.
+/// Number of failed claims after which a refusal is final. The Backup is read again after each failure.
 const CLAIM_TRIES: u32 = 3;
 
-/// Tries of a status that a later one replaces, and of any status that the API server refuses: a conflict passes.
+/// Attempts for a status that a later one replaces, and for any status that the API server refuses: conflicts
+/// are temporary.
 const TRIES: u32 = 8;
 
 /// Writes the status of a Backup, at most `tries` times while the API server does not answer.
@@ -456,8 +460,9 @@ async fn project(context: &Context, id: &ObjectId, status: &BackupStatus, tries:
     insist(context, id, tries, || context.adapter.project_backup(id, status)).await;
 }
 
-/// Claims a Backup that an earlier life accepted, before anything of it goes on: an older life that is still alive is
-/// told by that also where no VolumeGroupSnapshot stands that could be claimed. One that a newer life has claimed stays so.
+/// Claims a Backup that an earlier incarnation accepted, before any of its work continues. The claim also
+/// stops an older daemon that is still alive where there is no VolumeGroupSnapshot to claim. A Backup that a
+/// newer incarnation has claimed is left unchanged.
 async fn claim(context: &Context, run: &BackupRun, object: Option<&Backup>) {
     let (id, epoch) = (object_id(run), context.journal.epoch());
     let claimed = object.and_then(|object| observe::epoch(&object.metadata));
@@ -494,8 +499,8 @@ where
     }
 }
 
-/// Writes the label key into the Backup that names none. It comes after the record that settles the groups: before it, a
-/// daemon that starts again has to see whether the user named the key.
+/// Writes the label key into a Backup that does not name one. This comes after the record that fixes the
+/// groups: before that record, a daemon that restarts has to see whether the user named the key.
 async fn show_label_key(context: &Context, object: Option<&Backup>, run: &BackupRun) {
     let named = |object: &Backup| {
         object.spec.volume_group_snapshot_label_key.as_ref().is_some_and(|key| !key.is_empty())
@@ -528,7 +533,7 @@ async fn refuse(context: &Context, object: &Backup, code: Code, errors: &[String
     project(context, &id, &status, u32::MAX).await;
 }
 
-/// Refuses a Backup that cannot even be read.
+/// Refuses a Backup that cannot be parsed.
 pub async fn refuse_malformed(context: &Context, id: &ObjectId, error: &str) {
     let reason = limits::clip(&format!("the Backup cannot be read: {error}; correct it and create it again"));
     tracing::warn!(backup = %id, reason, "the Backup is refused");
@@ -536,7 +541,8 @@ pub async fn refuse_malformed(context: &Context, id: &ObjectId, error: &str) {
     context.recorder.record(events::of_backup(id, true, "FailedValidation", &reason, context.clock.now()));
     for failures in 1..=TRIES {
         match context.adapter.project_malformed(id, &reason).await {
-            // An API server that has just started refuses everybody; a Backup that is gone is tried for some minutes.
+            // An API server that has just started refuses every request. A Backup that is gone is retried for
+            // about two minutes.
             Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
                 tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
                 context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
@@ -584,7 +590,7 @@ async fn show_end(context: &Context, run: &BackupRun, snapshots: Snapshots) {
     if !annotations.is_empty() {
         insist(context, &id, u32::MAX, || context.adapter.project_annotations(&id, &annotations)).await;
     }
-    // Nobody else writes the end in this life of the daemon, however long the API server is away.
+    // In this incarnation no other code writes the end, however long the API server is unavailable.
     project(context, &id, &status, u32::MAX).await;
 }
 

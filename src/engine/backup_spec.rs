@@ -1,4 +1,4 @@
-//! From the spec of a Backup to what planning understands: pure, but for the types of the API.
+//! Converts the spec of a Backup to the input of planning. Pure, apart from the types of the API.
 
 use std::collections::BTreeSet;
 
@@ -12,18 +12,18 @@ use crate::domain::time::Millis;
 use crate::engine::unknown_fields;
 use crate::planning::{Request, RequestedFeatures, ResourceList, ignored, label_key, validate};
 
-/// What the daemon was started with that bears on every Backup.
+/// Options of the daemon that apply to every Backup.
 #[derive(Debug, Clone, Default)]
 pub struct Defaults {
-    /// `--volume-group-snapshot-label-key`.
     pub label_key: Option<String>,
-    /// `--keep-group-name`: put the name of the group back into released members, so that Velero knows them.
+    /// `--keep-group-name`: write the group name back into released members, so that Velero recognizes them.
     pub keep_group_name: bool,
-    /// `--max-skew` and `--require-atomic`: how far apart the members of a group may be cut.
+    /// `--max-skew` and `--require-atomic`: the largest allowed difference between the cut times of the
+    /// members.
     pub atomicity: Demand,
 }
 
-/// The Backup by name and uid.
+/// Name and uid of the Backup.
 pub fn reference(backup: &Backup) -> BackupRef {
     BackupRef {
         namespace: backup.metadata.namespace.clone().unwrap_or_default(),
@@ -32,7 +32,8 @@ pub fn reference(backup: &Backup) -> BackupRef {
     }
 }
 
-/// Reads a Backup; all that is wrong with it, or that this release does not do, as Velero's `validationErrors`.
+/// Reads a Backup. Errors are everything that is invalid or unsupported in this release, as Velero's
+/// `validationErrors`.
 pub fn read(backup: &Backup, defaults: &Defaults) -> Result<Request, Vec<String>> {
     let spec = &backup.spec;
     let mut errors = unknown_fields::refuse(spec);
@@ -59,14 +60,14 @@ pub fn read(backup: &Backup, defaults: &Defaults) -> Result<Request, Vec<String>
         included_namespaces: each_once(&spec.included_namespaces),
         annotations: backup.metadata.annotations.clone().unwrap_or_default(),
         cut_timeout,
-        // The cut comes before readiness: a longer wait for the cut makes the other one longer, too.
+        // The cut precedes readiness: a longer timeout for the cut also extends the readiness timeout.
         ready_timeout: or_default(ready_timeout, limits::ITEM_OPERATION_TIMEOUT).max(cut_timeout),
         keep_group_name: defaults.keep_group_name,
         atomicity: defaults.atomicity,
     })
 }
 
-/// Absent or zero is the default, as in Velero.
+/// Absent or zero means the default, as in Velero.
 fn or_default(given: Millis, default: Millis) -> Millis {
     if given == Millis(0) { default } else { given }
 }
@@ -115,7 +116,7 @@ fn asked(spec: &BackupSpec, defaults: &Defaults) -> RequestedFeatures {
         resource_policy: spec.resource_policy.is_some(),
         snapshot_move_data: spec.snapshot_move_data == Some(true),
         snapshot_volumes: spec.snapshot_volumes,
-        // The Velero CLI writes `hooks: {}`, and `resources: []` is not a hook either.
+        // The Velero CLI writes `hooks: {}`. `resources: []` is not a hook either.
         hooks: spec
             .hooks
             .as_ref()
@@ -140,7 +141,7 @@ fn asked(spec: &BackupSpec, defaults: &Defaults) -> RequestedFeatures {
     }
 }
 
-/// The fields that are set.
+/// Names of the fields that are set.
 fn set<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str> {
     fields.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
 }
@@ -214,7 +215,7 @@ mod tests {
         .expect("a spec");
         let request = read(&backup(spec), &Defaults::default()).expect("none is refused");
         assert_eq!(request.warnings.len(), 5, "{:?}", request.warnings);
-        // What the Velero CLI writes for a Backup without any flag.
+        // The spec that the Velero CLI writes for a Backup without any flag.
         let spec: BackupSpec = serde_json::from_value(serde_json::json!({
             "csiSnapshotTimeout": "0s", "hooks": {}, "includedNamespaces": ["*"], "itemOperationTimeout": "0s",
             "metadata": {}, "snapshotMoveData": false, "ttl": "0s", "excludedNamespaces": null,

@@ -1,10 +1,12 @@
-//! The binding of this journal to this cluster, while the daemon lives.
+//! Keeps this journal bound to this cluster while the daemon runs.
 //!
-//! [`Binder::bind`] comes before the first write: it reads the binding, judges it ([`crate::domain::binding::judge`]) and
-//! writes it, each write recorded before and after. [`Binder::guard`] then watches it, renews it, and ends the daemon when
-//! another journal or a newer start is bound. [`Binder::may_free`] reads it again before every step that frees storage.
+//! [`Binder::bind`] comes before the first write. It reads the binding, judges it
+//! ([`crate::domain::binding::judge`]) and writes it; a record precedes and follows each write.
+//! [`Binder::guard`] then watches the binding, renews it, and ends the daemon when another journal or a newer
+//! start is bound. [`Binder::may_free`] reads the binding again before every step that frees storage.
 //!
-//! Not here: how the binding looks in the cluster (`cluster::binding`), and its records (`records::binding`).
+//! Not here: the fields of the binding in the cluster (`cluster::binding`), and its records
+//! (`records::binding`).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,33 +35,34 @@ use crate::journal::{Appended, Entry, Journal, StreamState};
 use crate::machine::group::Stage;
 use crate::records::binding::{self as records, BindingEvent, BindingRecord};
 
-/// How a daemon is bound.
+/// Options of the binding.
 #[derive(Debug, Clone, Copy)]
 pub struct BindingOptions {
     /// Id of this start. It becomes the id of a journal that has none.
     pub start: Uuid,
-    /// The journal whose place an operator gives to this one.
+    /// The journal that this one replaces, at the request of an operator.
     pub take_over: Option<Uuid>,
     /// Free no storage.
     pub no_free: bool,
-    /// False: as the releases that knew no binding. Drills use it for a second daemon that no binding holds back.
+    /// False: behave like the releases without a binding. Drills use it for a second daemon that no binding
+    /// restrains.
     pub bound: bool,
 }
 
 impl BindingOptions {
-    /// A daemon that is bound, takes nothing over and may free.
+    /// A daemon that is bound, takes over no journal and may free storage.
     pub fn new(start: Uuid) -> Self {
         Self { start, take_over: None, no_free: false, bound: true }
     }
 }
 
-/// What this life knows of the binding.
+/// State of the binding in this incarnation.
 struct Held {
     state: BindingState,
     roll: u64,
-    /// The open stream and the sequence of its last record; none before the first record of this life.
+    /// The open stream and the sequence of its last record; none before the first record of this incarnation.
     stream: Option<(StreamId, u64)>,
-    /// Open streams of earlier lives, to be closed.
+    /// Open streams of earlier incarnations, to be closed.
     older: Vec<(StreamId, u64)>,
     /// `noFree` of the binding.
     no_free: bool,
@@ -67,7 +70,7 @@ struct Held {
     unreadable: Option<Problem>,
 }
 
-/// The binding of one life of the daemon. Cheap to clone.
+/// The binding of one incarnation of the daemon. Cheap to clone.
 #[derive(Clone)]
 pub struct Binder {
     inner: Arc<Inner>,
@@ -82,12 +85,13 @@ struct Inner {
     options: BindingOptions,
     held: Mutex<Held>,
     changed: watch::Sender<u64>,
-    /// One write at a time.
+    /// Serializes writes.
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Binder {
-    /// From what the journal recorded; nothing is written yet. Records that cannot be read are an error of [`Self::bind`].
+    /// Builds the binder from the records in the journal; writes nothing. Unreadable records are an error of
+    /// [`Self::bind`].
     pub fn open(
         adapter: &Adapter,
         cache: &Cache,
@@ -134,17 +138,18 @@ impl Binder {
         self.inner.options.bound.then(|| self.state().journal.to_string())
     }
 
-    /// Whether objects that carry this id belong to this journal. What is not an id belongs to nobody that is known.
+    /// Whether objects that carry this id belong to this journal. A string that is not an id belongs to no
+    /// known journal.
     pub fn owns(&self, journal: &str) -> bool {
         !self.inner.options.bound || journal.parse().is_ok_and(|id| self.state().owns(id))
     }
 
-    /// Why nothing is freed, as far as that is known without a look at the cluster.
+    /// Why nothing is freed, as far as that is known without a read from the cluster.
     pub fn doubt(&self) -> Option<String> {
         self.state().doubt
     }
 
-    /// Whether this journal took the place of another one, whose runs it was rebuilt from.
+    /// Whether this journal replaced another one, from whose runs it was recovered.
     pub fn supersedes_another(&self) -> bool {
         !self.state().supersedes.is_empty()
     }
@@ -174,13 +179,13 @@ impl Binder {
             if self.try_bind().await? {
                 return Ok(());
             }
-            // Two daemons that write at once: the next look says who was faster.
+            // Two daemons write at once: the next read shows which one won.
             self.pause(tries).await;
         }
         Ok(())
     }
 
-    /// False: another write was faster, or the API server does not answer.
+    /// Returns false if another write was faster or the API server does not answer.
     async fn try_bind(&self) -> Result<bool, Problem> {
         let Some(cluster) = unless_unanswered(self.inner.adapter.cluster_uid().await)? else {
             return Ok(false);
@@ -203,7 +208,7 @@ impl Binder {
                     (&doubt, seen.as_ref().filter(|_| replaces.is_none()))
                 {
                     self.held(|held| held.state.acknowledged = Some(binding.mark));
-                    // Confirmed while no daemon was there to read it.
+                    // The operator confirmed while no daemon was running.
                     self.take_confirmation(object, binding.mark.epoch).await?;
                 }
                 (replaces, doubt)
@@ -226,7 +231,8 @@ impl Binder {
         Ok(true)
     }
 
-    /// Records the intent, writes the binding, records that it stands. None: another write was faster.
+    /// Records the intent, writes the binding, and records the acknowledgement. Returns `None` if another
+    /// write was faster.
     async fn write(&self, seen: Option<&ConfigMap>, cluster: &Uid) -> Result<Option<BindingMark>, Problem> {
         let appended = self.record(BindingEvent::Intended).await?;
         let mark = BindingMark {
@@ -250,8 +256,8 @@ impl Binder {
         Ok(Some(mark))
     }
 
-    /// Objects and Backups of another journal in this namespace: then the binding was deleted, and this is not its journal.
-    /// False: the API server does not answer.
+    /// Fails if this namespace has objects or Backups of another journal: then the binding was deleted, and
+    /// this is not its journal. Returns false if the API server does not answer.
     async fn nothing_foreign(&self) -> Result<bool, Problem> {
         let Inner { adapter, namespace, .. } = &*self.inner;
         let Some(found) = unless_unanswered(foreign::journals(adapter, namespace).await)? else {
@@ -300,7 +306,8 @@ impl Binder {
     async fn record(&self, event: BindingEvent) -> Result<Appended, Problem> {
         let (start, at) = (self.inner.options.start, self.inner.clock.now());
         let (stream, seq, roll) = self.held(|held| {
-            // The first record of a life begins a stream of its own; one that grew long is followed by the next.
+            // The first record of an incarnation begins a new stream. A stream that reaches the limit is
+            // followed by the next.
             let fits = held.stream.filter(|(_, seq)| *seq < limits::BINDING_RECORDS);
             if fits.is_none() {
                 held.older.extend(held.stream.take());
@@ -341,10 +348,10 @@ impl Binder {
         clock.sleep_until(Some(clock.now().after(limits::backoff(failures + 1)))).await;
     }
 
-    /// Watches the binding and renews it, as long as it is this daemon's.
+    /// Watches the binding and renews it as long as this daemon owns it.
     ///
     /// # Errors
-    /// Always returns one: why this life of the daemon has to end.
+    /// Always returns one: why this incarnation of the daemon has to end.
     pub async fn guard(self) -> Problem {
         if !self.inner.options.bound {
             return std::future::pending().await;
@@ -368,8 +375,8 @@ impl Binder {
         }
     }
 
-    /// Whether the cached binding calls for a look at the real one. A watch tells late: what it shows may be older than
-    /// the last write.
+    /// Whether the cached binding requires a read from the API server. Watch events are late: the cached
+    /// state may be older than the last write.
     async fn is_odd(&self) -> bool {
         let Some(object) = self.inner.cache.binding() else { return true };
         let Ok(found) = binding::parse(&object) else { return true };
@@ -396,7 +403,7 @@ impl Binder {
             let why = format!("the group objects of completed run {run} are in the cluster again");
             return Err(self.went_back(why).await?);
         }
-        // Behind the two records of the last renewal nothing happened.
+        // The journal has no records after the two of the last renewal.
         if renews && !self.is_quiet() {
             let cluster = found.cluster.clone();
             self.write(Some(&object), &cluster).await?;
@@ -404,7 +411,7 @@ impl Binder {
         Ok(())
     }
 
-    /// Whether the only record since the last mark is the one that acknowledged it.
+    /// Whether the only record since the last mark is its acknowledgement.
     fn is_quiet(&self) -> bool {
         let head = self.inner.journal.head().position;
         self.state().acknowledged.is_some_and(|mark| head <= mark.position + 1)
@@ -419,7 +426,7 @@ impl Binder {
         self.take_confirmation(object, self.inner.journal.epoch()).await
     }
 
-    /// An operator confirms the cluster for the start of an epoch.
+    /// Applies an operator's confirmation of the cluster for the start of an epoch.
     async fn take_confirmation(&self, object: &ConfigMap, epoch: u64) -> Result<(), Problem> {
         if binding::confirmed(object) == Some(epoch) && self.doubt().is_some() {
             self.held(|held| held.state.doubt = None);
@@ -439,7 +446,7 @@ impl Binder {
         }
     }
 
-    /// The cluster shows the group objects of a run that the journal completed: it went back in time.
+    /// Handles group objects of a run that the journal completed: the cluster went back in time.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -451,7 +458,7 @@ impl Binder {
         Ok(())
     }
 
-    /// A completed run whose group objects the caches show, if there is one.
+    /// A completed run whose group objects are in the caches, if there is one.
     async fn completed_run_with_group(&self) -> Result<Option<StreamId>, Problem> {
         for stream in self.inner.cache.runs_with_group() {
             let entries = self.inner.journal.stream(stream).await;
@@ -464,7 +471,7 @@ impl Binder {
         Ok(None)
     }
 
-    /// Records the doubt and says why this life ends: the next one reads everything anew.
+    /// Records the doubt and returns why this incarnation ends. The next one reads everything again.
     ///
     /// # Errors
     /// The journal cannot be written.
@@ -478,8 +485,8 @@ impl Binder {
         ))
     }
 
-    /// Whether storage of a run may be freed now: the binding and the Backup's claim are read from the API server.
-    /// `Ok(Some(why))`: not now.
+    /// Whether storage of a run may be freed now. The binding and the Backup's claim are read from the API
+    /// server. `Ok(Some(why))`: not now.
     ///
     /// # Errors
     /// Another journal, or a newer start, has taken over: the daemon ends without another write.
@@ -490,7 +497,7 @@ impl Binder {
         }
         let Some(seen) = unless_unanswered(self.read().await)? else { return Ok(Some(UNANSWERED)) };
         let Some((object, found)) = seen else {
-            // The guard makes it again, or ends the daemon.
+            // The guard creates the binding again, or ends the daemon.
             return Ok(Some("the binding to be made again, which was deleted"));
         };
         self.take_settings(&object, &found).await?;
@@ -512,7 +519,7 @@ impl Binder {
         Ok(found.filter(|backup| backup.metadata.uid.as_deref() == Some(asks.uid.0.as_str())))
     }
 
-    /// Why a Backup is not this daemon's, if another journal or a newer start has claimed it.
+    /// Why a Backup does not belong to this daemon, if another journal or a newer start has claimed it.
     pub fn foreign_claim(&self, backup: &Backup) -> Option<String> {
         if !self.inner.options.bound {
             return None;
@@ -537,7 +544,7 @@ impl Binder {
         )
     }
 
-    /// Wakes whenever doubt or `noFree` may have changed.
+    /// Notifies whenever doubt or `noFree` may have changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changed.subscribe()
     }
@@ -562,14 +569,14 @@ impl Binder {
     }
 }
 
-/// What a run waits for that must not free.
+/// The wait reason of a run that must not free storage.
 const NO_FREE: &str = "freeing of storage to be switched on again (--no-free, or noFree in the binding)";
 const DOUBT: &str =
     "an operator to run `stillpoint journal confirm-cluster`: the cluster may have gone back in time";
 const UNANSWERED: &str = "the API server to answer";
 
-/// `Ok(None)` where the API server does not answer, or refuses the call, as one does that has just started: the call is
-/// repeated, and nothing is written meanwhile.
+/// `Ok(None)` if the API server does not answer or refuses the call, as one that has just started does. The
+/// caller repeats the call and writes nothing meanwhile.
 fn unless_unanswered<T>(answer: Result<T, Problem>) -> Result<Option<T>, Problem> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

@@ -1,11 +1,11 @@
-//! Time for the engine: one anchor on the wall clock, and the runtime's clock from there.
+//! Provides time to the engine: one anchor on the wall clock, and the clock of the runtime from there.
 //!
-//! On the runtime's clock, so that on simulated time every deadline, pause and recorded time is simulated as well;
-//! and so that a step of the wall clock does not end a deadline of a running daemon.
+//! With the clock of the runtime, every deadline, pause and recorded time is simulated on simulated time. A
+//! step of the wall clock does not end a deadline of a running daemon either.
 
 use crate::domain::time::Timestamp;
 
-/// Where the engine's time comes from.
+/// The time source of the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     anchor: Timestamp,
@@ -13,29 +13,30 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that shows `anchor` now.
+    /// A clock whose time is `anchor` now.
     pub fn anchored(anchor: Timestamp) -> Self {
         Self { anchor, started: tokio::time::Instant::now() }
     }
 
-    /// A clock that shows the time of the wall clock now.
+    /// A clock that starts at the time of the wall clock.
     pub fn wall() -> Self {
         let now = jiff::Timestamp::now().as_nanosecond();
         Self::anchored(Timestamp(i64::try_from(now).unwrap_or(i64::MAX)))
     }
 
-    /// The clock of a life that goes on from records of that time: never behind them.
+    /// The clock of an incarnation that continues from records of that time: never behind them.
     ///
-    /// Between two lives only the wall clock says how much time passed. Set forward, it ends deadlines as if the daemon
-    /// had been away for so long. Set back, it would make them longer, and runs that end before they began: then time
-    /// goes on from the last record of what is unfinished, at most so far ahead of the wall clock as that was set back, and
-    /// only until all of that has ended: a life that finds nothing unfinished has the time of the wall clock again.
+    /// Between two incarnations only the wall clock measures how much time passed. A wall clock set forward
+    /// ends deadlines as if the daemon had been down for that long. One set back would extend deadlines, and
+    /// runs would end before they began. In that case time continues from the last record of unfinished work.
+    /// It is ahead of the wall clock by at most the amount by which that was set back, and only until all of
+    /// that work has ended. An incarnation without unfinished work uses the time of the wall clock again.
     pub fn not_before(self, last: Timestamp) -> Self {
         let behind = u64::try_from(last.0.saturating_sub(self.now().0)).unwrap_or(0);
         Self { anchor: Timestamp(self.anchor.0.saturating_add_unsigned(behind)), ..self }
     }
 
-    /// This clock as it shows after somebody set it by so many seconds, for the next life.
+    /// This clock after a user set it by so many seconds, for the next incarnation.
     pub fn set_by(self, seconds: i64) -> Self {
         Self {
             anchor: Timestamp(self.anchor.0.saturating_add(seconds.saturating_mul(1_000_000_000))),
@@ -43,7 +44,6 @@ impl Clock {
         }
     }
 
-    /// The time.
     pub fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
         Timestamp(self.anchor.0.saturating_add(elapsed))

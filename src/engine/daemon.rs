@@ -1,4 +1,4 @@
-//! One life of the daemon: open the journal, reach the cluster, run the engine until it ends.
+//! Runs one daemon: open the journal, reach the cluster, run the engine until it ends.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,29 +21,28 @@ use crate::records::journal_options;
 pub struct Start {
     /// Kubeconfig; without one that of the environment, else that of the pod.
     pub kubeconfig: Option<PathBuf>,
-    /// Stillpoint's own namespace.
     pub namespace: String,
     /// Directory of the journal.
     pub journal: PathBuf,
-    /// What bears on every Backup.
+    /// Options that apply to every Backup.
     pub defaults: Defaults,
     /// How the journal is bound to the cluster.
     pub binding: BindingOptions,
     /// When finished runs are archived.
     pub archiving: Archiving,
-    /// Crash points.
     pub points: CrashPoints,
-    /// Who counts.
+    /// Receives metrics.
     pub metrics: Arc<dyn MetricsSink>,
-    /// Where this life can be seen.
+    /// Health of this incarnation, for the probes.
     pub health: Health,
 }
 
-/// Runs the daemon until it has to end. Where the cluster went back in time, the next life begins in the same process: it
-/// reads everything anew, and frees nothing until an operator has confirmed the cluster.
+/// Runs the daemon until it has to end. If the cluster went back in time, the next incarnation begins in the
+/// same process. It reads everything again, and frees nothing until an operator has confirmed the cluster.
 ///
 /// # Errors
-/// Always returns one: why it ended. An API server that does not answer, or refuses everybody, is waited for.
+/// Always returns one: why it ended. The daemon waits for an API server that does not answer or refuses every
+/// request.
 pub async fn run(start: Start) -> Problem {
     loop {
         let problem = life(&start).await;
@@ -56,7 +55,7 @@ pub async fn run(start: Start) -> Problem {
 }
 
 async fn life(start: &Start) -> Problem {
-    // The journal first: its lock is what keeps two daemons apart, and its epoch is claimed before any call.
+    // The journal first: its lock keeps two daemons apart, and its epoch is claimed before any call.
     let dir = start.journal.clone();
     let (journal, opened) = match open(dir.clone()).await {
         Ok(opened) => opened,
@@ -78,7 +77,8 @@ async fn life(start: &Start) -> Problem {
     }
 }
 
-/// Returns once the writer of the journal has ended. A daemon that has nothing to append would not notice.
+/// Returns once the writer of the journal has ended. A daemon that appends nothing would not detect it
+/// otherwise.
 async fn stopped(dir: PathBuf, journal: Journal) -> Problem {
     let reason = journal.stopped().await;
     records::problem(&JournalError::Stopped { reason }, &dir.display().to_string())
@@ -107,10 +107,11 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
     engine.run().await
 }
 
-/// Opens a journal on a thread of its own: it blocks while a dying process holds the lock, and logs at once that it does.
+/// Opens a journal on a separate thread: the call blocks while a dying process holds the lock, and logs this
+/// at once.
 ///
 /// # Errors
-/// The journal is held, damaged, newer, or cannot be read or written.
+/// The journal is locked, damaged, newer, or cannot be read or written.
 pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
     let shown = dir.display().to_string();
     let mut options = journal_options();

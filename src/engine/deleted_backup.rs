@@ -1,8 +1,9 @@
-//! A Backup that is deleted while its groups run.
+//! Reports that a Backup is deleted while its groups run.
 //!
-//! The groups go on: a run that is half-way through is safe only at its end. What they leave is kept, because nothing says
-//! that nobody wants it any more; a Backup goes with its namespace, too. So it is said, on the GroupSnapshot of each run,
-//! by an Event and in the log, and nothing waits for the Backup.
+//! The groups continue: an unfinished run is safe only at its end. Their snapshots are retained, because the
+//! deletion does not prove that the user wants to lose them; a Backup is deleted with its namespace, too. The
+//! daemon therefore reports the deletion on the GroupSnapshot of each run, by an Event and in the log. No run
+//! waits for the Backup.
 
 use std::convert::Infallible;
 
@@ -45,7 +46,7 @@ pub async fn noticed<T>(context: &Context, run: &BackupRun, work: impl Future<Ou
     }
 }
 
-/// Says it in the status of a run that goes on.
+/// Adds the condition to the status of a run that continues.
 pub fn show(status: &mut GroupSnapshotStatus, backup: &BackupRef, since: Timestamp) {
     let message = message(backup);
     let condition = observe::api_time(since).map(|time| Condition {

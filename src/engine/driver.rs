@@ -1,7 +1,7 @@
-//! The one loop: observe → decide → intent → durable → effects → outcomes → durable.
+//! Drives one group run in a single loop: observe → decide → intent → durable → effects → outcomes → durable.
 //!
-//! One [`Driver`] drives one group run from wherever its journal left it to its end. A start is the recovery of an
-//! empty journal: there is no other way in. It is the only caller of [`Adapter::perform`].
+//! One [`Driver`] runs one group run from the last record of its journal to its end. A start is the recovery
+//! of an empty journal: there is no other entry point. The driver is the only caller of [`Adapter::perform`].
 
 mod answer;
 mod free_permission;
@@ -39,68 +39,65 @@ use crate::records;
 
 use next_action::{Decided, NextAction};
 
-/// What every run needs: the two doors to the cluster, the caches, the journal, the time.
+/// Dependencies that all runs share: the adapter to the cluster, the caches, the journal, the clock.
 #[derive(Clone)]
 pub struct Context {
-    /// The kube adapter.
     pub adapter: Adapter,
-    /// The caches.
     pub cache: Cache,
-    /// The journal.
     pub journal: Journal,
-    /// The time.
     pub clock: Clock,
-    /// Crash points.
     pub points: CrashPoints,
-    /// Where runs are shown.
+    /// Receives the published status of the runs.
     pub status_board: StatusBoard,
-    /// Who counts.
+    /// Receives metrics.
     pub metrics: Arc<dyn MetricsSink>,
-    /// Where Events for people are handed in.
+    /// Queues Kubernetes Events.
     pub recorder: EventRecorder,
-    /// The rights that were found granted.
+    /// The permissions that a review found granted.
     pub granted: Granted,
     /// The binding of the journal to the cluster.
     pub binder: Binder,
 }
 
-/// One run on its way.
+/// One run in progress.
 pub struct Driver {
     context: Context,
-    /// Shared with whoever shows it.
+    /// Shared with readers of the run's status.
     run: Arc<GroupRun>,
-    /// What to look for in the cluster: it changes with the run only, and computing its names takes time.
+    /// Names and ids that the run observes in the cluster. The scope changes only with the run, and computing
+    /// its names takes time.
     scope: Arc<Scope>,
     seq: u64,
     fresh: bool,
     error_since: Option<Timestamp>,
-    /// Members that exist and are ready, and since when it has been as many.
+    /// Numbers of members that exist and that are ready, and since when both have been unchanged.
     members: Option<((usize, usize), Timestamp)>,
     trouble: u32,
     /// When reads began to fail.
     trouble_since: Option<Timestamp>,
-    /// What a look that has not succeeded yet must not be older than.
+    /// Minimum versions of a read that has not succeeded yet.
     looking: Option<MinVersions>,
-    /// Until when the run pauses after a failure: no change in the cluster is looked at more closely before.
+    /// End of the pause after a failure. Until then the driver does no fresh read after changes in the
+    /// cluster.
     paused: Option<Timestamp>,
-    /// Row of the step that is tried again then.
+    /// Row of the step that is retried after the pause.
     pausing: &'static str,
-    /// Whether the step that is decided next may free storage: binding, claim and receipts were just read.
+    /// Whether the next step may free storage: binding, claim and receipts were just read.
     permitted: bool,
     /// Since when freeing is not permitted.
     suspended_since: Option<Timestamp>,
-    /// Since when every read showed an older state than was known before.
+    /// Since when every read has shown a state older than the known one.
     behind_since: Option<Timestamp>,
-    /// What was asked and not understood: said once.
+    /// The last request that could not be parsed: logged once.
     misunderstood: Option<String>,
-    /// At which record, waiting for what, and with how many ready members the run has shown itself last.
+    /// Sequence, wait reason and number of ready members of the last published status.
     shown: Option<(u64, Option<Arc<WaitReport>>, Option<usize>)>,
     /// Causes of waits that were logged.
     warned: BTreeSet<String>,
 }
 
 impl Driver {
-    /// A run that the journal holds already: `run` is what its `seq` records fold to.
+    /// A run that is already in the journal: `run` is the fold of its `seq` records.
     pub fn resume(context: Context, run: GroupRun, seq: u64) -> Self {
         let scope = Arc::new(run.scope());
         Self {
@@ -158,15 +155,16 @@ impl Driver {
         Ok(driver)
     }
 
-    /// The plan of the run.
     pub fn plan_of(&self) -> &crate::domain::plan::Plan {
         &self.run.plan
     }
 
-    /// Drives the run to its end. What a run needs only now and then is in boxes: thousands of them do nothing but wait.
+    /// Drives the run to its end. State that a run needs only occasionally is boxed: thousands of runs only
+    /// wait.
     ///
     /// # Errors
-    /// The journal cannot be written, a newer daemon took the run over, or the table has no answer: the daemon ends.
+    /// The journal cannot be written, a newer daemon took over the run, or the table has no matching row: the
+    /// daemon ends.
     pub async fn run(mut self) -> Result<Arc<GroupRun>, Problem> {
         let mut changes = self.context.cache.subscribe(&self.scope);
         self.show(None);
@@ -195,7 +193,7 @@ impl Driver {
         }
     }
 
-    /// A step: intent, durable, effects, outcomes, durable.
+    /// Executes a step: intent, durable, effects, outcomes, durable.
     async fn act(&mut self, ground: &Decided, step: Step) -> Result<(), Problem> {
         let began = Instant::now();
         let intent = Intent { effects: effects(&self.run, &ground.observation, step) };
@@ -217,18 +215,18 @@ impl Driver {
         self.context.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
         self.pass(step, Moment::AfterOutcome).await;
         if !certain {
-            // Look before it is tried again: while nothing can be read nothing is written, and an API server that is
-            // away is not one that refuses.
+            // Read before the step is retried. While no read succeeds, nothing is written, and an API server
+            // that is unavailable does not count as one that refuses.
             while !self.fresh {
                 self.refresh(ground.decision.row.id).await?;
             }
-            // What was read is not a ground for a delete: it may be older than the pause that now follows.
+            // This read cannot justify a delete: it may be older than the pause that now follows.
             self.fresh = false;
         }
         Ok(())
     }
 
-    /// All effects of an intent, side by side. Where crash points are watched, in two halves.
+    /// Performs all effects of an intent concurrently. If crash points are hooked, in two halves.
     async fn perform(&self, intent: &Durable<Intent>, step: Step) -> Vec<Outcome> {
         let count = intent.get().effects.len();
         let half = if self.context.points.watched() { count / 2 } else { 0 };
@@ -251,14 +249,15 @@ impl Driver {
             }
             performed.outcome
         };
-        // Effects on the group itself (mark, then delete) keep their order; members go side by side.
+        // Effects on the group itself (mark, then delete) keep their order; effects on members are
+        // concurrent.
         let ordered = intent.get().effects.iter().all(|(mark, _)| mark.member.is_none());
         let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
         futures::stream::iter(range).map(one).buffered(width).collect().await
     }
 
-    /// One effect. A create that is refused ends the run, and an API server that has just started refuses everybody: such a
-    /// create certainly did not happen, and is repeated for a while.
+    /// Performs one effect. A refused create ends the run, but an API server that has just started refuses
+    /// every request. Such a create certainly did not happen, and is repeated for a limited time.
     async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> EffectResult {
         let doubted = self.context.clock.now().after(limits::REFUSAL_DOUBTED);
         let mut tries = 0;
@@ -275,7 +274,7 @@ impl Driver {
         }
     }
 
-    /// A milestone: one batch of records, without effects.
+    /// Records a milestone: one batch of records, without effects.
     async fn advance(&mut self, ground: &Decided, milestone: Milestone) -> Result<(), Problem> {
         let events = advance::advance(&self.run, &ground.observation, &ground.view, &ground.decision)
             .map_err(|error| internal(self.run.plan.run, &error))?;
@@ -287,7 +286,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A milestone that a user has to know of is a warning with its reason.
+    /// Logs a milestone. If the user has to know about it, the log line is a warning with the reason.
     fn log(&self, milestone: Milestone, row: &'static str) {
         let warns = matches!(milestone, Milestone::Unwinding | Milestone::Stuck | Milestone::Failed);
         match self.run.reason.as_ref().filter(|_| warns) {
@@ -298,11 +297,11 @@ impl Driver {
         }
     }
 
-    /// Reads everything from the API server itself. While that fails, or shows less than is known, the run pauses, and
-    /// tries again.
+    /// Reads the run's objects from the API server. If that fails, or shows a state older than the known one,
+    /// the run pauses before the next attempt.
     ///
     /// # Errors
-    /// The cluster went back in time: the daemon ends, and the next start reads everything anew.
+    /// The cluster went back in time: the daemon ends, and the next start reads everything again.
     async fn refresh(&mut self, row: &'static str) -> Result<(), Problem> {
         let known = *self.looking.get_or_insert_with(|| self.context.cache.min_versions());
         let read = self.context.cache.read_run(&self.context.adapter, &self.scope, &known).await;
@@ -334,7 +333,7 @@ impl Driver {
         self.show(Some(report));
         tokio::select! {
             biased;
-            // What comes in the same moment is seen in the same look.
+            // Changes that arrive at the same moment are covered by the same observation.
             () = changes.changed() => tokio::task::yield_now().await,
             () = self.context.clock.sleep_until(until) => {}
         }
@@ -364,8 +363,9 @@ impl Driver {
         appended.map_err(|error| journal_problem(stream, &error))
     }
 
-    /// Folds events into the state before they are written: what cannot be folded is never written. A record that
-    /// follows from a decision carries the time of the decision, so that a replay sees the deadlines as it did.
+    /// Folds events into the state before they are written: an event that cannot be folded is never written.
+    /// A record that follows from a decision carries the time of the decision, so that a replay evaluates the
+    /// same deadlines.
     fn fold_in(&mut self, at: Timestamp, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
         let records: Vec<Timed> =
             events.into_iter().map(|event| Timed { at, event: records::fit_group(event) }).collect();
@@ -386,7 +386,7 @@ impl Driver {
         self.context.points.hit(Point::step(step, moment)).await;
     }
 
-    /// Logs what holds the run up, once for each cause.
+    /// Logs why the run is blocked, once for each cause.
     fn warn(&mut self, report: &WaitReport) {
         let has_room = self.warned.len() < limits::CAUSES_WARNED;
         if report.warns && has_room && self.warned.insert(report.text()) {
@@ -395,7 +395,8 @@ impl Driver {
         }
     }
 
-    /// Shows the run, unless it was shown like this: a run that waits looks at every change that can matter to it.
+    /// Publishes the status of the run, unless it is unchanged: a waiting run observes on every change that
+    /// can affect it.
     fn show(&mut self, waiting: Option<Arc<WaitReport>>) {
         let ready = self.members.map(|((_, ready), _)| ready);
         let shown = Some((self.seq, waiting.clone(), ready));
@@ -421,7 +422,7 @@ impl Driver {
     }
 }
 
-/// The first record of a run, as it is folded and as it is written.
+/// The first record of a run, in folded and in encoded form.
 ///
 /// # Errors
 /// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
@@ -510,7 +511,8 @@ async fn append(
     appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
 }
 
-/// The daemon ends on it: what was not written did not happen, and the next start goes on from what was.
+/// The daemon ends on this error: records that were not written did not happen, and the next start continues
+/// from the last written record.
 pub(super) fn journal_problem(stream: StreamId, error: &dyn std::error::Error) -> Problem {
     Problem::new(
         Code::JournalIo,

@@ -1,7 +1,8 @@
-//! Events for people: made from what the journal has, queued, and delivered beside the runs.
+//! Creates Kubernetes Events from journal entries, queues them, and delivers them independently of the runs.
 //!
-//! A run never waits for one. The queue is bounded; what does not fit, or is not taken by the API server, is dropped
-//! and counted. The name of an Event is computed from what it says, so that one told again after a restart is one.
+//! A run never waits for an Event. The queue is bounded. Events that do not fit, or that the API server
+//! refuses, are dropped and counted. The name of an Event is computed from its content, so that an Event that
+//! is repeated after a restart is the same object.
 
 use std::convert::Infallible;
 
@@ -22,7 +23,7 @@ use crate::machine::group::{GroupRun, Milestone, WaitReport, advance};
 
 /// Events that wait for delivery.
 const QUEUE: usize = 512;
-/// Tries of one delivery.
+/// Attempts to deliver one Event.
 const TRIES: u32 = 3;
 
 /// Accepts Events. Cheap to clone.
@@ -32,7 +33,7 @@ pub struct EventRecorder {
     metrics: std::sync::Arc<dyn MetricsSink>,
 }
 
-/// What is delivered.
+/// The queued Events.
 pub struct EventQueue {
     queue: mpsc::Receiver<KubeEvent>,
     metrics: std::sync::Arc<dyn MetricsSink>,
@@ -53,7 +54,7 @@ impl EventRecorder {
     }
 }
 
-/// Delivers for ever, one after the other.
+/// Delivers until the daemon ends, one Event after the other.
 pub async fn deliver(adapter: Adapter, clock: Clock, event_queue: Option<EventQueue>) -> Infallible {
     let Some(mut event_queue) = event_queue else { return std::future::pending().await };
     loop {
@@ -80,7 +81,7 @@ async fn delivered(adapter: &Adapter, clock: &Clock, event: &KubeEvent) -> bool 
     false
 }
 
-/// What is said of a Backup.
+/// An Event on a Backup.
 pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
     use kube::Resource;
     KubeEvent {
@@ -95,14 +96,13 @@ pub fn of_backup(backup: &ObjectId, warning: bool, reason: &str, note: &str, at:
     }
 }
 
-/// What is said of a Backup that is refused.
+/// An Event on a refused Backup.
 pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
     of_backup(&observe::id(&backup.metadata), true, reason, note, at)
 }
 
-/// What is said when a run has passed a milestone: on its GroupSnapshot, whose uid it is, and on its Backup what a person
-/// has to know of each of its groups: the end, and what went wrong. A Backup of a hundred groups would be told of seven
-/// hundred milestones otherwise.
+/// Events for a milestone. Every milestone is reported on the run's GroupSnapshot. The Backup receives only
+/// the end of each of its groups and errors; a Backup of 100 groups would otherwise receive 700 milestones.
 pub fn of_milestone(
     run: &GroupRun,
     passed: &TimelineEntry,
@@ -129,14 +129,15 @@ pub fn of_milestone(
     std::iter::once(on_run).chain(apart).chain(told)
 }
 
-/// What is wrong with the cut once it is known: the Backup is told when the group is complete, or rolled back.
+/// The problem with the cut once it is known. The Backup is notified when the group is complete, or rolled
+/// back.
 fn apart(run: &GroupRun, passed: &TimelineEntry) -> Option<(&'static str, String)> {
     let now = passed.milestone == Milestone::VsBound && passed.attempt == run.attempt;
     let grade = run.atomicity().filter(|grade| now && !grade.is_atomic())?;
     Some((grade.reason(), grade.message(run.plan.atomicity.max_skew)))
 }
 
-/// What is said of a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.
+/// Events for a wait that takes longer than usual: on the GroupSnapshot of the run, and on its Backup.
 pub fn of_wait(run: &GroupRun, wait: &WaitReport, shown: &ObjectId) -> impl Iterator<Item = KubeEvent> {
     let (plan, reason, text) = (&run.plan, wait.cause.map_or("Waiting", Cause::name), wait.announcement());
     let on_run = of_run(shown, true, reason, &text, wait.since);
@@ -149,7 +150,7 @@ fn backup_of(run: &GroupRun) -> ObjectId {
     ObjectId { namespace: backup.namespace.clone(), name: backup.name.clone(), uid: backup.uid.clone() }
 }
 
-/// What is said of a run, or of a group that has none, on its GroupSnapshot.
+/// An Event for a run, or for a group without a run, on its GroupSnapshot.
 pub fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Timestamp) -> KubeEvent {
     KubeEvent {
         api_version: "stillpoint.dev/v1alpha1".to_owned(),
@@ -163,7 +164,7 @@ pub fn of_run(shown: &ObjectId, warning: bool, reason: &str, note: &str, at: Tim
     }
 }
 
-/// Whether a person should worry, the reason in CamelCase, the sentence.
+/// Whether the Event is a warning, its reason in CamelCase, and its note.
 fn words(milestone: Milestone) -> (bool, &'static str, String) {
     let (warning, reason, text) = match milestone {
         Milestone::Created => (false, "Created", "the VolumeGroupSnapshot exists"),

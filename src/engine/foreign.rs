@@ -1,4 +1,4 @@
-//! Journals that have left objects in a cluster: what a daemon looks for whose binding is missing.
+//! Finds journals that have left objects in a cluster. A daemon whose binding is missing needs them.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use crate::cluster::{Adapter, observe};
 use crate::domain::labels;
 use crate::domain::problem::Problem;
 
-/// Ids of the journals whose objects may belong to `namespace`. A journal whose GroupSnapshots all name Backups of other
-/// namespaces is the journal of another daemon, and is left out.
+/// Ids of the journals whose objects may belong to `namespace`. A journal whose GroupSnapshots all name
+/// Backups of other namespaces belongs to another daemon, and is left out.
 ///
 /// # Errors
 /// `Unreachable` or `Refused`.
 pub async fn journals(adapter: &Adapter, namespace: &str) -> Result<BTreeSet<String>, Problem> {
-    // A Backup that cannot be read must not keep the daemon from its start.
+    // A Backup that cannot be decoded must not prevent the start of the daemon.
     let backups = adapter.list::<PartialObjectMeta<Backup>>(&(), namespace, "").await?;
     let mut here: BTreeSet<String> =
         backups.iter().filter_map(|backup| observe::journal(&backup.metadata)).collect();

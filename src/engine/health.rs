@@ -1,8 +1,8 @@
-//! What one life of the daemon has got so far, to be asked from outside while it lives: is it alive, is it ready.
+//! Reports liveness and readiness of one incarnation of the daemon.
 //!
-//! Alive is what a restart could mend: the process answers and the writer of the journal has not ended. The API server
-//! is no part of it. Ready is what a Backup needs: the journal is open, the caches have seen complete lists, and the
-//! API server has answered lately.
+//! Liveness covers what a restart can fix: the process answers and the writer of the journal has not ended.
+//! The API server does not count. Readiness covers what a Backup needs: the journal is open, the caches have
+//! received complete lists, and the API server has answered recently.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::engine::cache::Cache;
 use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::journal::Journal;
 
-/// How old the last answer of the API server may be before it is asked for another.
+/// Largest age of the last answer of the API server before another request is sent.
 const LATELY: Duration = Duration::from_secs(30);
 
-/// The life of one daemon as it is seen from outside. Clones see the same life.
+/// The health of one incarnation. Clones share its state.
 #[derive(Clone, Default)]
 pub struct Health {
     parts: Arc<Mutex<Parts>>,
@@ -33,12 +33,11 @@ struct Parts {
     caches: Option<(Cache, StatusBoard)>,
 }
 
-/// One thing that was looked at.
+/// One check of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What.
     pub name: &'static str,
-    /// Why it is not well; `None` when it is.
+    /// Why the check fails; `None` when it passes.
     pub problem: Option<String>,
 }
 
@@ -53,7 +52,7 @@ impl Health {
         self.change(|parts| parts.unreached = Some(problem.to_string()));
     }
 
-    /// This life is over, and the next one begins in the same process: the journal is let go of.
+    /// This incarnation has ended, and the next one begins in the same process: the journal is released.
     pub fn ended(&self) {
         self.change(|parts| *parts = Parts::default());
     }
@@ -68,12 +67,14 @@ impl Health {
         self.change(|parts| parts.caches = Some((cache, status_board)));
     }
 
-    /// Whether the daemon is alive. A journal that waits for a dying process to let go of it is no reason to die.
+    /// Whether the daemon is alive. A journal that waits for the lock of a dying process does not make the
+    /// check fail.
     pub fn live(&self) -> Vec<Check> {
         vec![check("journal writer", self.writer_ended().map_or(Ok(()), Err))]
     }
 
-    /// Whether the daemon can take Backups. Asks the API server if it has not answered for a while.
+    /// Whether the daemon can process Backups. Sends a request to the API server if its last answer is too
+    /// old.
     pub async fn ready(&self) -> Vec<Check> {
         let parts = self.parts();
         let journal = match (&parts.journal, self.writer_ended()) {
@@ -93,7 +94,7 @@ impl Health {
         vec![check("journal", journal), check("caches", caches), check("API server", api_server)]
     }
 
-    /// The runs of this life, as they were last shown.
+    /// The runs of this incarnation, as last published.
     pub fn runs(&self) -> Vec<Arc<RunStatus>> {
         self.parts().caches.map(|(_, status_board)| status_board.all()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! From the caches to the plain facts that planning is given.
+//! Converts cached objects to the input of planning.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use crate::domain::problem::Problem;
 use crate::engine::cache::Cache;
 use crate::planning::{ClaimRef, ClassInfo, CsiVolume, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request};
 
-/// Everything about the namespaces of a request, and the classes, as the API server has it now. Caches may be a moment
-/// old: a PVC that was bound, or a class that was created, just now must not have its group refused. The classes go into
-/// the cache, where the run looks for its own.
+/// Reads everything about the namespaces of a request, and the classes, from the API server. Caches may be
+/// slightly stale: a group must not be refused because its PVC was bound, or its class created, only just
+/// now. The classes are added to the cache, where the run finds its own.
 ///
 /// # Errors
 /// The first read that failed.
@@ -49,7 +49,7 @@ pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result
     })
 }
 
-/// Everything that the caches know about the namespaces of a request.
+/// The cached state of the namespaces of a request.
 pub fn gather(cache: &Cache, request: &Request) -> Inventory {
     let namespaces: Vec<NamespaceInfo> = cache.namespaces().iter().map(|ns| namespace_info(ns)).collect();
     let claims: Vec<_> = namespaces

@@ -1,28 +1,28 @@
-//! The engine: one life of the daemon.
+//! Runs one incarnation of the daemon: every run, every Backup, every projection.
 //!
-//! [`Engine::run`] is one future that holds everything: every run, every Backup, every projection. Dropping it ends
-//! this life at once, without another poll of anything, which is what a drill calls a kill. It goes on for ever, and
-//! returns only when the daemon has to end: the journal cannot be written, a newer daemon took over, or a defect.
+//! [`Engine::run`] is one future that holds all of them. Dropping it ends this incarnation at once, without
+//! another poll; a drill uses this as a kill. The future returns only when the daemon has to end: the journal
+//! cannot be written, a newer daemon took over, or there is a defect.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`daemon`] | a life from outside: open the journal, reach the cluster, run |
+//! | [`daemon`] | runs one daemon: open the journal, reach the cluster, run the engine |
 //! | [`driver`] | the one loop of a group run |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`preflight`] | checks permissions and names before the first group of a Backup |
 //! | [`backup_spec`], [`inventory`] | convert objects to the input of planning |
-//! | [`cache`] | the caches, and who wakes when they change |
+//! | [`cache`] | the caches, and the subscriptions to their changes |
 //! | [`run_status`], [`projection`] | the published status of the runs |
 //! | [`recover_from_cluster`] | rebuilds a lost journal from the cluster |
 //! | [`archiving`] | when finished runs are archived |
-//! | [`socket`] | the journal for those who ask while the daemon runs |
+//! | [`socket`] | serves the journal to readers while the daemon runs |
 //! | [`events`], [`telemetry`] | Kubernetes Events; metrics |
 //! | [`crash_points`] | crash points |
-//! | [`health`] | whether this life is alive and ready |
+//! | [`health`] | liveness and readiness |
 //! | [`clock`] | time |
 //!
-//! Not here: what is decided (`machine`), how a call looks (`cluster`), where bytes go (`journal`).
+//! Not here: decisions (`machine`), API calls (`cluster`), storage of the journal (`journal`).
 
 pub mod archiving;
 pub mod backup;
@@ -79,15 +79,13 @@ use crate::machine::group::event::Event as GroupEvent;
 use crate::machine::group::{GroupRun, Stage};
 use crate::records::{self, Decoded};
 
-/// What one life of the daemon is started with.
+/// Options of one incarnation of the daemon.
 pub struct Config {
-    /// Stillpoint's own namespace: Backups are taken from it.
+    /// Stillpoint's own namespace: the daemon processes its Backups.
     pub namespace: String,
-    /// What bears on every Backup.
+    /// Options that apply to every Backup.
     pub defaults: Defaults,
-    /// Crash points.
     pub points: CrashPoints,
-    /// Time.
     pub clock: Clock,
     /// How the journal is bound to the cluster.
     pub binding: BindingOptions,
@@ -95,7 +93,7 @@ pub struct Config {
 
 type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
 
-/// What a piece of work was.
+/// The result of a task.
 enum Done {
     /// A run, and how it ended.
     Run(Arc<GroupRun>),
@@ -105,33 +103,33 @@ enum Done {
     BackupsChanged,
 }
 
-/// One life of the daemon.
+/// One incarnation of the daemon.
 pub struct Engine {
     context: Context,
     config: Config,
     opened: Opened,
-    /// Taken when the life begins.
+    /// Taken when the engine starts to run.
     event_queue: Option<events::EventQueue>,
     _watches: cache::Watches,
 }
 
-/// What is under way.
+/// Tasks in progress.
 struct Tasks {
     work: FuturesUnordered<Work>,
-    /// Who waits for the end of a run that is under way.
+    /// Senders for the ends of runs that are in progress.
     waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<Arc<GroupRun>>>>>,
-    /// Backups that were taken up in this life.
+    /// Backups that this incarnation has started to process.
     backups: BTreeSet<StreamId>,
     starts: mpsc::UnboundedSender<StartRun>,
 }
 
 impl Engine {
-    /// Starts the caches. Nothing is done to the cluster before [`Engine::run`].
+    /// Starts the caches. Nothing is written to the cluster before [`Engine::run`].
     pub fn new(adapter: Adapter, journal: Journal, opened: Opened, config: Config) -> Self {
         Self::observed(adapter, journal, opened, config, telemetry::none())
     }
 
-    /// As [`Engine::new`], and `observer` is told of everything that counts.
+    /// As [`Engine::new`], with a sink that receives all metrics.
     pub fn observed(
         adapter: Adapter,
         journal: Journal,
@@ -167,20 +165,19 @@ impl Engine {
         Self { context, config, opened, event_queue: Some(event_queue), _watches: watches }
     }
 
-    /// Where the runs can be seen.
+    /// The published status of the runs.
     pub fn status_board(&self) -> StatusBoard {
         self.context.status_board.clone()
     }
 
-    /// The caches.
     pub fn cache(&self) -> Cache {
         self.context.cache.clone()
     }
 
-    /// Fills the caches, resumes what the journal has unfinished, then takes Backups.
+    /// Fills the caches, resumes the unfinished streams of the journal, then processes Backups.
     ///
     /// # Errors
-    /// Always returns one: why this life of the daemon ended.
+    /// Always returns one: why this incarnation of the daemon ended.
     pub async fn run(mut self) -> Problem {
         let telling =
             events::deliver(self.context.adapter.clone(), self.context.clock, self.event_queue.take());
@@ -194,7 +191,8 @@ impl Engine {
     /// Nothing is written to the cluster before the journal is bound to it.
     async fn work(self) -> Problem {
         let (context, namespace) = (self.context.clone(), self.config.namespace.clone());
-        // A right to list or watch that is missing would keep the caches empty for ever: it is said before.
+        // A missing permission to list or watch would leave the caches empty for ever, so it is reported
+        // first.
         tokio::join!(preflight::review_at_start(&context, &namespace), context.cache.synced());
         if let Err(problem) = preflight::refuse_velero_namespace(&context, &namespace).await {
             return problem;
@@ -242,8 +240,8 @@ impl Engine {
         }
     }
 
-    /// Resumes what is unfinished, some at a time: the first runs go on while the last are still folded. Orders wait until
-    /// all are resumed.
+    /// Resumes unfinished streams in batches: the first runs continue while the last are still being folded.
+    /// Requests to start runs wait until all streams are resumed.
     async fn resume(&mut self, tasks: &mut Tasks) -> Result<(), Problem> {
         let objects = self.context.cache.backups().into_iter().map(|object| (id(&object), object));
         let objects: BTreeMap<StreamId, Arc<Backup>> = objects.collect();
@@ -275,8 +273,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Completed runs whose group objects are in the cluster again, because it went back in time, are released again: the
-    /// members that stand there belong to the group, and go with it.
+    /// Releases completed runs again whose group objects are in the cluster again because it went back in
+    /// time. Their members belong to the group and would be deleted with it.
     async fn release_again(&self, tasks: &mut Tasks) -> Result<(), Problem> {
         for stream in self.context.cache.runs_with_group() {
             if tasks.waiting.contains_key(&stream) {
@@ -285,7 +283,7 @@ impl Engine {
             let entries = self.context.journal.stream(stream).await;
             let entries = entries.map_err(|error| journal_problem(stream, &error))?;
             let Some(run) = backup::fold_group(stream, &entries)? else { continue };
-            // A run that failed has freed its storage: what stands there is left to the operator.
+            // A failed run has freed its storage: objects that exist now are left to the operator.
             if run.stage != Stage::Completed {
                 tracing::warn!(run = %stream, state = run.state_name(), "group objects of a run that is over");
                 continue;
@@ -298,7 +296,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets everything under way go as far as it can without waiting.
+    /// Polls all tasks in progress as far as they can go without waiting.
     async fn turn(&self, tasks: &mut Tasks) -> Result<(), Problem> {
         loop {
             tokio::select! {
@@ -309,7 +307,8 @@ impl Engine {
         }
     }
 
-    /// A run and its projection; it is done when both are, so that whoever sees a finished Backup sees finished runs.
+    /// Starts a run and its projection. The task is done when both are, so that a user who sees a finished
+    /// Backup also sees finished runs.
     fn start(&self, tasks: &mut Tasks, driver: Driver, stream: StreamId) {
         tasks.waiting.entry(stream).or_default();
         let context = self.context.clone();
@@ -318,7 +317,7 @@ impl Engine {
         let span = tracing::info_span!("run", run = %stream, group, backup = plan.backup.name);
         let driven = Box::pin(driver.run());
         let shown = Box::pin(async move {
-            // The run shows itself for the first time in its first poll.
+            // The run publishes its first status in its first poll.
             tokio::task::yield_now().await;
             if let Some(status_board) = context.status_board.follow(stream) {
                 projection::follow(context, status_board).await;
@@ -332,7 +331,7 @@ impl Engine {
         tasks.work.push(Box::pin(work.instrument(span)));
     }
 
-    /// A Backup asks for the end of a run: under way, in the journal, or not begun.
+    /// Handles the request of a Backup for the end of a run: in progress, in the journal, or not begun.
     async fn take_start(&self, tasks: &mut Tasks, start: StartRun) -> Result<(), Problem> {
         if let Some(waiting) = tasks.waiting.get_mut(&start.run) {
             waiting.push(start.end);
@@ -340,13 +339,14 @@ impl Engine {
         }
         let entries = match self.context.journal.stream(start.run).await {
             Err(error @ JournalError::ArchiveMissing { .. }) => {
-                // It has ended and never runs again; how it ended is not known here, so that its Backup stays as it is.
+                // The run has ended and never runs again. Its end is unknown here, so its Backup remains
+                // unchanged.
                 tracing::warn!(run = %start.run, %error, "{}", error.fix());
                 return Ok(());
             }
             entries => entries.map_err(|error| journal_problem(start.run, &error))?,
         };
-        // An open stream was resumed at the start, so what is known here has ended; its last projection may be missing.
+        // Open streams were resumed at the start, so this run has ended. Its last projection may be missing.
         if let Some(run) = backup::fold_group(start.run, &entries)? {
             tasks.waiting.insert(start.run, vec![start.end]);
             let (context, head, run) = (self.context.clone(), self.context.journal.head(), Arc::new(run));
@@ -367,14 +367,15 @@ impl Engine {
             let driver = Driver::plan(self.context.clone(), plan).await?;
             self.start(tasks, driver, start.run);
         } else {
-            // Nobody waits any more when the Backup is gone.
+            // The receiver is dropped if the Backup is gone.
             let _ = start.end.send(None);
         }
         Ok(())
     }
 
-    /// A run that the journal does not know has left objects in the cluster: the journal is not the one that it began
-    /// in. Begun again it would be cut twice, or undone after its pivot. Its Backup stays as it is.
+    /// Refuses a run that the journal does not know and that has left objects in the cluster: it began in
+    /// another journal. Started again, the run would be cut twice, or rolled back after its pivot. Its Backup
+    /// remains unchanged.
     fn refuse_unknown(&self, plan: &Plan, traces: &[String]) {
         let problem = Problem::new(
             Code::UnknownRun,
@@ -423,7 +424,7 @@ impl Engine {
         match done {
             Done::Run(run) => {
                 for end in tasks.waiting.remove(&run.plan.run).unwrap_or_default() {
-                    // Nobody waits any more when the Backup is gone.
+                    // The receiver is dropped if the Backup is gone.
                     let _ = end.send(Some(run.clone()));
                 }
             }
@@ -449,20 +450,20 @@ fn id(backup: &Backup) -> StreamId {
     StreamId::of_backup(backup.metadata.uid.as_deref().unwrap_or_default())
 }
 
-/// A Backup that has not ended. Velero's other phases (Deleting and what comes after) are none of ours.
+/// Whether a Backup has not ended. Velero's other phases (Deleting and later ones) are not handled.
 fn is_new(backup: &Backup) -> bool {
     let phase = backup.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     backup.metadata.deletion_timestamp.is_none() && matches!(phase, "" | "New" | "InProgress")
 }
 
-/// When the last record of what is unfinished was written; what has ended waits for nothing.
+/// Time of the last record of an unfinished stream. Finished streams have no deadlines.
 fn last_time(opened: &Opened) -> Timestamp {
     let unfinished = opened.streams.iter().filter(|(_, entries)| !is_binding(entries));
     let entries = unfinished.flat_map(|(_, entries)| entries);
     Timestamp(entries.map(|entry| entry.record.time_ns).max().unwrap_or(i64::MIN))
 }
 
-/// Whether a stream is the journal's word about its binding.
+/// Whether a stream holds the records of the binding.
 fn is_binding(entries: &[Entry]) -> bool {
     entries.first().is_some_and(|entry| crate::records::binding::is_binding(&entry.record))
 }
@@ -472,7 +473,7 @@ enum Kind {
     Backup,
 }
 
-/// A stream is what its first record is.
+/// The first record determines the kind of a stream.
 fn kind(stream: StreamId, entries: &[Entry]) -> Result<Option<Kind>, Problem> {
     let Some(first) = entries.first() else { return Ok(None) };
     match records::decode(&first.record).map_err(|error| driver::internal(stream, &error))? {

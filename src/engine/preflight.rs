@@ -1,10 +1,12 @@
-//! What is asked of the cluster before the first group of a Backup begins: our rights, and the name.
+//! Checks permissions and the Backup name before the first group of a Backup begins.
 //!
-//! The rights are reviewed once in a life of the daemon, and again after a call that was refused with 403, while one is
-//! missing, and after [`limits::GRANT_TRUSTED`]: a Backup of a small group would else make more reviews than writes.
+//! The permissions are reviewed once per incarnation of the daemon. They are reviewed again after a call that
+//! was refused with 403, while one is missing, and after [`limits::GRANT_TRUSTED`]. Otherwise a Backup of a
+//! small group would make more reviews than writes.
 //!
-//! While the API server does not answer, the Backup waits, and says so in the log. Nothing is concluded from silence, nor
-//! from a refusal that may be one of the first moments of an API server ([`limits::REFUSAL_DOUBTED`]).
+//! While the API server does not answer, the Backup waits and the log says so. Nothing is concluded from a
+//! missing answer, nor from a refusal that an API server may give just after its start
+//! ([`limits::REFUSAL_DOUBTED`]).
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,20 +18,20 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::driver::Context;
 
-/// The last review that found every right granted that groups need. Clones are the same.
+/// The last review that found every permission granted that groups need. Clones share it.
 #[derive(Clone, Default)]
 pub struct Granted(Arc<Mutex<Option<Review>>>);
 
-/// A review without a missing right.
+/// A review without a missing permission.
 #[derive(Clone, Copy)]
 struct Review {
     at: Timestamp,
-    /// Refused calls before it.
+    /// Number of calls refused with 403 before the review.
     forbidden: u64,
 }
 
 impl Granted {
-    /// Whether nothing has happened since the last review that makes another one necessary.
+    /// Whether no event since the last review requires another one.
     fn holds(&self, forbidden: u64, now: Timestamp) -> bool {
         let review = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         review.is_some_and(|review| {
@@ -42,7 +44,7 @@ impl Granted {
     }
 }
 
-/// Why no group of a Backup in `namespace` can begin, if rights are missing.
+/// Why no group of a Backup in `namespace` can begin, if permissions are missing.
 pub async fn missing_rights(context: &Context, namespace: &str) -> Option<Problem> {
     let (begun, mut tries) = (context.clock.now(), 0);
     if context.granted.holds(context.adapter.forbidden(), begun) {
@@ -68,7 +70,8 @@ pub async fn missing_rights(context: &Context, namespace: &str) -> Option<Proble
     }
 }
 
-/// Says once, at the start of the daemon, what is missing. Backups are not reviewed again unless something is.
+/// Reports missing permissions once, at the start of the daemon. If none is missing, the review also counts
+/// for the first Backups.
 pub async fn review_at_start(context: &Context, namespace: &str) {
     let review = Review { at: context.clock.now(), forbidden: context.adapter.forbidden() };
     match context.adapter.missing_rights(namespace, Need::Shown).await {
@@ -85,10 +88,11 @@ pub async fn review_at_start(context: &Context, namespace: &str) {
     }
 }
 
-/// The sentence that refuses a Backup whose name a Backup of another namespace has.
+/// The message that refuses a Backup whose name is also used by a Backup of another namespace.
 ///
-/// Velero takes every VolumeSnapshot that is labelled with the name of one of its Backups for its own, in whatever
-/// namespace it is, and deletes it with that Backup (Velero, `pkg/controller/backup_deletion_controller.go`).
+/// Velero considers every VolumeSnapshot that is labelled with the name of one of its Backups to be its own,
+/// in any namespace, and deletes it with that Backup (Velero,
+/// `pkg/controller/backup_deletion_controller.go`).
 pub async fn namesake(context: &Context, backup: &Backup) -> Option<String> {
     let meta = &backup.metadata;
     let (name, own) =
@@ -98,7 +102,7 @@ pub async fn namesake(context: &Context, backup: &Backup) -> Option<String> {
     {
         Ok(namespaces) => namespaces,
         Err(problem) => {
-            // The missing right refuses its groups; which is said there.
+            // The missing permission refuses the groups of the Backup; that message names it.
             tracing::warn!(backup = %format!("{own}/{name}"), %problem, "cannot look for other Backups of that name");
             return None;
         }
@@ -110,7 +114,7 @@ pub async fn namesake(context: &Context, backup: &Backup) -> Option<String> {
     )))
 }
 
-/// A namespace with a Velero server in it is refused: its Backups are Velero's.
+/// Refuses a namespace with a Velero server in it: its Backups belong to Velero.
 ///
 /// # Errors
 /// [`Code::VeleroNamespace`].
@@ -140,10 +144,10 @@ pub async fn refuse_velero_namespace(context: &Context, namespace: &str) -> Resu
     Ok(())
 }
 
-/// Asks until the API server answers, and for a while also until it does not refuse.
+/// Repeats a call until the API server answers, and for a limited time also while it refuses.
 ///
 /// # Errors
-/// `Refused`: it goes on refusing.
+/// `Refused`: the API server continues to refuse.
 pub(super) async fn answered<T, F>(context: &Context, what: &str, ask: impl Fn() -> F) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
@@ -169,10 +173,10 @@ where
     }
 }
 
-/// Pauses before a refusal is asked for once more.
+/// Pauses before a refused call is repeated.
 ///
 /// # Errors
-/// It has been asked for long enough: the refusal stands.
+/// The time limit has passed: the refusal is final.
 async fn doubted(context: &Context, since: Timestamp, tries: u32, problem: &Problem) -> Result<(), ()> {
     if context.clock.now() >= since.after(limits::REFUSAL_DOUBTED) {
         return Err(());

@@ -1,6 +1,7 @@
-//! What people see of a run: the status of its GroupSnapshot, computed from the fold.
+//! Publishes a run to users: the status of its GroupSnapshot, computed from the fold.
 //!
-//! Not journaled, and never ahead of the durable head. While it cannot be written, the run goes on.
+//! The status is not journaled, and never ahead of the durable head. While it cannot be written, the run
+//! continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,15 +33,17 @@ use crate::machine::group::state::Answered;
 use crate::machine::group::waiting::Blocker;
 use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
 
-/// Refusals by the API server in a row after which the end of a run is not shown any more: three minutes. Without its
-/// namespace it can never be, which ends it at once. While the API server is away there is no end to the tries, and before the end of a run
-/// there is no end to them at all: what a run waits for has to be said, if late.
+/// Number of consecutive refusals by the API server after which the end of a run is no longer published:
+/// three minutes. If the namespace is gone, publishing is impossible and ends at once. While the API server
+/// is unavailable, attempts continue without a limit. Before the end of a run they continue without a limit
+/// in any case: the wait reason of a run must be published, even if late.
 const LAST_REFUSALS: u32 = 10;
 
-/// Follows one run and shows it until it is over.
+/// Publishes the status of one run until the run is over.
 ///
-/// What the run passes is told as Events as soon as the object that they are about is there. After a restart the last
-/// one is told again, because its teller may have died; it has the same name then and is one Event.
+/// Milestones are recorded as Events as soon as the GroupSnapshot exists. After a restart the last one is
+/// recorded again, because the daemon may have been killed before it was delivered. It has the same name then
+/// and is the same Event.
 pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunStatus>>) {
     let Context { adapter, clock, recorder, cache, .. } = context;
     let backup = status_board.borrow().run.plan.backup.clone();
@@ -51,7 +54,8 @@ pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunS
     let (mut object, mut told) = (None, status_board.borrow().run.timeline.len().saturating_sub(1));
     let mut warned = BTreeSet::new();
     loop {
-        // Whoever waits for his turn has not computed anything yet, and shows the newest when it comes.
+        // A projection that waits for its turn has not computed anything yet. It writes the newest status
+        // when its turn comes.
         let turn = adapter.turn_to_show().await;
         let run_status = status_board.borrow_and_update().clone();
         match Box::pin(write_news(&adapter, turn, &run_status, deleted_at, shown)).await {
@@ -78,8 +82,8 @@ pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunS
             return;
         }
         match failed.pause(&clock) {
-            // News does not shorten the pause: a run that goes on while nothing can be written would use up all tries
-            // in a moment. What is written then is the newest.
+            // A change does not shorten the pause: a run that continues while nothing can be written would
+            // use up all attempts at once. After the pause the newest status is written.
             Some(until) => clock.sleep_until(Some(until)).await,
             None => {
                 let again = clock.now().after(limits::SHOWN_AGAIN_AFTER);
@@ -88,7 +92,7 @@ pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunS
                     changed = status_board.changed() => if changed.is_err() { return },
                     () = &mut deletion, if deleted_at.is_none() => deleted_at = Some(clock.now()),
                 }
-                // The run goes first. What it has become when it waits again is written, not what it passed by.
+                // The run has priority. The status of its next wait is written, not the intermediate ones.
                 tokio::task::yield_now().await;
                 tokio::select! {
                     biased;
@@ -100,12 +104,12 @@ pub async fn follow(context: Context, mut status_board: watch::Receiver<Arc<RunS
     }
 }
 
-/// Whether users are to be warned of a wait: once for each cause, and of so many.
+/// Whether users are to be warned of a wait: once for each cause, up to a limit.
 fn is_news(warned: &mut BTreeSet<String>, wait: &WaitReport) -> bool {
     wait.warns && warned.len() < limits::CAUSES_WARNED && warned.insert(wait.text())
 }
 
-/// Shows a run that is over, once.
+/// Publishes a run that is over, once.
 pub async fn show(context: &Context, run_status: &RunStatus) {
     let Context { adapter, clock, cache, .. } = context;
     let deleted_at = cache.backup_is_deleted(&run_status.run.plan.backup).then(|| clock.now());
@@ -121,12 +125,12 @@ pub async fn show(context: &Context, run_status: &RunStatus) {
     }
 }
 
-/// Failures in a row.
+/// Consecutive failures.
 #[derive(Default)]
 struct Failed {
     all: u32,
     refusals: u32,
-    /// The namespace of the GroupSnapshot is gone, or takes no objects any more: it is never shown there.
+    /// The namespace of the GroupSnapshot is gone, or accepts no objects any more: publishing is impossible.
     homeless: bool,
 }
 
@@ -142,7 +146,7 @@ impl Failed {
         self.homeless || self.refusals >= LAST_REFUSALS
     }
 
-    /// Until when to wait before the next try; without a failure, for a change.
+    /// End of the pause before the next attempt; `None` without a failure: wait for a change.
     fn pause(&self, clock: &Clock) -> Option<Timestamp> {
         (self.all > 0).then(|| clock.now().after(limits::backoff(self.all)))
     }
@@ -167,10 +171,10 @@ async fn write(
     Ok(ObjectId { namespace: run.plan.namespace.clone(), name, uid })
 }
 
-/// Hash of what a status says: all that is kept of it.
+/// Hash of the content of a status; the status itself is not retained.
 type Said = [u8; 32];
 
-/// Writes what the run is now, unless that says the same as what was shown.
+/// Writes the current status of the run, unless its content equals the published one.
 async fn write_news(
     adapter: &Adapter,
     turn: Turn<'_>,
@@ -179,7 +183,7 @@ async fn write_news(
     shown: Option<Said>,
 ) -> Result<Option<(ObjectId, Said)>, Problem> {
     let mut status = status_of(run_status, deleted_at);
-    // The head moves with every record of every run: alone it is no news.
+    // Every record of every run changes the head: a new head alone is not a change.
     let head = status.journal.take();
     let said = *blake3::hash(&serde_json::to_vec(&status).expect("texts, numbers and times")).as_bytes();
     if shown == Some(said) {
@@ -201,7 +205,7 @@ pub fn backup_labels(backup: &BackupRef) -> BTreeMap<String, String> {
     [
         (labels::BACKUP_NAME.to_owned(), names::valid_label_value(&backup.name)),
         (labels::BACKUP_UID.to_owned(), backup.uid.to_string()),
-        // Velero's own backups have no use for it.
+        // Velero's own backups do not need it.
         (labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned()),
     ]
     .into()
@@ -223,7 +227,7 @@ fn spec(run: &GroupRun) -> GroupSnapshotSpec {
     }
 }
 
-/// The status that shows a run whose Backup may have been deleted.
+/// The status of a run whose Backup may have been deleted.
 fn status_of(run_status: &RunStatus, deleted_at: Option<Timestamp>) -> GroupSnapshotStatus {
     let mut status = status(run_status);
     if let Some(at) = deleted_at {
@@ -232,12 +236,12 @@ fn status_of(run_status: &RunStatus, deleted_at: Option<Timestamp>) -> GroupSnap
     status
 }
 
-/// The status that shows a run.
+/// The status of a run.
 pub fn status(run_status: &RunStatus) -> GroupSnapshotStatus {
     let run = &run_status.run;
     let total = run.plan.members.len() as i64;
-    // After an undo there are none. Those of a run that was abandoned after the pivot are not observed any more: how many
-    // stand is not known.
+    // After a rollback there are none. The members of a run that was abandoned after the pivot are not
+    // observed any more: the number of those that exist is unknown.
     let recorded = run.receipt.as_ref().map_or(0, |_| total);
     let ready = match run.stage {
         _ if run.keeps_storage() => None,
@@ -339,7 +343,7 @@ fn answer(run: &GroupRun, answered: &Answered) -> GroupSnapshotAnswer {
     }
 }
 
-/// A first attempt's reason is no news any more once the second one is done.
+/// Whether the reason is published. The reason of the first attempt is omitted once the second one is done.
 fn shows_reason(run: &GroupRun) -> bool {
     run.stuck.is_some() || matches!(run.stage, Stage::Unwinding | Stage::Abandoned | Stage::Failed)
 }
@@ -388,7 +392,8 @@ fn conditions(run: &GroupRun) -> Vec<Condition> {
         .collect()
 }
 
-/// Whether the members are of one moment, as far as the driver says when it cut them; since the cut was seen.
+/// Whether the members are of one moment, according to the cut times that the driver reports; since the cut
+/// was observed.
 fn atomic(run: &GroupRun) -> Option<Condition> {
     let grade = run.atomicity()?;
     let (_, cut_at) = run.cut.as_ref()?;

@@ -1,9 +1,10 @@
-//! All reasons why groups of a Backup were refused or failed, where they can still be read when Events are gone.
+//! Publishes all reasons why groups of a Backup were refused or failed, for users who read them after the
+//! Events have expired.
 //!
-//! | where | what |
+//! | where | content |
 //! |---|---|
 //! | GroupSnapshot of a run | why it failed ([`super::projection`]) |
-//! | GroupSnapshot of a refused group, in state `Refused` | why, and what to do; it has no run |
+//! | GroupSnapshot of a refused group, in state `Refused` | why, and how to fix it; it has no run |
 //! | annotation `stillpoint.dev/errors` of the Backup | all of them, those first that have no GroupSnapshot |
 //! | annotation `stillpoint.dev/warnings` of the Backup | all warnings |
 //!
@@ -28,12 +29,13 @@ use crate::machine::backup::{BackupRun, FailedGroup};
 
 /// State of the GroupSnapshot of a group that has no run.
 pub const REFUSED: &str = "Refused";
-/// Refusals by the API server after which a refused group is not shown: its namespace may be going. The annotation has it.
+/// Number of refusals by the API server after which a refused group is not published: its namespace may be
+/// terminating. The annotation has the reason.
 const TRIES: u32 = 3;
-/// GroupSnapshots of one Backup that are written at once.
+/// Number of GroupSnapshots of one Backup that are written concurrently.
 const AT_ONCE: usize = 8;
 
-/// Shows the groups of a Backup that were refused. `is_new`: the Backup was accepted in this life.
+/// Publishes the refused groups of a Backup. `is_new`: this incarnation accepted the Backup.
 pub async fn show_refused(context: &Context, run: &BackupRun, is_new: bool) {
     let planned = |refused: &FailedGroup| {
         run.groups.iter().any(|one| one.namespace == refused.namespace && one.group == refused.group)
@@ -43,7 +45,7 @@ pub async fn show_refused(context: &Context, run: &BackupRun, is_new: bool) {
     show(context, run, refused, is_new).await;
 }
 
-/// Shows groups of a Backup that have no run.
+/// Publishes groups of a Backup that have no run.
 pub async fn show(context: &Context, run: &BackupRun, groups: Vec<&FailedGroup>, is_new: bool) {
     let mut shown = Vec::new();
     for refused in groups {
@@ -54,7 +56,7 @@ pub async fn show(context: &Context, run: &BackupRun, groups: Vec<&FailedGroup>,
 
 async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
     let id = StreamId::of_group(&run.backup.uid.0, &refused.namespace, &run.label_key, &refused.group);
-    // A run that was rebuilt from the cluster, or planned in an earlier life, shows itself.
+    // A run that was recovered from the cluster, or planned in an earlier incarnation, publishes itself.
     if !context.journal.stream(id).await.is_ok_and(|entries| entries.is_empty()) {
         return;
     }
@@ -84,7 +86,7 @@ async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_
         tracing::warn!(%problem, "cannot show a refused group in a GroupSnapshot");
         failures = failures.saturating_add(1);
         refusals += u32::from(problem.code == Code::Refused);
-        // Of a namespace that is gone the annotation of the Backup has the reason.
+        // If the namespace is gone, the annotation of the Backup has the reason.
         if problem.code == Code::NamespaceMissing || refusals >= TRIES {
             return;
         }
@@ -121,7 +123,7 @@ fn status(context: &Context, run: &BackupRun, refused: &FailedGroup) -> GroupSna
     }
 }
 
-/// The annotations that a Backup ends with; none where there is nothing to say.
+/// The annotations that a Backup ends with; none if there are no errors and no warnings.
 pub fn annotations(run: &BackupRun) -> BTreeMap<&'static str, String> {
     // A namespace that does not exist has no GroupSnapshot.
     let (shown, bare): (Vec<_>, Vec<_>) = run.failed.iter().partition(|failed| !failed.group.is_empty());
@@ -134,7 +136,7 @@ pub fn annotations(run: &BackupRun) -> BTreeMap<&'static str, String> {
         .collect()
 }
 
-/// As many lines as an annotation holds; the last one says how many more there are, and where.
+/// As many lines as an annotation holds. The last one states how many more there are, and where.
 fn lines(all: &[String], elsewhere: &str) -> String {
     const LAST: usize = 256;
     let mut text = String::new();

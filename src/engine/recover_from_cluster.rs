@@ -1,11 +1,11 @@
-//! What is left in a cluster of runs whose journal was lost: found by labels, names and receipts.
+//! Finds the runs of a lost journal in the cluster by labels, names and receipts.
 //!
-//! It only reads. Runs are those that a GroupSnapshot shows or that any object carries the label of; what belongs to one
-//! is found as the engine finds it: by label, by the name that the run computes, by owner, by binding. What follows from
-//! it is [`Remains::events`].
+//! Reading the cluster writes nothing. Runs are those that a GroupSnapshot names or whose label any object
+//! carries. The objects of a run are found as the engine finds them: by label, by the name that the run
+//! computes, by owner, by binding. [`Remains::events`] derives the events from them.
 //!
-//! Deliberately not here: Backups. One that has not ended is taken up again by the daemon and meets the runs that were
-//! reconstructed under their ids; one that has ended needs no journal.
+//! Not here: Backups. The daemon resumes a Backup that has not ended and finds the reconstructed runs under
+//! their ids. A Backup that has ended needs no journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,27 +34,26 @@ use crate::machine::group::{Event, Timed};
 use crate::records;
 use crate::records::binding::{self as binding_records, BindingEvent, BindingRecord};
 
-/// What a cluster shows of runs.
+/// The runs found in a cluster.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Its runs, in the order of their ids.
+    /// The runs, in the order of their ids.
     pub runs: Vec<Remains>,
     /// The highest epoch that any object names; 0 without one.
     pub epoch: u64,
-    /// The journals that left these objects, and the one that is bound: the new journal takes their place.
+    /// The journals that left these objects, and the one that is bound: the new journal replaces them.
     pub journals: Vec<Uuid>,
 }
 
-/// One run that was put into a journal.
+/// One run that was written to a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// The run.
     pub run: StreamId,
-    /// Namespace of its claims, and its group.
+    /// Namespace of its PVCs, and its group.
     pub group: (String, String),
-    /// Where it goes on; or why it was left out.
+    /// Where the run resumes, or why it was left out.
     pub standing: Result<Standing, String>,
-    /// What was seen.
+    /// The observed facts.
     pub seen: Vec<String>,
 }
 
@@ -69,7 +68,7 @@ struct Objects {
     backups: Vec<PartialObjectMeta<Backup>>,
 }
 
-/// Reads everything that may be left of the runs that Backups of `namespace` asked for.
+/// Reads everything that may be left of the runs that Backups of `namespace` requested.
 ///
 /// # Errors
 /// The API server does not answer, or refuses a list.
@@ -87,7 +86,7 @@ pub async fn look(adapter: &Adapter, namespace: &str) -> Result<Found, Problem> 
     };
     let backups = objects.backups(adapter).await?;
     let mut found = Objects { backups, ..objects }.found();
-    // A run of which nothing says who asked for it is taken along.
+    // A run whose objects do not name its Backup is included.
     found.runs.retain(|run| [namespace, ""].contains(&run.backup.namespace.as_str()));
     let left = foreign::journals(adapter, namespace).await?;
     let bound = adapter.binding(namespace).await?.and_then(|object| binding::parse(&object).ok());
@@ -98,7 +97,7 @@ pub async fn look(adapter: &Adapter, namespace: &str) -> Result<Found, Problem> 
     Ok(found)
 }
 
-/// Puts runs into a journal that has none, each by one batch of records. The journal gets the id `id`.
+/// Writes runs to a journal that has none, each as one batch of records. The journal gets the id `id`.
 ///
 /// # Errors
 /// The journal cannot be written.
@@ -129,7 +128,7 @@ pub async fn record(
     Ok(rebuilt)
 }
 
-/// The journal's own id, and those of the journals whose place it takes.
+/// Records the journal's own id, and the ids of the journals that it replaces.
 async fn identify(journal: &Journal, id: Uuid, found: &Found, at: Timestamp) -> Result<(), Problem> {
     let state = BindingState { supersedes: found.journals.clone(), ..BindingState::new(id) };
     let record = BindingRecord { event: BindingEvent::Identified, roll: 1, start: id, state };
@@ -174,7 +173,8 @@ fn run_of(labels: &Labels) -> Option<StreamId> {
 }
 
 impl Objects {
-    /// The Backups beside those that asked for the runs: an earlier life may have claimed one whose group is gone.
+    /// All Backups in the namespaces of the Backups that requested the runs: an earlier incarnation may have
+    /// claimed one whose group is gone.
     async fn backups(&self, adapter: &Adapter) -> Result<Vec<PartialObjectMeta<Backup>>, Problem> {
         let asking = self.shown.iter().filter_map(|shown| Some(&shown.spec.backup_ref.as_ref()?.namespace));
         let mut backups = Vec::new();
@@ -204,7 +204,7 @@ impl Objects {
     fn remains(&self, run: StreamId) -> Option<Remains> {
         let own = |labels: &Labels| run_of(labels) == Some(run);
         let shown = self.shown.iter().find(|shown| own(&shown.metadata.labels));
-        // Of two attempts the later one is the present one.
+        // Of two attempts the later one is the current one.
         let group = self.groups.iter().filter(|group| own(&group.metadata.labels)).max_by_key(|g| attempt(g));
         let seen = group.map(observe::group);
         let content = self.content(run, group, shown, &own);
@@ -308,14 +308,14 @@ impl Objects {
         shown.or_else(group).or_else(snapshot).or_else(content)
     }
 
-    /// Labels of whatever of the run carries Velero's: its VolumeGroupSnapshot, else a member.
+    /// Labels of an object of the run that carries Velero's labels: its VolumeGroupSnapshot, else a member.
     fn any_labels(&self, own: &dyn Fn(&Labels) -> bool) -> BTreeMap<String, String> {
         let groups = self.groups.iter().map(|group| &group.metadata.labels);
         let labels = groups.chain(self.snapshots.iter().map(|snapshot| &snapshot.metadata.labels));
         labels.into_iter().find(|labels| own(labels)).cloned().flatten().unwrap_or_default()
     }
 
-    /// The class of a driver, where there is only one.
+    /// The class of a driver, if there is only one.
     fn class(&self, driver: &str) -> Option<String> {
         let of_driver = self.classes.iter().filter(|class| class.driver == driver);
         let annotated = |class: &&VolumeSnapshotClass| {
@@ -336,7 +336,8 @@ fn attempt(group: &VolumeGroupSnapshot) -> u32 {
     name.rsplit_once("-a").and_then(|(_, attempt)| attempt.parse().ok()).unwrap_or(0)
 }
 
-/// Label key and value of the group: as the GroupSnapshot says, else the label that is neither Velero's nor ours.
+/// Label key and value of the group: from the GroupSnapshot, else the label that is neither Velero's nor
+/// ours.
 fn group_label(shown: Option<&GroupSnapshot>, labels: &BTreeMap<String, String>) -> (String, String) {
     let known = [
         labels::BACKUP_NAME,

@@ -1,7 +1,7 @@
-//! What can be seen of the runs from outside the loop: the last durable state of each, and what it waits for.
+//! Publishes the last durable state of each run, and its wait reason, to code outside the loop.
 //!
-//! Projections and progress bars are made from it. It is never ahead of the journal: a run shows itself after its
-//! records are durable.
+//! Projections and progress bars read it. It is never ahead of the journal: a run publishes its status after
+//! its records are durable.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,20 +12,19 @@ use crate::domain::ids::StreamId;
 use crate::journal::Head;
 use crate::machine::group::{GroupRun, WaitReport};
 
-/// One run as it was last shown.
+/// The last published status of one run.
 #[derive(Debug, Clone)]
 pub struct RunStatus {
-    /// Its state.
     pub run: Arc<GroupRun>,
     /// Why it waits, if it waits.
     pub waiting: Option<Arc<WaitReport>>,
-    /// Members that were ready when it was last observed; `None` when it was not.
+    /// Number of members that were ready at the last observation; `None` without one.
     pub ready: Option<usize>,
     /// Head of the journal at that time.
     pub head: Head,
 }
 
-/// All runs of one life of the daemon.
+/// All runs of one incarnation of the daemon.
 #[derive(Clone)]
 pub struct StatusBoard {
     runs: Arc<Mutex<BTreeMap<StreamId, watch::Sender<Arc<RunStatus>>>>>,
@@ -39,7 +38,7 @@ impl Default for StatusBoard {
 }
 
 impl StatusBoard {
-    /// Shows a run.
+    /// Publishes the status of a run.
     pub fn publish(&self, run_status: RunStatus) {
         let id = run_status.run.plan.run;
         let run_status = Arc::new(run_status);
@@ -56,13 +55,13 @@ impl StatusBoard {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    /// Follows one run; `None` if it was never shown.
+    /// Subscribes to one run; `None` if it has no published status.
     pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<RunStatus>>> {
         let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         runs.get(&run).map(watch::Sender::subscribe)
     }
 
-    /// Forgets a run that is over and was projected.
+    /// Removes a run that is over and was projected.
     pub fn forget(&self, run: StreamId) {
         let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         runs.remove(&run);
@@ -74,7 +73,7 @@ impl StatusBoard {
         runs.values().map(|sender| sender.borrow().clone()).collect()
     }
 
-    /// Wakes whenever any run shows itself.
+    /// Notifies whenever any run publishes its status.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

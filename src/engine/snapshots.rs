@@ -1,4 +1,4 @@
-//! How many snapshots a Backup made, as Velero counts them in its status.
+//! Counts the snapshots of a Backup, as Velero does in its status.
 
 use super::backup::fold_group;
 use super::driver::{Context, journal_problem};
@@ -7,18 +7,17 @@ use crate::journal::JournalError;
 use crate::machine::backup::BackupRun;
 use crate::machine::group::Stage;
 
-/// Snapshots of members: attempted are those of every group that was begun, completed are those that are ready and stay.
+/// Snapshots of members. Attempted: those of every group that was begun. Completed: those that are ready and
+/// retained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Snapshots {
-    /// `status.csiVolumeSnapshotsAttempted`.
     pub attempted: usize,
-    /// `status.csiVolumeSnapshotsCompleted`.
     pub completed: usize,
 }
 
 impl Snapshots {
-    /// Counts those of a Backup that has ended, from the records of its groups. Groups in an archive that is not here do
-    /// not count.
+    /// Counts the snapshots of a Backup that has ended, from the records of its groups. Groups in an archive
+    /// that is missing do not count.
     ///
     /// # Errors
     /// The journal cannot be read.

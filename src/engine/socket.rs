@@ -1,18 +1,20 @@
-//! `daemon.sock`: what is in the journal, while the daemon holds it.
+//! Serves the journal on `daemon.sock` while the daemon holds it.
 //!
-//! The store has no read-only open, so whoever wants to read the journal of a living daemon asks it here.
+//! The store has no read-only open, so readers of the journal of a running daemon send requests here.
 //!
 //! # What it promises
-//! - It only reads. It answers pages of at most [`PAGE`] records, so that the writer is never kept for long, to at most
-//!   [`CONNECTIONS`] askers at a time, each with one request within [`PATIENCE`].
-//! - The socket has mode 0600 and stands in the journal's directory. That of a dead daemon is replaced.
-//! - A daemon that cannot open it says so and goes on: nothing but reading depends on it.
+//! - The socket is read-only. It answers with pages of at most [`PAGE`] records, so that the writer is never
+//!   blocked for long. It serves at most [`CONNECTIONS`] connections at a time, each with one request within
+//!   [`PATIENCE`].
+//! - The socket has mode 0600 and is in the journal's directory. The socket of a dead daemon is replaced.
+//! - A daemon that cannot open the socket logs this and continues: only readers depend on it.
 //!
 //! # One request
-//! A line `{"from":N}`; the answer is a line with a [`Greeting`] and one line as of `journal export` for each record
-//! from position N on, then the connection ends. A page that is not empty may be followed by another.
+//! A line `{"from":N}`. The answer is a line with a [`Greeting`] and one line in the format of
+//! `journal export` for each record from position N on. Then the connection ends. A page that is not empty
+//! may be followed by another.
 //!
-//! Not here: who asks, which is the commands of `stillpoint journal`.
+//! Not here: the clients, which are the commands of `stillpoint journal`.
 
 use std::convert::Infallible;
 use std::fs::{self, File, Permissions};
@@ -30,19 +32,18 @@ use tokio::task::JoinSet;
 use crate::journal::export::Sealed;
 use crate::journal::{Journal, JournalError};
 
-/// Records of one answer, at most.
+/// Largest number of records in one answer.
 pub const PAGE: usize = 256;
-/// Askers at a time, at most.
+/// Largest number of concurrent connections.
 pub const CONNECTIONS: usize = 4;
-/// How long one request and its answer may take.
+/// Time limit of one request and its answer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 const NAME: &str = "daemon.sock";
 const REQUEST_BYTES: u64 = 256;
-/// Longest path that every system takes for a socket.
+/// Longest path of a socket that every system accepts.
 const PATH_BYTES: usize = 100;
 
-/// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Position of the first record.
@@ -54,16 +55,17 @@ pub struct Request {
 pub struct Greeting {
     /// Process id of the daemon.
     pub pid: u32,
-    /// This life of it.
+    /// Epoch of this start of the daemon.
     pub epoch: u64,
     /// The last record that is on disk, as `POSITION:HASH`.
     pub head: String,
-    /// Why there are no records, if something is wrong.
+    /// Why there are no records, if there is an error.
     #[serde(default)]
     pub problem: Option<String>,
 }
 
-/// Where the socket of a journal is. A path that is too long for a socket is reached through the open directory.
+/// Path of the socket of a journal. A path that is too long for a socket is reached through the open
+/// directory.
 #[derive(Debug)]
 pub struct Address {
     path: PathBuf,
@@ -105,7 +107,7 @@ pub async fn serve(dir: PathBuf, journal: Journal) -> Infallible {
     }
 }
 
-/// The socket appears under its name once it may be connected to by its owner alone.
+/// The socket appears under its name only after its mode restricts connections to its owner.
 fn bind(dir: &Path) -> io::Result<UnixListener> {
     let (draft, address) = (Address::named(dir, "daemon.sock.tmp")?, Address::of(dir)?);
     match fs::remove_file(draft.path()) {
@@ -139,7 +141,7 @@ async fn accept(listener: UnixListener, journal: Journal) -> Infallible {
     }
 }
 
-/// One connection. An asker that went away is no news.
+/// Serves one connection. A client that disconnects is not an error.
 async fn answer(mut stream: UnixStream, journal: Journal) {
     let mut line = String::new();
     let read = BufReader::new((&mut stream).take(REQUEST_BYTES)).read_line(&mut line).await;
@@ -153,7 +155,7 @@ async fn answer(mut stream: UnixStream, journal: Journal) {
 }
 
 async fn page(journal: &Journal, Request { from }: Request) -> String {
-    // The head first: what it names is in one of the pages.
+    // The head first: one of the pages contains the record that it names.
     let head = greeting(journal, None);
     match journal.entries(from, PAGE).await {
         Ok(entries) => entries.iter().map(Sealed::from).fold(head, |text, sealed| text + &line(&sealed)),

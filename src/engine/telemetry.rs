@@ -1,6 +1,7 @@
-//! What the engine tells of itself while it works, for whoever counts: one call, no answer, nothing waited for.
+//! Defines the metrics that the engine sends to a sink while it works. A call returns nothing and never
+//! waits.
 //!
-//! Deliberately not here: what a number is called and where it is shown (`service`), and what is already in a
+//! Not here: the name of a metric and where it is published (`service`), and data that is already in a
 //! [`RunStatus`](crate::engine::run_status::RunStatus).
 
 use std::sync::Arc;
@@ -19,38 +20,35 @@ pub enum Metric {
     BackupEnded(&'static str),
     /// A run ended in this state.
     RunEnded(&'static str),
-    /// A run was looked at, and this row of the recovery table decided.
+    /// A run was observed, and this row of the recovery table matched.
     Decided(&'static str),
     /// A step was done, from before its intent to its durable outcome.
     Step {
-        /// Which step.
+        /// Name of the step.
         step: &'static str,
-        /// How long it took.
         took: Duration,
     },
-    /// An effect was tried.
+    /// An effect was attempted.
     Effect {
-        /// Its kind.
         kind: &'static str,
         /// `done`, `determinate` or `indeterminate`.
         outcome: &'static str,
     },
     /// Records became durable.
     Appended {
-        /// From the request to the barrier.
+        /// Time from the request to the sync of the disk.
         took: Duration,
     },
-    /// An Event for people was dropped: the queue was full, or the API server did not take it.
+    /// A Kubernetes Event was dropped: the queue was full, or the API server did not accept it.
     EventDropped,
 }
 
-/// Whoever counts. It must not block: it is called in the middle of a run.
+/// Receives metrics. Must not block: it is called in the middle of a run.
 pub trait MetricsSink: Send + Sync {
-    /// Takes a note.
     fn record(&self, metric: Metric);
 }
 
-/// Nobody counts.
+/// Discards all metrics.
 struct Nobody;
 
 impl MetricsSink for Nobody {

@@ -1,5 +1,5 @@
-//! Fields of a Backup that Velero's API does not have. The API server drops or refuses them where the definition is
-//! strict; where it keeps them, a misspelled field would be ignored without a word, and the Backup fails instead.
+//! Finds fields of a Backup that are not in Velero's API. The API server drops or refuses them where the CRD
+//! is strict. Where it retains them, a misspelled field would be ignored silently; the Backup fails instead.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cluster::kinds::{self, BackupSpec};
 use crate::domain::spelling;
 
-/// The schema of the spec, as the definition has it that is generated from the types.
+/// The schema of the spec, from the CRD that is generated from the types.
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
     let is_backup = |crd: &Value| crd["spec"]["names"]["kind"] == "Backup";
     let crds = kinds::crds();
@@ -34,7 +34,7 @@ fn visit(written: &Value, schema: &Value, path: &str, errors: &mut Vec<String>) 
             }
         }
         Value::Object(fields) => {
-            // A map of labels has no field of its own.
+            // A map of labels has no fields of its own.
             let Some(known) = schema["properties"].as_object() else { return };
             for (name, value) in fields {
                 match known.get(name) {

@@ -1,7 +1,8 @@
-//! What lists and watches tell, read from their text: one object that cannot be read must not stop all others of its kind.
+//! Decodes list pages and watch events from their text. One object that cannot be decoded must not block all
+//! others of its kind.
 //!
-//! An object is read where it stands in the text, without a tree of it and without a copy, whichever field comes first.
-//! Every change that any watch brings passes here, and the whole of every list.
+//! An object is decoded in place, without a tree and without a copy of its text, whatever the order of its
+//! fields. Every watch event and every list page passes through this module.
 
 use std::borrow::Cow;
 use std::io;
@@ -21,38 +22,34 @@ use crate::cluster::observe;
 use crate::domain::ids::ObjectId;
 use crate::domain::limits;
 
-/// An object, or one that is not what its kind is.
+/// A decoded object, or an object that does not match its kind.
 pub type Read<K> = Result<K, Unreadable>;
 
-/// What is known of an object that cannot be read.
+/// Identity of an object that cannot be decoded, and the error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Which object: its metadata can be read.
+    /// Its id: the metadata can be decoded.
     pub id: ObjectId,
-    /// Its version, which can be gone on from.
+    /// Its resourceVersion, from which a watch can continue.
     pub version: Option<String>,
-    /// What is wrong with it.
     pub error: String,
 }
 
-/// One event of a watch.
 pub enum WatchEvent<K> {
-    /// An object came or changed.
+    /// An object was added or changed.
     Applied(Read<K>),
-    /// An object went.
+    /// An object was deleted.
     Deleted(Read<K>),
-    /// A version that can be gone on from.
+    /// A resourceVersion from which a watch can continue.
     Bookmark(Bookmark),
-    /// The watch is over, and why.
+    /// The watch ended with this status.
     Error(Status),
 }
 
-/// One page of a list.
 #[derive(Debug)]
 pub struct Page<K> {
-    /// Version of the whole list, and where it goes on.
+    /// Version of the whole list, and its continue token.
     pub metadata: ListMeta,
-    /// The objects.
     pub items: Vec<Read<K>>,
 }
 
@@ -72,14 +69,14 @@ struct Items<'a> {
     items: Option<Vec<&'a RawValue>>,
 }
 
-/// Reads one line of a watch.
+/// Decodes one line of a watch.
 ///
 /// # Errors
-/// It is no event, or one of an object of which not even the metadata can be read.
+/// The line is not an event, or not even the metadata of its object can be decoded.
 pub fn event<K: Resource + DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<K>, serde_json::Error> {
     let Line { kind, object } = match serde_json::from_slice(line) {
         Ok(line) => line,
-        // A refusal comes as it is.
+        // A refusal is a bare Status, without an event around it.
         Err(error) => return serde_json::from_slice(line).map(WatchEvent::Error).map_err(|_| error),
     };
     Ok(match &*kind {
@@ -90,10 +87,10 @@ pub fn event<K: Resource + DeserializeOwned>(line: &[u8]) -> Result<WatchEvent<K
     })
 }
 
-/// Reads one page of a list.
+/// Decodes one page of a list.
 ///
 /// # Errors
-/// It is no list, or not even the metadata of one of its objects can be read.
+/// The text is not a list, or not even the metadata of one of its objects can be decoded.
 pub fn page<K: Resource + DeserializeOwned>(text: &str) -> Result<Page<K>, serde_json::Error> {
     let Items { metadata, items } = serde_json::from_str(text)?;
     let items = items.into_iter().flatten().map(read).collect::<Result<_, _>>()?;
@@ -103,7 +100,7 @@ pub fn page<K: Resource + DeserializeOwned>(text: &str) -> Result<Page<K>, serde
 fn read<K: Resource + DeserializeOwned>(object: &RawValue) -> Result<Read<K>, serde_json::Error> {
     match serde_json::from_str::<K>(object.get()) {
         Ok(mut object) => {
-            // Managed fields are two thirds of an object and nobody here reads them.
+            // Managed fields are two thirds of an object, and Stillpoint never reads them.
             object.meta_mut().managed_fields = None;
             Ok(Ok(object))
         }
@@ -118,8 +115,8 @@ fn read<K: Resource + DeserializeOwned>(object: &RawValue) -> Result<Read<K>, se
     }
 }
 
-/// The field because of which an object cannot be read, with a colon; nothing where that is not one field of the spec or
-/// status.
+/// The field that cannot be decoded, with a colon; empty if the error does not concern a single field of the
+/// spec or status.
 fn field<K: DeserializeOwned>(object: &str) -> String {
     let Ok(object @ Value::Object(_)) = serde_json::from_str::<Value>(object) else { return String::new() };
     let with = |part: &str, fields: Value| {
@@ -138,20 +135,21 @@ fn field<K: DeserializeOwned>(object: &str) -> String {
     String::new()
 }
 
-/// What is wrong, without the place in a text that nobody else sees.
+/// The error without the position in a text that the user never sees.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(reason, _)| reason).to_owned()
 }
 
-/// Reads the next line; false where the watch is over.
+/// Reads the next line; returns false at the end of the watch.
 ///
 /// # Errors
-/// The connection broke otherwise than by its end: proxies and API servers often end one in the middle of a chunk.
+/// The connection broke, unless it ended in the middle of a chunk: proxies and API servers often end a watch
+/// that way.
 pub async fn line(from: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<bool> {
     line.clear();
     match from.read_until(b'\n', line).await {
-        // What has no end of a line was cut off.
+        // A line without a newline at its end is truncated.
         Ok(_) => Ok(line.last() == Some(&b'\n')),
         Err(error) if is_end(&error) => Ok(false),
         Err(error) => Err(error),

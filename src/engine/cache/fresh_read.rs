@@ -1,30 +1,33 @@
-//! Fresh reads of one run: from the API server itself, absorbed into the caches.
+//! Reads the objects of one run from the API server and applies them to the caches.
 //!
-//! An object whose name is known is read by its name: a get without a resourceVersion is a quorum read of etcd, and takes
-//! about a millisecond. A consistent list is answered from the watch cache of the API server after the next progress
-//! notification, 60 to 76 ms later; there is one only where a name is not known:
+//! An object whose name is known is read by its name: a get without a resourceVersion is a quorum read of
+//! etcd and takes about 1 ms. A consistent list is answered from the watch cache of the API server after the
+//! next progress notification, 60 to 76 ms later. It is used only where a name is not known:
 //!
-//! | what | how |
+//! | objects | read |
 //! |---|---|
 //! | VolumeGroupSnapshot, stub, import | by their computed names |
-//! | VolumeGroupSnapshotContent | by the recorded or cached name; where there is none, a list: the controller may make it late |
+//! | VolumeGroupSnapshotContent | by the recorded or cached name, else by a list: it may be created late |
 //! | Namespace and VolumeGroupSnapshotClass, until there is a receipt | by their names |
-//! | members, once they carry the label of the run | by the names in the receipt; of one that is lost, by the name of the rebuilt one |
-//! | members before that, and in an undo | a list of the VolumeSnapshots of the namespace, the rest by name |
-//! | contents that others imported by a handle of the run | a list of all contents, where only an import could still free the storage |
+//! | members with the label of the run | by the names in the receipt; lost ones by their rebuilt names |
+//! | members before that, and in a rollback | by a list of the VolumeSnapshots there, the rest by name |
+//! | contents that others imported by its handles | by a list, where only an import could free the storage |
 //!
-//! The group is read first, then its contents, then all members side by side ([`limits::READS_IN_ALL`] of all runs).
+//! The group is read first, then its contents, then all members concurrently (at most
+//! [`limits::READS_IN_ALL`] reads of all runs).
 //!
-//! **What a look proves.** By contract such reads are never old; behind an etcd member that lagged, or with a bug, they
-//! were (kubernetes/kubernetes#59848). A list says which state of the store it shows: one that is older than what this
-//! daemon knew when it began to look is no answer, and the look is made again until the API server has caught up. A get
-//! says the version of its object only. It is an answer where it agrees with the cache: an object that is not older than the
-//! cached one, an object that is newer than all that the watch has told of, or none where the cache has none either. Whatever
-//! else it says is asked once more, by a list of that one name, which can be held against what was known. Versions of one
-//! resource can be compared as numbers (KEP-5504); one that is no number is taken as it is.
+//! **Guarantees of a fresh read.** By contract such reads are never stale. Behind an etcd member that lagged,
+//! or because of a bug, they were (kubernetes/kubernetes#59848). A list states which version of the store it
+//! shows. A list older than the newest version known when the read began is rejected, and the read is
+//! repeated until the API server has caught up. A get states only the version of its object. Its answer is
+//! accepted if it agrees with the cache: an object that is not older than the cached one, an object that is
+//! newer than every version that the watch has delivered, or 404 if the cache has no object either. Any other
+//! answer is verified by a list of that one name, which can be compared with the known version. Versions of
+//! one resource can be compared as numbers (KEP-5504). A version that is not a number is accepted without a
+//! comparison.
 //!
-//! SUBTLE: that nothing has a name ends only the object that the cache had under it *before* the question: while the
-//! answer is on its way, the watch may bring a new object of that name.
+//! SUBTLE: a 404 removes only the object that the cache had under that name *before* the request. While the
+//! answer is on its way, the watch may deliver a new object of that name.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,11 +63,11 @@ struct KindReader<'a, K: Resource> {
     dynamic: &'a K::DynamicType,
     namespace: &'a str,
     kind_cache: fn(&mut Store) -> &mut KindCache<K>,
-    /// What a list must not be older than.
+    /// Minimum version of a list.
     known: u64,
 }
 
-/// The kinds of a run.
+/// The readers of all kinds of a run.
 struct KindReaders<'a> {
     groups: KindReader<'a, VolumeGroupSnapshot>,
     group_contents: KindReader<'a, VolumeGroupSnapshotContent>,
@@ -74,14 +77,14 @@ struct KindReaders<'a> {
     group_classes: KindReader<'a, VolumeGroupSnapshotClass>,
 }
 
-/// What the cache had under a name before the API server was asked for it.
+/// The cached object under a name before the request was sent.
 struct Cached {
     object: Option<(Uid, Option<u64>)>,
-    /// Newest version that the watch had told of.
+    /// Newest version that the watch had delivered.
     delivered: u64,
 }
 
-/// The newest version of each kind that is known of: what a look that begins now must not be older than.
+/// The newest known version of each kind: the minimum for a read that begins now.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MinVersions {
     groups: u64,
@@ -90,20 +93,19 @@ pub struct MinVersions {
     contents: u64,
 }
 
-/// Why a look is no look: nothing may be concluded from the caches.
+/// Why a read failed. The caller must conclude nothing from the caches then.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A read failed.
     #[error(transparent)]
     Failed(#[from] Problem),
-    /// A read showed an older state than was known of.
+    /// A read showed a state older than the known one.
     #[error("{kind} were read as of version {read}, and version {known} was known before")]
     Behind {
-        /// Kind of the objects.
         kind: String,
         /// Version of the answer.
         read: u64,
-        /// Version that was known of.
+        /// Version that was known before.
         known: u64,
     },
 }
@@ -152,7 +154,7 @@ impl<'a> KindReaders<'a> {
 }
 
 impl Cached {
-    /// Whether what the API server answered can be true beside it.
+    /// Whether the answer of the API server is consistent with the cached object.
     fn agrees(&self, read: Option<&ObjectMeta>) -> bool {
         match (read, &self.object) {
             (None, None) => true,
@@ -167,8 +169,9 @@ impl Cached {
 }
 
 impl Cache {
-    /// What is known of now. To be taken when a look begins, and kept until it succeeds: were it taken anew for each
-    /// try, an API server that lags behind busy controllers would never be new enough.
+    /// The versions that are known now. The caller takes them when a read begins and keeps them until it
+    /// succeeds. With new ones for each attempt, an API server that lags behind busy controllers would never
+    /// be recent enough.
     pub fn min_versions(&self) -> MinVersions {
         let store = self.store();
         MinVersions {
@@ -179,10 +182,11 @@ impl Cache {
         }
     }
 
-    /// Reads everything about a run anew, from a state that is not older than `known`. What does not answer is gone from the caches afterwards.
+    /// Reads all objects of a run from a state that is not older than `known`. Objects that return 404 are
+    /// removed from the cache.
     ///
     /// # Errors
-    /// The first read that failed or was old; nothing may be concluded from the caches then.
+    /// The first read that failed or was stale. The caller must conclude nothing from the caches then.
     pub async fn read_run(
         &self,
         adapter: &Adapter,
@@ -193,8 +197,9 @@ impl Cache {
         let readers = KindReaders::new(&version, scope, known);
         let unbound: BTreeSet<_> = scope.import.iter().chain([&scope.stub]).cloned().collect();
         let unbound = self.read_all(adapter, &readers.group_contents, unbound);
-        // The group first and the members last: what is concluded from a group that is gone is to be true of members that
-        // were read after it. The content is found by the uid of the group, and members by what it froze.
+        // The group first and the members last: a conclusion from a missing group must hold for members that
+        // were read after it. The content is found by the uid of the group, and members by the volumes that
+        // it froze.
         self.read(adapter, &readers.groups, &scope.group_name).await?;
         let content = self.refresh_group_content(adapter, &readers, scope);
         if are_recorded(scope) {
@@ -207,7 +212,7 @@ impl Cache {
         self.refresh_found(adapter, &readers, scope, &listed).await
     }
 
-    /// Before the receipt a run ends for what becomes of its namespace and class.
+    /// Before the receipt, a change of its namespace or class can end a run.
     async fn refresh_ground(
         &self,
         adapter: &Adapter,
@@ -237,7 +242,7 @@ impl Cache {
         self.read_all(adapter, &readers.group_contents, known).await
     }
 
-    /// Members whose names are in the receipt, and of those that are lost the rebuilt ones.
+    /// Members whose names are in the receipt. For lost members, the rebuilt ones.
     async fn refresh_recorded(
         &self,
         adapter: &Adapter,
@@ -269,8 +274,8 @@ impl Cache {
         members.map(|member| member.rebuilt.clone()).collect()
     }
 
-    /// Members before they carry the label of the run, and in an undo: `listed` are the VolumeSnapshots that were just
-    /// listed.
+    /// Members before they carry the label of the run, and in a rollback. `listed` are the VolumeSnapshots
+    /// that were just listed.
     async fn refresh_found(
         &self,
         adapter: &Adapter,
@@ -293,15 +298,16 @@ impl Cache {
         self.read_all(adapter, &readers.snapshots, self.unseen_snapshots(scope)).await
     }
 
-    /// Whether all that is left of a cut is its storage: before that is freed by its handles, all who may have imported it
-    /// have to be known.
+    /// Whether only the storage of a cut is left. Before the storage is freed by its handles, every object
+    /// that may have imported it must be known.
     fn may_be_taken(&self, scope: &Scope) -> bool {
         let store = self.store();
         let group = store.groups.get(&scope.namespace, &scope.group_name);
         !scope.handles.is_empty() && group.is_none() && store.group_content_of(scope).is_none()
     }
 
-    /// Snapshots that contents name by a uid that the cache does not have: made after the snapshots were read, or gone.
+    /// Snapshots that contents name by a uid that is not in the cache: created after the snapshots were read,
+    /// or deleted.
     fn unseen_snapshots(&self, scope: &Scope) -> BTreeSet<String> {
         let store = self.store();
         let named = store.contents_of(scope);
@@ -389,7 +395,6 @@ impl Cache {
             .await
     }
 
-    /// Reads one object by its name.
     async fn read<K>(
         &self,
         adapter: &Adapter,
@@ -406,7 +411,8 @@ impl Cache {
                 Ok(())
             }
             Ok(_) => self.read_by_list(adapter, reader, name, cached).await,
-            // The permissions of an older release list and do not get; their daemon has to come to an end of its runs.
+            // The permissions of an older release allow list but not get; such a daemon must be able to
+            // finish its runs.
             Err(problem) if problem.code == Code::Refused => {
                 self.read_by_list(adapter, reader, name, cached).await
             }
@@ -414,7 +420,7 @@ impl Cache {
         }
     }
 
-    /// Reads one object by a list of its name, which says as of when it is.
+    /// Reads one object by a list of its name. The answer states the version of the store.
     async fn read_by_list<K>(
         &self,
         adapter: &Adapter,
@@ -438,7 +444,7 @@ impl Cache {
         Ok(())
     }
 
-    /// An object as it was at a version of the store; 0 where that is not known.
+    /// Applies an object as of a version of the store; 0 where that is not known.
     fn take<K: Resource + Indexed>(&self, reader: &KindReader<'_, K>, object: K, as_of: u64) {
         let mut store = self.store();
         let keys = (reader.kind_cache)(&mut store).upsert(Arc::new(object), as_of);
@@ -456,7 +462,7 @@ impl Cache {
     }
 }
 
-/// Objects as they are now, and as of which version: a list that shows an older state than was known of is none.
+/// The current objects and the version of the list. A list older than the known version is an error.
 async fn list<K>(
     adapter: &Adapter,
     reader: &KindReader<'_, K>,
@@ -481,8 +487,8 @@ fn are_recorded(scope: &Scope) -> bool {
     scope.labelled && scope.members.iter().all(recorded)
 }
 
-/// Names of contents that the snapshot-controller makes for the members of a group that is undone before its receipt: one
-/// of which the watch lost every word would be left behind.
+/// Names of the contents that the snapshot-controller creates for the members of a group that is rolled back
+/// before its receipt. Without them, a content whose watch events were all lost would be left behind.
 fn computed_contents(scope: &Scope) -> Vec<String> {
     let group = scope.group_uid.as_ref().filter(|_| scope.import.is_some());
     let unrecorded = scope.members.iter().filter(|member| member.content.is_none());
@@ -491,7 +497,7 @@ fn computed_contents(scope: &Scope) -> Vec<String> {
     group.map(computed).unwrap_or_default()
 }
 
-/// Snapshots of the same volumes that earlier Backups keep are not read with every run.
+/// Snapshots of the same volumes that earlier Backups retain are not read in every run.
 fn is_of_another_run(meta: &ObjectMeta, scope: &Scope) -> bool {
     let run = meta.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
     run.is_some_and(|run| *run != scope.run)

@@ -1,4 +1,4 @@
-//! Topics: what an object is about. They are index keys of the caches and the bells of the runs.
+//! Defines the index keys of cached objects. The caches index by them, and runs subscribe to them.
 
 use crate::cluster::ask::Asking;
 use crate::cluster::kinds::{
@@ -11,36 +11,31 @@ use crate::domain::observed::Scope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
-/// Something that a run or the Backup queue may care about.
+/// Something that a run or the Backup queue may depend on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexKey {
-    /// The VolumeGroupSnapshot under this namespace and name, and what refers to it by name.
+    /// The VolumeGroupSnapshot under this namespace and name, and objects that refer to it by name.
     Group(String, String),
-    /// What is owned by the VolumeGroupSnapshot with this uid.
+    /// Objects that the VolumeGroupSnapshot with this uid owns.
     Owned(String),
-    /// The VolumeGroupSnapshotContent of this name.
     GroupContent(String),
     /// The VolumeSnapshot under this namespace and name.
     Snapshot(String, String),
-    /// The VolumeSnapshotContent of this name.
     Content(String),
     /// Snapshots of the volume with this CSI handle.
     Volume(String),
-    /// What is imported by this CSI handle, of a snapshot or of a group of them.
+    /// Objects imported by this CSI handle, of a snapshot or of a group snapshot.
     Handle(String),
-    /// The VolumeSnapshotClass of this name.
     Class(String),
-    /// The VolumeGroupSnapshotClass of this name.
     GroupClass(String),
-    /// The Namespace of this name.
     Namespace(String),
     /// The PersistentVolumeClaim under this namespace and name.
     Claim(String, String),
-    /// PersistentVolumeClaims that are made from the VolumeSnapshot under this namespace and name.
+    /// PersistentVolumeClaims that are created from the VolumeSnapshot under this namespace and name.
     Restore(String, String),
     /// The PersistentVolume with this CSI handle.
     Disk(String),
-    /// What is asked of the run with this id.
+    /// An operator's request to the run with this id.
     Asked(String),
     /// The binding of the journal.
     Binding,
@@ -52,10 +47,11 @@ pub enum IndexKey {
 
 /// An object that is cached.
 pub trait Indexed {
-    /// What it is about.
+    /// The index keys of the object.
     fn keys(&self) -> Vec<IndexKey>;
 
-    /// What is claimed, a run or a Backup by its uid, and the epoch that claims it; for kinds that are claimed.
+    /// The id that is claimed (a run, or a Backup by its uid) and the claiming epoch; for kinds that can be
+    /// claimed.
     fn claim(&self) -> Option<(&str, u64)> {
         None
     }
@@ -90,8 +86,8 @@ impl Indexed for VolumeGroupSnapshotContent {
 }
 
 impl Indexed for VolumeSnapshot {
-    /// A member is about its group in three ways: by the owner's uid, by the owner's name, and by the name in its
-    /// status. The release takes them away one after the other.
+    /// A member refers to its group in three ways: by the owner's uid, by the owner's name, and by the name
+    /// in its status. The release removes them one after the other.
     fn keys(&self) -> Vec<IndexKey> {
         let (namespace, name) = key(&self.metadata);
         let mut keys = Vec::new();
@@ -176,7 +172,7 @@ impl Indexed for Backup {
     }
 }
 
-/// A run whose group froze more than its plan asks whose it is.
+/// A run whose group froze more volumes than its plan looks up their PersistentVolumeClaims here.
 impl Indexed for PersistentVolume {
     fn keys(&self) -> Vec<IndexKey> {
         let csi = self.spec.as_ref().and_then(|spec| spec.csi.as_ref());
@@ -184,7 +180,7 @@ impl Indexed for PersistentVolume {
     }
 }
 
-/// What can matter to a run.
+/// The index keys that can affect a run.
 pub fn of_scope(scope: &Scope) -> Vec<IndexKey> {
     let namespaced = |name: &String| (scope.namespace.clone(), name.clone());
     let mut keys = vec![

@@ -1,18 +1,21 @@
-//! The cache of one kind: what the watch delivered and what answers to our own calls brought, in one order.
+//! Caches the objects of one kind: watch events and the answers to our own calls, in one order.
 //!
-//! The API server numbers every change of the store, so that two looks at one object can be put in order by their
-//! resource version. From that follow the rules:
-//! - An older look never overwrites a newer one, wherever it comes from.
-//! - A uid that is gone stays gone: it is kept as a tombstone until the watch has said so too.
-//! - An answer about an object that the cache does not have is older than the cache when its version is not above
-//!   what the watch has delivered: the watch would have brought the object, so it brought its end. Such an answer is
-//!   dropped, else the object would stay for ever. Unless the answer shows a state of the store as new as all that the
-//!   watch has delivered: then the watch has lost the object.
+//! The API server numbers every change of the store, so that two versions of one object can be ordered by
+//! their resourceVersion. The rules follow from that:
+//! - An older version never overwrites a newer one, whatever its source.
+//! - A deleted uid stays deleted: the cache keeps it as a tombstone until the watch has reported the deletion
+//!   too.
+//! - An answer about an object that is not cached is older than the cache if its version is not above the
+//!   version that the watch has delivered. The watch would have delivered the object, so it delivered the
+//!   deletion. Such an answer is dropped; otherwise the object would stay for ever. The exception is an
+//!   answer that shows a state of the store as new as everything the watch has delivered: then the watch has
+//!   lost the object.
 //!
-//! SUBTLE: a relist removes what it does not list, except what came in by an answer after the relist began with a
-//! version above all that was listed: that object may be younger than the list. 1. We create an object while the
-//! watch is down. 2. The list, taken before, does not have it. 3. Were it removed, the run would look as if somebody
-//! had deleted its group, until the watch brings the object.
+//! SUBTLE: a relist removes objects that it does not list. The exception is an object that an answer brought
+//! after the relist began, with a version above all listed ones: that object may be newer than the list.
+//! 1. We create an object while the watch is down.
+//! 2. The list, taken before, does not contain it.
+//! 3. If the relist removed it, the group of the run would seem deleted until the watch delivers the object.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,34 +28,34 @@ use super::index::{IndexKey, Indexed};
 /// Namespace (empty for an object of the cluster) and name.
 pub type Key = (String, String);
 
-/// The cache of one kind.
 #[derive(Debug)]
 pub struct KindCache<K> {
-    /// By namespace and name, so that a look needs no copy of either.
+    /// By namespace and name, so that a lookup copies neither.
     objects: BTreeMap<String, BTreeMap<String, Arc<K>>>,
     index: BTreeMap<IndexKey, BTreeMap<Key, Arc<K>>>,
-    /// Uids that are gone, with the relist during or after which that was learnt.
+    /// Deleted uids, with the number of the relist during or after which the deletion became known.
     tombstones: BTreeMap<String, u64>,
     /// Newest version that the watch has delivered.
     delivered: u64,
-    /// Newest version that anybody told of: the watch, or the answer to a call.
+    /// Newest version from any source: the watch, or the answer to a call.
     newest: u64,
-    /// Relists that have begun.
+    /// Number of relists that have begun.
     relists: u64,
     listing: Option<Listing>,
     /// Whether there was a complete list.
     synced: bool,
-    /// How often an object came, changed or went.
+    /// Number of times that an object was added, changed or deleted.
     changes: u64,
-    /// How often an object came, went, or changed what it is about.
+    /// Number of times that an object was added, deleted, or changed its index keys.
     shapes: u64,
-    /// Epoch of this life; 0 where nobody asks who claims an object.
+    /// Epoch of this incarnation; 0 where claims are not tracked.
     life: u64,
-    /// What was claimed by a newer life: runs, and Backups by uid. They stay overtaken when the object is gone.
+    /// Ids that a newer incarnation has claimed: runs, and Backups by uid. They remain after the object is
+    /// deleted.
     overtaken: BTreeSet<String>,
 }
 
-/// A relist under way.
+/// A relist in progress.
 #[derive(Debug, Default)]
 struct Listing {
     listed: BTreeSet<String>,
@@ -95,7 +98,6 @@ impl<K: Resource + Indexed> KindCache<K> {
         self.objects.get(namespace).into_iter().flat_map(BTreeMap::values)
     }
 
-    /// All objects.
     pub fn all(&self) -> impl Iterator<Item = &Arc<K>> {
         self.objects.values().flat_map(BTreeMap::values)
     }
@@ -105,19 +107,19 @@ impl<K: Resource + Indexed> KindCache<K> {
         self.synced
     }
 
-    /// From now on an empty cache is one that may be asked: for kinds that nobody waits for.
+    /// Marks an empty cache as synced: for kinds whose first list is not awaited.
     pub fn take_for_synced(&mut self) {
         self.synced = true;
     }
 
-    /// From now on it is noted what a newer life than this one has claimed.
+    /// Begins to track claims by incarnations newer than this one.
     pub fn live_as(&mut self, epoch: u64) {
         self.life = epoch;
     }
 
-    /// Whether a newer life has claimed an object of the run, or the Backup of that uid, be the object gone or not. A
-    /// watch tells of the claim before it tells that the object is gone, and the last state of a deleted object has it,
-    /// too.
+    /// Whether a newer incarnation has claimed an object of the run, or the Backup of that uid, even if the
+    /// object is deleted. A watch delivers the claim before the deletion, and the last state of a deleted
+    /// object carries it, too.
     pub fn is_overtaken(&self, claimed: &str) -> bool {
         self.overtaken.contains(claimed)
     }
@@ -131,27 +133,27 @@ impl<K: Resource + Indexed> KindCache<K> {
         }
     }
 
-    /// The newest version of any object of the kind that is known of; 0 before there is one.
+    /// The newest known version of any object of the kind; 0 before there is one.
     pub fn newest(&self) -> u64 {
         self.newest
     }
 
-    /// The newest version that the watch has told of.
+    /// The newest version that the watch has delivered.
     pub fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// A number that is another one whenever an object has come, changed or gone.
+    /// A counter that differs whenever an object was added, changed or deleted.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// A number that is another one whenever an object has come, gone, or changed what it is about.
+    /// A counter that differs whenever an object was added, deleted, or changed its index keys.
     pub fn shapes(&self) -> u64 {
         self.shapes
     }
 
-    /// Takes an event of the watch. Returns what changed.
+    /// Applies a watch event. Returns the changed index keys.
     pub fn apply(&mut self, event: Event<K>) -> Vec<IndexKey> {
         if let Event::InitApply(object) | Event::Apply(object) | Event::Delete(object) = &event {
             self.newest = self.newest.max(version(object).unwrap_or(0));
@@ -183,11 +185,11 @@ impl<K: Resource + Indexed> KindCache<K> {
         }
     }
 
-    /// Takes the object of an answer to a call of ours. Returns what changed.
+    /// Applies the object in the answer to one of our calls. Returns the changed index keys.
     ///
-    /// `as_of` is the state of the store that the answer shows, 0 where it does not say: an object that stands in a state
-    /// as new as all that the watch has delivered was not deleted before it, and is news also where the watch never told
-    /// of it.
+    /// `as_of` is the version of the store that the answer shows; 0 if the answer does not state it. An
+    /// object that exists in a state as new as everything the watch has delivered was not deleted before that
+    /// state. It is applied even if the watch never delivered it.
     pub fn upsert(&mut self, object: Arc<K>, as_of: u64) -> Vec<IndexKey> {
         self.newest = self.newest.max(version(&*object).unwrap_or(0));
         let (namespace, name) = key(&*object);
@@ -202,7 +204,7 @@ impl<K: Resource + Indexed> KindCache<K> {
         self.put(object)
     }
 
-    /// Takes the news that this uid is gone. Returns what changed.
+    /// Removes an object because this uid is deleted. Returns the changed index keys.
     pub fn remove(&mut self, namespace: &str, name: &str, uid: &str) -> Vec<IndexKey> {
         let index_keys = self.remove_key(&(namespace.to_owned(), name.to_owned()), uid);
         if !index_keys.is_empty() || self.listing.is_some() {
@@ -239,7 +241,7 @@ impl<K: Resource + Indexed> KindCache<K> {
         index_keys
     }
 
-    /// Puts another look at an object in the places of the one before, which was about the same: most changes are such.
+    /// Replaces an object by a version with the same index keys: most changes are of this kind.
     fn replace(&mut self, key: &Key, index_keys: &[IndexKey], object: &Arc<K>) {
         for index_key in index_keys {
             if let Some(place) = self.index.get_mut(index_key).and_then(|keys| keys.get_mut(key)) {
@@ -311,7 +313,8 @@ fn version<K: Resource>(object: &K) -> Option<u64> {
     object.meta().resource_version.as_ref().and_then(|version| version.parse().ok())
 }
 
-/// Whether `new` is a later look than `old`. Versions that are no numbers cannot be put in order: the last look wins.
+/// Whether `new` is a later version than `old`. Versions that are not numbers cannot be ordered: the last one
+/// applied wins.
 fn supersedes<K: Resource>(new: &K, old: &K) -> bool {
     match (version(new), version(old)) {
         (Some(new), Some(old)) => new > old,

@@ -1,24 +1,24 @@
-//! The world: what Stillpoint knows of the cluster, fed by watches and by the answers to its own calls.
+//! Caches the state of the cluster that Stillpoint needs, from watches and from the answers to its own calls.
 //!
 //! Promises:
-//! - [`Cache::observe`] costs the members of the run, whatever else is in the cluster.
-//! - What a call brought back is in the next observation; an older event never takes it out again.
-//! - A [`Subscription`] wakes a run when something changed that can matter to it, and not for the rest.
-//! - Everything is in ordered maps: the same events in the same order give the same answers.
+//! - [`Cache::observe`] costs time in proportion to the members of the run, whatever else is in the cluster.
+//! - The next observation contains the result of a call; an older event never removes it.
+//! - A [`Subscription`] wakes a run when a change can affect it, and not for other changes.
+//! - All maps are ordered: the same events in the same order give the same results.
 //!
-//! A cache is a hint. What must be certain is read with [`Cache::read_run`] first.
+//! A cache is a hint. State that must be certain is read with [`Cache::read_run`] first.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `kind_cache` | one kind: order of looks, tombstones, relists |
-//! | `key` | what an object is about: index keys and wake-ups |
+//! | `kind_cache` | one kind: order of versions, tombstones, relists |
+//! | `index` | index keys of objects |
 //! | `store` | all caches; the observation of a run |
-//! | `wake` | who waits for what |
-//! | `follow` | one watch for one cache |
-//! | `told` | what lists and watches tell, read from their text |
-//! | `refresh` | fresh reads |
+//! | `subscriptions` | which run waits for which index keys |
+//! | `watcher` | one watch for one cache |
+//! | `decode` | list pages and watch events, decoded from their text |
+//! | `fresh_read` | fresh reads |
 //!
-//! Deliberately not here: `error_since` of an observation (the engine has the clock), and any decision.
+//! Not here: `error_since` of an observation (the engine has the clock), and any decision.
 
 mod decode;
 mod fresh_read;
@@ -60,7 +60,7 @@ use watcher::Watch;
 pub use fresh_read::{MinVersions, ReadError};
 pub use subscriptions::Subscription;
 
-/// What is known of the cluster. Cheap to clone.
+/// The cached state of the cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache {
     inner: Arc<Inner>,
@@ -71,7 +71,7 @@ struct Inner {
     backups: Arc<Notify>,
     own_namespace: String,
     binding: Arc<Notify>,
-    /// Watches that have not listed everything yet.
+    /// Number of watches without a complete first list.
     missing: watch::Sender<usize>,
 }
 
@@ -83,8 +83,9 @@ pub struct Watches {
 }
 
 impl Cache {
-    /// Starts to watch. Backups are watched in `own_namespace` only, everything else in the whole cluster. Where the
-    /// group API is not served, its kinds are taken for empty. `epoch` is that of this life.
+    /// Starts the watches. Backups are watched in `own_namespace` only, everything else in the whole cluster.
+    /// Where the group API is not served, the caches of its kinds stay empty and count as synced. `epoch` is
+    /// that of this incarnation.
     pub fn start(adapter: &Adapter, own_namespace: &str, epoch: u64) -> (Self, Watches) {
         let cache = Self::empty(own_namespace);
         cache.store().groups.live_as(epoch);
@@ -118,19 +119,21 @@ impl Cache {
         Self { inner: Arc::new(Inner { store, backups, own_namespace, binding, missing }) }
     }
 
-    /// Returns once every cache has seen a complete list.
+    /// Returns once every cache has received a complete list.
     pub async fn synced(&self) {
-        // The sender is ours, so that waiting cannot fail.
+        // `self` holds the sender, so the wait cannot fail.
         let _ = self.inner.missing.subscribe().wait_for(|missing| *missing == 0).await;
     }
 
-    /// What is known about one run. `fresh` is what the caller says of it: true right after [`Cache::read_run`].
+    /// The cached state of one run. The caller states whether it is `fresh`: true right after
+    /// [`Cache::read_run`].
     pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
         self.store().observe(scope, epoch, fresh)
     }
 
-    /// Objects of a run that only its journal can have led to, by kind and name: members and contents that carry its
-    /// label, contents of its group. Its VolumeGroupSnapshot alone is none: that is adopted.
+    /// Objects that only the journal of a run can have created, by kind and name: members and contents that
+    /// carry its label, contents of its group. Its VolumeGroupSnapshot alone does not count: the run adopts
+    /// it.
     pub fn traces(&self, plan: &Plan) -> Vec<String> {
         self.store().traces(plan)
     }
@@ -144,13 +147,13 @@ impl Cache {
         groups.chain(contents).filter_map(run).collect()
     }
 
-    /// Takes what a call brought back.
+    /// Applies the result of a call.
     pub fn upsert(&self, changed: ObjectChange) {
         self.store().upsert(changed);
     }
 
-    /// Takes classes that were read from the API server at that version, so that a run which was planned with one of them
-    /// finds it although the watch has not reported it yet.
+    /// Applies classes that were read from the API server at that version. A run that was planned with one of
+    /// them then finds it although the watch has not delivered it yet.
     pub fn upsert_classes(&self, classes: &[VolumeSnapshotClass], as_of: u64) {
         let mut store = self.store();
         for class in classes {
@@ -159,7 +162,7 @@ impl Cache {
         }
     }
 
-    /// Waits for what can matter to a run. Subscribe before you observe.
+    /// Subscribes to changes that can affect a run. Subscribe before you observe.
     pub fn subscribe(&self, scope: &Scope) -> Subscription {
         let mut store = self.store();
         let keys = store.keys(scope);
@@ -167,19 +170,19 @@ impl Cache {
         Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
-    /// Returns once a Backup has changed since it last returned. For one waiter: the queue.
+    /// Returns once a Backup has changed since the last return. Supports one waiter: the queue.
     pub async fn backups_changed(&self) {
         self.inner.backups.notified().await;
     }
 
-    /// Waits for changes of one Backup.
+    /// Subscribes to changes of one Backup.
     pub fn subscribe_to_backup(&self, backup: &BackupRef) -> Subscription {
         let (id, notify) = self.store().subscriptions.subscribe(&[IndexKey::BackupOf(backup.uid.0.clone())]);
         Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
-    /// Whether a Backup was deleted, or is being deleted. One that cannot be read exists; of one in another namespace
-    /// than ours, as an earlier daemon may have had, nothing is known.
+    /// Whether a Backup was deleted, or is being deleted. A Backup that cannot be decoded exists. The state
+    /// of a Backup in another namespace, as an earlier daemon may have had, is unknown.
     pub fn backup_is_deleted(&self, backup: &BackupRef) -> bool {
         if backup.namespace != self.inner.own_namespace {
             return false;
@@ -193,12 +196,13 @@ impl Cache {
         }
     }
 
-    /// Returns once the binding has changed since it last returned. For one waiter: its guard.
+    /// Returns once the binding has changed since the last return. Supports one waiter: the guard of the
+    /// binding.
     pub async fn binding_changed(&self) {
         self.inner.binding.notified().await;
     }
 
-    /// The binding as the watch knows it.
+    /// The cached binding.
     pub fn binding(&self) -> Option<Arc<ConfigMap>> {
         self.store().bindings.all().find(|object| binding::is_binding(object)).cloned()
     }
@@ -208,7 +212,7 @@ impl Cache {
         self.store().backups.all().cloned().collect()
     }
 
-    /// Backups of Stillpoint's namespace that cannot be read, with the reason, in the order of their uids.
+    /// Backups of Stillpoint's namespace that cannot be decoded, with the reason, in the order of their uids.
     pub fn malformed_backups(&self) -> Vec<(ObjectId, String)> {
         self.store().malformed.values().cloned().collect()
     }
@@ -218,7 +222,7 @@ impl Cache {
         self.store().backups.get(namespace, name).cloned()
     }
 
-    /// What a person asks of a run, on the GroupSnapshot that shows it; an error is a sentence for the log.
+    /// The operator's request on the GroupSnapshot of a run. An error is a sentence for the log.
     pub fn asked(&self, plan: &Plan) -> Option<Result<OperatorRequest, String>> {
         let name = names::group_snapshot_projection(&plan.group, plan.run);
         let store = self.store();
@@ -230,12 +234,11 @@ impl Cache {
         ask::read(&object.metadata)
     }
 
-    /// The claims of a namespace, in the order of their names.
+    /// The PVCs of a namespace, in the order of their names.
     pub fn claims(&self, namespace: &str) -> Vec<Arc<PersistentVolumeClaim>> {
         self.store().claims.within(namespace).cloned().collect()
     }
 
-    /// A volume.
     pub fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
         self.store().volumes.get("", name).cloned()
     }
@@ -255,12 +258,13 @@ impl Cache {
         self.store().namespaces.all().cloned().collect()
     }
 
-    /// A holder of the lock that panicked has left whole objects behind: every change is one insert or remove.
+    /// Ignores poisoning: every change is one insert or remove, so a thread that panicked left whole objects
+    /// behind.
     fn store(&self) -> MutexGuard<'_, Store> {
         self.inner.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes an event of a watch.
+    /// Applies a watch event.
     fn apply<K: Resource + Indexed>(&self, event: Event<K>, kind_cache: fn(&mut Store) -> &mut KindCache<K>) {
         let mut store = self.store();
         let before = kind_cache(&mut store).is_synced();
@@ -273,7 +277,7 @@ impl Cache {
 }
 
 impl Cache {
-    /// Takes an object that cannot be read. What was known of it before stays, until it is deleted.
+    /// Applies an object that cannot be decoded. Its last good version stays until it is deleted.
     fn apply_unreadable<K: Resource + Indexed + 'static>(
         &self,
         unreadable: Unreadable,
@@ -302,7 +306,8 @@ impl Watches {
         self.tasks.spawn(Watch::new(self.adapter.clone(), api, cache.clone(), kind_cache, None).follow());
     }
 
-    /// As `add`, of objects with these labels, and nobody waits for its first list: a daemon works also where it cannot be asked anything.
+    /// As `add`, for objects with these labels, and without a wait for the first list: the daemon also works
+    /// where it cannot receive operator requests.
     fn add_beside<K>(
         &mut self,
         cache: &Cache,

@@ -1,4 +1,4 @@
-//! Tests of fresh reads and of watches, against an API server that is a map from paths to objects.
+//! Tests fresh reads and watches against an API server that is a map from paths to objects.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::domain::observed::ScopeMember;
 const GROUPS: &str = "/apis/groupsnapshot.storage.k8s.io/v1";
 const SNAPSHOTS: &str = "/apis/snapshot.storage.k8s.io/v1";
 
-/// What the API server holds, and the calls that it got, with their queries.
+/// The objects of the API server, and the calls that it received, with their queries.
 #[derive(Clone)]
 struct Server {
     /// resourceVersion of every list.
     version: Arc<Mutex<String>>,
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     calls: Arc<Mutex<Vec<String>>>,
-    /// Watches that are answered with 410 from now on.
+    /// Number of further watches that are answered with 410.
     expired: Arc<Mutex<usize>>,
     /// Whether a get by name is refused.
     forbids_get: Arc<Mutex<bool>>,
@@ -78,7 +78,7 @@ impl Server {
         expires
     }
 
-    /// All objects below the path that have the name or the label of the query, else 404.
+    /// All objects below the path that match the name or the label of the query, else 404.
     fn answer(&self, uri: &http::Uri) -> (u16, Value) {
         let path = uri.path();
         let query = uri.query().unwrap_or_default();
@@ -190,7 +190,7 @@ fn seen(cache: &Cache, scope: &Scope) -> [usize; 4] {
     [some(seen.group.is_some()), some(seen.content.is_some()), seen.snapshots.len(), seen.contents.len()]
 }
 
-/// The same run, with what its receipt says of its members.
+/// The same run, with the members as recorded in its receipt.
 fn recorded(scope: &Scope) -> Scope {
     let mut scope = scope.clone();
     scope.group_content = Some("gc".into());
@@ -200,7 +200,7 @@ fn recorded(scope: &Scope) -> Scope {
     scope
 }
 
-/// The calls but those for one object.
+/// All calls except those for one object.
 fn lists(server: &Server) -> Vec<String> {
     server.calls().into_iter().filter(|call| call.contains("limit")).collect()
 }
@@ -227,11 +227,11 @@ async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
         cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
         assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
         let calls = server.calls();
-        // Group, content, stub and the two halves of the member.
+        // Group, content, stub, and the VolumeSnapshot and VolumeSnapshotContent of the member.
         assert_eq!(calls.len(), 5, "{calls:?}");
         assert!(calls.iter().all(|call| !call.contains("limit")), "{calls:?}");
     }
-    // The member is lost: the one that may have been rebuilt in its place is asked for.
+    // The member is lost: the one that may have been rebuilt in its place is read.
     server.take(&collection(SNAPSHOTS, "volumesnapshots"), "s");
     cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     assert!(server.calls().iter().any(|call| call.contains("volumesnapshots/rebuilt")));
@@ -264,7 +264,7 @@ async fn an_object_older_than_the_cached_one_is_no_answer() {
     let ready = json!({"metadata": {}, "status": {"readyToUse": true}});
     server.put(&snapshots, "s", 9, ready);
     cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
-    // A member of etcd that lags answers: with the object as it was, and a list of then.
+    // An etcd member that lags answers: with the old object, and with a list of that time.
     server.put(&snapshots, "s", 3, json!({"metadata": {}}));
     "5".clone_into(&mut server.version.lock().expect("version"));
     let old = cache.read_run(&adapter, &scope, &cache.min_versions()).await;
@@ -299,7 +299,7 @@ async fn where_a_get_is_forbidden_the_name_is_listed() {
     assert_eq!(adapter.forbidden(), 4, "the permissions are reviewed again");
 }
 
-/// Each Backup keeps snapshots of the same volumes: the runs that follow do not read them.
+/// Each Backup retains snapshots of the same volumes: later runs do not read them.
 #[tokio::test(start_paused = true)]
 async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
     let server = Server::default();
@@ -360,13 +360,13 @@ async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
     cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
-    // The group is ours and of version 1, and the answer is of a time before it was.
+    // We created the group, at version 1, and the answer is older than that.
     server.take(&collection(GROUPS, "volumegroupsnapshots"), "g");
     "0".clone_into(&mut server.version.lock().expect("version"));
     let old = cache.read_run(&adapter, &scope, &cache.min_versions()).await;
     assert!(matches!(old, Err(ReadError::Behind { read: 0, known: 1, .. })), "{old:?}");
     assert_eq!(seen(&cache, &scope), [1, 1, 1, 1]);
-    // What is no number is compared with nothing.
+    // A version that is not a number is not compared.
     "opaque".clone_into(&mut server.version.lock().expect("version"));
     cache.read_run(&adapter, &scope, &cache.min_versions()).await.expect("reads");
     assert_eq!(seen(&cache, &scope)[0], 0);
@@ -409,7 +409,7 @@ async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while(
     server.calls();
     let begun = tokio::time::Instant::now();
     cache.backups_changed().await;
-    // A watch that this server never answers is given up after half a minute, with a pause as long.
+    // This server never answers the watch, which is given up after half a minute, with a pause as long.
     let longest = limits::FULL_TELLING.0 / 1_000 + 120;
     let asked = begun.elapsed().as_secs();
     assert!((limits::FULL_TELLING.0 / 1_000..longest).contains(&asked), "after {asked} s");
@@ -417,7 +417,7 @@ async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while(
     let told = calls.iter().filter(|call| call.contains("sendInitialEvents=true")).count();
     let listed = calls.iter().filter(|call| call.contains("limit=")).count();
     assert_eq!((told, listed), (1, 1), "{calls:#?}");
-    // Asked once, refused, and not again in this life.
+    // Requested once, refused, and not requested again by this process.
     tokio::time::sleep(std::time::Duration::from_millis(2 * limits::FULL_TELLING.0)).await;
     let told = server.calls().iter().filter(|call| call.contains("sendInitialEvents=true")).count();
     assert_eq!(told, 0);
@@ -436,7 +436,7 @@ async fn watches_end_when_nobody_holds_them() {
     assert!(server.calls().is_empty());
 }
 
-/// Runs are tasks: what they wait for has to move between threads.
+/// Runs are tasks: their futures have to be `Send`.
 #[allow(dead_code)]
 fn everything_can_be_awaited_in_a_task(
     cache: &'static Cache,
@@ -451,7 +451,8 @@ fn everything_can_be_awaited_in_a_task(
     moves(adapter.pods("shop"));
 }
 
-/// A watch that lost the end of a namespace, or of a class, does not keep it for a run before its receipt.
+/// A watch that lost the deletion of a namespace, or of a class, does not preserve it for a run before its
+/// receipt.
 #[tokio::test(start_paused = true)]
 async fn a_namespace_and_a_class_that_went_unseen_are_gone() {
     let server = Server::default();

@@ -1,5 +1,5 @@
-//! All caches, and the observation of one run out of them: through indexes, never a scan. (The traces of a run that the
-//! journal does not know are a scan, once when it begins.)
+//! Holds all caches and computes the observation of one run through indexes, never by a scan. (The traces of
+//! a run that the journal does not know need one scan, when the run begins.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,6 @@ use crate::domain::plan::Plan;
 /// Contents of a run, by name.
 pub type Contents<'a> = BTreeMap<String, &'a Arc<VolumeSnapshotContent>>;
 
-/// All caches.
 #[derive(Debug, Default)]
 pub struct Store {
     pub groups: KindCache<VolumeGroupSnapshot>,
@@ -39,15 +38,15 @@ pub struct Store {
     pub backups: KindCache<Backup>,
     /// ConfigMaps of Stillpoint's namespace that carry a journal id: the binding.
     pub bindings: KindCache<ConfigMap>,
-    /// GroupSnapshots on which a person asks something, and no others.
+    /// Only the GroupSnapshots that carry an operator's request.
     pub asking: KindCache<Asking>,
-    /// Backups that cannot be read, by uid.
+    /// Backups that cannot be decoded, by uid.
     pub malformed: BTreeMap<String, (ObjectId, String)>,
     pub subscriptions: Subscriptions,
 }
 
 impl Store {
-    /// Takes what a call brought back, and wakes whom it concerns.
+    /// Applies the result of a call, and notifies the subscriptions of its index keys.
     pub fn upsert(&mut self, changed: ObjectChange) {
         let keys = match changed {
             ObjectChange::Group(object) => self.groups.upsert(object, 0),
@@ -65,12 +64,12 @@ impl Store {
         self.subscriptions.notify(&keys);
     }
 
-    /// Numbers of which one is another whenever [`Self::keys`] can be others for the same scope.
+    /// Counters of which one differs whenever [`Self::keys`] can differ for the same scope.
     pub fn shape(&self) -> [u64; 3] {
         [self.groups.changes(), self.group_contents.changes(), self.contents.shapes()]
     }
 
-    /// What can matter to a run: its scope, and the snapshots that contents of its volumes name.
+    /// The index keys that can affect a run: its scope, and the snapshots that contents of its volumes name.
     pub fn keys(&self, scope: &Scope) -> Vec<IndexKey> {
         let mut keys = index::of_scope(scope);
         keys.extend(self.unplanned_volumes(scope).into_iter().cloned().map(IndexKey::Volume));
@@ -83,7 +82,7 @@ impl Store {
         keys
     }
 
-    /// Objects of a run that only its journal can have led to.
+    /// Objects that only the journal of a run can have created.
     pub fn traces(&self, plan: &Plan) -> Vec<String> {
         let run = plan.run.to_string();
         let own =
@@ -99,7 +98,7 @@ impl Store {
             .collect()
     }
 
-    /// What the caches hold about one run.
+    /// The cached state of one run.
     pub fn observe(&self, scope: &Scope, epoch: u64, fresh: bool) -> Observation {
         let claims =
             scope.members.iter().filter_map(|member| self.claims.get(&scope.namespace, &member.claim));
@@ -129,7 +128,7 @@ impl Store {
         }
     }
 
-    /// Claims that are made from these snapshots and are not bound.
+    /// PVCs that are created from these snapshots and are not bound.
     fn restores_of<'a>(
         &self,
         scope: &Scope,
@@ -140,7 +139,7 @@ impl Store {
         claims.filter_map(|claim| observe::restore(claim)).collect()
     }
 
-    /// Volumes that the group froze and that the plan does not have, with their claims.
+    /// Volumes that the group froze and that are not in the plan, with their PVCs.
     fn unplanned_of(&self, scope: &Scope) -> Vec<UnplannedVolume> {
         let claim_of = |handle: &String| {
             let mut volumes = self.volumes.about(&IndexKey::Disk(handle.clone()));
@@ -153,8 +152,9 @@ impl Store {
             .collect()
     }
 
-    /// The content of the group: the one that names its uid, else the one that is recorded, else one that names it and
-    /// some uid: one without is imported by somebody, and binds to no group that the snapshot-controller cuts.
+    /// The content of the group: the one that names its uid, else the recorded one, else one that names the
+    /// group and any uid. A content without a uid was imported, and does not bind to a group that the
+    /// snapshot-controller cuts.
     pub fn group_content_of(&self, scope: &Scope) -> Option<&Arc<VolumeGroupSnapshotContent>> {
         let group = IndexKey::Group(scope.namespace.clone(), scope.group_name.clone());
         let present = self.groups.get(&scope.namespace, &scope.group_name);
@@ -173,7 +173,7 @@ impl Store {
         named.iter().find(by_uid).copied().or_else(recorded).or_else(|| named.first().copied())
     }
 
-    /// Volumes that the group froze and that the plan does not have: what was cut of them is to be undone, too.
+    /// Volumes that the group froze and that are not in the plan: their snapshots must be rolled back, too.
     fn unplanned_volumes(&self, scope: &Scope) -> Vec<&String> {
         let frozen =
             self.group_content_of(scope).and_then(|content| content.spec.source.volume_handles.as_ref());
@@ -182,7 +182,7 @@ impl Store {
         frozen.iter().filter(|handle| !planned.contains(handle)).collect()
     }
 
-    /// Whether a content that does not carry the label of the run is imported by one of its handles.
+    /// Whether a content without the label of the run is imported by one of its handles.
     fn is_taken(&self, scope: &Scope) -> bool {
         let others =
             |meta: &ObjectMeta| meta.labels.as_ref().and_then(|all| all.get(labels::RUN)) != Some(&scope.run);
@@ -192,8 +192,8 @@ impl Store {
         })
     }
 
-    /// Contents of planned or frozen volumes whose snapshot is in the namespace, and those under recorded or computed
-    /// names.
+    /// Contents of planned or frozen volumes whose snapshot is in the namespace, and those under recorded or
+    /// computed names.
     pub fn contents_of(&self, scope: &Scope) -> Contents<'_> {
         let planned = scope.members.iter().map(|member| &member.volume_handle);
         let cut = planned
@@ -205,8 +205,8 @@ impl Store {
         cut.chain(named).map(|content| (name_of(&content.metadata), content)).collect()
     }
 
-    /// Snapshots that those contents name, that the group owns, that name the group, and those under recorded or
-    /// computed names. `contents` are [those of the run](Self::contents_of).
+    /// Snapshots that those contents name, that the group owns, that name the group, and those under recorded
+    /// or computed names. `contents` are [those of the run](Self::contents_of).
     pub fn snapshots_of(
         &self,
         scope: &Scope,

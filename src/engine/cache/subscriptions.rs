@@ -1,7 +1,7 @@
-//! Who is waiting for what.
+//! Maps index keys to the runs that wait for them.
 //!
-//! Ten thousand runs wait for two dozen topics each. A topic is kept here as its hash: were two topics ever of one hash,
-//! a run would look once for nothing.
+//! 10,000 runs wait for about 24 index keys each. The map stores a hash of each key: if two keys had the same
+//! hash, a run would only observe once in vain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,20 +14,20 @@ use super::Cache;
 use super::index::IndexKey;
 use crate::domain::observed::Scope;
 
-/// Everybody who waits, by topic.
+/// All subscriptions, by index key.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
     next: u64,
-    /// Who waits for which topic.
+    /// Pairs of key hash and subscription id.
     links: BTreeSet<(Short, u64)>,
     subscriptions: BTreeMap<u64, (Arc<Notify>, Box<[Short]>)>,
 }
 
-/// Hash of a topic, the same in every life.
+/// Hash of an index key, the same in every process.
 type Short = u64;
 
 impl Subscriptions {
-    /// A bell that rings for any of these topics.
+    /// Subscribes to these index keys.
     pub fn subscribe(&mut self, keys: &[IndexKey]) -> (u64, Arc<Notify>) {
         let (id, notify) = (self.next, Arc::new(Notify::new()));
         self.next += 1;
@@ -35,7 +35,7 @@ impl Subscriptions {
         (id, notify)
     }
 
-    /// Makes a bell ring for other topics.
+    /// Replaces the index keys of a subscription.
     pub fn resubscribe(&mut self, id: u64, keys: &[IndexKey]) {
         let keys = shorten(keys);
         if self.subscriptions.get(&id).is_none_or(|(_, present)| *present == keys) {
@@ -46,7 +46,6 @@ impl Subscriptions {
         }
     }
 
-    /// Takes a bell down.
     pub fn unsubscribe(&mut self, id: u64) -> Option<Arc<Notify>> {
         let (notify, keys) = self.subscriptions.remove(&id)?;
         for key in keys {
@@ -55,7 +54,7 @@ impl Subscriptions {
         Some(notify)
     }
 
-    /// Rings each bell once that waits for one of these topics.
+    /// Notifies each subscription to any of these index keys once.
     pub fn notify(&self, keys: &[IndexKey]) {
         let waiting = |key| self.links.range((key, 0)..=(key, u64::MAX)).map(|(_, id)| id);
         let ids: BTreeSet<_> = keys.iter().map(short).flat_map(waiting).collect();
@@ -71,7 +70,7 @@ impl Subscriptions {
 }
 
 fn short(key: &IndexKey) -> Short {
-    // Its keys are constant.
+    // The hasher uses constant seeds.
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
@@ -81,26 +80,28 @@ fn shorten(keys: &[IndexKey]) -> Box<[Short]> {
     keys.iter().map(short).collect()
 }
 
-/// A run that waits for what can matter to it. It stops waiting when it is dropped.
+/// Wakes a run on changes that can affect it. Dropping it unsubscribes.
 pub struct Subscription {
     pub(super) id: u64,
     pub(super) notify: Arc<Notify>,
     pub(super) cache: Cache,
-    /// The scope and the shape of the caches for which the bell hangs.
+    /// The scope and the shape of the caches at the last subscription.
     pub(super) interest: Option<(Arc<Scope>, [u64; 3])>,
 }
 
 impl Subscription {
-    /// Returns once something has changed since it last returned. Changes in between count as one.
+    /// Returns once something has changed since the last return. Changes in between count as one.
     pub async fn changed(&self) {
         self.notify.notified().await;
     }
 
-    /// Waits for what matters to this scope from now on. Observe after it, not before: what has rung so far is
-    /// in the caches, because bells ring under their lock, and counts as seen.
+    /// Subscribes to the index keys of this scope from now on. Observe after this call, not before.
+    /// Notifications are sent under the lock of the caches, so every change notified so far is in the caches
+    /// and counts as seen.
     pub fn set_interest(&mut self, scope: &Arc<Scope>) {
         let mut store = self.cache.store();
-        // Without this the second of two changes would have a run looked at twice that shows both already.
+        // Without this, the second of two changes would make a run observe again although both are already in
+        // its observation.
         let _seen = self.notify.notified().now_or_never();
         let shape = store.shape();
         if self.interest.as_ref().is_some_and(|(interest, before)| *before == shape && interest == scope) {

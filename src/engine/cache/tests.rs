@@ -1,4 +1,4 @@
-//! What one run sees of a world with others in it.
+//! Tests the observation of one run in a cluster with other objects.
 
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -235,7 +235,8 @@ fn the_queue_hears_of_backups() {
     assert_eq!(cache.backups().len(), 1);
 }
 
-/// The fence outlives the object that carries it: the watch tells of the claim before it tells that the group is gone.
+/// The fence outlives the object that carries it: the watch delivers the claim before the deletion of the
+/// group.
 #[test]
 fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() {
     let claimed = |epoch: &str| {
@@ -263,7 +264,7 @@ fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() 
     );
 }
 
-/// Where no group stands that could be claimed, the Backup tells.
+/// Where there is no group to claim, the Backup carries the claim.
 #[test]
 fn a_backup_that_a_newer_life_has_claimed_overtakes_its_runs_with_or_without_a_group() {
     let claimed = |uid: &str, epoch: &str| {

@@ -1,14 +1,16 @@
-//! One watch feeds one cache, for ever.
+//! Runs one watch that feeds one cache, until it is aborted.
 //!
-//! Promises: everything is told once in full, by a list, and from then on by watches that go on where the last one
-//! ended. What a watch lost without a word comes back within [`limits::FULL_TELLING`] and one renewal: the renewal that
-//! is due then asks for the whole state once more, in the watch itself (a streaming list: Kubernetes 1.32, and 1.34
-//! and later). So a lost event heals without one request more; only an API server that refuses streaming lists is asked for a list.
+//! Promises: a list first delivers the full state; watches that continue where the last one ended deliver the
+//! changes. An event that a watch lost silently is recovered within [`limits::FULL_TELLING`] plus one
+//! renewal: the renewal that is due then requests the full state again, in the watch itself (a streaming
+//! list: Kubernetes 1.32, and 1.34 and later). So a lost event is recovered without an additional request.
+//! Only an API server that refuses streaming lists receives a list request.
 //!
-//! By hand on the calls of the client, and not by kube's watcher, because that neither begins from a version that is
-//! known nor asks for a consistent streaming list (its version 0 may be as old as the cache of an API server).
+//! The module uses the calls of the client and not kube's watcher. That watcher neither begins from a known
+//! version nor requests a consistent streaming list (its version 0 may be as old as the cache of an API
+//! server).
 //!
-//! Deliberately not here: how an event is read (`told`), and what it means to a cache (`kind_cache`).
+//! Not here: the decoding of an event (`decode`), and its effect on a cache (`kind_cache`).
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -32,16 +34,16 @@ use crate::cluster::Adapter;
 use crate::domain::limits;
 use crate::domain::time::Millis;
 
-/// The annotation of the bookmark that ends the telling of a streaming list (k8s.io/apimachinery, meta/v1).
+/// The annotation of the bookmark that ends the initial events of a streaming list (k8s.io/apimachinery,
+/// meta/v1).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-/// Objects per page of a list.
 const PAGE: u32 = 500;
-/// A watch that was open for less was over at once.
+/// A watch that was open for a shorter time ended at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// How much longer than asked for a watch may stay open before its connection counts as dead.
+/// Time beyond its requested duration after which the connection of a watch counts as dead.
 const MARGIN: Millis = Millis::from_secs(5);
 
-/// One kind, and how far its cache was told.
+/// The watch of one kind, and the position that its cache has reached.
 pub struct Watch<K> {
     adapter: Adapter,
     client: Client,
@@ -50,17 +52,18 @@ pub struct Watch<K> {
     cache: Cache,
     kind_cache: fn(&mut Store) -> &mut KindCache<K>,
     labels: Option<&'static str>,
-    /// Version from which a watch goes on; none before the first list, and after a history that is forgotten.
+    /// Version from which a watch continues; none before the first list, and after the API server has
+    /// compacted its history.
     at: Option<String>,
-    /// When everything was told last.
+    /// Time of the last full state.
     told: Instant,
-    /// Whether the API server has not refused a streaming list yet.
+    /// False once the API server has refused a streaming list.
     streams: bool,
-    /// Whether the present watch told anything.
+    /// Whether the current watch has delivered anything.
     heard: bool,
 }
 
-/// Why a watch ended that was not over.
+/// Why a watch ended early.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
@@ -117,7 +120,7 @@ where
 
     /// Lists and watches until it is aborted.
     ///
-    /// An object that cannot be read is passed over, with a warning: one of them must not stop all others of its kind.
+    /// An object that cannot be decoded is skipped with a warning: it must not block all others of its kind.
     pub async fn follow(mut self) {
         let mut pauses = Pauses::default();
         loop {
@@ -127,7 +130,7 @@ where
             if self.heard {
                 pauses = Pauses::default();
             }
-            // A watch that is over at once without a word is as good as refused: not to be asked for in a hot loop.
+            // A watch that ends at once without an event is treated as refused: no retry in a hot loop.
             let over = self.heard || begun.elapsed() >= AT_ONCE;
             match ended {
                 Ok(()) if over => continue,
@@ -146,7 +149,8 @@ where
         }
     }
 
-    /// One watch, from where the last one ended; before it, or in it, everything once more where that is due.
+    /// One watch, from where the last one ended. If a full state is due, it is read before the watch or in
+    /// it.
     async fn renew(&mut self) -> Result<(), Broken> {
         let due = self.told.elapsed() >= Duration::from_millis(limits::FULL_TELLING.0);
         match self.at.clone() {
@@ -163,7 +167,7 @@ where
         self.labels.map_or(params.clone(), |labels| params.labels(labels))
     }
 
-    /// Everything, from one state of the store. Returns its version.
+    /// Lists the full state, from one version of the store. Returns its version.
     async fn list(&mut self) -> Result<String, Broken> {
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = self.labels.map(str::to_owned);
@@ -198,9 +202,10 @@ where
         self.hear_all(&mut pin!(lines)).await
     }
 
-    /// Everything in the watch itself, and then its changes. Whoever refuses that is not asked for it again in this life.
+    /// Requests the full state in the watch itself, and then its changes. If the API server refuses that,
+    /// this process does not request it again.
     async fn stream(&mut self) -> Result<(), Broken> {
-        // Of no version: as fresh as the moment of the request, whatever the API server has in its cache.
+        // Without a version: as fresh as the moment of the request, whatever the API server has in its cache.
         let lines = match self.open(&self.params().initial_events(), "").await {
             Ok(lines) => lines,
             Err(error) => {
@@ -214,7 +219,8 @@ where
         loop {
             let Ok(read) = tokio::time::timeout_at(patience, decode::line(&mut lines, &mut line)).await
             else {
-                // An API server that does not know streaming lists tells of changes, and never of an end.
+                // An API server that does not know streaming lists delivers changes, but never the bookmark
+                // that ends the initial events.
                 self.streams = false;
                 return Err(Broken::Endless);
             };
@@ -236,7 +242,8 @@ where
         self.hear_all(&mut lines).await
     }
 
-    /// Hears until the watch is over, or its connection dead: the API server ends a watch in time.
+    /// Reads events until the watch ends, or its connection is dead: the API server ends a watch at its
+    /// timeout.
     async fn hear_all(&mut self, lines: &mut (impl AsyncBufRead + Unpin)) -> Result<(), Broken> {
         let longest = Duration::from_secs(u64::from(limits::WATCH_SECONDS)) + Duration::from_millis(MARGIN.0);
         let mut line = Vec::new();
@@ -292,8 +299,8 @@ async fn answered<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Resu
     Ok(timeout(patience, call).await.map_err(|_| Broken::Silent)??)
 }
 
-/// Pauses after failures in a row: 0.8 s, doubled up to half a minute, as kube's own but without its jitter. One
-/// daemon is no herd, and a run on simulated time has to be the same every time.
+/// Pauses after failures in a row: 0.8 s, doubled up to half a minute, as in kube but without its jitter. One
+/// daemon causes no thundering herd, and a run on simulated time must be deterministic.
 #[derive(Default)]
 struct Pauses {
     failures: u32,

@@ -1,7 +1,8 @@
-//! What a person asks of a run becomes an input of its journal.
+//! Records an operator's request to a run as an input of its journal.
 //!
-//! The request is durable before anything follows from it, and is taken once: the journal has its id, and a request of
-//! that id is not taken again, whenever the process was killed. Between `Cleaned` and the end nothing is left to ask.
+//! The request is durable before anything follows from it. It is accepted once: the journal has its id, and a
+//! request with that id is not accepted again, whenever the process was killed. Between `Cleaned` and the end
+//! no request is valid.
 
 use super::Driver;
 use crate::domain::problem::Problem;
@@ -9,7 +10,7 @@ use crate::machine::group::{Event, OperatorRequest, Stage};
 use crate::machine::point::{Moment, Place, Point};
 
 impl Driver {
-    /// Takes a request.
+    /// Records a request.
     ///
     /// # Errors
     /// The journal cannot be written: the daemon ends.
@@ -17,7 +18,7 @@ impl Driver {
         self.context.points.hit(Point::record(Place::Asked, Moment::BeforeRecord)).await;
         tracing::warn!(request = asked.request, by = asked.by, "asked to {}", asked.ask.name());
         self.record(self.context.clock.now(), vec![Event::RequestReceived(asked)]).await?;
-        // The pause belongs to the failures that are forgotten now.
+        // The pause belongs to the failures that are now reset.
         (self.fresh, self.paused) = (false, None);
         self.show(None);
         self.context.points.hit(Point::record(Place::Asked, Moment::AfterRecord)).await;

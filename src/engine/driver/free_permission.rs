@@ -1,4 +1,4 @@
-//! What is read before a step that frees storage, and what is concluded from reads that stay old.
+//! Checks whether a step may free storage, and detects reads that stay stale.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::domain::problem::Problem;
 use crate::engine::cache::{ReadError, Subscription};
 use crate::machine::group::{WaitReport, matching};
 
-/// What a run waits for whose members were released by another program than its own daemon.
+/// The wait reason of a run whose members were released by a program other than its own daemon.
 const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
                         the storage is freed; or keep it: stillpoint groups abandon --keep-storage";
 
 impl Driver {
-    /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is permitted the
-    /// run waits, and shows for what.
+    /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is
+    /// permitted, the run waits and publishes the reason.
     ///
     /// # Errors
     /// Another journal, or a newer start, has taken over: the daemon ends and has freed nothing.
@@ -53,11 +53,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Counts how long reads have shown an older state than was known. An etcd member that lags catches up; an etcd that
-    /// was restored never does, and no read would ever count again.
+    /// Measures how long reads have shown a state older than the known one. An etcd member that lags catches
+    /// up. An etcd that was restored never does, and no read would ever be accepted again.
     ///
     /// # Errors
-    /// The reads stayed old for longer than any lag: the cluster went back in time.
+    /// The reads stayed stale for longer than any lag: the cluster went back in time.
     pub(super) async fn note_behind(&mut self, unread: &ReadError) -> Result<(), Problem> {
         let ReadError::Behind { .. } = unread else { return Ok(()) };
         let now = self.context.clock.now();

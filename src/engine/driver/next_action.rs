@@ -1,4 +1,5 @@
-//! What a run does next: observed and decided without waiting, so that nothing of it is kept by a run that then waits.
+//! Computes the next action of a run. It observes and decides without awaiting, so that a waiting run retains
+//! none of the intermediate state.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::machine::group::row::Action;
 use crate::machine::group::waiting::{count, report};
 use crate::machine::group::{Decision, Milestone, Step, View, WaitReport, decide, view};
 
-/// What a decision was made on, and when.
+/// A decision with its observation and time.
 pub(super) struct Decided {
     pub observation: Observation,
     pub view: View,
@@ -19,26 +20,22 @@ pub(super) struct Decided {
     pub now: Timestamp,
 }
 
-/// What to do.
 pub(super) enum NextAction {
-    /// A step.
     Act(Box<Decided>, Step),
-    /// Records without effects.
+    /// Append records without effects.
     Advance(Box<Decided>, Milestone),
-    /// Read everything anew, for this row.
+    /// Read everything from the API server, for this row.
     Refresh(&'static str),
-    /// Read whether this daemon may free storage, for this row.
+    /// Check whether this daemon may free storage, for this row.
     Permit(&'static str),
     /// Wait for a change.
     Wait {
-        /// And at the longest until then.
+        /// Latest end of the wait.
         until: Option<Timestamp>,
-        /// Why.
         report: Arc<WaitReport>,
     },
-    /// Another life has the run.
+    /// Another incarnation owns the run.
     StepDown,
-    /// It is over.
     Finished,
 }
 
@@ -46,7 +43,7 @@ impl Driver {
     /// Observes and decides.
     ///
     /// # Errors
-    /// The table has no answer: the daemon ends.
+    /// The table has no matching row: the daemon ends.
     pub(super) fn next(&mut self) -> Result<NextAction, Problem> {
         let mut observation = self.observe();
         let view = view(&self.run, &observation);
@@ -82,7 +79,7 @@ impl Driver {
                 };
                 NextAction::Advance(Box::new(Decided { observation, view, decision, now }), milestone)
             }
-            // What is read before the pause is over is no ground for what follows it.
+            // A read before the end of the pause cannot justify the action after it.
             Action::Refresh if self.paused.is_some_and(|until| until > now) => {
                 wait(self.paused, self.pausing)
             }
@@ -93,7 +90,8 @@ impl Driver {
         })
     }
 
-    /// Notes how many members exist and are ready, and since when it has been as many.
+    /// Counts the members that exist and that are ready, and records since when both numbers have been
+    /// unchanged.
     fn counted(&mut self, observation: &mut Observation, view: &View, now: Timestamp) {
         let members = count(view);
         let since = match self.members {

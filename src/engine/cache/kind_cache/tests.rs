@@ -1,4 +1,4 @@
-//! The order of looks.
+//! Tests the order of versions in the cache.
 
 use super::*;
 use crate::cluster::kinds::VolumeSnapshot;
@@ -18,7 +18,7 @@ fn owned(name: &str, uid: &str, version: &str, group: &str) -> VolumeSnapshot {
     serde_json::from_value(object).expect("a VolumeSnapshot")
 }
 
-/// What the cache holds: name, uid and version.
+/// The contents of the cache: name, uid and version.
 fn held(kind_cache: &KindCache<VolumeSnapshot>) -> Vec<(String, String, String)> {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     kind_cache
