@@ -1,6 +1,7 @@
-//! `/livez`, `/readyz` and `/metrics` over HTTP: for the kubelet and for Prometheus, nothing else.
+//! Serves `/livez`, `/readyz` and `/metrics` over HTTP: for the kubelet and for Prometheus, nothing else.
 //!
-//! The answers of the probes are text as the API server's own: one line for each check, `[+]` or `[-]`.
+//! The answers of the probes are text in the format of the API server: one line for each check, `[+]` or
+//! `[-]`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,6 @@ struct Shown {
     metrics: Arc<Metrics>,
 }
 
-/// The routes.
 pub fn router(health: Health, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(async |State(shown): State<Shown>| answer(&shown.health.live())))
@@ -36,7 +36,7 @@ pub fn router(health: Health, metrics: Arc<Metrics>) -> Router {
 /// Serves until it is dropped.
 ///
 /// # Errors
-/// The address cannot be bound. The daemon must not run unseen.
+/// The address cannot be bound. The daemon must not run without these endpoints.
 pub async fn serve(listen: SocketAddr, router: Router) -> Problem {
     let problem = |error: std::io::Error| {
         let about = About::new("Address", "", &listen.to_string());

@@ -1,10 +1,10 @@
-//! Log lines: on stderr, as text for people or as JSON for machines.
+//! Writes log lines to stderr, as text for users or as JSON for machines.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// One readable line each.
@@ -13,8 +13,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends log lines of Stillpoint from `level` on, and those of its libraries from WARN on, to stderr. A second call
-/// in one process changes nothing.
+/// Sends log lines of Stillpoint from `level` on, and those of its libraries from WARN on, to stderr. A
+/// second call in one process has no effect.
 pub fn to_stderr(format: LogFormat, level: tracing::Level) {
     let targets = Targets::new().with_default(LevelFilter::WARN).with_target("stillpoint", level);
     let registry = tracing_subscriber::registry().with(targets);

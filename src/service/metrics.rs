@@ -1,8 +1,8 @@
-//! What is counted: names, units and labels of `/metrics`.
+//! Defines the names, units and labels of `/metrics`.
 //!
-//! Counters and histograms are fed by the notes of the engine; gauges are read from the life of the daemon when
-//! somebody scrapes. Nothing here asks the cluster. Units are in the names; labels have few values each: no run, no
-//! Backup and no namespace is ever one.
+//! The engine's metrics feed counters and histograms. Gauges are read from the health of the daemon at each
+//! scrape. This module sends no requests to the cluster. Units are in the names. Labels have few values each:
+//! a label never holds a run, a Backup or a namespace.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,7 +65,7 @@ struct Effect {
     outcome: String,
 }
 
-/// Everything that is counted in one life of the daemon.
+/// All metrics of one incarnation of the daemon.
 pub struct Metrics {
     registry: Registry,
     runs: Family<State, Gauge>,
@@ -96,9 +96,9 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// All metrics at zero.
     pub fn new() -> Self {
-        // A barrier of a disk: a tenth of a millisecond to seconds.
+        // A sync of a disk: 0.1 ms to seconds.
         let appends = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("stillpoint"),
@@ -164,7 +164,8 @@ impl Metrics {
         Ok(text)
     }
 
-    /// Sets the gauges of runs. A state that no run is in any more vanishes; it does not stay at its last value.
+    /// Sets the gauges of runs. The gauge of a state without runs is removed; it does not remain at its last
+    /// value.
     fn set_runs(&self, runs: &[Arc<RunStatus>]) {
         let mut states = BTreeMap::<&'static str, i64>::new();
         let mut waits = BTreeMap::<&'static str, (i64, Timestamp)>::new();
@@ -212,7 +213,7 @@ impl MetricsSink for Metrics {
             Metric::RunEnded(result) => {
                 self.finished.get_or_create(&Outcome { result: result.to_owned() }).inc();
             }
-            // A row may be decided many times a second while a run waits: what it led to is counted.
+            // A row may match many times a second while a run waits. Only the resulting steps are counted.
             Metric::Decided(_) => {}
             Metric::Step { step, took } => {
                 self.steps.get_or_create(&Step { step: step.to_owned() }).observe(took.as_secs_f64());

@@ -1,12 +1,12 @@
-//! What the daemon shows of itself.
+//! Publishes logs, health and metrics of the daemon.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`logs`] | where log lines go |
 //! | [`http`] | the listener: `/livez`, `/readyz`, `/metrics` |
-//! | [`metrics`] | what is counted, under which names |
+//! | [`metrics`] | names, units and labels of the metrics |
 //!
-//! Not here: the life of the daemon ([`crate::engine::daemon`]), what is alive and ready in it
+//! Not here: the start and end of the daemon ([`crate::engine::daemon`]), its liveness and readiness
 //! ([`crate::engine::health`]), and access reviews (`engine::preflight`).
 
 pub mod http;
