@@ -1,12 +1,12 @@
-//! The rights that Stillpoint needs, once; and whether the API server grants them.
+//! Lists the permissions that Stillpoint needs, and checks whether the API server grants them.
 //!
-//! [`GRANTS`] is the only list: the review asks for it, the manifests are tested against it, and the tests of the
-//! engine hold every call of every scenario against it. A right that is found missing after the pivot would leave a
-//! group half released; therefore all of them, those of undo and rebuild included, are asked for before a group
-//! begins.
+//! [`GRANTS`] is the only list. The review requests its entries, the manifests are tested against it, and the
+//! tests of the engine check every call of every scenario against it. A missing permission that is detected
+//! after the pivot would leave a group half released. Therefore all permissions, including those of rollback
+//! and rebuild, are reviewed before a group begins.
 //!
-//! Deliberately not here: Secrets (the driver's sidecar reads them, Stillpoint only keeps their names), pods, and
-//! any wildcard.
+//! Not here: Secrets (the driver's sidecar reads them, Stillpoint only stores their names), pods, and any
+//! wildcard.
 
 use futures::{StreamExt, TryStreamExt};
 use http::{Method, Request, header};
@@ -22,12 +22,12 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 
-/// Reviews that are under way at once.
+/// Number of concurrent reviews.
 const WIDTH: usize = 8;
-/// Further missing rights that are named beside the first.
+/// Number of further missing permissions that a message names after the first.
 const NAMED: usize = 3;
 
-/// Where a right has to hold.
+/// Where a permission is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// In every namespace, and for objects of the cluster: a ClusterRole.
@@ -39,26 +39,24 @@ pub enum Scope {
 /// Verbs on one resource, as one rule of RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
-    /// API group; empty for the core.
+    /// API group; empty for the core group.
     pub group: &'static str,
     /// Plural of the resource, with `/status` for the subresource.
     pub resource: &'static str,
-    /// Verbs.
     pub verbs: &'static [&'static str],
-    /// Where.
     pub scope: Scope,
-    /// What needs it, for the message of a refusal.
+    /// The feature that needs it, for the message of a refusal.
     pub purpose: &'static str,
-    /// How badly.
+    /// The effect of its absence.
     pub need: Need,
 }
 
-/// What a missing right stops.
+/// The part of Stillpoint that a missing permission stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need {
     /// Groups: none begins without it.
     Groups,
-    /// What people see of them.
+    /// The published status of groups.
     Shown,
 }
 
@@ -68,7 +66,7 @@ const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const CACHED: &[&str] = &["list", "watch"];
 const READ: &[&str] = &["get", "list", "watch"];
 
-/// Every right that Stillpoint uses, and no other.
+/// Every permission that Stillpoint uses, and no other.
 pub const GRANTS: &[Grant] = &[
     cluster(GROUP, "volumegroupsnapshots", OBJECT, "the cut, its claim by a new epoch, and its undo"),
     cluster(GROUP, "volumegroupsnapshotcontents", OBJECT, "retaining, release, undo and rebuild"),
@@ -119,17 +117,17 @@ const fn shown(grant: Grant) -> Grant {
     Grant { need: Need::Shown, ..grant }
 }
 
-/// One verb on one resource: what one review asks for.
+/// One verb on one resource: the subject of one review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Right {
     /// The grant that it belongs to.
     pub grant: &'static Grant,
-    /// The verb.
     pub verb: &'static str,
 }
 
 impl Right {
-    /// As `kubectl auth can-i` takes it: `patch volumesnapshots.snapshot.storage.k8s.io --subresource=status`.
+    /// In the syntax of `kubectl auth can-i`:
+    /// `patch volumesnapshots.snapshot.storage.k8s.io --subresource=status`.
     pub fn words(&self) -> String {
         let (plural, subresource) = self.grant.parts();
         let dot = if self.grant.group.is_empty() { "" } else { "." };
@@ -148,14 +146,15 @@ impl Grant {
     }
 }
 
-/// Every right, in the order of the table.
+/// Every permission, in the order of the table.
 pub fn rights() -> impl Iterator<Item = Right> {
     GRANTS.iter().flat_map(|grant| grant.verbs.iter().map(move |verb| Right { grant, verb }))
 }
 
 impl Adapter {
-    /// The rights that the API server does not grant, in the order of the table; those on kinds that it does not
-    /// serve are left out. `own_namespace` is Stillpoint's own; rights of a need beyond `most` are not asked for.
+    /// The permissions that the API server does not grant, in the order of the table. Permissions on kinds
+    /// that it does not serve are left out. `own_namespace` is Stillpoint's own. Permissions of a need beyond
+    /// `most` are not reviewed.
     ///
     /// # Errors
     /// `Unreachable`: nothing is known then.
@@ -170,7 +169,7 @@ impl Adapter {
         Ok(answers.into_iter().filter(|(_, allowed)| !allowed).map(|(right, _)| right).collect())
     }
 
-    /// An API server that refuses the question has not granted the right to ask it: that is an answer.
+    /// A 403 for the review itself counts as an answer: the permission to create reviews is missing.
     async fn is_allowed(&self, right: &Right, own_namespace: &str) -> Result<bool, Problem> {
         let about = || About::new("SelfSubjectAccessReview", "", "");
         let path = SelfSubjectAccessReview::url_path(&(), None);
@@ -196,7 +195,7 @@ impl Adapter {
     }
 }
 
-/// What is read of the answer to a review.
+/// The fields of the answer to a review that are used.
 #[derive(Deserialize)]
 struct Reviewed {
     status: Option<ReviewedStatus>,
@@ -226,7 +225,7 @@ fn review(right: &Right, own_namespace: &str) -> SelfSubjectAccessReview {
     }
 }
 
-/// Why no group begins while these are missing; `None` when none is.
+/// Why no group begins while these permissions are missing; `None` when none is.
 pub fn refusal(missing: &[Right], own_namespace: &str) -> Option<Problem> {
     let (first, rest) = missing.split_first()?;
     let everywhere = first.grant.scope == Scope::Cluster;

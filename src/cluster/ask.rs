@@ -1,16 +1,17 @@
-//! What a person asks of a run: a label and two annotations on its GroupSnapshot.
+//! Reads and writes an operator's request to a run: a label and two annotations on its GroupSnapshot.
 //!
-//! | on the GroupSnapshot | says |
+//! | on the GroupSnapshot | content |
 //! |---|---|
-//! | label `stillpoint.dev/request` | what: `resume`, `abandon` or `abandon-keep-storage` |
+//! | label `stillpoint.dev/request` | the action: `resume`, `abandon` or `abandon-keep-storage` |
 //! | annotation `stillpoint.dev/request-id` | the id of the request, so that it is answered once |
-//! | annotation `stillpoint.dev/request-by` | who, as the request says |
+//! | annotation `stillpoint.dev/request-by` | the name of the user, as the request states it |
 //!
-//! [`Adapter::ask`] writes them with the rights of the person, from any machine with a kubeconfig; the daemon never
-//! does. The daemon reads them through a watch that the label selects, journals the request, and shows its id in
-//! `status.answered`; it takes nothing off. So nothing is asked twice, wherever a process is killed.
+//! [`Adapter::ask`] writes them with the permissions of the user, from any machine with a kubeconfig; the
+//! daemon never writes them. The daemon reads them through a watch with a label selector, journals the
+//! request, and publishes its id in `status.answered`; it removes nothing. So no request is applied twice,
+//! wherever a process is killed.
 //!
-//! Not here: what a request does to a run (`machine::group::fold`).
+//! Not here: the effect of a request on a run (`machine::group::fold`).
 
 use http::Method;
 use kube::Resource;
@@ -25,16 +26,16 @@ use crate::domain::limits;
 use crate::domain::problem::{About, Problem};
 use crate::machine::group::{Ask, OperatorRequest};
 
-/// What is watched: the metadata of GroupSnapshots that carry a request.
+/// The watched objects: the metadata of GroupSnapshots that carry a request.
 pub type Asking = PartialObjectMeta<GroupSnapshot>;
 
-/// Longest id of a request, in bytes; more is cut off.
+/// Longest id of a request, in bytes; a longer one is truncated.
 const MAX_ID_BYTES: usize = 64;
 
 /// The request on a GroupSnapshot.
 ///
 /// # Errors
-/// A sentence for the log: the request is none that Stillpoint knows, or has no id.
+/// A sentence for the log: Stillpoint does not know the request, or it has no id.
 pub fn read(meta: &ObjectMeta) -> Option<Result<OperatorRequest, String>> {
     let wanted = meta.labels.as_ref()?.get(labels::REQUEST)?;
     let annotation = |key: &str| {
@@ -57,10 +58,10 @@ pub fn read(meta: &ObjectMeta) -> Option<Result<OperatorRequest, String>> {
 }
 
 impl Adapter {
-    /// Writes a request on a GroupSnapshot, if it still is as it was read: same uid, same version.
+    /// Writes a request on a GroupSnapshot, if it is unchanged since it was read: same uid, same version.
     ///
     /// # Errors
-    /// `Unreachable`, or `Refused`: it has changed in between, or the person lacks the right to patch it.
+    /// `Unreachable`, or `Refused`: it has changed in between, or the user lacks the permission to patch it.
     pub async fn ask(&self, run: &GroupSnapshot, asked: &OperatorRequest) -> Result<(), Problem> {
         let (namespace, name) = (
             run.metadata.namespace.as_deref().unwrap_or_default(),

@@ -1,8 +1,9 @@
-//! The binding object: the ConfigMap `stillpoint-journal` in the daemon's namespace, which names the journal that may write.
+//! Reads and writes the binding object: the ConfigMap `stillpoint-journal` in the daemon's namespace, which
+//! names the journal that may write.
 //!
-//! It is written through the door for projections, but decides: a daemon writes nothing else before it. Every write names
-//! the uid and the values that it replaces, so that of two daemons one loses. What the fields mean is told by
-//! [`crate::domain::binding`].
+//! The binding is written through the API for projections, but it is not a projection: a daemon writes
+//! nothing else before it. Every write names the uid and the values that it replaces, so that of two daemons
+//! one fails. [`crate::domain::binding`] defines the meaning of the fields.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ use crate::machine::group::effect::Entry;
 
 /// Name of the ConfigMap.
 pub const NAME: &str = "stillpoint-journal";
-/// The namespace whose uid is taken for the uid of the cluster.
+/// The namespace whose uid serves as the uid of the cluster.
 const CLUSTER_NAMESPACE: &str = "kube-system";
 
 const JOURNAL: &str = "journal";
@@ -34,23 +35,22 @@ const SUPERSEDES: &str = "supersedes";
 const NO_FREE: &str = "noFree";
 const CONFIRM: &str = "confirm";
 
-/// What is written into a binding.
+/// The content of a binding to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
-    /// The journal, its cluster, and what it supersedes.
+    /// The journal, its cluster, and the journals that it supersedes.
     pub state: &'a BindingState,
-    /// The cluster.
     pub cluster: &'a Uid,
     /// The new mark.
     pub mark: BindingMark,
 }
 
-/// What became of a write.
+/// The result of a write.
 #[derive(Debug, Clone)]
 pub enum Written {
-    /// It stands.
+    /// The write was applied.
     Done,
-    /// Another one was faster: the binding has to be read again.
+    /// Another write was faster: the binding has to be read again.
     Lost,
 }
 
@@ -59,10 +59,10 @@ pub fn is_binding(object: &ConfigMap) -> bool {
     object.metadata.name.as_deref() == Some(NAME)
 }
 
-/// Reads the binding.
+/// Parses the binding.
 ///
 /// # Errors
-/// A field is missing or malformed: the field and what it should be.
+/// A field is missing or malformed: the field and its expected value.
 pub fn parse(object: &ConfigMap) -> Result<Binding, String> {
     let empty = BTreeMap::new();
     let data = object.data.as_ref().unwrap_or(&empty);
@@ -105,7 +105,7 @@ fn data(wanted: &Wanted<'_>) -> BTreeMap<&'static str, String> {
 fn entries(journal: Uuid) -> BTreeMap<String, String> {
     [
         (labels::JOURNAL.to_owned(), journal.to_string()),
-        // A backup tool that restores it elsewhere would bind another cluster.
+        // A backup tool that restores the object elsewhere would bind another cluster.
         (labels::EXCLUDE_FROM_BACKUP.to_owned(), "true".to_owned()),
     ]
     .into()
@@ -126,7 +126,7 @@ impl Adapter {
         })
     }
 
-    /// The binding of a namespace, from the API server itself.
+    /// The binding of a namespace, read from the API server.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.
@@ -137,7 +137,7 @@ impl Adapter {
     /// Creates the binding of a namespace.
     ///
     /// # Errors
-    /// `Unreachable` (it may stand) or `Refused`.
+    /// `Unreachable` (the write may have been applied) or `Refused`.
     pub async fn create_binding(&self, namespace: &str, wanted: &Wanted<'_>) -> Result<Written, Problem> {
         let object = json!({
             "apiVersion": "v1",
@@ -149,10 +149,10 @@ impl Adapter {
         done(self.write::<ConfigMap>(Method::POST, &collection, &object).await, namespace)
     }
 
-    /// Replaces what the binding says, if it still is as it was `seen`.
+    /// Replaces the content of the binding, if it is unchanged since it was `seen`.
     ///
     /// # Errors
-    /// `Unreachable` (it may stand) or `Refused`.
+    /// `Unreachable` (the write may have been applied) or `Refused`.
     pub async fn renew_binding(&self, seen: &ConfigMap, wanted: &Wanted<'_>) -> Result<Written, Problem> {
         let meta = &seen.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or_default();
@@ -160,7 +160,7 @@ impl Adapter {
         self.patch_binding(namespace, operations).await
     }
 
-    /// Writes that an operator confirms the cluster for the start of that epoch.
+    /// Writes an operator's confirmation of the cluster for the start of that epoch.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`, the latter also where the binding is gone or of another epoch by now.
@@ -200,7 +200,7 @@ fn renewal(seen: &ConfigMap, wanted: &Wanted<'_>) -> Vec<Value> {
     fields.fold(patch, |patch, (field, value)| patch.add(&format!("/data/{field}"), value)).into_operations()
 }
 
-/// 404 of a patch: it was deleted meanwhile.
+/// A patch that returns 404: the binding was deleted meanwhile.
 fn done(answer: Result<ConfigMap, kube::Error>, namespace: &str) -> Result<Written, Problem> {
     match answer {
         Ok(_) => Ok(Written::Done),

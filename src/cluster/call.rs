@@ -1,4 +1,4 @@
-//! One HTTP request that changes something, as data, and how it is sent.
+//! Represents one mutating HTTP request as data, and sends it.
 
 use http::{Method, Request, header};
 use kube::Resource;
@@ -16,26 +16,23 @@ pub struct Call {
     pub kind: Kind,
     /// Namespace; empty for an object of the cluster.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// What is done.
     pub verb: Verb,
 }
 
-/// What is done to an object.
+/// The change to an object.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verb {
-    /// POST of this object; `apiVersion`, `kind`, name and namespace are put in when it is sent.
+    /// POST of this object; `apiVersion`, `kind`, name and namespace are added when it is sent.
     Create(Value),
     /// JSON patch.
     Patch(Vec<Value>),
     /// JSON patch of the status subresource.
     PatchStatus(Vec<Value>),
-    /// Delete in the background, of exactly this object.
+    /// Background delete of exactly this object.
     Delete {
-        /// Its uid.
         uid: String,
-        /// Its version, where it must not have changed.
+        /// Its resourceVersion, if the object must be unchanged.
         resource_version: Option<String>,
     },
 }

@@ -1,4 +1,5 @@
-//! What a call brought back: an object that enters the caches at once, before the watch delivers it.
+//! Carries the result of a call: an object that is applied to the caches at once, before the watch delivers
+//! it.
 
 use std::sync::Arc;
 
@@ -13,13 +14,9 @@ use crate::domain::ids::ObjectId;
 /// The kinds that effects touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// VolumeGroupSnapshot.
     Group,
-    /// VolumeGroupSnapshotContent.
     GroupContent,
-    /// VolumeSnapshot.
     Snapshot,
-    /// VolumeSnapshotContent.
     Content,
 }
 
@@ -33,22 +30,17 @@ impl Kind {
 /// An object as it was after a call.
 #[derive(Debug, Clone)]
 pub enum ObjectChange {
-    /// A VolumeGroupSnapshot.
     Group(Arc<VolumeGroupSnapshot>),
-    /// A VolumeGroupSnapshotContent.
     GroupContent(Arc<VolumeGroupSnapshotContent>),
-    /// A VolumeSnapshot.
     Snapshot(Arc<VolumeSnapshot>),
-    /// A VolumeSnapshotContent.
     Content(Arc<VolumeSnapshotContent>),
-    /// A Backup.
     Backup(Arc<Backup>),
-    /// This object does not exist any more. A uid never comes back, whatever takes its name.
+    /// This object does not exist any more. A uid is never reused, whatever object takes its name.
     Gone(Kind, ObjectId),
 }
 
 impl ObjectChange {
-    /// Reads the object of an answer.
+    /// Decodes the object of an answer.
     pub(super) fn read(kind: Kind, answer: &str) -> Result<Self, serde_json::Error> {
         match kind {
             Kind::Group => object(kind, answer, Self::Group),
@@ -59,8 +51,9 @@ impl ObjectChange {
     }
 }
 
-/// SUBTLE: the API server answers a patch which takes the last finalizer off an object that is being deleted with the
-/// object, and removes it in the same breath. What is terminating and has no finalizer is therefore gone.
+/// SUBTLE: when a patch removes the last finalizer of a terminating object, the API server returns the object
+/// in its answer and removes it in the same operation. An object that is terminating and has no finalizer is
+/// therefore gone.
 fn object<K: Resource + DeserializeOwned>(
     kind: Kind,
     answer: &str,

@@ -1,14 +1,15 @@
-//! Whether a failed call certainly did not happen.
+//! Classifies whether a failed call certainly did not happen.
 //!
-//! Only what is on the list of determinate statuses did not. Everything else may have: a timeout, a broken
-//! connection, a 500 or 504 after the write, an answer that cannot be read. Look before you try again.
+//! Only a call with a status on the list of determinate ones certainly did not. Any other failed call may
+//! have happened: a timeout, a broken connection, a 500 or 504 after the write, an answer that cannot be
+//! decoded. Read the object before you retry the call.
 
 use crate::domain::limits;
 use crate::domain::planted;
 use crate::domain::problem::{About, Code, Problem};
 use crate::machine::group::effect::Outcome;
 
-/// Statuses with which the API server says that it did not do it.
+/// Statuses with which the API server reports that the call was not applied.
 const DETERMINATE: [u16; 10] = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429];
 
 /// The outcome of a call that failed.
@@ -24,8 +25,8 @@ pub fn outcome(error: &kube::Error) -> Outcome {
     }
 }
 
-/// Whether a create was refused because of who asked for it, not because of what it is: by authentication, or by the
-/// authorizer. Admission refuses in other words.
+/// Whether a create was refused because of the user, not because of the object: by authentication, or by the
+/// authorizer. Admission uses a different message.
 pub fn is_unauthorized(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Determinate { code: 401, .. } => true,
@@ -34,20 +35,20 @@ pub fn is_unauthorized(outcome: &Outcome) -> bool {
     }
 }
 
-/// Whether the API server says that there is no such object.
+/// Whether the API server reports that the object does not exist.
 pub fn is_missing(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
-/// Whether a create was refused because its namespace is gone, or is being deleted and takes no objects any more
-/// (kube-apiserver, NamespaceLifecycle).
+/// Whether a create was refused because its namespace is gone, or is being deleted and accepts no objects any
+/// more (kube-apiserver, NamespaceLifecycle).
 pub fn is_without_namespace(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 404 || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// What a read or a projection that failed means to a person.
+/// The problem that users see for a failed read or projection.
 pub fn problem(error: &kube::Error, about: About) -> Problem {
     match error {
         kube::Error::Api(status) if matches!(status.code, 401 | 403) => Problem::new(
@@ -68,7 +69,7 @@ pub fn problem(error: &kube::Error, about: About) -> Problem {
     }
 }
 
-/// What the API server said, or why it said nothing.
+/// The message of the API server, or why there is none.
 pub(super) fn message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.reason.is_empty() => limits::clip(&status.message),

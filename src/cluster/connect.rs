@@ -1,8 +1,8 @@
-//! A client without hidden retries, and what the cluster serves.
+//! Connects to the cluster with a client without hidden retries, and discovers what the cluster serves.
 //!
-//! kube's own retries are off: they would repeat a POST whose fate is unknown behind our back. Every call that
-//! Stillpoint makes has a timeout of its own ([`limits::REQUEST_TIMEOUT`]); watches have none, because they are
-//! meant to stay open, and are found dead by kube's watcher.
+//! kube's own retries are off: they would repeat a POST with an unknown outcome without our knowledge. Every
+//! call that Stillpoint makes has its own timeout ([`limits::REQUEST_TIMEOUT`]). Watches have none, because
+//! they are meant to stay open; the watcher of the cache detects dead ones.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,16 +22,18 @@ use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 
-/// What every request of Stillpoint calls itself.
+/// The user agent of every request of Stillpoint.
 pub const USER_AGENT: &str = concat!("stillpoint/", env!("CARGO_PKG_VERSION"));
 
-/// How long a probe waits for the API server.
+/// Timeout of a probe of the API server.
 const PROBE: Duration = Duration::from_secs(3);
 
-/// How to reach the cluster: that kubeconfig, else `KUBECONFIG`, `~/.kube/config`, or the service account of the pod.
+/// How to reach the cluster: that kubeconfig, else `KUBECONFIG`, `~/.kube/config`, or the service account of
+/// the pod.
 ///
 /// # Errors
-/// [`Code::Usage`] when the file cannot be read or names no cluster; [`Code::Unreachable`] when there is none.
+/// [`Code::Usage`] when the file cannot be read or names no cluster; [`Code::Unreachable`] when there is
+/// none.
 pub async fn client_config(kubeconfig: Option<&Path>) -> Result<Config, Problem> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await?,
@@ -77,31 +79,32 @@ pub(super) struct Inner {
     pub(super) projections: Semaphore,
     pub(super) reads: Semaphore,
     pub(super) served: Served,
-    /// Id of the journal, once it is bound: what GroupSnapshots carry.
+    /// Id of the journal, once it is bound. GroupSnapshots carry it.
     pub(super) journal: OnceLock<String>,
     answered: Mutex<Option<Instant>>,
-    /// Calls that were answered with 403.
+    /// Number of calls that were answered with 403.
     forbidden: AtomicU64,
 }
 
-/// What the cluster serves.
+/// The APIs that the cluster serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Served {
     /// Best version of `groupsnapshot.storage.k8s.io`; `None` when it is not served.
     pub group_version: Option<Version>,
-    /// Whether Backup has a status subresource. Velero's has none; neither is assumed where it is not served.
+    /// Whether Backup has a status subresource. Velero's has none. If Backup is not served, none is assumed.
     pub backup_status: bool,
-    /// Whether GroupSnapshot has a status subresource. Ours has one, which is assumed where it is not served yet.
+    /// Whether GroupSnapshot has a status subresource. Ours has one, which is assumed if GroupSnapshot is not
+    /// served yet.
     pub group_snapshot_status: bool,
 }
 
 impl Adapter {
-    /// Asks the cluster what it serves.
+    /// Discovers what the cluster serves.
     ///
     /// # Errors
-    /// [`Code::Unreachable`] or [`Code::Refused`], the latter also for the first moments of an API server, see
-    /// [`Adapter::reach`]. A missing group API is no error here: it is one for a Backup that needs it, see
-    /// [`Adapter::group_version`].
+    /// [`Code::Unreachable`] or [`Code::Refused`], the latter also for the first moments of an API server,
+    /// see [`Adapter::reach`]. A missing group API is not an error here: it is one for a Backup that needs
+    /// it, see [`Adapter::group_version`].
     pub async fn connect(client: Client) -> Result<Self, Problem> {
         let served = discover(&client).await?;
         let inner = Inner {
@@ -117,14 +120,16 @@ impl Adapter {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// As [`Adapter::connect`], and waits for the API server, however long that takes: `waits` is told each time for what.
+    /// As [`Adapter::connect`], and waits for the API server without a limit. `waits` receives the reason of
+    /// each wait.
     ///
-    /// An API server that has just started refuses everybody with 401 or 403, because its permissions are not loaded, and
-    /// then its custom resources with 429. That cannot be told from a permission that is missing for good; so a refusal is
-    /// waited for like silence, and shown like a failure.
+    /// An API server that has just started refuses every request with 401 or 403, because its permissions are
+    /// not loaded, and then requests for its custom resources with 429. This cannot be distinguished from a
+    /// permission that is permanently missing. The daemon therefore waits after a refusal as after a missing
+    /// answer, and reports it as a failure.
     ///
     /// # Errors
-    /// What no waiting mends: the kubeconfig cannot be used.
+    /// A permanent error: the kubeconfig cannot be used.
     pub async fn reach<F>(mut client: impl FnMut() -> F, waits: impl Fn(&Problem)) -> Result<Self, Problem>
     where
         F: Future<Output = Result<Client, Problem>>,
@@ -148,12 +153,12 @@ impl Adapter {
         }
     }
 
-    /// From now on every GroupSnapshot that is made carries this journal id; the first one stays.
+    /// From now on every new GroupSnapshot carries this journal id. Only the first call has an effect.
     pub fn mark_with(&self, journal: String) {
         let _first = self.inner.journal.set(journal);
     }
 
-    /// What the cluster served when it was asked.
+    /// The APIs that the cluster served at discovery.
     pub fn served(&self) -> Served {
         self.inner.served
     }
@@ -178,7 +183,7 @@ impl Adapter {
         self.inner.client.clone()
     }
 
-    /// Sends a request, with our name on it, and waits no longer than a request may take.
+    /// Sends a request with our user agent, and waits at most for the request timeout.
     pub(super) async fn send<T: DeserializeOwned>(
         &self,
         request: Request<Vec<u8>>,
@@ -186,13 +191,14 @@ impl Adapter {
         self.send_for(request, |text| serde_json::from_str(text)).await
     }
 
-    /// As [`Self::send`], with the answer as `read` understands it.
+    /// As [`Self::send`], with an answer that `read` decodes.
     pub(super) async fn send_for<T>(
         &self,
         request: Request<Vec<u8>>,
         read: impl FnOnce(&str) -> Result<T, serde_json::Error>,
     ) -> Result<T, kube::Error> {
-        // In a box, because the call of the client is large, and whoever waits for his turn has not begun one.
+        // Boxed, because the future of the client is large, and a task that waits for its turn has not begun
+        // a call.
         let answer = Box::pin(timed(self.inner.client.request_text(signed(request)))).await;
         let answer = answer.and_then(|text| read(&text).map_err(kube::Error::SerdeError));
         if matches!(&answer, Ok(_) | Err(kube::Error::Api(_))) {
@@ -204,20 +210,20 @@ impl Adapter {
         answer
     }
 
-    /// Calls so far that the API server answered with 403: whoever knows an earlier number knows whether there was one
-    /// since.
+    /// Number of calls so far that the API server answered with 403. A caller that stored an earlier number
+    /// can detect new ones.
     pub fn forbidden(&self) -> u64 {
         self.inner.forbidden.load(Ordering::Relaxed)
     }
 
-    /// Counts a 403. For watches, which do not go through the adapter.
+    /// Counts a 403. For watches, which do not use the adapter.
     pub fn note_refusal(&self, error: &kube::Error) {
         if matches!(error, kube::Error::Api(status) if status.code == 403) {
             self.inner.forbidden.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether the API server has answered within `lately`; if it has not, it is asked for its version.
+    /// Whether the API server has answered within `lately`; if not, its version is requested.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`: it does not answer.
@@ -283,8 +289,8 @@ async fn discover(client: &Client) -> Result<Served, Problem> {
     })
 }
 
-/// A kind that is missing may be one that the API server has not read the definition of: it says that it is not ready
-/// then. Whoever does not serve the question, or refuses it, is taken for ready.
+/// A missing kind may be one whose CRD the API server has not loaded yet: it reports that it is not ready
+/// then. An API server that does not serve the readiness endpoint, or refuses it, counts as ready.
 async fn is_ready(client: &Client) -> Result<(), Problem> {
     match timed(client.request_text(signed(get("/readyz")))).await {
         Err(kube::Error::Api(status)) if status.code >= 500 => Err(Problem::new(
@@ -306,7 +312,8 @@ async fn has_resource(client: &Client, api_version: &str, name: &str) -> Result<
     }
 }
 
-/// Why discovery failed. Every user may discover, unless the API server has just started, or takes the user for nobody.
+/// Why discovery failed. Every user may discover, unless the API server has just started, or does not
+/// authenticate the user.
 fn refused(error: &kube::Error, about: About) -> Problem {
     let problem = classify::problem(error, about);
     let fix = "wait, for an API server that has just started refuses every user for some seconds; if it goes on, apply \

@@ -1,4 +1,5 @@
-//! Each effect as the calls that it takes. Pure: what is sent is decided here and tested here, to the byte.
+//! Converts each effect to its API calls. Pure: the requests are determined here and tested here, to the
+//! byte.
 
 use std::collections::BTreeMap;
 
@@ -17,16 +18,15 @@ use crate::machine::group::effect::{Effect, Entry, Unbound};
 /// The calls of one effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Calls {
-    /// One call.
     One(Call),
-    /// The second once the first is done.
+    /// The second call follows once the first is done.
     InOrder(Call, Call),
-    /// The second only if the API server refused the first (422): the object has one of two shapes, each call tests
-    /// for one of them, and so at most one of them does anything.
+    /// The second call follows only if the API server refused the first (422). The object has one of two
+    /// shapes and each call tests for one of them, so at most one of them has an effect.
     Either(Call, Call),
 }
 
-/// The calls that `effect` takes.
+/// The calls of `effect`.
 pub fn calls(effect: &Effect) -> Calls {
     Calls::One(match effect {
         Effect::CreateGroup { namespace, name, labels, annotations, class, selector } => {
@@ -76,10 +76,11 @@ pub fn calls(effect: &Effect) -> Calls {
     })
 }
 
-/// SUBTLE: the finalizer is what frees the storage. A content that no VolumeGroupSnapshot is bound to gets none, and is gone
-/// as soon as it is deleted, under Delete as well, before the csi-snapshotter hears of it. One that has it is held until the
-/// csi-snapshotter, which takes an unbound static content for deletable, has had the driver delete the group
-/// (external-snapshotter, `shouldDeleteGroupSnapshotContent` of the sidecar).
+/// SUBTLE: the finalizer causes the storage to be freed. A content without a bound VolumeGroupSnapshot gets
+/// none. Such a content is removed as soon as it is deleted, with policy Delete as well, before the
+/// csi-snapshotter receives the deletion. A content with the finalizer remains until the csi-snapshotter has
+/// had the driver delete the group; it considers an unbound static content deletable (external-snapshotter,
+/// `shouldDeleteGroupSnapshotContent` of the sidecar).
 fn import(content: &Unbound, secret: Option<&SecretRef>) -> Call {
     let entry = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let annotations = secret.into_iter().flat_map(|secret| {
@@ -101,8 +102,8 @@ fn delete_content(content: &ObjectId, resource_version: Option<&String>, annotat
     Calls::InOrder(mark(Kind::Content, content, annotations), last)
 }
 
-/// Tests the old epoch and writes the new one. Where the annotation is missing, the whole map may be missing too, and
-/// the effect does not say which: one of two patches fits.
+/// Tests the old epoch and writes the new one. Where the annotation is missing, the whole map may be missing
+/// too, and the effect does not state which: one of two patches matches.
 fn claim(group: &ObjectId, old: Option<&str>, new: u64) -> Calls {
     let path = format!("/metadata/annotations/{}", patch::escape(labels::EPOCH));
     let entry = Patch::of(&group.uid.0).change(&path, json!(old), new.to_string());
@@ -119,11 +120,11 @@ fn mark(kind: Kind, content: &ObjectId, annotations: &Entry) -> Call {
     patched(kind, content, Patch::of(&content.uid.0).entries("/metadata/annotations", annotations))
 }
 
-/// One patch, because only then does the return of the as-source finalizer prove that the controller saw the released
-/// object. It tests everything that makes a release safe.
+/// One patch, because only then does the return of the as-source finalizer prove that the controller saw the
+/// released object. It tests everything that makes a release safe.
 ///
-/// A member that goes has no name of a group, whatever it gets now holds it no more, and it may have no status at all:
-/// a test of something inside a status that is missing never passes.
+/// A member that is to be deleted has no group name, and nothing that it gets now blocks its deletion. It may
+/// have no status at all: a test of a path inside a missing status never passes.
 fn detach(effect: &Effect) -> Patch {
     let Effect::DetachMember {
         snapshot,
@@ -171,7 +172,7 @@ fn policy(policy: DeletionPolicy) -> &'static str {
     }
 }
 
-/// A list as it stands on an object: an empty one is not stored.
+/// A list in the form that is stored on an object: an empty one is not stored.
 fn list(items: &[String]) -> Value {
     if items.is_empty() { Value::Null } else { json!(items) }
 }

@@ -1,22 +1,22 @@
-//! The cluster: the adapter between Stillpoint's words and the Kubernetes API.
+//! Adapts Stillpoint's types to the Kubernetes API.
 //!
 //! | module | promises |
 //! |---|---|
 //! | [`connect`] | a client without hidden retries, and what the cluster serves |
 //! | [`observe`] | objects of the API as `domain::observed`: pure |
-//! | [`effects`] | each effect as the calls that it takes, exact to the byte: pure |
-//! | [`perform`] | **the door for effects**: one durable intent, one effect, one outcome |
-//! | [`project`] | **the door for projections**: our own objects, the Backup, Events. There is no third door |
-//! | [`ask`] | what a person asks of a run: read by the daemon, written by the command line |
-//! | [`binding`] | the object that says which journal may write |
-//! | [`velero_server`] | whether a namespace is Velero's |
-//! | [`access`] | the rights that all of it needs, and the review of them |
-//! | [`read`] | reads from the API server itself |
+//! | [`effects`] | each effect as its API calls, exact to the byte: pure |
+//! | [`perform`] | **performs effects**: one durable intent, one effect, one outcome |
+//! | [`project`] | **writes projections**: our own objects, the Backup, Events. No other module writes |
+//! | [`ask`] | an operator's request to a run: read by the daemon, written by the command line |
+//! | [`binding`] | the object that names the journal that may write |
+//! | [`velero_server`] | whether a namespace belongs to a Velero server |
+//! | [`access`] | the permissions that all of it needs, and their review |
+//! | [`read`] | reads from the API server |
 //! | [`namesake`] | Backups of one name in the whole cluster |
 //! | [`classify`] | whether a failed call certainly did not happen |
 //! | [`patch`] | JSON patches that test what they replace |
 //!
-//! Deliberately not here: caches and watches (`engine::cache`), retries (the machine decides again), and any decision.
+//! Not here: caches and watches (`engine::cache`), retries (the machine decides again), and any decision.
 
 pub mod access;
 pub mod ask;
@@ -41,7 +41,7 @@ pub use connect::{Adapter, client_config};
 pub use perform::EffectResult;
 pub use project::{Claim, Turn};
 
-/// The kinds that the engine holds and projects, as the API has them.
+/// The kinds that the engine caches and projects, as the API defines them.
 pub mod kinds {
     pub use crate::api::stillpoint::{
         GroupSnapshotAnswer, GroupSnapshotBackupRef, GroupSnapshotBlocker, GroupSnapshotMember,

@@ -1,4 +1,5 @@
-//! Backups of one name in the whole cluster: the one look of Stillpoint beyond its own namespace's Backups.
+//! Finds Backups of one name in the whole cluster. This is the only read of Backups outside Stillpoint's own
+//! namespace.
 
 use kube::Resource;
 use kube::core::params::ListParams;
@@ -9,7 +10,7 @@ use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::domain::problem::{About, Problem};
 
-/// Only names and namespaces: what another Backup asks for may be in a form that is not known here.
+/// Only names and namespaces: the spec of another Backup may have an unknown form.
 #[derive(Deserialize)]
 struct Found {
     #[serde(default)]

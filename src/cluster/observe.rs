@@ -1,7 +1,7 @@
-//! Objects of the API as `domain::observed`. Pure; nothing is looked up and nothing is decided.
+//! Converts objects of the API to `domain::observed`. Pure: no lookups and no decisions.
 //!
-//! Sources: external-snapshotter, `client/apis` and `pkg/utils/util.go`; shapes as observed on Kubernetes 1.36. Times
-//! come in two forms: RFC 3339 in whole seconds on VolumeSnapshots, nanoseconds on contents.
+//! Sources: external-snapshotter, `client/apis` and `pkg/utils/util.go`; shapes as observed on Kubernetes
+//! 1.36. Times come in two forms: RFC 3339 in whole seconds on VolumeSnapshots, nanoseconds on contents.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::domain::observed::{
 };
 use crate::domain::time::Timestamp;
 
-/// Which object this is.
+/// Namespace, name and uid of an object.
 pub fn id(meta: &ObjectMeta) -> ObjectId {
     ObjectId {
         namespace: meta.namespace.clone().unwrap_or_default(),
@@ -29,7 +29,7 @@ pub fn id(meta: &ObjectMeta) -> ObjectId {
     }
 }
 
-/// The epoch that claims an object; `None` when the annotation is missing or no number.
+/// The epoch that claims an object; `None` when the annotation is missing or not a number.
 pub fn epoch(meta: &ObjectMeta) -> Option<u64> {
     meta.annotations.as_ref()?.get(labels::EPOCH)?.parse().ok()
 }
@@ -39,7 +39,6 @@ pub fn journal(meta: &ObjectMeta) -> Option<String> {
     value(&meta.labels, labels::JOURNAL).or_else(|| value(&meta.annotations, labels::JOURNAL))
 }
 
-/// A VolumeGroupSnapshot.
 pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
     let meta = &object.metadata;
     let status = object.status.as_ref();
@@ -58,7 +57,6 @@ pub fn group(object: &VolumeGroupSnapshot) -> GroupSnapshotSeen {
     }
 }
 
-/// A VolumeGroupSnapshotContent.
 pub fn group_content(object: &VolumeGroupSnapshotContent) -> GroupContentSeen {
     let (meta, spec) = (&object.metadata, &object.spec);
     let status = object.status.as_ref();
@@ -86,7 +84,6 @@ pub fn group_content(object: &VolumeGroupSnapshotContent) -> GroupContentSeen {
     }
 }
 
-/// A VolumeSnapshot.
 pub fn snapshot(object: &VolumeSnapshot) -> SnapshotSeen {
     let (meta, spec) = (&object.metadata, &object.spec);
     let status = object.status.as_ref();
@@ -111,7 +108,6 @@ pub fn snapshot(object: &VolumeSnapshot) -> SnapshotSeen {
     }
 }
 
-/// A VolumeSnapshotContent.
 pub fn content(object: &VolumeSnapshotContent) -> ContentSeen {
     let (meta, spec) = (&object.metadata, &object.spec);
     let status = object.status.clone().unwrap_or_default();
@@ -138,7 +134,6 @@ pub fn content(object: &VolumeSnapshotContent) -> ContentSeen {
     }
 }
 
-/// A PersistentVolumeClaim.
 pub fn claim(object: &PersistentVolumeClaim) -> ClaimSeen {
     ClaimSeen {
         id: id(&object.metadata),
@@ -157,13 +152,13 @@ pub fn namespace(object: &Namespace) -> NamespaceSeen {
     }
 }
 
-/// The VolumeSnapshot that a claim is made from.
+/// The VolumeSnapshot that a PVC is created from.
 pub fn restored_from(object: &PersistentVolumeClaim) -> Option<&str> {
     let source = object.spec.as_ref()?.data_source.as_ref()?;
     (source.kind == "VolumeSnapshot").then_some(source.name.as_str())
 }
 
-/// A claim that is made from a VolumeSnapshot, as long as it is not bound.
+/// A PVC that is created from a VolumeSnapshot, as long as it is not bound.
 pub fn restore(object: &PersistentVolumeClaim) -> Option<RestoreSeen> {
     let bound = object.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
     let snapshot = restored_from(object).filter(|_| !bound)?;
@@ -175,7 +170,7 @@ pub fn time(time: &Time) -> Option<Timestamp> {
     i64::try_from(time.0.as_nanosecond()).ok().map(Timestamp)
 }
 
-/// A time for the API; `None` where it does not fit.
+/// A time for the API; `None` where it is out of range.
 pub fn api_time(time: Timestamp) -> Option<Time> {
     k8s_openapi::jiff::Timestamp::from_nanosecond(i128::from(time.0)).ok().map(Time)
 }
@@ -200,12 +195,12 @@ fn owner(reference: &OwnerReference) -> Owner {
     }
 }
 
-/// A policy that is not `Retain` does not retain: what cannot be read is taken for the dangerous one.
+/// A policy other than `Retain` does not retain: an unknown one is treated as Delete.
 fn policy(text: &str) -> DeletionPolicy {
     if text == "Retain" { DeletionPolicy::Retain } else { DeletionPolicy::Delete }
 }
 
-/// Drivers that know no time report zero.
+/// Drivers that report no time report zero.
 fn nanoseconds(value: Option<i64>) -> Option<Timestamp> {
     value.filter(|ns| *ns > 0).map(Timestamp)
 }
@@ -230,7 +225,7 @@ fn has_finalizer(meta: &ObjectMeta, finalizer: &str) -> bool {
     meta.finalizers.iter().flatten().any(|present| present == finalizer)
 }
 
-/// An empty map is not stored by the API server; to a patch it is a missing one.
+/// The API server does not store an empty map; for a patch, it is missing.
 fn entries(map: &Option<BTreeMap<String, String>>) -> Entries {
     map.clone().filter(|map| !map.is_empty())
 }

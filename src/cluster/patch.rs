@@ -1,8 +1,8 @@
-//! JSON patches (RFC 6902) that test what they replace.
+//! Builds JSON patches (RFC 6902) that test what they replace.
 //!
-//! Two facts of the API server shape them (apimachinery uses evanphx/json-patch): a `test` for null passes where the
-//! last part of the path is missing, and fails where an earlier part is. So a label of an object without any labels
-//! is tested and written through the whole map.
+//! Two facts of the API server determine them (apimachinery uses evanphx/json-patch): a `test` for null
+//! passes where the last part of the path is missing, and fails where an earlier part is. A label of an
+//! object without any labels is therefore tested and written through the whole map.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::machine::group::effect::Entry;
 
-/// A patch as it is put together.
+/// A patch under construction.
 #[derive(Debug, Default)]
 pub struct Patch(Vec<Value>);
 
@@ -20,7 +20,7 @@ impl Patch {
         Self::default().test("/metadata/uid", uid)
     }
 
-    /// Fails unless the value at `path` is this one; null stands for a missing one.
+    /// Fails unless the value at `path` is this one; null represents a missing value.
     pub fn test(mut self, path: &str, value: impl Into<Value>) -> Self {
         self.0.push(json!({ "op": "test", "path": path, "value": value.into() }));
         self
@@ -32,13 +32,13 @@ impl Patch {
         self
     }
 
-    /// Takes out a value that is there.
+    /// Removes an existing value.
     pub fn remove(mut self, path: &str) -> Self {
         self.0.push(json!({ "op": "remove", "path": path }));
         self
     }
 
-    /// Tests the old value and brings about the new one; null stands for a missing one.
+    /// Tests the old value and changes it to the new one; null represents a missing value.
     pub fn change(self, path: &str, old: impl Into<Value>, new: impl Into<Value>) -> Self {
         let (old, new) = (old.into(), new.into());
         let tested = self.test(path, old.clone());
@@ -49,7 +49,8 @@ impl Patch {
         }
     }
 
-    /// Writes entries into a map of strings (`/metadata/labels`, `/metadata/annotations`) and tests what they replace.
+    /// Writes entries into a map of strings (`/metadata/labels`, `/metadata/annotations`) and tests what they
+    /// replace.
     pub fn entries(self, path: &str, entry: &Entry) -> Self {
         if entry.write.is_empty() {
             return self;
@@ -62,7 +63,6 @@ impl Patch {
         }
     }
 
-    /// The operations.
     pub fn into_operations(self) -> Vec<Value> {
         self.0
     }

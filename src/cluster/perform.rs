@@ -1,8 +1,8 @@
-//! The door for effects.
+//! Performs effects.
 //!
-//! It asks for a `Durable` intent, which only the journal can issue: an effect before its record is on disk does not
-//! compile. One effect is one call (two where [`Calls`] says so), never repeated here; how it ended is an
-//! [`Outcome`], and what it brought back enters the caches at once.
+//! `perform` requires a `Durable` intent, which only the journal can issue: an effect before its record is on
+//! disk does not compile. One effect is one call (two where [`Calls`] says so), never repeated here. Its
+//! result is an [`Outcome`]; the returned object is applied to the caches at once.
 
 use http::Request;
 use serde::Deserialize;
@@ -18,20 +18,20 @@ use crate::domain::limits;
 use crate::journal::Durable;
 use crate::machine::group::effect::{Effect, Intent, Outcome};
 
-/// How one effect ended.
+/// The result of one effect.
 #[derive(Debug, Clone)]
 pub struct EffectResult {
     /// The outcome, for the journal.
     pub outcome: Outcome,
-    /// What came back, for the caches.
+    /// The returned object, for the caches.
     pub object: Option<ObjectChange>,
 }
 
 impl Adapter {
     /// Performs the effect at `index` of a durable intent.
     ///
-    /// A delete of what is not there is done: the object is gone. A create of what exists is refused with 409, and
-    /// whoever decides next looks whether it is ours.
+    /// A delete of a missing object is done: the object is gone. A create of an existing object is refused
+    /// with 409; the next decision checks whether the object is ours.
     pub async fn perform(&self, intent: &Durable<Intent>, index: usize) -> EffectResult {
         match intent.get().effects.get(index) {
             Some((_, effect)) => self.carry_out(effect).await,
@@ -89,7 +89,7 @@ impl Adapter {
     }
 }
 
-/// What every answer has that is an object, or a Status.
+/// Fields of every answer that is an object or a Status.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Answered {
@@ -104,10 +104,10 @@ struct AnsweredMeta {
     resource_version: Option<String>,
 }
 
-/// What a call that succeeded brought back.
+/// The result of a call that succeeded.
 ///
 /// # Errors
-/// It brought back no JSON object.
+/// The answer is not a JSON object.
 fn read(call: &Call, text: &str) -> Result<EffectResult, serde_json::Error> {
     let Answered { kind, metadata } = serde_json::from_str(text)?;
     if let Some(id) = deleted(call).filter(|_| kind.as_deref() == Some("Status")) {
@@ -124,7 +124,7 @@ fn read(call: &Call, text: &str) -> Result<EffectResult, serde_json::Error> {
     })
 }
 
-/// What the call deletes, if it is a delete.
+/// The object that the call deletes, if it is a delete.
 fn deleted(call: &Call) -> Option<ObjectId> {
     match &call.verb {
         Verb::Delete { uid, .. } => Some(ObjectId {
@@ -141,7 +141,7 @@ fn gone(kind: crate::cluster::Kind, id: ObjectId) -> EffectResult {
     EffectResult { outcome, object: Some(ObjectChange::Gone(kind, id)) }
 }
 
-/// Nothing was sent.
+/// A result without a request: nothing was sent.
 fn refused(code: u16, message: &str) -> EffectResult {
     EffectResult { outcome: Outcome::Determinate { code, message: limits::clip(message) }, object: None }
 }

@@ -1,8 +1,8 @@
-//! The door for projections: GroupSnapshot, the status of a Backup, the label key that was chosen for it and the epoch
-//! that claims it, Events.
+//! Writes projections: GroupSnapshot, the status of a Backup, its chosen label key and the epoch that claims
+//! it, Events.
 //!
-//! What is written here is computed from the journal, is never ahead of it, and decides nothing: losing one costs a
-//! reader some news, and the next one brings it. No other kind is ever touched through this door.
+//! The content is computed from the journal, is never ahead of it, and affects no decision: if a write is
+//! lost, readers miss one update until the next write. This module never writes any other kind.
 
 use http::{Method, Request, header};
 use k8s_openapi::api::events::v1::Event;
@@ -28,7 +28,7 @@ use crate::domain::time::Timestamp;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// Something that people should hear about an object.
+/// A Kubernetes Event on an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubeEvent {
     /// API version of the object.
@@ -37,33 +37,32 @@ pub struct KubeEvent {
     pub kind: String,
     /// The object. Its Events are in its namespace.
     pub object: ObjectId,
-    /// Whether a person should worry.
+    /// Whether the type of the Event is `Warning`.
     pub warning: bool,
     /// Machine-readable reason, in CamelCase.
     pub reason: String,
-    /// What was done, in CamelCase.
+    /// The action, in CamelCase.
     pub action: String,
-    /// The sentence.
+    /// The message.
     pub note: String,
     /// When it happened.
     pub at: Timestamp,
 }
 
-/// A run as it is shown.
+/// A run as it is published.
 pub struct Shown<'a> {
     /// Namespace of the GroupSnapshot.
     pub namespace: &'a str,
-    /// Its name.
     pub name: &'a str,
     /// Labels that it is created with.
     pub labels: &'a BTreeMap<String, String>,
-    /// What was asked for; written once.
+    /// The request; written once.
     pub spec: &'a GroupSnapshotSpec,
-    /// What the run is now.
+    /// The current state of the run.
     pub status: &'a GroupSnapshotStatus,
 }
 
-/// What is written into a Backup when it is taken up.
+/// The annotations that claim a Backup.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// Epoch of the daemon.
@@ -74,21 +73,21 @@ pub struct Claim<'a> {
     pub resource_version: Option<&'a str>,
 }
 
-/// One of the places of those who show runs; it is free again when this is dropped.
+/// A permit to publish one run; dropping it releases the permit.
 #[must_use]
 pub struct Turn<'a> {
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Adapter {
-    /// Waits until one more run may be shown.
+    /// Waits until one more run may be published.
     pub async fn turn_to_show(&self) -> Turn<'_> {
-        // Nobody closes it: without a permit the write is only not counted.
+        // The semaphore is never closed. Without a permit the write is merely not counted.
         Turn { _permit: self.inner.projections.acquire().await.ok() }
     }
 
-    /// Shows a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid. Of a run that
-    /// `is_new` it is not tried first whether it is there.
+    /// Publishes a run: creates the GroupSnapshot if it is missing, then writes its status. Returns its uid.
+    /// For a run that `is_new`, the create comes first, without a check for an existing object.
     ///
     /// # Errors
     /// `Unreachable`, `Refused`, or `NamespaceMissing` where the namespace is gone or being deleted.
@@ -131,7 +130,8 @@ impl Adapter {
         written.map(|object| object.metadata.uid).map_err(|error| classify::problem(&error, about))
     }
 
-    /// Refuses a Backup that cannot be read: phase and reason, and no times, so that doing it again changes nothing.
+    /// Refuses a Backup that cannot be decoded: phase and reason, and no times, so that a repetition changes
+    /// nothing.
     ///
     /// # Errors
     /// As [`Adapter::project_backup`].
@@ -145,10 +145,10 @@ impl Adapter {
         written.map(|_| ()).map_err(|error| classify::problem(&error, about))
     }
 
-    /// Writes what became of a Backup; `None` fields stay as they are. Returns the Backup as it is then.
+    /// Writes the result of a Backup; `None` fields remain unchanged. Returns the Backup after the write.
     ///
     /// # Errors
-    /// `Unreachable` or `Refused`, the latter also where the Backup is gone or another of its name.
+    /// `Unreachable` or `Refused`, the latter also where the Backup is gone or another one has its name.
     pub async fn project_backup(
         &self,
         backup: &ObjectId,
@@ -157,10 +157,12 @@ impl Adapter {
         self.merge_backup(backup, json!({ "status": status }), self.served().backup_status).await
     }
 
-    /// Claims a Backup for a start of the daemon: an older one that is still alive reads it there, and stops.
+    /// Claims a Backup for a start of the daemon: an older daemon that is still alive reads the claim, and
+    /// stops.
     ///
     /// # Errors
-    /// As [`Adapter::project_backup`]; also `Refused` where the Backup has changed since `claim` was made of it.
+    /// As [`Adapter::project_backup`]; also `Refused` where the Backup has changed since the version in
+    /// `claim`.
     pub async fn claim_backup(&self, backup: &ObjectId, claim: &Claim<'_>) -> Result<ObjectChange, Problem> {
         let mut annotations = json!({ (labels::EPOCH): claim.epoch.to_string() });
         if let Some(journal) = claim.journal {
@@ -181,7 +183,7 @@ impl Adapter {
         self.merge_backup(backup, json!({ "spec": { "volumeGroupSnapshotLabelKey": key } }), false).await
     }
 
-    /// Writes annotations of ours on a Backup; others stay as they are.
+    /// Writes Stillpoint's annotations on a Backup; others remain unchanged.
     ///
     /// # Errors
     /// As [`Adapter::project_backup`].
@@ -210,7 +212,7 @@ impl Adapter {
         }
     }
 
-    /// A merge patch that carries the uid, which the API server refuses for any other object of that name.
+    /// A merge patch that carries the uid; the API server refuses it for any other object of that name.
     async fn merge_backup(
         &self,
         backup: &ObjectId,
@@ -255,7 +257,7 @@ struct StatusOf<'a, S> {
     status: &'a S,
 }
 
-/// What is read of an answer of which nothing else is used.
+/// The metadata of an answer of which nothing else is used.
 #[derive(Deserialize)]
 struct Written {
     #[serde(default)]
@@ -305,7 +307,7 @@ fn event_object(event: &KubeEvent) -> Value {
     })
 }
 
-/// A time with the microseconds that MicroTime demands.
+/// A time with the microseconds that MicroTime requires.
 fn micro_time(at: Timestamp) -> Option<String> {
     observe::api_time(at).map(|time| format!("{:.6}", time.0))
 }

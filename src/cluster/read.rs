@@ -1,4 +1,4 @@
-//! Reads from the API server itself: never from its cache, never from ours.
+//! Reads from the API server: never from its cache, never from ours.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Resource;
@@ -11,32 +11,29 @@ use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
 use crate::domain::problem::{About, Problem};
 
-/// Objects per page of a list.
 const PAGE: u32 = 500;
 
-/// Which objects of a kind.
+/// Selects objects of a kind.
 #[derive(Debug, Clone, Copy)]
 pub enum Selected<'a> {
-    /// All.
     All,
-    /// Those with these labels.
+    /// Objects with these labels.
     Labelled(&'a str),
-    /// The one of this name.
+    /// The object of this name.
     Named(&'a str),
 }
 
-/// A list, and the state of the store that it shows.
+/// A list, and the version of the store that it shows.
 #[derive(Debug)]
 pub struct Listed<K> {
-    /// The objects.
     pub objects: Vec<K>,
-    /// resourceVersion of the list; `None` where that is no number, and can be compared with nothing.
+    /// resourceVersion of the list; `None` if it is not a number and cannot be compared.
     pub version: Option<u64>,
 }
 
 impl Adapter {
-    /// One object; `None` when there is none of that name. A quorum read of etcd, and about sixty times faster than a
-    /// consistent list.
+    /// One object; `None` when there is none of that name. A quorum read of etcd, and about 60 times faster
+    /// than a consistent list.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.
@@ -52,7 +49,7 @@ impl Adapter {
         let about = About::new(&K::kind(dynamic), namespace, name);
         let requests = Request::new(K::url_path(dynamic, scoped(namespace)));
         let request = requests.get(name, &GetParams::default()).map_err(|error| malformed(error, &about))?;
-        // Nobody closes it: without a permit the read is only not counted.
+        // The semaphore is never closed. Without a permit the read is merely not counted.
         let _permit = self.inner.reads.acquire().await;
         match self.send::<K>(request).await {
             Ok(mut object) => {
@@ -64,7 +61,8 @@ impl Adapter {
         }
     }
 
-    /// All objects of a namespace (empty: of the cluster) with these labels (empty: all), from one state of the store.
+    /// All objects of a namespace (empty: of the cluster) with these labels (empty: all), from one state of
+    /// the store.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.
@@ -81,7 +79,8 @@ impl Adapter {
         Ok(self.list_as_of(dynamic, namespace, selected).await?.objects)
     }
 
-    /// These objects of a namespace (empty: of the cluster), from one state of the store, and which state that was.
+    /// These objects of a namespace (empty: of the cluster), from one state of the store, and the version of
+    /// that state.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.
@@ -102,7 +101,7 @@ impl Adapter {
             Selected::Labelled(selector) => params.label_selector = Some(selector.to_owned()),
             Selected::Named(name) => params.field_selector = Some(format!("metadata.name={name}")),
         }
-        // Nobody closes it: without a permit the read is only not counted.
+        // The semaphore is never closed. Without a permit the read is merely not counted.
         let _permit = self.inner.reads.acquire().await;
         let mut objects = Vec::new();
         loop {
@@ -115,7 +114,7 @@ impl Adapter {
             }));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
-                // Every page is of the state of the first.
+                // Every page shows the state of the first.
                 None => {
                     let version = page.metadata.resource_version.and_then(|version| version.parse().ok());
                     return Ok(Listed { objects, version });
@@ -170,7 +169,7 @@ mod tests {
     use super::*;
     use crate::domain::limits;
 
-    /// After a start every unfinished run may look at the same time, and each call has a connection of its own.
+    /// After a start every unfinished run may read at the same time, and each call has its own connection.
     #[tokio::test]
     async fn no_more_reads_than_the_limit_are_under_way_and_all_are_answered() {
         let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

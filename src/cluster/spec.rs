@@ -1,6 +1,7 @@
-//! The specs of the objects that Stillpoint creates.
+//! Builds the specs of the objects that Stillpoint creates.
 //!
-//! What is made for a lost member retains: its storage belongs to the group and is freed through the group alone.
+//! Objects that replace a lost member have policy Retain: its storage belongs to the group and is freed
+//! through the group alone.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +54,7 @@ pub fn content(effect: &Effect) -> Value {
     spec
 }
 
-/// A VolumeGroupSnapshotContent that carries the handles of a cut and is bound to nothing.
+/// A VolumeGroupSnapshotContent that carries the handles of a cut and is not bound.
 pub fn unbound(content: &Unbound, policy: &str) -> Value {
     json!({
         "deletionPolicy": policy,

@@ -1,7 +1,9 @@
-//! Whether a namespace has a Velero server in it, whose Backups are Velero's and not Stillpoint's.
+//! Detects a Velero server in a namespace. The Backups of such a namespace belong to Velero and not to
+//! Stillpoint.
 //!
 //! Velero's own installer and its chart both run the command `velero server` in a Deployment (Velero,
-//! `pkg/install/deployment.go`). A BackupStorageLocation alone is no proof: Stillpoint's data mover branch needs one, too.
+//! `pkg/install/deployment.go`). A BackupStorageLocation alone does not prove a server: Stillpoint's data
+//! mover branch needs one, too.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Container;
@@ -12,7 +14,7 @@ use crate::domain::problem::{About, Problem};
 use kube::core::params::ListParams;
 use serde::Deserialize;
 
-/// What a namespace has of Velero.
+/// Velero's objects in a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VeleroTraces {
     /// Name of the Deployment that runs the server.
@@ -38,7 +40,7 @@ struct NamedMeta {
 }
 
 impl Adapter {
-    /// Looks for a Velero server in a namespace. Where the kinds are not served there is none.
+    /// Searches a namespace for a Velero server. Where the kinds are not served there is none.
     ///
     /// # Errors
     /// `Unreachable` or `Refused`.

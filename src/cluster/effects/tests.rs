@@ -1,4 +1,4 @@
-//! What each effect sends.
+//! Tests the requests of each effect.
 
 use super::*;
 use crate::domain::ids::Uid;
@@ -303,7 +303,7 @@ fn a_release_tests_everything_that_makes_it_safe_in_the_patch_that_does_it() {
     );
 }
 
-/// A test of something inside a status that is missing never passes: a member that was cut and never bound has none.
+/// A test of a path inside a missing status never passes: a member that was cut and never bound has none.
 #[test]
 fn what_frees_a_member_that_goes_tests_nothing_of_its_status() {
     let effect = Effect::DetachMember {

@@ -1,4 +1,5 @@
-//! Shapes as observed on Kubernetes 1.36 with external-snapshotter a little after 8.6.0.
+//! Tests the conversion of shapes as observed on Kubernetes 1.36 with external-snapshotter a little after
+//! 8.6.0.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What becomes of an answer. The API server is a script: one answer for each call, in order.
+//! Tests the results of answers. The API server is a script: one answer for each call, in order.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -13,19 +13,19 @@ use crate::cluster::Kind;
 use crate::cluster::connect::USER_AGENT;
 use crate::machine::group::effect::Entry;
 
-/// What the scripted API server says to one call.
+/// The answer of the scripted API server to one call.
 enum Answer {
     Says(u16, Value),
     Silence,
 }
 
-/// Calls that the scripted API server got: method, path, agent.
+/// Calls that the scripted API server received: method, path, user agent.
 type Calls = Arc<Mutex<Vec<(String, String, String)>>>;
 
-/// The groups, Backups, whether the API server is ready where it has none, GroupSnapshots.
+/// The groups, Backups, the readiness of an API server without Backups, GroupSnapshots.
 const DISCOVERY: usize = 4;
 
-/// An adapter to an API server that serves v1beta2 of the group API and says this.
+/// An adapter to an API server that serves v1beta2 of the group API and returns these answers.
 async fn scripted(answers: Vec<Answer>) -> (Adapter, Calls) {
     let groups = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{
         "name": "groupsnapshot.storage.k8s.io",
