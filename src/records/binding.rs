@@ -1,12 +1,13 @@
-//! Records of the journal's identity and of its binding to a cluster ([`crate::domain::binding`]).
+//! Encodes and decodes records of the journal's identity and of its binding to a cluster
+//! ([`crate::domain::binding`]).
 //!
-//! These are the records of [`KIND`] 34, version 1. Each holds the whole state, so that the newest one alone says it.
-//! They stand in streams of their own, one after the other ([`stream`]): the newest is open, and so its records are always in
-//! the live journal. A start begins the next stream before it closes the one before; a crash between the two leaves two
-//! open ones, of which the newest record counts.
+//! These are the records of [`KIND`] 34, version 1. Each holds the whole state, so that the newest one alone
+//! is sufficient. They are in separate streams, one after the other ([`stream`]): the newest is open, and so
+//! its records are always in the live journal. A start begins the next stream before it closes the previous
+//! one. A crash between the two leaves two open streams, of which the newest record counts.
 //!
-//! An intended mark is the head of the very record that says so: two copies of one journal that intend to bind write
-//! different heads, because each record carries the id of its start.
+//! An intended mark is the head of the record that states the intent. Two copies of one journal that intend
+//! to bind write different heads, because each record carries the id of its start.
 
 use bincode::{Decode, Encode};
 use uuid::Uuid;
@@ -22,14 +23,14 @@ pub const KIND: u16 = 34;
 
 const VERSION: u16 = 1;
 
-/// What a record of the binding says beside the state. Numbers are given out once.
+/// The event of a record of the binding. Numbers are never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindingEvent {
     /// The journal has its id.
     Identified = 1,
     /// The binding is about to be written to the cluster, with the head of this record.
     Intended = 2,
-    /// The binding stands in the cluster.
+    /// The binding was written to the cluster.
     Acknowledged = 3,
     /// The cluster may have gone back in time: nothing is freed.
     Doubted = 4,
@@ -49,10 +50,9 @@ impl BindingEvent {
     }
 }
 
-/// A record of the binding, read.
+/// A decoded record of the binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingRecord {
-    /// What happened.
     pub event: BindingEvent,
     /// Number of the stream.
     pub roll: u64,
@@ -111,7 +111,7 @@ pub fn encode(binding: &BindingRecord, at: Timestamp) -> Result<Record, WireErro
         cluster: state.cluster.as_ref().map(|uid| uid.0.clone()),
         supersedes: state.supersedes.iter().map(|id| id.into_bytes()).collect(),
         acknowledged: state.acknowledged.as_ref().map(mark),
-        // That of an intent is its own head, which is known once it is written.
+        // The mark of an intent is its own head, which is known only after it is written.
         intended: state.intended.as_ref().filter(|_| *event != BindingEvent::Intended).map(mark),
         doubt: state.doubt.clone(),
     };
@@ -122,7 +122,7 @@ pub fn encode(binding: &BindingRecord, at: Timestamp) -> Result<Record, WireErro
 /// Decodes an entry.
 ///
 /// # Errors
-/// It is a record of another kind or version, or its bytes are not what they should be.
+/// It is a record of another kind or version, or its bytes are malformed.
 pub fn decode(entry: &Entry) -> Result<BindingRecord, WireError> {
     let mut read = decode_record(&entry.record)?;
     if read.event == BindingEvent::Intended {
@@ -154,7 +154,7 @@ fn decode_record(record: &Record) -> Result<BindingRecord, WireError> {
     Ok(BindingRecord { event, roll: read.roll, start, state })
 }
 
-/// The sentence of a record; none if it is of another kind.
+/// The text of a record; none if it is of another kind.
 pub fn text(record: &Record) -> Option<String> {
     if record.kind != KIND {
         return None;
@@ -178,10 +178,11 @@ pub fn text(record: &Record) -> Option<String> {
     })
 }
 
-/// The newest record of the binding among the entries of the open streams; none in a journal that has no id yet.
+/// The newest record of the binding among the entries of the open streams; none in a journal that has no id
+/// yet.
 ///
 /// # Errors
-/// The record cannot be read.
+/// The record cannot be decoded.
 pub fn newest<'a>(
     streams: impl IntoIterator<Item = &'a (Uuid, Vec<Entry>)>,
 ) -> Result<Option<BindingRecord>, WireError> {

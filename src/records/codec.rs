@@ -1,4 +1,4 @@
-//! The one way from an event to a record, and back.
+//! Converts events to records and records to events. No other module does.
 
 use bincode::config::{self, Config};
 use bincode::{Decode, Encode};
@@ -21,8 +21,8 @@ fn latest(kind: u16) -> u16 {
     }
 }
 
-/// The version of an event: the first one that can say it, so that a record which needs no later one stays what every
-/// release has written.
+/// The version of an event: the first one that can express it, so that a record that needs no later version
+/// keeps the bytes that every release has written.
 fn version_of_group(event: &Event) -> u16 {
     match event {
         Event::Planned(plan) if plan.atomicity.is_unrecorded() => FIRST,
@@ -39,18 +39,17 @@ fn version_of_backup(event: &backup::Event) -> u16 {
     }
 }
 
-/// What the codec may claim while it decodes. A vector claims the size of its elements in memory before it reads them,
-/// so that this is above the limit of a payload; it bounds what a lying length can allocate.
+/// Memory limit of the decoder. A vector claims the size of its elements in memory before it reads them, so
+/// this is above the limit of a payload. It bounds the allocation that a false length can cause.
 const DECODE_LIMIT: usize = 4 * MAX_PAYLOAD_BYTES;
 
-/// What a record says.
+/// A decoded record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded {
     /// A record of a group stream.
     Group(Timed),
     /// A record of a Backup stream.
     Backup {
-        /// The event.
         event: backup::Event,
         /// When it was written.
         at: Timestamp,
@@ -60,8 +59,8 @@ pub enum Decoded {
 /// Encodes a record of a group stream.
 ///
 /// # Errors
-/// The payload is above the limit ([`super::fit_group`] shortens what may be shortened), or the view is not one of
-/// this release's machine.
+/// The payload is above the limit ([`super::fit_group`] shortens the texts that may be shortened), or the
+/// view does not match the machine of this release.
 pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
     let version = version_of_group(&timed.event);
     let (kind, payload) = match &timed.event {
@@ -92,7 +91,7 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
 /// Encodes a record of a Backup stream, written at `at`.
 ///
 /// # Errors
-/// The payload is above the limit ([`super::fit_backup`] shortens what may be shortened).
+/// The payload is above the limit ([`super::fit_backup`] shortens the texts that may be shortened).
 pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, WireError> {
     let version = version_of_backup(event);
     let (kind, payload) = match event {
@@ -110,10 +109,10 @@ pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, Wir
     Ok(Record { kind, version, time_ns: at.0, payload })
 }
 
-/// Decodes a record of any version that this release can read.
+/// Decodes a record of any version that this release supports.
 ///
 /// # Errors
-/// The kind, the version or a number in the payload is not known, or the bytes are not what they should be.
+/// The kind, the version or a number in the payload is not known, or the bytes are malformed.
 pub fn decode(record: &Record) -> Result<Decoded, WireError> {
     let record = migrations::upcast(record)?;
     let Record { kind, version, time_ns, ref payload } = *record;
@@ -143,7 +142,7 @@ fn configuration() -> impl Config {
     config::standard().with_limit::<DECODE_LIMIT>()
 }
 
-/// A payload of a kind, as bytes.
+/// Encodes a payload of a kind.
 ///
 /// # Errors
 /// It is above the limit of a record, or the codec refused it.
@@ -156,7 +155,7 @@ pub(crate) fn encode(kind: u16, wire: &impl Encode) -> Result<(u16, Vec<u8>), Wi
     }
 }
 
-/// A payload of a kind, from all of its bytes.
+/// Decodes a payload of a kind from all of its bytes.
 ///
 /// # Errors
 /// It is above the limit of a record, the codec refused it, or bytes are left.

@@ -1,8 +1,8 @@
 //! Shortens the texts of an event until it fits into a record.
 //!
-//! One error message has at most [`limits::MAX_TEXT_BYTES`], but the messages of all members of a large group, or of
-//! all groups of a Backup, can be more than a record holds. The caller fits an event before it folds and appends it,
-//! so that what is in memory is what the journal says.
+//! One error message has at most [`limits::MAX_TEXT_BYTES`], but the messages of all members of a large
+//! group, or of all groups of a Backup, can exceed the size of a record. The caller fits an event before it
+//! folds and appends it, so that the state in memory equals the journal.
 
 use super::{MAX_PAYLOAD_BYTES, WireError, encode_backup, encode_group};
 use crate::domain::limits;
@@ -11,13 +11,13 @@ use crate::machine::backup::{self, FailedGroup};
 use crate::machine::group::effect::Outcome;
 use crate::machine::group::{Event, Timed};
 
-/// Lengths that are tried one after the other, in bytes.
+/// Text lengths to be tried in turn, in bytes.
 const LENGTHS: [usize; 4] = [256, 128, 64, 32];
 
 const _: () = {
-    // An outcome takes its text and a few bytes; a rebuild has two effects for each member.
+    // An outcome consists of its text and a few bytes; a rebuild has two effects for each member.
     assert!(2 * limits::MAX_MEMBERS * (LENGTHS[1] + 64) < MAX_PAYLOAD_BYTES);
-    // A refused group takes two label values and its text.
+    // A refused group consists of two label values and its text.
     assert!(limits::MAX_GROUPS_PER_BACKUP * (LENGTHS[2] + 2 * 63 + 16) < MAX_PAYLOAD_BYTES);
 };
 

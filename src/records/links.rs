@@ -1,4 +1,4 @@
-//! Which streams a record refers to.
+//! Returns the streams that a record refers to.
 
 use uuid::Uuid;
 
@@ -6,8 +6,8 @@ use super::{Decoded, decode, kind};
 use crate::journal::{Options, Record};
 use crate::machine::backup::Event;
 
-/// How a journal of Stillpoint is opened: the groups of a Backup that has not ended stay beside it, because it asks for
-/// their ends when it goes on.
+/// Options to open a journal of Stillpoint. The groups of a Backup that has not ended are not archived,
+/// because the Backup needs their ends when it resumes.
 pub fn journal_options() -> Options {
     Options { links, ..Options::default() }
 }

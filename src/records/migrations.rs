@@ -1,8 +1,8 @@
-//! Payloads of older versions, brought to the present one when they are read.
+//! Upcasts payloads of older versions to the current one when they are read.
 //!
-//! A record is never rewritten: its bytes and hash stay, and what the machine sees is the result of
-//! the steps below. Each step goes from one version of one kind to a later one and lives in
-//! `migrations/NNNN_slug/`; the README there has the rule.
+//! A record is never rewritten: its bytes and hash remain, and the machine sees the result of the steps
+//! below. Each step goes from one version of one kind to a later one and lives in `migrations/NNNN_slug/`;
+//! the README there has the rule.
 
 use std::borrow::Cow;
 
@@ -16,34 +16,34 @@ mod rebuilt_members;
 /// One step from an older version of a payload to a later one.
 #[derive(Debug, Clone, Copy)]
 pub struct Upcaster {
-    /// The kind of record it is for.
+    /// The kind of record it applies to.
     pub kind: u16,
     /// The version it reads.
     pub from: u16,
-    /// The version it answers, above `from`.
+    /// The version it returns, above `from`.
     pub to: u16,
-    /// Turns one payload into the other. An error names what the payload lacks.
+    /// Converts one payload to the other. An error names what the payload lacks.
     pub apply: fn(&[u8]) -> Result<Vec<u8>, String>,
 }
 
-/// Every step there is, in the order of its migration.
+/// All steps, in the order of their migrations.
 pub const UPCASTERS: &[Upcaster] = &[rebuilt_members::STEP, atomicity::PLANNED, atomicity::FINISHED];
 
-/// A payload that could not be brought to a later version.
+/// A payload that could not be upcast.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("payload of kind {kind} cannot go from version {from} to {to}: {reason}")]
 pub struct UpcastError {
     /// Kind of the record.
     pub kind: u16,
-    /// Version it has.
+    /// Its version.
     pub from: u16,
-    /// Version the step leads to.
+    /// The version that the step returns.
     pub to: u16,
-    /// What the step said.
+    /// The error of the step.
     pub reason: String,
 }
 
-/// Brings a record to the latest version that the registered steps lead to.
+/// Upcasts a record to the latest version that the registered steps reach.
 ///
 /// # Errors
 /// A step refused the payload.

@@ -1,12 +1,13 @@
-//! What a payload means: events of the machines as bytes, and bytes as events.
+//! Encodes events of the machines as bytes, and decodes bytes as events.
 //!
 //! # What it promises
-//! - The bytes of a released version never change. The structs of [`v1`] and [`v2`] are frozen and apart from the machine's
-//!   types, which may move as they like; every value of an enum has a number of its own, given out once.
-//! - What is encoded decodes to the same event, or is refused when it is encoded: too large, or a view of another
-//!   shape than the machine's.
-//! - Bytes from outside never panic and never ask for more than a bounded allocation. A number, kind or version that
-//!   this release does not know is an error with a sentence.
+//! - The bytes of a released version never change. The structs of [`v1`] and [`v2`] are frozen and separate
+//!   from the machine's types, which may change freely. Every value of an enum has its own number, which is
+//!   never reused.
+//! - An encoded event decodes to the same event. An event that is too large, or whose view has another shape
+//!   than the machine's, is refused when it is encoded.
+//! - Malformed bytes never cause a panic or an unbounded allocation. A number, kind or version that this
+//!   release does not know is an error with a message.
 //!
 //! # Kinds
 //! | kind | event | struct |
@@ -16,19 +17,19 @@
 //! | 3 | a step has ended | [`v1::group::Ended`] |
 //! | 4 | a part of a receipt | [`v1::group::ReceiptPart`] |
 //! | 5 | a milestone is reached | [`v2::group::Reached`] |
-//! | 6 | a person asked something of a group run | [`v1::asked::Asked`] |
+//! | 6 | an operator sent a request to a group run | [`v1::asked::Asked`] |
 //! | 7 | a run was reconstructed from its cluster | [`v1::reconstructed::Reconstructed`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
 //! | 17 | a Backup has finished | [`v1::backup::Finished`], [`v2::backup::Finished`] |
 //!
-//! Where two are named, the second is written only for what the first cannot say.
+//! Where two are named, the second is written only for content that the first cannot express.
 //!
-//! A payload is bincode 2 in its standard configuration (variable-length integers, little-endian). Older versions are
-//! brought to the present one by [`migrations`] before they are decoded.
+//! A payload is bincode 2 in its standard configuration (variable-length integers, little-endian).
+//! [`migrations`] upcasts older versions to the current one before they are decoded.
 //!
 //! # What is not here
-//! The envelope and its hash ([`journal::envelope`](crate::journal::envelope)), and whether an event may follow the ones
-//! before it (`fold`).
+//! The envelope and its hash ([`journal::envelope`](crate::journal::envelope)), and whether an event may
+//! follow the ones before it (`fold`).
 
 pub mod binding;
 mod codec;
@@ -51,17 +52,15 @@ pub use problem::{code, problem};
 use self::migrations::UpcastError;
 use crate::journal::{MAX_PAYLOAD_BYTES, Record, repair};
 
-/// The sentence of a record that is the journal's word about itself: a repair, a checkpoint, or its binding; none if it is
-/// of another kind.
+/// The text of a record of the journal about itself: a repair, a checkpoint, or its binding; none if it is of
+/// another kind.
 pub fn text(record: &Record) -> Option<String> {
     repair::text(record).or_else(|| binding::text(record))
 }
 
-/// Kinds of records. A number that was given out is never reused.
+/// Kinds of records. A number is never reused.
 pub mod kind {
-    /// A group run is planned.
     pub const GROUP_PLANNED: u16 = 1;
-    /// A step of a group run is intended.
     pub const GROUP_INTENDED: u16 = 2;
     /// A step of a group run has ended.
     pub const GROUP_ENDED: u16 = 3;
@@ -69,13 +68,11 @@ pub mod kind {
     pub const GROUP_RECEIPT_PART: u16 = 4;
     /// A milestone of a group run is reached.
     pub const GROUP_REACHED: u16 = 5;
-    /// A person asked something of a group run.
+    /// An operator sent a request to a group run.
     pub const GROUP_ASKED: u16 = 6;
     /// A group run was reconstructed from its cluster.
     pub const GROUP_RECONSTRUCTED: u16 = 7;
-    /// A Backup is accepted.
     pub const BACKUP_ACCEPTED: u16 = 16;
-    /// A Backup has finished.
     pub const BACKUP_FINISHED: u16 = 17;
 
     /// The word for a kind, in tables and messages; none for one that this release does not know.
@@ -95,19 +92,15 @@ pub mod kind {
     }
 }
 
-/// Why an event has no bytes, or bytes no event.
+/// Why an event cannot be encoded, or bytes cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// A kind that this release does not know.
     #[error("records of kind {kind} are not known to this stillpoint")]
-    Kind {
-        /// The kind.
-        kind: u16,
-    },
+    Kind { kind: u16 },
     /// A version that this release neither reads nor upcasts.
     #[error("version {found} of kind {kind} is not known to this stillpoint, which reads version {known}")]
     Version {
-        /// The kind.
         kind: u16,
         /// The version of the payload.
         found: u16,
@@ -117,50 +110,45 @@ pub enum WireError {
     /// The bytes are not a payload of their kind.
     #[error("the payload does not decode as kind {kind}: {reason}")]
     Bytes {
-        /// The kind.
         kind: u16,
-        /// What the codec said.
+        /// The error of the codec.
         reason: String,
     },
     /// Bytes are left after the payload.
     #[error("{bytes} bytes are left after a payload of kind {kind}")]
     Trailing {
-        /// The kind.
         kind: u16,
-        /// How many.
+        /// Number of bytes left.
         bytes: usize,
     },
-    /// A number that no value has.
+    /// A number without a value.
     #[error("{number} is no {what} that this stillpoint knows")]
     Number {
-        /// Of what it should be one.
+        /// The enum or table that lacks the number.
         what: &'static str,
-        /// The number.
         number: u16,
     },
     /// The view has another shape than the machine's.
     #[error("the view does not fit the columns: {reason}")]
     View {
-        /// In which way.
+        /// The difference.
         reason: String,
     },
     /// The payload is above the limit of a record.
     #[error("a payload of kind {kind} has {bytes} bytes, above the limit of {MAX_PAYLOAD_BYTES}")]
     TooLarge {
-        /// The kind.
         kind: u16,
-        /// How many bytes.
+        /// Size of the payload.
         bytes: usize,
     },
     /// The codec refused to encode.
     #[error("an event of kind {kind} does not encode: {reason}")]
     Encode {
-        /// The kind.
         kind: u16,
-        /// What the codec said.
+        /// The error of the codec.
         reason: String,
     },
-    /// An older payload could not be brought to the present version.
+    /// An older payload could not be upcast to the current version.
     #[error(transparent)]
     Upcast(#[from] UpcastError),
 }

@@ -1,9 +1,9 @@
-//! Errors of the journal as people read them.
+//! Converts errors of the journal to messages for users.
 
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::JournalError;
 
-/// The code under which `stillpoint explain` has a page.
+/// The code of the page of `stillpoint explain`.
 pub fn code(error: &JournalError) -> Code {
     match error {
         JournalError::Held { .. } => Code::JournalLocked,
@@ -21,7 +21,7 @@ pub fn code(error: &JournalError) -> Code {
     }
 }
 
-/// The error with code, object and way out. `dir` is the journal's directory.
+/// The error with code, object and how to fix it. `dir` is the journal's directory.
 pub fn problem(error: &JournalError, dir: &str) -> Problem {
     Problem::new(code(error), About::new("Journal", "", dir), error.text(), error.fix())
 }

@@ -1,4 +1,4 @@
-//! The format as its readers rely on it: there and back, sizes, bytes that never change, bytes that are wrong.
+//! Tests the format: round trips, sizes, bytes that never change, malformed bytes.
 
 mod bytes;
 mod round_trip;

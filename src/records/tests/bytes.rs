@@ -1,4 +1,4 @@
-//! Bytes that never change, and bytes that are wrong.
+//! Tests bytes that never change, and malformed bytes.
 
 use std::fmt::Write;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::journal::Record;
 use crate::machine::group::{Event, Milestone, Timed};
 use crate::records::{Decoded, decode, encode_backup, encode_group};
 
-/// A record of every kind that says more than the version that most of its records have.
+/// A record of every kind with content that needs a later version than most of its records.
 fn later(members: usize) -> [Record; 2] {
     let (planned, finished) = later_versions(members);
     [encode_group(&Timed { at: AT, event: planned }), encode_backup(&finished, AT)]
@@ -27,8 +27,9 @@ fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The bytes of every kind as they are written. A change here makes journals unreadable: it needs a new version of the
-/// payload and an upcaster instead. `UPDATE_FIXTURES=1` writes the file when a kind or a version is added.
+/// The bytes of every kind as they are written. A change here makes journals unreadable: it needs a new
+/// version of the payload and an upcaster instead. `UPDATE_FIXTURES=1` writes the file when a kind or a
+/// version is added.
 #[test]
 fn the_bytes_that_are_written_never_change() {
     never_change(&records(4), "migrations/0003_asked/after/payloads.hex");
@@ -52,7 +53,7 @@ fn never_change(records: &[Record], path: &str) {
     assert_eq!(text.lines().count(), golden.lines().count());
 }
 
-/// What schema 2 wrote still says what it said.
+/// Payloads of schema 2 still decode to the same events.
 #[test]
 fn the_payloads_of_schema_2_decode_to_what_they_said() {
     let text = fs::read_to_string(fixture("migrations/0002_rebuilt_members/after/payloads.hex"))
@@ -72,7 +73,8 @@ fn parse(line: &str) -> Record {
     Record { kind: number(0), version: number(1), time_ns: AT.0, payload }
 }
 
-/// Payloads of the first release say what they said then; only what was `cleaned` says that nothing was rebuilt.
+/// Payloads of the first release decode to the same events; a `cleaned` record of that
+/// release has no rebuilt members.
 #[test]
 fn the_payloads_of_version_1_decode_to_what_they_said() {
     let text = fs::read_to_string(fixture("fixtures/journals/0.1.0/payloads.hex")).expect("the fixture");
@@ -83,7 +85,7 @@ fn the_payloads_of_version_1_decode_to_what_they_said() {
     assert_eq!(released, groups.chain(backups).collect::<Vec<_>>());
 }
 
-/// Not in version 1, or not in the same words.
+/// Not in version 1, or not with the same text.
 fn is_later(event: &Event) -> bool {
     matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. } | Event::RequestReceived(_))
 }
@@ -114,7 +116,7 @@ fn mutated_bytes_decode_or_are_an_error_and_never_panic() {
         if random.bool() {
             record.kind = random.choice([1, 2, 3, 4, 5, 6, 7, 16, 17]).unwrap_or(1);
         }
-        // What decodes is an event of the machine: it encodes again.
+        // A decoded event is an event of the machine: it can be encoded again.
         match decode(&record) {
             Ok(Decoded::Group(timed)) => drop(encode_group(&timed).expect("an event")),
             Ok(Decoded::Backup { event, at }) => {

@@ -1,4 +1,4 @@
-//! What is encoded decodes to the same event.
+//! Tests that an encoded event decodes to the same event.
 
 use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;

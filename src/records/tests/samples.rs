@@ -1,4 +1,4 @@
-//! Events of every shape, with realistic content.
+//! Provides events of every shape, with realistic content.
 
 use crate::domain::atomicity::Demand;
 use crate::domain::ids::{ObjectId, StreamId};
@@ -73,7 +73,7 @@ pub fn receipt(plan: &Plan) -> Vec<ReceiptMember> {
 
 pub fn grounds(row: &str, members: usize) -> DecisionRecord {
     let mut view = View::blank();
-    // Columns that came later say nothing here, as in what the first release wrote.
+    // Columns that were added later have their first value here, as in records of the first release.
     let released = view.seen.iter_mut().zip(View::columns()).enumerate().take(FIRST_RELEASE.into());
     released.for_each(|(at, (seen, column))| *seen = (at % column.values().len()) as u8);
     view.members = (0..members).map(|index| (index * 37 % 1024) as u16).collect();
@@ -160,7 +160,7 @@ pub fn group_events(members: usize) -> Vec<Event> {
     events
 }
 
-/// The events of which there is a second version, as that says more than the first.
+/// The events that have a second version, with content that the first cannot express.
 pub fn later_versions(members: usize) -> (Event, backup::Event) {
     let atomicity = Demand { max_skew: Millis(2_500), required: true };
     let plan = Event::Planned(Box::new(Plan { atomicity, ..plan(members, 40) }));

@@ -1,4 +1,4 @@
-//! Every record of the largest group fits, or is refused before it is written.
+//! Tests that every record of the largest group fits, or is refused before it is written.
 
 use super::samples::{AT, accepted, all_failed, cleaned, failed, intended, plan, receipt_records};
 use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};

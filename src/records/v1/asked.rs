@@ -1,4 +1,4 @@
-//! Kind 6, in its first version: what a person asked of a run. Since schema 3.
+//! Defines kind 6, in its first version: an operator's request to a run. Since schema 3.
 
 use bincode::{Decode, Encode};
 
@@ -7,14 +7,14 @@ use crate::machine::group;
 use crate::machine::group::{Ask, Event};
 use crate::records::WireError;
 
-/// Kind 6: a person asked.
+/// Kind 6: an operator sent a request.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Asked {
-    /// What, by its number.
+    /// The action, by its number.
     pub ask: u16,
     /// Id of the request.
     pub request: String,
-    /// Who, as the request says.
+    /// Name of the user, as the request states it.
     pub by: String,
 }
 

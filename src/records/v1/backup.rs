@@ -1,4 +1,4 @@
-//! Payloads of a Backup stream.
+//! Defines the payloads of a Backup stream.
 
 use bincode::{Decode, Encode};
 use uuid::Uuid;
@@ -11,18 +11,16 @@ use crate::domain::problem::Code;
 use crate::machine::backup::{self, Event, Phase};
 use crate::records::WireError;
 
-/// Kind 16: the groups are settled.
+/// Kind 16: the groups are fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Accepted {
-    /// The Backup.
     pub backup: BackupRef,
-    /// Label key that groups the claims.
+    /// Label key that groups the PVCs.
     pub label_key: String,
     /// Groups that are going to run, in order.
     pub groups: Vec<AskedGroup>,
-    /// Groups that are not.
+    /// Groups that do not run.
     pub refused: Vec<FailedGroup>,
-    /// Warnings.
     pub warnings: Vec<String>,
 }
 
@@ -38,24 +36,22 @@ pub struct Finished {
 /// A group that was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct AskedGroup {
-    /// Namespace of its claims.
+    /// Namespace of its PVCs.
     pub namespace: String,
     /// Label value.
     pub group: String,
-    /// Its run.
     pub run: [u8; 16],
 }
 
 /// A group that was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct FailedGroup {
-    /// Namespace of its claims.
+    /// Namespace of its PVCs.
     pub namespace: String,
     /// Label value.
     pub group: String,
     /// Code, by its number.
     pub code: u16,
-    /// Why.
     pub message: String,
 }
 

@@ -1,9 +1,10 @@
-//! The numbers of the columns of a view, and of the values of each.
+//! Maps the columns of a view, and the values of each, to numbers.
 //!
-//! The machine holds a view as places in its own lists; what is written is a list of (column, value) by the numbers
-//! below. A column that a record does not have gets its first value: it did not exist when the record was written,
-//! and the rules of that time did not ask for it. For the same reason a column that came later is written only with
-//! another value than its first: records that do not need it stay what they were. Numbers are given out once, from 1.
+//! The machine holds a view as positions in its own lists. The record holds a list of (column, value) by the
+//! numbers below. A column that a record does not have gets its first value: it did not exist when the record
+//! was written, and the rules of that time did not test it. For the same reason a column that was added later
+//! is written only with a value other than its first: records that do not need it keep their bytes. Numbers
+//! start at 1 and are never reused.
 
 use bincode::{Decode, Encode};
 
@@ -20,7 +21,7 @@ pub struct Seen {
     pub value: u8,
 }
 
-/// A column with its number, and the number of each of its values by its place in the machine.
+/// A column with its number, and the number of each of its values by its position in the machine.
 struct Numbered {
     column: Column,
     number: u8,
@@ -75,7 +76,7 @@ pub(in crate::records) const FIRST_RELEASE: u8 = 18;
 /// The columns of a view by their numbers.
 ///
 /// # Errors
-/// The view has another number of columns than the machine, or a place that no value has.
+/// The view has another number of columns than the machine, or a position without a value.
 pub fn encode(view: &View) -> Result<Vec<Seen>, WireError> {
     let columns = View::columns().count();
     if view.seen.len() != columns {
@@ -98,7 +99,7 @@ fn encode_one(column: Column, place: u8) -> Result<Option<Seen>, WireError> {
         .ok_or_else(|| WireError::View { reason: format!("column {} has no value {place}", column.name()) })
 }
 
-/// The places that the machine holds, in its order.
+/// The positions that the machine holds, in its order.
 ///
 /// # Errors
 /// A column or value that this release does not know, or a column that is given twice.

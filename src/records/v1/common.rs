@@ -1,4 +1,4 @@
-//! What several payloads share.
+//! Defines types that several payloads share.
 
 use bincode::{Decode, Encode};
 
@@ -10,9 +10,7 @@ use crate::domain::plan;
 pub struct Object {
     /// Namespace; empty for an object of the cluster.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// Uid.
     pub uid: String,
 }
 
@@ -28,14 +26,11 @@ impl From<Object> for ObjectId {
     }
 }
 
-/// The Backup that asked.
+/// The Backup that requested a run.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct BackupRef {
-    /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// Uid.
     pub uid: String,
 }
 

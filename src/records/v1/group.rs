@@ -1,27 +1,25 @@
-//! Payloads of a group stream.
+//! Defines the payloads of a group stream.
 //!
-//! The enums here are written by the place of their variants: a new one goes to the end of a new version, never into
-//! these.
+//! The enums here are encoded by the position of their variants: a new variant goes to the end of a new
+//! version, never into these.
 
 use bincode::{Decode, Encode};
 
 use super::columns::Seen;
 use super::common::{BackupRef, Object};
 
-/// Kind 1: everything that is settled before the first effect.
+/// Kind 1: everything that is fixed before the first effect.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Planned {
-    /// The run.
     pub run: [u8; 16],
-    /// Who asked.
+    /// The Backup that requested the run.
     pub backup: BackupRef,
-    /// Namespace of the claims.
+    /// Namespace of the PVCs.
     pub namespace: String,
-    /// Label key.
     pub label_key: String,
     /// Label value.
     pub group: String,
-    /// Members in the order of their claims' names.
+    /// Members in the order of the names of their PVCs.
     pub members: Vec<PlannedMember>,
     /// CSI driver.
     pub driver: String,
@@ -31,9 +29,9 @@ pub struct Planned {
     pub snapshot_class: String,
     /// `matchLabels`, in the order of keys.
     pub selector: Vec<(String, String)>,
-    /// Put the group's name back into the released members.
+    /// Whether to write the group's name back into the released members.
     pub keep_group_name: bool,
-    /// Attempts, at most.
+    /// Largest number of attempts.
     pub max_attempts: u32,
     /// `csiSnapshotTimeout` in milliseconds.
     pub cut_timeout_ms: u64,
@@ -41,16 +39,15 @@ pub struct Planned {
     pub ready_timeout_ms: u64,
     /// When it was planned, in nanoseconds.
     pub planned_at_ns: i64,
-    /// Warnings.
     pub warnings: Vec<String>,
 }
 
 /// One PersistentVolumeClaim of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct PlannedMember {
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
-    /// Uid of the claim.
+    /// Uid of the PVC.
     pub claim_uid: String,
     /// Name of the PersistentVolume.
     pub volume: String,
@@ -58,10 +55,10 @@ pub struct PlannedMember {
     pub volume_handle: String,
 }
 
-/// Kind 2: a step is about to be done.
+/// Kind 2: a step is about to be performed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Intended {
-    /// Why.
+    /// The decision and its evidence.
     pub grounds: Grounds,
     /// Step, by its number.
     pub step: u16,
@@ -69,7 +66,7 @@ pub struct Intended {
     pub marks: Vec<Mark>,
 }
 
-/// Kind 3: a step was done.
+/// Kind 3: a step was performed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Ended {
     /// Step, by its number.
@@ -83,22 +80,21 @@ pub struct Ended {
 pub struct ReceiptPart {
     /// Index of the first one.
     pub first: u16,
-    /// Members.
     pub members: Vec<ReceiptMember>,
 }
 
-/// Kind 5: something became true.
+/// Kind 5: a milestone was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reached {
-    /// Why.
+    /// The decision and its evidence.
     pub grounds: Grounds,
     /// Milestone, by its number.
     pub milestone: u16,
-    /// With which facts.
+    /// Its evidence.
     pub facts: Facts,
 }
 
-/// What was decided, and on what grounds.
+/// The decision, and the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Grounds {
     /// Row of the recovery table.
@@ -109,7 +105,7 @@ pub struct Grounds {
     pub seen: Vec<Seen>,
     /// Flags of each member.
     pub members: Vec<u16>,
-    /// Since when the driver's error has been seen, in nanoseconds.
+    /// Since when the driver's error has been observed, in nanoseconds.
     pub error_since_ns: Option<i64>,
 }
 
@@ -127,9 +123,9 @@ pub struct Mark {
 pub enum Outcome {
     /// It happened.
     Done {
-        /// Uid that came back; empty without one.
+        /// Uid in the answer; empty without one.
         uid: String,
-        /// Version that came back; empty without one.
+        /// Version in the answer; empty without one.
         resource_version: String,
     },
     /// It certainly did not happen.
@@ -141,7 +137,7 @@ pub enum Outcome {
     },
     /// It may have happened.
     Indeterminate {
-        /// What is known.
+        /// The known details.
         message: String,
     },
 }
@@ -149,7 +145,7 @@ pub enum Outcome {
 /// One member of the receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ReceiptMember {
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
     /// CSI volume handle.
     pub volume_handle: String,
@@ -167,28 +163,25 @@ pub struct ReceiptMember {
     pub volume_mode: Option<String>,
 }
 
-/// What is recorded with a milestone.
+/// The evidence that is recorded with a milestone.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Facts {
-    /// Nothing.
     Nothing,
-    /// Uid of the VolumeGroupSnapshot.
+    /// The VolumeGroupSnapshot was created.
     Created {
-        /// Uid.
+        /// Uid of the VolumeGroupSnapshot.
         uid: String,
     },
     /// Group handle at the cut.
     Cut {
-        /// Handle.
         group_handle: String,
     },
     /// The closing record of the receipt.
     Receipt(Box<ReceiptHead>),
-    /// Why.
     Reason(Reason),
 }
 
-/// Everything of a receipt but the members.
+/// Everything of a receipt except the members.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ReceiptHead {
     /// CSI group snapshot handle.
@@ -199,19 +192,19 @@ pub struct ReceiptHead {
     pub group_content: Object,
     /// Secret for the deletion: namespace and name.
     pub secret: Option<(String, String)>,
-    /// How many members.
+    /// Number of members.
     pub members: u16,
-    /// Hash over them.
+    /// Hash over the members.
     pub hash: [u8; 32],
 }
 
-/// Why a run is undone or stuck.
+/// Why a run is rolled back or stuck.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reason {
     /// Code, by its number.
     pub code: u16,
-    /// Observed and expected.
+    /// Observed and expected state.
     pub message: String,
-    /// Whether another attempt may help.
+    /// Whether another attempt may succeed.
     pub transient: bool,
 }

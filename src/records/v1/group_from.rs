@@ -1,4 +1,4 @@
-//! From payloads of a group stream to the machine's events, and back.
+//! Converts payloads of a group stream to the machine's events, and back.
 
 use uuid::Uuid;
 

@@ -1,8 +1,8 @@
-//! The number of every value of every enum that a payload holds.
+//! Assigns a number to every value of every enum that a payload holds.
 //!
-//! Numbers are given out once, from 1: a value that goes takes its number along, a new one gets the next. They have
-//! nothing to do with the order in the source. The matches have no catch-all, so that a new value does not compile
-//! before it has a number.
+//! Numbers start at 1 and are never reused: a removed value retires its number, a new one gets the next. They
+//! are independent of the order in the source. The matches have no catch-all, so that a new value does not
+//! compile before it has a number.
 
 use crate::domain::problem::Code;
 use crate::machine::backup::Phase;
@@ -13,11 +13,10 @@ use crate::records::WireError;
 
 /// A value with a number.
 pub trait Ordinal: Copy + 'static {
-    /// What it is, for messages.
+    /// Name of the enum, for messages.
     const WHAT: &'static str;
     /// Every value, in the order of numbers.
     const KNOWN: &'static [Self];
-    /// Its number.
     fn number(self) -> u16;
     /// The value of a number.
     ///

@@ -1,4 +1,4 @@
-//! Kind 7: a run was put together again from what its cluster showed.
+//! Defines kind 7: a run was reconstructed from the state of its cluster.
 
 use bincode::{Decode, Encode};
 
@@ -9,18 +9,18 @@ use crate::machine::group::Event;
 use crate::machine::group::reconstruct::{self, Standing};
 use crate::records::WireError;
 
-/// What was concluded.
+/// The conclusions about the run.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reconstructed {
-    /// Where the run goes on, by its number.
+    /// Where the run resumes, by its number.
     pub standing: u16,
     /// Attempt, from 1.
     pub attempt: u32,
-    /// Uid of the VolumeGroupSnapshot; empty if nothing names it.
+    /// Uid of the VolumeGroupSnapshot; empty if no object names it.
     pub group_uid: String,
     /// The closing record of the receipt.
     pub receipt: Option<ReceiptHead>,
-    /// What was seen, for people.
+    /// The observed facts, for users.
     pub seen: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Kind 17 in version 2.
+//! Defines kind 17 in version 2.
 
 use bincode::{Decode, Encode};
 
@@ -10,9 +10,9 @@ use crate::records::WireError;
 /// Kind 17: all groups ended.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Finished {
-    /// What version 1 says.
+    /// The content of version 1.
     pub end: v1::Finished,
-    /// What became known while the groups ran.
+    /// Warnings that arose while the groups ran.
     pub warnings: Vec<String>,
 }
 

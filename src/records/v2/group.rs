@@ -1,4 +1,4 @@
-//! Kinds 1 and 5 in version 2.
+//! Defines kinds 1 and 5 in version 2.
 
 use bincode::{Decode, Encode};
 
@@ -6,52 +6,49 @@ use super::super::v1::common::Object;
 use super::super::v1::group as v1;
 use super::super::v1::group::{Grounds, Reason, ReceiptHead};
 
-/// Kind 1: everything that is settled before the first effect.
+/// Kind 1: everything that is fixed before the first effect.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Planned {
-    /// What version 1 says.
+    /// The content of version 1.
     pub plan: v1::Planned,
-    /// How far apart the members may be cut, in milliseconds.
+    /// Largest allowed difference between the cut times of the members, in milliseconds.
     pub max_skew_ms: u64,
-    /// Whether a cut that is further apart is rolled back.
+    /// Whether a cut with a larger difference is rolled back.
     pub require_atomic: bool,
 }
 
-/// Kind 5: something became true.
+/// Kind 5: a milestone was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Reached {
-    /// Why.
+    /// The decision and its evidence.
     pub grounds: Grounds,
     /// Milestone, by its number.
     pub milestone: u16,
-    /// With which facts.
+    /// Its evidence.
     pub facts: Facts,
 }
 
-/// What is recorded with a milestone.
+/// The evidence that is recorded with a milestone.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Facts {
-    /// Nothing.
     Nothing,
-    /// Uid of the VolumeGroupSnapshot.
+    /// The VolumeGroupSnapshot was created.
     Created {
-        /// Uid.
+        /// Uid of the VolumeGroupSnapshot.
         uid: String,
     },
     /// Group handle at the cut.
     Cut {
-        /// Handle.
         group_handle: String,
     },
     /// The closing record of the receipt.
     Receipt(Box<ReceiptHead>),
-    /// Why.
     Reason(Reason),
     /// The members that were rebuilt, in the order of the plan.
     Rebuilt(Vec<RebuiltMember>),
 }
 
-/// A member that stands under new objects since the old ones were lost.
+/// A member with new objects since the old ones were lost.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RebuiltMember {
     /// Index in the plan.

@@ -1,4 +1,4 @@
-//! From kinds 1 and 5 in version 2 to the machine's events, and back.
+//! Converts kinds 1 and 5 in version 2 to the machine's events, and back.
 
 use super::super::v1::ordinals::Ordinal;
 use super::group::{Facts, Planned, Reached, RebuiltMember};
