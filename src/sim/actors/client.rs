@@ -1,8 +1,8 @@
-//! An actor's API client: each call takes a token, passes the gate, meets a fault if there is one, is made, and gives
-//! way to other tasks.
+//! The API client of an actor.
 //!
-//! Giving way is what lets the actors and their users interleave between any two calls, even where there is no
-//! rate limit and so nothing to wait for.
+//! Each call takes a token, waits at the gate, meets a fault if a rule applies, is executed, and then yields
+//! to other tasks. The yield lets actors and users interleave between any two calls, even if there is no rate
+//! limit to wait for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use super::gate::Gate;
 use super::throttle::Throttle;
 use crate::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
 
-/// A throttled client. Clones share the token bucket.
+/// A client with a rate limit. Clones share the token bucket.
 #[derive(Clone)]
 pub(crate) struct Client {
     caller: Caller,
@@ -23,21 +23,22 @@ pub(crate) struct Client {
     latency: Arc<Latency>,
 }
 
-/// How long calls take.
+/// The duration of API calls.
 pub(crate) struct Latency {
     max_ms: u64,
     random: Mutex<fastrand::Rng>,
 }
 
 impl Latency {
-    /// Between nothing and `max_ms` milliseconds, drawn per call from the seed and the name of the actor.
+    /// Returns durations from 0 to `max_ms` milliseconds, drawn per call from the seed and the name of the
+    /// actor.
     pub(crate) fn new(max_ms: u64, seed: u64, agent: &str) -> Self {
         let hash = blake3::hash(agent.as_bytes());
         let mixed = hash.as_bytes().first_chunk().map_or(seed, |bytes| seed ^ u64::from_be_bytes(*bytes));
         Self { max_ms, random: Mutex::new(fastrand::Rng::with_seed(mixed)) }
     }
 
-    /// One way of a call.
+    /// Draws the delay of one direction of a call.
     fn draw(&self) -> Duration {
         if self.max_ms == 0 {
             return Duration::ZERO;
@@ -47,11 +48,11 @@ impl Latency {
     }
 }
 
-/// What an API call answers.
+/// The result of an API call.
 pub(crate) type Answer<T> = Result<T, Status>;
 
 impl Client {
-    /// A client with a token bucket of its own.
+    /// Creates a client with its own token bucket.
     pub(crate) fn new(caller: Caller, qps: Option<f64>, gate: Gate, latency: Latency) -> Self {
         Self { caller, bucket: Arc::new(Throttle::new(qps)), gate, latency: Arc::new(latency) }
     }
@@ -72,7 +73,8 @@ impl Client {
         }
     }
 
-    /// The object as it is now, shared with the store and not copied: for whoever only looks at it.
+    /// Returns the current object. It is shared with the store and not copied, so it is read-only for the
+    /// caller.
     pub(crate) async fn look(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Arc<Value>> {
         let asked = asked("get", plural, None, namespace, name);
         self.call(asked, |caller| caller.look(plural, namespace, name)).await
@@ -83,7 +85,7 @@ impl Client {
         self.call(asked, |caller| caller.get(plural, namespace, name)).await
     }
 
-    /// Objects of one namespace whose labels have all the given values.
+    /// Lists the objects of one namespace that have all the given labels.
     pub(crate) async fn list(
         &self,
         plural: &str,
@@ -99,24 +101,24 @@ impl Client {
         self.call(asked, |caller| caller.created(plural, object)).await
     }
 
-    /// Replaces the object without its status; a conflict when its resourceVersion is not the current one.
+    /// Replaces the object except its status. Fails with a conflict if its resourceVersion is not current.
     pub(crate) async fn update(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
         let asked = about("update", plural, None, &object);
         self.call(asked, |caller| caller.replaced(plural, object, None)).await
     }
 
-    /// Replaces the object's status.
+    /// Replaces the status of the object.
     pub(crate) async fn update_status(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
         let asked = about("update", plural, Some("status"), &object);
         self.call(asked, |caller| caller.replaced(plural, object, Some("status"))).await
     }
 
-    /// JSON patch of the object named by the metadata of `object`.
+    /// Applies a JSON patch to the object that the metadata of `object` names.
     pub(crate) async fn patch(&self, plural: &str, object: &Value, operations: Value) -> Answer<Arc<Value>> {
         self.patch_at(plural, object, None, operations).await
     }
 
-    /// JSON patch of the status of the object named by the metadata of `object`.
+    /// Applies a JSON patch to the status of the object that the metadata of `object` names.
     pub(crate) async fn patch_status(
         &self,
         plural: &str,
@@ -138,12 +140,12 @@ impl Client {
         self.call(asked, |caller| caller.patched(plural, namespace, name, subresource, &operations)).await
     }
 
-    /// Deletes whatever bears the name.
+    /// Deletes the object with that name, whatever its uid.
     pub(crate) async fn delete(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<()> {
         self.delete_with(plural, namespace, name, Preconditions::default()).await
     }
 
-    /// Deletes the object with that uid only.
+    /// Deletes the object only if it has that uid.
     pub(crate) async fn delete_uid(
         &self,
         plural: &str,
@@ -173,7 +175,7 @@ async fn pause(duration: Duration) {
     }
 }
 
-/// What a call is, for the faults; whose it is the caller knows.
+/// Describes a call for the fault rules. The [`Caller`] adds the name of the agent.
 fn asked(
     verb: &str,
     plural: &str,

@@ -1,8 +1,8 @@
-//! The garbage collector: deletes, in the background, what is owned only by objects that are gone.
+//! The garbage collector: deletes, in the background, objects all of whose owners are gone.
 //!
-//! An owner is the object of that kind and name with exactly that uid; another object of the same name does not
-//! count. Where some owners are left, only the references to the others are removed. An owner with the finalizer
-//! `orphan` that is being deleted is let go once nothing refers to it any more.
+//! An owner is the object of that kind and name with exactly that uid; another object with the same name does
+//! not count. If some owners exist, only the references to the others are removed. The finalizer `orphan` of
+//! an owner that is being deleted is removed once no object refers to the owner.
 //!
 //! Not here: foreground deletion.
 
@@ -19,13 +19,13 @@ use super::object;
 use super::queue::WorkQueue;
 use crate::resources::{RESOURCES, Resource};
 
-/// The name under which its calls are tallied.
+/// The agent name under which its calls are counted.
 pub(super) const AGENT: &str = "garbage-collector";
 
 /// One dependent: its plural and its key.
 type Item = String;
 
-/// What holds an owner whose dependents are to stay.
+/// The finalizer of an owner that is deleted without its dependents.
 const ORPHAN: &str = "orphan";
 
 struct Collector {
@@ -33,15 +33,14 @@ struct Collector {
     graph: Arc<Graph>,
 }
 
-/// Who depends on whom, as far as the watches have told. Items that are out of date do no harm: what is collected
-/// is looked at once more.
+/// The dependents of each owner, as far as the watches have reported them. Outdated items do no harm: each
+/// object is read again before it is deleted.
 struct Graph {
     dependents: Mutex<BTreeMap<String, BTreeSet<Item>>>,
     queue: Arc<WorkQueue>,
     delay: Duration,
 }
 
-/// Starts the garbage collector.
 pub(super) fn start(setup: &mut Setup) {
     let queue = WorkQueue::new();
     let graph = Arc::new(Graph {
@@ -66,7 +65,8 @@ impl Graph {
         dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
-    /// A deleted object may leave dependents behind; a new or changed one may name owners that never were.
+    /// Handles a change. A deleted object may leave dependents; a new or changed object may name owners that
+    /// never existed.
     fn heard(&self, plural: &str, change: &Change) {
         let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
         match (&change.old, &change.new) {
@@ -132,8 +132,8 @@ impl Collector {
         self.replace(plural, &live, "/metadata/ownerReferences", json!(solid)).await
     }
 
-    /// Takes the references to the owner away, and then the finalizer that waited for this. A reference that
-    /// somebody puts back in between outlives its owner, and the dependent is collected after all.
+    /// Removes the references to the owner, then the finalizer `orphan`. A reference that another client adds
+    /// in between outlives its owner, and the dependent is then collected.
     async fn orphan(&self, plural: &str, owner: &Value) -> Result<(), String> {
         for item in self.graph.dependents_of(object::uid(owner)) {
             let Some((plural, key)) = item.split_once(' ') else { continue };
@@ -159,7 +159,7 @@ impl Collector {
     }
 
     async fn exists(&self, namespace: Option<&str>, owner: &Value) -> Result<bool, String> {
-        // A kind that nobody serves could come back; its dependents are left alone.
+        // A kind that is not served could be served again later, so its dependents are kept.
         let Some(resource) = resource_of(owner) else { return Ok(true) };
         let namespace = namespace.filter(|_| resource.namespaced);
         let name = object::text(owner, "/name").unwrap_or_default();

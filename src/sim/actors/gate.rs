@@ -1,17 +1,18 @@
-//! Stopping an actor for a while, as a stopped process is; at once or behind the call that a plan names.
+//! Stops an actor for a while, as a stopped process: at once, or after a planned call.
 //!
-//! A frozen actor makes no call and its caches hear nothing; what happened meanwhile reaches it when it goes
-//! on, so that it then works from a stale cache. A plan stops it behind a call, before its answer is read.
+//! A frozen actor makes no calls and its caches receive no events. The events of that time reach it when it
+//! resumes, so it works from a stale cache then. A plan stops the actor after a call, before the reply is
+//! read.
 //!
-//! All who wait at a gate go on in the order in which they came: a `watch` channel wakes them in a random one, and the
-//! same seed would not give the same run.
+//! All tasks that wait at a gate resume in the order of their arrival. A `watch` channel would wake them in a
+//! random order, and the same seed would not give the same run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-/// The switch of one actor. Clones are the same switch.
+/// The gate of one actor. Clones share the same gate.
 #[derive(Clone)]
 pub(crate) struct Gate {
     frozen: Arc<AtomicBool>,
@@ -19,19 +20,19 @@ pub(crate) struct Gate {
     plans: Arc<Mutex<Vec<Plan>>>,
 }
 
-/// When to stop, and whom to tell.
+/// The call to stop after, and the receiver to notify.
 struct Plan {
     calls_left: u64,
     reached: oneshot::Sender<()>,
 }
 
 impl Gate {
-    /// An open gate.
+    /// Creates an open gate.
     pub(crate) fn new() -> Self {
         Self { frozen: Arc::default(), opened: Arc::default(), plans: Arc::default() }
     }
 
-    /// Stops the actor before its next call, or lets it go on.
+    /// Stops the actor before its next call, or resumes it.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
         if !frozen {
@@ -39,11 +40,12 @@ impl Gate {
         }
     }
 
-    /// Returns when the actor is not frozen; true if it was.
+    /// Returns once the actor is not frozen. Returns true if it was frozen.
     pub(crate) async fn pass(&self) -> bool {
         let mut waited = false;
         loop {
-            // Made before the look: an opening between the look and the wait is not missed.
+            // The future is created before the check, so an opening between the check and the wait is not
+            // missed.
             let opened = self.opened.notified();
             if !self.frozen.load(Ordering::SeqCst) {
                 return waited;
@@ -53,13 +55,13 @@ impl Gate {
         }
     }
 
-    /// Stops the actor behind that many more calls and then tells the receiver, which hears nothing if the actor ends
-    /// before.
+    /// Stops the actor after `calls` more calls and then notifies the receiver. The receiver gets an error if
+    /// the actor ends before.
     pub(crate) fn stop_behind(&self, calls: u64) -> oneshot::Receiver<()> {
         let (reached, receiver) = oneshot::channel();
         if calls == 0 {
             self.set_frozen(true);
-            // The receiver is still here.
+            // The receiver still exists.
             let _ = reached.send(());
         } else {
             self.plans().push(Plan { calls_left: calls, reached });
@@ -67,7 +69,7 @@ impl Gate {
         receiver
     }
 
-    /// A call was made: waits while the actor is frozen by a plan that meant this one.
+    /// Counts a call, and waits while the actor is frozen by a plan for this call.
     pub(crate) async fn called(&self) {
         let mut met = false;
         {
@@ -78,7 +80,7 @@ impl Gate {
             for plan in plans.extract_if(.., |plan| plan.calls_left == 0) {
                 self.set_frozen(true);
                 met = true;
-                // Nobody listens when the cluster is gone.
+                // The receiver is gone if the cluster is gone.
                 let _ = plan.reached.send(());
             }
         }

@@ -1,14 +1,15 @@
-//! An actor's informer caches: what it believes about the cluster, which may be old.
+//! The informer caches of an actor: its view of the cluster, which may be stale.
 //!
-//! Each resource has a stream of its own. An event reaches the cache up to `cache_lag_ms` later; the delay is
-//! drawn per event from the seed, order is kept within a stream and not between streams. So an actor may know
-//! that a VolumeGroupSnapshot is being deleted and not yet know what was done to its members before: the
-//! staleness by which real members are lost. Without a lag events are applied as they come. The streams of an actor
-//! that goes on after it was frozen race in the same way: of what has piled up each event takes up to [`RACE_MS`], so
-//! that a stream with more of them is behind one with less.
+//! Each resource has its own stream. An event reaches the cache up to `cache_lag_ms` later. The delay is
+//! drawn per event from the seed. Order is kept within a stream and not between streams. An actor may
+//! therefore know that a VolumeGroupSnapshot is being deleted without knowing the earlier changes of its
+//! members: real members are lost by this staleness. Without a lag, events are applied as they arrive.
 //!
-//! A cache that is resynced tells of every object that it holds once more each [`RESYNC`], as if it had changed into
-//! itself: that heals what no event and no back-off would.
+//! The streams of an actor that resumes after a freeze race in the same way: each queued event takes up to
+//! [`RACE_MS`], so a stream with more queued events lags behind a stream with fewer.
+//!
+//! A cache with a resync reports every object that it holds again every [`RESYNC`], as a change of the object
+//! into itself. This repairs states that no event and no back-off repairs.
 //!
 //! Not here: relisting (the in-process watch never breaks).
 
@@ -25,28 +26,29 @@ use super::object;
 use super::tasks::Tasks;
 use crate::api_server::{Watch, WatchEvent};
 
-/// How long an actor that was frozen may take for each event that piled up, milliseconds.
+/// Maximum time per queued event after an actor was frozen, milliseconds.
 const RACE_MS: u64 = 20;
 
 /// Time between two resyncs (`--resync-period` of the snapshot controllers).
 pub(crate) const RESYNC: Duration = Duration::from_secs(15 * 60);
 
-/// How old the caches of an actor may be.
+/// The staleness of the caches of an actor.
 #[derive(Clone)]
 pub(crate) struct Lag {
-    /// The longest delay of an event, milliseconds.
+    /// The maximum delay of an event, milliseconds.
     pub(crate) max_ms: u64,
-    /// Where the delays are drawn from.
+    /// The seed from which delays are drawn.
     pub(crate) seed: u64,
 }
 
 impl Lag {
-    /// The delay of one event; the same for the same seed, resource, name and version.
+    /// The delay of one event. It is the same for the same seed, resource, name and version.
     fn of(&self, plural: &str, object: &Value) -> Duration {
         self.draw(self.max_ms, plural, object)
     }
 
-    /// Waits while the actor is frozen, and a moment longer if it was, or `behind` already. True if so.
+    /// Waits while the actor is frozen, and a moment longer if it was frozen or is already `behind`. Returns
+    /// true in both cases.
     async fn pass(&self, gate: &Gate, plural: &str, event: &WatchEvent, behind: bool) -> bool {
         let behind = gate.pass().await || behind;
         if behind {
@@ -67,11 +69,11 @@ impl Lag {
     }
 }
 
-/// A change as the handlers of a cache see it.
+/// A change as the handlers of a cache receive it.
 pub(crate) struct Change {
-    /// What the cache held before.
+    /// The previous object in the cache.
     pub(crate) old: Option<Arc<Value>>,
-    /// What it holds now; `None` after a deletion.
+    /// The new object in the cache; `None` after a deletion.
     pub(crate) new: Option<Arc<Value>>,
 }
 
@@ -82,7 +84,7 @@ impl Change {
     }
 }
 
-/// The cache of one resource. Clones are the same cache.
+/// The cache of one resource. Clones share the same cache.
 #[derive(Clone, Default)]
 pub(crate) struct Cache {
     objects: Arc<Mutex<BTreeMap<String, Arc<Value>>>>,
@@ -93,7 +95,7 @@ impl Cache {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The object with that key, as last heard of.
+    /// The object with that key, as of the last event.
     pub(crate) fn get(&self, key: &str) -> Option<Arc<Value>> {
         self.objects().get(key).cloned()
     }
@@ -103,12 +105,12 @@ impl Cache {
         self.objects().values().cloned().collect()
     }
 
-    /// The objects that fit, in key order.
+    /// The objects that satisfy `fits`, in key order.
     pub(crate) fn select(&self, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
         self.objects().values().filter(|object| fits(object)).cloned().collect()
     }
 
-    /// The objects of a namespace that fit, in key order.
+    /// The objects of a namespace that satisfy `fits`, in key order.
     pub(crate) fn select_in(&self, namespace: &str, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
         let prefix = format!("{namespace}/");
         let objects = self.objects();
@@ -131,7 +133,7 @@ impl Cache {
     }
 }
 
-/// Tells `handler` of everything that the cache holds, again and again.
+/// Passes every object in the cache to `handler`, once per resync period.
 pub(crate) fn resync(
     tasks: &mut Tasks,
     cache: &Cache,
@@ -150,8 +152,8 @@ pub(crate) fn resync(
     });
 }
 
-/// Fills a cache from a watch and tells `handler` of every change. What is there already is in the cache when this
-/// returns: no actor begins to work before its caches have been filled once.
+/// Fills a cache from a watch and passes every change to `handler`. When this function returns, the cache
+/// holds the existing objects: no actor starts to work before its caches have synced.
 pub(crate) fn start(
     tasks: &mut Tasks,
     (plural, mut watch): (&'static str, Watch),
@@ -213,10 +215,11 @@ fn seen(event: &WatchEvent) -> &Value {
 
 /// The newest version of each object that a controller has seen or written itself.
 ///
-/// A controller that has written an object does not act on an older version of it that its cache still holds. What the
-/// cache has heard the end of stays gone: the answer to a write that is read after the end of the object does not bring
-/// it back, else the controller would act on it for ever. (The real one has that race as well, but between two of its
-/// instructions.) What the cache has not heard of yet is not gone.
+/// A controller that has written an object does not act on an older version that its cache still holds. An
+/// object whose deletion the cache has seen remains deleted: a reply to a write that is read after the
+/// deletion does not bring the object back. Otherwise the controller would act on it for ever. (The real
+/// controller has that race as well, but between two of its instructions.) An object that the cache has not
+/// received yet does not count as deleted.
 #[derive(Clone, Default)]
 pub(crate) struct Newest {
     cache: Cache,
@@ -224,7 +227,8 @@ pub(crate) struct Newest {
 }
 
 impl Newest {
-    /// Remembers the object; false when a newer version is already known, which is then kept, or when it is gone.
+    /// Stores the object. Returns false, and keeps the known version, if a newer version is known or the
+    /// object is deleted.
     pub(crate) fn update(&self, object: &Arc<Value>) -> bool {
         if self.gone().contains(object::uid(object)) {
             return false;
@@ -243,12 +247,12 @@ impl Newest {
         self.cache.get(key)
     }
 
-    /// Forgets what is known under that key and returns it.
+    /// Removes the object with that key and returns it.
     pub(crate) fn remove(&self, key: &str) -> Option<Arc<Value>> {
         self.cache.objects().remove(key)
     }
 
-    /// Hears of a change of the cache.
+    /// Handles a change of the cache.
     pub(crate) fn heard(&self, change: &Change) {
         if let (Some(old), None) = (&change.old, &change.new) {
             self.gone().insert(object::uid(old).to_owned());

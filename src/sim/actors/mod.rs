@@ -1,17 +1,19 @@
-//! The actors of the embedded cluster: everything that acts on objects beside the API server and its users.
+//! The actors of the embedded cluster: every component besides the API server and its users that acts on
+//! objects.
 //!
-//! | agent | stands for |
+//! | agent | real component |
 //! |---|---|
 //! | `snapshot-controller` | the controller of that name |
-//! | `csi-snapshotter` | the sidecar of that name, with the driver behind it |
+//! | `csi-snapshotter` | the sidecar of that name, and the driver that it calls |
 //! | `pv-binder` | persistent volume controller, protection finalizers, external-provisioner |
 //! | `garbage-collector` | the garbage collector of kube-controller-manager |
 //!
-//! Each has caches of its own, filled by watches and possibly old, work queues with back-off, and a rate limit on
-//! its calls. Members are lost only by what the real ones do: ownership put back on a snapshot's sync, deletion
-//! of members on a group's sync, garbage collection. No rule here knows of a wrong order.
+//! Each actor has its own caches, filled by watches and possibly stale, its own work queues with back-off,
+//! and a rate limit on its calls. Members are lost only by actions of the real components: ownership restored
+//! by a snapshot's sync, deletion of members by a group's sync, garbage collection. No rule here checks for a
+//! wrong order of operations.
 //!
-//! Not here: what nobody who drives group snapshots can observe; `GAPS.md` lists it.
+//! Not here: behaviour that a driver of group snapshots cannot observe; `GAPS.md` lists it.
 
 mod client;
 mod csi_snapshotter;
@@ -47,30 +49,30 @@ use crate::release::Release;
 pub(crate) const AGENTS: [&str; 4] =
     [pv_binder::AGENT, garbage_collector::AGENT, csi_snapshotter::AGENT, snapshot_controller::AGENT];
 
-/// What all actors have in common.
+/// The state that all actors share.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) api: ApiServer,
     pub(crate) clock: SimClock,
     pub(crate) storage: Storage,
-    /// Calls per second of the snapshot-controller's and the sidecar's clients.
+    /// Calls per second of the clients of the snapshot-controller and the sidecar.
     pub(crate) qps: Option<f64>,
-    /// How long a call takes at most, milliseconds.
+    /// Maximum duration of a call, milliseconds.
     pub(crate) call_ms: u64,
-    /// Where the durations of calls are drawn from.
+    /// The seed from which the durations of calls are drawn.
     pub(crate) seed: u64,
     pub(crate) lag: Lag,
-    /// The newest version of the group snapshot API that is served, the one the controllers speak.
+    /// The newest served version of the group snapshot API, which the controllers use.
     pub(crate) group_api_version: String,
-    /// Which release the snapshot-controller and the sidecar are.
+    /// Release of the snapshot-controller and the sidecar.
     pub(crate) release: Release,
-    /// Whether groups are handled at all (feature gate `CSIVolumeGroupSnapshot`).
+    /// Whether groups are handled (feature gate `CSIVolumeGroupSnapshot`).
     pub(crate) handles_groups: bool,
-    /// How long the garbage collector waits after an owner has gone, milliseconds.
+    /// Delay of the garbage collector after an owner is gone, milliseconds.
     pub(crate) gc_delay_ms: u64,
 }
 
-/// What one actor is made of while it starts.
+/// The parts of one actor while it starts.
 pub(crate) struct Setup {
     agent: &'static str,
     world: World,
@@ -78,7 +80,7 @@ pub(crate) struct Setup {
     tasks: Tasks,
 }
 
-/// A running actor; it ends when this is dropped.
+/// A running actor. Dropping it ends the actor.
 pub(crate) struct Actor {
     gate: Gate,
     tasks: Tasks,
@@ -98,22 +100,22 @@ impl Actor {
         Self { gate: setup.gate, tasks: setup.tasks }
     }
 
-    /// Work items that failed since the start.
+    /// Number of work items that failed since the start.
     pub(crate) fn failed_work(&self) -> u64 {
         self.tasks.failed_work()
     }
 
-    /// Stops the actor behind that many more calls; the receiver hears of it.
+    /// Stops the actor after `calls` more calls, and then notifies the receiver.
     pub(crate) fn stop_behind(&self, calls: u64) -> tokio::sync::oneshot::Receiver<()> {
         self.gate.stop_behind(calls)
     }
 
-    /// Ends the actor where it is. It stays in its place, dead.
+    /// Ends the tasks of the actor. The entry remains, without running tasks.
     pub(crate) fn kill(&mut self) {
         self.tasks.stop();
     }
 
-    /// Stops the actor where it is, or lets it go on from its caches of then.
+    /// Stops the actor, or resumes it with the caches of the time when it was stopped.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.gate.set_frozen(frozen);
     }
@@ -124,12 +126,12 @@ impl Setup {
         self.world.api.caller(self.agent)
     }
 
-    /// A client with a rate limit of its own.
+    /// Creates a client with its own rate limit.
     fn client(&self) -> Client {
         Client::new(self.caller(), self.world.qps, self.gate.clone(), self.latency())
     }
 
-    /// A client without a rate limit.
+    /// Creates a client without a rate limit.
     fn unlimited_client(&self) -> Client {
         Client::new(self.caller(), None, self.gate.clone(), self.latency())
     }
@@ -138,18 +140,18 @@ impl Setup {
         Latency::new(self.world.call_ms, self.world.seed, self.agent)
     }
 
-    /// A recorder of Events that posts through `client`.
+    /// Creates a recorder of Events that posts through `client`.
     fn recorder(&mut self, client: Client) -> Recorder {
         Recorder::start(&mut self.tasks, client, self.world.clock.clone(), self.agent)
     }
 
-    /// A cache whose changes are told to `handler`.
+    /// Creates a cache that passes its changes to `handler`.
     fn cache(&mut self, plural: &'static str, handler: impl Fn(&Change) + Send + 'static) -> Cache {
         let watch = self.caller().watch(plural);
         informer::start(&mut self.tasks, (plural, watch), &self.world.lag, &self.gate, handler)
     }
 
-    /// The same, and every object of it is told again each 15 minutes.
+    /// Creates a cache that also passes every object to `handler` again each 15 minutes.
     fn resynced_cache(
         &mut self,
         plural: &'static str,

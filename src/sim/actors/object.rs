@@ -1,16 +1,16 @@
-//! Reading and changing Kubernetes objects held as JSON.
+//! Reads and changes Kubernetes objects held as JSON.
 //!
-//! Absent, null and the empty string read alike, as they do in the Go types the real controllers use.
+//! Absent, null and the empty string are equal when read, as in the Go types of the real controllers.
 
 use crate::pointer::At;
 use serde_json::{Map, Value, json};
 
-/// The text at `pointer` (RFC 6901); `None` when it is absent or empty.
+/// The string at `pointer` (RFC 6901); `None` if it is absent or empty.
 pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> Option<&'a str> {
     object.at(pointer).and_then(Value::as_str).filter(|found| !found.is_empty())
 }
 
-/// The truth value at `pointer`, if there is one.
+/// The boolean at `pointer`, if there is one.
 pub(crate) fn flag(object: &Value, pointer: &str) -> Option<bool> {
     object.at(pointer).and_then(Value::as_bool)
 }
@@ -20,7 +20,7 @@ pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
     object.at(pointer).and_then(Value::as_i64)
 }
 
-/// The items at `pointer`; none when it is absent.
+/// The items at `pointer`; empty if the list is absent.
 pub(crate) fn items<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.at(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
@@ -45,7 +45,7 @@ pub(crate) fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid").unwrap_or_default()
 }
 
-/// The key of work queues and caches: `namespace/name`, or `name` for what is cluster-scoped.
+/// The key of work queues and caches: `namespace/name`, or `name` for cluster-scoped objects.
 pub(crate) fn key(object: &Value) -> String {
     join(namespace(object), name(object))
 }
@@ -58,7 +58,7 @@ pub(crate) fn join(namespace: Option<&str>, name: &str) -> String {
     }
 }
 
-/// The two halves of a key.
+/// Splits a key into namespace and name.
 pub(crate) fn split(key: &str) -> (Option<&str>, &str) {
     match key.split_once('/') {
         Some((namespace, name)) => (Some(namespace), name),
@@ -66,7 +66,7 @@ pub(crate) fn split(key: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// `metadata.resourceVersion` as a number; zero when there is none.
+/// `metadata.resourceVersion` as a number; zero if it is absent.
 pub(crate) fn version(object: &Value) -> u64 {
     text(object, "/metadata/resourceVersion").and_then(|found| found.parse().ok()).unwrap_or(0)
 }
@@ -76,7 +76,6 @@ pub(crate) fn is_deleting(object: &Value) -> bool {
     text(object, "/metadata/deletionTimestamp").is_some()
 }
 
-/// Whether the finalizer is on the object.
 pub(crate) fn has_finalizer(object: &Value, finalizer: &str) -> bool {
     items(object, "/metadata/finalizers").iter().any(|found| found.as_str() == Some(finalizer))
 }
@@ -90,7 +89,6 @@ pub(crate) fn without_finalizers(object: &Value, remove: &[&str]) -> Value {
         .collect()
 }
 
-/// The value of an annotation.
 pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("annotations")?.get(key)?.as_str()
 }
@@ -100,7 +98,7 @@ pub(crate) fn has_annotation(object: &Value, key: &str) -> bool {
     annotation(object, key).is_some()
 }
 
-/// The object's annotations with one more.
+/// The annotations of the object with one annotation added.
 pub(crate) fn annotations_with(object: &Value, key: &str, value: &str) -> Value {
     let mut annotations =
         object.at("/metadata/annotations").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -113,7 +111,7 @@ pub(crate) fn annotation_pointer(key: &str) -> String {
     format!("/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Sets the value at `path`, making the objects on the way.
+/// Sets the value at `path` and creates the parent objects.
 pub(crate) fn set(object: &mut Value, path: &[&str], value: Value) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = object;
@@ -123,7 +121,7 @@ pub(crate) fn set(object: &mut Value, path: &[&str], value: Value) {
     members(at).insert((*last).to_owned(), value);
 }
 
-/// Removes the value at `path`, if it is there.
+/// Removes the value at `path`, if it is present.
 pub(crate) fn unset(object: &mut Value, path: &[&str]) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = Some(object);
@@ -135,7 +133,7 @@ pub(crate) fn unset(object: &mut Value, path: &[&str]) {
     }
 }
 
-/// The value as a JSON object, turning anything else into an empty one.
+/// The value as a JSON object. Any other value is replaced by an empty object.
 fn members(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = json!({});
@@ -151,7 +149,7 @@ pub(crate) fn has_status(object: &Value) -> bool {
     object.get("status").is_some_and(|status| !status.is_null())
 }
 
-/// Whether two values under `status` differ as Go pointers do: present on both sides counts as different,
+/// Returns whether two values under `status` differ as Go pointers do: two present values count as different,
 /// because the real controllers compare the addresses.
 pub(crate) fn both_present(a: &Value, b: &Value, pointer: &str) -> bool {
     let present = |value: &Value| value.at(pointer).is_some_and(|found| !found.is_null());

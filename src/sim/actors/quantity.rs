@@ -1,8 +1,8 @@
-//! Sizes and times as Kubernetes writes them.
+//! Formats and parses sizes and times of Kubernetes.
 
 use jiff::Timestamp;
 
-/// Bytes as a binary quantity in canonical form: the largest binary suffix that leaves a whole number.
+/// Formats bytes as a binary quantity in canonical form: the largest binary suffix that leaves an integer.
 pub(crate) fn binary(bytes: i64) -> String {
     const SUFFIXES: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     let mut value = bytes;
@@ -17,7 +17,7 @@ pub(crate) fn binary(bytes: i64) -> String {
     format!("{value}{suffix}")
 }
 
-/// The bytes of a quantity such as `10Gi`, `5M` or `1024`; `None` for what is not a whole number with a
+/// Parses a quantity such as `10Gi`, `5M` or `1024` into bytes. Returns `None` if it is not an integer with a
 /// known suffix or does not fit.
 pub(crate) fn bytes(quantity: &str) -> Option<i64> {
     let digits = quantity.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -36,7 +36,7 @@ pub(crate) fn bytes(quantity: &str) -> Option<i64> {
     digits.parse::<i64>().ok()?.checked_mul(factor)
 }
 
-/// Nanoseconds since 1970 as a `metav1.Time`: UTC, whole seconds.
+/// Formats nanoseconds since 1970 as a `metav1.Time`: UTC, whole seconds.
 pub(crate) fn rfc3339(unix_ns: i64) -> String {
     let second = Timestamp::from_second(unix_ns.div_euclid(1_000_000_000)).unwrap_or(Timestamp::UNIX_EPOCH);
     second.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()

@@ -1,11 +1,14 @@
 //! The work queue of a controller.
 //!
-//! Promises, as client-go's rate limiting queue does: a key is worked on by one worker at a time; a key that is
-//! added while it is worked on is worked on once more afterwards; a key added twice before its turn has one
-//! turn. Delays of one key do not add up: the one that ends first counts. A failed key comes back after 1, 2, 4 … 300 seconds, counted per key until it is forgotten; an
-//! ordinary add does not wait for that.
+//! Promises, as client-go's rate limiting queue does:
+//! - One worker at a time processes a key.
+//! - A key that is added while it is processed is processed once more afterwards.
+//! - A key that is added twice before it is processed is processed once.
+//! - Delays of one key do not add up: the delay that ends first counts.
+//! - A failed key returns after 1, 2, 4 … 300 seconds, counted per key until `forget`. An ordinary add does
+//!   not wait for this delay.
 //!
-//! Not here: a limit over all keys, and shutting down (the workers are simply ended).
+//! Not here: a limit over all keys, and shutdown (the worker tasks are aborted).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +39,6 @@ struct State {
 }
 
 impl WorkQueue {
-    /// An empty queue.
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -45,7 +47,7 @@ impl WorkQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a turn for the key.
+    /// Adds the key to the queue.
     pub(crate) fn add(&self, key: &str) {
         let mut state = self.state();
         if !state.waiting.insert(key.to_owned()) || state.working.contains(key) {
@@ -56,7 +58,8 @@ impl WorkQueue {
         self.ready.notify_one();
     }
 
-    /// Asks for a turn for the key after `delay`. Of several delays of one key the one that ends first counts.
+    /// Adds the key to the queue after `delay`. Of several delays of one key, the delay that ends first
+    /// counts.
     pub(crate) fn add_after(self: &Arc<Self>, key: &str, delay: Duration) {
         let due = Instant::now() + delay;
         let mut state = self.state();
@@ -75,7 +78,7 @@ impl WorkQueue {
         });
     }
 
-    /// Gives the key its turn, unless another delay has taken the place of this one.
+    /// Adds the key to the queue, unless another delay has replaced this one.
     fn end_delay(&self, key: &str, due: Instant) {
         let mut state = self.state();
         if state.delayed.get(key) != Some(&due) {
@@ -86,7 +89,7 @@ impl WorkQueue {
         self.add(key);
     }
 
-    /// Asks for a turn for a key that has failed, after its back-off.
+    /// Adds a failed key to the queue after its back-off.
     pub(crate) fn add_rate_limited(self: &Arc<Self>, key: &str) {
         let delay = {
             let mut state = self.state();
@@ -98,12 +101,12 @@ impl WorkQueue {
         self.add_after(key, delay);
     }
 
-    /// Forgets the failures of a key.
+    /// Resets the failure count of a key.
     pub(crate) fn forget(&self, key: &str) {
         self.state().failures.remove(key);
     }
 
-    /// The next key whose turn it is; it is worked on until [`done`](Self::done).
+    /// Returns the next key. It is being processed until [`done`](Self::done).
     pub(crate) async fn next(&self) -> String {
         loop {
             if let Some(key) = self.take() {
@@ -126,7 +129,7 @@ impl WorkQueue {
         Some(key)
     }
 
-    /// Ends the turn of a key.
+    /// Ends the processing of a key.
     pub(crate) fn done(&self, key: &str) {
         let mut state = self.state();
         state.working.remove(key);

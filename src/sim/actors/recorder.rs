@@ -1,4 +1,5 @@
-//! Events of the actors: posted in the background, repeated ones counted up, as client-go's recorder does.
+//! Records Events of the actors: posts them in the background and increments the count of repeated ones, as
+//! client-go's recorder does.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +12,17 @@ use super::strings::plural;
 use super::tasks::Tasks;
 use crate::clock::SimClock;
 
-/// Events that are remembered so that repetitions can be counted up; past this they are posted anew.
+/// Maximum number of Events that are kept to count repetitions. Beyond it, repeated Events are posted as new
+/// ones.
 const MAX_REMEMBERED: usize = 4096;
 
-/// Normal or Warning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     Normal,
     Warning,
 }
 
-/// Where an actor posts its Events. Losing one is never an error.
+/// Records the Events of an actor. A lost Event is not an error.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     sender: mpsc::UnboundedSender<Notice>,
@@ -35,7 +36,7 @@ struct Notice {
 }
 
 impl Recorder {
-    /// A recorder that posts through `client` under the name `component`.
+    /// Creates a recorder that posts through `client` under the name `component`.
     pub(crate) fn start(tasks: &mut Tasks, client: Client, clock: SimClock, component: &'static str) -> Self {
         let (sender, mut notices) = mpsc::unbounded_channel();
         let mut poster = Poster { client, clock, component, posted: BTreeMap::new(), count: 0 };
@@ -47,7 +48,7 @@ impl Recorder {
         Self { sender }
     }
 
-    /// Posts an Event about the object.
+    /// Records an Event about the object.
     pub(crate) fn event(
         &self,
         about: &Value,
@@ -63,12 +64,12 @@ impl Recorder {
             "resourceVersion": about["metadata"]["resourceVersion"],
             "uid": object::uid(about),
         });
-        // The receiver is gone only when the actors have been stopped.
+        // The receiver is gone only after the actors have been stopped.
         let _ = self.sender.send(Notice { about, severity, reason, message: message.into() });
     }
 }
 
-/// What makes two Events the same: about, severity, reason, message.
+/// The fields that make two Events equal: about, severity, reason, message.
 type Sameness = (String, Severity, &'static str, String);
 
 /// Namespace and name.
@@ -78,9 +79,9 @@ struct Poster {
     client: Client,
     clock: SimClock,
     component: &'static str,
-    /// Where the Event is, and how often it was posted.
+    /// The stored Event, and how often it was posted.
     posted: BTreeMap<Sameness, (ObjectKey, u64)>,
-    /// Events made so far, for their names.
+    /// Number of Events created, used in their names.
     count: i64,
 }
 

@@ -1,10 +1,10 @@
-//! The names the actors write: plurals, finalizers, annotations, defaults.
+//! Names that the actors write: plurals, finalizers, annotations, defaults.
 //!
-//! They are this module's own copies on purpose. The embedded cluster imports nothing from the rest of the
-//! crate, so that a misspelt name there fails a test instead of being misspelt twice.
-//! Source: external-snapshotter `pkg/utils`, Kubernetes 1.36 as observed.
+//! These are deliberate copies. The embedded cluster imports nothing from the rest of the crate, so a
+//! misspelt name there fails a test instead of being misspelt in both places. Source: external-snapshotter
+//! `pkg/utils`, Kubernetes 1.36 as observed.
 
-/// Plurals of the resources the actors touch.
+/// Plurals of the resources that the actors use.
 pub(crate) mod plural {
     pub(crate) const NAMESPACES: &str = "namespaces";
     pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
@@ -20,7 +20,6 @@ pub(crate) mod plural {
     pub(crate) const GROUP_CLASSES: &str = "volumegroupsnapshotclasses";
 }
 
-/// Finalizers.
 pub(crate) mod finalizer {
     pub(crate) const CONTENT_BOUND: &str =
         "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
@@ -48,7 +47,7 @@ pub(crate) mod annotation {
         "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-created";
     pub(crate) const GROUP_BEING_DELETED: &str =
         "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
-    /// On the content of a group member; note `.k8s.io` where the others say `.kubernetes.io`.
+    /// On the content of a group member. Note `.k8s.io` where the other annotations have `.kubernetes.io`.
     pub(crate) const GROUP_HANDLE: &str = "groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle";
     pub(crate) const DEFAULT_CLASS: &str = "snapshot.storage.kubernetes.io/is-default-class";
     pub(crate) const DEFAULT_GROUP_CLASS: &str = "groupsnapshot.storage.kubernetes.io/is-default-class";

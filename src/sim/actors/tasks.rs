@@ -1,4 +1,4 @@
-//! The tasks of the actors, which end together.
+//! The tokio tasks of an actor, which are aborted together.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use tokio::task::AbortHandle;
 
 use super::queue::WorkQueue;
 
-/// Work items that each controller works on at once, per queue (`--worker-threads` of the real ones).
+/// Number of work items that each controller processes in parallel, per queue (`--worker-threads` of the real
+/// ones).
 const WORKERS: usize = 10;
 
-/// Running tasks; they are ended by [`stop`](Tasks::stop).
+/// Running tasks, until [`stop`](Tasks::stop).
 #[derive(Default)]
 pub(crate) struct Tasks {
     handles: Vec<AbortHandle>,
@@ -24,7 +25,7 @@ impl Tasks {
         self.handles.push(tokio::spawn(task).abort_handle());
     }
 
-    /// Starts the workers of a queue. A key whose work fails comes back after its back-off.
+    /// Starts the workers of a queue. A key whose work fails returns after its back-off.
     pub(crate) fn spawn_workers<W, F>(&mut self, queue: &Arc<WorkQueue>, work: W)
     where
         W: Fn(String) -> F + Clone + Send + 'static,
@@ -49,12 +50,11 @@ impl Tasks {
         }
     }
 
-    /// Work items that failed and were put back so far.
+    /// Number of work items that failed and were requeued.
     pub(crate) fn failed_work(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Ends all tasks.
     pub(crate) fn stop(&mut self) {
         for handle in self.handles.drain(..) {
             handle.abort();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Tokens per second and bucket size; without a limit it never waits.
+/// Tokens per second and bucket size. Without a limit it never waits.
 pub(crate) struct Throttle {
     bucket: Option<Mutex<Bucket>>,
 }
@@ -18,7 +18,8 @@ struct Bucket {
 }
 
 impl Throttle {
-    /// A bucket of `qps` tokens per second that holds twice as many (the controllers' own ratio: 5 and 10).
+    /// Creates a bucket with `qps` tokens per second and a size of twice as many (the controllers' own ratio:
+    /// 5 and 10).
     pub(crate) fn new(qps: Option<f64>) -> Self {
         let bucket = qps.filter(|qps| *qps > 0.0).map(|qps| {
             let burst = (qps * 2.0).max(1.0);
@@ -27,7 +28,7 @@ impl Throttle {
         Self { bucket }
     }
 
-    /// Takes a token, waiting until there is one. Callers are served in the order in which they asked.
+    /// Takes a token, and waits until there is one. Callers are served in the order of their calls.
     pub(crate) async fn take(&self) {
         let Some(bucket) = &self.bucket else { return };
         let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).reserve();

@@ -1,24 +1,23 @@
-//! What a controller keeps of one resource it works on: cache, newest known versions, work queue.
+//! The state of a controller for one resource: cache, newest known versions, work queue.
 
 use std::sync::Arc;
 
 use super::informer::{Cache, Newest};
 use super::queue::WorkQueue;
 
-/// One resource of one controller.
 pub(crate) struct Tracked {
-    /// Its plural.
     pub(crate) plural: &'static str,
-    /// What the watch has told.
+    /// The objects as of the last watch event.
     pub(crate) cache: Cache,
-    /// What the controller has seen or written itself, whichever is newer.
+    /// The objects that the controller has seen or written itself, whichever is newer.
     pub(crate) newest: Newest,
-    /// Keys to look at.
+    /// Keys to reconcile.
     pub(crate) queue: Arc<WorkQueue>,
 }
 
 impl Tracked {
-    /// A resource whose changes are put into `queue`, and whose ends are told to `newest`, by the cache's handler.
+    /// Creates the state of a resource. The handler of the cache must add changed keys to `queue` and pass
+    /// deletions to `newest`.
     pub(crate) fn new(plural: &'static str, cache: Cache, newest: Newest, queue: Arc<WorkQueue>) -> Self {
         cache.list().iter().for_each(|object| {
             newest.update(object);

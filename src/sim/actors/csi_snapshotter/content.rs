@@ -1,7 +1,8 @@
-//! VolumeSnapshotContents: single snapshots, and the readiness of group members and of static content.
+//! Reconciles VolumeSnapshotContents: single snapshots, and the readiness of group members and of static
+//! contents.
 //!
-//! A member of a group is never deleted in the storage here: DeleteSnapshot is left out wherever the status
-//! bears a group handle. Content that is not ready is looked at again after its back-off.
+//! This module never deletes a group member in the storage: it does not call DeleteSnapshot if the status has
+//! a group handle. A content that is not ready is reconciled again after its back-off.
 
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ impl Sidecar {
         self.look(content, "SnapshotContentCheckandUpdateFailed", FAILED).await
     }
 
-    /// Creates or asks for the snapshot, and comes back later if it is not ready.
+    /// Creates the snapshot or reads its state, and retries with back-off if it is not ready.
     async fn look(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         if let Err(error) = self.try_look(&mut newest).await {
@@ -89,8 +90,8 @@ impl Sidecar {
         if is_member(content) { Ok(()) } else { self.cut_single(content).await }
     }
 
-    /// What the driver knows of a snapshot. A driver that cannot list them is taken at the word of whoever
-    /// made the content by hand.
+    /// Returns the driver's state of a snapshot. If the driver cannot list snapshots, the snapshot counts as
+    /// existing and ready.
     fn list_snapshot(&self, handle: &str) -> Result<Snapshot, String> {
         if !self.storage.can_list_snapshots() {
             return Ok(Snapshot {
@@ -181,7 +182,7 @@ impl Sidecar {
     }
 }
 
-/// Fills what is missing and follows readiness.
+/// Sets missing fields of the status and updates its readiness.
 fn merge_status(status: &mut Value, snapshot: &Snapshot) {
     if object::text(status, "/snapshotHandle").is_none() {
         object::set(status, &["snapshotHandle"], json!(snapshot.handle));

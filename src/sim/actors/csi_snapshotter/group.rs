@@ -1,8 +1,8 @@
-//! VolumeGroupSnapshotContents: cut, read and delete groups in the storage.
+//! Reconciles VolumeGroupSnapshotContents: cuts, reads and deletes groups in the storage.
 //!
-//! Content with a deletionTimestamp is deleted in the storage only where [`should_delete`] says so. A final error
-//! of the driver takes the being-created annotation off and thereby wakes the sidecar up again at once, without
-//! back-off; any other error leaves the annotation on and backs off.
+//! The group of a content with a deletionTimestamp is deleted in the storage only if [`should_delete`]
+//! returns true. A final error of the driver removes the being-created annotation. That write triggers the
+//! sidecar again at once, without back-off. Any other error keeps the annotation and backs off.
 
 use std::sync::Arc;
 
@@ -17,9 +17,10 @@ use crate::actors::strings::{DELETE, DRIVER, annotation, finalizer, plural};
 use crate::pointer::At;
 use crate::release::Release;
 
-/// Whether content that has a deletionTimestamp may be deleted by the sidecar: static content that was never
-/// bound may; content whose creation is under way may not; content whose VolumeGroupSnapshot was deleted may;
-/// nothing else ever may.
+/// Returns whether the sidecar may delete a content that has a deletionTimestamp.
+///
+/// It may delete a static content that was never bound, and a content whose VolumeGroupSnapshot was deleted.
+/// It may not delete a content whose creation is in progress, nor any other content.
 fn should_delete(content: &Value) -> bool {
     if !object::is_deleting(content) {
         return false;
@@ -81,7 +82,7 @@ impl Sidecar {
         }
     }
 
-    /// Asks the driver for the group of a static content.
+    /// Reads the group of a static content from the driver.
     async fn read_group(&self, content: &Arc<Value>) -> Result<Arc<Value>, String> {
         let source = "/spec/source/groupSnapshotHandles";
         let handle =
@@ -89,12 +90,12 @@ impl Sidecar {
         let members = object::texts(content, &format!("{source}/volumeSnapshotHandles"));
         let mut group =
             self.storage.get_volume_group_snapshot(handle, &members).map_err(|error| error.to_string())?;
-        // The answer names the members, yet they are never written for static content.
+        // The driver's reply names the members, but the sidecar never writes them for a static content.
         group.snapshots.clear();
         self.write_group_status(content, &group).await
     }
 
-    /// Has the driver cut the group, or asks again for one it is cutting.
+    /// Calls the driver to cut the group. A repeated call for a cut in progress has the same request name.
     async fn cut_group(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         match self.try_cut_group(&mut newest).await {
@@ -145,8 +146,10 @@ impl Sidecar {
         Ok(())
     }
 
-    /// Newer releases look at a group that is not ready again after a back-off. The others see what their own writes stir
-    /// up: of a dynamic content each look writes an annotation, of a static one none does.
+    /// Schedules a retry for a group that is not ready.
+    ///
+    /// Newer releases retry after a back-off. Older releases retry only on events of their own writes: each
+    /// reconcile of a dynamic content writes an annotation, a reconcile of a static content writes none.
     fn come_back(&self, content: &Value) -> Result<(), String> {
         let waits = object::flag(content, "/status/readyToUse") != Some(true);
         if waits && self.release.comes_back_to_unready_groups() {
@@ -203,7 +206,8 @@ impl Sidecar {
         }
     }
 
-    /// Takes out of the status what is gone from the storage. The list of members stays.
+    /// Removes the fields that describe the storage from the status, after the group was deleted. Keeps the
+    /// list of members.
     async fn clear_group_status(&self, name: &str) -> Result<Arc<Value>, String> {
         let live = self.client.get(plural::GROUP_CONTENTS, None, name).await.map_err(|status| {
             format!("error get group snapshot content {name} from api server: {}", status.message)
@@ -216,7 +220,8 @@ impl Sidecar {
     }
 }
 
-/// Fills what is missing. The list of members is written once; that they become ready later is not.
+/// Sets missing fields of the status. The list of members is written once; later changes of their readiness
+/// are not written.
 fn merge_status(status: &mut Value, group: &GroupSnapshot, release: Release) {
     if object::text(status, "/volumeGroupSnapshotHandle").is_none() {
         object::set(status, &["volumeGroupSnapshotHandle"], json!(group.handle));

@@ -1,8 +1,8 @@
-//! The sidecar `csi-snapshotter`: turns contents into calls of the driver and back.
+//! The sidecar `csi-snapshotter`: translates contents into driver calls and writes the results back.
 //!
-//! Two queues, VolumeGroupSnapshotContents in [`group`] and VolumeSnapshotContents in [`content`]. It writes the
-//! status of contents, its own annotations, and removes the bound-protection finalizers.
-//! Source of the rules: external-snapshotter `pkg/sidecar-controller`.
+//! It has two queues: VolumeGroupSnapshotContents in [`group`] and VolumeSnapshotContents in [`content`]. It
+//! writes the status of contents and its own annotations, and removes the bound-protection finalizers. Source
+//! of the rules: external-snapshotter `pkg/sidecar-controller`.
 //!
 //! Not here: secrets, topology, distributed snapshotting.
 
@@ -26,7 +26,7 @@ use crate::clock::SimClock;
 use crate::pointer::At;
 use crate::release::Release;
 
-/// The name under which its calls are tallied.
+/// The agent name under which its calls are counted.
 pub(super) const AGENT: &str = "csi-snapshotter";
 
 pub(super) struct Sidecar {
@@ -41,7 +41,6 @@ pub(super) struct Sidecar {
     release: Release,
 }
 
-/// Starts the sidecar.
 pub(super) fn start(setup: &mut Setup) {
     let client = setup.client();
     let recorder = setup.recorder(client.clone());
@@ -54,7 +53,7 @@ pub(super) fn start(setup: &mut Setup) {
             queue.add(&change.key());
         }
     });
-    // Unlike single contents these are not filtered: the sidecar's own writes wake it up again.
+    // Unlike single contents, these events are not filtered: the sidecar's own writes trigger it again.
     let (queue, ends) = (group_queue.clone(), newest_group.clone());
     let groups = setup.resynced_cache(plural::GROUP_CONTENTS, move |change| {
         ends.heard(change);
@@ -85,8 +84,8 @@ pub(super) fn start(setup: &mut Setup) {
     });
 }
 
-/// Whether a change of a single content is worth a look: not when only the status, the finalizers or the
-/// sidecar's own annotation changed.
+/// Returns whether a change of a single content must be reconciled. Changes of only the status, the
+/// finalizers or the sidecar's own annotation are skipped.
 fn is_of_interest(change: &Change) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
     let differ = |pointer: &str, but: &[&str]| entries(old, pointer, but).ne(entries(new, pointer, but));
@@ -96,7 +95,7 @@ fn is_of_interest(change: &Change) -> bool {
         || differ("/metadata/annotations", &[annotation::BEING_CREATED])
 }
 
-/// What is at `pointer`, but for those fields.
+/// Returns the entries at `pointer` without those fields.
 fn entries<'a>(
     object: &'a Value,
     pointer: &str,
@@ -107,7 +106,7 @@ fn entries<'a>(
 }
 
 impl Sidecar {
-    /// Sets an annotation that says `yes`, unless it is there; the newest content afterwards.
+    /// Sets an annotation to `yes` unless it is present. Returns the newest content.
     async fn annotate(
         &self,
         resource: &Tracked,
@@ -122,7 +121,7 @@ impl Sidecar {
         self.patch(resource, &content, operations).await
     }
 
-    /// Removes an annotation, if it is there; the newest content afterwards.
+    /// Removes an annotation if it is present. Returns the newest content.
     async fn unannotate(
         &self,
         resource: &Tracked,
@@ -162,7 +161,7 @@ impl Sidecar {
         Ok(patched)
     }
 
-    /// Replaces the status by `status`; the newest content afterwards.
+    /// Replaces the status by `status`. Returns the newest content.
     async fn write_status(
         &self,
         resource: &Tracked,
@@ -177,8 +176,8 @@ impl Sidecar {
         })
     }
 
-    /// Writes an error into the status and posts it, unless that very text is there already. The time of the
-    /// error therefore stays that of its first occurrence.
+    /// Writes an error into the status and records an Event, unless the status already has the same text. The
+    /// time of the error is therefore the time of its first occurrence.
     async fn write_error(
         &self,
         resource: &Tracked,
@@ -210,7 +209,7 @@ fn update_failure(content: &Value, message: &str) -> String {
     format!("snapshot controller failed to update {} on API server: {message}", object::name(content))
 }
 
-/// Refuses class parameters of the reserved prefix that no one knows.
+/// Rejects unknown class parameters with the reserved prefix.
 fn check_parameters(class: &Value) -> Result<(), String> {
     const RESERVED: &str = "csi.storage.k8s.io/";
     const KNOWN: [&str; 8] = [

@@ -1,13 +1,11 @@
-//! Errors of the driver, in the words of gRPC.
+//! Errors of the driver in the format of gRPC.
 
 use std::fmt;
 
-/// A failed call, printed as Go's gRPC status prints itself.
+/// A failed call. `Display` prints it as Go prints a gRPC status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RpcError {
-    /// Name of the gRPC code.
     pub code: String,
-    /// What the driver said.
     pub message: String,
 }
 
@@ -16,7 +14,7 @@ impl RpcError {
         Self { code: code.to_owned(), message: message.into() }
     }
 
-    /// Whether the driver has answered for good. The other codes mean that the work may still be going on.
+    /// Returns whether the error is final. With the other codes the operation may still be in progress.
     /// Source: external-snapshotter, sidecar `isCSIFinalError`.
     pub fn is_final(&self) -> bool {
         !matches!(

@@ -1,4 +1,4 @@
-//! The storage: volumes, physical snapshots and groups of them, with the driver's calls on it.
+//! The storage: volumes, physical snapshots and groups, and the driver calls that operate on them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,34 +10,33 @@ use super::{DriverConfig, RpcError};
 use crate::clock::SimClock;
 use crate::ids::Ids;
 
-/// How long a call takes that fails. Measured: 2.7 calls a second in the hot loop of the sidecar, however fast the API
-/// is; a success takes no time.
+/// Duration of a call that fails. Measured: 2.7 calls per second in the hot loop of the sidecar, independent
+/// of the speed of the API. A call that succeeds takes no time.
 const SLOW_ANSWER: Duration = Duration::from_millis(350);
 
-/// How long a call takes that answers "not ready yet". Measured: 23 calls in 13 seconds.
+/// Duration of a call that returns "not ready yet". Measured: 23 calls in 13 seconds.
 const NOT_READY_ANSWER: Duration = Duration::from_millis(540);
 
-/// A snapshot that takes up storage, whether or not any API object knows of it.
+/// A snapshot that uses storage, whether or not an API object refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PhysicalSnapshot {
-    /// Its handle.
     pub snapshot_handle: String,
-    /// The name it was asked for under.
+    /// Name in the create request.
     pub name: String,
-    /// Handle of the volume it was cut from.
+    /// Handle of the source volume.
     pub volume_handle: String,
-    /// Handle of the group it was cut with.
+    /// Handle of the group, if it was cut with one.
     pub group_handle: Option<String>,
-    /// When it was cut, nanoseconds since 1970. The storage has a clock of its own, which nobody sets.
+    /// Time of the cut, nanoseconds since 1970. The storage has its own clock, which is never stepped.
     pub creation_time_ns: i64,
     /// Size of the volume at the cut, bytes.
     pub size_bytes: i64,
-    /// What the volume held at the cut: its [`version`](Storage::version) of then.
+    /// Content of the volume at the cut: its [`version`](Storage::version) at that time.
     pub version: u64,
 }
 
-/// One snapshot, as the driver tells of it.
+/// One snapshot as the driver reports it.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) handle: String,
@@ -48,7 +47,7 @@ pub(crate) struct Snapshot {
     pub(crate) group: Option<String>,
 }
 
-/// A group of snapshots, as the driver tells of it.
+/// A group of snapshots as the driver reports it.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupSnapshot {
     pub(crate) handle: String,
@@ -57,8 +56,7 @@ pub(crate) struct GroupSnapshot {
     pub(crate) snapshots: Vec<Snapshot>,
 }
 
-/// The storage and the driver in front of it. Clones are the same storage; it outlives the actors, as a real
-/// one does.
+/// The storage and its driver. Clones share the same storage. It outlives the actors, as a real storage does.
 #[derive(Clone)]
 pub struct Storage {
     inner: Arc<Mutex<Inner>>,
@@ -75,7 +73,7 @@ struct Inner {
     groups: BTreeMap<String, Group>,
 }
 
-/// A volume. Its content is nothing but a number that every write advances.
+/// A volume. Its content is only a number that every write increments.
 struct Volume {
     size_bytes: i64,
     version: u64,
@@ -88,7 +86,7 @@ struct Group {
 }
 
 impl Storage {
-    /// An empty storage whose handles are drawn from the seed.
+    /// Creates an empty storage whose handles are drawn from the seed.
     pub fn new(seed: u64, clock: SimClock, config: DriverConfig) -> Self {
         let inner = Inner {
             config,
@@ -106,34 +104,34 @@ impl Storage {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what the driver does wrong, from the next call on.
+    /// Changes the deviations of the driver, from the next call on.
     pub fn set_config(&self, config: DriverConfig) {
         self.inner().config = config;
     }
 
-    /// Calls the driver has served so far, by the name of the method.
+    /// Number of calls that the driver has served, by method name.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.inner().calls.clone()
     }
 
-    /// Everything that takes up storage beside volumes, in handle order.
+    /// All physical snapshots, in handle order.
     pub fn physical_snapshots(&self) -> Vec<PhysicalSnapshot> {
         self.inner().snapshots.values().cloned().collect()
     }
 
-    /// Everything that was ever cut, in the order of the cuts, as it was at its cut.
+    /// All snapshots that were ever cut, in the order of the cuts, in their state at the cut.
     pub fn ever_cut(&self) -> Vec<PhysicalSnapshot> {
         self.inner().ever.clone()
     }
 
-    /// Destroys a physical snapshot behind everybody's back, as an administrator of the storage can. False when
-    /// there is none with that handle.
+    /// Destroys a physical snapshot outside of the driver and the API, as an administrator of the storage
+    /// can. Returns false if the handle does not exist.
     pub fn destroy(&self, snapshot_handle: &str) -> bool {
         self.inner().snapshots.remove(snapshot_handle).is_some()
     }
 
-    /// Writes to a volume, as a database does, and returns its new version; `None` when there is no such volume.
-    /// A snapshot whose cut a skewed driver makes only later holds this write too.
+    /// Writes to a volume, as a database does, and returns its new version, or `None` if the volume does not
+    /// exist. If a skewed driver cuts a snapshot later than this write, the snapshot contains the write.
     pub fn write(&self, volume_handle: &str) -> Option<u64> {
         let mut inner = self.inner();
         let now = self.clock.steady_ns();
@@ -148,7 +146,8 @@ impl Storage {
         Some(version)
     }
 
-    /// What a volume holds: the number of writes to it, counted on from those in the snapshot it was made from.
+    /// Content of a volume: the number of writes to it, plus the number in the snapshot that it was restored
+    /// from.
     pub fn version(&self, volume_handle: &str) -> Option<u64> {
         self.inner().volumes.get(volume_handle).map(|volume| volume.version)
     }
@@ -214,7 +213,7 @@ impl Storage {
         Err(failure)
     }
 
-    /// The group, if its members are exactly `snapshots`.
+    /// Returns the group if its members are exactly `snapshots`.
     pub(crate) fn get_volume_group_snapshot(
         &self,
         handle: &str,
@@ -263,7 +262,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether ListSnapshots is served at all.
+    /// Returns whether ListSnapshots is served.
     pub(crate) fn can_list_snapshots(&self) -> bool {
         self.inner().config.lists_snapshots
     }
@@ -313,7 +312,7 @@ impl Inner {
         Some(RpcError { code, message })
     }
 
-    /// The group of that name, cut now if it is not there yet.
+    /// Returns the group with that name; cuts it now if it does not exist.
     fn cut_once(&mut self, name: &str, volumes: &[String], now: i64) -> Result<String, RpcError> {
         if let Some((handle, _)) = self.groups.iter().find(|(_, group)| group.name == name) {
             return Ok(handle.clone());

@@ -1,4 +1,4 @@
-//! PersistentVolumeClaims: from Pending to Bound, and from deleted to gone.
+//! Reconciles PersistentVolumeClaims: from Pending to Bound, and from deletion to removal.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Binder {
             return self.release_claim(key, &claim).await;
         }
         if !object::has_finalizer(&claim, finalizer::CLAIM) {
-            // The change comes back as an event; the claim is bound then.
+            // The write returns as an event; the PVC is bound then.
             let mut finalizers = object::items(&claim, "/metadata/finalizers").to_vec();
             finalizers.push(finalizer::CLAIM.into());
             return self.replace(&claim, "/metadata/finalizers", Value::Array(finalizers)).await;
@@ -32,7 +32,7 @@ impl Binder {
         }
     }
 
-    /// A claim that no pod mounts loses its protection.
+    /// Removes the protection of a PVC that no pod mounts.
     async fn release_claim(&self, key: &str, claim: &Value) -> Result<(), String> {
         let is_mounted = self.pods.list().iter().any(|pod| {
             let is_over = object::text(pod, "/status/phase")
@@ -85,7 +85,7 @@ impl Binder {
         self.bind(claim, &volume).await
     }
 
-    /// The claim's storage class, if it is one of ours. A class that is not there may come later.
+    /// The storage class of the PVC, if it belongs to this driver. A missing class may be created later.
     fn storage_class(&self, claim: &Value) -> Result<Option<String>, String> {
         let named = object::text(claim, "/spec/storageClassName").map(str::to_owned);
         let name = named.or_else(|| {
@@ -114,7 +114,7 @@ impl Binder {
         self.client.create(plural::VOLUMES, body).await.map_err(|status| status.message)
     }
 
-    /// The snapshot a claim is to be filled from.
+    /// The snapshot that the PVC is restored from.
     async fn source_snapshot(&self, claim: &Value) -> Result<Option<Value>, String> {
         let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| claim.at(at));
         let Some(source) = source.filter(|source| source.is_object()) else { return Ok(None) };
@@ -140,7 +140,8 @@ impl Binder {
         }
     }
 
-    /// A volume filled from the snapshot, which bears a finalizer of the provisioner meanwhile.
+    /// Creates a volume from the snapshot. The snapshot has a finalizer of the provisioner during the
+    /// restore.
     async fn restore(
         &self,
         claim: &Value,
@@ -183,7 +184,7 @@ impl Binder {
         patched.map(drop).map_err(|status| status.message)
     }
 
-    /// Volume Bound, claim bound to it, claim Bound.
+    /// Sets the volume to Bound, then binds the PVC to it, then sets the PVC to Bound.
     async fn bind(&self, claim: &Value, volume: &Value) -> Result<(), String> {
         if object::text(volume, "/status/phase") != Some("Bound") {
             let mut bound = volume.clone();

@@ -1,10 +1,11 @@
-//! Claims and volumes: binding, provisioning by the driver, protection, reclaiming.
+//! Reconciles PVCs and volumes: binding, provisioning by the driver, protection, reclaiming.
 //!
-//! Stands for four real ones (persistent volume controller, the two protection controllers, external-provisioner)
-//! and makes their writes in their order: [`claim`] for PersistentVolumeClaims, [`volume`] for PersistentVolumes.
+//! It replaces four real controllers (persistent volume controller, the two protection controllers,
+//! external-provisioner) and makes their writes in their order: [`claim`] for PersistentVolumeClaims,
+//! [`volume`] for PersistentVolumes.
 //!
-//! Not here: matching claims to volumes made by hand except by `spec.volumeName`, expansion, topology, and
-//! binding that waits for a pod.
+//! Not here: matching PVCs to static volumes except by `spec.volumeName`, expansion, topology, and binding
+//! that waits for a pod.
 
 mod claim;
 mod volume;
@@ -23,7 +24,7 @@ use super::recorder::Recorder;
 use super::strings::plural;
 use crate::clock::SimClock;
 
-/// The name under which its calls are tallied.
+/// The agent name under which its calls are counted.
 pub(super) const AGENT: &str = "pv-binder";
 
 struct Binder {
@@ -37,7 +38,6 @@ struct Binder {
     storage_classes: Cache,
 }
 
-/// Starts the binder.
 pub(super) fn start(setup: &mut Setup) {
     let (claim_queue, volume_queue) = (WorkQueue::new(), WorkQueue::new());
     let (changed, released) = (claim_queue.clone(), volume_queue.clone());
@@ -80,7 +80,7 @@ pub(super) fn start(setup: &mut Setup) {
     });
 }
 
-/// The keys of the claims a pod mounts.
+/// The keys of the PVCs that a pod mounts.
 fn claims_of_pod(pod: &Value) -> impl Iterator<Item = String> {
     let namespace = object::namespace(pod);
     object::items(pod, "/spec/volumes").iter().filter_map(move |volume| {

@@ -1,4 +1,4 @@
-//! PersistentVolumes: what becomes of them when their claim is gone.
+//! Reconciles PersistentVolumes whose PVC is gone.
 
 use serde_json::{Value, json};
 
@@ -31,7 +31,7 @@ impl Binder {
         Ok(())
     }
 
-    /// Whether the claim that the volume belongs to still exists; a volume that never had one is left alone.
+    /// Returns whether the PVC of the volume still exists. A volume that never had a PVC is not changed.
     async fn is_claimed(&self, volume: &Value) -> Result<bool, String> {
         let Some(uid) = object::text(volume, "/spec/claimRef/uid") else {
             return Ok(!object::is_deleting(volume));

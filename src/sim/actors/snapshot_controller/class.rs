@@ -1,4 +1,5 @@
-//! Which class an object uses: the one it names, else the default one of its driver, written into its spec.
+//! Resolves the class of an object: the class that it names, else the default class of its driver, which is
+//! written into its spec.
 
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use crate::actors::informer::Cache;
 use crate::actors::object;
 use crate::actors::strings::annotation;
 
-/// Why there is no class.
+/// The reason why there is no class.
 pub(super) enum NoClass {
-    /// The class that is named does not exist. An object that is being deleted goes on without it.
+    /// The named class does not exist. An object that is being deleted continues without it.
     Missing(String),
-    /// Anything else; nothing happens to the object before this is mended, not even its deletion.
+    /// Any other reason. The object is not processed until this is fixed; not even its deletion is.
     Undecided(String),
 }
 
@@ -25,7 +26,7 @@ impl NoClass {
     }
 }
 
-/// The one class of the driver that is marked as the default.
+/// The only class of the driver that is annotated as default.
 fn default_class(classes: &Cache, mark: &str, driver: &str, what: &str) -> Result<String, String> {
     let defaults = classes.select(|class| {
         object::annotation(class, mark) == Some("true") && object::text(class, "/driver") == Some(driver)
@@ -38,8 +39,8 @@ fn default_class(classes: &Cache, mark: &str, driver: &str, what: &str) -> Resul
 }
 
 impl Controller {
-    /// The snapshot with its class settled. Group members and static snapshots need none; a snapshot that has
-    /// lost its owner reference is none of these.
+    /// Returns the snapshot with its class resolved. Group members and static snapshots need no class. A
+    /// snapshot that has lost its owner reference is neither.
     pub(super) async fn with_class(&self, snapshot: Arc<Value>) -> Result<Arc<Value>, NoClass> {
         if let Some(class) = object::text(&snapshot, "/spec/volumeSnapshotClassName") {
             if self.classes.get(class).is_some() {
@@ -75,7 +76,7 @@ impl Controller {
         self.patch(&self.snapshots, snapshot, operations).await
     }
 
-    /// The group snapshot with its class settled; a static one needs none.
+    /// Returns the group snapshot with its class resolved. A static group snapshot needs no class.
     pub(super) async fn with_group_class(&self, group: Arc<Value>) -> Result<Arc<Value>, NoClass> {
         if let Some(class) = object::text(&group, "/spec/volumeGroupSnapshotClassName") {
             if self.group_classes.get(class).is_some() {

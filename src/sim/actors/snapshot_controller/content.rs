@@ -1,4 +1,4 @@
-//! VolumeSnapshotContents: the bound-protection finalizer, and waking up the snapshot.
+//! Reconciles VolumeSnapshotContents: adds the bound-protection finalizer and enqueues the snapshot.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl Controller {
 
     async fn sync_content(&self, content: &Arc<Value>) -> Result<(), String> {
         let Some(uid) = object::text(content, "/spec/volumeSnapshotRef/uid") else {
-            // Not bound yet; the snapshot binds it.
+            // Not bound yet; the reconcile of the snapshot binds it.
             return Ok(());
         };
         if !object::is_deleting(content) && !object::has_finalizer(content, finalizer::CONTENT_BOUND) {
@@ -50,8 +50,8 @@ impl Controller {
     }
 }
 
-/// Whether the snapshot's status has something to learn from its content. Two answers about readiness always
-/// count as different, because the real controller compares where they are stored.
+/// Returns whether the snapshot's status must be updated from its content. Two present values of readiness
+/// always count as different, because the real controller compares their addresses.
 fn is_behind(snapshot: &Value, content: &Value) -> bool {
     if !object::has_status(content) {
         return false;

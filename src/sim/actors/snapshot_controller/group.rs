@@ -1,7 +1,8 @@
-//! VolumeGroupSnapshots: from the selector to a content with frozen volume handles, and on to members.
+//! Reconciles VolumeGroupSnapshots: from the selector to a content with fixed volume handles, then to
+//! members.
 //!
-//! The group gets its finalizer one sync after its status names its content: whoever deletes it before that leaves the
-//! content and its storage to nobody.
+//! The group gets its finalizer one sync after its status names its content. If a client deletes the group
+//! before that, no object owns the content and its storage any more.
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl Controller {
         }
     }
 
-    /// The finalizer goes on by a replacement, so it conflicts with any write the controller has not seen.
+    /// Adds the finalizer by a replacement, which conflicts with any write that the controller has not seen.
     async fn protect_group(&self, group: &Arc<Value>) -> Result<(), String> {
         if !object::items(group, "/metadata/finalizers").is_empty() {
             return self.add_finalizer(&self.groups, group, finalizer::GROUP_BOUND).await.map(drop);
@@ -73,7 +74,8 @@ impl Controller {
         self.update(&self.groups, wanted).await.map(drop)
     }
 
-    /// The group's content, dynamic or static, if the controller knows of one that points back.
+    /// The content of the group, dynamic or static, if the controller knows a content that refers back to the
+    /// group.
     async fn content_of_group(&self, group: &Arc<Value>) -> Result<Option<Arc<Value>>, String> {
         let wanted = object::text(group, "/spec/source/volumeGroupSnapshotContentName");
         let name = wanted.map_or_else(|| content_name(group), str::to_owned);
@@ -140,7 +142,7 @@ impl Controller {
         self.copy_group_status(group, &bound).await
     }
 
-    /// Writes the group's uid, and its class if it has one, into a static content.
+    /// Writes the uid of the group, and its class if it has one, into a static content.
     async fn bind_group_content(&self, group: &Value, content: Arc<Value>) -> Result<Arc<Value>, String> {
         let is_bound = object::text(&content, "/spec/volumeGroupSnapshotRef/uid").is_some();
         if is_bound && object::text(&content, "/spec/volumeGroupSnapshotClassName").is_some() {
@@ -199,7 +201,7 @@ impl Controller {
         Ok(created)
     }
 
-    /// The handles of the volumes, if all of them are of the class's driver.
+    /// Returns the handles of the volumes if all of them belong to the driver of the class.
     fn check_volumes(&self, group: &Value, class: &Value, volumes: &[Value]) -> Result<Vec<String>, String> {
         const REASON: &str = "CreateGroupSnapshotContentFailed";
         let key = object::key(group);
@@ -224,7 +226,7 @@ impl Controller {
         Ok(handles)
     }
 
-    /// A content without owner and without finalizer, whose reference also carries the resourceVersion.
+    /// Builds a content without owner and without finalizer. Its reference also has the resourceVersion.
     fn group_content_body(&self, group: &Value, class: &Value, handles: &[String]) -> Value {
         json!({
             "apiVersion": self.group_api_version,

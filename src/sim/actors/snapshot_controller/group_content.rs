@@ -1,4 +1,4 @@
-//! VolumeGroupSnapshotContents: the bound-protection finalizer, and waking up the group.
+//! Reconciles VolumeGroupSnapshotContents: adds the bound-protection finalizer and enqueues the group.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ impl Controller {
 
     async fn sync_group_content(&self, content: &Arc<Value>) -> Result<(), String> {
         let Some(uid) = object::text(content, "/spec/volumeGroupSnapshotRef/uid") else {
-            // Static and not bound yet; the group binds it.
+            // Static and not bound yet; the reconcile of the group binds it.
             return Ok(());
         };
         if !object::is_deleting(content) && !object::has_finalizer(content, finalizer::GROUP_CONTENT_BOUND) {
@@ -43,8 +43,8 @@ impl Controller {
     }
 }
 
-/// Whether the group's status has something to learn from its content. Two answers about readiness always count
-/// as different, because the real controller compares where they are stored.
+/// Returns whether the group's status must be updated from its content. Two present values of readiness
+/// always count as different, because the real controller compares their addresses.
 fn is_behind(group: &Value, content: &Value) -> bool {
     if !object::has_status(content) {
         return false;

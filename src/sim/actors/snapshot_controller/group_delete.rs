@@ -1,8 +1,11 @@
-//! Deletion of a VolumeGroupSnapshot.
+//! Deletes a VolumeGroupSnapshot.
 //!
-//! Its content is marked as being deleted whatever the policy says, and deleted where the policy is Delete; every
-//! member is deleted under both policies; the finalizer goes at once under Retain and with the content under
-//! Delete. All of this is decided on what the controller knows, which may be old.
+//! - The controller annotates the content as being deleted under both policies, and deletes it under the
+//!   policy Delete.
+//! - It deletes every member under both policies.
+//! - It removes the finalizer at once under Retain, and together with the content under Delete.
+//!
+//! All of these decisions use the controller's view, which may be stale.
 
 use std::sync::Arc;
 
@@ -14,7 +17,7 @@ use crate::actors::recorder::Severity;
 use crate::actors::strings::{DELETE, annotation, finalizer, plural};
 
 impl Controller {
-    /// The owner reference of a member: neither controller nor blocking.
+    /// The owner reference of a member, without `controller` and `blockOwnerDeletion`.
     pub(super) fn owner_reference(&self, group: &Value) -> Value {
         json!({
             "apiVersion": self.group_api_version,
@@ -24,7 +27,8 @@ impl Controller {
         })
     }
 
-    /// Whether the snapshot has an owner reference of that kind and of exactly the controller's own version.
+    /// Returns whether the snapshot has an owner reference of that kind and of exactly the version of the
+    /// controller.
     pub(super) fn is_member(&self, snapshot: &Value) -> bool {
         self.owner_name(snapshot).is_some()
     }
@@ -38,8 +42,8 @@ impl Controller {
     }
 
     pub(super) async fn delete_group(&self, group: &Arc<Value>) -> Result<(), String> {
-        // The name of a content that was not yet written into the status is never computed: the real
-        // controller's condition for that cannot come true.
+        // The controller never computes the name of a content that is not yet in the status: the condition
+        // for that in the real controller is never true.
         let content = object::text(group, "/status/boundVolumeGroupSnapshotContentName")
             .and_then(|name| self.group_contents.newest.get(name))
             .filter(|content| names(content, GROUP_REF, group));
@@ -71,7 +75,7 @@ impl Controller {
         self.update(&self.groups, wanted).await.map(drop)
     }
 
-    /// The snapshots that name the group as their owner, by its name, as far as the cache knows.
+    /// The snapshots in the cache whose owner reference has the name of the group.
     fn members_in_cache(&self, group: &Value) -> Vec<Arc<Value>> {
         let namespace = object::namespace(group).unwrap_or_default();
         let named = |snapshot: &Value| self.owner_name(snapshot) == Some(object::name(group));
@@ -91,7 +95,8 @@ impl Controller {
     async fn delete_group_content(&self, group: &Value, content: &Value) -> Result<(), String> {
         let name = object::name(content);
         self.client.delete(plural::GROUP_CONTENTS, None, name).await.map_err(|status| {
-            // Also seen in healthy deletions, when the cache still holds a content that is gone.
+            // This Event also occurs in successful deletions, if the cache still holds a content that is
+            // gone.
             let message = "Failed to delete group snapshot content API object";
             self.recorder.event(group, Severity::Warning, "GroupSnapshotContentObjectDeleteError", message);
             format!(

@@ -1,4 +1,4 @@
-//! The status of a VolumeGroupSnapshot, copied from its content. The Events come before the write.
+//! Copies the status of a VolumeGroupSnapshot from its content. Events are recorded before the write.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::actors::strings::plural;
 use crate::pointer::At;
 
 impl Controller {
-    /// Brings the group's status up to date with its content.
+    /// Updates the group's status from its content.
     pub(super) async fn copy_group_status(&self, group: &Arc<Value>, content: &Value) -> Result<(), String> {
         match self.write_group_status(group, content).await {
             Ok(written) => {

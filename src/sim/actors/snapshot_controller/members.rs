@@ -1,9 +1,11 @@
-//! The members of a group: for each physical snapshot of the content one VolumeSnapshotContent and one
-//! VolumeSnapshot, one after the other, five writes each. What their names are computed from, and what the content tells of
-//! them, depends on the release.
+//! Creates the members of a group.
 //!
-//! This runs on every sync of a group that is not ready, over all members, and each time replaces the status of
-//! each VolumeSnapshot by nothing but its content's name: a member that was ready is unready again for a while.
+//! For each physical snapshot of the content it creates one VolumeSnapshotContent and one VolumeSnapshot, one
+//! member after the other, with five writes each. The input of the name hash, and the fields of the content
+//! that list the members, depend on the release.
+//!
+//! This runs on every sync of a group that is not ready, over all members. Each run replaces the status of
+//! each VolumeSnapshot by only the name of its content: a member that was ready is unready again for a while.
 
 use std::sync::Arc;
 
@@ -14,20 +16,20 @@ use super::Controller;
 use crate::actors::object;
 use crate::actors::strings::{annotation, finalizer, plural};
 
-/// The last part of a member's names: SHA-256 over a uid and the volume handle, in hexadecimal.
+/// The last part of the names of a member: SHA-256 over a uid and the volume handle, in hexadecimal.
 pub(super) fn member_hash(uid: &str, volume_handle: &str) -> String {
     let digest = Sha256::digest(format!("{uid}{volume_handle}").as_bytes());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Everything the writes for one member need.
+/// The input of all writes for one member.
 struct Member<'a> {
     group: &'a Value,
     content: &'a Value,
     group_handle: &'a str,
     /// The member as the content lists it.
     listed: &'a Value,
-    /// Absent when the volume was deleted meanwhile, or is not the only one with its handle.
+    /// `None` if the volume was deleted meanwhile, or if several volumes have its handle.
     volume: Option<Arc<Value>>,
     hash: String,
 }

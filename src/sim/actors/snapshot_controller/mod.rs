@@ -1,8 +1,9 @@
 //! The `snapshot-controller`: binds VolumeSnapshots and VolumeGroupSnapshots to their contents.
 //!
-//! Four queues, one for each kind: [`snapshot`], [`content`], [`group`], [`group_content`]. What it knows of them
-//! comes from its caches, which may be old, and from its own writes. Source of the rules: external-snapshotter
-//! `pkg/common-controller`, the oddities included; each of them is named where it is.
+//! It has four queues, one per kind: [`snapshot`], [`content`], [`group`], [`group_content`]. Its view of
+//! these objects comes from its caches, which may be stale, and from its own writes. Source of the rules:
+//! external-snapshotter `pkg/common-controller`, including its oddities. Each oddity has a comment at its
+//! place in the code.
 //!
 //! Not here: secrets, distributed snapshotting, volume mode conversion, metrics.
 
@@ -34,10 +35,10 @@ use super::tracked::Tracked;
 use crate::clock::SimClock;
 use crate::release::Release;
 
-/// The name under which its calls are tallied.
+/// The agent name under which its calls are counted.
 pub(super) const AGENT: &str = "snapshot-controller";
 
-/// The controller. Its snapshot client and its core client have a rate limit each, as the real one's have.
+/// The controller. Its snapshot client and its core client have a rate limit each, as in the real controller.
 struct Controller {
     client: Client,
     core: Client,
@@ -52,14 +53,15 @@ struct Controller {
     by_handle: Arc<ByHandle>,
     classes: Cache,
     group_classes: Cache,
-    /// apiVersion it writes into owner references: its own, whatever the group was created with.
+    /// The apiVersion that it writes into owner references: always its own, independent of the version with
+    /// which the group was created.
     group_api_version: String,
     release: Release,
-    /// Whether it handles groups at all.
+    /// Whether it handles groups.
     handles_groups: bool,
 }
 
-/// The keys of the volumes with a CSI handle; the real controller has such an index too.
+/// The keys of the volumes by CSI handle. The real controller has the same index.
 #[derive(Default)]
 struct ByHandle(Mutex<BTreeMap<String, BTreeSet<String>>>);
 
@@ -83,7 +85,6 @@ impl ByHandle {
     }
 }
 
-/// Starts the controller.
 pub(super) fn start(setup: &mut Setup) {
     let core = setup.client();
     let recorder = setup.recorder(core.clone());
@@ -143,7 +144,7 @@ fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
 }
 
 impl Controller {
-    /// JSON patch, remembered as the newest version.
+    /// Applies a JSON patch and stores the result as the newest version.
     async fn patch(
         &self,
         tracked: &Tracked,
@@ -154,8 +155,8 @@ impl Controller {
         self.remember(tracked, object, patched)
     }
 
-    /// Replacement of all but the status, remembered as the newest version. Conflicts when `object` is not the
-    /// current version.
+    /// Replaces the object except its status, and stores the result as the newest version. Fails with a
+    /// conflict if `object` is not the current version.
     async fn update(&self, tracked: &Tracked, object: Value) -> Result<Arc<Value>, String> {
         let updated = self.client.update(tracked.plural, object.clone()).await;
         self.remember(tracked, &object, updated)
@@ -187,8 +188,8 @@ impl Controller {
         self.patch(tracked, object, json!([operation])).await
     }
 
-    /// Sets an annotation that says `yes`, unless it is there. The whole map is replaced by the one that the
-    /// controller knows: an annotation that it has not heard of is lost.
+    /// Sets an annotation to `yes` unless it is present. Replaces the whole map by the controller's copy: an
+    /// annotation that the controller has not received is lost.
     async fn annotate(
         &self,
         tracked: &Tracked,
@@ -203,7 +204,7 @@ impl Controller {
         self.patch(tracked, object, operations).await
     }
 
-    /// Writes an error into the status and posts it, unless that very text is there already.
+    /// Writes an error into the status and records an Event, unless the status already has the same text.
     async fn write_error(
         &self,
         tracked: &Tracked,
@@ -234,7 +235,7 @@ fn update_failure(object: &Value, message: &str) -> String {
     format!("snapshot controller failed to update {} on API server: {message}", object::key(object))
 }
 
-/// Whether a reference in a content names the object, uid included.
+/// Returns whether a reference in a content names the object, uid included.
 fn names(content: &Value, reference: &str, object: &Value) -> bool {
     let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
     field("name") == Some(object::name(object))
@@ -242,7 +243,7 @@ fn names(content: &Value, reference: &str, object: &Value) -> bool {
         && field("uid") == Some(object::uid(object))
 }
 
-/// Whether a reference in a content names the object, or its name with the uid still open.
+/// Returns whether a reference in a content names the object, or has its name and no uid.
 fn may_name(content: &Value, reference: &str, object: &Value) -> bool {
     let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
     field("name") == Some(object::name(object))

@@ -1,4 +1,4 @@
-//! VolumeSnapshots: finalizers, binding, and the ownership of group members.
+//! Reconciles VolumeSnapshots: finalizers, binding, and the ownership of group members.
 
 use std::sync::Arc;
 
@@ -62,8 +62,8 @@ impl Controller {
                 .is_ok_and(|claim| object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE))
     }
 
-    /// The content of a static snapshot or of a single dynamic one. Not that of a group member, which bears
-    /// another name.
+    /// The content of a static snapshot or of a single dynamic one. It does not find the content of a group
+    /// member, which has a different name.
     async fn content_of_snapshot(&self, snapshot: &Arc<Value>) -> Result<Option<Arc<Value>>, String> {
         let wanted = static_source(snapshot);
         let name = wanted.map_or_else(|| content_name(snapshot), str::to_owned);
@@ -95,8 +95,8 @@ impl Controller {
         Ok(Some(content))
     }
 
-    /// Puts on the finalizers that are missing: as-source always, bound where the status names a content that is known
-    /// and whose policy is Delete. Nothing here ever puts the in-group finalizer back.
+    /// Adds the missing finalizers: as-source always; bound if the status names a known content with the
+    /// policy Delete. No code here restores the in-group finalizer.
     async fn protect_snapshot(&self, snapshot: &Value, content: Option<&Value>) -> Result<(), String> {
         let content_goes = object::text(snapshot, "/status/boundVolumeSnapshotContentName").is_some()
             && content.is_some_and(|content| object::text(content, "/spec/deletionPolicy") == Some(DELETE));
@@ -111,7 +111,7 @@ impl Controller {
         }
         let present = object::items(snapshot, "/metadata/finalizers");
         if present.is_empty() {
-            // By a replacement, which conflicts with any write the controller has not seen.
+            // A replacement conflicts with any write that the controller has not seen.
             let mut updated = snapshot.clone();
             object::set(&mut updated, &["metadata", "finalizers"], json!(missing));
             return self.update(&self.snapshots, updated).await.map(drop);
@@ -123,7 +123,8 @@ impl Controller {
         self.patch(&self.snapshots, snapshot, operations).await.map(drop)
     }
 
-    /// A ready snapshot: its binding is checked, and a group that its status names becomes its owner again.
+    /// Checks the binding of a ready snapshot, and restores the owner reference to the group that its status
+    /// names.
     async fn check_ready(&self, snapshot: &Arc<Value>) -> Result<(), String> {
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").unwrap_or_default();
         let Some(content) = self.contents.newest.get(bound) else {
@@ -144,7 +145,7 @@ impl Controller {
         }
     }
 
-    /// Adds the owner reference of the group that the status names, found by that name alone.
+    /// Adds the owner reference of the group that the status names. The group is found by name only.
     async fn put_ownership_back(&self, snapshot: &Value, group: &str) -> Result<(), String> {
         let key = object::join(object::namespace(snapshot), group);
         let group =
@@ -196,7 +197,7 @@ impl Controller {
         self.copy_status(snapshot, &bound).await
     }
 
-    /// Writes the snapshot's uid, and its class if it has one, into a static content.
+    /// Writes the uid of the snapshot, and its class if it has one, into a static content.
     async fn bind_content(&self, snapshot: &Value, content: Arc<Value>) -> Result<Arc<Value>, String> {
         let is_bound = object::text(&content, "/spec/volumeSnapshotRef/uid").is_some();
         if is_bound && object::text(&content, "/spec/volumeSnapshotClassName").is_some() {
@@ -223,8 +224,8 @@ impl Controller {
         self.copy_status(snapshot, &content).await
     }
 
-    /// The content of a single snapshot. A member stripped of its owner before it was ready gets one too, and
-    /// with it a second physical snapshot.
+    /// Creates the content of a single snapshot. A member whose owner reference was removed before it was
+    /// ready gets such a content too, and with it a second physical snapshot.
     async fn create_content(&self, snapshot: &Value) -> Result<Arc<Value>, String> {
         let (name, key) = (object::name(snapshot), object::key(snapshot));
         self.protect_claim(snapshot).await?;

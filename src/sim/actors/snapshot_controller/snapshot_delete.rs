@@ -1,8 +1,8 @@
-//! Deletion of a VolumeSnapshot.
+//! Deletes a VolumeSnapshot.
 //!
-//! A member is held back while a VolumeGroupSnapshot of the name in its status exists, and looked at again by
-//! back-off only: nothing wakes it when that group goes. Then its content is marked, deleted where the content's
-//! own policy is Delete, and the finalizers go.
+//! The deletion of a member waits while a VolumeGroupSnapshot with the name in its status exists. It is
+//! retried by back-off only: the deletion of that group does not trigger it. Then the controller annotates
+//! the content, deletes it if its own policy is Delete, and removes the finalizers.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::actors::object;
 use crate::actors::recorder::Severity;
 use crate::actors::strings::{DELETE, annotation, finalizer, plural};
 
-/// Whether the snapshot is being deleted and has a finalizer of the controller's.
+/// Returns whether the snapshot is being deleted and has a finalizer of the controller.
 pub(super) fn is_deletion_candidate(snapshot: &Value) -> bool {
     let ours = [finalizer::AS_SOURCE, finalizer::SNAPSHOT_BOUND, finalizer::IN_GROUP];
     object::is_deleting(snapshot) && ours.iter().any(|name| object::has_finalizer(snapshot, name))
@@ -53,7 +53,7 @@ impl Controller {
         self.unprotect(snapshot, &removed).await
     }
 
-    /// The content that the snapshot is bound to, if it points back.
+    /// The content that the snapshot is bound to, if it refers back to the snapshot.
     fn bound_content(&self, snapshot: &Value) -> Option<Arc<Value>> {
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").map(str::to_owned);
         let is_dynamic = object::text(snapshot, "/spec/source/persistentVolumeClaimName").is_some();

@@ -1,7 +1,7 @@
-//! The status of a VolumeSnapshot, copied from its content. The Events come before the write.
+//! Copies the status of a VolumeSnapshot from its content. Events are recorded before the write.
 //!
-//! A content that bears a group handle needs a VolumeGroupSnapshotContent with that handle in its status; the
-//! group's name is taken from there. Without one the status is not written at all.
+//! A content with a group handle needs a VolumeGroupSnapshotContent with that handle in its status, which
+//! provides the name of the group. Without one the status is not written at all.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::actors::strings::plural;
 use crate::pointer::At;
 
 impl Controller {
-    /// Brings the snapshot's status up to date with its content.
+    /// Updates the snapshot's status from its content.
     pub(super) async fn copy_status(&self, snapshot: &Arc<Value>, content: &Value) -> Result<(), String> {
         match self.write_status(snapshot, content).await {
             Ok(written) => {
-                // Only what came through `bindandUpdate` is remembered by the real controller; the others
-                // hear of their own write a moment later. The difference cannot be seen from outside.
+                // The real controller stores only the results of `bindandUpdate`; it receives its other
+                // writes a moment later as events. The difference cannot be observed from outside.
                 self.snapshots.newest.update(&written);
                 Ok(())
             }
@@ -60,7 +60,7 @@ impl Controller {
         written.map_err(|status| update_failure(snapshot, &status.message))
     }
 
-    /// The name of the group whose content bears the handle that this content bears.
+    /// The name of the group whose content has the group handle of this content.
     fn group_name(&self, snapshot_key: &str, content: &Value) -> Result<Option<String>, String> {
         let pointer = "/status/volumeGroupSnapshotHandle";
         let Some(handle) = object::text(content, pointer) else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! From a snapshot or group snapshot to the volumes it is of.
+//! Finds the source volumes of a snapshot or group snapshot.
 //!
-//! The claims of a group come from a live list by `matchLabels` only: expressions are ignored, and an empty
-//! selector takes every claim of the namespace (external-snapshotter, common-controller).
+//! The PVCs of a group come from a live list by `matchLabels` only: expressions are ignored, and an empty
+//! selector selects every PVC of the namespace (external-snapshotter, common-controller).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::actors::object;
 use crate::actors::strings::{finalizer, plural};
 use crate::pointer::At;
 
-/// `k=v,k2=v2`, as Go prints a label set.
+/// Formats labels as `k=v,k2=v2`, as Go prints a label set.
 fn selector_text(labels: &BTreeMap<String, String>) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
@@ -47,7 +47,7 @@ impl Controller {
         self.volume_of_claim(&claim, "a snapshot").await
     }
 
-    /// The claim a snapshot is of, from the cache.
+    /// The source PVC of a snapshot, from the cache.
     pub(super) fn claim_of_snapshot(&self, snapshot: &Value) -> Result<Arc<Value>, String> {
         let claim = object::text(snapshot, "/spec/source/persistentVolumeClaimName")
             .ok_or_else(|| format!("the PVC name is not specified in snapshot {}", object::key(snapshot)))?;
@@ -75,7 +75,8 @@ impl Controller {
         if claimed { Ok(found) } else { Err("claim in dataSource not bound or invalid".to_owned()) }
     }
 
-    /// Whether a claim of the snapshot's namespace is Pending with the snapshot as its data source.
+    /// Returns whether a PVC in the namespace of the snapshot is Pending with the snapshot as its data
+    /// source.
     pub(super) fn is_being_restored(&self, snapshot: &Value) -> bool {
         let namespace = object::namespace(snapshot).unwrap_or_default();
         let pending = self.claims.select_in(namespace, |claim| {
@@ -86,7 +87,7 @@ impl Controller {
         !pending.is_empty()
     }
 
-    /// Keeps the claim of a single snapshot from vanishing before the cut.
+    /// Adds a finalizer to the source PVC of a single snapshot, so that it exists until the cut.
     pub(super) async fn protect_claim(&self, snapshot: &Value) -> Result<(), String> {
         let claim = self.claim_of_snapshot(snapshot).map_err(|_| {
             format!(
@@ -111,7 +112,7 @@ impl Controller {
         self.core.update(plural::CLAIMS, wanted).await.map(drop).map_err(|status| status.message)
     }
 
-    /// Lets the claim go when no snapshot waits for its cut any more.
+    /// Removes the finalizer of the PVC once no snapshot waits for its cut.
     pub(super) async fn release_claim(&self, snapshot: &Value, skip_this: bool) -> Result<(), String> {
         let Ok(claim) = self.claim_of_snapshot(snapshot) else { return Ok(()) };
         if !object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE) {

@@ -1,4 +1,4 @@
-//! Creation of a group, against the recording of the real controllers.
+//! Tests the creation of a group against the recording of the real controllers.
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -8,7 +8,7 @@ use crate::Config;
 use crate::actors::object;
 use crate::actors::strings::plural;
 
-/// The line at which a change was made, by what it contains.
+/// The index of the line of a change, found by a part of its text.
 fn position(lines: &[String], what: &str) -> usize {
     lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("no {what:?} in {lines:#?}"))
 }
@@ -125,7 +125,7 @@ async fn the_objects_are_as_the_real_ones() {
     assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.phantom), (2, 0, 0));
 }
 
-/// The last part of a member's names.
+/// The last part of the names of a member.
 fn hash_of(group_uid: &str, volume: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(format!("{group_uid}{volume}").as_bytes());

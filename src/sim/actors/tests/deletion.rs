@@ -1,4 +1,4 @@
-//! Deletion of a group, clean and not.
+//! Tests the deletion of a group, complete and incomplete.
 
 use serde_json::json;
 use tokio::time::{Duration, sleep};

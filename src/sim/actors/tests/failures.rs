@@ -1,4 +1,4 @@
-//! A driver that fails, dawdles or cannot.
+//! Tests drivers that fail, are slow, or lack the capability.
 
 use serde_json::json;
 use tokio::time::{Duration, sleep};

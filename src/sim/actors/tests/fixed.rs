@@ -1,4 +1,4 @@
-//! Static (pre-provisioned) objects: rebuilding members and groups from handles.
+//! Tests static (pre-provisioned) objects: members and groups recreated from handles.
 
 use serde_json::{Value, json};
 use tokio::time::{Duration, sleep};
@@ -14,7 +14,7 @@ fn ledger(lab: &Lab) -> (usize, usize, usize) {
     (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
 }
 
-/// Handles of a group whose objects are all gone while the storage is kept.
+/// Returns the handles of a group whose objects are all gone while its storage exists.
 async fn orphaned(members: usize, config: Config) -> (Lab, String, Vec<String>) {
     let lab = Lab::new(members, config).await;
     let group = lab.create_ready_group(members).await;
@@ -98,7 +98,7 @@ async fn a_member_alone_never_becomes_ready_until_a_content_knows_its_group() {
     let content = lab.get(plural::CONTENTS, "m0").unwrap();
     assert_eq!(content["status"]["volumeGroupSnapshotHandle"], handle.as_str());
 
-    // An unbound content with the group's handles is enough, and can go again.
+    // An unbound content with the handles of the group is enough, and can be deleted again.
     import_group_content(&lab, &handle, &members, "Retain");
     lab.until("the member is ready", |lab| {
         lab.get(plural::SNAPSHOTS, "m0").unwrap()["status"]["readyToUse"] == true
@@ -123,7 +123,7 @@ async fn an_unbound_content_with_policy_delete_deletes_nothing() {
     assert_eq!(ledger(&lab), (2, 2, 0));
 }
 
-/// The sidecar takes an unbound static content for deletable, and comes too late only where nothing holds it
+/// The sidecar may delete an unbound static content. It is too late only if no finalizer holds the content
 /// (external-snapshotter, `shouldDeleteGroupSnapshotContent`).
 #[tokio::test(start_paused = true)]
 async fn an_unbound_content_that_was_made_with_the_finalizer_frees_what_the_driver_knows() {

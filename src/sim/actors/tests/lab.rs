@@ -1,4 +1,4 @@
-//! A cluster with claims of one group, and the moves that the scenarios are made of.
+//! A cluster with the PVCs of one group, and the operations of the scenarios.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) struct Lab {
 }
 
 impl Lab {
-    /// A cluster with `members` bound claims of the group.
+    /// Creates a cluster with `members` bound PVCs of the group.
     pub(super) async fn new(members: usize, config: Config) -> Self {
         let cluster = Cluster::start(config);
         let user = cluster.api().caller("user");
@@ -129,7 +129,7 @@ impl Lab {
         self.user.delete(plural, namespace, name, Preconditions::default()).expect("accepted");
     }
 
-    /// Sets the policy of the group's content and of all members' contents.
+    /// Sets the policy of the content of the group and of the contents of all members.
     pub(super) fn set_policies(&self, policy: &str) {
         let patch = json!({"spec": {"deletionPolicy": policy}});
         for content in self.group_contents() {
@@ -140,7 +140,7 @@ impl Lab {
         }
     }
 
-    /// Waits on virtual time until something holds.
+    /// Waits in virtual time until the condition is true.
     pub(super) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
@@ -149,13 +149,13 @@ impl Lab {
         }
     }
 
-    /// Lets the controllers come to rest.
+    /// Waits until the controllers are idle.
     pub(super) async fn settle(&self) {
         sleep(Duration::from_secs(30)).await;
     }
 }
 
-/// The changes of one resource since the beginning of the watch, one line each, by object name.
+/// The changes of one resource since the start of the watch, one line each, by object name.
 pub(super) fn changes(watch: &mut Watch) -> BTreeMap<String, Vec<String>> {
     let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut known: BTreeMap<String, Value> = BTreeMap::new();
@@ -176,7 +176,7 @@ pub(super) fn changes(watch: &mut Watch) -> BTreeMap<String, Vec<String>> {
     lines
 }
 
-/// What changed between two versions, as `+path` and `-path` of leaves, apart from what the server counts.
+/// The difference of two versions, as `+path` and `-path` of leaves, without the counters of the server.
 fn difference(before: &Value, after: &Value) -> String {
     let (before, after) = (leaves(before), leaves(after));
     let mut parts: Vec<String> = Vec::new();

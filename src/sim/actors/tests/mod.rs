@@ -1,4 +1,4 @@
-//! Scenarios on a running cluster, on paused time: what was recorded of the real controllers, as properties.
+//! Scenarios on a running cluster in paused time: properties that were recorded from the real controllers.
 
 mod creation;
 mod deletion;

@@ -1,4 +1,4 @@
-//! Detaching the members from their group: what keeps them and what loses them.
+//! Tests the detachment of members from their group: the operations that keep and that lose them.
 
 use std::time::Duration;
 
@@ -52,8 +52,8 @@ async fn without_a_default_class_a_stripped_member_is_left_alone() {
     assert_eq!(after["status"]["readyToUse"], true);
 }
 
-/// Strips while the name is set, keeps the content, deletes content and group, as one known tool does. Each call
-/// takes 40 ms; between stripping and deleting there is a gap.
+/// Strips the members while the name is set, retains the content, deletes content and group, as one known
+/// tool does. Each call takes 40 ms. `gap_ms` passes between the strip and the deletion.
 async fn strip_and_delete(lab: &Lab, members: usize, gap_ms: u64) {
     let call = Duration::from_millis(40);
     let group = lab.create_ready_group(members).await;
@@ -90,7 +90,8 @@ async fn strip_and_delete_loses_members_at_the_default_rate_too() {
     }
 }
 
-/// Name cleared, stripped with as-source, as-source seen back, group deleted, content deleted.
+/// Clears the name, strips (as-source too if `drop_as_source`), waits for as-source, deletes the group, then
+/// the content.
 async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
     let group = lab.create_ready_group(members).await;
     lab.set_policies("Retain");
@@ -111,7 +112,7 @@ async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
     .await;
     lab.delete(plural::GROUPS, &group);
     lab.until("the group is gone", |lab| lab.group().is_none()).await;
-    // A controller whose cache still had the policy Delete has deleted it already.
+    // A controller whose cache still had the policy Delete has already deleted it.
     if let Some(content) = lab.group_contents().first() {
         lab.delete(plural::GROUP_CONTENTS, content);
     }

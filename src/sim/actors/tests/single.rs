@@ -1,4 +1,4 @@
-//! Single snapshots, claims and volumes.
+//! Tests single snapshots, PVCs and volumes.
 
 use serde_json::{Value, json};
 
