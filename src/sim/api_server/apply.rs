@@ -1,11 +1,11 @@
-//! Server-side apply, by managers that apply.
+//! Server-side apply, for managers that apply.
 //!
-//! Each manager's fields are recorded in `metadata.managedFields`, in the usual form. What a manager applied before and
-//! leaves out now is removed, unless another manager applies it too; a value that another manager applied is a
-//! conflict, unless forced.
+//! The fields of each manager are recorded in `metadata.managedFields`, in the usual format. A field that a
+//! manager applied before and omits now is removed, unless another manager applies it too. A value that
+//! another manager applied with a different value is a conflict, unless the apply is forced.
 //!
-//! Deliberately not here: ownership by plain writes (PUT, POST, patches). Such fields belong to nobody, and an apply
-//! takes them without a conflict.
+//! Deliberately not here: ownership by plain writes (PUT, POST, patches). Such fields have no owner, and an
+//! apply takes them without a conflict.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,26 +16,26 @@ use crate::api_server::meta;
 use crate::api_server::status::{Cause, Status};
 use crate::resources::Resource;
 
-/// Who applies, and how.
+/// The manager of an apply and its options.
 pub(super) struct Applier<'a> {
     pub resource: &'a Resource,
     pub manager: &'a str,
     pub force: bool,
-    /// The `/status` subresource.
+    /// The apply is a write to `/status`.
     pub status: bool,
     /// The time as `metav1.Time`.
     pub now: String,
 }
 
-/// The way to a field, in the words of `FieldsV1`: `f:name`, `k:{...}`, `v:...`.
+/// The path of a field in the notation of `FieldsV1`: `f:name`, `k:{...}`, `v:...`.
 type Path = Vec<String>;
 type Fields = BTreeSet<Path>;
 
-/// The object after the apply; `current` is an empty object where there was none.
+/// Returns the object after the apply. `current` is an empty object if the object did not exist.
 ///
 /// # Errors
-/// 409 with one cause per field that another manager applied with another value; 400 for managed fields in the
-/// applied object.
+/// 409 with one cause per field that another manager applied with another value; 400 for managed fields in
+/// the applied object.
 pub(super) fn apply(applier: &Applier<'_>, current: &Value, applied: &Value) -> Result<Value, Status> {
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
@@ -57,7 +57,7 @@ pub(super) fn apply(applier: &Applier<'_>, current: &Value, applied: &Value) -> 
     Ok(next)
 }
 
-/// The part of the applied object that this door takes.
+/// The part of the applied object that this endpoint (main resource or `/status`) writes.
 fn own_half(applier: &Applier<'_>, applied: &Value) -> Value {
     let mut half = applied.clone();
     if applier.status {
@@ -106,7 +106,7 @@ fn settle_conflicts(
     Err(status)
 }
 
-/// One manager's entry in `managedFields`.
+/// The entry of one manager in `managedFields`.
 #[derive(Default)]
 struct Entry {
     manager: String,
@@ -133,7 +133,7 @@ impl Managers {
         Self { entries: list.into_iter().flatten().map(entry).collect() }
     }
 
-    /// Takes out the entry of the applier; an empty one where there was none.
+    /// Takes out the entry of the applier; returns an empty one if there is none.
     fn take(&mut self, applier: &Applier<'_>) -> Entry {
         let subresource = if applier.status { "status" } else { "" };
         let at = self
@@ -179,7 +179,7 @@ impl Managers {
     }
 }
 
-/// The leaves of an applied object, without what identifies it.
+/// The leaves of an applied object, without the fields that identify it.
 fn fields_of(applied: &Value) -> Fields {
     const IDENTITY: [&str; 6] =
         ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation"];
@@ -232,7 +232,7 @@ fn element(item: &Value, kind: ListKind) -> String {
     }
 }
 
-/// The nested form of `fieldsV1`.
+/// Builds the nested form of `fieldsV1`.
 fn fold(fields: &Fields) -> Value {
     let mut root = Map::new();
     for path in fields {
@@ -285,7 +285,7 @@ fn is_element(item: &Value, step: &str) -> bool {
     !key.is_empty() && key.iter().all(|(name, value)| &item[name.as_str()] == value)
 }
 
-/// Removes a field; with the last field of a list item that nobody applies any more, the item.
+/// Removes a field. Removes a list item with its last field, if no other manager applies the item.
 fn remove(object: &mut Value, path: &[String], wanted: &Fields, managers: &Managers) {
     let item = path.iter().position(|step| step.starts_with("k:"));
     let end = match item {

@@ -1,10 +1,10 @@
-//! What may change of a claim, a volume and a storage class once they are there.
+//! Validates changes of PVCs, volumes and storage classes.
 //!
 //! Source: Kubernetes 1.36, `ValidatePersistentVolumeClaimUpdate`, `ValidatePersistentVolumeUpdate`,
-//! `ValidateStorageClassUpdate`. The real message about a claim ends with the difference, printed as Go does; here it
-//! does not.
+//! `ValidateStorageClassUpdate`. The real message about a PVC ends with the difference in the format of Go;
+//! the message here does not.
 //!
-//! Not here: what is needed of a new object.
+//! Not here: validation of new objects.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ pub(super) fn causes(plural: &str, current: &Value, next: &Value) -> Vec<Cause> 
 fn claim(current: &Value, next: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut allowed = current["spec"].clone();
-    // A claim that has neither may still be given a volume and a class.
+    // A PVC without a volume or class may still get one.
     for field in ["volumeName", "storageClassName"] {
         if allowed[field].is_null() {
             allowed[field] = next["spec"][field].clone();

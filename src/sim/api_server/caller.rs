@@ -1,7 +1,7 @@
-//! The client of actors that live in the same process.
+//! The API client of actors in the same process.
 //!
-//! Every call is synchronous and atomic, and is tallied like a call over HTTP; faults touch it only where the client of
-//! an actor asks for them. Objects are in the preferred served version of their group.
+//! Every call is synchronous and atomic, and is counted like a call over HTTP. Faults affect it only if the
+//! client of an actor evaluates them. Objects are in the preferred served version of their group.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl Caller {
         Self { server, agent: agent.to_owned() }
     }
 
-    /// What becomes of a call of an actor; whose it is is filled in here.
+    /// Decides the fault of an actor's call, after adding the name of the agent.
     pub(crate) fn decide(&self, mut call: CallInfo) -> FaultDecision {
         self.server.with(|inner| match &mut inner.actor_faults {
             Some(faults) => {
@@ -46,7 +46,7 @@ impl Caller {
         self.look(plural, ns, name).map(Arc::unwrap_or_clone)
     }
 
-    /// The same, shared with the store and not copied.
+    /// Reads one object, shared with the store and not copied.
     pub(crate) fn look(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Arc<Value>, Status> {
         let target = self.target("get", plural, ns, name, None)?;
         self.server.with(|inner| {
@@ -54,7 +54,8 @@ impl Caller {
         })
     }
 
-    /// Lists by namespace (`None`: all) and equality of labels, in the order of namespace and name.
+    /// Lists the objects of a namespace (`None`: all) that have all the given labels, in the order of
+    /// namespace and name.
     ///
     /// # Errors
     /// 404 for a resource that is not served.
@@ -86,7 +87,7 @@ impl Caller {
             .with(|inner| inner.store.range(resource.plural, None).map(|(_, object)| object).collect()))
     }
 
-    /// Creates an object; name (or `generateName`) and namespace are in its metadata.
+    /// Creates an object. Name (or `generateName`) and namespace are in its metadata.
     ///
     /// # Errors
     /// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
@@ -104,7 +105,7 @@ impl Caller {
         })
     }
 
-    /// Replaces an object (PUT); where the status subresource exists, the status is ignored.
+    /// Replaces an object (PUT). If the status subresource exists, the status is ignored.
     ///
     /// # Errors
     /// 404, 409 (stale resourceVersion, other uid), 422.
@@ -112,7 +113,7 @@ impl Caller {
         self.replaced(plural, object, None).map(Arc::unwrap_or_clone)
     }
 
-    /// Replaces the status alone (PUT on `/status`).
+    /// Replaces only the status (PUT on `/status`).
     ///
     /// # Errors
     /// 404, 409, 422.
@@ -123,7 +124,7 @@ impl Caller {
     /// Applies a JSON patch.
     ///
     /// # Errors
-    /// 400, 404, 409, 422 (also where a `test` fails).
+    /// 400, 404, 409, 422 (also if a `test` fails).
     pub fn json_patch(
         &self,
         plural: &str,
@@ -164,10 +165,11 @@ impl Caller {
         self.change(&target, |current| Ok(patch::merged(current, &patch))).map(Arc::unwrap_or_clone)
     }
 
-    /// Deletes an object: `Some(object)` when finalizers hold it, `None` when it is gone.
+    /// Deletes an object. Returns `Some(object)` if finalizers delay the removal, `None` if the object is
+    /// gone.
     ///
     /// # Errors
-    /// 404, 409 where a precondition does not hold.
+    /// 404, 409 if a precondition is not met.
     pub fn delete(
         &self,
         plural: &str,
@@ -182,8 +184,8 @@ impl Caller {
         })
     }
 
-    /// Watches a resource in all namespaces: the present objects as added, in order, then every change. A resource
-    /// that is not served gives a watch without events.
+    /// Watches a resource in all namespaces: first the existing objects as added, in order, then every
+    /// change. For a resource that is not served the watch has no events.
     pub fn watch(&self, plural: &str) -> Watch {
         let Ok(target) = self.target("watch", plural, None, "", None) else {
             return Watch { initial: VecDeque::new(), changes: None };
@@ -195,7 +197,8 @@ impl Caller {
         })
     }
 
-    /// Replaces an object without its status, or its status alone; it is shared with the store and not copied.
+    /// Replaces an object without its status, or only its status. The object is shared with the store and not
+    /// copied.
     pub(crate) fn replaced(
         &self,
         plural: &str,
@@ -216,7 +219,7 @@ impl Caller {
         self.server.with(|inner| write::update(&mut inner.store, target, change))
     }
 
-    /// Tallies the call and finds the resource.
+    /// Counts the call and finds the resource.
     fn target(
         &self,
         verb: &str,
@@ -238,31 +241,30 @@ impl Caller {
     }
 }
 
-/// The key of an object; a namespace given for a cluster-scoped resource is dropped.
+/// The key of an object. The namespace of a cluster-scoped resource is dropped.
 pub(super) fn key(resource: &'static Resource, namespace: &str, name: &str) -> Key {
     let namespace = if resource.namespaced { namespace.to_owned() } else { String::new() };
     Key { plural: resource.plural, namespace, name: name.to_owned() }
 }
 
-/// One event of a [`Watch`]. The object is the one in the store, shared by all who watch.
+/// One event of a [`Watch`]. The object is shared with the store and all watches.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchEvent {
-    /// The object is new, or was there when the watch began.
+    /// The object is new, or existed when the watch began.
     Added(Arc<Value>),
-    /// The object changed.
     Modified(Arc<Value>),
     /// The object is gone; this is its last state.
     Deleted(Arc<Value>),
 }
 
-/// The changes of one resource, none missed.
+/// All changes of one resource, without gaps.
 pub struct Watch {
     initial: VecDeque<Arc<Value>>,
     changes: Option<UnboundedReceiver<Arc<Change>>>,
 }
 
 impl Watch {
-    /// The next event; waits for ever when there is none to come.
+    /// Waits for the next event; there may never be one.
     pub async fn next(&mut self) -> WatchEvent {
         if let Some(object) = self.initial.pop_front() {
             return WatchEvent::Added(object);
@@ -277,7 +279,7 @@ impl Watch {
         }
     }
 
-    /// The next event if there is one already.
+    /// Returns the next event if one is available.
     pub fn try_next(&mut self) -> Option<WatchEvent> {
         if let Some(object) = self.initial.pop_front() {
             return Some(WatchEvent::Added(object));

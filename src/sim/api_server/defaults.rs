@@ -1,6 +1,6 @@
-//! What the API server adds to a new object of a built-in kind.
+//! The defaults that the API server adds to a new object of a built-in kind.
 //!
-//! Only the defaults that somebody reads: phases, the label and finalizer of a namespace, modes and policies of
+//! Only defaults that a client reads: phases, the label and finalizer of a namespace, modes and policies of
 //! volumes, the conditions of a CustomResourceDefinition.
 
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::api_server::meta;
 use crate::resources::{NAMESPACES, RESOURCES, Resource};
 
-/// Fills in what a new object starts with; `now` is the time as `metav1.Time`.
+/// Sets the defaults of a new object; `now` is the time as `metav1.Time`.
 pub(super) fn apply(resource: &Resource, object: &mut Value, now: &str) {
     if let Some(phase) = resource.initial_phase {
         object["status"] = json!({"phase": phase});
@@ -19,7 +19,7 @@ pub(super) fn apply(resource: &Resource, object: &mut Value, now: &str) {
     }
 }
 
-/// The defaults that hold for every write, so that a PUT may leave them out.
+/// Sets the defaults that apply to every write, so that a PUT may omit them.
 pub(super) fn fill(resource: &Resource, object: &mut Value) {
     match resource.plural {
         NAMESPACES => {
@@ -44,7 +44,7 @@ pub(super) fn fill(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// A definition of a resource that is served becomes Established at once.
+/// Sets the CustomResourceDefinition of a served resource to Established at once.
 fn establish(object: &mut Value, now: &str) {
     let served =
         RESOURCES.iter().any(|one| one.custom && one.qualified_plural() == meta::get(object, "name"));

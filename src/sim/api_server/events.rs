@@ -1,7 +1,8 @@
-//! The validation of new Events.
+//! Validates new Events.
 //!
-//! Source: Kubernetes 1.36, `ValidateEventCreate` and `legacyValidateEvent` (`pkg/apis/core/validation/events.go`).
-//! Events are stored in the form of the core group; the names of fields in messages are those of that form, as there.
+//! Source: Kubernetes 1.36, `ValidateEventCreate` and `legacyValidateEvent`
+//! (`pkg/apis/core/validation/events.go`). Events are stored in the format of the core group. The field names
+//! in messages are those of that format, as in the source.
 
 use serde_json::Value;
 
@@ -10,9 +11,9 @@ use crate::api_server::validate::{qualified_name, refuse};
 use crate::api_server::{meta, validate};
 use crate::resources::Resource;
 
-/// Bytes of `reason`, `action` and `reportingInstance`.
+/// Maximum length of `reason`, `action` and `reportingInstance`, bytes.
 const WORD_LIMIT: usize = 128;
-/// Bytes of the message.
+/// Maximum length of the message, bytes.
 const NOTE_LIMIT: usize = 1024;
 
 /// Checks a new Event; other kinds pass.
@@ -25,7 +26,7 @@ pub(super) fn check(resource: &Resource, event: &Value) -> Result<(), Status> {
     }
     let mut causes = Vec::new();
     namespace(event, &mut causes);
-    // An Event of the core group without a time of its own is an old one, of which no more is asked.
+    // An Event of the core group without `eventTime` has the legacy format, which has no further rules.
     if resource.group == "events.k8s.io" || !event["eventTime"].is_null() {
         of_the_newer_kind(event, &mut causes);
     }
@@ -35,7 +36,7 @@ pub(super) fn check(resource: &Resource, event: &Value) -> Result<(), Status> {
     refuse(resource, meta::get(event, "name"), causes)
 }
 
-/// An Event is in the namespace of its object, or in `default` for an object of the cluster.
+/// An Event must be in the namespace of its object, or in `default` for a cluster-scoped object.
 fn namespace(event: &Value, causes: &mut Vec<Cause>) {
     let own = meta::get(event, "namespace");
     let other = event["involvedObject"]["namespace"].as_str().unwrap_or_default();

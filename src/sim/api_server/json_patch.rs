@@ -1,21 +1,23 @@
 //! JSON patch as the API server applies it.
 //!
-//! RFC 6902 with the habits of the Go library behind the API server (`evanphx/json-patch` v4), which clients rely on:
-//! `test` of an absent member against null passes, `replace` of an absent object member is accepted; `remove` of an
-//! absent path and any path through an absent parent fail.
+//! RFC 6902 with the behaviour of the API server's Go library (`evanphx/json-patch` v4), which clients rely
+//! on:
+//! - `test` of an absent member against null passes.
+//! - `replace` of an absent object member is accepted.
+//! - `remove` of an absent path fails, and so does any path through an absent parent.
 
 use serde_json::Value;
 
-/// Why a patch was refused.
+/// The reason why a patch was refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PatchError {
-    /// It is not a JSON patch.
+    /// The value is not a JSON patch.
     Malformed(String),
     /// An operation does not apply, or a test failed.
     Refused(String),
 }
 
-/// Applies the operations in order; nothing is changed when one fails.
+/// Applies the operations in order. If one fails, nothing is changed.
 pub(super) fn apply(document: &Value, operations: &Value) -> Result<Value, PatchError> {
     let Some(operations) = operations.as_array() else {
         return Err(PatchError::Malformed("a JSON patch is a list of operations".to_owned()));
@@ -117,7 +119,7 @@ fn member<'a>(parent: &'a Value, last: &str) -> Option<&'a Value> {
     }
 }
 
-/// The container that holds the last token of the path.
+/// The container of the last token of the path.
 fn parent<'a, 'b>(
     document: &'a mut Value,
     path: &'b [String],

@@ -1,13 +1,13 @@
-//! An object as the store keeps it.
+//! The stored form of an object.
 //!
-//! A tree of JSON values is ten times as large as its text. Controllers hold the objects that they work on anyhow, so
-//! those are kept as they are, and shared. Nobody holds an Event: a large cluster has more of them than of anything
-//! else, written once and read by a person now and then. They are kept as text, and taken apart when they are read. So
-//! are the states of long ago.
+//! A tree of JSON values is ten times as large as its text. Controllers hold the objects that they work on,
+//! so those are stored as trees and shared. Controllers do not hold Events. A large cluster has more Events
+//! than other objects; they are written once and rarely read. They are stored as text and parsed on each
+//! read. Old states are stored in the same way.
 //!
-//! A state is written as text once, when the first asks for it: whoever changed it, all who are told of the change and
-//! the history have the same text, as long as the history reaches. So has who reads it, where the answer is the whole
-//! object as it is stored; a watch that begins writes its first events itself.
+//! A state is serialized once, at the first use of its text. The current state, its watch events and its
+//! history entry share that text until it leaves the history. Reads share it if the reply is the whole stored
+//! object. A new watch serializes its first events itself.
 
 use std::sync::{Arc, OnceLock};
 
@@ -19,14 +19,14 @@ use crate::api_server::text;
 /// One state of an object.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    /// Shared with all who read it, and its text with all who send it.
+    /// The tree, shared by all readers, and its text, shared by all senders.
     Open(Arc<Value>, Arc<OnceLock<Bytes>>),
     /// JSON text.
     Packed(Bytes),
 }
 
 impl Kept {
-    /// How an object of the resource is kept.
+    /// Chooses the stored form by the resource.
     pub fn new(plural: &str, object: &Arc<Value>) -> Self {
         match plural {
             "events" => Self::Packed(text_of(object)),
@@ -34,12 +34,11 @@ impl Kept {
         }
     }
 
-    /// The same, as text.
+    /// The same state, stored as text.
     pub fn packed(&self) -> Self {
         Self::Packed(self.text())
     }
 
-    /// The text.
     pub fn text(&self) -> Bytes {
         match self {
             Self::Open(object, text) => text.get_or_init(|| text_of(object)).clone(),
@@ -47,7 +46,6 @@ impl Kept {
         }
     }
 
-    /// The object.
     pub fn open(&self) -> Arc<Value> {
         match self {
             Self::Open(object, _) => object.clone(),
@@ -57,12 +55,12 @@ impl Kept {
         }
     }
 
-    /// Whether this is that very state, and no copy of it.
+    /// Returns whether this is the same allocation, not a copy.
     pub fn is(&self, object: &Arc<Value>) -> bool {
         matches!(self, Self::Open(kept, _) if Arc::ptr_eq(kept, object))
     }
 
-    /// Lets go of the text, if it is that of `old`, of which nobody asks any more.
+    /// Drops the text if it is that of `old`, which is not read any more.
     pub fn let_go(&mut self, old: &Self) {
         if let (Self::Open(_, text), Self::Packed(of_old)) = (self, old)
             && text.get().is_some_and(|text| text.as_ptr() == of_old.as_ptr())
@@ -72,8 +70,8 @@ impl Kept {
     }
 }
 
-/// It may be kept for long: in a place of its own size. A large one that is cut down would leave a hole that no other
-/// text fits into.
+/// Serializes the object into an allocation of exactly its size, because the text may be kept for long.
+/// Shrinking a large allocation would leave a gap that no other text fits into.
 fn text_of(object: &Value) -> Bytes {
     Bytes::copy_from_slice(&text::of(object))
 }

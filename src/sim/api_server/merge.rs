@@ -1,7 +1,7 @@
 //! Merge patch (RFC 7386) and strategic merge patch.
 //!
-//! A strategic merge knows which lists are sets or maps. Only the lists of the built-in kinds that are served are
-//! known here (see `list_kind`); every other list is replaced as a whole.
+//! A strategic merge requires the knowledge which lists are sets or maps. Only the lists of the served
+//! built-in kinds are known here (see `list_kind`); every other list is replaced as a whole.
 
 use serde_json::{Map, Value};
 
@@ -25,16 +25,16 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// How the items of a list are told apart.
+/// The identity of list items.
 #[derive(Clone, Copy)]
 pub(super) enum ListKind {
     /// A set of plain values.
     Set,
-    /// A map by this member.
+    /// A map with this member as key.
     By(&'static str),
 }
 
-/// Lists with a patch strategy, by the name of their field.
+/// The patch strategy of a list, by the name of its field.
 pub(super) fn list_kind(field: &str) -> Option<ListKind> {
     Some(match field {
         "finalizers" => ListKind::Set,
@@ -66,7 +66,8 @@ pub(super) fn strategic(target: &mut Value, patch: &Value) {
         if let Some(list) = field.strip_prefix("$deleteFromPrimitiveList/") {
             delete_from_set(map, list, value);
         } else if field.starts_with('$') {
-            // Directives other than the deletes say how to order or prune; the order is kept as it is.
+            // Directives other than deletions order or prune the list; they are ignored and the order is
+            // kept.
         } else if value.is_null() {
             map.remove(field);
         } else if let (Some(kind), Some(items)) = (list_kind(field), value.as_array()) {

@@ -1,8 +1,8 @@
-//! Small reads and writes of `metadata` in plain JSON.
+//! Reads and writes fields of `metadata` in plain JSON.
 
 use serde_json::{Map, Value};
 
-/// A string of `metadata`; empty when absent.
+/// A string of `metadata`; empty if absent.
 pub(super) fn get<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
@@ -19,17 +19,17 @@ pub(super) fn unset(object: &mut Value, field: &str) {
     }
 }
 
-/// Takes a field out of `metadata`.
+/// Removes a field from `metadata` and returns it.
 pub(super) fn take(object: &mut Value, field: &str) -> Option<Value> {
     fields(object)?.remove(field)
 }
 
-/// Makes the field of `to` what it is in `from`, absent included.
+/// Copies the field from `from` to `to`, or removes it if it is absent there.
 pub(super) fn copy(from: &Value, to: &mut Value, field: &str) {
     copy_all(from, to, &[field]);
 }
 
-/// Makes the fields of `to` what they are in `from`, absent included.
+/// Copies the fields from `from` to `to`, or removes those that are absent there.
 pub(super) fn copy_all(from: &Value, to: &mut Value, names: &[&str]) {
     let (from, Some(to)) = (from["metadata"].as_object(), fields(to)) else { return };
     for name in names {
@@ -41,12 +41,11 @@ pub(super) fn copy_all(from: &Value, to: &mut Value, names: &[&str]) {
     }
 }
 
-/// Whether a field of `metadata` is the same in both, absent included.
+/// Returns whether a field of `metadata` is equal in both; absent equals absent.
 pub(super) fn same(one: &Value, other: &Value, field: &str) -> bool {
     one["metadata"].get(field) == other["metadata"].get(field)
 }
 
-/// The finalizers.
 pub(super) fn finalizers(object: &Value) -> Vec<&str> {
     object["metadata"]["finalizers"]
         .as_array()
@@ -69,7 +68,7 @@ pub(super) fn set_top(object: &mut Value, field: &str, value: Option<&Value>) {
     }
 }
 
-/// Removes members that are null, at every depth: typed fields and structural schemas keep no null.
+/// Removes null members at every depth: typed fields and structural schemas keep no null.
 pub(super) fn prune_nulls(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -81,7 +80,7 @@ pub(super) fn prune_nulls(value: &mut Value) {
     }
 }
 
-/// Removes what Go omits when empty: such lists and maps of `metadata`.
+/// Removes empty lists and maps of `metadata`, which Go omits.
 pub(super) fn prune_empty(object: &mut Value) {
     if let Some(metadata) = fields(object) {
         for field in ["labels", "annotations", "finalizers", "ownerReferences", "managedFields"] {

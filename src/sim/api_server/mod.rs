@@ -1,15 +1,16 @@
-//! The embedded API server: a Kubernetes API server for the resources that Stillpoint touches, in memory.
+//! The embedded API server: an in-memory Kubernetes API server for the resources that Stillpoint uses.
 //!
-//! Promises: the semantics of Kubernetes 1.36 that a client of these resources can observe (versions and conflicts,
-//! preconditions, the status subresource, finalizers, patches, watches, selectors, tables, discovery), over HTTP and
-//! to actors in the same process. Every call is atomic. Nothing is random but by the seed, and no clock is read but
-//! the simulated one.
+//! Promises: the semantics of Kubernetes 1.36 that a client of these resources can observe (versions and
+//! conflicts, preconditions, the status subresource, finalizers, patches, watches, selectors, tables,
+//! discovery), over HTTP and for actors in the same process. Every call is atomic. All randomness comes from
+//! the seed, and all times from the simulated clock.
 //!
-//! Layout: `store` keeps objects and history; `write` is the way of a change into it, with `validate`, `rules`,
-//! `defaults` and `namespaces`; `caller` is the face for actors, `http` the one for the rest of the world.
+//! Layout: `store` holds objects and history; `write` validates and stores changes, with `validate`, `rules`,
+//! `defaults` and `namespaces`; `caller` is the interface for actors, `http` the interface for all other
+//! clients.
 //!
-//! Deliberately not here: controllers. No object is bound, filled or collected by the server itself; only the
-//! contents of a deleted namespace go with it. What is simplified is listed in `GAPS.md` of the simulator.
+//! Deliberately not here: controllers. The server itself does not bind, fill or collect objects; it only
+//! deletes the contents of a deleted namespace. `GAPS.md` of the simulator lists the simplifications.
 
 mod apply;
 mod builtin;
@@ -55,18 +56,18 @@ use crate::resources::{self, GROUP_SNAPSHOT_GROUP, NAMESPACES, Resource};
 /// Namespaces that every cluster has from the start.
 const FIRST_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// What an [`ApiServer`] is made of.
+/// The configuration of an [`ApiServer`].
 #[derive(Debug, Clone)]
 pub struct ApiServerConfig {
     /// Source of uids and generated names.
     pub seed: u64,
     /// Source of timestamps.
     pub clock: SimClock,
-    /// The served versions of `groupsnapshot.storage.k8s.io`; without any the group does not exist.
+    /// The served versions of `groupsnapshot.storage.k8s.io`. If it is empty, the group does not exist.
     pub groupsnapshot_versions: Vec<String>,
 }
 
-/// The API server; clones share one state.
+/// The API server. Clones share one state.
 #[derive(Clone)]
 pub struct ApiServer {
     inner: Arc<Mutex<Inner>>,
@@ -77,17 +78,17 @@ struct Inner {
     tally: Tally,
     groupsnapshot_versions: Vec<String>,
     faults: Option<Faults>,
-    /// Faults on calls of the actors, which are no clients over HTTP.
+    /// Faults on calls of the actors, which do not use HTTP.
     actor_faults: Option<Faults>,
     replicas: Option<Replicas>,
-    /// Of a server that has just started.
+    /// Set while the server starts.
     start: Option<Start>,
-    /// How long the watch cache needs for a consistent list, milliseconds.
+    /// Delay of a consistent list by the watch cache, milliseconds.
     list_delay_ms: u64,
 }
 
 impl ApiServer {
-    /// An API server with the namespaces that every cluster has.
+    /// Creates an API server with the namespaces that every cluster has.
     pub fn new(config: ApiServerConfig) -> Self {
         let mut inner = Inner {
             store: Store::new(config.seed, config.clock),
@@ -103,91 +104,92 @@ impl ApiServer {
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// A client for an actor in this process; its calls are tallied under `agent`.
+    /// A client for an actor in this process; its calls are counted under `agent`.
     pub fn caller(&self, agent: &str) -> Caller {
         Caller::new(self.clone(), agent)
     }
 
-    /// The HTTP face: everything that kubectl and kube need. Also the in-memory transport of a `kube::Client`.
+    /// The HTTP interface for kubectl and kube. Also the in-memory transport of a `kube::Client`.
     pub fn router(&self) -> axum::Router {
         http::router(self.clone())
     }
 
-    /// Lets `faults` decide over every call over HTTP from now on; it must not call this server itself.
+    /// Makes `faults` decide every call over HTTP from now on. It must not call this server itself.
     pub fn set_faults(&self, faults: Faults) {
         self.with(|inner| inner.faults = Some(faults));
     }
 
-    /// No more faults.
+    /// Removes the faults on calls over HTTP.
     pub fn clear_faults(&self) {
         self.with(|inner| inner.faults = None);
     }
 
-    /// Lets `faults` decide over every call of an actor from now on; it must not call this server itself.
+    /// Makes `faults` decide every call of an actor from now on. It must not call this server itself.
     pub fn set_actor_faults(&self, faults: Faults) {
         self.with(|inner| inner.actor_faults = Some(faults));
     }
 
-    /// No more faults on calls of actors.
+    /// Removes the faults on calls of actors.
     pub fn clear_actor_faults(&self) {
         self.with(|inner| inner.actor_faults = None);
     }
 
-    /// Lets a second API server answer a share of the calls over HTTP from a cache that is older; `None` ends that.
+    /// Makes a second API server with an older cache answer a share of the calls over HTTP; `None` ends that.
     pub fn set_replicas(&self, replicas: Option<Replicas>) {
         self.with(|inner| inner.replicas = replicas);
     }
 
-    /// From now on the server is one that has just started: all watches end, it refuses everybody with 403 for `forbids`,
-    /// and custom resources with 429 for `initializes` after that. Actors are not touched.
+    /// Restarts the API server: all watches end, all calls are refused with 403 for `forbids`, then those for
+    /// custom resources with 429 for `initializes`. Actors are not affected.
     pub fn start_anew(&self, forbids: Duration, initializes: Duration) {
         self.with(|inner| inner.start = Some(Start::now(forbids, initializes)));
         self.drop_watches();
     }
 
-    /// The server is no longer one that has just started.
+    /// Ends the start of the server.
     pub fn end_start(&self) {
         self.with(|inner| inner.start = None);
     }
 
-    /// Consistent lists over HTTP take so many milliseconds, as those of a real API server that waits for its watch cache.
+    /// Delays consistent lists over HTTP, as the watch cache of a real API server does.
     pub fn set_list_delay(&self, milliseconds: u64) {
         self.with(|inner| inner.list_delay_ms = milliseconds);
     }
 
-    /// From now on the definition of a resource keeps every field and checks none, as a definition of an older release
-    /// may.
+    /// Makes the CRD of a resource keep every field and check none from now on, as the CRD of an older
+    /// release may.
     pub fn loosen(&self, plural: &str) {
         self.with(|inner| inner.store.keep_all(plural));
     }
 
-    /// The calls so far, by agent, verb and resource.
+    /// The number of calls so far, by agent, verb and resource.
     pub fn tally(&self) -> Tally {
         self.with(|inner| inner.tally.clone())
     }
 
-    /// Counts from zero again.
+    /// Resets the counters to zero.
     pub fn reset_tally(&self) {
         self.with(|inner| inner.tally = Tally::default());
     }
 
-    /// Forgets the history, as a compaction of etcd does: watches from an older version meet 410.
+    /// Clears the history, as a compaction of etcd does: watches from an older version get 410.
     pub fn compact(&self) {
         self.with(|inner| inner.store.compact());
     }
 
-    /// The objects as they are now: what a snapshot of etcd holds.
+    /// The current objects, as in a snapshot of etcd.
     pub fn checkpoint(&self) -> Checkpoint {
         self.with(|inner| inner.store.checkpoint())
     }
 
-    /// Goes back to a checkpoint, of this server or of another one that it becomes a copy of: objects and their versions
-    /// are the old ones, and every watch ends. The storage of the driver is not touched.
+    /// Restores a checkpoint of this server, or of another server that this one becomes a copy of. Objects
+    /// and their versions are those of the checkpoint, and every watch ends. The storage of the driver is not
+    /// affected.
     pub fn restore(&self, checkpoint: &Checkpoint) {
         self.with(|inner| inner.store.restore(checkpoint));
     }
 
-    /// Ends all watches over HTTP, as a restart of an API server does; watches of actors go on.
+    /// Ends all watches over HTTP, as a restart of an API server does. Watches of actors continue.
     pub fn drop_watches(&self) {
         self.with(|inner| inner.store.drop_remote_subscribers());
     }
@@ -197,7 +199,7 @@ impl ApiServer {
         self.with(|inner| inner.tally.count(agent, verb, plural, subresource));
     }
 
-    /// Decides over a call over HTTP, which is described only for faults that are there.
+    /// Decides the fault of a call over HTTP. The call is described only if faults are set.
     fn decide(&self, describe: impl FnOnce() -> CallInfo) -> FaultDecision {
         if self.with(|inner| inner.faults.is_none()) {
             return FaultDecision::none();
@@ -221,12 +223,12 @@ impl Inner {
         resource.versions.iter().copied().filter(served).collect()
     }
 
-    /// The preferred served version, none if the resource is not served.
+    /// The preferred served version; `None` if the resource is not served.
     fn preferred(&self, resource: &Resource) -> Option<&'static str> {
         self.versions(resource).first().copied()
     }
 
-    /// The object under the apiVersion in which it is stored.
+    /// The object with the apiVersion in which it is stored.
     fn typed(&self, resource: &Resource, mut object: Value) -> Value {
         let version = self.preferred(resource).unwrap_or_default();
         meta::set_top(&mut object, "apiVersion", Some(&json!(resource.api_version(version))));
@@ -239,7 +241,7 @@ impl Inner {
         for name in FIRST_NAMESPACES {
             let object = self.typed(resource, json!({"metadata": {"name": name}}));
             let target = Target { resource, key: namespaces::key(name), status: false, dry_run: false };
-            // The names are valid and the store is empty: nothing refuses them.
+            // The names are valid and the store is empty, so these writes cannot fail.
             let _ = write::create(&mut self.store, &target, object);
         }
     }

@@ -1,8 +1,10 @@
-//! The life of a namespace: nothing is created outside one or in one that is being deleted, and a deleted one goes
-//! when it is empty.
+//! The lifecycle of a namespace.
 //!
-//! The contents are deleted in the same call as the namespace; in a real cluster the namespace controller takes some
-//! seconds for it.
+//! Objects cannot be created in a namespace that does not exist or is being deleted. A deleted namespace is
+//! removed when it is empty.
+//!
+//! The contents are deleted in the same call as the namespace; in a real cluster the namespace controller
+//! needs some seconds for it.
 
 use crate::api_server::meta;
 use crate::api_server::status::Status;
@@ -10,12 +12,12 @@ use crate::api_server::store::{Key, Store};
 use crate::api_server::write::{self, Preconditions, Target};
 use crate::resources::{NAMESPACES, Resource, by_plural};
 
-/// Key of a namespace.
+/// The key of a namespace.
 pub(super) fn key(name: &str) -> Key {
     Key { plural: NAMESPACES, namespace: String::new(), name: name.to_owned() }
 }
 
-/// May an object be created there?
+/// Checks whether an object may be created in its namespace.
 ///
 /// # Errors
 /// 404 without the namespace, 403 while it is being deleted.
@@ -39,19 +41,19 @@ pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<
     Ok(())
 }
 
-/// Deletes everything in the namespace, then the namespace if that was all.
+/// Deletes all objects in the namespace, then the namespace if it is empty.
 pub(super) fn empty(store: &mut Store, name: &str) {
     for held in store.keys_in(name) {
         if let Some(resource) = by_plural(held.plural) {
             let target = Target { resource, key: held, status: false, dry_run: false };
-            // NotFound means that an earlier delete took it along.
+            // NotFound means that an earlier delete has removed it.
             let _ = write::delete(store, &target, &Preconditions::default());
         }
     }
     remove_if_done(store, name);
 }
 
-/// Called after an object is gone: its namespace may have waited for that.
+/// Removes the namespace of a removed object, if the namespace is being deleted and now empty.
 pub(super) fn finish(store: &mut Store, gone: &Key) {
     if !gone.namespace.is_empty() {
         remove_if_done(store, &gone.namespace);

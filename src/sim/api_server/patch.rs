@@ -1,4 +1,4 @@
-//! From a patch or a PUT to the wanted object.
+//! Computes the wanted object from a patch or a PUT.
 
 use serde_json::Value;
 
@@ -6,10 +6,10 @@ use crate::api_server::status::{Cause, Status};
 use crate::api_server::{json_patch, merge, meta};
 use crate::resources::Resource;
 
-/// A JSON patch applied to the current object.
+/// Applies a JSON patch to the current object.
 ///
 /// # Errors
-/// 400 for what is no JSON patch, 422 for one that does not apply.
+/// 400 if it is not a JSON patch, 422 if it does not apply.
 pub(super) fn json(current: &Value, operations: &Value) -> Result<Value, Status> {
     json_patch::apply(current, operations).map_err(|error| match error {
         json_patch::PatchError::Malformed(why) => Status::bad_request(why),
@@ -17,21 +17,21 @@ pub(super) fn json(current: &Value, operations: &Value) -> Result<Value, Status>
     })
 }
 
-/// A merge patch applied to the current object.
+/// Applies a merge patch to the current object.
 pub(super) fn merged(current: &Value, patch: &Value) -> Value {
     let mut next = current.clone();
     merge::merge(&mut next, patch);
     next
 }
 
-/// A strategic merge patch applied to the current object.
+/// Applies a strategic merge patch to the current object.
 pub(super) fn strategic(current: &Value, patch: &Value) -> Value {
     let mut next = current.clone();
     merge::strategic(&mut next, patch);
     next
 }
 
-/// Whether a PUT may go without a resourceVersion; custom resources do not allow it.
+/// Checks whether a PUT may omit the resourceVersion; custom resources require it.
 ///
 /// # Errors
 /// 422.

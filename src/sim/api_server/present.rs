@@ -1,7 +1,7 @@
-//! Objects between the stored and the requested version.
+//! Converts objects between the stored and the requested version.
 //!
-//! The versions of a custom resource differ in `apiVersion` only (conversion strategy None), but a version drops the
-//! fields that its schema lacks. Events are stored in the form of the core group.
+//! The versions of a custom resource differ in `apiVersion` only (conversion strategy None), but a version
+//! drops the fields that its schema lacks. Events are stored in the format of the core group.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
-/// The stored object as the version shows it. Only what differs from the stored one is a copy.
+/// Converts the stored object into the version. It is copied only if it differs.
 pub(super) fn show<'a>(resource: &Resource, version: &str, stored: &'a Value) -> Cow<'a, Value> {
     let api_version = resource.api_version(version);
     let hides = hidden_list(resource, version).is_some_and(|list| !stored["status"][list].is_null());
@@ -41,7 +41,7 @@ pub(super) fn show<'a>(resource: &Resource, version: &str, stored: &'a Value) ->
     Cow::Owned(object)
 }
 
-/// The list in the status of a VolumeGroupSnapshotContent that the version's schema lacks.
+/// The list in the status of a VolumeGroupSnapshotContent that the schema of the version lacks.
 pub(super) fn hidden_list(resource: &Resource, version: &str) -> Option<&'static str> {
     match (resource.plural, version) {
         ("volumegroupsnapshotcontents", "v1beta1") => Some("volumeSnapshotInfoList"),
@@ -50,7 +50,7 @@ pub(super) fn hidden_list(resource: &Resource, version: &str) -> Option<&'static
     }
 }
 
-/// An object of a request in the form in which it is stored; its apiVersion is set by the caller.
+/// Converts an object of a request into the stored format. The caller sets its apiVersion.
 pub(super) fn take(resource: &Resource, mut object: Value) -> Value {
     if resource.group == "events.k8s.io" {
         rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));

@@ -1,8 +1,8 @@
 //! The validation rules of the snapshot and group snapshot kinds, with their messages.
 //!
-//! Source: the CRDs of external-snapshotter 8.6 (`client/config/crd`), whose CEL rules are stated here as data. A
-//! transition rule on a field does not fire when the field is absent before or after; `required once set` rules stand
-//! one level higher for that reason.
+//! Source: the CRDs of external-snapshotter 8.6 (`client/config/crd`). Their CEL rules are data here. A
+//! transition rule on a field does not apply if the field is absent before or after; `required once set`
+//! rules are one level higher for that reason.
 
 use serde_json::Value;
 
@@ -13,21 +13,21 @@ use crate::resources::Resource;
 
 /// One rule; paths are JSON pointers.
 enum Rule {
-    /// The field must be there.
+    /// The field must be present.
     Required(&'static str),
     /// One of a fixed set of strings.
     OneOf(&'static str, &'static [&'static str]),
-    /// May not change between two present values.
+    /// The field may not change between two present values.
     Immutable(&'static str, &'static str),
-    /// Under the parent, a field may not go away once it is there.
+    /// A field of the parent may not be removed once it is set.
     Kept(&'static str, &'static str, &'static str),
-    /// Under the parent, a field may neither change nor go away once it is there.
+    /// A field of the parent may neither change nor be removed once it is set.
     Fixed(&'static str, &'static str, &'static str),
-    /// Under the parent, exactly one of two fields.
+    /// The parent has exactly one of two fields.
     ExactlyOne(&'static str, [&'static str; 2], &'static str),
-    /// Under the parent, both fields.
+    /// The parent has both fields.
     Both(&'static str, [&'static str; 2], &'static str),
-    /// Not the empty string.
+    /// The field is not the empty string.
     NotEmpty(&'static str, &'static str),
 }
 
@@ -166,7 +166,7 @@ fn rules_of(plural: &str) -> &'static [Rule] {
     }
 }
 
-/// Checks a new object, or a changed one against what it was.
+/// Checks a new object, or a changed object against its previous state.
 ///
 /// # Errors
 /// 422 with one cause per violated rule.
@@ -180,7 +180,7 @@ pub(super) fn check(resource: &Resource, old: Option<&Value>, new: &Value) -> Re
     refuse(resource, meta::get(new, "name"), causes)
 }
 
-/// Whether nothing but the metadata changed, about which there are no rules.
+/// Returns whether only the metadata changed, which have no rules here.
 fn is_as_it_was(old: &Value, new: &Value) -> bool {
     let (old, new) = (old.as_object().into_iter().flatten(), new.as_object().into_iter().flatten());
     old.filter(|(field, _)| *field != "metadata").eq(new.filter(|(field, _)| *field != "metadata"))
@@ -227,7 +227,7 @@ impl Rule {
     }
 }
 
-/// A missing field is reported where its parent exists, so that one omission gives one cause.
+/// Reports a missing field only if its parent exists, so that one omission gives one cause.
 fn required(new: &Value, path: &str) -> Option<Cause> {
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     (new.at(parent).is_some() && new.at(path).is_none()).then(|| Cause::required(&field(path)))

@@ -6,7 +6,7 @@ use crate::api_server::meta;
 use crate::api_server::status::Status;
 use crate::resources::Resource;
 
-/// What a list or watch is limited to.
+/// The selection of a list or watch.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
     pub namespace: Option<String>,
@@ -33,7 +33,7 @@ impl Selection {
     /// Parses the two selectors of a request.
     ///
     /// # Errors
-    /// 400 for a selector that cannot be parsed or a field that cannot be selected by.
+    /// 400 if a selector cannot be parsed or a field is not selectable.
     pub fn parse(
         resource: &Resource,
         namespace: Option<&str>,
@@ -51,18 +51,18 @@ impl Selection {
         })
     }
 
-    /// The one name that can be selected, if there is a requirement of one.
+    /// The only name that can be selected, if the selection requires a name.
     pub fn name(&self) -> Option<&str> {
         let of_name = |field: &&FieldRequirement| field.equal && field.path == ["metadata", "name"];
         self.fields.iter().find(of_name).map(|field| field.value.as_str())
     }
 
-    /// Whether nothing but the namespace limits the selection.
+    /// Returns whether the selection is limited by the namespace only.
     pub fn is_whole(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether the object is selected.
+    /// Returns whether the object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| meta::get(object, "namespace") == namespace)
             && self.labels.iter().all(|requirement| requirement.holds(&object["metadata"]["labels"]))
@@ -143,7 +143,7 @@ fn field_requirement(resource: &Resource, term: &str) -> Result<FieldRequirement
     } else {
         return Err(Status::bad_request(format!("invalid selector: {term:?}; can't understand {term:?}")));
     };
-    // The events.k8s.io form of an Event calls its object "regarding".
+    // In events.k8s.io the field for the object of an Event is called "regarding".
     let path = path.replace("regarding.", "involvedObject.");
     let known = path == "metadata.name" || (path == "metadata.namespace" && resource.namespaced);
     if !known && !resource.selectable_fields.contains(&path.as_str()) {

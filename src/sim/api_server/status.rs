@@ -1,7 +1,7 @@
-//! The `Status` object: how the API server says no.
+//! The `Status` object: the error replies of the API server.
 //!
-//! Codes, reasons, details and the wording of the messages follow apimachinery's `errors` package, since clients
-//! branch on the reason and people search for the message.
+//! Codes, reasons, details and the text of the messages follow apimachinery's `errors` package, because
+//! clients branch on the reason and users search for the message.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -14,11 +14,11 @@ use crate::resources::Resource;
 pub struct Status {
     /// HTTP status code.
     pub code: u16,
-    /// Machine-readable reason, `NotFound` and the like; empty where Kubernetes gives none.
+    /// Machine-readable reason, for example `NotFound`; empty if Kubernetes gives none.
     pub reason: String,
-    /// What people read.
+    /// Human-readable message.
     pub message: String,
-    /// The object in question and the causes.
+    /// The object and the causes.
     pub details: Box<Details>,
 }
 
@@ -26,10 +26,8 @@ pub struct Status {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
-    /// Name of the object.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// API group.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub group: String,
     /// Plural name of the resource, or the kind in a validation error.
@@ -38,7 +36,7 @@ pub struct Details {
     /// One entry per violated rule.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
-    /// Seconds to wait before the call is repeated.
+    /// Time to wait before the call is repeated, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_seconds: Option<u32>,
 }
@@ -46,11 +44,10 @@ pub struct Details {
 /// `metav1.StatusCause`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cause {
-    /// `FieldValueInvalid` and the like.
+    /// For example `FieldValueInvalid`.
     pub reason: String,
-    /// What is wrong with the field.
     pub message: String,
-    /// Path of the field, `spec.source`.
+    /// Path of the field, for example `spec.source`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
@@ -61,7 +58,7 @@ impl Cause {
         Self::new("FieldValueInvalid", field, format!("Invalid value: {shown}: {why}"))
     }
 
-    /// A value that is missing.
+    /// A missing value.
     pub fn required(field: &str) -> Self {
         Self::new("FieldValueRequired", field, "Required value".to_owned())
     }
@@ -95,18 +92,18 @@ impl Status {
         Self::new(404, "NotFound", message).about(resource, name)
     }
 
-    /// 404 for a path that nothing serves.
+    /// 404 for a path that is not served.
     pub fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource")
     }
 
-    /// 409, the name is taken.
+    /// 409, the name already exists.
     pub fn already_exists(resource: &Resource, name: &str) -> Self {
         let message = format!("{} {name:?} already exists", resource.qualified_plural());
         Self::new(409, "AlreadyExists", message).about(resource, name)
     }
 
-    /// 409, a precondition does not hold.
+    /// 409, a precondition is not met.
     pub fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified_plural());
@@ -120,7 +117,7 @@ impl Status {
         Self::conflict(resource, name, why)
     }
 
-    /// 422, one or more fields are wrong.
+    /// 422, one or more fields are invalid.
     pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
         let lines: Vec<String> =
             causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
@@ -140,7 +137,7 @@ impl Status {
         status
     }
 
-    /// 422 without details, as a JSON patch that does not apply is answered.
+    /// 422 without details: the reply to a JSON patch that does not apply.
     pub fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message)
@@ -163,12 +160,12 @@ impl Status {
         Self::new(405, "MethodNotAllowed", message)
     }
 
-    /// 410, what was asked for is older than the history that is kept.
+    /// 410, the requested version is older than the history.
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
-    /// The code with the reason and message that the API server or its priority and fairness layer would give.
+    /// The code with the reason and message of the API server or of its priority and fairness layer.
     pub fn of_code(code: u16, retry_after_seconds: Option<u32>) -> Self {
         let (reason, message) = match code {
             401 => ("Unauthorized", "Unauthorized"),
@@ -197,22 +194,22 @@ impl Status {
         self
     }
 
-    /// No such object, or no such path.
+    /// The object or the path does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code == 404
     }
 
-    /// A stale resourceVersion or a precondition that does not hold; not a taken name.
+    /// A stale resourceVersion or an unmet precondition; not an existing name.
     pub fn is_conflict(&self) -> bool {
         self.code == 409 && self.reason == "Conflict"
     }
 
-    /// The name is taken.
+    /// The name already exists.
     pub fn is_already_exists(&self) -> bool {
         self.code == 409 && self.reason == "AlreadyExists"
     }
 
-    /// The JSON that goes over the wire.
+    /// The JSON of the reply.
     pub fn to_value(&self) -> Value {
         json!({
             "kind": "Status",

@@ -1,10 +1,13 @@
 //! Objects, versions and history: the etcd of the embedded cluster.
 //!
-//! Promises: one counter numbers every change of every object; each change is kept with the object before and after it
-//! until it falls out of the history, and with the moment at which it came; a subscriber misses nothing after the moment
-//! it subscribes. Order is by plural name, namespace and name. Uids and name suffixes come from the seed, times from the clock.
+//! Promises:
+//! - One counter numbers every change of every object.
+//! - Each change is kept with the object before and after it, and with its time, until it leaves the history.
+//! - A subscriber misses no change after its subscription.
+//! - Objects are ordered by plural name, namespace and name.
+//! - Uids and name suffixes come from the seed, times from the clock.
 //!
-//! Deliberately not here: what a valid write is. The store takes any JSON.
+//! Deliberately not here: validation. The store accepts any JSON.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,9 +22,9 @@ use crate::api_server::meta;
 use crate::clock::SimClock;
 use crate::ids::Ids;
 
-/// Changes that are kept; a watch from before them is answered with 410.
+/// Number of changes in the history; a watch from before them gets 410.
 const HISTORY_LIMIT: usize = 20_000;
-/// Changes that are kept as trees; older ones are as good as never read, and are kept as text.
+/// Number of changes that are stored as trees; older ones are rarely read and are stored as text.
 const RECENT: usize = 2_000;
 /// The letters of a generated name, as in apimachinery's `rand` package.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -41,11 +44,11 @@ pub(super) enum ChangeKind {
     Deleted,
 }
 
-/// One change. `object` is the state after it (for a delete the last state, under the version of the delete).
+/// One change. `object` is the state after it (for a delete the last state, with the version of the delete).
 #[derive(Debug)]
 pub(super) struct Change {
     pub version: u64,
-    /// When it was made.
+    /// Time of the change.
     pub at: Instant,
     pub kind: ChangeKind,
     pub key: Key,
@@ -54,7 +57,7 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// The same, as small as it can be kept.
+    /// The same change, stored as text.
     fn packed(&self) -> Self {
         let previous = self.previous.as_ref().map(Kept::packed);
         let (key, object) = (self.key.clone(), self.object.packed());
@@ -62,7 +65,7 @@ impl Change {
     }
 }
 
-/// The version that was asked for has fallen out of the history.
+/// The requested version is no longer in the history.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooOld {
     pub oldest: u64,
@@ -71,7 +74,7 @@ pub(super) struct TooOld {
 struct Subscriber {
     plural: &'static str,
     sender: UnboundedSender<Arc<Change>>,
-    /// Can be cut off by [`Store::drop_remote_subscribers`].
+    /// [`Store::drop_remote_subscribers`] ends it.
     remote: bool,
 }
 
@@ -92,7 +95,7 @@ pub(super) struct Store {
     /// Version of the newest change that is no longer in the history.
     forgotten: u64,
     subscribers: Vec<Subscriber>,
-    /// Resources whose definition keeps every field and checks none.
+    /// Resources whose CRD keeps every field and checks none.
     keep_all: BTreeSet<String>,
 }
 
@@ -111,12 +114,12 @@ impl Store {
         }
     }
 
-    /// Whether the definition of a resource keeps every field and checks none.
+    /// Returns whether the CRD of a resource keeps every field and checks none.
     pub fn keeps_all(&self, plural: &str) -> bool {
         self.keep_all.contains(plural)
     }
 
-    /// From now on the definition of a resource keeps every field and checks none.
+    /// Makes the CRD of a resource keep every field and check none from now on.
     pub fn keep_all(&mut self, plural: &str) {
         self.keep_all.insert(plural.to_owned());
     }
@@ -130,12 +133,12 @@ impl Store {
         self.objects.get(key).map(Kept::open)
     }
 
-    /// The text of the object, if that is its present state.
+    /// The text of the object, if it is the current state.
     pub fn text(&self, key: &Key, object: &Arc<Value>) -> Option<Bytes> {
         self.objects.get(key).filter(|present| present.is(object)).map(Kept::text)
     }
 
-    /// Whether there is such an object.
+    /// Returns whether the object exists.
     pub fn has(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
     }
@@ -162,17 +165,17 @@ impl Store {
         })
     }
 
-    /// Everything in one namespace, of every resource.
+    /// The keys of all objects in one namespace.
     pub fn keys_in(&self, namespace: &str) -> Vec<Key> {
         self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }
 
-    /// Whether nothing is in the namespace.
+    /// Returns whether the namespace is empty.
     pub fn is_empty(&self, namespace: &str) -> bool {
         self.objects.keys().all(|key| key.namespace != namespace)
     }
 
-    /// Writes an object, new or changed, under the next version.
+    /// Writes a new or changed object with the next version.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
         let object = self.stamp(object);
         let kept = Kept::new(key.plural, &object);
@@ -191,7 +194,7 @@ impl Store {
         object
     }
 
-    /// Every change of the resource from now on.
+    /// Subscribes to every change of the resource from now on.
     pub fn subscribe(&mut self, plural: &'static str, remote: bool) -> UnboundedReceiver<Arc<Change>> {
         let (sender, receiver) = unbounded_channel();
         self.subscribers.push(Subscriber { plural, sender, remote });
@@ -212,7 +215,7 @@ impl Store {
         Ok(self.history.iter().skip(first).filter(|change| change.key.plural == plural).cloned().collect())
     }
 
-    /// The objects of the resource as they were at `version`.
+    /// The objects of the resource as of `version`.
     pub fn at(&self, plural: &'static str, version: u64) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
         let mut objects: BTreeMap<&Key, &Kept> = self.kept(plural, None).collect();
         let since = self.since(plural, version)?;
@@ -225,19 +228,19 @@ impl Store {
         Ok(objects.into_iter().map(|(key, kept)| (key.clone(), kept.open())).collect())
     }
 
-    /// The version of the last change that was made by `then`, as far back as the history reaches.
+    /// The version of the last change up to `then`, within the history.
     pub fn version_at(&self, then: Instant) -> u64 {
         let later = self.history.partition_point(|change| change.at <= then);
         later.checked_sub(1).and_then(|last| self.history.get(last)).map_or(self.forgotten, |one| one.version)
     }
 
-    /// When the change with that version was made; `None` when it is no longer, or not yet, in the history.
+    /// Time of the change with that version; `None` if it is not in the history.
     pub fn made_at(&self, version: u64) -> Option<Instant> {
         let at = self.history.binary_search_by_key(&version, |change| change.version).ok()?;
         self.history.get(at).map(|change| change.at)
     }
 
-    /// The object as it was at `version`, as far back as the history reaches.
+    /// The object as of `version`, within the history.
     pub fn get_at(&self, key: &Key, version: u64) -> Option<Arc<Value>> {
         let first = self.history.partition_point(|change| change.version <= version);
         match self.history.iter().skip(first).find(|change| change.key == *key) {
@@ -246,13 +249,13 @@ impl Store {
         }
     }
 
-    /// Objects and version as they are now: what a snapshot of etcd holds.
+    /// The current objects and version, as in a snapshot of etcd.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { version: self.version, objects: self.objects.clone() }
     }
 
-    /// Goes back to a checkpoint, as an etcd that is restored from a snapshot: versions go on from the old one, the history
-    /// is gone, and every watch ends.
+    /// Restores a checkpoint, as an etcd that is restored from a snapshot: versions continue from the old
+    /// one, the history is empty, and every watch ends.
     pub fn restore(&mut self, checkpoint: &Checkpoint) {
         self.version = checkpoint.version;
         self.objects = checkpoint.objects.clone();
@@ -261,7 +264,7 @@ impl Store {
         self.subscribers.clear();
     }
 
-    /// Forgets the whole history, as a compaction of etcd would.
+    /// Clears the history, as a compaction of etcd does.
     pub fn compact(&mut self) {
         self.history.clear();
         self.forgotten = self.version;

@@ -1,6 +1,6 @@
-//! Who called what how often.
+//! Counts calls by agent, verb and resource.
 //!
-//! Each call is counted under its agent, verb and resource before it is carried out, whatever its answer.
+//! Each call is counted before its execution, whatever its result.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,6 @@ use serde::Serialize;
 pub struct Tally(pub BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>>>);
 
 impl Tally {
-    /// Counts one call.
     pub(super) fn count(&mut self, agent: &str, verb: &str, plural: &str, subresource: Option<&str>) {
         let resource = match subresource {
             Some(subresource) => format!("{plural}/{subresource}"),
@@ -28,7 +27,7 @@ impl Tally {
         self.0.get(agent).and_then(|verbs| verbs.get(verb)).map_or(0, |resources| resources.values().sum())
     }
 
-    /// Calls that write, of one agent.
+    /// Write calls of one agent.
     pub fn writes(&self, agent: &str) -> u64 {
         ["create", "update", "patch", "delete"].iter().map(|verb| self.calls(agent, verb)).sum()
     }

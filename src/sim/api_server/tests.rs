@@ -1,4 +1,4 @@
-//! The semantics of writes, as an actor sees them.
+//! Tests the semantics of writes through the client of an actor.
 
 use std::collections::BTreeMap;
 

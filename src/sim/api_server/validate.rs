@@ -1,4 +1,4 @@
-//! Rules for `metadata` that hold for every kind, as apimachinery's validation states them.
+//! Validates `metadata` for every kind, as apimachinery's validation does.
 
 use serde_json::{Map, Value};
 
@@ -18,10 +18,10 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and \
      end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
      '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-/// Bytes of all annotations, keys included.
+/// Maximum size of all annotations including their keys, bytes.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// Checks that metadata has the form of `metav1.ObjectMeta` at all, so that nothing later has to ask.
+/// Checks that metadata has the shape of `metav1.ObjectMeta`, so that later code need not check it.
 ///
 /// # Errors
 /// 400, as for a body that cannot be decoded.
@@ -71,12 +71,12 @@ pub(super) fn metadata(resource: &Resource, object: &Value) -> Result<(), Status
     refuse(resource, meta::get(object, "name"), causes)
 }
 
-/// Turns causes into a 422, none into a yes.
+/// Returns 422 if there are causes, else `Ok`.
 pub(super) fn refuse(resource: &Resource, name: &str, causes: Vec<Cause>) -> Result<(), Status> {
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid(resource, name, causes)) }
 }
 
-/// A DNS subdomain of RFC 1123: what nearly every name must be.
+/// A DNS subdomain of RFC 1123, which nearly every name must be.
 pub(super) fn is_subdomain(name: &str) -> bool {
     name.split('.').all(is_dns_label)
 }
@@ -186,7 +186,7 @@ pub(super) fn qualified_name(text: &str, field: &str, causes: &mut Vec<Cause>) {
     }
 }
 
-/// A text that is longer than its field allows.
+/// A string that exceeds the limit of its field.
 pub(super) fn too_long(field: &str, value: &str, limit: usize) -> Cause {
     Cause::invalid(field, &format!("{value:?}"), &format!("must be no more than {limit} bytes"))
 }

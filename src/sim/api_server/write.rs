@@ -1,8 +1,9 @@
-//! Create, update and delete: what the API server does to an object on its way into the store.
+//! Create, update and delete: processes an object before it is stored.
 //!
-//! One function per verb. Each ends in the store or in a [`Status`], never in between. A change is given as a function
-//! of the current object, so that PUT and every kind of patch take the same way: precondition, isolation of the
-//! status subresource, validation, generation, no-op check, removal when the last finalizer is gone.
+//! There is one function per verb. Each either completes the write or returns a [`Status`] and changes
+//! nothing. A change is a function of the current object, so that PUT and every kind of patch use the same
+//! sequence: precondition, isolation of the status subresource, validation, generation, no-op check, removal
+//! when the last finalizer is gone.
 
 use std::sync::Arc;
 
@@ -14,29 +15,29 @@ use crate::api_server::validate::{self, refuse};
 use crate::api_server::{builtin, defaults, events, meta, namespaces, rules, schema};
 use crate::resources::{NAMESPACES, Resource};
 
-/// Which object, and through which door.
+/// The object and the endpoint of a write.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub resource: &'static Resource,
     pub key: Key,
     /// The `/status` subresource.
     pub status: bool,
-    /// Check and answer, but change nothing.
+    /// Validate and reply, but change nothing.
     pub dry_run: bool,
 }
 
-/// What a delete asks of the object.
+/// The preconditions of a delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Preconditions {
-    /// The uid it must have.
+    /// The required uid.
     pub uid: Option<String>,
-    /// The resourceVersion it must have.
+    /// The required resourceVersion.
     pub resource_version: Option<String>,
 }
 
-/// What is left after a delete.
+/// The result of a delete.
 pub(super) enum Deleted {
-    /// Finalizers hold the object; it carries a deletionTimestamp now.
+    /// Finalizers delay the removal; the object has a deletionTimestamp now.
     Held(Arc<Value>),
     /// The object is gone; this was its last state.
     Gone(Arc<Value>),
@@ -77,10 +78,10 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
     Ok(store.put(key, object))
 }
 
-/// Changes an object into what `change` makes of it.
+/// Replaces an object by the result of `change`.
 ///
 /// # Errors
-/// 404, 409 (stale resourceVersion, other uid), 422, and whatever `change` says.
+/// 404, 409 (stale resourceVersion, other uid), 422, and the errors of `change`.
 pub(super) fn update(
     store: &mut Store,
     target: &Target,
@@ -109,10 +110,10 @@ pub(super) fn update(
     Ok(store.put(target.key.clone(), next))
 }
 
-/// Deletes an object, or marks it when finalizers hold it.
+/// Deletes an object, or marks it as terminating if it has finalizers.
 ///
 /// # Errors
-/// 404, 409 where a precondition does not hold.
+/// 404, 409 if a precondition is not met.
 pub(super) fn delete(
     store: &mut Store,
     target: &Target,
@@ -121,8 +122,8 @@ pub(super) fn delete(
     delete_with(store, target, preconditions, &[])
 }
 
-/// Deletes an object whose dependents are to stay (`propagationPolicy: Orphan`): the finalizer `orphan` holds it
-/// until the garbage collector has taken the references away.
+/// Deletes an object but not its dependents (`propagationPolicy: Orphan`): the finalizer `orphan` delays the
+/// removal until the garbage collector has removed the references.
 pub(super) fn delete_orphaning(
     store: &mut Store,
     target: &Target,
@@ -169,13 +170,13 @@ fn delete_with(
     }
 }
 
-/// Whether nothing holds a terminating object any more.
+/// Returns whether a terminating object can be removed.
 pub(super) fn may_go(resource: &Resource, store: &Store, object: &Value) -> bool {
     let held_by_contents = resource.plural == NAMESPACES && !store.is_empty(meta::get(object, "name"));
     meta::finalizers(object).is_empty() && !held_by_contents
 }
 
-/// The object with a deletionTimestamp; the generation rises with it.
+/// The object with a deletionTimestamp and an incremented generation.
 fn mark(current: &Value, now: &str) -> Value {
     let mut marked = current.clone();
     meta::set(&mut marked, "deletionTimestamp", json!(now));
@@ -199,7 +200,7 @@ fn name_of_new(store: &mut Store, object: &mut Value) -> String {
     meta::get(object, "name").to_owned()
 }
 
-/// Sets what only the server sets.
+/// Sets the fields that only the server sets.
 fn fill_new(store: &mut Store, target: &Target, key: &Key, object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta::unset(object, field);
@@ -265,7 +266,8 @@ fn preconditions_of_delete(
     Ok(())
 }
 
-/// Keeps the two halves of an object apart: the main resource takes all but the status, the subresource nothing else.
+/// Separates the two halves of an object: the main resource writes all but the status, the subresource only
+/// the status.
 fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
     if target.status {
         let managed = meta::take(&mut wanted, "managedFields").filter(|managed| !managed.is_null());
@@ -281,7 +283,7 @@ fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
     wanted
 }
 
-/// Makes everything but the status what it was. Most of it is: what is equal is not copied.
+/// Restores everything but the status. Most of it is equal, and equal values are not copied.
 fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
     let (Some(current), Some(wanted)) = (current.as_object(), wanted.as_object_mut()) else { return };
     wanted.retain(|field, _| field == "status" || current.contains_key(field));
@@ -292,7 +294,8 @@ fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
     }
 }
 
-/// Puts back what only the server sets, validates (against the schema if that is `strict`), and counts the generation.
+/// Restores the fields that only the server sets, validates (against the schema if `strict`), and increments
+/// the generation.
 fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -> Result<Value, Status> {
     const OF_THE_SERVER: [&str; 8] = [
         "name",
@@ -309,7 +312,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -
         meta::set_top(&mut next, field, current.get(field));
     }
     defaults::fill(resource, &mut next);
-    // Leaving the managed fields out of a PUT does not reset them.
+    // A PUT without managed fields does not reset them.
     if next["metadata"]["managedFields"].is_null() {
         meta::copy(current, &mut next, "managedFields");
     }
@@ -317,7 +320,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -
         schema::prune(resource, &mut next);
     }
     meta::prune_empty(&mut next);
-    // What is as it was has been looked at when it came.
+    // Unchanged fields were validated when they were written.
     if ["labels", "annotations", "finalizers", "ownerReferences"]
         .iter()
         .any(|field| !meta::same(current, &next, field))

@@ -1,4 +1,4 @@
-//! Create, update, patch and delete over HTTP: from the body of the request to the write.
+//! Create, update, patch and delete over HTTP: translates the request body into a write.
 
 use std::sync::{Arc, PoisonError};
 
@@ -59,7 +59,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
     let patch: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let resource = call.place.resource;
-    // Patches are written against the requested version, so events change their form on the way in and out.
+    // Patches are written against the requested version, so Events are converted to it before and back after.
     let version = call.place.version;
     let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
     let keeps_all = inner.store.keeps_all(resource.plural);
@@ -152,7 +152,7 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
     Ok(answer(inner, call, StatusCode::CREATED, &made))
 }
 
-/// Fields that the requested version does not show are not lost by a patch through it.
+/// Restores fields that the requested version hides, so that a patch through it does not remove them.
 fn restore_hidden(mut next: Value, shown: &Value, current: &Value) -> Value {
     for list in ["volumeSnapshotInfoList", "volumeSnapshotHandlePairList"] {
         let hidden = &current["status"][list];
@@ -179,7 +179,7 @@ fn target(call: &Call) -> Result<Target, Status> {
     Ok(Target { resource: place.resource, key, status: place.status, dry_run })
 }
 
-/// The object of a POST or PUT, in the form in which it is stored.
+/// The object of a POST or PUT, in the stored format.
 fn object_of_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
     let object = match call.media.split(';').next().unwrap_or_default().trim() {
         "" | "application/json" | "application/yaml" => parse(&call.body)?,
@@ -229,8 +229,8 @@ fn refuse_unknown(inner: &Inner, call: &Call, object: &Value) -> Result<(), Stat
     }
 }
 
-/// With `fieldValidation=Strict` an unknown field is an error; otherwise it is dropped, with a warning unless nobody
-/// wants one (`Ignore`).
+/// Rejects unknown fields with `fieldValidation=Strict`. Otherwise they are dropped, with a warning unless
+/// the value is `Ignore`.
 fn refuse_unknown_fields(call: &Call, object: &Value) -> Result<(), Status> {
     let wanted = call.param("fieldValidation");
     if wanted == "Ignore" {
@@ -258,7 +258,7 @@ fn parse(body: &[u8]) -> Result<Value, Status> {
         .map_err(|error| Status::bad_request(format!("error decoding the body: {error}")))
 }
 
-/// Every access review is answered with yes: everybody may do everything, and is the same user.
+/// Every access review is allowed: every caller has all permissions and is the same user.
 fn review(resource: &Resource, mut object: Value) -> Value {
     object["status"] = match resource.plural {
         "selfsubjectrulesreviews" => json!({
@@ -276,7 +276,7 @@ fn review(resource: &Resource, mut object: Value) -> Value {
 
 fn answer(inner: &Inner, call: &Call, code: StatusCode, stored: &Arc<Value>) -> Response<Body> {
     let place = &call.place;
-    // A new object may have been named by the server.
+    // The server may have generated the name of a new object.
     let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), meta::get(stored, "name"));
     read::one(inner, call, code, &key, stored)
 }

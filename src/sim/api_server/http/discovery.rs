@@ -1,4 +1,5 @@
-//! What is served: `/version`, `/api`, `/apis` and below, in the old form and as one aggregated document.
+//! The discovery documents: `/version`, `/api`, `/apis` and below, unaggregated and as one aggregated
+//! document.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use crate::resources::{RESOURCES, Resource};
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
-/// `/version`; the minor version is the newest that the real observations come from.
+/// `/version`; the minor version is the newest of the observed real clusters.
 pub(super) fn version() -> Value {
     json!({
         "major": "1", "minor": "36", "gitVersion": "v1.36.2", "gitCommit": "", "gitTreeState": "clean",
@@ -16,12 +17,12 @@ pub(super) fn version() -> Value {
     })
 }
 
-/// `/api` in the old form.
+/// `/api`, unaggregated.
 pub(super) fn core() -> Value {
     json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
 }
 
-/// `/apis` in the old form.
+/// `/apis`, unaggregated.
 pub(super) fn groups(inner: &Inner) -> Value {
     let groups: Vec<Value> = group_names(inner).filter_map(|name| describe_group(inner, name)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
@@ -57,7 +58,7 @@ pub(super) fn group_version(inner: &Inner, group: &str, version: &str) -> Option
     )
 }
 
-/// `/api` (the core group alone) or `/apis` (all others) as an APIGroupDiscoveryList of the given version.
+/// `/api` (only the core group) or `/apis` (all others) as an APIGroupDiscoveryList of the given version.
 pub(super) fn aggregated(inner: &Inner, core: bool, form: &str) -> Value {
     let names: Vec<&str> = if core { vec![""] } else { group_names(inner).collect() };
     let items: Vec<Value> = names.into_iter().map(|name| aggregated_group(inner, name)).collect();
@@ -67,7 +68,7 @@ pub(super) fn aggregated(inner: &Inner, core: bool, form: &str) -> Value {
     })
 }
 
-/// The versions of a group, the preferred one first; none if the group is not served.
+/// The versions of a group, the preferred one first; empty if the group is not served.
 pub(super) fn versions_of(inner: &Inner, group: &str) -> Vec<&'static str> {
     let mut versions = Vec::new();
     for resource in RESOURCES.iter().filter(|resource| resource.group == group) {
@@ -80,7 +81,7 @@ pub(super) fn versions_of(inner: &Inner, group: &str) -> Vec<&'static str> {
     versions
 }
 
-/// The groups beside the core, in the order of the registry.
+/// The groups except the core group, in the order of the registry.
 pub(super) fn group_names(inner: &Inner) -> impl Iterator<Item = &'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for resource in RESOURCES {

@@ -1,82 +1,86 @@
-//! Faults on calls: two coins per call, *did it happen* and *did the caller learn it*, and what may be wrong beside
-//! them: time before and after the deed, the age of what is read, the events of a watch.
+//! Faults on calls.
 //!
-//! Not here: which call meets which fault. A [`Faults`] decides that; `sim::faults` makes one of rules.
+//! Each call has two independent decisions: whether it is executed, and whether the caller receives the
+//! result. A fault may also delay the call before and after its execution, make its reads stale, and change
+//! the events of a watch.
+//!
+//! Not here: which call has which fault. A [`Faults`] function decides that; `sim::faults` builds one from
+//! rules.
 
-/// What is known of a call before it is carried out.
+/// The properties of a call before its execution.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallInfo {
     /// User-Agent up to the slash.
     pub agent: String,
     /// `get`, `list`, `watch`, `create`, `update`, `patch` or `delete`.
     pub verb: String,
-    /// Plural name of the resource.
     pub plural: String,
-    /// `status`, or none.
+    /// `status`, or `None`.
     pub subresource: Option<String>,
-    /// Namespace, none for cluster-scoped resources and for calls over all namespaces.
+    /// Namespace; `None` for cluster-scoped resources and for calls over all namespaces.
     pub namespace: Option<String>,
-    /// Name of the object, none for collections and generated names.
+    /// Name of the object; `None` for collections and generated names.
     pub name: Option<String>,
 }
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FaultDecision {
-    /// Whether the call is carried out.
+    /// Whether the call is executed.
     pub happen: bool,
-    /// What the caller is told.
+    /// The reply that the caller receives.
     pub answer: Answer,
-    /// Milliseconds between the call and the deed.
+    /// Delay between the call and its execution, milliseconds.
     pub before_ms: u64,
-    /// Milliseconds between the deed and the answer.
+    /// Delay between the execution and the reply, milliseconds.
     pub delay_ms: u64,
-    /// How old what is read may be, milliseconds: a get, a list and the first objects of a watch show the state of
-    /// then, whatever version they ask for.
+    /// Age of the state that is read, milliseconds. A get, a list and the first objects of a watch return the
+    /// state of that time, whatever version they request.
     pub stale_ms: u64,
-    /// What happens to the events of a watch.
+    /// The fault of the events of a watch.
     pub stream: StreamFault,
 }
 
-/// What the caller is told.
+/// The reply that the caller receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// The truth; for a call that did not happen, 500.
+    /// The true result; 500 for a call that was not executed.
     Normal,
-    /// A failure with this code, and seconds for `Retry-After`.
+    /// A failure with this code, and the value of `Retry-After` in seconds.
     Status(u16, Option<u32>),
-    /// The headers of a success and the beginning of a body: the connection breaks before the reply is complete.
+    /// The headers of a success and the beginning of a body: the connection breaks before the reply is
+    /// complete.
     Drop,
-    /// Nothing at all: the connection breaks before the headers. The response carries [`Severed`].
+    /// No reply: the connection breaks before the headers. The response carries [`Severed`].
     Cut,
 }
 
-/// Marks a response that a transport in memory has to turn into an error of the connection. Over a socket the
-/// connection is closed without a byte.
+/// Marks a response that an in-memory transport must turn into a connection error. Over a socket the
+/// connection is closed without sending a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Severed;
 
-/// What happens to the events of one watch.
+/// The fault of the events of one watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StreamFault {
-    /// How much later each event comes, milliseconds. Order is kept.
+    /// Delay of each event, milliseconds. Order is kept.
     pub delay_ms: u64,
-    /// Of the changes of one object that wait for their delay, only the last is told.
+    /// Of the changes of one object that wait for their delay, only the last is sent.
     pub merge: bool,
-    /// Every so many events one is not told; 0 is none. Bookmarks do not count.
+    /// Every `drop_each`-th event is dropped; 0 drops none. Bookmarks do not count.
     pub drop_each: u64,
-    /// How the stream ends, and after how many events.
+    /// Number of events after which the stream ends, and how it ends.
     pub end: Option<(u64, StreamEnd)>,
 }
 
-/// How a watch ends before its time.
+/// The way in which a watch ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
-    /// As at its time, without a word.
+    /// As at its timeout, without an error.
     Close,
     /// The connection breaks.
     Break,
-    /// An ERROR event with 410: what would come next is no longer known.
+    /// An ERROR event with 410: the next changes are no longer in the history.
     Gone,
 }
 
@@ -86,17 +90,17 @@ impl FaultDecision {
         Self::of(true, Answer::Normal)
     }
 
-    /// The two coins alone.
+    /// Only the two decisions, without delays.
     pub fn of(happen: bool, answer: Answer) -> Self {
         Self { happen, answer, before_ms: 0, delay_ms: 0, stale_ms: 0, stream: StreamFault::default() }
     }
 
-    /// The same with an answer that comes so much later.
+    /// Returns the same decision with a delayed reply.
     pub fn answered_after(mut self, delay_ms: u64) -> Self {
         self.delay_ms = delay_ms;
         self
     }
 }
 
-/// Decides over each call.
+/// Decides the fault of each call.
 pub type Faults = Box<dyn FnMut(&CallInfo) -> FaultDecision + Send>;

@@ -1,24 +1,24 @@
-//! What the client wants to see, from its `Accept` header.
+//! Negotiates the format of a reply from the `Accept` header.
 
 use crate::api_server::status::Status;
 
-/// The shape of an answer.
+/// The format of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// The objects themselves.
     Plain,
-    /// Rows for people, `as=Table`.
+    /// Rows for display, `as=Table`.
     Table,
-    /// Metadata alone, `as=PartialObjectMetadata` or its list.
+    /// Only metadata, `as=PartialObjectMetadata` or its list.
     Metadata,
-    /// Groups in one document, `as=APIGroupDiscoveryList` in the given version.
+    /// All groups in one document, `as=APIGroupDiscoveryList` in the given version.
     Discovery(&'static str),
 }
 
-/// The first shape of the header that is served.
+/// Returns the first format in the header that is served.
 ///
 /// # Errors
-/// 406 when there is none.
+/// 406 if there is none.
 pub(super) fn negotiate(accept: &str) -> Result<Form, Status> {
     if accept.trim().is_empty() {
         return Ok(Form::Plain);

@@ -1,7 +1,8 @@
-//! Changes on their way into a watch: late, merged, lost, or the last before the stream ends, as a fault says.
+//! Delays, merges and drops the changes of a watch, or ends its stream, as its fault requires.
 //!
-//! A change is due its delay after it was made, not after it was heard of, so that a watch that begins late does not
-//! wait again for what is old. Order is kept. Without a fault every change is due at once.
+//! The delay of a change starts when the change is made, not when the watch receives it. A watch that begins
+//! late therefore does not delay old changes again. Order is kept. Without a fault every change is due at
+//! once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,11 +13,11 @@ use tokio::time::Instant;
 use crate::api_server::http::faults::{StreamEnd, StreamFault};
 use crate::api_server::store::{Change, ChangeKind};
 
-/// What one watch has heard of and not told yet.
+/// The changes that one watch has received and not sent yet.
 pub(super) struct Held {
     fault: StreamFault,
     waiting: VecDeque<(Instant, Arc<Change>)>,
-    /// Events that were due so far, and those of them that were told.
+    /// Number of events that were due, and number of those that were sent.
     due: u64,
     told: u64,
 }
@@ -26,7 +27,7 @@ impl Held {
         Self { fault, waiting: VecDeque::new(), due: 0, told: 0 }
     }
 
-    /// Hears of a change.
+    /// Adds a change.
     pub(super) fn take_in(&mut self, change: Arc<Change>) {
         let due = change.at + Duration::from_millis(self.fault.delay_ms);
         let before = self.waiting.iter().rposition(|(_, waiting)| waiting.key == change.key);
@@ -34,7 +35,7 @@ impl Held {
             .filter(|_| self.fault.merge)
             .and_then(|at| self.waiting.remove(at).map(|held| (at, held)))
         {
-            // The object waits no longer for having changed once more.
+            // A further change of the object does not extend its delay.
             Some((at, (first_due, first))) => match merged(&first, &change) {
                 Some(merged) => merged.into_iter().for_each(|one| self.wait(first_due, Arc::new(one))),
                 None => {
@@ -51,7 +52,7 @@ impl Held {
         self.waiting.push_back((due, change));
     }
 
-    /// The next change that is due by `now`.
+    /// Returns the next change that is due by `now`.
     pub(super) fn release(&mut self, now: Instant) -> Option<Arc<Change>> {
         if self.waiting.front().is_some_and(|(due, _)| *due <= now) {
             return self.waiting.pop_front().map(|(_, change)| change);
@@ -59,17 +60,17 @@ impl Held {
         None
     }
 
-    /// When the next change is due.
+    /// The time at which the next change is due.
     pub(super) fn due(&self) -> Option<Instant> {
         self.waiting.front().map(|(due, _)| *due)
     }
 
-    /// Version of the first change that waits.
+    /// Version of the first waiting change.
     pub(super) fn first_version(&self) -> Option<u64> {
         self.waiting.front().map(|(_, change)| change.version)
     }
 
-    /// Whether the event that comes now is told: not where its turn is lost.
+    /// Counts a due event and returns whether it is sent: false if the fault drops it.
     pub(super) fn is_told(&mut self) -> bool {
         self.due += 1;
         let lost = self.fault.drop_each > 0 && self.due.is_multiple_of(self.fault.drop_each);
@@ -77,13 +78,14 @@ impl Held {
         !lost
     }
 
-    /// How the stream ends now, if it does.
+    /// Returns how the stream ends, if it ends now.
     pub(super) fn ended(&self) -> Option<StreamEnd> {
         self.fault.end.filter(|(after, _)| self.told >= *after).map(|(_, end)| end)
     }
 }
 
-/// Two changes of one object as one; `Some(None)` where they cancel each other, `None` where they stay two.
+/// Merges two changes of one object. Returns `Some(None)` if they cancel each other, `None` if they cannot be
+/// merged.
 fn merged(first: &Change, then: &Change) -> Option<Option<Change>> {
     let kind = match (first.kind, then.kind) {
         (ChangeKind::Deleted, _) => return None,

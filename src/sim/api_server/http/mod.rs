@@ -1,10 +1,10 @@
-//! The HTTP face: one handler that routes, negotiates, counts, injects faults and answers.
+//! The HTTP interface: one handler that routes, negotiates, counts, injects faults and replies.
 //!
-//! Promises: any client of Kubernetes that speaks JSON works, kubectl and kube among them, over a socket or with the
-//! router as its in-memory transport. Failures are `Status` objects.
+//! Promises: any Kubernetes client that uses JSON works, kubectl and kube among them, over a socket or with
+//! the router as its in-memory transport. Failures are `Status` objects.
 //!
-//! Layout: `route` and `form` say what is asked, `read`, `watch` and `change` answer it, `table`, `discovery` and
-//! `openapi` are the documents.
+//! Layout: `route` and `form` parse the request; `read`, `watch` and `change` execute it; `table`,
+//! `discovery` and `openapi` build documents.
 
 mod change;
 mod discovery;
@@ -48,16 +48,16 @@ use crate::api_server::status::Status;
 use crate::api_server::text;
 use crate::api_server::{ApiServer, Inner};
 
-/// Largest body of a request, as in the real server.
+/// Maximum size of a request body, as in the real server.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 const JSON: &str = "application/json";
 
-/// The router of a server.
+/// Builds the router of a server.
 pub(super) fn router(server: ApiServer) -> Router {
     Router::new().fallback(serve).with_state(server)
 }
 
-/// A request for a resource, taken apart.
+/// A parsed request for a resource.
 struct Call {
     place: Place,
     verb: Verb,
@@ -65,11 +65,11 @@ struct Call {
     form: Form,
     media: String,
     body: Bytes,
-    /// How old what it reads is.
+    /// Age of the state that the call reads.
     stale: Duration,
-    /// What happens to the events of a watch.
+    /// The fault of the events of a watch.
     stream: StreamFault,
-    /// What the caller is warned of.
+    /// Texts of the Warning headers.
     warnings: Mutex<Vec<String>>,
 }
 
@@ -103,7 +103,7 @@ impl Verb {
         (!place.resource.create_only || verb == Self::Create).then_some(verb)
     }
 
-    /// The word under which the call is counted.
+    /// The name under which the call is counted.
     fn word(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -159,7 +159,7 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
     perform(server, agent.unwrap_or("unknown"), call).await
 }
 
-/// Counts the call, carries it out or not, and tells the caller or not.
+/// Counts the call, and executes it and replies as its fault decides.
 async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Response<Body>, Status> {
     let (place, verb) = (&call.place, call.verb.word());
     server.count(agent, verb, place.resource.plural, place.status.then_some("status"));
@@ -184,8 +184,11 @@ async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Resp
     }
 }
 
-/// A consistent list is answered from the watch cache, once that has heard of everything up to this moment: after the
-/// next progress notification of etcd. So is the beginning of a consistent streaming list. A get by name asks etcd.
+/// Waits until a consistent list can be answered.
+///
+/// It is answered from the watch cache, after the cache has received all changes up to now: after the next
+/// progress notification of etcd. The same holds for the start of a consistent streaming list. A get by name
+/// reads from etcd.
 async fn wait_for_progress(server: &ApiServer, call: &Call) {
     let consistent = match call.verb {
         Verb::List => call.param("resourceVersion").is_empty() && call.param("continue").is_empty(),
@@ -233,7 +236,7 @@ fn describe(agent: &str, call: &Call) -> CallInfo {
     }
 }
 
-/// The documents that describe the server; none where there is no such document.
+/// The documents that describe the server; `None` if there is no such document.
 ///
 /// # Errors
 /// 403 while the server is starting.
@@ -290,10 +293,10 @@ fn failure(status: &Status) -> Response<Body> {
     response
 }
 
-/// A reply that breaks off, after its headers and the first byte or before anything.
+/// A reply whose connection breaks, after the headers and the first byte or before the headers.
 fn broken(begun: bool) -> Response<Body> {
     let breaks = async {
-        // What was sent is to leave before the connection goes.
+        // Lets the sent data leave before the connection closes.
         tokio::task::yield_now().await;
         Err::<Bytes, _>(reset())
     };
@@ -301,7 +304,7 @@ fn broken(begun: bool) -> Response<Body> {
         let body = futures::stream::once(async { Ok(Bytes::from_static(b"{")) });
         return respond(StatusCode::OK, JSON, Body::from_stream(body.chain(futures::stream::once(breaks))));
     }
-    // An error at the first look at the body ends the connection with the headers still unsent.
+    // An error at the first poll of the body ends the connection before the headers are sent.
     let body = futures::stream::once(async { Err::<Bytes, _>(reset()) });
     let mut response = respond(StatusCode::OK, JSON, Body::from_stream(body));
     response.extensions_mut().insert(Severed);
@@ -312,7 +315,7 @@ fn reset() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "connection reset by peer")
 }
 
-/// Adds the Warning headers: of a deprecated version, of fields that nobody knows.
+/// Adds the Warning headers: for a deprecated version, for unknown fields.
 fn warn(server: &ApiServer, call: &Call, mut response: Response<Body>) -> Response<Body> {
     let mut texts = call.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let place = &call.place;

@@ -1,8 +1,8 @@
-//! OpenAPI v3, as far as kubectl looks into it: which kinds exist, that the server validates fields itself, and the fields
-//! of the kinds that have a schema here, for `kubectl explain`.
+//! OpenAPI v3, as far as kubectl reads it: the kinds, the support of field validation by the server, and the
+//! fields of the kinds that have a schema here, for `kubectl explain`.
 //!
-//! Deliberately not here: the fields of metadata and of the built-in kinds, and the descriptions of kinds that are not
-//! Stillpoint's or Velero's.
+//! Deliberately not here: the fields of metadata and of the built-in kinds, and the descriptions of kinds
+//! that belong neither to Stillpoint nor to Velero.
 
 use serde_json::{Map, Value, json};
 
@@ -10,7 +10,7 @@ use crate::api_server::http::discovery;
 use crate::api_server::{Inner, schema};
 use crate::resources::Resource;
 
-/// `/openapi/v3`: where the documents are.
+/// `/openapi/v3`: the paths of the documents.
 pub(super) fn index(inner: &Inner) -> Value {
     let mut paths = Map::new();
     for group in std::iter::once("").chain(discovery::group_names(inner)) {

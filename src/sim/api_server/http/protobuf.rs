@@ -1,7 +1,8 @@
-//! Bodies in the protobuf encoding of Kubernetes, for the few kinds that kubectl creates in it.
+//! Decodes bodies in the protobuf encoding of Kubernetes, for the few kinds that kubectl creates in it.
 //!
-//! `kubectl create namespace|configmap|secret` and `kubectl auth can-i` send nothing else. A body is the magic number,
-//! then `runtime.Unknown` with the type and the raw message. Answers are always JSON, which every client takes.
+//! `kubectl create namespace|configmap|secret` and `kubectl auth can-i` send only this encoding. A body is
+//! the magic number, then `runtime.Unknown` with the type and the raw message. Replies are always JSON, which
+//! every client accepts.
 //!
 //! Deliberately not here: all other kinds; they are refused with 415.
 
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 pub(super) const MEDIA: &str = "application/vnd.kubernetes.protobuf";
 const MAGIC: &[u8] = b"k8s\0";
 
-/// A message: number, JSON name and type of each field that is read.
+/// A message: number, JSON name and type of each decoded field.
 type Message = &'static [(u64, &'static str, Field)];
 
 #[derive(Clone, Copy)]
@@ -98,7 +99,7 @@ fn message_of(kind: &str) -> Option<Message> {
     })
 }
 
-/// The object of a body; none if it is malformed or of another kind.
+/// The object of a body; `None` if it is malformed or of another kind.
 pub(super) fn object(body: &[u8]) -> Option<Value> {
     let unknown = body.strip_prefix(MAGIC)?;
     let mut kind = Value::Null;
@@ -136,7 +137,7 @@ fn read(bytes: &[u8], message: Message) -> Option<Value> {
             _ => return None,
         }
     }
-    // Go writes an empty string for an absent one.
+    // Go encodes an absent string as an empty one.
     object.retain(|_, value| !value.is_null() && value != "");
     Some(Value::Object(object))
 }
@@ -174,7 +175,7 @@ enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message in their order; `None` as an item is a malformed rest.
+/// Iterates over the fields of a message in order. A `None` item is a malformed rest.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {

@@ -1,7 +1,7 @@
 //! Get and list.
 //!
-//! A list that is continued shows the state of its first page; the token names the version and the last object. A call
-//! whose reads are stale (a fault, or the older of two replicas) sees the state of then.
+//! A continued list returns the state of its first page; the token contains the version and the last object.
+//! A call whose reads are stale (by a fault, or from the older of two replicas) reads the state of that time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::api_server::store::Key;
 use crate::api_server::{Inner, present, text};
 use crate::resources::Resource;
 
-/// Where a list goes on.
+/// The position at which a list continues.
 #[derive(Serialize, Deserialize)]
 struct Continue {
     #[serde(rename = "rv")]
@@ -44,7 +44,7 @@ pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> 
     Ok(one(inner, call, StatusCode::OK, &key, &stored))
 }
 
-/// One object in the shape that was asked for.
+/// Replies with one object in the requested format.
 pub(super) fn one(
     inner: &Inner,
     call: &Call,
@@ -66,10 +66,10 @@ pub(super) fn one(
     }
 }
 
-/// An object as the requested version shows it.
+/// An object in the requested version.
 pub(super) struct Shown<'a> {
     object: Cow<'a, Value>,
-    /// Its text, where the store has it.
+    /// The JSON text of the object, if the store has it.
     text: Option<Bytes>,
 }
 
@@ -121,8 +121,8 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
     Ok(list_of(inner, call, items.collect(), metadata))
 }
 
-/// The objects of the list as they were at `version`, without a walk over all of them where the call names one, and
-/// without a copy of what it does not select.
+/// The selected objects as of `version`. At the current version, a selection with a name reads only that
+/// object. Objects that are not selected are not copied.
 fn selected(
     inner: &Inner,
     call: &Call,
@@ -145,7 +145,7 @@ fn selected(
     Ok(then.into_iter().filter(|(key, object)| selects(key, object)).collect())
 }
 
-/// A list in the shape that was asked for.
+/// A list in the requested format.
 pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadata: Value) -> Response<Body> {
     let resource = call.place.resource;
     match call.form {
@@ -166,7 +166,7 @@ pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadat
     }
 }
 
-/// A list, in the order of its fields' names as everything here is, put together from the texts of its items.
+/// A list built from the texts of its items, with its fields in alphabetical order like all objects here.
 fn plain_list(resource: &Resource, version: &str, items: &[Shown<'_>], metadata: &Value) -> Vec<u8> {
     let mut list = format!(r#"{{"apiVersion":"{}","items":["#, resource.api_version(version)).into_bytes();
     for (index, item) in items.iter().enumerate() {
@@ -182,7 +182,7 @@ fn plain_list(resource: &Resource, version: &str, items: &[Shown<'_>], metadata:
     list
 }
 
-/// The items of a list of a built-in kind carry no type, those of a custom one do.
+/// An item of a list. Items of built-in kinds have no type, items of custom kinds have one.
 struct Item<'a> {
     object: &'a Value,
     typed: bool,
@@ -202,7 +202,7 @@ impl Serialize for Item<'_> {
 }
 
 fn page_size(call: &Call, all: usize) -> usize {
-    // A list from the cache (resourceVersion 0) is never cut into pages.
+    // A list from the cache (resourceVersion 0) is never split into pages.
     let cached = call.param("resourceVersion") == "0" && call.param("continue").is_empty();
     match call.param("limit").parse::<usize>() {
         Ok(limit) if limit > 0 && !cached => limit.min(all),
@@ -210,7 +210,7 @@ fn page_size(call: &Call, all: usize) -> usize {
     }
 }
 
-/// The version up to which the call sees: the newest one, but for a call whose reads are stale.
+/// The version that the call reads: the newest one, or an older one if its reads are stale.
 pub(super) fn version_seen(inner: &Inner, call: &Call) -> u64 {
     match call.stale {
         Duration::ZERO => inner.store.version(),
@@ -271,7 +271,8 @@ fn too_old_to_continue() -> Status {
     Status::expired("The provided continue parameter is too old to display a consistent list result.")
 }
 
-/// Query parameters and a body of DeleteOptions say the same things; the body wins.
+/// The delete options. Query parameters and a body of DeleteOptions have the same meaning; the body takes
+/// precedence.
 pub(super) fn delete_options(call: &Call) -> Result<Map<String, Value>, Status> {
     if call.body.is_empty() {
         return Ok(Map::new());

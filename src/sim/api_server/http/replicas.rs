@@ -1,10 +1,11 @@
-//! Two API servers of different ages behind one address.
+//! Two API servers of different age behind one address.
 //!
-//! Each call goes to one of them, drawn from the seed. Writes, and reads that ask for no version, go through to the
-//! store on both. What the older one answers from its watch cache lags behind: lists and gets that are content with any
-//! version (`resourceVersion=0`), and the events of every watch. A call that asks it for a version that it has not heard of
-//! waits up to [`PATIENCE`], and is told 504 `Too large resource version` after that. So a client that lists twice may
-//! see time run backwards, and one that writes may wait for the event of its own write.
+//! Each call goes to one of them, drawn from the seed. On both servers, writes and reads without a version
+//! use the store. The watch cache of the older server lags. It serves lists and gets that accept any version
+//! (`resourceVersion=0`), and the events of every watch. If a call requires a version that this cache has not
+//! received, it waits up to [`PATIENCE`], and then fails with 504 `Too large resource version`. A client that
+//! lists twice may therefore receive an older state second, and a client that writes may wait for the event
+//! of its own write.
 //!
 //! Source: Kubernetes, `apiserver/pkg/storage/cacher` (consistent reads, `waitUntilFreshAndBlock`).
 
@@ -16,10 +17,10 @@ use crate::api_server::ApiServer;
 use crate::api_server::http::{Call, Verb, read};
 use crate::api_server::status::Status;
 
-/// How long a watch cache is waited for.
+/// Maximum time that a call waits for the watch cache.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The second API server.
+/// The configuration of the second API server.
 #[derive(Debug, Clone)]
 pub struct Replicas {
     lag: Duration,
@@ -27,16 +28,16 @@ pub struct Replicas {
 }
 
 impl Replicas {
-    /// A second API server whose watch cache is `lag_ms` behind; the seed draws who answers.
+    /// A second API server whose watch cache lags by `lag_ms`. The seed draws the server of each call.
     pub fn new(lag_ms: u64, seed: u64) -> Self {
         Self { lag: Duration::from_millis(lag_ms), random: fastrand::Rng::with_seed(seed) }
     }
 }
 
-/// Draws who answers, and lets the older one answer as it can.
+/// Draws the server of the call. The older server limits the call to the state of its cache.
 ///
 /// # Errors
-/// 504 where it was asked for a version that it does not learn of in time.
+/// 504 if the call requires a version that the cache does not receive in time.
 pub(super) async fn route(server: &ApiServer, call: &mut Call) -> Result<(), Status> {
     let drawn = server.with(|inner| {
         let replicas = inner.replicas.as_mut()?;
@@ -52,7 +53,7 @@ pub(super) async fn route(server: &ApiServer, call: &mut Call) -> Result<(), Sta
         }
         Verb::Watch => {
             if call.flag("sendInitialEvents") && read::version_param(call)?.unwrap_or(0) == 0 {
-                // A consistent list from the cache: it catches up with the store first.
+                // A consistent list from the cache first catches up with the store.
                 tokio::time::sleep(lag).await;
             }
             call.stale = call.stale.max(lag);
@@ -63,7 +64,7 @@ pub(super) async fn route(server: &ApiServer, call: &mut Call) -> Result<(), Sta
     Ok(())
 }
 
-/// Waits until a cache that lags has heard of the version.
+/// Waits until a lagging cache has received the version.
 async fn wait_for(server: &ApiServer, version: u64, lag: Duration) -> Result<(), Status> {
     let (known_at, now) = server.with(|inner| {
         let known_at = inner.store.made_at(version).map_or_else(Instant::now, |made| made + lag);

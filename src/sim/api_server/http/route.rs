@@ -1,9 +1,9 @@
-//! From a path to what it names.
+//! Parses the path of a request.
 
 use crate::api_server::Inner;
 use crate::resources::{NAMESPACES, RESOURCES, Resource};
 
-/// What a path names.
+/// The meaning of a path.
 #[derive(Debug)]
 pub(super) enum Route {
     Health,
@@ -33,7 +33,7 @@ pub(super) struct Place {
     pub status: bool,
 }
 
-/// Parses a path; none if nothing is served there.
+/// Parses a path; `None` if it is not served.
 pub(super) fn parse(inner: &Inner, path: &str) -> Option<Route> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     Some(match segments.as_slice() {
@@ -57,7 +57,7 @@ pub(super) fn parse(inner: &Inner, path: &str) -> Option<Route> {
 
 fn place(inner: &Inner, group: &str, version: &str, rest: &[&str]) -> Option<Place> {
     let (namespace, rest) = match rest {
-        // Two segments are the namespace itself, `/status` is its subresource.
+        // Two segments are the namespace itself; `/status` is its subresource.
         [NAMESPACES, _] | [NAMESPACES, _, "status"] => (None, rest),
         [NAMESPACES, namespace, rest @ ..] if !rest.is_empty() => (Some((*namespace).to_owned()), rest),
         _ => (None, rest),

@@ -1,10 +1,10 @@
-//! The first moments of an API server: it answers before it can do anything.
+//! The start of an API server: a period in which it replies but refuses calls.
 //!
-//! While RBAC is not loaded every user but the system's own is refused, discovery included: 403, `clusterrole
-//! "system:discovery" not found`. After that the storage of custom resources is still being made: 429 `storage is
-//! (re)initializing`. Until both are over `/readyz` fails. Observed on Kubernetes 1.36.2.
+//! Until RBAC is loaded, every user except the system's own is refused, also for discovery: 403, `clusterrole
+//! "system:discovery" not found`. After that the storage of custom resources is initialized: 429 `storage is
+//! (re)initializing`. `/readyz` fails until both are finished. Observed on Kubernetes 1.36.2.
 //!
-//! Actors are not touched: they begin when the API server is ready.
+//! Actors are not affected: they start when the API server is ready.
 
 use std::time::Duration;
 
@@ -18,21 +18,21 @@ use crate::api_server::http::Verb;
 use crate::api_server::http::route::Place;
 use crate::api_server::status::Status;
 
-/// Who asks, as the API server calls every caller here.
+/// The user name of every caller.
 const USER: &str = "system:serviceaccount:stillpoint:stillpoint";
-/// What RBAC says while none of its roles is loaded.
+/// The RBAC message while no role is loaded.
 const NOT_LOADED: &str = "RBAC: [clusterrole.rbac.authorization.k8s.io \"system:discovery\" not found, \
     clusterrole.rbac.authorization.k8s.io \"system:basic-user\" not found, \
     clusterrole.rbac.authorization.k8s.io \"system:public-info-viewer\" not found]";
 
-/// An API server that has just started.
+/// The start of an API server and the lengths of its two phases.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::api_server) struct Start {
     forbids_until: Instant,
     initializes_until: Instant,
 }
 
-/// How far an API server that has just started has got.
+/// The phase of the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Forbids,
@@ -41,7 +41,8 @@ enum Phase {
 }
 
 impl Start {
-    /// One that starts now: it refuses everybody for so long, and then custom resources.
+    /// A start that begins now: the server refuses every call for `forbids`, then custom resources for
+    /// `initializes`.
     pub(in crate::api_server) fn now(forbids: Duration, initializes: Duration) -> Self {
         let forbids_until = Instant::now() + forbids;
         Self { forbids_until, initializes_until: forbids_until + initializes }
@@ -57,7 +58,7 @@ fn phase(inner: &Inner) -> Phase {
     }
 }
 
-/// The answer of the health endpoints.
+/// The reply of the health endpoints.
 pub(super) fn health(inner: &Inner) -> Response<Body> {
     let failed = match phase(inner) {
         Phase::Ready => return respond(StatusCode::OK, "text/plain", Body::from("ok")),
@@ -68,7 +69,7 @@ pub(super) fn health(inner: &Inner) -> Response<Body> {
     respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Body::from(text))
 }
 
-/// Whether a document, e.g. discovery, is refused.
+/// Refuses a document, e.g. discovery, if RBAC is not loaded.
 pub(super) fn refuses_path(inner: &Inner, path: &str) -> Result<(), Status> {
     match phase(inner) {
         Phase::Forbids => {
@@ -79,7 +80,7 @@ pub(super) fn refuses_path(inner: &Inner, path: &str) -> Result<(), Status> {
     }
 }
 
-/// Whether a call for a resource is refused.
+/// Refuses a call for a resource, if the phase requires it.
 pub(super) fn refuses(inner: &Inner, place: &Place, verb: Verb) -> Result<(), Status> {
     match phase(inner) {
         Phase::Forbids => Err(forbidden(place, verb)),

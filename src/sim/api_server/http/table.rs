@@ -1,6 +1,6 @@
-//! Rows for `kubectl get`.
+//! Builds the rows for `kubectl get`.
 //!
-//! The columns are those of the resource; dates are shown as the time since then, as the real server does it.
+//! The columns are those of the resource. Dates are printed as the time since then, as in the real server.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::api_server::{meta, present};
 use crate::pointer::At;
 use crate::resources::{Cell, Column, Resource};
 
-/// What a row carries beside its cells (`includeObject`).
+/// The object that a row carries besides its cells (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Include {
     None,
@@ -19,7 +19,7 @@ pub(super) enum Include {
     Object,
 }
 
-/// A table of objects; `now_ns` is the time in nanoseconds since the Unix epoch.
+/// Builds a table of objects; `now_ns` is the time in nanoseconds since the Unix epoch.
 pub(super) fn table(
     resource: &Resource,
     objects: &[Cow<'_, Value>],
@@ -51,14 +51,14 @@ fn definition(column: &Column) -> Value {
         "priority": column.priority})
 }
 
-/// Ages are words by the time they are sent.
+/// The column type in the reply. Ages are sent as strings.
 fn shown_type(column: &Column) -> &'static str {
     if column.kind == "date" { "string" } else { column.kind }
 }
 
 fn row(resource: &Resource, object: &Value, include: Include, now_ns: i64) -> Value {
     let mut cells: Vec<Value> = resource.columns.iter().map(|column| cell(column, object, now_ns)).collect();
-    // An Event is known by its object; its name comes last and with `-o wide`.
+    // An Event is identified by its object; its name is the last column and only in `-o wide`.
     let at = if resource.plural == "events" { cells.len() } else { 0 };
     cells.insert(at, json!(meta::get(object, "name")));
     let mut row = Map::new();
@@ -102,7 +102,7 @@ fn cell(column: &Column, object: &Value, now_ns: i64) -> Value {
     }
 }
 
-/// What a column of strings shows of another type.
+/// Converts a value of another type for a column of strings.
 fn words(value: Value) -> Value {
     match value {
         Value::Number(_) | Value::Bool(_) => json!(value.to_string()),

@@ -1,4 +1,4 @@
-//! The server as kube sees it, with the router as the transport, on paused time.
+//! Tests the server through kube, with the router as the transport, in paused time.
 
 use std::time::Duration;
 
@@ -201,7 +201,7 @@ async fn applied(config: watcher::Config) -> Vec<String> {
             Some(Ok(Event::Apply(object))) => {
                 let name = object.metadata.name.unwrap_or_default();
                 if name == "b" {
-                    // The stream breaks, and what it would resume from is gone.
+                    // The stream breaks, and the history to resume from is gone.
                     server.drop_watches();
                     api.delete("b", &DeleteParams::default()).await.expect("deleted");
                     server.compact();
@@ -357,7 +357,7 @@ async fn orphaned_dependents_lose_the_reference_and_stay() {
     assert!(api.get("dependent").await.expect("stays").metadata.owner_references.is_none());
 }
 
-/// One raw request: code, headers and body of the answer.
+/// Sends one raw request. Returns code, headers and body of the reply.
 async fn raw(
     server: &ApiServer,
     method: &str,

@@ -1,9 +1,12 @@
-//! Watch: changes as lines of JSON, for as long as the client listens.
+//! Watch: sends changes as lines of JSON until the client disconnects or the watch times out.
 //!
-//! From version N every change after N comes, from no version (or 0) the present objects first. A version that has
-//! fallen out of the history gives one ERROR event with a 410 and the end of the stream. An object that enters the
-//! selection is ADDED, one that leaves it is DELETED. Bookmarks, where allowed, come once a minute and at the end, and
-//! never tell of a version that is still on its way. Events may be late, lost or cut short by a fault ([`held`]).
+//! - A watch from version N sends every change after N. A watch without a version (or with 0) sends the
+//!   existing objects first.
+//! - A version that is no longer in the history gives one ERROR event with a 410 and the end of the stream.
+//! - An object that enters the selection is ADDED; an object that leaves it is DELETED.
+//! - Bookmarks, if allowed, are sent once a minute and at the end. They never contain a version that is still
+//!   delayed.
+//! - A fault may delay or drop events, or end the stream ([`held`]).
 //!
 //! [`held`]: super::held
 
@@ -32,20 +35,20 @@ use crate::api_server::store::{Change, ChangeKind, TooOld};
 use crate::api_server::{ApiServer, Inner, meta, present, text};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
-/// Without `timeoutSeconds`; the real server picks something between half an hour and an hour.
+/// The timeout without `timeoutSeconds`. The real server chooses one between 30 and 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45 * 60);
-/// Whatever a client asks for.
+/// The maximum timeout, whatever a client requests.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Marks the bookmark after the initial events of a streaming list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// How events are written.
+/// The format of the events.
 struct Frames {
     place: Place,
     selection: Selection,
     form: Form,
     include: Include,
-    /// The columns of a table go with its first event only.
+    /// The columns of a table are sent only with its first event.
     columns_sent: bool,
 }
 
@@ -58,7 +61,7 @@ struct Stream {
     end: Instant,
     next_bookmark: Option<Instant>,
     ended: bool,
-    /// The connection breaks once all is sent.
+    /// The connection breaks after all events are sent.
     breaks: bool,
 }
 
@@ -107,11 +110,11 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
     Ok(respond(StatusCode::OK, JSON, Body::from_stream(body)))
 }
 
-/// Where a watch begins.
+/// The start of a watch.
 enum Start {
-    /// The present objects, with a bookmark after them in a streaming list.
+    /// With the existing objects; with a bookmark after them in a streaming list.
     Present { bookmark: bool },
-    /// Now, without what is there.
+    /// Now, without the existing objects.
     Now,
     /// After a version.
     After(u64),
@@ -136,7 +139,7 @@ impl Start {
 }
 
 impl Stream {
-    /// Takes in what is there already, as far as `seen`, the version up to which the server knows.
+    /// Adds the existing objects and changes up to `seen`, the version that the server has received.
     fn begin(&mut self, inner: &mut Inner, start: &Start, seen: u64) {
         let plural = self.frames.place.resource.plural;
         let now_ns = inner.store.clock.now_ns();
@@ -200,11 +203,11 @@ impl Stream {
         }
     }
 
-    /// Time for what was held back, for a bookmark, or for the end.
+    /// Sends due changes, a bookmark, or the end.
     fn tick(&mut self) {
         let now = Instant::now();
-        // Under the lock nothing changes, so that a bookmark comes after all events up to its version and before
-        // all others.
+        // Nothing changes while the lock is held, so a bookmark comes after all events up to its version and
+        // before all others.
         let (version, now_ns, missed) = self.server.clone().with(|inner| {
             let missed: Vec<_> = std::iter::from_fn(|| self.changes.try_recv().ok()).collect();
             (inner.store.version(), inner.store.clock.now_ns(), missed)
@@ -227,7 +230,7 @@ impl Stream {
         self.release(now_ns);
     }
 
-    /// Tells what need not wait any longer.
+    /// Sends the changes that are due.
     fn release(&mut self, now_ns: i64) {
         while !self.ended
             && let Some(change) = self.held.release(Instant::now())
@@ -241,7 +244,7 @@ impl Stream {
         }
     }
 
-    /// Ends the stream where a fault says so.
+    /// Ends the stream if the fault requires it.
     fn cut_short(&mut self) {
         let Some(end) = self.held.ended().filter(|_| !self.ended) else { return };
         self.ended = true;
@@ -257,7 +260,7 @@ impl Stream {
 }
 
 impl Frames {
-    /// The event that the change is to this selection, if it is one.
+    /// Converts the change into an event of this selection, if it is one.
     fn change(&mut self, change: &Change, now_ns: i64) -> Option<Bytes> {
         let (object, previous) = (change.object.open(), change.previous.as_ref().map(Kept::open));
         let was = previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
@@ -267,7 +270,7 @@ impl Frames {
             (false, true) => Some(self.event("ADDED", &object, Some(&change.object), now_ns)),
             (true, true) => Some(self.event("MODIFIED", &object, Some(&change.object), now_ns)),
             (true, false) => Some(match (previous, change.kind) {
-                // The last state that belonged to the selection, under the version of the change.
+                // The last state that belonged to the selection, with the version of the change.
                 (Some(previous), ChangeKind::Modified) => {
                     let mut last = Arc::unwrap_or_clone(previous);
                     meta::copy(&object, &mut last, "resourceVersion");
@@ -278,7 +281,7 @@ impl Frames {
         }
     }
 
-    /// One event; `kept` is how the store keeps the object, where it is in the store.
+    /// Builds one event; `kept` is the stored form of the object, if it is in the store.
     fn event(&mut self, kind: &str, stored: &Value, kept: Option<&Kept>, now_ns: i64) -> Bytes {
         let object = present::show(self.place.resource, self.place.version, stored);
         let object = match self.form {
@@ -321,7 +324,8 @@ fn line(kind: &str, object: &Value) -> Bytes {
     line_of(kind, &text::of(object))
 }
 
-/// One event; the type first, as the real server does: whoever reads it knows then what the object is.
+/// Builds one event line. The type comes first, as in the real server, so that a reader knows the type of the
+/// object before it parses it.
 fn line_of(kind: &str, object: &[u8]) -> Bytes {
     let head = format!(r#"{{"type":"{kind}","object":"#);
     Bytes::from([head.as_bytes(), object, b"}\n"].concat())

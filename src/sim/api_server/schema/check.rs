@@ -1,11 +1,11 @@
-//! The validation of a value against its schema, with the wording of the API server (`kube-openapi/pkg/validation`).
+//! Validates a value against its schema, with the messages of the API server (`kube-openapi/pkg/validation`).
 
 use serde_json::Value;
 
 use super::structural::{Kind, Path, Schema};
 use crate::api_server::status::Cause;
 
-/// Checks an object of the kind. Nothing is said of its metadata, which every kind has.
+/// Checks an object of the kind. The metadata, which all kinds have, are not checked here.
 pub(super) fn object(object: &Value, schema: &Schema, causes: &mut Vec<Cause>) {
     fields(object, schema, &Path::Root, causes);
 }

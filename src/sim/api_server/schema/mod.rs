@@ -1,4 +1,4 @@
-//! The schemas of the custom resources: what they do not name is pruned, what has the wrong type is refused.
+//! The schemas of the custom resources: unknown fields are pruned, values of the wrong type are refused.
 //!
 //! | module | holds |
 //! |---|---|
@@ -6,9 +6,9 @@
 //! | `check` | the validation of a value |
 //! | `tables` | the fields of the snapshot kinds |
 //!
-//! GroupSnapshot and Backup are served and held to the definitions that are shipped, the files of `deploy/`. A name that
-//! is wrong in a client's types therefore vanishes here as it would on a cluster. Kinds without a schema keep every
-//! field.
+//! GroupSnapshot and Backup are validated against the shipped CRDs, the files of `deploy/`. A field with a
+//! wrong name in a client's types is therefore dropped here, as on a real cluster. Kinds without a schema
+//! keep every field.
 
 mod check;
 mod structural;
@@ -25,11 +25,11 @@ use crate::api_server::status::Status;
 use crate::api_server::validate::refuse;
 use crate::resources::Resource;
 
-/// The definitions that are shipped.
+/// The shipped CRDs.
 const SHIPPED: [&str; 2] =
     [include_str!("../../../../deploy/crds.yaml"), include_str!("../../../../deploy/backup-crd.yaml")];
 
-/// The shipped definitions by plural name. A file that cannot be read has none, which a test notices.
+/// The shipped CRDs by plural name. A file that cannot be parsed has no entry; a test detects that.
 static DEFINITIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let read = |text: &&str| serde_saphyr::from_multiple::<Value>(text).unwrap_or_default();
     let named = |crd: Value| Some((crd["spec"]["names"]["plural"].as_str()?.to_owned(), crd));
@@ -45,7 +45,7 @@ static SCHEMAS: LazyLock<BTreeMap<&'static str, Schema>> = LazyLock::new(|| {
     plurals.filter_map(|plural| Some((plural, schema(plural)?))).collect()
 });
 
-/// The shipped definition of a resource.
+/// The shipped CRD of a resource.
 pub(super) fn definition(plural: &str) -> Option<&'static Value> {
     DEFINITIONS.get(plural)
 }
@@ -54,7 +54,7 @@ fn of(resource: &Resource) -> Option<&'static Schema> {
     SCHEMAS.get(resource.plural).filter(|_| resource.custom)
 }
 
-/// The fields of a kind as OpenAPI tells of them; none for a kind that keeps every field.
+/// The fields of a kind in OpenAPI; `None` for a kind that keeps every field.
 pub(super) fn open_api(resource: &Resource) -> Option<Map<String, Value>> {
     if let Some(crd) = definition(resource.plural) {
         return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"].as_object().cloned();
@@ -83,7 +83,7 @@ const METADATA: [&str; 15] = [
     "uid",
 ];
 
-/// Removes members that are null: typed fields keep no null. Where a schema was read from a definition it decides.
+/// Removes null members: typed fields keep no null. A schema that was read from a CRD decides for its kind.
 pub(super) fn prune_nulls(resource: &Resource, object: &mut Value) {
     if definition(resource.plural).is_none() {
         return meta::prune_nulls(object);
@@ -93,7 +93,7 @@ pub(super) fn prune_nulls(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// Removes what the schema does not know, and puts in what it gives by default.
+/// Removes unknown fields, and sets the defaults of the schema.
 pub(super) fn prune(resource: &Resource, object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.retain(|name, _| METADATA.contains(&name.as_str()));
@@ -103,7 +103,7 @@ pub(super) fn prune(resource: &Resource, object: &mut Value) {
     }
 }
 
-/// The paths of what the schema does not know.
+/// The paths of unknown fields.
 pub(super) fn unknown(resource: &Resource, object: &Value) -> Vec<String> {
     let mut unknown: Vec<String> = object["metadata"]
         .as_object()
@@ -141,7 +141,7 @@ mod tests {
         by_plural(plural).expect("served")
     }
 
-    /// What is said of an object of that kind, path by path.
+    /// The violations in an object of that kind, in path order.
     fn causes(plural: &str, object: &Value) -> Vec<String> {
         let failed = check(served(plural), object).err();
         let causes = failed.into_iter().flat_map(|status| status.details.causes);
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(causes, [expected]);
     }
 
-    /// The embedded cluster serves what is shipped, and checks all that it says.
+    /// The embedded cluster serves the shipped CRDs and checks all of their keywords.
     #[test]
     fn the_shipped_definitions_are_served_as_they_are() {
         assert_eq!(DEFINITIONS.keys().collect::<Vec<_>>(), ["backups", "groupsnapshots"]);

@@ -1,8 +1,10 @@
-//! A structural schema, as a CustomResourceDefinition has it, with pruning and defaults.
+//! A structural schema, as in a CustomResourceDefinition, with pruning and defaults.
 //!
-//! Source: Kubernetes 1.36, `apiextensions-apiserver/pkg/apiserver/schema` (structural schemas, `pruning`, `defaulting`).
+//! Source: Kubernetes 1.36, `apiextensions-apiserver/pkg/apiserver/schema` (structural schemas, `pruning`,
+//! `defaulting`).
 //!
-//! Deliberately not here: CEL rules, patterns, `oneOf` and its like. No shipped definition has them, which a test holds.
+//! Deliberately not here: CEL rules, patterns, `oneOf` and similar. No shipped CRD has them; a test checks
+//! that.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +23,6 @@ pub(super) enum Kind {
     String,
 }
 
-/// Names of the types.
 const KINDS: [(&str, Kind); 6] = [
     ("array", Kind::Array),
     ("boolean", Kind::Boolean),
@@ -32,13 +33,12 @@ const KINDS: [(&str, Kind); 6] = [
 ];
 
 impl Kind {
-    /// Its name in a schema.
     pub(super) fn name(self) -> &'static str {
         KINDS.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| name)
     }
 }
 
-/// What is allowed of one value.
+/// The schema of one value.
 #[derive(Debug, Clone)]
 pub(super) struct Schema {
     pub kind: Kind,
@@ -59,7 +59,7 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    /// A schema that says nothing but the type.
+    /// A schema with only a type.
     pub(super) fn of(kind: Kind) -> Self {
         Self {
             kind,
@@ -77,7 +77,7 @@ impl Schema {
         }
     }
 
-    /// Reads `openAPIV3Schema`, or a part of it.
+    /// Parses `openAPIV3Schema`, or a part of it.
     pub(super) fn read(schema: &Value) -> Self {
         let kind =
             KINDS.iter().find(|(name, _)| schema["type"] == *name).map_or(Kind::Any, |(_, kind)| *kind);
@@ -103,7 +103,7 @@ impl Schema {
         }
     }
 
-    /// The properties as OpenAPI, without what only validation needs.
+    /// The properties as OpenAPI, without the fields that only validation needs.
     pub(super) fn open_api(&self) -> Map<String, Value> {
         self.properties.iter().map(|(name, schema)| (name.clone(), schema.open_api_type())).collect()
     }
@@ -121,7 +121,7 @@ impl Schema {
         }
     }
 
-    /// Removes what is not named from an object of the kind; `always` is known besides.
+    /// Removes unknown fields from an object of the kind. The fields in `always` are known too.
     pub(super) fn prune_root(&self, map: &mut Map<String, Value>, always: &[&str]) {
         map.retain(|name, _| always.contains(&name.as_str()) || self.properties.contains_key(name));
         self.prune_below(map);
@@ -152,7 +152,7 @@ impl Schema {
         }
     }
 
-    /// Puts in what is given by default, where it is absent or an impossible null.
+    /// Sets the defaults of fields that are absent, or null where null is not allowed.
     pub(super) fn default(&self, map: &mut Map<String, Value>) {
         for (name, schema) in &self.properties {
             if let Some(default) = &schema.default
@@ -180,7 +180,7 @@ impl Schema {
         }
     }
 
-    /// Paths of what is not named in an object of the kind; `always` is known besides.
+    /// Collects the paths of unknown fields in an object of the kind. The fields in `always` are known too.
     pub(super) fn unknown_root(&self, map: &Map<String, Value>, always: &[&str], unknown: &mut Vec<String>) {
         let here = map
             .keys()
@@ -218,7 +218,7 @@ impl Schema {
     }
 }
 
-/// Where something is, written out only when it has to be told.
+/// The path of a value. It is formatted only when it is printed.
 pub(super) enum Path<'a> {
     Root,
     Field(&'a Path<'a>, &'a str),
@@ -236,7 +236,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Paths of the keywords of a definition that [`Schema::read`] does not know, and that nothing here would check.
+/// Paths of the keywords of a CRD that [`Schema::read`] does not know and that are therefore not checked.
 #[cfg(test)]
 pub(super) fn unknown_keywords(schema: &Value) -> Vec<String> {
     const CHECKED: [&str; 12] = [

@@ -1,13 +1,12 @@
-//! The fields of the snapshot and group snapshot kinds, whose definitions belong to external-snapshotter.
+//! The fields of the snapshot and group snapshot kinds, whose CRDs belong to external-snapshotter.
 //!
-//! Source: its CRDs of 8.6 (`client/config/crd`), of which this is the part that somebody writes. What they require, the
-//! values that they enumerate and their CEL rules are in `rules`.
+//! Source: its CRDs of 8.6 (`client/config/crd`), reduced to the fields that a client or an actor writes.
+//! Required fields, enumerations and CEL rules are in `rules`.
 
 use std::collections::BTreeMap;
 
 use super::structural::{Kind, Schema};
 
-/// Type of a field.
 #[derive(Clone, Copy)]
 enum Type {
     Text,
@@ -15,7 +14,7 @@ enum Type {
     Integer,
     /// An RFC 3339 time.
     Time,
-    /// Anything, kept as it is.
+    /// Any value, kept unchanged.
     Open,
     Object(Fields),
     /// A list of objects.
@@ -133,7 +132,7 @@ const VOLUME_GROUP_SNAPSHOT_CONTENT: Fields = &[
             ("creationTime", Time),
             ("readyToUse", Boolean),
             ("error", ERROR),
-            // Of v1beta1 alone; the other list is of the newer versions.
+            // Only in v1beta1; the newer versions have the other list.
             ("volumeSnapshotHandlePairList", Objects(&[("volumeHandle", Text), ("snapshotHandle", Text)])),
             (
                 "volumeSnapshotInfoList",
@@ -154,7 +153,7 @@ const SELECTOR: Type = Object(&[
     ("matchExpressions", Objects(&[("key", Text), ("operator", Text), ("values", Texts)])),
 ]);
 
-/// The schema of a kind; none for a kind without a table.
+/// The schema of a kind; `None` for a kind without a table.
 pub(super) fn of(plural: &str) -> Option<Schema> {
     let fields = match plural {
         "volumesnapshots" => VOLUME_SNAPSHOT,
