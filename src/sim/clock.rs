@@ -1,9 +1,9 @@
 //! The wall clock of the embedded cluster.
 //!
-//! Kubernetes objects carry wall-clock times, tests run on paused time. [`SimClock`] joins the two: it starts at a
-//! fixed instant and moves with `tokio::time`, so that a run on paused time writes the same timestamps every time. It can be
-//! [stepped](SimClock::step), as a wall clock is when somebody sets it; [`steady_ns`](SimClock::steady_ns) does not know of
-//! that.
+//! Kubernetes objects have wall-clock times; tests run in paused time. [`SimClock`] combines the two: it
+//! starts at a fixed instant and advances with `tokio::time`, so that a run in paused time writes the same
+//! timestamps every time. It can be [stepped](SimClock::step), as a wall clock can be set.
+//! [`steady_ns`](SimClock::steady_ns) ignores steps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,22 +11,22 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// A wall clock that starts at a given instant and advances with `tokio::time`. Clones are the same clock.
+/// A wall clock that starts at a given instant and advances with `tokio::time`. Clones share the same clock.
 #[derive(Clone, Debug)]
 pub struct SimClock {
     anchor_unix_ns: i64,
     origin: Instant,
-    /// Nanoseconds by which it was set forward in all, or back.
+    /// Sum of all steps, nanoseconds; negative if the clock was set back.
     stepped_ns: Arc<AtomicI64>,
 }
 
 impl SimClock {
-    /// A clock that reads `anchor_unix_ns` (nanoseconds since the Unix epoch) at this moment.
+    /// Creates a clock whose current time is `anchor_unix_ns` (nanoseconds since the Unix epoch).
     pub fn new(anchor_unix_ns: i64) -> Self {
         Self { anchor_unix_ns, origin: Instant::now(), stepped_ns: Arc::default() }
     }
 
-    /// Sets the clock forward by so many milliseconds, or back.
+    /// Sets the clock forward by `milliseconds`, or back if negative.
     pub fn step(&self, milliseconds: i64) {
         self.stepped_ns.fetch_add(milliseconds.saturating_mul(1_000_000), Ordering::SeqCst);
     }
@@ -36,18 +36,18 @@ impl SimClock {
         self.steady_ns().saturating_add(self.stepped_ns.load(Ordering::SeqCst))
     }
 
-    /// Nanoseconds since the Unix epoch as if nobody had ever set the clock: what passes between two looks has passed.
+    /// Nanoseconds since the Unix epoch without steps: the difference of two readings is the elapsed time.
     pub fn steady_ns(&self) -> i64 {
         let elapsed = i64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(i64::MAX);
         self.anchor_unix_ns.saturating_add(elapsed)
     }
 
-    /// The time in the form of `metav1.Time`: whole seconds, `2026-11-20T18:03:04Z`.
+    /// The time in the format of `metav1.Time`: whole seconds, `2026-11-20T18:03:04Z`.
     pub fn rfc3339(&self) -> String {
         format(self.now_ns(), "%Y-%m-%dT%H:%M:%SZ")
     }
 
-    /// The time in the form of `metav1.MicroTime`: microseconds, `2026-11-20T18:03:04.000120Z`.
+    /// The time in the format of `metav1.MicroTime`: microseconds, `2026-11-20T18:03:04.000120Z`.
     pub fn rfc3339_micro(&self) -> String {
         format(self.now_ns(), "%Y-%m-%dT%H:%M:%S%.6fZ")
     }

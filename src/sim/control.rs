@@ -1,7 +1,8 @@
 //! The control endpoints of the simulator, beside the Kubernetes API.
 //!
-//! `GET /sim/v1/calls`: API calls so far, by agent, verb and resource. `GET /sim/v1/ledger`: the [`Ledger`] now.
-//! Both answer JSON. `POST /sim/v1/faults`: faults to come, `DELETE`: no more of them ([`faults`]).
+//! - `GET /sim/v1/calls`: the API calls so far, by agent, verb and resource, as JSON.
+//! - `GET /sim/v1/ledger`: the current [`Ledger`], as JSON.
+//! - `POST /sim/v1/faults`: adds faults ([`faults`]). `DELETE` removes the rules.
 //!
 //! [`faults`]: super::faults
 //! [`Ledger`]: super::ledger::Ledger
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use super::Cluster;
 
-/// The Kubernetes API and the control endpoints.
+/// Builds the router of the Kubernetes API and the control endpoints.
 pub(super) fn router(cluster: Cluster) -> Router {
     let api = cluster.api().router();
     Router::new()
@@ -47,7 +48,7 @@ async fn clear_faults(State(cluster): State<Cluster>) -> StatusCode {
 }
 
 fn json(value: &impl Serialize) -> ([(HeaderName, &'static str); 1], String) {
-    // Maps with text keys and plain structs: there is nothing in them that JSON cannot hold.
+    // The values are maps with string keys and plain structs, which JSON can always represent.
     ([(CONTENT_TYPE, "application/json")], serde_json::to_string(value).unwrap_or_default())
 }
 

@@ -1,7 +1,7 @@
-//! What is deployed in the embedded cluster before anybody uses it.
+//! The objects that exist in the embedded cluster from the start.
 //!
-//! A storage class of the hostpath CSI driver, one VolumeSnapshotClass and one VolumeGroupSnapshotClass, both the
-//! default ones of that driver and with policy Delete, and Stillpoint's own namespace.
+//! A storage class of the hostpath CSI driver, one VolumeSnapshotClass and one VolumeGroupSnapshotClass, both
+//! the defaults of that driver and with policy Delete, and Stillpoint's own namespace.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ use super::actors::strings::{
 };
 use super::api_server::ApiServer;
 
-/// The name under which these calls are tallied.
+/// The agent name under which these calls are counted.
 const AGENT: &str = "deployment";
 
-/// Creates the objects. A group snapshot API that is not served has no class.
+/// Creates the objects. If the group snapshot API is not served, its class is not created.
 pub(super) fn create(api: &ApiServer) {
     let caller = api.caller(AGENT);
     for (plural, object) in objects() {

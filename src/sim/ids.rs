@@ -1,20 +1,20 @@
-//! Uids and handles: what a seed and a name decide, and nothing else.
+//! Uids and handles, determined only by a seed and a name.
 //!
-//! They do not depend on the order in which others are asked for, so that one seed gives the same ids also where
-//! several controllers work at once in real time.
+//! They do not depend on the order of requests for other names. One seed therefore gives the same ids even if
+//! several controllers run concurrently in real time.
 
 use std::collections::BTreeMap;
 
-/// Gives ids.
+/// A generator of ids.
 #[derive(Debug)]
 pub(super) struct Ids {
     seed: u64,
-    /// How many ids each name was given, by the hash of the name.
+    /// Number of ids given out per name, by the hash of the name.
     given: BTreeMap<[u8; 32], u64>,
 }
 
 impl Ids {
-    /// `purpose` keeps the ids of two sources with one seed apart.
+    /// `purpose` separates the ids of two sources with the same seed.
     pub fn new(seed: u64, purpose: &str) -> Self {
         let seed = blake3::hash(&[&seed.to_be_bytes(), purpose.as_bytes()].concat());
         let seed = seed.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));

@@ -1,7 +1,7 @@
-//! The ledger: the storage compared with the API objects.
+//! The ledger: compares the storage with the API objects.
 //!
-//! It is the ground truth of drills and of the demo, and is computed from nothing but the driver's storage and the
-//! objects: what a program under test believes does not enter.
+//! It is the ground truth of drills and of the demo. It is computed only from the driver's storage and the
+//! objects, and never from the state of a program under test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,28 +14,29 @@ use super::actors::object;
 use super::actors::strings::plural;
 use super::api_server::ApiServer;
 
-/// The name under which its reads are tallied.
+/// The agent name under which its reads are counted.
 const AGENT: &str = "ledger";
 
 /// VolumeSnapshotContents by name.
 type Contents<'a> = BTreeMap<&'a str, &'a Value>;
 
-/// Counts, and what is behind them.
+/// Counts, and the items that they count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ledger {
     /// Physical snapshots in the storage.
     pub physical_snapshots: usize,
-    /// Physical snapshots that nobody can find from the objects: no VolumeSnapshotContent bound to a living
-    /// VolumeSnapshot names them, and no living VolumeGroupSnapshotContent has their group.
+    /// Physical snapshots that cannot be found from the objects: no VolumeSnapshotContent that is bound to a
+    /// non-terminating VolumeSnapshot names them, and no non-terminating VolumeGroupSnapshotContent has their
+    /// group.
     pub leaked: usize,
-    /// Living VolumeSnapshots that say readyToUse with nothing in the storage behind them.
+    /// Non-terminating VolumeSnapshots with readyToUse but without a physical snapshot in the storage.
     pub phantom: usize,
-    /// The things counted above.
+    /// The counted items.
     pub handles: Handles,
 }
 
-/// What the counts of a [`Ledger`] are made of, in order.
+/// The items that a [`Ledger`] counts, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handles {
@@ -48,7 +49,7 @@ pub struct Handles {
 }
 
 impl Ledger {
-    /// Compares the two now.
+    /// Compares the current storage with the current objects.
     pub fn take(api: &ApiServer, storage: &Storage) -> Self {
         let caller = api.caller(AGENT);
         let list = |plural: &str| caller.all(plural).unwrap_or_default();
@@ -57,7 +58,7 @@ impl Ledger {
             contents.iter().map(|content| (object::name(content), content.as_ref())).collect();
         let mut snapshots = list(plural::SNAPSHOTS);
         snapshots.retain(|snapshot| !object::is_deleting(snapshot));
-        // Handles of the contents that point at a living snapshot which points back.
+        // Handles of contents that refer to a non-terminating snapshot which refers back.
         let named: BTreeSet<String> =
             snapshots.iter().filter_map(|snapshot| handle_behind(snapshot, &contents)).collect();
         let groups = group_handles(&list(plural::GROUP_CONTENTS));
@@ -88,19 +89,19 @@ impl Ledger {
     }
 }
 
-/// The handle of a content, given or reported.
+/// The handle of a content, from its spec or its status.
 fn handle_of(content: &Value) -> Option<&str> {
     object::text(content, "/status/snapshotHandle").or(object::text(content, "/spec/source/snapshotHandle"))
 }
 
-/// The handle of the content that a snapshot is bound to, both ways.
+/// The handle of the content of a snapshot, if both refer to each other.
 fn handle_behind(snapshot: &Value, contents: &Contents<'_>) -> Option<String> {
     let content = contents.get(object::text(snapshot, "/status/boundVolumeSnapshotContentName")?)?;
     let points_back = object::text(content, "/spec/volumeSnapshotRef/uid") == Some(object::uid(snapshot));
     handle_of(content).filter(|_| points_back).map(str::to_owned)
 }
 
-/// Handles of the groups that a living content knows.
+/// Handles of the groups of non-terminating contents.
 fn group_handles(contents: &[Arc<Value>]) -> BTreeSet<String> {
     let given = "/spec/source/groupSnapshotHandles/volumeGroupSnapshotHandle";
     contents

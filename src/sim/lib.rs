@@ -1,15 +1,19 @@
-//! The embedded cluster: an API server for the resources Stillpoint touches, the controllers that act on them, a
-//! CSI driver with a storage of its own, all in one process and from one seed.
+//! The embedded cluster: a Kubernetes API server, controllers and a CSI driver with its own storage, in one
+//! process and from one seed.
 //!
-//! Promises: a program that talks to Kubernetes cannot tell it from a real cluster by what it observes of group
-//! snapshots; the same seed on paused time gives the same run; what is in the storage is known exactly
-//! ([`Cluster::ledger`]).
+//! It serves the resources that Stillpoint uses, and runs the controllers that act on them.
 //!
-//! Layout: [`api_server`] the semantics of objects, [`actors`] what happens to them, [`clock`] the time,
-//! [`resources`] what is served, [`ledger`] the storage against the objects, [`sample`] a database to try things on.
+//! Promises:
+//! - A Kubernetes client cannot distinguish it from a real cluster by the behaviour of group snapshots.
+//! - The same seed in paused time gives the same run.
+//! - The content of the storage is known exactly ([`Cluster::ledger`]).
 //!
-//! Not here: anything of Stillpoint. The simulator does not know the machine, and it has its own names for
-//! everything, so that a wrong name in the API types fails a test.
+//! Layout: [`api_server`] the semantics of objects, [`actors`] the controllers and the driver, [`clock`] the
+//! time, [`resources`] the served resources, [`ledger`] the comparison of the storage with the objects,
+//! [`sample`] a sample database.
+//!
+//! Not here: anything of Stillpoint. The simulator does not know the state machine. It has its own copy of
+//! all names, so that a wrong name in the API types fails a test.
 
 pub mod actors;
 pub mod api_server;
@@ -36,49 +40,49 @@ use self::api_server::{ApiServer, ApiServerConfig, Checkpoint};
 use self::clock::SimClock;
 use self::ledger::Ledger;
 
-/// The actors that elect a leader, where that is on.
+/// The actors that use leader election, if it is enabled.
 const ELECTED: [&str; 2] = ["csi-snapshotter", "snapshot-controller"];
-/// How long the lease of a leader that was killed keeps the next one from working (`--leader-election-lease-duration`).
+/// How long the lease of a killed leader blocks its successor (`--leader-election-lease-duration`).
 const LEASE: Duration = Duration::from_secs(15);
 
-/// How long an API server makes the storage of custom resources, once its permissions are loaded.
+/// How long an API server initializes the storage of custom resources after RBAC is loaded.
 const INITIALIZES: Duration = Duration::from_secs(2);
 
-/// What a cluster is made of.
+/// The configuration of a cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Source of uids, handles, generated names and delays.
     pub seed: u64,
-    /// What the cluster's wall clock says at the start, nanoseconds since 1970.
+    /// Initial time of the cluster's wall clock, nanoseconds since 1970.
     pub anchor_unix_ns: i64,
-    /// Calls per second of the snapshot-controller and of the sidecar, with twice as many as a burst;
-    /// `None` is no limit. The real default is 5.
+    /// Calls per second of the snapshot-controller and of the sidecar; the burst is twice as many. `None`
+    /// disables the limit. The real default is 5.
     pub controller_qps: Option<f64>,
-    /// How long a call of an actor takes, milliseconds: between nothing and that much, drawn per call, half of it before
-    /// the deed.
+    /// Maximum duration of a call of an actor, milliseconds. The duration is drawn per call between 0 and
+    /// this value; half of it passes before the execution.
     pub call_ms: u64,
-    /// Versions of `groupsnapshot.storage.k8s.io` that are served, as far as the release has them.
+    /// Served versions of `groupsnapshot.storage.k8s.io`, as far as the release has them.
     pub groupsnapshot_versions: Vec<String>,
-    /// Which snapshot-controller and sidecar run. `None`: those that speak the newest served version, and otherwise
-    /// behave as [`Release::Main`].
+    /// Release of the snapshot-controller and the sidecar. `None`: they use the newest served version, and
+    /// otherwise behave as [`Release::Main`].
     pub release: Option<Release>,
-    /// The feature gate `CSIVolumeGroupSnapshot`. Off, nothing is done about groups.
+    /// The feature gate `CSIVolumeGroupSnapshot`. If it is off, the controllers ignore groups.
     pub handles_groups: bool,
-    /// Leader election of the snapshot-controller and the sidecar (`--leader-election`): one that is started again finds
-    /// the lease of the one that was killed, and does nothing until it has run out.
+    /// Leader election of the snapshot-controller and the sidecar (`--leader-election`). An actor that
+    /// restarts after a kill does nothing until the lease of its predecessor has expired.
     pub leader_election: bool,
-    /// How old the informer caches of the actors may be, milliseconds: each event reaches them between zero and
-    /// that much later.
+    /// Maximum lag of the informer caches of the actors, milliseconds. Each event reaches them between 0 and
+    /// this value later.
     pub cache_lag_ms: u64,
-    /// How long the garbage collector waits, milliseconds.
+    /// Delay of the garbage collector, milliseconds.
     pub gc_delay_ms: u64,
-    /// How long the API server refuses everybody after its start, as a real one whose permissions are not loaded yet,
-    /// milliseconds. Custom resources are refused for two seconds more.
+    /// How long the API server refuses all calls after its start, milliseconds, as a real server does until
+    /// RBAC is loaded. Custom resources are refused for 2 seconds more.
     pub forbid_first_ms: u64,
-    /// How long a consistent list over HTTP waits for the watch cache, milliseconds. Measured on a real API server: 60 to
-    /// 76, where a get takes 1.
+    /// How long a consistent list over HTTP waits for the watch cache, milliseconds. Measured on a real API
+    /// server: 60 to 76 ms, while a get takes 1 ms.
     pub list_delay_ms: u64,
-    /// What the CSI driver does wrong.
+    /// The deviations of the CSI driver from a correct one.
     pub driver: DriverConfig,
 }
 
@@ -103,8 +107,8 @@ impl Default for Config {
     }
 }
 
-/// A running cluster. Clones are the same cluster; its actors end with [`stop`](Cluster::stop), with the last
-/// clone or with the runtime.
+/// A running cluster. Clones share the same cluster. Its actors end with [`stop`](Cluster::stop), with the
+/// last clone or with the runtime.
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
@@ -118,8 +122,8 @@ struct Inner {
 }
 
 impl Cluster {
-    /// Starts the actors on the current tokio runtime and deploys what a cluster with the hostpath CSI driver
-    /// has: classes and namespaces.
+    /// Starts the actors on the current tokio runtime and creates the objects of a cluster with the hostpath
+    /// CSI driver: classes and namespaces.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -129,8 +133,8 @@ impl Cluster {
         Self::start_with(config, clock, storage)
     }
 
-    /// A copy of this cluster, as from a snapshot of its etcd: the same objects under the same uids and versions, controllers
-    /// of its own, and the same storage behind the driver.
+    /// A copy of this cluster, as from a snapshot of its etcd: the same objects with the same uids and
+    /// versions, its own controllers, and the same storage behind the driver.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -140,13 +144,13 @@ impl Cluster {
         copy
     }
 
-    /// The objects as they are now: what a snapshot of etcd holds.
+    /// The current objects, as in a snapshot of etcd.
     pub fn checkpoint(&self) -> Checkpoint {
         self.api().checkpoint()
     }
 
-    /// Goes back to a checkpoint, as a cluster whose etcd is restored: the storage stays as it is, and every controller
-    /// starts again with empty caches.
+    /// Restores a checkpoint, as a cluster whose etcd is restored. The storage does not change, and every
+    /// controller restarts with empty caches.
     pub fn go_back(&self, checkpoint: &Checkpoint) {
         AGENTS.into_iter().for_each(|agent| {
             self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
@@ -198,12 +202,12 @@ impl Cluster {
         }
     }
 
-    /// The API server.
     pub fn api(&self) -> &ApiServer {
         &self.inner.world.api
     }
 
-    /// The HTTP face: the Kubernetes API, `GET /sim/v1/calls`, `GET /sim/v1/ledger` and `/sim/v1/faults`.
+    /// The HTTP interface: the Kubernetes API, `GET /sim/v1/calls`, `GET /sim/v1/ledger` and
+    /// `/sim/v1/faults`.
     pub fn router(&self) -> axum::Router {
         control::router(self.clone())
     }
@@ -213,30 +217,31 @@ impl Cluster {
         &self.inner.world.storage
     }
 
-    /// The cluster's clock.
     pub fn clock(&self) -> &SimClock {
         &self.inner.world.clock
     }
 
-    /// The storage compared with the objects.
+    /// The comparison of the storage with the objects.
     pub fn ledger(&self) -> Ledger {
         Ledger::take(self.api(), self.storage())
     }
 
-    /// Creates the sample database ([`sample`]); what is there already is left as it is.
+    /// Creates the sample database ([`sample`]). Existing objects are not changed.
     pub fn load_sample(&self) {
         sample::load(self.api());
     }
 
-    /// Lets the faults that the JSON describes come ([`faults`]): one of them, or a list. The number of rules then.
+    /// Adds the faults in the JSON ([`faults`]): one fault, or a list. Returns the number of rules after
+    /// that.
     ///
     /// # Errors
-    /// What is wrong with the text; nothing of it works then.
+    /// A description of the invalid part; no fault of the JSON is applied then.
     pub fn add_fault(&self, json: &str) -> Result<usize, String> {
         faults::add(self, json)
     }
 
-    /// Forgets all rules for faults, and ends the second API server.
+    /// Removes all rules for faults, and ends the second API server, the start of the API server and the delay of
+    /// lists.
     pub fn clear_faults(&self) {
         faults::clear(self);
     }
@@ -246,15 +251,15 @@ impl Cluster {
         &AGENTS
     }
 
-    /// Stops an actor in the middle of what it does (`snapshot-controller`, `csi-snapshotter`, `pv-binder`,
-    /// `garbage-collector`), or lets it go on from the caches it had. An unknown name changes nothing.
+    /// Suspends an actor (`snapshot-controller`, `csi-snapshotter`, `pv-binder`, `garbage-collector`) at its
+    /// current point, or resumes it with its old caches. An unknown name changes nothing.
     pub fn set_frozen(&self, agent: &str, frozen: bool) {
         if let Some(actor) = self.actors().get(agent) {
             actor.set_frozen(frozen);
         }
     }
 
-    /// Stops an actor behind its `calls`-th call from now, before it has read the answer, and lets it go on after
+    /// Stops an actor after its `calls`-th call from now, before it reads the reply, and resumes it after
     /// `duration`, if there is one. An unknown name changes nothing.
     pub fn stop_after(&self, agent: &str, calls: u64, duration: Option<Duration>) {
         self.at_call(agent, calls, move |cluster, agent| async move {
@@ -265,15 +270,15 @@ impl Cluster {
         });
     }
 
-    /// Kills an actor behind its `calls`-th call from now, before it has read the answer; another one starts with
-    /// empty caches after `duration`. An unknown name changes nothing.
+    /// Kills an actor after its `calls`-th call from now, before it reads the reply. It restarts with empty
+    /// caches after `duration`. An unknown name changes nothing.
     pub fn kill_after(&self, agent: &str, calls: u64, duration: Duration) {
         self.at_call(agent, calls, move |cluster, agent| async move {
             cluster().inspect(|cluster| cluster.restart_after(agent, duration));
         });
     }
 
-    /// Does something once the actor has been stopped behind that call.
+    /// Runs `act` once the actor has been stopped after that call.
     fn at_call<F>(
         &self,
         agent: &str,
@@ -292,7 +297,7 @@ impl Cluster {
         });
     }
 
-    /// Kills an actor and starts it again with empty caches. An unknown name, or a cluster that was stopped, changes
+    /// Kills an actor and restarts it with empty caches. An unknown name, or a stopped cluster, changes
     /// nothing.
     pub fn restart(&self, agent: &str) {
         if let Some(agent) = AGENTS.into_iter().find(|known| *known == agent) {
@@ -316,18 +321,18 @@ impl Cluster {
 
     fn start_anew(&self, agent: &'static str) {
         let mut actors = self.actors();
-        // A cluster that was stopped has none.
+        // A stopped cluster has no actors.
         if actors.remove(agent).is_some() {
             actors.insert(agent, Actor::start(agent, self.inner.world.clone()));
         }
     }
 
-    /// How often work of an actor has failed and was put back for later, as its log would show.
+    /// Number of work items of an actor that failed and were requeued, as in its log.
     pub fn failed_work(&self, agent: &str) -> u64 {
         self.actors().get(agent).map_or(0, Actor::failed_work)
     }
 
-    /// Ends the actors. Objects and storage stay as they are.
+    /// Ends the actors. Objects and storage do not change.
     pub fn stop(&self) {
         self.actors().clear();
     }

@@ -1,11 +1,11 @@
-//! Looking into JSON by pointer (RFC 6901), without an allocation for every step of the way.
+//! Resolves JSON pointers (RFC 6901) without an allocation per token.
 //!
-//! Every read of an actor goes through here, many thousand times in a run. Not here: pointers with escapes, which
-//! `serde_json` reads.
+//! Every read of an actor uses this, many thousand times per run. Not here: pointers with escapes, which
+//! `serde_json` resolves.
 
 use serde_json::Value;
 
-/// Where a pointer leads.
+/// Resolves a JSON pointer.
 pub(super) trait At {
     /// The value at `pointer`, as [`Value::pointer`] finds it.
     fn at(&self, pointer: &str) -> Option<&Value>;
@@ -19,7 +19,7 @@ impl At for Value {
         }
         let (mut value, mut begin) = (self, 1);
         loop {
-            // Tokens are short: a search that begins with care costs more than it saves.
+            // Tokens are short: the setup of an optimized search costs more than it saves.
             let end = bytes[begin..].iter().position(|byte| *byte == b'/').map(|length| begin + length);
             let token = &pointer[begin..end.unwrap_or(bytes.len())];
             value = match value {
@@ -35,7 +35,7 @@ impl At for Value {
     }
 }
 
-/// A place in a list: digits, without leading zeros.
+/// A list index: digits, without leading zeros.
 fn index(token: &str) -> Option<usize> {
     let padded = token.starts_with('0') && token.len() > 1;
     token.parse().ok().filter(|_| !padded && !token.starts_with('+'))

@@ -1,4 +1,4 @@
-//! Releases of the snapshot controllers, where they differ by something that can be observed.
+//! The observable differences between releases of the snapshot controllers.
 //!
 //! | | 8.2 | 8.3 | 8.4, 8.5 | 8.6 | main |
 //! |---|---|---|---|---|---|
@@ -6,34 +6,32 @@
 //! | version in owner references | v1beta1 | v1beta1 | v1beta2 | v1 | v1 |
 //! | names of members: hash over the handle and the uid of | the content | the group | the group | the group | the group |
 //! | members in the status of the content | pairs of handles | pairs of handles | list with times, sizes, readiness | | |
-//! | content whose driver is not ready | by chance or resync | | | | looked at again after a back-off |
-//! | feature gate `CSIVolumeGroupSnapshot`, when nobody sets it | off | off | off | off | on |
+//! | content whose driver is not ready | retried by chance or at a resync | | | | retried after a back-off |
+//! | default of the feature gate `CSIVolumeGroupSnapshot` | off | off | off | off | on |
 //!
 //! Source: tags and change logs of external-snapshotter (#1294, #1312, #1457, #1475).
 //!
-//! Not here: definitions newer than the controllers, and what 8.5 mended of the creation of members under conflicts.
+//! Not here: CRDs newer than the controllers, and the fixes of 8.5 to the creation of members under
+//! conflicts.
 
 /// A release of external-snapshotter: the snapshot-controller and the sidecar of the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Release {
-    /// 8.2.
     V8_2,
-    /// 8.3.
     V8_3,
     /// 8.4 and 8.5.
     V8_4,
-    /// 8.6.
     V8_6,
-    /// The main branch a little after 8.6.0, as the recordings were made with.
+    /// The main branch a little after 8.6.0, the version of the recordings.
     Main,
 }
 
 impl Release {
-    /// All of them, the oldest first.
+    /// All releases, the oldest first.
     pub const ALL: [Release; 5] = [Release::V8_2, Release::V8_3, Release::V8_4, Release::V8_6, Release::Main];
 
-    /// The version of `groupsnapshot.storage.k8s.io` that the controllers write into owner references. They count as
-    /// members only what is owned under exactly this one.
+    /// The version of `groupsnapshot.storage.k8s.io` that the controllers write into owner references. Only
+    /// objects whose owner reference has exactly this version count as members.
     pub fn group_version(self) -> &'static str {
         match self {
             Release::V8_2 | Release::V8_3 => "v1beta1",
@@ -42,7 +40,7 @@ impl Release {
         }
     }
 
-    /// Whether its definitions have that version of `groupsnapshot.storage.k8s.io`.
+    /// Returns whether the CRDs of the release have that version of `groupsnapshot.storage.k8s.io`.
     pub fn serves(self, version: &str) -> bool {
         match version {
             "v1" => self >= Release::V8_6,
@@ -51,12 +49,13 @@ impl Release {
         }
     }
 
-    /// Whether the feature gate `CSIVolumeGroupSnapshot` is on when nobody sets it.
+    /// The default of the feature gate `CSIVolumeGroupSnapshot`.
     pub fn handles_groups_by_default(self) -> bool {
         self == Release::Main
     }
 
-    /// Whether members are named after the uid of the group's content instead of that of the group.
+    /// Returns whether the names of members contain the uid of the group's content instead of that of the
+    /// group.
     pub(crate) fn names_members_by_content(self) -> bool {
         self == Release::V8_2
     }
@@ -66,12 +65,12 @@ impl Release {
         if self.lists_pairs() { "volumeSnapshotHandlePairList" } else { "volumeSnapshotInfoList" }
     }
 
-    /// Whether that list has nothing but pairs of handles.
+    /// Returns whether that list contains only pairs of handles.
     pub(crate) fn lists_pairs(self) -> bool {
         self <= Release::V8_3
     }
 
-    /// Whether the sidecar comes back, after a back-off, to a group that the driver said was not ready.
+    /// Returns whether the sidecar retries, after a back-off, a group that the driver reports as not ready.
     pub(crate) fn comes_back_to_unready_groups(self) -> bool {
         self == Release::Main
     }

@@ -1,71 +1,66 @@
-//! The resources that the embedded cluster serves, with everything that differs from one to the next.
+//! The resources that the embedded cluster serves, and all properties in which they differ.
 //!
-//! Constants of its own: nothing here comes from the API types of the service, so a name that is wrong there meets a
-//! name that is right here and a test fails. Sources: the CRDs of external-snapshotter 8.6 and Velero 1.18, and
-//! Kubernetes 1.36 for the built-in kinds.
+//! These are deliberate copies: nothing here comes from the API types of the service, so a wrong name there
+//! differs from the correct name here and a test fails. Sources: the CRDs of external-snapshotter 8.6 and
+//! Velero 1.18, and Kubernetes 1.36 for the built-in kinds.
 //!
-//! Deliberately not here: behaviour. How a write is validated is told by the API server's modules, which ask for the
-//! plural name.
+//! Deliberately not here: behaviour. The modules of the API server validate writes, by plural name.
 
-/// One resource: a kind under its plural name.
+/// One resource: a kind with its plural name.
 #[derive(Debug)]
 pub struct Resource {
     /// API group; empty for the core group.
     pub group: &'static str,
     /// Versions, the preferred one first.
     pub versions: &'static [&'static str],
-    /// Kind of one object.
     pub kind: &'static str,
-    /// Kind of a list.
     pub list_kind: &'static str,
-    /// Plural name, the one in the path. Unique, but for `events`, which two groups serve from one storage.
+    /// Plural name, as in the path. Unique, except `events`, which two groups serve from one storage.
     pub plural: &'static str,
-    /// Singular name.
     pub singular: &'static str,
-    /// Names for the command line.
+    /// Short names for the command line.
     pub short_names: &'static [&'static str],
-    /// Names for several resources at once, `all`.
+    /// Names for several resources at once, for example `all`.
     pub categories: &'static [&'static str],
-    /// Lives in a namespace.
+    /// The objects belong to a namespace.
     pub namespaced: bool,
-    /// `/status` exists, and the main resource ignores `status`.
+    /// `/status` exists, and writes to the main resource ignore `status`.
     pub status_subresource: bool,
-    /// Comes from a CustomResourceDefinition: carries a generation, has no strategic merge patch, and a PUT must name
-    /// its resourceVersion.
+    /// Defined by a CustomResourceDefinition: has a generation, has no strategic merge patch, and a PUT must
+    /// have a resourceVersion.
     pub custom: bool,
-    /// Answers a POST and stores nothing (access reviews).
+    /// A POST gets a reply, but nothing is stored (access reviews).
     pub create_only: bool,
     /// `status.phase` of a new object.
     pub initial_phase: Option<&'static str>,
-    /// Field selectors beside `metadata.name` and `metadata.namespace`, in the core form of the object.
+    /// Field selectors besides `metadata.name` and `metadata.namespace`, in the core form of the object.
     pub selectable_fields: &'static [&'static str],
     /// Columns of a table after NAME.
     pub columns: &'static [Column],
 }
 
-/// One column of a table.
 #[derive(Debug)]
 pub struct Column {
     /// Heading; kubectl prints it in capitals.
     pub name: &'static str,
-    /// `string`, `boolean`, `integer` or `date`; a date is shown as an age.
+    /// `string`, `boolean`, `integer` or `date`; a date is printed as an age.
     pub kind: &'static str,
-    /// 0 is always shown, 1 with `-o wide`.
+    /// 0 is always printed, 1 only with `-o wide`.
     pub priority: u8,
-    /// Where the value comes from.
     pub cell: Cell,
 }
 
-/// Where the value of a table cell comes from.
+/// The source of the value of a table cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
     /// A JSON pointer into the object.
     Path(&'static str),
-    /// The same, with a text for an absent value.
+    /// A JSON pointer, and a text for an absent value.
     PathOr(&'static str, &'static str),
-    /// When an Event was seen last. Those of events.k8s.io have `eventTime` alone (`printEvent` of the API server).
+    /// The last occurrence of an Event. Those of events.k8s.io have only `eventTime` (`printEvent` of the API
+    /// server).
     LastSeen,
-    /// `RWO`, `RWX`, ... of the list under the pointer.
+    /// The access modes in the list under the pointer: `RWO`, `RWX`, ...
     AccessModes(&'static str),
     /// `namespace/name` of the object reference under the pointer.
     Reference(&'static str),
@@ -120,7 +115,7 @@ const SNAPSHOT: Resource = Resource { group: "snapshot.storage.k8s.io", ..CUSTOM
 const GROUP_SNAPSHOT: Resource =
     Resource { group: "groupsnapshot.storage.k8s.io", versions: &["v1", "v1beta2", "v1beta1"], ..CUSTOM };
 
-/// Plural name of namespaces, which rule over all other objects.
+/// Plural name of namespaces, which contain other objects.
 pub const NAMESPACES: &str = "namespaces";
 /// The group whose served versions are configured.
 pub const GROUP_SNAPSHOT_GROUP: &str = "groupsnapshot.storage.k8s.io";
@@ -496,23 +491,23 @@ const EVENTS: Resource = Resource {
     ..BUILT_IN
 };
 
-/// The resource of a plural name; `events` is the one of the core group.
+/// The resource with a plural name; `events` is the one of the core group.
 pub fn by_plural(plural: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|resource| resource.plural == plural)
 }
 
 impl Resource {
-    /// `group/version`, or the bare version in the core group.
+    /// `group/version`, or only the version in the core group.
     pub fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
-    /// `plural.group`, or the bare plural in the core group: how error messages name a resource.
+    /// `plural.group`, or only the plural in the core group, as in error messages.
     pub fn qualified_plural(&self) -> String {
         qualified(self.plural, self.group)
     }
 
-    /// `Kind.group`, or the bare kind in the core group: how validation errors name it.
+    /// `Kind.group`, or only the kind in the core group, as in validation errors.
     pub fn qualified_kind(&self) -> String {
         qualified(self.kind, self.group)
     }

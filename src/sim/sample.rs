@@ -1,5 +1,5 @@
-//! The sample database: namespace `shop` with a database on three volumes, a cache on two, and one volume of no
-//! group. `fixtures/objects/sample.yaml` is its only definition, the same file that kubectl can apply.
+//! The sample database: namespace `shop` with a database on three volumes, a cache on two, and one volume
+//! without a group. `fixtures/objects/sample.yaml` is its only definition; kubectl can apply the same file.
 
 use serde_json::Value;
 
@@ -7,11 +7,11 @@ use super::actors::object;
 use super::actors::strings::plural;
 use super::api_server::ApiServer;
 
-/// The name under which its calls are tallied.
+/// The agent name under which its calls are counted.
 const AGENT: &str = "sample";
 const SAMPLE: &str = include_str!("../../fixtures/objects/sample.yaml");
 
-/// Creates the objects of the sample; those that exist are left as they are.
+/// Creates the objects of the sample. Existing objects are not changed.
 pub(super) fn load(api: &ApiServer) {
     let caller = api.caller(AGENT);
     for object in objects() {
@@ -25,7 +25,7 @@ pub(super) fn load(api: &ApiServer) {
     }
 }
 
-/// The objects, the namespace first. The text is part of the program; a test reads it.
+/// The objects, the namespace first. The file is compiled in; a test parses it.
 fn objects() -> Vec<Value> {
     serde_saphyr::from_multiple(SAMPLE).unwrap_or_default()
 }

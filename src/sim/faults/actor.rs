@@ -1,9 +1,11 @@
-//! Actors that are stopped or killed between any two of their calls.
+//! Stops or kills actors between any two of their calls.
 //!
-//! `{"actor": "snapshot-controller", "do": "kill", "afterCalls": 7, "forMs": 2000}`: behind the seventh call from now, its
-//! effect in the cluster and its answer unread, the actor is gone; two seconds later another one begins with empty
-//! caches. `"stop"` leaves it where it is, and lets it go on with the caches that it had. Without `afterCalls` at once;
-//! without `forMs` a stopped one never goes on, and a killed one is back at once.
+//! Example: `{"actor": "snapshot-controller", "do": "kill", "afterCalls": 7, "forMs": 2000}`. The actor is
+//! killed after its seventh call from now; the call was executed and its reply is not read. 2000 ms later the
+//! actor starts again with empty caches.
+//!
+//! `"stop"` suspends the actor; it resumes with its old caches. Without `afterCalls` the fault applies at
+//! once. Without `forMs` a stopped actor never resumes, and a killed actor restarts at once.
 
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use serde_json::Value;
 use crate::Cluster;
 use crate::actors::AGENTS;
 
-/// A fault of an actor, as it is written.
+/// The JSON form of a fault of an actor.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ActorFault {
@@ -33,10 +35,10 @@ enum Deed {
 }
 
 impl ActorFault {
-    /// The fault, if there is such an actor.
+    /// Parses the fault and checks that the actor exists.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the invalid part.
     pub(super) fn read(fault: Value) -> Result<Self, String> {
         let fault: Self = super::of(fault)?;
         if AGENTS.contains(&fault.actor.as_str()) {
@@ -45,7 +47,7 @@ impl ActorFault {
         Err(format!("no actor is called {:?}; there are {}", fault.actor, AGENTS.join(", ")))
     }
 
-    /// Lets it happen, now or behind the call that it names.
+    /// Applies the fault now, or after the call that it names.
     pub(super) fn start(&self, cluster: &Cluster) {
         let duration = self.for_ms.map(Duration::from_millis);
         match self.deed {

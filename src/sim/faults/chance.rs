@@ -1,18 +1,18 @@
-//! Chance: of the calls that fit, one in so many meets a fault that the seed draws.
+//! Random faults: of the matching calls, one in N gets a fault that is drawn from the seed.
 //!
-//! | kind | the call | the caller |
+//! | kind | the call | the caller receives |
 //! |---|---|---|
-//! | `refused` | does not happen | 503 |
-//! | `busy` | does not happen | 429, Retry-After 1 to 5 |
-//! | `timeout` | happens | 504 |
-//! | `lost` | happens | a reply that breaks off, or none |
-//! | `cut` | does not happen | a reply that breaks off, or none |
-//! | `late` | happens, up to 3 s later | the truth, up to 3 s after that |
-//! | `stale` | a get or list shows what was true up to 5 s ago | |
-//! | `stream` | a watch ends behind up to 20 events, or is up to 3 s late and merges | |
-//! | `expired` | a watch does not happen | 410 |
+//! | `refused` | is not executed | 503 |
+//! | `busy` | is not executed | 429, Retry-After 1 to 5 |
+//! | `timeout` | is executed | 504 |
+//! | `lost` | is executed | a reply that breaks off, or none |
+//! | `cut` | is not executed | a reply that breaks off, or none |
+//! | `late` | is executed up to 3 s later | the result, up to 3 s after that |
+//! | `stale` | is a get or list | the state of up to 5 s ago |
+//! | `stream` | is a watch | a stream that ends after up to 20 events, or is up to 3 s late and merges |
+//! | `expired` | is a watch and is not executed | 410 |
 //!
-//! A kind that is not for the verb is not drawn.
+//! A kind that does not apply to the verb is not drawn.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -46,7 +46,7 @@ const KINDS: [Kind; 9] = [
     Kind::Expired,
 ];
 
-/// Chance at work.
+/// A parsed random fault with its generator.
 #[derive(Debug)]
 pub(super) struct Chance {
     fits: Fits,
@@ -69,10 +69,10 @@ fn always() -> u64 {
 }
 
 impl Chance {
-    /// Chance as it is written.
+    /// Parses a random fault.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the invalid part.
     pub(super) fn read(mut fault: Value) -> Result<Self, String> {
         let fits = Fits::take(&mut fault)?;
         let odds: Odds = super::of(fault)?;
@@ -85,12 +85,13 @@ impl Chance {
         Ok(Self { fits, odds, random })
     }
 
-    /// What becomes of the call, if it meets a fault.
+    /// Decides the fault of the call, if it gets one.
     pub(super) fn decide(&mut self, call: &CallInfo, by_actor: bool) -> Option<FaultDecision> {
         if self.odds.times == 0 || !self.fits.fits(call, by_actor) {
             return None;
         }
-        // Every call draws the same number of times, so that a fault more or less does not move all that follow.
+        // Every call draws the same amount of randomness, so that one fault more or less does not change all
+        // later draws.
         let mut random = self.random.fork();
         if random.u64(..self.odds.one_in) != 0 {
             return None;

@@ -1,36 +1,36 @@
-//! Faults that come as JSON: `POST /sim/v1/faults`, or [`Cluster::add_fault`](super::Cluster::add_fault).
+//! Faults in JSON: `POST /sim/v1/faults`, or [`Cluster::add_fault`](super::Cluster::add_fault).
 //!
-//! The body is one fault or a list of them. What it is, its fields say:
+//! The body is one fault or a list of faults. The fields of a fault determine its type:
 //!
-//! | fault | what it does |
+//! | fault | effect |
 //! |---|---|
-//! | `{"agent"?, "verb"?, "plural"?, "subresource"?, "namespace"?, "name"?, "after"?, "times"?, ...}` | a **rule**: the calls that fit, the first `after` of them left out, then `times` (by default one) |
-//! | `{"seed": S, "oneIn": N, "kinds"?, "agent"?, ...}` | **chance**: of the calls that fit, one in N meets a fault that the seed draws |
-//! | `{"actor": NAME, "do": "stop" \| "kill", "afterCalls"?, "forMs"?}` | an **actor** is stopped or killed behind its N-th call from now, and goes on or starts again later |
-//! | `{"replicas": {"lagMs": N, "seed"?}}` | a second API server whose watch cache is that old answers half of the calls; 0 ends it |
-//! | `{"driver": {...}}` | the driver is from now on like that (the fields of `DriverConfig` in camelCase); `{}` is one without faults |
-//! | `{"clock": {"stepMs": N}}` | the wall clock of the cluster is set forward, or back |
-//! | `{"watches": "drop"}` | all watches end, as when an API server restarts |
-//! | `{"start": {"forbidMs"?, "initializeMs"?}}` | the API server is one that has just started: watches end, everybody is refused with 403 for so long, then custom resources with 429 |
-//! | `{"lists": {"delayMs": N}}` | consistent lists wait so long for the watch cache; 0 ends it |
-//! | `{"history": "compact"}` | the history is forgotten: a watch from an older version meets 410 |
+//! | `{"agent"?, "verb"?, "plural"?, "subresource"?, "namespace"?, "name"?, "after"?, "times"?, ...}` | a **rule**: skips the first `after` matching calls, then applies to `times` calls (default: one) |
+//! | `{"seed": S, "oneIn": N, "kinds"?, "agent"?, ...}` | **chance**: of the matching calls, one in N gets a fault that is drawn from the seed |
+//! | `{"actor": NAME, "do": "stop" \| "kill", "afterCalls"?, "forMs"?}` | an **actor** is stopped or killed after its N-th call from now, and resumes or restarts later |
+//! | `{"replicas": {"lagMs": N, "seed"?}}` | a second API server whose watch cache lags by `lagMs` answers half of the calls; 0 ends it |
+//! | `{"driver": {...}}` | sets the deviations of the driver (the fields of `DriverConfig` in camelCase); `{}` is a driver without faults |
+//! | `{"clock": {"stepMs": N}}` | sets the wall clock of the cluster forward, or back |
+//! | `{"watches": "drop"}` | ends all watches, as a restart of an API server does |
+//! | `{"start": {"forbidMs"?, "initializeMs"?}}` | restarts the API server: watches end, all calls are refused with 403 for `forbidMs`, then those for custom resources with 429 for `initializeMs` |
+//! | `{"lists": {"delayMs": N}}` | consistent lists wait `delayMs` for the watch cache; 0 ends it |
+//! | `{"history": "compact"}` | clears the history: a watch from an older version gets 410 |
 //!
-//! A rule and chance may say what becomes of the call (chance only which kinds it draws from):
+//! A rule and chance may set the fault of the call (chance only the kinds to draw from):
 //!
-//! - `"happen"`: whether it is carried out (true);
-//! - `"answer"`: `"normal"`; `"drop"` (the reply breaks off behind its headers); `"cut"` (the connection breaks before
-//!   them); a code; `{"code": 429, "retryAfter": 2}`;
-//! - `"beforeMs"`, `"delayMs"`: time before the deed, and between deed and answer;
-//! - `"staleMs"`: a get or list shows the state of so long ago, whatever version it asks for;
-//! - `"stream"`: `{"delayMs"?, "merge"?, "dropEach"?, "endAfter"?, "end"?: "close" | "break" | "gone"}` for the events of
-//!   a watch: late; of the changes of one object that wait only the last; every N-th lost; the stream ends behind N
-//!   events, without a word, by a broken connection, or by a 410.
+//! - `"happen"`: whether the call is executed (default: true);
+//! - `"answer"`: `"normal"`; `"drop"` (the reply breaks off after its headers); `"cut"` (the connection
+//!   breaks before them); a code; `{"code": 429, "retryAfter": 2}`;
+//! - `"beforeMs"`, `"delayMs"`: delay before the execution, and between execution and reply;
+//! - `"staleMs"`: a get or list returns the state of that long ago, whatever version it requests;
+//! - `"stream"`: `{"delayMs"?, "merge"?, "dropEach"?, "endAfter"?, "end"?: "close" | "break" | "gone"}` for
+//!   the events of a watch: delays them; of the waiting changes of one object sends only the last; drops
+//!   every N-th; ends the stream after N events, without an error, by a broken connection, or by a 410.
 //!
-//! The oldest rule that fits decides. Rules that name an actor as their agent touch its calls as well; all others touch
-//! calls over HTTP only. `DELETE` forgets rules and chance, and ends replicas, a start and the delay of lists. Everything is drawn from seeds: the same
-//! calls meet the same faults.
+//! The oldest matching rule decides. Rules whose agent is an actor also apply to its calls; all others apply
+//! to calls over HTTP only. `DELETE` removes rules and chance, and ends replicas, a start and the delay of
+//! lists. All randomness comes from seeds: the same calls get the same faults.
 //!
-//! Not here: caches that lag and calls that take their time (`Config::cache_lag_ms`, `Config::call_ms`).
+//! Not here: lagging caches and slow calls of the actors (`Config::cache_lag_ms`, `Config::call_ms`).
 
 mod actor;
 mod chance;
@@ -49,10 +49,10 @@ use self::rule::Rule;
 use super::api_server::{ApiServer, CallInfo, FaultDecision, Replicas};
 use super::{Cluster, DriverConfig};
 
-/// The faults that are not about calls, by the field that holds them.
+/// The faults that do not concern calls, by the field that holds them.
 const KINDS: [&str; 7] = ["replicas", "driver", "clock", "watches", "start", "lists", "history"];
 
-/// The rules of one cluster. Clones are the same rules.
+/// The rules of one cluster. Clones share the same rules.
 #[derive(Clone, Default)]
 pub(super) struct Rules {
     rules: Arc<Mutex<Vec<AnyRule>>>,
@@ -63,7 +63,7 @@ enum AnyRule {
     Chance(Chance),
 }
 
-/// One fault, read and not yet at work.
+/// One parsed fault that is not applied yet.
 enum Fault {
     Rule(AnyRule),
     Actor(ActorFault),
@@ -130,10 +130,10 @@ enum Compact {
     Compact,
 }
 
-/// Lets the faults in `text` work on the cluster: all of them, or none. The number of rules there are then.
+/// Applies the faults in `text` to the cluster: all of them, or none. Returns the number of rules after that.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A description of the invalid part.
 pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| format!("read a fault: {error}"))?;
     let values = match value {
@@ -163,7 +163,7 @@ pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
     Ok(cluster.inner.faults.lock().len())
 }
 
-/// Forgets all rules and the second API server.
+/// Removes all rules, and ends the second API server, the start of the API server and the delay of lists.
 pub(super) fn clear(cluster: &Cluster) {
     cluster.inner.faults.lock().clear();
     cluster.api().clear_faults();
@@ -206,7 +206,7 @@ fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
 }
 
 impl Rules {
-    /// Adds the rule behind the others and lets the rules decide over every call.
+    /// Appends the rule and makes the rules decide every call.
     fn add(&self, api: &ApiServer, rule: AnyRule) {
         self.lock().push(rule);
         let (clients, actors) = (self.clone(), self.clone());
@@ -214,7 +214,7 @@ impl Rules {
         api.set_actor_faults(Box::new(move |call| actors.decide(call, true)));
     }
 
-    /// The oldest rule that has something to say about the call decides over it.
+    /// Decides the call by the oldest rule that applies to it.
     fn decide(&self, call: &CallInfo, by_actor: bool) -> FaultDecision {
         let mut rules = self.lock();
         let decision = rules.iter_mut().find_map(|rule| match rule {

@@ -1,11 +1,11 @@
-//! Rules: which calls they fit, and what becomes of the next so many of them.
+//! Rules: which calls they match, and the fault of a number of them.
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
 
-/// Which calls a fault is for. What is left out fits every call.
+/// The calls that a fault applies to. An absent field matches every call.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Fits {
@@ -20,16 +20,16 @@ pub(super) struct Fits {
 impl Fits {
     const FIELDS: [&str; 6] = ["agent", "verb", "plural", "subresource", "namespace", "name"];
 
-    /// Takes the fields that say which calls are meant out of a fault.
+    /// Takes the fields that select calls out of a fault.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A description of the invalid part.
     pub(super) fn take(fault: &mut Value) -> Result<Self, String> {
         let taken = |field: &str| Some((field.to_owned(), fault.as_object_mut()?.remove(field)?));
         super::of(Self::FIELDS.into_iter().filter_map(taken).collect())
     }
 
-    /// Whether the call is one of these. A call of an actor is only where the actor is named.
+    /// Returns whether the call matches. A call of an actor matches only if the fault names the actor.
     pub(super) fn fits(&self, call: &CallInfo, by_actor: bool) -> bool {
         let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         let has = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
@@ -43,14 +43,14 @@ impl Fits {
     }
 }
 
-/// A rule, and how often it has been asked.
+/// A rule and the number of its matching calls.
 #[derive(Debug)]
 pub(super) struct Rule {
     fits: Fits,
     fate: Fate,
 }
 
-/// What a rule says beside the calls that it is for.
+/// The fields of a rule besides the selection of calls.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Fate {
@@ -123,10 +123,10 @@ fn once() -> u64 {
 }
 
 impl Rule {
-    /// The rule, if it makes sense.
+    /// Parses and checks the rule.
     ///
     /// # Errors
-    /// What does not.
+    /// A description of the invalid part.
     pub(super) fn read(mut fault: Value) -> Result<Self, String> {
         let fits = Fits::take(&mut fault)?;
         let fate: Fate = super::of(fault)?;
@@ -139,7 +139,7 @@ impl Rule {
         Ok(Self { fits, fate })
     }
 
-    /// What becomes of the call, if the rule is for it.
+    /// Decides the fault of the call, if the rule applies to it.
     pub(super) fn decide(&mut self, call: &CallInfo, by_actor: bool) -> Option<FaultDecision> {
         let fate = &mut self.fate;
         if fate.times == 0 || !self.fits.fits(call, by_actor) {
