@@ -1,4 +1,4 @@
-//! Every fault that can be asked for, one test each, by the JSON that asks for it.
+//! Tests every fault type, one test each, by its JSON.
 
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ impl Lab {
         items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The events of a watch of so many seconds: type and name. The last one is `broken` where the connection broke.
+    /// The events of a watch of `seconds` seconds: type and name. The last one is `broken` if the connection
+    /// broke.
     async fn watched(&self, seconds: u64, query: &str) -> Vec<String> {
         let path = format!("{MAPS}?watch=true&timeoutSeconds={seconds}{query}");
         let told = self.http("GET", &path, None).await;
@@ -103,14 +104,14 @@ async fn over_a_socket_a_cut_connection_says_nothing_and_a_dropped_reply_breaks_
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("connected");
         stream.write_all(format!("GET {MAPS} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("sent");
         let mut text = Vec::new();
-        // How the end of the connection is told differs; what came before it counts.
+        // The error at the end of the connection varies; only the data before it counts.
         let _ = stream.read_to_end(&mut text).await;
         let text = String::from_utf8_lossy(&text).into_owned();
         assert_eq!(text.lines().next().unwrap_or_default(), expected, "{answer}: {text}");
         assert!(!text.contains("ConfigMapList"), "{text}");
     }
     server.abort();
-    // In memory the response is marked, for the transport to break.
+    // In memory the response is marked, and the transport must break the connection.
     lab.fault(json!({"verb": "list", "answer": "cut"})).await;
     let request = axum::http::Request::get(MAPS).body(axum::body::Body::empty()).expect("a request");
     let response = tower::ServiceExt::oneshot(lab.cluster.router(), request).await.expect("answered");
@@ -131,7 +132,7 @@ async fn a_stale_list_is_older_than_what_its_reader_wrote() {
     assert!(older.parse::<u64>().expect("a number") < version.parse().expect("a number"));
     assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"], "whatever it asks for");
     assert_eq!(lab.maps("").await, ["a", "b"]);
-    // Who watches from what it says misses nothing.
+    // A watch from the version of the stale list misses no event.
     assert_eq!(lab.watched(1, &format!("&resourceVersion={older}")).await, ["ADDED b"]);
     lab.fault(json!({"verb": "get", "staleMs": 5000, "times": 2})).await;
     assert_eq!(lab.http("GET", &format!("{MAPS}/b"), None).await.status, 404);
@@ -159,8 +160,8 @@ async fn what_a_stale_read_shows_of_an_object_is_how_it_was() {
     assert!(holds(&list(&lab).await, &is));
 }
 
-/// A watch with that fault on its stream, while two maps are made, one is changed twice, and one deleted, a second
-/// apart each.
+/// A watch with that fault on its stream. Meanwhile two config maps are created, one is changed twice, and
+/// one is deleted, 1 second apart each.
 async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
     let lab = lab().await;
     lab.fault(json!({"verb": "watch", "plural": "configmaps", "stream": stream})).await;
@@ -189,7 +190,7 @@ async fn events_of_a_watch_are_late_merged_or_lost() {
     assert_eq!(watched_under(json!({}), "").await.0, all);
     assert_eq!(watched_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
     assert_eq!(watched_under(json!({"delayMs": 40_000}), "").await.0.len(), 0, "later than the watch lasts");
-    // What was added and is gone before its turn is never told.
+    // An object that is added and deleted before its event is due is never sent.
     assert_eq!(watched_under(json!({"delayMs": 9000, "merge": true}), "").await.0, ["ADDED a"]);
     let lost = watched_under(json!({"dropEach": 2}), "").await.0;
     assert_eq!(lost, ["ADDED a", "MODIFIED a", "DELETED b"]);
@@ -228,7 +229,7 @@ async fn a_watch_ends_without_a_word_breaks_or_meets_410() {
     assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ERROR 410".to_owned()], 1));
     let (told, after) = watched_under(json!({"endAfter": 0, "end": "gone"}), "").await;
     assert_eq!((told, after.as_secs()), (vec!["ERROR 410".to_owned()], 0));
-    // A body that breaks off has no text for the reader of the whole.
+    // A reader of the whole body gets no text if the body breaks off.
     let (told, after) = watched_under(json!({"endAfter": 1, "end": "break"}), "").await;
     assert_eq!((told.len(), after.as_secs()), (0, 1));
 
@@ -263,13 +264,13 @@ async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_
         assert_eq!(lab.maps("").await.len(), 1, "a list that asks for no version is consistent");
     }
     assert!(seen.contains(&0) && seen.contains(&1), "time runs backwards between two lists: {seen:?}");
-    // Who asks for a version gets it, after a while where need be.
+    // A call that requires a version gets it, possibly after a wait.
     let start = Instant::now();
     for _ in 0..8 {
         assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"]);
     }
     assert_eq!(start.elapsed().as_secs(), 2, "one waited until the cache had it");
-    // Both servers write to one store: a stale version conflicts on either.
+    // Both servers write to one store: a stale version conflicts on each.
     let patch = json!({"metadata": {"resourceVersion": version}, "data": {"k": "1"}});
     let mut told = Vec::new();
     for _ in 0..8 {
@@ -279,7 +280,7 @@ async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_
         );
     }
     assert_eq!(told, [200, 409, 409, 409, 409, 409, 409, 409]);
-    // Events come late on some watches only.
+    // Events are late on some watches only.
     let mut late = Vec::new();
     for n in 0..12 {
         let watch = lab.watched(1, "&resourceVersion=0");
@@ -292,7 +293,7 @@ async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_
     }
     assert!(late.contains(&true) && late.contains(&false), "{late:?}");
 
-    // A cache that is far behind says so.
+    // A cache that lags far behind returns 504.
     lab.fault(json!({"replicas": {"lagMs": 60_000, "seed": 3}})).await;
     let version = lab.create_map("z").await.body["metadata"]["resourceVersion"].clone();
     let path = format!("{MAPS}?resourceVersion={}", version.as_str().expect("a version"));
@@ -321,7 +322,7 @@ async fn the_clock_of_the_cluster_is_set_and_nothing_waits_longer_for_it() {
     assert!(made_at(&lab.create_map("c").await) > before);
 }
 
-/// The group is ready at last, cut once, with each member once.
+/// The group becomes ready, with one cut and one content per member, and its deletion leaves nothing.
 async fn comes_out_well(lab: &Lab, what: &str) {
     assert!(lab.comes(2000, |lab| lab.is_ready(2)).await, "{what}: never ready");
     lab.settle().await;
@@ -333,7 +334,7 @@ async fn comes_out_well(lab: &Lab, what: &str) {
     );
 }
 
-/// Calls of an actor so far, watches apart.
+/// Number of calls of an actor, without watches.
 fn calls_of(lab: &Lab, actor: &str) -> u64 {
     let tally = lab.cluster.api().tally();
     ["get", "list"].iter().map(|verb| tally.calls(actor, verb)).sum::<u64>() + tally.writes(actor)
@@ -354,7 +355,7 @@ async fn an_actor_is_killed_or_stopped_behind_each_of_its_calls() {
             lab.create_group();
             let start = Instant::now();
             lab.until("ready", |lab| lab.is_ready(2)).await;
-            // Behind the last calls the group is ready as it is.
+            // After one of the last calls the group is ready without delay.
             let held_up = start.elapsed() >= Duration::from_millis(1500);
             assert!(held_up || calls + 4 >= all, "{actor} {deed} behind call {calls}: nothing came of it");
             comes_out_well(&lab, &format!("{actor} {deed} behind call {calls}")).await;
@@ -380,7 +381,8 @@ async fn a_stopped_actor_makes_no_call_and_a_killed_one_forgets_its_caches() {
 
 #[tokio::test(start_paused = true)]
 async fn a_rule_that_names_an_actor_fails_its_calls() {
-    // A patch that is throttled away while a group is deleted: the mark that lets the sidecar free the storage.
+    // A throttled patch during the deletion of a group: the annotation that allows the sidecar to delete the
+    // storage.
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
     lab.settle().await;

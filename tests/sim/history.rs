@@ -1,9 +1,9 @@
-//! Histories of objects: what changed, in order, compared with a fixture.
+//! Compares histories of objects (their changes, in order) with fixtures.
 //!
-//! `fixtures/recordings/*.txt` say, object by object, which changes came in which order: kind of change and field, with
-//! the value where it is a truth value or a deletionPolicy. Names, uids, handles, times and versions are left out; the
-//! objects of a kind are numbered by their first change. A difference that is not in [`KNOWN`] fails the test, and so
-//! does one in it that is gone. Each of them is explained in `src/sim/GAPS.md`.
+//! `fixtures/recordings/*.txt` list the changes of each object in order: type of change and field, and the
+//! value if it is a boolean or a deletionPolicy. Names, uids, handles, times and versions are omitted. The
+//! objects of a kind are numbered by their first change. A difference that is not in [`KNOWN`] fails the
+//! test, and so does an entry of it that no longer occurs. `src/sim/GAPS.md` explains each of them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,16 +15,16 @@ use stillpoint::sim::api_server::{Watch, WatchEvent};
 
 use crate::lab::{CONTENTS, GROUP_CONTENTS, GROUPS, Lab, SNAPSHOTS, uid};
 
-/// Differences that are known: recording, object, what is different.
+/// Known differences: recording, object, difference.
 const KNOWN: &[(&str, &str, &str)] = &[];
 
-/// Two actors write these without waiting for each other; the recordings have them in either order.
+/// Two actors write these concurrently; the recordings have both orders.
 const RACE: [&str; 2] = [
     "+metadata.annotations.volumegroupsnapshot-being-created",
     "+metadata.finalizers:volumegroupsnapshotcontent-bound-protection",
 ];
 
-/// Kinds as the fixtures call them.
+/// The names of kinds in the fixtures.
 const KINDS: [(&str, &str); 4] =
     [("group", GROUPS), ("group-content", GROUP_CONTENTS), ("snapshot", SNAPSHOTS), ("content", CONTENTS)];
 
@@ -38,7 +38,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins now; what is there already counts as seen.
+    /// Starts recording. Existing objects are not changes.
     pub fn start(lab: &Lab) -> Self {
         let mut watches: Vec<_> =
             KINDS.iter().map(|(kind, plural)| (*kind, lab.user.watch(plural))).collect();
@@ -52,7 +52,7 @@ impl Recorder {
         Self { watches, known }
     }
 
-    /// Everything that has changed so far.
+    /// Returns all changes so far.
     fn finish(mut self) -> Histories {
         let mut histories = Histories::new();
         for (kind, watch) in &mut self.watches {
@@ -86,7 +86,7 @@ fn object_of(event: WatchEvent) -> (Value, &'static str) {
     }
 }
 
-/// What changed, as `+field`, `-field` and `~field`, in the order of the fields.
+/// The difference of two versions, as `+field`, `-field` and `~field`, in the order of the fields.
 fn difference(before: &Value, after: &Value) -> String {
     let (before, after) = (fields(before), fields(after));
     let mut parts = BTreeMap::new();
@@ -175,7 +175,7 @@ fn recorded(recording: &str) -> Histories {
     histories
 }
 
-/// The history with the two racing changes in one order.
+/// The history with the two racing changes in a fixed order.
 fn settled(mut history: Vec<String>) -> Vec<String> {
     for at in 1..history.len() {
         if history[at] == RACE[0] && history[at - 1] == RACE[1] {
@@ -216,12 +216,12 @@ fn compare(recording: &str, here: &Histories) -> Vec<(String, String)> {
     found
 }
 
-/// Fails on a difference that is not known, and on a known one that is gone.
+/// Fails on an unknown difference, and on a known one that no longer occurs.
 pub fn check(recording: &str, recorder: Recorder) {
     check_kinds(recording, recorder, &KINDS.map(|(kind, _)| kind));
 }
 
-/// The same for some kinds only.
+/// As [`check`], for some kinds only.
 pub fn check_kinds(recording: &str, recorder: Recorder, kinds: &[&str]) {
     let mut here = recorder.finish();
     here.retain(|object, _| object.split_once(' ').is_some_and(|(kind, _)| kinds.contains(&kind)));

@@ -1,4 +1,4 @@
-//! A cluster with claims of one group, and its user.
+//! A cluster with the PVCs of one group, and its user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,23 +34,22 @@ pub const GROUP_CONTENT_BOUND: &str =
 pub const GROUP_BEING_DELETED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
 pub const GROUP_BEING_CREATED: &str = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-created";
 
-/// The cluster and its user.
 pub struct Lab {
     pub cluster: Cluster,
     pub user: Caller,
 }
 
-/// The answer to a call over HTTP.
+/// The reply to a call over HTTP.
 pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
-    /// Null where the text is not one JSON value.
+    /// Null if the text is not one JSON value.
     pub body: Value,
     pub text: String,
 }
 
 impl Lab {
-    /// A cluster with `members` bound claims of the group.
+    /// Creates a cluster with `members` bound PVCs of the group.
     pub async fn new(members: usize, config: Config) -> Self {
         let cluster = Cluster::start(config);
         let user = cluster.api().caller("user");
@@ -142,7 +141,7 @@ impl Lab {
         merged.expect("accepted");
     }
 
-    /// Deletes the object if it is still there.
+    /// Deletes the object if it still exists.
     pub fn delete(&self, plural: &str, object: &Value) {
         match self.user.delete(plural, namespace(object), name(object), Preconditions::default()) {
             Ok(_) => {}
@@ -150,13 +149,13 @@ impl Lab {
         }
     }
 
-    /// Physical snapshots, leaked ones, phantoms.
+    /// Counts of physical snapshots, leaked ones, phantoms.
     pub fn ledger(&self) -> (usize, usize, usize) {
         let ledger = self.cluster.ledger();
         (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
     }
 
-    /// Calls of the driver's method so far.
+    /// Number of calls of the driver's method.
     pub fn driver_calls(&self, method: &str) -> u64 {
         self.cluster.storage().calls().get(method).copied().unwrap_or(0)
     }
@@ -168,12 +167,12 @@ impl Lab {
         events
     }
 
-    /// One call over HTTP with a JSON body, if any.
+    /// Sends one call over HTTP with a JSON body, if any.
     pub async fn http(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
         self.http_as("application/json", method, path, body).await
     }
 
-    /// One call over HTTP whose body has the media type.
+    /// Sends one call over HTTP whose body has the media type.
     pub async fn http_as(&self, media: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
         let request = Request::builder().method(method).uri(path).header("content-type", media);
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
@@ -185,7 +184,7 @@ impl Lab {
         Reply { status: parts.status.as_u16(), headers: parts.headers, body, text }
     }
 
-    /// Whether a claim made from the snapshot is bound soon.
+    /// Returns whether a PVC that is restored from the snapshot is bound soon.
     pub async fn restores_from(&self, snapshot: &str) -> bool {
         let restored = format!("restored-{snapshot}");
         let restored = &restored[..restored.len().min(60)];
@@ -200,32 +199,33 @@ impl Lab {
         bound
     }
 
-    /// Waits on simulated time until something holds.
+    /// Waits in simulated time until the condition is true.
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         assert!(self.comes(900, holds).await, "never: {what}");
     }
 
-    /// Whether something holds within so many simulated seconds.
+    /// Returns whether the condition becomes true within `seconds` simulated seconds.
     pub async fn comes(&self, seconds: u64, holds: impl Fn(&Self) -> bool) -> bool {
         let start = Instant::now();
         while !holds(self) {
             if start.elapsed() > Duration::from_secs(seconds) {
                 return false;
             }
-            // Fine at first, where the controllers act, and coarse once only their back-off is waited for.
+            // Short intervals at first, while the controllers act; long ones later, when only their back-off
+            // remains.
             let fine = start.elapsed() < Duration::from_secs(20);
             sleep(Duration::from_millis(if fine { 5 } else { 250 })).await;
         }
         true
     }
 
-    /// Lets the controllers come to rest.
+    /// Waits until the controllers are idle.
     pub async fn settle(&self) {
         sleep(Duration::from_secs(30)).await;
     }
 }
 
-/// A claim of ten mebibytes.
+/// A PVC of 10 MiB.
 pub fn claim(name: &str, labels: &Value, storage_class: &str) -> Value {
     json!({
         "apiVersion": "v1",

@@ -1,4 +1,4 @@
-//! Recordings that are ends and counts, not changes: what was called how often, what was left, how long it took.
+//! Compares recordings of final states and counts: number of calls, remaining objects, durations.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn events(watch: &mut Watch) -> usize {
     std::iter::from_fn(|| watch.try_next()).count()
 }
 
-/// Names cleared, stripped, as-source awaited or not, group and content deleted: all are kept.
+/// Clear the names, strip, wait for as-source or not, delete group and content: all members are kept.
 #[tokio::test(start_paused = true)]
 async fn detached_members_outlive_their_group() {
     for awaited in [true, true, true, true, false, false] {
@@ -52,7 +52,8 @@ async fn detached_members_outlive_their_group() {
     }
 }
 
-/// Both policies to Retain early, the group deleted; at the end the content to Delete and deleted.
+/// Set both policies to Retain early and delete the group; at the end set the content to Delete and delete
+/// it.
 #[tokio::test(start_paused = true)]
 async fn a_group_retained_in_place_is_freed_by_one_call() {
     let lab = ready(2, fast()).await;
@@ -91,7 +92,7 @@ async fn a_group_deleted_early_but_protected_leaves_nothing() {
     }
 }
 
-/// A driver that is not ready for twelve seconds. Counts are compared within a fifth, and six.
+/// A driver that is not ready for 12 seconds. Counts may differ by a fifth plus 6.
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_is_not_ready_for_twelve_seconds() {
     let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
@@ -142,7 +143,7 @@ async fn controllers_that_start_again_beside_a_ready_group_write_nothing() {
     assert_eq!(lab.cluster.storage().calls(), calls);
 }
 
-/// Ten members at the controllers' default rate: what a cut of half a second takes until it can be used.
+/// Ten members at the controllers' default rate: the time until a cut of 0.5 s is usable.
 #[tokio::test(start_paused = true)]
 async fn ten_members_take_their_time_at_five_calls_a_second() {
     let lab = Lab::new(10, Config { controller_qps: Some(5.0), ..Config::default() }).await;
@@ -160,14 +161,14 @@ async fn ten_members_take_their_time_at_five_calls_a_second() {
     assert!((17.0..29.0).contains(&ready) && (6.0..12.0).contains(&gone));
 }
 
-/// A backup tool that strips the members, retains the content and deletes both, at five calls a second, as it was
-/// measured: it begins as soon as every member names its group, when the controller has used up its burst.
+/// A backup tool that strips the members, retains the content and deletes both, at 5 calls per second, as
+/// measured. It starts as soon as every member names its group, when the controller has used up its burst.
 struct Strips {
     name: &'static str,
     members: usize,
     qps: f64,
     steps: &'static [Step],
-    /// Waits until all are ready, instead of named.
+    /// Waits until all members are ready, instead of named.
     until_ready: bool,
     measured: usize,
 }
@@ -224,7 +225,7 @@ const STRIPS: &[Strips] = &[
 ];
 
 impl Strips {
-    /// How many members are left, with calls and events that take some milliseconds.
+    /// Number of remaining members, if calls and events take some milliseconds.
     async fn survivors(&self, seed: u64) -> usize {
         let (call_ms, cache_lag_ms) = (20, 40);
         let controller_qps = Some(self.qps);
@@ -239,7 +240,7 @@ impl Strips {
             }
         })
         .await;
-        // How long the tool takes to see it.
+        // The delay until the tool notices the state.
         sleep(Duration::from_millis(seed * 331 % 2000)).await;
         run(&lab, self.steps).await;
         lab.settle().await;

@@ -1,4 +1,5 @@
-//! What people at kubectl meet: warnings, refusals with their causes, reviews, fields to explain.
+//! Tests the behaviour that kubectl users see: warnings, refusals with their causes, reviews, fields to
+//! explain.
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;

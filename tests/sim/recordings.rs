@@ -1,4 +1,4 @@
-//! What was done in front of real controllers is done again on the embedded cluster, and what changed is compared.
+//! Repeats the recorded operations on the embedded cluster and compares the changes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::script::Step::{
 use crate::script::{ALL, run};
 use crate::variants::{create_retaining_class, import_group, import_group_content};
 
-/// The controllers' default rate, at which all was recorded.
+/// The controllers' default rate, which all recordings used.
 fn real() -> Config {
     Config { controller_qps: Some(5.0), ..Config::default() }
 }
@@ -104,7 +104,7 @@ fn handles(lab: &Lab) -> (String, Vec<String>) {
     (group, physical.into_iter().map(|one| one.snapshot_handle).collect())
 }
 
-/// A content and a snapshot made by hand.
+/// A static content and its snapshot.
 fn member(number: usize, handle: &str, policy: &str, with_mode: bool) -> (Value, Value) {
     let (content, snapshot) = (format!("imported-content-{number}"), format!("imported-{number}"));
     let mut spec = json!({
@@ -123,7 +123,7 @@ fn member(number: usize, handle: &str, policy: &str, with_mode: bool) -> (Value,
     )
 }
 
-/// A group whose objects are gone while its storage is kept.
+/// A group whose objects are gone while its storage remains.
 async fn orphaned(lab: &Lab) {
     create_retaining_class(lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("retaining"));

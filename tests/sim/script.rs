@@ -1,6 +1,6 @@
-//! Scripts of a client: what it does to a group that is ready, one call after the other.
+//! Scripts of a client: its calls on a ready group, one after the other.
 //!
-//! Each call takes ten milliseconds, as measured. Every step is idempotent: it looks, and writes only what is
+//! Each call takes 10 ms, as measured. Every step is idempotent: it reads first, and writes only what is
 //! missing.
 
 use std::time::Duration;
@@ -17,29 +17,27 @@ use crate::table::Left;
 
 /// The agent that is frozen and restarted.
 pub const CONTROLLER: &str = "snapshot-controller";
-/// All members.
 pub const ALL: usize = usize::MAX;
 
-/// One step of a script. A number says how many members it is done to.
+/// One step of a script. A number is the number of members that it applies to.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// Takes the default mark off the VolumeSnapshotClass.
+    /// Removes the default annotation from the VolumeSnapshotClass.
     NoDefaultClass,
-    /// Deletes the VolumeSnapshotClass.
     DeleteClass,
     /// Clears `status.volumeGroupSnapshotName`.
     ClearNames(usize),
-    /// Puts it back.
+    /// Restores `status.volumeGroupSnapshotName`.
     NamesBack(usize),
-    /// Drops owner references and finalizers.
+    /// Removes owner references and finalizers.
     Strip,
-    /// Drops owner references, both finalizers of members, and sets the class: one patch each.
+    /// Removes owner references and both finalizers of members, and sets the class, in one patch per member.
     Release(usize),
-    /// As [`Release`](Step::Release), but as-source-protection stays.
+    /// As [`Release`](Step::Release), but keeps as-source-protection.
     ReleaseKeepingSource,
-    /// deletionPolicy of the group's content.
+    /// Sets the deletionPolicy of the group's content.
     GroupPolicy(&'static str),
-    /// deletionPolicy of the members' contents.
+    /// Sets the deletionPolicy of the members' contents.
     MemberPolicies(&'static str),
     DeleteGroup,
     /// With `propagationPolicy: Orphan`.
@@ -58,10 +56,10 @@ pub enum Step {
     Restart,
 }
 
-/// Both policies to Retain, the last thing before a release.
+/// Sets both policies to Retain, the last step before a release.
 pub const RETAIN: [Step; 2] = [Step::GroupPolicy("Retain"), Step::MemberPolicies("Retain")];
 
-/// The release: its steps that write or wait. Reading again (steps 4 and 8) changes nothing.
+/// The steps of the release that write or wait. Reading again (steps 4 and 8) changes nothing.
 pub const RELEASE: [Step; 8] = [
     Step::ClearNames(ALL),
     Step::Release(ALL),
@@ -73,7 +71,7 @@ pub const RELEASE: [Step; 8] = [
     Step::NamesBack(ALL),
 ];
 
-/// A cluster with a ready group of so many members.
+/// Creates a cluster with a ready group of `members` members.
 pub async fn ready(members: usize, config: Config) -> Lab {
     let lab = Lab::new(members, config).await;
     lab.create_ready_group(members).await;
@@ -81,7 +79,7 @@ pub async fn ready(members: usize, config: Config) -> Lab {
     lab
 }
 
-/// Runs the steps in order. False when a wait among them was in vain; the script goes on all the same.
+/// Runs the steps in order. Returns false if a wait timed out; the script continues after that.
 pub async fn run(lab: &Lab, steps: &[Step]) -> bool {
     let mut complete = true;
     for step in steps {
@@ -90,7 +88,7 @@ pub async fn run(lab: &Lab, steps: &[Step]) -> bool {
     complete
 }
 
-/// What is left once the controllers have come to rest.
+/// The remaining objects once the controllers are idle.
 pub async fn left(lab: &Lab) -> Left {
     lab.settle().await;
     let ledger = lab.cluster.ledger();
@@ -102,7 +100,7 @@ pub async fn left(lab: &Lab) -> Left {
     }
 }
 
-/// How many of these uids are still ready, not terminating and free.
+/// Number of these uids that are still ready, not terminating and without owner.
 pub fn kept(lab: &Lab, before: &[String]) -> usize {
     let is_kept = |one: &Value| {
         before.iter().any(|known| known == uid(one))

@@ -1,5 +1,5 @@
-//! The release under stress: killed and done again, against controllers that are restarted, stopped or slow.
-//! What was measured is beside each experiment.
+//! Tests the release under stress: killed and repeated, with controllers that are restarted, stopped or slow.
+//! Each experiment lists its measured results.
 
 use serde_json::json;
 use stillpoint::sim::Config;
@@ -17,12 +17,12 @@ use crate::table::Left;
 
 const MEMBERS: usize = 3;
 
-/// The controller at 200 calls a second, as in most of the measurements.
+/// The controller at 200 calls per second, as in most measurements.
 fn fast(seed: u64) -> Config {
     Config { seed, controller_qps: Some(200.0), ..Config::default() }
 }
 
-/// Plays the steps on a retained group, and tells how many members are kept in the end.
+/// Runs the steps on a retained group. Returns the number of members that are kept.
 async fn play(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
     let lab = ready(members, config).await;
     let before = uids(&lab);
@@ -76,7 +76,7 @@ async fn a_controller_that_is_stopped_or_slow_keeps_every_member() {
     assert_eq!(play(6, slow, &RELEASE).await.1, 6, "the controller's default rate");
 }
 
-/// Step 2 that leaves as-source in place: its presence proves nothing.
+/// A step 2 that keeps as-source: its presence then proves nothing.
 #[tokio::test(start_paused = true)]
 async fn as_source_left_in_place_loses_all_behind_a_stopped_controller_and_none_otherwise() {
     let rest = &RELEASE[2..];
@@ -174,7 +174,7 @@ async fn the_private_label_may_go_once_the_group_exists() {
     lab.until("ready all the same", |lab| lab.is_ready(2)).await;
 }
 
-/// The patch of step 2 that says what it expects.
+/// The patch of step 2, with tests of the expected values.
 #[tokio::test(start_paused = true)]
 async fn one_json_patch_tests_what_it_replaces() {
     let lab = ready(1, fast(1)).await;

@@ -1,4 +1,4 @@
-//! Undo, rebuilding and reclaiming under stress. What was measured is beside each experiment.
+//! Tests undo, rebuilding and reclaiming under stress. Each experiment lists its measured results.
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;
@@ -15,7 +15,7 @@ use crate::script::{RELEASE, RETAIN, Step, left, ready, run};
 use crate::table::Left;
 use crate::variants::{create_retaining_class, import, import_group, import_group_content};
 
-/// Everything to Delete, then the group: the undo of a retained group.
+/// The undo of a retained group: sets all policies to Delete, then deletes the group.
 const UNDO: [Step; 3] = [GroupPolicy("Delete"), MemberPolicies("Delete"), DeleteGroup];
 const NOTHING: Left = Left::new(0, 0, 0);
 
@@ -111,7 +111,7 @@ async fn a_group_without_its_class_never_gets_a_finalizer() {
     assert!(lab.group().is_none(), "nothing holds it");
 }
 
-/// A group with one member lost before the release, released up to a step.
+/// A group that lost one member before the release, and is released up to a step.
 async fn with_a_lost_member(steps: &[Step]) -> (Lab, String) {
     let lab = ready(3, fast(1)).await;
     run(&lab, &RETAIN).await;
@@ -164,7 +164,7 @@ async fn after_the_content_is_gone_a_stub_makes_the_member_ready_and_may_go() {
     assert_eq!((lab.ledger(), lab.list(GROUP_CONTENTS).len()), ((3, 0, 0), 0));
 }
 
-/// Handles of the group and of its members, as a receipt would have them.
+/// Handles of the group and of its members, as in a receipt.
 fn handles(lab: &Lab) -> (String, Vec<String>) {
     let physical = lab.cluster.storage().physical_snapshots();
     let group = physical[0].group_handle.clone().expect("cut with a group");
@@ -257,7 +257,8 @@ async fn protected(lab: &Lab) {
     .await;
 }
 
-/// Storage first, then the shells, which say readyToUse in between with nothing behind them.
+/// Deletes the storage first, then the remaining objects, which have readyToUse without physical snapshots in
+/// between.
 #[tokio::test(start_paused = true)]
 async fn a_released_group_is_reclaimed_through_a_group_made_by_hand() {
     let lab = ready(4, fast(1)).await;

@@ -1,4 +1,4 @@
-//! Every switch of the driver, one test each: what a real driver does wrong, and what is seen of it.
+//! Tests every switch of the driver, one test each: the defect of a real driver, and its observable effect.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn failing(code: &str) -> DriverConfig {
     DriverConfig { fail_with: Some((code.to_owned(), "injected".to_owned())), ..DriverConfig::default() }
 }
 
-/// A group of two that was asked for, with a driver like that.
+/// Creates a group of two members with that driver.
 async fn with(driver: DriverConfig) -> Lab {
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     lab.create_group();
@@ -32,7 +32,7 @@ async fn switch_fail_with_a_final_code_is_hammered() {
     sleep(Duration::from_secs(10)).await;
     assert!(lab.driver_calls(CREATE) > 15, "{}", lab.driver_calls(CREATE));
     assert!(error(&lab).contains("rpc error: code = Internal desc = injected"), "{}", error(&lab));
-    // Each try puts the mark on, each answer takes it off, and that is what wakes the sidecar up.
+    // Each attempt adds the annotation, and each reply removes it; the removal triggers the sidecar.
     let mut marks = Vec::new();
     for _ in 0..20 {
         sleep(Duration::from_millis(30)).await;
@@ -104,13 +104,13 @@ async fn switch_member_limit_refuses_the_whole_group() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_not_ready_for_as_long_as_it_says() {
-    // Longer only takes more of the same: the sidecar asks about twice a second until the driver is ready.
+    // A longer time only repeats this: the sidecar calls about twice per second until the driver is ready.
     for seconds in [7, 300] {
         let lab = with(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
         let start = Instant::now();
         lab.until("ready", |lab| lab.is_ready(2)).await;
         let took = start.elapsed().as_secs();
-        // The contents of the members are asked for after 1, 2, 4, 8 … seconds.
+        // The contents of the members are read after 1, 2, 4, 8 … seconds.
         assert!((seconds..=2 * seconds + 30).contains(&took), "{took} s of {seconds}");
         assert_eq!(lab.ledger(), (2, 0, 0));
     }

@@ -1,15 +1,13 @@
-//! Rows of results, printed beside what was measured.
+//! Rows of results, printed beside the measured ones.
 
-/// What is left of a group in the end.
+/// The remaining objects of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     /// VolumeSnapshots that are not terminating.
     pub snapshots: usize,
-    /// VolumeSnapshotContents.
     pub contents: usize,
-    /// Physical snapshots.
     pub physical: usize,
-    /// VolumeSnapshots that say readyToUse with no physical snapshot behind them.
+    /// VolumeSnapshots with readyToUse but without a physical snapshot.
     pub phantoms: usize,
 }
 

@@ -1,5 +1,6 @@
-//! Ways to part a group from its members, and what each leaves: the embedded cluster against the table measured on
-//! Kubernetes 1.36 with external-snapshotter a little after 8.6.0 (three members, the controller at 200 calls a second).
+//! Tests ways to separate a group from its members, and the remaining objects: the embedded cluster against
+//! the table measured on Kubernetes 1.36 with external-snapshotter a little after 8.6.0 (three members, the
+//! controller at 200 calls per second).
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;
@@ -16,7 +17,7 @@ struct Variant {
     name: &'static str,
     steps: &'static [Step],
     measured: Left,
-    /// Whether a claim can be restored from each VolumeSnapshot that is left.
+    /// Whether a PVC can be restored from each remaining VolumeSnapshot.
     restores: bool,
 }
 
@@ -26,7 +27,7 @@ const LOST: Left = Left::new(0, 0, 3);
 const SHELLS: Left = Left::new(0, 3, 3);
 const KEPT: Left = Left::new(3, 3, 3);
 
-/// The measured table. Slow is five seconds between the steps.
+/// The measured table. "slow" waits 5 seconds between the steps.
 const VARIANTS: &[Variant] = &[
     Variant {
         name: "fast",
@@ -216,7 +217,7 @@ async fn a_group_of_a_retaining_class_leaves_shells_that_go_at_once_and_the_stor
     assert_eq!(left(&lab).await, LOST);
 }
 
-/// A second VolumeGroupSnapshotClass, with policy Retain, which is not the default.
+/// Creates a second VolumeGroupSnapshotClass with policy Retain, which is not the default.
 pub fn create_retaining_class(lab: &Lab) {
     lab.create(
         GROUP_CLASSES,
@@ -224,7 +225,7 @@ pub fn create_retaining_class(lab: &Lab) {
     );
 }
 
-/// A VolumeSnapshotContent and a VolumeSnapshot for a handle, made by hand.
+/// Creates a static VolumeSnapshotContent and its VolumeSnapshot for a handle.
 pub fn import(lab: &Lab, name: &str, handle: &str, policy: &str) {
     lab.create(
         CONTENTS,
@@ -245,7 +246,7 @@ pub fn import(lab: &Lab, name: &str, handle: &str, policy: &str) {
     );
 }
 
-/// A content that names a group by its handles, for a VolumeGroupSnapshot that need not exist.
+/// Creates a content that names a group by its handles, for a VolumeGroupSnapshot that need not exist.
 pub fn import_group_content(lab: &Lab, group: &str, handle: &str, members: &[String], policy: &str) -> Value {
     lab.create(
         GROUP_CONTENTS,
@@ -262,7 +263,7 @@ pub fn import_group_content(lab: &Lab, group: &str, handle: &str, members: &[Str
     )
 }
 
-/// The VolumeGroupSnapshot for such a content.
+/// Creates the VolumeGroupSnapshot for such a content.
 pub fn import_group(lab: &Lab, group: &str) -> Value {
     lab.create(
         GROUPS,

@@ -1,4 +1,4 @@
-//! 1 to 3 and 5: versions, generations, versions of objects, patches.
+//! Behaviours 1 to 3 and 5: API versions, generations, resourceVersions, patches.
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;
@@ -32,7 +32,7 @@ async fn behaviour_01_versions_show_one_object_and_break_no_rule_of_it() {
     assert!(warning.contains("v1beta1 VolumeGroupSnapshotContent is deprecated"), "{warning}");
     assert!(v1.headers.get("warning").is_none());
 
-    // Status and the rest do not touch each other.
+    // Writes of the status and of the main resource do not affect each other.
     lab.patch(GROUP_CONTENTS, &content, json!({"status": {"readyToUse": false}}));
     lab.patch_status(GROUP_CONTENTS, &content, json!({"spec": {"deletionPolicy": "Retain"}}));
     let after = lab.group_content().expect("there");
@@ -156,7 +156,7 @@ async fn behaviour_05_patches_of_every_kind() {
         let (lab, path) = (&lab, path.clone());
         async move { lab.http_as(media, "PATCH", &path, Some(body)).await }
     };
-    // A replacement of what is missing is taken, a removal of it is not.
+    // `replace` of a missing field is accepted, `remove` of it fails.
     let replaced = json!([{"op": "replace", "path": "/spec/volumeSnapshotClassName", "value": "csi-hostpath-snapclass"}]);
     let reply = patch("application/json-patch+json", replaced).await;
     assert_eq!(

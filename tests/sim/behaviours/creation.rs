@@ -1,4 +1,4 @@
-//! 8 to 12, 18, 20 and 21: how a group is made and its members are owned.
+//! Behaviours 8 to 12, 18, 20 and 21: creation of a group and ownership of its members.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn behaviour_08_the_finalizer_of_a_group_comes_after_its_status() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
-    // Without the sidecar there is a content without a status; without the controller nothing at all.
+    // Without the sidecar the content has no status. Without the controller there is no content.
     let lab = Lab::new(1, Config::default()).await;
     lab.cluster.set_frozen("csi-snapshotter", true);
     lab.create_group();
@@ -71,7 +71,7 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
     lab.cluster.set_frozen("csi-snapshotter", false);
     lab.until("ready", |lab| lab.is_ready(1)).await;
 
-    // Back-off: 1, 2, 4, 8 seconds, up to five minutes, told by the log alone.
+    // Back-off: 1, 2, 4, 8 seconds, up to 5 minutes, recorded only in the log.
     let lab = Lab::new(0, Config::default()).await;
     lab.create_group();
     let mut failures = Vec::new();
@@ -84,7 +84,7 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
         "{failures:?}"
     );
 
-    // Every 15 minutes each object is looked at once more: here a group that waits for its sidecar, by one read.
+    // Every 15 minutes each object is reconciled again: here a group that waits for its sidecar, by one read.
     let lab = Lab::new(1, Config::default()).await;
     lab.cluster.set_frozen("csi-snapshotter", true);
     lab.create_group();
@@ -97,7 +97,7 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
     }
     assert_eq!(lab.cluster.api().tally().writes(CONTROLLER), writes);
 
-    // A leader that is killed leaves its lease behind: the next one waits for 15 seconds.
+    // A killed leader leaves its lease: its successor waits for 15 seconds.
     for (leader_election, seconds) in [(false, 0..=1), (true, 15..=16)] {
         let lab = Lab::new(1, Config { leader_election, ..Config::default() }).await;
         let start = Instant::now();
@@ -106,7 +106,7 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
         assert!(seconds.contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     }
 
-    // Five calls a second are two seconds a member.
+    // At 5 calls per second one member takes 2 seconds.
     for (qps, seconds) in [(Some(5.0), 4.0..9.0), (Some(200.0), 0.0..1.0), (None, 0.0..0.1)] {
         let lab = Lab::new(3, Config { controller_qps: qps, ..Config::default() }).await;
         lab.settle().await;
@@ -168,7 +168,8 @@ async fn behaviour_12_a_stripped_member_is_owned_again() {
             .is_some_and(|text| text.contains("default snapshot class"))
     );
 
-    // Stripped before it is ready it is an ordinary snapshot: a second content and a second cut, for ever.
+    // A member stripped before it is ready becomes an ordinary snapshot, with a second content and a second
+    // cut, permanently.
     let lab = Lab::new(1, slow_driver(12_000)).await;
     lab.create_group();
     sleep(Duration::from_secs(3)).await;
@@ -243,7 +244,7 @@ async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their
             assert_eq!(member["metadata"]["ownerReferences"][0]["apiVersion"], version, "{release:?}");
             assert!(member["status"]["restoreSize"].is_string(), "learnt by listing where it is not listed");
         }
-        // Definitions of the release, and no newer ones; what is stored is shown under each version by its own list.
+        // Only the CRDs of the release are served; each version returns the stored object with its own list.
         for version in ["v1", "v1beta2", "v1beta1"] {
             let path = format!("/apis/groupsnapshot.storage.k8s.io/{version}/volumegroupsnapshotcontents");
             let told = lab.http("GET", &path, None).await;
@@ -255,7 +256,7 @@ async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their
         assert_eq!((lab.snapshots().len(), lab.ledger()), (0, (0, 0, 0)), "{release:?}");
     }
 
-    // A group that was imported while its driver is not ready: older releases look again when they resync.
+    // A group is imported while its driver is not ready: older releases retry only at a resync.
     for (release, seconds) in [(Release::V8_6, 600..=900), (Release::Main, 100..=300)] {
         let lab = ready(1, Config { release: Some(release), ..Config::default() }).await;
         run(&lab, &crate::script::RETAIN).await;
@@ -283,7 +284,7 @@ async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their
     lab.settle().await;
     assert!(lab.group_content().is_none() && lab.group().is_some_and(|group| group.get("status").is_none()));
 
-    // An owner reference of another version is none to the controller: it adds its own beside it.
+    // The controller ignores an owner reference of another version and adds its own beside it.
     let lab = ready(1, Config::default()).await;
     let member = lab.snapshots().remove(0);
     let mut old = member["metadata"]["ownerReferences"].clone();
@@ -305,7 +306,7 @@ async fn behaviour_21_events_are_counted_and_some_tell_of_failures_that_are_none
     assert_eq!(pending.len(), 1);
     assert!(pending[0]["count"].as_u64() > Some(3), "one Event, counted up");
 
-    // A controller whose cache still holds the content when it is gone already.
+    // The cache of the controller still holds a content that is gone.
     let lab = ready(1, Config::default()).await;
     lab.delete(GROUPS, &lab.group().expect("there"));
     while lab.group_content().is_some_and(|content| !is_deleting(&content)) {

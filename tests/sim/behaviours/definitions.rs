@@ -1,4 +1,4 @@
-//! The shipped definitions as the API server enforces them: `kubectl create --dry-run=server` of every example.
+//! The shipped CRDs as the API server enforces them: `kubectl create --dry-run=server` of every example.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -52,7 +52,7 @@ async fn every_example_backup_passes_a_server_side_dry_run() {
     assert!(lab.list("backups").is_empty(), "nothing is stored");
 }
 
-/// Paths of the leaves that a definition names.
+/// Paths of the leaves that a CRD names.
 fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     match schema["properties"].as_object() {
         Some(properties) => {
@@ -65,7 +65,7 @@ fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Paths that an object uses, among these.
+/// The paths in `fields` that an object uses.
 fn used(value: &Value, path: &str, fields: &BTreeSet<String>, found: &mut BTreeSet<String>) {
     if fields.contains(path) {
         found.insert(path.to_owned());
@@ -144,7 +144,7 @@ async fn without_strict_validation_unknown_fields_are_dropped_with_a_warning() {
     assert_eq!((reply.status, &reply.body["spec"]), (201, &json!({"ttl": "1h"})));
     let warning = reply.headers.get("warning").and_then(|value| value.to_str().ok()).unwrap_or_default();
     assert!(warning.contains("unknown field \\\"spec.includeNamespaces\\\""), "{warning}");
-    // A patch is held to the same definition.
+    // A patch is validated against the same CRD.
     let patch = |patch: Value| {
         let (lab, path) = (&lab, format!("{BACKUPS}/b?fieldValidation=Strict"));
         async move { lab.http_as("application/merge-patch+json", "PATCH", &path, Some(patch)).await }

@@ -1,4 +1,4 @@
-//! 13 to 15, 19 and 22: how a group ends, and what is left of it.
+//! Behaviours 13 to 15, 19 and 22: deletion of a group, and the objects that remain.
 
 use serde_json::json;
 use stillpoint::sim::{Config, DriverConfig};
@@ -17,7 +17,8 @@ use crate::variants::{import_group, import_group_content};
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_13_policies_gates_and_the_name_decide_what_a_deletion_takes() {
-    // Policies of the group's content and of the members': what is left, and how many group contents.
+    // Policies of the contents of group and members; the remaining objects; the number of remaining group
+    // contents.
     let keep = |which: fn(&'static str) -> Step| which("Retain");
     let table: [(&[Step], Left, usize); 4] = [
         (&[], Left::new(0, 0, 0), 0),
@@ -35,13 +36,13 @@ async fn behaviour_13_policies_gates_and_the_name_decide_what_a_deletion_takes()
             assert_eq!(annotation(&content, GROUP_BEING_DELETED), Some("yes"), "whatever the policy");
         }
     }
-    // The content alone waits for the group.
+    // A deleted content waits for the deletion of its group.
     let lab = ready(1, Config::default()).await;
     run(&lab, &[DeleteGroupContent, Wait(60_000)]).await;
     assert!(lab.group_content().is_some_and(|content| is_deleting(&content)));
     run(&lab, &[DeleteGroup]).await;
     assert_eq!(left(&lab).await, Left::new(0, 0, 0));
-    // A member alone waits for the group too, by its name: without the name it goes.
+    // A deleted member also waits for its group, by the name in its status. Without that name it is removed.
     let lab = ready(1, Config::default()).await;
     run(&lab, &[DeleteMember, Wait(60_000)]).await;
     assert_eq!(lab.snapshots().len(), 1);
@@ -81,7 +82,7 @@ async fn behaviour_14_members_are_freed_by_one_call_for_the_group_and_never_alon
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
-    // Deleted before its finalizer.
+    // The group is deleted before it has its finalizer.
     let lab = Lab::new(2, Config::default()).await;
     lab.create_group();
     while lab.group_content().is_none() {
@@ -94,7 +95,7 @@ async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
     lab.settle().await;
     assert!(lab.group_content().is_some(), "and the content cannot be deleted");
 
-    // A static group deleted as soon as it is ready.
+    // A static group is deleted as soon as it is ready.
     let lab = ready(2, Config::default()).await;
     let physical = lab.cluster.storage().physical_snapshots();
     let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
@@ -115,7 +116,7 @@ async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
     assert!(lab.get(GROUPS, "early").is_none() && lab.get(GROUP_CONTENTS, "early-content").is_some());
     assert_eq!(lab.ledger().0, 2);
 
-    // A parameter of the class that nobody knows: the group can never be deleted.
+    // The class has an unknown parameter: the group can never be deleted.
     let lab = Lab::new(1, Config::default()).await;
     lab.create(
         GROUP_CLASSES,
@@ -130,7 +131,7 @@ async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
     lab.patch(GROUP_CONTENTS, &content, json!({"metadata": {"annotations": {GROUP_BEING_CREATED: null}}}));
     lab.until("the mark taken off by hand mends it", |lab| lab.list(GROUPS).is_empty()).await;
 
-    // A retained content that is deleted.
+    // A retained content is deleted.
     let lab = ready(2, Config::default()).await;
     run(
         &lab,

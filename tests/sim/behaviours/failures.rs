@@ -1,4 +1,4 @@
-//! 16, and what belongs to it: a driver and a network that fail, and what a cut holds.
+//! Behaviour 16 and related cases: failures of driver and network, and the content of a cut.
 
 use std::time::Duration;
 
@@ -42,13 +42,13 @@ async fn behaviour_16_final_errors_are_hammered_and_open_ones_back_off() {
     assert!(calls[4] <= 9 && calls[4] - calls[2] <= 3, "{calls:?}");
     assert!(lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED) == Some("yes")));
 
-    // The cut succeeds although the caller is told of a deadline: one cut in the end.
+    // The cut succeeds although the caller receives DeadlineExceeded: one cut in total.
     let lab =
         with(DriverConfig { fail_times: 3, cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
     lab.until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
 
-    // Parts are left behind by each try: 19 in 6 s were measured.
+    // Each attempt leaves partial snapshots: measured 19 in 6 s.
     let lab = with(DriverConfig { partial_cut_left: true, ..failing("Internal") }).await;
     sleep(Duration::from_secs(6)).await;
     let (physical, leaked, _) = lab.ledger();
@@ -71,7 +71,8 @@ async fn behaviour_16_a_driver_that_is_not_ready_or_lists_nothing() {
     assert!((12..=45).contains(&creates) && (2..=20).contains(&lists), "{creates} {lists}");
     assert_eq!(lab.ledger(), (2, 0, 0));
 
-    // Without listing, or without telling the group, a member made by hand is an ordinary snapshot.
+    // If the driver does not list snapshots or does not report the group, a static member is an ordinary
+    // snapshot.
     for driver in [
         DriverConfig { lists_snapshots: false, ..DriverConfig::default() },
         DriverConfig { reports_group_id: false, ..DriverConfig::default() },
@@ -123,7 +124,8 @@ fn volume_handles(lab: &Lab) -> Vec<String> {
     lab.list("persistentvolumes").iter().filter_map(handle).collect()
 }
 
-/// Writes to the first volume, then to the second, as a database writes its log before its data, while a cut is made.
+/// Writes to the first volume, then to the second, as a database writes its log before its data, during a
+/// cut.
 async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
     let driver = DriverConfig { skew_ms, ..DriverConfig::default() };
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;

@@ -1,4 +1,4 @@
-//! 17: groups and members made by hand.
+//! Behaviour 17: static groups and members.
 
 use serde_json::json;
 use stillpoint::sim::Config;
@@ -11,7 +11,7 @@ use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, left, ready, run};
 use crate::table::Left;
 use crate::variants::{import, import_group, import_group_content};
 
-/// A group that was released, its members deleted: handles and storage are all that is left.
+/// A group that was released and whose members were deleted: only handles and storage remain.
 async fn orphaned() -> (Lab, String, Vec<String>) {
     let lab = ready(2, Config::default()).await;
     run(&lab, &RETAIN).await;
@@ -39,7 +39,7 @@ async fn behaviour_17_members_need_a_content_that_knows_their_group() {
         let text = member["status"]["error"]["message"].as_str().unwrap_or_default();
         assert!(text.contains("cannot find the group snapshot for VolumeSnapshot [t1/"), "{text}");
     }
-    // An unbound content is enough; deleting it never calls the driver, whatever its policy.
+    // An unbound content is enough. Its deletion never calls the driver, whatever its policy.
     let stub = import_group_content(&lab, GROUP, &group, &handles, "Delete");
     lab.until("ready", |lab| lab.snapshots().iter().all(|one| one["status"]["readyToUse"] == true)).await;
     let stub_now = lab.get(GROUP_CONTENTS, "g1-content").expect("there");
@@ -50,7 +50,7 @@ async fn behaviour_17_members_need_a_content_that_knows_their_group() {
     assert_eq!((lab.list(GROUP_CONTENTS).len(), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
     assert_eq!(left(&lab).await, Left::new(2, 2, 2));
 
-    // With a group they are adopted, and go with it: storage by one call.
+    // A group adopts static members, and deletes them with one storage call.
     import_group_content(&lab, GROUP, &group, &handles, "Delete");
     let made = import_group(&lab, GROUP);
     lab.until("protected", |lab| {
@@ -97,7 +97,7 @@ async fn behaviour_17_wrong_lists_and_wrong_references_are_told() {
     );
 }
 
-/// Measured: 40 lines in 21 s for eight members.
+/// Measured: 40 log lines in 21 s for eight members.
 #[tokio::test(start_paused = true)]
 async fn a_name_put_back_makes_the_controller_fail_for_ever_and_one_left_out_does_not() {
     for (steps, expected) in [(&RELEASE[..], 40), (&RELEASE[..7], 0)] {

@@ -1,4 +1,5 @@
-//! The behaviours of real control planes that a driver of group snapshots meets, one test each, numbered.
+//! Tests the numbered behaviours of real control planes that a driver of group snapshots meets, one test
+//! each.
 
 mod api;
 mod creation;

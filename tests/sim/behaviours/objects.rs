@@ -1,4 +1,4 @@
-//! 4, 6 and 7: deletion, garbage collection, names.
+//! Behaviours 4, 6 and 7: deletion, garbage collection, names.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
