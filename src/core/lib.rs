@@ -1,16 +1,16 @@
-//! What happens next: the machines of Stillpoint as pure functions over data.
+//! The state machines of Stillpoint as pure functions over data.
 //!
-//! No clock, no randomness, no environment, no file, no runtime, no Kubernetes: `Cargo.toml` of this package names none of
-//! their crates, and `clippy.toml` bans what the standard library has of them. A replay decides again what was decided
-//! then.
+//! This package has no clock, randomness, environment, files, async runtime or Kubernetes client. Its
+//! `Cargo.toml` names no such crate, and `clippy.toml` bans the parts of the standard library that have them.
+//! A replay therefore repeats every recorded decision exactly.
 //!
-//! | read | for |
+//! | module | contents |
 //! |---|---|
-//! | [`domain`] | the nouns: ids, names, limits, plan, receipt, what was observed |
+//! | [`domain`] | nouns: ids, names, limits, plan, receipt, observed objects |
 //! | [`machine::group::table`] | the recovery table, rows as data |
-//! | [`machine::group`] | the machine around it: event, fold, view, decide, effects |
+//! | [`machine::group`] | the group machine: event, fold, view, decide, effects |
 //! | [`machine::backup`] | the machine of a Backup |
-//! | [`planning`] | from a Backup and plain facts to plans, or to refusals |
+//! | [`planning`] | turns a Backup and an inventory into plans or refusals |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod domain;

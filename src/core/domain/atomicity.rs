@@ -1,7 +1,7 @@
-//! How far apart the members of a group were cut, and whether that is accepted.
+//! Grades a cut: how far apart the members were cut, and whether the plan accepts it.
 //!
-//! All that is known of it are the creation times that the driver reported. They prove what the driver says, not what it
-//! did; but a driver that cuts members one after the other usually says so.
+//! The only source are the creation times that the driver reports. They prove the driver's report, not its
+//! behaviour. A driver that cuts members one after the other usually reports different times.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,20 +10,19 @@ use crate::domain::receipt::{Receipt, ReceiptMember};
 use crate::domain::text::count;
 use crate::domain::time::{Millis, Timestamp};
 
-/// What a plan demands of its cut.
+/// Requirements of a plan on its cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// `--max-skew`: how far apart the members may be cut.
+    /// `--max-skew`: largest accepted difference between the creation times of the members.
     pub max_skew: Millis,
-    /// `--require-atomic`: whether a cut that is further apart, or of which that is unknown, is rolled back.
+    /// `--require-atomic`: whether a run is rolled back if its skew is too large or unknown.
     pub required: bool,
 }
 
 impl Demand {
-    /// What a plan demands whose record does not say. It is part of the journal's format and never changes.
+    /// Demand of a plan whose record has none. It is part of the journal's format and never changes.
     pub const UNRECORDED: Self = Self { max_skew: Millis(1_000), required: false };
 
-    /// Whether it is [`Demand::UNRECORDED`].
     pub fn is_unrecorded(&self) -> bool {
         *self == Self::UNRECORDED
     }
@@ -35,7 +34,7 @@ impl Default for Demand {
     }
 }
 
-/// What is known of a cut.
+/// Result of comparing the creation times of the members with the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Grade {
     /// All members were cut within the limit.
@@ -43,24 +42,24 @@ pub enum Grade {
         /// Largest minus smallest creation time.
         skew: Millis,
     },
-    /// They were not.
+    /// The members were cut further apart than the limit.
     Apart {
         /// Largest minus smallest creation time.
         skew: Millis,
-        /// The claim whose member was cut first.
+        /// PVC of the member that was cut first.
         first: String,
-        /// The claim whose member was cut last.
+        /// PVC of the member that was cut last.
         last: String,
     },
     /// The creation time of some members is unknown.
     Unknown {
-        /// Their claims.
+        /// PVCs of these members.
         claims: Vec<String>,
     },
 }
 
 impl Grade {
-    /// Grades a cut. A group of one member is of one moment, whatever is known of it.
+    /// Grades a cut. A group of one member is always within the limit.
     pub fn of(receipt: &Receipt, max_skew: Millis) -> Self {
         let unknown = receipt.members.iter().filter(|member| member.cut_at().is_none());
         let unknown: Vec<String> = unknown.map(|member| member.claim.clone()).collect();
@@ -80,7 +79,7 @@ impl Grade {
         }
     }
 
-    /// Whether the members are known to be of one moment, as far as the limit goes.
+    /// Whether the members count as cut at one moment.
     pub fn is_atomic(&self) -> bool {
         matches!(self, Self::Within { .. })
     }
@@ -103,9 +102,9 @@ impl Grade {
         }
     }
 
-    /// The sentence for people.
+    /// Message of the condition `Atomic`.
     pub fn message(&self, max_skew: Millis) -> String {
-        /// Claims that the sentence names.
+        /// Number of PVCs that the message names.
         const NAMED: usize = 4;
         match self {
             Self::Within { skew } => {
@@ -136,7 +135,7 @@ mod tests {
 
     const LIMIT: Millis = Millis(1_000);
 
-    /// A receipt of members that were cut at these times, in milliseconds.
+    /// A receipt of members with these creation times, in milliseconds.
     fn receipt(times: &[Option<i64>]) -> Receipt {
         let object =
             |name: &str| ObjectId { namespace: "shop".into(), name: name.into(), uid: Uid::from(name) };

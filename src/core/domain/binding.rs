@@ -1,23 +1,25 @@
-//! One journal, one cluster: which journal may write to a cluster.
+//! Decides which journal may write to a cluster: one journal, one cluster.
 //!
-//! The cluster has one *binding* for each namespace with a daemon: an object that names the journal, the cluster and the
-//! last start that was bound. The journal records every binding, first what is about to be written ([`BindingState::intended`]),
-//! then that it stands ([`BindingState::acknowledged`]). [`judge`] compares the two at a start, [`compare`] while a daemon runs.
+//! The cluster has one *binding* for each namespace with a daemon: an object that names the journal, the
+//! cluster and the last start that was bound. The journal records every binding twice: before the write
+//! ([`BindingState::intended`]) and after it succeeded ([`BindingState::acknowledged`]). [`judge`] compares
+//! journal and binding at a start, [`compare`] while a daemon runs.
 //!
-//! A mark names a start by its epoch and by the head of the journal at that moment. Two copies of one journal that start
-//! from the same records write different heads, because each start records an id of its own. So a copy that was left
-//! behind meets a mark that it has never written, and is refused.
+//! A mark identifies a start by its epoch and by the head of the journal at that moment. Each start records
+//! an id of its own. Two copies of one journal that start from the same records therefore write different
+//! heads. A stale copy finds a mark in the cluster that it has never written, and is refused.
 //!
-//! Not here: how the binding is read and written (`cluster::binding`), and when (`engine::binding`).
+//! Not here: reading and writing the binding (`cluster::binding`), and the times at which that happens
+//! (`engine::binding`).
 
 use uuid::Uuid;
 
 use crate::domain::ids::Uid;
 
-/// A moment in the life of a journal, as the binding names it.
+/// Position of a journal at one moment, as recorded in the binding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BindingMark {
-    /// Epoch of the daemon that wrote it.
+    /// Epoch of the daemon that wrote the mark.
     pub epoch: u64,
     /// Position of the journal's last record at that moment.
     pub position: u64,
@@ -25,25 +27,25 @@ pub struct BindingMark {
     pub hash: [u8; 32],
 }
 
-/// What the journal knows of its own identity and of its binding.
+/// The journal's record of its own identity and of its binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindingState {
     /// Id of the journal.
     pub journal: Uuid,
-    /// Uid of the namespace `kube-system` of the cluster that it is bound to; none before the first binding.
+    /// Uid of the namespace `kube-system` of the bound cluster; none before the first binding.
     pub cluster: Option<Uid>,
-    /// Journals whose place this one has taken.
+    /// Journals that this journal has replaced.
     pub supersedes: Vec<Uuid>,
-    /// The last mark that is known to have stood in the cluster.
+    /// The last mark that was certainly written to the cluster.
     pub acknowledged: Option<BindingMark>,
-    /// The last mark that may stand in the cluster, because writing it was intended.
+    /// The last mark that may have been written to the cluster: its write was intended.
     pub intended: Option<BindingMark>,
-    /// Why nothing is freed until an operator confirms the cluster.
+    /// Reason why no storage is freed until an operator confirms the cluster.
     pub doubt: Option<String>,
 }
 
 impl BindingState {
-    /// The state of a journal that was never bound.
+    /// State of a journal that was never bound.
     pub fn new(journal: Uuid) -> Self {
         Self {
             journal,
@@ -61,71 +63,68 @@ impl BindingState {
     }
 }
 
-/// The binding as it stands in the cluster.
+/// The binding as read from the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// The journal that is bound.
+    /// The bound journal.
     pub journal: Uuid,
-    /// Cluster uid that the binding was made for.
+    /// Uid of the cluster that the binding was made for.
     pub cluster: Uid,
-    /// Last start or renewal of that journal.
+    /// Mark of the last start or renewal of that journal.
     pub mark: BindingMark,
     /// Whether freeing storage is switched off for this namespace.
     pub no_free: bool,
 }
 
-/// What a start does about the binding.
+/// Result of [`judge`]: action of a start on the binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// There is none that counts. If nothing of another journal is in the cluster, it is made.
+    /// No valid binding exists. A start creates one if the cluster has no objects of another journal.
     Absent {
-        /// The uid of another cluster that a copied binding names.
+        /// Uid of another cluster, if a binding was copied from there.
         copied_from: Option<Uid>,
     },
-    /// It is this journal's, or becomes it: it is renewed.
+    /// The binding belongs to this journal, or this journal takes it over. A start renews it.
     Renew {
-        /// The journal whose place is taken.
+        /// The journal that is replaced.
         replaces: Option<Uuid>,
-        /// Why the cluster may have gone back in time.
+        /// Reason to suspect that the cluster state went back in time.
         doubt: Option<String>,
     },
 }
 
-/// Why a daemon must not write.
+/// Reason why a daemon must not write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BindingRefusal {
     /// The journal belongs to another cluster.
     #[error("journal {journal} is bound to cluster {recorded}, and this is cluster {found}")]
     OtherCluster {
-        /// The journal.
         journal: Uuid,
-        /// The cluster that the journal recorded.
+        /// The cluster in the journal.
         recorded: Uid,
-        /// The cluster that answers.
+        /// The cluster that the daemon is connected to.
         found: Uid,
     },
     /// Another journal is bound to this namespace.
     #[error("the namespace is bound to journal {bound}, and this is journal {journal}")]
     OtherJournal {
-        /// This journal.
         journal: Uuid,
-        /// The journal that is bound.
+        /// The bound journal.
         bound: Uuid,
     },
-    /// The journal is an older copy of the one that is bound.
+    /// The journal is an older copy of the bound journal.
     #[error(
         "the binding is of epoch {} and record {}, which journal {journal} has never written: it is an older copy",
         .found.epoch, .found.position
     )]
     OlderCopy {
-        /// This journal.
         journal: Uuid,
         /// The mark in the cluster.
         found: BindingMark,
     },
 }
 
-/// Judges the binding at a start. `take_over` is the journal whose place an operator gave to this one.
+/// Judges the binding at a start. `take_over` is a journal that an operator allows this journal to replace.
 ///
 /// # Errors
 /// The daemon must not write to this cluster.
@@ -153,7 +152,8 @@ pub fn judge(
     }
 }
 
-/// A journal that was replaced and is bound again means that the cluster went back in time: its place was taken before.
+/// Judges a binding of another journal. If a bound journal was replaced by this one before and this one has
+/// been bound since, the cluster state went back in time.
 fn other_journal(
     state: &BindingState,
     bound: Uuid,
@@ -170,18 +170,18 @@ fn other_journal(
     Err(BindingRefusal::OtherJournal { journal: state.journal, bound })
 }
 
-/// What a running daemon concludes from a binding that it reads.
+/// Result of [`compare`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// It names this journal and this start.
+    /// The binding names this journal and this start.
     Ours,
-    /// It names another journal, or a newer start: this daemon has to stop.
+    /// The binding names another journal or a newer start. This daemon has to stop.
     Lost(String),
-    /// It names an older moment than this daemon has written: the cluster went back in time.
+    /// The binding has an older mark than this daemon has written: the cluster state went back in time.
     WentBack(String),
 }
 
-/// Compares a binding with what the running daemon of this epoch has written last.
+/// Compares a binding with the last mark of the running daemon of this epoch.
 pub fn compare(state: &BindingState, epoch: u64, found: &Binding) -> Standing {
     if found.journal != state.journal && state.supersedes.contains(&found.journal) {
         return Standing::WentBack(format!(
@@ -311,7 +311,7 @@ mod tests {
             let refused = at_start(&bound(3), Some(binding(1, ahead)));
             assert!(matches!(refused, Err(BindingRefusal::OlderCopy { .. })), "{ahead:?} {refused:?}");
         }
-        // Both copies intend epoch 4: the other one was faster.
+        // Both copies intend epoch 4, and the other one wrote first.
         let slower = BindingState { intended: Some(mark(4, 31, 7)), ..bound(3) };
         let refused = at_start(&slower, Some(binding(1, mark(4, 31, 8))));
         assert!(matches!(refused, Err(BindingRefusal::OlderCopy { .. })), "{refused:?}");

@@ -1,9 +1,10 @@
-//! Durations as Go writes them: `10m0s`, `1h30m`, `1.5h`. All fields and flags that hold a duration are read here.
+//! Parses durations in the format of Go: `10m0s`, `1h30m`, `1.5h`. Used for all fields and flags that hold a
+//! duration.
 //!
-//! Source: Go's `time.ParseDuration` (package `time`, `format.go`), which `metav1.Duration` of every Kubernetes type
-//! uses. [`nanoseconds`] accepts what it accepts, with the same value, and refuses what it refuses: an optional sign,
-//! then numbers with or without a fraction, each with a unit (`ns`, `us`, `µs`, `μs`, `ms`, `s`, `m`, `h`), or a bare
-//! `0`. There are no days.
+//! Source: Go's `time.ParseDuration` (package `time`, `format.go`), which `metav1.Duration` of every
+//! Kubernetes type uses. [`nanoseconds`] accepts and refuses exactly the same texts, and returns the same
+//! values. A duration is an optional sign, followed by numbers with or without a fraction, each with a unit
+//! (`ns`, `us`, `µs`, `μs`, `ms`, `s`, `m`, `h`), or a bare `0`. There is no unit for days.
 
 use crate::domain::time::Millis;
 
@@ -19,10 +20,10 @@ const UNITS: [(&str, u64); 8] = [
     ("h", 3_600 * 1_000_000_000),
 ];
 
-/// The smallest number that does not fit into a Go duration; its negative does.
+/// The smallest number of nanoseconds that does not fit into a Go duration. Its negative does fit.
 const TOO_LONG: u64 = 1 << 63;
 
-/// A text that is not a duration, or one that means nothing for a timeout.
+/// The text is not a duration, or not valid as a timeout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid duration {text:?}: {reason}; write it as 10m or 1h30m")]
 pub struct InvalidDuration {
@@ -46,7 +47,7 @@ enum Reason {
     Negative,
 }
 
-/// A duration that must not be negative, in milliseconds; a part of a millisecond counts as a whole one.
+/// Parses a duration that must not be negative. Rounds up to whole milliseconds.
 ///
 /// # Errors
 /// The text is not a duration, or it is negative.
@@ -55,7 +56,7 @@ pub fn parse(text: &str) -> Result<Millis, InvalidDuration> {
     Ok(Millis(nanoseconds.div_ceil(1_000_000)))
 }
 
-/// A duration in nanoseconds, exactly as Go reads it.
+/// Parses a duration in nanoseconds, exactly as Go does.
 ///
 /// # Errors
 /// The text is not a duration.
@@ -77,7 +78,7 @@ pub fn nanoseconds(text: &str) -> Result<i64, InvalidDuration> {
 }
 
 fn invalid(text: &str, reason: Reason) -> InvalidDuration {
-    // A text of any length is shown by its beginning.
+    // The text may have any length. The error keeps its first 40 characters.
     let shown: String = text.chars().take(40).collect();
     InvalidDuration { text: shown, reason }
 }
@@ -93,7 +94,7 @@ fn sum(mut rest: &str) -> Result<u64, Reason> {
     Ok(total)
 }
 
-/// One number with its unit, and what follows it.
+/// Parses one number with its unit. Returns the rest of the text as well.
 fn part(text: &str) -> Result<(u64, &str), Reason> {
     let (whole, after) = split_digits(text);
     let (fraction, after) = match after.strip_prefix('.') {
@@ -132,8 +133,8 @@ fn integer(digits: &str) -> Result<u64, Reason> {
         .ok_or(Reason::TooLong)
 }
 
-/// Digits behind the point as nanoseconds of a unit. Digits that no longer fit are dropped, and the arithmetic is that
-/// of Go, in floating point, so that every value is Go's.
+/// Converts the digits after the decimal point into nanoseconds, for a unit. Drops digits that no longer fit,
+/// and calculates in floating point as Go does, so that every value equals Go's.
 #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn fraction_of(digits: &str, unit: u64) -> u64 {
     let (mut number, mut scale) = (0_u64, 1.0_f64);
@@ -159,7 +160,7 @@ mod tests {
     const MINUTE: i64 = 60 * SECOND;
     const HOUR: i64 = 60 * MINUTE;
 
-    /// What the documentation of Go's `time.ParseDuration` promises, and its edges.
+    /// Examples from the documentation of Go's `time.ParseDuration`, and edge cases.
     #[test]
     fn durations_have_the_values_of_go() {
         let table = [

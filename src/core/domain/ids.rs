@@ -1,7 +1,7 @@
-//! Ids: what a journal stream, an object and a place in the cluster are called.
+//! Defines the ids of journal streams, objects and positions in the cluster.
 //!
-//! A stream id is computed from the request (UUIDv5), so that one request can never have two runs, and a restarted
-//! daemon that meets the request again finds the run it already has.
+//! A stream id is computed from the request (UUIDv5). One request therefore never has two runs. A restarted
+//! daemon that receives the request again finds the existing run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,21 +9,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// The namespace UUID under which every stream id is computed. Never changes: it is part of the journal's format.
+/// Namespace UUID of all stream ids. Part of the journal's format; never changes.
 pub const STREAM_NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_5f6e_2a41_5b7e_8c53_71d0_64ab_e2f9);
 
-/// What a journal stream is about. The word is part of the stream id and never changes.
+/// Subject of a journal stream. The word is part of the stream id and never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamKind {
-    /// One Backup: which groups it asked for and how they ended.
+    /// One Backup: its requested groups and their results.
     Backup,
     /// One run of one group.
     Group,
 }
 
 impl StreamKind {
-    /// The word that goes into the stream id.
+    /// The word that is hashed into the stream id.
     pub fn word(self) -> &'static str {
         match self {
             Self::Backup => "backup",
@@ -32,13 +32,13 @@ impl StreamKind {
     }
 }
 
-/// The id of one journal stream, and so of one run.
+/// Id of one journal stream, and so of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StreamId(pub Uuid);
 
 impl StreamId {
-    /// Computes the id of the stream of `kind` whose request is described by `fields`.
+    /// Computes the id of the stream of `kind` for a request with these `fields`.
     ///
     /// Each field is preceded by its length (u32, big-endian), so that ("ab", "c") and ("a", "bc") differ.
     pub fn compute(kind: StreamKind, fields: &[&str]) -> Self {
@@ -55,12 +55,12 @@ impl StreamId {
         Self::compute(StreamKind::Backup, &[backup_uid])
     }
 
-    /// The stream of the group run that a Backup asks for: one per namespace, label key and label value.
+    /// The stream of one group run of a Backup: one per namespace, label key and label value.
     pub fn of_group(backup_uid: &str, namespace: &str, label_key: &str, label_value: &str) -> Self {
         Self::compute(StreamKind::Group, &[backup_uid, namespace, label_key, label_value])
     }
 
-    /// The first twelve hex digits: what object names and the private label carry.
+    /// The first twelve hex digits, as used in object names and in the private label.
     pub fn short(&self) -> String {
         self.0.simple().to_string()[..12].to_owned()
     }
@@ -86,7 +86,8 @@ impl FromStr for StreamId {
     }
 }
 
-/// The uid that the API server gave to one object. Identity: names can be used again, uids cannot.
+/// The uid that the API server gave to one object. It identifies the object: names can be reused, uids
+/// cannot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Uid(pub String);
@@ -103,14 +104,13 @@ impl From<&str> for Uid {
     }
 }
 
-/// Where an object of a known kind stands, and which one it is. Every write but a create is guarded by the uid.
+/// Namespace, name and uid of an object of a known kind. Every write except a create has the uid as
+/// precondition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ObjectId {
-    /// Namespace; empty for an object of the cluster.
+    /// Namespace; empty for a cluster-scoped object.
     pub namespace: String,
-    /// Name.
     pub name: String,
-    /// Uid.
     pub uid: Uid,
 }
 

@@ -1,73 +1,75 @@
-//! Every limit of Stillpoint in one place, with the relations between them asserted.
+//! Defines every limit of Stillpoint, and asserts the relations between them.
 
 use crate::domain::time::Millis;
 
 /// Members of one group.
 pub const MAX_MEMBERS: usize = 128;
-/// Attempts of one run: the first, and one more after a complete undo.
+/// Attempts of one run: the first, and one more after a complete rollback.
 pub const MAX_ATTEMPTS: u32 = 2;
-/// One call to the API server.
+/// Timeout of one call to the API server.
 pub const REQUEST_TIMEOUT: Millis = Millis::from_secs(30);
-/// How long a final error of the driver may stand before the group is undone. It may heal; it must not hammer.
+/// Time between a final error of the driver and the rollback of the group. The driver may recover in that
+/// time, and retries do not follow each other without a pause.
 pub const GROUP_ERROR_GRACE: Millis = Millis::from_secs(10);
-/// How long an undo looks for a VolumeGroupSnapshotContent that the controller makes late.
+/// How long a rollback waits for a VolumeGroupSnapshotContent that the controller creates late.
 pub const LATE_CONTENT_WINDOW: Millis = Millis::from_secs(60);
-/// How long the names of the group stay away from the members after the group is gone. A snapshot-controller whose cache
-/// still has the group makes it the owner of every member that names it, and the garbage collector then deletes the
-/// member. Nothing that can be read tells the age of that cache; but a client of Kubernetes notices within 45 seconds
-/// that its watch is dead (client-go: a ping after 30 s without a frame, 15 s for its answer), and lists anew.
+/// How long the group names of the members stay cleared after the group is deleted. A snapshot-controller
+/// whose cache still has the group sets it as owner of every member that names it. The garbage collector then
+/// deletes the member. The age of that cache cannot be read. A Kubernetes client detects a dead watch within
+/// 45 s (client-go: a ping after 30 s without a frame, 15 s for its answer) and then lists again.
 pub const NAMES_STAY_AWAY: Millis = Millis::from_secs(60);
-/// How long an error may stand in a status, or a finalizer of another component may hold an object, before a run that
-/// waits warns of it.
+/// How long a status may have an error, or a finalizer of another component may block an object, before a
+/// waiting run warns.
 pub const ERROR_PATIENCE: Millis = Millis::from_secs(10);
-/// How long the snapshot-controller may take for one object before a run that waits for it warns. At its default rate it
-/// needs [`PREDICTED_PER_MEMBER`] for a member.
+/// How long the snapshot-controller may take for one object before a waiting run warns. At its default rate
+/// it needs [`PREDICTED_PER_MEMBER`] for a member.
 pub const CONTROLLER_PATIENCE: Millis = Millis::from_secs(30);
-/// How long the driver may take before a run that waits for it warns. Its deadlines are longer.
+/// How long the driver may take before a waiting run warns. The deadlines of these waits are longer.
 pub const DRIVER_PATIENCE: Millis = Millis::from_secs(120);
-/// Failures of one step in a row of which users are warned: fewer are conflicts that pass.
+/// Consecutive failures of one step before users are warned. Fewer are usually transient conflicts.
 pub const FAILURES_WARNED: u32 = 3;
-/// Causes of waits of which one run warns in one life of the daemon.
+/// Number of causes of waits that one run warns of in one incarnation of the daemon.
 pub const CAUSES_WARNED: usize = 16;
-/// Objects that a run names which hold it up.
+/// Number of blocking objects that a run names.
 pub const BLOCKERS_SHOWN: usize = 8;
-/// Names in one list of a sentence.
+/// Names in one list of a message.
 pub const NAMES_SHOWN: usize = 5;
 /// Velero's default of `csiSnapshotTimeout`.
 pub const CSI_SNAPSHOT_TIMEOUT: Millis = Millis::from_secs(600);
 /// Velero's default of `itemOperationTimeout`.
 pub const ITEM_OPERATION_TIMEOUT: Millis = Millis::from_secs(4 * 3600);
-/// How far apart the members of a group may be cut before that is a warning (`--max-skew`).
+/// Largest difference between creation times of members without a warning (`--max-skew`).
 pub const MAX_SKEW: Millis = Millis::from_secs(1);
-/// Refusals of one step in a row after which a run that can still be undone is undone.
+/// Consecutive refusals of one step after which a run before the pivot is rolled back.
 pub const MAX_REFUSALS: u32 = 6;
-/// Times that one step may be done again in a row, although it succeeds: somebody keeps undoing it.
+/// Consecutive repetitions of one successful step. More mean that another component keeps reverting it.
 pub const MAX_REPEATS: u32 = 16;
-/// Pause after the first failure of a step; it doubles up to [`BACKOFF_MAX`].
+/// Pause after the first failure of a step. It doubles up to [`BACKOFF_MAX`].
 pub const BACKOFF_START: Millis = Millis(500);
 /// Longest pause between two tries of one step.
 pub const BACKOFF_MAX: Millis = Millis::from_secs(60);
-/// Longest pause between two tries to reach an API server that is away, or has just started.
+/// Longest pause between two attempts to reach an API server that is down or has just started.
 pub const REACH_PAUSE_MAX: Millis = Millis::from_secs(10);
-/// How long a refusal of a read or a missing permission is doubted, before a Backup fails by it: an API server that has
-/// just started refuses everybody until it has loaded its permissions, which takes some seconds.
+/// How long a refused read or a missing permission is retried before a Backup fails because of it. An API
+/// server that has just started refuses every call until it has loaded its permissions, which takes some
+/// seconds.
 pub const REFUSAL_DOUBTED: Millis = Millis::from_secs(15);
-/// How long permissions that were granted are taken for granted where no call is refused.
+/// How long granted permissions are assumed to be valid while no call is refused.
 pub const GRANT_TRUSTED: Millis = Millis::from_secs(3600);
-/// Effects of one run that are under way at once.
+/// Concurrent effects of one run.
 pub const EFFECTS_PER_RUN: usize = 16;
-/// Effects of all runs that are under way at once.
+/// Concurrent effects of all runs.
 pub const EFFECTS_IN_ALL: usize = 64;
-/// GroupSnapshots of all runs that are written at once: after a start every unfinished run shows itself, and each write
-/// would have a connection of its own.
+/// Concurrent writes of GroupSnapshots of all runs. After a start every unfinished run publishes its status,
+/// and each write would have its own connection.
 pub const PROJECTIONS_IN_ALL: usize = 32;
-/// How long what was shown of a run stands before it is shown again, unless the run is over. Where controllers are fast a
-/// run passes several states within milliseconds, each of which would be a write to etcd that nobody sees; all of them are
-/// in the conditions and Events of the next.
+/// Shortest time between two writes of the status of a run, unless the run is over. With fast controllers a
+/// run passes several states within milliseconds. Each would be a write to etcd that no client reads. All of
+/// them are in the conditions and Events of the next write.
 pub const SHOWN_AGAIN_AFTER: Millis = Millis(100);
-/// Reads of all runs that are under way at once: after a start thousands of runs may look at the same time.
+/// Concurrent reads of all runs. After a start thousands of runs may read at the same time.
 pub const READS_IN_ALL: usize = 32;
-/// Unfinished runs that are resumed before those that were resumed already go on.
+/// Unfinished runs that a start resumes before it lets the resumed ones make progress.
 pub const RESUMED_AT_ONCE: usize = 64;
 /// Bytes of one journal record.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
@@ -75,36 +77,39 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 pub const RECEIPT_PART_MEMBERS: usize = 32;
 /// Bytes of one text (error message, reason) inside a record.
 pub const MAX_TEXT_BYTES: usize = 512;
-/// Bytes of an error of another component inside a sentence.
+/// Bytes of an error of another component inside a message.
 pub const MAX_ERROR_BYTES: usize = 300;
 /// Bytes of the note of one Event: the limit of `events.k8s.io/v1`.
 pub const MAX_NOTE_BYTES: usize = 1024;
-/// Groups that one Backup may ask for; their list is one record.
+/// Groups of one Backup. Their list is one record.
 pub const MAX_GROUPS_PER_BACKUP: usize = 256;
-/// Bytes of one annotation of a Backup: its errors, or its warnings. All annotations of an object have 256 KiB.
+/// Bytes of one annotation of a Backup: its errors, or its warnings. Kubernetes limits all annotations of an
+/// object to 256 KiB.
 pub const MAX_ANNOTATION_BYTES: usize = 32 * 1024;
-/// Warnings that one Backup keeps.
+/// Warnings that are stored for one Backup.
 pub const MAX_WARNINGS: usize = 16;
-/// Validation errors that one Backup keeps.
+/// Validation errors that are stored for one Backup.
 pub const MAX_VALIDATION_ERRORS: usize = 32;
 /// Time that the snapshot-controller needs for one member at its default rate of five calls a second
 /// (external-snapshotter issue 1344; measured 2.3 s).
 pub const PREDICTED_PER_MEMBER: Millis = Millis(2_300);
 
-/// How often the binding of the journal is renewed while records are written: what an etcd that was restored to an
-/// older state of this start can hide.
+/// How often the binding of the journal is renewed while records are written. If etcd is restored to an older
+/// state of this start, at most this time goes undetected.
 pub const BINDING_RENEWAL: Millis = Millis::from_secs(600);
-/// Records in one stream of the binding; the next one begins behind them.
+/// Records in one stream of the binding. Further records begin a new stream.
 pub const BINDING_RECORDS: u64 = 256;
-/// How long reads may show an older state than was known before the cluster counts as gone back in time. An etcd member
-/// that lags catches up within seconds.
+/// How long reads may return an older state than known before, until the cluster counts as gone back in time.
+/// An etcd member that lags catches up within seconds.
 pub const READS_STAY_BEHIND: Millis = Millis::from_secs(60);
 
-/// Seconds after which a watch is renewed. Below five minutes, after which proxies often cut a silent connection.
+/// Seconds after which a watch is renewed. The value is below 5 minutes, after which proxies often close an
+/// idle connection.
 pub const WATCH_SECONDS: u32 = 290;
-/// After this time the next renewal of a watch asks for the whole state once more, so that an event that was lost
-/// without a word is made good. Six renewals: what is lost is rare, the state of a kind travels twice an hour, and what a
-/// run may wait for it is a small part of the `itemOperationTimeout` that it has (a deadline looks for itself).
+/// Time after which the next renewal of a watch lists the complete state again. This repairs a silently lost
+/// event. It equals six renewals: lost events are rare, the state of a kind is transferred twice an hour, and
+/// the delay of a run is a small part of its `itemOperationTimeout` (at a deadline the run reads the cluster
+/// itself).
 pub const FULL_TELLING: Millis = Millis::from_secs(6 * WATCH_SECONDS as u64);
 
 const _: () = {
@@ -122,7 +127,7 @@ const _: () = {
     assert!(REQUEST_TIMEOUT.0 < WATCH_SECONDS as u64 * 1000);
 };
 
-/// The pause after `failures` failures of one step in a row.
+/// Pause after `failures` consecutive failures of one step.
 pub fn backoff(failures: u32) -> Millis {
     match failures {
         0 => Millis(0),
@@ -130,7 +135,7 @@ pub fn backoff(failures: u32) -> Millis {
     }
 }
 
-/// The first names of a list, and how many more there are.
+/// Joins the first names of a list and appends the number of the others.
 pub fn listed(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(NAMES_SHOWN);
     names.truncate(NAMES_SHOWN);
@@ -140,12 +145,12 @@ pub fn listed(mut names: Vec<String>) -> String {
     }
 }
 
-/// Cuts a text to what a record may carry, between two words.
+/// Shortens a text to [`MAX_TEXT_BYTES`], at a word boundary.
 pub fn clip(text: &str) -> String {
     clip_to(text, MAX_TEXT_BYTES)
 }
 
-/// Cuts a text to so many bytes: between two words, or within one that is very long at a character border.
+/// Shortens a text to `bytes`: at a word boundary, or inside a very long word at a character boundary.
 pub fn clip_to(text: &str, bytes: usize) -> String {
     const MARK: &str = " ...";
     const LONGEST_WORD: usize = 80;
@@ -158,8 +163,8 @@ pub fn clip_to(text: &str, bytes: usize) -> String {
     format!("{}{MARK}", text[..whole.unwrap_or(end)].trim_end())
 }
 
-/// Cuts a text to so many bytes in its middle: an error of a controller names the call at its beginning and the cause at
-/// its end.
+/// Shortens a text to `bytes` by removing its middle. An error of a controller has the call at its beginning
+/// and the cause at its end.
 pub fn clip_middle(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();
@@ -167,12 +172,12 @@ pub fn clip_middle(text: &str, bytes: usize) -> String {
     let head = clip_to(text, bytes / 3);
     let from = text.len() - (bytes - head.len()).saturating_sub(1);
     let tail = (from..=text.len()).find(|at| text.is_char_boundary(*at)).map_or("", |at| &text[at..]);
-    // From a whole word on, unless the tail is one word.
+    // Start at a word boundary, unless the tail is one word.
     let word = tail.find(char::is_whitespace).filter(|space| space * 2 < tail.len());
     format!("{head} {}", tail[word.unwrap_or(0)..].trim_start())
 }
 
-/// At most `most` lines; the last one says how many more there were.
+/// At most `most` lines. If lines are removed, the last line has their number.
 pub fn at_most(mut lines: Vec<String>, most: usize) -> Vec<String> {
     if lines.len() > most {
         let more = lines.len() - most.saturating_sub(1);

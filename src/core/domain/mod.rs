@@ -1,26 +1,26 @@
-//! Nouns: ids, names, limits, time as data, observed objects, plan, receipt, errors with codes.
+//! Defines the nouns: ids, names, limits, time as data, observed objects, plan, receipt, errors with codes.
 //!
-//! Everything here is plain data. Nothing reads a clock, draws a random number, opens a file or knows a Kubernetes
-//! client; the maps are ordered. What an object of the cluster looks like on the wire is known to `api` and
-//! `cluster` only: they turn it into the types of [`observed`].
+//! Everything here is plain data. This module does not read clocks, generate random numbers, open files or
+//! use a Kubernetes client. Its maps are ordered. Only `api` and `cluster` know the wire format of Kubernetes
+//! objects; they convert objects into the types of [`observed`].
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
 //! | [`binding`] | which journal may write to a cluster |
 //! | [`ids`] | stream ids, uids, `namespace/name` |
-//! | [`names`] | computed names: nothing that Stillpoint makes has a generated one |
-//! | [`labels`] | labels, annotations and finalizers, ours and those of others that we touch |
+//! | [`names`] | computed names; Stillpoint never creates an object with a generated name |
+//! | [`labels`] | labels, annotations and finalizers of Stillpoint, Velero and the snapshot controllers |
 //! | [`limits`] | every limit, and the relations between them |
 //! | [`time`] | times and durations as data |
-//! | [`duration`] | durations as Go writes them |
+//! | [`duration`] | parser of durations in the format of Go |
 //! | [`spelling`] | the known word that is closest to a misspelled one |
-//! | [`plan`] | the plan of one group run: what `Planned` records |
-//! | [`planted`] | defects on purpose, in a build that asks for them |
-//! | [`observed`] | what was read back from the cluster |
+//! | [`plan`] | the plan of one group run, as recorded by `Planned` |
+//! | [`planted`] | deliberate defects, in a build that enables them |
+//! | [`observed`] | objects that were read from the cluster |
 //! | [`receipt`] | the durable record of a finished cut |
-//! | [`atomicity`] | how far apart the members of a group were cut, and whether that is accepted |
-//! | [`problem`] | errors with codes, object, reason and way out |
-//! | [`text`] | words for people that several parts need |
+//! | [`atomicity`] | how far apart the members of a group were cut, and whether the plan accepts it |
+//! | [`problem`] | errors with code, object, reason and fix |
+//! | [`text`] | text helpers for messages |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod atomicity;

@@ -1,4 +1,5 @@
-//! Computed names. A retried create meets AlreadyExists and adopts, because its name is always the same.
+//! Computes object names. Because a name is always the same, a retried create fails with AlreadyExists and
+//! adopts the object.
 
 use sha2::{Digest, Sha256};
 
@@ -6,13 +7,13 @@ use crate::domain::ids::StreamId;
 
 /// Longest label value (Kubernetes, `validation.LabelValueMaxLength`).
 pub const LABEL_VALUE_MAX: usize = 63;
-/// Hex digits that Velero's `GetValidName` puts behind a shortened name.
+/// Hex digits that Velero's `GetValidName` appends to a shortened name.
 const VALID_NAME_HASH: usize = 6;
-/// Bytes of the group's label value that the VolumeGroupSnapshot's name keeps.
+/// Characters of the group's label value in the name of the VolumeGroupSnapshot.
 const GROUP_VALUE_IN_NAME: usize = 24;
 
-/// Velero's `GetValidName` (`pkg/label/label.go`): the value itself if it has at most 63 bytes, else its first 57
-/// and six hex digits of its SHA-256.
+/// Velero's `GetValidName` (`pkg/label/label.go`): the value itself if it has at most 63 bytes, else its
+/// first 57 bytes and six hex digits of its SHA-256.
 pub fn valid_label_value(value: &str) -> String {
     if value.len() <= LABEL_VALUE_MAX {
         return value.to_owned();
@@ -22,40 +23,43 @@ pub fn valid_label_value(value: &str) -> String {
     format!("{}{}", &value[..end], &sha256_hex(&[value])[..VALID_NAME_HASH])
 }
 
-/// Name of the VolumeGroupSnapshot of one attempt of one run. No other run or attempt ever has it, because the
+/// Name of the VolumeGroupSnapshot of one attempt of one run. Unique per run and attempt, because the
 /// snapshot-controller adopts old members by the *name* of their group.
 pub fn group_snapshot(group: &str, run: StreamId, attempt: u32) -> String {
     format!("sp-{}-{}-a{attempt}", dns_part(group), run.short())
 }
 
-/// Name of the GroupSnapshot that shows one run.
+/// Name of the GroupSnapshot that publishes the status of one run.
 pub fn group_snapshot_projection(group: &str, run: StreamId) -> String {
     format!("sp-{}-{}", dns_part(group), run.short())
 }
 
-/// Name of the GroupSnapshot that shows a group which was refused. No run ever has it: one that a lost journal knew may be
-/// shown with its receipt under the other name.
+/// Name of the GroupSnapshot of a refused group. It differs from the name of every run: a GroupSnapshot of
+/// the other name may hold the receipt of a run of a lost journal.
 pub fn refused_group_projection(group: &str, run: StreamId) -> String {
     format!("{}-refused", group_snapshot_projection(group, run))
 }
 
-/// Name of the VolumeSnapshot, and of its content, that is rebuilt for a lost member.
+/// Name of the VolumeSnapshot, and of its content, that replaces a lost member.
 pub fn rebuilt_member(run: StreamId, volume_handle: &str) -> String {
     format!("sp-{}-{}", run.short(), &sha256_hex(&[&run.to_string(), volume_handle])[..16])
 }
 
-/// Name of the unbound VolumeGroupSnapshotContent that lets rebuilt members become ready once the real one is gone.
+/// Name of the unbound VolumeGroupSnapshotContent that lets rebuilt members become ready after the original
+/// is deleted.
 pub fn stub_content(run: StreamId) -> String {
     format!("sp-{}-stub", run.short())
 }
 
-/// Name of the unbound VolumeGroupSnapshotContent through which an undo frees storage whose own content is gone.
+/// Name of the unbound VolumeGroupSnapshotContent with which a rollback frees storage whose own content is
+/// gone.
 pub fn import_content(run: StreamId) -> String {
     format!("sp-{}-import", run.short())
 }
 
-/// Name of the VolumeSnapshotContent that the snapshot-controller makes for one volume of a group (external-snapshotter
-/// since v8.3, `getSnapshotContentNameForVolumeGroupSnapshotContent`; before, it came from the uid of the group's content).
+/// Name of the VolumeSnapshotContent that the snapshot-controller creates for one volume of a group
+/// (external-snapshotter since v8.3, `getSnapshotContentNameForVolumeGroupSnapshotContent`; before, it was
+/// computed from the uid of the group's content).
 pub fn member_content(group_uid: &str, volume_handle: &str) -> String {
     format!("snapcontent-{}", sha256_hex(&[group_uid, volume_handle]))
 }

@@ -1,4 +1,5 @@
-//! The plan of one group run: everything that is settled before the first effect. It is what `Planned` records.
+//! Defines the plan of one group run: all values that are fixed before the first effect. `Planned` records
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -10,67 +11,64 @@ use crate::domain::limits;
 use crate::domain::names;
 use crate::domain::time::{Millis, Timestamp};
 
-/// The Backup that asked for a run.
+/// The Backup that requested a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRef {
     /// Namespace of the Backup: Stillpoint's own.
     pub namespace: String,
-    /// Name of the Backup.
     pub name: String,
-    /// Uid of the Backup.
     pub uid: Uid,
 }
 
 /// One PersistentVolumeClaim of the group with its volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedMember {
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
-    /// Uid of the claim.
+    /// Uid of the PVC.
     pub claim_uid: Uid,
     /// Name of the PersistentVolume.
     pub volume: String,
-    /// CSI volume handle. Members are matched by it, never by a name.
+    /// CSI volume handle. Members are matched by handle, never by name.
     pub volume_handle: String,
 }
 
-/// What one run is going to do, and with which objects.
+/// Objects and parameters of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// The run: id of its journal stream.
     pub run: StreamId,
-    /// Who asked.
+    /// The Backup that requested the run.
     pub backup: BackupRef,
-    /// Namespace of the claims.
+    /// Namespace of the PVCs.
     pub namespace: String,
-    /// Label key that groups the claims.
+    /// Label key that groups the PVCs.
     pub label_key: String,
     /// Label value: the name of the group.
     pub group: String,
-    /// Members, in the order of their claims' names.
+    /// Members, sorted by the names of their PVCs.
     pub members: Vec<PlannedMember>,
     /// CSI driver of all members.
     pub driver: String,
     /// VolumeGroupSnapshotClass of the cut.
     pub group_class: String,
-    /// VolumeSnapshotClass that the release writes into the members.
+    /// VolumeSnapshotClass that the release sets on the members.
     pub snapshot_class: String,
-    /// `matchLabels` of the VolumeGroupSnapshot. Never empty: the controller takes every claim for an empty one.
+    /// `matchLabels` of the VolumeGroupSnapshot. Never empty: for an empty selector the controller takes
+    /// every PVC.
     pub selector: BTreeMap<String, String>,
-    /// Put the name of the group back into the released members (for Velero).
+    /// Whether the name of the group is restored on the released members (for Velero).
     pub keep_group_name: bool,
-    /// Attempts, at most.
     pub max_attempts: u32,
-    /// `csiSnapshotTimeout`: until the cut.
+    /// `csiSnapshotTimeout`: deadline of the cut.
     pub cut_timeout: Millis,
-    /// `itemOperationTimeout`: until all members are ready.
+    /// `itemOperationTimeout`: deadline for all members to be ready.
     pub ready_timeout: Millis,
-    /// How far apart the members may be cut, and what follows if they are.
+    /// Accepted skew of the members, and the consequence of a larger one.
     #[serde(default = "unrecorded", skip_serializing_if = "Demand::is_unrecorded")]
     pub atomicity: Demand,
-    /// When it was planned.
     pub planned_at: Timestamp,
-    /// What the operator should know although the group goes on.
+    /// Problems that the operator should know and that do not stop the group.
     pub warnings: Vec<String>,
 }
 
@@ -79,12 +77,12 @@ fn unrecorded() -> Demand {
 }
 
 impl Plan {
-    /// Name of the VolumeGroupSnapshot of this attempt.
+    /// Name of the VolumeGroupSnapshot of an attempt.
     pub fn group_snapshot_name(&self, attempt: u32) -> String {
         names::group_snapshot(&self.group, self.run, attempt)
     }
 
-    /// Time until all members are ready, predicted from the controller's default rate limit.
+    /// Predicted time until all members are ready, at the controller's default rate limit.
     pub fn predicted(&self) -> Millis {
         Millis(limits::PREDICTED_PER_MEMBER.0 * self.members.len() as u64)
     }

@@ -1,13 +1,13 @@
-//! Planted defects: wrong turns that the code can be told to take, to see that the drills notice.
+//! Injects planted defects: deliberate errors that the drills must detect.
 //!
-//! Only in a build with the feature `planted`, which does not build as a release; everywhere else `is` is `false`
-//! for the compiler, and nothing of it is left. Which defect is live is chosen by whoever runs the drills; no drill
-//! knows that there are any.
+//! Planted defects exist only in a build with the feature `planted`, which does not build as a release. In
+//! every other build `is` is a constant `false`, and the compiler removes the code. The caller of the drills
+//! enables a defect. The drills themselves do not know that planted defects exist.
 
 #[cfg(all(feature = "planted", not(debug_assertions)))]
 compile_error!("the feature `planted` makes the service lose data on purpose: it is not for a release");
 
-/// Name and nature of each.
+/// Name and description of each defect.
 #[cfg(feature = "planted")]
 pub const DEFECTS: &[(&str, &str)] = &[
     ("owners-first", "owners are stripped before the group's name is cleared"),
@@ -25,7 +25,7 @@ pub const DEFECTS: &[(&str, &str)] = &[
     ("deadline-first", "the deadline is looked at before the evidence"),
 ];
 
-/// Whether this defect is live.
+/// Whether this defect is enabled.
 #[cfg(not(feature = "planted"))]
 #[inline(always)]
 pub const fn is(_: &str) -> bool {
@@ -41,12 +41,12 @@ mod live {
 
     static CHOSEN: RwLock<Option<String>> = RwLock::new(None);
 
-    /// Makes one defect live, or none; for the whole process.
+    /// Enables one defect or none, for the whole process.
     pub fn choose(defect: Option<&str>) {
         *CHOSEN.write().unwrap_or_else(PoisonError::into_inner) = defect.map(str::to_owned);
     }
 
-    /// Whether this defect is live.
+    /// Whether this defect is enabled.
     pub fn is(defect: &str) -> bool {
         debug_assert!(super::DEFECTS.iter().any(|(name, _)| *name == defect), "{defect} is not in the list");
         CHOSEN.read().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(defect)

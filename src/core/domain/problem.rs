@@ -1,14 +1,14 @@
-//! Errors that a person reads: a code, the object, the reason and the way out.
+//! Defines errors for users: code, object, reason and fix.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Codes of errors. A code, once released, keeps its number and its meaning; `stillpoint explain` expands it.
+/// Error codes. A released code keeps its number and its meaning. `stillpoint explain` describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u16)]
 pub enum Code {
-    /// The Backup asks for something that this release does not do.
+    /// The Backup requests a feature that this release does not support.
     Unsupported = 1,
     /// The Backup is malformed.
     InvalidBackup = 2,
@@ -18,49 +18,48 @@ pub enum Code {
     ClaimUnfit = 4,
     /// The volumes of one group belong to several drivers.
     SeveralDrivers = 5,
-    /// No, or no single, VolumeGroupSnapshotClass.
+    /// No VolumeGroupSnapshotClass matches, or more than one.
     GroupClass = 6,
-    /// No, or no single, VolumeSnapshotClass for the release.
+    /// No VolumeSnapshotClass for the release matches, or more than one.
     SnapshotClass = 7,
-    /// More members than the limit.
+    /// The group has more members than the limit.
     TooManyMembers = 8,
     /// The cluster does not serve `groupsnapshot.storage.k8s.io`.
     GroupApiMissing = 9,
-    /// An object of our name is not ours.
+    /// An object with a computed name of Stillpoint does not belong to Stillpoint.
     ForeignObject = 10,
-    /// The content froze other volumes than the plan.
+    /// The content froze other volumes than the plan has.
     MembersDiffer = 11,
-    /// The driver cannot cut groups.
+    /// The driver does not support group snapshots.
     DriverCannot = 12,
-    /// The driver failed.
     DriverFailed = 13,
-    /// The cut did not come in time.
+    /// The group was not cut before `csiSnapshotTimeout`.
     CutTimeout = 14,
-    /// The members did not become ready in time.
+    /// The members did not become ready before `itemOperationTimeout`.
     ReadyTimeout = 15,
-    /// Somebody else deleted an object of the run.
+    /// Another component deleted an object of the run.
     DeletedByOther = 16,
-    /// The API server refuses our calls.
+    /// The API server refuses Stillpoint's calls.
     Refused = 17,
-    /// A claim of the plan changed or vanished before the cut.
+    /// A PVC of the plan changed or was deleted before the cut.
     PlanOutdated = 18,
     /// A newer daemon has taken the run over.
     Overtaken = 19,
-    /// A member's content is gone although it was retained.
+    /// A member's content is gone although its policy was Retain.
     ContentLost = 20,
-    /// The API server does not grant a right that a group needs.
+    /// The API server does not grant a permission that a group needs.
     RightsMissing = 21,
-    /// A person abandoned the run before the pivot; it is undone.
+    /// An operator abandoned the run before the pivot. The run is rolled back.
     Abandoned = 22,
-    /// A person abandoned the run after the pivot; its storage is retained.
+    /// An operator abandoned the run after the pivot. Its storage is retained.
     AbandonedRetained = 23,
-    /// A run cannot be resumed or abandoned.
+    /// The run cannot be resumed or abandoned.
     NotAskable = 24,
-    /// The members were not cut at one moment, or that is not known, and it is required.
+    /// The plan requires an atomic cut, and the skew of the members is too large or unknown.
     NotAtomic = 25,
     /// The journal is damaged.
     JournalCorrupt = 30,
-    /// Another process holds the journal.
+    /// Another process has locked the journal.
     JournalLocked = 31,
     /// The journal was written by a newer release.
     JournalNewer = 32,
@@ -68,21 +67,21 @@ pub enum Code {
     JournalIo = 33,
     /// There is no journal.
     JournalMissing = 34,
-    /// The cluster has objects of a run that the journal does not know.
+    /// The cluster has objects of a run that is not in the journal.
     UnknownRun = 35,
-    /// The journal was lost before the run could be told to have been cut completely.
+    /// The journal was lost before the run had recorded a complete cut.
     JournalLost = 36,
-    /// The journal must not write to this cluster, or not in this namespace.
+    /// The journal must not write to this cluster or namespace.
     BindingRefused = 37,
-    /// The cluster shows an older state than before: its etcd was restored.
+    /// The cluster has an older state than before: its etcd was restored.
     ClusterWentBack = 38,
-    /// The namespace has a Velero server in it.
+    /// A Velero server runs in the namespace.
     VeleroNamespace = 39,
     /// The API server cannot be reached.
     Unreachable = 40,
-    /// The command line or a file named on it is wrong.
+    /// The command line, or a file named on it, is invalid.
     Usage = 50,
-    /// Something that should be impossible; our own defect.
+    /// A state that should be impossible: a defect of Stillpoint.
     Internal = 99,
 }
 
@@ -95,16 +94,14 @@ impl fmt::Display for Code {
 /// The object that a problem is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct About {
-    /// Kind, e.g. `PersistentVolumeClaim`; a file or directory is `File`.
+    /// Kind, for example `PersistentVolumeClaim`; `File` for a file or directory.
     pub kind: String,
-    /// Namespace; empty for an object of the cluster.
+    /// Namespace; empty for a cluster-scoped object.
     pub namespace: String,
-    /// Name.
     pub name: String,
 }
 
 impl About {
-    /// An object.
     pub fn new(kind: &str, namespace: &str, name: &str) -> Self {
         Self { kind: kind.to_owned(), namespace: namespace.to_owned(), name: name.to_owned() }
     }
@@ -120,22 +117,19 @@ impl fmt::Display for About {
     }
 }
 
-/// What went wrong, with which object, why, and what to do about it.
+/// An error with its object, its reason and its fix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{code} {about}: {reason}; {fix}")]
 pub struct Problem {
-    /// Code.
     pub code: Code,
-    /// The object.
     pub about: About,
-    /// Why.
+    /// Cause.
     pub reason: String,
-    /// What to do.
+    /// How to fix it.
     pub fix: String,
 }
 
 impl Problem {
-    /// A problem.
     pub fn new(code: Code, about: About, reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { code, about, reason: reason.into(), fix: fix.into() }
     }

@@ -1,21 +1,22 @@
-//! The receipt: the durable record of a finished cut.
+//! Defines the receipt: the durable record of a finished cut.
 //!
-//! Once VolumeGroupSnapshot and content are gone, the storage of the members can be freed only through a rebuilt group,
-//! and that takes the group handle and every member handle. The receipt is what keeps them. It is in the journal
-//! before anything is deleted, and mirrored on every member VolumeSnapshot and VolumeSnapshotContent.
+//! After VolumeGroupSnapshot and content are deleted, the storage of the members can be freed only through a
+//! rebuilt group. That requires the group handle and every member handle, which the receipt holds. The
+//! journal has the receipt before anything is deleted. Every member VolumeSnapshot and VolumeSnapshotContent
+//! carries a copy.
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ObjectId;
 use crate::domain::time::Timestamp;
 
-/// What is known of one member after the cut.
+/// Handles and objects of one member after the cut.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReceiptMember {
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
-    /// CSI volume handle of the claim's volume.
+    /// CSI volume handle of the PVC's volume.
     pub volume_handle: String,
     /// CSI snapshot handle.
     pub snapshot_handle: String,
@@ -23,20 +24,18 @@ pub struct ReceiptMember {
     pub snapshot: ObjectId,
     /// The VolumeSnapshotContent.
     pub content: ObjectId,
-    /// Creation time as the driver reported it.
+    /// Creation time that the driver reported.
     pub created_at: Option<Timestamp>,
-    /// Smallest size of a volume made from it, in bytes.
+    /// Smallest size of a volume that is restored from it, in bytes.
     pub restore_size: Option<i64>,
     /// `Filesystem` or `Block`.
     pub volume_mode: Option<String>,
 }
 
-/// Reference to the Secret that the driver needs to delete the group, from the content's annotations.
+/// Reference to the Secret that the driver needs to delete the group, from the annotations of the content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretRef {
-    /// Namespace.
     pub namespace: String,
-    /// Name.
     pub name: String,
 }
 
@@ -54,17 +53,16 @@ pub struct Receipt {
     pub driver: String,
     /// VolumeGroupSnapshotClass.
     pub group_class: String,
-    /// Secret for the deletion, by reference.
+    /// Secret for the deletion.
     pub secret: Option<SecretRef>,
     /// Members in the plan's order.
     pub members: Vec<ReceiptMember>,
 }
 
-/// The copy that a member's VolumeSnapshot or VolumeSnapshotContent carries, read back.
+/// The copy of the receipt on a member's VolumeSnapshot or VolumeSnapshotContent, parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberCopy {
-    /// The run.
     pub run: String,
     /// CSI driver.
     pub driver: String,
@@ -72,17 +70,17 @@ pub struct MemberCopy {
     pub group_class: String,
     /// CSI group snapshot handle.
     pub group_handle: String,
-    /// Secret for the deletion, by reference.
+    /// Secret for the deletion.
     pub secret: Option<SecretRef>,
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
     /// CSI volume handle.
     pub volume_handle: String,
     /// CSI snapshot handle.
     pub snapshot_handle: String,
-    /// Creation time as the driver reported it.
+    /// Creation time that the driver reported.
     pub created_at_ns: Option<Timestamp>,
-    /// Smallest size of a volume made from it, in bytes.
+    /// Smallest size of a volume that is restored from it, in bytes.
     pub restore_size: Option<i64>,
     /// `Filesystem` or `Block`.
     pub volume_mode: Option<String>,
@@ -91,15 +89,15 @@ pub struct MemberCopy {
 }
 
 impl MemberCopy {
-    /// Reads what [`Receipt::annotation`] writes; none for another text.
+    /// Parses the output of [`Receipt::annotation`]; none for any other text.
     pub fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 }
 
 impl ReceiptMember {
-    /// When it was cut. A driver that knows no time reports zero, which some layers turn into 1970, or into Go's zero
-    /// time of the year 1: neither is a time.
+    /// Creation time, if valid. A driver without a creation time reports zero. Some layers convert zero to
+    /// the year 1970, or to Go's zero time in the year 1. Both are invalid.
     pub fn cut_at(&self) -> Option<Timestamp> {
         self.created_at.filter(|at| at.0 > 0)
     }
@@ -119,7 +117,7 @@ impl Receipt {
         [&self.group_handle].into_iter().chain(members).cloned()
     }
 
-    /// Hash of the members, as the record that closes the receipt holds it.
+    /// Hash of the members, as stored in the record that closes the receipt.
     pub fn hash(members: &[ReceiptMember]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for member in members {
@@ -130,7 +128,7 @@ impl Receipt {
         *hasher.finalize().as_bytes()
     }
 
-    /// The copy that a member's VolumeSnapshot and VolumeSnapshotContent carry: all that a reclaim needs.
+    /// The copy on a member's VolumeSnapshot and VolumeSnapshotContent: all values that a reclaim needs.
     pub fn annotation(&self, run: &str, member: usize) -> String {
         let own = &self.members[member];
         text(&MemberText {
@@ -149,7 +147,7 @@ impl Receipt {
         })
     }
 
-    /// The copy that the VolumeGroupSnapshotContent carries: handles of the group without the names of objects.
+    /// The copy on the VolumeGroupSnapshotContent: handles of the group without the names of objects.
     pub fn group_annotation(&self, run: &str) -> String {
         text(&GroupText {
             driver: &self.driver,
@@ -166,9 +164,9 @@ impl Receipt {
     }
 }
 
-/// What a member's copy is written from, in the order of the fields' names. It is compared byte for byte with what
-/// stands on the objects, those of older releases included, and once for each member in every look: nothing is built
-/// for it but the text.
+/// Source of a member's copy, with fields in alphabetical order. The copy is compared byte for byte with the
+/// annotation on the objects, those of older releases included. This happens for each member in every
+/// observation, so only the text is allocated.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct MemberText<'a> {
@@ -186,7 +184,7 @@ struct MemberText<'a> {
     volume_mode: Option<&'a str>,
 }
 
-/// What the copy of the group's content is written from, in the order of the fields' names.
+/// Source of the copy on the group's content, with fields in alphabetical order.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupText<'a> {
@@ -198,7 +196,7 @@ struct GroupText<'a> {
     secret: Option<SecretText<'a>>,
 }
 
-/// A [`SecretRef`] in the order of the fields' names.
+/// A [`SecretRef`] with fields in alphabetical order.
 #[derive(Serialize)]
 struct SecretText<'a> {
     name: &'a str,

@@ -1,7 +1,7 @@
-//! The known word that somebody meant who wrote another one.
+//! Finds the known word that is closest to a misspelled one.
 
-/// The candidate that is closest to `word`, if one is close: the same but for the case of letters, or at most a third of
-/// the letters inserted, left out or replaced.
+/// The candidate closest to `word`, if one is close enough: equal except for the case of letters, or with at
+/// most a third of the letters inserted, removed or replaced.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let most = (lower.chars().count() / 3).clamp(1, 4);
@@ -13,9 +13,9 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters that are inserted, left out or replaced between the two (Levenshtein).
+/// Levenshtein distance: the number of inserted, removed or replaced letters.
 fn distance(one: &str, other: &str) -> usize {
-    // Beyond the longest name of a field or label key nothing is close.
+    // Longer than any name of a field or label key.
     const LONGEST: usize = 320;
     let other: Vec<char> = other.chars().take(LONGEST).collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,4 +1,4 @@
-//! Words for people that several parts need.
+//! Text helpers for messages.
 
 use std::fmt::Display;
 

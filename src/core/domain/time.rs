@@ -1,4 +1,4 @@
-//! Time as data. It enters the core as a value; nobody in the core reads a clock.
+//! Defines time as data. Callers pass times into the core; the core does not read a clock.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This time plus a duration; the end of time where it does not fit.
+    /// This time plus a duration; the latest representable time on overflow.
     pub fn after(self, duration: Millis) -> Self {
         Self(self.0.saturating_add_unsigned(duration.0.saturating_mul(1_000_000)))
     }
 
-    /// How long after `earlier` this is; zero if it is before.
+    /// Time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Millis {
         Millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0) / 1_000_000)
     }
@@ -27,7 +27,6 @@ impl Timestamp {
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// A duration of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1000)
     }
