@@ -1,27 +1,28 @@
-//! Crash points: every place at which a drill can end the process, by name.
+//! Defines crash points: every position at which a drill can end the process, by name.
 //!
-//! A step with effects has five moments, a milestone (a record without effects) has two. `run --crash-at POINT` ends
-//! the process with SIGKILL there; in memory, the drill drops the runtime.
+//! A step with effects has five moments. A milestone (a record without effects) has two. With
+//! `run --crash-at POINT` the process ends there with SIGKILL. A drill in memory drops the async runtime
+//! instead.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::machine::group::{Milestone, Step};
 
-/// Where in the order of one step.
+/// Position within one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Moment {
-    /// The row is decided, nothing is written.
+    /// The row is decided. Nothing is written.
     BeforeIntent,
-    /// The intent is durable, no effect has begun.
+    /// The intent is durable. No effect has begun.
     AfterIntent,
-    /// Half of the effects (rounded down) happened and were answered; the others never begin.
+    /// Half of the effects (rounded down) were applied and answered. The others never begin.
     MidEffects,
-    /// All effects happened, no outcome is recorded.
+    /// All effects were applied. No outcome is recorded.
     AfterEffects,
     /// The outcomes are durable.
     AfterOutcome,
-    /// A milestone is decided and not recorded.
+    /// A milestone is decided but not recorded.
     BeforeRecord,
     /// A milestone is durable.
     AfterRecord,
@@ -45,7 +46,7 @@ impl Moment {
     }
 }
 
-/// What a run is about to do at a point.
+/// Record or step that a run is about to write or execute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// The first record of a Backup.
@@ -54,7 +55,7 @@ pub enum Place {
     Finished,
     /// The first record of a run.
     Planned,
-    /// The record of what a person asked of a run.
+    /// The record of an operator request.
     Asked,
     /// A step with effects.
     Step(Step),
@@ -78,9 +79,7 @@ impl Place {
 /// One crash point, `<step>/<moment>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Point {
-    /// The step or milestone.
     pub place: Place,
-    /// The moment.
     pub moment: Moment,
 }
 
@@ -100,7 +99,7 @@ impl Point {
         Self { place, moment }
     }
 
-    /// Every point there is, in the order of a run.
+    /// All points, in the order of a run.
     pub fn all() -> Vec<Point> {
         let moments =
             |place: Place, moments: &'static [Moment]| moments.iter().map(move |moment| (place, *moment));

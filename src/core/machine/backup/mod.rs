@@ -1,8 +1,9 @@
-//! The Backup machine: which groups a Backup asked for, and how they ended.
+//! Defines the Backup machine: the groups that a Backup requested, and their results.
 //!
-//! It has two records. `Accepted` freezes the groups before the first of them begins, so that a restarted daemon does
-//! not look at labels again that somebody has changed meanwhile; `Finished` says how it ended. What lies between is in
-//! the streams of the groups. Queue, hooks and data mover will be states between the two.
+//! It has two records. `Accepted` freezes the groups before the first of them begins. A restarted daemon
+//! therefore does not read labels again that may have changed. `Finished` records the result. All records
+//! between the two are in the streams of the groups. Queue, hooks and data mover will be states between the
+//! two.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,47 +14,45 @@ use crate::domain::plan::BackupRef;
 use crate::domain::problem::Code;
 use crate::domain::time::Timestamp;
 
-/// A group that the Backup asked for and that was planned.
+/// A group that the Backup requested and that was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AskedGroup {
-    /// Namespace of its claims.
+    /// Namespace of its PVCs.
     pub namespace: String,
     /// Label value.
     pub group: String,
-    /// Its run.
     pub run: StreamId,
 }
 
-/// A group that was refused before anything happened, or failed.
+/// A group that was refused before its run began, or that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedGroup {
-    /// Namespace of its claims; empty where it is the Backup as a whole.
+    /// Namespace of its PVCs; empty if the Backup as a whole was refused.
     pub namespace: String,
-    /// Label value; empty where the namespace itself was refused.
+    /// Label value; empty if the namespace as a whole was refused.
     pub group: String,
-    /// Code.
     pub code: Code,
-    /// Why, clipped.
+    /// Reason, shortened.
     pub message: String,
 }
 
-/// Velero's phases of a Backup, those that Stillpoint writes.
+/// The phases of a Backup in Velero that Stillpoint writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
-    /// The spec is wrong, or asks for what this release does not do.
+    /// The spec is invalid, or requests a feature that this release does not support.
     FailedValidation,
-    /// Its groups are being cut.
+    /// Its groups are running.
     InProgress,
-    /// All groups are done.
+    /// All groups completed.
     Completed,
-    /// Some groups are done, some are not.
+    /// Some groups completed, some did not.
     PartiallyFailed,
-    /// No group is done.
+    /// No group completed.
     Failed,
 }
 
 impl Phase {
-    /// The name in `status.phase`.
+    /// The value of `status.phase`.
     pub fn name(self) -> &'static str {
         match self {
             Self::FailedValidation => "FailedValidation",
@@ -68,59 +67,52 @@ impl Phase {
 /// One record of a Backup stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The groups are settled.
+    /// The groups are fixed.
     Accepted {
-        /// The Backup.
         backup: BackupRef,
-        /// Label key that groups the claims.
+        /// Label key that groups the PVCs.
         label_key: String,
-        /// Groups that are going to run, in order.
+        /// Groups that will run, in order.
         groups: Vec<AskedGroup>,
-        /// Groups that are not.
+        /// Groups that were refused.
         refused: Vec<FailedGroup>,
-        /// What the operator should know.
+        /// Warnings for the operator.
         warnings: Vec<String>,
     },
     /// All groups ended.
     Finished {
-        /// Phase.
         phase: Phase,
         /// Groups that failed while they ran.
         failed: Vec<FailedGroup>,
-        /// What became known while they ran.
+        /// Warnings that arose while they ran.
         warnings: Vec<String>,
     },
 }
 
-/// What the stream folds to.
+/// State of a Backup: the fold of its stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BackupRun {
-    /// The Backup.
     pub backup: BackupRef,
-    /// Label key.
     pub label_key: String,
-    /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Groups.
     pub groups: Vec<AskedGroup>,
     /// Groups that were refused or failed.
     pub failed: Vec<FailedGroup>,
-    /// Warnings.
     pub warnings: Vec<String>,
-    /// How and when it ended.
+    /// Final phase, and its time.
     pub finished: Option<(Phase, Timestamp)>,
 }
 
-/// A record that cannot follow the ones before it.
+/// A record that is not valid after the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalEvent {
-    /// The first record has to accept.
+    /// The first record is not `Accepted`.
     #[error("a Backup begins with its end")]
     NotAccepted,
-    /// It was accepted before.
+    /// The Backup was accepted before.
     #[error("the Backup was accepted twice")]
     AcceptedTwice,
-    /// It has ended.
+    /// The Backup has already finished.
     #[error("the Backup has ended already")]
     Ended,
 }
@@ -149,13 +141,14 @@ pub fn fold(state: Option<BackupRun>, event: &Event, at: Timestamp) -> Result<Ba
     }
 }
 
-/// How one group ended: complete, with what should be known of it all the same, or not.
+/// Result of one group: its warnings if it completed, else its failure.
 pub type GroupEnd = Result<Vec<String>, FailedGroup>;
 
-/// How the groups of a Backup ended so far, in the order of [`BackupRun::groups`]; `None` for one that still runs.
+/// Results of the groups of a Backup so far, in the order of [`BackupRun::groups`]; `None` for a group that
+/// is still running.
 pub type Ends = Vec<Option<GroupEnd>>;
 
-/// Decides: the end, once every group has ended; nothing before.
+/// Returns the final record once every group has ended, else nothing.
 pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
     if run.finished.is_some() || ends.iter().any(Option::is_none) {
         return None;
@@ -173,7 +166,7 @@ pub fn decide(run: &BackupRun, ends: &Ends) -> Option<Event> {
 }
 
 impl BackupRun {
-    /// The first reasons, how many more there are, and where all of them are in full.
+    /// The first reasons, the number of the others, and where the complete list is.
     pub fn failure_reason(&self) -> Option<String> {
         const SHOWN: usize = 2;
         let first: Vec<String> = self.failed.iter().take(SHOWN).map(FailedGroup::to_string).collect();

@@ -1,4 +1,4 @@
-//! The records that go with a milestone: facts, reason, receipt.
+//! Builds the records of a milestone: evidence, reason, receipt.
 
 use crate::domain::limits;
 use crate::domain::observed::Observation;
@@ -15,7 +15,7 @@ use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::view::View;
 use crate::machine::group::waiting;
 
-/// A milestone was decided on grounds that the observation does not have: a defect of ours.
+/// The observation lacks evidence for a decided milestone: a defect of Stillpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{milestone} was decided without {missing}")]
 pub struct MissingEvidence {
@@ -23,12 +23,12 @@ pub struct MissingEvidence {
     missing: &'static str,
 }
 
-/// The grounds of a decision, as they are recorded.
+/// Builds the record of a decision.
 pub fn grounds(decision: &Decision, view: &View) -> DecisionRecord {
     DecisionRecord { row: decision.row.id.to_owned(), rules: RULES, view: view.clone() }
 }
 
-/// The records of a decision that advances, unwinds or sticks; nothing for any other.
+/// Builds the records of a decision that advances, unwinds or sticks; none for any other decision.
 pub fn advance(
     run: &GroupRun,
     observation: &Observation,
@@ -43,7 +43,7 @@ pub fn advance(
                 Reason { code, message: message(run, observation, code, decision.row.why), transient };
             vec![reached(Milestone::Unwinding, Evidence::Reason(reason))]
         }
-        // What to do about it is that of the row (`advice`), and no part of the record.
+        // The instruction for the operator is the row's `advice`. It is not part of the record.
         Action::Stick { code, .. } => {
             let message = limits::clip(&observed(run, observation, code, decision.row.why));
             let reason = Reason { code, message, transient: false };
@@ -79,11 +79,11 @@ pub fn advance(
     })
 }
 
-/// Members whose recorded objects were lost, with those that stand in their place.
+/// Members whose recorded objects were lost, with the objects that replace them.
 fn rebuilt(run: &GroupRun, observation: &Observation) -> Result<Vec<RebuiltMember>, MissingEvidence> {
     let lacks = |missing| MissingEvidence { milestone: "cleaned", missing };
     let stays = observation.namespace.as_ref().is_some_and(|namespace| !namespace.terminating);
-    // Of a member that goes with its namespace a half may be left.
+    // A member that is deleted with its namespace may have only one of the two objects left.
     let whole = |member: &matching::Member<'_>| member.snapshot.is_some() && member.content.is_some();
     let rebuilt = matching::members(run, observation).into_iter();
     let rebuilt = rebuilt.filter(|member| member.rebuilt && (stays || whole(member)));
@@ -135,7 +135,7 @@ fn receipt(
     Ok((head, members))
 }
 
-/// What a user can do about a run that is stuck.
+/// Instruction for the operator of a stuck run.
 pub fn advice(run: &GroupRun) -> Option<&'static str> {
     let stuck = run.stuck.as_deref()?;
     TABLE.iter().find(|row| row.id == stuck).and_then(|row| match row.then {
@@ -144,14 +144,14 @@ pub fn advice(run: &GroupRun) -> Option<&'static str> {
     })
 }
 
-/// The reason of a stuck run without the advice, which older releases wrote into the same text and cut off.
+/// Reason of a stuck run without the advice. Older releases wrote both into one text and truncated it.
 pub fn reason_of<'a>(run: &GroupRun, message: &'a str) -> &'a str {
     let begins: Option<String> = advice(run).map(|advice| advice.chars().take(24).collect());
     let at = begins.and_then(|begins| message.find(&format!(": {begins}")));
     at.map_or(message, |at| &message[..at])
 }
 
-/// What was observed, and what a user can do about it, which is never cut off.
+/// The observed state and the instruction for the user. The instruction is never truncated.
 fn message(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> String {
     let text = observed(run, observation, code, why);
     match way_out(code) {
@@ -163,7 +163,7 @@ fn message(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> 
     }
 }
 
-/// What was observed and what was expected, for people.
+/// Observed and expected state, for users.
 fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) -> String {
     let name = format!("{}/{}", run.plan.namespace, run.group_name());
     match code {
@@ -209,7 +209,7 @@ fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) ->
     }
 }
 
-/// Volumes that were frozen and not planned, and the other way round, with their claims.
+/// Volumes that were frozen and not planned, or planned and not frozen, with their PVCs.
 fn difference(run: &GroupRun, observation: &Observation) -> String {
     let frozen = own_content(run, observation).map(|content| content.volume_handles.as_slice());
     let (frozen, planned) = (frozen.unwrap_or_default(), &run.plan.members);
@@ -235,7 +235,7 @@ fn difference(run: &GroupRun, observation: &Observation) -> String {
     format!("froze {was} volumes, planned were {were}{added}{missing}")
 }
 
-/// What a person can do about a group that is undone; nothing where the reason says it all.
+/// Instruction for the user of a group that is rolled back; empty if the reason needs none.
 fn way_out(code: Code) -> &'static str {
     match code {
         Code::MembersDiffer => {

@@ -1,8 +1,10 @@
-//! The columns of the recovery table: small enums, each a question about the cluster, the journal or the clock.
+//! Defines the columns of the recovery table: small enums, each for one fact about the cluster, the journal
+//! or the clock.
 //!
-//! A [`Columns`] holds one value for each column. Those marked *seen* come from the view, and are recorded with every
-//! decision; those marked *known* come from the folded journal; those marked *clock* from both and the time. So a
-//! replay needs the recorded view and the recorded time, and computes everything else again.
+//! A [`Columns`] holds one value for each column. Values of *seen* columns come from the view and are
+//! recorded with every decision. Values of *known* columns come from the folded journal. Values of *clock*
+//! columns come from journal, view and time. A replay therefore needs only the recorded view and the recorded
+//! time, and computes all other values again.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +29,7 @@ macro_rules! columns {
                 match self { $(Column::$name => &[$(stringify!($value)),+]),+ }
             }
 
-            /// What the column is about, for people: its documentation, and that of each of its values.
+            /// Documentation of the column and of each of its values, for users.
             pub fn meanings(self) -> (&'static str, &'static [&'static str]) {
                 match self { $(Column::$name => (concat!($($doc),*), &[$(concat!($($vdoc),*)),+])),+ }
             }
@@ -55,7 +57,7 @@ macro_rules! columns {
 /// Where the value of a column comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// From the observation, through the view.
+    /// From the observation, by way of the view.
     Seen,
     /// From the folded journal.
     Known,
@@ -67,7 +69,7 @@ pub enum Source {
 pub trait ColumnValue: Copy {
     /// The column.
     const COLUMN: Column;
-    /// Its place among the values of the column.
+    /// Position among the values of the column.
     fn ordinal(self) -> u8;
 }
 
@@ -389,13 +391,13 @@ impl Columns {
         self.set_ordinal(V::COLUMN, value.ordinal());
     }
 
-    /// Sets the value of a column by its place; a place that the column does not have is an error of the caller.
+    /// Sets the value of a column by its position. Panics if the column has no such position.
     pub fn set_ordinal(&mut self, column: Column, ordinal: u8) {
         assert!(usize::from(ordinal) < column.values().len(), "{} has no value {ordinal}", column.name());
         self.0[column as usize] = ordinal;
     }
 
-    /// The place of the value of a column.
+    /// Position of the value of a column.
     pub fn ordinal(&self, column: Column) -> u8 {
         self.0[column as usize]
     }

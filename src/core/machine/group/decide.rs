@@ -1,7 +1,8 @@
-//! `decide`: state × view × time → the one row of the recovery table, and what it means now.
+//! Defines `decide`: state × view × time → the one matching row of the recovery table, with its pause and
+//! next deadline.
 //!
-//! Deterministic, so that a replay of a recorded decision gives the same row. The pause after failures is part of
-//! the decision and not of the table: a row says what is to be done, the pause only when.
+//! It is deterministic, so that a replay of a recorded decision selects the same row. The pause after
+//! failures belongs to the decision, not to the table: a row defines the action, the pause defines the time.
 
 use crate::domain::limits;
 use crate::domain::planted;
@@ -16,31 +17,31 @@ use crate::machine::group::state::{CreateFate, GroupRun, Stage, StorageFate};
 use crate::machine::group::table::TABLE;
 use crate::machine::group::view::View;
 
-/// What is to be done.
+/// Result of [`decide`].
 #[derive(Debug, Clone, Copy)]
 pub struct Decision {
     /// The row that matched.
     pub row: &'static Row,
     /// The action of the row; Refresh where the row needs a fresh view and this one is cached.
     pub then: Action,
-    /// Not before this time: the pause after failures.
+    /// Earliest time of the action: the pause after failures.
     pub not_before: Option<Timestamp>,
-    /// The next deadline: decide again then, even if nothing changes.
+    /// The next deadline. The run decides again then, even if nothing changes.
     pub wake_at: Option<Timestamp>,
 }
 
-/// No row, or more than one, matched: a defect of the table, or a view that this release cannot have recorded.
+/// No row matched, or more than one: a defect of the table, or a view that this release cannot have recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
-    /// The view has another shape.
+    /// The view has other columns than this release, or a value out of range.
     #[error("the recorded view has {0} columns or a value out of range")]
     Shape(usize),
-    /// Not exactly one row.
+    /// The number of matching rows is not one.
     #[error("{} rows match: {}", .0.len(), .0.join(", "))]
     Rows(Vec<&'static str>),
 }
 
-/// Decides.
+/// Selects the row for a run.
 pub fn decide(run: &GroupRun, view: &View, now: Timestamp) -> Result<Decision, Undecided> {
     let columns = columns(run, view, now)?;
     let row = select(run, &columns)?;
@@ -105,9 +106,9 @@ fn set_known(columns: &mut Columns, run: &GroupRun) {
     columns.set(if too_far { Atomicity::TooFar } else { Atomicity::Accepted });
 }
 
-/// Whether the step that is asked for was tried as often as the limits allow: that one, also behind a look, and no other.
-/// What was refused before something else came in between says nothing about what is asked for now, e.g. that the policy of
-/// a content be mended.
+/// Sets `Refusals` or `Blocked` if the selected step has been tried as often as the limits allow. Only
+/// attempts of the selected step count, also if a Refresh comes before it. Refusals of another step say
+/// nothing about this one, for example about repairing the policy of a content.
 fn set_tried(columns: &mut Columns, run: &GroupRun) -> Result<(), Undecided> {
     columns.set(Refusals::Few);
     columns.set(Blocked::No);
@@ -130,9 +131,10 @@ fn is_behind_the_pivot(stage: Stage) -> bool {
     matches!(stage, Stage::Releasing | Stage::Abandoned)
 }
 
-/// Whether the present step was tried as often as the limits allow. Before the pivot an API server that does not answer
-/// writes ends the attempt like one that refuses them, because there is an undo. Behind it the only way out would be a
-/// person, whom an outage does not need: there only refusals count, and repetitions of what was answered.
+/// Whether the current step has been tried as often as the limits allow. Before the pivot a rollback is
+/// possible, so an API server that does not answer writes ends the attempt like one that refuses them. Behind
+/// the pivot the only alternative is an operator, and an outage does not need one: only refusals count, and
+/// repetitions of answered calls.
 fn tried_enough(run: &GroupRun) -> bool {
     let tries = &run.tries;
     match is_behind_the_pivot(run.stage) {
@@ -184,8 +186,8 @@ fn deadlines(run: &GroupRun, view: &View) -> Vec<Timestamp> {
     ends.into_iter().chain(grace_end(view)).collect()
 }
 
-/// After failures the same step waits, twice as long each time; a step that is repeated without failing (somebody
-/// undoes what it did) waits as well, from its third time on.
+/// After failures the same step waits, twice as long each time. A step that is repeated without failing
+/// (another client reverts it) waits as well, from its third time on.
 fn pause(run: &GroupRun, step: Step) -> Option<Timestamp> {
     let last = run.tries.last.filter(|_| run.tries.are_of(step))?;
     let repeats = run.tries.intents.saturating_sub(2);
@@ -193,7 +195,7 @@ fn pause(run: &GroupRun, step: Step) -> Option<Timestamp> {
     (wait > Millis(0)).then(|| last.after(wait))
 }
 
-/// Why a row does not match: its first condition that fails, for people.
+/// Explains to users why a row does not match: its first condition that fails.
 pub fn mismatch(row: &Row, run: &GroupRun, columns: &Columns) -> Option<String> {
     if !row.stages.contains(&run.stage) {
         return Some(format!("the run is {:?}", run.stage));
@@ -202,7 +204,7 @@ pub fn mismatch(row: &Row, run: &GroupRun, columns: &Columns) -> Option<String> 
     Some(format!("{} is {}", cond.column.name(), columns.value_name(cond.column)))
 }
 
-/// The columns that are not seen: what a replay computes again.
+/// The columns that are not seen. A replay computes them again.
 pub fn computed_columns() -> impl Iterator<Item = Column> {
     Column::ALL.iter().copied().filter(|column| column.source() != Source::Seen)
 }
@@ -212,13 +214,13 @@ mod tests {
     use super::*;
     use crate::machine::group::table::columns_of;
 
-    /// The values of a column that a row takes, as bits.
+    /// The values of a column for which a row matches, as bits.
     fn mask(row: &Row, column: Column) -> u16 {
         let all = (1 << column.values().len()) - 1;
         row.when.iter().find(|cond| cond.column == column).map_or(all, |cond| cond.mask & all)
     }
 
-    /// A combination of the columns that no row matches.
+    /// A combination of values that no row matches.
     fn gap(rows: &[&Row], columns: &[Column]) -> Option<String> {
         let Some((column, rest)) = columns.split_first() else {
             return rows.is_empty().then(String::new);
@@ -230,7 +232,8 @@ mod tests {
         })
     }
 
-    /// Rows that have no combination in common, and as many combinations as there are: so each is matched by one of them.
+    /// The rows have no combination in common, and together cover as many combinations as exist. Therefore
+    /// exactly one row matches each combination.
     #[test]
     fn exactly_one_row_matches_each_combination() {
         let mut total = 0_u64;

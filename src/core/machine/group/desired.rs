@@ -1,4 +1,4 @@
-//! What is wanted on the objects of a run: labels and annotations.
+//! Computes the wanted labels and annotations of the objects of a run.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ fn map<const N: usize>(pairs: [(&str, String); N]) -> Map {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Id of the journal that objects of the run carry; `None` where no binding is used.
+/// Id of the journal in the labels of the run's objects; `None` if no binding is used.
 pub type Journal<'a> = Option<&'a str>;
 
 /// Labels of the VolumeGroupSnapshot: Velero's, the group's own, the run and its journal.
@@ -40,8 +40,8 @@ pub fn run_label(run: &GroupRun, journal: Journal<'_>) -> Map {
     map([(labels::RUN, run.plan.run.to_string())]).into_iter().chain(journal).collect()
 }
 
-/// Labels of one member VolumeSnapshot. Outside plugin mode Velero is told to leave it alone: it takes every
-/// VolumeSnapshot with the name of one of its Backups for its own.
+/// Labels of one member VolumeSnapshot. Outside plugin mode the member is excluded from Velero's backups:
+/// Velero treats every VolumeSnapshot with the name of one of its Backups as its own.
 pub fn member_labels(run: &GroupRun, journal: Journal<'_>, index: usize) -> Map {
     let mut labels = backup_labels(run);
     labels.extend(run_label(run, journal));
@@ -77,7 +77,8 @@ pub fn group_content_annotations(run: &GroupRun, receipt: &Receipt) -> Map {
     map([(labels::RECEIPT, receipt.group_annotation(&run.plan.run.to_string()))])
 }
 
-/// The receipt as one member's objects carry it, written when it is first asked for: it is long, and both carry the same.
+/// The receipt as annotated on the objects of one member. It is computed at first use, because it is long and
+/// both objects have the same text.
 #[derive(Debug, Default)]
 pub struct Text(OnceCell<String>);
 
@@ -87,7 +88,7 @@ impl Text {
     }
 }
 
-/// Whether a member carries all of its labels and annotations.
+/// Whether a member has all of its labels and annotations.
 pub fn is_labelled(
     run: &GroupRun,
     journal: Journal<'_>,
@@ -100,8 +101,8 @@ pub fn is_labelled(
         && has_all(&snapshot.annotations, on_member(receipt, index, text.of(run, receipt, index)))
 }
 
-/// Whether a member's content carries the label of the run and the receipt. Controllers write back whole maps of
-/// annotations from their caches, so that a receipt which was written can be lost again.
+/// Whether a member's content has the label of the run and the receipt. Controllers write back complete
+/// annotation maps from their caches, so a written receipt can be lost again.
 pub fn is_content_marked(
     run: &GroupRun,
     journal: Journal<'_>,
@@ -114,7 +115,7 @@ pub fn is_content_marked(
         && has_all(&content.annotations, [(labels::RECEIPT, text.of(run, receipt, index))])
 }
 
-/// Whether the group's content carries the label of the run and the receipt.
+/// Whether the group's content has the label of the run and the receipt.
 pub fn is_group_content_marked(run: &GroupRun, journal: Journal<'_>, content: &GroupContentSeen) -> bool {
     let Some(receipt) = &run.receipt else { return false };
     has(&content.labels, &run_label(run, journal))
@@ -130,7 +131,7 @@ fn has_all<'a>(seen: &Entries, wanted: impl IntoIterator<Item = (&'a str, &'a st
     wanted.into_iter().all(|(key, value)| found(key) == Some(value))
 }
 
-/// What is missing of the wanted entries.
+/// The wanted entries that are missing.
 pub fn missing(seen: &Entries, wanted: Map) -> Entry {
     let write = wanted
         .into_iter()

@@ -1,4 +1,4 @@
-//! The recovery table as people read it: one Markdown page, written from the rows themselves.
+//! Writes the recovery table as a Markdown page, generated from the rows.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::machine::group::row::{Action, Cond, Row};
 use crate::machine::group::state::Stage;
 use crate::machine::group::table::{RULES, TABLE, columns_of};
 
-/// The page.
+/// Returns the page.
 pub fn document() -> String {
     let mut page = format!(
         "# The recovery table\n\n\
@@ -18,7 +18,7 @@ pub fn document() -> String {
          columns and their values mean stands at the end.\n"
     );
     for stage in Stage::ALL {
-        // What cannot fail: writing into a String.
+        // Writing into a String cannot fail.
         let _ = section(&mut page, *stage);
     }
     let _ = stuck(&mut page);
@@ -40,7 +40,7 @@ fn section(page: &mut String, stage: Stage) -> std::fmt::Result {
     Ok(())
 }
 
-/// A condition; what comes from the clock is in italics.
+/// A condition. Conditions on clock columns are in italics.
 fn condition(cond: &Cond) -> String {
     let all = cond.column.values().iter().enumerate();
     let values: Vec<&str> = all.filter(|(at, _)| cond.mask & (1 << at) != 0).map(|(_, name)| *name).collect();

@@ -1,8 +1,9 @@
-//! Effects: calls that change the cluster, as data, with everything that the call needs.
+//! Defines effects: calls that change the cluster, as data, with all arguments of the call.
 //!
-//! Every effect but a create names the uid of the object and the old value of whatever it replaces, so that a call
-//! which comes late, twice, or from a daemon that was overtaken fails instead of doing harm. `resource_version` is
-//! added only where another writer's unrelated change must stop us: deletes of the group objects, and policies.
+//! Every effect except a create has the uid of the object and the old value of each replaced field. A call
+//! that arrives late, twice, or from an overtaken daemon therefore fails without damage. `resource_version`
+//! is added only if an unrelated change of another client must stop the call: for deletes of the group
+//! objects, and for policies.
 
 use std::collections::BTreeMap;
 
@@ -13,159 +14,132 @@ use crate::domain::observed::{DeletionPolicy, Entries, Owner};
 use crate::domain::problem::About;
 use crate::domain::receipt::SecretRef;
 
-/// Entries to be written into the labels or annotations of an object, and what the object has now.
+/// Entries to write into the labels or annotations of an object, and its present entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The whole map as it was seen; `None` when the object has none.
+    /// All entries as observed; `None` if the object has no such map.
     pub seen: Entries,
-    /// Keys and values to be written.
+    /// Entries to write.
     pub write: BTreeMap<String, String>,
 }
 
-/// A VolumeGroupSnapshotContent made from the handles of a cut, which no VolumeGroupSnapshot binds.
+/// A VolumeGroupSnapshotContent made from the handles of a cut. No VolumeGroupSnapshot binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unbound {
     /// Computed name.
     pub name: String,
-    /// CSI driver.
     pub driver: String,
-    /// VolumeGroupSnapshotClass.
     pub class: String,
-    /// CSI group handle.
     pub group_handle: String,
     /// CSI snapshot handles of all members.
     pub snapshot_handles: Vec<String>,
-    /// Namespace of the VolumeGroupSnapshot that it names; none asks for this content.
+    /// Namespace of the VolumeGroupSnapshot in its reference. No such object requests this content.
     pub group_namespace: String,
-    /// Name of the VolumeGroupSnapshot that it names.
+    /// Name of the VolumeGroupSnapshot in its reference.
     pub group_name: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
 }
 
 /// One call that changes the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Create the VolumeGroupSnapshot.
     CreateGroup {
-        /// Namespace.
         namespace: String,
         /// Computed name.
         name: String,
-        /// Labels.
         labels: BTreeMap<String, String>,
-        /// Annotations.
         annotations: BTreeMap<String, String>,
-        /// VolumeGroupSnapshotClass.
         class: String,
         /// `spec.source.selector.matchLabels`.
         selector: BTreeMap<String, String>,
     },
-    /// Take over a VolumeGroupSnapshot from an older epoch: test the old, write the new.
+    /// Claim a VolumeGroupSnapshot of an older epoch: test the old epoch, write the new one.
     ClaimGroup {
-        /// The VolumeGroupSnapshot.
         group: ObjectId,
-        /// Epoch annotation as seen; `None` when it is missing.
+        /// Epoch annotation as observed; `None` if it is missing.
         old: Option<String>,
-        /// Our epoch.
+        /// Epoch of this daemon.
         new: u64,
     },
-    /// Write labels and receipt into a member VolumeSnapshot: one patch.
+    /// Write labels and receipt to a member VolumeSnapshot in one patch.
     LabelMember {
-        /// The VolumeSnapshot.
         snapshot: ObjectId,
-        /// Labels.
         labels: Entry,
-        /// Annotations.
         annotations: Entry,
     },
     /// Set the deletion policy of the VolumeGroupSnapshotContent, with run label and receipt.
     SetGroupContentPolicy {
-        /// The VolumeGroupSnapshotContent.
         content: ObjectId,
-        /// Its version: whoever changed it meanwhile stops us.
+        /// A change by another client makes the call fail.
         resource_version: String,
-        /// Policy as seen.
+        /// Policy as observed.
         old: DeletionPolicy,
-        /// Policy to be written.
+        /// Policy to write.
         new: DeletionPolicy,
-        /// Labels.
         labels: Entry,
-        /// Annotations.
         annotations: Entry,
     },
     /// Set the deletion policy of a member's VolumeSnapshotContent, with run label and receipt.
     SetContentPolicy {
-        /// The VolumeSnapshotContent.
         content: ObjectId,
-        /// Its version.
         resource_version: String,
-        /// Policy as seen.
+        /// Policy as observed.
         old: DeletionPolicy,
-        /// Policy to be written.
+        /// Policy to write.
         new: DeletionPolicy,
-        /// Labels.
         labels: Entry,
-        /// Annotations.
         annotations: Entry,
     },
-    /// Write `status.volumeGroupSnapshotName` of a member (status subresource): clear it, or put it back.
+    /// Write `status.volumeGroupSnapshotName` of a member (status subresource): clear or restore it.
     SetGroupName {
-        /// The VolumeSnapshot.
         snapshot: ObjectId,
-        /// Value as seen.
+        /// Value as observed.
         old: Option<String>,
-        /// Value to be written; `None` clears it.
+        /// Value to write; `None` clears it.
         new: Option<String>,
     },
-    /// Release a member: owner reference, in-group and as-source finalizers out, class in, in one patch that tests
-    /// readiness, group name, owners, finalizers and class as seen. Of a member that goes, only the in-group finalizer.
+    /// Release a member in one patch: remove owner reference, in-group and as-source finalizers, and set the
+    /// class. The patch tests readiness, group name, owners, finalizers and class as observed. For a member
+    /// that is being deleted, only the in-group finalizer is removed.
     DetachMember {
-        /// The VolumeSnapshot.
         snapshot: ObjectId,
-        /// Whether it has to be ready: a member that stays.
+        /// Whether the patch requires the member to be ready: for a member that stays.
         ready: bool,
-        /// Group name as seen; it has to be clear while the group lives.
+        /// Group name as observed. It must be empty while the group exists.
         group_name: Option<String>,
-        /// Owners as seen.
+        /// Owners as observed.
         old_owners: Vec<Owner>,
-        /// Owners to be left.
+        /// Owners after the patch.
         new_owners: Vec<Owner>,
-        /// Finalizers as seen.
+        /// Finalizers as observed.
         old_finalizers: Vec<String>,
-        /// Finalizers to be left.
+        /// Finalizers after the patch.
         new_finalizers: Vec<String>,
-        /// Class as seen.
+        /// Class as observed.
         old_class: Option<String>,
-        /// Class to be left.
+        /// Class after the patch.
         new_class: Option<String>,
     },
-    /// Delete the VolumeGroupSnapshot.
     DeleteGroup {
-        /// The VolumeGroupSnapshot.
         group: ObjectId,
-        /// Its version.
         resource_version: String,
     },
-    /// Write the being-deleted annotation where the controller left it out: without it the sidecar never lets go.
+    /// Write the being-deleted annotation if the controller omitted it. Without it the sidecar never removes
+    /// its finalizer.
     MarkGroupContent {
-        /// The VolumeGroupSnapshotContent.
         content: ObjectId,
-        /// Annotations.
         annotations: Entry,
     },
     /// Delete the VolumeGroupSnapshotContent (or the stub, or the import).
     DeleteGroupContent {
-        /// The VolumeGroupSnapshotContent.
         content: ObjectId,
-        /// Its version; `None` right after our own mark, or for the stub.
+        /// Version of the object; `None` for the stub.
         resource_version: Option<String>,
     },
     /// Create a VolumeSnapshotContent from a snapshot handle, for a lost member.
     CreateContent {
         /// Computed name.
         name: String,
-        /// CSI driver.
         driver: String,
         /// CSI snapshot handle.
         snapshot_handle: String,
@@ -177,55 +151,47 @@ pub enum Effect {
         snapshot_namespace: String,
         /// Name of the VolumeSnapshot that will bind it.
         snapshot_name: String,
-        /// Labels.
         labels: BTreeMap<String, String>,
-        /// Annotations.
         annotations: BTreeMap<String, String>,
     },
-    /// Create a VolumeSnapshot bound to that content.
+    /// Create a VolumeSnapshot that binds this content.
     CreateSnapshot {
-        /// Namespace.
         namespace: String,
         /// Computed name.
         name: String,
         /// Name of the content.
         content: String,
-        /// VolumeSnapshotClass.
         class: String,
-        /// Labels.
         labels: BTreeMap<String, String>,
-        /// Annotations.
         annotations: BTreeMap<String, String>,
     },
-    /// Create the unbound VolumeGroupSnapshotContent that carries the group handle while members are rebuilt.
+    /// Create the unbound VolumeGroupSnapshotContent with the group handle for the time that members are
+    /// rebuilt.
     CreateStub(Unbound),
-    /// Create the unbound VolumeGroupSnapshotContent by whose deletion the csi-snapshotter frees the group.
+    /// Create the unbound VolumeGroupSnapshotContent whose deletion makes the csi-snapshotter free the group.
     CreateImport {
-        /// The content.
         content: Unbound,
         /// Secret that the driver needs for the deletion.
         secret: Option<SecretRef>,
     },
-    /// Delete a VolumeSnapshot that is only a shell any more.
+    /// Delete a VolumeSnapshot of a member during a rollback.
     DeleteSnapshot {
-        /// The VolumeSnapshot.
         snapshot: ObjectId,
     },
-    /// Delete a VolumeSnapshotContent that is only a shell any more; its being-deleted annotation is written first.
+    /// Delete a VolumeSnapshotContent that is no longer needed. Its being-deleted annotation is written
+    /// first.
     DeleteContent {
-        /// The VolumeSnapshotContent.
         content: ObjectId,
-        /// Its version, where storage stands behind it: whoever set it to Delete meanwhile stops us.
+        /// Version of the object, if storage depends on it: the call fails if another client has set it to
+        /// Delete.
         resource_version: Option<String>,
-        /// Annotations.
         annotations: Entry,
     },
 }
 
-/// What kind of call an effect is, for the journal and for people.
+/// Kind and member of an effect, for the journal and for users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectRef {
-    /// Kind of effect.
     pub kind: EffectKind,
     /// Index of the member in the plan; `None` for an effect on the group.
     pub member: Option<u16>,
@@ -233,7 +199,7 @@ pub struct EffectRef {
 
 /// The kinds of [`Effect`], without their arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[allow(missing_docs)] // each is the variant of `Effect` with the same name
+#[allow(missing_docs)] // Each is the variant of `Effect` with the same name.
 #[serde(rename_all = "camelCase")]
 pub enum EffectKind {
     CreateGroup,
@@ -255,7 +221,7 @@ pub enum EffectKind {
 }
 
 impl EffectKind {
-    /// What the call does.
+    /// Verb of the call, for users.
     pub fn verb(self) -> &'static str {
         match self {
             Self::CreateGroup
@@ -276,7 +242,7 @@ impl EffectKind {
         }
     }
 
-    /// Kind of the object that the call is about.
+    /// Kind of the object that the call changes.
     pub fn object(self) -> &'static str {
         match self {
             Self::CreateGroup | Self::ClaimGroup | Self::DeleteGroup => "VolumeGroupSnapshot",
@@ -296,7 +262,7 @@ impl EffectKind {
 }
 
 impl Effect {
-    /// The object that the call is about.
+    /// The object that the call changes.
     pub fn about(&self) -> About {
         let (namespace, name) = match self {
             Self::CreateGroup { namespace, name, .. } | Self::CreateSnapshot { namespace, name, .. } => {
@@ -319,7 +285,6 @@ impl Effect {
         About::new(self.kind().object(), namespace, name)
     }
 
-    /// The kind of this effect.
     pub fn kind(&self) -> EffectKind {
         match self {
             Self::CreateGroup { .. } => EffectKind::CreateGroup,
@@ -342,34 +307,34 @@ impl Effect {
     }
 }
 
-/// How one effect ended.
+/// Outcome of one effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It happened; the uid and version that came back, where the answer had an object.
+    /// It was applied. The answer may have the uid and version of the object.
     Done {
-        /// Uid of the object; empty when the answer had none.
+        /// Uid of the object; empty if the answer had none.
         uid: String,
-        /// Its version after the call; empty when the answer had none.
+        /// Version of the object after the call; empty if the answer had none.
         resource_version: String,
     },
-    /// It certainly did not happen.
+    /// It was certainly not applied.
     Determinate {
         /// HTTP status.
         code: u16,
-        /// Reason and message, clipped.
+        /// Reason and message, shortened.
         message: String,
     },
-    /// It may have happened.
+    /// It may have been applied.
     Indeterminate {
-        /// What is known, clipped.
+        /// Known details, shortened.
         message: String,
     },
 }
 
-/// The intent of one step: what is recorded, durably, before the effects. The journal turns it into the token
-/// that `cluster::perform` asks for.
+/// The intent of one step. It is recorded durably before the effects. The journal turns it into the token
+/// that `cluster::perform` requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
-    /// The missing effects, each with its mark.
+    /// The missing effects, each with its reference.
     pub effects: Vec<(EffectRef, Effect)>,
 }

@@ -1,7 +1,7 @@
-//! `effects`: the missing effects of a step, from state and observation.
+//! Defines `effects`: the missing effects of a step, from state and observation.
 //!
-//! Looks before it writes: what already holds makes no effect, so a step that is done again after a crash writes only
-//! what is missing, and a step of which everything holds has no effects at all.
+//! A value that is already set needs no effect. A step that is repeated after a crash therefore writes only
+//! missing values, and a completed step has no effects at all.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::machine::group::event::Step;
 use crate::machine::group::matching::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::state::{GroupRun, Stage};
 
-/// An effect with the member that it is about; `None` for the group.
+/// An effect with the index of its member; `None` for the group.
 type PlannedEffect = (Option<usize>, Effect);
 
 /// The missing effects of a step, in the order in which they begin.
@@ -85,7 +85,7 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ef
         .collect()
 }
 
-/// The members whose VolumeSnapshot stands.
+/// The members whose VolumeSnapshot exists.
 fn standing<'a>(run: &GroupRun, observation: &'a Observation) -> impl Iterator<Item = Member<'a>> + use<'a> {
     matching::members(run, observation).into_iter().filter(|member| !member.is_lost())
 }
@@ -128,8 +128,8 @@ fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Opt
     Some((Some(member.index), effect))
 }
 
-/// Policies of the group's content and of the members' contents, those that are not as wanted. With Retain also run
-/// label and receipt, in the same patch.
+/// Effects that set the policies of the group's content and of the members' contents to `new`. Under Retain
+/// the same patch sets run label and receipt.
 fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<PlannedEffect> {
     let receipt = run.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
     let journal = observation.journal.as_deref();
@@ -141,7 +141,7 @@ fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) 
     };
     let members = own_contents(run, observation)
         .filter_map(|content| set_member_policy(run, journal, receipt, content, index_of(content), new));
-    // What an undo had made to free the storage by frees it no more once the run is given up.
+    // An abandoned run also retains the import that a rollback created to free the storage.
     let import = observation.import.iter().filter(|_| run.stage == Stage::Abandoned);
     let import = import.filter_map(|content| set_group_policy(run, journal, None, content, new));
     group.into_iter().chain(members).chain(import).collect()
@@ -180,7 +180,7 @@ fn set_member_policy(
     (!holds).then_some((index, effect))
 }
 
-/// Run label and receipt, where a receipt is wanted.
+/// Run label and receipt, if a receipt is wanted.
 fn content_entries(
     run: &GroupRun,
     journal: desired::Journal<'_>,
@@ -211,11 +211,15 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<PlannedEffect> {
             matching::is_blocked_terminating(snapshot)
         }
     })?;
-    // SUBTLE: as-source goes out together with the rest, although the controller puts it back at once.
-    // 1. Our patch leaves as-source in place; 2. the controller, working from an old cache, has not seen the patch;
-    // 3. step 3 finds as-source and believes that it has; 4. the group is deleted, the controller still sees owned
-    // members and deletes them. Measured on real controllers: 16 of 16 members lost, with every check passing.
-    // A member that goes keeps it: a restore from it may be under way, and the controller knows.
+    // SUBTLE: the patch removes as-source together with the rest, although the controller restores it at
+    // once.
+    // 1. Stillpoint's patch leaves as-source in place.
+    // 2. The controller works from an old cache and has not read the patch.
+    // 3. Release step 3 finds as-source and concludes that the controller has read the patch.
+    // 4. The group is deleted. The controller still has owned members in its cache and deletes them.
+    //
+    // Measured on real controllers: 16 of 16 members lost, with every check passing. A member that is being
+    // deleted keeps as-source: a restore from it may be running, and the controller tracks that.
     let kept = |finalizer: &&String| match finalizer.as_str() {
         labels::IN_GROUP_PROTECTION => false,
         labels::AS_SOURCE_PROTECTION => !stays || planted::is("as-source"),
@@ -235,8 +239,9 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<PlannedEffect> {
     Some((Some(member.index), effect))
 }
 
-/// Takes the in-group finalizer off a member of a group that is gone. A snapshot without owner and class is never
-/// finalized where no class is the default one; with the name of a class it is, even if there is no such class.
+/// Removes the in-group finalizer from a member of a deleted group. The controller never finalizes a snapshot
+/// without owner and class if no class is the default. With the name of a class it does, even if that class
+/// does not exist.
 fn free(run: &GroupRun, snapshot: &SnapshotSeen) -> Effect {
     let kept = |finalizer: &&String| finalizer.as_str() != labels::IN_GROUP_PROTECTION;
     Effect::DetachMember {
@@ -270,8 +275,9 @@ fn delete_content(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffec
     content.map(|content| (None, delete(&content.id, &content.resource_version))).into_iter().collect()
 }
 
-/// The mark without which the sidecar never frees the storage. An undo makes it in a turn of its own, because the delete
-/// that follows tests the version: whoever sets the content to Retain between our look and the delete would leak the storage.
+/// Sets the annotation without which the sidecar never frees the storage. A rollback sets it in a separate
+/// step, because the delete that follows tests the version. Without that test, a client that sets the content
+/// to Retain between observation and delete would leak the storage.
 fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let content = own_content(run, observation).filter(|content| !content.marked_deleted);
     let wanted = || [(labels::GROUP_BEING_DELETED.to_owned(), "yes".to_owned())].into();
@@ -293,8 +299,9 @@ fn delete_shell(content: &ContentSeen) -> Effect {
     }
 }
 
-/// A content behind which the storage of a member stands is marked first, in a turn of its own that also makes sure that
-/// it retains; the delete that follows tests the version: whoever sets it to Delete in between would free the storage.
+/// Deletes a content whose storage belongs to a member. First it is annotated in a separate step, which also
+/// sets it to Retain. The delete that follows tests the version. Without that test, a client that sets it to
+/// Delete in between would free the storage.
 fn drop_replaced(content: &ContentSeen) -> Effect {
     let wanted = [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into();
     let annotations = desired::missing(&content.annotations, wanted);
@@ -313,9 +320,10 @@ fn drop_replaced(content: &ContentSeen) -> Effect {
     }
 }
 
-/// Content from the handle, snapshot from the content, for each lost member; what of it exists already is left. A
-/// content that is bound to a snapshot which is gone goes first: it retains the storage, and is made again from its handle.
-/// Where the namespace goes the content alone is made, and keeps the handle for whoever wants the storage.
+/// Creates, for each lost member, the content from the handle and the snapshot from the content. Existing
+/// objects are skipped. A content that is bound to a deleted snapshot is deleted first: it is under Retain
+/// and is created again from its handle. If the namespace is being deleted, only the content is created. It
+/// keeps the handle for later use of the storage.
 fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let Some(receipt) = &run.receipt else { return Vec::new() };
     let members = matching::members(run, observation);
@@ -409,7 +417,8 @@ fn unbound(run: &GroupRun, journal: desired::Journal<'_>, receipt: &Receipt, nam
     }
 }
 
-/// The version keeps apart what was seen: only once the driver has answered does a delete free anything.
+/// Deletes the import. The delete tests the version: only after the driver's answer was observed does a
+/// delete free storage.
 fn free_import(observation: &Observation) -> Vec<PlannedEffect> {
     let import = observation.import.iter().filter(|import| !import.terminating);
     let delete = |import: &GroupContentSeen| Effect::DeleteGroupContent {

@@ -1,7 +1,7 @@
-//! What the journal records about a group run.
+//! Defines the records of a group run in the journal.
 //!
-//! Every record that follows from a decision carries it: the row, the version of the rules, and the view that was
-//! looked at. A replay folds the records before it, decides again, and compares.
+//! Every record that follows from a decision contains the decision: the row, the version of the table, and
+//! the view. A replay folds the records before it, decides again, and compares.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ macro_rules! named {
         pub enum $type { $($(#[$vdoc])* $value),+ }
 
         impl $type {
-            /// All of them, in order.
+            /// All values, in order.
             pub const ALL: &'static [$type] = &[$($type::$value),+];
 
             /// The name in crash points, records and messages.
@@ -34,7 +34,8 @@ macro_rules! named {
 }
 
 named! {
-    /// The steps that have effects. Each is idempotent: redone, it looks and writes only what is missing.
+    /// The steps that have effects. Each is idempotent: when repeated, it reads the objects first and writes
+    /// only missing values.
     Step {
         /// Create the VolumeGroupSnapshot.
         Create = "create",
@@ -44,48 +45,49 @@ named! {
         Relabel = "relabel",
         /// Set all policies to Retain, with receipt and run label.
         Retain = "retain",
-        /// Release 1: clear the group name in the members' status. Its intent is the pivot.
+        /// Release 1: clear the group name in the status of the members. Its intent is the pivot.
         ClearNames = "clear-names",
-        /// Release 2: owner references and finalizers out, class in.
+        /// Release 2: remove owner references and finalizers, set the class.
         Detach = "detach",
         /// Release 5: delete the VolumeGroupSnapshot.
         DeleteGroup = "delete-group",
         /// Release 5: rebuild lost members from their handles.
         Rebuild = "rebuild",
-        /// Carry the group handle on a stub content while members are rebuilt late.
+        /// Create a stub content with the group handle while members are rebuilt after the content is gone.
         MakeStub = "make-stub",
-        /// Drop the stub content again.
+        /// Delete the stub content.
         DropStub = "drop-stub",
         /// Release 6: delete the VolumeGroupSnapshotContent.
         DeleteContent = "delete-content",
-        /// Release 6: let the sidecar finish a deletion that somebody else began.
+        /// Release 6: set the annotation that lets the sidecar finish a deletion that another client began.
         MarkContent = "mark-content",
-        /// Release 7: put the group name back.
+        /// Release 7: restore the group name.
         RestoreNames = "restore-names",
-        /// Release 8: delete the contents whose place rebuilt members have taken; they retain the storage.
+        /// Release 8: delete the contents that rebuilt members have replaced. Their policy is Retain.
         DropReplaced = "drop-replaced",
-        /// Undo: repeat a create of unknown fate, so that there is something certain to delete.
+        /// Rollback: repeat a create with unknown result, so that a known object exists to delete.
         UndoCreate = "undo-create",
-        /// Undo (a): all policies to Delete.
+        /// Rollback (a): set all policies to Delete.
         UndoFree = "undo-free",
-        /// Undo (c): delete the VolumeGroupSnapshot.
+        /// Rollback (c): delete the VolumeGroupSnapshot.
         UndoDeleteGroup = "undo-delete-group",
-        /// Undo (d): mark and delete the content that the controller left.
+        /// Rollback (d): annotate and delete the content that the controller left behind.
         UndoDeleteContent = "undo-delete-content",
-        /// Undo (e): delete the shells of the members.
+        /// Rollback (e): delete the remaining VolumeSnapshots of the members.
         UndoDeleteSnapshots = "undo-delete-snapshots",
-        /// Undo (e): delete the contents that outlive them.
+        /// Rollback (e): delete the remaining VolumeSnapshotContents of the members.
         UndoDeleteContents = "undo-delete-contents",
-        /// Undo (f): import the cut by its handles, so that the driver says whether it has it still.
+        /// Rollback (f): import the group from the recorded handles, so that the driver reports whether it
+        /// still has it.
         UndoImport = "undo-import",
-        /// Undo (f): delete the import, and with it what the driver has.
+        /// Rollback (f): delete the import, and with it the storage in the driver.
         UndoFreeImport = "undo-free-import",
     }
 }
 
 impl Step {
-    /// Whether the step can free storage: a policy to Delete, a delete under Delete, an import. Before the first such step
-    /// the driver reads binding, claim and receipts afresh.
+    /// Whether the step can free storage: it sets a policy to Delete, deletes under Delete, or imports.
+    /// Before the first such step the engine reads binding, claim and receipts from the API server.
     pub fn frees(self) -> bool {
         matches!(
             self,
@@ -101,180 +103,157 @@ impl Step {
 }
 
 named! {
-    /// Records without effects: what became true of the run.
+    /// Records without effects: each marks a new state of the run.
     Milestone {
-        /// The uid of our VolumeGroupSnapshot is known.
+        /// The uid of the run's VolumeGroupSnapshot is known.
         Created = "created",
         /// The driver has cut the group.
         Cut = "cut",
-        /// All members are bound and ready, the receipt is complete.
+        /// All members are bound and ready. The receipt is complete.
         VsBound = "vs-bound",
-        /// All members carry labels and receipt.
+        /// All members have labels and receipt.
         Relabelled = "relabelled",
         /// All policies are Retain.
         Retained = "retained",
-        /// Members are ordinary snapshots, the group objects are gone.
+        /// The members are ordinary snapshots. The group objects are deleted.
         Cleaned = "cleaned",
-        /// Handed over.
+        /// The members are handed over.
         Completed = "completed",
-        /// The run is going to be undone.
+        /// A rollback of the run begins.
         Unwinding = "unwinding",
-        /// Undone; another attempt begins.
+        /// The run is rolled back. Another attempt begins.
         Retried = "retried",
-        /// Undone, to a clean cluster.
+        /// The run is rolled back. The cluster is clean.
         Failed = "failed",
-        /// There is no automatic answer.
+        /// No automatic action is left.
         Stuck = "stuck",
     }
 }
 
 named! {
-    /// What a person can ask of a run.
+    /// Requests that an operator can make for a run.
     Ask {
-        /// Count refusals and repetitions from the beginning again, and decide anew.
+        /// Reset the counters of refusals and repetitions, and decide again.
         Resume = "resume",
-        /// Give the run up: undo it before the pivot, keep its storage after it.
+        /// Abandon the run: roll it back before the pivot, keep its storage after it.
         Abandon = "abandon",
-        /// Give the run up and keep its storage, wherever it is; asked again, end it as it is.
+        /// Abandon the run and keep its storage in any stage. A second such request ends the run as it is.
         Keep = "abandon-keep-storage",
     }
 }
 
-/// What a person asked: an input that the journal has before anything follows from it.
+/// A request of an operator. The journal records it before anything follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorRequest {
-    /// What.
     pub ask: Ask,
-    /// Id of the request, so that it is answered once.
+    /// Id of the request, so that it is processed once.
     pub request: String,
-    /// Who, as the request says; it proves nothing.
+    /// Author of the request, unverified.
     pub by: String,
 }
 
-/// What was decided, and on what grounds.
+/// A decision with its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {
     /// Row of the recovery table.
     pub row: String,
     /// Version of the table.
     pub rules: u16,
-    /// What was looked at.
+    /// View that the decision is based on.
     pub view: View,
 }
 
-/// Why a run is undone or stuck.
+/// Reason why a run is rolled back or stuck.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Code.
     pub code: Code,
-    /// Observed and expected, clipped.
+    /// Observed and expected state, shortened.
     pub message: String,
     /// Whether another attempt may help.
     pub transient: bool,
 }
 
-/// The closing record of a receipt: everything but the members, and their count and hash.
+/// The final record of a receipt: all fields except the members, and their number and hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptHead {
     /// CSI group snapshot handle.
     pub group_handle: String,
-    /// The VolumeGroupSnapshot.
     pub group_snapshot: ObjectId,
-    /// The VolumeGroupSnapshotContent.
     pub group_content: ObjectId,
-    /// Secret for the deletion.
     pub secret: Option<SecretRef>,
-    /// Members.
+    /// Number of members.
     pub members: u16,
-    /// Hash over them ([`crate::domain::receipt::Receipt::hash`]).
+    /// Hash of the members ([`crate::domain::receipt::Receipt::hash`]).
     pub hash: [u8; 32],
 }
 
-/// A member that stands under new objects since the old ones were lost.
+/// A member whose objects were lost and replaced by new ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RebuiltMember {
     /// Index in the plan.
     pub index: u16,
-    /// The VolumeSnapshot that was rebuilt.
+    /// The new VolumeSnapshot.
     pub snapshot: ObjectId,
-    /// The VolumeSnapshotContent that was rebuilt.
+    /// The new VolumeSnapshotContent.
     pub content: ObjectId,
 }
 
-/// What is recorded with a milestone.
+/// Data that is recorded with a milestone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Evidence {
-    /// Nothing beside the milestone.
+    /// No data.
     Nothing,
-    /// Uid of the VolumeGroupSnapshot, and whether it was there already.
-    Created {
-        /// Uid.
-        uid: Uid,
-    },
+    /// The VolumeGroupSnapshot exists.
+    Created { uid: Uid },
     /// Group handle at the cut.
-    Cut {
-        /// Handle.
-        group_handle: String,
-    },
-    /// The receipt is complete.
+    Cut { group_handle: String },
+    /// Final record of the receipt.
     Receipt(Box<ReceiptHead>),
-    /// Why.
+    /// Reason of a rollback or of a stuck run.
     Reason(Reason),
-    /// The members that were rebuilt, in the plan's order; none in a run that lost nothing.
+    /// The rebuilt members, in the plan's order; empty if no member was lost.
     Rebuilt(Vec<RebuiltMember>),
 }
 
 /// One record of a group stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The first record: everything that is settled before the first effect.
+    /// The first record: all values that are fixed before the first effect.
     Planned(Box<Plan>),
-    /// A step is about to be done.
+    /// A step is about to be executed.
     Intended {
-        /// Why.
         grounds: DecisionRecord,
-        /// Which step.
         step: Step,
         /// The missing effects.
         marks: Vec<EffectRef>,
     },
-    /// A step was done, well or badly.
+    /// A step was executed, with or without success.
     #[serde(rename = "Ended")]
     StepCompleted {
-        /// Which step.
         step: Step,
         /// One outcome for each effect of the intent, in its order.
         outcomes: Vec<Outcome>,
     },
-    /// Members of the receipt.
+    /// Some members of the receipt.
     ReceiptPart {
-        /// Index of the first one.
+        /// Index of the first of them.
         first: u16,
-        /// Members.
         members: Vec<ReceiptMember>,
     },
-    /// The run was put together again from what its cluster showed: its journal was lost. Follows plan and receipt.
+    /// The run was reconstructed from the cluster because its journal was lost. Follows plan and receipt.
     Reconstructed(Box<Reconstructed>),
-    /// Something became true.
+    /// A milestone was reached.
     #[serde(rename = "Reached")]
-    MilestoneReached {
-        /// Why.
-        grounds: DecisionRecord,
-        /// What.
-        milestone: Milestone,
-        /// With which facts.
-        facts: Evidence,
-    },
-    /// A person asked. Nothing was decided: `fold` takes it, and the table decides from there.
+    MilestoneReached { grounds: DecisionRecord, milestone: Milestone, facts: Evidence },
+    /// An operator made a request. The record has no decision: `fold` applies the request, and the table
+    /// decides from the new state.
     #[serde(rename = "Asked")]
     RequestReceived(OperatorRequest),
 }
 
-/// A record with the time at which it was written.
+/// A record with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timed {
-    /// Time.
     pub at: Timestamp,
-    /// Record.
     pub event: Event,
 }

@@ -1,6 +1,7 @@
-//! `fold`: state × event → state. The only place that changes a [`GroupRun`].
+//! Defines `fold`: state × event → state. It is the only code that changes a [`GroupRun`].
 //!
-//! What the machine can never do is an error that names both sides: the journal is then not ours, or broken.
+//! A transition that the machine never makes is an error that names both sides. The journal is then foreign
+//! or corrupt.
 
 use std::sync::Arc;
 
@@ -21,21 +22,20 @@ use crate::machine::group::state::{
 };
 use crate::machine::group::view::View;
 
-/// A record that cannot follow the ones before it.
+/// A record that is not valid after the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalEvent {
-    /// The first record of a stream has to be the plan.
+    /// The first record of a stream is not the plan.
     #[error("a run begins with {0}, not with a plan")]
     NotPlanned(String),
-    /// The record does not fit the stage.
+    /// The record is not valid in the stage.
     #[error("{event} cannot follow {stage:?}")]
     OutOfPlace {
-        /// Where the run stands.
+        /// Stage of the run.
         stage: Stage,
-        /// The record.
         event: String,
     },
-    /// The receipt's parts do not add up to its closing record.
+    /// The parts of the receipt do not match its final record.
     #[error("the receipt is incomplete: {0}")]
     Receipt(String),
 }
@@ -93,16 +93,16 @@ fn intended(run: &mut GroupRun, step: Step, record: &Timed) -> Result<(), Illega
         Step::Create | Step::UndoCreate if run.create == CreateFate::Untried => {
             run.create = CreateFate::Unknown
         }
-        // The pivot: from this record on the run only goes forward.
+        // The pivot: after this record the run only goes forward.
         Step::ClearNames if run.stage == Stage::Retained => run.stage = Stage::Releasing,
         _ => {}
     }
     Ok(())
 }
 
-/// What is known of the storage once a step of the undo is intended. A delete through the content frees it only where every
-/// content is under Delete, and that of the group stands: of one that goes already, the csi-snapshotter may have looked at
-/// the policy before.
+/// The fate of the storage once a step of a rollback is intended. A delete of group or content frees the
+/// storage only if all contents are under Delete and the group's content is not yet being deleted. If it is,
+/// the csi-snapshotter may have read its policy earlier.
 fn freed_by(freed: StorageFate, step: Step, view: &View) -> StorageFate {
     let deletes = view.is(Content::Delete) || planted::is("retain-forgotten");
     let frees = deletes && view.is(Retaining::None);
@@ -111,7 +111,7 @@ fn freed_by(freed: StorageFate, step: Step, view: &View) -> StorageFate {
         Step::UndoDeleteContent if frees && view.is(Marked::Yes) => StorageFate::Intended,
         Step::UndoFreeImport => StorageFate::Intended,
         Step::UndoFree => StorageFate::Unknown,
-        // The answer of the delete was never recorded.
+        // The outcome of the delete was never recorded.
         _ if freed == StorageFate::Intended => StorageFate::Unknown,
         _ => freed,
     }
@@ -157,11 +157,12 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     if run.group_uid.is_none() {
         run.group_uid = uid_answered(run.stage, step, outcomes);
     }
-    // Without a create there is no content: it need not be repeated to have something certain to delete.
+    // Without a create there is no content. The create need not be repeated, because a known object exists to
+    // delete.
     if step == Step::UndoDeleteContent && run.create == CreateFate::Unknown {
         run.create = CreateFate::Happened;
     }
-    // A create that was intended once only, and refused for good, certainly left nothing behind.
+    // A create that was intended only once, and refused permanently, certainly left no object behind.
     if step == Step::Create
         && run.tries.intents == 1
         && matches!(outcomes, [Outcome::Determinate { code, .. }] if is_permanent(*code))
@@ -171,15 +172,22 @@ fn ended(run: &mut GroupRun, step: Step, outcomes: &[Outcome], record: &Timed) -
     Ok(())
 }
 
-/// The uid of our VolumeGroupSnapshot, from an answer about it: of the create, or of what an undo does.
+/// The uid of the run's VolumeGroupSnapshot, from the answer to a create, or to a step of a rollback on the
+/// group.
 ///
-/// SUBTLE: without the create's, storage leaks. 1. Somebody deletes the group as soon as it is made, before it was seen;
-/// 2. it is made again under its name; 3. a controller whose cache has the first one cuts that; 4. the content of the cut
-/// names a uid that nobody knows, and is taken for somebody else's.
+/// SUBTLE: without the uid from the create, storage leaks.
+/// 1. Another client deletes the group right after its creation, before Stillpoint has observed it.
+/// 2. The group is created again under its name.
+/// 3. A controller whose cache has the first group cuts that one.
+/// 4. The content of the cut names an unknown uid and is treated as foreign.
 ///
-/// SUBTLE: without the undo's, it never ends. 1. The process dies between the intent and the create; 2. the next life has to
-/// undo (a claim changed): the create is of unknown fate and repeated; 3. its group is deleted again; 4. nothing stands,
-/// the fate is still unknown, and the create is repeated, for ever and without a pause, because no step follows itself.
+/// SUBTLE: without the uid from the rollback, the rollback never ends.
+/// 1. The process is killed between the intent and the create.
+/// 2. The next incarnation has to roll back (a PVC changed). The result of the create is unknown, and the
+///    create is repeated.
+/// 3. Its group is deleted again.
+/// 4. No object exists, the result is still unknown, and the create is repeated, for ever and without a
+///    pause, because no step follows itself.
 fn uid_answered(stage: Stage, step: Step, outcomes: &[Outcome]) -> Option<Uid> {
     let undone = matches!(step, Step::Claim | Step::UndoCreate | Step::UndoDeleteGroup);
     let about_the_group = step == Step::Create || (stage == Stage::Unwinding && undone);
@@ -189,18 +197,18 @@ fn uid_answered(stage: Stage, step: Step, outcomes: &[Outcome]) -> Option<Uid> {
     }
 }
 
-/// The API server answered a delete with the object: a finalizer holds it, until whoever put that there has done his work.
-/// What was not there any more, or is gone at once, has no version in the answer.
+/// The API server answered a delete with the object: a finalizer blocks the deletion until its component has
+/// removed it. For an object that is missing or deleted at once, the answer has no version.
 fn is_held(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Done { resource_version, .. } if !resource_version.is_empty())
 }
 
-/// The API server said no, and not only that it is busy.
+/// The API server refused the call. 429 (too many requests) is not a refusal.
 fn is_refusal(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Determinate { code, .. } if *code != 429)
 }
 
-/// Refusals of a create that no repetition changes. 409 and 429 are not among them.
+/// Refusals of a create that a retry does not change. 409 and 429 are not among them.
 fn is_permanent(code: u16) -> bool {
     planted::is("refused-504") && code == 504 || matches!(code, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422)
 }
@@ -249,7 +257,7 @@ fn reached(
     if !allowed {
         return Err(out_of_place(run, &record.event));
     }
-    // What was refused until the run is stuck stays refused: only a person makes it begin again.
+    // Refusals counted before the run got stuck stay counted. Only an operator request resets them.
     if milestone != M::Stuck {
         run.tries = RetryState::default();
     }
@@ -289,14 +297,15 @@ fn reached(
     Ok(())
 }
 
-/// A person's request. What it ends up with is decided by the table, from the state that is made here; only a run that is
-/// to end as it is has ended with that.
+/// Applies an operator request. The table decides what follows from the resulting state. Only a run that is
+/// to end as it is ends here.
 fn answered(run: &mut GroupRun, asked: &OperatorRequest, record: &Timed) -> Result<(), IllegalEvent> {
     if run.stage.is_final() {
         return Err(out_of_place(run, &record.event));
     }
     let was = run.state_name();
-    // That a create was intended before is not forgotten: a refusal of the next one proves nothing about the first.
+    // An earlier intent of a create is not forgotten: a refusal of the next create proves nothing about the
+    // first.
     let intents = run.tries.intents.min(1);
     run.tries = RetryState { step: run.tries.step, intents, ..RetryState::default() };
     (run.stuck, run.open_intent) = (None, None);
@@ -309,8 +318,9 @@ fn answered(run: &mut GroupRun, asked: &OperatorRequest, record: &Timed) -> Resu
     Ok(())
 }
 
-/// Before the pivot the run is undone, without another attempt. After it nothing may be deleted any more: what the
-/// receipt names stays. A run whose group objects are gone already only has its end to write.
+/// Before the pivot the run is rolled back, without another attempt. After the pivot nothing may be deleted:
+/// all objects in the receipt are kept. A run whose group objects are deleted already only writes its final
+/// record.
 fn abandoned(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
     let reason = |code, what: &str| {
         let message = limits::clip(&format!("{} abandoned the run {what}", asked.by));
@@ -339,8 +349,8 @@ fn abandoned(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
     }
 }
 
-/// Nothing is deleted any more, wherever the run is: also one whose undo is held, or refused, ends. What the table cannot
-/// have retained holds it up at most until it is asked for again: then the run ends as it is.
+/// Nothing more is deleted, in any stage. A run whose rollback is blocked or refused ends as well. If the
+/// table cannot get all contents to Retain, the run waits for a second request and then ends as it is.
 fn kept(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
     let reason = |what: &str| {
         let message = limits::clip(&format!("{} ended the run {what}", asked.by));
@@ -395,7 +405,7 @@ fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEv
     Ok(())
 }
 
-/// The receipt names from now on what stands in the cluster.
+/// Replaces the lost objects in the receipt with the rebuilt ones.
 fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalEvent> {
     if !rebuilt.is_sorted_by(|one, next| one.index < next.index) {
         return Err(IllegalEvent::Receipt("its rebuilt members are not in the plan's order".to_owned()));
@@ -411,13 +421,13 @@ fn cleaned(run: &mut GroupRun, rebuilt: &[RebuiltMember]) -> Result<(), IllegalE
     Ok(())
 }
 
-/// Whether nothing was decided or done yet, as far as the journal knows.
+/// Whether the journal has neither a decision nor an effect of the run.
 fn is_untouched(run: &GroupRun) -> bool {
     run.stage == Stage::Planned && run.create == CreateFate::Untried && run.timeline.is_empty()
 }
 
-/// What a create left is known by its uid alone: a run without one created nothing that still stands, and is never to
-/// create again.
+/// Only a uid proves that a create left an object. A reconstructed run without a uid has no group object, and
+/// must never create one.
 fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> Result<(), IllegalEvent> {
     if run.stage == Stage::Completed && found.standing == Standing::Released {
         released_again(run, record.at);
@@ -449,7 +459,8 @@ fn reconstructed(run: &mut GroupRun, found: &Reconstructed, record: &Timed) -> R
     Ok(())
 }
 
-/// The cluster went back in time and shows group objects of the completed run: its members are released once more.
+/// The cluster state went back in time and has group objects of the completed run again. Its members are
+/// released once more.
 fn released_again(run: &mut GroupRun, at: Timestamp) {
     (run.tries, run.open_intent, run.stuck) = (RetryState::default(), None, None);
     (run.stage, run.released_at) = (Stage::Releasing, at);

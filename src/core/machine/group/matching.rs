@@ -1,8 +1,8 @@
-//! What of an observation belongs to a run.
+//! Finds the objects of a run in an observation.
 //!
-//! The group by the uid in the journal, members by volume handle until the receipt names their uids, rebuilt ones by
-//! the name that nobody else computes: never by a name that others may choose. Not here: what follows from it
-//! (`view`, `effects`).
+//! The group is matched by its uid in the journal. Members are matched by volume handle until the receipt has
+//! their uids. Rebuilt members are matched by a name that only Stillpoint computes. No object is matched by a
+//! name that other clients may choose. Not here: conclusions from the objects (`view`, `effects`).
 
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::labels;
@@ -14,7 +14,7 @@ use crate::domain::observed::{
 use crate::domain::planted;
 use crate::machine::group::state::{GroupRun, Stage};
 
-/// One member with the objects that are its own.
+/// One member with its objects.
 #[derive(Debug, Clone, Copy)]
 pub struct Member<'a> {
     /// Index in the plan.
@@ -23,15 +23,16 @@ pub struct Member<'a> {
     pub snapshot: Option<&'a SnapshotSeen>,
     /// Its VolumeSnapshotContent.
     pub content: Option<&'a ContentSeen>,
-    /// Whether these are the rebuilt ones.
+    /// Whether these objects are the rebuilt ones.
     pub rebuilt: bool,
-    /// More than one object claims to be this member.
+    /// Whether more than one object matches this member.
     pub ambiguous: bool,
 }
 
 impl Member<'_> {
-    /// Whether the member has to be rebuilt: nothing usable stands under its recorded or rebuilt identity. Of a rebuilt
-    /// one both halves are ours to make: without its content it never becomes ready.
+    /// Whether the member has to be rebuilt: no usable object with its recorded or rebuilt identity exists.
+    /// Stillpoint creates both objects of a rebuilt member: without its content the member never becomes
+    /// ready.
     pub fn is_lost(&self) -> bool {
         self.ambiguous
             || self.snapshot.is_none_or(|s| s.terminating)
@@ -39,18 +40,21 @@ impl Member<'_> {
             || self.is_misbound()
     }
 
-    /// A rebuilt content that is bound to another snapshot than the one that stands.
+    /// Whether a rebuilt content is bound to another snapshot than the existing one.
     ///
-    /// SUBTLE: 1. A member is rebuilt, and the controller writes the snapshot's uid into the content; 2. the rebuilt
-    /// snapshot is deleted, e.g. by a controller that still sees the group whose name the new member got; 3. a second
-    /// snapshot of the same name never binds: "bound to a different snapshot". The content has to be made again too.
+    /// SUBTLE: the content has to be created again too.
+    /// 1. A member is rebuilt, and the controller writes the snapshot's uid into the content.
+    /// 2. The rebuilt snapshot is deleted, for example by a controller whose cache still has the group that
+    ///    the new member names.
+    /// 3. A second snapshot of the same name never binds: "bound to a different snapshot".
     pub fn is_misbound(&self) -> bool {
         let bound = self.content.filter(|_| self.rebuilt).and_then(|content| content.snapshot_uid.as_ref());
         bound.is_some_and(|uid| self.snapshot.is_none_or(|snapshot| snapshot.id.uid != *uid))
     }
 
-    /// Whether a half of a rebuilt member is being deleted: only once it is gone can it be made again. One whose
-    /// snapshot is gone, and that somebody deletes by hand, does not go by itself.
+    /// Whether snapshot or content of a rebuilt member is being deleted. It can be created again only after
+    /// that. A content whose snapshot is gone, and that a client deletes by hand, is not deleted without
+    /// further action.
     pub fn is_being_deleted(&self) -> bool {
         let goes =
             |content: &ContentSeen| content.terminating && (!self.is_misbound() || is_being_deleted(content));
@@ -58,40 +62,43 @@ impl Member<'_> {
     }
 }
 
-/// Whether the members go with their namespace behind the pivot, where nobody can keep them. What is kept then is their
-/// storage: each by a VolumeSnapshotContent, which has no namespace.
+/// Whether the members are deleted with their namespace behind the pivot. Only their storage can then be
+/// kept: each by a VolumeSnapshotContent, which has no namespace.
 pub fn goes_along(run: &GroupRun, observation: &Observation) -> bool {
     let stays = observation.namespace.as_ref().is_some_and(|namespace| !namespace.terminating);
     run.stage == Stage::Releasing && !stays
 }
 
-/// A snapshot that stays with an owner that the release takes off, the in-group finalizer, or a class that is not the
-/// planned one.
+/// Whether a snapshot that stays still has an owner that the release removes, the in-group finalizer, or
+/// another class than the planned one.
 pub fn is_still_owned(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
     let owned = || snapshot.owners.iter().any(|owner| is_tie(run, owner));
     let other_class = || snapshot.class.as_deref() != Some(run.plan.snapshot_class.as_str());
     !snapshot.terminating && (owned() || is_in_group(snapshot) || other_class())
 }
 
-/// An owner that the release takes off. Behind the pivot that is any VolumeGroupSnapshot: a controller makes one that
-/// has the name of ours an owner of the members, too, and they would go with it.
+/// Whether the release removes this owner. Behind the pivot it removes any VolumeGroupSnapshot: a controller
+/// also makes a foreign group with the name of the run's group an owner of the members, and they would be
+/// deleted with it.
 pub fn is_tie(run: &GroupRun, owner: &Owner) -> bool {
     run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
         || (run.stage == Stage::Releasing && owner.is_any_group())
 }
 
-/// A snapshot that goes, and that nobody but us lets go.
+/// Whether a snapshot is being deleted, and only Stillpoint will remove its last finalizer.
 ///
-/// SUBTLE: the snapshot-controller takes the in-group finalizer off a deleted member only while the member's status
-/// names its group (external-snapshotter, common-controller). 1. Somebody deletes a member, or the whole group;
-/// 2. we clear the name; 3. the controller takes off as-source and leaves in-group; 4. the snapshot is Terminating for
-/// ever, and its namespace with it.
+/// SUBTLE: the snapshot-controller removes the in-group finalizer of a deleted member only while the member's
+/// status names its group (external-snapshotter, common-controller).
+/// 1. Another client deletes a member, or the whole group.
+/// 2. Stillpoint clears the name.
+/// 3. The controller removes as-source and leaves in-group.
+/// 4. The snapshot is Terminating for ever, and its namespace with it.
 pub fn is_blocked_terminating(snapshot: &SnapshotSeen) -> bool {
     snapshot.terminating && is_blocked_if_deleted(snapshot)
 }
 
-/// A snapshot that would be stranded were it deleted. While its group lives, the controller may still write the name:
-/// a member that is not ready has none yet.
+/// Whether a deletion of the snapshot would never finish. While its group exists, the controller may still
+/// write the name: a member that is not ready has none yet.
 pub fn is_blocked_if_deleted(snapshot: &SnapshotSeen) -> bool {
     snapshot.group_name.is_none() && is_in_group(snapshot)
 }
@@ -100,7 +107,8 @@ fn is_in_group(snapshot: &SnapshotSeen) -> bool {
     snapshot.finalizers.iter().any(|finalizer| finalizer == labels::IN_GROUP_PROTECTION)
 }
 
-/// Whether a member with retained storage was released while its group stands, and not by this run, which is being undone.
+/// Whether a member with retained storage was released while its group exists. This run, which is being
+/// rolled back, has not released it.
 pub fn has_foreign_release(run: &GroupRun, observation: &Observation) -> bool {
     own_content(run, observation).is_some()
         && members(run, observation).iter().any(|member| {
@@ -109,15 +117,15 @@ pub fn has_foreign_release(run: &GroupRun, observation: &Observation) -> bool {
         })
 }
 
-/// A member that stands by itself. Of a group it has owner and finalizer from its creation on, and the name once it is
-/// ready.
+/// Whether the member is independent of its group. A member has owner and finalizer from its creation on, and
+/// the group name once it is ready.
 fn is_released(snapshot: &SnapshotSeen) -> bool {
     let is_owned = snapshot.owners.iter().any(Owner::is_any_group);
     let is_free = snapshot.group_name.is_none() && !is_in_group(snapshot) && !is_owned;
     snapshot.ready && !snapshot.terminating && is_free
 }
 
-/// Ids of the journals that the objects of the run carry.
+/// Ids of the journals in the labels of the run's objects.
 pub fn journals<'a>(run: &'a GroupRun, observation: &'a Observation) -> impl Iterator<Item = &'a str> {
     fn of(labels: &Entries) -> Option<&str> {
         labels.as_ref()?.get(labels::JOURNAL).map(String::as_str)
@@ -129,7 +137,7 @@ pub fn journals<'a>(run: &'a GroupRun, observation: &'a Observation) -> impl Ite
     group.into_iter().chain(content).chain(snapshots).chain(contents)
 }
 
-/// The VolumeGroupSnapshot, if it is ours.
+/// The VolumeGroupSnapshot, if it belongs to the run.
 pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupSnapshotSeen> {
     observation.group.as_ref().filter(|group| match &run.group_uid {
         Some(uid) => group.id.uid == *uid,
@@ -137,9 +145,9 @@ pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a
     })
 }
 
-/// The VolumeGroupSnapshotContent, if it is that of our group. As long as we do not know the uid of our group, every uid
-/// is taken for it, because its name is used by no other run. A reference without uid is never that of our group: the
-/// snapshot-controller writes the uid when it makes a content, and people who import one leave it out.
+/// The VolumeGroupSnapshotContent, if it belongs to the run's group. While the uid of the group is unknown,
+/// any uid matches, because no other run uses its name. A reference without uid never matches: the
+/// snapshot-controller writes the uid when it creates a content, and users who import one omit it.
 pub fn own_content<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupContentSeen> {
     observation.content.as_ref().filter(|content| match (&run.group_uid, &content.group_uid) {
         (Some(ours), Some(theirs)) => ours == theirs,
@@ -199,7 +207,7 @@ fn find_uid<'a, T>(all: &'a [T], uid: &Uid, of: impl Fn(&T) -> &Uid) -> Option<&
     all.iter().find(|one| of(one) == uid)
 }
 
-/// A rebuilt member is known by its computed name, which nobody else makes, and by the label of the run.
+/// Finds a rebuilt member by its computed name, which only Stillpoint uses, and by the label of the run.
 fn rebuilt_member<'a>(index: usize, run: &str, name: &str, observation: &'a Observation) -> Member<'a> {
     let ours = |labels: &Option<std::collections::BTreeMap<String, String>>| {
         labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| value == run)
@@ -213,7 +221,8 @@ fn rebuilt_member<'a>(index: usize, run: &str, name: &str, observation: &'a Obse
     }
 }
 
-/// Before the receipt: the content of the planned volume that carries the group's handle, and the snapshot it names.
+/// Before the receipt exists: finds the content of the planned volume with the group's handle, and the
+/// snapshot that the content names.
 fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observation) -> Member<'a> {
     let handle = &run.plan.members[index].volume_handle;
     let group_handle = group_handle(run, observation);
@@ -233,9 +242,10 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
     Member { index, snapshot, content, rebuilt: false, ambiguous: contents.next().is_some() }
 }
 
-/// Whether a member was lost before the receipt, so that the cut can never be bound: what is being deleted gets no new
-/// finalizer and never becomes ready, what was released names its group no more, and the snapshot-controller makes members only until their group is ready. A member
-/// that it has not made yet is not lost: nothing names it.
+/// Whether a member was lost before the receipt, so that the cut can never be bound. An object that is being
+/// deleted gets no new finalizer and never becomes ready. A released member no longer names its group. The
+/// snapshot-controller creates members only until their group is ready. A member that it has not created yet
+/// is not lost: no object names it.
 pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
     let stands = |uid: &Uid| observation.snapshots.iter().any(|snapshot| snapshot.id.uid == *uid);
     let lost = |content: &ContentSeen| {
@@ -248,7 +258,8 @@ pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
         || all_were_made && members(run, observation).iter().any(is_missing)
 }
 
-/// With the planted defect `counts`: whatever the group holds beside the planned volumes, so that the number is right.
+/// With the planted defect `counts`: any content that the group has beside the planned volumes, so that the
+/// number matches.
 fn counted<'a>(
     run: &GroupRun,
     group_handle: Option<&str>,
@@ -263,14 +274,15 @@ fn counted<'a>(
     observation.contents.iter().find(|content| planted::is("counts") && of_group(content))
 }
 
-/// The handle of the group, from its content, else from the journal.
+/// Handle of the group: from its content, else from the journal.
 fn group_handle<'a>(run: &'a GroupRun, observation: &'a Observation) -> Option<&'a str> {
     let seen = own_content(run, observation).and_then(|content| content.group_handle.as_deref());
     seen.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()))
 }
 
-/// Contents of members of this run: labelled, cut with its group, bound to one of its snapshots, or under the name that the
-/// snapshot-controller computes. By that one is known what is left of a cut of which nobody heard before all else was gone.
+/// Contents of members of this run: labelled, cut with its group, bound to one of its snapshots, or with the
+/// name that the snapshot-controller computes. The computed name identifies the remains of a cut that was not
+/// observed before all other objects were gone.
 pub fn own_contents<'a>(
     run: &'a GroupRun,
     observation: &'a Observation,
@@ -290,8 +302,9 @@ pub fn own_contents<'a>(
     })
 }
 
-/// Contents of which rebuilt members have taken the place, each with the index of its member: recorded ones beside a member
-/// that stands, is bound and ready under new objects, and whose own VolumeSnapshot is gone. Nobody else takes them away.
+/// Contents that rebuilt members have replaced, each with the index of its member. The member exists, bound
+/// and ready, with new objects, and the VolumeSnapshot of the old content is gone. No other component deletes
+/// these contents.
 pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize, &'a ContentSeen)> {
     let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == Stage::Releasing) else {
         return Vec::new();
@@ -313,16 +326,18 @@ pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize,
         .collect()
 }
 
-/// Whether a VolumeSnapshotContent goes by itself: it is being deleted, and carries the mark that the snapshot-controller
-/// makes when it deletes the VolumeSnapshot. Without it the csi-snapshotter never lets go of a content that somebody
-/// deletes by hand (external-snapshotter, `shouldDelete` of the sidecar).
+/// Whether the deletion of a VolumeSnapshotContent finishes without further action: it is being deleted and
+/// has the annotation that the snapshot-controller sets when it deletes the VolumeSnapshot. Without it the
+/// csi-snapshotter never removes its finalizer from a content that a client deletes by hand
+/// (external-snapshotter, `shouldDelete` of the sidecar).
 pub fn is_being_deleted(content: &ContentSeen) -> bool {
     let marked =
         content.annotations.as_ref().is_some_and(|all| all.contains_key(labels::CONTENT_BEING_DELETED));
     content.terminating && marked
 }
 
-/// VolumeSnapshots of members of this run: labelled, owned by our group, naming it, or bound to a content of its cut.
+/// VolumeSnapshots of members of this run: labelled, owned by the run's group, naming it, or bound to a
+/// content of its cut.
 pub fn own_snapshots<'a>(
     run: &'a GroupRun,
     observation: &'a Observation,

@@ -1,23 +1,23 @@
-//! The group machine: one run of one group, from the plan to members that are ordinary snapshots.
+//! Defines the group machine: one run of one group, from the plan to members that are ordinary snapshots.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`event`] | what the journal records: plan, intents, outcomes, milestones |
-//! | [`state`] | what it folds to |
+//! | [`event`] | records of the journal: plan, intents, outcomes, milestones |
+//! | [`state`] | the fold of the journal |
 //! | [`fold`](mod@fold) | state × event → state |
-//! | [`columns`] | the questions of the recovery table |
+//! | [`columns`] | the columns of the recovery table |
 //! | [`matching`] | finds the objects of a run in an observation |
 //! | [`view`](mod@view) | state × observation → columns |
-//! | [`row`] | what a row is made of |
+//! | [`row`] | the parts of a row |
 //! | [`table`] | the rows |
 //! | [`decide`](mod@decide) | state × view × time → row |
-//! | [`document`](mod@document) | the table as a page |
+//! | [`document`](mod@document) | the table as a Markdown page |
 //! | [`effect`] | calls to the cluster, as data |
 //! | [`effects`](mod@effects) | step × observation → the missing effects |
-//! | [`advance`] | milestone × observation → the records that go with it |
+//! | [`advance`] | milestone × observation → the records to write |
 //! | [`waiting`] | why a run waits, for users |
-//! | [`desired`] | labels and annotations that are wanted |
-//! | [`reconstruct`] | a run whose journal was lost, from what its cluster shows |
+//! | [`desired`] | wanted labels and annotations |
+//! | [`reconstruct`] | rebuilds a run from the cluster after its journal was lost |
 
 pub mod advance;
 pub mod columns;

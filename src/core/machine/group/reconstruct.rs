@@ -1,19 +1,22 @@
-//! A run as its cluster shows it, after the journal that knew it was lost.
+//! Reconstructs a run from the cluster after its journal was lost.
 //!
-//! What is left of a run is enough to end it, not to know all that was decided. So only this is concluded:
+//! The remaining objects are enough to end the run, but not to know all earlier decisions. The conclusions
+//! are therefore limited to these:
 //!
-//! | what is seen | the run is |
+//! | observed | conclusion |
 //! |---|---|
-//! | its GroupSnapshot says Completed or Failed | over, and nothing is done any more |
-//! | not every member carries its receipt, or the run was being undone | undone: everything is freed |
-//! | every member carries its receipt, the group and its content stand, every member still names the group | bound: it goes on as from VSBound |
-//! | every member carries its receipt, anything else | past the pivot: it only goes forward |
+//! | the GroupSnapshot has state Completed or Failed | the run is over; no further action |
+//! | not every member has its receipt, or the run was being rolled back | roll back: free all storage |
+//! | every member has its receipt, the group and its content exist, every member still names the group | bound: continue as from VSBound |
+//! | every member has its receipt, any other state | past the pivot: only go forward |
 //!
-//! SUBTLE: forward from a run that was being undone would rebuild members whose storage is freed. 1. An undo first sets
-//! contents to Delete; 2. the pivot needs all of them at Retain; 3. so a content at Delete while the group is gone is an
-//! undo, whatever the status said last.
+//! SUBTLE: going forward with a run that was being rolled back would rebuild members whose storage is freed.
+//! 1. A rollback first sets contents to Delete.
+//! 2. The pivot requires all of them under Retain.
+//! 3. Therefore a content under Delete while the group is gone proves a rollback, independent of the last
+//!    status.
 //!
-//! Not here: how objects are found and read (`engine`), and what is done next (the recovery table).
+//! Not here: finding and reading objects (`engine`), and the next action (the recovery table).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,28 +35,29 @@ use crate::domain::receipt::{MemberCopy, Receipt, ReceiptMember};
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::group::event::{Event, ReceiptHead};
 
-/// Velero's default of `csiSnapshotTimeout`; no deadline of a reconstructed run depends on it before its undo ends.
+/// Velero's default of `csiSnapshotTimeout`. No deadline of a reconstructed run depends on it before its
+/// rollback ends.
 const CUT_TIMEOUT: Millis = Millis::from_secs(600);
 /// Velero's default of `itemOperationTimeout`.
 const READY_TIMEOUT: Millis = Millis::from_secs(4 * 3600);
 
-/// Where a reconstructed run goes on.
+/// State from which a reconstructed run continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
-    /// Everything is freed.
+    /// Roll back: all storage is freed.
     Undo,
-    /// As from VSBound.
+    /// Continue as from VSBound.
     Bound,
-    /// Past the pivot.
+    /// Past the pivot: only go forward.
     Released,
-    /// It was completed.
+    /// The run was completed.
     Completed,
-    /// It was undone.
+    /// The run was rolled back.
     Failed,
 }
 
 impl Standing {
-    /// The word for people.
+    /// Name for users.
     pub fn name(self) -> &'static str {
         match self {
             Self::Undo => "to be undone",
@@ -65,83 +69,76 @@ impl Standing {
     }
 }
 
-/// What was concluded from the cluster; the record that follows a reconstructed plan and receipt.
+/// Conclusion from the cluster: the record that follows a reconstructed plan and receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reconstructed {
-    /// Where the run goes on.
+    /// State from which the run continues.
     pub standing: Standing,
     /// Attempt, from 1.
     pub attempt: u32,
-    /// Uid of the VolumeGroupSnapshot, if anything still names it.
+    /// Uid of the VolumeGroupSnapshot, if an object still names it.
     pub group_uid: Option<Uid>,
-    /// The receipt, put together from the copies that the members carry.
+    /// Final record of the receipt, built from the copies on the members.
     pub receipt: Option<ReceiptHead>,
-    /// What was seen, for people.
+    /// Description of the observed objects, for users.
     pub seen: Vec<String>,
 }
 
-/// A volume of the cluster with the claim that it is bound to.
+/// A volume of the cluster with the PVC that it is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeSeen {
     /// CSI volume handle.
     pub handle: String,
     /// Name of the PersistentVolume.
     pub volume: String,
-    /// Namespace of the claim.
+    /// Namespace of the PVC.
     pub namespace: String,
-    /// Name of the claim.
+    /// Name of the PVC.
     pub claim: String,
-    /// Uid of the claim.
+    /// Uid of the PVC.
     pub claim_uid: Uid,
 }
 
-/// Everything in the cluster that belongs, or may belong, to one run.
+/// All objects of the cluster that belong, or may belong, to one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remains {
-    /// The run.
     pub run: StreamId,
-    /// Namespace of its claims.
+    /// Namespace of its PVCs.
     pub namespace: String,
-    /// Who asked.
+    /// The Backup that requested the run.
     pub backup: BackupRef,
     /// Label key and value of the group.
     pub group_label: (String, String),
-    /// CSI driver.
     pub driver: String,
-    /// VolumeGroupSnapshotClass.
     pub group_class: String,
-    /// VolumeSnapshotClass of the driver, where there is one to choose.
+    /// VolumeSnapshotClass of the driver, if one can be chosen.
     pub snapshot_class: Option<String>,
     /// `matchLabels` of the VolumeGroupSnapshot.
     pub selector: BTreeMap<String, String>,
-    /// State and attempt that the GroupSnapshot showed last.
+    /// State and attempt in the last status of the GroupSnapshot.
     pub shown: Option<(String, u32)>,
-    /// Names of the claims that the GroupSnapshot names.
+    /// Names of the PVCs in the GroupSnapshot.
     pub claims: Vec<String>,
-    /// The VolumeGroupSnapshot.
     pub group: Option<GroupSnapshotSeen>,
-    /// The VolumeGroupSnapshotContent.
     pub content: Option<GroupContentSeen>,
     /// Whether the run's stub content exists.
     pub stub: bool,
-    /// VolumeSnapshots.
     pub snapshots: Vec<SnapshotSeen>,
-    /// VolumeSnapshotContents.
     pub contents: Vec<ContentSeen>,
-    /// Volumes of claims in the namespace.
+    /// Volumes of PVCs in the namespace.
     pub volumes: Vec<VolumeSeen>,
 }
 
-/// What is seen does not make a run.
+/// The observed objects are not sufficient to reconstruct a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unclear(pub String);
 
 impl Remains {
-    /// The records of a run that goes on from here: its plan, its receipt, and what was concluded.
+    /// Builds the records of a run that continues from here: its plan, its receipt and the conclusion.
     ///
     /// # Errors
-    /// The members cannot be told.
+    /// The members cannot be determined.
     pub fn events(&self, at: Timestamp) -> Result<(Standing, Vec<Event>), Unclear> {
         let copies = self.copies();
         let standing = self.standing(&copies);
@@ -180,7 +177,7 @@ impl Remains {
         Ok((standing, events.collect()))
     }
 
-    /// The copies of the receipt by volume handle.
+    /// Copies of the receipt, by volume handle.
     fn copies(&self) -> BTreeMap<String, MemberCopy> {
         let run = self.run.to_string();
         let of = |annotations: &Entries| {
@@ -209,7 +206,7 @@ impl Remains {
         }
     }
 
-    /// Whether the group stands as it was bound: its content, and every member under its name.
+    /// Whether the group exists as it was bound: its content, and every member with its name.
     fn is_whole(&self, members: usize) -> bool {
         let content = self.content.as_ref().is_some_and(|content| !content.terminating);
         let named = |snapshot: &&SnapshotSeen| !snapshot.terminating && snapshot.group_name.is_some();
@@ -229,7 +226,8 @@ impl Remains {
         group.or_else(|| self.content.as_ref().and_then(|content| content.group_uid.clone())).or_else(owned)
     }
 
-    /// The members in the order of their claims' names: of the cut, else of the selector, else of the GroupSnapshot.
+    /// Members sorted by the names of their PVCs: from the cut, else from the selector, else from the
+    /// GroupSnapshot.
     fn members(&self, copies: &BTreeMap<String, MemberCopy>) -> Vec<PlannedMember> {
         let frozen = self.content.iter().flat_map(|content| content.volume_handles.iter().cloned());
         let own = self.contents.iter().filter_map(|content| content.volume_handle.clone());
@@ -267,10 +265,11 @@ impl Remains {
         }
     }
 
-    /// The receipt; none unless every member carries its copy.
+    /// The receipt; none unless every member has its copy.
     fn receipt(&self, copies: &BTreeMap<String, MemberCopy>, members: &[PlannedMember]) -> Option<Receipt> {
         let first = copies.values().next()?;
-        // The copies name the handles in the order of the plan, which they have to keep: it is part of what is written.
+        // The copies list the handles in the order of the plan. The members must have the same order, because
+        // the order is part of the annotation.
         let place = |member: &PlannedMember| {
             let copy = copies.get(&member.volume_handle)?;
             first.snapshot_handles.iter().position(|handle| *handle == copy.snapshot_handle)
@@ -289,7 +288,8 @@ impl Remains {
                 name: crate::domain::names::group_snapshot(&self.group_label.1, self.run, self.attempt()),
                 uid: self.group_uid().unwrap_or(Uid(String::new())),
             }),
-            // A name that no object has is looked for in vain, which is what is wanted of a content that is gone.
+            // No object has this name, so a search for it finds nothing. That is correct for a content that
+            // is gone.
             group_content: content.unwrap_or_else(|| nameless(format!("{}-gone", stub_content(self.run)))),
             driver: first.driver.clone(),
             group_class: first.group_class.clone(),

@@ -1,45 +1,46 @@
-//! What a row of the recovery table is made of: where it matches, under which conditions, and what it says.
+//! Defines the parts of a row of the recovery table: stages, conditions, action and explanation.
 
 use crate::domain::problem::Code;
 use crate::machine::group::columns::{Column, ColumnValue, Columns, Fresh};
 use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::state::Stage;
 
-/// What a waiting run waits for.
+/// Condition that a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waiting {
-    /// The snapshot-controller has not frozen the volumes yet, or the driver has not cut them.
+    /// The snapshot-controller has not frozen the volumes, or the driver has not cut them.
     Cut,
     /// The members are not ready.
     Ready,
-    /// The driver reports an error that may pass.
+    /// The driver reports a transient error.
     DriverGrace,
-    /// The snapshot-controller has not put the as-source finalizer back.
+    /// The snapshot-controller has not restored the as-source finalizer.
     Acknowledgement,
     /// The VolumeGroupSnapshot is being deleted.
     GroupGone,
-    /// The VolumeGroupSnapshotContent was torn out, and the snapshot-controller has not made it again.
+    /// The VolumeGroupSnapshotContent was deleted by another client, and the snapshot-controller has not
+    /// created it again.
     ContentAgain,
     /// The VolumeGroupSnapshotContent is being deleted.
     ContentGone,
     /// The driver has not freed the storage of the group.
     StorageFreed,
-    /// The driver has reported an error that leaves open whether it cut the group.
+    /// The driver has reported an error that does not say whether it cut the group.
     DriverAnswer,
     /// A rebuilt member is not ready.
     Rebuilt,
-    /// The bound-protection finalizers are not both there.
+    /// A bound-protection finalizer is missing.
     Protection,
-    /// The shells of the members are being deleted.
+    /// The VolumeSnapshots and VolumeSnapshotContents of the members are being deleted.
     ShellsGone,
-    /// A content that the controller may still make.
+    /// The controller may still create a content.
     LateContent,
-    /// A cache that may still have the group.
+    /// A cache of a controller may still have the group.
     Echo,
 }
 
 impl Waiting {
-    /// Who is waited for, and for what.
+    /// The component that has to act, and its expected action.
     pub fn text(self) -> &'static str {
         match self {
             Self::Cut => "the snapshot-controller and the driver to cut the group",
@@ -66,43 +67,40 @@ impl Waiting {
     }
 }
 
-/// What a row says.
+/// Action of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Do the missing effects of a step.
+    /// Execute the missing effects of a step.
     Act(Step),
     /// Record a milestone.
     Advance(Milestone),
-    /// Undo the run.
+    /// Roll the run back.
     Unwind {
-        /// Why.
         code: Code,
         /// Whether another attempt may help.
         transient: bool,
     },
-    /// Read everything from the API server itself and decide again.
+    /// Read all objects from the API server and decide again.
     Refresh,
     /// Wait for a change or the next deadline.
     Wait(Waiting),
-    /// No automatic answer; the sentence says what to do.
+    /// Stop: no automatic action is left. `advice` says how to fix it.
     Stick {
-        /// Why.
         code: Code,
-        /// What a person can do.
+        /// Instruction for the operator.
         advice: &'static str,
     },
-    /// A newer daemon has the run: stop touching it.
+    /// A newer daemon owns the run: stop writing to it.
     StepDown,
     /// The run is over.
     Finished,
 }
 
-/// A condition: the values of one column that a row takes.
+/// A condition: the values of one column for which a row matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cond {
-    /// The column.
     pub column: Column,
-    /// Bits of the values.
+    /// Accepted values, one bit for each ordinal.
     pub mask: u16,
 }
 
@@ -118,13 +116,13 @@ impl Cond {
 pub struct Row {
     /// Stable id.
     pub id: &'static str,
-    /// Stages in which it can match.
+    /// Stages in which the row can match.
     pub stages: &'static [Stage],
-    /// Conditions, all of which have to hold. A column that is not named may have any value.
+    /// Conditions, all of which must hold. A column without a condition may have any value.
     pub when: &'static [Cond],
-    /// What to do.
+    /// Action.
     pub then: Action,
-    /// Why.
+    /// Explanation for users.
     pub why: &'static str,
 }
 
@@ -134,7 +132,6 @@ impl Row {
         self.when.iter().any(|cond| cond.column == Fresh::COLUMN)
     }
 
-    /// Whether the row matches.
     pub fn matches(&self, stage: Stage, columns: &Columns) -> bool {
         self.stages.contains(&stage)
             && self.when.iter().filter(|cond| cond.column != Fresh::COLUMN).all(|cond| cond.holds(columns))

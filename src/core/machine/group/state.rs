@@ -1,4 +1,4 @@
-//! What the journal of a group run folds to.
+//! Defines the state of a group run: the fold of its journal.
 
 use std::sync::Arc;
 
@@ -18,35 +18,35 @@ use crate::domain::time::Timestamp;
 use crate::machine::group::effect::EffectRef;
 use crate::machine::group::event::{Milestone, OperatorRequest, Reason, Step};
 
-/// Where a run stands: the last thing that is durably true of it.
+/// Stage of a run: the last state that was recorded durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Stage {
-    /// Nothing has been created in this attempt, as far as the journal knows.
+    /// The journal has no proof that this attempt created an object.
     Planned,
-    /// Our VolumeGroupSnapshot exists.
+    /// The VolumeGroupSnapshot of the run exists.
     Created,
-    /// Cut, bound, ready; the receipt is complete.
+    /// The group is cut, bound and ready. The receipt is complete.
     VSBound,
-    /// Members carry labels and receipt.
+    /// Members have labels and receipt.
     Relabelled,
-    /// All policies are Retain. Last stage that can be undone.
+    /// All policies are Retain. Last stage from which a rollback is possible.
     Retained,
-    /// The pivot is passed: only forward.
+    /// The pivot has passed. The run only goes forward.
     Releasing,
-    /// The group objects are gone, the members stay.
+    /// The group objects are deleted. The members remain.
     Cleaned,
-    /// Handed over.
+    /// The members are handed over.
     Completed,
-    /// Being undone.
+    /// A rollback is running.
     Unwinding,
-    /// Given up by a person after the pivot: nothing is deleted any more, and the storage is seen to be retained.
+    /// Abandoned by an operator after the pivot, or with a request to keep the storage. Nothing more is
+    /// deleted. The run verifies that the storage is retained.
     Abandoned,
-    /// Undone, or abandoned with its storage retained.
+    /// Rolled back, or abandoned with its storage retained.
     Failed,
 }
 
 impl Stage {
-    /// All stages.
     pub const ALL: &'static [Stage] = &[
         Stage::Planned,
         Stage::Created,
@@ -67,155 +67,154 @@ impl Stage {
     }
 }
 
-/// What the journal knows about the create of this attempt.
+/// The journal's knowledge about the create of this attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum CreateFate {
     /// Never intended.
     Untried,
     /// Intended, and not certainly refused.
     Unknown,
-    /// Refused for good.
+    /// Refused permanently.
     Refused,
-    /// It happened, as the content of its group says; the uid is not known.
+    /// The create was applied: the content of its group exists. The uid is unknown.
     Happened,
 }
 
-/// What an undo knows about the storage.
+/// A rollback's knowledge about the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StorageFate {
-    /// Nothing that would free it, or what would is undone.
+    /// No delete is known to have freed the storage.
     #[default]
     Unknown,
     /// A delete that frees it is intended.
     Intended,
-    /// That delete met what it was meant for, and a finalizer held it.
+    /// That delete was applied to an existing object, and a finalizer blocked the deletion.
     Settled,
 }
 
-/// Tries of the present step.
+/// Attempts of the current step.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct RetryState {
-    /// Which step.
     pub step: Option<Step>,
-    /// Intents in a row.
+    /// Consecutive intents.
     pub intents: u32,
-    /// Of them, those with an effect that did not certainly happen.
+    /// Consecutive intents with an effect that was not certainly applied.
     pub failures: u32,
-    /// When the last one ended.
+    /// When the last attempt ended.
     pub last: Option<Timestamp>,
-    /// What the last failure said.
+    /// Message of the last failure.
     pub error: Option<String>,
-    /// Failures in a row of which the API server said that they did not happen, and not that it is busy. Computed from
-    /// the records like all else; not shown in golden states, which are older.
+    /// Consecutive failures that the API server certainly refused, except with 429. Computed from the records
+    /// like all other fields; not serialized, because the golden states are older.
     #[serde(skip)]
     pub refused: u32,
-    /// Intents of which nothing is known but that their answers were lost.
+    /// Number of these intents whose answers were lost.
     #[serde(skip)]
     pub lost: u32,
-    /// Since when it has failed in a row.
+    /// Time of the first of the consecutive failures.
     #[serde(skip)]
     pub failing_since: Option<Timestamp>,
-    /// Which effect failed last: that of `error`.
+    /// Effect that failed last, with message `error`.
     #[serde(skip)]
     pub failed: Option<EffectRef>,
 }
 
 impl RetryState {
-    /// Whether a step goes on with these tries: the same one, or the other half of an import.
+    /// Whether these attempts count for a step: the same step, or the other step of an import.
     ///
-    /// SUBTLE: an import and its release undo each other. 1. The release happens, and its answer is lost; 2. the storage is
-    /// as doubtful as before, and is imported again; 3. released again, and so on. Neither step follows itself, so that each
-    /// began with fresh tries, and the run went round and round without a pause.
+    /// SUBTLE: an import and its deletion revert each other.
+    /// 1. The deletion is applied, and its answer is lost.
+    /// 2. The fate of the storage is as doubtful as before, and the storage is imported again.
+    /// 3. The import is deleted again, and so on.
+    ///
+    /// Neither step follows itself. With separate counters each began with no attempts, and the run repeated
+    /// both for ever, without a pause.
     pub fn are_of(&self, step: Step) -> bool {
         let of_import = |step: Step| matches!(step, Step::UndoImport | Step::UndoFreeImport);
         self.step.is_some_and(|before| before == step || of_import(before) && of_import(step))
     }
 }
 
-/// A finished milestone and its time, for the timeline.
+/// A reached milestone, for the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineEntry {
-    /// Milestone.
     pub milestone: Milestone,
-    /// Time.
     pub at: Timestamp,
-    /// Attempt.
     pub attempt: u32,
 }
 
-/// The last request of a person, and what it met.
+/// The last operator request, and the state in which it was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answered {
-    /// What was asked.
     pub asked: OperatorRequest,
-    /// When it was taken.
+    /// When it was applied.
     pub at: Timestamp,
-    /// The state that it met, as people see it.
+    /// State name before the request, as published to users.
     pub was: &'static str,
 }
 
 /// State of one group run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GroupRun {
-    /// The plan. Shared: the state is copied with every record, and a receipt can be long.
+    /// The plan. Shared, because the state is copied with every record.
     #[serde(serialize_with = "shared")]
     pub plan: Arc<Plan>,
     /// Attempt, from 1.
     pub attempt: u32,
     /// When this attempt began.
     pub attempt_at: Timestamp,
-    /// Where the run stands.
     pub stage: Stage,
     /// Create of this attempt.
     pub create: CreateFate,
-    /// Creates that were intended in this attempt.
+    /// Number of creates intended in this attempt.
     #[cfg(feature = "planted")]
     #[serde(skip)]
     pub creates: u32,
-    /// Uid of the VolumeGroupSnapshot of this attempt, once a create was answered or the group was seen.
+    /// Uid of the VolumeGroupSnapshot of this attempt, once a create was answered or the group was observed.
     pub group_uid: Option<Uid>,
-    /// Group handle and time, once the cut is recorded.
+    /// Group handle and time of the cut, once recorded.
     pub cut: Option<(String, Timestamp)>,
-    /// Parts of the receipt that are not closed yet.
+    /// Parts of a receipt whose final record is missing.
     pub parts: Vec<ReceiptMember>,
-    /// The receipt.
+    /// The receipt. Shared, because it can be long.
     #[serde(serialize_with = "shared_option")]
     pub receipt: Option<Arc<Receipt>>,
-    /// Why the run is being undone, failed or is stuck.
+    /// Reason why the run is being rolled back, failed or is stuck.
     pub reason: Option<Reason>,
-    /// Why the run was given up, while something else is in the way of its end.
+    /// Reason why the run was abandoned, while another reason blocks its end.
     #[serde(skip)]
     pub given_up: Option<Reason>,
-    /// Row of the present Stuck, if the run is stuck.
+    /// Row that made the run stuck, if it is stuck.
     pub stuck: Option<String>,
     /// Step with an intent and without outcomes.
     pub open_intent: Option<Step>,
-    /// The effects of the last intent.
+    /// Effects of the last intent.
     #[serde(skip)]
     pub marks: Arc<[EffectRef]>,
-    /// Time of the last record: since then the run does what it does now.
+    /// Time of the last record.
     #[serde(skip)]
     pub changed_at: Timestamp,
-    /// Tries of the present step.
+    /// Attempts of the current step.
     pub tries: RetryState,
-    /// Since when nothing was left to be deleted: start of the look for a late content.
+    /// Time since which no object was left to delete: start of the wait for a late content.
     pub undone_at: Timestamp,
-    /// What the undo knows about the storage.
+    /// The rollback's knowledge about the storage.
     #[serde(skip)]
     pub freed: StorageFate,
-    /// Whether the controller itself took the VolumeGroupSnapshotContent along with the group that was deleted: it knows of
-    /// that then, and makes none late.
+    /// Whether the controller itself deleted the VolumeGroupSnapshotContent with the group. The controller
+    /// then knows of the deletion and creates no content later.
     #[serde(skip)]
     pub taken_along: bool,
-    /// Whether the namespace was going, or gone, when the run had released its members: they go with it.
+    /// Whether the namespace was being deleted, or was gone, when the run had released its members. They are
+    /// deleted with it.
     #[serde(skip)]
     pub space_went: bool,
-    /// When the release last touched the group or its members: since then controllers can have heard of it.
+    /// Last time that the release wrote to the group or its members. Since then controllers can know of it.
     #[serde(skip)]
     pub released_at: Timestamp,
     /// Milestones so far.
     pub timeline: Vec<TimelineEntry>,
-    /// The last request of a person, once one was taken.
+    /// The last operator request, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered: Option<Answered>,
 }
@@ -232,7 +231,7 @@ fn shared_option<T: Serialize, S: Serializer>(
 }
 
 impl GroupRun {
-    /// The state after the first record.
+    /// State after the first record.
     pub fn new(plan: impl Into<Arc<Plan>>, at: Timestamp) -> Self {
         Self {
             plan: plan.into(),
@@ -272,31 +271,32 @@ impl GroupRun {
         self.plan.group_snapshot_name(self.attempt)
     }
 
-    /// A name that is made anew for each create, and known only once that is answered.
+    /// A new name for each create, known only after the create was answered.
     #[cfg(feature = "planted")]
     fn generated_name(&self) -> String {
         let answered = u32::from(self.group_uid.is_some());
         format!("{}-{}", self.plan.group_snapshot_name(self.attempt), self.creates.saturating_sub(answered))
     }
 
-    /// Whether a failure, once undone, is followed by another attempt.
+    /// Whether another attempt follows a complete rollback.
     pub fn retries(&self) -> bool {
         let limit = self.plan.max_attempts.min(limits::MAX_ATTEMPTS);
         self.reason.as_ref().is_some_and(|reason| reason.transient) && self.attempt < limit
     }
 
-    /// How far apart its members were cut, once the receipt is complete.
+    /// Grade of the cut, once the receipt is complete.
     pub fn atomicity(&self) -> Option<Grade> {
         self.receipt.as_deref().map(|receipt| Grade::of(receipt, self.plan.atomicity.max_skew))
     }
 
-    /// Whether the run failed, or is going to, with its storage retained and owned by the receipt alone.
+    /// Whether the run failed or will fail with its storage retained, so that only the receipt names the
+    /// storage.
     pub fn keeps_storage(&self) -> bool {
         let retained = || self.reason.as_ref().is_some_and(|reason| reason.code == Code::AbandonedRetained);
         self.stage == Stage::Abandoned || (self.stage == Stage::Failed && retained())
     }
 
-    /// The name that people see: one of the five states, or what surrounds them.
+    /// State name published to users: one of the five states, or one of the states around them.
     pub fn state_name(&self) -> &'static str {
         match self.stage {
             _ if self.stuck.is_some() => "Stuck",
@@ -313,13 +313,13 @@ impl GroupRun {
         }
     }
 
-    /// What to look for in the cluster.
+    /// Names and handles of the objects to read from the cluster.
     pub fn scope(&self) -> Scope {
         self.scope_of(|index| names::rebuilt_member(self.plan.run, &self.plan.members[index].volume_handle))
     }
 
-    /// The same, after an earlier one of this run: names of rebuilt members are hashes, which take time and never
-    /// change.
+    /// Same as [`GroupRun::scope`], but reuses the names of rebuilt members from an earlier scope of this
+    /// run. The names are hashes, which take time to compute and never change.
     pub fn scope_after(&self, before: &Scope) -> Scope {
         self.scope_of(|index| before.members[index].rebuilt.clone())
     }

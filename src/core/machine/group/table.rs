@@ -1,9 +1,10 @@
-//! The recovery table of the group machine: (stage × columns) → row. It is read at a start as at a restart.
+//! Defines the recovery table of the group machine: (stage × columns) → row. A start uses the same table as a
+//! restart.
 //!
-//! Rows are data with stable ids. They have no order and there is no catch-all: for every stage, every combination of
-//! the columns that its rows name is matched by exactly one row, and a test proves it. A row with `Fresh[Yes]` does not act
-//! on a cached view: `decide` answers Refresh until the view is fresh. A row that is
-//! changed or added raises [`RULES`].
+//! Rows are data with stable ids. They have no order, and no row matches everything. For every stage, exactly
+//! one row matches each combination of the columns that its rows use. A test proves it. A row with
+//! `Fresh[Yes]` does not act on a cached view: `decide` answers Refresh until the view is fresh. Each change to a row,
+//! and each new row, increments [`RULES`].
 
 use crate::domain::problem::Code;
 use crate::machine::group::columns::*;
@@ -11,7 +12,7 @@ use crate::machine::group::event::{Milestone, Step};
 use crate::machine::group::row::{Action, Cond, Row, Waiting};
 use crate::machine::group::state::Stage;
 
-/// Version of the table. Recorded with every decision; a replay compares only decisions of the same version.
+/// Version of the table. Recorded with every decision. A replay compares only decisions of the same version.
 pub const RULES: u16 = 7;
 
 macro_rules! rows {
@@ -36,9 +37,8 @@ const fn unwind_and_retry(code: Code) -> Action {
 
 use Action::{Act, Advance, Finished, StepDown, Wait};
 
-/// The recovery table.
 pub const TABLE: &[Row] = rows! {
-    // ---- Planned: nothing of this attempt exists, as far as the journal knows -------------------------------------
+    // ---- Planned: the journal has no object of this attempt -----------------------------------------------
     "planned/create" Planned: Group[Absent] Space[Stands | Gone] Content[Absent] Create[Untried | Unknown] Claims[Intact] CutDeadline[Open] Refusals[Few]
         => Act(Step::Create), "the name is computed, so a create of unknown fate is repeated and adopts";
     "planned/adopt" Planned: Group[Ours | Older | Terminating]
@@ -63,7 +63,7 @@ pub const TABLE: &[Row] = rows! {
     "planned/namespace-going" Planned: Group[Absent] Space[Going]
         => unwind(Code::NamespaceMissing), "the namespace is being deleted, and nothing can be created in it any more";
 
-    // ---- Epochs: whoever resumes a run with a living group claims it before its first write there -----------------
+    // ---- Epochs: a daemon that resumes a run with an existing group claims it before its first write ------
     "any/claim" Created | VSBound | Relabelled | Retained | Unwinding: Group[Older]
         => Act(Step::Claim), "the group was claimed by an earlier life of the daemon";
     "release/claim" Releasing | Abandoned: Group[Older] Blocked[No]
@@ -71,11 +71,11 @@ pub const TABLE: &[Row] = rows! {
     "any/overtaken" Planned | Created | VSBound | Relabelled | Retained | Releasing | Unwinding | Abandoned: Group[Newer]
         => StepDown, "a newer daemon has claimed the group or its Backup: this one must not write again";
 
-    // ---- The namespace is being deleted: before the pivot the group goes with it -----------------------------------
+    // ---- The namespace is being deleted: before the pivot the group is deleted with it --------------------
     "early/namespace-going" Created | VSBound | Relabelled | Retained: Group[Absent | Foreign | Ours | Terminating] Space[Going]
         => unwind(Code::NamespaceMissing), "the namespace is being deleted, and the snapshots go with it";
 
-    // ---- Created: waiting for the cut, then for the members. Evidence before deadlines -----------------------------
+    // ---- Created: waits for the cut, then for the members. Evidence comes before deadlines ----------------
     "created/gone" Created: Group[Absent | Foreign | Terminating] Space[Stands | Gone]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
     "created/differs" Created: Group[Ours] Space[Stands | Gone] Progress[Differs]
@@ -105,7 +105,7 @@ pub const TABLE: &[Row] = rows! {
     "created/cut-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
-    // ---- VSBound: the receipt is durable; members get labels -------------------------------------------------------
+    // ---- VSBound: the receipt is durable; members get labels ----------------------------------------------
     "bound/too-far" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[TooFar]
         => unwind(Code::NotAtomic), "the members are not of one moment, or that is unknown, and the plan requires it: fail closed while everything can be freed";
     "bound/relabel" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Few]
@@ -115,7 +115,7 @@ pub const TABLE: &[Row] = rows! {
     "bound/refused" VSBound: Group[Ours] Space[Stands | Gone] Content[Delete | Retain] Loss[None] Atomicity[Accepted] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
-    // ---- Relabelled: policies -------------------------------------------------------------------------------------
+    // ---- Relabelled: policies -----------------------------------------------------------------------------
     "relabelled/retain-group" Relabelled: Group[Ours] Space[Stands | Gone] Content[Delete] Loss[None] Refusals[Few]
         => Act(Step::Retain), "the group content and every member content have to retain the storage";
     "relabelled/retain-members" Relabelled: Group[Ours] Space[Stands | Gone] Content[Retain] Policies[Delete] Loss[None] Refusals[Few]
@@ -127,7 +127,7 @@ pub const TABLE: &[Row] = rows! {
     "relabelled/refused-members" Relabelled: Group[Ours] Space[Stands | Gone] Content[Retain] Policies[Delete] Loss[None] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the policy; the run can still be undone";
 
-    // ---- VSBound, Relabelled: what somebody else destroys is undone and cut again ----------------------------------
+    // ---- VSBound, Relabelled: if another client destroys the group, roll back and cut again ---------------
     "early/group-gone" VSBound | Relabelled: Group[Absent | Foreign | Terminating] Space[Stands | Gone]
         => unwind_and_retry(Code::DeletedByOther), "somebody else deleted our VolumeGroupSnapshot";
     "early/content-gone" VSBound | Relabelled: Group[Ours] Space[Stands | Gone] Content[Absent | DeleteTerminating | RetainTerminating]
@@ -176,12 +176,12 @@ pub const TABLE: &[Row] = rows! {
     "retained/refused-labels" Retained: Group[Ours] Space[Stands | Gone] Fresh[Yes] Content[Retain | RetainTerminating] Policies[Retain] Labels[Missing] Refusals[Many]
         => unwind(Code::Refused), "the API server keeps refusing the labels; the run can still be undone";
 
-    // ---- Releasing: the eight steps. Policies first, whatever else is true ------------------------------------------
+    // ---- Releasing: the eight steps. Policies come first in every state -----------------------------------
     "release/mend-group-policy" Releasing: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
         => Act(Step::Retain), "a group content under Delete takes the storage with it";
     "release/mend-policies" Releasing: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
         => Act(Step::Retain), "a member content under Delete goes with its snapshot";
-    // with the group still there
+    // The group still exists.
     "release/content-torn" Releasing: Blocked[No] Group[Ours] Content[Absent] Policies[Retain]
         => Wait(Waiting::ContentAgain), "the controller makes it again, for the same cut and under the policy of its class: a delete of the group would take the storage along";
     "release/1-clear-names" Releasing: Blocked[No] Group[Ours] Content[Retain | RetainTerminating] Policies[Retain] Names[Mixed | Set]
@@ -194,7 +194,7 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::DeleteGroup), "nothing ties the members to the group any more";
     "release/5-group-going" Releasing: Blocked[No] Group[Terminating] Content[Retain | RetainTerminating | Absent] Policies[Retain]
         => Wait(Waiting::GroupGone), "what it takes along is rebuilt afterwards";
-    // the group is gone, the content stands: the one simple place for a rebuild
+    // The group is gone, the content exists: the only simple state for a rebuild.
     "release/5-untie" Releasing: Blocked[No] Group[Absent] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
     "release/5-clear-foreign" Releasing: Blocked[No] Group[Foreign] Content[Retain | RetainTerminating] Policies[Retain] Ties[Tied] Names[Mixed | Set]
@@ -215,7 +215,7 @@ pub const TABLE: &[Row] = rows! {
         => Act(Step::MarkContent), "without the annotation the sidecar never lets the content go";
     "release/6-content-going" Releasing: Blocked[No] Group[Absent | Foreign] Content[RetainTerminating] Policies[Retain] Ties[Free] Marked[Yes]
         => Wait(Waiting::ContentGone), "the sidecar takes its finalizer off";
-    // both are gone
+    // Both are gone.
     "release/late-untie" Releasing: Blocked[No] Group[Absent] Content[Absent] Policies[Retain] Ties[Tied]
         => Act(Step::Detach), "an owner that is gone makes the garbage collector delete the member";
     "release/late-clear-foreign" Releasing: Blocked[No] Group[Foreign] Content[Absent] Policies[Retain] Ties[Tied] Names[Mixed | Set]
@@ -268,15 +268,15 @@ pub const TABLE: &[Row] = rows! {
         => Action::Stick { code: Code::Refused, advice: "the storage is retained and its handles are in the receipt: let Stillpoint create VolumeGroupSnapshotContents again and resume the run, and the members become ready" },
         "the API server keeps refusing the stub content";
 
-    // what is refused, or undone by somebody, again and again
+    // A step is refused, or reverted by another client, again and again.
     "release/refused" Releasing: Group[Absent | Foreign | Ours | Older | Terminating] Blocked[Yes]
         => Action::Stick { code: Code::Refused, advice: "nothing is lost: the storage is retained, and its handles are in the receipt. Let Stillpoint do what the API server refuses (often an admission policy or a webhook), and resume the run; or end it with its storage kept: stillpoint groups abandon" },
         "a step of the release was refused, or undone by somebody, as often as the limits allow";
 
-    // ---- Cleaned ---------------------------------------------------------------------------------------------------
+    // ---- Cleaned ------------------------------------------------------------------------------------------
     "cleaned/complete" Cleaned: => Advance(Milestone::Completed), "handed over: the members are the Backup's items";
 
-    // ---- Unwinding: ends by freeing the storage, whatever the class says --------------------------------------------
+    // ---- Unwinding: ends by freeing the storage, independent of the policy of the class -------------------
     "undo/repeat-create" Unwinding: Group[Absent] Content[Absent] Create[Unknown] Refusals[Few]
         => Act(Step::UndoCreate), "a create of unknown fate is repeated, so that there is something certain to delete";
     "undo/a-free" Unwinding: Group[Absent | Foreign | Ours] Content[Delete | Retain | DeleteTerminating | RetainTerminating] Retaining[Some]
@@ -372,7 +372,7 @@ pub const TABLE: &[Row] = rows! {
     "undo/f-retry-foreign" Unwinding: Group[Foreign] Content[Absent] Create[Unknown | Happened] Shells[None] Stub[Absent] Import[Absent] Storage[Settled] LateWindow[Passed] Fresh[Yes] AfterUndo[Retry]
         => Advance(Milestone::Retried), "nothing is left of ours, and another attempt may help";
 
-    // ---- Abandoned after the pivot: nothing is deleted; the storage is seen to be retained, and that is the end -----
+    // ---- Abandoned after the pivot: nothing is deleted; ends once the storage is verified as retained -----
     "abandoned/mend-group-policy" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Delete | DeleteTerminating]
         => Act(Step::Retain), "a group content under Delete takes the storage with it";
     "abandoned/mend-policies" Abandoned: Blocked[No] Group[Ours | Terminating | Absent | Foreign] Content[Retain | RetainTerminating | Absent] Policies[Delete]
@@ -388,11 +388,11 @@ pub const TABLE: &[Row] = rows! {
         => Action::Stick { code: Code::Refused, advice: "let Stillpoint set the deletionPolicy of the contents of this run to Retain, and resume the run; or end it as it is: stillpoint groups abandon --keep-storage, once more" },
         "a content could not be made to retain its storage, as often as the limits allow";
 
-    // ---- the ends --------------------------------------------------------------------------------------------------
+    // ---- Final stages -------------------------------------------------------------------------------------
     "end/rest" Completed | Failed: => Finished, "the run is over";
 };
 
-/// The columns that the rows of a stage look at: all others cannot change what is decided there.
+/// The columns that the rows of a stage use. No other column can change a decision in this stage.
 pub fn columns_of(stage: Stage) -> Vec<Column> {
     let mut columns: Vec<Column> = TABLE
         .iter()

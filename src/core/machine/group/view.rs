@@ -1,7 +1,7 @@
-//! `view`: state × observation → the seen columns of the recovery table.
+//! Defines `view`: state × observation → the seen columns of the recovery table.
 //!
-//! What belongs to the run is found by `own`. A view holds no objects, only the columns and a word of flags per member,
-//! so that it fits into a record.
+//! `matching` finds the objects of the run. A view contains no objects, only the columns and one word of
+//! flags per member, so that it fits into a record.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,14 +21,14 @@ use crate::machine::group::matching::{
 };
 use crate::machine::group::state::{GroupRun, Stage};
 
-/// What was looked at when a decision was made.
+/// Input of a decision, computed from an observation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Values of the seen columns, in the order of [`View::columns`].
     pub seen: Vec<u8>,
     /// Flags of each member in the plan's order: [`MemberFlags`].
     pub members: Vec<u16>,
-    /// Since when the driver's present error has been seen.
+    /// Time since which the driver's present error has been observed.
     pub error_since: Option<Timestamp>,
 }
 
@@ -43,19 +43,19 @@ impl View {
         Self { seen: vec![0; Self::columns().count()], members: Vec::new(), error_since: None }
     }
 
-    /// Sets a column. It has to be a seen one.
+    /// Sets a column. Panics if it is not a seen column.
     pub fn set<V: ColumnValue>(&mut self, value: V) {
         let at = Self::columns().position(|column| column == V::COLUMN);
         self.seen[at.expect("only seen columns are set in a view")] = value.ordinal();
     }
 
-    /// Whether a column has this value. It has to be a seen one.
+    /// Whether a column has this value. Panics if it is not a seen column.
     pub fn is<V: ColumnValue>(&self, value: V) -> bool {
         let at = Self::columns().position(|column| column == V::COLUMN);
         self.seen.get(at.expect("only seen columns are asked of a view")) == Some(&value.ordinal())
     }
 
-    /// Column names with the names of their values, for people.
+    /// Column names with the names of their values, for users.
     pub fn named(&self) -> Vec<(&'static str, &'static str)> {
         Self::columns()
             .zip(&self.seen)
@@ -66,35 +66,35 @@ impl View {
     }
 }
 
-/// What is true of one member, as bits.
+/// State of one member, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum MemberFlags {
-    /// Its VolumeSnapshot stands: recorded or rebuilt uid, not being deleted.
+    /// Its VolumeSnapshot exists with the recorded or rebuilt uid, and is not being deleted.
     Stands = 1,
     /// It is `readyToUse` and names its content.
     Ready = 1 << 1,
-    /// Its content stands and has a snapshot handle.
+    /// Its content exists and has a snapshot handle.
     Content = 1 << 2,
-    /// Its content retains the storage and carries the receipt.
+    /// Its content has policy Retain and the receipt.
     Retained = 1 << 3,
-    /// It carries labels and receipt.
+    /// It has labels and receipt.
     Labelled = 1 << 4,
-    /// Its status names a group.
+    /// Its status has a group name.
     Named = 1 << 5,
-    /// Owner reference, in-group finalizer or missing class tie it to the group; or it is gone but for the finalizer.
+    /// An owner reference, the in-group finalizer or a missing class ties it to the group, or only the
+    /// finalizer blocks its deletion.
     Tied = 1 << 6,
-    /// It carries the as-source finalizer.
+    /// It has the as-source finalizer.
     Acknowledged = 1 << 7,
     /// It was rebuilt.
     Rebuilt = 1 << 8,
     /// The driver has a snapshot of its volume.
     Cut = 1 << 9,
-    /// It was rebuilt, and one half of it is being deleted: only once that is gone can it be made again.
+    /// It was rebuilt, and snapshot or content is being deleted. It can be rebuilt again only after that.
     Going = 1 << 10,
 }
 
-/// Computes the view.
 pub fn view(run: &GroupRun, observation: &Observation) -> View {
     let members = members(run, observation);
     let flags: Vec<u16> = members.iter().map(|member| flags(run, observation, *member)).collect();
@@ -129,7 +129,7 @@ fn space(observation: &Observation) -> Space {
     }
 }
 
-/// Of the members that stand; in an undo of everything that is left of the members.
+/// Names of the existing members; during a rollback, of all remaining VolumeSnapshots.
 fn names(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Names {
     let has = |bits: &u16, flag: MemberFlags| bits & flag as u16 != 0;
     let named: Vec<bool> = match run.stage {
@@ -140,7 +140,7 @@ fn names(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Names {
         }
     };
     match (named.contains(&true), named.contains(&false)) {
-        // Where all of them go with their namespace there is nobody to be named.
+        // If all members are deleted with their namespace, no member is left to be named.
         (false, false)
             if run.plan.keep_group_name && goes_along(run, observation) && observation.group.is_none() =>
         {
@@ -160,7 +160,7 @@ fn ties(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Ties {
     if tied { Ties::Tied } else { Ties::Free }
 }
 
-/// Whether that is true of the member.
+/// Whether the flag is set for the member.
 fn has(
     member: Member<'_>,
     run: &GroupRun,
@@ -230,7 +230,7 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
         _ if observation.overtaken => Group::Newer,
         (None, None) => Group::Absent,
         (None, Some(_)) => Group::Foreign,
-        // Also of a group that is going: whoever was overtaken must not write to its members either.
+        // Also for a group that is being deleted: an overtaken daemon must not write to its members either.
         (Some(group), _) if group.epoch.unwrap_or(0) > observation.epoch => Group::Newer,
         (Some(group), _) if group.terminating => Group::Terminating,
         (Some(group), _) if group.epoch.unwrap_or(0) == observation.epoch => Group::Ours,
@@ -246,7 +246,8 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
         Some((DeletionPolicy::Retain, true)) => Content::RetainTerminating,
     });
     view.set(if content.is_none_or(|content| content.marked_deleted) { Marked::Yes } else { Marked::No });
-    // Without its class the controller looks at no group that is not going, and never puts its finalizer on.
+    // Without its class the controller ignores a group that is not being deleted, and never sets its
+    // finalizer.
     let classless = observation.group_class_missing && run.stage == Stage::Unwinding;
     let protected = group.is_none_or(|g| g.protected || classless) && content.is_none_or(|c| c.protected);
     let protected = protected || planted::is("early-delete");
@@ -265,16 +266,16 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
 fn set_members(view: &mut View, flags: &[u16]) {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
-    // A lost member has nothing to be labelled, released or acknowledged.
+    // A lost member needs no labels, release or acknowledgement.
     let standing: Vec<u16> = flags.iter().copied().filter(|bits| has(bits, F::Stands)).collect();
     let all = |flag: F| standing.iter().all(|bits| has(bits, flag));
     view.set(if all(F::Labelled) { Labels::Complete } else { Labels::Missing });
     view.set(if all(F::Acknowledged) { Acknowledged::Yes } else { Acknowledged::No });
 }
 
-/// Whether every member's content retains the storage and carries the receipt. The recorded content of a lost member
-/// counts: it keeps the storage as long as it retains it. The group's content is asked for the receipt until the
-/// pivot only, because it is going to be deleted.
+/// Whether every member's content has policy Retain and the receipt. The recorded content of a lost member
+/// counts: it keeps the storage as long as it is under Retain. The group's content needs the receipt only
+/// until the pivot, because it is deleted afterwards.
 fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policies {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
@@ -285,7 +286,8 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
             || desired::is_group_content_marked(run, observation.journal.as_deref(), content)
     });
     let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
-    // Of a run that is given up also what is no member's, and what an undo had made to free the storage by.
+    // An abandoned run also checks contents without a member, and the import that a rollback created to free
+    // the storage.
     let others = run.stage != Stage::Abandoned
         || own_contents(run, observation).all(|content| retains(content.policy))
             && observation.import.as_ref().is_none_or(|import| retains(import.policy));
@@ -309,11 +311,13 @@ fn loss(flags: &[u16]) -> Loss {
     Loss::None
 }
 
-/// Of members that go with their namespace only the contents are kept.
+/// Computes the loss for members that are deleted with their namespace. Only their contents are kept.
 ///
-/// SUBTLE: 1. A content is set to Retain; 2. the namespace is deleted; 3. a snapshot-controller whose cache still has
-/// Delete deletes the content with its VolumeSnapshot; 4. the csi-snapshotter sees Retain and frees nothing: storage that
-/// no object names. It gets another content.
+/// SUBTLE: a content can be lost although it is under Retain. Such a member gets another content.
+/// 1. A content is set to Retain.
+/// 2. The namespace is deleted.
+/// 3. A snapshot-controller whose cache still has Delete deletes the content with its VolumeSnapshot.
+/// 4. The csi-snapshotter reads Retain and frees nothing: no object names the storage any more.
 fn loss_of_storage(flags: &[u16]) -> Loss {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
@@ -335,7 +339,8 @@ fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progres
         return Progress::Differs;
     }
     let all = |wanted: &[F]| flags.iter().all(|bits| wanted.iter().all(|flag| bits & *flag as u16 != 0));
-    // Once it is recorded, a member that goes does not make it undone: v1beta1 tells of the cut by the members alone.
+    // After the cut is recorded, a member that is being deleted does not revert it: with v1beta1 the members
+    // alone report the cut.
     if content.group_handle.is_none() || (run.cut.is_none() && !all(&[F::Cut])) {
         return Progress::Frozen;
     }
@@ -350,7 +355,7 @@ fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progres
     Progress::Cut
 }
 
-/// The driver's error, by its gRPC code. The content has it first; the group copies it late.
+/// The driver's error, by its gRPC code. The content has the error first; the group copies it later.
 fn driver_error(content: Option<&GroupContentSeen>) -> DriverError {
     const PASSING: [&str; 5] =
         ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"];
@@ -365,7 +370,8 @@ fn driver_error(content: Option<&GroupContentSeen>) -> DriverError {
     }
 }
 
-/// What the driver said of the group that was imported. It is asked again as long as it says something else.
+/// The driver's answer about the imported group. After any other answer the csi-snapshotter queries the
+/// driver again.
 fn import(import: Option<&GroupContentSeen>) -> Import {
     let Some(import) = import else { return Import::Absent };
     match import.error.as_deref().and_then(grpc_code) {
@@ -376,7 +382,7 @@ fn import(import: Option<&GroupContentSeen>) -> Import {
     }
 }
 
-/// The code in `rpc error: code = CODE desc = ...`, as Go's gRPC prints it.
+/// The code in `rpc error: code = CODE desc = ...`, the format of Go's gRPC.
 fn grpc_code(message: &str) -> Option<&str> {
     let rest = message.split("code = ").nth(1)?;
     rest.split_whitespace().next()

@@ -1,8 +1,10 @@
-//! Why a run waits: which step, what holds it up, which objects and finalizers, since when, until when.
+//! Explains why a run waits: the step, the cause, the blocking objects and finalizers, the start and the
+//! deadline.
 //!
-//! Computed from state, observation, decision and time, whenever a run waits; never journaled. The status of the
-//! GroupSnapshot, `groups describe`, Warning Events, the log and the metrics all show this one value. No text holds a
-//! time or an age: as long as the cause stays the same, the report stays the same, and nothing is written anew.
+//! The report is computed from state, observation, decision and time whenever a run waits. It is never
+//! journaled. The status of the GroupSnapshot, `groups describe`, Warning Events, the log and the metrics all
+//! use this one value. No text contains a time or an age: while the cause stays the same, the report stays
+//! the same, and nothing is written again.
 
 use crate::domain::labels;
 use crate::domain::limits;
@@ -17,42 +19,42 @@ use crate::machine::group::row::{Action, Waiting};
 use crate::machine::group::state::GroupRun;
 use crate::machine::group::view::{MemberFlags, View};
 
-/// What a run waits for that pauses after a failure.
+/// Text of a pause after a failure.
 pub const RETRY: &str = "the next try of a step that failed";
-/// What a stuck run waits for.
+/// Text of a stuck run.
 pub const MANUAL: &str = "manual intervention: see the reason, and what to do";
-/// What a run waits for that cannot read its objects.
+/// Text of a run that cannot read its objects.
 pub const READS: &str = "the API server to answer reads";
-/// What a run waits for whose reads are older than what its watches have shown.
+/// Text of a run whose reads are older than events that its watches have received.
 pub const OLD_READS: &str = "the API server to answer reads with its newest state";
 
-/// What holds a run up.
+/// Cause of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The API server refused a write of the step.
     Refused,
-    /// Nothing is known of a write of the step: it may have happened.
+    /// The result of a write of the step is unknown.
     Unanswered,
-    /// The step succeeded, and what it wrote was changed back.
+    /// The step succeeded, and another client changed its result back.
     Undone,
     /// The objects of the run cannot be read.
     Unreadable,
-    /// An error stands in the status of an object of the run.
+    /// The status of an object of the run has an error.
     ErrorReported,
-    /// An object is being deleted, and a finalizer of another component holds it.
+    /// An object is being deleted, and a finalizer of another component blocks it.
     Finalizer,
-    /// A PersistentVolumeClaim that is made from a member and is not bound holds the group.
+    /// An unbound PersistentVolumeClaim with a member as data source blocks the deletion of the group.
     Restore,
-    /// A controller has not made objects of the run.
+    /// A controller has not created objects of the run.
     NotMade,
     /// A controller or the driver has not acted.
     NoProgress,
-    /// Freeing of storage is switched off, or suspended until an operator has confirmed the cluster.
+    /// Freeing of storage is disabled, or suspended until an operator has confirmed the cluster.
     FreeingSuspended,
 }
 
 impl Cause {
-    /// As Events and metrics name it.
+    /// Name in Events and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Refused => "StepRefused",
@@ -69,41 +71,40 @@ impl Cause {
     }
 }
 
-/// An object that holds a run up.
+/// An object that blocks a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
-    /// The object.
     pub about: About,
-    /// The error that its status reports, word for word, or with which a write of it was refused.
+    /// The error in its status, or the error of a refused write to it, verbatim.
     pub error: Option<String>,
-    /// Its finalizers, where it is being deleted.
+    /// Its finalizers, if it is being deleted.
     pub finalizers: Vec<String>,
 }
 
-/// Why a run waits.
+/// Report on a waiting run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitReport {
-    /// Row of the recovery table that waits: the step.
+    /// Row of the recovery table that waits.
     pub row: &'static str,
-    /// What is waited for: one of few texts.
+    /// The awaited condition: one of a small set of texts.
     pub what: &'static str,
-    /// What holds it up, once that is more than the usual time.
+    /// Cause, once the wait takes longer than usual.
     pub cause: Option<Cause>,
-    /// The cause as a sentence.
+    /// Description of the cause.
     pub detail: Option<String>,
-    /// The objects that hold it up, at most [`limits::BLOCKERS_SHOWN`].
+    /// The blocking objects, at most [`limits::BLOCKERS_SHOWN`].
     pub objects: Vec<Blocker>,
-    /// Since when the run waits or its step fails.
+    /// Start of the wait, or of the failures of the step.
     pub since: Timestamp,
-    /// When a step is tried again.
+    /// Time of the next attempt.
     pub next_try: Option<Timestamp>,
-    /// When the wait ends at the latest, and the run goes on by itself.
+    /// Latest end of the wait, after which the run continues without further action.
     pub deadline: Option<Timestamp>,
-    /// The last answer or reported error, word for word.
+    /// The last answer or reported error, verbatim.
     pub last_error: Option<String>,
     /// Whether a user should be warned.
     pub warns: bool,
-    /// When it is to be computed again, should nothing change before.
+    /// Time at which to compute the report again if nothing changes before.
     pub recheck: Option<Timestamp>,
 }
 
@@ -124,7 +125,7 @@ impl WaitReport {
         }
     }
 
-    /// One sentence: what is waited for, and what holds it up.
+    /// Text for users: the awaited condition and its cause.
     pub fn text(&self) -> String {
         match &self.detail {
             Some(detail) if self.what == RETRY => format!("retry: {detail}"),
@@ -133,12 +134,12 @@ impl WaitReport {
         }
     }
 
-    /// The step would free storage, and that is not permitted now.
+    /// Report for a step that would free storage while that is not permitted.
     pub fn suspended(row: &'static str, what: &'static str, since: Timestamp) -> Self {
         Self { cause: Some(Cause::FreeingSuspended), warns: true, ..Self::new(row, what, since) }
     }
 
-    /// The same as what the run does, for Events and the log.
+    /// Text for Events and the log.
     pub fn announcement(&self) -> String {
         match &self.detail {
             Some(detail) if self.what == RETRY => format!("a step fails and is tried again: {detail}"),
@@ -146,7 +147,7 @@ impl WaitReport {
         }
     }
 
-    /// The objects of the run cannot be read.
+    /// Report for a run whose objects cannot be read.
     pub fn unreadable(row: &'static str, old: bool, error: &str, since: Timestamp, failures: u32) -> Self {
         Self {
             cause: Some(Cause::Unreadable),
@@ -158,7 +159,7 @@ impl WaitReport {
     }
 }
 
-/// Why a run waits that decided this and does nothing before `until`.
+/// Report for a run with this decision that does nothing before `until`.
 pub fn report(
     run: &GroupRun,
     seen: &Observation,
@@ -174,14 +175,14 @@ pub fn report(
     }
 }
 
-/// Members that exist, and members that are ready, as a view shows them.
+/// Number of existing members and of ready members in a view.
 pub fn count(view: &View) -> (usize, usize) {
     let has = |wanted: u16| view.members.iter().filter(|flags| **flags & wanted == wanted).count();
     let stands = MemberFlags::Stands as u16;
     (has(stands), has(stands | MemberFlags::Ready as u16))
 }
 
-// ---- a step that failed ------------------------------------------------------------------------------------------
+// ---- Failed steps -----------------------------------------------------------------------------------------
 
 fn paused(run: &GroupRun, seen: &Observation, row: &'static str, now: Timestamp) -> WaitReport {
     let tries = &run.tries;
@@ -208,14 +209,14 @@ fn paused(run: &GroupRun, seen: &Observation, row: &'static str, now: Timestamp)
     }
 }
 
-/// The call that failed last, and the answer word for word.
+/// The call that failed last, and its answer, verbatim.
 pub(super) fn last_failure(run: &GroupRun, seen: &Observation) -> Option<String> {
     let error = run.tries.error.as_ref()?;
     let call = target(run, seen).map(|(verb, about)| format!("{verb} {about}: ")).unwrap_or_default();
     Some(format!("{call}{error}"))
 }
 
-/// The error in the status of an object of the run, with the object where that is a member's.
+/// The error in the status of an object of the run, with the object if it belongs to a member.
 pub(super) fn reported_error(run: &GroupRun, seen: &Observation) -> Option<String> {
     let things = things(run, seen);
     let thing = things.iter().find(|thing| thing.error.is_some())?;
@@ -224,7 +225,7 @@ pub(super) fn reported_error(run: &GroupRun, seen: &Observation) -> Option<Strin
     Some(if of_group { format!("last error: {error}") } else { format!("{} reports: {error}", thing.about) })
 }
 
-/// The call that failed last: its verb and its object. The object is found among the effects that are missing now.
+/// Verb and object of the call that failed last. The object is found among the effects that are missing now.
 fn target(run: &GroupRun, seen: &Observation) -> Option<(&'static str, About)> {
     let (step, failed) = (run.tries.step?, run.tries.failed?);
     let missing = effects(run, seen, step).into_iter().find(|(mark, _)| *mark == failed);
@@ -232,7 +233,7 @@ fn target(run: &GroupRun, seen: &Observation) -> Option<(&'static str, About)> {
     Some((failed.kind.verb(), about.unwrap_or_else(|| known(run, failed.kind, failed.member))))
 }
 
-/// The object of an effect that is not missing any more, as far as plan and receipt name it.
+/// The object of an effect that is no longer missing, if plan or receipt names it.
 fn known(run: &GroupRun, kind: EffectKind, member: Option<u16>) -> About {
     let receipt = run.receipt.as_deref();
     let member = member.and_then(|index| receipt?.members.get(usize::from(index)));
@@ -248,13 +249,13 @@ fn known(run: &GroupRun, kind: EffectKind, member: Option<u16>) -> About {
     About::new(kind.object(), namespace, &name)
 }
 
-// ---- a wait for others -------------------------------------------------------------------------------------------
+// ---- Waits for other components ---------------------------------------------------------------------------
 
-/// What may hold up a wait, and how long that is usual.
+/// Possible cause of a wait, and its usual duration.
 struct Finding {
     cause: Cause,
     detail: String,
-    /// Since when it is so, as far as that is known.
+    /// Start of the cause, if known, else of the wait.
     since: Timestamp,
     patience: Millis,
 }
@@ -269,11 +270,11 @@ fn waits(
     let since = run.changed_at;
     let report =
         WaitReport { deadline: deadline(run, seen, waiting), ..WaitReport::new(row, waiting.text(), since) };
-    // What only the clock ends, nothing holds up.
+    // These waits end by the clock alone, so that nothing can block them.
     if matches!(waiting, Waiting::LateContent | Waiting::Echo) {
         return report;
     }
-    // Nothing is said before that, and a run that moves on needs no search for causes.
+    // Nothing is reported before that time, and a run that makes progress needs no search for causes.
     let soon = since.after(limits::ERROR_PATIENCE);
     if now < soon {
         return WaitReport { recheck: Some(soon), ..report };
@@ -312,11 +313,11 @@ fn deadline(run: &GroupRun, seen: &Observation, waiting: Waiting) -> Option<Time
     }
 }
 
-/// An object of the run, as far as it can hold up a wait.
+/// An object of the run that may block a wait.
 struct Thing {
     about: About,
     error: Option<String>,
-    /// Its finalizers, where it is being deleted.
+    /// Its finalizers, if it is being deleted.
     finalizers: Vec<String>,
 }
 
@@ -357,7 +358,8 @@ fn things(run: &GroupRun, seen: &Observation) -> Vec<Thing> {
     group.into_iter().chain(contents).chain(snapshots).chain(of_members).collect()
 }
 
-/// Finalizers of the snapshot-controller, the csi-snapshotter and the provisioner, which take them off by themselves.
+/// Finalizers of the snapshot-controller, the csi-snapshotter and the provisioner, which these components
+/// remove.
 fn is_of_snapshots(finalizer: &str) -> bool {
     let domain = finalizer.split('/').next().unwrap_or_default();
     matches!(
@@ -378,7 +380,7 @@ fn held(things: &[Thing], since: Timestamp) -> Option<Finding> {
     Some(Finding { cause: Cause::Finalizer, detail, since, patience: limits::ERROR_PATIENCE })
 }
 
-/// The snapshot-controller keeps a group of which a restore is under way.
+/// The snapshot-controller keeps a group while a restore from it is running.
 fn restored(seen: &Observation, waiting: Waiting, since: Timestamp) -> Option<Finding> {
     let restore = seen.restores.first().filter(|_| waiting == Waiting::GroupGone)?;
     let RestoreSeen { claim, snapshot } = restore;
@@ -402,7 +404,7 @@ fn errors(things: &[Thing], since: Timestamp) -> Option<Finding> {
     Some(Finding { cause: Cause::ErrorReported, detail, since, patience: limits::ERROR_PATIENCE })
 }
 
-/// A controller or the driver takes longer than usual, and nothing says why.
+/// A controller or the driver takes longer than usual without reporting a reason.
 fn overdue(run: &GroupRun, seen: &Observation, waiting: Waiting, since: Timestamp) -> Option<Finding> {
     let finding = |cause, patience, detail| Finding { cause, detail, since, patience };
     let controller = |detail| finding(Cause::NoProgress, limits::CONTROLLER_PATIENCE, detail);
@@ -462,7 +464,7 @@ fn overdue(run: &GroupRun, seen: &Observation, waiting: Waiting, since: Timestam
     })
 }
 
-/// Members that are not made, or not ready.
+/// Members that are not created or not ready.
 pub(super) fn unready_members(run: &GroupRun, seen: &Observation) -> String {
     unready(run, seen, run.changed_at).detail
 }
@@ -512,7 +514,7 @@ fn unacknowledged(run: &GroupRun, seen: &Observation) -> String {
     names(run, matching::members(run, seen).into_iter().filter(lacks))
 }
 
-/// Claims of members with their VolumeSnapshots, for people; a long list is shortened.
+/// PVCs of members with their VolumeSnapshots, for users. A long list is shortened.
 fn names<'a>(run: &GroupRun, members: impl Iterator<Item = Member<'a>>) -> String {
     let name = |member: Member<'_>| {
         let claim = &run.plan.members[member.index].claim;
@@ -526,7 +528,8 @@ fn names<'a>(run: &GroupRun, members: impl Iterator<Item = Member<'a>>) -> Strin
     format!("PersistentVolumeClaim{plural} {}", limits::listed(names))
 }
 
-/// Objects that report an error or are being deleted, claims that hold the group, and the namespace where that goes.
+/// Objects that report an error or are being deleted, PVCs that block the group, and the namespace if it is
+/// being deleted.
 fn blockers(run: &GroupRun, seen: &Observation, things: &[Thing]) -> Vec<Blocker> {
     let namespace =
         seen.namespace.iter().filter(|namespace| namespace.terminating).map(|namespace| Blocker {
