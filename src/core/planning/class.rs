@@ -1,9 +1,10 @@
-//! Which class a group gets, in Velero's order: the claims' annotation, the Backup's annotation for the driver, the
-//! class that is marked as default (Velero `pvc_action.go`, `pkg/util/csi/volume_snapshot.go`).
+//! Selects the class of a group in Velero's order: the annotation of the PVCs, the annotation of the Backup
+//! for the driver, the class that is marked as default (Velero `pvc_action.go`,
+//! `pkg/util/csi/volume_snapshot.go`).
 //!
-//! Stricter than Velero in three places, because a wrong class shows itself only after the cut: a named class must
-//! exist and be of the driver, annotations of the members must agree, and several defaults are none. Another tier is
-//! asked only when the one before it says nothing at all.
+//! It is stricter than Velero in three cases, because a wrong class fails only after the cut: a named class
+//! must exist and belong to the driver, the annotations of the members must agree, and several defaults count
+//! as none. A source is used only if every earlier source is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +14,31 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::planning::inventory::{ClassInfo, PvcInfo};
 use crate::planning::listed;
 
-/// How classes of one kind are chosen.
+/// Rules for selecting a class of one kind.
 pub(super) struct Tiers {
     kind: &'static str,
     code: Code,
-    /// Annotation on a claim.
+    /// Annotation on a PVC.
     of_claim: &'static str,
-    /// Annotation on the Backup, followed by the driver.
+    /// Annotation prefix on the Backup; the driver follows.
     of_backup_prefix: &'static str,
-    /// What marks a default, the stronger mark first.
+    /// Marks of a default, strongest first.
     marks: &'static [Mark],
-    /// Without a mark, the only class of the driver will do.
+    /// Whether the only class of the driver is used without a mark.
     only_one_will_do: bool,
-    /// The resource of the kind, as kubectl names it.
+    /// Resource name of the kind for kubectl.
     resource: &'static str,
-    /// The label that marks a default.
+    /// Label that marks a default.
     label: &'static str,
 }
 
-/// One way in which a class is marked as default.
+/// One way to mark a class as default.
 struct Mark {
     name: &'static str,
     is_on: fn(&ClassInfo) -> bool,
 }
 
-/// How the VolumeGroupSnapshotClass of the cut is chosen.
+/// Rules for the VolumeGroupSnapshotClass of the cut.
 pub(super) const GROUP_CLASS: Tiers = Tiers {
     kind: "VolumeGroupSnapshotClass",
     code: Code::GroupClass,
@@ -52,7 +53,7 @@ pub(super) const GROUP_CLASS: Tiers = Tiers {
     label: labels::GROUP_CLASS_DEFAULT,
 };
 
-/// How the VolumeSnapshotClass that the release writes into the members is chosen.
+/// Rules for the VolumeSnapshotClass that the release sets on the members.
 pub(super) const SNAPSHOT_CLASS: Tiers = Tiers {
     kind: "VolumeSnapshotClass",
     code: Code::SnapshotClass,
@@ -73,25 +74,24 @@ pub(super) const SNAPSHOT_CLASS: Tiers = Tiers {
     label: labels::CLASS_DEFAULT,
 };
 
-/// What the choice of a class looks at.
+/// Inputs for selecting a class.
 pub(super) struct Considered<'a> {
-    /// The group.
     pub about: &'a About,
-    /// Its claims.
+    /// Its PVCs.
     pub claims: &'a [&'a PvcInfo],
     /// Annotations of the Backup.
     pub backup: &'a BTreeMap<String, String>,
-    /// Driver of the group.
     pub driver: &'a str,
     /// All classes of the kind.
     pub classes: &'a [ClassInfo],
 }
 
 impl Tiers {
-    /// The name of the class.
+    /// Returns the name of the class.
     ///
     /// # Errors
-    /// None or several are left, the claims disagree, or the named one is missing or of another driver.
+    /// No class is left, or several; the PVCs disagree; or the named class is missing or belongs to another
+    /// driver.
     pub(super) fn choose(&self, from: &Considered<'_>) -> Result<String, Problem> {
         if let Some(name) = self.named_by_claims(from)? {
             return self.check_named(from, name, &format!("annotation {} of the claims", self.of_claim));
@@ -122,7 +122,7 @@ impl Tiers {
         Ok(names.into_iter().next())
     }
 
-    /// The annotation with the driver as it is, else in lower case, which is how Velero looks for it.
+    /// The annotation with the driver as it is, else with the driver in lower case, as Velero does.
     fn named_by_backup<'a>(&self, from: &Considered<'a>) -> Option<(String, &'a str)> {
         let keys = [from.driver.to_owned(), from.driver.to_lowercase()];
         let mut keys = keys.map(|driver| format!("{}{driver}", self.of_backup_prefix)).into_iter();
@@ -193,7 +193,7 @@ impl Tiers {
         self.refusal(from.about.clone(), &reason, self.how_to_have_one(from))
     }
 
-    /// A class that exists is marked; where there is none it has to be made first.
+    /// Instruction to mark an existing class. If no class exists, the instruction is to create one.
     fn how_to_have_one(&self, from: &Considered<'_>) -> String {
         let Self { kind, resource, label, of_claim, .. } = self;
         let own: Vec<&str> = from
@@ -264,7 +264,7 @@ mod tests {
 
     type Annotations = Vec<(usize, &'static str, &'static str)>;
 
-    /// Classes of both kinds, annotations of claims (by number) and of the Backup.
+    /// Classes of both kinds, annotations of PVCs (by number) and of the Backup.
     #[derive(Default)]
     struct Case {
         group: Vec<ClassInfo>,

@@ -1,5 +1,6 @@
-//! A small cluster for the tests of this module: namespace `shop` with one group `db` of claims `data-0`, `data-1`, …
-//! on volumes of driver `disk.csi`, one class of each kind, and a Backup that asks for it.
+//! Builds a small cluster for the tests of this module: namespace `shop` with one group `db` of PVCs
+//! `data-0`, `data-1`, … on volumes of driver `disk.csi`, one class of each kind, and a Backup of that
+//! namespace.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::planning::{
     ClaimRef, ClassInfo, CsiVolume, Formed, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request, form_groups,
 };
 
-/// Request and facts of one test.
+/// Request and inventory of one test.
 pub(super) struct Scene {
     pub request: Request,
     pub inventory: Inventory,
@@ -50,7 +51,6 @@ impl Scene {
         scene
     }
 
-    /// Adds a namespace.
     pub fn namespace(&mut self, name: &str) {
         self.inventory.namespaces.push(NamespaceInfo {
             name: name.into(),
@@ -59,7 +59,7 @@ impl Scene {
         });
     }
 
-    /// Adds the next claim and its volume, in this group; in none for an empty name.
+    /// Adds the next PVC and its volume, in this group; in no group for an empty name.
     pub fn add(&mut self, namespace: &str, group: &str) {
         let number = self.inventory.claims.len();
         let (name, uid) = (format!("data-{number}"), Uid(format!("uid-{number}")));
@@ -86,17 +86,17 @@ impl Scene {
         });
     }
 
-    /// The claim `data-<number>`.
+    /// The PVC `data-<number>`.
     pub fn claim(&mut self, number: usize) -> &mut PvcInfo {
         &mut self.inventory.claims[number]
     }
 
-    /// The volume of the claim `data-<number>`.
+    /// The volume of the PVC `data-<number>`.
     pub fn volume(&mut self, number: usize) -> &mut PvInfo {
         &mut self.inventory.volumes[number]
     }
 
-    /// Plans it.
+    /// Plans the request.
     pub fn form(&self) -> Formed {
         form_groups(&self.request, &self.inventory, Timestamp(7))
     }
@@ -126,7 +126,7 @@ impl ClassInfo {
     }
 }
 
-/// The problem of the one group, which must have been refused.
+/// The problem of the only group, which must have been refused.
 pub(super) fn refusal(scene: &Scene) -> Problem {
     let formed = scene.form();
     assert_eq!((formed.plans.len(), formed.refused.len()), (0, 1), "{formed:?}");

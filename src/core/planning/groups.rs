@@ -1,7 +1,8 @@
-//! From claims to groups to plans: one group for each namespace and each value of the label key.
+//! Builds plans from PVCs: one group for each namespace and each value of the label key.
 //!
-//! The order is that of namespace, then label value, then claim name, whatever the order of the facts. The label
-//! alone is the selector of the cut, so every claim that carries it is a member or the group is refused.
+//! Plans are sorted by namespace, label value and PVC name, independent of the order of the inventory. The
+//! label alone is the selector of the cut. Every PVC with the label is therefore a member, or the group is
+//! refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,29 +17,29 @@ use crate::planning::inventory::{Inventory, PvcInfo, Request};
 use crate::planning::members::{self, Volumes};
 use crate::planning::selection;
 
-/// What came of a request.
+/// Result of planning a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Formed {
-    /// Plans, in the order of namespace and group.
+    /// Plans, sorted by namespace and group.
     pub plans: Vec<Plan>,
-    /// Groups, and namespaces, that cannot be planned.
+    /// Groups and namespaces that cannot be planned.
     pub refused: Vec<RefusedGroup>,
-    /// What the operator should know of the Backup as a whole; what concerns one group is in its plan.
+    /// Warnings about the Backup as a whole. Warnings about one group are in its plan.
     pub warnings: Vec<String>,
 }
 
 /// A group that cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedGroup {
-    /// Namespace.
     pub namespace: String,
-    /// Label value; empty where it is the namespace itself, or (both empty) the Backup as a whole.
+    /// Label value; empty if the namespace as a whole is refused. If both are empty, the Backup as a whole is
+    /// refused.
     pub group: String,
-    /// Why, and what to do.
+    /// Reason and fix.
     pub problem: Problem,
 }
 
-/// Plans every group that `request` asks for. Pure: `now` becomes [`Plan::planned_at`].
+/// Plans every group of `request`. Pure: `now` becomes [`Plan::planned_at`].
 pub fn form_groups(request: &Request, inventory: &Inventory, now: Timestamp) -> Formed {
     let mut formed = Formed { warnings: request.warnings.clone(), ..Formed::default() };
     let claims = selection::select(request, inventory, &mut formed);
@@ -69,7 +70,7 @@ pub fn form_groups(request: &Request, inventory: &Inventory, now: Timestamp) -> 
     formed
 }
 
-/// PVCs by namespace and label value, each in the order of names. An empty value is not a group.
+/// PVCs by namespace and label value, sorted by name. An empty value is not a group.
 type Groups<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a PvcInfo>>;
 
 fn grouped<'a>(label_key: &str, claims: &[&'a PvcInfo]) -> Groups<'a> {
@@ -82,7 +83,6 @@ fn grouped<'a>(label_key: &str, claims: &[&'a PvcInfo]) -> Groups<'a> {
     groups
 }
 
-/// The group of a PVC.
 pub(super) fn group_of<'a>(label_key: &str, claim: &'a PvcInfo) -> Option<&'a str> {
     claim.labels.get(label_key).map(String::as_str).filter(|value| !value.is_empty())
 }
@@ -128,7 +128,7 @@ fn plan(
     Ok(plan)
 }
 
-/// One warning for each timeout that the prediction does not keep.
+/// One warning for each timeout that is shorter than the predicted time.
 fn tight_timeouts(plan: &Plan) -> Vec<String> {
     [("csiSnapshotTimeout", plan.cut_timeout), ("itemOperationTimeout", plan.ready_timeout)]
         .into_iter()

@@ -1,8 +1,10 @@
-//! Which claims can be cut together: all bound, all CSI, all of one driver, no volume twice.
+//! Decides which PVCs can be cut together: all are bound, all are CSI volumes of one driver, and no volume
+//! occurs twice.
 //!
-//! The snapshot-controller selects by label alone and refuses the whole group when one selected claim is unbound or
-//! belongs to another driver (external-snapshotter, `groupsnapshot_controller_helper.go`). So one unfit claim refuses
-//! the group here, where nothing has happened yet. All unfit claims are named, to be mended in one go.
+//! The snapshot-controller selects by label alone. It refuses the whole group if one selected PVC is unbound
+//! or belongs to another driver (external-snapshotter, `groupsnapshot_controller_helper.go`). Therefore one
+//! unfit PVC refuses the group here, before any effect. The refusal names all unfit PVCs, so that a user can
+//! fix them at once.
 
 use std::collections::BTreeMap;
 
@@ -14,10 +16,9 @@ use crate::domain::text::count;
 use crate::planning::inventory::{PvInfo, PvcInfo};
 use crate::planning::listed;
 
-/// The volumes by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a PvInfo>;
 
-/// One claim that cannot be cut, and what to do about it.
+/// One PVC that cannot be cut, with reason and fix.
 struct Unfit {
     claim: String,
     reason: String,
@@ -27,7 +28,8 @@ struct Unfit {
 /// The members of a group in the order of `claims`, and their driver.
 ///
 /// # Errors
-/// The first problem in the order: too many claims, unfit claims, several drivers, a volume handle that occurs twice.
+/// The first of these problems: too many PVCs, unfit PVCs, several drivers, a volume handle that occurs
+/// twice.
 pub(super) fn settle(
     about: &About,
     claims: &[&PvcInfo],
@@ -166,8 +168,8 @@ mod tests {
     use crate::domain::problem::Code;
     use crate::planning::fixture::{Scene, refusal};
 
-    /// A group of three claims `data-0..2`, changed by `change`, is refused with `code` about `object`, for a reason
-    /// that says `words`.
+    /// Checks that a group of three PVCs `data-0..2`, changed by `change`, is refused with `code` for
+    /// `object`, and that the reason contains `words`.
     fn check(change: impl FnOnce(&mut Scene), code: Code, object: &str, words: &[&str]) {
         let mut scene = Scene::new(3);
         change(&mut scene);

@@ -1,20 +1,22 @@
-//! Planning: from the request of a Backup and plain facts about the cluster to the plans of its group runs.
+//! Builds the plans of group runs from the request of a Backup and an inventory of the cluster.
 //!
-//! Promises: the same request and the same facts give the same plans, in the same order. What cannot be planned is
-//! refused here, before any effect and long before the pivot, with the reason, what was considered and the way out.
-//! One refused group never stops the others. Nothing is planned as a single snapshot because the group did not work.
+//! The same request and the same inventory give the same plans in the same order. A group that cannot be
+//! planned is refused here, before any effect and long before the pivot, with the reason, the considered
+//! objects and the fix. A refused group never stops the others. Planning never falls back to single
+//! snapshots.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`inventory`] | the request, and what is known of claims, volumes, classes and namespaces |
+//! | [`inventory`] | the request, and the inventory of PVCs, volumes, classes and namespaces |
 //! | [`requested_features`] | fields of a Backup that this release refuses or ignores |
-//! | `selection` | the PVCs of a request, and what is said of those that are left out |
-//! | [`groups`] | claims to groups to plans |
-//! | `members` | which claims can be cut together |
+//! | `selection` | the PVCs of a request, and the report on excluded ones |
+//! | [`groups`] | builds groups from PVCs, and plans from groups |
+//! | `members` | which PVCs can be cut together |
 //! | `class` | which VolumeGroupSnapshotClass and VolumeSnapshotClass a group gets |
 //!
-//! Not here: how the facts are read (`cluster`), when they are read again (`engine`), selection by label selector,
-//! wildcard or volume policy, and item blocks: this release refuses the Backups that need them.
+//! Not here: reading the inventory (`cluster`), reading it again (`engine`), selection by label selector,
+//! wildcard or volume policy, and item blocks. This release refuses Backups that need such selection or item
+//! blocks.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod class;
@@ -33,13 +35,13 @@ pub use inventory::{
 };
 pub use requested_features::{RequestedFeatures, ResourceList, ignored, validate};
 
-/// Names that one sentence spells out before it says how many more there are.
+/// Number of names in one message. The message has the number of the others.
 const NAMES_IN_A_SENTENCE: usize = 6;
-/// Bytes of them, but for the first: a text of [`MAX_TEXT_BYTES`](crate::domain::limits::MAX_TEXT_BYTES) has room for
-/// what follows.
+/// Bytes of these names, except the first. A text of
+/// [`MAX_TEXT_BYTES`](crate::domain::limits::MAX_TEXT_BYTES) then has space for the rest of the message.
 const BYTES_OF_NAMES: usize = 160;
 
-/// Names in a sentence: `"a", "b" and 3 more`; `none` for no name.
+/// Names in a message: `"a", "b" and 3 more`; `none` for an empty list.
 fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let (mut text, mut shown, mut more) = (String::new(), 0, 0);
     for name in names {

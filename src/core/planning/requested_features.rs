@@ -1,74 +1,75 @@
-//! What this release refuses of a Backup as a whole, and what it ignores, before any group is formed.
+//! Validates the features that a Backup requests, before any group is formed.
 //!
-//! A field that would change which volumes are cut, or what happens around the cut, is refused if it cannot be served:
-//! a Backup that silently does less than it says is worse than one that fails its validation. A field that has no
-//! bearing on the cut (where the backup would be stored, how long it would be kept) is ignored with a warning. Each
-//! sentence names the field as the user wrote it, the reason and the way out; refusals become
+//! A field that would change which volumes are cut, or the actions around the cut, is refused if this release
+//! does not support it. A Backup that silently does less than its spec is worse than one that fails its
+//! validation. A field without influence on the cut (storage location, retention time) is ignored with a
+//! warning. Each message has the field as the user wrote it, the reason and the fix. Refusals become
 //! `status.validationErrors`.
 
 use std::collections::BTreeSet;
 
-/// A list of resources, under the name of its field.
+/// A list of resources with the name of its field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceList {
     /// `includedResources`, `excludedNamespaceScopedResources`, and so on.
     pub field: &'static str,
-    /// The resources.
     pub names: Vec<String>,
 }
 
-/// The fields of a Backup that this release looks at but cannot serve in every form, as they were given.
+/// The fields of a Backup that this release reads but does not support in every form, as given by the user.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RequestedFeatures {
-    /// The label key that groups PVCs, with defaults put in.
+    /// Label key that groups PVCs, with defaults applied.
     pub label_key: String,
-    /// The key is that of `--volume-group-snapshot-label-key`.
+    /// Whether the key comes from `--volume-group-snapshot-label-key`.
     pub label_key_of_flag: bool,
     /// `spec.includedNamespaces`.
     pub included_namespaces: Vec<String>,
     /// `spec.excludedNamespaces`.
     pub excluded_namespaces: Vec<String>,
-    /// The lists of resources that include PVCs or leave them out.
+    /// Lists of resources that include PVCs or omit them.
     pub included_resources: Vec<ResourceList>,
-    /// The lists of resources that exclude.
+    /// Lists of resources that exclude.
     pub excluded_resources: Vec<ResourceList>,
-    /// Filters of the older kind that are set: `includedResources`, `excludedResources`, `includeClusterResources`.
+    /// The old-style filters that are set: `includedResources`, `excludedResources`,
+    /// `includeClusterResources`.
     pub older_filters: Vec<&'static str>,
-    /// Filters of the newer kind that are set: those by scope.
+    /// The new-style filters that are set: those by scope.
     pub scoped_filters: Vec<&'static str>,
-    /// `spec.labelSelector` selects something.
+    /// Whether `spec.labelSelector` selects anything.
     pub label_selector: bool,
-    /// `spec.orLabelSelectors` has an entry.
+    /// Whether `spec.orLabelSelectors` has an entry.
     pub or_label_selectors: bool,
-    /// `spec.resourcePolicy` names a ConfigMap.
+    /// Whether `spec.resourcePolicy` names a ConfigMap.
     pub resource_policy: bool,
     /// `spec.snapshotMoveData`.
     pub snapshot_move_data: bool,
-    /// `spec.snapshotVolumes`; `None` where it is absent.
+    /// `spec.snapshotVolumes`; `None` if absent.
     pub snapshot_volumes: Option<bool>,
-    /// `spec.hooks` has an entry.
+    /// Whether `spec.hooks` has an entry.
     pub hooks: bool,
-    /// `spec.orderedResources` has an entry.
+    /// Whether `spec.orderedResources` has an entry.
     pub ordered_resources: bool,
     /// `spec.defaultVolumesToFsBackup`.
     pub default_volumes_to_fs_backup: bool,
-    /// `spec.defaultVolumesToRestic`, its older name.
+    /// `spec.defaultVolumesToRestic`, the older name of that field.
     pub default_volumes_to_restic: bool,
-    /// `spec.ttl` is not zero.
+    /// Whether `spec.ttl` is not zero.
     pub ttl: bool,
-    /// `spec.storageLocation` names one.
+    /// Whether `spec.storageLocation` is set.
     pub storage_location: bool,
-    /// `spec.volumeSnapshotLocations` names one.
+    /// Whether `spec.volumeSnapshotLocations` has an entry.
     pub volume_snapshot_locations: bool,
     /// `spec.includeClusterResources`.
     pub include_cluster_resources: bool,
-    /// `spec.includedClusterScopedResources` names one.
+    /// Whether `spec.includedClusterScopedResources` has an entry.
     pub included_cluster_scoped_resources: bool,
-    /// `spec.datamover`, `spec.uploaderConfig` and `spec.backupType`, those that are set.
+    /// Those of `spec.datamover`, `spec.uploaderConfig` and `spec.backupType` that are set.
     pub of_data_mover: Vec<&'static str>,
 }
 
-/// One sentence for each thing that is asked for and that this release does not do. Empty: the Backup can be planned.
+/// One message for each requested feature that this release does not support. If empty, the Backup can be
+/// planned.
 pub fn validate(asked: &RequestedFeatures) -> Vec<String> {
     let refused = [
         label_key(asked),
@@ -90,7 +91,7 @@ pub fn validate(asked: &RequestedFeatures) -> Vec<String> {
     refused.into_iter().flatten().collect()
 }
 
-/// One sentence for each field that is set and has no effect in this release.
+/// One message for each field that is set and has no effect in this release.
 pub fn ignored(asked: &RequestedFeatures) -> Vec<String> {
     let ignored = [
         flag(asked.ttl, "ttl", TTL),
@@ -149,7 +150,7 @@ fn label_key(asked: &RequestedFeatures) -> Option<String> {
     })
 }
 
-/// Names, or `*` alone.
+/// Refuses included namespaces that are neither names nor only `*`.
 fn namespaces(asked: &RequestedFeatures) -> Option<String> {
     let names = &asked.included_namespaces;
     if names.len() == 1 && names[0] == "*" {
@@ -176,7 +177,7 @@ fn excluded_namespaces(asked: &RequestedFeatures) -> Option<String> {
     })
 }
 
-/// Velero refuses filters of both kinds in one Backup.
+/// Refuses filters of both styles, as Velero does.
 fn filters(asked: &RequestedFeatures) -> Option<String> {
     let (older, scoped) = (asked.older_filters.first()?, asked.scoped_filters.first()?);
     let sentence = format!("it cannot be used together with spec.{scoped}; remove one of them");
@@ -204,7 +205,7 @@ fn excluded_resources(asked: &RequestedFeatures) -> Option<String> {
     Some(refusal(list.field, &sentence))
 }
 
-/// Resources beside PVCs that a list includes.
+/// Resources other than PVCs that a list includes.
 fn other_resources(list: &ResourceList) -> Option<String> {
     let others: BTreeSet<&str> =
         list.names.iter().map(String::as_str).filter(|name| *name != "*" && !is_claims(name)).collect();
@@ -218,13 +219,14 @@ fn other_resources(list: &ResourceList) -> Option<String> {
     })
 }
 
-/// The names that the API server's discovery knows for PVCs.
+/// Whether this is a name of PVCs in the discovery of the API server.
 fn is_claims(resource: &str) -> bool {
     let name = resource.split('.').next().unwrap_or_default().to_lowercase();
     ["persistentvolumeclaims", "persistentvolumeclaim", "pvc"].contains(&name.as_str())
 }
 
-/// Kubernetes' qualified name: an optional DNS prefix and `/`, then a name of at most 63 characters.
+/// Whether this is a qualified name of Kubernetes: an optional DNS prefix and `/`, then a name of at most 63
+/// characters.
 fn is_label_key(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -238,7 +240,8 @@ fn is_dns_subdomain(prefix: &str) -> bool {
     prefix.len() <= 253 && prefix.split('.').all(|part| is_part(part, 63, lower, "-"))
 }
 
-/// Not empty, not too long, plain characters at both ends, plain or `inner` characters between.
+/// Whether the text is not empty and not too long, begins and ends with `plain` characters, and has `plain`
+/// or `inner` characters between.
 fn is_part(text: &str, longest: usize, plain: impl Fn(char) -> bool, inner: &str) -> bool {
     text.len() <= longest
         && text.starts_with(&plain)
@@ -262,7 +265,7 @@ mod tests {
         vec![ResourceList { field, names: names(resources) }]
     }
 
-    /// A Backup changed by `change` is refused for exactly this field, or for none.
+    /// Checks that a Backup changed by `change` is refused for exactly this field, or for none.
     fn check(change: impl FnOnce(&mut RequestedFeatures), field: Option<&str>) {
         let mut asked = plain();
         change(&mut asked);

@@ -1,11 +1,12 @@
-//! The PVCs of a request, each once, and what is said of those that are not part of the Backup.
+//! Selects the PVCs of a request, each once, and reports those that are not part of the Backup.
 //!
-//! Namespaces and PVCs with the label `velero.io/exclude-from-backup=true` are left out, as by Velero
-//! (`backup_controller.go`, `item_backupper.go`). A namespace that the Backup names and its label excludes is refused:
-//! Velero refuses such a Backup as a whole. A PVC of a group that is labelled so refuses its group, in `members`.
+//! Namespaces and PVCs with the label `velero.io/exclude-from-backup=true` are excluded, as in Velero
+//! (`backup_controller.go`, `item_backupper.go`). A namespace that the Backup names and its label excludes is
+//! refused: Velero refuses such a Backup as a whole. If a PVC of a group has this label, `members` refuses
+//! the group.
 //!
-//! A Backup that cuts nothing says so: with an error where the user named a label key that no PVC carries, else with a
-//! warning.
+//! A Backup without any group reports that: as an error if the user named a label key that no PVC has, else
+//! as a warning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,11 +19,11 @@ use crate::planning::groups::{Formed, RefusedGroup, group_of};
 use crate::planning::inventory::{Inventory, NamespaceInfo, PvcInfo, Request};
 use crate::planning::listed;
 
-/// The label key of the first text of Velero's design, which its users may still have on their PVCs.
+/// Label key of the first version of Velero's design. Users may still have it on their PVCs.
 const OLD_DESIGN_KEY: &str = "velero.io/volume-group-snapshot";
 
-/// The PVCs of the included namespaces, each once, in the order of namespace and name. Namespaces that cannot be
-/// included are refused, those that are left out are named in a warning.
+/// Selects the PVCs of the included namespaces, each once, sorted by namespace and name. Refuses namespaces
+/// that cannot be included, and warns of those that are excluded.
 pub(super) fn select<'a>(
     request: &Request,
     inventory: &'a Inventory,
@@ -55,12 +56,12 @@ pub(super) fn select<'a>(
     claims.into_values().collect()
 }
 
-/// Says what of the selected PVCs is in no group, and that there is nothing to cut if none is in one.
+/// Reports the selected PVCs that are in no group. If none is in a group, reports that nothing will be cut.
 pub(super) fn report_ungrouped(request: &Request, claims: &[&PvcInfo], formed: &mut Formed) {
     let key = &request.label_key;
     let (grouped, ungrouped): (Vec<&PvcInfo>, Vec<&PvcInfo>) =
         claims.iter().partition(|claim| group_of(key, claim).is_some());
-    // What its label excludes is left out because its owner said so.
+    // The label shows that its owner excluded the PVC on purpose.
     let ungrouped: Vec<&PvcInfo> = ungrouped.into_iter().filter(|claim| !claim.is_excluded()).collect();
     match (grouped.len(), ungrouped.len()) {
         (0, 0) => formed.warnings.extend(nothing_selected(request, formed)),
@@ -82,7 +83,7 @@ pub(super) fn report_ungrouped(request: &Request, claims: &[&PvcInfo], formed: &
     }
 }
 
-/// None where a refusal says why nothing was cut.
+/// None if a refusal already explains that nothing is cut.
 fn nothing_selected(request: &Request, formed: &Formed) -> Option<String> {
     formed.refused.is_empty().then(|| {
         let text = format!("there is no PVC in {}: nothing was cut", selected(request));
@@ -90,7 +91,7 @@ fn nothing_selected(request: &Request, formed: &Formed) -> Option<String> {
     })
 }
 
-/// The namespaces of the request in a sentence.
+/// The namespaces of the request, for a message.
 fn selected(request: &Request) -> String {
     match request.included_namespaces.as_slice() {
         _ if request.all_namespaces() => "any namespace that is not excluded".to_owned(),
@@ -127,7 +128,8 @@ fn no_such_group(request: &Request, ungrouped: &[&PvcInfo]) -> Problem {
     )
 }
 
-/// The key on the PVCs that was meant: one that is spelled like it, or the one of Velero's first design.
+/// Keys on the PVCs that the user may have meant: a similarly spelled key, or the key of Velero's first
+/// design.
 fn other_keys(key: &str, ungrouped: &[&PvcInfo]) -> String {
     let mut carried = BTreeMap::<&str, usize>::new();
     for label in ungrouped.iter().flat_map(|claim| claim.labels.keys()).filter(|label| *label != key) {
@@ -154,7 +156,7 @@ fn namespaces_left_out(excluded: &[&str]) -> Option<String> {
     })
 }
 
-/// A namespace as a whole; its problem is about it.
+/// A refusal of a namespace as a whole. The problem names it.
 fn refused(problem: Problem) -> RefusedGroup {
     RefusedGroup { namespace: problem.about.name.clone(), group: String::new(), problem }
 }
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
     use crate::planning::fixture::{Scene, refusal};
 
-    /// Namespaces `shop` with a group, and `bank` with one that its label excludes.
+    /// Namespace `shop` with a group, and namespace `bank` with one that its label excludes.
     fn with_excluded(included: &[&str]) -> Scene {
         let mut scene = Scene::new(1);
         scene.namespace("bank");
