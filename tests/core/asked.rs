@@ -1,4 +1,4 @@
-//! What a person asks is an input: the fold takes it, and the table decides from there.
+//! Tests operator requests: the fold applies a request, and the table decides from the new state.
 
 use crate::fixture::*;
 use stillpoint::domain::limits;
@@ -29,7 +29,7 @@ fn in_stage(stage: Stage) -> GroupRun {
     GroupRun { stage, ..planned() }
 }
 
-/// A run after the pivot whose rebuild is refused until it is stuck.
+/// A run after the pivot that is stuck because its rebuild was refused.
 fn stuck() -> GroupRun {
     let mut run = in_stage(Stage::Releasing);
     for _ in 0..limits::MAX_REFUSALS {

@@ -1,4 +1,4 @@
-//! Evidence before deadlines, pauses after failures, and an end to repetition.
+//! Tests decisions: evidence before deadlines, pauses after failures, a limit on repetitions.
 
 use std::sync::Arc;
 
@@ -101,8 +101,8 @@ fn after_failures_the_step_pauses_longer_each_time_and_ends_at_the_limit() {
     );
 }
 
-/// There is no undo behind the pivot: what cannot be tried for ever waits for a person there, and an outage ends without
-/// one.
+/// No rollback is possible behind the pivot. A step that is refused too often waits there for an operator. An
+/// outage ends without one.
 #[test]
 fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
     let lost = view_with(|view| {
@@ -132,7 +132,7 @@ fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
     assert_eq!(after(limits::MAX_REPEATS, done), "release/rebuild-refused", "somebody keeps undoing it");
 }
 
-/// Its name is not used again: a controller whose caches are old may cut the one that is gone.
+/// Its name is not used again: a controller with an old cache may cut the deleted group.
 #[test]
 fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
     let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
@@ -146,15 +146,15 @@ fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
     assert_eq!(row(&tried(1, &lost), &cut, at(100)), "planned/cut");
 }
 
-/// The Backup tells of a newer daemon also where no group stands: nothing is created any more.
+/// The Backup has the epoch of a newer daemon even if no group exists: nothing more is created.
 #[test]
 fn a_run_that_is_overtaken_before_its_group_exists_yields() {
     let overtaken = view_with(|view| view.set(Group::Newer));
     assert_eq!(row(&planned(), &overtaken, at(1)), "any/overtaken");
 }
 
-/// Storage of a group is freed through its content alone: without it nothing that retains is deleted, and nothing is
-/// forgotten.
+/// The storage of a group is freed only through its content. Without it no object that retains storage is
+/// deleted, and the run gets stuck instead of ending.
 #[test]
 fn an_undo_that_finds_the_members_released_keeps_them() {
     let mut run = created();
@@ -275,7 +275,7 @@ fn a_class_that_is_gone_ends_the_wait_until_members_are_ready() {
     assert_eq!(row(&run, &missing(Progress::Bound), at(100)), "created/bound");
 }
 
-/// A run behind the pivot of which one step was refused as often as the limits allow.
+/// A run behind the pivot with one step that was refused as often as the limits allow.
 fn refused_behind_the_pivot(step: Step) -> GroupRun {
     let mut run = planned();
     run.stage = Stage::Releasing;
@@ -316,7 +316,7 @@ fn every_step_that_is_refused_behind_the_pivot_is_stuck_and_stops_no_other() {
     assert!(stuck.contains("release/refused") && stuck.contains("release/rebuild-refused"), "{stuck:?}");
 }
 
-/// The controller itself took the content along: it knows of the deletion and makes none late.
+/// The controller deleted the content itself: it knows of the deletion and creates no content later.
 #[test]
 fn no_late_content_is_awaited_where_the_controller_took_it_along() {
     let mut run = created();

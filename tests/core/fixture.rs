@@ -1,4 +1,4 @@
-//! A run of two members and a cluster in which everything is as it should be, to be broken by a test.
+//! Builds a run of two members and a cluster without faults. Tests then add one fault each.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use stillpoint::machine::group::columns::{Column, ColumnValue};
 use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
 use stillpoint::machine::group::{Event, GroupRun, Timed, View, decide, fold, view};
 
-/// Second `s` of the test's time.
+/// Second `s` of the test clock.
 pub fn at(seconds: i64) -> Timestamp {
     Timestamp(seconds * 1_000_000_000)
 }
@@ -62,7 +62,7 @@ pub fn planned() -> GroupRun {
     folded(vec![])
 }
 
-/// A run after its plan and those records, one a second.
+/// A run after its plan and these records, one per second.
 pub fn folded(events: Vec<Event>) -> GroupRun {
     let first = Timed { at: at(0), event: Event::Planned(Box::new(plan())) };
     let start = fold(None, &first).expect("a plan begins a run");
@@ -78,7 +78,7 @@ pub fn created() -> GroupRun {
     folded(vec![Event::MilestoneReached { grounds, milestone: Milestone::Created, facts }])
 }
 
-/// A run with the receipt of what is bound.
+/// A run with the receipt of the bound members.
 pub fn with_receipt() -> GroupRun {
     let (mut run, observation) = (created(), bound());
     while run.receipt.is_none() {
@@ -189,7 +189,7 @@ pub fn content(claim: &str) -> ContentSeen {
     }
 }
 
-/// Everything is cut, bound and ready.
+/// All members are cut, bound and ready.
 pub fn bound() -> Observation {
     let claim = |name: &str| ClaimSeen {
         id: ObjectId { uid: Uid(format!("uid-{name}")), ..object("shop", name) },
@@ -222,14 +222,14 @@ pub fn seen(run: &GroupRun, observation: &Observation, column: Column) -> &'stat
     named.get(column.name()).copied().unwrap_or("no such column")
 }
 
-/// A view with these values and all others at their first.
+/// A view with these values. All other columns have their first value.
 pub fn view_with(set: impl FnOnce(&mut View)) -> View {
     let mut view = View::blank();
     set(&mut view);
     view
 }
 
-/// The name of a value, as views show it.
+/// The name of a value, as in views.
 pub fn name<V: ColumnValue>(value: V) -> &'static str {
     V::COLUMN.values()[usize::from(value.ordinal())]
 }

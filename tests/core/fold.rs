@@ -1,4 +1,4 @@
-//! What the machine can never do is an error that names both sides.
+//! Tests illegal records: a transition that the machine never makes is an error that names both sides.
 
 use crate::fixture::*;
 use stillpoint::domain::problem::Code;

@@ -1,4 +1,4 @@
-//! Whether an undo knows that the storage of a finished cut is freed, and what it does if not.
+//! Tests whether a rollback knows that the storage of a finished cut is freed, and its action if not.
 
 use crate::fixture::*;
 use stillpoint::domain::observed::{GroupContentSeen, NamespaceSeen, Observation};
@@ -30,7 +30,7 @@ fn done() -> Outcome {
     Outcome::Done { uid: "u".into(), resource_version: "1".into() }
 }
 
-/// What an undo looks at before it deletes: everything is under Delete and stands.
+/// The view of a rollback before its deletes: all objects exist and are under Delete.
 fn under_delete() -> View {
     view_with(|view| {
         view.set(Group::Ours);
@@ -40,7 +40,7 @@ fn under_delete() -> View {
     })
 }
 
-/// Nothing stands any more of the run, as the API server itself says.
+/// No object of the run exists any more, according to the API server.
 fn nothing_left() -> Observation {
     Observation {
         epoch: 1,
@@ -113,7 +113,7 @@ fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_somet
     assert_eq!(intended(settled, Step::UndoFree, &under_delete()).freed, StorageFate::Unknown);
 }
 
-/// The driver is asked by an import, and the end comes only after its answer.
+/// An import queries the driver for the group. The run ends only after the driver's answer.
 #[test]
 fn an_undo_in_doubt_asks_the_driver_before_it_ends() {
     let (mut run, mut seen) = (undoing(), nothing_left());
@@ -164,7 +164,7 @@ fn only_a_driver_that_does_not_know_the_group_has_nothing_to_free() {
     }
 }
 
-/// What somebody imported by a handle of the receipt is his.
+/// Storage that another client imported by a handle of the receipt belongs to that client.
 #[test]
 fn storage_that_somebody_else_has_taken_is_not_asked_for() {
     let observation = Observation { taken: true, ..nothing_left() };

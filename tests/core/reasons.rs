@@ -1,4 +1,4 @@
-//! Reasons as users read them: what was observed, which object, and what to do, which is never cut off.
+//! Tests reasons for users: the observed state, the object, and the instruction, which is never truncated.
 
 use crate::fixture::*;
 use stillpoint::domain::limits;
@@ -11,7 +11,7 @@ use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
 use stillpoint::machine::group::{Event, GroupRun, Timed, decide, fold, view};
 
-/// The reason with which a run is rolled back that sees this.
+/// The reason of the rollback of a run with this observation.
 fn reason(run: &GroupRun, seen: &Observation, now: Timestamp) -> Reason {
     let view = view(run, seen);
     let decision = decide(run, &view, now).expect("one row");
@@ -78,7 +78,7 @@ fn advice_is_that_of_the_row_and_no_part_of_the_reason() {
         let Action::Stick { advice: wanted, .. } = row.then else { continue };
         let run = GroupRun { stuck: Some(row.id.to_owned()), ..created() };
         assert_eq!(advice(&run), Some(wanted), "{}", row.id);
-        // As older releases wrote it: in one text, and cut off.
+        // The format of older releases: one text, truncated.
         let old: String = format!("it is refused: {wanted}").chars().take(60).collect();
         assert_eq!(reason_of(&run, &old), "it is refused", "{}", row.id);
         assert_eq!(reason_of(&run, "it is refused"), "it is refused");

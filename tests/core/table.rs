@@ -1,4 +1,4 @@
-//! The recovery table as a page: written from the rows, and never older than they are.
+//! Tests that the recovery table in the documentation is generated from the current rows.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What belongs to a run is decided by uids and volume handles, never by names that others may choose.
+//! Tests views: objects are matched by uids and volume handles, never by names that other clients may choose.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use stillpoint::machine::group::effect::{Effect, EffectKind};
 use stillpoint::machine::group::event::Step;
 use stillpoint::machine::group::{GroupRun, Stage, effects};
 
-/// Breaks the cluster in one way and says what a column then shows.
+/// Adds one fault to the cluster and checks the resulting value of a column.
 fn check<V: ColumnValue>(run: &GroupRun, breaking: impl FnOnce(&mut Observation), expected: V) {
     let mut observation = bound();
     breaking(&mut observation);
@@ -207,7 +207,7 @@ fn finalizers_are_asked_of_what_exists() {
     check(&created(), |o| o.content = None, Protection::Complete);
 }
 
-/// Whoever sets the content to Retain between the look and the delete is not overlooked.
+/// A change of the content to Retain between observation and delete is detected.
 #[test]
 fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
     let run = GroupRun { stage: Stage::Unwinding, ..created() };
@@ -226,12 +226,12 @@ fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
     );
 }
 
-/// A run behind the pivot, with the receipt of what is bound.
+/// A run behind the pivot, with the receipt of the bound members.
 fn releasing() -> GroupRun {
     GroupRun { stage: Stage::Releasing, ..with_receipt() }
 }
 
-/// The first member is gone, and rebuilt: its content is bound to the snapshot with this uid, if to any.
+/// The first member was deleted and rebuilt. Its content is bound to the snapshot with this uid, if any.
 fn rebuilt(run: &GroupRun, bound_to: Option<&str>) -> Observation {
     let mut observation = bound();
     (observation.group, observation.snapshots) = (None, vec![snapshot("wal")]);

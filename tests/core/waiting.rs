@@ -1,4 +1,5 @@
-//! Why a run waits: the report names the step, the cause, the objects and their finalizers, and is silent in usual time.
+//! Tests wait reports: a report has the step, the cause, the objects and their finalizers, and is empty
+//! during the usual time.
 
 use crate::fixture::*;
 use stillpoint::domain::ids::ObjectId;
@@ -9,7 +10,7 @@ use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
 use stillpoint::machine::group::waiting::{Cause, count, report};
 use stillpoint::machine::group::{Event, GroupRun, Stage, Step, Timed, WaitReport, decide, fold, view};
 
-/// What is decided, and why it waits.
+/// Decides and returns the wait report.
 fn wait(run: &GroupRun, seen: &Observation, now: Timestamp) -> WaitReport {
     let decision = decide(run, &view(run, seen), now).expect("one row");
     report(run, seen, &decision, decision.not_before, now)
@@ -23,18 +24,18 @@ fn grounds() -> DecisionRecord {
     DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
 }
 
-/// A run whose cut is recorded, second 10.
+/// A run whose cut is recorded, at second 10.
 fn cut() -> GroupRun {
     let facts = Evidence::Cut { group_handle: "group-handle".into() };
     next(created(), 10, Event::MilestoneReached { grounds: grounds(), milestone: Milestone::Cut, facts })
 }
 
-/// A run behind the pivot whose release waits for its group to go.
+/// A run behind the pivot whose release waits for the deletion of its group.
 fn releasing() -> GroupRun {
     GroupRun { stage: Stage::Releasing, changed_at: at(10), ..with_receipt() }
 }
 
-/// Everything retains, nothing ties the members, and the group is being deleted.
+/// All contents retain, nothing ties the members, and the group is being deleted.
 fn going() -> Observation {
     let mut seen = bound();
     let group = seen.group.as_mut().expect("the group");
@@ -42,7 +43,7 @@ fn going() -> Observation {
     seen
 }
 
-/// A step that was tried so often, the last time at second 20, and each time had this outcome.
+/// A run with a step that was tried `times` times, last at second 20, each time with this outcome.
 fn tried(run: GroupRun, step: Step, kind: EffectKind, times: u32, outcome: &Outcome) -> GroupRun {
     (0..times).fold(run, |run, index| {
         let marks = vec![EffectRef { kind, member: None }];
@@ -65,7 +66,7 @@ fn a_refused_step_names_call_object_and_answer() {
     seen.contents.clear();
     let answer = "403 Forbidden: policy keep-groups denies it";
     for (times, warns) in [(1, false), (3, true)] {
-        // Two intents: a create that is refused once for good ends the run.
+        // Two intents: a single create that is refused permanently ends the run.
         let lost = Outcome::Indeterminate { message: "timeout".into() };
         let run = tried(planned(), Step::Create, EffectKind::CreateGroup, 1, &lost);
         let run = tried(run, Step::Create, EffectKind::CreateGroup, times, &forbidden());
@@ -227,7 +228,7 @@ fn a_claim_that_is_restored_from_a_member_is_named() {
     assert_eq!(slow.objects[0].finalizers, [own]);
 }
 
-/// Lets every content retain the storage, with the receipt: what the release asks for first.
+/// Sets every content to Retain, with the receipt: the first requirement of the release.
 pub fn retained(run: &GroupRun, seen: &mut Observation) {
     use stillpoint::domain::observed::DeletionPolicy;
     use stillpoint::machine::group::desired;

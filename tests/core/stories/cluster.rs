@@ -1,9 +1,11 @@
-//! A cluster of a few lines: effects under their conditions, controllers one phase at a time, storage that is counted.
+//! Simulates a minimal cluster: effects with their preconditions, controllers one phase at a time, storage as
+//! a set.
 //!
-//! It keeps what the machine relies on: a call that tests an old value fails when the value is another one; an owner
-//! comes back while a member names the living group; a group takes along what it owns; a content under Delete takes its
-//! storage with it; a content without its annotation is never let go. It has no caches and no races: those are the
-//! embedded cluster's (`tests/engine`).
+//! It has the behaviour that the machine relies on. A call that tests an old value fails if the value is
+//! different. An owner reference returns while a member names an existing group. Deleting a group deletes the
+//! objects that it owns. Deleting a content under Delete frees its storage. A content without its annotation
+//! never loses its finalizer. Caches and races are not simulated here, but in the embedded cluster
+//! (`tests/engine`).
 
 use std::collections::BTreeSet;
 
@@ -16,20 +18,20 @@ use stillpoint::machine::group::effect::{Effect, EffectKind, Entry, Outcome};
 
 use crate::fixture::at;
 
-/// Everything that stands, and what the driver has.
+/// All existing objects, and the state of the driver.
 #[derive(Clone)]
 pub struct Cluster {
     pub seen: Observation,
     /// Physical snapshots, by handle.
     pub storage: BTreeSet<String>,
     pub now: Timestamp,
-    /// What the controller freezes beside the plan.
+    /// Whether the controller freezes a volume that is not in the plan.
     pub freezes_more: bool,
-    /// What the driver answers instead of cutting.
+    /// Error that the driver returns instead of cutting.
     pub driver_says: Option<&'static str>,
-    /// Whether the controller judges by an old cache and leaves the content of a group that goes.
+    /// Whether the controller uses an old cache and leaves the content of a group that is being deleted.
     pub leaves_content: bool,
-    /// Handles that the import names.
+    /// Handles of the import.
     pub(super) imported: Vec<String>,
     pub(super) plan: Plan,
     made: u64,
@@ -45,7 +47,7 @@ fn missing() -> Refused {
     refused(404, "not found")
 }
 
-/// The test of an old value, as a JSON patch has it.
+/// The test of an old value, as in a JSON patch.
 pub(super) fn test(holds: bool, what: &str) -> Result<(), Refused> {
     if holds { Ok(()) } else { Err(refused(422, &format!("the test of {what} failed"))) }
 }
@@ -85,7 +87,8 @@ impl Cluster {
         }
     }
 
-    /// Everything is as it was, but later. No uid or version is given out twice.
+    /// Restores an earlier state of all objects. The clock and the counter go on, so that no uid or version
+    /// is used twice.
     pub fn put_back(&mut self, before: Cluster) {
         let (now, made) = (self.now, self.made);
         *self = Cluster { now, made, ..before };
@@ -102,7 +105,7 @@ impl Cluster {
         self.made.to_string()
     }
 
-    /// Carries a call out, if what it tests holds.
+    /// Applies a call if its preconditions hold.
     pub fn perform(&mut self, effect: &Effect) -> Outcome {
         self.seen.fresh = false;
         let deletes = matches!(
@@ -113,11 +116,11 @@ impl Cluster {
                 | EffectKind::DeleteContent
         );
         match self.try_perform(effect) {
-            // A delete of what is not there is done, as `cluster::perform` has it.
+            // Deleting a missing object succeeds, as in `cluster::perform`.
             Err(Outcome::Determinate { code: 404, .. }) if deletes => {
                 Outcome::Done { uid: String::new(), resource_version: String::new() }
             }
-            // What goes at once leaves no version.
+            // An object that is deleted at once has no version.
             Ok(uid) if uid.0.is_empty() => Outcome::Done { uid: uid.0, resource_version: String::new() },
             Ok(uid) => Outcome::Done { uid: uid.0, resource_version: self.version() },
             Err(refused) => refused,
@@ -209,11 +212,11 @@ impl Cluster {
                 let same = resource_version.as_ref().is_none_or(|version| *version == seen.resource_version);
                 test(same, "the version")?;
                 if !seen.protected {
-                    // Without a finalizer it goes at once, and nobody frees its storage.
+                    // Without a finalizer it is deleted at once, and its storage is never freed.
                     self.seen.content = None;
                     return Ok(Uid(String::new()));
                 }
-                // What the release deletes, the controller marks.
+                // The controller annotates contents that the release deletes.
                 (seen.terminating, seen.marked_deleted) = (true, true);
                 Ok(content.uid.clone())
             }
@@ -355,7 +358,7 @@ impl Cluster {
         self.seen.contents.iter_mut().find(|seen| seen.id.uid == id.uid).ok_or_else(missing)
     }
 
-    /// A content under Delete, of no group and without a handle yet.
+    /// A content under Delete without a group and without a handle.
     pub(super) fn new_group_content(&mut self, name: &str) -> GroupContentSeen {
         GroupContentSeen {
             id: self.id("", name),
@@ -376,7 +379,7 @@ impl Cluster {
         }
     }
 
-    /// Makes a stub that the run did not ask for.
+    /// Creates a stub that the run did not request.
     pub fn makes_stub(&mut self) {
         let name = stillpoint::domain::names::stub_content(self.plan.run);
         self.seen.stub = Some(self.id("", &name));

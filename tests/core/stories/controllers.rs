@@ -1,4 +1,5 @@
-//! The controllers of the small cluster, one phase at a time: they freeze, have cut, tie, acknowledge and let go.
+//! Simulates the controllers of the minimal cluster, one phase at a time: freeze, cut, tie, acknowledge and
+//! delete.
 
 use stillpoint::domain::ids::ObjectId;
 use stillpoint::domain::labels;
@@ -7,7 +8,7 @@ use stillpoint::domain::observed::*;
 use super::cluster::Cluster;
 
 impl Cluster {
-    /// One phase of all controllers; whether anything changed.
+    /// Runs one phase of all controllers. Returns whether anything changed.
     pub fn controllers(&mut self) -> bool {
         let before = (self.seen.clone(), self.storage.len());
         self.seen.fresh = false;
@@ -86,7 +87,8 @@ impl Cluster {
         }
     }
 
-    /// A member is ready with its content; a rebuilt one only while a content carries the handle of the group.
+    /// A member becomes ready with its content; a rebuilt member only while a content has the handle of the
+    /// group.
     fn ready(&mut self) {
         let carried = self.seen.content.is_some() || self.seen.stub.is_some();
         let stands = |name: &Option<String>| {
@@ -140,7 +142,7 @@ impl Cluster {
             if takes && !self.leaves_content {
                 self.free_group();
             }
-            // The garbage collector takes what the group owned.
+            // The garbage collector deletes the objects that the group owned.
             let owned: Vec<ObjectId> =
                 self.seen.snapshots.iter().filter(|s| !s.owners.is_empty()).map(|s| s.id.clone()).collect();
             owned.iter().for_each(|id| self.remove_member(id));
@@ -168,7 +170,7 @@ impl Cluster {
         going.iter().for_each(|content| self.remove_content(content));
     }
 
-    /// The sidecar deletes the group snapshot with all that it cut.
+    /// The sidecar deletes the group snapshot with all of its snapshots.
     fn free_group(&mut self) {
         let Some(content) = self.seen.content.take() else { return };
         content.cuts.iter().for_each(|cut| {

@@ -1,4 +1,4 @@
-//! What the csi-snapshotter and the driver do with a content that is made from the handles of a cut and bound to nothing.
+//! Simulates csi-snapshotter and driver for an unbound content made from the handles of a cut.
 
 use stillpoint::domain::ids::{ObjectId, Uid};
 use stillpoint::machine::group::effect::Unbound;
@@ -24,7 +24,7 @@ impl Cluster {
         Ok(import.id.uid.clone())
     }
 
-    /// The driver has the group as long as it has anything that the import names.
+    /// The driver has the group as long as it has any snapshot that the import names.
     pub(super) fn answer_import(&mut self) {
         let known = self.imported.iter().any(|handle| self.storage.contains(handle));
         let version = self.version();
@@ -40,7 +40,7 @@ impl Cluster {
         }
     }
 
-    /// It is held by its finalizer until the driver has freed what it has.
+    /// The finalizer blocks the deletion until the driver has freed the storage.
     pub(super) fn let_import_go(&mut self) {
         let Some(import) = self.seen.import.take_if(|import| import.terminating) else { return };
         for handle in self.imported.iter().filter(|_| import.group_handle.is_some()) {

@@ -1,4 +1,5 @@
-//! The loop of a run without an engine: observe, decide, record, do, record. It ends, or it says where it turns.
+//! Runs the loop of a run without an engine: observe, decide, record, apply, record. A run that does not end
+//! returns an error.
 
 use stillpoint::domain::plan::Plan;
 use stillpoint::domain::time::Millis;
@@ -12,38 +13,38 @@ use stillpoint::machine::group::{
 use super::cluster::Cluster;
 use crate::fixture::at;
 
-/// When somebody acts on the cluster: once, at the first occasion.
+/// Time of a disruption: once, at the first occasion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// The milestone is recorded.
     Reached(Milestone),
-    /// The effects of the step have happened.
+    /// The effects of the step were applied.
     Done(Step),
-    /// The step is intended, and nothing of it has happened.
+    /// The step is intended, and none of its effects was applied.
     Intended(Step),
-    /// The run is stuck, and a person helps.
+    /// The run is stuck. The disruption is the fix of an operator.
     Stuck,
 }
 
-/// What is done then.
+/// A change to the cluster.
 pub type Deed = fn(&mut Cluster);
 
-/// What goes wrong with a step.
+/// Fault of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// The process ends before the effects, half-way through them, or behind them without an outcome.
+    /// The process is killed before, amid or after the effects, without an outcome.
     Dies(Share),
     /// Every call arrives a second time.
     Twice,
-    /// The calls are refused with this status and do not happen.
+    /// The calls are refused with this status and not applied.
     Refused(u16),
-    /// Nobody learns whether the calls happened; they did, or did not.
+    /// The results of the calls are unknown. The value says whether they were applied.
     Unknown(bool),
-    /// Somebody puts everything back as it was before, every time.
+    /// Another client restores the previous state, every time.
     Reverted,
 }
 
-/// How much of a step happened.
+/// Share of the effects of a step that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     None,
@@ -51,7 +52,7 @@ pub enum Share {
     All,
 }
 
-/// A trouble with the n-th doing of a step.
+/// A fault of the n-th execution of a step.
 #[derive(Debug, Clone, Copy)]
 pub struct Drill {
     pub step: Step,
@@ -59,12 +60,11 @@ pub struct Drill {
     pub trouble: Trouble,
 }
 
-/// A run that ended.
 pub struct Life {
     pub run: GroupRun,
     pub cluster: Cluster,
     pub records: Vec<Timed>,
-    /// Steps in the order of their intents, with the time of each.
+    /// Steps in the order of their intents, each with its time.
     pub steps: Vec<(Step, i64)>,
 }
 
@@ -87,10 +87,10 @@ struct Living<'a> {
     meddle: &'a mut dyn FnMut(&mut Cluster, &GroupRun),
 }
 
-/// Decisions of one run, at most.
+/// Maximum number of decisions of one run.
 const TURNS: usize = 1_000;
 
-/// Lives to the end; the error says where it does not.
+/// Runs to the end. The error names the state of a run that does not end.
 pub fn live(
     plan: &Plan,
     cluster: Cluster,
@@ -113,7 +113,7 @@ pub fn live(
 }
 
 impl Living<'_> {
-    /// One decision; whether it was the last.
+    /// Executes one decision. Returns whether it was the last.
     fn turn(&mut self) -> Result<bool, String> {
         let Life { run, cluster, .. } = &mut self.life;
         cluster.now = cluster.now.after(Millis(10));
@@ -146,7 +146,7 @@ impl Living<'_> {
                     self.record(event)?;
                     reached.map(|milestone| self.deed(When::Reached(milestone)));
                 }
-                // Where nobody helps, it stays stuck.
+                // Without a disruption the run stays stuck.
                 return Ok(matches!(decision.then, Action::Stick { .. }) && !self.deed(When::Stuck));
             }
             Action::Refresh => cluster.seen.fresh = true,
@@ -173,7 +173,7 @@ impl Living<'_> {
         Ok(())
     }
 
-    /// Somebody acts, if this is the occasion.
+    /// Applies the disruption if this is its time.
     fn deed(&mut self, when: When) -> bool {
         let Some(index) = self.deeds.iter().position(|(of, _)| *of == when) else { return false };
         let (_, deed) = self.deeds.remove(index);
@@ -243,14 +243,14 @@ impl Living<'_> {
         self.record(Event::StepCompleted { step, outcomes })
     }
 
-    /// The daemon is started again, with the next epoch.
+    /// Restarts the daemon with the next epoch.
     fn die(&mut self) -> Result<(), String> {
         let cluster = &mut self.life.cluster;
         cluster.seen.epoch += 1;
         cluster.seen.fresh = false;
         cluster.seen.error_since = None;
         cluster.now = cluster.now.after(Millis::from_secs(3));
-        // All that is left of it is what was recorded.
+        // Only the records survive.
         let folded = fold_all(&self.life.records);
         self.life.run = folded.map_err(|error| error.to_string())?.ok_or("no records")?;
         Ok(())

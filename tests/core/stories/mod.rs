@@ -1,12 +1,12 @@
-//! Whole runs in the pure core: the machine decides, [`cluster`] answers, and somebody makes trouble.
+//! Tests complete runs in the pure core: the machine decides, [`cluster`] answers, and faults are injected.
 //!
-//! | module | holds |
+//! | module | contents |
 //! |---|---|
-//! | [`cluster`] | a cluster of a few lines |
-//! | [`life`] | the loop of the engine without an engine, and what may go wrong in it |
-//! | [`told`] | the stories: who does what to a run, and how it ends |
-//! | [`steps`] | every step of every story twice, failing, half done, undone |
-//! | [`regress`] | somebody who undoes what the run does, a few times or for ever |
+//! | [`cluster`] | a minimal cluster |
+//! | [`life`] | the loop of the engine without an engine, and its faults |
+//! | [`told`] | the stories: a disruption of a run, and its result |
+//! | [`steps`] | every step of every story executed twice, failed, half applied and reverted |
+//! | [`regress`] | clients that revert changes of the run, a few times or for ever |
 
 mod cluster;
 mod controllers;

@@ -1,4 +1,5 @@
-//! Regress is bounded: what somebody undoes is done again, but not for ever, and never faster than it pauses.
+//! Tests that regress is bounded: reverted changes are made again, but not for ever, and never faster than
+//! the pauses allow.
 
 use stillpoint::domain::limits;
 use stillpoint::domain::observed::{DeletionPolicy, SnapshotSeen};
@@ -8,11 +9,11 @@ use super::cluster::Cluster;
 use super::life::{Deed, Drill, Life, Trouble};
 use super::told::{Story, stories};
 
-/// What somebody may do to the cluster at any time without touching the storage.
+/// Changes that another client may make at any time without touching the storage.
 const MEDDLING: &[Deed] = &[
     |cluster| each_snapshot(cluster, |snapshot| snapshot.annotations = None),
     |cluster| {
-        // A rebuilt member is known by its label.
+        // A rebuilt member is identified by its label.
         let cut = |snapshot: &&mut SnapshotSeen| snapshot.id.name.starts_with("member-");
         cluster.seen.snapshots.iter_mut().filter(cut).for_each(|snapshot| snapshot.labels = None);
     },
@@ -47,7 +48,7 @@ fn each_snapshot(cluster: &mut Cluster, change: impl FnMut(&mut stillpoint::doma
     cluster.seen.snapshots.iter_mut().for_each(change);
 }
 
-/// Lives a story in which somebody acts some times, with a chance of one in four before each decision.
+/// Runs a story with a number of disruptions, each with a probability of 1/4 before a decision.
 fn meddled(story: &Story, seed: u64, acts: usize) -> Result<Life, String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut left = acts;
@@ -72,7 +73,7 @@ fn meddled(story: &Story, seed: u64, acts: usize) -> Result<Life, String> {
 #[test]
 fn a_stage_is_never_left_backwards_and_each_act_costs_a_few_intents() {
     const ACTS: usize = 12;
-    /// Intents that one act may cost: to mend it, and to do again what it stopped.
+    /// Intents that one disruption may cost: one to repair it, one to repeat the interrupted step.
     const EACH: usize = 2;
     let rounds: u64 = std::env::var("STILLPOINT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let (mut lives, mut most) = (0, 0);
@@ -81,7 +82,7 @@ fn a_stage_is_never_left_backwards_and_each_act_costs_a_few_intents() {
         for seed in 0..rounds {
             let life = meddled(&story, seed, ACTS).unwrap_or_else(|reason| panic!("{reason}"));
             let intents = life.steps.len();
-            // A second attempt may do all of the first once more, undo included.
+            // A second attempt may repeat all steps of the first, rollback included.
             let bound = 2 * plain.steps.len() + 20 + EACH * ACTS;
             assert!(intents <= bound, "seed {seed}, {}: {intents} intents", story.name);
             (lives, most) = (lives + 1, most.max(intents));
@@ -90,7 +91,7 @@ fn a_stage_is_never_left_backwards_and_each_act_costs_a_few_intents() {
     println!("{lives} lives with {ACTS} acts of others each: at most {most} intents");
 }
 
-/// Somebody puts everything back as it was before a step, every time: for each step that there is.
+/// Another client restores the state before a step, every time: for each step that exists.
 #[test]
 fn a_step_that_is_undone_for_ever_pauses_and_ends_where_an_undo_is_possible() {
     for step in Step::ALL {
@@ -110,13 +111,13 @@ fn a_step_that_is_undone_for_ever_pauses_and_ends_where_an_undo_is_possible() {
         let pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
         let longest = pauses.iter().copied().max().unwrap_or(0);
         match &lived {
-            // The undo of what can be undone ends the run.
+            // A run that can be rolled back ends with the rollback.
             Ok(life) => {
                 let intents = life.steps.iter().filter(|(done, _)| done == step).count();
                 println!("{}: {:?} after {intents} intents", step.name(), life.run.stage);
                 assert!(intents <= limits::MAX_REPEATS as usize + 2, "{}: {intents} intents", step.name());
             }
-            // What cannot be undone goes on, at the pace of the longest pause.
+            // A run that cannot be rolled back continues at the pace of the longest pause.
             Err(reason) => {
                 println!("{}: for ever, pauses up to {longest} ms", step.name());
                 assert!(reason.contains("turns for ever"), "{reason}");

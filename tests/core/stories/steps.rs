@@ -1,12 +1,12 @@
-//! Every step of every story, as often as the story does it, in every way in which it can go wrong. Which steps there
-//! are is taken from the stories, and the stories are held against the machine.
+//! Tests every step of every story, at each of its executions, with every fault. The steps come from the
+//! stories, and the stories are checked against the machine.
 
 use stillpoint::machine::group::{Stage, Step};
 
 use super::life::{Drill, Life, Share, Trouble};
 use super::told::{Story, sound, stories};
 
-/// The doings of a story's steps: each step with its number among those of its kind.
+/// The executions of steps in a story: each step with its number among those of its kind.
 fn doings(story: &Story) -> Vec<(Step, usize)> {
     let life = story.lived(None).unwrap_or_else(|reason| panic!("{reason}"));
     let steps: Vec<Step> = life.steps.iter().map(|(step, _)| *step).collect();
@@ -14,7 +14,7 @@ fn doings(story: &Story) -> Vec<(Step, usize)> {
     (0..steps.len()).map(|at| (steps[at], nth(at))).collect()
 }
 
-/// Each trouble with each step of each story. `wrong` says what is wrong with an end.
+/// Runs each fault with each step of each story. `wrong` checks the end.
 fn each(troubles: &[Trouble], wrong: impl Fn(&Story, &Drill, &Life) -> Result<(), String>) {
     let (mut lives, mut broken) = (0, Vec::new());
     for story in stories() {
@@ -41,21 +41,21 @@ fn as_told(story: &Story, _: &Drill, life: &Life) -> Result<(), String> {
     }
 }
 
-/// A process that dies does the step again: nothing, half or all of it had happened.
+/// A killed process executes the step again, after none, half or all of its effects were applied.
 #[test]
 fn every_step_is_done_twice() {
     let dies = [Share::None, Share::Half, Share::All].map(Trouble::Dies);
     each(&dies, as_told);
 }
 
-/// A call that comes twice finds another old value than it tests, or finds its work done.
+/// A repeated call finds another old value than it tests, or finds its change already applied.
 #[test]
 fn every_call_arrives_twice() {
     each(&[Trouble::Twice], as_told);
 }
 
-/// A write that fails once is tried again, whatever is known about it. What the API server refuses a first create for
-/// good is the one end that differs.
+/// A write that fails once is retried, independent of what is known about it. The one exception is a
+/// permanent refusal of a first create, which ends the run differently.
 #[test]
 fn every_step_fails_once() {
     let refused = [403, 409, 422, 503].map(Trouble::Refused);
@@ -69,7 +69,7 @@ fn every_step_fails_once() {
     });
 }
 
-/// Redone steps are looked at first: a step costs at most one more of its kind for each time that it goes wrong.
+/// Repeated steps read the objects first: each fault of a step costs at most one more step of its kind.
 #[test]
 fn a_trouble_costs_one_more_intent_of_its_step() {
     let troubles = [Trouble::Dies(Share::None), Trouble::Dies(Share::All), Trouble::Unknown(false)];

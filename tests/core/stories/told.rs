@@ -1,5 +1,5 @@
-//! The stories: who does what to a run, and how it ends. Together they do every step and reach every milestone that
-//! there is; a step or milestone that is added to the machine and to no story fails here.
+//! Defines the stories: a disruption of a run, and its result. Together they execute every step and reach
+//! every milestone. A step or milestone of the machine that no story has fails here.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,11 @@ use super::cluster::Cluster;
 use super::life::{Deed, Drill, Life, When, live};
 use crate::fixture::plan;
 
-/// One story.
 #[derive(Clone)]
 pub struct Story {
     pub name: String,
     pub plan: Plan,
-    /// What is different in this cluster from the beginning.
+    /// Difference of this cluster from the beginning.
     pub setting: Deed,
     pub deeds: Vec<(When, Deed)>,
     pub end: Stage,
@@ -32,7 +31,7 @@ impl Story {
         Self { setting, ..self }
     }
 
-    /// Without another attempt.
+    /// The story without another attempt.
     fn once(self) -> Self {
         let plan = Plan { max_attempts: 1, ..self.plan };
         Self { plan, ..self }
@@ -44,7 +43,7 @@ impl Story {
         cluster
     }
 
-    /// Lives it with a trouble; the error says what is wrong with it.
+    /// Runs the story with a fault. The error describes a wrong result.
     pub fn lived(&self, drill: Option<Drill>) -> Result<Life, String> {
         self.lived_with(drill, &mut |_, _| ())
     }
@@ -59,7 +58,7 @@ impl Story {
     }
 }
 
-/// What is true of the cluster when a run has ended, whatever happened to it.
+/// Checks the cluster after the end of a run, for every possible history.
 pub fn sound(life: &Life) -> Result<(), String> {
     let (run, seen, storage) = (&life.run, &life.cluster.seen, &life.cluster.storage);
     let holds = |condition: bool, what: &str| match condition {
@@ -112,14 +111,15 @@ fn freezes_more(cluster: &mut Cluster) {
     }
 }
 
-/// Somebody else's VolumeGroupSnapshot vanishes as `kubectl delete` would have it.
+/// Another client deletes the VolumeGroupSnapshot, as `kubectl delete` does.
 fn deletes_the_group(cluster: &mut Cluster) {
     if let Some(group) = &mut cluster.seen.group {
         group.terminating = true;
     }
 }
 
-/// Somebody deletes the group as soon as it is made; a controller that has not heard of it has it cut all the same.
+/// Another client deletes the group right after its creation. A controller with an old cache has it cut
+/// nevertheless.
 fn cuts_what_is_gone(cluster: &mut Cluster) {
     cluster.controllers();
     (cluster.seen.group, cluster.seen.snapshots) = (None, vec![]);
@@ -129,23 +129,24 @@ fn cuts_what_is_gone(cluster: &mut Cluster) {
     }
 }
 
-/// Somebody takes the finalizers off the group's content and deletes it: nobody frees its storage.
+/// Another client removes the finalizers of the group's content and deletes it: its storage is never freed.
 fn tears_the_content_out(cluster: &mut Cluster) {
     cluster.seen.content = None;
 }
 
-/// Somebody frees the storage beside the cluster, and tears the content out.
+/// Another client frees the storage directly in the driver, and removes the content.
 fn frees_by_hand(cluster: &mut Cluster) {
     cluster.storage.clear();
     cluster.seen.content = None;
 }
 
-/// An older life of the daemon, which nobody has told of the undo, makes a stub for the members that go.
+/// A stale incarnation of the daemon, which does not know of the rollback, creates a stub for the members
+/// being deleted.
 fn makes_a_stub(cluster: &mut Cluster) {
     cluster.makes_stub();
 }
 
-/// Members whose owners were taken off do not go with their group.
+/// Members without owners are not deleted with their group.
 fn takes_owners_off(cluster: &mut Cluster) {
     cluster.seen.class_exists = false;
     for snapshot in &mut cluster.seen.snapshots {
@@ -153,7 +154,7 @@ fn takes_owners_off(cluster: &mut Cluster) {
     }
 }
 
-/// One member is gone, its retained content is not.
+/// One member is deleted. Its retained content is not.
 fn leaves_a_content(cluster: &mut Cluster) {
     cluster.seen.class_exists = false;
     loses_a_member(cluster);
@@ -165,7 +166,7 @@ fn deletes_the_group_content(cluster: &mut Cluster) {
     }
 }
 
-/// The stories that are told by hand: each is there for the steps that no other has.
+/// The hand-written stories. Each has steps that no other story has.
 fn told() -> Vec<Story> {
     use Milestone as M;
     use Stage::{Completed, Failed};
@@ -257,7 +258,8 @@ fn told() -> Vec<Story> {
     ]
 }
 
-/// An undo from every milestone that a whole run reaches before its pivot: not listed, but taken from such a run.
+/// A rollback from every milestone that a complete run reaches before its pivot. The milestones are taken
+/// from such a run.
 fn undone() -> Vec<Story> {
     let whole = told()[0].lived(None).unwrap_or_else(|reason| panic!("{reason}"));
     let before_pivot = whole.milestones().into_iter().take_while(|milestone| *milestone < Milestone::Cleaned);
@@ -269,7 +271,6 @@ fn undone() -> Vec<Story> {
     before_pivot.map(story).collect()
 }
 
-/// All stories.
 pub fn stories() -> Vec<Story> {
     told().into_iter().chain(undone()).collect()
 }
