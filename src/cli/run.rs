@@ -116,7 +116,7 @@ impl Run {
             },
             archiving: Archiving { records: self.archive_records, days: self.archive_days },
             points: self.crash_at.map_or_else(CrashPoints::none, CrashPoints::sigkill_at),
-            metrics: metrics,
+            metrics,
             health,
         };
         tokio::select! {
