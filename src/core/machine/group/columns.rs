@@ -78,13 +78,13 @@ columns! {
     Seen Group {
         /// There is none.
         Absent,
-        /// It is not ours: another uid than recorded, or no label of this run.
+        /// Another uid than the recorded one, or without the label of this run.
         Foreign,
         /// Ours, claimed by our epoch.
         Ours,
         /// Ours, claimed by an older epoch: claim it before writing.
         Older,
-        /// A newer epoch has claimed it, or its Backup: this daemon has been overtaken.
+        /// A newer epoch claimed it or its Backup: a newer daemon took over.
         Newer,
         /// Ours, being deleted.
         Terminating,
@@ -102,21 +102,21 @@ columns! {
         /// Being deleted under Retain.
         RetainTerminating,
     }
-    /// Whether the content carries what lets the sidecar finish a deletion.
+    /// The being-deleted annotation of the content, without which the csi-snapshotter does not finish a deletion.
     Seen Marked {
-        /// The being-deleted annotation is there.
+        /// Present, or there is no content.
         Yes,
-        /// It is not.
+        /// Missing.
         No,
     }
     /// Whether VolumeGroupSnapshot and content carry their bound-protection finalizers.
     Seen Protection {
-        /// Both do, or the one that is missing does not exist, or can get none without its class.
+        /// Both do; an object that does not exist, or that gets no finalizer without its class, counts as protected.
         Complete,
-        /// One does not yet: deleting now would leak.
+        /// One does not yet: a delete now would leak storage.
         Pending,
     }
-    /// How far the cut is.
+    /// Progress of the cut.
     Seen Progress {
         /// Nothing is frozen.
         Nothing,
@@ -126,14 +126,14 @@ columns! {
         Differs,
         /// The group has its handle, and every planned volume a snapshot handle.
         Cut,
-        /// Also the group is ready, and every member is ready, names the group and is bound.
+        /// In addition, the group is ready, and every member is ready, bound, and names the group.
         Bound,
     }
     /// The error that the driver reports for the group.
     Seen DriverError {
         /// It reports none.
         None,
-        /// One that may pass: Canceled, DeadlineExceeded, Unavailable, ResourceExhausted, Aborted.
+        /// A transient one: Canceled, DeadlineExceeded, Unavailable, ResourceExhausted, Aborted.
         Passing,
         /// Any other.
         Final,
@@ -154,16 +154,16 @@ columns! {
         /// Some Delete, or without receipt.
         Delete,
     }
-    /// Whether members were lost since the cut. Before the receipt those that the controller has not made yet are not lost.
+    /// Members that were lost since the cut. Before the receipt, a member that the controller has not created yet is not lost.
     Seen Loss {
-        /// All are there, ready, bound, with their recorded or rebuilt uid; before the receipt: none is known to be lost;
-        /// behind the pivot also: their namespace goes, and each has a content that keeps its storage.
+        /// All exist, ready and bound, with their recorded or rebuilt uid. Before the receipt: none is known to be lost. After
+        /// the pivot in a namespace that is being deleted: each has a content that retains its storage.
         None,
-        /// Some are gone, being deleted, or replaced; before the receipt: so that the cut can never be bound.
+        /// Some are gone, being deleted, or replaced. Before the receipt: the group can never be bound.
         Lost,
         /// The lost ones are being rebuilt and are not ready yet.
         Rebuilding,
-        /// A member stands, but its content is gone or being deleted.
+        /// A VolumeSnapshot exists, and its content is gone or being deleted.
         Hollow,
     }
     /// `status.volumeGroupSnapshotName` of the members.
@@ -175,67 +175,67 @@ columns! {
         /// On all.
         Set,
     }
-    /// What ties members to the group: owner reference, in-group finalizer, missing class.
+    /// Ownership by the group: owner reference, in-group finalizer, or a missing class name.
     Seen Ties {
-        /// Nothing ties any of them.
+        /// No member has any of them.
         Free,
-        /// Some are tied by one of these.
+        /// Some members have one of them.
         Tied,
     }
-    /// The as-source finalizer: it comes back once the controller has seen the released member.
+    /// The as-source finalizer. The controller adds it again when it has seen the released member.
     Seen Acknowledged {
         /// On all.
         Yes,
         /// Not yet on some.
         No,
     }
-    /// Whether the observation was read from the API server itself after our last write.
+    /// Whether the observation was read from the API server after the last write of the run.
     Seen Fresh {
-        /// It was.
+        /// Read from the API server.
         Yes,
-        /// It comes from the caches.
+        /// Taken from the caches.
         No,
     }
-    /// The claims of the plan.
+    /// The PVCs of the plan.
     Seen Claims {
         /// All exist, with the planned uid and volume, and none is being deleted.
         Intact,
-        /// One is gone, going, or another one than planned.
+        /// One is gone, being deleted, or not the planned one.
         Changed,
     }
     /// The VolumeSnapshotClass of the release.
     Seen Class {
-        /// It stands in the cluster.
+        /// It exists.
         Exists,
-        /// It is gone: the release would wait for ever.
+        /// It is gone: the release would never end.
         Missing,
     }
     /// Contents of the run, group and members, that still retain the storage.
     Seen Retaining {
-        /// Not one: a delete of the group frees all storage.
+        /// None: a delete of the group frees all storage.
         None,
         /// At least one: a delete now would leak its storage.
         Some,
     }
-    /// What is left of the members while a run is undone.
+    /// Objects of members that are left during a rollback.
     Seen Shells {
         /// Nothing is left.
         None,
-        /// VolumeSnapshots that nobody is deleting yet.
+        /// VolumeSnapshots that are not being deleted.
         Snapshots,
-        /// Only VolumeSnapshotContents that nobody is deleting yet.
+        /// Only VolumeSnapshotContents that are not being deleted.
         Contents,
-        /// Only what is being deleted.
+        /// Only objects that are being deleted.
         Leaving,
     }
-    /// The stub content.
+    /// The stub content, which carries the group handle while members are rebuilt.
     Seen Stub {
         /// There is none.
         Absent,
-        /// It stands, and carries the group handle.
+        /// It exists.
         Exists,
     }
-    /// The unbound content under Delete, by which an undo has storage freed whose own content is gone.
+    /// The unbound content with policy Delete, by which a rollback frees storage after its own content is gone.
     Seen Import {
         /// There is none.
         Absent,
@@ -248,73 +248,73 @@ columns! {
         /// It is being deleted.
         Going,
     }
-    /// Whether somebody else has imported the storage of the run, by a handle of its receipt.
+    /// Whether another client imported the storage of the run, by a handle of its receipt.
     Seen Taken {
-        /// Nobody has.
+        /// No client did.
         No,
-        /// Somebody has: it is not ours to be freed.
+        /// A client did: the run does not free the storage.
         Yes,
     }
-    /// The VolumeGroupSnapshotClass: until the members are ready the controllers need it.
+    /// The VolumeGroupSnapshotClass, which the controllers need until the members are ready.
     Seen GroupClass {
-        /// It stands in the cluster.
+        /// It exists.
         Exists,
         /// It is gone.
         Missing,
     }
     /// The namespace of the group.
     Seen Space {
-        /// It stands.
+        /// It exists.
         Stands,
-        /// It is being deleted, and everything in it.
+        /// It is being deleted, with everything in it.
         Going,
-        /// It is not known: gone, or so new that the caches have not heard of it.
+        /// Unknown: gone, or too new for the caches.
         Gone,
     }
-    /// VolumeSnapshotContents of which a rebuilt member has taken the place, when it is ready.
+    /// VolumeSnapshotContents that a ready, rebuilt member has replaced.
     Seen Replaced {
         /// There is none.
         None,
-        /// One stands, for a VolumeSnapshot that is gone.
+        /// One exists, for a VolumeSnapshot that is gone.
         Some,
     }
-    /// What the journal knows about the create of this attempt.
+    /// The create of this attempt, by the journal.
     Known Create {
         /// Never tried.
         Untried,
         /// Tried; it may have happened.
         Unknown,
-        /// Refused for good; it certainly did not happen.
+        /// Refused permanently; it did not happen.
         Refused,
         /// It happened: the uid is recorded.
         Happened,
     }
     /// Whether the cut is recorded.
     Known CutRecorded {
-        /// The journal says when the group was cut.
+        /// The cut is recorded.
         Yes,
-        /// It does not say so yet.
+        /// The cut is not recorded yet.
         No,
     }
-    /// What a complete undo leads to.
+    /// What follows a complete rollback.
     Known AfterUndo {
         /// Another attempt.
         Retry,
         /// Failure.
         Fail,
     }
-    /// Whether the names are to be put back into the released members.
+    /// Whether the names are put back into the released members (`--keep-group-name`).
     Known KeepName {
         /// They are put back at the end.
         Yes,
         /// They stay cleared.
         No,
     }
-    /// Failures in a row of the step that is asked for; or repetitions, where somebody keeps undoing it.
+    /// Consecutive failures of the next step, or repetitions, if another client keeps reverting it.
     Known Refusals {
-        /// Fewer than the limits: the step is tried again after its pause.
+        /// Below the limits: the step is tried again after its pause.
         Few,
-        /// As many as the limits: the run is undone, or stuck where it cannot be.
+        /// At the limits: the run is rolled back, or stuck if it cannot be.
         Many,
     }
     /// Whether the members were cut close enough to each other, by the creation times in the receipt.
@@ -324,54 +324,54 @@ columns! {
         /// They were not, or that is unknown, and the plan requires it.
         TooFar,
     }
-    /// The same behind the pivot, of the steps for which nothing else is to be done then.
+    /// The same after the pivot, for steps without another row.
     Known Blocked {
-        /// It has not failed as often as the limits allow.
+        /// The next step failed less often than the limits allow.
         No,
-        /// It has.
+        /// The next step failed as often as the limits allow.
         Yes,
     }
-    /// What is known of the storage of a run that is undone.
+    /// Whether a rollback knows that the storage is freed.
     Clock Storage {
-        /// There is no receipt; it was deleted through its content or an import, by us and under Delete; or somebody else
-        /// has imported it.
+        /// There is no receipt; or Stillpoint deleted the storage through its content or an import, with policy Delete; or
+        /// another client imported it.
         Settled,
-        /// It has a receipt, and its content went in another way: whether the driver freed it is not known.
+        /// There is a receipt, and the content went in another way: the driver may or may not have freed the storage.
         Doubtful,
     }
     /// `csiSnapshotTimeout` of this attempt.
     Clock CutDeadline {
-        /// Not yet.
+        /// The deadline is in the future.
         Open,
-        /// It has passed: no cut is waited for any more.
+        /// The deadline passed: the run does not wait for a cut any more.
         Passed,
     }
     /// `itemOperationTimeout` of this attempt.
     Clock ReadyDeadline {
-        /// Not yet.
+        /// The deadline is in the future.
         Open,
-        /// It has passed: readiness is not waited for any more.
+        /// The deadline passed: the run does not wait for readiness any more.
         Passed,
     }
-    /// The grace that a final error of the driver gets.
+    /// The grace period of a final driver error.
     Clock Grace {
-        /// Not yet over.
+        /// The period lasts.
         Open,
-        /// It is over: the group is undone.
+        /// The period is over: the group is rolled back.
         Passed,
     }
-    /// The time that an undo looks for a content which comes late.
+    /// The time in which a rollback looks for a late VolumeGroupSnapshotContent.
     Clock LateWindow {
-        /// Not yet over.
+        /// The time lasts.
         Open,
-        /// It is over: nothing came; or the controller itself took the content along with its group, and makes none.
+        /// The time is over without a content; or the controller deleted the content with its group, and creates none.
         Passed,
     }
-    /// The time that a cache of a controller may still have a group which is gone.
+    /// The time in which the cache of a controller may still contain the deleted group.
     Clock Echo {
-        /// Not yet over.
+        /// The time lasts.
         Open,
-        /// It is over: every cache was told, or listed anew.
+        /// The time is over: every controller has received the delete, or listed again.
         Passed,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::machine::group::columns::{Column, Source};
+use crate::machine::group::columns::{Column, ColumnValue, Fresh, Source};
 use crate::machine::group::row::{Action, Cond, Row};
 use crate::machine::group::state::Stage;
 use crate::machine::group::table::{RULES, TABLE, columns_of};
@@ -11,11 +11,12 @@ use crate::machine::group::table::{RULES, TABLE, columns_of};
 pub fn document() -> String {
     let mut page = format!(
         "# The recovery table\n\n\
-         What a group run does next, for each stage and each combination of what is seen, known and due. A start asks \
-         this table as a restart does. Rows have no order and no catch-all: exactly one matches each combination, and \
-         a test proves it. This page is written from the rows (version {RULES}); \
-         `UPDATE_FIXTURES=1 cargo test --test core` writes it anew. What comes from the clock is in italics; what the \
-         columns and their values mean stands at the end.\n"
+         The table says what a group run does next: for each stage, and for each combination of column values. The \
+         daemon uses it after a first start and after a restart. Rows have no order. Exactly one row matches each \
+         combination, and a test proves it. A row with *fresh* acts only on a view that was just read from the API \
+         server; until then the run reads everything again. Conditions on the clock are in italics. The columns and \
+         their values are explained at the end.\n\n\
+         This page is generated from the rows (version {RULES}): `UPDATE_FIXTURES=1 cargo test --test core`.\n"
     );
     for stage in Stage::ALL {
         // Writing into a String cannot fail.
@@ -42,6 +43,9 @@ fn section(page: &mut String, stage: Stage) -> std::fmt::Result {
 
 /// A condition. Conditions on clock columns are in italics.
 fn condition(cond: &Cond) -> String {
+    if cond.column == Fresh::COLUMN {
+        return "*fresh*".to_owned();
+    }
     let all = cond.column.values().iter().enumerate();
     let values: Vec<&str> = all.filter(|(at, _)| cond.mask & (1 << at) != 0).map(|(_, name)| *name).collect();
     let text = format!("{} {}", cond.column.name(), values.join(" or "));
@@ -52,23 +56,23 @@ fn action(action: Action) -> String {
     match action {
         Action::Act(step) => format!("**{}**", step.name()),
         Action::Advance(milestone) => format!("record *{}*", milestone.name()),
-        Action::Unwind { code, transient: true } => format!("undo ({code}), then try again"),
-        Action::Unwind { code, transient: false } => format!("undo ({code})"),
-        Action::Refresh => "look: read everything anew".to_owned(),
+        Action::Unwind { code, transient: true } => format!("roll back ({code}), then try again"),
+        Action::Unwind { code, transient: false } => format!("roll back ({code})"),
+        Action::Refresh => "read everything again".to_owned(),
         Action::Wait(waiting) => format!("wait for {}", waiting.text()),
         Action::Stick { code, .. } => format!("stuck ({code})"),
-        Action::StepDown => "stop: overtaken".to_owned(),
+        Action::StepDown => "stop: a newer daemon took over".to_owned(),
         Action::Finished => "nothing".to_owned(),
     }
 }
 
 fn columns(page: &mut String) -> std::fmt::Result {
-    writeln!(page, "\n## What the columns mean")?;
+    writeln!(page, "\n## Columns")?;
     for column in Column::ALL {
         let from = match column.source() {
-            Source::Seen => "seen in the cluster",
+            Source::Seen => "observed in the cluster",
             Source::Known => "known from the journal",
-            Source::Clock => "due by the clock",
+            Source::Clock => "computed from the clock",
         };
         let (about, values) = column.meanings();
         writeln!(page, "\n**{}** ({from}): {}\n", column.name(), about.trim())?;
@@ -82,7 +86,7 @@ fn columns(page: &mut String) -> std::fmt::Result {
 fn stuck(page: &mut String) -> std::fmt::Result {
     writeln!(
         page,
-        "\n## What a person gets where there is no automatic answer\n\n| row | observed | what to do |\n|---|---|---|"
+        "\n## Stuck runs: manual intervention\n\n| row | observation | how to fix it |\n|---|---|---|"
     )?;
     for row in TABLE {
         if let Action::Stick { advice, .. } = row.then {
