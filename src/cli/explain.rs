@@ -58,7 +58,7 @@ fn unknown(text: &str) -> Problem {
     Problem::new(
         Code::Usage,
         About::default(),
-        format!("{text:?} is no error code of this stillpoint"),
+        format!("{text:?} is not an error code of this version of stillpoint"),
         "give a code such as SP0013; `stillpoint explain` without one lists them all",
     )
 }

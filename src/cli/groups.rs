@@ -89,7 +89,7 @@ impl Look {
         if let Some(name) = self.name.as_deref().filter(|_| found.is_empty()) {
             let about = About::new("GroupSnapshot", namespace, name);
             let fix = "`stillpoint groups get` lists them";
-            return Err(Problem::new(Code::Usage, about, "there is no such run", fix));
+            return Err(Problem::new(Code::Usage, about, "run not found", fix));
         }
         let (format, now) = (self.output.output, jiff::Timestamp::now());
         show(format, &found, |found| match describe {

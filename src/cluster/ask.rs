@@ -53,7 +53,7 @@ pub fn read(meta: &ObjectMeta) -> Option<Result<OperatorRequest, String>> {
         )));
     };
     request.truncate((0..=MAX_ID_BYTES).rev().find(|at| request.is_char_boundary(*at)).unwrap_or(0));
-    let by = annotation(labels::REQUEST_BY).map_or_else(|| "somebody".to_owned(), |by| limits::clip(&by));
+    let by = annotation(labels::REQUEST_BY).map_or_else(|| "unknown".to_owned(), |by| limits::clip(&by));
     Some(Ok(OperatorRequest { ask, request, by }))
 }
 
@@ -124,6 +124,6 @@ mod tests {
         let mut patch = patch(&ObjectMeta::default(), &asked());
         patch["metadata"]["annotations"] = json!({ labels::REQUEST_ID: "ä".repeat(400) });
         let read = read(&meta(&patch)).expect("a label").expect("a request");
-        assert_eq!((read.request.len(), read.by.as_str()), (MAX_ID_BYTES, "somebody"));
+        assert_eq!((read.request.len(), read.by.as_str()), (MAX_ID_BYTES, "unknown"));
     }
 }

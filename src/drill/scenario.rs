@@ -234,7 +234,7 @@ impl fmt::Display for Case {
 
 /// A name that is the name of no case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no part of a drill; `stillpoint drill list` shows what they look like")]
+#[error("{0:?} is not a part of a drill; see `stillpoint drill list`")]
 pub struct Unreadable(pub String);
 
 impl FromStr for Case {

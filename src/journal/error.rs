@@ -251,7 +251,7 @@ impl JournalError {
                 "put that file back, or every .seg file of the archives from where they were moved: the file is then made anew; without either those runs cannot be resumed"
             }
             JournalError::Behind { .. } => {
-                "restore the newest copy of the directory; if this one is meant, remove its owner.json"
+                "restore the newest copy of the directory; to use this one, remove its owner.json"
             }
             JournalError::Store(_) | JournalError::Io { .. } => {
                 "check the disk and the rights of the journal directory"

@@ -80,7 +80,7 @@ pub enum ImportError {
         found: u16,
     },
     /// Not a JSON object with these fields.
-    #[error("line {line} is no exported record: {reason}")]
+    #[error("line {line} is not an exported record: {reason}")]
     Line {
         /// Line, counted from 1.
         line: usize,

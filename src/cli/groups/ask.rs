@@ -111,7 +111,7 @@ impl Request {
         };
         match found.as_slice() {
             [run] => Ok(run.clone()),
-            [] => problem("there is no such run".to_owned(), "`stillpoint groups get` lists them"),
+            [] => problem("run not found".to_owned(), "`stillpoint groups get` lists them"),
             many => {
                 let place = |run: &GroupSnapshot| {
                     format!("{}/{}", text(run.metadata.namespace.as_ref()), text(run.metadata.name.as_ref()))
@@ -167,11 +167,13 @@ fn confirmed(run: &GroupSnapshot, ask: Ask) -> Result<(), Problem> {
     let name = text(run.metadata.name.as_ref());
     let about = About::new("GroupSnapshot", &text(run.metadata.namespace.as_ref()), &name);
     let stop = |reason: &str| {
-        let fix = "say --yes if it is meant";
+        let fix = "run the command with --yes to skip the confirmation prompt";
         Err(Problem::new(Code::Usage, about.clone(), reason, fix))
     };
     if !std::io::stdin().is_terminal() {
-        return stop("abandoning a run cannot be taken back, and nobody is there to be asked");
+        return stop(
+            "abandoning a run cannot be reverted, and there is no terminal for the confirmation prompt",
+        );
     }
     output::talk(&format!(
         "{about} is {}. {}\nThis cannot be taken back. Abandon it? Type yes:",
@@ -188,7 +190,7 @@ fn confirmed(run: &GroupSnapshot, ask: Ask) -> Result<(), Problem> {
     let mut line = String::new();
     // What cannot be read is no yes.
     let _ = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut line));
-    if line.trim() == "yes" { Ok(()) } else { stop("it was not confirmed") }
+    if line.trim() == "yes" { Ok(()) } else { stop("aborted") }
 }
 
 /// By name, or by the beginning of the run's id.
@@ -295,7 +297,7 @@ fn id(run: &GroupSnapshot) -> String {
 /// Who asks, for the journal: it proves nothing.
 fn who() -> String {
     let user =
-        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+        std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     let uname = rustix::system::uname();
     format!("{user}@{}", uname.nodename().to_string_lossy())
 }

@@ -142,8 +142,8 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::ForeignObject => (
             "an object of the computed name is not ours",
-            "Names are computed from the run, so an object of that name without the run's labels was made by somebody \
-             else. Stillpoint neither changes nor adopts it. Look at who made it; delete or rename it if it is not \
+            "Names are computed from the run, so an object of that name without the run's labels was made by another \
+             client. Stillpoint neither changes nor adopts it. Look at who made it; delete or rename it if it is not \
              needed, then resume the run.",
         ),
         Code::MembersDiffer => (
@@ -160,7 +160,7 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::DriverFailed => (
             "the driver failed",
-            "The CSI driver answered with an error that does not heal by waiting. The sidecar would repeat the call \
+            "The CSI driver answered with a permanent error. The sidecar would repeat the call \
              without end and each try may leave parts behind, so the attempt was undone after a short grace. Read the \
              driver's message in the reason and the log of its pods; look there for parts that it left on the storage.",
         ),
@@ -177,7 +177,7 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              start it with a higher --kube-api-qps and --kube-api-burst, or raise spec.itemOperationTimeout.",
         ),
         Code::DeletedByOther => (
-            "somebody else deleted an object of the run",
+            "another client deleted an object of the run",
             "A VolumeGroupSnapshot, a content or a member vanished or is being deleted, and Stillpoint did not do it. \
              Before the pivot the run is undone, and the driver is asked by the recorded handles whether it still has the \
              storage; behind it, lost members are rebuilt from these handles as far as the storage has them. Find the \
@@ -203,7 +203,7 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::ContentLost => (
             "a member's content is gone although it was retained",
-            "The VolumeSnapshotContent of a member vanished after it had been set to Retain, so somebody removed it by \
+            "The VolumeSnapshotContent of a member vanished after it had been set to Retain, so another client removed it by \
              hand or by force. The receipt in the journal still has the handle of the snapshot. Check on the storage \
              whether the snapshot exists; `stillpoint journal show` prints the handle.",
         ),
@@ -237,7 +237,7 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::NotAskable => (
             "the run cannot be resumed or abandoned",
-            "A run that has ended has nothing to resume or to abandon, a request that nobody has answered yet is not \
+            "A run that has ended has nothing to resume or to abandon, a request that the daemon has not answered yet is not \
              overwritten, and a run that is being abandoned is not abandoned twice. Nothing was changed. \
              `stillpoint groups describe RUN` shows the state and the last answer. If a request stays unanswered, see \
              whether the daemon runs; it answers when it does.",

@@ -122,7 +122,7 @@ impl fmt::Display for Point {
 
 /// No crash point has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no crash point; `stillpoint drill points` lists them")]
+#[error("{0:?} is not a crash point; see `stillpoint drill points`")]
 pub struct UnknownPoint(String);
 
 impl FromStr for Point {

@@ -49,13 +49,13 @@ invariants! {
     /// No VolumeGroupSnapshot or VolumeGroupSnapshotContent of a finished run.
     GroupGone = "no group object of a finished run",
     /// Where nobody destroys anything, no member is rebuilt and nothing is cut again.
-    NoneLost = "no member is lost that nobody destroys",
+    NoneLost = "no member is lost unless a client destroys it",
     /// Ready, bound, not terminating, not owned, retained.
     MembersFree = "every member bound, not terminating, not owned",
     /// Labels and receipt on every member and its content.
     MembersMarked = "every member carries run and receipt",
     /// Every VolumeSnapshotContent is that of a member.
-    NoneStray = "no content that is no member's",
+    NoneStray = "no content without a member",
     /// The receipt is durable before anything is deleted, unless the run is being undone.
     ReceiptFirst = "receipt durable before any delete",
     /// Every member was read after the group was gone and before the run called itself clean.

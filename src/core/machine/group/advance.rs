@@ -189,7 +189,7 @@ fn observed(run: &GroupRun, observation: &Observation, code: Code, why: &str) ->
                     format!("VolumeGroupSnapshot {name}: {why}; step {step}, last answer: {error}")
                 }
                 None => format!(
-                    "VolumeGroupSnapshot {name}: {why}; step {step} was done {} times, and undone by somebody each time",
+                    "VolumeGroupSnapshot {name}: {why}; step {step} was done {} times, and reverted by another client each time",
                     run.tries.intents
                 ),
             }

@@ -360,7 +360,7 @@ fn kept(run: &mut GroupRun, asked: &OperatorRequest, at: Timestamp) {
         Stage::Cleaned | Stage::Completed | Stage::Failed => {}
         Stage::Abandoned => {
             run.reason = reason(
-                "as it is: a content that was not seen to retain its storage frees it when somebody deletes it",
+                "as it is: a content that was not seen to retain its storage frees it when a client deletes it",
             );
             run.stage = Stage::Failed;
             run.timeline.push(TimelineEntry { milestone: Milestone::Failed, at, attempt: run.attempt });
