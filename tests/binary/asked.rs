@@ -29,7 +29,7 @@ fn error(ended: &Ended) -> String {
 fn a_run_is_abandoned_after_its_pivot_and_every_wrong_request_is_told() {
     let (mut stage, name) = killed_at("clear-names/after-intent");
     let sure = groups(&stage, &["abandon", &name]).with(2).stderr;
-    assert!(sure.contains("cannot be taken back") && sure.contains("--yes"), "{sure}");
+    assert!(sure.contains("cannot be reverted") && sure.contains("--yes"), "{sure}");
     let nowhere = groups(&stage, &["resume", "nowhere", "-o", "json"]).with(2);
     assert_eq!(error(&nowhere), "SP0050");
     // The daemon is dead: the request waits, and no other one takes its place.

@@ -127,7 +127,7 @@ fn a_forged_fact_is_caught_by_replay() {
         let claims = stillpoint::machine::group::View::columns().position(|column| column.name() == "Claims");
         grounds.view.seen[claims.expect("a column")] ^= 1;
     };
-    caught_by_replay_alone("a fact", forged(Step::Create, forge), "Claims is ObjectChange");
+    caught_by_replay_alone("a fact", forged(Step::Create, forge), "Claims is Changed");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn what_is_no_export_is_refused_with_its_line() {
     let lines = honest().lines().count();
     assert_eq!(verified["problem"]["position"].as_u64(), Some(lines as u64), "{verified}");
     let reason = verified["problem"]["reason"].as_str().expect("a reason");
-    assert!(reason.contains(&format!("line {lines} is no exported record")), "{reason}");
+    assert!(reason.contains(&format!("line {lines} is not an exported record")), "{reason}");
     for command in [&["list"][..], &["show"], &["replay"], &["explain", "3"], &["diff", "2", "5"]] {
         let error = Export::of(torn).ask(command).with(4).json();
         assert_eq!(error["error"]["code"], "SP0030", "{command:?}: {error}");
