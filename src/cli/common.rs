@@ -1,4 +1,5 @@
-//! What commands share: the option for the format, one way to print a value in it, and durations of flags.
+//! Code that commands share: the output format flag, the printing of a value in that format, and durations of
+//! flags.
 
 use std::time::Duration;
 
@@ -8,18 +9,19 @@ use super::output::{self, Format};
 use crate::domain::duration;
 use crate::domain::problem::{About, Code, Problem};
 
-/// How data is shown.
+/// The output format of a command.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct OutputArgs {
-    /// Format of the data on stdout.
+    /// Output format
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
     pub output: Format,
 }
 
-/// Writes data to stdout as a document, or as what `table` makes of it.
+/// Writes a value to stdout: as a document if the format is JSON or YAML, else as the text that `table`
+/// returns.
 ///
 /// # Errors
-/// The value is no data, or stdout cannot be written.
+/// The value cannot be serialized, or stdout cannot be written.
 pub fn show<T: serde::Serialize>(
     format: Format,
     value: &T,
@@ -39,10 +41,11 @@ pub fn print(text: &str) -> Result<(), Problem> {
     })
 }
 
-/// A duration of a flag, as Go writes them; a bare number is seconds, as in `kubectl --request-timeout`.
+/// Parses the duration of a flag. It accepts a Go duration, or a bare number of seconds as `kubectl
+/// --request-timeout` does.
 ///
 /// # Errors
-/// The text is neither, or negative.
+/// The text has neither form, or the duration is negative.
 pub fn duration(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(seconds) => Ok(Duration::from_secs(u64::from(seconds))),

@@ -1,22 +1,23 @@
-//! `stillpoint completion SHELL`: what a shell completes, from the definition of the command line itself.
+//! `stillpoint completion SHELL`: completion scripts, generated from the clap definition of the command line.
 
 use clap::Args;
 use clap_complete::Shell;
 
 use crate::cli::output::{data, exit};
 
-/// Prints the completion script of a shell, e.g. for `source <(stillpoint completion bash)`.
+/// Print the completion script for a shell
+///
+/// To load the completions in the current bash session: `source <(stillpoint completion bash)`
 #[derive(Debug, Args)]
 pub struct Completion {
-    /// The shell.
+    /// Shell to generate the script for
     #[arg(value_enum)]
     shell: Shell,
 }
 
 impl Completion {
-    /// Prints.
     pub fn execute(self) -> u8 {
-        // A closed stdout is no failure.
+        // A closed stdout is not an error.
         let _ = data(&script(self.shell));
         exit::DONE
     }

@@ -1,30 +1,30 @@
-//! `stillpoint crds`: the CustomResourceDefinitions, generated from the types; ours, and Velero's Backup by name only.
+//! `stillpoint crds`: CustomResourceDefinitions, generated from the types. Prints Stillpoint's own CRD, and
+//! the CRD of Velero's Backup only when it is named.
 
 use clap::Args;
 
 use crate::cli::output::{data, exit, report};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Prints Stillpoint's CustomResourceDefinition as YAML, for `kubectl apply -f -`.
+/// Print the Stillpoint CustomResourceDefinition as YAML, for use with `kubectl apply -f -`
 ///
-/// Backup is Velero's own: its definition is printed only when it is named, backups.velero.io. Give that one to
-/// `kubectl create -f -`, which refuses to overwrite what Velero has installed.
+/// Backup belongs to Velero. Its CRD is printed only if it is named: backups.velero.io. Pipe that CRD to
+/// `kubectl create -f -`, which does not overwrite the CRD that Velero has installed.
 #[derive(Debug, Args)]
 pub struct Crds {
-    /// The definition of that resource: groupsnapshots.stillpoint.dev or backups.velero.io.
+    /// CRD to print: groupsnapshots.stillpoint.dev or backups.velero.io
     #[arg(value_name = "NAME")]
     name: Option<String>,
 }
 
-/// The API group of what is ours.
+/// The suffix of Stillpoint's own API groups.
 const OWN_GROUP: &str = ".stillpoint.dev";
 
 impl Crds {
-    /// Prints.
     pub fn execute(self) -> u8 {
         match self.text() {
             Ok(text) => {
-                // A closed stdout is no failure.
+                // A closed stdout is not an error.
                 let _ = data(&text);
                 exit::DONE
             }

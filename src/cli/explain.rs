@@ -1,4 +1,4 @@
-//! `stillpoint explain CODE`: what an error code means, and what to do.
+//! `stillpoint explain CODE`: the meaning of an error code and how to fix it.
 
 use serde::Serialize;
 
@@ -6,16 +6,15 @@ use super::common::{OutputArgs, print, show};
 use super::output::{self, Format, exit};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Says what an error code means, and what to do.
+/// Explain an error code and how to fix the error
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// The code, e.g. SP0013; without one, the page of all codes.
+    /// Error code, for example SP0013. Without a code, all codes are printed
     code: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-/// One code.
 #[derive(Debug, Serialize)]
 struct Explained {
     code: String,
@@ -24,7 +23,6 @@ struct Explained {
 }
 
 impl Explain {
-    /// Explains.
     pub fn execute(self) -> u8 {
         let format = self.output.output;
         self.run(format).unwrap_or_else(|problem| output::report(&problem, format.is_document()))

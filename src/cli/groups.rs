@@ -1,7 +1,8 @@
-//! `stillpoint groups`: the runs, as their GroupSnapshots in the cluster show them.
+//! `stillpoint groups`: the runs, as the statuses of their GroupSnapshots report them.
 //!
-//! From the cluster alone: it works from any machine with a kubeconfig, while a daemon runs or not. `get` and
-//! `describe` only read; `resume` and `abandon` write a request on a GroupSnapshot (`ask`), which the daemon takes.
+//! The commands use only the cluster: they work from any machine with a kubeconfig, whether a daemon runs or
+//! not. `get` and `describe` only read. `resume` and `abandon` write a request to a GroupSnapshot (`ask`);
+//! the daemon handles the request.
 
 mod ask;
 mod wait;
@@ -17,23 +18,27 @@ use crate::api::{GroupSnapshot, GroupSnapshotStatus};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Looks at group runs, resumes and abandons them.
+/// List, inspect, resume and abandon group runs
 #[derive(Debug, Subcommand)]
 pub enum Groups {
-    /// Lists runs, or shows one.
+    /// List runs, or print one run
     Get(Look),
-    /// Tells all about a run: conditions, members, handles, why it is where it is.
+    /// Print the details of a run: conditions, members, handles and the reason of its state
     Describe(Look),
-    /// Asks the daemon to go on with a run that is stuck: refusals are counted from the beginning again.
+    /// Request that the daemon continue a stuck run
+    ///
+    /// The daemon counts refusals from zero again.
     Resume(ask::Request),
-    /// Asks the daemon to give a run up: undone before the pivot; after it nothing is deleted and the storage stays.
+    /// Request that the daemon give up a run
+    ///
+    /// Before the pivot the run is rolled back. After the pivot nothing is deleted and the storage is kept.
     Abandon(ask::Abandon),
 }
 
-/// How the cluster is reached.
+/// The cluster to connect to.
 #[derive(Debug, Args)]
 struct Cluster {
-    /// Kubeconfig of the cluster; without it that of the environment.
+    /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
@@ -48,15 +53,15 @@ impl Cluster {
     }
 }
 
-/// Which runs, and how they are shown.
+/// The runs to print, and their format.
 #[derive(Debug, Args)]
 pub struct Look {
-    /// Name of a GroupSnapshot; without one, all.
+    /// Name of a GroupSnapshot. Without a name, all GroupSnapshots are printed
     name: Option<String>,
-    /// Only that namespace.
+    /// Only runs in this namespace
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
-    /// Only runs of that Backup.
+    /// Only runs of this Backup
     #[arg(long, value_name = "NAME")]
     backup: Option<String>,
     #[command(flatten)]
@@ -66,7 +71,7 @@ pub struct Look {
 }
 
 impl Groups {
-    /// Shows or asks. 2 when a named run does not exist.
+    /// Executes the command. Returns 2 if a named run does not exist.
     pub async fn execute(self) -> u8 {
         let (look, describe) = match self {
             Self::Get(look) => (look, false),
@@ -110,7 +115,7 @@ fn text<T: ToString>(value: Option<&T>) -> String {
     value.map(ToString::to_string).unwrap_or_default()
 }
 
-/// Whether the members are of one moment.
+/// The condition that reports whether the members are from one point in time.
 fn atomic(status: &GroupSnapshotStatus) -> Option<&Condition> {
     status.conditions.iter().find(|condition| condition.type_ == "Atomic")
 }

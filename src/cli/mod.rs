@@ -1,7 +1,7 @@
-//! The command line: one file per command, rendering apart from reading.
+//! The command line: one file per command. Reading and rendering are separate.
 //!
-//! Data on stdout, talk on stderr, JSON as the contract. Exit codes: 0 done, 1 failed, 2 usage, 3 done but degraded or
-//! different, 4 refused ([`output::exit`]).
+//! Data on stdout, messages on stderr, JSON as the contract. Exit codes: 0 done, 1 failed, 2 usage, 3 done
+//! but degraded or different, 4 refused ([`output::exit`]).
 
 mod common;
 pub mod completion;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Crash-consistent snapshots of groups of Kubernetes volumes, by a service that never loses its place.
+/// Crash-consistent snapshots of groups of Kubernetes volumes
 #[derive(Debug, Parser)]
 #[command(name = "stillpoint", version, max_term_width = 110)]
 struct Cli {
@@ -43,17 +43,17 @@ enum Command {
     Explain(explain::Explain),
 }
 
-/// The command line as clap has it: for completions, and for whoever checks arguments against it.
+/// The clap definition of the command line, for completions and for tests that check arguments.
 pub fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }
 
-/// Reads the command line, does what it says, and tells how it ended.
+/// Parses the command line, executes the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: a life of the daemon is one future, and what is beside it (the client, the watches) is awake only
-    // when that future waits for it. On two threads each hand-over wakes the other one, which costs more than it
-    // gains (`cargo bench --bench groups` has both). The journal writes on a thread of its own.
+    // One thread: the daemon is one future, and the tasks beside it (the client, the watches) only run when
+    // that future waits for them. With two threads each hand-over wakes the other thread, which costs more
+    // than it gains (`cargo bench --bench groups` measures both). The journal writes on its own thread.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,10 +1,10 @@
-//! How commands speak: data on stdout, talk on stderr, JSON as the contract.
+//! Output of commands: data on stdout, messages on stderr, JSON as the contract.
 //!
-//! Promises: JSON and YAML carry no colour; tables are aligned and never wrapped; colour appears on terminals only
-//! and never under `NO_COLOR`; a reader that closes the pipe is no error. A [`Problem`] is always shown with its
-//! code, its object, the reason and what to do.
+//! Promises: JSON and YAML contain no colour; tables are aligned and never wrapped; colour appears only on
+//! terminals and never under `NO_COLOR`; a closed pipe is not an error. A [`Problem`] is always printed with
+//! its code, its object, the reason and the fix.
 //!
-//! Not here: what is shown (each command renders its own types) and progress bars.
+//! Not here: the content of the output (each command renders its own types) and progress bars.
 
 use std::io::{self, Write};
 
@@ -19,19 +19,19 @@ mod explain;
 
 pub use explain::{CODES, explain, page, parse_code, title};
 
-/// Exit codes.
 pub mod exit {
     use crate::domain::problem::Code;
 
-    /// Done.
+    /// The command succeeded.
     pub const DONE: u8 = 0;
-    /// Failed.
+    /// The command failed.
     pub const FAILED: u8 = 1;
-    /// The command line is wrong; clap ends with the same code.
+    /// The command line is invalid; clap exits with the same code.
     pub const USAGE: u8 = 2;
     /// Done, but degraded or different from what was expected.
     pub const DEGRADED: u8 = 3;
-    /// Refused: journal corrupt, held by another or of a newer release, or an object that is not ours.
+    /// Refused: the journal is corrupt, locked by another process or of a newer release, or an object does
+    /// not belong to Stillpoint.
     pub const REFUSED: u8 = 4;
 
     /// The exit code of a command that ended with a problem of this code.
@@ -44,30 +44,31 @@ pub mod exit {
     }
 }
 
-/// What `-o` chooses.
+/// The output formats of `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Format {
-    /// Aligned columns.
+    /// Aligned columns
     #[default]
     Table,
-    /// Aligned columns, all of them.
+    /// Aligned columns, including additional columns
     Wide,
-    /// JSON.
+    /// JSON document
     Json,
-    /// YAML.
+    /// YAML document
     Yaml,
 }
 
 impl Format {
-    /// Whether a program reads it: the data must be complete, and errors belong on stdout too.
+    /// Whether a program reads the output. Then the data must be complete, and errors are written to stdout
+    /// as well.
     pub fn is_document(self) -> bool {
         matches!(self, Self::Json | Self::Yaml)
     }
 
-    /// `value` as a document; `None` for tables, which each command renders itself.
+    /// Returns `value` as a document; `None` for tables, which each command renders itself.
     ///
     /// # Errors
-    /// The value cannot be written in this format, which is a defect of its type.
+    /// The value cannot be serialized in this format, which is a defect of its type.
     pub fn document(self, value: &impl Serialize) -> Result<Option<String>, Problem> {
         let text = match self {
             Self::Table | Self::Wide => return Ok(None),
@@ -85,8 +86,9 @@ impl Format {
     }
 }
 
-/// A table as kubectl prints it: headers in capitals, columns three spaces apart, no borders, nothing wrapped. Every
-/// line ends with a line feed. Cells are plain text; what they carry of line feeds and escapes becomes a space.
+/// Renders a table as kubectl does: headers in capitals, columns three spaces apart, no borders, no wrapping.
+/// Every line ends with a line feed. Cells are plain text: line feeds and escapes in them are replaced by a
+/// space.
 pub fn table<H, R, C>(headers: &[H], rows: R) -> String
 where
     H: AsRef<str>,
@@ -106,32 +108,32 @@ where
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Colours with a meaning. The codes are taken out again on the way to anything that is no terminal: print styled
-/// text with [`data`] or [`talk`] only.
+/// Colours with a meaning. [`data`] and [`talk`] remove the colour codes if the output is not a terminal.
+/// Print styled text only with these two functions.
 pub mod style {
     use anstyle::{AnsiColor, Style};
 
-    /// What holds.
+    /// For a condition that holds.
     pub fn ok(text: &str) -> String {
         paint(AnsiColor::Green.on_default(), text)
     }
 
-    /// What deserves a look.
+    /// For a condition that needs attention.
     pub fn warn(text: &str) -> String {
         paint(AnsiColor::Yellow.on_default(), text)
     }
 
-    /// What is broken.
+    /// For a condition that failed.
     pub fn bad(text: &str) -> String {
         paint(AnsiColor::Red.on_default().bold(), text)
     }
 
-    /// What may be skipped.
+    /// For secondary details.
     pub fn dim(text: &str) -> String {
         paint(Style::new().dimmed(), text)
     }
 
-    /// What must not be skipped.
+    /// For the most important text.
     pub fn bold(text: &str) -> String {
         paint(Style::new().bold(), text)
     }
@@ -144,12 +146,12 @@ pub mod style {
 /// Writes data to stdout.
 ///
 /// # Errors
-/// Stdout cannot be written. A reader that went away is no error: it has seen what it wanted.
+/// Stdout cannot be written. A closed pipe is not an error: the reader has read what it needed.
 pub fn data(text: &str) -> io::Result<()> {
     write(anstream::stdout().lock(), text)
 }
 
-/// Writes talk to stderr, one line or more. What cannot be said is not worth an error.
+/// Writes a message of one or more lines to stderr. Write errors are ignored.
 pub fn talk(text: &str) {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     drop(write(anstream::stderr().lock(), &format!("{text}{end}")));
@@ -162,10 +164,10 @@ fn write(mut stream: impl Write, text: &str) -> io::Result<()> {
     }
 }
 
-/// Shows a problem: as JSON on stdout, or in three lines on stderr. Returns the exit code.
+/// Prints a problem: as JSON on stdout, or in three lines on stderr. Returns the exit code.
 pub fn report(problem: &Problem, json: bool) -> u8 {
     if json {
-        // A closed stdout leaves the exit code to tell it.
+        // If stdout is closed, only the exit code reports the problem.
         drop(data(&format!("{:#}\n", problem_json(problem))));
     } else {
         talk(&problem_text(problem));
@@ -190,7 +192,7 @@ pub fn problem_json(problem: &Problem) -> Value {
     })
 }
 
-/// A problem in three lines: what with which object, why, what to do.
+/// A problem in three lines: the error with its object, the reason, and the fix.
 pub fn problem_text(problem: &Problem) -> String {
     let code = problem.code;
     let object = problem.about.to_string();

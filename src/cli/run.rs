@@ -22,57 +22,60 @@ use crate::service::http;
 use crate::service::logs::{self, LogFormat};
 use crate::service::metrics::Metrics;
 
-/// Takes Backups in its namespace until it is stopped.
+/// Run the controller
 ///
-/// It can be killed at any time: the next start reads the journal, looks at the cluster, and goes on.
+/// The controller processes the Backups in its namespace until it is stopped. It can be killed at any time:
+/// the next start reads the journal and the cluster, and continues every run.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Kubeconfig of the cluster; without it that of the environment, else that of the pod.
+    /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment, then to the service
+    /// account of the pod
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Stillpoint's own namespace, from which Backups are taken.
+    /// Namespace of Stillpoint; Backups are read from this namespace
     #[arg(long, value_name = "NS", default_value = "stillpoint")]
     namespace: String,
-    /// Directory of the journal; it is created when it is missing.
+    /// Directory of the journal. It is created if it does not exist
     #[arg(long, value_name = "DIR")]
     journal: PathBuf,
-    /// Label key that groups PersistentVolumeClaims where a Backup names none [default: velero.io/volume-group].
+    /// Label key that groups PersistentVolumeClaims if the Backup does not set one [default:
+    /// velero.io/volume-group]
     #[arg(long, value_name = "KEY")]
     volume_group_snapshot_label_key: Option<String>,
-    /// Put the name of the group back into released members, so that Velero recognises them. It is put back a minute
-    /// after the group is gone, when no controller's cache can have the group any more.
+    /// Restore the group name on released members, so that Velero recognises them. The name is restored 60 s
+    /// after the group is deleted, when no controller's cache can contain the group any more
     #[arg(long)]
     keep_group_name: bool,
-    /// How far apart the members of a group may be cut, by the creation times that the driver reports, before the Backup
-    /// carries a warning. A Go duration: 500ms, 1s.
+    /// Maximum difference between the creation times of a group's snapshots, as reported by the driver. A
+    /// larger difference adds a warning to the Backup. A Go duration: 500ms, 1s
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
     max_skew: Millis,
-    /// Roll a group back whose members were cut further apart than --max-skew, or with unknown creation times.
+    /// Roll back a group if its snapshots are further apart than --max-skew, or if a creation time is unknown
     #[arg(long)]
     require_atomic: bool,
-    /// Give the place of the journal with that id to this one: the binding of the namespace names it, and its daemon is
-    /// stopped.
+    /// Take over from the journal with this id: the binding of the namespace then names the journal of this
+    /// daemon. The daemon of the other journal must be stopped
     #[arg(long, value_name = "ID")]
     take_over: Option<uuid::Uuid>,
-    /// Free no storage: for a cluster that is a copy of another one.
+    /// Do not free storage. Use this for a cluster that is a copy of another cluster
     #[arg(long)]
     no_free: bool,
-    /// Records after which a segment of the journal ends, so that it can be archived.
+    /// Number of records after which a segment of the journal ends and can be archived
     #[arg(long, value_name = "N", default_value_t = Archiving::default().records)]
     archive_records: u64,
-    /// Days after which it ends, however few records it has.
+    /// Number of days after which a segment of the journal ends, even if it has fewer records
     #[arg(long, value_name = "N", default_value_t = Archiving::default().days)]
     archive_days: u32,
-    /// End with SIGKILL at that point (`stillpoint drill points` lists them).
+    /// Kill the process with SIGKILL at this crash point; `stillpoint drill points` lists the crash points
     #[arg(long, value_name = "POINT")]
     crash_at: Option<Point>,
-    /// Serve /livez, /readyz and /metrics there, e.g. 0.0.0.0:8080; without it they are not served.
+    /// Address to serve /livez, /readyz and /metrics on, for example 0.0.0.0:8080. Not served by default
     #[arg(long, value_name = "ADDR")]
     metrics_listen: Option<SocketAddr>,
-    /// How log lines look.
+    /// Format of log lines
     #[arg(long, value_enum, default_value_t = Format::Text)]
     log_format: Format,
-    /// From which level on Stillpoint logs: error, warn, info, debug.
+    /// Minimum level of Stillpoint's log lines: error, warn, info or debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
 }
@@ -91,7 +94,7 @@ async fn shown(listen: Option<SocketAddr>, router: axum::Router) -> Problem {
 }
 
 impl Run {
-    /// Runs the daemon; returns only when it has to end.
+    /// Runs the daemon. Returns only when the daemon has to end.
     pub async fn execute(self) -> u8 {
         let format = match self.log_format {
             Format::Text => LogFormat::Text,
@@ -127,11 +130,12 @@ impl Run {
     }
 }
 
-/// What a shell shows for a process that SIGTERM ended.
+/// The exit code that a shell reports for a process that SIGTERM ended.
 const TERMINATED: i32 = 128 + 15;
 
-/// SIGTERM and SIGINT have the effect of SIGKILL: there is nothing that a quiet end would do better, and the way that
-/// is never used is the one that does not work. They are caught only because process 1 of a container ignores them.
+/// SIGTERM and SIGINT have the effect of SIGKILL. A graceful shutdown would do nothing better, and a code
+/// path that is never used is a code path that does not work. The signals are caught only because process 1
+/// of a container ignores them.
 async fn told_to_end() {
     use tokio::signal::unix::{SignalKind, signal};
     let (term, int) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));

@@ -11,48 +11,51 @@ use crate::domain::duration;
 use crate::domain::problem::{About, Code, Problem};
 use crate::sim::{Cluster, Config, Release};
 
-/// Serves the embedded cluster until it is stopped.
+/// Serve an embedded Kubernetes cluster for kubectl and other clients
 #[derive(Debug, Args)]
 pub struct Sim {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Kubeconfig to be written, once the cluster answers.
+    /// Path of the kubeconfig file to write once the cluster answers
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
-    /// Put the sample database into it.
+    /// Create the sample database in the cluster
     #[arg(long)]
     sample: bool,
-    /// Refuse everybody with 403 for that long, and custom resources with 429 for two seconds more, as an API server does
-    /// that has just started.
+    /// Reject all requests with 403 for this time, then requests for custom resources with 429 for another 2
+    /// s, as an API server does after its start
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     forbid_first: Milliseconds,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
 
-/// What the embedded cluster is made of.
+/// Configuration of the embedded cluster.
 #[derive(Debug, Clone, Args)]
 pub struct ClusterArgs {
-    /// Source of uids and handles: the same seed gives the same names.
+    /// Seed for uids and snapshot handles; the same seed gives the same names
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Calls per second of the snapshot-controller and of the sidecar, or off. Real controllers have 5.
+    /// Rate limit of the snapshot-controller and of the sidecar in calls per second, or "off". Real
+    /// controllers have 5
     #[arg(long, value_name = "N|off", default_value = "5")]
     pub controller_qps: Qps,
-    /// Versions of groupsnapshot.storage.k8s.io that are served.
+    /// Versions of groupsnapshot.storage.k8s.io to serve, as a comma-separated list
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "v1,v1beta2,v1beta1")]
     pub groupsnapshot_version: Vec<String>,
-    /// Release of external-snapshotter: 8.2, 8.3, 8.4, 8.6 or main. It serves no newer version of the API than it has.
+    /// Release of external-snapshotter: 8.2, 8.3, 8.4, 8.6 or main. The cluster serves no API version that is
+    /// newer than the release
     #[arg(long, value_name = "RELEASE", default_value = "main")]
     pub snapshotter: Snapshotter,
-    /// How long a consistent list waits for the watch cache. On a real API server 60 to 76 ms, a get by name 1 ms.
+    /// Delay of a consistent list, which waits for the watch cache. On a real API server a list takes 60 to
+    /// 76 ms, a get by name 1 ms
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     pub list_delay: Milliseconds,
 }
 
 impl ClusterArgs {
-    /// The cluster, with its clock at the present time.
+    /// The configuration of the cluster. Its clock starts at the present time.
     pub fn config(&self) -> Config {
         let now = jiff::Timestamp::now().as_nanosecond();
         Config {
@@ -67,7 +70,7 @@ impl ClusterArgs {
     }
 }
 
-/// A rate, or none.
+/// A rate limit in calls per second; none means unlimited.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Qps(pub Option<f64>);
 
@@ -97,7 +100,8 @@ impl FromStr for Milliseconds {
     }
 }
 
-/// A release of the snapshot controllers; none is the newest one, in the newest version that is served.
+/// A release of the snapshot controllers; none means the newest release, in the newest API version that the
+/// cluster serves.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Snapshotter(pub Option<Release>);
 
@@ -141,12 +145,12 @@ impl Sim {
         if self.sample {
             cluster.load_sample();
         }
-        // The listener takes connections already: what is written now is answered.
+        // The listener already accepts connections, so every client of the written kubeconfig gets an answer.
         let file = About::new("File", "", &self.kubeconfig.display().to_string());
         write_in_place(&self.kubeconfig, &kubeconfig(local))
             .map_err(|error| failed(file, error, "choose a path that can be written"))?;
         talk(&format!("embedded cluster on http://{local}, kubeconfig {}", self.kubeconfig.display()));
-        // A closed stdout is no reason to stop serving.
+        // The command keeps serving if stdout is closed.
         let _ = data(&format!("http://{local}\n"));
         axum::serve(listener, cluster.router())
             .await
@@ -154,7 +158,7 @@ impl Sim {
     }
 }
 
-/// A reader sees the whole file or none.
+/// Writes the file atomically: a reader gets the whole file or no file.
 fn write_in_place(path: &Path, text: &str) -> std::io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;

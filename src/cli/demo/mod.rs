@@ -1,11 +1,11 @@
-//! `stillpoint demo`: the main job on the embedded cluster, from a Backup to its end.
+//! `stillpoint demo`: one Backup on the embedded cluster, from its creation to its end.
 //!
 //! | module | holds |
 //! |---|---|
-//! | here | options and order of events |
+//! | here | options and the order of the demo |
 //! | `sample` | the sample database in the cluster |
-//! | `progress` | what is shown while it goes on, on stderr |
-//! | `report` | what is shown at the end, on stdout |
+//! | `progress` | progress, printed to stderr |
+//! | `report` | the result, printed to stdout |
 
 mod progress;
 mod report;
@@ -29,33 +29,35 @@ use crate::engine::{Config, Engine};
 use crate::service::logs::{self, LogFormat};
 use crate::sim::Cluster;
 
-/// Cuts a sample database as one group, on an embedded cluster, and shows what was made.
+/// Back up a sample database as one group on an embedded cluster and print the result
 ///
-/// Nothing outside of this process is touched but the journal's directory.
+/// The demo changes nothing outside of this process, except the journal directory.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Directory of the journal, which has to be new; without it one is made among the temporary files, and kept.
+    /// Directory of the new journal; must not contain a journal. Defaults to a new temporary directory, which
+    /// is kept
     #[arg(long, value_name = "DIR")]
     journal: Option<PathBuf>,
-    /// Source of uids and handles: the same seed gives the same names.
+    /// Seed for uids and snapshot handles; the same seed gives the same names
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Calls per second of the snapshot-controller and of the sidecar, or off. Real controllers have 5.
+    /// Rate limit of the snapshot-controller and of the sidecar in calls per second, or "off". Real
+    /// controllers have 5
     #[arg(long, value_name = "N|off", default_value = "5")]
     controller_qps: Qps,
-    /// Volumes of the database.
+    /// Number of volumes of the database
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=128))]
     members: u16,
-    /// Version of groupsnapshot.storage.k8s.io that the cluster serves; all three without it.
+    /// Version of groupsnapshot.storage.k8s.io that the cluster serves. Defaults to all three versions
     #[arg(long, value_name = "V")]
     groupsnapshot_version: Option<String>,
-    /// How the result is printed.
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 impl Demo {
-    /// Runs the demo. 0 only if the Backup was completed and nothing leaked.
+    /// Runs the demo. Returns 0 only if the Backup completed and nothing leaked.
     pub async fn execute(self) -> u8 {
         logs::to_stderr(LogFormat::Text, tracing::Level::WARN);
         let format = self.output;
@@ -64,7 +66,7 @@ impl Demo {
                 Some(document) => document,
                 None => report::text(&end),
             };
-            // A closed stdout is no failure of the demo.
+            // A closed stdout is not an error of the demo.
             let _ = data(&text);
             Ok(end.exit_code())
         });

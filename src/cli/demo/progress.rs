@@ -1,4 +1,4 @@
-//! Progress of the demo, on stderr: a line for each thing that became true, and on a terminal what is waited for.
+//! Progress of the demo on stderr: one line for each milestone, and on a terminal also the current wait.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -15,15 +15,15 @@ use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::machine::group::Milestone;
 use crate::sim::api_server::Caller;
 
-/// What was seen of each run.
+/// The runs that the demo followed, by stream.
 pub type Seen = BTreeMap<StreamId, Followed>;
 
-/// One run that was followed to its end.
+/// One run, followed to its end.
 #[derive(Clone)]
 pub struct Followed {
-    /// As it was last shown.
+    /// The last published status.
     pub run_status: Arc<RunStatus>,
-    /// What it waited for and how long in all, in the order in which it first did.
+    /// The reasons for waiting with the total time of each, in the order in which they first occurred.
     pub waited: Vec<(&'static str, Duration)>,
     /// When `run_status` was published.
     at: Instant,
@@ -34,7 +34,8 @@ impl Followed {
         Self { run_status, waited: Vec::new(), at: Instant::now() }
     }
 
-    /// The next status: until now the run waited for what the last one says.
+    /// Stores the next status. The time since the last status counts as waiting for the reason that the last
+    /// status gives.
     fn go_on(&mut self, run_status: Arc<RunStatus>) {
         let (now, waiting) = (Instant::now(), self.run_status.waiting.as_ref().map(|wait| wait.what));
         let took = now - self.at;
@@ -48,7 +49,7 @@ impl Followed {
     }
 }
 
-/// Shows the runs until the Backup has ended.
+/// Prints the progress of the runs until the Backup has ended.
 pub async fn follow(hand: &Caller, status_board: StatusBoard) -> Seen {
     let mut screen = Screen::new();
     let mut changes = status_board.changes();
@@ -137,7 +138,7 @@ fn name(run_status: &RunStatus) -> String {
     ))
 }
 
-/// The five states by their names, everything else in lower case.
+/// The name of a milestone: the five states as they are spelled, everything else in lower case.
 fn word(milestone: Milestone) -> &'static str {
     match milestone {
         Milestone::Created => "Created",

@@ -1,4 +1,4 @@
-//! What the demo made, as JSON (the contract) and for people.
+//! The result of the demo, as JSON (the contract) and as text.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ use crate::machine::group::Milestone;
 use crate::sim::Cluster;
 use crate::sim::api_server::Caller;
 
-/// Shorter waits are not told of.
+/// Shorter waits are left out of the report.
 const WORTH_TELLING: Millis = Millis(100);
 
-/// The end of the demo.
+/// The result of the demo.
 #[derive(Debug, Serialize)]
 pub struct End {
     backup: BackupEnd,
@@ -44,7 +44,7 @@ struct GroupEnd {
     state: String,
     attempt: u32,
     skew_ms: Option<u64>,
-    /// Whether the members are of one moment, in words.
+    /// Whether the members are from one point in time, in words.
     #[serde(skip)]
     atomic: &'static str,
     members: Vec<MemberEnd>,
@@ -87,7 +87,7 @@ struct HeadEnd {
 }
 
 impl End {
-    /// Gathers what there is in the cluster, in the storage, and in the journal.
+    /// Collects the state of the cluster, of the storage and of the journal.
     pub async fn gather(cluster: &Cluster, journal: &Journal, dir: &Path, seen: Seen) -> Self {
         let hand = cluster.api().caller("kubectl");
         let backup = hand.get("backups", Some(OWN_NAMESPACE), BACKUP).unwrap_or_default();
@@ -119,7 +119,7 @@ impl End {
         }
     }
 
-    /// 0 only if the Backup was completed, nothing leaked, and nothing is a phantom.
+    /// Returns 0 only if the Backup completed, nothing leaked, and no snapshot is a phantom.
     pub fn exit_code(&self) -> u8 {
         let good = self.backup.phase == "Completed" && self.ledger.leaked == 0 && self.ledger.phantom == 0;
         if good { exit::DONE } else { exit::FAILED }
@@ -161,7 +161,7 @@ fn millis(took: std::time::Duration) -> Millis {
     Millis(u64::try_from(took.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The result for people.
+/// The result as text.
 pub fn text(end: &End) -> String {
     let mut out = String::new();
     let phase = match end.backup.phase.as_str() {

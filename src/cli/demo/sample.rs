@@ -1,4 +1,4 @@
-//! The sample database of the demo, and the Backup that asks for it.
+//! The sample database of the demo, and its Backup.
 
 use serde_json::{Value, json};
 
@@ -8,20 +8,19 @@ use crate::sim::api_server::{Caller, Preconditions};
 
 /// Stillpoint's own namespace.
 pub const OWN_NAMESPACE: &str = "stillpoint";
-/// Name of the Backup.
 pub const BACKUP: &str = "nightly";
-/// Namespace of the sample.
+/// Namespace of the sample database.
 const NAMESPACE: &str = "shop";
 const CLAIMS: &str = "persistentvolumeclaims";
-/// Claims of the database in the order in which `--members` takes them.
+/// PVCs of the database, in the order in which `--members` uses them.
 const DATABASE: [&str; 3] = ["data", "wal", "tablespace"];
 
-/// Puts the sample into the cluster, its database on that many volumes, and waits until all are bound.
+/// Creates the sample with the given number of volumes in the cluster, and waits until all PVCs are bound.
 pub async fn load(cluster: &Cluster, members: usize) {
     cluster.load_sample();
     let hand = cluster.api().caller("kubectl");
     for surplus in DATABASE.iter().skip(members) {
-        // The sample has just made it.
+        // The sample has just created this PVC, so the delete cannot fail.
         let _ = hand.delete(CLAIMS, Some(NAMESPACE), surplus, Preconditions::default());
     }
     for number in DATABASE.len() + 1..=members {
@@ -55,7 +54,6 @@ fn all_bound(hand: &Caller) -> bool {
         .all(|claim| claim["status"]["phase"] == "Bound" && claim["metadata"]["deletionTimestamp"].is_null())
 }
 
-/// Applies the Backup.
 pub fn request(hand: &Caller) -> Result<(), Problem> {
     let backup = json!({
         "apiVersion": "velero.io/v1",

@@ -1,4 +1,4 @@
-//! `stillpoint drill list`: what drills are made of.
+//! `stillpoint drill list`: the building blocks of drills.
 
 use clap::Args;
 use serde::Serialize;
@@ -8,15 +8,18 @@ use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
 use crate::drill::scenario::{Profile, ReplyFault, Target};
 
-/// Lists what a drill is made of: targets, rivals, truths, profiles, and the invariants that have to hold.
+/// List the building blocks of drills
+///
+/// Lists the targets, the disruptions (part "rival"), the reply faults (part "truth"), the profiles, and the
+/// invariants that are checked after each case.
 #[derive(Debug, Args)]
 pub struct List {
-    /// How the list is printed.
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-/// The parts, each with its values.
+/// The building blocks, each kind with its values.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parts {
@@ -28,7 +31,6 @@ struct Parts {
 }
 
 impl List {
-    /// Prints.
     pub fn execute(self) -> u8 {
         let parts = Parts {
             targets: Target::ALL.iter().map(|one| one.name()).collect(),
@@ -41,7 +43,7 @@ impl List {
             Ok(document) => document.unwrap_or_else(|| parts.table()),
             Err(problem) => return report(&problem, self.output.is_document()),
         };
-        // A closed stdout is no failure.
+        // A closed stdout is not an error.
         let _ = data(&text);
         exit::DONE
     }

@@ -7,7 +7,7 @@ pub mod run;
 
 use clap::Subcommand;
 
-/// Crash-recovery drills.
+/// Run crash-recovery drills on the embedded cluster
 #[derive(Debug, Subcommand)]
 pub(super) enum Drill {
     Run(run::Run),
@@ -16,7 +16,6 @@ pub(super) enum Drill {
 }
 
 impl Drill {
-    /// Drills.
     pub(super) async fn execute(self) -> u8 {
         match self {
             Self::Run(run) => run.execute().await,

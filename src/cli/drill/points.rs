@@ -5,16 +5,15 @@ use clap::Args;
 use crate::cli::output::{Format, data, exit, report};
 use crate::machine::point::Point;
 
-/// Lists every point at which `run --crash-at` can end the daemon.
+/// List the crash points that `stillpoint run --crash-at` accepts
 #[derive(Debug, Args)]
 pub struct CrashPoints {
-    /// How the list is printed.
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 impl CrashPoints {
-    /// Prints.
     pub fn execute(self) -> u8 {
         let names: Vec<String> = Point::all().iter().map(Point::to_string).collect();
         let text = match self.output.document(&names) {
@@ -23,7 +22,7 @@ impl CrashPoints {
             }
             Err(problem) => return report(&problem, self.output.is_document()),
         };
-        // A closed stdout is no failure.
+        // A closed stdout is not an error.
         let _ = data(&text);
         exit::DONE
     }

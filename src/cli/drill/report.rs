@@ -1,4 +1,4 @@
-//! What a campaign of drills ended with, for programs and for people.
+//! The result of a campaign of drills, as data and as text.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,23 +11,21 @@ use crate::drill::campaign::Campaign;
 use crate::drill::runner::CaseResult;
 use crate::machine::group::table::TABLE;
 
-/// The result.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct End {
     cases: Vec<One>,
-    /// By kind: what was played, and what of it held.
+    /// Number of cases and number of cases that held, by kind.
     summary: Vec<Kind>,
-    /// Rows of the recovery table with the first case that decided them.
+    /// Rows of the recovery table, each with the first case that decided it.
     rows: BTreeMap<&'static str, String>,
     /// Rows that no case decided.
     unreached: Vec<&'static str>,
-    /// Crash points that were hit.
+    /// Number of crash points that were hit.
     points: usize,
     seconds: f64,
 }
 
-/// One case.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct One {
@@ -39,7 +37,7 @@ struct One {
     broken: Vec<NotHeld>,
     #[serde(skip_serializing_if = "Option::is_none")]
     story: Option<String>,
-    /// Plays it again.
+    /// The command that repeats the case.
     #[serde(skip_serializing_if = "Option::is_none")]
     repeat: Option<String>,
 }
@@ -114,7 +112,8 @@ fn summary(played: &[CaseResult]) -> Vec<Kind> {
     kinds
 }
 
-/// One line for each case (`brief`: that did not hold), then what failed in full, then the table.
+/// One line for each case (with `brief`, only for cases that did not hold), then the failures in full, then
+/// the table.
 pub(super) fn text(end: &End, brief: bool) -> String {
     let mut text = String::new();
     for case in end.cases.iter().filter(|case| !(brief && case.held)) {

@@ -1,4 +1,4 @@
-//! `stillpoint drill run`: plays drills and says what survived.
+//! `stillpoint drill run`: runs drills and reports the result.
 
 use std::time::{Duration, Instant};
 
@@ -13,47 +13,47 @@ use crate::drill::pool;
 use crate::drill::runner::CaseResult;
 use crate::drill::scenario::{Case, Profile};
 
-/// Kills, lies to and interferes with the daemon on the embedded cluster, and checks what is left.
+/// Run drills: crash the daemon, inject wrong replies and concurrent changes, and check the result
 ///
-/// Every case is played on simulated time, with a disk in memory, on all cores. 0 only if all held; the name of a case
-/// that did not repeats it with --case.
+/// Every case runs on simulated time with an in-memory disk. Cases run in parallel on all cores. The exit
+/// code is 0 only if all cases held. To repeat a failed case, pass its name to --case.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Also pairs of kills for 3 members, and every rival and truth instead of a share of them. Takes long.
+    /// Run all cases: also pairs of crashes for 3 members, and every disruption and reply fault instead of a
+    /// sample. Takes a long time
     #[arg(long)]
     all: bool,
-    /// Also every pair of kills for 1 and 2 members.
+    /// Also run every pair of crashes for 1 and 2 members
     #[arg(long, conflicts_with = "all")]
     pairs: bool,
-    /// Only cases with this text in their name.
+    /// Run only the cases whose name contains this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// Exactly this case, as `drill run` names it.
+    /// Run only the case with this name, as printed by `drill run`
     #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "pairs", "filter", "members", "profile", "seed"])]
     case: Option<Case>,
-    /// Source of everything random in the cluster, and of the share that is played.
+    /// Seed for the randomness of the cluster and for the sample of cases
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Sizes of the group.
+    /// Group sizes, as a comma-separated list
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=128))]
     members: Vec<u16>,
-    /// In which way the controllers are slow: plain, slow, stale.
+    /// Timing profile of the controllers: plain, slow or stale
     #[arg(long, value_name = "P")]
     profile: Option<Profile>,
-    /// In the table, name only cases that did not hold.
+    /// Omit the cases that held from the table
     #[arg(long)]
     brief: bool,
-    /// How the result is printed.
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
 impl Run {
-    /// Plays and prints.
     pub async fn execute(self) -> u8 {
         let (format, brief) = (self.output, self.brief);
         let began = Instant::now();
-        // The cases have runtimes of their own, which must not be entered from this one.
+        // Each case has its own runtime, which cannot be entered from this runtime.
         let played = tokio::task::spawn_blocking(move || self.play()).await;
         let campaign = match played {
             Ok(campaign) => campaign,
@@ -68,7 +68,7 @@ impl Run {
             Ok(document) => document.unwrap_or_else(|| report::text(&end, brief)),
             Err(problem) => return output::report(&problem, format.is_document()),
         };
-        // A closed stdout is no failure.
+        // A closed stdout is not an error.
         let _ = data(&text);
         if end.all_held() { exit::DONE } else { exit::FAILED }
     }
@@ -92,7 +92,7 @@ impl Run {
     }
 }
 
-/// What is said while cases are played: what failed at once, and now and then how many there were.
+/// Progress on stderr: each failure at once, and the number of finished cases from time to time.
 struct Progress {
     began: Instant,
     counts: std::sync::Mutex<(u64, u64)>,

@@ -1,8 +1,8 @@
-//! `groups resume RUN` and `groups abandon RUN`: what a person asks of a run.
+//! `groups resume RUN` and `groups abandon RUN`: requests of an operator for a run.
 //!
-//! The command patches the GroupSnapshot and waits until the daemon shows its answer: it works from any machine with a
-//! kubeconfig and the right to patch GroupSnapshots, and it never touches the journal. A daemon that does not run
-//! answers when it does.
+//! The command patches the GroupSnapshot and waits until the status contains the daemon's answer. It works
+//! from any machine with a kubeconfig and the permission to patch GroupSnapshots. It never touches the
+//! journal. A daemon that is not running answers after its next start.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -20,18 +20,19 @@ use crate::domain::labels;
 use crate::domain::problem::{About, Code, Problem};
 use crate::machine::group::{Ask, OperatorRequest};
 
-/// Between two looks for the answer.
+/// Interval between two reads while the command waits for the answer.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Which run, and how to ask.
+/// The run, and the options of the request.
 #[derive(Debug, Args)]
 pub struct Request {
-    /// Name of a GroupSnapshot, as `groups get` lists it, or the beginning of the id of its run.
+    /// Name of a GroupSnapshot, as printed by `groups get`, or a prefix of the run id (at least 4 characters)
     run: String,
-    /// Only that namespace.
+    /// Search only this namespace. Defaults to all namespaces
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
-    /// How long to wait for the daemon's answer, as 30s or 2m; a bare number is seconds, 0 does not wait.
+    /// Time to wait for the daemon's answer, for example 30s or 2m. A bare number is in seconds; 0 does not
+    /// wait
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
@@ -40,33 +41,31 @@ pub struct Request {
     output: OutputArgs,
 }
 
-/// `groups abandon`.
 #[derive(Debug, Args)]
 pub struct Abandon {
     #[command(flatten)]
     request: Request,
-    /// Keep the storage: nothing is deleted any more, also of a run that is being undone.
+    /// Keep the storage: nothing more is deleted, even if the run is being rolled back
     #[arg(long)]
     keep_storage: bool,
-    /// Do not ask whether it is meant.
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
 }
 
-/// What the commands print.
+/// The output of the commands.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer {
     namespace: String,
     name: String,
-    /// State of the run when it was looked at last.
+    /// State of the run at the last read.
     state: Option<String>,
-    /// The answer; none while the daemon has not taken the request.
+    /// The daemon's answer; none if the daemon has not handled the request yet.
     answered: Option<GroupSnapshotAnswer>,
 }
 
 impl Request {
-    /// Asks to resume.
     pub async fn resume(self) -> u8 {
         self.report(Ask::Resume, |_| Ok(())).await
     }
@@ -125,7 +124,8 @@ impl Request {
         }
     }
 
-    /// The run once it shows the answer or is over; as it is when the time is up.
+    /// Returns the run once its status contains the answer or the run has ended. After the timeout it returns
+    /// the run in its current state.
     async fn answered(
         &self,
         adapter: &Adapter,
@@ -155,14 +155,14 @@ impl Request {
 }
 
 impl Abandon {
-    /// Asks to abandon, once a person has said that it is meant.
+    /// Requests to abandon the run, after the user has confirmed.
     pub async fn execute(self) -> u8 {
         let (yes, ask) = (self.yes, if self.keep_storage { Ask::Keep } else { Ask::Abandon });
         self.request.report(ask, move |run| if yes { Ok(()) } else { confirmed(run, ask) }).await
     }
 }
 
-/// Asks on a terminal; anywhere else `--yes` is needed.
+/// Prompts for confirmation on a terminal. Without a terminal `--yes` is required.
 fn confirmed(run: &GroupSnapshot, ask: Ask) -> Result<(), Problem> {
     let name = text(run.metadata.name.as_ref());
     let about = About::new("GroupSnapshot", &text(run.metadata.namespace.as_ref()), &name);
@@ -188,12 +188,12 @@ fn confirmed(run: &GroupSnapshot, ask: Ask) -> Result<(), Problem> {
         }
     ));
     let mut line = String::new();
-    // What cannot be read is no yes.
+    // A failed read counts as "no".
     let _ = std::io::stderr().flush().and_then(|()| std::io::stdin().lock().read_line(&mut line));
     if line.trim() == "yes" { Ok(()) } else { stop("aborted") }
 }
 
-/// By name, or by the beginning of the run's id.
+/// Whether `wanted` is the name of the run's GroupSnapshot or a prefix of the run's id.
 fn is_meant(run: &GroupSnapshot, wanted: &str) -> bool {
     let id = run.metadata.labels.as_ref().and_then(|labels| labels.get(labels::RUN));
     run.metadata.name.as_deref() == Some(wanted)
@@ -204,7 +204,7 @@ fn is_over(state: Option<&str>) -> bool {
     matches!(state, Some("Completed" | "Failed" | "Refused"))
 }
 
-/// Whether the run can be asked at all.
+/// Checks that the run can take this request.
 fn askable(run: &GroupSnapshot, wanted: Ask) -> Result<(), Problem> {
     let (none, name) = (GroupSnapshotStatus::default(), text(run.metadata.name.as_ref()));
     let status = run.status.as_ref().unwrap_or(&none);
@@ -262,7 +262,7 @@ fn askable(run: &GroupSnapshot, wanted: Ask) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The exit code, and the sentence for people.
+/// The exit code, and the message for users.
 fn said(answer: &Answer, wanted: Ask, ended: bool) -> (u8, String) {
     let Answer { namespace, name, state, answered } = answer;
     let state = state.as_deref().unwrap_or_default();
@@ -287,14 +287,15 @@ fn said(answer: &Answer, wanted: Ask, ended: bool) -> (u8, String) {
     }
 }
 
-/// The id of a request on a run: no other has it, because it is written only over the version that it names.
+/// The id of the request. It is unique: the request is written only if the resourceVersion in the id still
+/// matches.
 fn id(run: &GroupSnapshot) -> String {
     let part = |text: Option<&String>| text.cloned().unwrap_or_default();
     let uid = part(run.metadata.uid.as_ref());
     format!("{}-{}", uid.chars().take(8).collect::<String>(), part(run.metadata.resource_version.as_ref()))
 }
 
-/// Who asks, for the journal: it proves nothing.
+/// The author of the request, for the journal. It is not authenticated.
 fn who() -> String {
     let user =
         std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());

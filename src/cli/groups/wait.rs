@@ -1,4 +1,4 @@
-//! The lines of `groups describe` that say why a run waits.
+//! The lines of `groups describe` that explain why a run waits.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -25,7 +25,7 @@ pub fn lines(status: &GroupSnapshotStatus, now: jiff::Timestamp) -> Vec<(String,
     lines
 }
 
-/// The sentence of the status; of a retry with the time that is left.
+/// The sentence of the status. For a retry it includes the remaining time.
 fn sentence(text: &str, wait: &GroupSnapshotWait, now: jiff::Timestamp) -> String {
     let Some(at) = &wait.next_try else { return text.to_owned() };
     let when = if at.0 > now { format!("in {}", apart(now, at.0)) } else { "now".to_owned() };
@@ -35,7 +35,8 @@ fn sentence(text: &str, wait: &GroupSnapshotWait, now: jiff::Timestamp) -> Strin
     }
 }
 
-/// An object with what the sentence does not say of it; none where that is nothing.
+/// The object that blocks the run, with the details that the sentence lacks; none if there are no such
+/// details.
 fn blocker(object: &GroupSnapshotBlocker, text: &str) -> Option<String> {
     let place = object.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
     let mut shown = format!("{} {place}{}", object.kind, object.name);
@@ -55,7 +56,8 @@ fn until(at: &Time, now: jiff::Timestamp) -> String {
     }
 }
 
-/// How long one time is before another, in whole seconds: a clock that is read once a command is not more exact.
+/// The difference between two times in whole seconds. A finer unit would not be exact, because the command
+/// reads the clock only once.
 fn apart(earlier: jiff::Timestamp, later: jiff::Timestamp) -> String {
     match later.as_second().saturating_sub(earlier.as_second()).max(0) {
         seconds @ 0..120 => format!("{seconds} s"),

@@ -1,8 +1,9 @@
-//! `journal archive`: all records leave the live journal for files that nobody writes to any more; those of runs that
+//! `journal archive`: moves all records of the live journal to immutable archive files. Records of runs that
 //! have not ended are carried forward.
 //!
-//! The daemon does the same by itself once a segment is full or old; this is for a journal that no daemon has open. It
-//! holds the journal meanwhile, and claims an epoch as every open does. Killed, it is done by the next open.
+//! The daemon archives by itself once a segment is full or old. This command is for a journal that no daemon
+//! has open. The command locks the journal while it runs, and raises the epoch as every open does. If the
+//! process is killed, the next open completes the archiving.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,21 +19,20 @@ use crate::journal::archive::{Archived, Checkpoint, Policy};
 use crate::journal::{Journal, JournalError};
 use crate::records::journal_options;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) directory: DirectoryArgs,
 }
 
-/// What the command prints.
+/// The output of the command.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
     archives: Vec<ShownArchive>,
-    /// Streams that have not ended, or are needed by one that has not, and are carried forward.
+    /// Streams that are carried forward: they have not ended, or a stream that has not ended needs them.
     carried: u64,
-    /// Records that are left in the live journal.
+    /// Records that remain in the live journal.
     live: u64,
 }
 
@@ -52,7 +52,8 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     if !dir.join("sled").exists() && !dir.join("evidence").exists() {
         return Err(unreadable(JournalError::Missing { dir: dir.clone() }));
     }
-    // Commands run on a runtime already; another one can neither block nor be dropped on the same thread.
+    // Commands already run on a runtime. A second runtime can neither block nor be dropped on the same
+    // thread.
     let done = std::thread::scope(|scope| scope.spawn(|| archived(dir)).join());
     let (archived, live) = done
         .unwrap_or_else(|_| Err(JournalError::Stopped { reason: "archiving ended in a panic".to_owned() }))
@@ -61,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     Ok(exit::DONE)
 }
 
-/// Archives, and answers what was done and how many records are left in the live journal.
+/// Archives, and returns the result and the number of records that remain in the live journal.
 fn archived(dir: &Path) -> Result<(Archived, u64), JournalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|source| JournalError::Io {

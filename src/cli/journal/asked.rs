@@ -1,4 +1,4 @@
-//! The journal of a living daemon, as it answers through `daemon.sock`.
+//! The journal of a running daemon, as the daemon serves it through `daemon.sock`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,34 +11,35 @@ use crate::journal::archive::{Checkpoint, Prefix, Vouched};
 use crate::journal::export::import;
 use crate::journal::{ChainProblem, Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
 
-/// Bytes of one answer, at most: base64 and the other fields make less than twice the payloads.
+/// Maximum size of one reply in bytes. Base64 and the other fields need less than twice the size of the
+/// payloads.
 const ANSWER_BYTES: u64 = (2 * PAGE * MAX_PAYLOAD_BYTES) as u64;
 
-/// What the daemon answered: everything up to the head that it named first.
+/// The reply of the daemon: all records up to the head that the daemon named first.
 #[derive(Debug)]
 pub struct Asked {
-    /// Its process id.
+    /// Process id of the daemon.
     pub pid: u32,
-    /// Its epoch.
+    /// Epoch of the daemon.
     pub epoch: u64,
-    /// Its head.
+    /// Head of the daemon's journal.
     pub head: Head,
-    /// The records up to there.
+    /// The records up to that head.
     pub entries: Vec<Entry>,
-    /// The archives in front of them, which the daemon does not read for others.
+    /// The archives before these records. The daemon does not read archives for clients.
     pub archives: Prefix,
-    /// What is carried forward of archives that are not here.
+    /// Records that were carried forward from archives that are missing.
     pub carried: Result<Vec<Entry>, ChainProblem>,
 }
 
-/// How often a daemon is asked again that archived records meanwhile.
+/// Number of requests to a daemon that archives records in the meantime.
 const TRIES: u32 = 5;
 
-/// Asks the daemon that has the journal in `dir` open; none if no daemon listens there. Archives are looked for in
-/// `elsewhere` as well.
+/// Requests the records from the daemon that has the journal in `dir` open; none if no daemon listens there.
+/// Archives are also searched in `elsewhere`.
 ///
 /// # Errors
-/// The daemon answers what is no answer, or ends meanwhile.
+/// The reply of the daemon is invalid, or the daemon ends in the meantime.
 pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Problem> {
     let Ok(address) = Address::of(dir) else { return Ok(None) };
     for tried in 1..=TRIES {
@@ -60,14 +61,15 @@ pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Proble
     Err(broken(dir, &io::Error::other("it archived records while they were read")))
 }
 
-/// The last record that the daemon which has the journal in `dir` open has on disk; none if it does not answer.
+/// The last durable record of the daemon that has the journal in `dir` open; none if the daemon does not
+/// answer.
 pub fn head(dir: &Path) -> Option<Head> {
     let address = Address::of(dir).ok()?;
     let (greeting, _) = page(UnixStream::connect(address.path()).ok()?, u64::MAX).ok()?;
     greeting.head.parse().ok()
 }
 
-/// All pages up to the head that the first one names; none if records were archived between two of them.
+/// All pages up to the head that the first page names; none if records were archived between two pages.
 fn pages(address: &Address, first: UnixStream) -> io::Result<Option<(Greeting, Head, Vec<Entry>)>> {
     let (greeting, mut entries) = page(first, 1)?;
     let head: Head = greeting.head.parse().map_err(io::Error::other)?;
@@ -111,13 +113,13 @@ fn broken(dir: &Path, error: &io::Error) -> Problem {
 }
 
 impl Asked {
-    /// Every entry in order, archived ones first.
+    /// All entries in order, archived entries first.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         self.archives.entries().chain(self.entries.iter().cloned().map(Ok))
     }
 
-    /// Checks the chain up to the head that the daemon named, and that it contains a head published elsewhere; hands out
-    /// each entry that held.
+    /// Verifies the chain up to the head that the daemon named. Checks that the chain contains a head that
+    /// was published elsewhere. Passes each valid entry to `each`.
     pub fn verify_each(&self, expected: Option<&Head>, each: &mut dyn FnMut(Entry)) -> Verification {
         let (mut verifier, mut vouched) = (Verifier::new(expected), Vouched::default());
         let archived = self.archives.check(&mut vouched, |_, entry| {

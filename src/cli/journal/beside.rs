@@ -1,34 +1,36 @@
 //! The files of a journal that a daemon has open.
 //!
-//! The daemon answers from its database and its memory, so that damage on disk would show only at its next start.
-//! `verify` therefore reads the files as well: it copies them, starts the copy, and takes the word of that start if the
-//! daemon appended nothing while the copy was made. Where the daemon never rests, the evidence is read in place.
+//! The daemon serves records from its database and its memory, so damage on disk would only be found at the
+//! next start. `verify` therefore also reads the files: it copies them, opens the copy, and uses the result
+//! of that open if the daemon appended nothing while the copy was made. If the daemon never pauses, the
+//! evidence is read in place.
 
 use std::path::Path;
 
 use super::asked;
 use crate::journal::{Head, JournalError, Snapshot, evidence_problem};
 
-/// Copies that are made until one was made while the daemon rested.
+/// Maximum number of copies, until one is made while the daemon appends nothing.
 const COPIES: u32 = 5;
 
-/// Copies that have to say that something is wrong before it is believed: the daemon may archive meanwhile.
+/// Number of copies that must report a problem before `verify` reports it: the daemon may archive in the
+/// meantime.
 const AGREED: u32 = 2;
 
-/// What the files say.
+/// The result of reading the files.
 pub enum Files {
-    /// A private copy, which was started.
+    /// A private copy, which was opened.
     Copied(Box<Snapshot>),
-    /// A private copy of which nothing can be read.
+    /// A private copy that cannot be read.
     Refused(JournalError),
-    /// What is wrong with the evidence, if anything is; the daemon appended while each copy was made.
+    /// The problem of the evidence, if any. The daemon appended during each copy.
     Evidence(Option<String>),
 }
 
-/// Reads the files beside the daemon, whose head is at least `head`.
+/// Reads the files of the journal while a daemon has them open. The head of the daemon is at least `head`.
 ///
 /// # Errors
-/// They cannot be read.
+/// The files cannot be read.
 pub fn files(dir: &Path, archive: Option<&Path>, head: Head) -> Result<Files, JournalError> {
     let (mut wrong, mut last) = (0, None);
     for _ in 0..COPIES {

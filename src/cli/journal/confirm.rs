@@ -1,7 +1,8 @@
-//! `journal confirm-cluster`: an operator has checked a cluster that went back in time.
+//! `journal confirm-cluster`: an operator confirms a cluster that went back in time.
 //!
-//! The command writes the epoch of the bound daemon into the binding; the daemon reads it there, journals it, and frees
-//! storage again. It works from any machine with a kubeconfig and the right to patch the ConfigMap.
+//! The command writes the epoch of the bound daemon into the binding. The daemon reads the epoch there,
+//! writes it to the journal, and frees storage again. The command works from any machine with a kubeconfig
+//! and the permission to patch the ConfigMap.
 
 use std::path::PathBuf;
 
@@ -14,13 +15,12 @@ use crate::cluster::binding::{self, Written};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Kubeconfig of the cluster; without it that of the environment.
+    /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Stillpoint's own namespace.
+    /// Namespace of Stillpoint
     #[arg(short, long, value_name = "NS", default_value = "stillpoint")]
     namespace: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `journal diff A B`: what changed in a stream between two of its records.
+//! `journal diff A B`: the changes in a stream between two of its records.
 
 use serde_json::Value;
 
@@ -9,20 +9,20 @@ use crate::cli::common::show;
 use crate::cli::output::{self, exit, style};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Position of a record.
+    /// Position of a record
     #[arg(value_name = "A")]
     from: u64,
-    /// Position of another record of the same stream; the same position shows what that record changed.
+    /// Position of another record of the same stream. Use the same position twice to print the changes of
+    /// that record
     #[arg(value_name = "B")]
     to: u64,
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// Refuses a journal whose chain does not hold: what is compared has to be what was written.
+/// Refuses a journal whose chain is broken: the compared records must be the records that the daemon wrote.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let entries = read::verified(&args.common.source)?;
     let found = diff(&entries, args.from, args.to).map_err(|error| {
@@ -52,7 +52,7 @@ fn text(found: &Diff) -> String {
     head + &output::table(&["field", "before", "after"], changed.iter().map(row))
 }
 
-/// Numbers of this size are times in nanoseconds: nothing else that a run remembers is as large.
+/// Numbers in this range are times in nanoseconds: no other field of a run is as large.
 const TIMES: std::ops::Range<i64> = 1_000_000_000_000_000_000..4_000_000_000_000_000_000;
 
 fn shown(value: Option<&Value>) -> String {

@@ -1,4 +1,4 @@
-//! `journal explain N`: why a record is there.
+//! `journal explain N`: the reason of a record.
 
 use super::{JournalArgs, read};
 use crate::audit::explain::{Explanation, Looked, Other};
@@ -8,17 +8,16 @@ use crate::cli::common::show;
 use crate::cli::output::{self, exit, style};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Position of the record.
+    /// Position of the record
     #[arg(value_name = "N")]
     position: u64,
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// Refuses a journal whose chain does not hold: what is explained has to be what was written.
+/// Refuses a journal whose chain is broken: the explained record must be the record that the daemon wrote.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let entries = read::verified(&args.common.source)?;
     let explained = explain(&entries, args.position).ok_or_else(|| missing(args.position, entries.len()))?;

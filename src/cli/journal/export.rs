@@ -1,7 +1,8 @@
-//! `journal export`: every record as a line of JSON, with its exact bytes.
+//! `journal export`: every record as one line of JSON, with its exact bytes.
 //!
-//! A line has everything that goes into the hash, so that the chain verifies without the store, and what the record
-//! says. Only lines are written, whatever `-o` asks for: `-o json` bears on the form of an error.
+//! A line contains the readable content of the record and everything that goes into the hash, so that the
+//! chain can be verified without the store. The output is always JSON lines. `-o json` only affects the
+//! format of an error.
 
 use std::path::PathBuf;
 
@@ -15,20 +16,19 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
 use crate::journal::export::Sealed;
 
-/// Bytes that are gathered before they are written.
+/// Number of bytes that are buffered before a write.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) directory: DirectoryArgs,
-    /// Where archives were moved to; those in the journal's own directory are found.
+    /// Directory that archives were moved to. Archives in the journal directory are found without this flag
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
 }
 
-/// One line: the record as shown, and what the hash needs beside it.
+/// One line: the readable record, and the other fields that the hash covers.
 #[derive(Debug, Serialize)]
 struct Line {
     #[serde(flatten)]
@@ -38,7 +38,8 @@ struct Line {
     payload: String,
 }
 
-/// Writes what holds; damage, or a journal that a daemon would refuse, ends the export with a problem after that.
+/// Writes the valid records. If the journal is damaged, or a daemon would refuse it, the export then ends
+/// with a problem.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.directory.journal;
     let source =

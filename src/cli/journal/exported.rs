@@ -1,11 +1,12 @@
-//! An exported journal, as a file or on stdin: what an auditor has who never saw the directory.
+//! An exported journal, as a file or on stdin. It is the only input of an auditor without access to the
+//! journal directory.
 //!
-//! It is read line by line, as often as it takes; what cannot be read twice, such as stdin, is first put into a file
-//! without a name. A line is believed for what its bytes say. Where the readable fields beside them say something else,
-//! `verify` tells: nothing of those is in the hash.
+//! The file is read line by line, as often as necessary. Input that cannot be read twice, such as stdin, is
+//! first copied to an unnamed temporary file. The bytes of a line are authoritative. `verify` reports
+//! readable fields that differ from the bytes, because the hash does not cover the readable fields.
 //!
-//! Not here: whether the end was cut off. An export does not know where its journal ended; a head that was published
-//! elsewhere does (`verify --expect-head`).
+//! Not here: whether the end was truncated. An export does not know where its journal ended. A head that was
+//! published elsewhere does (`verify --expect-head`).
 
 use std::fs::File;
 use std::io::{self, BufReader, Seek, SeekFrom};
@@ -26,7 +27,7 @@ impl Exported {
     /// Opens the file; `-` is stdin.
     ///
     /// # Errors
-    /// It cannot be opened, or what cannot be read twice cannot be kept.
+    /// The file cannot be opened, or the temporary copy cannot be written.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let opened = match path.as_os_str() == "-" {
             true => kept(&mut io::stdin().lock()),
@@ -49,13 +50,13 @@ impl Exported {
 
     fn lines(&self) -> impl Iterator<Item = Result<Line, ImportError>> {
         let mut file = &self.0;
-        // A file that cannot be read from its beginning says so with its first line.
+        // If the file cannot seek to its beginning, the first line returns the error.
         let sought = file.seek(SeekFrom::Start(0)).err();
         let sought = sought.map(|error| Err(ImportError::Io { line: 1, reason: error.to_string() }));
         sought.into_iter().chain(Lines::new(BufReader::new(file)))
     }
 
-    /// Every entry whose own hash holds, in order, up to the first that is none.
+    /// All entries with a valid hash, in order, up to the first invalid line.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         let mut next = 1;
         self.lines().map(move |line| {
@@ -65,7 +66,8 @@ impl Exported {
         })
     }
 
-    /// Checks every line and the chain, hands out each entry that held, and tells what a reader should know.
+    /// Verifies every line and the chain, passes each valid entry to `each`, and returns remarks for the
+    /// reader.
     pub fn verify_each(
         &self,
         expected: Option<&Head>,
@@ -95,14 +97,14 @@ impl Exported {
     }
 }
 
-/// Everything that can be read, in a file that is gone when it is closed.
+/// Copies all input to a temporary file that is deleted when it is closed.
 fn kept(reader: &mut dyn io::Read) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     io::copy(reader, &mut file)?;
     Ok(file)
 }
 
-/// What is wrong with a line, at the position that it should have had.
+/// The problem of a line, at the position that the line should have.
 fn problem(error: ImportError, next: u64) -> ChainProblem {
     match error {
         ImportError::Schema { position, found } => {
@@ -112,14 +114,15 @@ fn problem(error: ImportError, next: u64) -> ChainProblem {
     }
 }
 
-/// The readable fields of the lines, compared with what the bytes say.
+/// Compares the readable fields of the lines with the bytes.
 #[derive(Default)]
 struct Beside {
     lines: u64,
     first: Option<(u64, String)>,
 }
 
-/// Readable fields that follow from the bytes in every release. What is said in words may be said better later.
+/// Readable fields that follow from the bytes in every release. Fields with sentences are not compared,
+/// because a later release may word them differently.
 const COMPARED: [&str; 3] = ["time", "event", "view"];
 
 impl Beside {
@@ -147,7 +150,7 @@ impl Beside {
     }
 }
 
-/// Whether everything that a line says is said by the bytes. A later release may show more of them.
+/// Whether the bytes contain every value of the line. A later release may decode more fields from the bytes.
 fn said_by(bytes: &Value, line: &Value) -> bool {
     match (bytes, line) {
         (Value::Object(bytes), Value::Object(line)) => {

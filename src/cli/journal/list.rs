@@ -1,4 +1,4 @@
-//! `journal list`: the streams of a journal and where they stand.
+//! `journal list`: the streams of a journal and their states.
 
 use serde::Serialize;
 
@@ -9,20 +9,18 @@ use crate::cli::common::show;
 use crate::cli::output::{self, exit};
 use crate::domain::problem::Problem;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// What the command prints.
+/// The output of the command.
 #[derive(Debug, Serialize)]
 struct Listing {
     streams: Vec<Listed>,
 }
 
-/// One stream.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Listed {

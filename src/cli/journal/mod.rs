@@ -1,21 +1,22 @@
 //! `stillpoint journal`: read, verify and replay a journal.
 //!
-//! | command | shows |
+//! | command | result |
 //! |---|---|
-//! | `list` | the streams and where they stand |
+//! | `list` | the streams and their states |
 //! | `show` | records as lines, or as data |
-//! | `explain` | why a record is there: the row that was decided, and why no other |
-//! | `diff` | what changed between two records of a stream |
-//! | `verify` | whether the journal is whole |
-//! | `replay` | whether everything would be decided the same again |
+//! | `explain` | the reason of a record: the row that was decided, and why no other row matched |
+//! | `diff` | the changes between two records of a stream |
+//! | `verify` | whether the journal is intact |
+//! | `replay` | whether every decision would be the same again |
 //! | `export` | every record with its exact bytes |
-//! | `archive` | what was archived: it moves full segments out of the live journal |
-//! | `rebuild` | what of a lost journal the cluster still shows: it makes a new one |
-//! | `confirm-cluster` | that the daemon may free storage again: it writes to the binding in the cluster |
+//! | `archive` | moves full segments out of the live journal and reports them |
+//! | `rebuild` | creates a new journal from the cluster after a journal was lost |
+//! | `confirm-cluster` | lets the daemon free storage again: writes to the binding in the cluster |
 //!
-//! All but the last three only read. They never hold the journal: while a daemon has it open they ask the daemon, else they
-//! start a private copy and read that, and say on stderr which of the two it was. All but `export` also read what `export` wrote (`--export FILE`), so that an
-//! auditor needs no directory.
+//! All commands but the last three only read, and never lock the journal. If a daemon has the journal open,
+//! they request the records from the daemon. Else they open a private copy. They print the source to stderr.
+//! All but `export` also read the output of `export` (`--export FILE`), so that an auditor does not need the
+//! directory.
 
 mod archive;
 mod asked;
@@ -42,32 +43,34 @@ use super::common::OutputArgs;
 use super::output::{Format, report};
 use crate::domain::problem::{About, Code, Problem};
 
-/// Reads, verifies and replays a journal.
+/// Read, verify and replay a journal
 #[derive(Debug, clap::Subcommand)]
 pub enum Journal {
-    /// List the runs and Backups of a journal.
+    /// List the runs and Backups of a journal
     List(list::Args),
-    /// Show records, of all streams or of one.
+    /// Print the records of all streams or of one stream
     Show(show::Args),
-    /// Explain a record: the row that was decided, what it looked at, and why no other row was.
+    /// Explain a record: the row that was decided, the columns that the row reads, and why no other row
+    /// matched
     Explain(explain::Args),
-    /// Compare what a stream folds to after two of its records.
+    /// Compare the states of a stream after two of its records
     Diff(diff::Args),
-    /// Check every record and the chain of hashes.
+    /// Verify every record and the hash chain
     Verify(verify::Args),
-    /// Make every recorded decision again and compare.
+    /// Repeat every recorded decision and compare the results
     Replay(replay::Args),
-    /// Print every record as a line of JSON with its exact bytes.
+    /// Print every record as a line of JSON with its exact bytes
     Export(export::Args),
-    /// Move records of finished runs to archives.
+    /// Move records of finished runs to archives
     Archive(archive::Args),
-    /// Put a lost journal together again from what the cluster shows.
+    /// Rebuild a lost journal from the cluster
     Rebuild(rebuild::Args),
-    /// Let the daemon free storage again after the cluster went back in time.
+    /// Let the daemon free storage again after the cluster went back in time
     ConfirmCluster(confirm::Args),
 }
 
-/// Waits for work on a runtime of its own: commands run on one already, whose thread may not be blocked.
+/// Runs a future on a separate runtime: commands already run on a runtime, and its thread must not be
+/// blocked.
 fn on_a_runtime<T: Send, F>(work: impl FnOnce() -> F + Send) -> Result<T, Problem>
 where
     F: Future<Output = Result<T, Problem>>,
@@ -85,10 +88,10 @@ where
     done.unwrap_or_else(|_| Err(internal("the command ended in a panic".to_owned())))
 }
 
-/// The journal of a command that is about a directory and nothing else, and how its data is shown.
+/// The options of a command that reads only a journal directory: the directory and the output format.
 #[derive(Debug, Clone, clap::Args)]
 struct DirectoryArgs {
-    /// Directory of the journal.
+    /// Directory of the journal
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
     #[command(flatten)]
@@ -101,28 +104,28 @@ impl DirectoryArgs {
     }
 }
 
-/// Where the records are.
+/// The source of the records.
 #[derive(Debug, Clone, clap::Args)]
 struct SourceArgs {
-    /// Directory of the journal.
+    /// Directory of the journal
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
-    /// Where archives were moved to; those in the journal's own directory are found.
+    /// Directory that archives were moved to. Archives in the journal directory are found without this flag
     #[arg(long, value_name = "DIR")]
     archive: Option<PathBuf>,
-    /// Read a file that `journal export` wrote instead of a directory; - is stdin.
+    /// Read a file written by `journal export` instead of a directory; use - for stdin
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
 
 impl SourceArgs {
-    /// What is read.
+    /// The path that the command reads.
     fn path(&self) -> &Path {
         self.export.as_ref().unwrap_or(&self.journal)
     }
 }
 
-/// Which journal, and how its data is shown.
+/// The options of a command that reads a journal: the source and the output format.
 #[derive(Debug, Clone, clap::Args)]
 struct JournalArgs {
     #[command(flatten)]
@@ -153,7 +156,6 @@ impl Journal {
         }
     }
 
-    /// Reads and prints.
     pub fn execute(self) -> u8 {
         let format = self.format();
         self.run().unwrap_or_else(|problem| report(&problem, format.is_document()))

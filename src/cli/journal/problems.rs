@@ -1,4 +1,4 @@
-//! What can be wrong with a journal, as a problem that a person reads.
+//! Errors of a journal, as problems for the user.
 
 use std::error::Error;
 use std::path::Path;
@@ -7,12 +7,12 @@ use crate::domain::problem::{About, Code, Problem};
 use crate::journal::{ChainProblem, JournalError};
 use crate::records;
 
-/// Why the journal in `dir` cannot be read.
+/// The problem of a journal in `dir` that cannot be read.
 pub fn unreadable(dir: &Path, error: &JournalError) -> Problem {
     Problem::new(records::code(error), about(dir), chained(error), error.fix())
 }
 
-/// A record of the journal in `dir` does not hold.
+/// The problem of an invalid record in the journal in `dir`.
 pub fn damaged(dir: &Path, problem: &ChainProblem) -> Problem {
     Problem::new(
         Code::JournalCorrupt,
@@ -26,7 +26,7 @@ fn about(dir: &Path) -> About {
     About::new("File", "", &dir.display().to_string())
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 pub fn chained(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

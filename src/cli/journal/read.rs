@@ -1,6 +1,6 @@
-//! Reading: a private copy of the journal, what the daemon that has it open answers, or an exported file.
+//! Reads a journal from a private copy, from the daemon that has the journal open, or from an exported file.
 //!
-//! Which of the three it was is said on stderr. Nothing is held and nothing is written.
+//! The source is printed to stderr. The commands neither lock nor write the journal.
 
 use std::path::Path;
 
@@ -11,30 +11,29 @@ use crate::cli::output::{style, talk};
 use crate::domain::problem::Problem;
 use crate::journal::{ChainProblem, Entry, Head, JournalError, Snapshot, Verification};
 
-/// Where the records come from.
+/// The source of the records.
 pub enum Source {
-    /// A private copy.
     Copy(Box<Snapshot>),
-    /// A living daemon.
+    /// A running daemon.
     Daemon(Box<Asked>),
-    /// A file of exported lines.
     Export(Exported),
 }
 
-/// Why there is no source.
+/// The reason why no source could be opened.
 pub enum ReadError {
     /// The journal itself could not be copied or opened.
     Journal(JournalError),
-    /// The daemon did not answer as it should, or there is no such file.
+    /// The reply of the daemon was invalid, or the file does not exist.
     Other(Problem),
 }
 
 impl Source {
-    /// Reads an exported file if one is named; else asks the daemon that has the journal open, else makes a private copy.
+    /// Opens an exported file if `args` names one. Else requests the records from the daemon that has the
+    /// journal open. Without such a daemon it opens a private copy.
     ///
     /// # Errors
-    /// The journal is missing, damaged, of a newer release, or held by something that does not answer; or there is no
-    /// such file.
+    /// The journal is missing, damaged, of a newer release, or locked by a process that does not answer; or
+    /// the file does not exist.
     pub fn open(args: &SourceArgs) -> Result<Self, ReadError> {
         match &args.export {
             Some(path) => {
@@ -64,7 +63,7 @@ impl Source {
         Ok(Self::Copy(Box::new(snapshot)))
     }
 
-    /// Every entry of the chain in order; damage is yielded with its position.
+    /// All entries of the chain in order; damage is yielded with its position.
     pub fn entries(&self) -> Box<dyn Iterator<Item = Result<Entry, ChainProblem>> + '_> {
         match self {
             Self::Copy(snapshot) => Box::new(snapshot.entries()),
@@ -73,8 +72,8 @@ impl Source {
         }
     }
 
-    /// Entries of archives that are not here, of runs that had not ended there: they belong in front of all others, and
-    /// are no part of the chain.
+    /// Entries from missing archives, of runs that had not ended there. They come before all other entries
+    /// and are not part of the chain.
     fn carried(&self) -> &[Entry] {
         match self {
             Self::Copy(snapshot) => snapshot.carried(),
@@ -83,9 +82,9 @@ impl Source {
         }
     }
 
-    /// Looks at every record in one pass, hands out each that held, and compares with a head that was published
-    /// elsewhere. Beside the verdict stands what a reader should know, usually nothing: what the next start is going to
-    /// repair, or what an export says beside its bytes.
+    /// Verifies every record in one pass, passes each valid entry to `each`, and compares the chain with a
+    /// head that was published elsewhere. The verdict comes with remarks for the reader, usually none:
+    /// repairs that the next start will make, or readable fields of an export that differ from the bytes.
     pub fn verify_each(
         &self,
         expected: Option<&Head>,
@@ -103,7 +102,8 @@ impl Source {
 }
 
 impl Source {
-    /// Why the next start of a daemon refuses the journal in `dir`; none if it does not, or that is not known from here.
+    /// The reason why the next start of a daemon refuses the journal in `dir`. None if the start does not
+    /// refuse it, or if the source cannot answer this.
     pub fn refusal(&self, dir: &Path) -> Option<Problem> {
         match self {
             Self::Copy(snapshot) => snapshot.refusal().map(|error| problems::unreadable(dir, error)),
@@ -115,7 +115,7 @@ impl Source {
 /// Opens a source.
 ///
 /// # Errors
-/// As [`Source::open`], for people.
+/// As [`Source::open`], as a problem for the user.
 pub fn open(args: &SourceArgs) -> Result<Source, Problem> {
     Source::open(args).map_err(|unread| match unread {
         ReadError::Journal(error) => problems::unreadable(args.path(), &error),
@@ -123,10 +123,10 @@ pub fn open(args: &SourceArgs) -> Result<Source, Problem> {
     })
 }
 
-/// Hands out every entry of a journal whose chain holds. What was handed out is worth nothing if it does not.
+/// Passes every entry of a journal to `each`. If the chain is broken, the caller must discard the entries.
 ///
 /// # Errors
-/// As [`open`], or the chain does not hold.
+/// As [`open`], or the chain is broken.
 pub fn verified_each(args: &SourceArgs, each: impl FnMut(Entry)) -> Result<(), Problem> {
     let source = open(args)?;
     let (Verification { verdict, problem, .. }, _) = source.verify_each(None, each);
@@ -135,7 +135,7 @@ pub fn verified_each(args: &SourceArgs, each: impl FnMut(Entry)) -> Result<(), P
     source.refusal(args.path()).or(damage).map_or(Ok(()), Err)
 }
 
-/// All entries of a journal whose chain holds.
+/// All entries of a journal with a valid chain.
 ///
 /// # Errors
 /// As [`verified_each`].
@@ -148,7 +148,7 @@ pub fn verified(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
 /// All entries.
 ///
 /// # Errors
-/// As [`open`], or an entry does not hold.
+/// As [`open`], or an entry is invalid.
 pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
     match until_damage(args)? {
         (_, Some(problem)) => Err(problem),
@@ -156,8 +156,8 @@ pub fn entries(args: &SourceArgs) -> Result<Vec<Entry>, Problem> {
     }
 }
 
-/// All entries up to the first that does not hold, and what is wrong with that one; or why a daemon would not go on
-/// from them.
+/// All entries up to the first invalid entry, with the problem of that entry; or with the reason why a daemon
+/// would not continue from them.
 ///
 /// # Errors
 /// As [`open`].

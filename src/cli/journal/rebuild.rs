@@ -1,7 +1,8 @@
-//! `journal rebuild --from-cluster`: a new journal in the place of a lost one.
+//! `journal rebuild --from-cluster`: replaces a lost journal with a new one.
 //!
-//! Only for a journal of which neither half can be read. Every run that the cluster still shows is put into the new one,
-//! marked as reconstructed: the next start of the daemon undoes or ends it. The cluster is only read.
+//! Only for a journal of which neither half can be read. The command writes every run that is still recorded
+//! in the cluster into the new journal, marked as reconstructed. The next start of the daemon rolls these
+//! runs back or completes them. The command only reads the cluster.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,29 +19,29 @@ use crate::engine::recover_from_cluster::{self, Rebuilt};
 use crate::journal::{JournalError, Replacement};
 use crate::records::journal_options;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) directory: DirectoryArgs,
-    /// Reconstruct runs from labels, receipts and GroupSnapshots. There is no other source.
+    /// Rebuild the runs from labels, receipts and GroupSnapshots in the cluster. Required: there is no other
+    /// source
     #[arg(long, required = true)]
     from_cluster: bool,
-    /// Kubeconfig of the cluster; without it that of the environment.
+    /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Stillpoint's own namespace, whose Backups asked for the runs.
+    /// Namespace of Stillpoint, which contains the Backups of the runs
     #[arg(short, long, value_name = "NS", default_value = "stillpoint")]
     namespace: String,
 }
 
-/// What the command prints.
+/// The output of the command.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Shown {
     /// Epoch of the new journal.
     epoch: u64,
-    /// What was renamed.
+    /// Files that were renamed.
     set_aside: Vec<String>,
     runs: Vec<ShownRun>,
 }
@@ -51,9 +52,9 @@ struct ShownRun {
     run: String,
     namespace: String,
     group: String,
-    /// Where it goes on; none if it was left out.
+    /// The point at which the run continues; none if the run was left out.
     standing: Option<&'static str>,
-    /// Why it was left out.
+    /// The reason why the run was left out.
     left_out: Option<String>,
     seen: Vec<String>,
 }

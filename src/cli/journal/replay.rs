@@ -1,4 +1,4 @@
-//! `journal replay`: whether everything would be decided the same again.
+//! `journal replay`: whether every decision would be the same again.
 
 use super::{JournalArgs, read};
 use crate::audit::{Difference, Replay, ReplayReport};
@@ -7,14 +7,13 @@ use crate::cli::output::{self, exit, style};
 use crate::domain::problem::Problem;
 use crate::domain::text::count;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// Refuses a journal whose chain does not hold: what is replayed has to be what was written.
+/// Refuses a journal whose chain is broken: the replayed records must be the records that the daemon wrote.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let mut replay = Replay::default();
     read::verified_each(&args.common.source, |entry| replay.admit(&entry))?;

@@ -10,26 +10,26 @@ use crate::domain::ids::StreamId;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Millis;
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only this run or Backup: the beginning of its id, or the name of the group or Backup.
+    /// Print only this run or Backup. Accepts the beginning of its id, or the name of the group or Backup
     #[arg(value_name = "RUN")]
     stream: Option<String>,
-    /// The same, as an option.
+    /// Same as the RUN argument
     #[arg(long, value_name = "ID|GROUP", conflicts_with = "stream")]
     run: Option<String>,
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// What the command prints.
+/// The output of the command.
 #[derive(Debug, Serialize)]
 struct Showing {
     records: Vec<Shown>,
 }
 
-/// People see what stands before a damage, and then the damage; a program gets all records or the problem.
+/// For users: prints the records before the damage, then the damage. For programs: prints all records or only
+/// the problem.
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let format = args.common.format();
     let (mut entries, damage) = read::until_damage(&args.common.source)?;
@@ -81,20 +81,20 @@ fn lines(rows: &[Row], showing: &Showing, wide: bool) -> String {
     text
 }
 
-/// The day stands above the lines, which have the time of day alone.
+/// The heading with the date. The lines below it have only the time of day.
 fn begin(first: &Shown) -> String {
     let day = first.time.split('T').next().unwrap_or_default();
     style::dim(&format!("epoch {} from {day}, times in UTC", first.epoch)) + "\n"
 }
 
-/// Widths of the columns.
+/// Column widths.
 struct Widths {
     position: usize,
     offset: usize,
     name: usize,
 }
 
-/// A name that is longer leaves its column rather than widening all lines.
+/// A longer name overflows its column, so that it does not widen all lines.
 const NAME: usize = 28;
 
 impl Widths {
@@ -149,7 +149,7 @@ fn unfinished(open: Open) -> String {
     }
 }
 
-/// The first words of a milestone are what people look for.
+/// Highlights the first words of a milestone, because users search for them.
 fn painted(text: &str) -> String {
     let good = ["reached completed", "finished Completed"].iter().any(|end| text.starts_with(end));
     let bad =
@@ -173,7 +173,8 @@ fn time_of_day(time_ns: i64) -> String {
     format!("{:02}:{:02}:{:02}.{ms:03}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// Texts of others (error messages) may hold anything; one record stays one line.
+/// Replaces control characters by spaces, because texts of other components (error messages) may contain
+/// anything. One record stays one line.
 fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }

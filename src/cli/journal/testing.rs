@@ -1,4 +1,4 @@
-//! The journal of the first release, as entries and as a directory; and one of the present.
+//! The journal of the first release, as entries and as a directory; and a journal of the current release.
 
 use tempfile::TempDir;
 
@@ -6,13 +6,13 @@ use crate::journal::export::import;
 use crate::journal::{Entry, Journal, StreamState};
 use crate::records::journal_options;
 
-/// Its entries.
+/// The entries of the journal of the first release.
 pub fn fixture() -> Vec<Entry> {
     let text = include_str!("../../../fixtures/journals/0.1.0/journal.jsonl");
     import(text).expect("exported lines")
 }
 
-/// Entries whose decisions this release can make again.
+/// Entries whose decisions this release can repeat.
 pub fn present() -> Vec<Entry> {
     let text = include_str!("../../../migrations/0003_asked/after/journal.jsonl");
     import(text).expect("exported lines")

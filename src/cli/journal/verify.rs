@@ -1,6 +1,7 @@
-//! `journal verify`: whether the journal is whole.
+//! `journal verify`: whether the journal is intact.
 //!
-//! The verdict about a directory is that of the start of a daemon, made with a private copy ([`crate::journal::Snapshot`]).
+//! The verdict on a directory is the verdict of a daemon start, made on a private copy
+//! ([`crate::journal::Snapshot`]).
 
 use serde::Serialize;
 
@@ -13,17 +14,16 @@ use crate::cli::output::{exit, style, talk};
 use crate::domain::problem::Problem;
 use crate::journal::{ChainProblem, Fault, Head, JournalError, Repair, Snapshot, Verdict, Verification};
 
-/// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A head that was published elsewhere: the journal has to contain it.
+    /// Head that was published elsewhere; the journal must contain it
     #[arg(long, value_name = "POS:HASH")]
     expect_head: Option<Head>,
     #[command(flatten)]
     pub(super) common: JournalArgs,
 }
 
-/// What the command prints.
+/// The output of the command.
 #[derive(Debug, PartialEq, Serialize)]
 struct Verified {
     verdict: Verdict,
@@ -32,14 +32,14 @@ struct Verified {
     problem: Option<ShownProblem>,
 }
 
-/// The last record that held.
+/// The last valid record.
 #[derive(Debug, PartialEq, Serialize)]
 struct ShownHead {
     position: u64,
     hash: String,
 }
 
-/// The first thing that is wrong.
+/// The first problem.
 #[derive(Debug, PartialEq, Serialize)]
 struct ShownProblem {
     position: Option<u64>,
@@ -77,7 +77,7 @@ const EXPORTED: &str =
     "the records hold; ask for an export that was not touched, and for the archive if one is named";
 const ANSWERED: &str = "the daemon still answers every record, and its next start would refuse these files: export the journal now with `stillpoint journal export`, keep a copy of the directory, and restore the newest copy that `stillpoint journal verify` calls intact";
 
-/// What one source says: the refusal of a start first, then the chain, then what a reader should know beside it.
+/// The verdict on one source: first the refusal of a start, then the chain, then the remarks.
 fn judged(source: &Source, verification: Verification, remarks: &[String]) -> Verified {
     match source {
         Source::Copy(snapshot) => match (snapshot.refusal(), fix_of_archive(snapshot, &verification)) {
@@ -98,7 +98,7 @@ fn fixed_by(mut verified: Verified, fix: &str) -> Verified {
     verified
 }
 
-/// What to do where the first problem is with an archive. No start reads it.
+/// The fix if the first problem is in an archive. A start does not read archives.
 fn fix_of_archive(snapshot: &Snapshot, verification: &Verification) -> Option<&'static str> {
     let ChainProblem { position, what } = verification.problem.as_ref()?;
     match what {
@@ -108,14 +108,15 @@ fn fix_of_archive(snapshot: &Snapshot, verification: &Verification) -> Option<&'
     }
 }
 
-/// The next start would say the same.
+/// The verdict on a journal that the next start would refuse.
 fn refused(error: &JournalError, verification: Verification) -> Verified {
     let position = verification.problem.as_ref().map(|problem| problem.position);
     let (reason, fix) = (problems::chained(error), error.fix().to_owned());
     Verified { problem: Some(ShownProblem { position, reason, fix }), ..found(verification) }
 }
 
-/// Every record that the daemon answers holds; its files may say something else.
+/// Every record that the daemon returned is valid. The files may differ from the daemon's records, so
+/// `verify` also reads the files.
 fn with_files(args: &Args, asked: &Asked, verified: Verified) -> Result<Verified, Problem> {
     let SourceArgs { journal: dir, archive, .. } = &args.common.source;
     let files = beside::files(dir, archive.as_deref(), asked.head);
@@ -146,7 +147,7 @@ fn with_files(args: &Args, asked: &Asked, verified: Verified) -> Result<Verified
     Ok(Verified { verdict, problem, ..verified })
 }
 
-/// Every record that is there holds, and there is something to know.
+/// Every existing record is valid, and there are remarks for the user.
 fn remarked(mut verified: Verified, remarks: &[String]) -> Verified {
     if verified.problem.is_none() && !remarks.is_empty() {
         let fix = fix_of(verified.verdict).to_owned();

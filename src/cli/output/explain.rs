@@ -1,10 +1,11 @@
-//! What the codes mean, for `stillpoint explain CODE`. One title (a line) and one paragraph for each.
+//! The meanings of the codes, for `stillpoint explain CODE`. Each code has a title of one line and one
+//! paragraph.
 //!
-//! The match has no catch-all: a new code does not compile before it is explained.
+//! The match has no catch-all: a new code does not compile until it is explained.
 
 use crate::domain::problem::Code;
 
-/// Every code, in the order of numbers.
+/// All codes, in numeric order.
 pub const CODES: &[Code] = &[
     Code::Unsupported,
     Code::InvalidBackup,
@@ -46,24 +47,24 @@ pub const CODES: &[Code] = &[
     Code::Internal,
 ];
 
-/// The code that a person wrote: `SP0007`, `sp7` or `7`.
+/// Parses a code from user input: `SP0007`, `sp7` or `7`.
 pub fn parse_code(text: &str) -> Option<Code> {
     let lower = text.trim().to_lowercase();
     let number: u16 = lower.strip_prefix("sp").unwrap_or(&lower).parse().ok()?;
     CODES.iter().copied().find(|code| *code as u16 == number)
 }
 
-/// The code in one line, without capital and full stop.
+/// The code in one line, without a capital letter and a full stop.
 pub fn title(code: Code) -> &'static str {
     texts(code).0
 }
 
-/// The code in a paragraph: when it occurs, what Stillpoint has done by then, what to do.
+/// The code in one paragraph: when it occurs, what Stillpoint has done by then, and how to fix it.
 pub fn explain(code: Code) -> &'static str {
     texts(code).1
 }
 
-/// All codes as a page of Markdown: `docs/errors.md`, and what `stillpoint explain` prints without a code.
+/// All codes as a page of Markdown: `docs/errors.md`, and the output of `stillpoint explain` without a code.
 pub fn page() -> String {
     let mut page =
         "# Errors\n\nEvery error has a code, which keeps its number and its meaning for ever.\n".to_owned();
