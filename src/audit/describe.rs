@@ -1,4 +1,4 @@
-//! One record as one line for people.
+//! One record as one line of text.
 
 use crate::domain::limits;
 use crate::domain::problem::Code;
@@ -11,7 +11,8 @@ use crate::machine::group::event::{DecisionRecord, Evidence};
 use crate::records;
 use crate::records::{Decoded, WireError, decode};
 
-/// What a record says, without its place and time: `intend retain [relabelled/retain-group] 4 effects`.
+/// The summary of a record, without its position and time: `intend retain [relabelled/retain-group] 4
+/// effects`.
 pub fn describe(entry: &Entry) -> String {
     match records::text(&entry.record) {
         Some(text) => format!("note {text}"),
@@ -73,7 +74,7 @@ fn group(event: &Event) -> String {
     }
 }
 
-/// The kinds of the effects, in the order of their first: `: SetGroupContentPolicy, 3 SetContentPolicy`.
+/// The kinds of the effects, ordered by first occurrence: `: SetGroupContentPolicy, 3 SetContentPolicy`.
 fn kinds(marks: &[EffectRef]) -> String {
     let mut counted: Vec<(EffectKind, usize)> = Vec::new();
     for mark in marks {
@@ -90,7 +91,8 @@ fn kinds(marks: &[EffectRef]) -> String {
     if shown.is_empty() { String::new() } else { format!(": {}", shown.join(", ")) }
 }
 
-/// Every effect of a step that is not known to have happened: `SetContentPolicy of data-0: refused: 403 forbidden`.
+/// Every effect of a step that is not known to have happened: `SetContentPolicy of data-0: refused: 403
+/// forbidden`.
 pub(super) fn failures(marks: &[EffectRef], outcomes: &[Outcome], claims: &[&str]) -> Vec<String> {
     let of = |at: usize| match marks.get(at) {
         None => format!("effect {}", at + 1),

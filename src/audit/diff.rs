@@ -1,7 +1,8 @@
-//! What changed in a stream between two of its records, field by field.
+//! The changes in a stream between two of its records, field by field.
 //!
-//! Compared is what the stream folds to after the one record and after the other; a record compared with itself shows
-//! what that record changed. Fields are named by their path: `receipt.members[1].snapshot.name`.
+//! The diff compares the folded state after the first record with the folded state after the second. The diff
+//! of a record with itself contains the changes of that record. Fields are named by their path:
+//! `receipt.members[1].snapshot.name`.
 
 use std::collections::BTreeMap;
 
@@ -12,63 +13,63 @@ use super::streams::Streams;
 use crate::domain::ids::StreamId;
 use crate::journal::Entry;
 
-/// The difference.
+/// The difference between two states.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diff {
     /// Stream id.
     pub stream: String,
-    /// Group or Backup.
+    /// Name of the group or Backup.
     pub name: String,
     /// Position of the first record.
     pub from: u64,
     /// Position of the second record.
     pub to: u64,
-    /// State after the first record; before it, if both are the same.
+    /// State after the first record; the state before it, if both records are the same.
     pub before: Value,
     /// State after the second record.
     pub after: Value,
-    /// Fields that are not the same, in the order of their paths.
+    /// Fields that differ, ordered by path.
     pub changed: Vec<Changed>,
 }
 
-/// One field.
+/// One changed field.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Changed {
-    /// Path.
+    /// Path of the field.
     pub field: String,
-    /// Value before; none where there was none.
+    /// Value before; none if the field did not exist.
     pub before: Option<Value>,
-    /// Value after; none where there is none any more.
+    /// Value after; none if the field no longer exists.
     pub after: Option<Value>,
 }
 
-/// Two records that cannot be compared.
+/// The reason why two records cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Incomparable {
-    /// There is no such record.
+    /// The record does not exist.
     #[error("the journal has no record {0}")]
     Missing(u64),
-    /// They are not of one stream.
+    /// The records belong to different streams.
     #[error(
         "record {from} is of {first}, record {to} of {second}: only records of one stream can be compared"
     )]
     Streams {
-        /// First record.
+        /// Position of the first record.
         from: u64,
-        /// Its stream.
+        /// Stream of the first record.
         first: String,
-        /// Second record.
+        /// Position of the second record.
         to: u64,
-        /// Its stream.
+        /// Stream of the second record.
         second: String,
     },
     /// The stream does not fold.
     #[error("record {position} breaks the stream: {why}")]
     Broken {
-        /// The record.
+        /// Position of the record that breaks the stream.
         position: u64,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -76,7 +77,7 @@ pub enum Incomparable {
 /// Compares the states after two records of one stream.
 ///
 /// # Errors
-/// A record does not exist, they are of different streams, or the stream does not fold up to them.
+/// A record does not exist, the records belong to different streams, or the stream does not fold up to them.
 pub fn diff(entries: &[Entry], from: u64, to: u64) -> Result<Diff, Incomparable> {
     let stream = |position| {
         let entry = entries.iter().find(|entry| entry.position == position);
@@ -99,7 +100,7 @@ fn called(entries: &[Entry], stream: StreamId) -> String {
     name.unwrap_or_else(|| stream.short())
 }
 
-/// What the stream folds to after the record at `until`.
+/// The state of the stream, folded up to the record at `until`.
 fn state(entries: &[Entry], stream: StreamId, until: u64) -> Result<Value, Incomparable> {
     let of = entries.iter().filter(|entry| StreamId(entry.stream) == stream && entry.position <= until);
     let streams = Streams::of(of);
@@ -108,7 +109,7 @@ fn state(entries: &[Entry], stream: StreamId, until: u64) -> Result<Value, Incom
         return Err(Incomparable::Broken { position: broken.position, why: broken.why.clone() });
     }
     let folded = serde_json::to_value(&stream.folded).unwrap_or_default();
-    // A stream is of one kind: its name says nothing about what changed.
+    // All records of a stream have one kind, so the name of the kind is left out.
     Ok(match folded {
         Value::Object(kinds) => kinds.into_iter().next().map_or(Value::Null, |(_, state)| state),
         other => other,
@@ -129,8 +130,8 @@ fn changed(before: &Value, after: &Value) -> Vec<Changed> {
         .collect()
 }
 
-/// Leaves by their paths. Null and what is empty are leaves of their own, so that a field that gets its first entry
-/// shows only the entry.
+/// Collects the leaves by their paths. Null and empty values are leaves too: a field that gets its first
+/// entry then lists only that entry as changed.
 fn flatten(path: String, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(fields) => {

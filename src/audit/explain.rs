@@ -1,7 +1,9 @@
-//! Why a record is there: the row of the recovery table that was decided, and what kept every other row from it.
+//! The reason of a record: the row of the recovery table that was decided, and the condition that excluded
+//! each other row.
 //!
-//! The records before it give the state, the record itself the view and the time; everything else is computed as it
-//! was when it was decided. For a decision of another version of the table only the recorded view is shown.
+//! The records before it give the state. The record itself gives the view and the time. Everything else is
+//! computed as it was for the decision. For a decision of another version of the table, only the recorded
+//! view is available.
 
 use std::collections::BTreeSet;
 
@@ -21,43 +23,43 @@ use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Ask, Event, GroupRun, Milestone, OperatorRequest};
 use crate::records::{Decoded, decode};
 
-/// What can be said about a record.
+/// The explanation of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explained {
-    /// Place in the journal.
+    /// Position in the journal.
     pub position: u64,
     /// Stream id.
     pub stream: String,
-    /// Group or Backup.
+    /// Name of the group or Backup.
     pub name: String,
     /// Time in nanoseconds since the Unix epoch.
     pub time_ns: i64,
-    /// What the record says.
+    /// Summary of the record.
     pub summary: String,
-    /// Where the run stood before it.
+    /// Stage of the run before the record.
     pub stage: Option<String>,
-    /// The decision; none for a record that was not decided by the table.
+    /// The decision; none for a record that the table did not decide.
     pub decision: Option<Explanation>,
-    /// For a record without decision, or one that cannot be compared: why.
+    /// The reason why the record has no decision, or why its decision cannot be compared.
     pub note: Option<String>,
 }
 
-/// A decision, laid open.
+/// A decision with all columns and rows of its stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// Row that was recorded.
+    /// The recorded row.
     pub row: String,
     /// Version of the table.
     pub rules: u16,
-    /// What the row says is to be done.
+    /// The action of the row, in words.
     pub says: String,
-    /// Why, in the words of the table.
+    /// The reason, in the words of the table.
     pub why: String,
-    /// The columns that the row looks at.
+    /// The columns that the row reads.
     pub looked_at: Vec<Looked>,
-    /// The other columns that rows of this stage look at.
+    /// The other columns that rows of this stage read.
     pub beside: Vec<Looked>,
     /// Every other row of the stage.
     pub others: Vec<Other>,
@@ -67,26 +69,27 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Looked {
-    /// Column.
+    /// Name of the column.
     pub column: &'static str,
-    /// Its value then.
+    /// Value of the column at the time of the decision.
     pub value: &'static str,
-    /// Where the value comes from: `seen`, `known` or `clock`.
+    /// Source of the value: `seen`, `known` or `clock`.
     pub from: &'static str,
-    /// The values that the row takes; none where it does not ask.
+    /// The values that the row accepts; none if the row does not read the column.
     pub takes: Vec<&'static str>,
 }
 
 /// A row that was not decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Other {
-    /// Row.
+    /// Id of the row.
     pub row: &'static str,
-    /// The first condition that failed: `Fresh is No`; or that it matches, which would be a defect.
+    /// The first condition that failed: `Fresh is No`; or that the row matches as well, which is a defect of
+    /// the table.
     pub because: String,
 }
 
-/// Explains the record at `position`; none if there is no such record among the entries.
+/// Explains the record at `position`; none if the entries do not contain this record.
 pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
     let entry = entries.iter().find(|entry| entry.position == position)?;
     let of_stream = entries.iter().filter(|other| other.stream == entry.stream);
@@ -176,7 +179,7 @@ fn laid_open(
     (Some(explanation), note)
 }
 
-/// What is left to show of a decision that this table cannot repeat.
+/// The recorded parts of a decision that this table cannot repeat.
 fn bare(DecisionRecord { row, rules, view }: &DecisionRecord) -> Explanation {
     let named = view.named().into_iter();
     let looked_at = named.map(|(column, value)| Looked { column, value, from: "seen", takes: Vec::new() });
@@ -210,7 +213,7 @@ fn failing(row: &Row, run: &GroupRun, columns: &Columns) -> Other {
     Other { row: row.id, because }
 }
 
-/// What a row says, for people.
+/// The action of a row, in words.
 pub(super) fn says(action: Action) -> String {
     match action {
         Action::Act(step) => format!("to {}", step.name()),

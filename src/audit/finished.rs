@@ -1,21 +1,21 @@
-//! The end of a Backup, decided once more from the ends of its groups.
+//! Repeats the decision about the end of a Backup, from the ends of its groups.
 
 use super::streams::{Folded, Stream, Streams};
 use crate::domain::problem::Code;
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd};
 use crate::machine::group::{GroupRun, Stage};
 
-/// What became of the comparison.
+/// The result of the comparison.
 pub(super) enum Compared {
     /// The same end.
     Same,
-    /// Another end now: what it is, and where the two part.
+    /// The decision now gives another end: that end, and the first difference.
     Different(String, String),
-    /// A group's stream is broken, so that its end is not known.
+    /// The stream of a group is broken, so the end of the group is unknown.
     Unknown,
 }
 
-/// Compares the recorded end of a Backup with the one that follows from its groups as they stand.
+/// Compares the recorded end of a Backup with the end that follows from the current state of its groups.
 pub(super) fn compare(run: &BackupRun, streams: &Streams, recorded: &Event) -> Compared {
     if run.groups.iter().any(|group| streams.get(group.run).is_some_and(|stream| stream.folded.is_none())) {
         return Compared::Unknown;
@@ -40,7 +40,7 @@ fn end(group: &AskedGroup, stream: Option<&Stream>) -> Option<GroupEnd> {
             Stage::Failed => Some(Err(failed(group, reason(run)))),
             _ => None,
         },
-        // Its plan never became durable.
+        // The plan of this group never became durable.
         None => Some(Err(failed(group, Code::PlanOutdated))),
         Some(_) => None,
     }
@@ -55,8 +55,8 @@ fn failed(group: &AskedGroup, code: Code) -> FailedGroup {
     FailedGroup { namespace, group, code, message: String::new() }
 }
 
-/// The phase, and which groups failed with which code. The messages may have been shortened to fit, and no warning
-/// decides anything.
+/// The phase, and the failed groups with their codes. Messages are left out, because they may have been
+/// shortened. Warnings are left out, because they do not affect the decision.
 fn outline(event: &Event) -> String {
     match event {
         Event::Accepted { .. } => "accepted".to_owned(),

@@ -1,19 +1,20 @@
-//! Reads a journal for people and proofs: what happened, when, and whether it would be decided the same again.
+//! Audits a journal: lists its events in order, and checks whether every decision would be the same again.
 //!
-//! Everything here works on entries that somebody else read, and never on a cluster: an auditor needs the journal and
-//! nothing else.
+//! This module works on entries that the caller has read, and never on a cluster: an auditor needs only the
+//! journal.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`streams`] | entries folded into runs: what `journal list` shows |
-//! | [`replay`](mod@replay) | every decision made again and compared |
+//! | [`streams`] | entries folded into runs: the data of `journal list` |
+//! | [`replay`](mod@replay) | every decision repeated and compared |
 //! | [`describe`](mod@describe) | one record as one line |
 //! | [`timeline`](mod@timeline) | records as lines, with the gaps that crashes left |
-//! | [`explain`](mod@explain) | why a record is there |
-//! | [`diff`](mod@diff) | what changed between two records |
+//! | [`explain`](mod@explain) | the reason of a record |
+//! | [`diff`](mod@diff) | the changes between two records |
 //! | [`shown`] | one record as data |
 //!
-//! Not here: whether the chain of hashes holds ([`crate::journal::chain`]). Who replays a journal verifies it first.
+//! Not here: the verification of the hash chain ([`crate::journal::chain`]). A caller verifies a journal
+//! before it replays it.
 
 pub mod describe;
 pub mod diff;

@@ -1,12 +1,13 @@
-//! Makes every recorded decision again and compares.
+//! Repeats every recorded decision and compares the results.
 //!
-//! An intent or a milestone carries the row, the version of the table, and the view that was looked at. The records
-//! before it give the state, the record itself the time. A decision is the *same* if the table gives the same row
-//! now, and what was recorded is what that row says. Decisions of another version of the table are *not comparable*,
-//! nor is anything in a stream after the record that broke it. The end of a Backup is decided again from the ends of
-//! its groups.
+//! An intent or a milestone carries the row, the version of the table, and the view of the decision. The
+//! records before it give the state, the record itself gives the time. A decision is the *same* if the table
+//! gives the same row now, and if the recorded event is the event of that row. Decisions of another version
+//! of the table are *not comparable*, and neither are decisions in a stream after the record that broke it.
+//! The end of a Backup is decided again from the ends of its groups.
 //!
-//! Not here: whether outcomes are true. The journal says what was answered, not what happened.
+//! Not here: whether outcomes are correct. The journal records the replies to effects, not their results in
+//! the cluster.
 
 use serde::Serialize;
 
@@ -25,30 +26,30 @@ use crate::machine::group::table::{RULES, TABLE};
 use crate::machine::group::{Event, GroupRun, Milestone, decide};
 use crate::records::{Decoded, decode};
 
-/// A decision that would be another one now, or a record that cannot follow the ones before it.
+/// A decision that would be different now, or a record that cannot follow the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Position of the record.
     pub position: u64,
-    /// Row that was recorded; for a record without a decision, its name.
+    /// The recorded row; for a record without a decision, its name.
     pub recorded: String,
-    /// Row of today's table, or why there is none.
+    /// Row of the current table, or the reason why there is none.
     pub now: String,
-    /// Where the two part.
+    /// The first difference between the two.
     pub why: String,
 }
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplayReport {
-    /// Records that carry a decision.
+    /// Number of records that carry a decision.
     pub decisions: u64,
-    /// Of them, those that are the same now.
+    /// Number of decisions that are the same now.
     pub same: u64,
-    /// Those that are not, and records that cannot follow the ones before them.
+    /// Decisions that differ, and records that cannot follow the records before them.
     pub different: Vec<Difference>,
-    /// Those of another version of the rules, or behind a record that broke its stream.
+    /// Number of decisions of another version of the table, or after a record that broke its stream.
     pub not_comparable: u64,
 }
 
@@ -59,8 +60,8 @@ pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> ReplayReport 
     replay.finish()
 }
 
-/// A replay that is given entries one by one and keeps none. Of a run that has ended it keeps the end alone, so that a
-/// long journal needs little memory.
+/// A replay that receives entries one by one and stores none. For a run that has ended it stores only the
+/// end, so that a long journal needs little memory.
 #[derive(Default)]
 pub struct Replay {
     report: ReplayReport,
@@ -68,7 +69,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Takes the next entry.
+    /// Processes the next entry.
     pub fn admit(&mut self, entry: &Entry) {
         let Self { report, streams } = self;
         let decoded = decode(&entry.record);
@@ -94,7 +95,7 @@ impl Replay {
         streams.forget_ended(StreamId(entry.stream));
     }
 
-    /// After the last entry.
+    /// Returns the report. Must be called after the last entry.
     pub fn finish(self) -> ReplayReport {
         self.report
     }
@@ -135,7 +136,7 @@ impl ReplayReport {
     }
 
     fn illegal(&mut self, position: u64, recorded: String, why: String) {
-        // A decision that cannot be folded is counted once, whatever the table says about it.
+        // A decision that cannot be folded is counted once, whatever the result of the table is.
         if self.different.last().is_some_and(|last| last.position == position) {
             self.different.pop();
         }
@@ -143,7 +144,7 @@ impl ReplayReport {
     }
 }
 
-/// The row of now, and where it parts from the recorded one.
+/// The row that the table gives now, and the first difference from the recorded row.
 fn compare(
     run: &GroupRun,
     event: &Event,
@@ -160,7 +161,7 @@ fn compare(
     disagreement(row, event).map_or(Ok(()), |why| Err(parts(why)))
 }
 
-/// Why the recorded row does not match now.
+/// The reason why the recorded row does not match now.
 fn why_not(run: &GroupRun, grounds: &DecisionRecord, at: Timestamp) -> String {
     let Some(recorded) = TABLE.iter().find(|row| row.id == grounds.row) else {
         return format!("the table has no row {}", grounds.row);
@@ -170,7 +171,7 @@ fn why_not(run: &GroupRun, grounds: &DecisionRecord, at: Timestamp) -> String {
     why.unwrap_or_else(|| "both rows match".to_owned())
 }
 
-/// Where the record says something else than its row.
+/// The first difference between the record and its row.
 fn disagreement(row: &Row, event: &Event) -> Option<String> {
     let agrees = match (row.then, event) {
         (Action::Act(says), Event::Intended { step, .. }) => says == *step,

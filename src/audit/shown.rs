@@ -1,4 +1,4 @@
-//! One record as data: what `journal show -o json` prints, and the readable half of `journal export`.
+//! One record as data: the output of `journal show -o json`, and the readable half of `journal export`.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,42 +8,41 @@ use crate::journal::Entry;
 use crate::records;
 use crate::records::{Decoded, decode, kind};
 
-/// One record.
+/// One record as data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
-    /// Place in the journal.
+    /// Position in the journal.
     pub position: u64,
-    /// Life of the daemon.
+    /// Epoch of the daemon.
     pub epoch: u64,
     /// Stream id.
     pub stream: String,
-    /// Place in the stream.
+    /// Sequence number in the stream.
     pub seq: u64,
     /// Time, RFC 3339.
     pub time: String,
     /// Time in nanoseconds since the Unix epoch.
     pub time_ns: i64,
-    /// Kind of record.
+    /// Kind of record, as a number.
     pub kind: u16,
-    /// Its word.
+    /// Name of the kind.
     pub kind_name: &'static str,
     /// Version of the payload as it was written.
     pub version: u16,
     /// Hash of the record before it, hexadecimal.
     pub prev: String,
-    /// Hash, hexadecimal.
+    /// Hash of this record, hexadecimal.
     pub hash: String,
-    /// What it says, for people.
+    /// Summary of the record, in words.
     pub summary: String,
-    /// The event; none when the payload cannot be decoded.
+    /// The event; none if the payload cannot be decoded.
     pub event: Option<Value>,
-    /// For a decision: the columns by their names.
+    /// For a decision: the columns by name.
     pub view: Option<Value>,
 }
 
 impl Shown {
-    /// An entry as data.
     pub fn of(entry: &Entry) -> Self {
         let decoded = decode(&entry.record);
         let note = records::text(&entry.record);
@@ -86,7 +85,7 @@ fn named_view(event: &crate::machine::group::Event) -> Option<Value> {
     Some(named.map(|(column, value)| (column.to_owned(), Value::from(value))).collect())
 }
 
-/// A time in RFC 3339, in UTC.
+/// Formats a time in RFC 3339, in UTC.
 pub fn rfc3339(time_ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(time_ns))
         .map_or_else(|_| format!("{time_ns} ns"), |time| time.to_string())

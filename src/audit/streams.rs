@@ -1,7 +1,8 @@
 //! Entries folded into the runs that they belong to.
 //!
-//! A record that cannot be decoded or cannot follow the ones before it breaks its stream: the stream keeps its name
-//! and says where and why, and what comes after is counted and not folded. Other streams are not touched.
+//! A record breaks its stream if it cannot be decoded or cannot follow the records before it. A broken stream
+//! keeps its name and stores the position and the reason. Later records of the stream are counted and not
+//! folded. Other streams are not affected.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,45 +15,41 @@ use crate::machine::group::{self, GroupRun, Timed};
 use crate::records;
 use crate::records::{Decoded, WireError, decode};
 
-/// What a stream folds to.
+/// The folded state of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Folded {
-    /// A group run.
     Group(Box<GroupRun>),
-    /// A Backup.
     Backup(Box<BackupRun>),
 }
 
-/// Where a stream stopped to make sense.
+/// The point at which a stream stopped folding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// Position of the record.
     pub position: u64,
-    /// Why.
+    /// The reason.
     pub why: String,
 }
 
-/// One stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Its id.
     pub id: StreamId,
-    /// What it is about; none when its first record is not known.
+    /// Kind of the stream; none if its first record is of an unknown kind.
     pub kind: Option<StreamKind>,
-    /// Namespace of the claims, or of the Backup.
+    /// Namespace of the PVCs, or of the Backup.
     pub namespace: String,
     /// Label value of the group, or name of the Backup.
     pub name: String,
-    /// How many records there are.
+    /// Number of records.
     pub records: u64,
     /// Time of the first record.
     pub started: Timestamp,
     /// Time of the last record.
     pub last: Timestamp,
-    /// What it folds to; none when it is broken.
+    /// The folded state; none if the stream is broken.
     pub folded: Option<Folded>,
-    /// Where it is broken.
+    /// The point at which the stream is broken.
     pub broken: Option<Broken>,
 }
 
@@ -73,10 +70,11 @@ impl Streams {
         streams
     }
 
-    /// Takes the next entry with what it decodes to. The error is what breaks the stream, if this record does.
+    /// Adds the next entry with its decoded record. Returns the point at which the stream is broken, if it
+    /// is.
     pub fn admit(&mut self, entry: &Entry, decoded: Result<Decoded, WireError>) -> Option<&Broken> {
         if records::text(&entry.record).is_some() {
-            // The journal's word about itself is no run.
+            // A note of the journal about itself does not belong to a run.
             return None;
         }
         let order = &mut self.order;
@@ -97,7 +95,7 @@ impl Streams {
         stream.broken.as_ref()
     }
 
-    /// Forgets all of a run that has ended but its end, which is what its Backup asks for.
+    /// Drops the data of a run that has ended, except its end, which the end of its Backup depends on.
     pub(super) fn forget_ended(&mut self, id: StreamId) {
         if let Some(Stream { folded: Some(Folded::Group(run)), .. }) = self.by_id.get_mut(&id)
             && run.stage.is_final()
@@ -108,7 +106,6 @@ impl Streams {
         }
     }
 
-    /// One stream.
     pub fn get(&self, id: StreamId) -> Option<&Stream> {
         self.by_id.get(&id)
     }
@@ -162,7 +159,7 @@ impl Stream {
         Ok(Folded::Backup(Box::new(run)))
     }
 
-    /// The group run that it folds to.
+    /// The group run that the stream folds to.
     pub fn group(&self) -> Option<&GroupRun> {
         match &self.folded {
             Some(Folded::Group(run)) => Some(run),
@@ -170,7 +167,7 @@ impl Stream {
         }
     }
 
-    /// The state that people see.
+    /// The state as users read it.
     pub fn state(&self) -> &'static str {
         match &self.folded {
             None => "Broken",
@@ -184,7 +181,7 @@ impl Stream {
         self.group().map(|run| run.attempt)
     }
 
-    /// When it ended; none while there is work left.
+    /// The time at which the stream ended; none while work is left.
     pub fn ended(&self) -> Option<Timestamp> {
         match &self.folded {
             None => None,

@@ -1,7 +1,8 @@
-//! A run that is really decided, against a cluster of a few lines.
+//! A run with real decisions, against a minimal cluster model.
 //!
-//! The cluster answers an effect at once, and its controllers move by one phase whenever the run waits. It knows no
-//! races, and one loss: it makes journals to look at, and proves nothing about the machine.
+//! The model answers an effect at once, and its controllers advance by one phase whenever the run waits. It
+//! has no races and one kind of loss. It creates journals for tests of the audit, and proves nothing about
+//! the machine.
 
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ fn id(namespace: &str, name: impl Into<String>, number: usize) -> ObjectId {
     ObjectId { namespace: namespace.into(), name: name.into(), uid }
 }
 
-/// A step before whose effects the process ends.
+/// The process is killed before the effects of this step.
 pub type Kill = Option<Step>;
 
 struct Cache {
@@ -73,31 +74,33 @@ struct Cache {
     version: u64,
     final_error: bool,
     loses: Option<usize>,
-    /// Whether the API server refuses what would rebuild a member.
+    /// Whether the API server refuses the effects that would rebuild a member.
     refuses: bool,
-    /// What a person asks of the run once it is stuck, having mended what was refused.
+    /// The operator's request for the run once it is stuck. The operator has fixed the cause of the refusal
+    /// before.
     ask: Option<Ask>,
-    /// How long after the one before it each member is cut.
+    /// Time between the snapshots of two consecutive members.
     gap: Millis,
 }
 
-/// The records of one run with their epochs: to Completed, or to Failed with a driver that cannot.
+/// The records of one run with their epochs. The run reaches Completed, or Failed if the driver fails.
 pub fn script(kill: Kill, driver_fails: bool) -> Vec<(u64, Timed)> {
     play(kill, Cache::new(plan(), driver_fails))
 }
 
-/// The records of one run which loses a member with its group and rebuilds it.
+/// The records of one run that loses a member together with its group, and rebuilds the member.
 pub fn script_of_a_loss(kill: Kill) -> Vec<(u64, Timed)> {
     play(kill, Cache { loses: Some(1), ..Cache::new(plan(), false) })
 }
 
-/// The records of one run which loses a member and is not allowed to rebuild it: it is stuck, until a person mends
-/// what was refused and asks.
+/// The records of one run that loses a member and is not allowed to rebuild it. The run is stuck until the
+/// operator fixes the cause of the refusal and sends a request.
 pub fn script_of_a_refusal(ask: Option<Ask>) -> Vec<(u64, Timed)> {
     play(None, Cache { loses: Some(1), refuses: true, ask, ..Cache::new(plan(), false) })
 }
 
-/// The records of one run whose members are cut 45 seconds apart, where one second is required: it is rolled back.
+/// The records of one run whose members are cut 45 s apart, although the plan requires at most 1 s. The run
+/// is rolled back.
 pub fn script_of_a_skew() -> Vec<(u64, Timed)> {
     let plan = Plan { atomicity: Demand { required: true, ..Demand::UNRECORDED }, ..plan() };
     play(None, Cache { gap: Millis(22_500), ..Cache::new(plan, false) })
@@ -145,7 +148,7 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
     panic!("the script does not end: {:?}", run.stage);
 }
 
-/// What a person asks.
+/// The request of an operator.
 pub fn asked(ask: Ask) -> OperatorRequest {
     OperatorRequest { ask, request: "7f3a0c55-48213".to_owned(), by: "alice@desk".to_owned() }
 }
@@ -314,13 +317,13 @@ impl Cache {
         self.seen.snapshots.iter_mut().find(|seen| seen.id == *id).expect("a member")
     }
 
-    /// One phase of whoever works on the cluster: freeze, cut, bind, acknowledge, let go.
+    /// One phase of the controllers and of the driver: freeze, cut, bind, acknowledge, release.
     fn controllers(&mut self) {
         self.pass(Millis(900));
         self.seen.fresh = false;
         if self.seen.group.as_ref().is_some_and(|group| group.terminating) {
             self.seen.group = None;
-            // A content under Delete goes along, with what it holds.
+            // A content with the policy Delete is deleted too, with all its snapshots.
             if self.seen.content.as_ref().is_some_and(|content| content.policy == DeletionPolicy::Delete) {
                 self.seen.content = None;
                 self.seen.snapshots.clear();
@@ -480,7 +483,7 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     entries
 }
 
-/// The end of the run; none of one whose records do not follow.
+/// The failure of the run; none if the run did not fail or its records do not fold.
 fn failure(records: &[(u64, Timed)]) -> Option<FailedGroup> {
     let run = fold_all(records.iter().map(|(_, timed)| timed)).ok()??;
     let reason = run.reason.filter(|_| run.stage == Stage::Failed)?;

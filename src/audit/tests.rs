@@ -1,4 +1,4 @@
-//! Audits of journals that were really decided, and of journals that were tampered with.
+//! Audits of journals with real decisions, and of journals that were tampered with.
 
 mod explaining;
 mod forging;

@@ -1,8 +1,8 @@
 //! Records as lines, with the gaps that crashes left.
 //!
-//! A line has position, epoch, time, time since the first line, whom it is about and what it says. Where the epoch
-//! changes the daemon was started again, an intent whose outcome is missing says so, and the effects that failed follow
-//! their outcome. How a line looks is left to who prints it.
+//! A line contains the position, the epoch, the time, the time since the first line, the name of the group or
+//! Backup, and the summary. A change of the epoch is reported as a start of the daemon. An intent without an
+//! outcome is marked. The effects that failed follow their outcome. The caller formats the lines.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,9 @@ use crate::records::{Decoded, WireError, decode, kind};
 /// An intent without outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
-    /// Its epoch is over: whether its effects happened is known to the cluster alone.
+    /// The epoch of the intent has ended: only the cluster can answer whether its effects happened.
     Ended,
-    /// It may still be under way.
+    /// The step may still be in progress.
     Pending,
 }
 
@@ -31,28 +31,25 @@ pub enum Row {
     Started {
         /// The new epoch.
         epoch: u64,
-        /// From the record before to the record after.
+        /// Time from the record before the start to the record after it.
         after: Millis,
-        /// Epochs in between that wrote nothing.
+        /// Number of epochs in between that wrote no record.
         silent: u64,
     },
-    /// A record.
     Record {
-        /// Position.
+        /// Position in the journal.
         position: u64,
-        /// Epoch.
         epoch: u64,
-        /// Stream.
         stream: StreamId,
         /// Time in nanoseconds since the Unix epoch.
         time_ns: i64,
         /// Time since the first line.
         offset: Millis,
-        /// Group or Backup.
+        /// Name of the group or Backup.
         name: String,
-        /// What it says.
+        /// Summary of the record.
         text: String,
-        /// An intent without outcome: what is known about it.
+        /// The state of an intent without outcome.
         open: Option<Open>,
         /// Effects of an outcome that are not known to have happened.
         failures: Vec<String>,
@@ -90,7 +87,8 @@ pub fn timeline(entries: &[Entry]) -> Vec<Row> {
     rows
 }
 
-/// The lines of one stream, with the gaps between them as they are in the whole journal. Offsets count from its first.
+/// The lines of one stream, with the gaps of the whole journal between them. Offsets count from the first
+/// line of the stream.
 pub fn only(rows: Vec<Row>, stream: StreamId) -> Vec<Row> {
     let of = |row: &Row| matches!(row, Row::Record { stream: found, .. } if *found == stream);
     let (Some(first), Some(last)) = (rows.iter().position(of), rows.iter().rposition(of)) else {
@@ -111,7 +109,8 @@ pub fn only(rows: Vec<Row>, stream: StreamId) -> Vec<Row> {
     .collect()
 }
 
-/// The failures of an outcome, named by the intent before it, which is remembered here.
+/// The failures of an outcome. The intent before the outcome names the effects; `intended` stores the
+/// intents.
 fn failed(
     intended: &mut BTreeMap<StreamId, Vec<EffectRef>>,
     streams: &Streams,
@@ -144,7 +143,7 @@ fn started(before: &Entry, entry: &Entry) -> Option<Row> {
     Some(Row::Started { epoch: entry.epoch, after: at(entry).since(at(before)), silent })
 }
 
-/// Positions of the intents that no outcome follows, with what is known.
+/// Positions of the intents without an outcome, with their states.
 fn open_intents(entries: &[Entry]) -> BTreeMap<u64, Open> {
     let last_epoch = entries.last().map_or(0, |entry| entry.epoch);
     let mut waiting: BTreeMap<StreamId, (u64, u64)> = BTreeMap::new();

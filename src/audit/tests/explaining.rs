@@ -1,4 +1,4 @@
-//! What explain and diff say about a run that lost a member and was killed.
+//! The output of explain and diff for a run that lost a member and was killed.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! A forged record whose hashes were all computed again: the chain holds, and the replay tells.
+//! A forged record with all hashes recomputed: the chain is valid, and the replay finds the record.
 
 use crate::audit::testing::{journal, script, script_of_a_loss};
 use crate::audit::{ReplayReport, replay};
@@ -16,7 +16,7 @@ use crate::records::encode_backup;
 
 type Records = Vec<(u64, Timed)>;
 
-/// Writes the records into a journal of their own, takes it through its export, and replays it.
+/// Writes the records into a new journal, exports and imports it, and replays it.
 async fn forged(records: &Records) -> ReplayReport {
     let entries = journal(records).await;
     let lines =
@@ -33,7 +33,7 @@ fn grounds(event: &mut Event) -> Option<&mut DecisionRecord> {
     }
 }
 
-/// Each record of a decision, with the decisions in it to be changed.
+/// Positions of the records with a decision. The tests change these decisions.
 fn decisions(records: &Records) -> Vec<usize> {
     let mut copy = records.clone();
     (0..records.len()).filter(|at| grounds(&mut copy[*at].1.event).is_some()).collect()
@@ -87,7 +87,7 @@ async fn another_time_is_caught_where_a_clock_was_looked_at() {
     let report = forged(&forged_records).await;
     assert_eq!(report.different[0].why, "CutDeadline is Passed");
 
-    // The other direction: a delete that no finalizer held leaves open whether a content comes late.
+    // The other direction: after a delete without a finalizer, a content may still appear late.
     let mut forged_records = script(None, true);
     for (_, timed) in &mut forged_records {
         if let Event::StepCompleted { step: Step::UndoDeleteGroup, outcomes } = &mut timed.event {

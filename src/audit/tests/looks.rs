@@ -1,4 +1,4 @@
-//! What people see.
+//! The text output for users.
 
 use crate::audit::testing::{journal, script};
 use crate::audit::{Row, Shown, Streams, describe, only, timeline};

@@ -1,4 +1,5 @@
-//! Journals of every release still verify, decode, fold to the same, and are decided the same.
+//! The journals of every release still verify, decode, fold to the same state, and replay to the same
+//! decisions.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use crate::journal::{Entry, Head, SCHEMA};
 use crate::machine::group::event::Evidence;
 use crate::machine::group::{Ask, Event, GroupRun, Stage, Step};
 
-/// Journals of every release, and those from before and after each change of a payload.
+/// Journals of every release, and journals from before and after each change of a payload.
 const KEPT: &[&str] = &[
     "fixtures/journals/0.1.0",
     "migrations/0002_rebuilt_members/before",
@@ -28,16 +29,16 @@ const KEPT: &[&str] = &[
     APART,
 ];
 
-/// The first that names rebuilt members.
+/// The first journal that names rebuilt members.
 const REBUILT: &str = "migrations/0002_rebuilt_members/after";
 
-/// A stuck run that a person resumed, as the present code writes it.
+/// A stuck run that an operator resumed, as the current code writes it.
 const ASKED: &str = "migrations/0003_asked/after";
 
-/// A run that lost a member, as the present code writes it.
+/// A run that lost a member, as the current code writes it.
 const AFTER: &str = "migrations/0004_archives/after";
 
-/// A run that was rolled back because its members were cut too far apart, as the present code writes it.
+/// A run that was rolled back because its members were cut too far apart, as the current code writes it.
 const APART: &str = "migrations/0005_atomicity/after";
 
 fn fixture(dir: &str, name: &str) -> PathBuf {
@@ -64,7 +65,7 @@ fn line(entry: &Entry) -> String {
     format!("{line}\n")
 }
 
-/// The journals that the present code writes, with their directories.
+/// The journals that the current code writes, with their directories.
 async fn present() -> [(&'static str, Vec<Entry>); 3] {
     [
         (ASKED, journal(&script_of_a_refusal(Some(Ask::Resume))).await),
@@ -73,7 +74,7 @@ async fn present() -> [(&'static str, Vec<Entry>); 3] {
     ]
 }
 
-/// Writes them, only when asked for.
+/// Writes these journals; runs only on request.
 async fn update() {
     for (dir, entries) in present().await {
         let lines: String = entries.iter().map(line).collect();

@@ -1,4 +1,4 @@
-//! What a replay calls the same, different, and not comparable.
+//! The classification of decisions by a replay: same, different, not comparable.
 
 use crate::audit::testing::{journal, script};
 use crate::audit::{Difference, ReplayReport, replay};
@@ -9,7 +9,7 @@ use crate::machine::group::event::{DecisionRecord, Evidence};
 use crate::machine::group::{Event, Milestone, Step, Timed};
 use crate::records::encode_group;
 
-/// Entries of a script that was changed before it was written.
+/// The entries of a script that was changed before it was written.
 async fn tampered(change: impl Fn(&mut Event)) -> ReplayReport {
     let mut records = script(None, false);
     records.iter_mut().for_each(|(_, timed)| change(&mut timed.event));
@@ -54,7 +54,7 @@ async fn another_row_is_different_and_says_what_parts_them() {
 async fn another_view_is_different() {
     let report = tampered(|event| {
         if let Event::Intended { grounds, step: Step::DeleteGroup, .. } = event {
-            // The read that the delete was decided on was fresh.
+            // The delete was decided on a fresh read.
             grounds.view.set(crate::machine::group::columns::Fresh::No);
         }
     })
