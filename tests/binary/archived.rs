@@ -1,4 +1,4 @@
-//! Archives at the command line: one journal, wherever its beginning is.
+//! Archives on the command line: the journal stays one journal, wherever its archives are stored.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ fn journal(stage: &Stage, args: &[&str]) -> Ended {
     ended(&[&["journal"], args, &["--journal", &dir]].concat())
 }
 
-/// The stream of the binding is carried forward for as long as the journal lives.
+/// The stream of the binding is carried forward in every archiving of the journal.
 const BINDING: u64 = 1;
 
 #[test]
@@ -36,7 +36,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
     );
     assert_eq!((&archived["carried"], &archived["live"]), (&BINDING.into(), &1.into()));
 
-    // The same records, and the checkpoint behind them.
+    // The same records, followed by the checkpoint.
     let after = journal(&stage, &["export"]).with(0).stdout;
     assert!(after.starts_with(&before));
     assert_eq!(after.lines().count(), before.lines().count() + 1);
@@ -47,7 +47,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
     let verified = journal(&stage, &["verify", "--expect-head", &head, "-o", "json"]).with(0).json();
     assert_eq!(verified["records"].as_u64(), Some(after.lines().count() as u64));
 
-    // Moved elsewhere.
+    // Move the archive to another directory.
     let (archive, elsewhere) = (stage.journal().join("archive"), stage.dir.path().join("elsewhere"));
     let name = archived["archives"][0]["name"].as_str().expect("a name");
     fs::create_dir(&elsewhere).expect("created");
@@ -56,7 +56,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
     assert_eq!((told["verdict"].as_str(), told["records"].as_u64()), (Some("needs-archive"), Some(1)));
     let reason = told["problem"]["reason"].as_str().expect("a reason");
     assert!(reason.contains("are in archives that are not here"), "{reason}");
-    // The checkpoint vouches for the last archived record, not for one before it.
+    // The checkpoint vouches for the last archived record, not for an earlier record.
     journal(&stage, &["verify", "--expect-head", &head]).with(3);
     let fifth: serde_json::Value =
         serde_json::from_str(before.lines().nth(4).expect("a record")).expect("an exported line");
@@ -68,7 +68,8 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
     }
     assert_eq!(journal(&stage, &["export", "--archive", &given]).with(0).stdout, after);
 
-    // A daemon starts without it, does not run the finished request again, and answers for what it has.
+    // A daemon starts without the archive, does not run the finished request again, and serves the records
+    // that it has.
     let calls = stage.writes();
     let daemon = stage.daemon(&[]);
     crate::process::wait("the daemon to have the journal open", || {
@@ -79,7 +80,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
     assert_eq!(stage.writes(), calls);
     drop(daemon);
 
-    // Changed bytes are told, with the record.
+    // Changed bytes are reported with the record.
     let path = elsewhere.join(name);
     let mut bytes = fs::read(&path).expect("readable");
     let middle = bytes.len() / 2;
@@ -97,7 +98,7 @@ fn a_daemon_archives_by_itself() {
     assert_eq!(stage.phase(&mut daemon), "Completed");
     daemon.kill();
     let mut daemon = stage.daemon(&["--archive-records", "1"]);
-    // Killed while it writes, it may leave one half of the journal a batch behind the other.
+    // If the daemon is killed during a write, one half of the journal may be one batch behind the other half.
     crate::process::wait("an archive and a binding", || {
         assert!(daemon.running(), "{:?}", daemon.end());
         let said = daemon.said();
@@ -127,7 +128,8 @@ fn a_run_that_has_not_ended_is_archived_and_goes_on_wherever_its_archive_is() {
     assert_eq!(read(), before);
     journal(&stage, &["verify"]).with(0);
 
-    // Moved elsewhere: what has not ended is whole all the same, and the chain begins later.
+    // Move the archive to another directory: runs that have not ended are still complete, and the chain
+    // begins later.
     let (archive, elsewhere) = (stage.journal().join("archive"), stage.dir.path().join("elsewhere"));
     let name = archived["archives"][0]["name"].as_str().expect("a name");
     fs::create_dir(&elsewhere).expect("created");
@@ -135,7 +137,8 @@ fn a_run_that_has_not_ended_is_archived_and_goes_on_wherever_its_archive_is() {
     assert_eq!(read(), before);
     assert_eq!(journal(&stage, &["export"]).with(0).stdout.lines().count(), 1);
 
-    // What is carried forward is lost as well: nothing is resumed, and what is missing is said with the way out.
+    // The file with the carried records is lost as well: no run is resumed, and the error names the missing
+    // file and how to fix it.
     let carried = archive.join(name).with_extension("carried");
     fs::rename(&carried, elsewhere.join("carried")).expect("moved");
     assert_eq!(journal(&stage, &["verify", "-o", "json"]).with(4).json()["verdict"], "corrupt");

@@ -1,4 +1,4 @@
-//! `groups resume` and `groups abandon`: from the command line, over HTTP, to the journal and back.
+//! `groups resume` and `groups abandon`: from the command line over HTTP to the journal, and back.
 
 use crate::process::{Ended, ended, wait};
 use crate::stage::Stage;
@@ -32,7 +32,7 @@ fn a_run_is_abandoned_after_its_pivot_and_every_wrong_request_is_told() {
     assert!(sure.contains("cannot be reverted") && sure.contains("--yes"), "{sure}");
     let nowhere = groups(&stage, &["resume", "nowhere", "-o", "json"]).with(2);
     assert_eq!(error(&nowhere), "SP0050");
-    // The daemon is dead: the request waits, and no other one takes its place.
+    // The daemon is dead: the request stays pending, and a second request is refused.
     let waiting = groups(&stage, &["abandon", &name, "--yes", "--timeout", "0", "-o", "json"]).with(3).json();
     assert_eq!((&waiting["name"], &waiting["answered"]), (&name.as_str().into(), &serde_json::Value::Null));
     let second = groups(&stage, &["resume", &name, "-o", "json"]).with(1);
@@ -67,7 +67,7 @@ fn a_run_that_was_not_stuck_is_resumed_and_completes() {
 #[test]
 fn a_daemon_that_runs_answers_while_the_command_waits() {
     let mut stage = Stage::with_group(MEMBERS);
-    // Nobody cuts the group: the run waits, before its pivot.
+    // The csi-snapshotter is stopped and does not cut the group: the run waits, before its pivot.
     let stopped = serde_json::json!({"actor": "csi-snapshotter", "do": "stop"});
     stage.call("POST", "/sim/v1/faults", Some(stopped)).expect("a fault");
     let mut daemon = stage.daemon(&[]);

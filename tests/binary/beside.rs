@@ -1,4 +1,4 @@
-//! The journal's commands while a daemon runs, and after it was killed.
+//! The `journal` commands while a daemon runs, and after the daemon was killed.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::process::{Ended, ended, wait};
 use crate::stage::Stage;
 
-/// A command of the journal.
+/// Runs a `journal` command.
 fn journal(stage: &Stage, args: &[&str]) -> Ended {
     let dir = stage.journal().display().to_string();
     ended(&[&["journal"], args, &["--journal", &dir]].concat())
@@ -40,7 +40,7 @@ fn a_running_daemon_answers_and_a_dead_one_is_read_from_a_copy() {
     assert_eq!(journal(&stage, &["export"]).with(0).stdout, lines);
     assert_eq!(journal(&stage, &["list", "-o", "json"]).with(0).json(), streams);
 
-    // The next life replaces the socket that the dead one left.
+    // The next daemon replaces the socket that the killed daemon left.
     let mut daemon = stage.daemon(&[]);
     wait("the second life", || {
         assert!(daemon.running(), "the daemon ended: {:?}", daemon.end());

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::process::{Ended, ended};
 
-/// A demo without a rate limit, on a journal in `dir`.
+/// Runs a demo without a rate limit, with a journal in `dir`.
 pub fn demo(dir: &TempDir, more: &[&str]) -> Ended {
     let journal = dir.path().join("journal").display().to_string();
     let args = ["demo", "-o", "json", "--controller-qps", "off", "--journal", &journal];

@@ -1,4 +1,4 @@
-//! What an auditor has who never saw the journal: an exported file, honest or forged.
+//! Commands on an exported file, honest or forged, as used by an auditor without access to the journal.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::demo::{demo, fields};
 use crate::forger::seal;
 use crate::process::{Ended, ended, stillpoint};
 
-/// The export of a demo, made once.
+/// The export of a demo, created once.
 fn honest() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
@@ -33,7 +33,7 @@ fn entries() -> Vec<Entry> {
     import(honest()).expect("exported lines")
 }
 
-/// The lines that an export of these entries has.
+/// The lines of an export of these entries.
 fn lines(entries: &[Entry]) -> Vec<Value> {
     let line = |entry: &Entry| {
         let [mut line, shown] =
@@ -79,9 +79,9 @@ fn head(entry: &Entry) -> String {
     entry.head().to_string()
 }
 
-// ---- a forger who computes all hashes again ----------------------------------------------------------------------------
+// ---- forged records with recomputed hashes ----------------------------------------------------------------
 
-/// The position of the intent to do this step.
+/// The position of the intent of this step.
 fn intent(entries: &[Entry], wanted: Step) -> usize {
     let is = |entry: &Entry| match decode(&entry.record) {
         Ok(Decoded::Group(Timed { event: Event::Intended { step, .. }, .. })) => step == wanted,
@@ -90,7 +90,7 @@ fn intent(entries: &[Entry], wanted: Step) -> usize {
     entries.iter().position(is).expect("an intent")
 }
 
-/// Changes what one intent says, and all hashes.
+/// Changes one intent and recomputes all hashes.
 fn forged(step: Step, change: impl FnOnce(&mut Timed)) -> (usize, Vec<Entry>) {
     let mut entries = entries();
     let at = intent(&entries, step);
@@ -101,7 +101,8 @@ fn forged(step: Step, change: impl FnOnce(&mut Timed)) -> (usize, Vec<Entry>) {
     (at, entries)
 }
 
-/// The chain holds, and the replay names the record, what it says, what would be decided, and why.
+/// The chain is valid. The replay names the record, the recorded row, the row that would be decided, and the
+/// reason.
 #[track_caller]
 fn caught_by_replay_alone(what: &str, (at, entries): (usize, Vec<Entry>), why: &str) {
     let export = Export::of(&text(&lines(&entries)));
@@ -112,7 +113,7 @@ fn caught_by_replay_alone(what: &str, (at, entries): (usize, Vec<Entry>), why: &
     assert_eq!(first["position"], entries[at].position, "{what}: {replayed}");
     assert_ne!(first["recorded"], first["now"], "{what}: {first}");
     assert_eq!(first["why"], why, "{what}");
-    // Whoever kept the head that was published needs no replay.
+    // With a head that was published before the forgery, `verify` finds the forgery without a replay.
     let published = self::entries();
     let published = head(published.last().expect("records"));
     let verified = export.ask(&["verify", "--expect-head", &published]).with(4).json();
@@ -123,7 +124,7 @@ fn caught_by_replay_alone(what: &str, (at, entries): (usize, Vec<Entry>), why: &
 fn a_forged_fact_is_caught_by_replay() {
     let forge = |timed: &mut Timed| {
         let Event::Intended { grounds, .. } = &mut timed.event else { panic!("an intent") };
-        // The claims had changed, and the group was created all the same.
+        // The PVCs had changed, but the group was created nevertheless.
         let claims = stillpoint::machine::group::View::columns().position(|column| column.name() == "Claims");
         grounds.view.seen[claims.expect("a column")] ^= 1;
     };
@@ -162,9 +163,9 @@ fn an_honest_export_is_the_same_in_all_of_it() {
     assert!(again == entries, "the documented layout is the one that is hashed");
 }
 
-// ---- a forger who does not ---------------------------------------------------------------------------------------------
+// ---- forged records without recomputed hashes -------------------------------------------------------------
 
-/// What `verify` says of these lines: verdict, position of the problem, exit code.
+/// The result of `verify` for these lines: verdict and position of the problem. Asserts the exit code.
 #[track_caller]
 fn verdict(lines: &[Value], more: &[&str], code: i32) -> (String, Option<u64>) {
     let verified = Export::of(&text(lines)).ask(&[&["verify"], more].concat()).with(code).json();
@@ -248,7 +249,7 @@ fn what_is_no_export_is_refused_with_its_line() {
     assert_eq!(error["error"]["code"], "SP0050", "{error}");
 }
 
-// ---- the other commands ------------------------------------------------------------------------------------------------
+// ---- the other commands -----------------------------------------------------------------------------------
 
 #[test]
 fn every_command_says_the_same_of_an_export_as_of_its_directory() {
@@ -256,7 +257,7 @@ fn every_command_says_the_same_of_an_export_as_of_its_directory() {
     demo(&dir, &[]).with(0);
     let journal = dir.path().join("journal").display().to_string();
     let export = Export::of(&ended(&["journal", "export", "--journal", &journal]).with(0).stdout);
-    // Groups go side by side: which record is whose differs from run to run.
+    // Groups run concurrently, so the order of their records differs from run to run.
     let shown = ended(&["journal", "show", "-o", "json", "--journal", &journal]).with(0).json();
     let records = shown["records"].as_array().expect("records");
     let planned = records.iter().find(|record| record["kindName"] == "planned").expect("a run");
@@ -288,9 +289,9 @@ fn an_export_is_read_from_stdin_as_well() {
     assert_eq!(replayed["different"], json!([]));
 }
 
-// ---- without Stillpoint ------------------------------------------------------------------------------------------------
+// ---- without Stillpoint -----------------------------------------------------------------------------------
 
-/// The lines that docs/auditing.md shows.
+/// The code lines in docs/auditing.md.
 fn documented() -> String {
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/auditing.md"));
     let page = page.expect("the page");
@@ -298,7 +299,7 @@ fn documented() -> String {
     code.split_once("```").expect("their end").0.to_owned()
 }
 
-/// Runs them; none where Python or its package is missing.
+/// Runs the code lines; none if Python or its package is missing.
 fn in_python(text: &str) -> Option<(bool, String)> {
     let python = std::env::var("STILLPOINT_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let there = Command::new(&python).args(["-c", "import blake3"]).output();

@@ -1,10 +1,10 @@
-//! A forger who has read the documentation: the bytes of a record, and all hashes again.
+//! A forger who knows the documentation: encodes records and recomputes all hashes.
 //!
 //! Written from the layout that `stillpoint::journal::envelope` documents, and not with its code.
 
 use stillpoint::journal::Entry;
 
-/// The bytes of a record without its hash, in their documented order.
+/// The bytes of a record without its hash, in the documented order.
 fn body(entry: &Entry) -> Vec<u8> {
     let record = &entry.record;
     let length = u32::try_from(record.payload.len()).expect("a payload");
@@ -23,12 +23,12 @@ fn body(entry: &Entry) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of a record as it is stored, with the hash that it says it has.
+/// The bytes of a record as it is stored, with the hash of the entry.
 pub fn envelope(entry: &Entry) -> Vec<u8> {
     [body(entry).as_slice(), &entry.hash].concat()
 }
 
-/// Every hash again, from the first record to the last.
+/// Recomputes every hash, from the first record to the last.
 pub fn seal(entries: &mut [Entry]) {
     let mut prev = entries.first().map_or([0; 32], |first| first.prev);
     for entry in entries {

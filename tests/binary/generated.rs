@@ -1,11 +1,11 @@
-//! What is generated from the types and kept in the tree.
+//! Files that are generated from the types and stored in the tree.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use crate::process::ended;
 
 const KEPT: &str = include_str!("../../deploy/crds.yaml");
-/// Velero's, for clusters without it.
+/// Velero's CRD, for clusters without it.
 const BACKUP: &str = include_str!("../../deploy/backup-crd.yaml");
 
 #[test]

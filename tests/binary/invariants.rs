@@ -1,11 +1,11 @@
-//! What holds of cluster, storage and journal once a Backup was completed.
+//! Invariants of the cluster, the storage and the journal after a completed Backup.
 
 use serde_json::Value;
 
 use crate::process::{Process, ended};
 use crate::stage::Stage;
 
-/// uid of each object, in order.
+/// The uid of each object, in order.
 pub fn uids(objects: &[Value]) -> Vec<String> {
     let uid = |object: &Value| object["metadata"]["uid"].as_str().expect("a uid").to_owned();
     let mut uids: Vec<String> = objects.iter().map(uid).collect();
@@ -13,7 +13,8 @@ pub fn uids(objects: &[Value]) -> Vec<String> {
     uids
 }
 
-/// All of it, after the last life of the daemon; `named`: whether the members name their group again.
+/// Checks all invariants after the last daemon has ended. `named`: whether the members have their group name
+/// again.
 #[track_caller]
 pub fn completed(stage: &Stage, mut daemon: Process, members: usize, named: bool) {
     assert_eq!(stage.state(), "Completed", "state of the GroupSnapshot");
@@ -63,7 +64,7 @@ fn contents(stage: &Stage, members: usize) {
     }
 }
 
-/// The chain holds, and every decision would be made the same again.
+/// The chain is valid, and every decision would be the same again.
 #[track_caller]
 fn journal(stage: &Stage) {
     let dir = stage.journal().display().to_string();

@@ -1,4 +1,4 @@
-//! `stillpoint journal`: what auditors and scripts rely on.
+//! `stillpoint journal`: the properties that auditors and scripts rely on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::demo::{demo, fields};
 use crate::process::{Ended, ended};
 
-/// The journal of a demo, and what the demo said of it.
+/// The journal of a demo, and the output of the demo.
 fn written() -> (TempDir, Value) {
     let dir = tempfile::tempdir().expect("a directory");
     let journal = demo(&dir, &[]).with(0).json()["journal"].take();
@@ -68,7 +68,7 @@ fn show_has_every_record_or_those_of_one_run() {
     ];
     for record in items(&shown, "records") {
         assert_eq!(fields(record), expected);
-        // The journal's word about itself is a sentence.
+        // A note of the journal about itself is a sentence.
         let says = record["event"].is_object() || record["kindName"] == "note";
         assert!(says, "it says something: {record:#}");
         assert_eq!(
@@ -124,7 +124,7 @@ fn export_has_a_line_for_each_record_with_its_bytes() {
     assert_eq!(verified.head.to_string(), head);
 }
 
-/// Places in the database file at which the payload of a record begins.
+/// Offsets in the database file at which the payload of a record begins.
 fn payloads(journal: &Path) -> Vec<usize> {
     let text = ask(journal, &["export"]).with(0).stdout;
     let entries = stillpoint::journal::export::import(&text).expect("lines of an export");
@@ -139,8 +139,9 @@ fn database(journal: &Path) -> PathBuf {
     journal.join("sled").join("db")
 }
 
-/// sled drops whatever follows a page whose checksum does not hold, so that a changed byte looks like an end to it. The
-/// evidence beside it has every record, and the reader is told that it was needed.
+/// sled drops everything after a page with a wrong checksum, so sled reports a changed byte as the end of the
+/// file. The evidence beside the database has every record, and `verify` reports that the evidence was
+/// needed.
 #[test]
 fn one_changed_byte_in_the_database_loses_no_record() {
     let (dir, said) = written();
@@ -170,7 +171,7 @@ fn a_database_that_lost_its_end_loses_no_record() {
     }
 }
 
-/// Every record is there, held against the head that was published, and the answer says that something is broken.
+/// Every record is there, verified against the published head, and the output reports the damage.
 #[track_caller]
 fn made_up_for(journal: &Path, said: &Value, what: &str) {
     let head = format!("{}:{}", said["head"]["position"], said["head"]["hash"].as_str().expect("a hash"));
@@ -183,7 +184,7 @@ fn made_up_for(journal: &Path, said: &Value, what: &str) {
     assert!(verified["problem"]["reason"].is_string(), "{what}: {verified}");
 }
 
-/// Both halves broken at once: what is left is never taken for the whole.
+/// Both halves are damaged at once: the remaining records are never accepted as the whole journal.
 #[test]
 fn a_journal_whose_halves_are_both_broken_is_refused() {
     let (dir, said) = written();

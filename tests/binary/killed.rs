@@ -1,5 +1,5 @@
-//! Killed by SIGKILL at every crash point of a run, the daemon starts again and finishes: nothing leaked, nothing
-//! lost, no volume cut twice.
+//! The daemon is killed by SIGKILL at every crash point of a run, starts again and finishes: nothing leaks,
+//! nothing is lost, no volume is cut twice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -12,15 +12,15 @@ use crate::stage::Stage;
 const MEMBERS: usize = 3;
 /// Writes of a run without a kill: create, relabel, retain members and group, clear, detach, delete twice.
 const WRITES: u64 = 4 * MEMBERS as u64 + 4;
-/// What one recovery may write beside what was missing.
+/// Maximum number of writes of one recovery, in addition to the missing writes.
 const RECOVERY: u64 = 3;
 const SIGKILL: i32 = 9;
-/// Cases that are played beside each other.
+/// Number of cases that run concurrently.
 const AT_ONCE: usize = 3;
-/// Puts the group's name back into the members, in one step more and a write for each.
+/// Restores the group name on the members, in one more step with one write for each member.
 const KEEP: &str = "--keep-group-name";
 
-/// What a run without trouble passes, in its order.
+/// The places of the crash points of a run without failures, in order.
 const PLACES: [&str; 17] = [
     "accepted",
     "planned",
@@ -41,7 +41,7 @@ const PLACES: [&str; 17] = [
     "finished",
 ];
 
-/// All points of these places.
+/// All crash points of these places.
 fn points(places: &[&str]) -> Vec<String> {
     let listed = ended(&["drill", "points", "-o", "json"]).with(0).json();
     let listed: Vec<String> = serde_json::from_value(listed).expect("a list of names");
@@ -54,7 +54,8 @@ fn points(places: &[&str]) -> Vec<String> {
     places.iter().flat_map(|place| of(place)).collect()
 }
 
-/// Kills one life after the other, each at its point, then lets one finish. Gives the line of the table.
+/// Kills one daemon after the other, each at its crash point, then lets one daemon finish. Returns the line
+/// of the table.
 fn killed_at(kills: &[&str], more: &[&str], most: u64) -> String {
     let mut stage = Stage::with_group(MEMBERS);
     let (mut states, mut writes, mut before) = (vec![], vec![], 0);
@@ -79,7 +80,7 @@ fn killed_at(kills: &[&str], more: &[&str], most: u64) -> String {
     format!("{kills:<58} {states:<24} {phase:<11} {writes}")
 }
 
-/// All cases, so many at a time, each on a cluster of its own; then the table.
+/// Runs all cases, `at_once` at a time, each on its own cluster; then prints the table.
 fn table<T: Sync>(at_once: usize, cases: &[T], case: impl Fn(&T) -> String + Sync) {
     let (next, lines) = (AtomicUsize::new(0), Mutex::new(vec![]));
     let work = || {
@@ -115,7 +116,7 @@ fn at_every_point_of_a_run_it_finishes_in_its_next_life() {
 fn at_every_point_of_putting_the_names_back_it_finishes_in_its_next_life() {
     let points = points(&["restore-names", "cleaned"]);
     let most = WRITES + MEMBERS as u64 + RECOVERY;
-    // All at once: most of their time they wait for the minute that names stay away.
+    // All cases run at once: most of their time they wait for the 60 s until the names are restored.
     table(points.len(), &points, |point| killed_at(&[point], &[KEEP], most));
 }
 

@@ -1,4 +1,4 @@
-//! Killed from outside, at a moment that nobody chose.
+//! The daemon is killed from outside, at a random moment.
 
 use crate::invariants::{completed, uids};
 use crate::process::wait;
@@ -7,7 +7,7 @@ use crate::stage::Stage;
 const MEMBERS: usize = 3;
 const KILLS: usize = 10;
 
-/// The seed of `STILLPOINT_SEED`, else a new one.
+/// The seed in `STILLPOINT_SEED`, else a new seed.
 fn seed() -> u64 {
     let given = std::env::var("STILLPOINT_SEED").ok();
     given.map_or_else(|| fastrand::u64(..), |text| text.parse().expect("STILLPOINT_SEED is a number"))
@@ -19,7 +19,8 @@ fn at_any_moment_it_finishes_in_its_next_life() {
     println!("STILLPOINT_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..KILLS {
-        // A moment is a call of the daemon and a little time after it; it has ended by then or not.
+        // A moment is a number of calls of the daemon plus a short time. The daemon may have finished by
+        // then.
         let (calls, micros) = (random.u64(1..=70), random.u64(0..15_000));
         let mut stage = Stage::with_group(MEMBERS);
         let mut daemon = stage.daemon(&[]);

@@ -14,7 +14,7 @@ fn owner(stage: &Stage) -> Option<(u64, u64)> {
     Some((owner["pid"].as_u64()?, owner["epoch"].as_u64()?))
 }
 
-/// Waits until this daemon has the journal in this epoch.
+/// Waits until this daemon owns the journal in this epoch.
 fn owns(stage: &Stage, daemon: &Process, epoch: u64) {
     wait("the journal's owner", || (owner(stage) == Some((daemon.id().into(), epoch))).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! Processes of the program: started, waited for, killed by their id.
+//! Processes of the program: start, wait, and kill by process id.
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// A wait that takes longer hangs. It limits nothing else.
+/// Limit after which a wait counts as hung. It does not limit anything else.
 const HANG: Duration = Duration::from_secs(120);
-/// Between two looks at a condition.
+/// Interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Waits until `look` sees something.
+/// Waits until `look` returns a value.
 pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -25,8 +25,8 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The program with these arguments, in an environment that turns nothing on, and in one area of memory as in its pod
-/// (`deploy/statefulset.yaml`).
+/// The program with these arguments, in an environment that enables no feature, and with one memory arena as
+/// in its pod (`deploy/statefulset.yaml`).
 pub fn stillpoint(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stillpoint"));
     command.args(args).stdin(Stdio::null()).env("NO_COLOR", "1").env("MALLOC_ARENA_MAX", "1");
@@ -43,7 +43,7 @@ pub fn ended(args: &[&str]) -> Ended {
     Ended { args: args.join(" "), code: status.code(), stdout: text(stdout), stderr: text(stderr) }
 }
 
-/// How a command ended.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Ended {
     args: String,
@@ -61,7 +61,7 @@ impl Ended {
         self
     }
 
-    /// What it wrote to stdout, as JSON.
+    /// The stdout of the command, as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
@@ -69,7 +69,7 @@ impl Ended {
     }
 }
 
-/// A process that goes on until it is killed. It is, when it is dropped.
+/// A process that runs until it is killed. Dropping it kills it.
 pub struct Process {
     name: String,
     child: Child,
@@ -77,7 +77,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it, with what it says in `<dir>/<name>.log`.
+    /// Starts the process, with its output in `<dir>/<name>.log`.
     pub fn start(name: &str, dir: &Path, args: &[&str]) -> Self {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log).expect("a log file");
@@ -86,12 +86,11 @@ impl Process {
         Self { name: name.to_owned(), child, log }
     }
 
-    /// Its id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Whether the process still runs.
     pub fn running(&mut self) -> bool {
         self.status().is_none()
     }
@@ -100,7 +99,7 @@ impl Process {
         self.child.try_wait().expect("a child of ours")
     }
 
-    /// Waits for its end: exit code and signal.
+    /// Waits until the process ends. Returns its exit code and signal.
     pub fn end(&mut self) -> (Option<i32>, Option<i32>) {
         let what = format!("the end of {}", self.name);
         let status = wait(&what, || self.status());
@@ -109,12 +108,12 @@ impl Process {
 
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
-        // It may have ended by itself: a look at how it ended tells.
+        // The process may have ended by itself; `end` then reads its exit status.
         let _ = self.child.kill();
         self.end();
     }
 
-    /// What it said so far.
+    /// The output so far.
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -124,7 +123,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let ended = self.child.try_wait();
         if !matches!(ended, Ok(Some(_))) {
-            // Nothing more can be done for a process that cannot be killed.
+            // If the process cannot be killed, there is nothing left to do.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

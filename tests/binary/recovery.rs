@@ -1,8 +1,10 @@
-//! How long a daemon takes from its start to its first resumed step, and what it needs for that, in figures.
+//! Measures the time of a daemon from its start to its first resumed step, and the resources that it needs
+//! for that.
 //!
-//! Ignored by default: `cargo test --release --test binary recovery -- --ignored --nocapture`. Its runs stand as
-//! VSBound, three members each with their receipt; the cluster has nothing of them, so that the lists are short and the
-//! first step of each is to be undone. Times are those of the daemon's log.
+//! Ignored by default: `cargo test --release --test binary recovery -- --ignored --nocapture`. Its runs are
+//! in the state VSBound, each with three members and a receipt. The cluster contains none of their objects,
+//! so that lists are short and the first step of each run is a rollback. Times are taken from the daemon's
+//! log.
 
 use std::path::Path;
 
@@ -112,7 +114,7 @@ fn written(dir: &Path, runs: usize) {
     }
 }
 
-/// Times of the first and the last line of a log that have this word.
+/// Times of the first and the last line of a log that contain this word.
 fn times(said: &str, word: &str) -> (Timestamp, Timestamp) {
     let mut lines = said.lines().filter(|line| line.contains(word));
     let at = |line: &str| line.split_whitespace().next().and_then(|time| time.parse().ok());
@@ -122,19 +124,20 @@ fn times(said: &str, word: &str) -> (Timestamp, Timestamp) {
     [first, last].map(|line| at(line).expect("a line begins with its time")).into()
 }
 
-/// Peak of memory in MiB.
+/// Peak memory in MiB.
 fn peak(process: &Process) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() / 1024
 }
 
-/// Processor time so far, in ms: what is left of a time on a machine that others use as well.
+/// Processor time so far, in ms. It is comparable even on a machine with other load.
 fn processor(process: &Process) -> i64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap_or_default();
     let fields: Vec<i64> =
         stat.rsplit(')').next().unwrap_or_default().split(' ').filter_map(|f| f.parse().ok()).collect();
-    // Behind the name: state, then numbers; user and system time are the 11th and 12th of these, in hundredths.
+    // After the name: the state, then numbers. User and system time are the 11th and 12th of these fields, in
+    // units of 10 ms.
     fields.get(10..12).map_or(0, |times| times.iter().sum::<i64>() * 10)
 }
 
@@ -170,7 +173,7 @@ fn recovery() {
     }
 }
 
-/// Some are resumed at a time, and none is left behind.
+/// Runs are resumed a few at a time, and all runs are resumed in the end.
 #[test]
 fn more_runs_than_are_resumed_at_once_all_go_on() {
     const RUNS: usize = 150;

@@ -1,4 +1,4 @@
-//! An API server that does not answer: the daemon waits, says so, lives, and is not ready.
+//! An API server that does not answer: the daemon waits, reports this, is live, and is not ready.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,13 +6,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use crate::process::{Process, wait};
 use crate::stage::Stage;
 
-/// A port of 127.0.0.1 on which nobody listens now.
+/// A port of 127.0.0.1 without a listener.
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")
 }
 
-/// Status line and body of a GET; none while nobody listens.
+/// Status line and body of a GET; none while the port has no listener.
 fn get(address: SocketAddr, path: &str) -> Option<(String, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: stillpoint\r\nConnection: close\r\n\r\n").ok()?;
@@ -25,7 +25,7 @@ fn get(address: SocketAddr, path: &str) -> Option<(String, String)> {
 #[test]
 fn at_its_start_it_is_waited_for_and_taken_when_it_comes() {
     let stage = Stage::with_group(2);
-    // The kubeconfig names a port on which nobody listens, until the true one takes its place.
+    // The kubeconfig names a port without a listener, until the real port replaces it.
     let nowhere = free_port();
     let text = std::fs::read_to_string(stage.kubeconfig()).expect("the kubeconfig");
     let server =

@@ -12,7 +12,7 @@ fn its_kubeconfig_is_whole_and_answered_whenever_it_can_be_read() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("kubeconfig");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    // The second time one that a dead cluster left is in its place.
+    // In the second iteration the path contains the kubeconfig of a cluster that was killed.
     for _ in 0..2 {
         let before = fs::read_to_string(&path).ok();
         let _sim = Process::start("sim", dir.path(), &["sim", "--kubeconfig", &path.display().to_string()]);
@@ -21,7 +21,7 @@ fn its_kubeconfig_is_whole_and_answered_whenever_it_can_be_read() {
         });
         let kubeconfig = Kubeconfig::from_yaml(&text).expect("a whole kubeconfig");
         assert_eq!(kubeconfig.current_context.as_deref(), Some("stillpoint-sim"));
-        // No second try: what can be read is answered.
+        // Without a retry: once the kubeconfig can be read, the cluster answers.
         let version = runtime.block_on(async { client(kubeconfig).await.apiserver_version().await });
         version.expect("an answer");
     }

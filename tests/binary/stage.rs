@@ -1,5 +1,5 @@
-//! What the scenarios stand on: an embedded cluster in a process of its own, a directory for the journal, and lives
-//! of the daemon on both.
+//! The test environment of the scenarios: an embedded cluster in its own process, a directory for the
+//! journal, and daemons that use both.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,12 +15,12 @@ use crate::process::{Process, wait};
 /// Counts of calls: agent, verb, resource.
 type Calls = BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>>>;
 
-/// Namespace of the claims.
+/// Namespace of the PVCs.
 pub const NAMESPACE: &str = "shop";
-/// The group that they form.
+/// The group of these PVCs.
 pub const GROUP: &str = "orders-db";
 
-/// A cluster, a disk, and the test's own hand in the cluster.
+/// A cluster, a disk, and the test's own client of the cluster.
 pub struct Stage {
     runtime: Runtime,
     client: kube::Client,
@@ -30,7 +30,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A cluster that answers, with controllers that no rate limits.
+    /// A running cluster, with controllers without a rate limit.
     pub fn new() -> Self {
         Self::of(&[])
     }
@@ -49,7 +49,7 @@ impl Stage {
         Self { runtime, client, lives: 0, _sim: sim, dir }
     }
 
-    /// A cluster with a group of that many bound claims, and a Backup that asks for it.
+    /// A cluster with a group of `members` bound PVCs, and a Backup that includes it.
     pub fn with_group(members: usize) -> Self {
         let stage = Self::new();
         stage.claims(members);
@@ -57,17 +57,15 @@ impl Stage {
         stage
     }
 
-    /// Directory of the journal.
     pub fn journal(&self) -> PathBuf {
         self.dir.path().join("journal")
     }
 
-    /// Path of the kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.path().join("kubeconfig")
     }
 
-    /// Starts a life of the daemon.
+    /// Starts a daemon.
     pub fn daemon(&mut self, more: &[&str]) -> Process {
         self.lives += 1;
         let (kubeconfig, journal) =
@@ -77,7 +75,7 @@ impl Stage {
         Process::start(&name, self.dir.path(), &[args.as_slice(), more].concat())
     }
 
-    /// One request to the cluster.
+    /// Sends one request to the cluster.
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, kube::Error> {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
@@ -85,7 +83,7 @@ impl Stage {
         self.runtime.block_on(self.client.request(request))
     }
 
-    /// What is there.
+    /// The object at this path.
     #[track_caller]
     pub fn get(&self, path: &str) -> Value {
         self.call("GET", path, None).unwrap_or_else(|error| panic!("GET {path}: {error}"))
@@ -102,7 +100,7 @@ impl Stage {
         self.call("POST", path, Some(object)).unwrap_or_else(|error| panic!("POST {path}: {error}"));
     }
 
-    /// Claims of one group, bound.
+    /// Creates the PVCs of one group, bound.
     pub fn claims(&self, members: usize) {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         self.create("/api/v1/namespaces", namespace);
@@ -125,7 +123,7 @@ impl Stage {
         });
     }
 
-    /// The Backup `nightly` of the namespace.
+    /// Creates the Backup `nightly` of the namespace.
     pub fn backup(&self) {
         let backup = json!({
             "apiVersion": "velero.io/v1",
@@ -136,14 +134,14 @@ impl Stage {
         self.create("/apis/velero.io/v1/namespaces/stillpoint/backups", backup);
     }
 
-    /// Phase of the Backup, once that is an end.
+    /// Phase of the Backup, once it is final.
     pub fn ended(&self) -> Option<String> {
         let backup = self.get("/apis/velero.io/v1/namespaces/stillpoint/backups/nightly");
         let phase = backup["status"]["phase"].as_str().unwrap_or_default();
         (!["", "New", "InProgress"].contains(&phase)).then(|| phase.to_owned())
     }
 
-    /// Waits for the end of the Backup, while `daemon` lives, and gives the phase.
+    /// Waits for the end of the Backup while `daemon` runs, and returns the phase.
     pub fn phase(&self, daemon: &mut Process) -> String {
         wait("the end of the Backup", || {
             assert!(daemon.running(), "the daemon ended: {:?}", daemon.end());
@@ -151,7 +149,7 @@ impl Stage {
         })
     }
 
-    /// State that the GroupSnapshot shows; a dash while there is none.
+    /// State in the status of the GroupSnapshot; a dash while the GroupSnapshot does not exist.
     pub fn state(&self) -> String {
         let shown =
             self.list(&format!("/apis/stillpoint.dev/v1alpha1/namespaces/{NAMESPACE}/groupsnapshots"));
@@ -164,12 +162,12 @@ impl Stage {
         self.list(&format!("/apis/snapshot.storage.k8s.io/v1/namespaces/{NAMESPACE}/volumesnapshots"))
     }
 
-    /// Calls of the daemon.
+    /// Number of calls of the daemon.
     pub fn calls(&self) -> u64 {
         self.tally(|_, _| true)
     }
 
-    /// Calls of the daemon that were to change objects of runs: projections are left out.
+    /// Number of calls of the daemon that change objects of runs. Projections are left out.
     pub fn writes(&self) -> u64 {
         self.tally(|verb, resource| {
             let run = resource.starts_with("volumegroupsnapshot") || resource.starts_with("volumesnapshot");
@@ -186,7 +184,7 @@ impl Stage {
     }
 }
 
-/// A client, as the kubeconfig says.
+/// A client for this kubeconfig.
 pub async fn client(kubeconfig: Kubeconfig) -> kube::Client {
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;

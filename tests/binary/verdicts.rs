@@ -1,7 +1,8 @@
-//! Every verdict of `journal verify` about a directory: the word, the record that is named, the exit code.
+//! Every verdict of `journal verify` about a directory: the word, the named record, the exit code.
 //!
-//! The directories are written record by record, without evidence beside the database, which would make up for what is
-//! broken (`journal.rs` has that). At the end, both halves beside a daemon that has them open.
+//! The directories are written record by record, without evidence beside the database: evidence would replace
+//! the damaged records (`journal.rs` tests that). The last tests read both halves while a daemon has them
+//! open.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +25,7 @@ fn entries() -> Vec<Entry> {
     import(include_str!("../../fixtures/journals/0.1.0/journal.jsonl")).expect("exported lines")
 }
 
-/// What is written: records under their positions, and what the journal says of itself.
+/// The content of a directory: records by position, and the journal's data about itself.
 struct Written {
     records: BTreeMap<u64, Vec<u8>>,
     meta: Meta,
@@ -32,7 +33,7 @@ struct Written {
 }
 
 impl Written {
-    /// What a daemon would have written.
+    /// The content that a daemon would have written.
     fn of(entries: &[Entry]) -> Self {
         let last = entries.last().expect("records");
         let cut = Head { position: 0, hash: entries[0].prev };
@@ -73,7 +74,7 @@ fn verify(dir: &Path, more: &[&str]) -> Ended {
     ended(&[&["journal", "verify", "-o", "json", "--journal", &dir], more].concat())
 }
 
-/// Verdict, position of the problem and number of records that held.
+/// Verdict, position of the problem, and number of valid records.
 #[track_caller]
 fn said(dir: &Path, more: &[&str], code: i32) -> (String, Option<u64>, Option<u64>) {
     let verified: Value = verify(dir, more).with(code).json();
@@ -85,14 +86,14 @@ fn verdict(word: &str, position: Option<u64>, records: u64) -> (String, Option<u
     (word.to_owned(), position, Some(records))
 }
 
-/// A directory in which something is different from what a daemon would have written.
+/// A directory that differs in one way from the directory that a daemon would have written.
 fn changed(change: impl FnOnce(&mut Written)) -> TempDir {
     let mut written = Written::of(&entries());
     change(&mut written);
     written.laid_out()
 }
 
-/// Every record holds, and the next start is going to write the evidence that there is none of.
+/// Every record is valid, and the next start will write the missing evidence.
 #[test]
 fn intact() {
     let dir = changed(|_| ());
@@ -108,7 +109,7 @@ fn corrupt_at_a_flipped_byte() {
     assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(7), 6));
 }
 
-/// What stands before the damage can be looked at, and the exit code says that it is not all.
+/// The records before the damage can be read, and the exit code reports that the output is incomplete.
 #[test]
 fn what_holds_before_the_damage_is_shown() {
     let dir = changed(|written| written.records.get_mut(&7).expect("a record")[95] ^= 0x20);
@@ -135,7 +136,7 @@ fn corrupt_at_records_in_another_order() {
     assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(7), 6));
 }
 
-/// Its own hash was computed again, and the next record does not follow from it.
+/// The hash of the replaced record was recomputed, and the next record does not follow from it.
 #[test]
 fn corrupt_behind_a_record_that_was_replaced() {
     let mut forged = entries();
@@ -145,7 +146,7 @@ fn corrupt_behind_a_record_that_was_replaced() {
     assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(8), 7));
 }
 
-/// A batch is written as one: no crash leaves either, and a daemon refuses both.
+/// A batch is written as one unit: a crash cannot cause either damage, and a daemon refuses both.
 #[test]
 fn corrupt_behind_the_head_and_cut_before_it() {
     let entries = entries();
@@ -155,7 +156,8 @@ fn corrupt_behind_the_head_and_cut_before_it() {
     assert_eq!(said(dir.path(), &[], 4), verdict("cut-tail", Some(28), 27));
 }
 
-/// A power cut leaves a batch half written behind the last one: a daemon cuts it off, and says so.
+/// A power failure leaves a partial batch after the last complete batch: a daemon truncates it and reports
+/// this.
 #[test]
 fn torn_tail_behind_the_last_whole_batch() {
     let dir = changed(|_| ());
@@ -182,7 +184,7 @@ fn cut_tail_against_a_head_that_was_published() {
     assert_eq!(said(dir.path(), &["--expect-head", &published], 4), verdict("cut-tail", Some(28), 27));
 }
 
-/// Nobody kept the head, and the last owner left word of a later epoch.
+/// No head was published, but the file of the last owner names a later epoch.
 #[test]
 fn cut_tail_against_the_epoch_of_the_last_owner() {
     let dir = changed(|_| ());
@@ -197,7 +199,7 @@ fn newer_schema() {
     assert_eq!(verified["verdict"], "newer-schema");
     let reason = verified["problem"]["reason"].as_str().expect("a reason");
     assert!(reason.contains("written by a newer stillpoint (schema 99)"), "{reason}");
-    // Neither a reader nor a daemon changes what it says.
+    // Neither a reader nor a daemon changes the directory.
     assert!(Journal::open_thread(dir.path(), journal_options()).is_err());
     verify(dir.path(), &[]).with(4);
     assert!(!dir.path().join("owner.json").exists(), "nobody owned it");
@@ -221,7 +223,7 @@ fn locked() {
     verify(dir.path(), &[]).with(0);
 }
 
-/// Changes one byte in the middle of what is used of a file.
+/// Changes one byte in the middle of the used part of a file.
 fn flip(path: &Path) {
     let mut bytes = std::fs::read(path).expect("readable");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("not empty");
@@ -229,7 +231,7 @@ fn flip(path: &Path) {
     std::fs::write(path, bytes).expect("written");
 }
 
-/// The daemon answers from memory; its next start would not.
+/// The daemon answers from memory; its next start would read the damaged file.
 #[test]
 fn files_are_read_beside_a_daemon() {
     let mut stage = Stage::with_group(2);
