@@ -1,11 +1,12 @@
-//! Stillpoint: crash-consistent snapshots of groups of Kubernetes volumes, by a service that never loses its place.
+//! Stillpoint: crash-consistent snapshots of groups of Kubernetes volumes.
 //!
 //! # A bird's eye view
 //!
-//! A Velero `Backup` asks for the claims of some namespaces. Those that share one value of the group label are a
-//! **group**, and all volumes of a group are cut at one instant, through a VolumeGroupSnapshot. What follows is
-//! delicate: the members have to be made ordinary VolumeSnapshots and the group objects deleted, against controllers
-//! that put ownership back and delete what is owned. Each group is therefore a **state machine with a journal**:
+//! A Velero `Backup` selects the PVCs of some namespaces. PVCs of one namespace that share one value of the
+//! group label form a **group**. All volumes of a group are cut at one instant, through a
+//! VolumeGroupSnapshot. The steps after the cut are the difficult ones: Stillpoint converts the members to
+//! ordinary VolumeSnapshots and deletes the group objects, while controllers restore owner references and
+//! delete owned objects. Each group is therefore a **state machine with a journal**:
 //!
 //! ```text
 //!            intent ──► durable ──► effects ──► outcomes ──► durable          (one step)
@@ -15,45 +16,51 @@
 //!                └──────────┴───────────┴────────────┴─► Unwinding ─► Failed, or another attempt
 //! ```
 //!
-//! A process that is killed at any instruction starts again, folds its journal, looks at the cluster, and asks the
-//! recovery table what to do. A first start asks the same table: there is no other way in.
+//! A process that is killed at any instruction starts again, folds its journal, reads the cluster, and gets
+//! the next step from the recovery table. A first start uses the same table: there is no separate start path.
 //!
 //! # The code, in reading order
 //!
-//! Four packages. `src/core`, `src/journal` and `src/sim` know nothing of each other, and no runtime, no disk and no
-//! cluster is a dependency of the core; this one puts them together.
+//! Four packages. `src/core`, `src/journal` and `src/sim` do not depend on each other. The core does not
+//! depend on a runtime, a disk or a cluster. This package combines the three.
 //!
 //! | read | for |
 //! |---|---|
-//! | [`domain`] (`src/core`) | the nouns: ids, names, limits, plan, receipt, what was observed |
-//! | [`machine::group::table`] (`src/core`) | **what happens next**: the recovery table, rows as data |
+//! | [`domain`] (`src/core`) | the nouns: ids, names, limits, plan, receipt, observation |
+//! | [`machine::group::table`] (`src/core`) | **the next step of a run**: the recovery table, rows as data |
 //! | [`machine::group`] (`src/core`) | the machine around it: event, fold, view, decide, effects |
 //! | [`machine::backup`] (`src/core`) | the machine of a Backup |
-//! | [`planning`] (`src/core`) | from a Backup and plain facts to plans, or to refusals |
-//! | [`journal`] (`src/journal`) | **where bytes are made durable**: envelope, chain, writer, [`Durable`](journal::Durable) |
+//! | [`planning`] (`src/core`) | from a Backup and the inventory of the cluster to plans, or to refusals |
+//! | [`journal`] (`src/journal`) | **the place where bytes become durable**: envelope, chain, writer, [`Durable`](journal::Durable) |
 //! | [`sim`] (`src/sim`) | the embedded cluster |
-//! | `records` | what the bytes of a record mean: events of the machines, versions, migrations |
+//! | `records` | the meaning of the bytes of a record: events of the machines, versions, migrations |
 //! | `api`, `cluster` | Kubernetes types; **the only place that writes to the cluster**: `perform` and `project` |
-//! | `engine` | **where a Backup enters**; the one loop; the caches |
+//! | `engine` | **the entry point of a Backup**; the one loop; the caches |
 //! | `audit` | replay and description of a journal, without cluster and engine |
-//! | `drill` | lives that are killed and interfered with, and what has to hold afterwards |
+//! | `drill` | kills the daemon, injects faults and concurrent changes, and checks the invariants afterwards |
 //! | `cli`, `service` | commands; logs, health, metrics |
 //!
-//! # What always holds
+//! # Invariants
 //!
-//! - No effect without a durable intent: `perform` asks for a [`Durable`](journal::Durable), which only the journal
-//!   can make, after write and sync.
-//! - `decide` and `fold` are pure: clocks, randomness, environment and I/O are banned from the
-//!   core by its `clippy.toml`, and no dependency of it has any of them.
-//! - Every write names the uid of its object and the old value of what it replaces. Names are computed.
-//! - The receipt, with every handle that a later deletion needs, is durable before anything is deleted.
-//! - One journal writes to one cluster: a binding object names it, and is read again before every step that frees storage
-//!   ([`domain::binding`]).
-//! - The members' storage is freed by an undo, retained by a completed run, and never in between.
+//! - No effect without a durable intent: `perform` requires a [`Durable`](journal::Durable). Only the journal
+//!   can create one, after write and sync.
+//! - `decide` and `fold` are pure. The `clippy.toml` of the core bans clocks, randomness, environment and
+//!   I/O, and no dependency of the core has any of them.
+//! - Every write names the uid of its object and the old value of the field that it replaces. Names are
+//!   computed.
+//! - The receipt is durable before anything is deleted. It contains every handle that a later deletion needs.
+//! - One journal writes to one cluster. A binding object names the journal. The daemon reads the binding
+//!   again before every step that frees storage ([`domain::binding`]).
+//! - A rollback frees the storage of the members, and a completed run retains it. No other step of a run
+//!   frees it.
 //!
-//! What is absent on purpose: the simulator does not know the machine; the machine does not know Kubernetes types; the
-//! core does not know sled; a record is never rewritten; nothing in the journal is repaired silently; no fall-back
-//! from a group to single snapshots; no quiet end, because SIGTERM does what SIGKILL does.
+//! Absent on purpose:
+//!
+//! - The simulator does not know the machine. The machine does not know Kubernetes types. The core does not
+//!   know sled.
+//! - A record is never rewritten. Nothing in the journal is repaired silently.
+//! - No fall-back from a group to single snapshots.
+//! - No graceful shutdown: SIGTERM has the effect of SIGKILL.
 //!
 //! # Glossary
 //!
@@ -61,17 +68,23 @@
 //! |---|---|
 //! | VGS, VGSC | VolumeGroupSnapshot, VolumeGroupSnapshotContent (`groupsnapshot.storage.k8s.io`) |
 //! | VS, VSC | VolumeSnapshot, VolumeSnapshotContent (`snapshot.storage.k8s.io`) |
-//! | group | the claims of one namespace that share one value of the group label key |
-//! | member | one claim of a group with its volume and, later, its VS, VSC and snapshot handle |
+//! | group | the PVCs of one namespace that share one value of the group label key |
+//! | member | one PVC of a group with its volume and, later, its VS, VSC and snapshot handle |
 //! | run | one request for one group: one journal stream; `attempt` counts inside it |
+//! | plan | the first record of a run: everything that is settled before the first effect |
 //! | effect | one call that changes the cluster, as data |
-//! | view | what was seen, as the columns of the recovery table |
-//! | intent, outcome | the record before the effects of a step, and the one after |
+//! | cut | the instant at which the driver takes the group snapshot; to take it |
+//! | view | the recorded observation, as the columns of the recovery table |
+//! | recovery table, row | the table that decides the next step of a run; exactly one row matches each situation |
+//! | intent, outcome | the record before the effects of a step; the record after them |
+//! | milestone | the record that a run has reached a state, for example Created or Retained |
 //! | receipt | the durable record of a finished cut |
 //! | projection | a status computed from the fold; not journaled, never ahead of the durable head |
 //! | binding | the ConfigMap that names the journal that may write in a namespace |
-//! | epoch | one life of the daemon; each open of the journal raises it |
-//! | pivot | the intent to clear the group names: after it a run only goes forward |
+//! | epoch | start counter of the daemon and fencing token; each open of the journal raises it |
+//! | pivot | the point of no return: the intent to clear the group names; after it a run only goes forward |
+//! | drill | one automatic test of crash recovery: the daemon is killed or disturbed, then the invariants are checked |
+//! | disruption | a concurrent change of the cluster that a drill makes on purpose |
 
 pub use stillpoint_core::{domain, machine, planning};
 pub use stillpoint_journal as journal;
