@@ -172,12 +172,16 @@ impl Case {
     pub fn longest_wait(&self) -> Millis {
         /// A driver that fails is asked by back-off as well, and before it has answered nothing is let go.
         const DRIVER_FAILS: u64 = 2 * 3600;
+        /// A controller that judged by an old cache handles the object again at its next resync
+        /// (`--resync-period`, 15 minutes by default).
+        const RESYNC: u64 = 15 * 60;
         let stopped = match self.has(&[Disruption::FreezeController, Disruption::StallController]) {
             true => disruptions::FROZEN_SECONDS,
             false => 0,
         };
         let failing = if self.target == Target::UndoTooLate { DRIVER_FAILS } else { 0 };
-        Millis(LONGEST_WAIT.0 + (stopped + failing + self.down) * 1_000)
+        let resync = if self.profile == Profile::Stale { RESYNC } else { 0 };
+        Millis(LONGEST_WAIT.0 + (stopped + failing + resync + self.down) * 1_000)
     }
 
     /// What the cluster is made of.
