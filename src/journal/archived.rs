@@ -1,7 +1,8 @@
-//! What an open does about archives: which there are, and the end of an archiving that was cut short.
+//! Loads the archives during an open and completes an interrupted archiving.
 //!
-//! A checkpoint that is on disk says that archive and index are as well. What may be left to do is to take the records
-//! out of the evidence and the database; either is done only after the archive was read and holds them all.
+//! A checkpoint on disk implies that the archive and the index are on disk. The removal of the records from
+//! the log and from the database may still be incomplete. Each is done only after the archive was read and
+//! holds all the records.
 
 use std::path::Path;
 
@@ -16,10 +17,10 @@ use super::store::{Meta, Store};
 use super::twin::TwinStore;
 use crate::open::find::{FoundDatabase, FoundLog};
 
-/// Records that leave the database at once.
+/// Number of records that leave the database in one step.
 pub(super) const TRIM_RECORDS: usize = 512;
 
-/// The newest checkpoint that either half has.
+/// The newest checkpoint in either half.
 pub(super) fn newest(
     database: &FoundDatabase,
     evidence: &FoundLog,
@@ -32,7 +33,7 @@ pub(super) fn newest(
     Ok(in_database.into_iter().chain(in_evidence).max_by_key(|checkpoint| checkpoint.last.position))
 }
 
-/// Reads the indexes, and what is carried forward; answers as well what was made anew.
+/// Reads the indexes and the carry-over. Also returns the files that were rebuilt.
 pub(super) fn load(
     dir: &Path,
     evidence: &FoundLog,
@@ -44,20 +45,21 @@ pub(super) fn load(
         && summary.damage.is_none()
         && summary.start.position < newest.last.position
     {
-        // The segments are still here: whatever was lost of their archives meanwhile is made again.
+        // The segments are still in the log. So every lost archive file is written again.
         archive::seal(dir, summary.start, newest.last.position, &mut Prior::none(links), faults)?;
     }
     Catalog::load(dir, newest, links)
 }
 
-/// A database whose index of streams lacks a run that is carried forward is a broken one: what is wrong with it.
+/// Checks a database against the carry-over. A database whose index of streams lacks a run of the
+/// carry-over is broken. Returns the reason.
 pub(super) fn lacks(
     store: &dyn Store,
     meta: &Meta,
     newest: Option<&Checkpoint>,
     catalog: &Catalog,
 ) -> Result<Option<JournalError>, JournalError> {
-    // Behind the checkpoint it cannot know yet what was carried there.
+    // A database that ends before the checkpoint does not contain that carry-over yet.
     if newest.is_none_or(|newest| meta.head.position < newest.last.position) {
         return Ok(None);
     }
@@ -71,10 +73,10 @@ pub(super) fn lacks(
     Ok(None)
 }
 
-/// Puts the archived records of runs that have not ended in front of those that the database still has.
+/// Puts the archived records of unfinished runs before those that the database still has.
 ///
 /// # Errors
-/// They are not the ones that are missing there.
+/// The records do not fill the gap.
 pub(super) fn complete(opened: &mut Opened, catalog: &Catalog) -> Result<(), JournalError> {
     for (stream, entries) in &mut opened.streams {
         let begins = entries.first().map_or(u64::MAX, |first| first.seq);
@@ -93,7 +95,7 @@ pub(super) fn complete(opened: &mut Opened, catalog: &Catalog) -> Result<(), Jou
     Ok(())
 }
 
-/// Takes out of a database what is in archives, after reading them.
+/// Reads the archives and removes their records from a database.
 pub(super) fn trim_archived(
     store: &mut dyn Store,
     mut meta: Meta,
@@ -111,7 +113,7 @@ pub(super) fn trim_archived(
     Ok(meta)
 }
 
-/// Ends an archiving that was cut short: records that are archived leave both halves.
+/// Completes an interrupted archiving: removes archived records from both halves.
 pub(super) fn finish(
     dir: &Path,
     store: &mut TwinStore,

@@ -1,10 +1,10 @@
-//! Space that is put aside, so that a journal on a full disk can still be opened and finished.
+//! Reserves disk space, so that a journal on a full disk can still be opened and its runs finished.
 //!
-//! `ballast` is a file of bytes that do not compress, so that it takes real blocks everywhere. An
-//! open that fails for want of space removes it and is tried once more. So does an open that finds
-//! no room to work: it would succeed, because it writes next to nothing, and the first step of a run
-//! would end it again, at every start. A later open makes the ballast anew, but only where twice the
-//! room to work is free beside it: it is not to take the last room itself.
+//! `ballast` is a file of incompressible bytes, so it takes real blocks on every file system. An open that
+//! fails for lack of space removes the file and is tried once more. An open that finds no room to work does
+//! the same. Such an open would succeed, because it writes little, but the first step of a run would stop
+//! the journal again, at every start. A later open writes the ballast again. It does so only where twice
+//! the room to work is free beside it, so that the ballast does not take the last room.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use super::fault_injection::{Call, FaultHook};
 use super::store::is_full;
 
-/// How much is put aside, in bytes: one segment of sled, which an open fills up to its end with real blocks (seen on a
-/// full tmpfs and a full ext4), and as much again to work with.
+/// Size of the ballast in bytes: one segment of sled, which an open fills to its end with real blocks
+/// (observed on a full tmpfs and a full ext4), and the same amount again to work with.
 pub(super) const BALLAST_BYTES: u64 = 16 << 20;
 
-/// What a daemon needs to work for a while, in bytes: the records of some hundred steps, twice.
+/// Room that a daemon needs to work for a while, in bytes: the records of about a hundred steps, twice.
 const ROOM_BYTES: u64 = 2 << 20;
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -26,7 +26,7 @@ fn path(dir: &Path) -> PathBuf {
     dir.join("ballast")
 }
 
-/// Gives the space up; answers how much it was, none if nothing was put aside.
+/// Removes the ballast. Returns its size in bytes, or `None` if there was no ballast.
 pub(super) fn spend(dir: &Path) -> io::Result<Option<u64>> {
     let path = path(dir);
     let bytes = match fs::metadata(&path) {
@@ -38,9 +38,11 @@ pub(super) fn spend(dir: &Path) -> io::Result<Option<u64>> {
     Ok(Some(bytes))
 }
 
-/// Gives the space up if there is no other room to work; answers how much it was, none if it was not needed.
+/// Removes the ballast if there is no other room to work. Returns its size in bytes, or `None` if it was
+/// not needed.
 ///
-/// Whether there is room is found out by taking it: what a file system says of itself leaves quotas out.
+/// A test write finds out whether there is room. The free space that a file system reports does not include
+/// quotas.
 pub(super) fn spend_without_room(dir: &Path, faults: &FaultHook) -> io::Result<Option<u64>> {
     if !path(dir).exists() {
         return Ok(None);
@@ -57,7 +59,8 @@ pub(super) fn spend_without_room(dir: &Path, faults: &FaultHook) -> io::Result<O
     }
 }
 
-/// Puts `bytes` aside unless they are; answers whether they are now. Without room nothing is left behind.
+/// Writes a ballast of `bytes` bytes unless it exists. Returns whether it exists now. If there is not
+/// enough room, nothing is left behind.
 pub(super) fn ensure(dir: &Path, bytes: u64, faults: &FaultHook) -> bool {
     let path = path(dir);
     if bytes == 0 {
@@ -68,7 +71,7 @@ pub(super) fn ensure(dir: &Path, bytes: u64, faults: &FaultHook) -> bool {
     }
     let written = faults.run(Call::BallastWrite, |error| error, || write(&path, bytes));
     if written.is_err() {
-        // Whatever was written is room that the journal needs.
+        // The journal needs the room of the partial file.
         let _ = fs::remove_file(&path);
     }
     written.is_ok()
@@ -80,7 +83,7 @@ fn write(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// A file of real blocks.
+/// Writes a file of real blocks.
 fn take(path: &Path, bytes: u64) -> io::Result<File> {
     let mut file = File::create(path)?;
     let mut chunk = vec![0; CHUNK_BYTES];

@@ -1,10 +1,10 @@
-//! The evidence of a journal that a daemon is writing to.
+//! Checks the log of a journal while a daemon writes to it.
 //!
-//! Evidence is only appended to, so that it can be read in place up to a head that the daemon named before. It is judged
-//! by the table of a start ([`super::reconcile`]), with the database as the daemon answers for it.
+//! The log is append-only. So it can be read in place up to a head that the daemon reported before. The
+//! check uses the reconcile table ([`super::reconcile`]), with the database as the daemon reports it.
 //!
-//! Not here: the files of the database, which change in place (a [`Snapshot`](super::Snapshot) has them while the daemon
-//! rests).
+//! Not here: the files of the database, which change in place. A [`Snapshot`](super::Snapshot) reads them
+//! while the daemon is idle.
 
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use super::reconcile::{Common, Database, Row, decide};
 use super::record::Head;
 use crate::open::find::{FoundLog, evidence_dir, summary};
 
-/// What is wrong with the evidence of the journal in `dir`, of which a daemon has records up to `head`; none if it has
-/// the same.
+/// Returns the problem of the log of the journal in `dir`, whose daemon has records up to `head`. `None` if
+/// the log has the same records.
 ///
 /// # Errors
-/// It has another history; or it cannot be read, for one because segments were archived meanwhile.
+/// The log has another history, or it cannot be read, for example because segments were archived meanwhile.
 pub fn evidence_problem(dir: &Path, head: Head) -> Result<Option<String>, JournalError> {
     let FoundLog { summary, at_head, .. } = summary(&evidence_dir(dir), Some(head))?;
     let common = Common { in_evidence: at_head, in_database: None };

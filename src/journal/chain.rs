@@ -1,9 +1,9 @@
-//! The chain of records: what must hold from one record to the next.
+//! Checks the chain of records: the rules from one record to the next.
 //!
-//! Positions have no gaps, each record carries the hash of the one before it, sequences in a
-//! stream have no gaps, epochs never fall. Pure: entries or bytes go in, a verdict comes out.
-//! Whether the end of the chain is where it should be is not decided here: that
-//! needs the store's account of its own head.
+//! Positions have no gaps. Each record carries the hash of the one before it. Sequences in a stream have no
+//! gaps. Epochs never decrease. The module is pure: its input is entries or bytes, its output is a verdict.
+//! It does not decide whether the chain ends where it should. That needs the store's own record of its
+//! head.
 
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -11,209 +11,178 @@ use uuid::Uuid;
 use super::envelope::{self, MAX_PAYLOAD_BYTES, SCHEMA, genesis};
 use super::record::{Entry, Head};
 
-/// What is wrong, and with which record.
+/// A problem, and the record that has it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("record {position}: {what}")]
 pub struct ChainProblem {
-    /// Position of the record that is wrong, or at which one is missing.
+    /// Position of the wrong record, or of the missing one.
     pub position: u64,
-    /// What is wrong with it.
     pub what: Fault,
 }
 
-/// The ways in which a record, or a chain, can be wrong.
+/// The kinds of problem of a record or a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Fewer bytes than an envelope has.
+    /// There are fewer bytes than the shortest envelope has.
     #[error("only {bytes} bytes, too few for an envelope")]
-    Short {
-        /// How many there are.
-        bytes: usize,
-    },
-    /// The bytes are not those that were hashed.
+    Short { bytes: usize },
+    /// The bytes do not match their hash.
     #[error("its hash does not hold")]
     Hash,
-    /// A schema this binary does not know.
+    /// This binary does not know the schema.
     #[error("written with schema {found}; this stillpoint reads schemas up to {known}")]
     Schema {
-        /// The schema of the envelope.
+        /// Schema of the envelope.
         found: u16,
-        /// The newest that this binary reads.
+        /// The newest schema that this binary reads.
         known: u16,
     },
-    /// A payload codec this binary does not know.
+    /// This binary does not know the payload codec.
     #[error("payload codec {found} is not known")]
     Codec {
-        /// The codec byte of the envelope.
+        /// Codec byte of the envelope.
         found: u8,
     },
     /// The length field disagrees with the bytes.
     #[error("declares a payload of {declared} bytes but holds {found}")]
     Length {
-        /// What the envelope says.
+        /// Length in the envelope, in bytes.
         declared: u32,
-        /// What is there.
+        /// Actual length in bytes.
         found: usize,
     },
-    /// A payload that no writer would have accepted.
+    /// The payload is above the limit of every writer.
     #[error("payload of {bytes} bytes is above the limit of {MAX_PAYLOAD_BYTES}")]
     Oversized {
-        /// Its size.
+        /// Size of the payload in bytes.
         bytes: usize,
     },
-    /// It is stored under another position than its own.
+    /// The record is stored under another position than its own.
     #[error("its envelope says that it is record {found}")]
-    Misplaced {
-        /// The position in the envelope.
-        found: u64,
-    },
-    /// The record that should stand here is missing.
+    Misplaced { found: u64 },
+    /// The record at this position is missing.
     #[error("is missing; record {next} comes next")]
     Missing {
-        /// The position that was found instead.
+        /// The next position that was found.
         next: u64,
     },
-    /// It does not follow the record before it.
+    /// The record does not carry the hash of the record before it.
     #[error("does not carry the hash of the record before it")]
     Prev,
-    /// A record of an earlier epoch after one of a later epoch.
+    /// The record has an earlier epoch than the record before it.
     #[error("epoch fell from {before} to {found}")]
     Epoch {
         /// Epoch of the record before it.
         before: u64,
-        /// Its own epoch.
         found: u64,
     },
-    /// A gap or a repetition within a stream.
+    /// A stream has a gap or a repetition.
     #[error("is number {found} of stream {stream}, expected {expected}")]
     Seq {
-        /// The stream.
         stream: Uuid,
-        /// The sequence that continues it.
+        /// The sequence that continues the stream.
         expected: u64,
-        /// The sequence that was found.
         found: u64,
     },
-    /// The store's account of its head names another hash.
+    /// The store's own record of its head names another hash.
     #[error("is not the record that the journal's head names")]
     HeadHash,
-    /// The store's account of a stream disagrees with the records.
+    /// The store's head of a stream disagrees with the records.
     #[error("the index of stream {stream} disagrees with its records")]
-    StreamIndex {
-        /// The stream.
-        stream: Uuid,
-    },
-    /// The records end before the head does.
+    StreamIndex { stream: Uuid },
+    /// The records end before the head.
     #[error("is missing; the journal's head is record {head}")]
-    EndsEarly {
-        /// Position of the head.
-        head: u64,
-    },
-    /// There are records past the head.
+    EndsEarly { head: u64 },
+    /// There are records behind the head.
     #[error("stands after the journal's head, record {head}")]
-    PastHead {
-        /// Position of the head.
-        head: u64,
-    },
-    /// There is no record at all.
+    PastHead { head: u64 },
+    /// There are no records.
     #[error("is missing: there are no records at all")]
     Empty,
-    /// The journal ends before a head that was published.
+    /// The journal ends before a published head.
     #[error("is missing; a head at record {expected} was published")]
     Cut {
         /// Position of the published head.
         expected: u64,
     },
-    /// The journal has another record where a published head was.
+    /// The journal has another record at the position of a published head.
     #[error("is not the record whose head was published")]
     OtherHistory,
-    /// The published head is older than what the journal still holds.
+    /// The published head is older than the oldest record of the journal.
     #[error("was archived, and the archive is not here: give its directory with --archive")]
     Archived,
-    /// The journal ends in an earlier epoch than the last that was claimed.
+    /// The journal ends in an earlier epoch than the last one that was claimed.
     #[error("is missing; the journal ends in epoch {found}, but epoch {claimed} had been claimed")]
     LostEpoch {
-        /// The epoch that the journal knows.
+        /// Epoch in the journal.
         found: u64,
-        /// The epoch in `owner.json`.
+        /// Epoch in `owner.json`.
         claimed: u64,
     },
     /// The journal does not begin with a known genesis hash.
     #[error("the chain does not begin with a known genesis hash")]
     Genesis,
-    /// A segment of evidence does not begin as one.
+    /// A log segment does not begin with a valid header.
     #[error("cannot be read: segment {segment} of the evidence has no valid header")]
-    SegmentHeader {
-        /// Number of the segment.
-        segment: u64,
-    },
-    /// A segment of evidence is not there.
+    SegmentHeader { segment: u64 },
+    /// A log segment is missing.
     #[error("is missing: there is no segment {segment} of the evidence")]
-    SegmentMissing {
-        /// Number of the segment.
-        segment: u64,
-    },
-    /// Bytes of a segment are no frame, and are not its torn end.
+    SegmentMissing { segment: u64 },
+    /// Bytes of a segment are not a frame, and they are not its torn end.
     #[error("cannot be read: segment {segment} of the evidence is damaged at byte {offset}")]
     Frame {
-        /// Number of the segment.
         segment: u64,
-        /// Where in its file.
+        /// Offset in the segment's file, in bytes.
         offset: u64,
     },
-    /// The evidence ends before a database that is broken.
+    /// The log ends before a broken database does.
     #[error("is not in the evidence, which ends before it or has another history")]
     EvidenceShort,
-    /// The database and the evidence are both whole, and have different records.
+    /// The database and the log are both whole, and have different records.
     #[error("is another one in the database than in the evidence")]
     TwoHistories,
     /// An archive is not the one that its checkpoint names.
     #[error("is in archive {name}, which is not the file that its checkpoint names")]
-    ArchiveFile {
-        /// Name of the file.
-        name: String,
-    },
-    /// What is carried forward behind the last archive is not what its checkpoint names.
+    ArchiveFile { name: String },
+    /// The carry-over behind the last archive is not the one that its checkpoint names.
     #[error(
         "is the last archived one; {name}, with the records of runs that had not ended there, cannot be used: {what}"
     )]
     CarryOver {
-        /// Name of the file.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         what: &'static str,
     },
-    /// The store itself could not be read here.
+    /// The store cannot be read at this position.
     #[error("cannot be read: {reason}")]
     Unreadable {
-        /// What the store said.
+        /// The store's error.
         reason: String,
     },
 }
 
-/// A chain that held.
+/// The valid part of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// How many records were checked.
     pub records: u64,
-    /// Where the chain ends.
+    /// The last record of the chain.
     pub head: Head,
 }
 
 impl Head {
-    /// The head of an empty journal that begins with the present schema.
+    /// The head of an empty journal that begins with the current schema.
     pub fn genesis() -> Head {
         Head { position: 0, hash: genesis(SCHEMA) }
     }
 
-    /// The head before an entry that follows the genesis of any known schema; none for another entry.
+    /// The head before an entry that follows the genesis of a known schema. `None` for another entry.
     fn genesis_before(entry: &Entry) -> Option<Head> {
         let known = (1..=SCHEMA).any(|schema| genesis(schema) == entry.prev);
         known.then_some(Head { position: 0, hash: entry.prev })
     }
 }
 
-/// Checks entries one by one against what came before them.
+/// Checks entries one by one against the entries before them.
 pub struct Checker {
     records: u64,
     head: Head,
@@ -234,10 +203,10 @@ impl Checker {
         }
     }
 
-    /// Takes the next entry, whose hash is known to hold.
+    /// Adds the next entry. The caller has checked its hash.
     ///
     /// # Errors
-    /// The first rule that it breaks.
+    /// The first rule that the entry breaks.
     pub fn admit(&mut self, entry: &Entry) -> Result<(), ChainProblem> {
         let next = self.head.position.saturating_add(1);
         let (position, what) = if entry.position > next {
@@ -270,23 +239,23 @@ impl Checker {
         let expected = match self.streams.get(&entry.stream) {
             Some(last) => last.saturating_add(1),
             None if self.from_start => 1,
-            // The beginning of the stream went to the archive.
+            // The beginning of the stream is in an archive.
             None => entry.seq,
         };
         let (stream, found) = (entry.stream, entry.seq);
         (found != expected).then_some(Fault::Seq { stream, expected, found })
     }
 
-    /// What held so far.
+    /// The valid part so far.
     pub fn verified(&self) -> Verified {
         Verified { records: self.records, head: self.head }
     }
 }
 
-/// Checks a whole chain from its genesis, the hash of every entry included.
+/// Checks a whole chain from its genesis, including the hash of every entry.
 ///
 /// # Errors
-/// The first problem; nothing after it is looked at.
+/// The first problem. Later entries are not checked.
 pub fn check(entries: impl IntoIterator<Item = Entry>) -> Result<Verified, ChainProblem> {
     let mut entries = entries.into_iter().peekable();
     let start = entries.peek().and_then(Head::genesis_before).unwrap_or(Head::genesis());
@@ -306,10 +275,10 @@ pub fn check_from(start: Head, entries: impl IntoIterator<Item = Entry>) -> Resu
     Ok(checker.verified())
 }
 
-/// Whether an entry carries the hash of its other fields.
+/// Checks that an entry carries the hash of its other fields.
 ///
 /// # Errors
-/// It does not.
+/// The hash does not match.
 pub fn sealed(entry: &Entry) -> Result<(), ChainProblem> {
     match envelope::hash_of(entry) == entry.hash {
         true => Ok(()),
@@ -317,10 +286,10 @@ pub fn sealed(entry: &Entry) -> Result<(), ChainProblem> {
     }
 }
 
-/// Opens one stored envelope.
+/// Decodes one stored envelope.
 ///
 /// # Errors
-/// Bytes that do not decode, or that belong to another position, with the position they were at.
+/// The bytes do not decode, or they belong to another position. The problem names `position`.
 pub fn open_at(position: u64, bytes: &[u8]) -> Result<Entry, ChainProblem> {
     let what = match envelope::open(bytes) {
         Ok(entry) if entry.position == position => return Ok(entry),
@@ -330,10 +299,10 @@ pub fn open_at(position: u64, bytes: &[u8]) -> Result<Entry, ChainProblem> {
     Err(ChainProblem { position, what })
 }
 
-/// Opens stored envelopes one after the other.
+/// Decodes stored envelopes one after the other.
 ///
-/// A record that does not decode is yielded as a problem with its position and the walk goes on,
-/// so that a reader can show what surrounds the damage. Links are not checked.
+/// A record that does not decode is yielded as a problem with its position, and the walk continues. So a
+/// reader can display the records around the damage. Links are not checked.
 pub fn walk(
     raw: impl IntoIterator<Item = (u64, Vec<u8>)>,
 ) -> impl Iterator<Item = Result<Entry, ChainProblem>> {

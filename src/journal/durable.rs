@@ -1,11 +1,11 @@
-//! The proof that something is on disk.
+//! Proves that a record is on disk.
 
 use std::ops::Deref;
 
 /// A value whose record is on disk, also after a loss of power.
 ///
-/// Only the journal makes one, after it wrote and synced. A function that changes the cluster
-/// takes a `&Durable<Intent>`, so that an effect before its record is on disk does not compile:
+/// Only the journal makes one, after a write and a sync. A function that changes the cluster takes a
+/// `&Durable<Intent>`. So an effect before its record is on disk does not compile:
 ///
 /// ```compile_fail,E0451
 /// let forged = stillpoint_journal::Durable { value: (), position: 1 };
@@ -15,8 +15,8 @@ use std::ops::Deref;
 /// let forged = stillpoint_journal::Durable::new((), 1);
 /// ```
 ///
-/// It is neither `Clone` nor `Default`, and has no `map`, which would turn the proof for one value
-/// into a proof for any other.
+/// `Durable` is neither `Clone` nor `Default`. It has no `map`, because `map` would turn the proof for one
+/// value into a proof for any other value.
 #[derive(Debug)]
 #[must_use]
 pub struct Durable<T> {
@@ -29,17 +29,16 @@ impl<T> Durable<T> {
         Durable { value, position }
     }
 
-    /// The value.
     pub fn get(&self) -> &T {
         &self.value
     }
 
-    /// Position of the last record that was appended with it.
+    /// Position of the last record that was appended with the value.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The value alone; the proof is given up.
+    /// Returns the value and drops the proof.
     pub fn into_inner(self) -> T {
         self.value
     }

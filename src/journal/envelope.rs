@@ -1,6 +1,7 @@
-//! The bytes of one record.
+//! Encodes and decodes the bytes of one record.
 //!
-//! Fixed-width fields, big-endian, in this order; the layout of schemas 1 to 4, which never changes:
+//! Fixed-width fields, big-endian, in this order. This is the layout of schemas 1 to 4, and it never
+//! changes:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -18,8 +19,8 @@
 //! | 91 | n | payload |
 //! | 91 + n | 32 | BLAKE3 hash of all bytes before it |
 //!
-//! [`open`] looks at the hash before it believes any field: bincode turns most single-bit errors
-//! into a different value instead of an error. What the payload means is not decided here.
+//! [`open`] checks the hash before it uses any field: bincode turns most single-bit errors into a different
+//! value instead of an error. This module does not interpret the payload.
 
 use uuid::Uuid;
 
@@ -28,29 +29,29 @@ use super::record::{Entry, Record};
 
 /// The schema that this binary writes, of the envelope and of the trees.
 ///
-/// | schema | since |
+/// | schema | change |
 /// |---:|---|
 /// | 1 | the first release |
 /// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
-/// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and evidence that begins behind them (`migrations/0004_archives`); bytes as before |
+/// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and a log that begins behind them (`migrations/0004_archives`); bytes as before |
 /// | 4 | kinds 1 and 17 have a version 2 (`migrations/0005_atomicity`); bytes as before |
 pub const SCHEMA: u16 = 4;
 
 /// Largest payload of one record, in bytes.
 ///
-/// Small values keep sled away from its blob files, which it never syncs.
+/// Small values do not go to sled's blob files, which sled never syncs.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 
 pub(super) const CODEC_BINCODE2: u8 = 1;
 const HEADER_BYTES: usize = 91;
 const HASH_BYTES: usize = 32;
 
-/// The hash that stands before the first record of a journal which began with `schema`.
+/// The previous hash in the first record of a journal that began with `schema`.
 pub fn genesis(schema: u16) -> [u8; 32] {
     *blake3::hash(format!("stillpoint journal, schema {schema}").as_bytes()).as_bytes()
 }
 
-/// Everything of an entry but its hash, which follows from it.
+/// All fields of an entry without its hash, which follows from them.
 pub(super) struct EnvelopeFields<'a> {
     pub schema: u16,
     pub position: u64,
@@ -61,7 +62,7 @@ pub(super) struct EnvelopeFields<'a> {
     pub record: &'a Record,
 }
 
-/// Writes the envelope; answers its bytes and the hash that ends them.
+/// Encodes the envelope. Returns its bytes and the hash at their end.
 pub(super) fn seal(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
     let payload = &fields.record.payload;
     let length = u32::try_from(payload.len()).expect("the writer refused a payload above its limit");
@@ -83,22 +84,22 @@ pub(super) fn seal(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
     (bytes, hash)
 }
 
-/// The hash that an entry should carry, computed from its other fields.
+/// Computes the hash of an entry from its other fields.
 pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
     let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
     seal(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record }).1
 }
 
-/// Reads an envelope.
+/// Decodes an envelope.
 ///
 /// # Errors
-/// In this order: too short, a hash that does not hold, a schema or codec this binary does not
+/// In this order: too few bytes, a hash that does not match, a schema or codec that this binary does not
 /// know, a payload length that disagrees with the bytes.
 pub fn open(bytes: &[u8]) -> Result<Entry, Fault> {
     open_up_to(SCHEMA, bytes)
 }
 
-/// As [`open`], of a binary whose newest schema is `known`.
+/// As [`open`], for a binary whose newest schema is `known`.
 fn open_up_to(known: u16, bytes: &[u8]) -> Result<Entry, Fault> {
     if bytes.len() < HEADER_BYTES + HASH_BYTES {
         return Err(Fault::Short { bytes: bytes.len() });

@@ -1,4 +1,4 @@
-//! What can go wrong between a caller and its journal.
+//! Defines the errors of the journal.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,136 +10,128 @@ use super::store::{StoreError, is_full};
 use super::verification::Verdict;
 use super::writer::MAX_APPEND_RECORDS;
 
-/// Why a journal was not opened, or could not be read.
+/// The reason why a journal was not opened or could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another process has it open.
+    /// Another process holds the journal open.
     #[error("journal {} is held by {}", dir.display(), holder(owner.as_ref()))]
     Held {
-        /// The journal directory.
         dir: PathBuf,
-        /// What `owner.json` says about the holder, if it can be read.
+        /// The holder as in `owner.json`, if the file can be read.
         owner: Option<Owner>,
     },
     /// The store refused to open, or panicked.
     #[error("journal {} cannot be opened", dir.display())]
     Unopenable {
-        /// The journal directory.
         dir: PathBuf,
-        /// What the store said.
+        /// The store's error.
         source: StoreError,
     },
-    /// A newer Stillpoint wrote it.
+    /// A newer Stillpoint wrote the journal.
     #[error(
         "the journal was written by a newer stillpoint (schema {found}); this one reads up to schema {known}"
     )]
     NewerSchema {
-        /// Its schema.
+        /// Schema of the journal.
         found: u16,
-        /// The newest that this binary reads.
+        /// The newest schema that this binary reads.
         known: u16,
     },
     /// The chain is broken, or its tail is torn.
     #[error("the journal is damaged")]
     Damaged {
-        /// Whether everything is right up to an end that is not the head's.
+        /// Whether all records are valid up to an end that is not the head.
         torn: bool,
         /// The first problem.
         source: ChainProblem,
     },
-    /// The database and the evidence are both damaged, and neither has all records.
+    /// The database and the log are both damaged, and neither has all records.
     #[error("the journal's database cannot be used ({database}), and its evidence does not make up for it")]
     BothDamaged {
-        /// What is wrong with the database.
+        /// The problem of the database.
         database: String,
-        /// What is wrong with the evidence.
+        /// The problem of the log.
         source: ChainProblem,
     },
-    /// There is no journal.
+    /// The directory has no journal.
     #[error("there is no journal in {}", dir.display())]
     Missing {
-        /// Where it was looked for.
+        /// The directory that was searched.
         dir: PathBuf,
     },
-    /// There was a journal, and its database is gone.
+    /// The directory had a journal, and its database is gone.
     #[error("journal {} has lost its database, which epoch {epoch} wrote to", dir.display())]
     Lost {
-        /// The journal directory.
         dir: PathBuf,
-        /// The epoch in `owner.json`.
+        /// Epoch in `owner.json`.
         epoch: u64,
     },
-    /// The database is older than what the last owner wrote.
+    /// The database is older than the last owner's writes.
     #[error("journal {} ends in epoch {found}, but epoch {owner} had been claimed", dir.display())]
     Behind {
-        /// The journal directory.
         dir: PathBuf,
-        /// The epoch in the database.
+        /// Epoch in the database.
         found: u64,
-        /// The epoch in `owner.json`.
+        /// Epoch in `owner.json`.
         owner: u64,
     },
-    /// There is a journal, which a new one was to take the place of.
+    /// The journal that was to be replaced is not lost.
     #[error("journal {} is not lost", dir.display())]
-    NotLost {
-        /// The journal directory.
-        dir: PathBuf,
-    },
-    /// Records were asked for that are in an archive which is not there.
+    NotLost { dir: PathBuf },
+    /// Requested records are in an archive that is missing.
     #[error("records {first} to {last} are in an archive that is not here: {}", path.display())]
     ArchiveMissing {
-        /// Where it was looked for.
+        /// The expected path of the archive.
         path: PathBuf,
-        /// Its first record.
+        /// First record of the archive.
         first: u64,
-        /// Its last record.
+        /// Last record of the archive.
         last: u64,
     },
-    /// It is not known which streams ended in the archives.
+    /// The list of the streams that ended in an archive is lost.
     #[error("the journal does not know which runs ended in its archives from record {first} on ({}): {what}", dir.display())]
     IndexLost {
-        /// Where the indexes are.
+        /// Directory of the indexes.
         dir: PathBuf,
-        /// The first record of the archive.
+        /// First record of the archive.
         first: u64,
-        /// What is wrong.
+        /// The reason.
         what: &'static str,
     },
-    /// The records of runs that have not ended were archived, and the copy from which they are resumed is lost.
+    /// The records of unfinished runs were archived, and the carry-over from which they are resumed is
+    /// lost.
     #[error(
         "records up to {last} of {runs} streams that have not ended are carried forward in {} and {what}{}",
         path.display(),
         missing.as_ref().map(|name| format!("; it cannot be made anew without archive {name}")).unwrap_or_default()
     )]
     CarryOverLost {
-        /// The file.
         path: PathBuf,
-        /// How many streams.
+        /// Number of streams.
         runs: u64,
         /// The last archived record.
         last: u64,
-        /// What is wrong with the file.
+        /// The problem of the file.
         what: &'static str,
-        /// The first archive that is missing or damaged and would be needed to make it anew.
+        /// The first missing or damaged archive that a rebuild of the file needs.
         missing: Option<String>,
     },
-    /// The store failed while it was used.
+    /// The store failed in use.
     #[error("the journal's store failed")]
     Store(#[from] StoreError),
     /// A file of the journal directory could not be read or written.
     #[error("{what} {}", path.display())]
     Io {
-        /// What was attempted, in verb form.
+        /// The attempted operation, in verb form.
         what: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
         source: io::Error,
     },
-    /// The writer has ended.
+    /// The writer has stopped.
     #[error("the journal has stopped: {reason}")]
     Stopped {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -157,7 +149,7 @@ impl JournalError {
         move |source| JournalError::Io { what, path, source }
     }
 
-    /// Whether there was no room.
+    /// Whether the disk was full.
     pub(super) fn is_full(&self) -> bool {
         match self {
             JournalError::Io { source, .. } => is_full(source),
@@ -168,17 +160,17 @@ impl JournalError {
         }
     }
 
-    /// The error and what caused it, in one line.
+    /// The error and its causes, in one line.
     pub fn text(&self) -> String {
         let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
         sources.fold(self.to_string(), |text, source| format!("{text}: {source}"))
     }
 
-    /// An error about a copy, as one about the journal in `dir`.
+    /// Turns an error about a copy into one about the journal in `dir`.
     pub(super) fn of_original(mut self, copy: &Path, dir: &Path) -> JournalError {
         let moved = |path: &mut PathBuf| {
             if let Ok(rest) = path.strip_prefix(copy) {
-                // An empty rest would add a slash.
+                // `join` with an empty path would add a slash.
                 *path = if rest.as_os_str().is_empty() { dir.to_owned() } else { dir.join(rest) };
             }
         };
@@ -204,8 +196,8 @@ impl JournalError {
         self
     }
 
-    /// What `journal verify` answers when the journal cannot even be read; none if that says nothing
-    /// about the journal.
+    /// The verdict of `journal verify` for a journal that cannot be read. `None` if the error does not
+    /// concern the state of the journal.
     pub fn verdict(&self) -> Option<Verdict> {
         match self {
             JournalError::Held { .. } => Some(Verdict::Locked),
@@ -226,7 +218,7 @@ impl JournalError {
         }
     }
 
-    /// What a person can do about it.
+    /// How to fix the error.
     pub fn fix(&self) -> &'static str {
         match self {
             JournalError::Held { .. } => "stop that process, or wait until it has ended",
@@ -261,48 +253,44 @@ impl JournalError {
     }
 }
 
-/// Why records were not appended. Unless it says [`Stopped`](AppendError::Stopped), nothing was written.
+/// The reason why records were not appended. Nothing was written, unless it is
+/// [`Stopped`](AppendError::Stopped).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The caller's idea of the stream is not the journal's: a bug of ours.
+    /// The caller's sequence differs from the journal's. This is a bug in Stillpoint.
     #[error("stream {stream} has {actual} records, the caller expected {expected}")]
     Sequence {
-        /// The stream.
         stream: Uuid,
-        /// What the caller expected.
+        /// Sequence that the caller expected.
         expected: u64,
-        /// What the journal holds.
+        /// Sequence in the journal.
         actual: u64,
     },
-    /// No records at all: a bug of ours.
+    /// The append has no records. This is a bug in Stillpoint.
     #[error("an append without records")]
     Empty,
-    /// One payload, or all of them together, are above the limit.
+    /// One payload, or the sum of all payloads, is above the limit.
     #[error("{what} of {bytes} bytes, above the limit of {limit}")]
     TooLarge {
         /// Which of the two.
         what: &'static str,
-        /// How many bytes there are.
         bytes: usize,
-        /// How many may be.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// More records than one append may have.
+    /// The append has more records than the limit.
     #[error("an append of {records} records, above the limit of {MAX_APPEND_RECORDS}")]
     TooMany {
-        /// How many there are.
+        /// Number of records.
         records: usize,
     },
-    /// The stream ended in an archive: nothing is ever added to it.
+    /// The stream ended in an archive. No record can be added to it.
     #[error("stream {stream} has ended and was archived")]
-    Archived {
-        /// The stream.
-        stream: Uuid,
-    },
-    /// The writer has ended. Whether the records are on disk is known only after the next open.
+    Archived { stream: Uuid },
+    /// The writer has stopped. Only the next open can find out whether the records are on disk.
     #[error("the journal has stopped: {reason}")]
     Stopped {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

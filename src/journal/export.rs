@@ -1,13 +1,14 @@
-//! A record as it is exported: every field that goes into its hash, so that a chain verifies without the store.
+//! Exports a record with every field that its hash covers, so that a chain verifies without the store.
 //!
-//! One JSON object per record. The payload is base64 (standard alphabet, padded), hashes are hexadecimal. To check a
-//! record, write its envelope as [`super::envelope`] says and hash it with BLAKE3; to check a chain, compare each
-//! `prev` with the `hash` before it. [`super::chain::check`] does both.
+//! An export has one JSON object for each record. The payload is base64 (standard alphabet, padded). Hashes
+//! are hexadecimal. To check a record, write its envelope as in [`super::envelope`] and hash it with
+//! BLAKE3. To check a chain, compare each `prev` with the `hash` before it. [`super::chain::check`] does
+//! both.
 //!
-//! A line may carry more beside these fields: `journal export` adds what the record says, for people. Nothing of that is
-//! in the hash, so that an auditor believes the payload and not what stands beside it.
+//! A line may have more fields: `journal export` adds a description of the record for users. The hash does
+//! not cover these fields. So an auditor must trust the payload and not the fields beside it.
 //!
-//! Not here: what the payload means.
+//! Not here: the meaning of the payload.
 
 use std::io::{BufRead, Read};
 use uuid::Uuid;
@@ -19,27 +20,21 @@ use serde::{Deserialize, Serialize};
 use super::envelope::{CODEC_BINCODE2, MAX_PAYLOAD_BYTES, SCHEMA};
 use super::record::{Entry, Record};
 
-/// The exported fields of one record. Unknown fields beside them are ignored when it is read back.
+/// The exported fields of one record. The import ignores unknown fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Sealed {
-    /// Codec byte.
     pub codec: u8,
-    /// Schema of the envelope.
     pub schema: u16,
-    /// Epoch.
     pub epoch: u64,
-    /// Position.
     pub position: u64,
-    /// Stream id.
     pub stream: Uuid,
     /// Sequence in the stream.
     pub seq: u64,
     /// Time in nanoseconds since the Unix epoch.
     pub time_ns: i64,
-    /// Hash of the record before it, hexadecimal.
+    /// Hash of the previous record, hexadecimal.
     pub prev: String,
-    /// Kind.
     pub kind: u16,
     /// Version of the payload.
     pub version: u16,
@@ -49,24 +44,23 @@ pub struct Sealed {
     pub hash: String,
 }
 
-/// Longest line of an export, in bytes: a payload at its limit in base64, and several times as much of what it says.
+/// Longest line of an export, in bytes: the largest payload in base64, and several times that size for its
+/// description.
 pub const MAX_LINE_BYTES: usize = 16 * MAX_PAYLOAD_BYTES;
 
-/// An exported record that cannot be read back.
+/// The reason why an exported record cannot be imported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// The lines cannot be read.
     #[error("read line {line}: {reason}")]
     Io {
-        /// Line, counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// Why.
         reason: String,
     },
-    /// Above [`MAX_LINE_BYTES`].
+    /// The line is longer than [`MAX_LINE_BYTES`].
     #[error("line {line} is longer than the {MAX_LINE_BYTES} bytes that an exported record has at most")]
     Long {
-        /// Line, counted from 1.
+        /// Line number, counted from 1.
         line: usize,
     },
     /// A newer Stillpoint wrote the record.
@@ -74,25 +68,22 @@ pub enum ImportError {
         "record {position} was written with schema {found}; this stillpoint reads schemas up to {SCHEMA}"
     )]
     Schema {
-        /// Position of the record.
         position: u64,
-        /// Its schema.
+        /// Schema of the record.
         found: u16,
     },
-    /// Not a JSON object with these fields.
+    /// The line is not a JSON object with these fields.
     #[error("line {line} is not an exported record: {reason}")]
     Line {
-        /// Line, counted from 1.
+        /// Line number, counted from 1.
         line: usize,
-        /// Why.
         reason: String,
     },
-    /// A field does not hold what it should.
+    /// A field has an invalid value.
     #[error("record {position}: {what} is malformed")]
     Field {
-        /// Position of the record.
         position: u64,
-        /// Which field.
+        /// Name of the field.
         what: &'static str,
     },
 }
@@ -138,24 +129,25 @@ impl TryFrom<Sealed> for Entry {
     }
 }
 
-/// Reads exported lines back. The entries are as they were written, checked or not: see [`super::chain::check`].
+/// Imports exported lines. The entries are as written and are not checked: see [`super::chain::check`].
 ///
 /// # Errors
-/// The first line that is no exported record.
+/// The first line that is not an exported record.
 pub fn import(text: &str) -> Result<Vec<Entry>, ImportError> {
     Lines::new(text.as_bytes()).map(|line| line.map(|Exported { entry, .. }| entry)).collect()
 }
 
-/// One exported line, read back.
+/// One imported line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {
-    /// The record, checked or not.
+    /// The record, not checked.
     pub entry: Entry,
-    /// The whole line, with what stands beside the record.
+    /// The whole line, including the fields beside the record.
     pub text: String,
 }
 
-/// Reads exported lines one by one, and holds one at a time. It ends with the first that is no exported record.
+/// Reads exported lines one by one, and holds one line at a time. Ends with the first line that is not an
+/// exported record.
 pub struct Lines<R> {
     reader: R,
     line: usize,
@@ -163,18 +155,18 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The lines of `reader`; empty ones are passed over.
+    /// Reads the lines of `reader`. Skips empty lines.
     pub fn new(reader: R) -> Lines<R> {
         Lines { reader, line: 0, ended: false }
     }
 
-    /// The next line that is not empty; none at the end.
+    /// The next line that is not empty. `None` at the end.
     fn line(&mut self) -> Result<Option<String>, ImportError> {
         loop {
             let mut bytes = Vec::new();
             self.line += 1;
             let line = self.line;
-            // One byte more than a line may have tells that there are too many.
+            // One byte above the limit shows that the line is too long.
             let mut limited = (&mut self.reader).take(MAX_LINE_BYTES as u64 + 1);
             let read = limited.read_until(b'\n', &mut bytes);
             match read.map_err(|error| ImportError::Io { line, reason: error.to_string() })? {
@@ -269,7 +261,7 @@ mod tests {
         assert_eq!(import(&line.to_string()), Err(ImportError::Field { position: 1, what: "hash" }));
     }
 
-    /// Gives the same byte for ever, and counts how many were taken.
+    /// Yields the same byte for ever, and counts the bytes that were read.
     struct Endless(std::rc::Rc<std::cell::Cell<usize>>);
 
     impl Read for Endless {

@@ -1,8 +1,7 @@
-//! Where a test stands between the journal and its disk.
+//! Lets a test intercept the calls from the journal to its disk.
 //!
-//! Each call that can change what a loss of power leaves behind passes a [`FaultInjection`]: it may fail the
-//! call before it is made, leave it out, and look at the files once it was made. In production there
-//! is none. Reads do not pass here.
+//! Each call that affects the state after a loss of power passes a [`FaultInjection`]. It can fail the
+//! call, skip it, and inspect the files afterwards. In production there is none. Reads do not pass it.
 
 use std::fmt;
 use std::io;
@@ -11,61 +10,61 @@ use std::sync::Arc;
 /// A call that reaches the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// A segment of evidence is created, synced and named.
+    /// Create, sync and name a log segment.
     EvidenceCreate,
-    /// A frame is written to a segment.
+    /// Write a frame to a segment.
     EvidenceWrite,
-    /// A segment is synced.
+    /// Sync a segment.
     EvidenceSync,
-    /// sled is opened, and the files that it made are synced.
+    /// Open sled, and sync the files that it created.
     SledOpen,
-    /// A batch is handed to sled.
+    /// Write a batch to sled.
     SledWrite,
-    /// sled hands what it holds to the kernel.
+    /// Flush sled's buffers to the kernel.
     SledFlush,
-    /// sled's file is synced.
+    /// Sync sled's file.
     SledSync,
-    /// `owner.json` is replaced.
+    /// Replace `owner.json`.
     OwnerWrite,
-    /// The ballast is written.
+    /// Write the ballast.
     BallastWrite,
-    /// An archive and its index are given their names, and synced.
+    /// Name and sync an archive and its index.
     ArchiveWrite,
-    /// What is carried forward behind the archives is written, synced and named.
+    /// Write, sync and name the carry-over file.
     CarryOverWrite,
-    /// Archived segments are removed from the evidence.
+    /// Remove archived segments from the log.
     EvidenceRelease,
-    /// Files beside the archives that no checkpoint names, or no longer, are removed.
+    /// Remove files in the archive directory that no checkpoint names, or no longer names.
     ArchiveClear,
 }
 
-/// What becomes of a call.
+/// The decision about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It is made.
+    /// Make the call.
     Go,
-    /// It is left out, and its caller believes that it was made.
+    /// Skip the call. The caller gets success.
     Skip,
 }
 
-/// Looks at every call.
+/// Intercepts every call.
 pub trait FaultInjection: Send + Sync {
-    /// Before a call is made.
+    /// Runs before a call.
     ///
     /// # Errors
-    /// The error that the call then has; it is not made.
+    /// The call is skipped and fails with this error.
     fn before(&self, call: Call) -> io::Result<Answer>;
 
-    /// After it was made without an error.
+    /// Runs after a successful call.
     fn after(&self, call: Call);
 }
 
-/// The probe of a journal; usually there is none.
+/// The fault injection of a journal. In production there is none.
 #[derive(Clone, Default)]
 pub(super) struct FaultHook(pub Option<Arc<dyn FaultInjection>>);
 
 impl FaultHook {
-    /// Makes a call, unless the probe has it fail or left out.
+    /// Makes a call, unless the fault injection fails or skips it.
     pub fn run<E>(
         &self,
         call: Call,

@@ -1,4 +1,4 @@
-//! The handle through which everything is appended.
+//! Defines the handle through which callers append.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::writer::{Append, Appended, Limits, Request, Shared};
 
 /// An open journal. Clones share one writer.
 ///
-/// When the last clone is dropped the writer finishes what waits and releases the store.
+/// When the last clone is dropped, the writer processes the queued requests and releases the store.
 #[derive(Clone)]
 pub struct Journal(Arc<Inner>);
 
-/// Runs what reads or writes whole files away from the runtime.
+/// Runs a function that reads or writes whole files on a blocking thread.
 async fn blocking<T: Send + 'static>(
     what: &'static str,
     call: impl FnOnce() -> Result<T, JournalError> + Send + 'static,
@@ -31,7 +31,7 @@ async fn blocking<T: Send + 'static>(
     ended.unwrap_or_else(|join| Err(JournalError::Stopped { reason: format!("{what}: {join}") }))
 }
 
-/// Seals, and writes what is carried forward behind the last archive.
+/// Seals segments, and writes the carry-over behind the last archive.
 fn sealed(
     journal: &Path,
     catalog: &Catalog,
@@ -55,11 +55,11 @@ struct Inner {
 }
 
 impl Drop for Inner {
-    /// Waits for a writer thread, at most one barrier, so that the lock is free afterwards.
+    /// Waits for the writer thread, at most for one barrier, so that the lock is free afterwards.
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // The writer catches its own panics; there is nothing to learn here.
+            // The writer catches its own panics. The result of the join carries no information.
             let _ = thread.join();
         }
     }
@@ -75,26 +75,25 @@ impl Journal {
         Journal(Arc::new(Inner { requests: Some(requests), shared, thread, epoch }))
     }
 
-    /// This life of the daemon. It is on disk before any handle exists.
+    /// The epoch of this start of the daemon. It is on disk before any handle exists.
     pub fn epoch(&self) -> u64 {
         self.0.epoch
     }
 
-    /// The last record that is on disk.
     pub fn head(&self) -> Head {
         self.0.shared.head()
     }
 
     /// Appends records to a stream and returns once they are on disk.
     ///
-    /// All of one call land in one batch, one after the other; either all of them are kept or none.
-    /// `expected_seq` is the sequence of the last record of the stream that the caller knows, 0 for
-    /// a new stream. `state` says whether the stream has work left after these records.
+    /// All records of one call are consecutive in one batch. Either all of them are stored or none.
+    /// `expected_seq` is the sequence of the last record of the stream that the caller knows, 0 for a new
+    /// stream. `state` says whether the stream has work left after these records.
     ///
-    /// The records may be written even when the returned future is dropped.
+    /// If the returned future is dropped, the records may still be written.
     ///
     /// # Errors
-    /// A refused append writes nothing; after [`AppendError::Stopped`] no append succeeds again.
+    /// A refused append writes nothing. After [`AppendError::Stopped`] every append fails.
     pub async fn append(
         &self,
         stream: impl Into<Uuid>,
@@ -110,10 +109,10 @@ impl Journal {
         }
     }
 
-    /// As [`append`](Journal::append), and gives `value` back with the proof that its records are on disk.
+    /// As [`append`](Journal::append), and returns `value` with the proof that its records are on disk.
     ///
     /// # Errors
-    /// As [`append`](Journal::append); the value is dropped.
+    /// As [`append`](Journal::append). The value is dropped.
     pub async fn append_durable<T>(
         &self,
         stream: impl Into<Uuid>,
@@ -126,11 +125,11 @@ impl Journal {
         Ok(Durable::new(value, appended.last.position))
     }
 
-    /// All entries of one stream, finished or not, archived or not; none for an unknown one.
+    /// All entries of one stream, finished or not, archived or not. Empty for an unknown stream.
     ///
     /// # Errors
-    /// The store failed, a record is damaged, the writer has ended; [`JournalError::ArchiveMissing`] if it ended in an
-    /// archive that was moved elsewhere.
+    /// The store failed, a record is damaged, or the writer has stopped. [`JournalError::ArchiveMissing`]
+    /// if the stream ended in an archive that was moved elsewhere.
     pub async fn stream(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
         let stream = stream.into();
         let (reply, answer) = oneshot::channel();
@@ -147,12 +146,13 @@ impl Journal {
         Ok(entries)
     }
 
-    /// Archives every whole segment, or the first 256 if there are more; see [`super::archive`].
+    /// Archives every whole segment, or the first 256 if there are more. See [`super::archive`].
     ///
-    /// Appends go on meanwhile: the writer is asked for short things only. `now_ns` is the time of the checkpoints.
+    /// Appends continue meanwhile: the writer gets only short requests. `now_ns` is the time of the
+    /// checkpoints, in nanoseconds since the Unix epoch.
     ///
     /// # Errors
-    /// An archive cannot be written, which changes nothing, or the writer has ended.
+    /// An archive cannot be written, which changes nothing, or the writer has stopped.
     pub async fn archive(&self, policy: Policy, now_ns: i64) -> Result<Archived, JournalError> {
         let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
         let _alone = archives.turn.lock().await;
@@ -192,7 +192,7 @@ impl Journal {
         self.ask(request, answer).await.map_err(|reason| JournalError::Stopped { reason })
     }
 
-    /// At most `limit` entries from a position on.
+    /// At most `limit` entries, starting at position `from`.
     ///
     /// # Errors
     /// As [`stream`](Journal::stream).
@@ -201,7 +201,7 @@ impl Journal {
         self.read(Request::Entries { from, limit, reply }, answer).await
     }
 
-    /// Returns when the writer has ended, with the reason. The daemon ends then.
+    /// Returns the reason when the writer has stopped. The daemon exits then.
     pub async fn stopped(&self) -> String {
         if let Some(requests) = &self.0.requests {
             requests.closed().await;

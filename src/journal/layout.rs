@@ -1,4 +1,4 @@
-//! Keys and values of the three trees, schema 1.
+//! Encodes the keys and values of the three trees, schema 1.
 //!
 //! | tree | key | value |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | `meta` | `epoch` | 8 bytes |
 //! | `meta` | `head`, `cut` | position ‖ hash |
 //!
-//! Numbers are big-endian, so that sled's order is theirs. The heads of streams stand before the
-//! positions, so that an open reads the heads alone.
+//! Numbers are big-endian, so that sled's order is the numeric order. The heads of streams precede the
+//! positions, so that an open reads only the heads.
 
 use uuid::Uuid;
 

@@ -1,38 +1,40 @@
-//! The journal: what was decided and what came of it, on disk before anything else happens.
+//! Records every decision and its outcome on disk before any effect reaches the cluster.
 //!
-//! # What it promises
-//! - A record that was acknowledged is on disk, also after a loss of power. Only then is there a
-//!   [`Durable`], and without one no effect reaches the cluster.
-//! - A record is never rewritten. Each carries the hash of the one before it, so that a change, a
-//!   hole or a cut is seen, with its position. Nothing is repaired silently.
-//! - There is one writer. Each open claims a higher epoch, on disk, before it hands out a handle.
-//! - The format is ours ([`envelope`]): a journal can be checked and moved without its store.
+//! # Guarantees
+//! - An acknowledged record is on disk, also after a loss of power. Only then is there a [`Durable`].
+//!   Without a [`Durable`] no effect reaches the cluster.
+//! - A record is never rewritten. Each carries the hash of the one before it, so a change, a gap or a
+//!   truncation is detected, with its position. Every repair is recorded.
+//! - There is one writer. Each open claims a higher epoch, on disk, before it returns a handle.
+//! - Stillpoint defines the format ([`envelope`]). A journal can be checked and moved without its store.
 //!
 //! # A journal directory
-//! | name | what |
+//! | name | contents |
 //! |---|---|
 //! | `sled/` | the database: trees `records`, `streams` and `meta` |
-//! | `evidence/` | the same records in plain segment files |
-//! | `lock` | held by the one who writes |
-//! | `owner.json` | who opened it last: process id, host, epoch |
-//! | `daemon.sock` | where a living daemon answers those who want to read |
-//! | `archive/` | the beginning, in files that nobody writes to any more ([`archive`]) |
-//! | `ballast` | room that is given up when the disk is full |
-//! | `sled.broken-N`, `evidence.broken-N` | what could not be used and was rebuilt in epoch N |
+//! | `evidence/` | the log: the same records in plain segment files |
+//! | `lock` | locked by the writer |
+//! | `owner.json` | the last process that opened the journal: process id, host, epoch |
+//! | `daemon.sock` | the socket on which a running daemon serves readers |
+//! | `archive/` | the oldest records, in files that are never written again ([`archive`]) |
+//! | `ballast` | space that is freed when the disk is full |
+//! | `sled.broken-N`, `evidence.broken-N` | unusable files that were replaced in epoch N |
 //!
-//! Either of the first two is rebuilt from the other when it is lost or damaged, which
-//! is told by a [`Repair`] and by a record (see [`repair`]).
+//! The database and the log are the two halves of a journal. A lost or damaged half is rebuilt from the
+//! other half. A [`Repair`] and a record report each rebuild (see [`repair`]).
 //!
 //! # In reading order
-//! [`Record`] becomes an [`Entry`] in an [`envelope`]; entries make a [`chain`]; a [`Store`] keeps
-//! them ([`SledStore`] and evidence on disk, [`MemoryStore`] on a [`Disk`] that can lose power); one writer
-//! gathers what waits into one batch and one barrier; [`Journal`] is its handle. [`Snapshot`] reads
-//! without holding.
+//! A [`Record`] becomes an [`Entry`] in an [`envelope`]. Entries form a [`chain`]. A [`Store`] stores them:
+//! [`SledStore`] and the log on disk, or [`MemoryStore`] on a [`Disk`] that can lose power. One writer
+//! collects the queued requests into one batch with one barrier. [`Journal`] is its handle. A [`Snapshot`]
+//! reads without holding the journal.
 //!
 //! # What is not here
-//! What a payload means: to the journal it is bytes, and the caller says which streams a record refers to
-//! ([`Options::links`]). Clocks: times are given. Whether a stream may be appended to by this state of its machine: the
-//! caller's sequence is checked, nothing more.
+//! - The meaning of a payload. To the journal it is bytes. The caller says which streams a record refers to
+//!   ([`Options::links`]).
+//! - Clocks. The caller passes times.
+//! - Whether the state of a stream's machine allows an append. The journal checks only the caller's
+//!   sequence.
 
 pub mod archive;
 mod archived;

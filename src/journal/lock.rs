@@ -1,8 +1,8 @@
-//! The lock of a journal directory.
+//! Locks a journal directory.
 //!
-//! sled locks its own file, but a database that does not open locks nothing, and while it is set aside
-//! and rebuilt nobody else may do the same. So `lock` is locked first: by the one who writes for
-//! itself, by those who copy shared. The kernel releases it when its holder dies.
+//! sled locks its own file. But a database that does not open locks nothing, and no other process may
+//! rebuild it at the same time. So the file `lock` is locked first: exclusively by the writer, shared by
+//! readers that copy. The kernel releases the lock when its holder dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use super::error::JournalError;
 use super::owner::Owner;
 
-/// Held until it is dropped.
+/// A lock that is held until it is dropped.
 pub(super) struct Lock(#[expect(dead_code, reason = "dropping it releases the lock")] File);
 
 impl Lock {
-    /// Takes it for the one writer.
+    /// Locks for the one writer.
     pub fn exclusive(dir: &Path) -> Result<Lock, JournalError> {
         let path = path(dir);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -23,7 +23,7 @@ impl Lock {
         Ok(Lock(file))
     }
 
-    /// Takes it for a reader; none if the journal has no such file, being of an earlier release.
+    /// Locks for a reader. `None` if an earlier release wrote the journal, without the file.
     pub fn shared(dir: &Path) -> Result<Option<Lock>, JournalError> {
         let path = path(dir);
         let file = match File::open(&path) {

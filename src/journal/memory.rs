@@ -1,8 +1,8 @@
-//! A store in memory that knows what was synced.
+//! Stores a journal in memory and tracks which writes were synced.
 //!
-//! [`Disk`] outlives the stores on it, as a disk outlives the process: [`Disk::crash`] forgets what
-//! was not synced and takes the disk away from whoever holds it, a new [`MemoryStore`] sees the
-//! rest. Faults are set on the disk from outside. Damage to single bytes is not modelled here.
+//! A [`Disk`] outlives the stores on it, as a disk outlives the process. [`Disk::crash`] discards unsynced
+//! writes and takes the disk away from the store that holds it. A new [`MemoryStore`] sees the rest. The
+//! test sets faults on the disk. Damage to single bytes is not modelled here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Truncation};
 
-/// A disk that can lose power.
 #[derive(Debug, Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
@@ -28,7 +27,7 @@ struct State {
     lies: bool,
 }
 
-/// What takes one written batch, or one trim, back.
+/// Undoes one written batch or one truncation.
 #[derive(Debug, Default)]
 struct Undo {
     meta: Option<Meta>,
@@ -43,13 +42,13 @@ impl Disk {
         Disk::default()
     }
 
-    /// Loses power: nothing unsynced is left, and the store that held the disk is dead.
+    /// Loses power. Unsynced writes are lost, and the store that held the disk is dead.
     pub fn crash(&self) {
         self.crash_keeping(0);
     }
 
-    /// Loses power when the oldest `batches` of what was not synced had reached the disk all the
-    /// same. A record that nobody acknowledged may survive; recovery must not mind.
+    /// Loses power after the oldest `batches` of the unsynced batches reached the disk. So a record that
+    /// was not acknowledged may survive. Recovery must accept it.
     pub fn crash_keeping(&self, batches: usize) {
         let mut state = self.state();
         while state.unsynced.len() > batches {
@@ -60,22 +59,22 @@ impl Disk {
         state.sync_fault = None;
     }
 
-    /// Lets the next sync fail with `reason`.
+    /// Fails the next sync with `reason`.
     pub fn fail_next_sync(&self, reason: &str) {
         self.state().sync_fault = Some(reason.to_owned());
     }
 
-    /// From now on every sync succeeds and makes nothing durable, as with a disk that lies.
+    /// From now on every sync succeeds without making anything durable, as on a disk that ignores syncs.
     pub fn lie(&self) {
         self.state().lies = true;
     }
 
-    /// How many syncs succeeded so far.
+    /// Number of successful syncs so far.
     pub fn syncs(&self) -> u64 {
         self.state().syncs
     }
 
-    /// Position of the last record that a loss of power would leave; 0 on an empty disk.
+    /// Position of the last record that survives a loss of power; 0 on an empty disk.
     pub fn durable(&self) -> u64 {
         let state = self.state();
         let meta = state.unsynced.first().map_or(state.meta, |first| first.meta);
@@ -133,7 +132,7 @@ impl State {
     }
 }
 
-/// The store on a [`Disk`].
+/// A store on a [`Disk`].
 #[derive(Debug)]
 pub struct MemoryStore {
     disk: Disk,
@@ -141,10 +140,10 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// Takes the disk until the store is dropped or the disk crashes.
+    /// Holds the disk until the store is dropped or the disk crashes.
     ///
     /// # Errors
-    /// [`StoreError::Held`] while another store has it.
+    /// [`StoreError::Held`] while another store holds the disk.
     pub fn open(disk: &Disk) -> Result<MemoryStore, StoreError> {
         let mut state = disk.state();
         if state.holder.is_some() {

@@ -1,6 +1,6 @@
-//! How a journal directory is opened: patience, identity, sizes, and who may look on.
+//! Configures how a journal directory is opened: wait times, identity, sizes, callbacks.
 //!
-//! Every value has a default that a daemon uses; tests set others. Not here: what an open does with them
+//! Every value has a default for a daemon. Tests set other values. Not here: how an open uses them
 //! ([`super::open`]).
 
 use std::fmt;
@@ -14,37 +14,37 @@ use super::fault_injection::FaultInjection;
 use super::log::SEGMENT_BYTES;
 use super::record::{Links, no_links};
 
-/// How a journal directory is opened.
+/// Options of an open.
 #[derive(Clone)]
 pub struct Options {
-    /// How often the lock is tried while another process holds it.
+    /// Number of attempts to lock while another process holds the lock.
     pub lock_attempts: u32,
-    /// Pause between two tries.
+    /// Pause between two attempts.
     pub lock_pause: Duration,
-    /// Receives once that another process holds the lock, when the open begins to wait for it.
+    /// Receives one error when the open begins to wait for a lock that another process holds.
     pub on_held: Arc<dyn Fn(&JournalError) + Send + Sync>,
-    /// How to pause.
+    /// The function that pauses.
     pub sleep: Arc<dyn Fn(Duration) + Send + Sync>,
     /// Name of this host, for `owner.json`.
     pub host: String,
     /// Id of this process, for `owner.json`.
     pub pid: u32,
-    /// The time in nanoseconds since the Unix epoch, for the record of a repair.
+    /// Returns the time in nanoseconds since the Unix epoch, for the record of a repair.
     pub now: fn() -> i64,
-    /// Room to put aside for a full disk, in bytes; 0 for none.
+    /// Size of the ballast in bytes; 0 for none.
     pub ballast_bytes: u64,
-    /// Size from which on a segment of evidence gets a successor, in bytes.
+    /// Size from which on a log segment gets a successor, in bytes.
     pub segment_bytes: u64,
-    /// An epoch that was claimed elsewhere: the one that is claimed is above it.
+    /// An epoch that was claimed elsewhere. The open claims a higher one.
     pub after_epoch: u64,
-    /// Streams that a record refers to.
+    /// Returns the streams that a record refers to.
     pub links: Links,
-    /// Who looks at every call that reaches the disk: tests.
+    /// Intercepts every call that reaches the disk, in tests.
     pub faults: Option<Arc<dyn FaultInjection>>,
 }
 
 impl Default for Options {
-    /// Ten seconds of patience, which is more than a killed process needs to be gone.
+    /// Waits for the lock for ten seconds, which is longer than a killed process takes to exit.
     fn default() -> Options {
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Options {
@@ -64,7 +64,7 @@ impl Default for Options {
     }
 }
 
-/// Before 1970 and after 2262 it is a number all the same: nothing depends on it.
+/// A time before 1970 or after 2262 also gives a number. No logic depends on it.
 fn wall_clock() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)

@@ -1,7 +1,7 @@
-//! `owner.json`: who has the journal open, for people and for messages.
+//! Reads and writes `owner.json`: the process that has the journal open, for users and for messages.
 //!
-//! The lock is the store's, not this file. It is written after its epoch is on disk, so an epoch in
-//! it that the store does not know tells that the store has lost its end.
+//! This file is not the lock. It is written after its epoch is on disk. So if the store does not know the
+//! epoch in it, the store has lost its end.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,27 +12,26 @@ use serde::{Deserialize, Serialize};
 use super::error::JournalError;
 use super::fault_injection::{Call, FaultHook};
 
-/// The process that opened a journal last.
+/// The last process that opened a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Its process id.
     pub pid: u32,
-    /// The name of its host; in a cluster, of its pod.
+    /// Name of its host; in a cluster, of its pod.
     pub host: String,
-    /// The epoch it claimed.
+    /// The epoch that it claimed.
     pub epoch: u64,
 }
 
-/// Where it stands in a journal directory.
+/// Path of the file in a journal directory.
 pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("owner.json")
 }
 
 impl Owner {
-    /// Reads it; none if it is missing.
+    /// Reads the file. `None` if it is missing.
     ///
     /// # Errors
-    /// It cannot be read, or is not what was written.
+    /// The file cannot be read, or its contents are invalid.
     pub fn read(dir: &Path) -> Result<Option<Owner>, JournalError> {
         let path = path(dir);
         let text = match fs::read(&path) {
@@ -43,7 +42,7 @@ impl Owner {
         owner.map(Some).map_err(JournalError::io("read", &path))
     }
 
-    /// Replaces it, so that a reader sees the old or the new one, also after a loss of power.
+    /// Replaces the file atomically, also in a loss of power.
     pub(super) fn write(&self, dir: &Path, faults: &FaultHook) -> Result<(), JournalError> {
         let (path, draft) = (path(dir), dir.join("owner.json.tmp"));
         let replace = || {

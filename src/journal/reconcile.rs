@@ -1,47 +1,48 @@
-//! What an open does when it has looked at the database and at the evidence.
+//! Decides how an open reconciles the database with the log.
 //!
-//! Both must hold the same records before anybody gets a handle. The longer one is right as long as
-//! it contains the shorter one: nothing that was acknowledged is missing from it, and a batch at its
-//! end that nobody saw acknowledged is kept, because it cannot be told from one that was. Damage in
-//! one is mended from the other only if that one reaches at least as far as the damaged one is known
-//! to have reached. Everything else is refused.
+//! Both halves must hold the same records before a handle exists. The longer half is right if it contains
+//! the shorter one: it has every acknowledged record. A batch at its end may not have been acknowledged.
+//! That batch is retained, because it cannot be distinguished from an acknowledged one. A damaged half is
+//! repaired from the other half only if the other half reaches at least as far as the damaged half is known
+//! to have reached. All other cases are refused.
 //!
-//! | database | evidence | row |
+//! | database | log | row |
 //! |---|---|---|
 //! | none | none, or one without records | begin |
 //! | none, broken, or whole and shorter | sound, and behind its end a changed frame | refuse: both damaged |
 //! | none | sound | rebuild the database |
-//! | whole | none | begin the evidence; nothing to do for a database without records |
+//! | whole | none | begin the log; nothing to do for a database without records |
 //! | whole, without records | sound, begins later | rebuild the database: it was begun and not filled |
 //! | whole | sound, same head | agree |
 //! | whole | sound, longer, contains the database's head | catch up |
 //! | whole | sound, begins behind the database's head, which its archives contain | rebuild the database |
-//! | whole | sound, shorter, its head is the database's | rebuild the evidence |
+//! | whole | sound, shorter, its head is the database's | rebuild the log |
 //! | whole | sound, otherwise | refuse: two histories |
-//! | whole | damaged, never reached further than the database | rebuild the evidence |
+//! | whole | damaged, never reached further than the database | rebuild the log |
 //! | whole | damaged, reached further | refuse: both damaged |
 //! | broken | sound, contains the database's head, or that is not known | rebuild the database |
 //! | broken | sound, otherwise; damaged | refuse: both damaged |
-//! | broken | none | refuse: what is wrong with the database |
+//! | broken | none | refuse: the problem of the database |
 //!
-//! A changed frame has all its bytes, and does not hold. Where the database ends with the evidence, it is a write that was
-//! cut off: a batch is written to the database only once the evidence of it is synced, and acknowledged after both. The
-//! next batch is written after that. So where the database is broken or shorter, no write was cut off: both are damaged.
+//! A changed frame has its full length and a wrong hash. If the database ends with the log, the frame is an
+//! interrupted write. A batch is written to the database only after its frame in the log is synced. It is
+//! acknowledged after both. The next batch is written after that. So if the database is broken or shorter,
+//! no write was interrupted: both halves are damaged.
 //!
-//! Pure: what to do follows from what was seen.
+//! Pure: the action follows from the observed state.
 
 use super::chain::{ChainProblem, Fault};
 use super::log::LogSummary;
 use super::record::Head;
 
-/// What the database looks like.
+/// The observed state of the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Database {
-    /// There is none.
+    /// There is no database.
     None,
-    /// Chain, head and index of streams hold.
+    /// Chain, head and index of streams are valid.
     Whole(Head),
-    /// It does not open, or they do not hold; with its head, if that can be read.
+    /// The database does not open, or its contents are invalid. With its head, if it can be read.
     Broken(Option<Head>),
 }
 
@@ -51,30 +52,30 @@ impl Database {
     }
 }
 
-/// What the two say of each other.
+/// The hashes of each half at the head of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Common {
-    /// Hash that the evidence has at the position of the database's head.
+    /// Hash in the log at the position of the database's head.
     pub in_evidence: Option<[u8; 32]>,
-    /// Hash that the database has at the position of the evidence's head.
+    /// Hash in the database at the position of the log's head.
     pub in_database: Option<[u8; 32]>,
 }
 
-/// What to do.
+/// The action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Row {
     Begin,
     Agree,
     BeginEvidence,
-    /// With what is wrong with the evidence.
+    /// With the problem of the log.
     RebuildEvidence(String),
     CatchUp,
     RebuildDatabase,
-    /// The database's own error says it all.
+    /// The database's own error is complete.
     RefuseDatabase,
-    /// Neither can mend the other; with what is wrong with the evidence.
+    /// Neither half can repair the other. With the problem of the log.
     RefuseBoth(ChainProblem),
-    /// Both are whole and differ.
+    /// Both halves are whole and differ.
     RefuseTwo(ChainProblem),
 }
 
@@ -118,7 +119,7 @@ fn compare(head: Head, summary: &LogSummary, common: Common) -> Row {
         return Row::Agree;
     }
     if evidence > database && common.in_evidence == Some(head.hash) {
-        // sled uses the room of archived records again, and a torn write there can cost it what stood before it.
+        // sled reuses the room of archived records. A torn write there can destroy the records before it.
         let follows = summary.start.position <= database;
         return if follows { Row::CatchUp } else { Row::RebuildDatabase };
     }

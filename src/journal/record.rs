@@ -1,24 +1,25 @@
-//! What a journal holds: records, the entries they become, and the head of the chain.
+//! Defines the contents of a journal: records, entries, and the head of the chain.
 
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// What a caller hands in. The payload is opaque to the journal.
+/// A record as the caller passes it. The journal does not interpret the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Which kind of event the payload is. A number that was given out is never reused.
+    /// Kind of the event in the payload. A number is never reused.
     pub kind: u16,
     /// Version of the payload's layout.
     pub version: u16,
-    /// When it was appended, in nanoseconds since the Unix epoch. The journal does not read a clock.
+    /// Time of the append, in nanoseconds since the Unix epoch. The journal does not read a clock.
     pub time_ns: i64,
     /// Encoded event, at most [`MAX_PAYLOAD_BYTES`](super::MAX_PAYLOAD_BYTES) bytes.
     pub payload: Vec<u8>,
 }
 
-/// Streams that a record refers to, and whose records its own stream reads when it goes on: as long as that has not ended,
-/// they stay beside it when the beginning of the journal is archived.
+/// Returns the streams that a record refers to. The record's own stream reads their records when it is
+/// resumed. While it is unfinished, these records stay in the carry-over when the beginning of the journal
+/// is archived.
 pub type Links = fn(&Record) -> Vec<Uuid>;
 
 /// No record refers to another stream.
@@ -26,24 +27,22 @@ pub fn no_links(_: &Record) -> Vec<Uuid> {
     Vec::new()
 }
 
-/// A record at its place in the journal.
+/// A record at its position in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Schema of its envelope: that of the Stillpoint which wrote it.
+    /// Schema of its envelope, set by the Stillpoint that wrote it.
     pub schema: u16,
-    /// Place in the journal, counted from 1 without gaps.
+    /// Position in the journal, counted from 1 without gaps.
     pub position: u64,
-    /// The life of the daemon that wrote it.
+    /// Epoch of the daemon that wrote it.
     pub epoch: u64,
-    /// The stream it belongs to.
     pub stream: Uuid,
-    /// Place in its stream, counted from 1 without gaps.
+    /// Sequence in its stream, counted from 1 without gaps.
     pub seq: u64,
-    /// Hash of the record before it in the journal, whatever its stream.
+    /// Hash of the previous record in the journal, in any stream.
     pub prev: [u8; 32],
-    /// Hash of this record, `prev` included.
+    /// Hash of this record, including `prev`.
     pub hash: [u8; 32],
-    /// What the caller handed in.
     pub record: Record,
 }
 
@@ -56,13 +55,13 @@ impl Entry {
 
 /// The end of a chain: position and hash of its last record.
 ///
-/// Written `POSITION:HASH`, the hash in lower-case hexadecimal. A head that is published outside
-/// the journal makes it visible when the tail was cut off.
+/// Written as `POSITION:HASH`, with the hash in lower-case hexadecimal. A head that is published outside
+/// the journal makes a truncated tail detectable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Head {
     /// Position of the last record; 0 for an empty journal.
     pub position: u64,
-    /// Its hash; for an empty journal the genesis hash.
+    /// Hash of the last record; for an empty journal the genesis hash.
     pub hash: [u8; 32],
 }
 
@@ -73,11 +72,11 @@ impl fmt::Display for Head {
     }
 }
 
-/// A text that is not a [`Head`].
+/// The text is not a [`Head`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a journal head, which is written POSITION:HASH with 64 hexadecimal digits")]
 pub struct HeadSyntax {
-    /// What was given.
+    /// The invalid text.
     pub text: String,
 }
 

@@ -1,13 +1,12 @@
-//! What an open did beside reading, and the record that says so.
+//! Describes the repairs of an open, and records them.
 //!
-//! Nothing is repaired silently: each [`Repair`] is in [`Opened`](super::Opened) and, as a record of
-//! its own, in the journal. That record is on disk before the repair is: it is first written to the
-//! half that is whole, and the other half is then made from it. So a repair that was interrupted is
-//! done, and told, again.
+//! Every repair is reported. Each [`Repair`] is in [`Opened`](super::Opened) and in a record of its own in
+//! the journal. That record is on disk before the repair is carried out: it is first written to the whole
+//! half, and the other half is then made from it. So an interrupted repair is repeated and reported again.
 //!
-//! These are the records of [`KIND`] 32, version 1. The payload is the sentence in UTF-8 and belongs
-//! to the journal: no caller knows its kind and no machine folds it. They stand in one stream
-//! of their own, which never has work left.
+//! These are records of [`KIND`] 32, version 1. The payload is the sentence in UTF-8 and belongs to the
+//! journal: no caller knows its kind and no machine folds it. They are in one stream of their own, which
+//! never has work left.
 
 use std::fmt;
 
@@ -19,73 +18,67 @@ use super::record::Record;
 use super::store::{Batch, Meta, StreamHead, StreamState};
 use super::writer::Staged;
 
-/// Kind of a record that tells of a repair.
+/// Kind of a repair record.
 pub const KIND: u16 = 32;
 
 const VERSION: u16 = 1;
 
-/// Longest sentence, in bytes; the rest of a longer one is left out.
+/// Longest sentence, in bytes. The rest of a longer one is omitted.
 const MAX_TEXT_BYTES: usize = 2048;
 
-/// Something that an open did beside reading.
+/// A repair of an open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
-    /// A journal that an earlier release left without evidence got it.
+    /// An earlier release left a journal without a log. The log was written.
     EvidenceBegun {
-        /// How many records were copied.
+        /// Number of copied records.
         records: u64,
     },
-    /// Damaged, short or missing evidence was written anew from the database.
+    /// A damaged, short or missing log was rebuilt from the database.
     EvidenceRebuilt {
-        /// What was wrong with it.
+        /// The problem of the log.
         why: String,
-        /// Where the old files are now; none if there were none.
+        /// New path of the old files. `None` if there were none.
         aside: Option<String>,
-        /// How many records were copied.
+        /// Number of copied records.
         records: u64,
     },
-    /// Bytes behind the last whole batch of the evidence were cut off. No acknowledged record was in them.
+    /// Bytes behind the last whole batch of the log were truncated. They held no acknowledged record.
     EvidenceTrimmed {
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
-        /// The record that they stood behind.
+        /// Position of the record before them.
         after: u64,
     },
-    /// The database lacked records that the evidence has.
+    /// The database lacked records of the log.
     DatabaseCaughtUp {
-        /// The first of them.
+        /// First of these records.
         from: u64,
-        /// The last of them.
+        /// Last of these records.
         to: u64,
     },
-    /// A database that could not be opened, was damaged or missing was made anew from the evidence.
+    /// A database that could not be opened, was damaged or was missing was rebuilt from the log.
     DatabaseRebuilt {
-        /// What was wrong with it.
+        /// The problem of the database.
         why: String,
-        /// Where the old files are now; none if there were none.
+        /// New path of the old files. `None` if there were none.
         aside: Option<String>,
-        /// How many records were copied.
+        /// Number of copied records.
         records: u64,
     },
-    /// The index of an archive was missing or damaged, and was made anew from the archive.
-    IndexRebuilt {
-        /// Its name.
-        name: String,
-    },
-    /// What is carried forward behind the archives was missing or damaged, and was made anew from them.
-    CarryOverRebuilt {
-        /// Its name.
-        name: String,
-    },
-    /// The disk was full, and the space that was put aside for that was given up.
+    /// The index of an archive was missing or damaged, and was rebuilt from the archive.
+    IndexRebuilt { name: String },
+    /// The carry-over behind the archives was missing or damaged, and was rebuilt from them.
+    CarryOverRebuilt { name: String },
+    /// The disk was full, and the ballast was removed.
     BallastSpent {
-        /// How much.
+        /// Size of the ballast in bytes.
         bytes: u64,
     },
 }
 
 impl Repair {
-    /// The same before it is done: what is wrong, and what the next start does about it.
+    /// The message before the repair: the problem, and the action of the next start.
     pub fn ahead(&self) -> String {
         match self {
             Repair::EvidenceBegun { .. } => {
@@ -161,16 +154,16 @@ impl fmt::Display for Repair {
     }
 }
 
-/// The namespace UUID of the id of that stream. Never changes: it is part of the journal's format.
+/// The namespace UUID of the id of the repair stream. Never changes: it is part of the journal's format.
 const NAMESPACE: Uuid = Uuid::from_u128(0x9d0c_5f6e_2a41_5b7e_8c53_71d0_64ab_e2f9);
 
-/// The stream of these records.
+/// The stream of the repair records.
 pub fn stream() -> Uuid {
     Uuid::new_v5(&NAMESPACE, b"journal")
 }
 
-/// The sentence of a record that is the journal's word about itself: a repair or a checkpoint; none if it is of another
-/// kind.
+/// The sentence of a repair or a checkpoint, which are the journal's records about itself. `None` for a
+/// record of another kind.
 pub fn text(record: &Record) -> Option<String> {
     match record.kind {
         KIND => Some(String::from_utf8_lossy(&record.payload).into_owned()),
@@ -191,8 +184,8 @@ fn record(repair: &Repair, time_ns: i64) -> Record {
     Record { kind: KIND, version: VERSION, time_ns, payload: text.into_bytes() }
 }
 
-/// The batch that claims the epoch of `meta` and tells of `repairs`. `known` is the stream so far. From here on an older
-/// binary refuses the journal; what it wrote stays as it is.
+/// The batch that claims the epoch of `meta` and records `repairs`. `known` is the stream so far. From here
+/// on an older binary refuses the journal. Earlier records stay unchanged.
 pub(super) fn claim(meta: Meta, repairs: &[Repair], known: Option<StreamHead>, time_ns: i64) -> Batch {
     let mut staged = Staged::new(Meta { schema: SCHEMA, ..meta });
     if !repairs.is_empty() {

@@ -1,7 +1,7 @@
-//! Carrying out what [`super::reconcile`] decided: making one half of a journal from the other.
+//! Carries out the decision of [`super::reconcile`]: makes one half of a journal from the other.
 //!
-//! The half that is whole first gets the claim of the new epoch with the record of the repair, synced;
-//! then the other half is made from it. What cannot be used is renamed, never removed.
+//! The whole half first gets the claim of the new epoch with the record of the repair, synced. Then the
+//! other half is made from it. Unusable files are renamed, never removed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,13 +16,13 @@ use super::log::{self, Admitted, LogWriter, sync_parent};
 use super::record::Head;
 use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
-/// Records of one frame of rebuilt evidence.
+/// Number of records in one frame of a rebuilt log.
 const FRAME_RECORDS: usize = 64;
 
-/// Batches that share one barrier while a database is filled.
+/// Number of batches that share one barrier while a database is filled.
 const FILL_BATCHES: u32 = 128;
 
-/// Renames `dir/name` to `dir/name.broken-EPOCH`; answers the new name, none if there was nothing.
+/// Renames `dir/name` to `dir/name.broken-EPOCH`. Returns the new name. `None` if there is no such file.
 pub(super) fn set_aside(dir: &Path, name: &str, epoch: u64) -> Result<Option<String>, JournalError> {
     let from = dir.join(name);
     if !from.exists() {
@@ -52,7 +52,7 @@ pub(super) fn create_database(path: &Path) -> Result<(), JournalError> {
     create().map_err(JournalError::io("create", path))
 }
 
-/// Tells a new database of the streams that did not end up to `cut`, behind which it is going to be filled.
+/// Writes the heads of the unfinished streams up to `cut` to a new database, which is filled from there.
 pub(super) fn carry(store: &mut dyn Store, cut: Head, streams: Vec<StreamHead>) -> Result<(), JournalError> {
     if streams.is_empty() {
         return Ok(());
@@ -61,7 +61,7 @@ pub(super) fn carry(store: &mut dyn Store, cut: Head, streams: Vec<StreamHead>) 
     Ok(store.write(&Batch { meta, slots: vec![], streams })?)
 }
 
-/// Copies every batch behind `from` from the evidence in `dir` to `store`, and syncs it.
+/// Copies every batch behind `from` from the log in `dir` to `store`, and syncs it.
 pub(super) fn fill(store: &mut dyn Store, dir: &Path, from: Head, cut: Head) -> Result<(), JournalError> {
     let mut unsynced = 0;
     log::read(dir, &mut |admitted| {
@@ -99,7 +99,7 @@ fn batch_of(store: &dyn Store, admitted: Admitted, from: Head, cut: Head) -> Res
     Ok(Batch { meta, slots, streams: streams.into_values().collect() })
 }
 
-/// Writes the evidence of everything in `store` to `dir`, which must not exist.
+/// Writes a log of all records of `store` to `dir`, which must not exist.
 pub(super) fn write_evidence(
     store: &dyn Store,
     meta: Meta,
@@ -119,7 +119,7 @@ pub(super) fn write_evidence(
         (batch.meta.epoch, batch.meta.head) = (entry.epoch, entry.head());
         let (stream, seq) = (entry.stream, entry.seq);
         let last = heads.get(&stream).filter(|head| head.last_position == position);
-        // Only the last record of a stream says what it is now.
+        // Only the last record of a stream carries its current state.
         let open = StreamHead {
             stream,
             state: StreamState::Open,
@@ -136,12 +136,12 @@ pub(super) fn write_evidence(
             (batch.slots, batch.streams) = (vec![], vec![]);
         }
     }
-    // Also the claim of the epoch, if that was the last thing.
+    // This frame also carries the claim of the epoch, if that was the last write.
     writer.append(&Batch { meta, ..batch })?;
     Ok(writer.sync()?)
 }
 
-/// Renames evidence that is whole to where it belongs.
+/// Renames a whole log to its final name.
 pub(super) fn put_in_place(draft: &Path, path: &Path) -> Result<(), JournalError> {
     let rename = || {
         fs::rename(draft, path)?;
@@ -150,7 +150,7 @@ pub(super) fn put_in_place(draft: &Path, path: &Path) -> Result<(), JournalError
     rename().map_err(JournalError::io("put in place", path))
 }
 
-/// Removes what an interrupted rebuild left.
+/// Removes the rest of an interrupted rebuild.
 pub(super) fn clear(draft: &Path) -> Result<(), JournalError> {
     match fs::remove_dir_all(draft) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

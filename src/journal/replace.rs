@@ -1,10 +1,11 @@
-//! A new journal in the place of one that is lost, for what can be told without it.
+//! Replaces a lost journal with a new one, which is recovered from other sources.
 //!
-//! It is written beside the old one and put in its place at once, when it is complete: the rename of its evidence is
-//! the moment from which on it is the journal. Killed before, there is still the lost one; killed after, the database
-//! is made from the evidence. What was there is renamed, never removed.
+//! The new journal is written beside the old one. When it is complete, renames put it in place. The rename
+//! of its log is the moment at which it becomes the journal. After a kill before that moment the lost
+//! journal is still there. After a kill behind it the database is made from the log. The old files are
+//! renamed, never removed.
 //!
-//! Not here: what is written to it.
+//! Not here: the records of the new journal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,11 +30,12 @@ pub struct Replacement {
 }
 
 impl Replacement {
-    /// Begins a new journal for the directory of a lost one; its epoch is above `epoch` and that of the last owner.
+    /// Begins a new journal for the directory of a lost one. Its epoch is above `epoch` and above that of
+    /// the last owner.
     ///
     /// # Errors
-    /// [`JournalError::NotLost`] if there is a journal that can be read; it is held by a living process; or the new one
-    /// cannot be written.
+    /// [`JournalError::NotLost`] if the directory has a readable journal. Other errors if a running process
+    /// holds it, or the new journal cannot be written.
     pub fn begin(dir: &Path, epoch: u64, options: Options) -> Result<Replacement, JournalError> {
         fs::create_dir_all(dir).map_err(JournalError::io("create", dir))?;
         let lock = Lock::exclusive(dir)?;
@@ -45,10 +47,10 @@ impl Replacement {
         Ok(Replacement { dir: dir.to_owned(), journal: Some(journal), _lock: lock })
     }
 
-    /// Whether the journal in `dir` is lost: there is none, or neither half of it can be read.
+    /// Checks that the journal in `dir` is lost: it does not exist, or neither half of it can be read.
     ///
     /// # Errors
-    /// [`JournalError::NotLost`], or a living process holds it, or a newer Stillpoint wrote it.
+    /// [`JournalError::NotLost`], or a running process holds it, or a newer Stillpoint wrote it.
     pub fn is_called_for(dir: &Path) -> Result<(), JournalError> {
         let not_lost = || Err(JournalError::NotLost { dir: dir.to_owned() });
         match Snapshot::open(dir) {
@@ -65,15 +67,15 @@ impl Replacement {
         }
     }
 
-    /// The journal to write to.
+    /// The new journal.
     pub fn journal(&self) -> &Journal {
         self.journal.as_ref().expect("it is closed only by put_in_place, which consumes this")
     }
 
-    /// Closes the new journal and puts it in the place of the lost one; answers what was renamed.
+    /// Closes the new journal and puts it in the place of the lost one. Returns the renamed files.
     ///
     /// # Errors
-    /// A rename failed; done again it goes on.
+    /// A rename failed. A repetition continues.
     pub fn put_in_place(mut self) -> Result<Vec<String>, JournalError> {
         let epoch = self.journal().epoch();
         self.journal = None;

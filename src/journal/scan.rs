@@ -1,7 +1,7 @@
-//! One pass over a whole journal: the chain, its end, and the index of streams.
+//! Checks a whole journal in one pass: the chain, its end, and the index of streams.
 //!
-//! A batch is atomic in every store, so a crash alone never leaves records without their head or a
-//! head without its records. Either means that the store lost or kept what it should not have.
+//! A batch is atomic in every store. So a crash alone never leaves records without their head or a head
+//! without its records. Either case means that the store lost or retained the wrong data.
 
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -11,10 +11,10 @@ use super::envelope::{SCHEMA, genesis};
 use super::record::Entry;
 use super::store::{Meta, Store, StoreError};
 
-/// The first thing that is wrong with a journal, and what held before it.
+/// The first problem of a journal, and the valid part before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Damage {
-    /// Everything is right up to an end that is not the head's.
+    /// All records are valid up to an end that is not the head.
     pub torn: bool,
     pub problem: ChainProblem,
     pub verified: Verified,
@@ -33,8 +33,7 @@ struct Seen {
     last_seq: u64,
 }
 
-/// Checks everything that `store` holds against its own account of itself, and hands out each
-/// entry that held.
+/// Checks all records of `store` against its [`Meta`], and passes on each valid entry.
 pub(super) fn scan(store: &dyn Store, meta: &Meta, mut each: impl FnMut(Entry)) -> Result<Verified, Damage> {
     let mut scan = Scan { meta, checker: Checker::new(meta.cut), seen: BTreeMap::new() };
     let cut = meta.cut;
@@ -78,7 +77,7 @@ impl Scan<'_> {
         Ok(entry)
     }
 
-    /// Whether the records end where the head says.
+    /// Whether the records end at the head.
     fn end(&self) -> Result<(), Damage> {
         let (last, head) = (self.checker.verified().head, self.meta.head);
         if last.position < head.position {
@@ -94,12 +93,12 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Whether the index of streams says the same as the records.
+    /// Whether the index of streams agrees with the records.
     fn streams(&self, store: &dyn Store) -> Result<(), Damage> {
         let heads = store.streams().map_err(|error| self.unreadable(&error))?;
         let mut indexed = BTreeMap::new();
         for head in heads.iter().filter(|head| head.last_position > self.meta.cut.position) {
-            // What lies before the cut is known to the index alone.
+            // Only the index knows the records before the truncation point `cut`.
             let first_position = head.first_position.max(self.first_seen(head.stream));
             let seen = Seen { first_position, last_position: head.last_position, last_seq: head.last_seq };
             indexed.insert(head.stream, seen);

@@ -1,17 +1,18 @@
-//! The store on disk: sled 0.34.7, with what it leaves out.
+//! Stores a journal on disk with sled 0.34.7, and adds the guarantees that sled lacks.
 //!
-//! - Its `flush` writes but does not sync on Linux, whatever its documentation says. Each
-//!   [`Store::sync`] is therefore a flush followed by `sync_data` on sled's own `db` file, through a
-//!   file handle of ours: syncing acts on the file, not on the handle.
-//! - Neither its `conf` file nor the directory entries are ever synced by it. That is done at each
-//!   open, because the process that created them may have died before it did so.
-//! - Large segments keep values out of blob files, which it never syncs. Their size is fixed when the
-//!   database is created. Its own flushing thread is off: the writer alone decides what reaches disk.
-//! - It can panic on damaged files, at open and later. Every call is therefore guarded, and a panic
+//! - sled's `flush` writes but does not sync on Linux, contrary to its documentation. Each [`Store::sync`]
+//!   is therefore a flush followed by `sync_data` on sled's own `db` file, through a separate file handle:
+//!   a sync acts on the file, not on the handle.
+//! - sled never syncs its `conf` file or the directory entries. This module syncs them at each open,
+//!   because the process that created them may have died before it did so.
+//! - Large segments avoid values in blob files, which sled never syncs. The segment size is fixed when the
+//!   database is created. sled's own flushing thread is off: only the writer decides when data reaches the
+//!   disk.
+//! - sled can panic on damaged files, at open and later. Every call is therefore guarded, and a panic
 //!   becomes an error.
-//! - Its own threads may hold the lock for a moment after the last handle was dropped. Dropping a
+//! - sled's threads may hold the lock for a moment after the last handle was dropped. The drop of a
 //!   [`SledStore`] waits for them, so that the lock is free afterwards.
-//! - It cannot be opened for reading alone; see [`super::Snapshot`].
+//! - sled has no read-only open; see [`super::Snapshot`].
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -40,15 +41,15 @@ pub struct SledStore {
     streams: Tree,
     meta: Tree,
     faults: FaultHook,
-    // Dropped last: it waits until nothing of the above is left.
+    // Dropped last: its drop waits until the fields above are gone.
     file: DbFile,
 }
 
-/// A handle of ours on sled's file.
+/// A separate handle on sled's file.
 struct DbFile(File);
 
 impl Drop for DbFile {
-    /// Waits until sled's threads have let go of the lock, a second at most: by then another process
+    /// Waits until sled's threads have released the lock, at most one second. After that another process
     /// may have taken it.
     fn drop(&mut self) {
         for _ in 0..1000 {
@@ -61,12 +62,12 @@ impl Drop for DbFile {
 }
 
 impl SledStore {
-    /// Opens the database in `dir`, which is created when it is missing.
+    /// Opens the database in `dir`. Creates the directory if it is missing.
     ///
     /// # Errors
     /// [`StoreError::Held`] while another process, or another store of this one, has it open.
-    /// [`StoreError::Broken`] if its files are the reason that sled refuses or panics; everything else
-    /// that it says.
+    /// [`StoreError::Broken`] if sled refuses its files or panics because of them. Other variants for all
+    /// other errors of sled.
     pub fn open(dir: &Path) -> Result<SledStore, StoreError> {
         SledStore::open_probed(dir, FaultHook::default())
     }
@@ -99,7 +100,7 @@ impl SledStore {
         })
     }
 
-    /// Hands everything written to the kernel, which is not the disk.
+    /// Flushes all writes to the kernel, without a sync to the disk.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         sled_call("flush", || self.db.flush().map(drop))
     }
@@ -118,7 +119,7 @@ impl SledStore {
         })
     }
 
-    /// The file whose lock tells that a database is open.
+    /// The file whose lock shows that a database is open.
     pub(super) fn lock_file(dir: &Path) -> PathBuf {
         dir.join("db")
     }
@@ -177,8 +178,8 @@ fn refusal(error: sled::Error) -> StoreError {
     }
 }
 
-/// Errors that tell of the machine and not of the files. What is not on the list is laid to the
-/// files, which costs no more than a copy of them: they are set aside, never removed.
+/// Errors that come from the machine and not from the files. An unlisted error is attributed to the files.
+/// That costs at most a copy of them: they are set aside, never removed.
 fn is_environment(cause: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, OutOfMemory, PermissionDenied, ReadOnlyFilesystem};
     is_full(cause)
@@ -189,7 +190,7 @@ fn is_environment(cause: &io::Error) -> bool {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// A panic at open is sled's way of refusing its files, or of meeting a full disk.
+/// sled panics at open if it refuses its files or meets a full disk.
 fn panicked(error: StoreError) -> StoreError {
     match error {
         StoreError::Failed { what, reason } if reason.contains("StorageFull") => {
@@ -200,7 +201,7 @@ fn panicked(error: StoreError) -> StoreError {
     }
 }
 
-/// What sled said while it was used.
+/// An error of sled in use.
 fn failure(what: &'static str, error: &sled::Error) -> StoreError {
     match error {
         sled::Error::Io(cause) => StoreError::io(what, cause),
@@ -225,7 +226,7 @@ fn guarded<T>(what: &'static str, call: impl FnOnce() -> Result<T, StoreError>) 
     })
 }
 
-/// A call to sled whose own error needs no more than its text.
+/// Calls sled and reports its error by the text alone.
 fn sled_call<T>(what: &'static str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     guarded(what, || call().map_err(|error| failure(what, &error)))
 }
@@ -364,7 +365,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&batch(1)).expect("written");
-        // A file that cannot be synced: if the barrier reaches our handle, it fails.
+        // This file cannot be synced. If the barrier reaches the separate handle, it fails.
         store.file.0 = File::open("/dev/null").expect("opened");
         assert!(matches!(store.sync(), Err(StoreError::Failed { what: "sync", .. })));
     }

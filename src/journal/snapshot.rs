@@ -1,13 +1,14 @@
-//! Reading a journal without holding it.
+//! Reads a journal without holding it.
 //!
-//! sled has no read-only open: it takes an exclusive lock and writes. So what is read is a private
-//! copy, which is gone when the [`Snapshot`] is dropped; the journal itself is not written to.
+//! sled has no read-only open: it takes an exclusive lock and writes. So the reader uses a private copy,
+//! which is removed when the [`Snapshot`] is dropped. The journal itself is not written to.
 //!
-//! The copy is **started**, by the function that starts a daemon ([`super::open`]). So what a reader says of a journal is
-//! what the next start finds: the same records, the same repairs, the same refusal. What that start adds to the copy, its
-//! epoch and its word about repairs, is not shown.
+//! The copy is **started**, by the function that starts a daemon ([`super::open`]). So the reader's result
+//! is the result of the next start: the same records, the same repairs, the same refusal. The epoch and the
+//! repair records that this start adds to the copy are hidden.
 //!
-//! Where the start refuses, what can still be read is shown, and [`refusal`](Snapshot::refusal) says why it is not all.
+//! If the start refuses, the readable records are returned. [`refusal`](Snapshot::refusal) gives the reason
+//! why some are missing.
 
 mod copy;
 mod verify;
@@ -30,9 +31,9 @@ use crate::open::opening::Ready;
 /// A private copy of a journal.
 pub struct Snapshot {
     store: Box<dyn Store>,
-    /// What the journal was before the start of the copy added to it.
+    /// The journal's [`Meta`] before the start of the copy.
     meta: Meta,
-    /// What the store says of itself.
+    /// The store's [`Meta`] after the start.
     started: Meta,
     archives: Prefix,
     carried: Result<Vec<Entry>, ChainProblem>,
@@ -47,13 +48,13 @@ impl Snapshot {
     /// Copies the journal in `dir` and starts the copy.
     ///
     /// # Errors
-    /// There is no journal, a living process holds it, it comes from a newer Stillpoint, nothing of it can be read, or
-    /// the copy cannot be made.
+    /// There is no journal, a running process holds it, a newer Stillpoint wrote it, none of it can be
+    /// read, or the copy cannot be made.
     pub fn open(dir: &Path) -> Result<Snapshot, JournalError> {
         Snapshot::open_with(dir, None)
     }
 
-    /// As [`open`](Snapshot::open), with archives from another directory as well.
+    /// As [`open`](Snapshot::open), and reads archives from another directory as well.
     ///
     /// # Errors
     /// As [`open`](Snapshot::open).
@@ -64,11 +65,11 @@ impl Snapshot {
         Snapshot::of_copy(dir, copied, archives)
     }
 
-    /// As [`open_with`](Snapshot::open_with), beside a daemon that has the journal open. The copy is worth something only
-    /// if nothing was appended while it was made: compare the head of the daemon before and after.
+    /// As [`open_with`](Snapshot::open_with), while a daemon has the journal open. The copy is valid only
+    /// if no record was appended while it was made: compare the daemon's head before and after.
     ///
     /// # Errors
-    /// As [`open`](Snapshot::open); also where a file went away while it was copied.
+    /// As [`open`](Snapshot::open). Also if a file disappeared during the copy.
     pub fn open_beside(dir: &Path, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
         Snapshot::of_copy(dir, copy::files(dir)?, archives)
     }
@@ -94,40 +95,42 @@ impl Snapshot {
         Ok(Snapshot { store, meta, started, archives, carried, repairs, refusal, remarks, _copy: copied })
     }
 
-    /// Why the next start of a daemon refuses the journal; none if it goes on from what is shown here.
+    /// The reason why the next start of a daemon refuses the journal. `None` if the start succeeds with
+    /// these records.
     pub fn refusal(&self) -> Option<&JournalError> {
         self.refusal.as_ref()
     }
 
-    /// What the next start does beside reading; usually nothing.
+    /// The repairs of the next start. Usually there are none.
     pub fn repairs(&self) -> &[Repair] {
         &self.repairs
     }
 
-    /// What a reader should know about where this comes from: sentences, usually none.
+    /// Remarks for the reader about the source of the records: sentences, usually none.
     ///
-    /// What the next start is going to repair, and archives that are not here.
+    /// They name the repairs of the next start and missing archives.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
     }
 
-    /// The journal's account of itself.
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// The last position that is shown.
+    /// The last visible position.
     fn last(&self) -> u64 {
         if self.refusal.is_some() { u64::MAX } else { self.meta.head.position }
     }
 
-    /// Every envelope of the database with the position it is stored at, in order; archived ones are not in it.
+    /// Every envelope of the database with the position at which it is stored, in order. Archived records
+    /// are not included.
     pub fn raw(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
         let last = self.last();
         self.store.records(0).take_while(move |raw| raw.as_ref().map_or(true, |(at, _)| *at <= last))
     }
 
-    /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk goes on where it can.
+    /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk
+    /// continues where possible.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         let mut position = self.meta.cut.position;
         let live = self.raw().skip_while(move |raw| raw.as_ref().is_ok_and(|(at, _)| *at <= position));
@@ -144,8 +147,8 @@ impl Snapshot {
         self.archives.entries().chain(live)
     }
 
-    /// Entries of archives that are not here which are carried forward: with them every run that has not ended is whole,
-    /// but they are no chain. None if every archive is here.
+    /// Carry-over entries in place of missing archives. With them every unfinished run is complete, but
+    /// they do not form a chain. Empty if no archive is missing.
     pub fn carried(&self) -> &[Entry] {
         self.carried.as_deref().unwrap_or_default()
     }

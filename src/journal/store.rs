@@ -1,8 +1,8 @@
-//! The seam between the writer and what keeps its bytes.
+//! Defines the interface between the writer and its storage.
 //!
-//! A store applies a batch completely or not at all, also across a crash, and keeps it for good
-//! once [`Store::sync`] has returned. It knows nothing of envelopes, hashes or streams beyond the
-//! keys it is given. There is one writer at a time; a second one is refused when it opens the store.
+//! A store applies a batch completely or not at all, also in a crash. The batch is durable once
+//! [`Store::sync`] has returned. A store interprets no envelopes, hashes or streams beyond the keys that it
+//! gets. There is one writer at a time. A second writer is refused when it opens the store.
 
 use std::io;
 use uuid::Uuid;
@@ -11,21 +11,20 @@ use super::archive::Policy;
 use super::envelope::SCHEMA;
 use super::record::Head;
 
-/// What a journal knows about itself.
+/// The journal's state that is stored with each batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     /// Schema of envelope and trees.
     pub schema: u16,
     /// The last epoch that was claimed.
     pub epoch: u64,
-    /// The last record.
     pub head: Head,
-    /// What the first record that is still here follows: genesis, or the last archived record.
+    /// The truncation point, the head before the first available record: genesis, or the last archived record.
     pub cut: Head,
 }
 
 impl Meta {
-    /// The account of a journal that was never written to.
+    /// The state of a journal that was never written to.
     pub fn new() -> Meta {
         Meta { schema: SCHEMA, epoch: 0, head: Head::genesis(), cut: Head::genesis() }
     }
@@ -40,112 +39,104 @@ impl Default for Meta {
 /// Whether the run of a stream still has work to do after an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamState {
-    /// Its records are handed out again at the next open.
+    /// The next open returns its records.
     Open,
-    /// Nothing is left to do; it is read only when asked for.
+    /// No work is left. The stream is read only on request.
     Finished,
 }
 
-/// What a journal knows about one stream.
+/// The stored state of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamHead {
-    /// The stream.
     pub stream: Uuid,
-    /// Set by the last append to it.
+    /// Set by the last append to the stream.
     pub state: StreamState,
     /// Sequence of its last record.
     pub last_seq: u64,
-    /// Position of its first record.
     pub first_position: u64,
-    /// Position of its last record.
     pub last_position: u64,
 }
 
-/// Where one record goes.
+/// An envelope with its keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
-    /// Position of the record.
     pub position: u64,
-    /// Its stream.
     pub stream: Uuid,
-    /// Its sequence in the stream.
+    /// Sequence in the stream.
     pub seq: u64,
-    /// Its envelope.
     pub envelope: Vec<u8>,
 }
 
-/// What is written as one.
+/// Records and state that are written together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// The journal's account after the batch.
+    /// The journal's state after the batch.
     pub meta: Meta,
     /// New records, in order of position.
     pub slots: Vec<StoredRecord>,
-    /// The streams they belong to, after the batch.
+    /// The streams of these records, after the batch.
     pub streams: Vec<StreamHead>,
 }
 
-/// What leaves as one, because it is archived.
+/// Archived records that are removed together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncation {
-    /// The journal's account afterwards.
+    /// The journal's state afterwards.
     pub meta: Meta,
     /// Records: position, stream, sequence.
     pub records: Vec<(u64, Uuid, u64)>,
-    /// Streams of which nothing is left.
+    /// Streams that have no records left.
     pub streams: Vec<Uuid>,
 }
 
-/// Why a store did not do what it was asked.
+/// The reason why a store failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Another writer has it.
     #[error("the store is held by another writer")]
     Held,
-    /// It failed; what it holds now is known only after it was opened again.
+    /// The store failed. Its contents are unknown until the next open.
     #[error("{what}: {reason}")]
     Failed {
-        /// What was attempted, in verb form.
+        /// The attempted operation, in verb form.
         what: &'static str,
-        /// What the store said.
+        /// The store's error.
         reason: String,
     },
-    /// The disk is full.
     #[error("{what}: no space left: {reason}")]
     Full {
-        /// What was attempted, in verb form.
+        /// The attempted operation, in verb form.
         what: &'static str,
-        /// What the store said.
+        /// The store's error.
         reason: String,
     },
-    /// Its files are not what it can open.
+    /// The store cannot open its files.
     #[error("open the database: {reason}")]
     Broken {
-        /// What the store said, or panicked with.
+        /// The store's error or panic message.
         reason: String,
     },
-    /// It holds a key or value that no version of the journal wrote.
+    /// The store holds a key or value that no version of the journal wrote.
     #[error("{what} is not what a journal holds")]
     Layout {
-        /// Which part.
+        /// The invalid part.
         what: &'static str,
     },
 }
 
 impl StoreError {
-    /// An attempt that failed with `reason`.
+    /// An operation that failed with `reason`.
     pub fn failed(what: &'static str, reason: impl ToString) -> StoreError {
         StoreError::Failed { what, reason: reason.to_string() }
     }
 
-    /// An attempt that failed on a file.
+    /// An operation that failed on a file.
     pub fn io(what: &'static str, error: &io::Error) -> StoreError {
         let reason = error.to_string();
         if is_full(error) { StoreError::Full { what, reason } } else { StoreError::Failed { what, reason } }
     }
 }
 
-/// Whether an error says that there is no room: on the disk, or under a limit of ours.
+/// Whether the error means that there is no room, on the disk or under a quota or file size limit.
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
@@ -154,28 +145,28 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 /// Envelopes in order of position.
 pub type RawRecords<'a> = Box<dyn Iterator<Item = Result<(u64, Vec<u8>), StoreError>> + 'a>;
 
-/// Keeps the bytes of a journal. Reads see what was written, synced or not.
+/// Stores the bytes of a journal. Reads see all writes, synced or not.
 pub trait Store: Send {
     /// Writes a batch, completely or not at all.
     ///
     /// # Errors
-    /// After an error the store is not written to again.
+    /// After an error the writer must not write to the store again.
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Returns once everything written is on disk, also after a loss of power.
+    /// Returns once all writes are on disk, also after a loss of power.
     ///
     /// # Errors
-    /// After an error nothing is known about what was written since the last sync; it must not be
-    /// tried again, because the kernel may have dropped the pages that it could not write.
+    /// After an error the state of the writes since the last sync is unknown. The sync must not be
+    /// repeated, because the kernel may have dropped the pages that it could not write.
     fn sync(&mut self) -> Result<(), StoreError>;
 
-    /// Takes archived records out, completely or not at all.
+    /// Removes archived records, completely or not at all.
     ///
     /// # Errors
     /// As [`write`](Store::write).
     fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError>;
 
-    /// Ends the segment of evidence that is being written, if the policy says so. A store without evidence has none.
+    /// Ends the current log segment if the policy says so. A store without a log does nothing.
     ///
     /// # Errors
     /// As [`write`](Store::write).
@@ -183,7 +174,7 @@ pub trait Store: Send {
         Ok(())
     }
 
-    /// Removes segments of evidence that were archived, up to record `through`.
+    /// Removes archived log segments, up to record `through`.
     ///
     /// # Errors
     /// As [`write`](Store::write).
@@ -191,31 +182,19 @@ pub trait Store: Send {
         Ok(())
     }
 
-    /// The journal's account of itself; none before the first write.
+    /// The journal's [`Meta`]. `None` before the first write.
     ///
     /// # Errors
     /// The store cannot be read.
     fn meta(&self) -> Result<Option<Meta>, StoreError>;
 
-    /// All records from a position on.
+    /// All records, starting at position `from`.
     fn records(&self, from: u64) -> RawRecords<'_>;
 
-    /// One record.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     fn record(&self, position: u64) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// One stream.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     fn stream(&self, stream: Uuid) -> Result<Option<StreamHead>, StoreError>;
 
-    /// All streams, in no particular order.
-    ///
-    /// # Errors
-    /// The store cannot be read.
     fn streams(&self) -> Result<Vec<StreamHead>, StoreError>;
 
     /// Positions of the records of one stream, in order of sequence.

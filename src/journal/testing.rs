@@ -1,4 +1,4 @@
-//! Samples for the tests of the journal.
+//! Builds samples for the tests of the journal.
 
 use uuid::Uuid;
 
@@ -14,12 +14,12 @@ pub(super) fn record(text: &str) -> Record {
     Record { kind: 1, version: 1, time_ns: 1_700_000_000_000_000_000, payload: text.as_bytes().to_vec() }
 }
 
-/// One record a batch, streams 1 and 2 taking turns, all of epoch 1.
+/// Batches of one record each, all of epoch 1. Streams 1 and 2 alternate.
 pub(super) fn batches(count: u64) -> Vec<Batch> {
     batches_of(SCHEMA, count)
 }
 
-/// The same, as a Stillpoint of that schema wrote them.
+/// As [`batches`], written by a Stillpoint of that schema.
 pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
     let start = Head { position: 0, hash: genesis(schema) };
     let mut meta = Meta { schema, epoch: 1, head: start, cut: start };
@@ -52,7 +52,7 @@ pub(super) fn chain_of(count: u64) -> Vec<Entry> {
     batches(count).iter().map(|batch| open(&batch.slots[0].envelope).expect("just sealed")).collect()
 }
 
-/// What every store must do.
+/// Checks the rules of every store.
 pub(super) fn exercise(store: &mut dyn Store) {
     assert_eq!(store.meta(), Ok(None));
     assert_eq!(store.streams(), Ok(vec![]));

@@ -1,4 +1,4 @@
-//! The journal as its callers see it.
+//! Tests the journal through its public interface.
 
 mod appending;
 mod archiving;
@@ -14,7 +14,7 @@ mod stopping;
 use super::testing::{record, stream};
 use super::*;
 
-/// Appends one record and answers what became of it.
+/// Appends one record and returns the result.
 async fn append(journal: &Journal, number: u128, seq: u64, text: &str) -> Result<Appended, AppendError> {
     journal.append(stream(number), seq, vec![record(text)], StreamState::Open).await
 }
@@ -24,7 +24,7 @@ fn on(disk: &Disk) -> (Journal, Opened) {
     Journal::open_task(store).expect("an intact journal")
 }
 
-/// Options under which nothing is waited for.
+/// Options without wait times.
 fn impatient() -> Options {
     Options { lock_attempts: 1, ballast_bytes: 0, ..Options::default() }
 }

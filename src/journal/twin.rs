@@ -1,8 +1,8 @@
-//! The store of a journal directory: evidence first, then the database.
+//! Combines the two halves of a journal directory into one store: the log first, then the database.
 //!
-//! A batch is on disk in the evidence before sled sees it, and acknowledged once it is on disk in
-//! both. Reads are answered by sled alone. The lock of the directory is held as long as this lives. Archived records
-//! leave the evidence first: sled has them until then.
+//! A batch is on disk in the log before sled gets it. It is acknowledged once it is on disk in both. Only
+//! sled serves reads. The store holds the lock of the directory. Archived records leave the log first: sled
+//! has them until then.
 
 use super::archive::Policy;
 use super::lock::Lock;
@@ -12,7 +12,7 @@ use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Trunc
 use uuid::Uuid;
 
 pub(super) struct TwinStore {
-    // Dropped in this order: the lock is free only once sled has let go of its own.
+    // Dropped in this order: the directory lock is released only after sled has released its own lock.
     sled: SledStore,
     evidence: LogWriter,
     _lock: Lock,

@@ -1,56 +1,55 @@
-//! What a look at every record says: the verdict, and how it is reached for entries that no store gave.
+//! Defines the verdict of a verification, and computes it for entries that do not come from a store.
 //!
-//! A store is checked against its own account of itself ([`super::scan`]). Entries that come from elsewhere, from a
-//! daemon or from an exported file, have no such account: [`Verifier`] checks what can be known of them. It takes them
-//! one by one and keeps none.
+//! A store is checked against its own [`Meta`](super::Meta) ([`super::scan`]). Entries from elsewhere, from
+//! a daemon or from an exported file, have no [`Meta`](super::Meta). [`Verifier`] checks as much of them as
+//! possible. It takes them one by one and stores none.
 //!
-//! Not here: where entries come from, and what they mean.
+//! Not here: the source of the entries and their meaning.
 
 use super::chain::{ChainProblem, Checker, Fault, Verified, sealed};
 use super::envelope::{SCHEMA, genesis};
 use super::record::{Entry, Head};
 
-/// What a journal looks like as a whole.
+/// The state of a whole journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every record is there and unchanged, up to the head.
+    /// Every record is present and unchanged, up to the head.
     Intact,
-    /// Every record holds, and bytes of a batch that was being written stand behind the last one.
+    /// Every record is valid, and bytes of an unfinished batch follow the last one.
     TornTail,
-    /// Every record that is here holds, and the first ones are in archives that are elsewhere.
+    /// Every available record is valid, and the first records are in archives that are elsewhere.
     NeedsArchive,
-    /// It ends before a record that is known to have been there.
+    /// The journal ends before a record that is known to have existed.
     CutTail,
     /// A record, a link or the index is wrong.
     Corrupt,
-    /// A newer Stillpoint wrote it; see [`JournalError::verdict`](super::JournalError::verdict).
+    /// A newer Stillpoint wrote the journal; see [`JournalError::verdict`](super::JournalError::verdict).
     NewerSchema,
-    /// A living process holds it; see [`JournalError::verdict`](super::JournalError::verdict).
+    /// A running process holds the journal; see [`JournalError::verdict`](super::JournalError::verdict).
     Locked,
 }
 
 impl Verdict {
-    /// Whether every record that is here holds and a daemon goes on from them.
+    /// Whether every available record is valid and a daemon can continue from them.
     pub fn is_whole(self) -> bool {
         matches!(self, Verdict::Intact | Verdict::TornTail | Verdict::NeedsArchive)
     }
 }
 
-/// The result of looking at every record.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// What the journal looks like.
     pub verdict: Verdict,
-    /// How many records held.
+    /// Number of valid records.
     pub records: u64,
-    /// The last record that held.
+    /// The last valid record.
     pub head: Head,
     /// The first problem.
     pub problem: Option<ChainProblem>,
 }
 
-/// Checks entries one by one, from the first to the first that does not hold.
+/// Checks entries one by one, up to the first invalid one.
 pub struct Verifier {
     start: Head,
     checker: Option<Checker>,
@@ -60,7 +59,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Before the first entry; `expected` is a head that was published elsewhere.
+    /// Starts before the first entry. `expected` is a head that was published elsewhere.
     pub fn new(expected: Option<&Head>) -> Verifier {
         Verifier {
             start: Head::genesis(),
@@ -71,7 +70,8 @@ impl Verifier {
         }
     }
 
-    /// Takes the next entry; answers whether it held. After the first that does not, none is looked at.
+    /// Adds the next entry. Returns whether it is valid. Entries after the first invalid one are not
+    /// checked.
     pub fn admit(&mut self, entry: &Entry) -> bool {
         if self.problem.is_none()
             && let Err(problem) = self.check(entry)
@@ -81,12 +81,12 @@ impl Verifier {
         self.problem.is_none()
     }
 
-    /// The next entry cannot even be read.
+    /// Records that the next entry cannot be read.
     pub fn refuse(&mut self, problem: ChainProblem) {
         self.problem.get_or_insert(problem);
     }
 
-    /// What the first entry follows: genesis, or a record that is not among the entries.
+    /// The head before the first entry: genesis, or a record that is not among the entries.
     pub fn start(&self) -> Head {
         self.start
     }
@@ -113,7 +113,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// After the last entry; `claimed` is the head that whoever gave them named, if anybody did.
+    /// Computes the verdict after the last entry. `claimed` is the head that the source of the entries
+    /// named, if it named one.
     pub fn finish(self, claimed: Option<Head>) -> Verification {
         let nothing = Verified { records: 0, head: self.start };
         let held = self.checker.as_ref().map_or(nothing, Checker::verified);

@@ -1,17 +1,18 @@
-//! Where the writer runs: on a thread of its own, or as a task on simulated time.
+//! Runs the writer on a thread of its own, or as a task on simulated time.
 //!
-//! A thread keeps the disk away from the runtime. On paused time it is unusable, because virtual
-//! time runs on while the disk works and every deadline fires; there the same writer is a task that
-//! commits inline, which costs no virtual time and makes the order of everything repeatable.
+//! A thread keeps disk operations off the runtime. It does not work on paused time, because virtual time
+//! advances during disk operations and every deadline fires. So on simulated time the same writer is a task
+//! that commits inline. This costs no virtual time and makes the order of all events repeatable.
 //!
-//! # The end of a writer
-//! A host whose writer has ended closes the queue and receives until it is empty. A request that is dropped drops its
-//! reply, which its caller reads as [`AppendError::Stopped`](super::AppendError::Stopped) with the writer's reason.
+//! # The stop of a writer
+//! A worker whose writer has stopped closes the queue and receives until it is empty. A dropped request
+//! drops its reply. The caller reads this as [`AppendError::Stopped`](super::AppendError::Stopped) with the
+//! writer's reason.
 //!
-//! SUBTLE: dropping the receiver is not enough. 1. A caller reserves a place in the queue. 2. The receiver is dropped,
-//! which closes and empties the queue. 3. The caller puts its request into the place. The queue lives as long as its
-//! senders do, and the caller holds one: nothing drops the reply, and the caller waits for ever. A closed queue that is
-//! received from is empty only once no place is reserved.
+//! SUBTLE: dropping the receiver is not enough. 1. A caller reserves a place in the queue. 2. The receiver
+//! is dropped, which closes and empties the queue. 3. The caller puts its request into the place. The queue
+//! lives as long as its senders, and the caller holds a sender. So the reply is never dropped, and the
+//! caller waits for ever. A receive loop on a closed queue ends only when no place is reserved.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,13 +24,13 @@ use tokio::sync::mpsc::Receiver;
 use super::store::Store;
 use super::writer::{MAX_APPEND_BYTES, Request, Shared, Writer, WriterStopped};
 
-/// Most requests that share one barrier.
+/// Maximum number of requests that share one barrier.
 pub const MAX_BATCH_REQUESTS: usize = 64;
 
-/// Requests that wait for the writer; further callers wait for a place.
+/// Maximum number of queued requests. Further callers wait for a place.
 pub(super) const QUEUE_LENGTH: usize = 1024;
 
-/// The first request and what waits behind it, up to the limits of one batch.
+/// The first request and the requests queued behind it, up to the limits of one batch.
 fn drain(first: Request, requests: &mut Receiver<Request>) -> Vec<Request> {
     let mut bytes = first.bytes();
     let mut batch = vec![first];

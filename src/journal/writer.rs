@@ -1,11 +1,11 @@
-//! The one writer: from waiting requests to one batch, one barrier, and the answers.
+//! Writes the journal: turns queued requests into one batch, one barrier, and the replies.
 //!
-//! [`Writer::turn`] is one function without an await, so that its two hosts (see [`super::worker`])
-//! run the same code. It stages every append that waits, writes them as one batch, syncs once, and
-//! answers after that. An append that is refused does not disturb its neighbours.
+//! [`Writer::turn`] is one function without an await, so that both workers (see [`super::worker`]) run the
+//! same code. It stages every queued append, writes them as one batch, syncs once, and then replies. A
+//! refused append does not affect the other appends.
 //!
-//! An error of write or sync ends the writer. It is not retried: after a failed sync the kernel
-//! may have dropped the very pages that were to be written, and a second one would succeed.
+//! An error of write or sync stops the writer. The writer does not retry: after a failed sync the kernel
+//! may have dropped the pages to be written, and a second sync would succeed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,19 @@ use super::record::{Entry, Head, Record};
 use super::repair;
 use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
-/// Most payload bytes of one append. 64 records of the largest size.
+/// Maximum payload of one append, in bytes: 64 records of the largest size.
 pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
 
-/// Most records of one append: an outcome for each member of the largest group, several times over.
+/// Maximum number of records of one append: an outcome for each member of the largest group, several times
+/// over.
 pub const MAX_APPEND_RECORDS: usize = 1024;
 
-/// What an append became.
+/// The result of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Position of its first record.
     pub first: u64,
-    /// Its last record. Later appends may have moved the journal's own head on.
+    /// Its last record. The journal's head may be further, because of later appends.
     pub last: Head,
 }
 
@@ -54,17 +55,18 @@ pub(super) enum Request {
         limit: usize,
         reply: oneshot::Sender<Result<Vec<Entry>, JournalError>>,
     },
-    /// What may be archived now; ends the present segment if the policy says so.
+    /// Returns the records that may be archived now. Ends the current segment if the policy says so.
     WriterStopped {
         policy: Policy,
         reply: oneshot::Sender<Limits>,
     },
-    /// Records of the journal about itself.
+    /// Appends records of the journal about itself.
     Note {
         records: Vec<Record>,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     },
-    /// Takes archived records out of both halves, some at a time; answers up to which they are gone.
+    /// Removes at most `limit` archived records from both halves. Returns the position up to which records
+    /// are removed.
     Truncation {
         through: u64,
         limit: usize,
@@ -72,17 +74,16 @@ pub(super) enum Request {
     },
 }
 
-/// What may be archived.
+/// The records that may be archived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Where the archives end.
+    /// The head at the end of the archives.
     pub cut: Head,
-    /// The last record.
     pub head: Head,
 }
 
 impl Request {
-    /// Payload bytes it adds to a batch.
+    /// Payload that it adds to a batch, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Request::Append(append) => payload_bytes(&append.records),
@@ -99,19 +100,19 @@ fn payload_bytes(records: &[Record]) -> usize {
     records.iter().map(|record| record.payload.len()).sum()
 }
 
-/// What the writer and the handles both see.
+/// The state that the writer and the handles share.
 pub(super) struct Shared {
     head: Mutex<Head>,
     stopped: OnceLock<String>,
     archives: Option<Archives>,
 }
 
-/// The archives beside a journal in a directory.
+/// The archives of a journal in a directory.
 pub(super) struct Archives {
     pub journal: PathBuf,
     pub catalog: Arc<Catalog>,
     pub faults: FaultHook,
-    /// One archiving at a time.
+    /// Serializes archivings.
     pub turn: tokio::sync::Mutex<()>,
 }
 
@@ -126,7 +127,7 @@ impl Shared {
         Arc::new(Shared { head: Mutex::new(head), stopped: OnceLock::new(), archives })
     }
 
-    /// The archives; none for a store that is no directory.
+    /// The archives. `None` for a store that is not a directory.
     pub fn archives(&self) -> Option<&Archives> {
         self.archives.as_ref()
     }
@@ -135,12 +136,11 @@ impl Shared {
         self.archives().is_some_and(|archives| archives.catalog.contains(stream))
     }
 
-    /// The last record that is on disk.
     pub fn head(&self) -> Head {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first reason stays.
+    /// Sets the reason, unless one is set.
     pub fn stop(&self, reason: String) {
         let _ = self.stopped.set(reason);
     }
@@ -156,10 +156,10 @@ pub(super) struct Writer<S> {
     shared: Arc<Shared>,
 }
 
-/// The writer has ended; the reason is in [`Shared`].
+/// The writer has stopped. The reason is in [`Shared`].
 pub(super) struct WriterStopped;
 
-/// A batch in the making.
+/// A batch under construction.
 pub(super) struct Staged {
     meta: Meta,
     slots: Vec<StoredRecord>,
@@ -172,7 +172,7 @@ impl<S: Store> Writer<S> {
         Writer { store, meta, shared }
     }
 
-    /// Serves everything that waits with one barrier. Reads see the appends of the same turn.
+    /// Processes all requests with one barrier. Reads see the appends of the same turn.
     pub fn turn(&mut self, requests: Vec<Request>) -> Result<(), WriterStopped> {
         let mut staged = Staged::new(self.meta);
         let mut rest = Vec::new();
@@ -187,7 +187,7 @@ impl<S: Store> Writer<S> {
         rest.into_iter().try_for_each(|request| self.serve(request))
     }
 
-    /// A note follows whatever the journal's own stream holds.
+    /// Stages a note behind the last record of the journal's own stream.
     fn note(
         &self,
         staged: &mut Staged,
@@ -241,7 +241,7 @@ impl<S: Store> Writer<S> {
         self.store.sync()
     }
 
-    /// The reason is set before any reply is dropped, so that whoever waited finds it.
+    /// Sets the reason before any reply is dropped, so that each waiting caller finds it.
     fn end(&self, error: &StoreError) -> WriterStopped {
         self.stop(error.to_string())
     }
@@ -308,7 +308,7 @@ impl Staged {
         Staged { meta, slots: vec![], streams: BTreeMap::new(), answers: vec![] }
     }
 
-    /// What is written; nobody waits for an answer.
+    /// The batch, without its replies.
     pub fn into_batch(self) -> Batch {
         Batch { meta: self.meta, slots: self.slots, streams: self.streams.into_values().collect() }
     }
@@ -339,7 +339,8 @@ impl Staged {
     }
 }
 
-/// All entries of a stream that the store still holds, checked against the index; those up to `cut` are archived.
+/// All entries of a stream that the store still holds, checked against the index. Records up to `cut` are
+/// archived.
 pub(super) fn read_stream(store: &dyn Store, cut: Head, stream: Uuid) -> Result<Vec<Entry>, JournalError> {
     let Some(head) = store.stream(stream)? else { return Ok(vec![]) };
     let broken = |position| {

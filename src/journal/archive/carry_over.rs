@@ -1,15 +1,17 @@
-//! What is carried forward: the records of runs that had not ended where the archives end.
+//! Copies the records that runs without an end still need from the archives: the carry-over.
 //!
-//! An archive takes every record up to its end, also those of a run that is stuck. A copy of these, byte for byte with
-//! their old positions and hashes, stays in one file beside the journal, so that a start reads what it goes on with
-//! from there and not from archives, which may be large, many, and elsewhere. With each archiving a new one is made
-//! from the one before it and from what is archived; the [`Checkpoint`](super::Checkpoint) names its hash.
+//! An archive takes every record up to its end, including the records of a run that is stuck. One file
+//! beside the journal holds a copy of the records of such runs, byte for byte, with their old positions and
+//! hashes. A start reads the records of unfinished runs from this file. It does not read archives, which
+//! may be large, many, and stored elsewhere. Each archiving builds a new file from the previous one and
+//! from the records that it archives. The [`Checkpoint`](super::Checkpoint) names the hash of the file.
 //!
-//! It follows from the archives alone, so that a lost one is made anew from them. It holds the streams whose last
-//! archived record says that work is left and those that their records refer to ([`Links`]), ended or not: the first asks for
-//! the end of each when it goes on.
+//! The file follows from the archives alone, so a lost file is rebuilt from them. It holds two groups of
+//! streams: the streams whose last archived record says that work is left, and the streams that their
+//! records refer to ([`Links`]), finished or not. An unfinished run reads the end of each of these when it
+//! is resumed.
 //!
-//! Version 1 of the file, big-endian; where nothing is carried there is no file:
+//! Version 1 of the file, big-endian. There is no file if there is no carry-over:
 //!
 //! | bytes | field |
 //! |---:|---|
@@ -19,7 +21,7 @@
 //! | | a record: 4 bytes length; envelope |
 //! | 32 | BLAKE3 hash of all bytes before it |
 //!
-//! Not here: when it is made ([`super::seal`]) and who reads it ([`super::kept`]).
+//! Not here: when the file is written ([`super::seal`]) and how it is read ([`super::carry_over_file`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -34,7 +36,7 @@ use super::super::store::StreamState;
 const MAGIC: &[u8; 8] = b"SPcarry1";
 const FRONT: usize = 16;
 
-/// Streams with their records, from the first archived one on.
+/// Streams with their records, starting with the first archived record.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CarryOver(BTreeMap<Uuid, Run>);
 
@@ -42,21 +44,21 @@ pub(crate) struct CarryOver(BTreeMap<Uuid, Run>);
 struct Run {
     state: StreamState,
     records: Vec<Vec<u8>>,
-    /// Streams without which it cannot go on.
+    /// Streams that this stream needs to be resumed.
     needs: Vec<Uuid>,
 }
 
-/// Bytes of a stream in the file before its records: state, id, length.
+/// Length of the fields of a stream before its records, in bytes: state, id, length.
 const HEAD_BYTES: usize = 1 + 16 + 8;
 
 impl Run {
-    /// Bytes of the records in the file.
+    /// Length of the records in the file, in bytes.
     fn length(&self) -> usize {
         self.records.iter().map(|record| record.len() + 4).sum()
     }
 }
 
-/// Where a stream stands in the file.
+/// The location of a stream in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub stream: Uuid,
@@ -65,7 +67,7 @@ pub(super) struct Place {
 }
 
 impl CarryOver {
-    /// Takes the next archived record.
+    /// Adds the next archived record.
     pub fn admit(&mut self, links: Links, state: StreamState, entry: &Entry, envelope: &[u8]) {
         if entry.stream == repair::stream() {
             return;
@@ -77,19 +79,19 @@ impl CarryOver {
         run.needs.extend(links(&entry.record));
     }
 
-    /// Lets go of what has ended and is needed by nothing that has not.
+    /// Drops each finished stream that no unfinished stream needs.
     pub fn reconcile(&mut self) {
         let open = self.0.values().filter(|run| run.state == StreamState::Open);
         let needed: BTreeSet<Uuid> = open.flat_map(|run| &run.needs).copied().collect();
         self.0.retain(|id, run| run.state == StreamState::Open || needed.contains(id));
     }
 
-    /// How many streams there are.
+    /// Number of streams.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The file; none if nothing is carried.
+    /// Encodes the file. `None` if there is no carry-over.
     pub fn encode(&self) -> Option<Vec<u8>> {
         if self.0.is_empty() {
             return None;
@@ -102,7 +104,7 @@ impl CarryOver {
         Some(bytes)
     }
 
-    /// Hash of the file, which is not put together for it; none if nothing is carried.
+    /// Computes the hash of the file without building the file. `None` if there is no carry-over.
     pub fn hash(&self) -> Option<[u8; 32]> {
         if self.0.is_empty() {
             return None;
@@ -115,7 +117,7 @@ impl CarryOver {
         Some(*hasher.update(end.as_bytes()).finalize().as_bytes())
     }
 
-    /// All of the file but the hash at its end.
+    /// Passes on the file in pieces, without the hash at its end.
     fn each_piece(&self, take: &mut dyn FnMut(&[u8])) {
         take(MAGIC);
         take(&(self.0.len() as u64).to_be_bytes());
@@ -131,7 +133,7 @@ impl CarryOver {
         }
     }
 
-    /// None for bytes that are no such file.
+    /// Decodes the file. `None` if the bytes are not a valid file.
     pub fn decode(bytes: &[u8], links: Links) -> Option<CarryOver> {
         let mut carried = CarryOver::default();
         for Place { stream, state, at } in places(bytes)? {
@@ -144,7 +146,7 @@ impl CarryOver {
     }
 }
 
-/// Where each stream stands; none for bytes that are no such file.
+/// The location of each stream. `None` if the bytes are not a valid file.
 pub(super) fn places(bytes: &[u8]) -> Option<Vec<Place>> {
     let (body, hash) = bytes.split_last_chunk::<32>()?;
     let rest = body.strip_prefix(MAGIC).filter(|_| super::hash(body) == *hash)?;
@@ -170,7 +172,7 @@ pub(super) fn places(bytes: &[u8]) -> Option<Vec<Place>> {
     (u64::from_be_bytes(*count) == places.len() as u64).then_some(places)
 }
 
-/// The envelopes of one stream; none for other bytes.
+/// The envelopes of one stream. `None` for other bytes.
 pub(super) fn envelopes(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut envelopes = Vec::new();
     while !bytes.is_empty() {
@@ -188,7 +190,7 @@ mod tests {
     use super::super::super::testing::{batches, stream};
     use super::*;
 
-    /// Streams 2 and 1 take turns; the second has ended with its last record.
+    /// Streams 2 and 1 alternate. Stream 1 ends with its last record.
     fn sample() -> CarryOver {
         let mut carried = CarryOver::default();
         for batch in batches(6) {

@@ -1,5 +1,6 @@
-//! The file of what is carried forward, as an open journal and those who read it use it: where each stream stands in
-//! it is in memory, its records are read when they are asked for.
+//! Reads the carry-over file for an open journal and for readers.
+//!
+//! The location of each stream in the file is in memory. The records of a stream are read on demand.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,20 +20,20 @@ use super::{Checkpoint, Range, directory, hash};
 
 const EXTENSION: &str = "carried";
 
-/// Why the file cannot be used.
+/// The reason if the file is missing.
 const MISSING: &str = "it is missing";
 const OTHER: &str = "it is not the file that its checkpoint names";
 
-/// What is carried forward up to one checkpoint.
+/// The carry-over up to one checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct CarryOverFile {
-    /// None if nothing is carried.
+    /// `None` if there is no carry-over.
     file: Option<File>,
     places: BTreeMap<Uuid, Place>,
 }
 
 impl Checkpoint {
-    /// Name of the file with what is carried forward behind this archive; none if nothing is.
+    /// Name of the carry-over file that belongs to this archive. `None` if there is no carry-over.
     pub fn carried_name(&self) -> Option<String> {
         (self.runs > 0).then(|| self.range().file(EXTENSION))
     }
@@ -42,7 +43,7 @@ impl CarryOverFile {
     /// Reads the file that `checkpoint` names, in an archive directory.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why the file cannot be used.
     pub fn load(dir: &Path, checkpoint: &Checkpoint) -> Result<CarryOverFile, &'static str> {
         let Some(name) = checkpoint.carried_name() else { return Ok(CarryOverFile::default()) };
         let bytes = fs::read(dir.join(&name)).map_err(|_| MISSING)?;
@@ -55,20 +56,20 @@ impl CarryOverFile {
         Ok(CarryOverFile { file: Some(file), places })
     }
 
-    /// Whether records of the stream are carried.
+    /// Whether the carry-over has records of the stream.
     pub fn contains(&self, stream: Uuid) -> bool {
         self.places.contains_key(&stream)
     }
 
-    /// The streams that had not ended.
+    /// The unfinished streams.
     pub fn open(&self) -> impl Iterator<Item = Uuid> {
         self.places.values().filter(|place| place.state == StreamState::Open).map(|place| place.stream)
     }
 
-    /// The carried entries of a stream; none if it is not carried.
+    /// The entries of a stream in the carry-over. Empty if the stream is not in it.
     ///
     /// # Errors
-    /// The file cannot be read, or was changed since it was opened.
+    /// The file cannot be read, or it was changed since it was opened.
     pub fn entries(&self, stream: Uuid) -> io::Result<Vec<Entry>> {
         let (Some(file), Some(place)) = (&self.file, self.places.get(&stream)) else { return Ok(vec![]) };
         let mut bytes = vec![0; place.at.len()];
@@ -80,7 +81,7 @@ impl CarryOverFile {
         envelopes(&bytes).ok_or_else(changed)?.into_iter().map(open).collect()
     }
 
-    /// Every carried entry up to record `through`, in the order of the journal.
+    /// Every entry of the carry-over up to record `through`, in the order of the journal.
     ///
     /// # Errors
     /// As [`entries`](CarryOverFile::entries).
@@ -93,7 +94,7 @@ impl CarryOverFile {
         Ok(all)
     }
 
-    /// What a database has to know of the streams that had not ended, as of record `through`.
+    /// The heads of the unfinished streams as of record `through`, as a database stores them.
     ///
     /// # Errors
     /// As [`entries`](CarryOverFile::entries).
@@ -115,7 +116,7 @@ impl CarryOverFile {
         Ok(heads)
     }
 
-    /// All of it, to make the next one from.
+    /// The whole carry-over, as the base of the next one.
     ///
     /// # Errors
     /// As [`entries`](CarryOverFile::entries).
@@ -128,7 +129,7 @@ impl CarryOverFile {
     }
 }
 
-/// Writes the file that `checkpoint` is going to name, synced, if there is anything to carry.
+/// Writes and syncs the file that `checkpoint` will name, if there is a carry-over.
 pub(crate) fn write(
     journal: &Path,
     checkpoint: &Checkpoint,
@@ -141,7 +142,8 @@ pub(crate) fn write(
     written.map_err(JournalError::io("write what is carried forward in", &dir))
 }
 
-/// Gives a copy of a journal its archives: what is small and may be replaced is copied, archives themselves are linked.
+/// Gives the copy of a journal its archive directory. Small files that may be replaced are copied. Archives
+/// are linked.
 ///
 /// # Errors
 /// A file cannot be read or written.
@@ -160,7 +162,7 @@ pub(crate) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what was carried forward up to other records than `cut`, and not behind `head`.
+/// Removes each carry-over file that ends at another record than `cut`, unless it ends behind `head`.
 pub(super) fn clear(dir: &Path, cut: u64, head: u64) -> io::Result<()> {
     for range in super::list(dir, EXTENSION)? {
         if range.last != cut && range.last <= head {

@@ -1,4 +1,4 @@
-//! What an open journal knows of its archives: which streams ended in which of them, and what is carried forward.
+//! Lists the archives of an open journal: which streams ended in which archive, and the carry-over.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,6 @@ use super::index::Index;
 use super::seal::{Prior, each, index_of, replace};
 use super::{Checkpoint, Range, directory, hash, list};
 
-/// The archives of a journal.
 pub(crate) struct Catalog {
     dir: PathBuf,
     links: Links,
@@ -25,17 +24,18 @@ pub(crate) struct Catalog {
 #[derive(Default)]
 struct State {
     archives: Vec<(Range, Index)>,
-    /// Of the newest checkpoint.
+    /// The index hash of the newest checkpoint.
     indexes: [u8; 32],
     kept: Arc<CarryOverFile>,
 }
 
 impl Catalog {
-    /// Reads every index up to the newest checkpoint, and where what is carried forward stands; answers as well what
-    /// was made anew from archives.
+    /// Reads every index up to the newest checkpoint, and the locations in the carry-over file. Also
+    /// returns the files that were rebuilt from archives.
     ///
     /// # Errors
-    /// An index, or what is carried forward, is missing or another one, and archives that it is made from are not there.
+    /// An index or the carry-over file is missing or is not the recorded one, and the archives to rebuild
+    /// it from are missing.
     pub fn load(
         journal: &Path,
         newest: Option<&Checkpoint>,
@@ -46,7 +46,7 @@ impl Catalog {
         let Some(newest) = newest else { return Ok((catalog(State::default()), vec![])) };
         let (mut state, mut anew, mut next) = (State::default(), Vec::new(), 1);
         let read = |extension| list(&dir, extension).map_err(JournalError::io("read", &dir));
-        // An archive whose index is gone still says by its name that there was one.
+        // The name of an archive shows that the archive exists, even if its index is lost.
         let mut ranges = [read("ids")?, read("seg")?].concat();
         ranges.sort_unstable();
         ranges.dedup();
@@ -83,10 +83,10 @@ impl Catalog {
         Ok((catalog(state), told))
     }
 
-    /// What the next archiving goes on from. It reads what is carried forward, and blocks.
+    /// The state that the next archiving starts from. Reads the carry-over file. Blocks.
     ///
     /// # Errors
-    /// That cannot be read.
+    /// The carry-over file cannot be read.
     pub fn prior(&self) -> Result<Prior, JournalError> {
         let (indexes, kept) = self.read(|state| (state.indexes, state.kept.clone()));
         let carried = kept
@@ -95,12 +95,11 @@ impl Catalog {
         Ok(Prior { indexes, carried, links: self.links })
     }
 
-    /// What is carried forward.
     pub fn kept(&self) -> Arc<CarryOverFile> {
         self.read(|state| state.kept.clone())
     }
 
-    /// Takes the archives of checkpoints that are on disk.
+    /// Adds the archives of checkpoints that are on disk.
     pub fn admit(&self, checkpoints: &[Checkpoint]) -> Result<(), JournalError> {
         for checkpoint in checkpoints {
             let range = checkpoint.range();
@@ -120,10 +119,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// Reads the archives behind `cut` and checks that they continue it; answers where they end, none if there are none.
+    /// Reads the archives behind `cut` and checks that they continue it. Returns the head at their end, or
+    /// `None` if there are no archives.
     ///
     /// # Errors
-    /// One of them is missing or is not what it should be.
+    /// An archive is missing, or it is not the recorded one.
     pub fn check(&self, cut: Head) -> Result<Option<Head>, JournalError> {
         let behind = |state: &State| -> Vec<Range> {
             state.archives.iter().map(|(range, _)| *range).filter(|range| range.last > cut.position).collect()
@@ -135,7 +135,7 @@ impl Catalog {
                 || JournalError::ArchiveMissing { path: path.clone(), first: range.first, last: range.last };
             let bytes = fs::read(&path).map_err(|_| missing())?;
             let (start, last) = log::ends(&bytes).ok_or_else(missing)?;
-            // The database may have let go of a part of the first one already.
+            // The database may have dropped a part of the first archive already.
             let follows = end.map_or(start.position <= cut.position, |end| end == start);
             if !follows || last.position != range.last {
                 return Err(missing());
@@ -150,16 +150,16 @@ impl Catalog {
         self.read(|state| state.archives.iter().rev().any(|(_, index)| index.contains(stream)))
     }
 
-    /// Whether there are records of the stream that the database no longer has.
+    /// Whether the stream has records that the database no longer has.
     pub fn knows(&self, stream: Uuid) -> bool {
         self.kept().contains(stream) || self.contains(stream)
     }
 
-    /// Archived entries of a stream, up to the one before number `before`: those that are carried forward, else it reads
-    /// whole archives. It blocks.
+    /// Archived entries of a stream, with sequences below `before`. Reads them from the carry-over, or else
+    /// from whole archives. Blocks.
     ///
     /// # Errors
-    /// [`JournalError::ArchiveMissing`] if one of them is needed and not there.
+    /// [`JournalError::ArchiveMissing`] if a needed archive is missing.
     pub fn entries(&self, stream: Uuid, before: u64) -> Result<Vec<Entry>, JournalError> {
         let carried = self.kept().entries(stream);
         let mut carried = carried.map_err(JournalError::io("read what is carried forward in", &self.dir))?;
@@ -172,7 +172,8 @@ impl Catalog {
 
     fn archived(&self, stream: Uuid, before: u64) -> Result<Vec<Entry>, JournalError> {
         let mut ranges: Vec<Range> = self.read(|state| {
-            // It may have begun before the archive in which it ended, and gone on in none.
+            // The stream may have begun before the archive in which it ended. It does not continue in a
+            // later one.
             let ended = state.archives.iter().rposition(|(_, index)| index.contains(stream));
             let through = ended.map_or(state.archives.len(), |at| at + 1);
             state.archives[..through].iter().map(|(range, _)| *range).collect()
@@ -230,7 +231,7 @@ fn lost(dir: &Path, newest: &Checkpoint, what: &'static str, missing: Option<Str
     JournalError::CarryOverLost { path: dir.join(name), runs, last, what, missing }
 }
 
-/// Makes what is carried forward anew from all archives.
+/// Rebuilds the carry-over from all archives.
 fn carried_anew(
     dir: &Path,
     ranges: &[Range],
@@ -253,7 +254,8 @@ fn carried_anew(
     replace(dir, &name, &bytes).map_err(JournalError::io("write what is carried forward in", dir))
 }
 
-/// The index of an archive with its bytes, and whether it was made from the archive.
+/// Reads the index of an archive. Returns the index, its bytes, and whether it was rebuilt from the
+/// archive.
 fn index(dir: &Path, range: Range) -> Result<(Index, Vec<u8>, bool), &'static str> {
     let stored = fs::read(dir.join(range.file("ids"))).ok();
     if let Some(index) = stored.as_deref().and_then(Index::decode) {

@@ -1,22 +1,23 @@
-//! The record that makes a file an archive.
+//! Defines the record that turns a file into an archive.
 //!
-//! A record of kind 33 stands in the journal's own stream, beside those that tell of repairs ([`super::super::repair`]).
-//! Version 1 of its payload is fixed-width, big-endian, and never changes:
+//! A record of kind 33 is in the journal's own stream, with the records of repairs
+//! ([`super::super::repair`]). Version 1 of its payload has fixed-width fields, big-endian, and never
+//! changes:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 8 | position of the first archived record |
-//! | 8 | 8 | position of the last one |
-//! | 16 | 32 | hash of the last one: what the first live record follows |
+//! | 8 | 8 | position of the last archived record |
+//! | 16 | 32 | hash of the last archived record, which the first live record follows |
 //! | 48 | 32 | BLAKE3 hash of the archive's file |
-//! | 80 | 8 | its bytes |
-//! | 88 | 8 | streams that ended in it |
-//! | 96 | 32 | BLAKE3 hash of the same field of the checkpoint before it (zeros before the first) and of the index's file |
-//! | 128 | 8 | streams that are carried forward behind it (`carried`) |
-//! | 136 | 32 | BLAKE3 hash of the file of these; zeros if there are none |
+//! | 80 | 8 | length of the archive's file in bytes |
+//! | 88 | 8 | number of streams that ended in the archive |
+//! | 96 | 32 | BLAKE3 hash of the same field of the previous checkpoint (zeros before the first) and of the index's file |
+//! | 128 | 8 | number of streams in the carry-over behind the archive |
+//! | 136 | 32 | BLAKE3 hash of the carry-over file; zeros if there is none |
 //!
-//! So the newest checkpoint vouches for every index there is, and for what is carried forward: one that is lost or
-//! changed is seen at the next open, and not when its request comes again.
+//! So the newest checkpoint covers every index and the carry-over. The next open detects a lost or changed
+//! file. The detection does not wait until a request is repeated.
 
 use std::fmt;
 
@@ -26,31 +27,28 @@ use super::super::store::{Store, StoreError};
 use super::super::{chain, repair};
 use super::Range;
 
-/// Kind of a record that makes a file an archive.
+/// Kind of the record that turns a file into an archive.
 pub(crate) const KIND: u16 = 33;
 
 const VERSION: u16 = 1;
 const BYTES: usize = 168;
 
-/// What an archive holds, and how to know that it is the one.
+/// Describes an archive and identifies its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Position of the first archived record.
     pub first: u64,
-    /// The last archived record.
     pub last: Head,
-    /// Hash of the archive's file.
     pub file: [u8; 32],
-    /// Its bytes.
+    /// Length of the archive's file in bytes.
     pub bytes: u64,
-    /// Streams that ended in it.
+    /// Number of streams that ended in the archive.
     pub streams: u64,
-    /// Hash over this index and all before it.
+    /// Hash over this index and all earlier ones.
     pub indexes: [u8; 32],
-    /// Streams of which records up to here are carried forward, because they had not ended or are needed by one that
-    /// had not.
+    /// Number of streams whose records up to here are in the carry-over: unfinished streams, and streams
+    /// that an unfinished stream needs.
     pub runs: u64,
-    /// Hash of the file with these records; zeros if there are none.
+    /// Hash of the carry-over file; zeros if there is none.
     pub carried: [u8; 32],
 }
 
@@ -59,7 +57,6 @@ impl Checkpoint {
         Range { first: self.first, last: self.last.position }
     }
 
-    /// Name of the archive's file.
     pub fn name(&self) -> String {
         self.range().file("seg")
     }
@@ -78,7 +75,7 @@ impl Checkpoint {
         Record { kind: KIND, version: VERSION, time_ns, payload }
     }
 
-    /// What a record says; none if it is no checkpoint of a version that this release knows.
+    /// Decodes a record. `None` if it is not a checkpoint of a version that this release knows.
     pub fn of(record: &Record) -> Option<Checkpoint> {
         if (record.kind, record.version) != (KIND, VERSION) {
             return None;
@@ -115,7 +112,7 @@ impl fmt::Display for Checkpoint {
     }
 }
 
-/// The newest checkpoint that a store holds.
+/// The newest checkpoint in a store.
 pub(crate) fn newest(store: &dyn Store) -> Result<Option<Checkpoint>, JournalError> {
     for position in store.positions(repair::stream())?.into_iter().rev() {
         let bytes = store.record(position)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;

@@ -1,7 +1,8 @@
-//! The streams that ended in an archive.
+//! Lists the streams that ended in an archive.
 //!
-//! It follows from the archive alone, so that either tells whether the other is the one; and it is small enough to
-//! stay with the journal when archives are moved elsewhere. Version 1 of the file, big-endian:
+//! The index follows from the archive alone, so each of the two files verifies the other. The index is
+//! small enough to stay with the journal when archives are moved elsewhere. Version 1 of the file,
+//! big-endian:
 //!
 //! | bytes | field |
 //! |---:|---|
@@ -10,8 +11,8 @@
 //! | 16 n | their ids, ascending |
 //! | 32 | BLAKE3 hash of all bytes before it |
 //!
-//! A stream ended in the archive that holds its last record, if that record says that no work is left. The stream of
-//! the journal itself is not among them.
+//! A stream ended in the archive that holds its last record, if that record says that no work is left. The
+//! journal's own stream is not in the index.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ impl Index {
         bytes
     }
 
-    /// None for bytes that are no index.
+    /// Decodes the file. `None` if the bytes are not an index.
     pub fn decode(bytes: &[u8]) -> Option<Index> {
         let (body, hash) = bytes.split_last_chunk::<32>()?;
         let rest = body.strip_prefix(MAGIC).filter(|_| super::hash(body) == *hash)?;
@@ -58,7 +59,7 @@ impl Index {
     }
 }
 
-/// Gathers an index from the records of an archive, in their order.
+/// Collects an index from the records of an archive, in their order.
 #[derive(Default)]
 pub(super) struct Gathering(BTreeMap<Uuid, StreamState>);
 
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn it_holds_what_ended_last_and_reads_back() {
-        // Streams 2 and 1 take turns: records 1 and 3 are of stream 2, 2 and 4 of stream 1.
+        // Streams 2 and 1 alternate: records 1 and 3 belong to stream 2, records 2 and 4 to stream 1.
         let chain = chain_of(4);
         let mut gathering = Gathering::default();
         let states = [StreamState::Open, StreamState::Finished, StreamState::Finished, StreamState::Open];

@@ -1,36 +1,38 @@
-//! Archives: the prefix of a journal that has ended, as files that nobody writes to any more.
+//! Moves the oldest records of a journal into archives: files that are never written again.
 //!
-//! # What it promises
-//! - A whole segment of evidence becomes an archive: the same file, byte for byte, under a name that says which records
-//!   are in it. So archive and live journal are one chain, and either verifies without sled.
-//! - Records leave the database and the evidence only once the archive, the index of its streams and a checkpoint
-//!   are on disk. Killed in between, the next open goes on where it stopped; nothing is ever in no place.
-//! - A request that ended in an archive never gets a second run: the index of its streams stays with the journal for
-//!   ever, 16 bytes for a stream, also when the archive itself is moved elsewhere.
-//! - A run that has not ended holds nothing back: its records are archived like all others, and a copy of them, byte for
-//!   byte, is carried forward in one file (`carried`), from which it is resumed. So disk, memory and start depend on
-//!   the runs that have not ended and not on how long ago they began, and archives may be moved at any time.
+//! # Guarantees
+//! - A whole log segment becomes an archive: the same file, byte for byte, under a name that says which
+//!   records it holds. So archives and live journal are one chain, and each of them verifies without sled.
+//! - Records leave the database and the log only after the archive, the index of its streams and a
+//!   checkpoint are on disk. After a kill in between, the next open continues. Each record is in at least
+//!   one place at any time.
+//! - A request that ended in an archive never gets a second run. The index of its streams stays with the
+//!   journal for ever, also when the archive is moved elsewhere. It costs 16 bytes for each stream.
+//! - An unfinished run does not block archiving. Its records are archived like all others. A copy of them,
+//!   byte for byte, goes to the carry-over file (`carried`), from which the run is resumed. So disk, memory
+//!   and start depend on the number of unfinished runs and not on their age. Archives may be moved at any
+//!   time.
 //!
 //! # Layout
-//! | name | what |
+//! | name | contents |
 //! |---|---|
-//! | `archive/FIRST-LAST.seg` | records FIRST to LAST, twenty digits each: a segment of evidence |
+//! | `archive/FIRST-LAST.seg` | records FIRST to LAST, twenty digits each: a log segment |
 //! | `archive/FIRST-LAST.ids` | the streams that ended in it (`index`) |
-//! | `archive/FIRST-LAST.carried` | of the last archive: the records up to LAST of runs that had not ended there (`carried`) |
+//! | `archive/FIRST-LAST.carried` | beside the last archive: the carry-over, with records up to LAST |
 //!
-//! # The order of one archiving
-//! 1. Sealing: the segment is given its second name (a hard link, else a copy), the index is written, and behind the last
-//!    archive what is carried forward; all synced.
-//! 2. A [`Checkpoint`] for each is appended to the journal. From here on it is an archive.
-//! 3. The segment leaves the evidence.
-//! 4. Trimming: its records leave the database, some hundreds at a time.
-//! 5. What was carried forward before is removed.
+//! # Steps of one archiving
+//! 1. Seal: give the segment its second name (a hard link, else a copy), write the index, and write the
+//!    carry-over behind the last archive. All files are synced.
+//! 2. Append a [`Checkpoint`] for each segment to the journal. From here on the segment is an archive.
+//! 3. Remove the segment from the log.
+//! 4. Truncate: remove its records from the database, some hundreds at a time.
+//! 5. Remove the previous carry-over file.
 //!
-//! The file of the database does not get smaller by that, but uses its room again.
+//! The database file does not shrink. sled reuses the freed room.
 //!
 //! # What is not here
-//! When a segment ends and when it is archived ([`Policy`] is asked by the caller). What a payload means, but for one
-//! thing: which groups a Backup needs.
+//! The policy of when a segment ends and when it is archived (the caller passes a [`Policy`]). The meaning
+//! of a payload, with one exception: which groups a Backup needs.
 
 mod carry_over;
 mod carry_over_file;
@@ -53,37 +55,39 @@ pub use read::{Prefix, Vouched};
 pub(super) use seal::{Prior, clear, seal};
 pub(super) use truncate::trim;
 
-/// When the segment that is being written ends, and so can be archived.
+/// When the current segment ends, so that it can be archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Records from which on it ends.
+    /// The segment ends when it has this many records.
     pub records: u64,
-    /// Or its first record is from this time, in nanoseconds since the Unix epoch, or earlier.
+    /// The segment ends when its first record has this time or an earlier one, in nanoseconds since the
+    /// Unix epoch.
     pub before_ns: i64,
 }
 
 impl Policy {
-    /// Everything that has ended is archived.
+    /// Archives all records.
     pub fn everything() -> Policy {
         Policy { records: 1, before_ns: i64::MIN }
     }
 
-    /// Whether a segment with so many records, the first from that time, is to end.
+    /// Whether a segment ends that has `records` records, the first of them at `first_ns`.
     pub(super) fn ends(&self, records: u64, first_ns: Option<i64>) -> bool {
         records > 0 && (records >= self.records || first_ns.is_some_and(|first| first <= self.before_ns))
     }
 }
 
-/// What an archiving did.
+/// The result of an archiving.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Archived {
-    /// The archives that were made, in their order.
+    /// The new archives, in order.
     pub archives: Vec<Checkpoint>,
-    /// Streams that are carried forward, because they have not ended or are needed by one that has not.
+    /// Number of streams in the carry-over: unfinished streams, and streams that an unfinished stream
+    /// needs.
     pub carried: u64,
 }
 
-/// Where the archives of a journal directory are.
+/// The archive directory of a journal directory.
 fn directory(journal: &Path) -> PathBuf {
     journal.join("archive")
 }
@@ -107,7 +111,8 @@ impl Range {
     }
 }
 
-/// The files of one kind in `dir`, in order; none if there is no directory. Other files are ignored.
+/// The files of one kind in `dir`, in order. Empty if the directory does not exist. Other files are
+/// ignored.
 fn list(dir: &Path, extension: &str) -> io::Result<Vec<Range>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -121,7 +126,7 @@ fn list(dir: &Path, extension: &str) -> io::Result<Vec<Range>> {
     Ok(ranges)
 }
 
-/// The BLAKE3 hash of a file's bytes, as a checkpoint names it.
+/// The BLAKE3 hash of a file's bytes, as in a checkpoint.
 fn hash(bytes: &[u8]) -> [u8; 32] {
     *blake3::hash(bytes).as_bytes()
 }

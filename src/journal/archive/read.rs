@@ -1,8 +1,8 @@
-//! Archives as the beginning of a journal that is read.
+//! Reads archives as the beginning of a journal.
 //!
-//! They are taken from the end: as many as there are without a hole, each following the one before it by its hash. The
-//! bytes of each are compared with what its checkpoint says. Of those that are not here, a reader still gets the records
-//! that are carried forward: with them the runs that have not ended are whole.
+//! Archives are taken from the end backwards, as long as there is no gap and each follows the one before it
+//! by its hash. The bytes of each archive are compared with its checkpoint. A reader gets the carry-over in
+//! place of archives that are missing. So unfinished runs are complete.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use super::super::record::{Entry, Head};
 use super::carry_over_file::CarryOverFile;
 use super::{Checkpoint, Range, directory, hash, list};
 
-/// The archived part of a journal, as far as it is there.
+/// The available part of the archived records of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prefix {
     archives: Vec<(Range, PathBuf)>,
@@ -24,7 +24,7 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// Looks for archives that end at `cut`, in the directory of the journal and in `elsewhere`.
+    /// Finds archives that end at `cut`, in the directory of the journal and in `elsewhere`.
     ///
     /// # Errors
     /// A directory cannot be read.
@@ -48,22 +48,22 @@ impl Prefix {
         Ok(Prefix { archives, start, cut })
     }
 
-    /// What its first record follows: the genesis if nothing is missing.
+    /// The head before the first available record: the genesis if no archive is missing.
     pub fn start(&self) -> Head {
         self.start
     }
 
-    /// What the first record behind it follows.
+    /// The head before the first record behind the archives.
     pub fn cut(&self) -> Head {
         self.cut
     }
 
-    /// The archives, by name, in their order.
+    /// The file names of the archives, in order.
     pub fn names(&self) -> impl Iterator<Item = String> {
         self.archives.iter().map(|(range, _)| range.file("seg"))
     }
 
-    /// What a reader should know about records that are not there; nothing if all are.
+    /// A remark for the reader about missing records. `None` if all records are available.
     pub fn remark(&self) -> Option<String> {
         (self.start.position > 0).then(|| {
             format!(
@@ -73,11 +73,12 @@ impl Prefix {
         })
     }
 
-    /// The records of archives that are not here which are carried forward, in order: they are of runs that had not ended
-    /// there. `newest` is the newest checkpoint of the journal, `journal` a directory with its archive directory.
+    /// The carry-over records of missing archives, in order. They belong to runs that had not ended there.
+    /// `newest` is the newest checkpoint of the journal. `journal` is a directory that contains its archive
+    /// directory.
     ///
     /// # Errors
-    /// What is carried forward is missing, or not what the checkpoint names.
+    /// The carry-over file is missing, or it is not the one that the checkpoint names.
     pub fn carried(&self, journal: &Path, newest: Option<&Checkpoint>) -> Result<Vec<Entry>, ChainProblem> {
         let Some(newest) = newest else { return Ok(vec![]) };
         let problem = |what| ChainProblem {
@@ -88,7 +89,7 @@ impl Prefix {
         kept.through(self.start.position).map_err(|_| problem("it cannot be read"))
     }
 
-    /// Every archived entry in order; damage is yielded with its position and ends its archive.
+    /// Every archived entry in order. Damage is yielded with its position and ends its archive.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         self.archives.iter().flat_map(|(range, path)| {
             let Loaded { entries, problem, .. } = load(*range, path);
@@ -96,11 +97,11 @@ impl Prefix {
         })
     }
 
-    /// Hands out every entry in order until one is not taken, and checks that each archive's bytes are those that
-    /// `vouched` is going to name.
+    /// Passes on every entry in order until `each` refuses one. Checks that the bytes of each archive are
+    /// those that `vouched` will name.
     ///
     /// # Errors
-    /// The first thing that is wrong with an archive by itself.
+    /// The first problem within an archive.
     pub fn check(
         &self,
         vouched: &mut Vouched,
@@ -123,7 +124,7 @@ impl Prefix {
     }
 }
 
-/// Archives that were read, and what checkpoints say of them.
+/// Compares the archives that were read with their checkpoints.
 #[derive(Debug, Default)]
 pub struct Vouched {
     files: Vec<(Range, [u8; 32])>,
@@ -131,14 +132,14 @@ pub struct Vouched {
 }
 
 impl Vouched {
-    /// Takes the next entry of the journal.
+    /// Adds the next entry of the journal.
     pub fn entry(&mut self, entry: &Entry) {
         if let Some(checkpoint) = Checkpoint::of(&entry.record) {
             self.checkpoints.insert(checkpoint.range(), checkpoint.file);
         }
     }
 
-    /// After the last entry: the first archive that no checkpoint names, or that has other bytes.
+    /// Returns, after the last entry, the first archive that no checkpoint names or that has other bytes.
     pub fn problem(&self) -> Option<ChainProblem> {
         let wrong = |(range, hash): &&(Range, [u8; 32])| self.checkpoints.get(range) != Some(hash);
         self.files.iter().find(wrong).map(|(range, _)| ChainProblem {
@@ -148,7 +149,7 @@ impl Vouched {
     }
 }
 
-/// What one archive holds, up to its first problem.
+/// The contents of one archive, up to its first problem.
 struct Loaded {
     entries: Vec<Entry>,
     hash: [u8; 32],

@@ -1,6 +1,7 @@
-//! Giving a whole segment of evidence its second name, and writing down which streams ended in it.
+//! Gives a whole log segment its second name, and writes the index of the streams that ended in it.
 //!
-//! Both are on disk before a checkpoint names them. Done again after it was cut short it leaves the same files.
+//! Both files are on disk before a checkpoint names them. If sealing was interrupted, a repetition leaves
+//! the same files.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,32 +18,31 @@ use super::index::{Gathering, Index};
 use super::{Checkpoint, Range, carry_over_file, directory, hash, list};
 use crate::open::find::evidence_dir;
 
-/// Segments that are sealed at once: their checkpoints are one append.
+/// Number of segments that are sealed together. Their checkpoints are one append.
 const AT_ONCE: usize = 256;
 
-/// What an archiving goes on from, and becomes.
+/// The state that an archiving starts from and updates.
 #[derive(Debug)]
 pub(crate) struct Prior {
-    /// That field of the last checkpoint.
+    /// The `indexes` field of the last checkpoint.
     pub indexes: [u8; 32],
-    /// What is carried forward behind it.
+    /// The carry-over behind the last checkpoint.
     pub carried: CarryOver,
-    /// Streams that a record refers to.
     pub links: Links,
 }
 
 impl Prior {
-    /// Of a journal without archives.
+    /// The state for a journal without archives.
     pub fn none(links: Links) -> Self {
         Self { indexes: [0; 32], carried: CarryOver::default(), links }
     }
 }
 
-/// Seals the whole segments that end behind `cut` and not behind `limit`, the first of them if there are many; answers
-/// the checkpoints to append, in their order. What is carried forward behind the last one is then in `prior`, and has to
-/// be written ([`super::write`]) before that is appended.
+/// Seals the whole segments that end behind `cut` and not behind `limit`, at most 256 of them, the oldest
+/// first. Returns the checkpoints to append, in order. Afterwards `prior` holds the carry-over behind the
+/// last segment. The caller must write it ([`super::write`]) before it appends the checkpoints.
 ///
-/// It reads each segment once, and blocks meanwhile.
+/// Reads each segment once. Blocks.
 pub(crate) fn seal(
     journal: &Path,
     cut: Head,
@@ -55,7 +55,7 @@ pub(crate) fn seal(
     let mut sealed = Vec::new();
     for pair in segments.windows(2) {
         let [Segment { after, path, .. }, Segment { after: last, .. }] = pair else { continue };
-        // Archived already, or a segment that only holds claims of epochs.
+        // The segment is archived already, or it holds only claims of epochs.
         if last.position <= cut.position || after.position == last.position {
             continue;
         }
@@ -109,8 +109,8 @@ fn one(
     })
 }
 
-/// Hands out every record of an archive's bytes with the state of its stream behind it; they have to be whole and to
-/// lie between `after` and `last`.
+/// Passes on every record in the bytes of an archive with the state of its stream after it. The records
+/// must be complete and lie between `after` and `last`.
 pub(super) fn each(
     bytes: &[u8],
     after: Head,
@@ -131,14 +131,14 @@ pub(super) fn each(
     }
 }
 
-/// The index of an archive's bytes, as [`each`] reads them.
+/// The index of an archive's bytes, read as by [`each`].
 pub(super) fn index_of(bytes: &[u8], after: Head, last: Head) -> Result<Index, JournalError> {
     let mut gathering = Gathering::default();
     each(bytes, after, last, &mut |state, entry, _| gathering.admit(state, entry))?;
     Ok(gathering.index())
 }
 
-/// A second name for the same file; where there can be none, a copy.
+/// Creates a second name for the same file, or a copy if the file system refuses the link.
 fn name(segment: &Path, dir: &Path, name: &str) -> io::Result<()> {
     let (path, draft) = (dir.join(name), dir.join(format!("{name}.tmp")));
     remove(&draft)?;
@@ -146,13 +146,13 @@ fn name(segment: &Path, dir: &Path, name: &str) -> io::Result<()> {
         fs::copy(segment, &draft)?;
     }
     File::open(&draft)?.sync_all()?;
-    // Renaming one name of a file to another of the same file leaves both.
+    // A rename between two names of the same file leaves both names.
     remove(&path)?;
     fs::rename(&draft, &path)?;
     File::open(dir)?.sync_all()
 }
 
-/// Writes a small file so that a reader sees all of it or none.
+/// Writes a small file atomically.
 pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let (path, draft) = (dir.join(name), dir.join(format!("{name}.tmp")));
     let mut file = File::create(&draft)?;
@@ -169,8 +169,9 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what stands behind the last archive: it was sealed and no checkpoint names it, so that all its records are
-/// in the live journal, which ends at `head`. And what was carried forward to another place than `cut`.
+/// Removes the files behind the last archive, and every carry-over that ends at another record than `cut`.
+/// The files behind the last archive were sealed, but no checkpoint names them. All their records are in
+/// the live journal, which ends at `head`.
 pub(crate) fn clear(journal: &Path, cut: u64, head: u64, faults: &FaultHook) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {

@@ -1,4 +1,4 @@
-//! Taking archived records out of a database, some at a time.
+//! Removes archived records from a database in steps.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use super::super::error::JournalError;
 use super::super::repair;
 use super::super::store::{Meta, Store, StoreError, StreamState, Truncation};
 
-/// Takes at most `limit` records out, none behind position `through`, and with them the streams that ended there;
-/// answers the store's account of itself afterwards. It is applied completely or not at all, and not synced.
+/// Removes at most `limit` records, none behind position `through`, and the streams that ended there.
+/// Returns the store's [`Meta`] afterwards. The step is applied completely or not at all. It is not synced.
 pub(crate) fn trim(
     store: &mut dyn Store,
     meta: Meta,

@@ -1,6 +1,6 @@
-//! The bytes of one batch in a segment.
+//! Encodes and decodes the bytes of one batch in a segment.
 //!
-//! Fixed-width fields, big-endian. A frame is whole or it is nothing, and so is its batch:
+//! Fixed-width fields, big-endian. A frame is complete or it is ignored, and so is its batch:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -8,24 +8,24 @@
 //! | 4 | 4 | length n of the body |
 //! | 8 | 8 | epoch after the batch |
 //! | 16 | 40 | head after the batch: position, hash |
-//! | 56 | 4 | number of records; none for a claim of an epoch |
+//! | 56 | 4 | number of records; 0 for a claim of an epoch |
 //! | 60 | | per record: 1 byte, 1 if its stream has no work left after the batch; 4 bytes length; envelope |
 //! | 8 + n | 32 | BLAKE3 hash of all bytes before it |
 //!
-//! The envelopes are those of the database, byte for byte. Whether they continue the chain is not
-//! decided here.
+//! The envelopes are those of the database, byte for byte. This module does not check whether they continue
+//! the chain.
 
 use super::super::record::Head;
 use super::super::store::{Batch, StreamState};
 
-/// Longest body. A batch has at most 8 MiB of payloads and 64 times 1024 envelopes around them.
+/// Longest body, in bytes. A batch has at most 8 MiB of payloads and 64 times 1024 envelopes around them.
 pub(crate) const MAX_BODY_BYTES: usize = 32 << 20;
 
 const MAGIC: &[u8; 4] = b"SPfr";
 const FRONT: usize = 8;
 const HASH: usize = 32;
 
-/// One batch as it stands in a segment.
+/// One batch as stored in a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub epoch: u64,
@@ -33,7 +33,7 @@ pub(crate) struct Frame<'a> {
     pub records: Vec<(StreamState, &'a [u8])>,
 }
 
-/// The frame of a batch.
+/// Encodes a batch as a frame.
 pub(crate) fn encode(batch: &Batch) -> Vec<u8> {
     let state = |stream| {
         let head = batch.streams.iter().find(|head| head.stream == stream);
@@ -63,7 +63,8 @@ fn size(number: usize) -> [u8; 4] {
     u32::try_from(number).expect("the limits of a batch are far below 4 GiB").to_be_bytes()
 }
 
-/// The frame at the beginning of `bytes` and its length; none if there is no whole one.
+/// Decodes the frame at the beginning of `bytes`. Returns it with its length. `None` if there is no whole
+/// frame.
 pub(crate) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (length, _) = rest.split_first_chunk::<4>()?;
@@ -76,8 +77,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     Some((body(sealed.get(FRONT..)?)?, FRONT + length + HASH))
 }
 
-/// Whether `bytes` begin with a frame that has all the bytes it says it has. One that does not decode was changed, or
-/// lost its middle; one that has fewer was being written.
+/// Whether `bytes` begin with a frame of the full declared length. If such a frame does not decode, it was
+/// changed or lost its middle. A shorter frame was being written.
 pub(crate) fn is_complete(bytes: &[u8]) -> bool {
     let length = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<4>());
     let length = length.and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok());
@@ -110,10 +111,10 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     Some(field)
 }
 
-/// The highest position that a whole frame anywhere in `bytes` names; none if there is no frame.
+/// The highest position that a whole frame anywhere in `bytes` names. `None` if there is no frame.
 ///
-/// It answers whether damaged bytes are a torn end or have something behind them. Work is bounded:
-/// when too many things look like frames it answers the highest number there is, which no database
+/// The result distinguishes a torn end from damage with more data behind it. Work is bounded: if too many
+/// byte sequences resemble frames, the function returns the highest number that exists, which no database
 /// can match.
 pub(crate) fn highest(bytes: &[u8]) -> Option<u64> {
     let (mut at, mut budget, mut found) = (0, bytes.len().saturating_mul(4), None);

@@ -1,4 +1,4 @@
-//! What segments say of themselves, without reading their records.
+//! Lists segments by their headers, without reading their records.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,14 +8,13 @@ use super::super::record::Head;
 use super::read_segment;
 use super::segment::{self, HEADER_BYTES};
 
-/// A segment file.
 pub(crate) struct Segment {
     pub path: PathBuf,
-    /// What its first record follows.
+    /// The head before its first record.
     pub after: Head,
 }
 
-/// The segments in `dir`, in order, up to the first without a valid header.
+/// The segments in `dir`, in order, up to the first segment without a valid header.
 pub(crate) fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for number in segment::list(dir)? {
@@ -26,14 +25,15 @@ pub(crate) fn segments(dir: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// What the first record of a segment follows; none if the file does not begin as one.
+/// The head before the first record of a segment. `None` if the file does not begin with a valid header.
 pub(crate) fn header(path: &Path) -> io::Result<Option<Head>> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
     Ok(segment::decode(&bytes).ok().map(|header| header.after))
 }
 
-/// What the first record of a whole segment follows, and its last record; none if it is not whole.
+/// The head before the first record of a whole segment, and its last record. `None` if the segment is not
+/// whole.
 pub(crate) fn ends(bytes: &[u8]) -> Option<(Head, Head)> {
     let summary = read_segment(bytes, &mut |_| Ok(())).ok()?;
     (summary.damage.is_none() && summary.torn == 0).then_some((summary.start, summary.head))

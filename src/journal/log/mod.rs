@@ -1,22 +1,24 @@
-//! Evidence: the records a second time, in plain files beside the database.
+//! Writes and reads the log: a second copy of the records, in plain files beside the database.
 //!
-//! # What it promises
-//! - Each batch is on disk here before the database sees it. So on disks that keep their word the
-//!   evidence is never behind the database, and at most one batch ahead of it, which nobody has seen
-//!   acknowledged.
-//! - Either can be made anew from the other: a frame holds the envelopes byte for byte, the epoch,
-//!   and whether each stream has work left.
-//! - Bytes that are no whole frame at the very end are a torn write and belong to no record that was
-//!   acknowledged. The same with a frame or a segment behind them is damage; so is a last frame with all its bytes that
-//!   does not hold, where the database does not reach it either ([`super::reconcile`]).
+//! # Guarantees
+//! - Each batch is on disk here before the database gets it. So on disks that honour syncs the log is never
+//!   behind the database. It is at most one batch ahead, and no caller got an acknowledgement of that
+//!   batch.
+//! - Each half can be rebuilt from the other. A frame holds the envelopes byte for byte, the epoch, and
+//!   whether each stream has work left.
+//! - Bytes at the very end that are not a whole frame are a torn write and belong to no acknowledged
+//!   record. The same bytes with a frame or a segment behind them are damage. A last frame of full length
+//!   with a wrong hash is also damage if the database is missing, is broken or ends before the last valid
+//!   frame ([`super::reconcile`]).
 //!
 //! # Layout
-//! `evidence/NNNNNNNN.seg`, counted without gaps: a header ([`segment`]), then frames ([`frame`]), one for each batch.
-//! Above 16 MiB a segment gets a successor. They begin with number 1 and the first record; where they begin later, a
-//! checkpoint among their records says that what is missing was archived ([`super::archive`]).
+//! The files are `evidence/NNNNNNNN.seg`, numbered without gaps. Each has a header ([`segment`]), then
+//! frames ([`frame`]), one for each batch. Above 16 MiB a segment gets a successor. The log begins with
+//! number 1 and the first record. If it begins later, a checkpoint among its records says that the missing
+//! records were archived ([`super::archive`]).
 //!
 //! # What is not here
-//! What is done when the two disagree ([`super::reconcile`]).
+//! The action if log and database disagree ([`super::reconcile`]).
 
 pub(super) mod frame;
 mod list;
@@ -37,61 +39,62 @@ pub(super) use list::{Segment, ends, header, segments};
 use segment::{HEADER_BYTES, Header, NoHeader};
 pub(super) use writer::{End, LogWriter, SEGMENT_BYTES, sync_parent};
 
-/// Above this a file is no segment: its last frame begins below the limit of a segment.
+/// Largest size of a segment file, in bytes: its last frame begins below the limit of a segment.
 const MAX_FILE_BYTES: u64 = SEGMENT_BYTES + (frame::MAX_BODY_BYTES as u64) + 4096;
 
-/// What a reading of all segments found.
+/// The result of reading all segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LogSummary {
-    /// What the first record follows.
+    /// The head before the first record.
     pub start: Head,
-    /// The last record that held.
+    /// The last valid record.
     pub head: Head,
     /// The last epoch that was claimed.
     pub epoch: u64,
-    /// How many records held.
+    /// Number of valid records.
     pub records: u64,
-    /// Where the last whole frame ends.
+    /// The end of the last whole frame.
     pub end: End,
-    /// Bytes behind the end that are no frame.
+    /// Number of bytes behind the end that are not a frame.
     pub torn: u64,
-    /// They are a frame with all its bytes, of which some are wrong: this record is, unless it was never acknowledged.
+    /// The problem if these bytes are a frame of full length with wrong bytes. It concerns this record,
+    /// unless the record was never acknowledged.
     pub changed: Option<ChainProblem>,
-    /// The first thing that is wrong, torn bytes apart.
+    /// The first problem, apart from torn bytes.
     pub damage: Option<Damage>,
     /// The newest checkpoint among the records.
     pub checkpoint: Option<Checkpoint>,
-    /// What the last segment holds so far.
+    /// The contents of the last segment so far.
     pub tail: Tail,
 }
 
-/// What a segment holds.
+/// The record count of a segment and the time of its first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tail {
-    /// How many records.
+    /// Number of records.
     pub records: u64,
-    /// Time of the first, in nanoseconds since the Unix epoch.
+    /// Time of the first record, in nanoseconds since the Unix epoch.
     pub first_ns: Option<i64>,
 }
 
 impl Tail {
-    /// Counts records that are added at once.
+    /// Counts records that are added together.
     pub fn add(&mut self, records: u64, first_ns: Option<i64>) {
         self.records += records;
         self.first_ns = self.first_ns.or(first_ns);
     }
 }
 
-/// What is wrong with evidence.
+/// Damage in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Damage {
-    /// With which record.
+    /// The problem, with its record.
     pub problem: ChainProblem,
-    /// The highest position that anything behind the damage names: the evidence once reached it.
+    /// The highest position that any bytes behind the damage name. The log once reached it.
     pub reached: u64,
 }
 
-/// One batch that held.
+/// One valid batch.
 pub(super) struct Admitted {
     pub epoch: u64,
     pub head: Head,
@@ -104,15 +107,15 @@ struct Reading<'a> {
     checker: Checker,
     summary: LogSummary,
     each: Each<'a>,
-    /// Number of the segment that comes next; none before the first.
+    /// Number of the next segment. `None` before the first.
     next: Option<u64>,
 }
 
-/// Reads all segments in `dir`, checks hashes and chain, and hands out each batch that held. None if
-/// there is no segment.
+/// Reads all segments in `dir`, checks hashes and chain, and passes on each valid batch. `None` if there is
+/// no segment.
 ///
 /// # Errors
-/// A newer Stillpoint wrote them, they cannot be read, or `each` failed. Damage is no error.
+/// A newer Stillpoint wrote the segments, they cannot be read, or `each` failed. Damage is not an error.
 pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<LogSummary>, JournalError> {
     let numbers = segment::list(dir).map_err(JournalError::io("read", dir))?;
     let Some(&first) = numbers.first() else { return Ok(None) };
@@ -126,7 +129,7 @@ pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<LogSummary>, Jou
     Ok(Some(reading.summary))
 }
 
-/// Reads one segment by itself, wherever it begins, as [`read`] does.
+/// Reads one segment alone, as [`read`] does. The segment may begin at any position.
 ///
 /// # Errors
 /// As [`read`].
@@ -137,7 +140,7 @@ pub(super) fn read_segment(bytes: &[u8], each: Each<'_>) -> Result<LogSummary, J
     Ok(reading.summary)
 }
 
-/// All bytes of a segment; of a file that is too large to be one, none, which is no header.
+/// All bytes of a segment. Empty, and so without a valid header, if the file is too large for a segment.
 fn load(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     if file.metadata()?.len() > MAX_FILE_BYTES {
@@ -169,7 +172,7 @@ impl<'a> Reading<'a> {
     fn segment(&mut self, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
         let expected = self.next.unwrap_or(number);
         if let Some(damage) = &mut self.summary.damage {
-            // Only how far it reaches is still of interest.
+            // Only the highest position in these bytes still matters.
             damage.reached = damage.reached.max(reach(bytes));
             return Ok(());
         }
@@ -199,11 +202,11 @@ impl<'a> Reading<'a> {
         (self.summary.start, self.summary.head) = (header.after, header.after);
     }
 
-    /// Whether what is missing before the first record was archived.
+    /// Whether the records before the first one were archived.
     ///
-    /// SUBTLE: a first segment that was lost looks like one that was archived. 1. An archive gets its checkpoint before
-    /// its segment leaves; 2. the checkpoint stands behind all that it archives; 3. so evidence that begins later than
-    /// the newest checkpoint says has lost something.
+    /// SUBTLE: a lost first segment resembles an archived one. 1. An archive gets its checkpoint before its
+    /// segment is removed. 2. The checkpoint follows all records that it archives. 3. So a log that begins
+    /// later than the newest checkpoint says has lost records.
     fn begins_rightly(&mut self, first: u64) {
         let start = self.summary.start;
         let archived = self.summary.checkpoint.is_some_and(|checkpoint| {

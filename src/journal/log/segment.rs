@@ -1,9 +1,9 @@
-//! Segment files: their names and the header at their beginning.
+//! Defines the names of segment files and the header at their beginning.
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
 //! | 0 | 8 | `SPevidnc` |
-//! | 8 | 2 | schema with which the segment was begun, as in an envelope; records of later ones may follow |
+//! | 8 | 2 | schema with which the segment was begun, as in an envelope; records of later schemas may follow |
 //! | 10 | 8 | number of the segment, counted from 1 |
 //! | 18 | 8 | position of its first record |
 //! | 26 | 32 | hash of the record before it |
@@ -19,15 +19,15 @@ use super::super::record::Head;
 pub(crate) const HEADER_BYTES: usize = 90;
 const MAGIC: &[u8; 8] = b"SPevidnc";
 
-/// What a segment says about itself.
+/// The header of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub number: u64,
-    /// The last record before it.
+    /// The last record before the segment.
     pub after: Head,
 }
 
-/// Why a header is none.
+/// The reason why a header is invalid.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoHeader {
     Bytes,
@@ -53,7 +53,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header, NoHeader> {
         .ok_or(NoHeader::Bytes)?;
     let rest = body.strip_prefix(MAGIC).ok_or(NoHeader::Bytes)?;
     let schema = rest[..2].try_into().map(u16::from_be_bytes).map_err(|_| NoHeader::Bytes)?;
-    // The layout has not changed since evidence was first written.
+    // The layout has not changed since the first release that wrote the log.
     if !(1..=SCHEMA).contains(&schema) {
         return Err(NoHeader::Schema(schema));
     }
@@ -67,12 +67,12 @@ fn hash_of(bytes: &[u8]) -> Result<[u8; 32], NoHeader> {
     bytes.try_into().map_err(|_| NoHeader::Bytes)
 }
 
-/// The file of a segment.
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.seg"))
 }
 
-/// The numbers of the segments in `dir`, in order; none if there is no directory. Other files are ignored.
+/// The numbers of the segments in `dir`, in order. Empty if the directory does not exist. Other files are
+/// ignored.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(decode(&bytes[..HEADER_BYTES - 1]), Err(NoHeader::Bytes));
     }
 
-    /// A header as a Stillpoint of another schema would have written it.
+    /// A header as written by a Stillpoint of another schema.
     fn of_schema(header: &Header, schema: u16) -> Vec<u8> {
         let mut bytes = encode(header);
         bytes.truncate(HEADER_BYTES - 32);

@@ -1,7 +1,7 @@
-//! Appending frames to the last segment.
+//! Appends frames to the last segment.
 //!
-//! A segment gets its name only once its header is on disk, and the directory is synced before the
-//! first frame is written, so that a segment with a bad header is damage and never a cut.
+//! A segment gets its name only after its header is on disk. The directory is synced before the first frame
+//! is written. So a segment with a bad header is damage and never the result of a crash.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,21 +18,21 @@ use super::{LogSummary, Tail, frame, list};
 /// Size from which on a segment gets a successor, in bytes.
 pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
 
-/// Where evidence ends.
+/// The end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
     /// Number of the last segment.
     pub segment: u64,
-    /// Where its last whole frame ends.
+    /// Offset behind its last whole frame, in bytes.
     pub offset: u64,
 }
 
-/// The one who appends.
+/// Appends to the log.
 pub(crate) struct LogWriter {
     dir: PathBuf,
     file: File,
     end: End,
-    /// Bytes that are no frame stand behind the end; the next frame takes their place.
+    /// Bytes that are not a frame follow the end. The next frame overwrites them.
     torn: bool,
     head: Head,
     tail: Tail,
@@ -41,7 +41,7 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Begins evidence in `dir`, which is created; `after` is what its first record will follow.
+    /// Begins a log in `dir` and creates the directory. `after` is the head before its first record.
     pub fn begin(dir: &Path, after: Head, segment_bytes: u64, faults: FaultHook) -> io::Result<LogWriter> {
         fs::create_dir_all(dir)?;
         sync_parent(dir)?;
@@ -51,7 +51,7 @@ impl LogWriter {
         Ok(LogWriter { dir, file, end, torn: false, head: after, tail, segment_bytes, faults })
     }
 
-    /// Goes on at the end that a reading found.
+    /// Continues at the end that a previous read found.
     pub fn resume(
         dir: &Path,
         summary: &LogSummary,
@@ -60,13 +60,14 @@ impl LogWriter {
     ) -> io::Result<LogWriter> {
         let LogSummary { end, head, torn, tail, .. } = *summary;
         let file = OpenOptions::new().write(true).open(segment::path(dir, end.segment))?;
-        // A cut may have left the name unsynced; whoever appends relies on it.
+        // After a crash the name may not be on disk. The appends rely on it.
         File::open(dir)?.sync_all()?;
         let (dir, torn) = (dir.to_owned(), torn > 0);
         Ok(LogWriter { dir, file, end, torn, head, tail, segment_bytes, faults })
     }
 
-    /// Writes a batch. It is on disk after the next [`sync`](LogWriter::sync), whole or not at all.
+    /// Writes a batch. After the next [`sync`](LogWriter::sync) it is on disk. It is stored completely or
+    /// not at all.
     pub fn append(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.end.offset >= self.segment_bytes {
             self.succeed()?;
@@ -84,12 +85,13 @@ impl LogWriter {
         Ok(())
     }
 
-    /// What the last segment holds.
+    /// The contents of the last segment.
     pub fn tail(&self) -> Tail {
         self.tail
     }
 
-    /// Ends the last segment and begins the next. Bytes behind its end that are no frame are cut off before.
+    /// Ends the last segment and begins the next. Bytes behind the end that are not a frame are truncated
+    /// first.
     pub fn succeed(&mut self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("begin a segment of evidence", &error);
         let header = Header { number: self.end.segment + 1, after: self.head };
@@ -97,7 +99,7 @@ impl LogWriter {
             self.file.set_len(self.end.offset).map_err(failed)?;
             self.torn = false;
         }
-        // What has a successor is whole.
+        // A segment with a successor must be whole.
         self.sync()?;
         self.file = create(&self.dir, header, &self.faults).map_err(failed)?;
         self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
@@ -105,7 +107,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Removes the segments that end with record `through` or before; the last one stays.
+    /// Removes the segments that end with record `through` or before. The last segment stays.
     pub fn release(&mut self, through: u64) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("remove a segment of evidence", &error);
         let segments = list::segments(&self.dir).map_err(failed)?;
@@ -115,13 +117,13 @@ impl LogWriter {
             return Ok(());
         }
         self.faults.run(Call::EvidenceRelease, failed, || {
-            // The first ones first, so that what is left has no hole.
+            // The oldest first, so that the rest has no gap.
             ended.iter().try_for_each(fs::remove_file).map_err(failed)?;
             File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)
         })
     }
 
-    /// Returns once everything appended is on disk.
+    /// Returns once all appended batches are on disk.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         let failed = |error| StoreError::io("sync evidence", &error);
         self.faults.run(Call::EvidenceSync, failed, || self.file.sync_data().map_err(failed))
@@ -145,7 +147,7 @@ fn create(dir: &Path, header: Header, faults: &FaultHook) -> io::Result<File> {
     OpenOptions::new().write(true).open(path)
 }
 
-/// Makes the entry of `path` durable in the directory above it.
+/// Syncs the parent directory of `path`, so that the entry of `path` is durable.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     match path.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),

@@ -1,9 +1,9 @@
-//! Looking at a journal directory: the lock, its last owner, the database, the evidence.
+//! Inspects a journal directory: the lock, the last owner, the database, the log.
 //!
-//! Nothing is changed but what a cut left half made, the empty evidence with which a new journal begins, and a ballast
-//! that is given up for room. What was
-//! found is held against the last owner ([`Found::not_behind`]) and against itself ([`Found::row`]). Not here: what
-//! follows from it ([`crate::reconcile`] decides, [`super::opening`] does it).
+//! This module changes only three things. It removes half-made files of a crash, it creates the empty log
+//! with which a new journal begins, and it removes the ballast if there is no room. The result is compared
+//! with the last owner ([`Found::not_behind`]) and the two halves with each other ([`Found::row`]). Not
+//! here: the decision ([`crate::reconcile`]) and its execution ([`super::opening`]).
 
 use std::path::{Path, PathBuf};
 
@@ -26,48 +26,48 @@ use crate::repair_half;
 use crate::sled_store::SledStore;
 use crate::store::{Meta, Store, StoreError, StreamHead};
 
-/// Where the database of a journal directory is.
+/// Path of the database in a journal directory.
 pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("sled")
 }
 
-/// Where the evidence of a journal directory is.
+/// Path of the log in a journal directory.
 pub(crate) fn evidence_dir(dir: &Path) -> PathBuf {
     dir.join("evidence")
 }
 
-/// Name of evidence that is being written.
+/// Name of the directory of a log that is being written.
 pub(crate) const DRAFT: &str = "evidence.new";
 
-/// A journal as it was found, with its lock held.
+/// A journal as found, with its lock held.
 pub(crate) struct Found {
     pub lock: Lock,
     owner: Option<Owner>,
     pub database: FoundDatabase,
     pub evidence: FoundLog,
-    /// What the ballast gave, where there was no other room to work.
+    /// Size of the ballast in bytes, if it was removed because there was no other room to work.
     pub spent: Option<u64>,
 }
 
-/// The database as it was found.
+/// The database as found.
 pub(crate) enum FoundDatabase {
     None,
     Whole(Box<(SledStore, Meta, Opened)>),
-    /// With its head, if it says.
+    /// With its head, if it can be read.
     Broken(JournalError, Option<Head>),
 }
 
-/// Evidence as it was found.
+/// The log as found.
 #[derive(Default)]
 pub(crate) struct FoundLog {
     pub summary: Option<LogSummary>,
-    /// The stream of the records that tell of repairs.
+    /// The stream of the repair records.
     pub repairs: Option<StreamHead>,
-    /// Its hash where the database ends.
+    /// Hash in the log at the position of the database's head.
     pub at_head: Option<[u8; 32]>,
 }
 
-/// Tries until the lock is free, as often as the options say.
+/// Tries to lock until the lock is free, as often as the options say.
 pub(crate) fn wait_for_lock(
     dir: &Path,
     options: &Options,
@@ -89,7 +89,7 @@ pub(crate) fn wait_for_lock(
 
 fn find(dir: &Path, options: &Options, faults: &FaultHook) -> Result<Found, JournalError> {
     let lock = Lock::exclusive(dir)?;
-    // Under the lock: before, its holder may have written it.
+    // Read under the lock: before, its holder may still have written the file.
     let owner = Owner::read(dir)?;
     repair_half::clear(&dir.join(DRAFT))?;
     let path = evidence_dir(dir);
@@ -98,7 +98,8 @@ fn find(dir: &Path, options: &Options, faults: &FaultHook) -> Result<Found, Jour
         if let Some(Owner { epoch, .. }) = owner {
             return Err(JournalError::Lost { dir: dir.to_owned(), epoch });
         }
-        // A new journal. Evidence without records says so when the first open of sled is cut short.
+        // This is a new journal. A log without records marks it as new if the first open of sled is
+        // interrupted.
         let begun = LogWriter::begin(&path, Head::genesis(), options.segment_bytes, faults.clone());
         begun.map_err(JournalError::io("begin evidence in", &path))?;
     }
@@ -134,7 +135,7 @@ fn look(dir: &Path, faults: &FaultHook) -> Result<FoundDatabase, JournalError> {
     }
 }
 
-/// Reads all evidence; `head` is where the database ends.
+/// Reads the whole log. `head` is the head of the database.
 pub(crate) fn summary(path: &Path, head: Option<Head>) -> Result<FoundLog, JournalError> {
     let mut found = FoundLog::default();
     let told = repair::stream();
@@ -166,7 +167,7 @@ pub(crate) fn summary(path: &Path, head: Option<Head>) -> Result<FoundLog, Journ
     Ok(found)
 }
 
-/// The hash of a record that stands in the archives before `start`.
+/// The hash of a record in the archives before `start`.
 fn archived_hash(dir: &Path, start: Head, position: u64) -> Result<Option<[u8; 32]>, JournalError> {
     let archives = Prefix::find(dir, None, start)?;
     if archives.start().position == position {
@@ -177,7 +178,7 @@ fn archived_hash(dir: &Path, start: Head, position: u64) -> Result<Option<[u8; 3
 }
 
 impl Found {
-    /// The last epoch that either half knows.
+    /// The last epoch in either half.
     pub fn epoch(&self) -> u64 {
         let database = match &self.database {
             FoundDatabase::Whole(whole) => whole.1.epoch,
@@ -186,7 +187,7 @@ impl Found {
         database.max(self.evidence.summary.as_ref().map_or(0, |summary| summary.epoch))
     }
 
-    /// The journal's account of itself, of the half that reaches further.
+    /// The [`Meta`] of the half that reaches further.
     pub fn meta(&self) -> Meta {
         let (schema, head) = match &self.database {
             FoundDatabase::Whole(whole) => (whole.1.schema, Some(whole.1.head)),
@@ -197,7 +198,8 @@ impl Found {
         Meta { schema, epoch: self.epoch(), head, ..Meta::new() }
     }
 
-    /// Whether what was found reaches the epoch of its last owner, unless it is refused for a better reason.
+    /// Checks that the journal reaches the epoch of its last owner. Skips the check if the journal is
+    /// refused for a more specific reason.
     pub fn not_behind(&self, dir: &Path) -> Result<(), JournalError> {
         let undamaged = self.evidence.summary.as_ref().is_none_or(|summary| summary.damage.is_none());
         let broken = matches!(self.database, FoundDatabase::Broken(..));
@@ -222,7 +224,7 @@ impl Found {
         Ok(Common { in_evidence: self.evidence.at_head, in_database })
     }
 
-    /// What is to be done.
+    /// The row of the reconcile table for this journal.
     pub fn row(&self) -> Result<Row, JournalError> {
         let database = match &self.database {
             FoundDatabase::None => Database::None,
@@ -241,7 +243,7 @@ fn hash_at(store: &dyn Store, cut: Head, position: u64) -> Result<Option<[u8; 32
     Ok(bytes.and_then(|bytes| open_at(position, &bytes).ok()).map(|entry| entry.hash))
 }
 
-/// What is told of the database when neither half can mend the other.
+/// The message about the database if neither half can repair the other.
 pub(crate) fn said(database: &FoundDatabase) -> String {
     match database {
         FoundDatabase::None => "it is missing".to_owned(),
@@ -250,7 +252,7 @@ pub(crate) fn said(database: &FoundDatabase) -> String {
     }
 }
 
-/// Puts the directory, and who holds it, to an error of the database.
+/// Adds the directory and the holder to an error of the database.
 pub(crate) fn named(dir: &Path, opened: Result<SledStore, StoreError>) -> Result<SledStore, JournalError> {
     let dir = dir.to_owned();
     opened.map_err(|error| match error {

@@ -1,16 +1,17 @@
-//! Opening: wait for the lock, check everything, claim an epoch, then start the writer.
+//! Opens a journal: waits for the lock, checks every record, claims an epoch, then starts the writer.
 //!
-//! The whole chain is checked before anything is appended to it, in the database, in one pass that
-//! also collects the open streams, and in the evidence. Where the two differ [`crate::reconcile`] says
-//! what is done, and [`crate::repair_half`] does it. The epoch is on disk, in both, before a handle exists.
+//! The whole chain is checked before anything is appended to it. In the database one pass checks it and
+//! also collects the open streams. The log is checked as well. If the two differ, [`crate::reconcile`]
+//! decides the action, and [`crate::repair_half`] carries it out. The epoch is on disk in both halves
+//! before a handle exists.
 
 //!
-//! | file | does |
+//! | file | task |
 //! |---|---|
-//! | [`self::find`] | looks at the directory |
+//! | [`self::find`] | inspects the directory |
 //! | [`self::recover`] | reads a store that is whole |
-//! | [`crate::reconcile`] | decides what follows, as a table |
-//! | [`self::opening`] | does it |
+//! | [`crate::reconcile`] | decides the action, as a table |
+//! | [`self::opening`] | carries it out |
 
 pub(crate) mod find;
 pub(crate) mod opening;
@@ -38,28 +39,27 @@ use crate::store::{Meta, Store};
 use crate::worker::{self, QUEUE_LENGTH};
 use crate::writer::{Archives, Shared, Writer};
 
-/// What an open found.
+/// The result of an open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// The epoch that was claimed.
+    /// The epoch that this open claimed.
     pub epoch: u64,
-    /// The last record.
     pub head: Head,
-    /// How many records there are, archived ones not counted.
+    /// Number of records, without archived ones.
     pub records: u64,
-    /// The entries of every open stream, streams in the order of their first positions.
+    /// The entries of every open stream. Streams are in the order of their first positions.
     pub streams: Vec<(Uuid, Vec<Entry>)>,
-    /// What was done beside reading; each is also a record of the journal.
+    /// Repairs of this open. Each is also a record of the journal.
     pub repairs: Vec<Repair>,
-    /// Whether room is put aside for a full disk.
+    /// Whether the ballast exists.
     pub ballast: bool,
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, which is created when it is missing, with its writer on a thread.
+    /// Opens the journal in `dir`, with its writer on a thread. Creates the directory if it is missing.
     ///
-    /// It blocks: while a dying process still holds the lock, and while the chain is checked. A
-    /// database or evidence that is damaged, or behind, is made anew from the other; see [`Repair`].
+    /// Blocks while a dying process still holds the lock, and while the chain is checked. If the database
+    /// or the log is damaged or behind, it is rebuilt from the other half; see [`Repair`].
     ///
     /// # Errors
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
@@ -71,7 +71,7 @@ impl Journal {
 
     /// As [`open_thread`](Journal::open_thread), with its writer as a task of the current runtime.
     ///
-    /// Meant for simulated time: it commits inline and blocks the runtime meanwhile.
+    /// For simulated time: the writer commits inline and blocks the runtime meanwhile.
     ///
     /// # Errors
     /// As [`open_thread`](Journal::open_thread).
@@ -84,12 +84,12 @@ impl Journal {
         Ok((start_as_task(store, meta, Some(archives)), opened))
     }
 
-    /// Opens the journal that `store` keeps, with its writer as a task of the current runtime.
+    /// Opens the journal in `store`, with its writer as a task of the current runtime.
     ///
-    /// Meant for simulated time: it commits inline and blocks the runtime meanwhile.
+    /// For simulated time: the writer commits inline and blocks the runtime meanwhile.
     ///
     /// # Errors
-    /// As [`open_thread`](Journal::open_thread), the lock apart.
+    /// As [`open_thread`](Journal::open_thread), except for the lock.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -127,7 +127,7 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
     let faults = FaultHook(options.faults.clone());
     match open_dir(dir, options, vec![]) {
         Err(error) if error.is_full() => match ballast::spend(dir) {
-            // It is made again by a later open: now there is no room for it.
+            // A later open writes the ballast again. Now there is no room for it.
             Ok(Some(bytes)) => open_dir(dir, options, vec![Repair::BallastSpent { bytes }]),
             _ => Err(error),
         },
@@ -147,10 +147,10 @@ fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, J
     Ok(ready)
 }
 
-/// The start itself: judges what is in the directory, and repairs it or refuses.
+/// Checks the files in the directory, and repairs them or refuses.
 ///
-/// A daemon starts its journal by it; a [`Snapshot`](crate::Snapshot) starts a private copy by it. So the two never say
-/// different things about the same files.
+/// A daemon starts its journal with this function. A [`Snapshot`](crate::Snapshot) starts a private copy
+/// with it. So both give the same result for the same files.
 pub(crate) fn start(
     dir: &Path,
     options: &Options,
@@ -163,7 +163,7 @@ pub(crate) fn start(
     Opening { dir, options, faults: faults.clone(), told }.reconcile(found)
 }
 
-/// Creates the directory, and makes its entry durable in the directory above it.
+/// Creates the directory, and syncs its parent directory.
 fn create(dir: &Path) -> std::io::Result<()> {
     fs::create_dir_all(dir)?;
     sync_parent(dir)

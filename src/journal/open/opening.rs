@@ -1,8 +1,9 @@
-//! One open, from what was found to two halves that agree.
+//! Carries out one open: brings the two halves of a journal into agreement.
 //!
-//! [`crate::reconcile`] said what is to be done; here it is done, in an order that a cut cannot hurt: the half that is
-//! whole gets the claim of the new epoch with the record of the repair, synced, and then the other half is made from
-//! it with what [`crate::repair_half`] has. Both hold the epoch before a handle exists.
+//! [`crate::reconcile`] decides the action. This module carries it out in an order that is safe in a crash.
+//! First the whole half gets the claim of the new epoch with the record of the repair, synced. Then the
+//! other half is made from it with the functions of [`crate::repair_half`]. Both halves hold the epoch
+//! before a handle exists.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,12 +26,12 @@ use crate::sled_store::SledStore;
 use crate::store::{Meta, Store, StoreError};
 use crate::twin::TwinStore;
 
-/// A journal that is ready to be written to.
+/// A journal that is ready for the writer.
 pub(crate) struct Ready {
     pub store: TwinStore,
     pub meta: Meta,
     pub opened: Opened,
-    /// What the journal was before this start added its epoch and its word about repairs.
+    /// The journal's [`Meta`] before this start added its epoch and its repair records.
     pub found: Meta,
     pub catalog: Arc<Catalog>,
 }
@@ -41,17 +42,16 @@ enum Way {
     FollowEvidence,
 }
 
-/// One open.
 pub(crate) struct Opening<'a> {
     pub dir: &'a Path,
     pub options: &'a Options,
     pub faults: FaultHook,
-    /// What was done so far.
+    /// Repairs so far.
     pub told: Vec<Repair>,
 }
 
 impl Opening<'_> {
-    /// Does what the table says about what was found, and ends an archiving that was cut short.
+    /// Carries out the row of the reconcile table, and completes an interrupted archiving.
     pub fn reconcile(mut self, found: Found) -> Result<Ready, JournalError> {
         let (mut way, mut found) = way(found)?;
         let before = found.meta();
@@ -85,7 +85,7 @@ impl Opening<'_> {
         Ok(Ready { store, meta, opened, found, catalog: Arc::new(catalog) })
     }
 
-    /// Both hold the same records.
+    /// Both halves hold the same records.
     fn go_on(
         mut self,
         epoch: u64,
@@ -115,7 +115,7 @@ impl Opening<'_> {
         Ok((twin, batch.meta, opened))
     }
 
-    /// The evidence has everything; the database is caught up, or made anew.
+    /// The log has all records. The database is caught up or rebuilt.
     fn follow_evidence(
         mut self,
         epoch: u64,
@@ -161,7 +161,7 @@ impl Opening<'_> {
         Ok((TwinStore::new(store, writer, lock), meta, Opened { repairs: self.told, ..opened }))
     }
 
-    /// The database has everything; the evidence is written anew.
+    /// The database has all records. The log is rebuilt.
     fn rebuild_evidence(
         mut self,
         epoch: u64,
@@ -172,7 +172,7 @@ impl Opening<'_> {
     ) -> Result<(TwinStore, Meta, Opened), JournalError> {
         let FoundDatabase::Whole(whole) = database else { return Err(refused(database)) };
         let (mut store, meta, _) = *whole;
-        // Evidence begins where the archives end, also when they were not quite finished.
+        // The log begins where the archives end, even if the truncation of the database was not complete.
         let mut meta = archived::trim_archived(&mut store, meta, catalog)?;
         let records = meta.head.position - meta.cut.position;
         let aside = repair_half::set_aside(self.dir, "evidence", epoch)?;
@@ -216,7 +216,7 @@ impl Opening<'_> {
     }
 }
 
-/// What is to be done, if it is not to be refused.
+/// The action, or an error if the journal is refused.
 fn way(found: Found) -> Result<(Way, Found), JournalError> {
     let way = match found.row()? {
         Row::Begin | Row::Agree => Way::GoOn,
@@ -232,7 +232,7 @@ fn way(found: Found) -> Result<(Way, Found), JournalError> {
     Ok((way, found))
 }
 
-/// Why a database is refused that nothing can mend.
+/// The reason to refuse a database that cannot be repaired.
 fn refused(database: FoundDatabase) -> JournalError {
     match database {
         FoundDatabase::Broken(error, _) => error,

@@ -1,7 +1,7 @@
-//! Reading what a store holds into what a daemon goes on with, after every record was checked.
+//! Reads a store into the state from which a daemon continues, and checks every record.
 //!
-//! One pass checks the chain and collects the entries of the open streams. Not here: which store is read
-//! ([`super::find`]), and what is done when it is damaged ([`crate::reconcile`]).
+//! One pass checks the chain and collects the entries of the open streams. Not here: the choice of the
+//! store ([`super::find`]), and the action for a damaged store ([`crate::reconcile`]).
 
 use super::Opened;
 use crate::chain::{ChainProblem, Fault};
@@ -10,12 +10,12 @@ use crate::error::JournalError;
 use crate::scan::{Damage, scan};
 use crate::store::{Batch, Meta, Store, StoreError, StreamState};
 
-/// Reads the journal's account of itself, which is a new one for an empty store.
+/// Reads the journal's [`Meta`]. For an empty store it is a new one.
 pub(crate) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
     read_meta_up_to(SCHEMA, store)
 }
 
-/// As [`read_meta`], of a binary whose newest schema is `known`.
+/// As [`read_meta`], for a binary whose newest schema is `known`.
 pub(crate) fn read_meta_up_to(known: u16, store: &dyn Store) -> Result<Meta, JournalError> {
     let damaged = |what| JournalError::Damaged { torn: false, source: ChainProblem { position: 0, what } };
     match store.meta()? {
@@ -51,11 +51,11 @@ pub(crate) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError>
     Ok((meta, Opened { epoch, head, records, streams, repairs: vec![], ballast: false }))
 }
 
-/// Claims the next epoch in a store that has no evidence beside it.
+/// Claims the next epoch in a store without a log.
 pub(crate) fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened) -> Result<(), JournalError> {
     meta.epoch = meta.epoch.checked_add(1).ok_or(StoreError::Layout { what: "the epoch" })?;
     opened.epoch = meta.epoch;
-    // From here on an older binary refuses the journal; what it wrote stays as it is.
+    // From here on an older binary refuses the journal. Earlier records stay unchanged.
     meta.schema = SCHEMA;
     store.write(&Batch { meta: *meta, slots: vec![], streams: vec![] })?;
     store.sync()?;

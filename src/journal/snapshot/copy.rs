@@ -1,4 +1,4 @@
-//! Making the private copy, and reading what is left of one that does not start.
+//! Makes the private copy, and reads the rest of a copy that does not start.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use super::super::store::Meta;
 use crate::open::find::{database, evidence_dir, summary};
 use crate::open::recover::read_meta;
 
-/// Takes the locks that a daemon would hold, shared, so that the files stand still while they are copied.
+/// Takes the locks of a daemon in shared mode, so that the files do not change during the copy.
 pub(super) fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
     let lock = Lock::shared(dir)?;
     let path = SledStore::lock_file(&database(dir));
@@ -39,7 +39,7 @@ fn absent(dir: &Path) -> JournalError {
     }
 }
 
-/// Copies everything that a start looks at. Archives, which nobody writes to, are linked.
+/// Copies all files that a start reads. Archives are linked, because they are never written.
 pub(super) fn files(dir: &Path) -> Result<TempDir, JournalError> {
     let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
     let copied = || {
@@ -53,7 +53,7 @@ pub(super) fn files(dir: &Path) -> Result<TempDir, JournalError> {
     Ok(copy)
 }
 
-/// Copies a directory, if it is there.
+/// Copies a directory, if it exists.
 fn directory(from: &Path, to: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -72,7 +72,7 @@ fn directory(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies a file, if it is there.
+/// Copies a file, if it exists.
 fn file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::copy(from, to) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -80,8 +80,8 @@ fn file(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// What is left of a copy that does not start for this reason: the database with what the evidence has beyond it, else
-/// the evidence up to its damage. None where the reason says nothing about the records, or nothing can be read.
+/// The rest of a copy that does not start because of `error`: the database with the log records behind it,
+/// else the log up to its damage. `None` if the error does not concern the records, or nothing can be read.
 pub(super) fn readable(copy: &Path, error: &JournalError) -> Option<(SledStore, Meta)> {
     match error {
         JournalError::NewerSchema { .. }
@@ -117,7 +117,7 @@ fn of_evidence(copy: &Path) -> Option<(SledStore, Meta)> {
     Some((store, meta))
 }
 
-/// A text about a copy, as one about the journal.
+/// Turns a text about a copy into one about the journal.
 pub(super) fn of_original(text: &str, copy: &Path, dir: &Path) -> String {
     text.replace(&copy.display().to_string(), &dir.display().to_string())
 }

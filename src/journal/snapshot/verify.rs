@@ -1,4 +1,4 @@
-//! The verdict about a private copy: the word of the start, and one pass over every record.
+//! Computes the verdict about a private copy: the result of the start, and one pass over every record.
 
 use super::super::archive::Vouched;
 use super::super::chain::{ChainProblem, Checker, Fault, Verified};
@@ -10,12 +10,12 @@ use super::super::verification::{Verdict, Verification};
 use super::Snapshot;
 
 impl Snapshot {
-    /// Looks at every record, and compares with a head that was published elsewhere.
+    /// Checks every record, and compares with a head that was published elsewhere.
     pub fn verify(&self, expected: Option<&Head>) -> Verification {
         self.verify_each(expected, |_| ())
     }
 
-    /// As [`verify`](Snapshot::verify), and hands out each entry that held, in the same pass.
+    /// As [`verify`](Snapshot::verify), and passes on each valid entry in the same pass.
     pub fn verify_each(&self, expected: Option<&Head>, each: impl FnMut(Entry)) -> Verification {
         let found = self.chain(expected, each);
         let verdict = match (&self.refusal, found.verdict) {
@@ -29,7 +29,7 @@ impl Snapshot {
         Verification { verdict, ..found }
     }
 
-    /// The verdict where every record that is here holds, and the start goes on from them.
+    /// The verdict if every available record is valid and the start succeeds with them.
     fn whole(&self) -> Verdict {
         let torn = |repair: &Repair| matches!(repair, Repair::EvidenceTrimmed { .. });
         if self.repairs.iter().any(torn) {
@@ -79,7 +79,7 @@ impl Snapshot {
         let (verdict, verified, problem) =
             match (scanned.map(|verified| self.shown(verified)), vouched.problem()) {
                 (Ok(verified), None) => match carried {
-                    // With every archive here it is made anew from them.
+                    // If no archive is missing, the carry-over is rebuilt from the archives.
                     Err(problem) if archives.start().position > 0 => {
                         (Verdict::Corrupt, verified, Some(problem.clone()))
                     }
@@ -89,7 +89,7 @@ impl Snapshot {
                 (Err(Damage { problem, verified, .. }), _) => (Verdict::Corrupt, verified, Some(problem)),
             };
         match expected {
-            // A published head tells nothing new about damage.
+            // A published head adds no information about damage.
             Some(expected) if verdict != Verdict::Corrupt && at_expected != Some(*expected) => {
                 let position = expected.position;
                 let (verdict, what) = match at_expected {
@@ -106,7 +106,7 @@ impl Snapshot {
         }
     }
 
-    /// Without the records that the start of the copy added.
+    /// Leaves out the records that the start of the copy added.
     fn shown(&self, verified: Verified) -> Verified {
         let added = verified.head.position.saturating_sub(self.last());
         match added {
@@ -116,7 +116,7 @@ impl Snapshot {
     }
 }
 
-/// The record at which a start refuses a journal, where there is one.
+/// The record because of which a start refuses a journal, if there is one.
 fn refused(error: &JournalError, found: &Verification) -> Option<ChainProblem> {
     match error {
         JournalError::Damaged { source, .. } | JournalError::BothDamaged { source, .. } => {

@@ -1,4 +1,4 @@
-//! What an append promises.
+//! Tests the guarantees of an append.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -195,7 +195,7 @@ async fn on_paused_time_the_disk_takes_no_time() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-/// A store whose syncs wait for a sign from outside, and whose writes can be made to fail.
+/// A store whose syncs wait for a signal from the test, and whose writes can be made to fail.
 struct Gated {
     inner: MemoryStore,
     gate: mpsc::Receiver<()>,
@@ -251,7 +251,7 @@ async fn the_thread_gathers_what_arrives_while_it_syncs() {
     let disk = Disk::new();
     let (journal, sign) = gated(&disk, false);
     let appends = join_all((0..16).map(|number| append(&journal, number, 0, "x")));
-    // All sixteen are queued before the first barrier may end.
+    // All sixteen are queued before the first barrier can end.
     let signs = async { (0..16).for_each(|_| sign.send(()).expect("the writer waits")) };
     let (appended, ()) = tokio::join!(biased; appends, signs);
     assert!(appended.iter().all(Result::is_ok));

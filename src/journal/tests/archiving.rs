@@ -1,4 +1,4 @@
-//! What archiving promises: one chain, nothing in no place, no request twice.
+//! Tests the guarantees of archiving: one chain, no lost record, no second run of a request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::archive::{Archived, Policy, Prefix};
 use super::*;
 
-/// Segments of about three records.
+/// Options with segments of about three records.
 pub(super) fn small() -> Options {
     Options { segment_bytes: 700, now: || 77, ..impatient() }
 }
@@ -17,12 +17,12 @@ fn with_faults(faults: Arc<dyn FaultInjection>) -> Options {
     Options { faults: Some(faults), ..small() }
 }
 
-/// In memory where that is possible: what is asked here is the order of calls, not the disk.
+/// In memory if possible: the tests check the order of calls, not the disk.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
-/// Runs `numbers` of three records each, which end; answers the heads of their last records.
+/// Writes the runs `numbers` of three records each, which end.
 pub(super) async fn run(journal: &Journal, numbers: std::ops::Range<u128>) {
     for number in numbers {
         append(journal, number, 0, "one").await.expect("appended");
@@ -47,7 +47,7 @@ async fn whole(dir: &Path, journal: &Journal) -> Vec<Entry> {
     [archived, live].concat()
 }
 
-/// That the chain holds from its first record, and has these records in this order.
+/// Checks that the chain is valid from its first record, and has these records in this order.
 pub(super) async fn holds(dir: &Path, journal: &Journal, heads: &[Head]) {
     let entries = whole(dir, journal).await;
     let found: Vec<_> = entries.iter().map(Entry::head).take(heads.len()).collect();
@@ -103,7 +103,7 @@ async fn a_request_that_ended_in_an_archive_never_runs_again() {
         assert_eq!(append(&journal, 2, seq, "again").await, Err(refused.clone()));
     }
     drop(journal);
-    // Neither does it when the archives were moved elsewhere.
+    // Nor does a request run again when the archives were moved elsewhere.
     archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("removed"));
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened again");
     assert_eq!(append(&journal, 2, 0, "again").await, Err(refused));
@@ -119,7 +119,7 @@ async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
     run(&journal, 1..2).await;
     append(&journal, 50, 0, "a").await.expect("appended");
     run(&journal, 2..5).await;
-    // The last record of the run is in the segment that is still written to.
+    // The last record of the run is in the current segment.
     journal.append(stream(50), 1, vec![record("b")], StreamState::Finished).await.expect("appended");
     let later = Policy { records: u64::MAX, before_ns: i64::MIN };
     let archived = journal.archive(later, 5).await.expect("archived");
@@ -134,7 +134,7 @@ async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
     assert!(append(&journal, 50, 0, "again").await.is_err());
 }
 
-/// Ends the life of a journal at its n-th call: nothing reaches the disk from then on.
+/// Stops the journal at its n-th call: no later call reaches the disk.
 struct Ending(AtomicU64);
 
 impl FaultInjection for Ending {
@@ -151,15 +151,15 @@ impl FaultInjection for Ending {
     fn after(&self, _: Call) {}
 }
 
-/// A journal of seven runs and one that is stuck among them, whose archiving is killed at its n-th call; answers its
-/// heads, none if nothing was killed.
+/// Writes a journal of seven runs and one stuck run, whose archiving is killed at its n-th call. Returns
+/// its heads, or `None` if no call was killed.
 async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
     let faults = Arc::new(Ending(AtomicU64::new(u64::MAX)));
     let (journal, _) = Journal::open_thread(dir, with_faults(faults.clone())).expect("opened");
     run(&journal, 1..3).await;
     append(&journal, 100, 0, "begun").await.expect("appended");
     run(&journal, 3..5).await;
-    // One archiving before, so that what is carried forward is made from what was carried.
+    // An archiving before, so that the carry-over is built from an earlier carry-over.
     everything(&journal).await;
     run(&journal, 5..6).await;
     append(&journal, 100, 1, "stuck").await.expect("appended");
@@ -170,7 +170,7 @@ async fn killed_at(dir: &Path, n: u64) -> Option<Vec<Head>> {
     archived.is_err().then_some(heads)
 }
 
-/// What is lost as well, once the archiving was killed.
+/// The part that is lost as well, after the archiving was killed.
 const LOST: [&str; 4] = ["nothing", "sled", "evidence", "carried"];
 
 fn lose(dir: &Path, lost: &str) {
@@ -263,12 +263,12 @@ async fn an_index_that_is_lost_is_made_anew_or_the_journal_is_refused() {
         assert!(append(&journal, 1, 0, "again").await.is_err());
         assert_eq!(fs::read(&index).expect("it is there"), saved);
     }
-    // Another index under its name, whole by itself, is told by the checkpoint.
+    // The checkpoint detects another valid index under the same name.
     fs::write(&index, fs::read(archives(dir.path(), "ids").last().expect("some")).expect("readable"))
         .expect("written");
     let refused = Journal::open_thread(dir.path(), small()).err().expect("not the one");
     assert!(matches!(refused, JournalError::IndexLost { .. }), "{refused}");
-    // Both lost: a request that has ended could run again.
+    // Both are lost: a request that has ended could run again.
     fs::remove_file(&index).expect("removed");
     fs::rename(&archive, dir.path().join("elsewhere")).expect("moved");
     let refused = Journal::open_thread(dir.path(), small()).err().expect("unknown");

@@ -1,4 +1,4 @@
-//! Bytes that nobody wrote: they are refused, and never end the process.
+//! Tests arbitrary bytes: the journal refuses them, and the process survives.
 
 use super::super::envelope::open;
 use super::super::export::{Sealed, import};
@@ -40,7 +40,7 @@ fn an_envelope_whose_hash_was_made_to_hold_is_opened_or_refused() {
         mutate(&mut random, &mut bytes);
         bytes.extend(*blake3::hash(&bytes).as_bytes());
         match open(&bytes) {
-            // What opens is what stands in the bytes, no more: the payload is never larger than they are.
+            // A decoded payload comes from the bytes: it is never larger than they are.
             Ok(entry) => {
                 assert!(entry.record.payload.len() <= bytes.len());
                 assert!(Sealed::from(&entry).payload.len() <= 2 * bytes.len());
@@ -65,7 +65,7 @@ fn exported_lines_that_were_changed_are_read_or_refused() {
         let changed = String::from_utf8_lossy(&bytes).into_owned();
         match import(&changed) {
             Ok(entries) if entries == chain => {}
-            // Whatever was changed in a field is seen by the chain, unless whole lines went from the end.
+            // The chain detects every change of a field, unless whole lines are missing at the end.
             Ok(entries) => {
                 let whole = entries.len() <= chain.len() && entries[..] == chain[..entries.len()];
                 assert!(whole || chain::check(entries).is_err(), "{changed}");

@@ -1,4 +1,4 @@
-//! What is carried forward: runs that have not ended hold no archive back, and are resumed all the same.
+//! Tests the carry-over: unfinished runs do not block archiving, and are resumed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::archiving::{archives, everything, holds, run, small};
 use super::*;
 
-/// A stuck run of two records, the first before and the second among seven runs that ended, all of them archived.
+/// A stuck run of two records, all archived. Its first record precedes seven runs that ended, and its
+/// second is among them.
 async fn stuck(dir: &Path) -> (Journal, Vec<Head>) {
     let (journal, _) = Journal::open_thread(dir, small()).expect("opened");
     run(&journal, 1..4).await;
@@ -31,7 +32,7 @@ fn carried(dir: &Path) -> Vec<PathBuf> {
     archives(dir, "carried")
 }
 
-/// That the run of stream 100 is resumed with these records, and can be read and appended to.
+/// Checks that the run of stream 100 is resumed with these records, and can be read and appended to.
 async fn resumed(journal: &Journal, opened: &Opened, records: &[&str]) {
     let [(id, entries)] = opened.streams.as_slice() else { panic!("{:?}", opened.streams) };
     assert_eq!(*id, stream(100));
@@ -52,7 +53,7 @@ async fn a_run_that_has_not_ended_holds_nothing_back_and_is_resumed() {
     assert_eq!(opened.repairs, []);
     resumed(&journal, &opened, &["begun", "stuck"]).await;
 
-    // It goes on in the live journal, over another archive, and ends there.
+    // The run continues in the live journal, over another archive, and ends there.
     append(&journal, 100, 2, "asked").await.expect("appended");
     run(&journal, 8..10).await;
     assert_eq!(everything(&journal).await.carried, 1);
@@ -112,7 +113,8 @@ async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refu
         resumed(&journal, &opened, &["begun", "stuck"]).await;
         assert_eq!(fs::read(&path).expect("it is there"), saved);
     }
-    // With an archive moved away there is nothing to make it from: what is missing is named, and how to go on.
+    // If an archive was moved away, the file cannot be rebuilt. The error names the missing archive and the
+    // fix.
     let archive = archives(dir.path(), "seg").remove(0);
     fs::rename(&archive, dir.path().join("elsewhere")).expect("moved");
     for (bytes, what) in
@@ -136,14 +138,14 @@ async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refu
     assert!(Journal::open_thread(dir.path(), small()).is_ok(), "the archive is back");
 }
 
-/// The same file with another word in a record, and every hash in it computed again.
+/// The same file with another word in a record, and with every hash in it recomputed.
 fn forged(file: &[u8]) -> Vec<u8> {
     let body = &file[..file.len() - 32];
     let at = body.windows(5).position(|five| five == b"stuck").expect("the word is there");
     let mut body = body.to_vec();
     body[at..at + 5].copy_from_slice(b"right");
     let begins = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes")) as usize;
-    // The envelope around it: its length stands in front of it.
+    // The envelope around the word. Its length precedes it.
     let start = (0..at).rev().find(|&start| start + 4 + begins(start) == at + 5 + 32).expect("an envelope");
     let hash = *blake3::hash(&body[start + 4..at + 5]).as_bytes();
     body[at + 5..at + 37].copy_from_slice(&hash);
@@ -193,7 +195,7 @@ async fn streams_that_an_open_one_refers_to_are_carried_with_it_although_they_ha
     assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
 }
 
-/// A record that refers to streams: their numbers are its payload.
+/// A record that refers to streams. Their numbers are its payload.
 fn accepted(groups: &[u128]) -> Record {
     let payload = groups.iter().flat_map(|number| number.to_be_bytes()).collect();
     Record { kind: REFERS, version: 1, time_ns: 1, payload }
@@ -206,7 +208,7 @@ fn links(record: &Record) -> Vec<uuid::Uuid> {
     numbers.map(|bytes| stream(u128::from_be_bytes(bytes.try_into().expect("16 bytes")))).collect()
 }
 
-/// A stuck run costs its own records, and not those of the runs that end after it.
+/// A stuck run costs only its own records, and not those of the runs that end after it.
 #[tokio::test]
 async fn disk_memory_and_start_are_bounded_with_a_run_that_is_stuck_for_ever() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,11 +1,11 @@
-//! What an open does when one half of a journal is not what it should be.
+//! Tests the repairs of an open if one half of a journal is damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// A journal of `records` records in segments of about two; answers the hash of each record.
+/// Writes a journal of `records` records in segments of about two. Returns the head of each record.
 async fn written(dir: &Path, records: u64) -> Vec<Head> {
     let (journal, _) = Journal::open_thread(dir, small()).expect("opened");
     let mut heads = Vec::new();
@@ -15,12 +15,12 @@ async fn written(dir: &Path, records: u64) -> Vec<Head> {
     heads
 }
 
-/// Segments of about two records.
+/// Options with segments of about two records.
 fn small() -> Options {
     Options { segment_bytes: 500, now: || 77, ..impatient() }
 }
 
-/// Opens it and asserts that every record is there, and that both halves agree when it is opened again.
+/// Opens the journal and asserts that every record is there, and that both halves agree at the next open.
 async fn reopened(dir: &Path, heads: &[Head]) -> Vec<Repair> {
     let (journal, opened) = Journal::open_thread(dir, small()).expect("opened");
     let entries = journal.entries(1, 1000).await.expect("readable");
@@ -90,7 +90,7 @@ async fn a_database_that_is_gone_or_refuses_is_rebuilt() {
                 let kept = aside.as_ref().is_some_and(|name| dir.path().join(name).exists());
                 assert_eq!(kept, damage != "gone", "{damage}");
             }
-            // sled takes some files that are no database for an empty one.
+            // sled takes some files that are not a database for an empty one.
             Repair::DatabaseCaughtUp { from: 1, to: 7 } => assert_eq!(damage, "db"),
             other => panic!("{damage}: {other:?}"),
         }
@@ -140,7 +140,7 @@ async fn evidence_that_is_damaged_anywhere_is_rebuilt() {
     assert!(matches!(repairs[..], [Repair::EvidenceRebuilt { .. }]), "{repairs:?}");
 }
 
-/// As [`reopened`], without a record behind it.
+/// As [`reopened`], without appending a record.
 async fn reopened_once(dir: &Path, heads: &[Head]) -> Vec<Repair> {
     let (journal, opened) = Journal::open_thread(dir, small()).expect("opened");
     let entries = journal.entries(1, 1000).await.expect("readable");

@@ -1,4 +1,4 @@
-//! What an open promises.
+//! Tests the guarantees of an open.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

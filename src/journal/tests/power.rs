@@ -1,9 +1,9 @@
-//! A loss of power under the real store.
+//! Simulates a loss of power under the real store.
 //!
-//! The disk is the image of sled's file at the last barrier, plus any of the sectors that were
-//! written since: the kernel may have written back some of them, in any order. From each such disk
-//! everything acknowledged must come back, and what comes back must be a valid chain. Not modelled:
-//! sectors that are torn themselves, and cuts while a database is opened.
+//! The disk is the image of sled's file at the last barrier, plus any subset of the sectors that were
+//! written since: the kernel may have written back some of them, in any order. From each such disk every
+//! acknowledged record must be recovered, and the recovered records must be a valid chain. Not modelled:
+//! torn sectors, and power losses while a database is opened.
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +29,7 @@ fn cut(image: &[u8], now: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
     disk
 }
 
-/// Opens what a power cut left; answers how many records came back.
+/// Opens the disk after a power loss. Returns the number of recovered records.
 fn recovered(conf: &Path, disk: &[u8], seed: u64) -> u64 {
     let dir = tempfile::tempdir().expect("a directory");
     fs::copy(conf, dir.path().join("conf")).expect("copied");

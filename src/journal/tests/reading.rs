@@ -1,4 +1,4 @@
-//! What a reader sees that does not hold the journal.
+//! Tests readers that do not hold the journal.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::super::testing::batches;
 use super::*;
 
-/// A journal with eight records, closed; answers its head.
+/// Writes a journal with eight records and closes it. Returns its head.
 async fn sample(dir: &Path) -> Head {
     let (journal, _) = Journal::open_thread(dir, impatient()).expect("created");
     for seq in 0..4 {
@@ -131,8 +131,8 @@ fn damage_is_told_apart_from_a_cut_tail() {
     assert_eq!(seen, [Ok(1), Err(problem), Ok(3), Ok(4)], "the walk goes on");
 }
 
-/// Damage below the records: a byte of sled's own file. It may refuse, panic, or come up with less;
-/// it must never come up with something else that passes for the journal.
+/// Damage below the records: a byte of sled's own file. sled may refuse, panic, or open with fewer records.
+/// It must never open with other records that pass for the journal.
 #[tokio::test]
 async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -153,7 +153,7 @@ async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
             Verdict::Intact => {
                 let entries: Vec<_> = snapshot.entries().collect::<Result<_, _>>().expect("intact");
                 assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(head), "byte {offset}");
-                // What the database lost came from the evidence, which is said.
+                // Records that the database lost came from the log, and a remark reports it.
                 seen += usize::from(!snapshot.remarks().is_empty());
             }
             _ => seen += 1,
@@ -162,7 +162,7 @@ async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
     assert!(refused + seen > 0, "no flip did any harm: the test looks at the wrong bytes");
 }
 
-/// One record of the database is another one than was written; answers what the database says of itself.
+/// Changes one record of the database.
 fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut Vec<u8>)) {
     let mut store = SledStore::open(&dir.join("sled")).expect("opened");
     let meta = store.meta().expect("readable").expect("there is one");
@@ -174,8 +174,8 @@ fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut V
     store.sync().expect("synced");
 }
 
-/// Nothing is lost and the next start makes the database anew: an auditor gets the records of the evidence, each once,
-/// and is told of which half they are.
+/// No record is lost, and the next start rebuilds the database. An auditor gets each record of the log
+/// once, and a remark says that the records come from the log.
 #[tokio::test]
 async fn evidence_is_verified_when_the_database_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -192,11 +192,11 @@ async fn evidence_is_verified_when_the_database_is_damaged() {
         ]
     );
     assert_eq!(chain::check(handed_out), Ok(Verified { records: 8, head }));
-    // A head that was published weighs as much as ever.
+    // A published head is checked as usual.
     let published = Head { position: 3, hash: [1; 32] };
     assert_eq!(snapshot.verify(Some(&published)).verdict, Verdict::Corrupt);
     drop(snapshot);
-    // It is not lost, so that it is not rebuilt from the cluster, which would know less.
+    // The journal is not lost. So it is not recovered from the cluster, which has less information.
     assert!(matches!(Replacement::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
     let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("mended");
     assert!(matches!(opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);

@@ -1,4 +1,4 @@
-//! What becomes of a journal that an older Stillpoint wrote.
+//! Tests journals that an older Stillpoint wrote.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::super::testing::batches_of;
 use super::*;
 use crate::open::recover::read_meta_up_to;
 
-/// Three records of schema 1, as its Stillpoint left them.
+/// Three records of schema 1, as that Stillpoint left them.
 fn older(dir: &Path) -> Vec<(u64, Vec<u8>)> {
     let mut store = SledStore::open(&dir.join("sled")).expect("opened");
     batches_of(1, 3).iter().for_each(|batch| store.write(batch).expect("written"));
@@ -24,7 +24,7 @@ async fn it_opens_and_what_was_written_stays_byte_for_byte() {
     let dir = tempfile::tempdir().expect("a directory");
     let before = older(dir.path());
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
-    // One record more: it has no evidence yet, and that it was made is told.
+    // There is one more record: the journal had no log, and the record reports that it was written.
     assert_eq!((opened.records, opened.epoch), (4, 2));
     append(&journal, 7, 0, "new").await.expect("appended");
     let entries = journal.entries(1, 10).await.expect("readable");
@@ -62,7 +62,7 @@ fn reading_alone_changes_nothing() {
     assert!(read_meta_up_to(1, &store).is_ok());
 }
 
-/// The evidence of a journal that schema 2 wrote, and its head.
+/// The log of a journal that schema 2 wrote, and its head.
 const SCHEMA_2: &[u8] = include_bytes!("../../../migrations/0004_archives/before/00000001.seg");
 const HEAD_2: &str = "48:34112b95de5996339a511a8a20cb1e5d0301ad6d9c2435ae369adc4a9366d7d9";
 
@@ -88,7 +88,7 @@ async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
     assert_eq!(snapshot.entries().filter(|entry| entry.as_ref().is_ok_and(|e| e.schema == 2)).count(), 48);
 }
 
-/// The segment that schema 2 wrote for a run which is stuck (`migrations/0003_asked`).
+/// The segment that schema 2 wrote for a stuck run (`migrations/0003_asked`).
 #[tokio::test]
 async fn evidence_of_schema_2_is_read_rebuilds_the_store_and_is_continued() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,5 @@
-//! The end of the writer: every request is answered, also one that is sent at that moment.
+//! Tests the stop of the writer: every request gets a reply, including a request that is sent at that
+//! moment.
 
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
@@ -19,7 +20,7 @@ fn request(number: u128) -> (Request, Reply) {
     (Request::Append(Append { stream, expected_seq: 0, records, state, reply }), answer)
 }
 
-/// A writer that ends with its first batch.
+/// A writer that stops with its first batch.
 fn ending() -> (Writer<MemoryStore>, std::sync::Arc<Shared>) {
     let disk = Disk::new();
     let store = MemoryStore::open(&disk).expect("free");
@@ -28,14 +29,14 @@ fn ending() -> (Writer<MemoryStore>, std::sync::Arc<Shared>) {
     (Writer::new(store, Meta::new(), shared.clone()), shared)
 }
 
-/// Reserves a place, ends the writer, and only then sends; answers the reply.
+/// Reserves a place, stops the writer, and only then sends. Returns the reply.
 async fn sent_behind_the_end(requests: &mpsc::Sender<Request>) -> Reply {
     let place = requests.reserve().await.expect("the writer lives");
     let (first, ended) = request(1);
     requests.send(first).await.expect("the writer lives");
     assert!(ended.await.is_err(), "the sync fails");
     requests.closed().await;
-    // Whatever drops a receiver here has done it by then.
+    // The receiver is dropped by then.
     for _ in 0..1000 {
         std::thread::yield_now();
         tokio::task::yield_now().await;
@@ -65,10 +66,10 @@ async fn a_reserved_place_is_answered_by_the_thread() {
     assert_eq!(answer.try_recv(), Err(oneshot::error::TryRecvError::Closed));
 }
 
-/// Callers that append at the same time; as many as make a queue busy on few cores.
+/// Number of callers that append at the same time. It is enough to fill a queue on few cores.
 const CALLERS: u128 = 6;
 
-/// Ends a writer under the hands of many callers; answers how many of them were not told within `guard`.
+/// Stops a writer while the callers append. Returns the number of callers without a reply within `guard`.
 fn unanswered(guard: Duration) -> u128 {
     let disk = Disk::new();
     let (store, meta) = (MemoryStore::open(&disk).expect("free"), Meta { epoch: 1, ..Meta::new() });
@@ -86,7 +87,7 @@ fn unanswered(guard: Duration) -> u128 {
                 }
             };
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(until_stopped);
-            // The test has given up where nothing listens any more.
+            // If the receiver is gone, the test has given up.
             let _ = told.send(());
         });
     }
@@ -94,12 +95,13 @@ fn unanswered(guard: Duration) -> u128 {
         std::thread::yield_now();
     }
     disk.fail_next_sync("no space left on device");
-    // A caller that is not told holds the journal, so that it cannot be dropped.
+    // A caller without a reply holds the journal, so it cannot be dropped.
     let answered = (0..CALLERS).take_while(|_| answers.recv_timeout(guard).is_ok()).count() as u128;
     CALLERS - answered
 }
 
-/// `STILLPOINT_STOPS` sets how often, `STILLPOINT_STOPS_GUARD_MS` how long a caller is waited for.
+/// `STILLPOINT_STOPS` sets the number of repetitions, `STILLPOINT_STOPS_GUARD_MS` the wait for a caller in
+/// milliseconds.
 #[test]
 fn appends_beside_the_end_are_all_answered() {
     let number = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
