@@ -1,9 +1,10 @@
-//! `verify` and the start of a daemon say the same of the same files, whatever was done to them.
+//! Checks that `verify` and the start of a daemon give the same result for the same damaged files.
 //!
-//! Each case damages a copy of a journal, asks for the verdict, and then starts the journal itself. Every random place
-//! comes from a seed that is printed; `STILLPOINT_DAMAGE_SEED` sets it.
+//! Each case damages a copy of a journal, runs `verify`, and then starts the journal itself. Every random
+//! choice comes from a seed that is printed. `STILLPOINT_DAMAGE_SEED` sets it.
 //!
-//! One thing `verify` says that no start does: an archive is damaged. A start reads archives only where it needs them.
+//! There is one exception: `verify` reports a damaged archive, and a start may not. A start reads archives
+//! only if it needs them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,12 +18,12 @@ use tempfile::TempDir;
 use crate::alone::rounds;
 use crate::common::{append_all, block_on, entries, options, record, stream};
 
-/// In memory where that is possible: what is looked at are bytes, not the disk.
+/// In memory if possible: the test checks bytes, not the disk.
 fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
-/// A journal of three lives with many segments and a run that has not ended; its first records are archived.
+/// A journal of three starts with many segments and an unfinished run. Its first records are archived.
 struct Whole {
     dir: TempDir,
     heads: Vec<Head>,
@@ -53,7 +54,7 @@ impl Whole {
         dir
     }
 
-    /// Every file that a start looks at, relative to the directory.
+    /// Every file that a start reads, relative to the directory.
     fn files(&self) -> Vec<PathBuf> {
         let mut found = vec![PathBuf::from("owner.json")];
         for half in ["sled", "evidence", "archive"] {
@@ -81,7 +82,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// How both answered.
+/// The common result of `verify` and the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
     Intact,
@@ -92,21 +93,21 @@ enum Said {
     Corrupt,
 }
 
-/// Counts of what was said, and what was wrong with it.
+/// Counts of the results, and of the problems in them.
 #[derive(Default)]
 struct Table {
     said: BTreeMap<Said, u64>,
     opened: u64,
     refused: u64,
-    /// A start that goes on without a record that was acknowledged.
+    /// Starts that continue without an acknowledged record.
     short: u64,
-    /// Corrupt for an archive that the start did not need.
+    /// Corrupt verdicts because of an archive that the start did not need.
     archives: u64,
     disagreements: Vec<String>,
 }
 
 impl Table {
-    /// Asks for the verdict, then starts the journal, and compares.
+    /// Runs `verify`, then starts the journal, and compares the results.
     fn case(&mut self, dir: &Path, whole: &Whole, told: &str) {
         let verified = Snapshot::open(dir);
         let verdict = match &verified {
@@ -176,7 +177,7 @@ fn kinds(repairs: &[Repair]) -> Vec<std::mem::Discriminant<Repair>> {
     repairs.iter().map(discriminant).collect()
 }
 
-/// The journal's word about its own repairs is no record of the old history.
+/// The journal's own repair records do not belong to the old history.
 fn heads(entries: Vec<Entry>) -> Vec<Head> {
     entries
         .iter()
@@ -185,14 +186,14 @@ fn heads(entries: Vec<Entry>) -> Vec<Head> {
         .collect()
 }
 
-/// Whether the first damage is in an archive, and the start has nothing against the journal.
+/// Whether the first damage is in an archive, and the start accepts the journal.
 fn in_archive(snapshot: &Snapshot) -> bool {
     let problem = snapshot.verify(None).problem;
     snapshot.refusal().is_none()
         && problem.is_some_and(|problem| problem.position <= snapshot.meta().cut.position + 1)
 }
 
-/// Whether a reader is shown what the start goes on from; it is shown archives as well.
+/// Whether a reader gets the records from which the start continues. The reader gets archives as well.
 fn shows(snapshot: &Snapshot, started: &[Head]) -> bool {
     let shown: Vec<Entry> = snapshot.entries().flatten().collect();
     heads(shown).ends_with(started)
@@ -200,13 +201,13 @@ fn shows(snapshot: &Snapshot, started: &[Head]) -> bool {
 
 fn flip(path: &Path, random: &mut fastrand::Rng) {
     let mut bytes = fs::read(path).expect("readable");
-    // What follows in sled's file was never written to.
+    // The rest of sled's file was never written.
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     bytes[random.usize(..used)] ^= 1 << random.u8(..8);
     fs::write(path, bytes).expect("written");
 }
 
-/// A byte of one half, or of each.
+/// Flips a bit in one half, or in each.
 fn bytes(whole: &Whole, random: &mut fastrand::Rng, cases: u64, both: bool) -> Table {
     let mut table = Table::default();
     let segments: Vec<_> = whole.files().into_iter().filter(|file| file.starts_with("evidence")).collect();
@@ -223,7 +224,7 @@ fn bytes(whole: &Whole, random: &mut fastrand::Rng, cases: u64, both: bool) -> T
     table
 }
 
-/// Each file, missing or cut short; with another one where `pairs` says so.
+/// Removes or shortens each file, together with another file if `pairs` is set.
 fn files(whole: &Whole, random: &mut fastrand::Rng, pairs: bool) -> Table {
     let (mut table, files) = (Table::default(), whole.files());
     for first in &files {
@@ -233,7 +234,7 @@ fn files(whole: &Whole, random: &mut fastrand::Rng, pairs: bool) -> Table {
             for file in std::iter::once(first).chain(second) {
                 shorten(&dir.path().join(file), how);
             }
-            // What is not JSON any more says nothing about the records: it is an error, of both.
+            // Invalid JSON in `owner.json` says nothing about the records. Both report it as an error.
             if first.ends_with("owner.json") && how != "removed" {
                 assert!(
                     Snapshot::open(dir.path()).is_err()
@@ -279,7 +280,7 @@ fn agree(cases: u64, pairs: bool) {
     tables.iter().for_each(|(what, table)| table.print(what));
     let wrong: Vec<&String> = tables.iter().flat_map(|(_, table)| &table.disagreements).collect();
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
-    // Where the length itself was hit, a changed batch looks like one that was cut off.
+    // If the length field itself is damaged, a changed batch resembles an interrupted one.
     assert!(cases < 100 || tables[1].1.short * 20 <= cases, "seed {seed}: a changed batch is damage");
     assert_eq!(tables[0].1.short, 0, "seed {seed}: one half makes up for the other");
 }

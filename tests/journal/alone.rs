@@ -1,12 +1,13 @@
-//! Work in a process of its own, whose memory is measured: a reader that believes a length in bad bytes shows in it,
-//! and a process that aborts takes no other test along.
+//! Runs work in a separate process and measures its memory. A reader that trusts a length in bad bytes
+//! becomes visible as memory growth. A process that aborts does not stop other tests.
 
 use std::process::Command;
 
 const VARIABLE: &str = "STILLPOINT_TEST_ALONE";
 
-/// Runs `work`, which is the test called `name` (`module::test`), in a process of its own; answers what it printed, and by
-/// how many bytes its largest resident set grew meanwhile. In that process it does not return.
+/// Runs `work` in a separate process. `work` is the test with the name `name` (`module::test`). Returns the
+/// output and the growth of its largest resident set in bytes. In the separate process this function does
+/// not return.
 pub fn alone(name: &str, work: impl FnOnce()) -> (String, u64) {
     if std::env::var_os(VARIABLE).is_some() {
         let before = peak();
@@ -31,7 +32,7 @@ fn peak() -> u64 {
     kilobytes << 10
 }
 
-/// A number from the environment, else `usual`.
+/// A number from the environment, or else `usual`.
 pub fn rounds(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

@@ -1,4 +1,4 @@
-//! Bytes that no journal wrote: no panic, and nothing that was changed is taken for a record.
+//! Tests bytes that no journal wrote: no panic, and no changed bytes are accepted as a record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn no_bytes_make_an_envelope_but_those_that_were_sealed() {
     }
 }
 
-/// The files whose bytes decide: sled's and the segments.
+/// The files to mutate: sled's files and the segments.
 fn targets(dir: &Path) -> Vec<PathBuf> {
     let mut paths = vec![dir.join("sled/db"), dir.join("sled/conf")];
     let segments = fs::read_dir(dir.join("evidence")).expect("there");
@@ -60,11 +60,11 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Mutated directories, unless `STILLPOINT_MUTATIONS` says otherwise.
+/// Number of mutated directories, unless `STILLPOINT_MUTATIONS` sets another one.
 const DIRECTORIES: u64 = 120;
 
-/// What bad files may make the process hold. sled takes up to its cache and some segments whatever it opens; a length that
-/// is believed would be up to 4 GiB.
+/// Memory that bad files may cost the process, in bytes. sled takes up to its cache and some segments for
+/// any file. A trusted length would cost up to 4 GiB.
 const GROWTH: u64 = 512 << 20;
 
 #[test]
@@ -77,7 +77,7 @@ fn a_mutated_file_is_mended_or_refused_and_never_believed() {
     assert!(grew < GROWTH, "{grew} bytes");
 }
 
-/// In memory where that is possible: what is looked at are bytes, not the disk.
+/// In memory if possible: the test checks bytes, not the disk.
 fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
@@ -107,7 +107,7 @@ fn mutated(count: u64) {
         match Journal::open_thread(dir.path(), options()) {
             Ok((journal, _)) => {
                 opened += 1;
-                // The journal's word about its own repairs is no record of the old history.
+                // The journal's own repair records do not belong to the old history.
                 let old = |entry: &&Entry| stillpoint::records::text(&entry.record).is_none();
                 let found: Vec<_> = entries(&journal).iter().filter(old).map(Entry::head).collect();
                 assert!(heads.starts_with(&found), "seed {seed}, round {round}: another history");

@@ -1,4 +1,4 @@
-//! Errors of the disk at every call, one after the other.
+//! Fails each call to the disk in turn.
 
 use std::io;
 use std::path::Path;
@@ -36,7 +36,7 @@ impl FaultInjection for Failing {
     fn after(&self, _: Call) {}
 }
 
-/// Writes to a journal whose n-th call fails; answers what was acknowledged and whether anything failed.
+/// Writes to a journal whose n-th call fails. Returns the acknowledged records and whether a call failed.
 fn written(dir: &Path, n: u64, error: i32) -> (Vec<Head>, bool) {
     let probe = Arc::new(Failing { left: AtomicU64::new(n), error });
     let options = Options { faults: Some(probe), segment_bytes: 700, ..options() };
@@ -73,7 +73,7 @@ fn an_error_at_any_call_stops_the_writer_and_loses_nothing() {
     }
 }
 
-/// Has no room until the ballast is gone.
+/// Reports a full disk until the ballast is removed.
 struct Full(std::path::PathBuf);
 
 impl FaultInjection for Full {

@@ -1,4 +1,4 @@
-//! What the tests of this binary share.
+//! Shares functions between the tests of this binary.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, Snaps
 use stillpoint::records::journal_options;
 use uuid::Uuid;
 
-/// Nothing is waited for, nothing is put aside, segments are small.
+/// Options without wait times and ballast, with small segments.
 pub fn options() -> Options {
     Options { lock_attempts: 1, ballast_bytes: 0, segment_bytes: 4096, ..journal_options() }
 }
@@ -25,7 +25,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
 
-/// Appends one record to a new stream, to each of `numbers` at once; answers the heads of those that succeeded.
+/// Appends one record to each of the new streams `numbers` at the same time. Returns the heads of the
+/// successful appends.
 pub fn append_all(journal: &Journal, numbers: std::ops::Range<u128>, bytes: usize) -> Vec<Head> {
     let append = |number| journal.append(stream(number), 0, vec![record(bytes)], StreamState::Finished);
     let appended = block_on(join_all(numbers.map(append)));
@@ -36,7 +37,8 @@ pub fn entries(journal: &Journal) -> Vec<Entry> {
     block_on(journal.entries(1, 1_000_000)).expect("readable")
 }
 
-/// Opens a journal and checks its chain, archives included; answers how many of `acknowledged` are missing.
+/// Opens a journal and checks its chain, including archives. Returns how many of `acknowledged` are
+/// missing.
 pub fn missing(dir: &Path, acknowledged: &[Head], told: &str) -> usize {
     drop(Journal::open_thread(dir, options()).unwrap_or_else(|error| panic!("{told}: {error:?}")));
     let snapshot = Snapshot::open(dir).unwrap_or_else(|error| panic!("{told}: {error:?}"));

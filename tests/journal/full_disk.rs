@@ -1,9 +1,11 @@
-//! A disk that is really full: a file system of its own, filled by a neighbour to within some bytes.
+//! Tests a disk that is really full: a separate file system that a neighbour file fills except for some
+//! bytes.
 //!
-//! Ignored by default, because it mounts: `cargo test --test journal full_disk -- --ignored --nocapture`. It needs the right
-//! to mount (root, or `unshare -Urm cargo test ...`, where a tmpfs may be mounted and a loop device may not), and says so
-//! where that is missing. Which call of the writer meets the full disk depends on the room that was left, so that many
-//! rooms are tried; what the errors do to the writer at every call, one by one, is in [`crate::bad_disk`].
+//! Ignored by default, because it mounts: `cargo test --test journal full_disk -- --ignored --nocapture`.
+//! It needs permission to mount (root, or `unshare -Urm cargo test ...`, which may mount a tmpfs but not a
+//! loop device). It reports a missing permission. The call of the writer that meets the full disk depends
+//! on the remaining room. So the test tries many sizes of the room. [`crate::bad_disk`] tests the effect of
+//! the errors on the writer at each call.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -17,20 +19,19 @@ use tempfile::TempDir;
 use crate::common::{append_all, block_on, missing, options, record, stream};
 
 const DISK: u64 = 64 << 20;
-/// What is left to the journal, from nothing on, in steps.
+/// Step between the sizes of the remaining room in bytes, beginning with 0.
 const STEP: u64 = 640 << 10;
 const ROOMS: u64 = 24;
 
-/// A file system that is unmounted again.
+/// A mounted file system. The drop unmounts it.
 struct Disk(TempDir);
 
 impl Disk {
-    /// A tmpfs.
     fn tmpfs() -> Option<Disk> {
         Disk::mounted(&["-t", "tmpfs", "-o", &format!("size={DISK}"), "tmpfs"])
     }
 
-    /// An ext4 on a loop device. The directory of `image` holds its bytes.
+    /// An ext4 on a loop device. The directory `image` holds its bytes.
     fn ext4(image: &TempDir) -> Option<Disk> {
         let path = image.path().join("image");
         File::create(&path).and_then(|file| file.set_len(DISK)).expect("an image");
@@ -49,20 +50,20 @@ impl Disk {
         self.0.path().join("journal")
     }
 
-    /// Takes all but `room` bytes.
+    /// Fills the disk except for `room` bytes.
     fn fill(&self, room: u64) {
         let path = self.0.path().join("neighbour");
         let mut file = OpenOptions::new().create(true).append(true).open(&path).expect("a file");
         let chunk = [0x5a; 4096];
         while file.write_all(&chunk).and_then(|()| file.flush()).is_ok() {}
-        // What is written back later must have its place now.
+        // Pages that are written back later must have their blocks now.
         let _ = file.sync_all();
         let length = file.metadata().expect("a file").len();
         file.set_len(length.saturating_sub(room)).expect("some of it is given back");
         file.sync_all().expect("synced");
     }
 
-    /// The neighbour and the journal go.
+    /// Removes the neighbour file and the journal.
     fn clear(&self) {
         let _ = fs::remove_file(self.0.path().join("neighbour"));
         let _ = fs::remove_dir_all(self.journal());
@@ -75,12 +76,12 @@ impl Drop for Disk {
     }
 }
 
-/// As a daemon opens it, the waiting apart.
+/// The options of a daemon, without wait times.
 fn daemon() -> Options {
     Options { lock_attempts: 1, ..journal_options() }
 }
 
-/// Appends until the writer stops; what was acknowledged, and why it stopped.
+/// Appends until the writer stops. Returns the acknowledged records, and the reason of the stop.
 fn written_until_full(journal: &Journal) -> (Vec<Head>, String) {
     let mut heads = Vec::new();
     for round in 0.. {
@@ -91,7 +92,7 @@ fn written_until_full(journal: &Journal) -> (Vec<Head>, String) {
             break;
         }
     }
-    // A writer that stopped stays so.
+    // A stopped writer stays stopped.
     let later = block_on(journal.append(stream(u128::MAX), 0, vec![record(1)], StreamState::Open));
     match later {
         Err(AppendError::Stopped { reason }) => (heads, reason),
@@ -99,7 +100,7 @@ fn written_until_full(journal: &Journal) -> (Vec<Head>, String) {
     }
 }
 
-/// One full disk, from the first error to the end of the work; the line that tells of it.
+/// Fills the disk once, from the first error to the end of the work. Returns a line with the result.
 fn told(disk: &Disk, room: u64) -> String {
     let dir = disk.journal();
     let (journal, opened) = Journal::open_thread(&dir, daemon()).expect("there is room yet");
@@ -112,7 +113,7 @@ fn told(disk: &Disk, room: u64) -> String {
 
     let (journal, opened) = Journal::open_thread(&dir, daemon()).unwrap_or_else(|error| refused(&error));
     let spent = opened.repairs.iter().any(|repair| matches!(repair, Repair::BallastSpent { .. }));
-    // What was under way is finished: the records of some releases.
+    // The runs in flight are finished: this writes the records of some releases.
     let finished = append_all(&journal, 1 << 64..(1 << 64) + 64, 400);
     if finished.len() < 64 {
         let (_, reason) = written_until_full(&journal);
@@ -141,7 +142,7 @@ fn refused(error: &JournalError) -> ! {
     panic!("a full disk keeps the journal shut: {error}: {cause}")
 }
 
-/// As [`missing`], from a copy elsewhere: on the full disk there may be no room for another epoch.
+/// As [`missing`], from a copy elsewhere: the full disk may have no room for another epoch.
 fn missing_on(dir: &Path, heads: &[Head]) -> usize {
     let copy = tempfile::tempdir().expect("a directory");
     let copied = Command::new("cp").arg("-a").arg(dir).arg(copy.path()).status();
@@ -174,7 +175,8 @@ fn a_full_ext4_stops_the_writer_and_the_ballast_finishes_the_work() {
     told_of("ext4", Disk::ext4(&image));
 }
 
-/// What the other tests call [`options`] has no ballast: it is not used here by mistake.
+/// The [`options`] of the other tests have no ballast. This test checks that they are not used here by
+/// mistake.
 #[test]
 fn a_daemon_puts_room_aside() {
     assert!(daemon().ballast_bytes > 0 && options().ballast_bytes == 0);

@@ -1,15 +1,17 @@
-//! The fuzz target of the journal: any bytes, to every reader that takes bytes from outside.
+//! Fuzzes the journal: passes arbitrary bytes to every reader of external bytes.
 //!
-//! [`target`] is the target. Here it is driven by a seeded loop over a small corpus, on the stable compiler and without a
-//! fuzzer, for a bounded number of inputs; the journal's readers are run in a process of their own whose memory is
-//! measured.
+//! The fuzz target is [`target`]. A seeded loop over a small corpus drives it, on the stable compiler and
+//! without a fuzzer, for a bounded number of inputs. The journal's readers run in a separate process whose
+//! memory is measured.
 //!
-//! - Longer: `STILLPOINT_FUZZ_ROUNDS=1000000 cargo test --test journal fuzz::`; `STILLPOINT_FUZZ_SEED=N` takes another way.
-//! - One input, to see a finding again or under any fuzzer that hands its inputs over as files (AFL++, honggfuzz):
-//!   `STILLPOINT_FUZZ_INPUT=FILE cargo test --test journal fuzz::input`.
+//! - More inputs: `STILLPOINT_FUZZ_ROUNDS=1000000 cargo test --test journal fuzz::`.
+//!   `STILLPOINT_FUZZ_SEED=N` selects other inputs.
+//! - One input, to reproduce a finding or under any fuzzer that passes its inputs as files (AFL++,
+//!   honggfuzz): `STILLPOINT_FUZZ_INPUT=FILE cargo test --test journal fuzz::input`.
 //!
-//! The first byte of an input chooses the reader, the second one whether hashes are made right, so that what stands behind
-//! them is reached as well. Not here: files of sled ([`crate::bad_bytes`]), which are slow.
+//! The first byte of an input selects the reader. The second byte selects whether hashes are corrected, so
+//! that the code behind the hash check is reached as well. Not here: files of sled ([`crate::bad_bytes`]),
+//! which are slow.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,10 +25,10 @@ use crate::alone::{alone, rounds};
 const ROUNDS: u64 = 30_000;
 const SEED: u64 = 11;
 
-/// What bad bytes may make the process hold beside what it held before; the largest input has a few KiB.
+/// Additional memory that bad bytes may cost the process, in bytes. The largest input has a few KiB.
 const GROWTH: u64 = 64 << 20;
 
-/// Gives an input to the reader that it chooses. It panics on what a reader must never do.
+/// Passes an input to the reader that it selects. Panics if the reader breaks a rule.
 fn target(input: &[u8]) {
     let [reader, sealed, bytes @ ..] = input else { return };
     let sealed = sealed % 2 == 1;
@@ -43,7 +45,7 @@ fn with_hash(bytes: &[u8]) -> Vec<u8> {
     [bytes, blake3::hash(bytes).as_bytes()].concat()
 }
 
-/// An envelope. Without a hash that holds nothing of it is believed, not even its schema or its length.
+/// An envelope. Without a valid hash no field of it is trusted, not even its schema or its length.
 fn open(bytes: &[u8], sealed: bool) {
     let given = if sealed { with_hash(bytes) } else { bytes.to_vec() };
     let holds = given.split_last_chunk::<32>().is_some_and(|(body, hash)| blake3::hash(body) == *hash);
@@ -68,7 +70,7 @@ fn payload(bytes: &[u8]) {
         payload: payload.to_vec(),
     };
     let _ = decode(&record(payload));
-    // The same as the beginning of a payload that is too large.
+    // The same bytes as the beginning of a payload that is too large.
     let mut large = payload.to_vec();
     large.resize(MAX_PAYLOAD_BYTES + 1, *version);
     assert!(decode(&record(&large)).is_err());
@@ -85,9 +87,9 @@ fn lines(bytes: &[u8]) {
     }
 }
 
-/// A journal whose database is gone and whose one segment are these bytes: a header that holds, and what follows it.
+/// A journal without a database and with these bytes in its one segment, behind a valid header.
 fn segment(bytes: &[u8], sealed: bool) {
-    // Each costs a database of its own.
+    // Each input costs a database of its own. So only a fraction is tested.
     if blake3::hash(bytes).as_bytes()[0] >= 4 {
         return;
     }
@@ -117,9 +119,10 @@ fn owner(bytes: &[u8]) {
     let _ = Owner::read(dir.path());
 }
 
-// ---- the corpus and the loop -------------------------------------------------------------------------------------------
+// The corpus and the loop.
 
-/// Inputs that reach far into each reader: records of every kind as they were released, whole and in their envelopes.
+/// Inputs that reach deep into each reader: released records of every kind, as payloads and in their
+/// envelopes.
 fn corpus() -> Vec<Vec<u8>> {
     let text = include_str!("../../fixtures/journals/0.1.0/journal.jsonl");
     let mut corpus = vec![vec![4, 0, b'{', b'}']];
@@ -161,7 +164,7 @@ fn body(entry: &stillpoint::journal::Entry) -> Vec<u8> {
     bytes
 }
 
-/// Numbers that lie about lengths, in whatever width they are read.
+/// Numbers that give wrong lengths in any width.
 const LIES: [u8; 6] = [0, 0x7f, 0xfb, 0xfc, 0xfd, 0xff];
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
@@ -202,7 +205,8 @@ fn bad_bytes_never_panic_and_never_claim_memory() {
     assert!(grew < GROWTH, "{grew} bytes");
 }
 
-/// What the target must see through: each would be believed by a reader that decodes before it hashes, or trusts a length.
+/// Inputs that the target must reject. A reader that decodes before it hashes, or trusts a length, accepts
+/// them.
 #[test]
 fn the_target_reaches_what_it_is_for() {
     let corpus = corpus();
@@ -214,7 +218,7 @@ fn the_target_reaches_what_it_is_for() {
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [1, 2, 3, 4, 5, 16, 17], "every kind of record");
 }
 
-/// Not a test of its own: gives one file to the target.
+/// Not an independent test: passes one file to the target.
 #[test]
 fn input() {
     if let Some(path) = std::env::var_os("STILLPOINT_FUZZ_INPUT") {

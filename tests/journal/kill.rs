@@ -1,4 +1,4 @@
-//! SIGKILL of a process that writes, at any moment.
+//! Kills a writing process with SIGKILL at any moment.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::common::{append_all, block_on, missing, options};
 const KILLS: u64 = 50;
 const VARIABLE: &str = "STILLPOINT_TEST_WRITER";
 
-/// Not a test of its own: the process that [`fifty_kills`] kills.
+/// Not an independent test: the process that [`fifty_kills`] kills.
 #[test]
 fn writer() {
     let Some(dir) = std::env::var_os(VARIABLE) else { return };
@@ -23,7 +23,7 @@ fn writer() {
             println!("head {head}");
         }
         if round % 5 == 4 {
-            // Killed in there as often as elsewhere.
+            // The kills hit the archiving as often as other code.
             let archived = block_on(journal.archive(Policy::everything(), 0)).expect("archived");
             archived.archives.iter().for_each(|archive| println!("archive {}", archive.last));
         }
@@ -31,7 +31,7 @@ fn writer() {
     }
 }
 
-/// Starts a writer on `dir`, kills it after `lines` heads, and answers all that it had printed.
+/// Starts a writer on `dir`, kills it after `lines` heads, and returns all heads that it printed.
 fn killed(dir: &Path, lines: usize) -> Vec<Head> {
     let program = std::env::current_exe().expect("this binary");
     let mut writer = Command::new(program)
@@ -42,7 +42,7 @@ fn killed(dir: &Path, lines: usize) -> Vec<Head> {
         .expect("started");
     let mut heads = Vec::new();
     for line in BufReader::new(writer.stdout.take().expect("piped")).lines() {
-        // The last line may be cut.
+        // The last line may be incomplete.
         let Ok(line) = line else { break };
         let head = line.strip_prefix("head ").or(line.strip_prefix("archive "));
         heads.extend(head.and_then(|text| text.parse::<Head>().ok()));

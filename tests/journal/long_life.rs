@@ -1,10 +1,11 @@
-//! A long life in figures: what disk, memory and start cost after so many finished runs, with archives and without, and
-//! with a run among them that never ends.
+//! Measures a journal over a long time: the cost of disk, memory and start after many finished runs, with
+//! archives, without archives, and with a run that never ends.
 //!
-//! Ignored by default: `cargo test --release --test journal long_life -- --ignored --nocapture`; `STILLPOINT_RUNS=10000`
-//! leaves the largest out. Runs are written directly, each twenty records of 400 bytes in two streams, as a group of
-//! three members and its Backup leave them. Starts are timed in processes of their own, whose peak of memory is what
-//! they say; the first comes right after the writing, the other is the median of three.
+//! Ignored by default: `cargo test --release --test journal long_life -- --ignored --nocapture`.
+//! `STILLPOINT_RUNS=10000` omits the largest size. Runs are written directly. Each has twenty records of
+//! 400 bytes in two streams, like the records of a group of three members and its Backup. Starts are
+//! measured in separate processes: the time and the peak memory. The first start comes right after the
+//! writes, the other value is the median of three.
 
 use std::fs;
 use std::path::Path;
@@ -20,20 +21,20 @@ use crate::common::{block_on, record, stream};
 
 const RECORDS: usize = 18;
 const PAYLOAD: usize = 400;
-/// As the daemon does by itself.
+/// Number of records from which the daemon archives.
 const ARCHIVED_FROM: u64 = 20_000;
 const VARIABLE: &str = "STILLPOINT_TEST_OPENED";
 
-/// How a journal lives.
+/// How a journal is archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Life {
-    /// Nothing is ever archived.
+    /// Without archiving.
     Unarchived,
-    /// As the daemon archives.
+    /// With the archiving of the daemon.
     Archived,
-    /// The same, and the first run never ends.
+    /// As `Archived`, and the first run never ends.
     Stuck,
-    /// Everything is archived at once, at the end: whether the database gives its room back.
+    /// All records are archived at once, at the end. This measures whether the database frees its room.
     Late,
 }
 
@@ -78,7 +79,7 @@ fn written(dir: &Path, runs: u128, life: Life) {
     }
 }
 
-/// Bytes of the files below a directory that have this extension, or any.
+/// Size in bytes of the files below a directory that have this extension, or any extension.
 fn bytes(dir: &Path, extension: Option<&str>) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     let size = |path: &Path| fs::metadata(path).map_or(0, |meta| meta.len());
@@ -92,7 +93,7 @@ fn bytes(dir: &Path, extension: Option<&str>) -> u64 {
         .sum()
 }
 
-/// Not a test of its own: the process whose start and memory are measured.
+/// Not an independent test: the process whose start and memory are measured.
 #[test]
 fn opened() {
     let Some(dir) = std::env::var_os(VARIABLE) else { return };

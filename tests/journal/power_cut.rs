@@ -1,13 +1,13 @@
-//! A loss of power at any call that reaches the disk.
+//! Simulates a loss of power at any call that reaches the disk.
 //!
-//! The disk is, file by file, what it was at the last completed sync of that file, plus any of the
-//! sectors of 512 bytes that differ now: the kernel may have written back some of them, in any order,
-//! and may know the old length or the new one. From each such disk every acknowledged record must come
-//! back; what does not open must be rebuilt. The next cycle goes on with that very disk, so that cuts
-//! during an open and during a repair are among them.
+//! Each file of the disk is its image at its last completed sync, plus any subset of the sectors of 512
+//! bytes that differ now. The kernel may have written back some of them, in any order, and may know the old
+//! length or the new one. From each such disk every acknowledged record must be recovered. A half that does
+//! not open must be rebuilt. The next cycle continues with the same disk. So power losses during an open
+//! and during a repair are included.
 //!
-//! Not modelled: sectors that are torn themselves, and renames that are undone (each is followed by a
-//! sync of its directory before anything relies on it).
+//! Not modelled: torn sectors, and undone renames (each rename is followed by a sync of its directory
+//! before any code relies on it).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,12 +27,11 @@ use crate::common::{append_all, block_on, missing, options, record, stream};
 
 const SECTOR: usize = 512;
 
-/// Cycles unless `STILLPOINT_CYCLES` says otherwise.
+/// Number of cycles, unless `STILLPOINT_CYCLES` sets another one.
 const CYCLES: u64 = 100;
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
-/// All files below a directory.
 fn files(dir: &Path) -> Files {
     let (mut found, mut left) = (Files::new(), vec![dir.to_owned()]);
     while let Some(next) = left.pop() {
@@ -59,12 +58,12 @@ struct State {
     calls_left: u64,
     random: fastrand::Rng,
     durable: Files,
-    /// What the cut left.
+    /// The files after the power loss.
     left: Option<Files>,
 }
 
 impl Power {
-    /// One call nearer to the cut; an error once it has fallen.
+    /// Counts one call towards the power loss. Returns an error after it.
     fn tick(&self, state: &mut State) -> io::Result<()> {
         if state.left.is_none() && state.calls_left == 0 {
             let now = files(&self.dir);
@@ -99,19 +98,19 @@ impl FaultInjection for Power {
             | Call::EvidenceRelease
             | Call::ArchiveClear => |_| false,
         };
-        // A new segment becomes durable as it is created; the syncs of others are their own calls.
+        // The creation of a new segment makes it durable. The syncs of older segments are separate calls.
         let known = state.durable.clone();
         for (path, bytes) in files(&self.dir) {
             if synced(&path) && !(call == Call::EvidenceCreate && known.contains_key(&path)) {
                 state.durable.insert(path, bytes);
             }
         }
-        // The cut may fall behind the call as well as before the next.
+        // The power loss may come right after the call as well as before the next one.
         let _ = self.tick(&mut state);
     }
 }
 
-/// What a loss of power leaves: of each file the durable image and some of what was written since.
+/// The files after a power loss: of each file the durable image and some of the later writes.
 fn cut(durable: &Files, now: &Files, random: &mut fastrand::Rng) -> Files {
     let mut left = Files::new();
     for (path, now) in now {
@@ -136,7 +135,7 @@ fn cut(durable: &Files, now: &Files, random: &mut fastrand::Rng) -> Files {
     left
 }
 
-/// In memory where that is possible: here a barrier is what this test says it is, not what the disk does.
+/// In memory if possible: the test defines the effect of a barrier, not the disk.
 fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
@@ -154,7 +153,7 @@ fn laid_out(left: &Files) -> TempDir {
 #[derive(Default)]
 struct Tally {
     acknowledged: usize,
-    /// Of them, those of runs that never end.
+    /// Number of these records that belong to runs that never end.
     stuck: u64,
     archives: usize,
     lost: usize,
@@ -175,27 +174,29 @@ fn word(repair: &Repair) -> &'static str {
     }
 }
 
-/// The run that never ends: it gets a record now and then, and is archived with all that ends beside it.
+/// The run that never ends. It gets a record now and then, and is archived with all runs that end beside
+/// it.
 fn stuck() -> StreamId {
     stream(u128::MAX)
 }
 
-/// The records with which it is resumed.
+/// Number of records with which the run is resumed.
 fn resumed(opened: &Opened) -> u64 {
     let found = opened.streams.iter().find(|(id, _)| *id == stuck().0);
     found.map_or(0, |(_, entries)| entries.len() as u64)
 }
 
-/// What was acknowledged.
+/// The acknowledged records.
 #[derive(Default)]
 struct Acknowledged {
     heads: Vec<Head>,
-    /// Records of the run that never ends.
+    /// Number of records of the run that never ends.
     stuck: u64,
 }
 
 impl Acknowledged {
-    /// How much of it is missing in the journal in `dir`, whose chain and resumed run are looked at.
+    /// Number of acknowledged records that are missing in the journal in `dir`. Also checks its chain and
+    /// the resumed run.
     fn missing(&self, dir: &Path, told: &str) -> usize {
         let missing = missing(dir, &self.heads, told);
         let (_, opened) =
@@ -204,14 +205,15 @@ impl Acknowledged {
     }
 }
 
-/// Archives everything; answers whether the power lasted.
+/// Archives all records. Returns whether no power loss came.
 fn archived(journal: &Journal, tally: &mut Tally) -> bool {
     let archived = block_on(journal.archive(Policy::everything(), 0));
     tally.archives += archived.as_ref().map_or(0, |archived| archived.archives.len());
     archived.is_ok()
 }
 
-/// One life of the journal on `disk`, up to the cut; answers what is left and adds what was acknowledged.
+/// One incarnation of the journal on `disk`, up to the power loss. Returns the remaining files and adds the
+/// acknowledged records.
 fn life(
     disk: &TempDir,
     seed: u64,
@@ -257,7 +259,7 @@ fn life(
     state.left.take().expect("the power is gone")
 }
 
-/// Some lives of one journal, each ended by a cut.
+/// Some incarnations of one journal, each ended by a power loss.
 fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
     let (mut disk, mut acknowledged) = (directory(), Acknowledged::default());
     for cycle in 0..count {
@@ -276,7 +278,7 @@ fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
                 }
             }
         } else if cycle % 2 == 1 || cycle + 1 == count {
-            // Every other time the disk is cut again before anybody has opened it in peace.
+            // In every other cycle the disk loses power again before an undisturbed open.
             tally.lost += acknowledged.missing(disk.path(), &format!("seed {seed}"));
         }
     }
