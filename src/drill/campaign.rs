@@ -1,8 +1,9 @@
-//! Which drills there are: generated from what runs pass, and never listed.
+//! Generates the drills of a campaign from the points that runs pass, and runs them.
 //!
-//! A rehearsal plays a run without kills and says which points it passes. From them come the singles (killed once, at
-//! each point), and from what the life after each single passes come the pairs. Rivals act at each point, truths lie
-//! about each step with effects. So a new step, point or effect brings its own drills.
+//! Drills are generated, never listed. A rehearsal is a run without kills. It gives the points that the run
+//! passes. The singles come from these points: one kill, at each point. The pairs come from the points that
+//! the incarnation after each single passes. Disruptions act at each point. Reply faults affect each step with
+//! effects. A new step, point or effect therefore generates its own drills.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,59 +15,61 @@ use crate::drill::scenario::{Case, Profile, ReplyFault, Target};
 use crate::machine::group::Step;
 use crate::machine::point::{Moment, Place, Point};
 
-/// Kinds of drills in which others take part, or the deadlines.
+/// Kinds of drills with disruptions, reply faults or expired deadlines.
 pub(super) const DISTURBED: [fn(&CaseResult) -> Vec<Case>; 4] = [disruptions, reply_faults, downs, nights];
 
-/// Writes that a recovery may make beside what was missing.
+/// Number of writes that a recovery may make in addition to the missing ones.
 const RECOVERY: u64 = 3;
 
-/// Which drills are wanted.
+/// Selection of drills.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Sizes of the group.
+    /// Group sizes, in members.
     pub members: Vec<usize>,
-    /// One profile only; without it plain ones, and the others where a run goes to its end.
+    /// Runs this profile only. `None` selects the plain profile, and all profiles for some targets that run to
+    /// their end.
     pub profile: Option<Profile>,
-    /// Source of everything random, the shares included.
+    /// Seed of all randomness, including the shares.
     pub seed: u64,
-    /// Pairs up to this many members.
+    /// Largest number of members for which pairs are generated.
     pub pairs: usize,
-    /// Sizes of the group under rivals, lies and long nights.
+    /// Group sizes, in members, for disruptions, reply faults and downtimes.
     pub disturbed: Vec<usize>,
-    /// Of how many rivals and truths one is taken.
+    /// Runs one of this many drills with disruptions, reply faults or downtimes.
     pub share: usize,
-    /// Of how many pairs one is taken.
+    /// Runs one of this many pairs.
     pub pair_share: usize,
-    /// Only cases whose name has this text in it.
+    /// Runs only cases whose name contains this text.
     pub filter: Option<String>,
 }
 
 impl Wanted {
-    /// What `cargo test` plays: all singles for 2 members with controllers as they should be, and a small share of the
-    /// rest.
+    /// Selects the drills of `cargo test`: all singles for 2 members with the plain profile, and a small share
+    /// of the rest.
     pub fn quick(seed: u64) -> Self {
         let (members, profile) = (vec![2], Some(Profile::Plain));
         Self { members, profile, share: 200, pair_share: 500, ..Self::usual(seed) }
     }
 
-    /// All singles for 1, 2, 3 and 5 members, pairs for 1 and 2, and a share of the rest.
+    /// Selects all singles for 1, 2, 3 and 5 members, pairs for 1 and 2 members, and a share of the rest.
     pub fn usual(seed: u64) -> Self {
         let (members, disturbed) = (vec![1, 2, 3, 5], vec![2]);
         Self { members, profile: None, seed, pairs: 2, disturbed, share: 60, pair_share: 100, filter: None }
     }
 
-    /// Everything there is.
+    /// Selects all drills.
     pub fn all(seed: u64) -> Self {
         Self { pairs: 3, disturbed: vec![1, 2, 3, 5], share: 1, pair_share: 1, ..Self::usual(seed) }
     }
 
-    /// The runs that nobody kills.
+    /// Returns the runs without kills.
     pub fn rehearsals(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for members in &self.members {
             for target in Target::ALL {
                 for retain in [false, true] {
-                    // Names put back, a class that retains and a skew change nothing that depends on the size.
+                    // Restored names, a class that retains, and a skew have no effect that depends on the
+                    // size.
                     let variant = matches!(target, Target::Keep | Target::UndoApart) || retain;
                     if variant && self.members.len() > 1 && *members != 2 {
                         continue;
@@ -95,15 +98,15 @@ impl Wanted {
     }
 }
 
-/// All drills of one campaign, played.
+/// Results of one campaign.
 #[derive(Debug, Default)]
 pub struct Campaign {
-    /// Every case that was played and is asked for.
+    /// Every case that was run and that the selection contains.
     pub played: Vec<CaseResult>,
 }
 
 impl Campaign {
-    /// Plays what is wanted; `told` hears of each case as it ends.
+    /// Runs the selected drills. Calls `told` as each case ends.
     pub fn play(wanted: &Wanted, told: &(dyn Fn(&CaseResult) + Sync)) -> Self {
         let mut campaign = Self::default();
         let rehearsed = pool::play_all(&wanted.rehearsals(), told);
@@ -128,7 +131,7 @@ impl Campaign {
         campaign
     }
 
-    /// For each row that was decided the first case that did so and held.
+    /// Returns for each decided row the first case that decided it and passed.
     pub fn rows(&self) -> BTreeMap<&'static str, &Case> {
         let mut rows = BTreeMap::new();
         for played in self.played.iter().filter(|played| played.held()) {
@@ -139,7 +142,7 @@ impl Campaign {
         rows
     }
 
-    /// Every point that was passed or killed at.
+    /// Returns every point that was passed or at which the daemon was killed.
     pub fn points(&self) -> BTreeSet<Point> {
         self.played
             .iter()
@@ -150,7 +153,7 @@ impl Campaign {
 }
 
 impl Wanted {
-    /// Whether a single is asked for, or a pair may be that comes from it.
+    /// Whether a single is selected, or a pair that comes from it may be selected.
     fn leads_to(&self, single: &Case) -> bool {
         self.takes(single) || self.filter.as_ref().is_some_and(|text| text.contains('+'))
     }
@@ -164,7 +167,8 @@ fn taken(random: &mut fastrand::Rng, share: usize) -> bool {
     share <= 1 || random.usize(..share) == 0
 }
 
-/// The points of a rehearsal that belong to its target: of an undo, those of the undo.
+/// Returns the points of a rehearsal that belong to its target. For a rollback, these are the points of the
+/// rollback.
 fn own_points(rehearsal: &CaseResult) -> &[Point] {
     let begins = |point: &Point| point.to_string() == "unwinding/before-record";
     let from = match rehearsal.case.target.is_undo() {
@@ -174,17 +178,17 @@ fn own_points(rehearsal: &CaseResult) -> &[Point] {
     &rehearsal.passed[from..]
 }
 
-/// Killed once, at each point.
+/// One kill, at each point.
 pub(super) fn singles(rehearsal: &CaseResult) -> Vec<Case> {
     own_points(rehearsal).iter().map(|point| rehearsal.case.killed_at(*point)).collect()
 }
 
-/// Killed again, at each point that the life after the kill passed.
+/// One more kill, at each point that the incarnation after the first kill passed.
 fn next_kills(single: &CaseResult) -> Vec<Case> {
     single.passed.iter().map(|point| single.case.killed_at(*point)).collect()
 }
 
-/// Every rival, at every point until the run is over.
+/// Every disruption, at every point until the run is over.
 pub(super) fn disruptions(rehearsal: &CaseResult) -> Vec<Case> {
     let over = |point: &&Point| {
         !matches!(point.to_string().as_str(), "cleaned/before-record" | "failed/before-record")
@@ -200,7 +204,8 @@ pub(super) fn disruptions(rehearsal: &CaseResult) -> Vec<Case> {
     points.iter().take_while(over).flat_map(of_point).collect()
 }
 
-/// Every truth about the effects of every step; killed while they are in flight, afterwards, or not at all.
+/// Every reply fault for the effects of every step, with a kill during the effects, with a kill afterwards,
+/// and without a kill.
 pub(super) fn reply_faults(rehearsal: &CaseResult) -> Vec<Case> {
     let steps: BTreeSet<Step> = own_points(rehearsal).iter().filter_map(step_of).collect();
     let mut cases = Vec::new();
@@ -216,14 +221,14 @@ pub(super) fn reply_faults(rehearsal: &CaseResult) -> Vec<Case> {
     cases
 }
 
-/// Killed at each point, and started again when the deadline of the cut has passed.
+/// One kill at each point, and a restart after the deadline of the cut has passed.
 pub(super) fn downs(rehearsal: &CaseResult) -> Vec<Case> {
     const LONG: u64 = 1200;
     singles(rehearsal).into_iter().map(|case| Case { down: LONG, ..case }).collect()
 }
 
-/// Killed at each point at which somebody interferes, and started again when the cluster has come to rest. With up to two
-/// members: more of them change nothing in what an empty house comes to.
+/// One kill at each point at which a disruption acts, and a restart after the cluster has come to rest. Covers
+/// up to two members: more members do not change the state that the restarted daemon finds.
 pub(super) fn nights(rehearsal: &CaseResult) -> Vec<Case> {
     const SHORT: u64 = 60;
     let night =
@@ -240,7 +245,7 @@ fn step_of(point: &Point) -> Option<Step> {
     }
 }
 
-/// A recovery writes what was missing and little more: compared with the same run without kills.
+/// Checks that a recovery makes the missing writes and few more, compared with the same run without kills.
 fn count_writes(played: &mut [CaseResult]) {
     let unkilled = |one: &CaseResult| one.case.kills.is_empty().then(|| (one.case.to_string(), one.writes));
     let writes: BTreeMap<String, u64> = played.iter().filter_map(unkilled).collect();

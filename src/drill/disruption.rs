@@ -1,7 +1,8 @@
-//! Who interferes: other people, other programs, other controllers. Each acts once, at a point of the run.
+//! Kinds of concurrent changes by users, other programs and other controllers.
 //!
-//! What they do to objects is in [`crate::drill::disruptions`]. How a run may end that is interfered with is said in
-//! `expect`, for each rival and part of the run.
+//! Each disruption acts once, at a point of the run. [`crate::drill::disruptions`] contains the changes to
+//! objects. [`crate::drill::expectations`] defines how a disturbed run may end, for each disruption and part
+//! of the run.
 
 use crate::drill::disruptions;
 use crate::drill::scenario::named;
@@ -9,72 +10,76 @@ use crate::machine::group::Ask;
 use crate::sim::Cluster;
 
 named! {
-    /// One kind of interference.
+    /// One kind of concurrent change.
     Disruption {
-        /// A controller puts the group's name and ownership back onto the members.
+        /// A controller writes the group's name and ownership back to the members.
         OwnershipBack = "ownership-back",
-        /// Somebody deletes the VolumeGroupSnapshot.
+        /// A user deletes the VolumeGroupSnapshot.
         DeleteGroup = "delete-vgs",
-        /// Somebody deletes the VolumeGroupSnapshotContent.
+        /// A user deletes the VolumeGroupSnapshotContent.
         DeleteGroupContent = "delete-vgsc",
-        /// Somebody deletes the VolumeSnapshot of a member.
+        /// A user deletes the VolumeSnapshot of a member.
         DeleteMember = "delete-vs",
-        /// Somebody deletes the VolumeSnapshots of all members.
+        /// A user deletes the VolumeSnapshots of all members.
         DeleteMembers = "delete-all-vs",
-        /// Somebody deletes the VolumeSnapshotContent of a member.
+        /// A user deletes the VolumeSnapshotContent of a member.
         DeleteContent = "delete-vsc",
-        /// Somebody deletes a claim of the group.
+        /// A user deletes a PVC of the group.
         DeleteClaim = "delete-pvc",
-        /// Somebody takes the group's label off one claim and puts it onto another one.
+        /// A user moves the group's label from one PVC to another one.
         SwapClaim = "swap-pvc",
-        /// Somebody deletes the VolumeGroupSnapshotClass.
+        /// A user deletes the VolumeGroupSnapshotClass.
         DeleteGroupClass = "delete-vgs-class",
-        /// Somebody deletes the namespace.
+        /// A user deletes the namespace.
         DeleteNamespace = "delete-namespace",
-        /// Somebody deletes the namespace, and something in it takes some seconds to go.
+        /// A user deletes the namespace, and an object in it stays Terminating for some seconds.
         DeleteHeldNamespace = "delete-held-namespace",
-        /// Somebody takes all labels and annotations off a member.
+        /// A user removes all labels and annotations from a member.
         Unlabel = "remove-labels",
-        /// Somebody sets the content of the group to Delete.
+        /// A user sets the deletionPolicy of the group's content to Delete.
         Unretain = "vgsc-to-delete",
-        /// Somebody sets the content of a member to Delete.
+        /// A user sets the deletionPolicy of a member's content to Delete.
         UnretainMember = "vsc-to-delete",
-        /// The VolumeGroupSnapshot is torn out and another one has its name.
+        /// The VolumeGroupSnapshot is deleted with its finalizers removed, and another one takes its name.
         ReplaceGroup = "replace-vgs",
-        /// The VolumeSnapshot of a member is torn out and another one has its name.
+        /// The VolumeSnapshot of a member is deleted with its finalizers removed, and another one takes its
+        /// name.
         ReplaceMember = "replace-vs",
         /// The snapshot-controller is killed and starts with empty caches.
         RestartController = "restart-snapshot-controller",
         /// The csi-snapshotter is killed and starts with empty caches.
         RestartSidecar = "restart-csi-snapshotter",
-        /// The snapshot-controller stands still for five minutes and goes on from the caches it had.
+        /// The snapshot-controller is paused for five minutes and resumes with its old caches.
         FreezeController = "freeze-snapshot-controller",
-        /// The same, right behind its next write: what it made then lacks everything that belongs to it.
+        /// As `FreezeController`, directly after its next write: the written object lacks everything that
+        /// belongs to it.
         StallController = "stall-snapshot-controller",
-        /// Somebody tears the VolumeGroupSnapshotContent out, finalizers and all.
+        /// A user removes the finalizers of the VolumeGroupSnapshotContent and deletes it.
         TearGroupContent = "tear-vgsc",
-        /// Another tool releases all members, as Velero's plugin does with a group of its own.
+        /// Another tool releases all members, as Velero's plugin does with its own group.
         ReleaseMembers = "release-members",
-        /// Another tool takes owners and finalizers off all members, and leaves them the group's name.
+        /// Another tool removes owners and finalizers from all members, and leaves the group's name on them.
         DisownMembers = "disown-members",
-        /// Another daemon, which is gone by now, was at rebuilding members and left its stub content.
+        /// Another daemon, which no longer runs, was rebuilding members and left its stub content.
         LeaveStub = "leave-stub",
-        /// A content stands that names the group before there is one, left by a life that no journal knows of.
+        /// A content names the group before the group exists. An incarnation that no journal records left it.
         ForgetContent = "forgotten-vgsc",
-        /// Somebody imports a group snapshot under the name of the group: a content that names it, and no uid.
+        /// A user imports a group snapshot under the name of the group: a content with that name and without a
+        /// uid.
         ImportContent = "imported-vgsc",
-        /// Somebody asks for the run to be abandoned.
+        /// A user requests that the run be abandoned.
         Abandon = "abandon",
-        /// For three minutes the API server refuses every write of the daemon, as an admission webhook can.
+        /// The API server refuses every write of the daemon for three minutes, as an admission webhook can.
         RefuseWrites = "refuse-writes",
-        /// An older life of the daemon goes on beside the newer one, on a copy of the journal.
+        /// An older incarnation of the daemon continues beside the newer one, on a copy of the journal.
         OlderEpoch = "older-epoch",
     }
 }
 
 impl Disruption {
-    /// Whether what was cut may be rebuilt, or cut again, because of it: members keep their uids under all others.
-    /// Ownership that comes back after the last look takes its member along with the group.
+    /// Whether members may be rebuilt, or cut again, because of this disruption. Members keep their uids under
+    /// all other disruptions. Ownership that is restored after the last fresh read deletes its member together
+    /// with the group.
     pub fn destroys(self) -> bool {
         !matches!(
             self,
@@ -92,7 +97,7 @@ impl Disruption {
         )
     }
 
-    /// Acts. The older epoch is no deed but a daemon: it is started by whoever plays the case.
+    /// Applies the disruption. `OlderEpoch` changes no object: it is a daemon, and the runner starts it.
     pub fn act(self, cluster: &Cluster) {
         match self {
             Self::OwnershipBack => disruptions::own_again(cluster),

@@ -1,4 +1,4 @@
-//! Foreign hands in the cluster: what administrators, other controllers and cleanup scripts do to objects of a run.
+//! Changes objects of a run as administrators, other controllers and cleanup scripts do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,24 +24,24 @@ fn key(object: &Value) -> (Option<&str>, &str) {
 
 fn delete(cluster: &Cluster, plural: &str, object: &Value) {
     let (namespace, name) = key(object);
-    // What is gone already needs no hand.
+    // Ignored: the object may be deleted already.
     let _ = hand(cluster).delete(plural, namespace, name, Preconditions::default());
 }
 
 fn patch(cluster: &Cluster, plural: &str, object: &Value, patch: Value) {
     let (namespace, name) = key(object);
-    // As above.
+    // Ignored for the same reason.
     let _ = hand(cluster).merge_patch(plural, namespace, name, None, patch);
 }
 
-/// Deletes the first object of a kind, as `kubectl delete` does; without one nothing happens.
+/// Deletes the first object of a kind, as `kubectl delete` does. Does nothing if there is none.
 pub fn delete_first(cluster: &Cluster, plural: &str) {
     if let Some(object) = first(cluster, plural) {
         delete(cluster, plural, &object);
     }
 }
 
-/// Deletes the VolumeSnapshot of that claim.
+/// Deletes the VolumeSnapshot of the PVC named `claim`.
 pub fn delete_member(cluster: &Cluster, claim: &str) {
     let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default();
     let of_claim = |s: &&Value| s["spec"]["source"]["persistentVolumeClaimName"] == claim;
@@ -50,7 +50,7 @@ pub fn delete_member(cluster: &Cluster, claim: &str) {
     }
 }
 
-/// Sets the content of the group back to Delete.
+/// Sets the deletionPolicy of the group's content back to Delete.
 pub fn unretain(cluster: &Cluster) {
     if let Some(content) = first(cluster, "volumegroupsnapshotcontents") {
         let policy = json!({"spec": {"deletionPolicy": "Delete"}});
@@ -58,14 +58,14 @@ pub fn unretain(cluster: &Cluster) {
     }
 }
 
-/// Sets the content of one member back to Delete.
+/// Sets the deletionPolicy of one member's content back to Delete.
 pub fn unretain_member(cluster: &Cluster) {
     if let Some(content) = first(cluster, "volumesnapshotcontents") {
         patch(cluster, "volumesnapshotcontents", &content, json!({"spec": {"deletionPolicy": "Delete"}}));
     }
 }
 
-/// Takes all labels and annotations off the first VolumeSnapshot.
+/// Removes all labels and annotations from the first VolumeSnapshot.
 pub fn unlabel_member(cluster: &Cluster) {
     if let Some(snapshot) = first(cluster, "volumesnapshots") {
         let bare = json!({"metadata": {"labels": null, "annotations": null}});
@@ -73,7 +73,7 @@ pub fn unlabel_member(cluster: &Cluster) {
     }
 }
 
-/// Makes the VolumeSnapshot of that claim an ordinary one, as a tool that detaches members by itself does.
+/// Makes the VolumeSnapshot of the PVC an ordinary one, as a tool does that detaches members itself.
 pub fn release_member(cluster: &Cluster, claim: &str) {
     let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default();
     let of_claim = |s: &&Value| s["spec"]["source"]["persistentVolumeClaimName"] == claim;
@@ -88,10 +88,10 @@ pub fn release_member(cluster: &Cluster, claim: &str) {
     }
 }
 
-/// A claim of no group, for [`swap_claim`].
+/// Name of a PVC that is in no group, for [`swap_claim`].
 pub const SPARE: &str = "spare";
 
-/// Takes the label of the group off its first claim and puts it onto the spare one: as many claims, another set.
+/// Moves the group's label from its first PVC to the spare one: the same number of PVCs, another set.
 pub fn swap_claim(cluster: &Cluster) {
     let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
     let label = |name: Value| json!({"metadata": {"labels": {"velero.io/volume-group": name}}});
@@ -102,7 +102,7 @@ pub fn swap_claim(cluster: &Cluster) {
     patch(cluster, "persistentvolumeclaims", member, label(Value::Null));
 }
 
-/// The label of what somebody else made: no business of a run, and left out of what has to hold.
+/// Label of objects that another component created. Runs do not manage them, and the invariants ignore them.
 pub const FOREIGN: &str = "drill.stillpoint.dev/foreign";
 
 /// Deletes all objects of a kind.
@@ -114,11 +114,12 @@ pub fn delete_all(cluster: &Cluster, plural: &str) {
 
 /// Deletes a namespace with everything in it.
 pub fn delete_namespace(cluster: &Cluster, name: &str) {
-    // As above.
+    // Ignored: the namespace may be deleted already.
     let _ = hand(cluster).delete("namespaces", None, name, Preconditions::default());
 }
 
-/// Deletes a namespace of which something holds the first claim for some seconds: so long it is being deleted.
+/// Deletes a namespace and holds its first PVC by a finalizer for some seconds. The namespace is Terminating
+/// that long.
 pub fn delete_held_namespace(cluster: &Cluster, name: &'static str) {
     const HELD_FOR: Duration = Duration::from_secs(5);
     let held = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
@@ -134,15 +135,15 @@ pub fn delete_held_namespace(cluster: &Cluster, name: &'static str) {
     });
 }
 
-/// Makes a namespace of that name again.
+/// Creates a namespace of this name again.
 pub fn create_namespace(cluster: &Cluster, name: &str) {
-    // One that is there already needs no hand.
+    // Ignored: the namespace may exist already.
     let _ = hand(cluster).create("namespaces", json!({"metadata": {"name": name}}));
 }
 
-/// Puts the name of the group and its ownership back onto every VolumeSnapshot, as a controller with an old cache does.
+/// Restores the group's name and ownership on every VolumeSnapshot, as a controller with a stale cache does.
 pub fn own_again(cluster: &Cluster) {
-    // A controller whose cache is old does so with a group that is gone.
+    // A controller with a stale cache does this with a group that is already deleted.
     let gone = || {
         json!({
             "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot",
@@ -153,7 +154,7 @@ pub fn own_again(cluster: &Cluster) {
     for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         let (namespace, name) = key(&snapshot);
         let named = json!({"status": {"volumeGroupSnapshotName": group["metadata"]["name"]}});
-        // As above.
+        // Ignored: the object may be deleted already.
         let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), named);
         let owner = json!({
             "apiVersion": group["apiVersion"], "kind": group["kind"],
@@ -163,8 +164,8 @@ pub fn own_again(cluster: &Cluster) {
     }
 }
 
-/// Tears the first object of a kind out, finalizers and all, and makes another one of its name, which nobody fills. A
-/// group that is gone, but that members still name, is made anew.
+/// Deletes the first object of a kind with its finalizers removed, and creates another one of its name, which
+/// no controller completes. Creates a deleted group again if members still name it.
 pub fn replace_first(cluster: &Cluster, plural: &str) {
     let named = || match plural {
         "volumegroupsnapshots" => named_group(cluster),
@@ -184,24 +185,24 @@ pub fn replace_first(cluster: &Cluster, plural: &str) {
     };
     foreign["spec"]["source"][source] = json!("nobody-has-it");
     tear_out(cluster, plural, &object);
-    // As above: what does not go is not replaced.
+    // Ignored: an object that could not be deleted is not replaced.
     let _ = hand(cluster).create(plural, foreign);
 }
 
-/// Deletes an object, finalizers and all, as people do with one that does not go.
+/// Removes the finalizers of an object and deletes it, as users do with an object that stays Terminating.
 fn tear_out(cluster: &Cluster, plural: &str, object: &Value) {
     patch(cluster, plural, object, json!({"metadata": {"finalizers": null}}));
     delete(cluster, plural, object);
 }
 
-/// Tears the content of the group out.
+/// Deletes the group's content with its finalizers removed.
 pub fn tear_group_content(cluster: &Cluster) {
     if let Some(content) = first(cluster, "volumegroupsnapshotcontents") {
         tear_out(cluster, "volumegroupsnapshotcontents", &content);
     }
 }
 
-/// Tears the group and its content out.
+/// Deletes the group and its content with their finalizers removed.
 pub fn tear_group_and_content(cluster: &Cluster) {
     if let Some(group) = first(cluster, "volumegroupsnapshots") {
         tear_out(cluster, "volumegroupsnapshots", &group);
@@ -209,8 +210,9 @@ pub fn tear_group_and_content(cluster: &Cluster) {
     tear_group_content(cluster);
 }
 
-/// Makes every VolumeSnapshot that is ready an ordinary one, as a tool does that releases members by itself; `named`: and
-/// leaves the name of the group on it. Such a tool waits for the members first, as Velero's plugin does.
+/// Makes every VolumeSnapshot that is ready an ordinary one, as a tool does that releases members itself. With
+/// `named`, the name of the group stays on it. Such a tool first waits for the members, as Velero's plugin
+/// does.
 pub fn release_members(cluster: &Cluster, named: bool) {
     let class = first(cluster, "volumesnapshotclasses").map(|class| class["metadata"]["name"].clone());
     for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {
@@ -227,15 +229,15 @@ pub fn release_members(cluster: &Cluster, named: bool) {
     }
 }
 
-/// Takes the name of its group off a VolumeSnapshot.
+/// Removes the name of its group from a VolumeSnapshot.
 fn unname(cluster: &Cluster, snapshot: &Value) {
     let (namespace, name) = key(snapshot);
     let nameless = json!({"status": {"volumeGroupSnapshotName": null}});
-    // As above.
+    // Ignored: the object may be deleted already.
     let _ = hand(cluster).merge_patch("volumesnapshots", namespace, name, Some("status"), nameless);
 }
 
-/// Leaves the stub content of a run that was cut, as a daemon that was at rebuilding its members does.
+/// Creates the stub content of a run that was cut, as left by a daemon that was rebuilding the members.
 pub fn leave_stub(cluster: &Cluster) {
     let Some(content) = first(cluster, "volumegroupsnapshotcontents") else { return };
     let Some(handle) = content["status"]["volumeGroupSnapshotHandle"].as_str() else { return };
@@ -259,13 +261,15 @@ pub fn leave_stub(cluster: &Cluster) {
             },
         },
     });
-    // One that is there already needs no hand.
+    // Ignored: the stub may exist already.
     let _ = hand(cluster).create("volumegroupsnapshotcontents", stub);
 }
 
-/// Makes a VolumeGroupSnapshotContent that names the group which the first Backup is going to make. `forgotten`: as the
-/// snapshot-controller made it for a life that no journal knows of, with the uid of a group that is gone; else as people
-/// import a group snapshot, and then it is nobody else's business.
+/// Creates a VolumeGroupSnapshotContent that names the group which the first Backup will create.
+///
+/// With `forgotten`, the snapshot-controller created it for an incarnation that no journal records, and it has
+/// the uid of a deleted group. Otherwise a user imported a group snapshot, and the content belongs to that
+/// user.
 pub fn name_the_group(cluster: &Cluster, forgotten: bool) {
     const KEY: &str = "velero.io/volume-group";
     let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
@@ -293,11 +297,11 @@ pub fn name_the_group(cluster: &Cluster, forgotten: bool) {
         content["spec"]["volumeGroupSnapshotClassName"] = json!("csi-hostpath-groupsnapclass");
         content["spec"]["volumeGroupSnapshotRef"]["uid"] = json!("0a1b2c3d-0000-4000-8000-000000000000");
     }
-    // One that is there already needs no hand.
+    // Ignored: the content may exist already.
     let _ = hand(cluster).create("volumegroupsnapshotcontents", content);
 }
 
-/// Handles of the volumes of a group.
+/// Returns the handles of the volumes of a group.
 fn handles_of(cluster: &Cluster, group: &str) -> Vec<Value> {
     let claims = hand(cluster).list("persistentvolumeclaims", None, &BTreeMap::new()).unwrap_or_default();
     let of_group = |claim: &&Value| claim["metadata"]["labels"]["velero.io/volume-group"] == group;
@@ -306,7 +310,7 @@ fn handles_of(cluster: &Cluster, group: &str) -> Vec<Value> {
     volumes.filter_map(volume).map(|volume| volume["spec"]["csi"]["volumeHandle"].clone()).collect()
 }
 
-/// Name and namespace of the group that a member names.
+/// Returns name and namespace of the group that a member names.
 fn named_group(cluster: &Cluster) -> Option<Value> {
     let snapshots = hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).ok()?;
     snapshots.iter().find_map(|snapshot| {
@@ -315,7 +319,7 @@ fn named_group(cluster: &Cluster) -> Option<Value> {
     })
 }
 
-/// Deletes the VolumeGroupSnapshots that [`replace_first`] made, finalizers and all.
+/// Deletes the VolumeGroupSnapshots that [`replace_first`] created, with their finalizers removed.
 pub fn delete_foreign_groups(cluster: &Cluster) {
     for group in hand(cluster).list("volumegroupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         if !group["metadata"]["labels"][FOREIGN].is_null() {
@@ -324,10 +328,10 @@ pub fn delete_foreign_groups(cluster: &Cluster) {
     }
 }
 
-/// How long a frozen actor stands still.
+/// Duration of the pause of a frozen actor, in seconds.
 pub const FROZEN_SECONDS: u64 = 300;
 
-/// Lets an actor stand still for five minutes; it goes on from the caches that it had.
+/// Pauses an actor for five minutes. It resumes with its old caches.
 pub fn freeze(cluster: &Cluster, actor: &'static str) {
     cluster.set_frozen(actor, true);
     let cluster = cluster.clone();
@@ -337,7 +341,7 @@ pub fn freeze(cluster: &Cluster, actor: &'static str) {
     });
 }
 
-/// As [`freeze`], once the actor has made its next write on a snapshot API, before it makes another call.
+/// As [`freeze`], directly after the actor's next write to a snapshot API and before its next call.
 pub fn freeze_behind_write(cluster: &Cluster, actor: &'static str) {
     let mut idle = Some(cluster.clone());
     cluster.api().set_actor_faults(Box::new(move |call| {
@@ -356,7 +360,8 @@ fn changes(call: &CallInfo) -> bool {
     ["create", "update", "patch", "delete"].contains(&call.verb.as_str()) && call.plural.starts_with("volume")
 }
 
-/// For three minutes the API server refuses every write of the daemon on the snapshot APIs, as a webhook does.
+/// Makes the API server refuse every write of the daemon to the snapshot APIs for three minutes, as a webhook
+/// does.
 pub fn refuse_writes(cluster: &Cluster) {
     let end = tokio::time::Instant::now() + Duration::from_secs(180);
     cluster.api().set_faults(Box::new(move |call| {
@@ -367,7 +372,7 @@ pub fn refuse_writes(cluster: &Cluster) {
     }));
 }
 
-/// Puts a finalizer of another component on the VolumeGroupSnapshot.
+/// Adds a finalizer of another component to the VolumeGroupSnapshot.
 pub fn hold_group(cluster: &Cluster, finalizer: &str) {
     let Some(group) = first(cluster, "volumegroupsnapshots") else { return };
     let mut all = group["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
@@ -375,7 +380,8 @@ pub fn hold_group(cluster: &Cluster, finalizer: &str) {
     patch(cluster, "volumegroupsnapshots", &group, json!({"metadata": {"finalizers": all}}));
 }
 
-/// Lets the VolumeGroupSnapshotClass say Retain: all policies do from the start.
+/// Sets the deletionPolicy of the VolumeGroupSnapshotClass to Retain, so that all policies are Retain from the
+/// start.
 pub fn retain_class(cluster: &Cluster) {
     let Some(class) = first(cluster, "volumegroupsnapshotclasses") else { return };
     delete(cluster, "volumegroupsnapshotclasses", &class);
@@ -384,11 +390,11 @@ pub fn retain_class(cluster: &Cluster) {
     retaining["deletionPolicy"] = json!("Retain");
     retaining["metadata"] =
         json!({"name": meta["name"], "labels": meta["labels"], "annotations": meta["annotations"]});
-    // The name is free: it was just deleted, and nothing holds a class.
+    // The name is free: the class was just deleted, and no finalizer holds a class.
     let _ = hand(cluster).create("volumegroupsnapshotclasses", retaining);
 }
 
-/// Asks for every run to be resumed or abandoned, as `stillpoint groups` does.
+/// Requests that every run be resumed or abandoned, as `stillpoint groups` does.
 pub fn ask(cluster: &Cluster, what: Ask, id: &str) {
     for run in hand(cluster).list("groupsnapshots", None, &BTreeMap::new()).unwrap_or_default() {
         let ask = json!({"metadata": {
@@ -399,7 +405,7 @@ pub fn ask(cluster: &Cluster, what: Ask, id: &str) {
     }
 }
 
-/// Deletes the VolumeSnapshots whose content is gone, as the sentence of a stuck run asks.
+/// Deletes the VolumeSnapshots whose content is deleted, as the message of a stuck run requests.
 pub fn delete_hollow(cluster: &Cluster) {
     let contents = hand(cluster).list("volumesnapshotcontents", None, &BTreeMap::new()).unwrap_or_default();
     for snapshot in hand(cluster).list("volumesnapshots", None, &BTreeMap::new()).unwrap_or_default() {

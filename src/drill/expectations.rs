@@ -1,6 +1,6 @@
-//! How a drill may end: for each target, rival and part of the run at which the rival acts.
+//! Defines how a drill may end, for each target, disruption and part of the run in which the disruption acts.
 //!
-//! Said honestly: what cannot be saved is not expected to be saved.
+//! Objects that cannot be saved are not expected to be saved.
 
 use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
@@ -8,34 +8,34 @@ use crate::drill::scenario::{Case, Target};
 use crate::machine::group::{Milestone, Step};
 use crate::machine::point::{Moment, Place, Point};
 
-/// A way in which a drill may end.
+/// A permitted end of a drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowed {
-    /// `Completed`: every member kept or rebuilt.
+    /// `Completed`: every member is kept or rebuilt.
     Completed,
-    /// `Failed`: undone to a clean cluster.
+    /// `Failed`: rolled back to a clean cluster.
     Undone,
-    /// `Failed`: abandoned behind its pivot, with its storage retained.
+    /// `Failed`: abandoned after its pivot, with its storage retained.
     Kept,
 }
 
-/// The parts of a run that a rival's deed falls into.
+/// Part of a run in which a disruption acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Before the group exists.
     Before,
-    /// From the group to the pivot: it can be undone.
+    /// From the group to the pivot: the run can be rolled back.
     Reversible,
-    /// From the pivot to the last look before the group is deleted.
+    /// From the pivot to the last fresh read before the group is deleted.
     Releasing,
-    /// From there to the end: the group, then its content go.
+    /// From that read to the end: the group is deleted, then its content.
     Deleting,
-    /// The run is being undone.
+    /// The run is being rolled back.
     Undoing,
 }
 
 impl Part {
-    /// The part that a point is in.
+    /// Returns the part that a point is in.
     pub fn of(point: Point) -> Self {
         let begun = point.moment != Moment::BeforeIntent;
         match point.place {
@@ -73,7 +73,7 @@ impl Part {
     }
 }
 
-/// How the case may end.
+/// Returns the permitted ends of a case.
 pub fn allowed(case: &Case) -> &'static [Allowed] {
     use Allowed::{Completed, Kept, Undone};
     if case.disruptions.is_empty() {
@@ -82,14 +82,14 @@ pub fn allowed(case: &Case) -> &'static [Allowed] {
     if case.has(&[Disruption::Abandon]) {
         return &[Completed, Undone, Kept];
     }
-    // Behind the pivot a run only goes forward, whoever does what. What somebody destroys before the cause of an undo
-    // is met is cut again, or undone for that.
+    // After the pivot a run only goes forward, whatever the disruption is. If an object is destroyed before
+    // the cause of a rollback occurs, the group is cut again, or the run is rolled back for that reason.
     let behind = |at: &Point| matches!(Part::of(*at), Part::Releasing | Part::Deleting);
     let only_forward = !case.target.is_undo() && case.disruptions.iter().all(|(_, at)| behind(at));
     if only_forward { &[Completed] } else { &[Completed, Undone] }
 }
 
-/// Nobody interferes.
+/// Returns the permitted ends of a case without disruptions.
 fn alone(case: &Case) -> &'static [Allowed] {
     use Allowed::{Completed, Undone};
     if case.target.is_undo() {
@@ -100,21 +100,29 @@ fn alone(case: &Case) -> &'static [Allowed] {
             || point.to_string() == "create/after-effects"
             || matches!(point.place, Place::Milestone(Milestone::Created))
     };
-    // The deadlines pass while nobody is alive: what was not begun is too late, what was done in the meantime is not.
+    // The deadlines pass while no daemon runs. Work that was not begun is too late. Work that was done
+    // meanwhile is not.
     let too_late = case.down > 0 && !case.kills.iter().all(created);
     if too_late { &[Completed, Undone] } else { &[Completed] }
 }
 
-/// What cannot hold, whoever is careful.
+/// Returns the invariants that cannot hold, however careful the daemon is.
 ///
-/// The API has no delete of one object under the condition that another one did not change: whoever sets the content of
-/// the group to Delete between the last look and the delete of the group takes the storage with it, and nothing that the
-/// daemon reads says so. For the same reason whoever tears that content out once an undo has looked at it for the last time
-/// leaves the storage behind, and whoever does it before there is a receipt takes the handles along by which it could be
-/// freed. Where it is torn out while the group stands, the snapshot-controller makes it again, and writes the status of the
-/// members anew: one that is released at that instant is not ready, and gets a content and a snapshot of its own beside
-/// those of the group. What a life left that no journal knows of is recognised only as long as the uid of the group is not
-/// known.
+/// The API cannot delete one object under the condition that another one is unchanged. This has two
+/// consequences:
+///
+/// - If the group's content is set to Delete between the last fresh read and the delete of the group, the
+///   storage is deleted as well. Nothing that the daemon reads shows this.
+/// - If that content is deleted with its finalizers removed after the last fresh read of a rollback, the
+///   storage is left behind. If this happens before there is a receipt, the handles by which the storage could
+///   be freed are lost, too.
+///
+/// If the content is deleted in this way while the group exists, the snapshot-controller creates it again and
+/// rewrites the status of the members. A member that is released at that instant is not ready. It gets a
+/// content and a snapshot of its own, beside those of the group.
+///
+/// Objects that were left by an incarnation that no journal records are recognised only as long as the uid of
+/// the group is unknown.
 pub fn known_limitations(case: &Case) -> Vec<Invariant> {
     use Invariant as I;
     let before_receipt = case.target == Target::UndoCreated;
@@ -138,7 +146,7 @@ fn is_at(point: Point, step: Step) -> bool {
     point.place == Place::Step(step)
 }
 
-/// An undo has looked at the content for the last time.
+/// Whether a rollback has read the content for the last time.
 fn is_under_the_delete(point: Point) -> bool {
     let sent = point.moment == Moment::AfterEffects;
     is_at(point, Step::UndoDeleteGroup) || (sent && is_at(point, Step::UndoFreeImport))

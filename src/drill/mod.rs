@@ -1,4 +1,5 @@
-//! Drills: kill the daemon, disturb it, and judge what is left, on the embedded cluster and a disk in memory.
+//! Runs drills on the embedded cluster and a disk in memory: kills the daemon, disturbs it, and checks the
+//! state that is left.
 //!
 //! | module | does |
 //! |---|---|

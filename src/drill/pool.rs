@@ -1,7 +1,7 @@
-//! All cases on all cores: one thread each, one runtime on simulated time for each case.
+//! Runs cases on all cores: one thread for each core, and one runtime on simulated time for each case.
 //!
-//! A case shares nothing with another one, so that the order in which they are played changes nothing in them. A case
-//! that panics is a case that did not pass.
+//! Cases share nothing, so that the order in which they run does not change their results. A case that panics
+//! has failed.
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::drill::invariants::{Broken, Invariant};
 use crate::drill::runner::{CaseResult, play};
 use crate::drill::scenario::Case;
 
-/// Plays all cases; `told` hears of each as it ends. The answers are in the order of the cases.
+/// Runs all cases and calls `told` as each one ends. The results are in the order of the cases.
 ///
 /// # Panics
 /// The operating system has no thread or no timer left.
@@ -36,7 +36,7 @@ pub fn play_all(cases: &[Case], told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<Case
     played.into_iter().map(|(_, one)| one).collect()
 }
 
-/// Plays one case on a runtime of its own.
+/// Runs one case on its own runtime.
 pub fn play_alone(case: &Case) -> CaseResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.expect("a runtime");

@@ -1,6 +1,8 @@
-//! The rights of the daemon, as a cluster with RBAC enforces them: every call of every scenario passes here, and what
-//! the table of rights does not grant is answered with 403. So each scenario that ends well has shown that the granted
-//! rights are enough for it.
+//! Enforces the permissions of the daemon as a cluster with RBAC does.
+//!
+//! Every call of every scenario passes through this module. A call that the permission table does not grant
+//! gets a 403 reply. Each scenario that ends well therefore shows that the granted permissions are sufficient
+//! for it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,16 +16,16 @@ use tower::ServiceExt;
 
 const OWN_NAMESPACE: &str = "stillpoint";
 
-/// The rights of one daemon.
+/// Permissions of one daemon.
 #[derive(Clone, Default)]
 pub struct Rbac {
-    /// Granted by the table, and taken away by the test: `patch volumesnapshots/status`.
+    /// Permissions that the table grants and the test removed, such as `patch volumesnapshots/status`.
     denied: Arc<Mutex<BTreeSet<String>>>,
-    /// What was used: verb, group, resource.
+    /// Permissions that were used: verb, group, resource.
     used: Arc<Mutex<BTreeSet<(String, String, String)>>>,
 }
 
-/// What a request asks for.
+/// Verb and object of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     pub(super) verb: String,
@@ -34,22 +36,22 @@ pub(super) struct Asked {
 }
 
 impl Rbac {
-    /// Takes a right away.
+    /// Removes a permission.
     pub fn deny(&self, words: &str) {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).insert(words.to_owned());
     }
 
-    /// Gives all rights back.
+    /// Restores all permissions.
     pub fn restore(&self) {
         self.denied.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Verb, group and resource of every call so far.
+    /// Returns verb, group and resource of every call so far.
     pub fn used(&self) -> BTreeSet<(String, String, String)> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Answers a call by the rights, else lets it through to `router`.
+    /// Replies with 403 if the permissions do not allow a call, otherwise forwards it to `router`.
     pub(super) async fn serve(&self, router: axum::Router, parts: Parts, bytes: Bytes) -> Response<Body> {
         if let Some(asked) = asked(&parts.method, &parts.uri) {
             let key = (asked.verb.clone(), asked.group.clone(), asked.resource.clone());
@@ -58,7 +60,8 @@ impl Rbac {
                 return forbidden(&asked);
             }
             if asked.resource == "selfsubjectaccessreviews" {
-                // The cluster may refuse the question; what it answers is not what these rights say.
+                // The cluster may refuse the review. If it accepts, its reply does not reflect these
+                // permissions.
                 let answer = through(router, parts, bytes.clone()).await;
                 return if answer.status().is_success() { self.review(&bytes) } else { answer };
             }
@@ -102,7 +105,7 @@ async fn through(router: axum::Router, parts: Parts, bytes: Bytes) -> Response<B
     answer.unwrap_or_else(|never| match never {})
 }
 
-/// None for what is no resource: discovery and health.
+/// Parses a request. Returns `None` for a path that is not a resource: discovery and health.
 pub(super) fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let (group, rest) = match parts.as_slice() {
@@ -137,8 +140,8 @@ pub(super) fn asked(method: &Method, uri: &http::Uri) -> Option<Asked> {
     Some(Asked { verb, group, resource, namespace, name })
 }
 
-/// The one name that a list asks for: as the API server has it, a request for the object of that name (apiserver,
-/// `RequestInfo`).
+/// Returns the single name that a list selects. The API server treats such a list as a request for the object
+/// of that name (apiserver, `RequestInfo`).
 fn selected_name(uri: &http::Uri) -> Option<String> {
     let selector = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("fieldSelector="))?;
     Some(selector.strip_prefix("metadata.name%3D")?.to_owned())

@@ -1,4 +1,4 @@
-//! The rows of the recovery table that the lives of a drill decided.
+//! Collects the rows of the recovery table that the incarnations of a drill decided.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use crate::engine::telemetry::{Metric, MetricsSink};
 use crate::machine::group::row::{Action, Row};
 use crate::machine::group::table::TABLE;
 
-/// Every row that was decided, and the last one that had no answer.
+/// Every row that was decided, and the last one without an automatic action.
 #[derive(Debug, Clone, Default)]
 pub struct Rows(Arc<Mutex<Inner>>);
 
@@ -18,12 +18,12 @@ struct Inner {
 }
 
 impl Rows {
-    /// Every row that was decided.
+    /// Returns every row that was decided.
     pub fn all(&self) -> BTreeSet<&'static str> {
         self.lock().all.clone()
     }
 
-    /// The last row by which the run was stuck, also if it tries again by now.
+    /// Returns the last row at which the run was stuck, even if the run has been retried since.
     pub fn stuck(&self) -> Option<&'static str> {
         self.lock().stuck
     }

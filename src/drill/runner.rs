@@ -1,4 +1,4 @@
-//! Plays one case: a stage, its lives, and what is left.
+//! Runs one case: sets up a testbed, runs the incarnations of the daemon, and judges the state that is left.
 
 use std::collections::BTreeSet;
 
@@ -18,48 +18,47 @@ use crate::machine::group::Ask;
 use crate::machine::group::row::Waiting;
 use crate::machine::point::Point;
 
-/// Namespace of the claims.
+/// Namespace of the PVCs.
 pub(super) const NAMESPACE: &str = "shop";
 const GROUP_CLASSES: &str = "volumegroupsnapshotclasses";
 
-/// What became of a case.
+/// Result of a case.
 #[derive(Debug, Clone)]
 pub struct CaseResult {
-    /// The case.
     pub case: Case,
-    /// How it ended, for people.
+    /// End of the case as text.
     pub end: String,
-    /// What does not hold; nothing, if the case was passed.
+    /// Violated invariants; empty if the case passed.
     pub broken: Vec<Broken>,
-    /// Rows that were decided in all lives.
+    /// Rows that were decided in all incarnations together.
     pub rows: BTreeSet<&'static str>,
-    /// Crash points that the last life hit.
+    /// Crash points that the last incarnation hit.
     pub passed: Vec<Point>,
-    /// Writes of all lives on objects of the run.
+    /// Number of writes of all incarnations to objects of the run.
     pub writes: u64,
-    /// Rows by which the run was stuck until somebody did what their sentence says.
+    /// Rows at which the run was stuck until the runner followed their message.
     pub stuck: Vec<&'static str>,
-    /// Whether the run waited without end for a person, and said so.
+    /// Whether the run waited indefinitely for a user, and reported it.
     pub helped: bool,
-    /// The whole story, of a case that did not pass.
+    /// Full report of a case that failed.
     pub story: Option<String>,
 }
 
 impl CaseResult {
-    /// A case of which nothing is known but what does not hold.
+    /// Creates a result of which only the violated invariants are known.
     pub(super) fn lost(case: &Case, broken: Vec<Broken>) -> Self {
         let (end, rows) = ("none".to_owned(), BTreeSet::new());
         let (passed, stuck) = (Vec::new(), Vec::new());
         Self { case: case.clone(), end, broken, rows, passed, writes: 0, stuck, helped: false, story: None }
     }
 
-    /// Whether everything held.
+    /// Whether all invariants held.
     pub fn held(&self) -> bool {
         self.broken.is_empty()
     }
 }
 
-/// A stage with a group and a Backup that asks for it.
+/// Creates a testbed with a group and a Backup that includes it.
 pub(super) async fn set(case: &Case) -> (Testbed, Rows) {
     let rows = Rows::default();
     let mut testbed = Testbed::new(case.config());
@@ -83,7 +82,7 @@ pub(super) async fn set(case: &Case) -> (Testbed, Rows) {
     (testbed, rows)
 }
 
-/// Plays a case to its end.
+/// Runs a case to its end.
 pub async fn play(case: &Case) -> CaseResult {
     let (testbed, rows) = set(case).await;
     let script = Schedule::new(case, &testbed);
@@ -114,7 +113,8 @@ pub async fn play(case: &Case) -> CaseResult {
     testbed.cluster.api().clear_faults();
     testbed.cluster.api().clear_actor_faults();
     if case.has(&[Disruption::ReplaceGroup]) {
-        // Whoever took the name gives it back: his group held what was deleted meanwhile, and is to take nothing along.
+        // The foreign group releases the name. It blocked objects that were deleted meanwhile, and must delete
+        // nothing else.
         disruptions::delete_foreign_groups(&testbed.cluster);
     }
     invariants::settled(&testbed).await;
@@ -133,24 +133,24 @@ pub async fn play(case: &Case) -> CaseResult {
     }
 }
 
-/// The lives of one case.
+/// Incarnations of the daemon in one case.
 struct Lives<'a> {
     case: &'a Case,
     testbed: &'a Testbed,
     rows: &'a Rows,
-    /// The VolumeSnapshotClass of the release, as it was before anything happened.
+    /// VolumeSnapshotClass of the release, as it was at the beginning.
     class: Option<Value>,
-    /// The VolumeGroupSnapshotClass, likewise.
+    /// VolumeGroupSnapshotClass, as it was at the beginning.
     group_class: Option<Value>,
     script: Schedule,
     broken: Vec<Broken>,
     stuck: Vec<&'static str>,
-    /// Whether the run waited for a person, for as long as he took.
+    /// Whether the run waited for a user, however long that took.
     helped: bool,
 }
 
 impl Lives<'_> {
-    /// Killed one after the other; the last one lives to the end.
+    /// Kills one incarnation after the other; the last one runs to the end.
     async fn all(&mut self) -> (End, Passed) {
         for kill in &self.case.kills {
             self.killed(*kill).await;
@@ -181,7 +181,7 @@ impl Lives<'_> {
             let request = remedy(row, self.testbed);
             let (points, killed) = self.script.life(None, &passed);
             let asks = async {
-                // The run has to be shown before a person can ask for anything.
+                // A user can request an action only after the run is published.
                 self.testbed.pass(60).await;
                 disruptions::ask(&self.testbed.cluster, request, "drill");
                 std::future::pending::<()>().await;
@@ -194,9 +194,10 @@ impl Lives<'_> {
         (end, passed)
     }
 
-    /// A run waits without end where only a person can help, and says for what: for a class without which rebuilt members
-    /// do not become ready, or the csi-snapshotter does not ask the driver whether it has cut a group that is to be undone.
-    /// The person gives it back, and the run goes on by itself.
+    /// Restores a class that a run waits for without end, after checking that the run reports it. Without the
+    /// class, rebuilt members do not become ready, or the csi-snapshotter does not query the driver whether it
+    /// has cut a group that is to be rolled back. Only a user can fix this. After the class is restored, the
+    /// run continues by itself.
     async fn with_again(&mut self, plural: &str, class: Value, says: &str, passed: &Passed) -> End {
         self.says_what_it_waits_for(says);
         restore_class(self.testbed, plural, class);
@@ -222,13 +223,13 @@ impl Lives<'_> {
         let (points, killed) = self.script.life(Some(at), &Passed::default());
         match run_daemon(self.testbed, self.rows, points, killed).await {
             End::Killed => self.testbed.pass(self.case.down).await,
-            // The spare claim makes it another stage: what the rehearsal passed may not be passed there.
+            // The spare PVC makes it another testbed: points of the rehearsal may not be passed there.
             End::Phase(_) if self.case.has(&[Disruption::SwapClaim]) => {}
             end => self.broken.push(wrong(format!("{at} was not reached: {end:?}"))),
         }
     }
 
-    /// The first life dies; a copy of it lives on beside those that come after it.
+    /// Kills the first incarnation. A copy of it runs beside those that come after it.
     async fn beside_an_older_one(&mut self, at: Point) -> (End, Passed) {
         self.killed(at).await;
         let older = stale_daemon::Older::of(self.testbed).await;
@@ -246,7 +247,7 @@ impl Lives<'_> {
     }
 }
 
-/// One life, until its Backup ends or its run is stuck.
+/// Runs one incarnation until its Backup ends or its run is stuck.
 async fn run_daemon(
     testbed: &Testbed,
     rows: &Rows,
@@ -264,7 +265,7 @@ fn wrong(shown: String) -> Broken {
     Broken { invariant: Invariant::Ends, shown }
 }
 
-/// Does what the sentence of a stuck run asks for, and says what to ask of the daemon then.
+/// Applies the fix that the message of a stuck run states. Returns the request for the daemon.
 fn remedy(row: &str, testbed: &Testbed) -> Ask {
     match row {
         "retained/nothing-left" => return Ask::Abandon,
@@ -290,7 +291,7 @@ async fn judge(case: &Case, testbed: &Testbed, end: &End) -> Vec<Broken> {
     let may = |end: Allowed| allowed.contains(&end);
     let run = order::first_run(testbed).await;
     let mut broken = match (end, &run) {
-        // Nothing was planned: the claims were gone before.
+        // Nothing was planned: the PVCs were deleted before.
         (End::Phase(_), None) if !case.disruptions.is_empty() => invariants::after_nothing(testbed).await,
         (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
             if run.space_went {
@@ -314,7 +315,7 @@ async fn judge(case: &Case, testbed: &Testbed, end: &End) -> Vec<Broken> {
     };
     let known_limitations = expectations::known_limitations(case);
     broken.retain(|broken| !known_limitations.contains(&broken.invariant));
-    // What people are shown goes with the namespace, too.
+    // The GroupSnapshots are deleted with the namespace, too.
     if case.has(&[Disruption::DeleteNamespace, Disruption::DeleteHeldNamespace]) {
         broken.retain(|broken| broken.invariant != Invariant::Shown);
     }

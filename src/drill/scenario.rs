@@ -1,7 +1,8 @@
-//! One drill as data: what is aimed at, who interferes, what becomes of effects in flight, where the daemon is killed.
+//! Describes one drill as data: target, disruptions, reply fault, and the points at which the daemon is
+//! killed.
 //!
-//! A [`Case`] has one line as its name, which is read back ([`str::parse`]): whoever sees a case fail repeats it by its
-//! name. The names of steps and points are those of the machine, so that a new one needs nothing here.
+//! The name of a [`Case`] is one line that [`str::parse`] reads back, so that a failed case can be repeated by
+//! its name. The names of steps and points are those of the machine, so that a new one needs no change here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +22,9 @@ macro_rules! named {
         pub enum $type { $($(#[$vdoc])* $value),+ }
 
         impl $type {
-            /// All of them.
             pub const ALL: &'static [$type] = &[$($type::$value),+];
 
-            /// Its name in the name of a case.
+            /// Returns the name of the value within the name of a case.
             pub fn name(self) -> &'static str {
                 match self { $($type::$value => $name),+ }
             }
@@ -43,134 +43,137 @@ macro_rules! named {
 pub(in crate::drill) use named;
 
 named! {
-    /// Where the run goes when nobody kills it.
+    /// Intended end of the run when the daemon is not killed.
     Target {
-        /// To its end.
+        /// The run completes.
         Complete = "complete",
-        /// To its end, with the names put back.
+        /// The run completes, with the group names restored.
         Keep = "keep-names",
-        /// Undone from Created: the driver fails, nothing is cut.
+        /// Rolled back from Created: the driver fails, and nothing is cut.
         UndoUncut = "undo-uncut",
-        /// Undone from Created: the driver cannot cut groups.
+        /// Rolled back from Created: the driver cannot cut groups.
         UndoUnsupported = "undo-unsupported",
-        /// Undone from Created: an error that may pass holds the cut until its deadline.
+        /// Rolled back from Created: a transient error delays the cut until its deadline.
         UndoTooLate = "undo-too-late",
-        /// Undone from Created: cut, and the members never become ready.
+        /// Rolled back from Created: the group is cut, and the members never become ready.
         UndoCreated = "undo-created",
-        /// Undone from VSBound: the driver cut the members one after the other, and the plan requires one moment.
+        /// Rolled back from VSBound: the driver cut the members one after the other, and the plan requires one
+        /// instant.
         UndoApart = "undo-apart",
-        /// Undone from VSBound: the labels are refused.
+        /// Rolled back from VSBound: the API server refuses the labels.
         UndoBound = "undo-vsbound",
-        /// Undone from Relabelled: the policies are refused.
+        /// Rolled back from Relabelled: the API server refuses the policies.
         UndoRelabelled = "undo-relabelled",
-        /// Undone from Relabelled, after group and content were torn out: what is to be freed has its handles only.
+        /// Rolled back from Relabelled, after group and content were deleted with their finalizers removed:
+        /// only the handles of the storage to free are left.
         UndoTorn = "undo-torn",
-        /// Undone from Retained: the VolumeSnapshotClass is gone at the last look.
+        /// Rolled back from Retained: the VolumeSnapshotClass is missing at the last fresh read.
         UndoRetained = "undo-retained",
     }
 }
 
 impl Target {
-    /// Whether the run is to be undone.
+    /// Whether the run is to be rolled back.
     pub fn is_undo(self) -> bool {
         !matches!(self, Self::Complete | Self::Keep)
     }
 
-    /// Whether a deadline undoes the run: then whatever others began before, as early as with the create, may still
-    /// be under way when the undo begins.
+    /// Whether a deadline rolls the run back. Changes that other components began before, as early as the
+    /// create, may then still be in progress when the rollback begins.
     pub fn is_undone_by_deadline(self) -> bool {
         matches!(self, Self::UndoTooLate | Self::UndoCreated)
     }
 }
 
 named! {
-    /// In which way the controllers are slow.
+    /// How slow the controllers are.
     Profile {
-        /// Not at all.
+        /// No delay.
         Plain = "plain",
-        /// Five calls a second, as real ones by default.
+        /// Five calls per second, the default of real controllers.
         Slow = "slow",
-        /// They work from caches that are up to 400 ms old.
+        /// Caches that are up to 400 ms old.
         Stale = "stale",
     }
 }
 
 named! {
-    /// What becomes of the effects in flight, of the first time that a step is done.
+    /// Fault in the replies to the effects of a step, at the first execution of the step.
     ReplyFault {
-        /// They do not happen, and nobody is told.
+        /// The effects are not applied, and there is no reply.
         DidNot = "did-not",
-        /// They happen, and the reply is lost.
+        /// The effects are applied, and the reply is lost.
         ReplyLost = "reply-lost",
-        /// They happen, and the answer is 504.
+        /// The effects are applied, and the reply is 504.
         Answered504 = "answered-504",
-        /// They do not happen, and the answer is 504.
+        /// The effects are not applied, and the reply is 504.
         DidNot504 = "did-not-504",
     }
 }
 
-/// Longest wait for controllers and driver: five minutes of back-off, and one for what the run waits out itself.
+/// Longest wait for controllers and driver: five minutes of back-off, and one minute for waits of the run
+/// itself.
 pub const LONGEST_WAIT: Millis = Millis::from_secs(6 * 60);
 
 /// One drill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Case {
-    /// Where the run goes.
     pub target: Target,
-    /// Members of the group.
+    /// Number of members of the group.
     pub members: usize,
-    /// The VolumeGroupSnapshotClass says Retain.
+    /// Whether the deletionPolicy of the VolumeGroupSnapshotClass is Retain.
     pub retain: bool,
-    /// In which way the controllers are slow.
     pub profile: Profile,
-    /// Source of everything random in the cluster.
+    /// Seed of all randomness in the cluster.
     pub seed: u64,
-    /// Who interferes, and at the first pass of which point.
+    /// Disruptions, each with the point at whose first pass it acts.
     pub disruptions: Vec<(Disruption, Point)>,
-    /// What becomes of the effects of the first time of a step.
+    /// Fault in the replies to the effects of a step, at its first execution.
     pub reply_fault: Option<(ReplyFault, Step)>,
-    /// Where the daemon is killed, one life after the other.
+    /// Points at which successive incarnations of the daemon are killed.
     pub kills: Vec<Point>,
-    /// How long nobody starts it again, seconds.
+    /// Time before the daemon is started again, in seconds.
     pub down: u64,
 }
 
 impl Case {
-    /// A case without kills, rivals and lies.
+    /// Creates a case without kills, disruptions and reply faults.
     pub fn plain(target: Target, members: usize, retain: bool, profile: Profile, seed: u64) -> Self {
         let (disruptions, kills) = (Vec::new(), Vec::new());
         Self { target, members, retain, profile, seed, disruptions, reply_fault: None, kills, down: 0 }
     }
 
-    /// The same, and killed here as well.
+    /// Returns the same case with one more kill.
     pub fn killed_at(&self, point: Point) -> Self {
         let kills = self.kills.iter().copied().chain([point]).collect();
         Self { kills, ..self.clone() }
     }
 
-    /// The same, and somebody interferes here as well.
+    /// Returns the same case with one more disruption.
     pub fn disturbed_by(&self, disruption: Disruption, at: Point) -> Self {
         let disruptions = self.disruptions.iter().copied().chain([(disruption, at)]).collect();
         Self { disruptions, ..self.clone() }
     }
 
-    /// Whether one of those interferes.
+    /// Whether the case has one of these disruptions.
     pub fn has(&self, disruptions: &[Disruption]) -> bool {
         self.disruptions.iter().any(|(disruption, _)| disruptions.contains(disruption))
     }
 
-    /// The same without kills: with what it is compared.
+    /// Returns the same case without kills, for comparison.
     pub fn unkilled(&self) -> Self {
         Self { kills: Vec::new(), down: 0, ..self.clone() }
     }
 
-    /// How long a run may go without a record: what it waits for comes, or cannot come and is not waited for.
+    /// Returns the longest time that a run may go without a record. The condition that the run waits for
+    /// becomes true, or it cannot become true and the run does not wait for it.
     ///
-    /// The snapshot-controller looks at a deletion that it could not do by back-off only, up to five minutes later
-    /// (Event `SnapshotDeletePending`), and what the run itself waits out is at most a minute. Controllers that the drill
-    /// stops, a driver that it lets fail, and a daemon that nobody starts, are waited for as long as that lasts.
+    /// The snapshot-controller retries a failed deletion by back-off only, up to five minutes later (Event
+    /// `SnapshotDeletePending`). The run itself waits for at most one minute. Controllers that the drill
+    /// stops, a driver that it lets fail, and a daemon that is not started extend the limit by their duration.
     pub fn longest_wait(&self) -> Millis {
-        /// A driver that fails is asked by back-off as well, and before it has answered nothing is let go.
+        /// In seconds. A driver that fails is called by back-off as well, and no object is released before it
+        /// has replied.
         const DRIVER_FAILS: u64 = 2 * 3600;
         /// A controller that judged by an old cache handles the object again at its next resync
         /// (`--resync-period`, 15 minutes by default).
@@ -184,7 +187,7 @@ impl Case {
         Millis(LONGEST_WAIT.0 + (stopped + failing + resync + self.down) * 1_000)
     }
 
-    /// What the cluster is made of.
+    /// Returns the configuration of the embedded cluster.
     pub fn config(&self) -> Config {
         let config = Config { seed: self.seed, ..Config::default() };
         let config = match self.profile {
@@ -236,7 +239,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// A name that is the name of no case.
+/// Text that is not the name of a case.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a part of a drill; see `stillpoint drill list`")]
 pub struct Unreadable(pub String);

@@ -1,6 +1,7 @@
-//! What happens at the points of one drill: who acts, what becomes of the calls, and where the life ends.
+//! Schedules one drill by its points: the changes, the faults of the calls, and the end of an incarnation.
 //!
-//! One script goes through all lives of a case: what happens once does not happen again in the next life.
+//! One schedule covers all incarnations of a case: a change that was made once is not made again in the next
+//! one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +18,12 @@ use crate::sim::api_server::{Answer, FaultDecision};
 
 type Deed = Box<dyn FnOnce() + Send>;
 
-/// The script of a case on a stage.
+/// Schedule of a case on a testbed.
 pub(super) struct Schedule {
     deeds: Arc<Mutex<Vec<(Point, Deed)>>>,
-    /// The step whose effects the truth is about, until they were once tried.
+    /// Step whose effects get the reply fault, until they were tried once.
     lied_about: Arc<Mutex<Option<Step>>>,
-    /// Whether the effects in flight are those.
+    /// Whether the effects in flight get the reply fault.
     lying: Arc<AtomicBool>,
 }
 
@@ -50,12 +51,12 @@ impl Schedule {
         }
     }
 
-    /// The points of one life that is killed at `kill`; what it passes is written down.
+    /// Returns the points of one incarnation that is killed at `kill`. Records the points in `passed`.
     pub(super) fn life(&self, kill: Option<Point>, passed: &Passed) -> (CrashPoints, Arc<Notify>) {
         let killed = Arc::new(Notify::new());
         let signal = killed.clone();
         let (deeds, about, lying) = (self.deeds.clone(), self.lied_about.clone(), self.lying.clone());
-        // What was in flight when the life before died is answered by nobody any more.
+        // Effects that were in flight when the previous incarnation was killed get no reply any more.
         if lying.swap(false, Ordering::SeqCst) {
             about.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -72,7 +73,7 @@ impl Schedule {
     }
 }
 
-/// Does what is to be done at this point, once.
+/// Makes the changes that are scheduled at this point, once.
 fn act(deeds: &Mutex<Vec<(Point, Deed)>>, point: Point) {
     let mut deeds = deeds.lock().unwrap_or_else(PoisonError::into_inner);
     while let Some(at) = deeds.iter().position(|(at, _)| *at == point) {
@@ -80,7 +81,7 @@ fn act(deeds: &Mutex<Vec<(Point, Deed)>>, point: Point) {
     }
 }
 
-/// Begins and ends the lies about the effects of a step.
+/// Starts and ends the reply fault for the effects of a step.
 fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
     let mut about = about.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(step) = *about else { return };
@@ -97,7 +98,7 @@ fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
     }
 }
 
-/// While `lying`, the daemon's calls become what the truth says.
+/// Applies the reply fault to the daemon's calls while `lying` is set.
 fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
     testbed.cluster.api().set_faults(Box::new(move |call| {
         let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
@@ -115,13 +116,13 @@ fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
     }));
 }
 
-/// Why the run is undone.
+/// Returns the changes that cause the rollback of the target.
 fn cause(target: Target, testbed: &Testbed) -> Vec<(Point, Deed)> {
     let deny = |rights: &'static [&'static str]| -> Deed {
         let rbac = testbed.rbac.clone();
         Box::new(move || rights.iter().for_each(|right| rbac.deny(right)))
     };
-    // A run that is abandoned is undone from the record of that on.
+    // An abandoned run is rolled back from the record of the request on.
     let restore = || {
         ["unwinding/after-record", "asked/after-record"].map(|at| -> (Point, Deed) {
             let rbac = testbed.rbac.clone();

@@ -1,4 +1,4 @@
-//! Drills of all kinds in a random order, until one fails: how long a defect stays unnoticed.
+//! Runs drills of all kinds in a random order until one fails, to measure how long a defect stays undetected.
 
 use std::num::NonZero;
 
@@ -7,20 +7,20 @@ use crate::drill::pool;
 use crate::drill::runner::CaseResult;
 use crate::drill::scenario::{Case, Profile, Target};
 
-/// How a hunt ended.
+/// Result of a search.
 #[derive(Debug)]
 pub struct Hunt {
-    /// Cases up to the one that failed, that one included.
+    /// Number of cases up to and including the one that failed.
     pub runs: usize,
-    /// The first one that failed.
+    /// First case that failed.
     pub caught: Option<CaseResult>,
 }
 
-/// Members of the groups.
+/// Number of members of each group.
 const MEMBERS: usize = 2;
 
-/// Plays the runs that nobody disturbs, then singles, rivals, truths and long nights of them in the order of the seed,
-/// and ends with the first case that fails, or after `limit`.
+/// Runs the rehearsals first. Then runs their singles, disruptions, reply faults and long downtimes in the
+/// order that the seed gives. Stops at the first case that fails, or after `limit` cases.
 pub fn hunt(seed: u64, limit: usize) -> Hunt {
     let profiles = [Profile::Plain, Profile::Stale];
     let targets = Target::ALL.iter().flat_map(|target| [false, true].map(|retain| (*target, retain)));

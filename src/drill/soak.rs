@@ -1,9 +1,10 @@
-//! Many groups at once in bad weather: calls fail, watches break, controllers stop and start again, the driver errs.
+//! Runs many groups at once under random faults: calls fail, watches break, controllers stop and restart, and
+//! the driver fails.
 //!
-//! Everything is drawn from the seed of the cluster, and time is the runtime's: on paused time the same seed gives the
-//! same requests in the same order and the same bytes in the journal.
+//! All randomness comes from the seed of the cluster, and time is that of the runtime. On paused time the same
+//! seed gives the same requests in the same order, and the same bytes in the journal.
 //!
-//! Not here: kills of the daemon, and hands that destroy what belongs to a run; every group can be completed.
+//! Not here: kills of the daemon, and disruptions that destroy objects of a run. Every group can be completed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,32 +19,32 @@ use crate::journal::{Entry, chain};
 use crate::sim::api_server::{Answer, CallInfo, FaultDecision};
 use crate::sim::{Cluster, Config, DriverConfig};
 
-/// Largest group.
+/// Largest number of members of a group.
 const LARGEST: usize = 10;
 /// Namespace of the Backups.
 const BACKUPS: &str = "stillpoint";
 
-/// What came of it.
+/// Result of a soak run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Backups by the phase in which they ended.
+    /// Number of Backups by the phase in which they ended.
     pub phases: BTreeMap<String, usize>,
-    /// Members of all groups.
+    /// Number of members of all groups.
     pub members: usize,
-    /// Time of the cluster from the first Backup to the last end.
+    /// Simulated time from the first Backup to the last end.
     pub simulated: Duration,
-    /// Each call over HTTP with its time, in order.
+    /// Every HTTP call with its time, in order.
     pub requests: Vec<String>,
-    /// The journal.
+    /// Entries of the journal.
     pub entries: Vec<Entry>,
-    /// What does not hold; empty when all is well.
+    /// Violated conditions; empty if all hold.
     pub broken: Vec<String>,
 }
 
 /// Runs `groups` groups, each in a Backup of its own, to their ends.
 ///
 /// # Panics
-/// The daemon ends itself, or a group has no end.
+/// The daemon ends itself, or a group does not end.
 pub async fn run(config: Config, groups: usize) -> Outcome {
     let seed = config.seed;
     let testbed = Testbed::new(config);
@@ -98,7 +99,7 @@ fn phases(testbed: &Testbed) -> BTreeMap<String, usize> {
     phases
 }
 
-/// The Backups, one every second or two.
+/// Creates the Backups, with a pause of up to 2 s after each one.
 async fn arrivals(testbed: &Testbed, groups: usize, mut random: fastrand::Rng) -> std::convert::Infallible {
     for index in 0..groups {
         testbed.backup_named(&namespace(index), json!({"includedNamespaces": [namespace(index)]}));
@@ -107,7 +108,7 @@ async fn arrivals(testbed: &Testbed, groups: usize, mut random: fastrand::Rng) -
     std::future::pending().await
 }
 
-/// The calls, in the order in which they came.
+/// The calls in the order of their arrival.
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -125,7 +126,7 @@ impl Log {
     }
 }
 
-/// One call in twenty fails in some way, and every call is noted.
+/// Makes one of 20 calls of the daemon fail at random, and logs every call.
 fn storm(cluster: &Cluster, log: &Log, mut random: fastrand::Rng) {
     let (log, begun) = (log.clone(), Instant::now());
     cluster.api().set_faults(Box::new(move |call| {
@@ -146,7 +147,7 @@ fn storm(cluster: &Cluster, log: &Log, mut random: fastrand::Rng) {
     }));
 }
 
-/// Every few seconds something else goes wrong, for a few seconds.
+/// Injects another fault every few seconds, for a few seconds.
 async fn trouble(cluster: &Cluster, mut random: fastrand::Rng) -> std::convert::Infallible {
     let agents = Cluster::agents();
     loop {
@@ -173,7 +174,7 @@ fn failing(code: &str) -> DriverConfig {
     DriverConfig { fail_with, fail_times: 2, ..DriverConfig::default() }
 }
 
-/// What of the invariants does not hold over all groups together.
+/// Returns the violated invariants over all groups together.
 fn broken(testbed: &Testbed, sizes: &[usize], entries: &[Entry]) -> Vec<String> {
     let mut broken = Vec::new();
     let mut hold = |holds: bool, what: String| {

@@ -1,7 +1,9 @@
-//! Two daemons on copies of one journal that want opposite things: one undoes the run, the other goes forward.
+//! Runs two daemons on copies of one journal with opposite decisions: one rolls the run back, the other
+//! continues it.
 //!
-//! They disagree because the VolumeSnapshotClass of the release is missing while one of them looks, and there while
-//! the other one does. Whoever wins, the members survive or everything is freed, and the overtaken one stops.
+//! They disagree because the VolumeSnapshotClass of the release is missing when one daemon reads it, and
+//! present when the other one does. Whichever daemon wins, the members survive or everything is freed, and the
+//! overtaken daemon stops.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,46 +19,45 @@ use crate::drill::testbed::{End, Testbed};
 use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::point::Point;
 
-/// Who undoes.
+/// Selects the daemon that rolls back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The older one undoes, the newer one goes forward.
+    /// The older daemon rolls back, the newer one goes forward.
     OlderUndoes,
-    /// The newer one undoes, the older one goes forward.
+    /// The newer daemon rolls back, the older one goes forward.
     NewerUndoes,
 }
 
-/// One duel.
+/// One split-brain drill.
 #[derive(Debug, Clone, Copy)]
 pub struct SplitBrain {
-    /// Who undoes.
     pub direction: Direction,
-    /// Where the life died that left the journal to both.
+    /// Point at which the incarnation was killed that left its journal to both daemons.
     pub died_at: Point,
-    /// Members of the group.
+    /// Number of members of the group.
     pub members: usize,
-    /// Source of the time that every call takes, and of the head start of the older one.
+    /// Seed of the duration of every call, and of the head start of the older daemon.
     pub seed: u64,
 }
 
-/// How a duel ended.
+/// Result of a split-brain drill.
 #[derive(Debug)]
 pub struct SplitBrainResult {
-    /// How the newer one ended.
+    /// End of the newer daemon.
     pub newer: String,
-    /// How the older one ended.
+    /// End of the older daemon.
     pub older: String,
-    /// What does not hold.
+    /// Violated invariants.
     pub broken: Vec<Broken>,
-    /// The journal of the older one, a line for each record.
+    /// Journal of the older daemon, one line for each record.
     pub older_journal: Vec<String>,
-    /// The journal of the newer one.
+    /// Journal of the newer daemon, one line for each record.
     pub newer_journal: Vec<String>,
 }
 
 pub(super) const CLASSES: &str = "volumesnapshotclasses";
 
-/// Plays a duel to its end.
+/// Runs a split-brain drill to its end.
 pub async fn fight(duel: &SplitBrain) -> SplitBrainResult {
     let (testbed, _) =
         set(&Case::plain(Target::Complete, duel.members, false, Profile::Plain, duel.seed)).await;
@@ -92,8 +93,8 @@ pub async fn fight(duel: &SplitBrain) -> SplitBrainResult {
     }
 }
 
-/// The newer one, until its own run is over and the Backup says so, or it is stuck. The older one may have said something
-/// else in the Backup before.
+/// Runs the newer daemon until its own run is over and the Backup shows the same end, or until the run is
+/// stuck. The older daemon may have written another end to the Backup before.
 async fn to_its_own_end(testbed: &Testbed) -> End {
     let course = Arc::new(Mutex::new(None));
     let passing = course.clone();
@@ -115,20 +116,20 @@ async fn to_its_own_end(testbed: &Testbed) -> End {
 
 const STUCK: &str = "stuck";
 
-/// Whether the run frees nothing because the other one has released members.
+/// Whether the run frees nothing because the other daemon has released members.
 fn waits_for_a_person(testbed: &Testbed) -> bool {
     let shown = testbed.list("groupsnapshots", Some(NAMESPACE));
     shown.iter().any(|run| run["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(RELEASED)))
 }
 
-/// Where a run ends, and what the Backup says then.
+/// Points at which a run ends, and the phase of the Backup after each.
 const ENDS: [(&str, &str); 3] = [
     ("completed/after-record", "Completed"),
     ("failed/after-record", "Failed"),
     ("stuck/after-record", STUCK),
 ];
 
-/// Sees the older one decide that it undoes.
+/// Detects that the older daemon decides to roll back.
 fn watch(undoing: &Arc<AtomicBool>) -> CrashPoints {
     let undoing = undoing.clone();
     CrashPoints::ask(move |point| {
@@ -139,7 +140,7 @@ fn watch(undoing: &Arc<AtomicBool>) -> CrashPoints {
     })
 }
 
-/// The older one is at work before the newer one begins: where it undoes, it has decided so.
+/// Waits until the older daemon is at work. If the older daemon rolls back, it has decided so by then.
 async fn head_start(duel: &SplitBrain, testbed: &Testbed, undoing: &AtomicBool) {
     if duel.direction == Direction::OlderUndoes {
         testbed.comes(|_| undoing.load(Ordering::SeqCst)).await;
@@ -150,22 +151,22 @@ async fn head_start(duel: &SplitBrain, testbed: &Testbed, undoing: &AtomicBool) 
 
 fn drop_class(testbed: &Testbed, class: &Value) {
     let name = class["metadata"]["name"].as_str().unwrap_or_default();
-    // Without it there is nothing to drop.
+    // Ignored: the class may be deleted already.
     let _ = testbed.hand().delete(CLASSES, None, name, Default::default());
 }
 
-/// What a run says that waits for a person to decide about released members.
+/// Text that a run shows while it waits for a user to decide about released members.
 pub(super) const RELEASED: &str = "released members";
 
-/// Gives a class back.
+/// Creates a deleted class again.
 pub(super) fn restore_class(testbed: &Testbed, plural: &str, mut class: Value) {
     class["metadata"]["resourceVersion"] = Value::Null;
     class["metadata"]["uid"] = Value::Null;
-    // One that is there already needs no hand.
+    // Ignored: the class may exist already.
     let _ = testbed.hand().create(plural, class);
 }
 
-/// Never half: the storage of all members stands, or of none.
+/// Checks that the storage exists for all members, or for none.
 fn halves(duel: &SplitBrain, testbed: &Testbed) -> Option<Broken> {
     let physical = testbed.cluster.ledger().physical_snapshots;
     let half = physical != 0 && physical != duel.members;
@@ -175,14 +176,15 @@ fn halves(duel: &SplitBrain, testbed: &Testbed) -> Option<Broken> {
     })
 }
 
-/// What holds after the end of the newer one.
+/// Returns the violated invariants after the end of the newer daemon.
 async fn judge(duel: &SplitBrain, testbed: &Testbed, first: &End, newer: &End) -> Vec<Broken> {
     let wrong = |shown| vec![Broken { invariant: Invariant::Ends, shown }];
     match newer {
         _ if !matches!(first, End::Killed) => wrong(format!("the first life: {first:?}")),
         end if end.is("Completed") => invariants::after_completion(testbed, NAMESPACE, duel.members).await,
         end if end.is("Failed") => invariants::after_undo(testbed, NAMESPACE).await,
-        // Each has done what it believed in before it could be told of the other: a person has to look.
+        // Each daemon acted on its own decision before it could observe the other one. Manual intervention is
+        // required.
         End::Stuck(_) => invariants::none_leaked(testbed),
         end => wrong(format!("the newer one: {end:?}\n{}", testbed.shown().await)),
     }

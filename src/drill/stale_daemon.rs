@@ -1,9 +1,11 @@
-//! Two daemons alive on copies of one journal: an older life that does not know that it was replaced, and the newer one.
+//! Runs an older and a newer daemon on copies of one journal, and checks that the older one stops.
 //!
-//! The fence is the epoch, on the Backup and on the VolumeGroupSnapshot: the newer one claims the Backup before anything
-//! of it goes on, and the group, where there is one, before its first write there. The older one remembers a claim that it
-//! was told of when the object is gone. What it had under way at that instant may still arrive, and fails or does no
-//! harm, because every write tests the uid and the old value; but it begins no step after it.
+//! The older incarnation does not know that it was replaced. The fencing token is the epoch, on the Backup and
+//! on the VolumeGroupSnapshot. The newer daemon claims the Backup before it continues any work on it. It
+//! claims the group, if one exists, before its first write to it. The older daemon remembers a claim that it
+//! has observed, even when the object is deleted. Calls of the older daemon that are in flight at that instant
+//! may still arrive. They fail or do no harm, because every write tests the uid and the old value. The older
+//! daemon begins no step after that instant.
 
 use std::time::Duration;
 
@@ -20,16 +22,16 @@ use crate::records::{self, Decoded};
 use crate::sim::Cluster;
 use crate::sim::api_server::FaultDecision;
 
-/// The older daemon's name in the calls.
+/// User-Agent of the older daemon.
 const OLDER: &str = "older/drill";
 
-/// How long the older one has to notice, once the newer one is done.
+/// Time that the older daemon has to notice the newer one, after the newer one has finished.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The same journal on another disk, as a volume that was restored or mounted twice has it.
+/// Copies the journal to another disk, as with a volume that was restored or mounted twice.
 ///
 /// # Panics
-/// Somebody holds the disk.
+/// The disk is in use.
 pub fn copy(disk: &Disk) -> Disk {
     let copied = Disk::new();
     let source = MemoryStore::open(disk).expect("the disk is free");
@@ -50,25 +52,27 @@ pub fn copy(disk: &Disk) -> Disk {
     copied
 }
 
-/// An older life on its own disk.
+/// An older incarnation of the daemon on its own disk.
 pub(super) struct Older {
     disk: Disk,
     done: Notify,
-    /// Calls that were made before there were two.
+    /// Number of calls that were made before the second daemon started.
     since: usize,
-    /// Whether the Backup is on both journals: only then does the newer one go on with something, and claim it.
+    /// Whether both journals contain the Backup. Only then does the newer daemon continue work and claim the
+    /// Backup.
     accepted: bool,
 }
 
 impl Older {
-    /// Copies the journal as it is now, and lets the newer one be started once more than the older one.
+    /// Copies the current journal. Opens the original once more, so that the newer daemon has one start more
+    /// than the older one.
     pub(super) async fn of(testbed: &Testbed) -> Self {
         let disk = copy(&testbed.disk);
         let accepted = !testbed.entries().await.is_empty();
         Self { disk, done: Notify::new(), since: testbed.calls.all().len(), accepted }
     }
 
-    /// Lives, until it ends itself or nobody waits for it any more.
+    /// Runs the older daemon until it ends itself, or until `PATIENCE` has passed after `dismiss`.
     pub(super) async fn run_daemon(&self, testbed: &Testbed, points: CrashPoints) -> Option<Problem> {
         let end = tokio::select! {
             biased;
@@ -79,7 +83,7 @@ impl Older {
         end
     }
 
-    /// The newer one is done.
+    /// Reports that the newer daemon has finished.
     pub(super) fn dismiss(&self) {
         self.done.notify_one();
     }
@@ -89,7 +93,7 @@ impl Older {
         tokio::time::sleep(PATIENCE).await;
     }
 
-    /// What does not hold of the two.
+    /// Returns the violated invariants of the two daemons.
     pub(super) async fn judge(&self, testbed: &Testbed, end: Option<&Problem>) -> Vec<Broken> {
         let mut broken = Vec::new();
         let mut wrong = |shown: String| broken.push(Broken { invariant: Invariant::OneWriter, shown });
@@ -116,23 +120,23 @@ impl Older {
         broken
     }
 
-    /// Its journal, a line for each record.
+    /// Formats the journal of the older daemon, one line for each record.
     pub(super) async fn shown(&self) -> Vec<String> {
         lines(&self.disk).await
     }
 }
 
-/// The records of groups on a disk, a line each.
+/// Formats the group records on a disk, one line each.
 pub(super) async fn lines(disk: &Disk) -> Vec<String> {
     story(disk).await.iter().map(|(position, record)| line(*position, record)).collect()
 }
 
 const GROUP_CLAIM: (&str, &str) = ("patch", "volumegroupsnapshots");
 
-/// The first such call of a life that goes on with a Backup.
+/// First claim of an incarnation that continues a Backup.
 const BACKUP_CLAIM: (&str, &str) = ("patch", "backups");
 
-/// Records of groups with their positions.
+/// Reads the records of groups with their positions.
 async fn story(disk: &Disk) -> Vec<(u64, Timed)> {
     let store = MemoryStore::open(disk).expect("the disk is free");
     let (journal, _) = Journal::open_task(store).expect("the journal opens");
@@ -145,7 +149,7 @@ async fn story(disk: &Disk) -> Vec<(u64, Timed)> {
     records.collect()
 }
 
-/// One record, for people.
+/// Formats one record as text.
 fn line(position: u64, record: &Timed) -> String {
     let text = match &record.event {
         Event::Planned(_) => "planned".to_owned(),
@@ -161,7 +165,7 @@ fn line(position: u64, record: &Timed) -> String {
     format!("{position:>4}  {text}")
 }
 
-/// Every call of a daemon takes a time of its own, so that two of them interleave differently under each seed.
+/// Delays every call of a daemon by a random time, so that two daemons interleave differently under each seed.
 pub(super) fn jitter(cluster: &Cluster, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     cluster.api().set_faults(Box::new(move |call| {

@@ -1,7 +1,8 @@
-//! The wire between a daemon and the cluster: every call of a life passes here, and is written down in its order.
+//! Records every call between a daemon and the cluster, in order.
 //!
-//! Beside the call stands what was true at its instant: the last record that was on the disk, whether the group stood
-//! and was protected. That is what the invariants about order are judged by; counts alone would not do.
+//! Each call is recorded with the state at its instant: the last record on the disk, and the number of groups
+//! in the cluster. The invariants about order are checked against this state. Counts of calls alone would not
+//! be sufficient.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,55 +21,57 @@ use crate::journal::Disk;
 use crate::sim::Cluster;
 use crate::sim::api_server::Severed;
 
-/// Calls of a stage after which a daemon is taken to go round in circles: many times those of a hundred groups.
+/// Number of calls on a testbed after which a daemon is considered to loop: many times the calls of a hundred
+/// groups.
 const CALLS: usize = 20_000;
-/// How long each call takes then. Time has to pass, or nobody would ever see that the end does not come.
+/// Duration of each call beyond `CALLS`. Simulated time must pass, or the timeout of the drill would never
+/// expire.
 const DELAY: Duration = Duration::from_secs(60);
 
 /// One call of a daemon.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// When it was sent.
+    /// Time at which the call was sent.
     pub at: Timestamp,
-    /// When it was answered.
+    /// Time of the reply.
     pub answered: Timestamp,
-    /// User-Agent.
+    /// User-Agent of the daemon.
     pub agent: &'static str,
-    /// As RBAC names it.
+    /// Verb as RBAC names it.
     pub verb: String,
     /// Plural name, with `/status` for the subresource.
     pub resource: String,
-    /// Namespace, none for objects of the cluster.
+    /// `None` for cluster-scoped objects.
     pub namespace: Option<String>,
-    /// Name, none for a collection or a generated name.
+    /// `None` for a collection or a generated name.
     pub name: Option<String>,
-    /// What the daemon was answered. Faults may make it differ from what happened.
+    /// Status code that the daemon received. Under faults it may differ from the actual result.
     pub code: u16,
     /// Position of the last record that was on the daemon's disk.
     pub durable: u64,
-    /// VolumeGroupSnapshots that stood in the cluster.
+    /// Number of VolumeGroupSnapshots in the cluster.
     pub groups: usize,
 }
 
 impl Call {
-    /// Whether it changes an object of the snapshot APIs.
+    /// Whether the call changes an object of the snapshot APIs.
     pub fn writes(&self) -> bool {
         ["create", "update", "patch", "delete"].contains(&self.verb.as_str())
             && self.resource.starts_with("volume")
     }
 
-    /// Whether the daemon was told that it happened.
+    /// Whether the daemon received a successful reply.
     pub fn accepted(&self) -> bool {
         self.code < 300
     }
 }
 
-/// All calls of all daemons on a stage, in order.
+/// All calls of all daemons on a testbed, in order.
 #[derive(Debug, Clone, Default)]
 pub struct Calls(Arc<Mutex<Vec<Call>>>);
 
 impl Calls {
-    /// The calls so far.
+    /// Returns the calls so far.
     pub fn all(&self) -> Vec<Call> {
         self.lock().clone()
     }
@@ -78,7 +81,7 @@ impl Calls {
     }
 }
 
-/// What one end of the wire is tied to.
+/// Connection of one daemon to the cluster.
 #[derive(Clone)]
 pub(super) struct Wire {
     pub(super) rbac: Rbac,
@@ -90,13 +93,13 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// The client of a daemon.
+    /// Returns the client of a daemon.
     pub(super) fn client(self) -> kube::Client {
         let service = tower::service_fn(move |request| {
             let wire = self.clone();
             async move {
                 let response = wire.serve(request).await;
-                // A connection that breaks before the reply is no response at all.
+                // A connection that breaks before the reply gives an error, not a response.
                 match response.extensions().get::<Severed>() {
                     Some(Severed) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
                     None => Ok(response),
@@ -125,14 +128,14 @@ impl Wire {
         answer
     }
 
-    /// VolumeGroupSnapshots that are not a foreign hand's.
+    /// Counts the VolumeGroupSnapshots, except those with the label `FOREIGN`.
     fn groups(&self) -> usize {
         let groups = self.cluster.api().caller("drill").list("volumegroupsnapshots", None, &BTreeMap::new());
         let own = |group: &&Value| group["metadata"]["labels"][FOREIGN].is_null();
         groups.unwrap_or_default().iter().filter(own).count()
     }
 
-    /// The call and what is true before it; none for what is no resource.
+    /// Describes the call and the state before it. Returns `None` for a path that is not a resource.
     fn describe(&self, parts: &http::request::Parts, bytes: &Bytes) -> Option<Call> {
         let asked = asked(&parts.method, &parts.uri)?;
         let named =

@@ -1,4 +1,4 @@
-//! Invariants of the objects and of the storage.
+//! Checks the invariants of the objects and of the storage.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The members of a completed run.
+/// Checks the members of a completed run.
 pub(super) fn members(testbed: &Testbed, namespace: &str, count: usize, verdict: &mut Verdict) {
     let snapshots = testbed.own("volumesnapshots", Some(namespace));
     let standing = snapshots.len();
     verdict.hold(Invariant::MembersAsPlanned, standing == count, || format!("{standing} of {count} members"));
-    // A rebuilt member has its content for a source, and only the label tells its claim.
+    // The source of a rebuilt member is its content, and only the label names its PVC.
     let claim =
         |snapshot: &Value| snapshot["metadata"]["labels"]["stillpoint.dev/pvc"].as_str().map(str::to_owned);
     let claims: BTreeSet<String> = snapshots.iter().filter_map(claim).collect();
@@ -60,7 +60,7 @@ fn member(snapshot: &Value, verdict: &mut Verdict) {
     verdict.hold(Invariant::MembersMarked, run, || format!("{} has no run", name(snapshot)));
 }
 
-/// Nothing of an undone run is left, neither objects nor storage.
+/// Checks that no objects and no storage of a rolled-back run are left.
 pub(super) fn freed(testbed: &Testbed, verdict: &mut Verdict) {
     let kinds =
         ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumesnapshots", "volumesnapshotcontents"];
@@ -73,13 +73,13 @@ pub(super) fn freed(testbed: &Testbed, verdict: &mut Verdict) {
     verdict.hold(Invariant::StorageFate, ledger.physical_snapshots == 0, || format!("{ledger:?}"));
 }
 
-/// What was ever cut and still takes up storage belongs to somebody.
+/// Checks that everything that was ever cut and still takes up storage has an owner.
 pub(super) fn nothing_leaked(testbed: &Testbed, verdict: &mut Verdict) {
     let ledger = testbed.cluster.ledger();
     verdict.hold(Invariant::NothingLeaked, ledger.leaked == 0, || format!("{ledger:?}"));
 }
 
-/// What people are told of the runs is what is true. Groups that were refused have none.
+/// Checks that the GroupSnapshots show the real state of the runs. Groups that were refused have no run.
 pub(super) fn shown(testbed: &Testbed, namespace: &str, state: &str, verdict: &mut Verdict) {
     let mut shown = testbed.own("groupsnapshots", Some(namespace));
     shown.retain(|shown| shown["status"]["state"] != reasons::REFUSED);

@@ -1,4 +1,4 @@
-//! What holds once a run was abandoned after its pivot: the storage stands and is owned or written down.
+//! Checks a run that was abandoned after its pivot: the storage exists, and is owned or recorded.
 
 use std::collections::BTreeSet;
 
@@ -8,15 +8,15 @@ use super::order::{self, Story};
 use super::{Broken, Invariant, Verdict, lines};
 use crate::drill::testbed::Testbed;
 
-/// Everything that holds once a run was abandoned after its pivot; what does not, a line each.
+/// Checks all invariants of a run that was abandoned after its pivot.
 ///
 /// # Errors
-/// What does not hold.
+/// The violated invariants, one line each.
 pub async fn kept(testbed: &Testbed, namespace: &str, count: usize) -> Result<(), String> {
     lines(after_abandon(testbed, namespace, count).await)
 }
 
-/// What does not hold once a run was abandoned after its pivot.
+/// Returns the invariants violated by a run that was abandoned after its pivot.
 pub async fn after_abandon(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     let ledger = testbed.cluster.ledger();
@@ -39,7 +39,7 @@ pub async fn after_abandon(testbed: &Testbed, namespace: &str, count: usize) -> 
     verdict.0
 }
 
-/// The status of the run: nobody claims that members are ready, and every handle is in the receipt.
+/// Checks the status of the run: it reports no ready members, and the receipt contains every handle.
 fn told(status: &Value, count: usize, written: &BTreeSet<String>, verdict: &mut Verdict) {
     verdict.hold(Invariant::Shown, status["state"] == "Failed", || format!("{status:#}"));
     verdict.hold(Invariant::Shown, status["membersReady"].is_null(), || format!("{status:#}"));

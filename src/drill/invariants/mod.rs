@@ -1,10 +1,10 @@
-//! What has to hold after every run, by name (DESIGN: drills).
+//! Checks the named invariants that hold after every run (DESIGN: drills).
 //!
-//! [`completed`] and [`undone`] hold all of them that speak of such an end. `cluster` looks at objects and storage,
-//! `order` at what happened when, from the journal and the calls.
+//! [`completed`] and [`undone`] check all invariants of such an end. `cluster` checks objects and storage.
+//! `order` checks the order of events, from the journal and the calls.
 //!
-//! Two need more than one stage and are held by whoever drills so: "few writes" (a run without trouble to compare
-//! with) and "one writer" (two daemons).
+//! Two invariants need more than one testbed, and the code that runs such drills checks them: "few writes"
+//! needs a run without faults for comparison, and "one writer" needs two daemons.
 
 mod cluster;
 mod kept;
@@ -21,15 +21,13 @@ use crate::drill::testbed::Testbed;
 
 macro_rules! invariants {
     ($($(#[$doc:meta])* $value:ident = $name:literal,)+) => {
-        /// The invariants.
+        /// Conditions that hold after a run.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Invariant { $($(#[$doc])* $value),+ }
 
         impl Invariant {
-            /// All of them.
             pub const ALL: &'static [Invariant] = &[$(Invariant::$value),+];
 
-            /// Its name.
             pub fn name(self) -> &'static str {
                 match self { $(Invariant::$value => $name),+ }
             }
@@ -38,60 +36,58 @@ macro_rules! invariants {
 }
 
 invariants! {
-    /// The run comes to the end that it has to come to.
+    /// The run reaches the end that is expected.
     Ends = "the run ends as it has to",
     /// The GroupSnapshot says how the run ended.
     Shown = "people are told what is true",
-    /// No more group cuts than attempts; no more physical snapshots than members.
+    /// There are no more group cuts than attempts, and no more physical snapshots than members.
     OneCut = "one cut per run",
-    /// Exactly the planned volumes, each under its recorded or rebuilt uid.
+    /// The members are exactly the planned volumes, each under its recorded or rebuilt uid.
     MembersAsPlanned = "member uids equal the plan",
-    /// No VolumeGroupSnapshot or VolumeGroupSnapshotContent of a finished run.
+    /// No VolumeGroupSnapshot or VolumeGroupSnapshotContent of a finished run exists.
     GroupGone = "no group object of a finished run",
-    /// Where nobody destroys anything, no member is rebuilt and nothing is cut again.
+    /// Without destruction from outside, no member is rebuilt and nothing is cut again.
     NoneLost = "no member is lost unless a client destroys it",
-    /// Ready, bound, not terminating, not owned, retained.
+    /// Every member is ready, bound, not terminating, not owned and retained.
     MembersFree = "every member bound, not terminating, not owned",
-    /// Labels and receipt on every member and its content.
+    /// Every member and its content have labels and receipt.
     MembersMarked = "every member carries run and receipt",
-    /// Every VolumeSnapshotContent is that of a member.
+    /// Every VolumeSnapshotContent belongs to a member.
     NoneStray = "no content without a member",
-    /// The receipt is durable before anything is deleted, unless the run is being undone.
+    /// The receipt is durable before anything is deleted, unless the run is being rolled back.
     ReceiptFirst = "receipt durable before any delete",
-    /// Every member was read after the group was gone and before the run called itself clean.
+    /// Every member was read after the group was deleted and before the run recorded that it is clean.
     SeenAfterwards = "members seen after the group was gone",
-    /// The content is deleted after the group, while going forward.
+    /// The content is deleted after the group, while the run goes forward.
     ContentOutlivesGroup = "the content outlives its group",
-    /// Every write of a daemon follows from an intent that is on its disk.
+    /// Every write of a daemon follows from an intent that is durable on its disk.
     IntentFirst = "no write without a durable intent",
-    /// Nothing is undone behind the pivot.
+    /// Nothing is rolled back after the pivot.
     PivotHolds = "no undo after the pivot",
-    /// The chain is valid, and a replay decides the same.
+    /// The chain is valid, and a replay makes the same decisions.
     JournalProves = "journal chain valid and replay identical",
-    /// Every handle that was ever cut is owned, retained or reclaimed.
     NothingLeaked = "every storage handle is owned, retained or reclaimed",
-    /// Every member's handle exists in the storage.
     NoPhantom = "every member's handle exists in the storage",
-    /// After an undo no object of the run is left.
+    /// After a rollback no object of the run is left.
     Undone = "no object of an undone run is left",
-    /// After an undo no storage of the run is left.
+    /// After a rollback no storage of the run is left.
     StorageFate = "the storage of an undone run is freed",
-    /// After a run was abandoned behind its pivot, what was cut stands and is in the receipt.
+    /// After a run was abandoned behind its pivot, the snapshots that were cut exist and are in the receipt.
     Kept = "what was cut is kept and written down",
-    /// What cannot come is not waited for; controllers and driver are waited for no longer than they can take.
+    /// The run does not wait for an event that cannot occur. It waits for controllers and driver no longer
+    /// than they can take.
     NothingAwaited = "no wait for what cannot come",
-    /// A daemon that was overtaken writes nothing any more.
+    /// A daemon that was overtaken stops writing.
     OneWriter = "two live daemons never both write",
-    /// A recovery writes what was missing, and three calls more at most.
+    /// A recovery makes the missing writes, and at most three more calls.
     FewWrites = "recovery needs few writes",
 }
 
-/// An invariant that does not hold.
+/// A violated invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Which.
     pub invariant: Invariant,
-    /// What was seen instead.
+    /// Observed state.
     pub shown: String,
 }
 
@@ -101,7 +97,7 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Collects what does not hold.
+/// Collects violated invariants.
 #[derive(Debug, Default)]
 pub(super) struct Verdict(Vec<Broken>);
 
@@ -113,7 +109,7 @@ impl Verdict {
     }
 }
 
-/// What does not hold once the Backup is `Completed`, with `count` members in `namespace`.
+/// Returns the violated invariants once the Backup is `Completed`, with `count` members in `namespace`.
 pub async fn after_completion(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
     let story = order::Story::read(testbed).await;
     let mut verdict = Verdict(of_cluster(testbed, namespace, count));
@@ -121,7 +117,7 @@ pub async fn after_completion(testbed: &Testbed, namespace: &str, count: usize) 
     verdict.0
 }
 
-/// What does not hold of the cluster once the Backup is `Completed`, wherever its journal is.
+/// Returns the violated invariants of the cluster once the Backup is `Completed`, wherever its journal is.
 pub fn of_cluster(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     cluster::members(testbed, namespace, count, &mut verdict);
@@ -130,7 +126,7 @@ pub fn of_cluster(testbed: &Testbed, namespace: &str, count: usize) -> Vec<Broke
     verdict.0
 }
 
-/// What does not hold of the storage while a run is stuck.
+/// Returns the violated invariants of the storage while a run is stuck.
 pub fn none_leaked(testbed: &Testbed) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     cluster::nothing_leaked(testbed, &mut verdict);
@@ -139,7 +135,7 @@ pub fn none_leaked(testbed: &Testbed) -> Vec<Broken> {
     verdict.0
 }
 
-/// What does not hold of a completed run that nobody interfered with in a way that costs members.
+/// Returns the violated invariants of a completed run without disruptions that cost members.
 pub async fn none_was_lost(testbed: &Testbed) -> Vec<Broken> {
     let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
@@ -147,7 +143,7 @@ pub async fn none_was_lost(testbed: &Testbed) -> Vec<Broken> {
     verdict.0
 }
 
-/// What does not hold once a run was undone.
+/// Returns the violated invariants once a run was rolled back.
 pub async fn after_undo(testbed: &Testbed, namespace: &str) -> Vec<Broken> {
     let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
@@ -158,7 +154,7 @@ pub async fn after_undo(testbed: &Testbed, namespace: &str) -> Vec<Broken> {
     verdict.0
 }
 
-/// What does not hold of a Backup for which no run was planned.
+/// Returns the violated invariants of a Backup for which no run was planned.
 pub async fn after_nothing(testbed: &Testbed) -> Vec<Broken> {
     let story = order::Story::read(testbed).await;
     let mut verdict = Verdict::default();
@@ -169,7 +165,7 @@ pub async fn after_nothing(testbed: &Testbed) -> Vec<Broken> {
     verdict.0
 }
 
-/// Waits of a run that are longer than that, from one of its records to the next.
+/// Returns the waits of a run that are longer than `longest`, from one of its records to the next.
 pub async fn waits(testbed: &Testbed, longest: Millis) -> Vec<Broken> {
     let records = testbed.group_records().await;
     let mut verdict = Verdict::default();
@@ -182,12 +178,13 @@ pub async fn waits(testbed: &Testbed, longest: Millis) -> Vec<Broken> {
     verdict.0
 }
 
-/// Everything that holds once the Backup is `Completed`; what does not, a line each.
+/// Checks all invariants once the Backup is `Completed`. Returns the violated ones, one line each.
 pub async fn completed(testbed: &Testbed, namespace: &str, count: usize) -> Result<(), String> {
     lines(after_completion(testbed, namespace, count).await)
 }
 
-/// Everything that holds once a run was undone: a clean cluster.
+/// Checks all invariants once a run was rolled back to a clean cluster. Returns the violated ones, one line
+/// each.
 pub async fn undone(testbed: &Testbed, namespace: &str) -> Result<(), String> {
     lines(after_undo(testbed, namespace).await)
 }
@@ -197,8 +194,8 @@ fn lines(broken: Vec<Broken>) -> Result<(), String> {
     if lines.is_empty() { Ok(()) } else { Err(lines.join("\n")) }
 }
 
-/// Waits until nothing is being deleted any more. A VolumeSnapshot that somebody deleted while its group lived goes by
-/// the controller's backoff only, up to five minutes after the group; the run does not wait for that.
+/// Waits until no object is terminating. A VolumeSnapshot that was deleted while its group existed is removed
+/// only by the controller's back-off, up to five minutes after the group. The run does not wait for that.
 pub async fn settled(testbed: &Testbed) {
     let terminating = |plural| {
         let objects = testbed.list(plural, None);

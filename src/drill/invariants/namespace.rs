@@ -1,4 +1,5 @@
-//! What holds once a run has completed while its namespace was going: the members go, and the storage stays.
+//! Checks a run that completed while its namespace was Terminating: the members are deleted, the storage
+//! stays.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use super::{Broken, Invariant, Verdict};
 use crate::drill::testbed::Testbed;
 use crate::machine::group::GroupRun;
 
-/// What does not hold then.
+/// Returns the violated invariants.
 pub async fn after_the_namespace(testbed: &Testbed, run: &GroupRun) -> Vec<Broken> {
     let mut verdict = Verdict::default();
     let (ledger, count) = (testbed.cluster.ledger(), run.plan.members.len());

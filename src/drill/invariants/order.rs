@@ -1,4 +1,4 @@
-//! Invariants of what happened when: the journal, and the calls of the daemon against it.
+//! Checks the invariants of order: the journal, and the calls of the daemon against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::machine::group::event::Evidence;
 use crate::machine::group::{Event, GroupRun, Milestone, Stage as GroupStage, Timed, fold_all};
 use crate::records::{self, Decoded};
 
-/// The journal of a stage, read.
+/// Journal and calls of a testbed.
 pub(super) struct Story {
     entries: Vec<Entry>,
     runs: BTreeMap<StreamId, Vec<(u64, Timed)>>,
@@ -20,7 +20,7 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Writes of the daemon on objects of the snapshot APIs.
+    /// Returns the daemon's writes to objects of the snapshot APIs.
     pub(super) fn writes(&self) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(|call| call.writes())
     }
@@ -33,13 +33,13 @@ impl Story {
                 runs.entry(StreamId(entry.stream)).or_default().push((entry.position, record));
             }
         }
-        // The stage's own daemon; what others call is judged by who started them.
+        // Only the calls of the testbed's own daemon. The code that starts other daemons checks their calls.
         let calls = testbed.calls.all().into_iter().filter(|call| call.agent.starts_with("stillpoint"));
         Self { entries, runs, calls: calls.collect() }
     }
 }
 
-/// What the first run in the journal folds to, if there is one.
+/// Folds the first run in the journal, if there is one.
 pub(in crate::drill) async fn first_run(testbed: &Testbed) -> Option<GroupRun> {
     let story = Story::read(testbed).await;
     let records = story.runs.into_values().next()?;
@@ -72,7 +72,7 @@ pub(super) fn proves(story: &Story, verdict: &mut Verdict) {
     });
 }
 
-/// One group cut for each attempt, at most.
+/// Checks that there is at most one group cut for each attempt.
 fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
     let retried =
         |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Retried, .. });
@@ -85,7 +85,7 @@ fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
     });
 }
 
-/// What stands are the recorded or rebuilt objects of exactly the planned volumes.
+/// Checks that the objects are the recorded or rebuilt ones of exactly the planned volumes.
 fn members(run: &GroupRun, testbed: &Testbed, verdict: &mut Verdict) {
     let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == GroupStage::Completed) else { return };
     let planned: BTreeSet<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
@@ -104,7 +104,7 @@ fn members(run: &GroupRun, testbed: &Testbed, verdict: &mut Verdict) {
     }
 }
 
-/// No member was rebuilt, and nothing was cut twice.
+/// Checks that no member was rebuilt and nothing was cut twice.
 pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
     for (position, record) in story.runs.values().flatten() {
         let Event::MilestoneReached { milestone, facts, .. } = &record.event else { continue };
@@ -114,7 +114,8 @@ pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
     }
 }
 
-/// Read by the daemon from the API server, after no group stood any more, before `Cleaned` was on the disk.
+/// Checks that the daemon read each member from the API server after no group existed and before `Cleaned` was
+/// durable.
 fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], verdict: &mut Verdict) {
     let cleaned =
         |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. });
@@ -122,7 +123,7 @@ fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], ver
     let reads: Vec<&Call> = calls
         .iter()
         .filter(|call| call.durable < *position && call.groups == 0)
-        // That there is none any more is an answer, too.
+        // A 404 reply is a valid read, too.
         .filter(|call| call.accepted() || (call.verb == "get" && call.code == 404))
         .filter(|call| call.resource == "volumesnapshots" && ["get", "list"].contains(&call.verb.as_str()))
         .collect();
@@ -133,7 +134,7 @@ fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], ver
     }
 }
 
-/// One write against what was on the disk at its instant.
+/// Checks one write against the records on the disk at its instant.
 fn write(story: &Story, call: &Call, verdict: &mut Verdict) {
     let before = |records: &[(u64, Timed)]| -> Vec<Timed> {
         let known = records.iter().take_while(|(position, _)| *position <= call.durable);
@@ -157,7 +158,7 @@ fn write(story: &Story, call: &Call, verdict: &mut Verdict) {
     verdict.hold(Invariant::ContentOutlivesGroup, story.runs.len() > 1 || !early, shown);
 }
 
-/// Whether the last thing that is known of the run is an intent with such an effect.
+/// Whether the last known record of a step is an intent with such an effect.
 fn is_intended(records: &[Timed], call: &Call) -> bool {
     let last = records.iter().rev().find_map(|record| match &record.event {
         Event::Intended { marks, .. } => Some(Some(marks)),
@@ -168,7 +169,8 @@ fn is_intended(records: &[Timed], call: &Call) -> bool {
     marks.iter().any(|mark| calls_of(mark.kind).contains(&(call.verb.as_str(), call.resource.as_str())))
 }
 
-/// The calls that an effect of a kind may be. A new kind has to say.
+/// Returns the calls that an effect of a kind may make. The match has no default, so that a new kind needs an
+/// entry.
 fn calls_of(kind: EffectKind) -> &'static [(&'static str, &'static str)] {
     match kind {
         EffectKind::CreateGroup => &[("create", "volumegroupsnapshots")],

@@ -1,6 +1,6 @@
-//! Lives of the daemon on a stage: how they begin, what happens in them, and how they end.
+//! Runs incarnations of the daemon on a testbed: their start, injected changes, and their end.
 //!
-//! A kill drops the engine without another poll and forgets every byte that was not synced.
+//! A kill drops the engine without another poll and discards every byte that was not synced.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,12 @@ use crate::journal::{Disk, Journal, MemoryStore};
 use crate::machine::point::Point;
 use crate::sim::Cluster;
 
-/// Longer than any deadline of a Backup, in simulated seconds: what has not ended by then never ends.
+/// Longer than any deadline of a Backup, in simulated seconds: a run that has not ended by then never ends.
 const PATIENCE: u64 = 6 * 3600;
 
 impl Testbed {
-    /// One life of the daemon, until the Backup ends, the daemon does, or it is killed at `crash_at`.
+    /// Runs one incarnation until the Backup ends, the daemon ends itself, or the daemon is killed at
+    /// `crash_at`.
     pub async fn run_daemon(&self, crash_at: Option<Point>) -> End {
         let killed = Arc::new(Notify::new());
         let signal = killed.clone();
@@ -41,7 +42,7 @@ impl Testbed {
         self.run_daemon_with(points, killed).await
     }
 
-    /// One life in which `act` is done, once, when `at` is passed for the first time; killed at `crash_at`.
+    /// Runs one incarnation and calls `act` once, at the first pass of `at`. Kills the daemon at `crash_at`.
     pub async fn run_daemon_acting(
         &self,
         at: Point,
@@ -64,12 +65,12 @@ impl Testbed {
         self.run_daemon_with(points, killed).await
     }
 
-    /// One life with these points; `killed` ends it.
+    /// Runs one incarnation with these points; `killed` ends it.
     pub async fn run_daemon_with(&self, points: CrashPoints, killed: Arc<Notify>) -> End {
         self.run_daemon_to(points, killed, |testbed| testbed.ended().map(End::Phase)).await
     }
 
-    /// One life until that is an end; `killed` ends it before.
+    /// Runs one incarnation until `ended` returns an end; `killed` ends it earlier.
     pub async fn run_daemon_to(
         &self,
         points: CrashPoints,
@@ -77,7 +78,7 @@ impl Testbed {
         ended: impl Fn(&Self) -> Option<End>,
     ) -> End {
         let came = async {
-            // Looked at rarely: whoever is done may wait, and every look costs.
+            // Checked once a second: a finished daemon may wait, and every check has a cost.
             for _ in 0..PATIENCE {
                 if let Some(end) = ended(self) {
                     return end;
@@ -93,21 +94,21 @@ impl Testbed {
             problem = life => End::Problem(problem),
             end = came => end,
         };
-        // The kill: what was not synced is gone, and the writer of this life with it.
+        // The kill: bytes that were not synced are lost, and the writer of this incarnation with them.
         self.disk.crash();
         end
     }
 
-    /// Id of a start: another one for each, and the same in each repetition of a drill.
+    /// Returns the id of a start. Each start has its own, and each repetition of a drill has the same ones.
     fn start_id(&self, agent: &str) -> Uuid {
         let started = self.starts.fetch_add(1, Ordering::Relaxed);
         Uuid::new_v5(&STREAM_NAMESPACE, format!("start {agent} {started}").as_bytes())
     }
 
-    /// One life until that is so.
+    /// Runs one incarnation until the condition holds.
     ///
     /// # Panics
-    /// The daemon ends itself, or it does not come to be.
+    /// The daemon ends itself, or the condition does not become true in time.
     pub async fn run_daemon_until(&self, points: CrashPoints, what: impl Fn(&Self) -> bool) {
         let came = tokio::select! {
             biased;
@@ -120,7 +121,8 @@ impl Testbed {
         }
     }
 
-    /// A client of the cluster as a daemon on `disk` has it: with its rights only, every call noted.
+    /// Returns a client as a daemon on `disk` has it: with the daemon's permissions only, and with every call
+    /// recorded.
     pub fn client(&self, disk: &Disk, agent: &'static str) -> kube::Client {
         let wire = Wire {
             rbac: self.rbac.clone(),
@@ -133,22 +135,24 @@ impl Testbed {
         wire.client()
     }
 
-    /// One life that nobody ends: why it ended itself. Dropped, it is killed.
+    /// Runs one incarnation without an end condition. Returns why it ended itself. Dropping the future kills
+    /// it.
     pub async fn life(&self, points: CrashPoints) -> Problem {
         self.life_on(&self.disk, "stillpoint/test", points).await
     }
 
-    /// One life on another disk and under a User-Agent of its own.
+    /// Runs one incarnation on another disk and under its own User-Agent.
     pub async fn life_on(&self, disk: &Disk, agent: &'static str, points: CrashPoints) -> Problem {
         self.life_bound(disk, agent, points, self.binding).await
     }
 
-    /// As [`Self::life_on`], of a release that knew no binding: nothing but the claims holds it back.
+    /// As [`Self::life_on`], for a release without a binding: only the claims of Backup and group restrict the
+    /// daemon.
     pub async fn unbound_life_on(&self, disk: &Disk, agent: &'static str, points: CrashPoints) -> Problem {
         self.life_bound(disk, agent, points, BindingOptions { bound: false, ..self.binding }).await
     }
 
-    /// As [`Self::life_on`], bound as `binding` says, but for the id of its start.
+    /// As [`Self::life_on`], with the given binding. Only the id of the start is replaced.
     pub async fn life_bound(
         &self,
         disk: &Disk,

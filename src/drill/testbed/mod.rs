@@ -1,6 +1,7 @@
-//! What the scenarios stand on: an embedded cluster, a disk in memory, and lives of the daemon on both.
+//! Provides the testbed of the scenarios: an embedded cluster, a disk in memory, and incarnations of the
+//! daemon on both.
 //!
-//! `lives` are the lives, `shown` is what is left of them, `passed` the points on their way.
+//! `incarnations` runs the daemon, `shown` reports the state that is left, `passed` records the crash points.
 
 mod incarnations;
 mod passed;
@@ -33,40 +34,39 @@ const HANG: u64 = 3600;
 
 /// A cluster and a disk, which outlive the daemons on them.
 pub struct Testbed {
-    /// The cluster.
     pub cluster: Cluster,
     /// The disk of the journal.
     pub disk: Disk,
     /// Simulated time.
     pub clock: Clock,
-    /// With what each life is started.
+    /// Defaults of each incarnation.
     pub defaults: Defaults,
-    /// How each life is bound.
+    /// Binding of each incarnation.
     pub binding: BindingOptions,
-    /// The rights of the daemon.
+    /// Permissions of the daemon.
     pub rbac: Rbac,
-    /// What the daemons called, in order.
+    /// Calls of the daemons, in order.
     pub calls: Calls,
-    /// Who counts.
+    /// Receives the metrics.
     pub metrics: Arc<dyn MetricsSink>,
-    /// Lives that were begun.
+    /// Number of incarnations that were started.
     starts: AtomicU64,
     anchor: Timestamp,
     caller: Caller,
 }
 
-/// How one life of a daemon ended.
+/// End of one incarnation of a daemon.
 #[derive(Debug)]
 pub enum End {
-    /// The Backup reached a phase that is an end.
+    /// The Backup reached a final phase.
     Phase(String),
-    /// Killed at the point.
+    /// The daemon was killed at the point.
     Killed,
-    /// The run has no automatic answer: by this row.
+    /// The run is stuck: this row has no automatic action.
     Stuck(&'static str),
     /// The daemon ended itself.
     Problem(Problem),
-    /// Nothing of it came within the time that no scenario needs.
+    /// None of these ends occurred within the time limit.
     Hung,
 }
 
@@ -78,7 +78,7 @@ impl End {
 }
 
 impl Testbed {
-    /// An embedded cluster.
+    /// Creates a testbed with an embedded cluster.
     pub fn new(config: crate::sim::Config) -> Self {
         let anchor = Timestamp(config.anchor_unix_ns);
         let cluster = Cluster::start(config);
@@ -99,12 +99,12 @@ impl Testbed {
         }
     }
 
-    /// The test's own hand in the cluster.
+    /// Returns the test's own caller of the API server.
     pub fn hand(&self) -> &Caller {
         &self.caller
     }
 
-    /// Claims `<group>-0..n` of one group in a namespace of its own, bound.
+    /// Creates PVCs `<group>-0..n` of one group in a namespace of its own, and waits until they are bound.
     pub async fn claims(&self, namespace: &str, group: &str, count: usize) {
         let space = json!({"metadata": {"name": namespace}});
         if self.caller.get("namespaces", None, namespace).is_err() {
@@ -116,7 +116,7 @@ impl Testbed {
         self.until(|testbed| testbed.bound(namespace)).await;
     }
 
-    /// One claim.
+    /// Creates one PVC.
     pub fn claim(&self, namespace: &str, name: &str, group: Option<&str>) {
         let labels = group.map(|group| json!({"velero.io/volume-group": group})).unwrap_or(json!({}));
         let claim = json!({
@@ -130,63 +130,63 @@ impl Testbed {
         self.caller.create("persistentvolumeclaims", claim).expect("a new claim");
     }
 
-    /// Whether all claims of a namespace have their volume.
+    /// Whether all PVCs of a namespace are bound.
     pub(in crate::drill) fn bound(&self, namespace: &str) -> bool {
         let claims = self.list("persistentvolumeclaims", Some(namespace));
         claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
     }
 
-    /// A Backup `nightly` of one namespace.
+    /// Creates a Backup `nightly` of one namespace.
     pub fn backup(&self, namespace: &str) {
         self.backup_with(json!({"includedNamespaces": [namespace]}));
     }
 
-    /// A Backup `nightly` with that spec.
+    /// Creates a Backup `nightly` with the given spec.
     pub fn backup_with(&self, spec: Value) {
         self.backup_named("nightly", spec);
     }
 
-    /// A Backup.
+    /// Creates a Backup.
     pub fn backup_named(&self, name: &str, spec: Value) {
         let backup = json!({"metadata": {"name": name, "namespace": "stillpoint"}, "spec": spec});
         self.caller.create("backups", backup).expect("a new Backup");
     }
 
-    /// The Backup as it is now.
+    /// Returns the current state of the Backup `nightly`.
     pub fn nightly(&self) -> Value {
         self.caller.get("backups", Some("stillpoint"), "nightly").expect("the Backup")
     }
 
-    /// Its phase, once that is an end.
+    /// Returns the phase of the Backup `nightly` once it is final.
     pub fn ended(&self) -> Option<String> {
         self.ended_as("nightly")
     }
 
-    /// The phase of a Backup, once that is an end.
+    /// Returns the phase of a Backup once it is final.
     pub fn ended_as(&self, name: &str) -> Option<String> {
         let backup = self.caller.get("backups", Some("stillpoint"), name).expect("the Backup");
         let phase = backup["status"]["phase"].as_str().unwrap_or_default();
         (!["", "New", "InProgress"].contains(&phase)).then(|| phase.to_owned())
     }
 
-    /// Objects of a kind.
+    /// Lists the objects of a kind.
     pub fn list(&self, plural: &str, namespace: Option<&str>) -> Vec<Value> {
         self.caller.list(plural, namespace, &BTreeMap::new()).expect("a list")
     }
 
-    /// Objects of a kind, without those that a foreign hand made.
+    /// Lists the objects of a kind, except those with the label [`FOREIGN`].
     pub fn own(&self, plural: &str, namespace: Option<&str>) -> Vec<Value> {
         let mut objects = self.list(plural, namespace);
         objects.retain(|object| object["metadata"]["labels"][FOREIGN].is_null());
         objects
     }
 
-    /// Waits on simulated time until that is so.
+    /// Waits on simulated time until the condition holds.
     pub async fn until(&self, what: impl Fn(&Self) -> bool) {
         assert!(self.comes(what).await, "it never came to be");
     }
 
-    /// Waits on simulated time until that is so; false when it does not come.
+    /// Waits on simulated time until the condition holds. Returns false if it does not become true in time.
     pub async fn comes(&self, what: impl Fn(&Self) -> bool) -> bool {
         for _ in 0..HANG * 20 {
             if what(self) {
@@ -202,7 +202,7 @@ impl Testbed {
         tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
     }
 
-    /// Writes of the daemon that change the objects of runs: projections and label keys are left out.
+    /// Counts the daemon's writes that change objects of runs. Projections and label keys are excluded.
     pub fn writes(&self) -> u64 {
         let tally = self.cluster.api().tally();
         let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
@@ -217,7 +217,7 @@ impl Testbed {
             .sum()
     }
 
-    /// What is left of group objects anywhere.
+    /// Counts the group objects that are left in any namespace.
     pub fn group_objects(&self) -> usize {
         self.own("volumegroupsnapshots", None).len() + self.own("volumegroupsnapshotcontents", None).len()
     }

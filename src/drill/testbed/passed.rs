@@ -1,4 +1,4 @@
-//! The points that a life passes.
+//! Records the crash points that an incarnation hits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::machine::point::Point;
 pub struct Passed(Arc<Mutex<Vec<Point>>>);
 
 impl Passed {
-    /// Watches every point and stops at none.
+    /// Records every point and stops at none.
     pub fn watch(&self) -> CrashPoints {
         let passed = self.0.clone();
         CrashPoints::ask(move |point| {
@@ -19,7 +19,8 @@ impl Passed {
         })
     }
 
-    /// As [`watch`](Self::watch); `act` is told of each point and says whether the life goes on.
+    /// As [`watch`](Self::watch), and calls `act` at each point. Its verdict decides whether the incarnation
+    /// goes on.
     pub fn watch_and(&self, act: impl Fn(Point) -> Verdict + Send + Sync + 'static) -> CrashPoints {
         let passed = self.0.clone();
         CrashPoints::ask(move |point| {
@@ -28,7 +29,7 @@ impl Passed {
         })
     }
 
-    /// The points, each once, in the order of their first pass.
+    /// Returns each point once, in the order of the first pass.
     pub fn distinct(&self) -> Vec<Point> {
         let mut seen = std::collections::BTreeSet::new();
         self.0

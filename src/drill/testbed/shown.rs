@@ -1,4 +1,4 @@
-//! What is left after the lives on a stage: the journal on the disk, and all of it as text.
+//! Reports the state that incarnations leave on a testbed: the journal on the disk, and a summary as text.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::machine::group::{Event, Timed};
 use crate::records::{self, Decoded};
 
 impl Testbed {
-    /// The journal as it is on the disk.
+    /// Reads the journal on the disk.
     pub async fn entries(&self) -> Vec<Entry> {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");
         let (journal, _) = Journal::open_task(store).expect("the journal opens");
@@ -19,7 +19,7 @@ impl Testbed {
         entries
     }
 
-    /// The rows that were decided, in the order of the journal: the grounds of every intent and milestone.
+    /// Returns the decided rows in journal order, from the decision records of every intent and milestone.
     pub async fn rows(&self) -> Vec<String> {
         let grounds = |event: &Event| match event {
             Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. } => {
@@ -30,7 +30,7 @@ impl Testbed {
         self.group_records().await.iter().filter_map(|record| grounds(&record.event)).collect()
     }
 
-    /// Records of all groups, in the order of the journal.
+    /// Returns the records of all groups in journal order.
     pub async fn group_records(&self) -> Vec<Timed> {
         let decoded =
             self.entries().await.into_iter().filter_map(|entry| records::decode(&entry.record).ok());
@@ -42,7 +42,7 @@ impl Testbed {
             .collect()
     }
 
-    /// Status of the Backup, journal and storage, for the message of a failure.
+    /// Formats the status of the Backup, the journal and the storage for a failure message.
     pub async fn shown(&self) -> String {
         let status = self.hand().get("backups", Some("stillpoint"), "nightly").map(|b| b["status"].clone());
         let mut lines = vec![format!("Backup: {status:?}"), format!("storage: {:?}", self.cluster.ledger())];
@@ -76,7 +76,7 @@ impl Testbed {
         lines.join("\n")
     }
 
-    /// One line for each object of the snapshot API.
+    /// Formats one line for each object of the snapshot APIs and for each GroupSnapshot.
     fn objects(&self) -> Vec<String> {
         let line = |plural: &str, object: &Value| {
             let (meta, status) = (&object["metadata"], &object["status"]);
