@@ -1,17 +1,20 @@
-//! What a group costs: the time from a Backup to its end on a cluster without delays, and the writes in it.
+//! Measures the cost of a group: the time from a Backup to its end on a cluster without delays, and the writes
+//! in it.
 //!
-//! `cargo bench --bench groups`, or with `-- 3` of that size only.
+//! `cargo bench --bench groups` runs all sizes; `-- 3` selects one size.
 //!
-//! The embedded cluster is in this process, its controllers work without a rate limit,
-//! from fresh caches, on the same processors: what is measured is everything but waiting. A real controller takes
-//! about two seconds a member at its defaults, beside which this is to disappear. The same is measured with a journal
-//! that is only in memory; the ratio is what the disk costs. The cluster alone is a group without a daemon, from its
-//! creation until it and all its members are ready. A Backup is more than the run of its group: its rights are reviewed and
-//! its phases written; the run itself is from its first decision to its end. All of it is on one thread, as the daemon is
-//! (`cli`); in memory it is measured on two threads as well.
+//! The embedded cluster runs in this process and on the same processors. Its controllers work without a rate
+//! limit and from fresh caches. The measurement therefore covers everything except waiting. A real controller
+//! takes about two seconds per member at its defaults, and the measured cost should be negligible beside that.
 //!
-//! The second table is about reads: how many there are, and what a group takes where a consistent list waits for the watch
-//! cache as that of a real API server does (60 to 76 ms; a get by name about 1).
+//! The same is measured with a journal that is in memory only; the ratio is the cost of the disk. The cluster
+//! alone is a group without a daemon, from its creation until it and all its members are ready. A Backup is
+//! more than the run of its group: its permissions are reviewed and its phases are written. The run itself
+//! lasts from its first decision to its end. All of it runs on one thread, as the daemon does (`cli`). In
+//! memory it is measured on two threads as well.
+//!
+//! The second table covers reads. It shows their number, and the duration of a group when a consistent list
+//! waits for the watch cache as that of a real API server does (60 to 76 ms; a get by name takes about 1 ms).
 
 #[path = "support/mod.rs"]
 mod support;
@@ -41,7 +44,7 @@ const SIZES: [usize; 2] = [3, 50];
 const WARM_UPS: usize = 4;
 const RUNS: usize = 31;
 const CLAIMS: &str = "persistentvolumeclaims";
-/// How long a consistent list waits in the second table, milliseconds.
+/// Time that a consistent list waits in the second table, in milliseconds.
 const LIST_DELAY_MS: u64 = 70;
 
 fn main() {
@@ -131,7 +134,7 @@ async fn row(members: usize, on_two: &Samples) -> [String; 13] {
     ]
 }
 
-/// Groups of that size with a journal in memory.
+/// Measures groups of one size with a journal in memory.
 async fn in_memory(members: usize) -> Measured {
     in_memory_with(members, 0).await
 }
@@ -141,24 +144,23 @@ async fn in_memory_with(members: usize, list_delay_ms: u64) -> Measured {
     measure(members, Journal::open_task(store).expect("a new journal"), list_delay_ms).await
 }
 
-/// What was measured in one life of the daemon.
+/// Measurements of one incarnation of the daemon.
 struct Measured {
-    /// From a Backup to its end.
+    /// Durations from a Backup to its end.
     backups: Samples,
-    /// Of them the runs.
+    /// Durations of the runs within the Backups.
     runs: Samples,
-    /// Calls of the last one.
+    /// Calls of the last Backup.
     calls: Calls,
 }
 
-/// Calls of the daemon.
+/// Numbers of calls of the daemon.
 #[derive(Clone, Copy)]
 struct Calls {
     /// Writes to the objects of runs.
     writes: u64,
-    /// Reads of one object.
+    /// Reads of single objects.
     gets: u64,
-    /// Lists.
     lists: u64,
     /// Access reviews.
     reviews: u64,
@@ -192,7 +194,7 @@ impl Calls {
     }
 }
 
-/// Notes how long each run takes, from its first decision to its end.
+/// Records the duration of each run, from its first decision to its end.
 #[derive(Default)]
 struct Course(Mutex<(Option<Instant>, Vec<Duration>)>);
 
@@ -207,7 +209,7 @@ impl MetricsSink for Course {
     }
 }
 
-/// Groups of that size, one after the other, in one life of the daemon.
+/// Runs groups of one size, one after the other, in one incarnation of the daemon.
 async fn measure(members: usize, (journal, opened): (Journal, Opened), list_delay_ms: u64) -> Measured {
     let cluster =
         Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, list_delay_ms, ..Default::default() });
@@ -238,7 +240,7 @@ async fn one_after_another(
     members: usize,
 ) -> (Samples, Calls) {
     let (mut samples, mut made) = (Vec::new(), Calls::of(cluster));
-    // All claims are there before: what waits for a binder lets the processor fall asleep.
+    // All PVCs are created in advance: waiting for a binder would let the processor fall asleep.
     for name in names() {
         claims(hand, &name, members);
     }
@@ -258,12 +260,12 @@ async fn one_after_another(
     (Samples::new(samples), made)
 }
 
-/// A namespace for each group.
+/// Returns a namespace for each group.
 fn names() -> impl Iterator<Item = String> {
     (0..WARM_UPS + RUNS).map(|index| format!("bench-{index}"))
 }
 
-/// Groups of that size without a daemon.
+/// Measures groups of one size without a daemon.
 async fn alone(members: usize) -> Samples {
     let cluster = Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, ..Default::default() });
     let hand = cluster.api().caller("bench");
@@ -291,7 +293,7 @@ async fn alone(members: usize) -> Samples {
     Samples::new(samples)
 }
 
-/// Waits until it holds for all objects of the kind.
+/// Waits until the condition holds for all objects of the kind.
 async fn until(hand: &Caller, plural: &str, holds: impl Fn(&[Arc<Value>]) -> bool) {
     let mut changes = hand.watch(plural);
     while !holds(&hand.all(plural).expect("served")) {
@@ -299,7 +301,7 @@ async fn until(hand: &Caller, plural: &str, holds: impl Fn(&[Arc<Value>]) -> boo
     }
 }
 
-/// A namespace with claims of one group.
+/// Creates a namespace with the PVCs of one group.
 fn claims(hand: &Caller, namespace: &str, members: usize) {
     hand.create("namespaces", json!({"metadata": {"name": namespace}})).expect("a new namespace");
     for index in 0..members {
@@ -319,7 +321,7 @@ fn claims(hand: &Caller, namespace: &str, members: usize) {
     }
 }
 
-/// Whether the daemon's caches have all claims with their volumes: a Backup is planned from what they have.
+/// Whether the daemon's caches contain all PVCs with their volumes: a Backup is planned from the caches.
 fn seen(cache: &Cache, namespace: &str, members: usize) -> bool {
     let volume =
         |claim: &PersistentVolumeClaim| claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
@@ -331,7 +333,7 @@ fn seen(cache: &Cache, namespace: &str, members: usize) -> bool {
     claims.len() == members && claims.iter().all(|claim| bound(claim))
 }
 
-/// From the creation of a Backup to its end.
+/// Measures the time from the creation of a Backup to its end.
 async fn backup(hand: &Caller, name: &str) -> Duration {
     let mut changes = hand.watch("backups");
     while changes.try_next().is_some() {}
@@ -352,7 +354,7 @@ async fn backup(hand: &Caller, name: &str) -> Duration {
     }
 }
 
-/// Writes of the daemon to the objects of runs.
+/// Counts the daemon's writes to the objects of runs.
 fn writes(cluster: &Cluster) -> u64 {
     let tally = cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
     let of_runs = |resource: &str| {
@@ -363,7 +365,7 @@ fn writes(cluster: &Cluster) -> u64 {
     writing.flat_map(|(_, calls)| calls).filter(|(to, _)| of_runs(to)).map(|(_, count)| count).sum()
 }
 
-/// The router of the embedded cluster as the transport, under the daemon's own User-Agent.
+/// Returns a client with the router of the embedded cluster as its transport, under the daemon's User-Agent.
 fn client(cluster: &Cluster) -> kube::Client {
     let named = cluster.api().router().map_request(|mut request: http::Request<kube::client::Body>| {
         let agent = http::HeaderValue::from_static("stillpoint/bench");

@@ -1,9 +1,13 @@
-//! What durability costs: appends against raw writes to the same disk, and what long journals cost.
+//! Measures the cost of durability: appends compared with raw writes to the same disk, and the cost of long
+//! journals.
 //!
-//! `cargo bench --bench journal`; with `STILLPOINT_BENCH_RECORDS=1000000` also a journal of a million records. An append returns when its record would survive a loss of power. Beside it, in the
-//! same run, stands what any program pays for that: one record's bytes and one fdatasync, at the end of a file that
-//! grows, and in place, which is the least there is (the journal's file grows by segments, so most of its barriers
-//! are of this kind). Appends at once share a barrier, so a record among 64 costs a fraction of one alone.
+//! `cargo bench --bench journal`; `STILLPOINT_BENCH_RECORDS=1000000` adds a journal of a million records.
+//!
+//! An append returns when its record would survive a loss of power. The same run also measures the cost that
+//! any program pays for that: the bytes of one record and one fdatasync. It does so at the end of a file that
+//! grows, and in place. The latter is the minimum. The journal's file grows by segments, so most of its
+//! barriers are of that kind. Concurrent appends share a barrier, so one record among 64 costs a fraction of a
+//! single one.
 
 #[path = "support/history.rs"]
 mod history;
@@ -50,7 +54,8 @@ fn record() -> Record {
     Record { kind: 1, version: 1, time_ns: 0, payload: vec![0x5a; PAYLOAD] }
 }
 
-/// Appends of as many streams at once; each round is one sample, next to one of the raw disk.
+/// Measures concurrent appends of several streams. Each round is one sample, next to one sample of the raw
+/// disk.
 async fn appends() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), journal_options()).expect("a new journal");
@@ -95,14 +100,14 @@ async fn append(journal: &Journal, streams: Vec<Uuid>) -> Duration {
     begun.elapsed()
 }
 
-/// One record's bytes and one fdatasync.
+/// Writes the bytes of one record and calls fdatasync once.
 fn write(file: &mut File) -> Duration {
     let begun = Instant::now();
     file.write_all(&[0x5a; PAYLOAD]).and_then(|()| file.sync_data()).expect("written");
     begun.elapsed()
 }
 
-/// A file that has its space already.
+/// Creates a file whose space is already allocated.
 fn in_place(path: &Path) -> std::io::Result<File> {
     let mut file = File::create(path)?;
     file.write_all(&vec![0; (WARM_UPS + ROUNDS) * PAYLOAD * 3])?;
@@ -111,14 +116,14 @@ fn in_place(path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Name of the variable under which this program opens a journal and ends: see [`opened`].
+/// Name of the variable that makes this program open a journal and exit: see [`opened`].
 const OPEN: &str = "STILLPOINT_BENCH_OPEN";
 
-/// Name of the variable with the largest number of records; a million takes some minutes and a gigabyte of disk.
+/// Name of the variable with the largest number of records. A million takes some minutes and 1 GB of disk.
 const RECORDS: &str = "STILLPOINT_BENCH_RECORDS";
 
-/// Long journals: what they take on disk, and what a daemon and an auditor wait for. Each command is a process of its
-/// own, so that its memory is its own as well.
+/// Measures long journals: their size on disk, and the time that a daemon and an auditor wait for them. Each
+/// command runs in its own process, so that its memory is measured alone.
 fn histories(runtime: &tokio::runtime::Runtime) {
     let most = std::env::var(RECORDS).ok().and_then(|text| text.parse().ok()).unwrap_or(100_000_usize);
     let this = std::env::current_exe().expect("this program");
@@ -143,7 +148,7 @@ fn histories(runtime: &tokio::runtime::Runtime) {
     );
 }
 
-/// Opens the journal that the environment names, as a daemon does, and ends.
+/// Opens the journal that the environment names, as a daemon does, and exits.
 fn opened(dir: &Path) {
     let (journal, opened) = Journal::open_thread(dir, journal_options()).expect("the journal");
     assert!(opened.records > 0 && opened.streams.is_empty(), "finished runs are not handed out");
@@ -174,7 +179,7 @@ fn on_disk(dir: &Path, records: u64) -> [String; 4] {
     [records.to_string(), each(payload), each(database), each(evidence)]
 }
 
-/// Bytes of all files below a directory.
+/// Returns the bytes of all files below a directory.
 fn size(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
     entries

@@ -1,8 +1,8 @@
-//! What a large embedded cluster costs: memory and time of ten thousand claims and a thousand groups of them.
+//! Measures the cost of a large embedded cluster: memory and time of 10,000 PVCs and 1,000 groups of them.
 //!
-//! `cargo bench --bench simulator`. On simulated time, with its controllers in this process and without a rate limit. The
-//! memory is that of the whole process, as the kernel tells it; more than [`LIMIT_MB`] is a failure. `CLAIMS` in the
-//! environment takes another number of claims.
+//! `cargo bench --bench simulator`. The cluster runs on simulated time, with its controllers in this process
+//! and without a rate limit. The memory is that of the whole process, as the kernel reports it. More than
+//! [`LIMIT_MB`] is a failure. The environment variable `CLAIMS` sets another number of PVCs.
 
 #[allow(dead_code, reason = "nothing is measured more than once here")]
 #[path = "support/mod.rs"]
@@ -16,7 +16,7 @@ use stillpoint::sim::{Cluster, Config};
 
 use support::table;
 
-/// Resident memory that the cluster may take at its largest.
+/// Largest permitted resident memory of the cluster, in megabytes.
 const LIMIT_MB: u64 = 500;
 const MEMBERS: usize = 10;
 const GROUPS_PER_NAMESPACE: usize = 10;
@@ -110,7 +110,7 @@ fn row(what: &str, real: Instant, simulated: tokio::time::Instant) -> [String; 5
     ]
 }
 
-/// Memory of this process in megabytes; zero where the kernel does not tell.
+/// Returns the memory of this process in megabytes, or 0 if the kernel does not report it.
 fn resident(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap_or_default();

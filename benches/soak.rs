@@ -1,8 +1,9 @@
-//! How fast simulated time passes: a hundred groups of one to ten members in bad weather, in three profiles.
+//! Measures how fast simulated time passes: 100 groups of 1 to 10 members under random faults, in three
+//! profiles.
 //!
-//! `cargo bench --bench soak`. Each profile has its share of the groups, in one life of the daemon on paused time: what
-//! is measured is the work between the waits. Each is run twice, and every request and every record has to be the same.
-//! `STILLPOINT_WEATHER=N` takes another number of groups.
+//! `cargo bench --bench soak`. Each profile has its share of the groups, in one incarnation of the daemon on
+//! paused time. The measurement covers the work between the waits. Each profile runs twice, and every request
+//! and every record must be the same. `STILLPOINT_WEATHER=N` sets another number of groups.
 
 #[path = "support/table.rs"]
 mod table;

@@ -1,7 +1,8 @@
-//! A long journal of real records: the Backup and the group of the first release, killed once, as often as it takes.
+//! Generates a long journal of real records: the Backup and the group of the first release, killed once,
+//! repeated.
 //!
-//! Each repetition is a Backup and a run of its own, with their own ids in their records, so that a replay folds and
-//! decides as it would for a cluster with as many Backups.
+//! Each repetition has its own Backup and run, with their own ids in their records. A replay therefore folds
+//! and decides as it would for a cluster with that many Backups.
 
 use std::path::Path;
 
@@ -13,11 +14,11 @@ use stillpoint::machine::group::{Event, Timed};
 use stillpoint::records::journal_options;
 use stillpoint::records::{Decoded, decode, encode_backup, encode_group};
 
-/// One Backup and its group.
+/// Records of one Backup and its group.
 struct Template {
     accepted: Decoded,
     planned: Decoded,
-    /// What follows the plan, and is the same in every run.
+    /// Records that follow the plan, and that are the same in every run.
     rest: Vec<Record>,
     finished: Record,
 }
@@ -32,13 +33,13 @@ fn template() -> Template {
     Template { accepted, planned, rest, finished }
 }
 
-/// Records of one Backup with its group.
+/// Returns the number of records of one Backup with its group.
 pub fn records_of_one() -> usize {
     template().rest.len() + 3
 }
 
 impl Template {
-    /// The records of repetition `number`: of its Backup, of its run, and the end of its Backup.
+    /// Returns the records of repetition `number`: of its Backup, of its run, and the end of its Backup.
     fn records(&self, number: usize) -> (StreamId, StreamId, [Vec<Record>; 3]) {
         let uid = Uid(format!("5f0c2b1e-7a34-4c56-9b9e-{number:012x}"));
         let (Decoded::Backup { event, at }, Decoded::Group(planned)) = (&self.accepted, &self.planned) else {
@@ -61,7 +62,7 @@ impl Template {
     }
 }
 
-/// Fills a new journal with at least `records` records; answers how many there are.
+/// Fills a new journal with at least `records` records. Returns their number.
 pub async fn fill(dir: &Path, records: usize) -> u64 {
     let template = template();
     let (journal, _) = Journal::open_thread(dir, journal_options()).expect("a new journal");

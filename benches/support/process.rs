@@ -1,24 +1,24 @@
-//! A command in a process of its own: how long it took, how long it computed, and the most memory that it held.
+//! Runs a command in its own process: measures its duration, its processor time and its peak memory.
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Between two looks at a process.
+/// Interval between two samples of a process.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What a process took.
+/// Resources used by a process.
 #[derive(Clone, Copy, Default)]
 pub struct Taken {
-    /// From its start to its end.
+    /// Duration from its start to its end.
     pub wall: Duration,
-    /// Time of processors, its own and the kernel's for it: a busy machine does not change it much.
+    /// User and system time of the process. A busy machine changes it little.
     pub processor: Duration,
-    /// Largest resident set, in bytes, as far as it was seen.
+    /// Largest observed resident set, in bytes.
     pub peak: u64,
 }
 
-/// Runs the program to its end, which has to be a good one.
+/// Runs the program to its end, which must be successful.
 pub fn measured(program: &str, args: &[&str], environment: &[(&str, &str)]) -> Taken {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -37,7 +37,7 @@ pub fn measured(program: &str, args: &[&str], environment: &[(&str, &str)]) -> T
     }
 }
 
-/// The largest resident set that a process ever had, in bytes; 0 where the system does not say.
+/// Returns the largest resident set of a process so far, in bytes, or 0 if the system does not report it.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -45,10 +45,11 @@ fn resident(pid: u32) -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// User and system time of a process so far. The kernel counts both in hundredths of a second.
+/// Returns user and system time of a process so far. The kernel counts both in hundredths of a second.
 fn processor(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name before the last parenthesis may hold anything; user and system time are fields 14 and 15.
+    // The name before the last parenthesis may contain any character. User and system time are fields 14 and
+    // 15.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: u64 = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)

@@ -1,6 +1,6 @@
-//! Rows of cells in columns.
+//! Prints tables of aligned columns.
 
-/// Prints rows of cells in columns.
+/// Prints a title, a header and rows of cells in aligned columns.
 pub fn table<const N: usize>(title: &str, header: [&str; N], rows: &[[String; N]]) {
     println!("\n{title}");
     let header = header.map(str::to_owned);
