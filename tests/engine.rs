@@ -1,4 +1,5 @@
-//! The engine on the embedded cluster, on simulated time: one binary, a module for each promise.
+//! Tests the engine on the embedded cluster, on simulated time: one binary, with one module for each
+//! guarantee.
 
 #[path = "engine/asked.rs"]
 mod asked;

@@ -1,20 +1,21 @@
-//! The net is proven: each planted defect is caught by the drills, and by which invariant is printed.
+//! Proves that the drills catch each planted defect, and prints the invariant that catches it.
 //!
-//! `cargo test --features planted --test planted -- --nocapture`. Not part of a plain `cargo test`: the defects are in
-//! no other build. The drills do not know of them; they are the usual ones, in the usual order, until one fails.
+//! `cargo test --features planted --test planted -- --nocapture`. Not part of a plain `cargo test`: no other
+//! build contains the defects. The drills have no knowledge of them. They are the usual drills, in the usual
+//! order, until one fails.
 
 use stillpoint::domain::planted::{DEFECTS, choose};
 use stillpoint::drill::pool;
 use stillpoint::drill::search::hunt;
 
-/// The names that `STILLPOINT_PLANTED` asks for, separated by commas; all without it.
+/// Returns the names in `STILLPOINT_PLANTED`, separated by commas; all names if it is unset.
 fn wanted() -> Vec<&'static str> {
     let chosen = std::env::var("STILLPOINT_PLANTED").unwrap_or_default();
     let names = DEFECTS.iter().map(|(name, _)| *name);
     names.filter(|name| chosen.is_empty() || chosen.split(',').any(|one| one == *name)).collect()
 }
 
-/// Cases after which a defect counts as missed.
+/// Number of cases after which a defect counts as missed.
 const LIMIT: usize = 3000;
 
 #[test]
@@ -25,7 +26,7 @@ fn every_planted_defect_is_caught() {
         choose(Some(name));
         let hunt = hunt(1, LIMIT);
         choose(None);
-        // A case that fails by itself catches nothing.
+        // A case that also fails without the defect does not count.
         let caught = hunt.caught.filter(|played| {
             let alone = pool::play_alone(&played.case);
             alone.broken.iter().for_each(|broken| println!("{} fails by itself: {broken}", played.case));

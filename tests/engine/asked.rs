@@ -1,4 +1,4 @@
-//! What people ask of runs: resuming and abandoning, taken once, wherever the daemon is killed.
+//! Tests user requests to resume and to abandon a run: each is accepted once, wherever the daemon is killed.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn point(name: &str) -> Point {
     name.parse().expect("a point")
 }
 
-/// Writes a request as `stillpoint groups` does; nothing happens while no GroupSnapshot shows the run.
+/// Writes a request as `stillpoint groups` does. Does nothing while no GroupSnapshot shows the run.
 pub fn ask(cluster: &Cluster, request: &str, id: &str) {
     let hand = cluster.api().caller("person");
     let all = hand.list("groupsnapshots", Some("shop"), &Default::default()).expect("a list");
@@ -60,7 +60,7 @@ async fn requests(testbed: &Testbed) -> usize {
         .count()
 }
 
-/// How a run gets stuck, and how it is mended.
+/// A way to get a run stuck, and its fix.
 struct Case {
     row: &'static str,
     at: &'static str,
@@ -72,7 +72,7 @@ fn force_away(cluster: &Cluster, plural: &str, object: &Value) {
     let hand = cluster.api().caller("administrator");
     let meta = &object["metadata"];
     let (namespace, name) = (meta["namespace"].as_str(), meta["name"].as_str().expect("a name"));
-    // What has no finalizers needs no patch, and what is gone needs no delete.
+    // Ignored: the object may have no finalizers, or be deleted already.
     let _ = hand.merge_patch(plural, namespace, name, None, json!({"metadata": {"finalizers": null}}));
     let _ = hand.delete(plural, namespace, name, Preconditions::default());
 }
@@ -157,7 +157,7 @@ const CASES: [Case; 6] = [
     },
 ];
 
-/// Points at which the case is spoilt; for the stub, a member has to be lost late before.
+/// Returns points at which the case is spoilt. For the stub, a member must be lost late before that.
 fn spoiling(testbed: &Testbed, case: &Case) -> CrashPoints {
     let (cluster, rbac) = (testbed.cluster.clone(), testbed.rbac.clone());
     let (at, spoil, late) = (point(case.at), case.spoil, case.row == "release/stub-refused");
@@ -180,11 +180,11 @@ async fn stuck(case: &Case) -> Testbed {
     testbed
 }
 
-/// Rows to which two daemons lead that want opposite things (`fence`): nothing that a person mends makes such a run
-/// complete. What ends it is done in the drills of `rows`.
+/// Rows that result from two daemons with opposite decisions (`fence`). No fix by a user makes such a run
+/// complete. The drills of `rows` end such runs.
 const TWO_DAEMONS: [&str; 3] = ["retained/nothing-left", "undo/e-kept", "undo/e-kept-foreign"];
 
-/// A run that was given up already: it does not complete any more.
+/// Row of a run that was already abandoned: it does not complete any more.
 const GIVEN_UP: &str = "abandoned/refused";
 
 #[test]
@@ -202,7 +202,7 @@ fn every_stuck_row_has_a_case() {
 async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() {
     for case in &CASES {
         let testbed = stuck(case).await;
-        // Resumed too early, it is decided anew, and stuck again.
+        // A request to resume that comes too early leads to a new decision, and the run is stuck again.
         ask(&testbed.cluster, "resume", "early");
         let again = |testbed: &Testbed| {
             is_stuck_at(testbed, case.row) && status(testbed)["answered"]["id"] == "early"
@@ -237,7 +237,7 @@ async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
     }
 }
 
-/// Lives on; after two minutes somebody asks.
+/// Runs the daemon; after two minutes a user makes the request.
 async fn asked_after_a_while(testbed: &Testbed, points: CrashPoints, request: &str) -> End {
     let asks = async {
         testbed.pass(120).await;
@@ -250,7 +250,7 @@ async fn asked_after_a_while(testbed: &Testbed, points: CrashPoints, request: &s
     }
 }
 
-/// Does that at the point, once.
+/// Calls `act` at the point, once.
 fn acting(testbed: &Testbed, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sync + 'static) -> CrashPoints {
     let (cluster, rbac, at) = (testbed.cluster.clone(), testbed.rbac.clone(), point(at));
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -278,7 +278,7 @@ async fn an_undo_that_is_refused_for_ever_ends_with_its_storage_kept() {
     assert!(message.contains("what had not been freed by then is retained"), "{message}");
 }
 
-/// A finalizer that nobody takes off.
+/// Adds a finalizer that no component removes.
 fn hold(cluster: &Cluster, plural: &str) {
     let hand = cluster.api().caller("administrator");
     for object in hand.list(plural, None, &Default::default()).expect("a list") {
@@ -333,7 +333,8 @@ async fn a_run_that_is_not_stuck_takes_no_harm_and_says_so() {
     assert!(message.starts_with("the run was not stuck but "), "{message}");
 }
 
-/// Asks to abandon at each point of a run that completes; tells the codes that came of it.
+/// Requests to abandon the run at each point of a run that completes. Returns how many runs were rolled back
+/// and how many kept their storage.
 async fn abandoned_at_each(points: Vec<Point>) -> (usize, usize) {
     let (mut undone, mut kept) = (0, 0);
     for at in points {
@@ -349,7 +350,7 @@ async fn abandoned_at_each(points: Vec<Point>) -> (usize, usize) {
                 kept += 1;
                 invariants::kept(&testbed, "shop", MEMBERS).await
             }
-            // Asked when it was over, or when nothing showed it yet.
+            // The request came after the end of the run, or before the run was published.
             None => invariants::completed(&testbed, "shop", MEMBERS).await,
             Some(other) => Err(format!("{other}: {shown:#}")),
         };
@@ -381,7 +382,7 @@ async fn a_run_may_be_abandoned_at_every_point() {
     assert!(undone > least(10) && kept > least(5), "{undone} undone, {kept} kept");
 }
 
-/// Killed at `crash`, while the request waits, and lives again.
+/// Kills the daemon at `crash` while the request is pending, and starts it again.
 async fn killed(request: &str, at: &str, crash: &str) -> Testbed {
     let testbed = set_up().await;
     let wanted = request.to_owned();
@@ -440,7 +441,8 @@ async fn a_policy_that_is_set_back_is_mended_before_an_abandoned_run_ends() {
     assert_eq!(invariants::kept(&testbed, "shop", MEMBERS).await, Ok(()));
 }
 
-/// What is no request is no input, and stops nothing; what names another run neither.
+/// A value that is not a request is ignored and stops nothing. The same holds for a request that names another
+/// run.
 #[tokio::test(start_paused = true)]
 async fn what_is_no_request_changes_nothing() {
     for (request, id) in [("explode", "r-1"), ("abandon", "")] {
@@ -452,7 +454,7 @@ async fn what_is_no_request_changes_nothing() {
     }
 }
 
-/// As the page of SP0023 tells: policies to Delete, the group away, then the shells.
+/// As the page of SP0023 describes: set the policies to Delete, delete the group, then the leftovers.
 #[tokio::test(start_paused = true)]
 async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
     let testbed = set_up().await;

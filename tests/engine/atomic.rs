@@ -1,4 +1,5 @@
-//! Groups whose members were not cut at one moment: said on group and Backup, and rolled back where that is required.
+//! Tests groups whose members were not cut at one instant: group and Backup report it, and it is rolled back
+//! if required.
 
 use serde_json::Value;
 use stillpoint::domain::atomicity::Demand;
@@ -9,7 +10,7 @@ use stillpoint::sim::actors::driver::DriverConfig;
 use crate::invariants;
 use crate::testbed::Testbed;
 
-/// A Backup of three members that the driver cuts over 45 seconds, under that demand.
+/// Creates a Backup of three members that the driver cuts over 45 s, under the given demand.
 async fn backed_up(demand: Demand) -> (Testbed, String) {
     backed_up_by(DriverConfig { skew_ms: 45_000, ..DriverConfig::default() }, demand).await
 }
@@ -20,7 +21,7 @@ async fn backed_up_by(driver: DriverConfig, demand: Demand) -> (Testbed, String)
     testbed.claims("shop", "orders-db", 3).await;
     testbed.backup("shop");
     testbed.run_daemon(None).await;
-    // Events come behind the end.
+    // Events are written after the end of the run.
     tokio::select! {
         problem = testbed.life(stillpoint::engine::crash_points::CrashPoints::none()) => panic!("{problem}"),
         () = testbed.pass(30) => {}
@@ -36,7 +37,7 @@ fn atomic(testbed: &Testbed) -> Value {
     conditions.iter().find(|one| one["type"] == "Atomic").cloned().unwrap_or_default()
 }
 
-/// `kind reason` and note of our warnings.
+/// Returns `kind reason` and note of the daemon's warnings.
 fn warned(testbed: &Testbed) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let ours = testbed.list("events", None).into_iter().filter(|event| {
@@ -93,7 +94,7 @@ async fn a_limit_above_the_skew_is_kept_without_a_word() {
     assert_eq!(warned(&testbed), []);
 }
 
-/// The VolumeSnapshot of such a member says 1970.
+/// The VolumeSnapshot of such a member reports 1970.
 #[tokio::test(start_paused = true)]
 async fn a_creation_time_of_zero_is_unknown_and_no_skew() {
     for required in [false, true] {

@@ -1,4 +1,5 @@
-//! One journal, one cluster: whatever happens to the binding, no daemon frees what another one keeps.
+//! Tests the binding of one journal to one cluster: whatever happens to it, no daemon frees storage that
+//! another keeps.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::testbed::{End, Passed, Testbed};
 const MEMBERS: usize = 3;
 const HOME: &str = "stillpoint";
 
-/// A daemon of these drills: its journal, its namespace, how it is bound.
+/// A daemon of these drills: its journal, its namespace and its binding.
 struct Daemon {
     disk: Disk,
     namespace: &'static str,
@@ -44,7 +45,7 @@ impl Daemon {
         Self { disk: self.disk.clone(), namespace: self.namespace, binding }
     }
 
-    /// One life; it returns why it ended itself.
+    /// Runs one incarnation. Returns why it ended itself.
     async fn run_daemon(&self, cluster: &Cluster, clock: Clock) -> Problem {
         let store = MemoryStore::open(&self.disk).expect("the disk is free");
         let (journal, opened) = Journal::open_task(store).expect("the journal opens");
@@ -63,7 +64,7 @@ impl Daemon {
         problem
     }
 
-    /// Lives as a pod does: started again after each end. It returns the codes of the ends.
+    /// Runs the daemon as a pod: it is started again after each end. Collects the codes of the ends in `ends`.
     async fn restarted(&self, cluster: &Cluster, clock: Clock, ends: &std::cell::RefCell<Vec<Code>>) {
         loop {
             let problem = self.run_daemon(cluster, clock).await;
@@ -88,11 +89,11 @@ fn binding_of(testbed: &Testbed, namespace: &str) -> Option<Value> {
 }
 
 fn delete_binding(testbed: &Testbed, namespace: &str) {
-    // One that is gone already needs no hand.
+    // Ignored: the binding may be deleted already.
     let _ = testbed.hand().delete("configmaps", Some(namespace), NAME, Preconditions::default());
 }
 
-/// Members whose snapshot is not in the storage, and Completed Backups that lack members.
+/// Returns members whose snapshot is not in the storage, and Completed Backups that lack members.
 fn lost(testbed: &Testbed) -> Vec<String> {
     let storage: BTreeSet<String> =
         testbed.cluster.storage().physical_snapshots().into_iter().map(|one| one.snapshot_handle).collect();
@@ -231,7 +232,7 @@ async fn taken_over_daemon_stops_without_another_write() {
     assert_eq!(problem.code, Code::Overtaken, "{problem}");
 }
 
-/// What happens to the binding while two daemons with a journal each live.
+/// Events on the binding while two daemons run, each with its own journal.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
     Nothing,
@@ -249,7 +250,8 @@ const HAPPENS: [Happens; 5] = [
     Happens::TakenOver,
 ];
 
-/// Two daemons with a journal each, restarted as pods are, on a cluster in which every call takes a time of its own.
+/// Runs two daemons with their own journals, restarted as pods are, on a cluster in which every call has its
+/// own delay.
 async fn two_journals(happens: Happens, other: &'static str, seed: u64) -> Result<(), String> {
     let driver = DriverConfig { not_ready_ms: 2_000, ..DriverConfig::default() };
     let testbed = stage_with(driver, seed).await;
@@ -282,7 +284,7 @@ async fn two_journals(happens: Happens, other: &'static str, seed: u64) -> Resul
         }
         tokio::time::sleep(Duration::from_millis(random.u64(..6_000))).await;
         happen(&testbed, happens, &mut random).await;
-        // Long enough for every deadline of an undo.
+        // Long enough for every deadline of a rollback.
         testbed.pass(600).await;
     };
     let ends = std::cell::RefCell::new(Vec::new());
@@ -328,13 +330,13 @@ async fn happen(testbed: &Testbed, happens: Happens, random: &mut fastrand::Rng)
         }
         Happens::NamesAnotherCluster => {
             let copied = json!({"data": {"cluster": "another"}});
-            // One that is gone already needs no hand.
+            // Ignored: the binding may be deleted already.
             let _ = testbed.hand().merge_patch("configmaps", Some(HOME), NAME, None, copied);
         }
     }
 }
 
-/// The seeds of the lean share, or as many as `STILLPOINT_JOURNAL_PAIRS` says.
+/// Returns the seeds of the small share, or as many as `STILLPOINT_JOURNAL_PAIRS` sets.
 fn seeds() -> std::ops::RangeInclusive<u64> {
     let wanted = std::env::var("STILLPOINT_JOURNAL_PAIRS").ok().and_then(|text| text.parse().ok());
     1..=wanted.unwrap_or(few_or_all(1, 4))
@@ -388,7 +390,7 @@ async fn went_back_to(at: Point) -> Result<(), String> {
     if !end.is("Completed") {
         return Err(format!("{at}: {end:?}\n{}", testbed.shown().await));
     }
-    // The Backup is shown before the run that is released again is over.
+    // The Backup is published before the run that is released again is over.
     let settled = |testbed: &Testbed| testbed.group_objects() == 0 && lost(testbed).is_empty();
     testbed.run_daemon_until(CrashPoints::none(), settled).await;
     let physical = testbed.cluster.ledger().physical_snapshots;
@@ -414,7 +416,7 @@ fn etcd_restored_after_completion_loses_nothing() {
         passed.distinct()
     });
     let name = |name: &str| points.iter().position(|point| point.to_string() == name).expect(name);
-    // Before the members exist there is nothing in the old state that could be released again.
+    // Before the members exist, the old state contains nothing that could be released again.
     let from = name("vs-bound/after-record");
     let mut drills = 0;
     for point in share(points[from..].to_vec(), 4) {
@@ -434,7 +436,7 @@ async fn nothing_is_freed_in_doubt_until_the_cluster_is_confirmed() {
     let killed = "relabelled/after-record".parse().expect("a point");
     assert!(matches!(testbed.run_daemon(Some(killed)).await, End::Killed));
     testbed.cluster.go_back(&before);
-    // Without its class the run cannot be released, and is undone.
+    // Without its class the run cannot be released, and is rolled back.
     crate::disruptions::delete_all(&testbed.cluster, "volumesnapshotclasses");
     let waits = |testbed: &Testbed| {
         let shown = testbed.list("groupsnapshots", Some("shop"));
@@ -459,7 +461,8 @@ async fn nothing_is_freed_in_doubt_until_the_cluster_is_confirmed() {
     invariants::undone(&testbed, "shop").await.expect("everything is freed");
 }
 
-/// A copy of a cluster, as from one snapshot of etcd, on the same storage, and what its daemon does there.
+/// Copies a cluster on the same storage, as from one snapshot of etcd. Returns the result of the daemon on the
+/// copy.
 async fn cloned(journal: &str, no_free: bool) -> (Option<Problem>, usize) {
     let testbed = set_up().await;
     testbed.backup("shop");
@@ -477,7 +480,7 @@ async fn cloned(journal: &str, no_free: bool) -> (Option<Problem>, usize) {
         "equal" => equal,
         _ => copy(&testbed.disk),
     };
-    // What the copy shows is undone: the class of the release is missing there.
+    // The run on the copy is rolled back, because the class of the release is missing there.
     let caller = clone.api().caller("administrator");
     for class in caller.list("volumesnapshotclasses", None, &Default::default()).expect("a list") {
         let name = class["metadata"]["name"].as_str().expect("a name").to_owned();
@@ -532,8 +535,8 @@ async fn backup_in_a_phase_of_another_program_is_left_alone() {
     assert!(testbed.list("volumegroupsnapshots", None).is_empty());
 }
 
-/// Another program released the members while the group stands: they may be wanted, and their storage is freed only once
-/// a person has decided.
+/// Another program released the members while the group exists. The members may be in use, so that their
+/// storage is freed only after a user has decided.
 #[test]
 fn undo_does_not_free_members_that_another_program_released() {
     let case =

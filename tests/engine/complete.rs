@@ -1,4 +1,4 @@
-//! A Backup is taken to its end: members are ordinary snapshots, the group objects are gone, nothing leaks.
+//! Tests a Backup up to its end: members are ordinary snapshots, the group objects are deleted, nothing leaks.
 
 use crate::testbed::{End, Testbed};
 use stillpoint::sim::Config;

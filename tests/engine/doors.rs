@@ -1,4 +1,5 @@
-//! The two doors to the cluster and the caches, against the embedded API server alone: no actor changes anything here.
+//! Tests the two interfaces to the cluster and the caches against the embedded API server alone, without other
+//! actors.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ impl Testbed {
         Self { server, hand, adapter, journal, cache, _watches: watches }
     }
 
-    /// Performs one effect behind a durable intent, and lets the caches know.
+    /// Performs one effect behind a durable intent, and applies the result to the caches.
     async fn perform(&self, effect: Effect) -> Outcome {
         let intent = Intent { effects: vec![(EffectRef { kind: effect.kind(), member: None }, effect)] };
         let stream = StreamId::of_backup("one");
@@ -76,7 +77,7 @@ impl Testbed {
         self.hand.get(plural, namespace, name).expect("an object")
     }
 
-    /// A member as the controllers leave it, and its content.
+    /// Creates a member as the controllers leave it, and its content.
     fn member(&self) {
         let owner = json!({
             "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot",
@@ -374,7 +375,7 @@ async fn a_run_is_shown_and_shown_again() {
     assert_eq!(second["status"]["state"], "VSBound");
     assert!(second["status"].get("waitingFor").is_none(), "{second}");
     assert_eq!(second["metadata"]["uid"], first["metadata"]["uid"]);
-    // Where it is not as it was thought to be: there already, or gone.
+    // The object is not in the expected state: it exists already, or it is deleted.
     assert_eq!(show("Relabelled", None, true).await["metadata"]["uid"], first["metadata"]["uid"]);
     testbed.hand.delete("groupsnapshots", Some("shop"), "sp-db", Default::default()).expect("there");
     let again = show("Retained", None, false).await;

@@ -1,8 +1,10 @@
-//! The journal under faults in the middle of a run, with a cluster behind it: it ends Completed, or the daemon refuses
-//! to start with a clear message and without a call that changes anything; nothing is lost.
+//! Tests faults of the journal in the middle of a run, with a cluster behind it.
 //!
-//! The journal is a real directory here, written inline on simulated time. A fault falls on it while the daemon is
-//! dead, or on its calls while it lives.
+//! Either the run ends Completed, or the daemon refuses to start with a clear message and without a call that
+//! changes anything. Nothing is lost.
+//!
+//! The journal is a real directory, written inline on simulated time. A fault occurs while the daemon is
+//! stopped, or in the calls of the running daemon.
 
 use std::fs;
 use std::io;
@@ -32,7 +34,8 @@ const ENOSPC: i32 = 28;
 const EIO: i32 = 5;
 const EROFS: i32 = 30;
 
-/// Where the first life is killed: before anything exists, in each state, in the middle of effects, past the pivot.
+/// Points at which the first incarnation is killed: before anything exists, in each state, during effects,
+/// past the pivot.
 const KILLS: [&str; 7] = [
     "planned/after-record",
     "create/after-effects",
@@ -49,14 +52,13 @@ struct Scene {
     dir: TempDir,
 }
 
-/// How a life ended.
+/// End of an incarnation.
 #[derive(Debug)]
 enum End {
     Phase(String),
     Killed,
-    /// The daemon ended itself.
     Problem(Problem),
-    /// It did not even start.
+    /// The daemon did not start.
     Refused(Problem),
 }
 
@@ -73,7 +75,7 @@ impl Scene {
         Self { testbed, dir }
     }
 
-    /// A scene whose daemon was killed at a point.
+    /// Creates a scene whose daemon was killed at a point.
     async fn killed_at(kill: &str) -> Self {
         let scene = Self::new().await;
         let point = kill.parse().unwrap_or_else(|_| panic!("no point {kill}"));
@@ -86,7 +88,8 @@ impl Scene {
         self.dir.path().join(name)
     }
 
-    /// One life, until the Backup or the daemon ends, or it is killed; and what its open repaired.
+    /// Runs one incarnation until the Backup or the daemon ends, or the daemon is killed. Also returns the
+    /// repairs of its open.
     async fn run_daemon(&self, options: Options, crash_at: Option<Point>) -> (End, Vec<Repair>) {
         let opened = Journal::open_inline(self.dir.path(), options);
         let (journal, opened) = match opened {
@@ -123,14 +126,14 @@ impl Scene {
             problem = engine.run() => End::Problem(problem),
             end = ended => end,
         };
-        // The writer lets go of the directory in its next turn.
+        // The writer releases the directory in its next turn.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
         (end, repairs)
     }
 
-    /// The second life completes, everything holds, and the journal is whole.
+    /// Checks that the second incarnation completes, that all invariants hold, and that the journal is intact.
     async fn completes(&self, told: &str) -> Vec<Repair> {
         let (end, repairs) = self.run_daemon(options(), None).await;
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{told}: {end:?}");
@@ -144,7 +147,7 @@ impl Scene {
         repairs
     }
 
-    /// The daemon does not start, says why under this code, and changes nothing.
+    /// Checks that the daemon does not start, reports this code and changes nothing.
     async fn refused(&self, told: &str, code: Code, word: &str) {
         let (writes, before) = (self.testbed.writes(), files(self.dir.path()));
         let (end, _) = self.run_daemon(options(), None).await;
@@ -153,7 +156,7 @@ impl Scene {
         assert!(problem.to_string().contains(word) && !problem.fix.is_empty(), "{told}: {problem}");
         assert_eq!(self.testbed.writes(), writes, "{told}: the cluster was touched");
         for (path, bytes) in before {
-            // The database that is opened may tidy up behind itself; no record of the evidence changes.
+            // The opened database may clean up its own files. No record of the evidence changes.
             if path.extension().is_some_and(|extension| extension == "seg") {
                 assert_eq!(fs::read(&path).ok(), Some(bytes), "{told}: {}", path.display());
             }
@@ -189,10 +192,10 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("written");
 }
 
-/// A fault that one half of the journal makes up for: its name, and what it does.
+/// A fault from which the other half of the journal can recover: its name and its action.
 type Fault = (&'static str, fn(&Scene));
 
-/// Those of which the open has to tell.
+/// Faults that the open must report.
 const MENDED: [Fault; 6] = [
     ("evidence torn at its end", |scene| {
         let last = segments(scene).pop().expect("a segment");
@@ -231,7 +234,7 @@ async fn a_flipped_bit_anywhere_in_the_database_is_mended_or_does_not_matter() {
         let scene = Scene::killed_at(KILLS[round % KILLS.len()]).await;
         let mut at = 0;
         change(&scene.path("sled/db"), |bytes| {
-            // Most of the file is room that was never written.
+            // Most of the file is space that was never written.
             let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(1);
             at = random.usize(..written);
             bytes[at] ^= 1 << random.u8(..8);
@@ -283,11 +286,11 @@ async fn a_journal_that_another_holds_is_refused_and_goes_on_when_it_is_free() {
     scene.completes("after it was free").await;
 }
 
-/// Fails every call from the n-th on, as a disk does that is gone, full or read-only.
+/// Fails every call from the n-th on, as a disk does that is missing, full or read-only.
 struct Failing {
     left: AtomicU64,
     error: i32,
-    /// Only the n-th.
+    /// Fails only the n-th call.
     once: bool,
 }
 
@@ -312,7 +315,7 @@ impl FaultInjection for Failing {
 async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_completes() {
     let mut ended = 0;
     for (error, once) in [(EIO, true), (ENOSPC, false), (EROFS, false)] {
-        // Every fifth call that reaches the disk, of a share every 15th, up to a run without trouble.
+        // Every 5th call that reaches the disk, or every 15th in a share, up to a run without a fault.
         for n in (0..).step_by(few_or_all(15, 5) as usize) {
             let scene = Scene::new().await;
             let probe = Arc::new(Failing { left: AtomicU64::new(n), error, once });
@@ -337,7 +340,7 @@ async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_c
     println!("{ended} daemons ended by their disk, all runs completed by the next");
 }
 
-/// Has no room until the ballast is gone.
+/// Reports no space until the ballast file is deleted.
 struct Full(PathBuf);
 
 impl FaultInjection for Full {

@@ -1,5 +1,6 @@
-//! An older life of the daemon is still alive, on a copy of the journal: the newer one takes the run over, and the older
-//! one ends without another write.
+//! Tests an older incarnation of the daemon that still runs on a copy of the journal.
+//!
+//! The newer daemon takes the run over, and the older one ends without another write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use crate::testbed::{End, Passed, Testbed};
 
 const MEMBERS: usize = 3;
 
-/// Writes of a daemon on objects of the snapshot API, refused ones included.
+/// Counts the writes of a daemon to objects of the snapshot API, including refused ones.
 fn writes(testbed: &Testbed, agent: &str) -> u64 {
     let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get(agent).cloned().unwrap_or_default();
@@ -31,7 +32,7 @@ fn writes(testbed: &Testbed, agent: &str) -> u64 {
         .sum()
 }
 
-/// Where the older one is cut off from the API server: before, in the middle of or after its own claim.
+/// Points at which the older daemon is cut off from the API server: before, during and after its own claim.
 const CUT_OFF: [&str; 4] =
     ["claim/before-intent", "claim/after-intent", "claim/after-effects", "claim/after-outcome"];
 
@@ -44,7 +45,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
         return Err(format!("the first life: {first:?}"));
     }
     let older = copy(&testbed.disk);
-    // The newer one has been started once more than the older one.
+    // The newer daemon has one start more than the older one.
     drop(testbed.entries().await);
 
     testbed.cluster.set_frozen("snapshot-controller", true);
@@ -80,8 +81,9 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
     };
     let patient = tokio::time::timeout(std::time::Duration::from_secs(3600), &mut older_life);
     let (end, (before, stands), older_end) = tokio::join!(testbed.run_daemon(None), newer, patient);
-    // Its claim tests the epoch that it knew, and is refused. Where the newer one has deleted the group already, there
-    // is nothing left to claim: then the older one finds the run at its end, with nothing left to write.
+    // The claim of the older daemon tests the epoch that it knew, and is refused. If the newer daemon has
+    // deleted the group already, there is nothing left to claim. The older daemon then finds the run at its
+    // end, with nothing left to write.
     let after = writes(&testbed, "older") - before;
     let fenced = match &older_end {
         Ok(problem) => problem.code == Code::Overtaken,
@@ -96,7 +98,7 @@ async fn overtaken(died_at: Point, cut_off: &'static str) -> Result<(), String> 
     }
 }
 
-/// Points at which the group exists in the cluster.
+/// Returns the points at which the group exists in the cluster.
 async fn points() -> Vec<Point> {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", MEMBERS).await;
@@ -123,7 +125,7 @@ async fn the_overtaken_life_ends_without_another_write() {
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
-/// Where the life dies that leaves its journal to both.
+/// Points at which the incarnation is killed that leaves its journal to both daemons.
 const LEFT_AT: [&str; 5] = [
     "created/after-record",
     "vs-bound/after-record",
@@ -148,13 +150,13 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
     }
     println!("{direction:?}: {count} duels, {} broken", broken.len());
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
-    // Whether one of few seeds shows it is chance.
+    // A small number of seeds shows it only by chance.
     assert!(shown || !plays_all(), "the older one was overtaken in none of them");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_older_life_that_undoes_does_not_take_half_of_what_the_newer_one_releases() {
-    // An undo is quick: with the first seed it is over before the newer life has claimed the group.
+    // A rollback is quick: with the first seed it is over before the newer incarnation has claimed the group.
     duels(Direction::OlderUndoes, 1..=few_or_all(2, 4)).await;
 }
 

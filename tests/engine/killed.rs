@@ -1,9 +1,10 @@
-//! Killed at every point, lied to and interfered with, the daemon comes back and finishes: the share of the generated
-//! drills that every run of the tests plays.
+//! Tests that the daemon recovers and finishes after kills at every point, reply faults and disruptions.
 //!
-//! All singles for 2 members with fast controllers; of the pairs of kills, and of rivals, lies and long nights, a share by
-//! seed. `STILLPOINT_TESTS=all` adds slow and stale controllers and 1, 3 and 5 members.
-//! `STILLPOINT_DRILLS=all` plays everything that `stillpoint drill run --all` does; `STILLPOINT_SEED` chooses the share.
+//! These drills are the share of the generated ones that every test run includes. It has all singles for 2
+//! members with fast controllers. Of the pairs of kills, disruptions, reply faults and long downtimes, it has
+//! a share chosen by seed. `STILLPOINT_TESTS=all` adds slow and stale controllers, and 1, 3 and 5 members.
+//! `STILLPOINT_DRILLS=all` runs everything that `stillpoint drill run --all` does. `STILLPOINT_SEED` chooses
+//! the share.
 
 use std::collections::BTreeSet;
 
@@ -23,9 +24,10 @@ fn wanted() -> Wanted {
     }
 }
 
-/// Points that only a rival, a lie or a slow controller leads to: drills pass them as their shares happen to. What a
-/// person asks for is killed at in `asked`; of the shells that an undo deletes, only the shares and `drill run --all`. A
-/// claim is killed at by pairs alone, all of which `.ci/run` plays.
+/// Points that only a disruption, a reply fault or a slow controller leads to. Drills pass them depending on
+/// their shares. Kills at the requests of a user are covered in `asked`. Kills at the deletion of leftovers in
+/// a rollback are covered only by the shares and `drill run --all`. Kills at a claim are covered by pairs
+/// alone, all of which `.ci/run` runs.
 const RARE: [&str; 13] = [
     "claim/",
     "drop-replaced/",
@@ -71,7 +73,7 @@ fn the_generated_drills_hold() {
     println!("seed {}: {cases} drills in {took:?}, {} broken", wanted.seed, broken.len());
     let least = if plays_all() { 800 } else { 200 };
     assert!(broken.is_empty() && cases > least, "{} of {cases}", broken.len());
-    // The generator knows every point of the machine: a new step is killed at without another word.
+    // The generator covers every point of the machine: a new step is killed at without a change here.
     let killed: BTreeSet<Point> = campaign.played.iter().flat_map(|one| one.case.kills.clone()).collect();
     let forgotten: Vec<String> = Point::all()
         .into_iter()

@@ -1,6 +1,6 @@
-//! Every write of a run fails once, in each way in which a write can fail: the run completes, with one cut.
+//! Tests that every write of a run may fail once, in each possible way: the run completes, with one cut.
 //!
-//! Two coins a call: did it happen, and did the caller learn it.
+//! Each call has two random outcomes: whether it was applied, and whether the caller received the result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::testbed::{Passed, Testbed};
 
 const MEMBERS: usize = 2;
 
-/// One way to fail.
+/// One kind of failure.
 struct Failure {
     name: &'static str,
     happens: bool,
@@ -38,7 +38,8 @@ fn failures() -> Vec<Failure> {
     ]
 }
 
-/// Lets the write number `n` of the daemon fail, projections included; the number of writes that it made.
+/// Makes write number `n` of the daemon fail, projections included. Returns the number of writes that the
+/// daemon made.
 async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, String> {
     let testbed = Testbed::new(config);
     testbed.claims("shop", "orders-db", MEMBERS).await;
@@ -70,7 +71,8 @@ async fn failing_at(config: Config, failure: &Failure, n: u64) -> Result<u64, St
     }
 }
 
-/// Every write until a run has none that fails; of the share every third one, for each failure another third.
+/// Fails each write in turn, until a run has no such write. In a share, fails every third write, with another
+/// offset for each failure.
 async fn each_write(config: fn() -> Config, (index, failure): (usize, Failure)) {
     let (mut broken, mut n) = (Vec::new(), index as u64 % 3);
     loop {
@@ -100,7 +102,7 @@ async fn every_write_may_fail_once_beside_slow_controllers() {
     }
 }
 
-/// Every write fails with this chance.
+/// Every write fails with this probability.
 async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
     let testbed = Testbed::new(Config { seed, ..Config::default() });
     testbed.claims("shop", "orders-db", MEMBERS).await;
@@ -116,7 +118,7 @@ async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
     }));
     let end = testbed.run_daemon(None).await;
     testbed.cluster.api().clear_faults();
-    // Under this weather a run may give up, but it does so clean.
+    // Under these faults a run may give up, but it must leave a clean cluster.
     let verdict = match end {
         _ if end.is("Completed") => invariants::completed(&testbed, "shop", MEMBERS).await,
         _ if end.is("Failed") => invariants::undone(&testbed, "shop").await,
@@ -141,11 +143,11 @@ async fn one_call_in_seven_may_fail() {
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
 
-// ---- the API server is away ------------------------------------------------------------------------------------------
+// ---- the API server is unavailable ------------------------------------------------------------------------
 
 const AWAY: Duration = Duration::from_secs(900);
 
-/// From now on no call of the daemon is carried out, for a quarter of an hour.
+/// From now on no call of the daemon is carried out, for 15 minutes.
 fn goes_away(cluster: &Cluster) {
     let back = tokio::time::Instant::now() + AWAY;
     cluster.api().set_faults(Box::new(move |call| {

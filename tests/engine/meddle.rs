@@ -1,6 +1,8 @@
-//! Foreign hands in the release: whatever somebody else does between the pivot and the last look, every member is kept.
+//! Tests disruptions in the release: every member is kept, whatever changes between the pivot and the last
+//! fresh read.
 //!
-//! The points are those that a life without a foreign hand passes; the hand acts once, at one of them.
+//! The points are those that an incarnation without disruptions passes. The disruption acts once, at one of
+//! them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use crate::{disruptions, invariants};
 
 const MEMBERS: usize = 3;
 
-/// What somebody does.
+/// A change to the cluster.
 type Act = fn(&Cluster);
 
 async fn set_up(config: Config) -> Testbed {
@@ -23,7 +25,7 @@ async fn set_up(config: Config) -> Testbed {
     testbed
 }
 
-/// The points from the last look before the pivot to the last one of the release.
+/// Returns the points from the last fresh read before the pivot to the last one of the release.
 async fn points(config: Config) -> Vec<Point> {
     let testbed = set_up(config).await;
     let passed = Passed::default();
@@ -48,7 +50,7 @@ async fn meddled(config: Config, at: Point, act: Act) -> Result<Vec<String>, Str
     }
 }
 
-/// Acts at each point that `chosen` takes; the rows that were decided in all the lives together.
+/// Acts at each point that `chosen` accepts. Returns the rows that were decided in all incarnations together.
 async fn at_each(name: &str, config: fn() -> Config, act: Act, chosen: fn(&str) -> bool) -> Vec<String> {
     let (mut rows, mut failures, mut count) = (Vec::new(), Vec::new(), 0);
     for point in points(config()).await.into_iter().filter(|point| chosen(&point.to_string())) {
@@ -108,9 +110,9 @@ async fn the_content_of_the_group_may_be_deleted_by_somebody_else() {
     at_each("the content deleted", Config::default, act, everywhere).await;
 }
 
-/// From the decision to delete the group on there is nothing left to look: the API has no delete of one object under
-/// the condition that another one did not change. So the last instant at which a policy can be mended is the look
-/// before that decision.
+/// After the decision to delete the group, another read does not help: the API cannot delete one object under
+/// the condition that another one is unchanged. The last instant at which a policy can be repaired is
+/// therefore the read before that decision.
 fn before_the_delete(point: &str) -> bool {
     ["clear-names/", "detach/"].iter().any(|step| point.starts_with(step))
 }
@@ -143,7 +145,7 @@ async fn the_controller_may_be_restarted() {
     at_each("csi-snapshotter restarted", Config::default, act, everywhere).await;
 }
 
-/// Frozen at a point, it goes on five minutes later, from the caches that it had.
+/// Pauses the controller at a point. It resumes five minutes later, with its old caches.
 fn freeze(cluster: &Cluster) {
     cluster.set_frozen("snapshot-controller", true);
     let cluster = cluster.clone();

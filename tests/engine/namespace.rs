@@ -1,4 +1,5 @@
-//! A namespace that is deleted under a run: before the pivot the run goes with it, behind it the storage stays.
+//! Tests the deletion of a namespace under a run: before the pivot the run ends with it, after the pivot the
+//! storage stays.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ async fn set_up() -> Testbed {
     testbed
 }
 
-/// Deletes the namespace at that point; the phase of the Backup, and the seconds until it came.
+/// Deletes the namespace at that point. Returns the phase of the Backup and the seconds until it was reached.
 async fn deleted_at(testbed: &Testbed, at: &str) -> (String, u64) {
     let (at, begun): (Point, _) = (at.parse().expect("a point"), Arc::new(std::sync::Mutex::new(None)));
     let clock = begun.clone();

@@ -1,4 +1,4 @@
-//! Why groups of a Backup were refused or failed, where it can be read when Events are gone.
+//! Tests where the reasons of refused or failed groups of a Backup can be read after the Events have expired.
 
 use serde_json::{Value, json};
 use stillpoint::engine::crash_points::CrashPoints;
@@ -9,7 +9,7 @@ use crate::testbed::Testbed;
 
 const UNFIT: usize = 5;
 
-/// A Backup of a good group, five groups with an unbound claim, and a namespace that does not exist.
+/// Creates a Backup of a good group, five groups with an unbound PVC, and a namespace that does not exist.
 async fn set_up() -> Testbed {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
@@ -27,7 +27,7 @@ fn refused(testbed: &Testbed) -> Vec<Value> {
     shown
 }
 
-/// All of it, as a user sees it.
+/// Checks that every reason is reported as a user sees it.
 fn all_is_said(testbed: &Testbed) {
     let backup = testbed.nightly();
     let reason = backup["status"]["failureReason"].as_str().unwrap_or_default();

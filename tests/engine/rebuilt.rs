@@ -1,4 +1,5 @@
-//! Both halves of the journal lost: what the cluster shows is enough to end every run, and nothing is cut twice.
+//! Tests the loss of both halves of the journal: the state of the cluster suffices to end every run without a
+//! second cut.
 
 use std::sync::Arc;
 
@@ -25,14 +26,14 @@ async fn set_up() -> Testbed {
     testbed
 }
 
-/// Every point that a run without trouble passes.
+/// Returns every point that a run without faults passes.
 async fn points() -> Vec<Point> {
     let (testbed, passed) = (set_up().await, Passed::default());
     assert!(testbed.run_daemon_with(passed.watch(), Arc::default()).await.is("Completed"));
     passed.distinct()
 }
 
-/// A stage whose daemon was killed at a point, and whose journal is gone since.
+/// Creates a testbed whose daemon was killed at a point and whose journal was then lost.
 async fn lost_at(point: Point) -> Testbed {
     let mut testbed = set_up().await;
     let end = testbed.run_daemon(Some(point)).await;
@@ -41,13 +42,13 @@ async fn lost_at(point: Point) -> Testbed {
     testbed
 }
 
-/// The journal is gone, and with it the grounds of every call so far.
+/// Discards the journal, and with it the decision records of every call so far.
 fn forget(testbed: &mut Testbed) {
     testbed.disk = Disk::new();
     testbed.calls = Calls::default();
 }
 
-/// Puts what the cluster shows into a new journal.
+/// Writes the state of the cluster into a new journal.
 async fn rebuilt(testbed: &Testbed) -> Vec<Rebuilt> {
     let client = kube::Client::new(testbed.cluster.api().router(), "default");
     let adapter = Adapter::connect(client).await.expect("the cluster answers");
@@ -66,14 +67,14 @@ async fn rebuilt(testbed: &Testbed) -> Vec<Rebuilt> {
     rebuilt
 }
 
-/// VolumeGroupSnapshots that were created so far.
+/// Counts the VolumeGroupSnapshots that were created so far.
 fn created(testbed: &Testbed) -> u64 {
     let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get("stillpoint").and_then(|verbs| verbs.get("create"));
     verbs.and_then(|resources| resources.get("volumegroupsnapshots")).copied().unwrap_or(0)
 }
 
-/// A run that was over when the journal was lost has no decision to make again.
+/// A run that was over when the journal was lost has no decision to repeat.
 const NOTHING_DECIDED: &str = "journal chain valid and replay identical: 0 decisions, different: []";
 
 async fn ends_right(testbed: &Testbed, standing: Option<Standing>, end: &End) -> Result<(), String> {
@@ -104,7 +105,7 @@ async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_ri
         if let Err(reason) = ends_right(&testbed, standing, &end).await {
             failures.push(format!("{point} ({told}): {reason}"));
         }
-        // Before anything exists the run is begun anew; a create that was sent is never repeated.
+        // Before anything exists the run starts again; a create that was sent is never repeated.
         if before + u64::from(before == 0 && standing.is_none()) < created(&testbed) {
             failures.push(format!("{point} ({told}): {before} creates before, {} now", created(&testbed)));
         }
@@ -116,7 +117,7 @@ async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_ri
     }
 }
 
-/// Takes the class of the release away, which undoes a run in its last state that can be undone.
+/// Deletes the class of the release, which rolls back a run in its last reversible state.
 fn take_class(cluster: &Cluster) {
     disruptions::delete_first(cluster, "volumesnapshotclasses");
 }
@@ -152,7 +153,8 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
         let told = standing.map_or("left out", Standing::name);
         *standings.entry(told).or_default() += 1;
         let end = testbed.run_daemon(None).await;
-        // Without the class the Backup's groups are refused when it is taken up again, before the run has ended.
+        // Without the class the Backup's groups are refused when the Backup is resumed, before the run has
+        // ended.
         let over = |testbed: &Testbed| {
             let shown = testbed.list("groupsnapshots", Some("shop"));
             shown.iter().all(|shown| shown["status"]["state"] == "Failed")
@@ -216,7 +218,7 @@ async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_
         assert_eq!(testbed.ended(), None, "{point}: its Backup stays as it is");
         let going = testbed.list("volumesnapshots", None);
         assert!(going.iter().all(|snapshot| snapshot["metadata"]["deletionTimestamp"].is_null()), "{point}");
-        // Rebuilt after that, it goes on.
+        // The run goes on after it is rebuilt.
         testbed.disk.crash();
         let mut testbed = testbed;
         testbed.disk = Disk::new();

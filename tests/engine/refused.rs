@@ -1,5 +1,6 @@
-//! Refusals, each as a user sees it: the object, the reason, the way out. The other groups go on, nothing is left
-//! behind, the daemon lives.
+//! Tests refusals as a user sees them: the object, the reason, and how to fix it.
+//!
+//! The other groups go on, nothing is left behind, and the daemon keeps running.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,8 @@ fn reason(testbed: &Testbed) -> String {
     testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
 }
 
-/// What a user sees in each case, as it is kept: `# case`, then the message. `UPDATE_FIXTURES=1` writes it anew.
+/// Stored message of each case as a user sees it: `# case`, then the message. `UPDATE_FIXTURES=1` rewrites the
+/// file.
 const KEPT: &str = "tests/engine/refusals.txt";
 static WRITING: Mutex<()> = Mutex::new(());
 
@@ -34,7 +36,7 @@ fn kept() -> BTreeMap<String, String> {
     parts.map(|(case, message)| (case.to_owned(), message.trim().to_owned())).collect()
 }
 
-/// Prints the message, and holds it against the kept one, word by word.
+/// Prints the message and compares it with the stored one, word by word.
 #[track_caller]
 fn show(case: &str, message: &str) {
     println!("{case}\n    {message}");
@@ -49,7 +51,7 @@ fn show(case: &str, message: &str) {
     assert_eq!(kept().get(case).map(String::as_str), Some(message), "{case}: see {KEPT}");
 }
 
-/// A claim that is bound, by hand, to a volume with this source.
+/// Creates a PVC that is bound manually to a volume with this source.
 fn on_volume(testbed: &Testbed, source: Value) {
     let mut volume = json!({
         "metadata": {"name": "by-hand"},
@@ -84,7 +86,8 @@ fn too_many(testbed: &Testbed) {
     }
 }
 
-/// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
+/// Runs the group `good` beside the group `unfit`: the former completes, the latter is refused with the
+/// reason.
 async fn beside_a_good_one(case: &str, prepare: fn(&Testbed), words: &[&str]) {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 0).await;
@@ -162,7 +165,7 @@ async fn a_driver_that_cannot_cut_groups_ends_the_group_and_leaves_nothing() {
     assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()));
 }
 
-// ---- rights ------------------------------------------------------------------------------------------------------
+// ---- permissions ------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_right_that_release_undo_or_rebuild_lack_refuses_the_group_before_anything_happens() {
@@ -213,7 +216,7 @@ async fn once_the_right_is_granted_the_next_backup_goes_on_without_a_restart() {
     );
 }
 
-// ---- the Backup itself ---------------------------------------------------------------------------------------------
+// ---- the Backup itself ------------------------------------------------------------------------------------
 
 fn validation_error(testbed: &Testbed) -> String {
     let errors = testbed.nightly()["status"]["validationErrors"].take();
@@ -241,7 +244,7 @@ async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
         let testbed = Testbed::new(Config::default());
         testbed.cluster.api().loosen("backups");
         testbed.claims("shop", "orders-db", 2).await;
-        // Within the schema of another release, and not what is known here.
+        // Valid in the schema of another release, and unknown in this one.
         let malformed = || {
             let spec = json!({"includedNamespaces": ["shop"], "resourcePolicy": {}});
             json!({"metadata": {"name": "broken", "namespace": "stillpoint"}, "spec": spec})
@@ -269,7 +272,7 @@ async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
     }
 }
 
-// ---- silence -------------------------------------------------------------------------------------------------------
+// ---- an API server that does not reply --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_does_not_answer_is_waited_for() {
@@ -288,7 +291,8 @@ async fn an_api_server_that_does_not_answer_is_waited_for() {
     assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()));
 }
 
-/// The members never become ready, so that the cluster changes all the time, and the undo is refused for three minutes.
+/// The members never become ready, so that the cluster changes constantly. The rollback is refused for three
+/// minutes.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_pauses_after_a_failure_does_not_read_at_every_change() {
     let driver = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };

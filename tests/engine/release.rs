@@ -1,8 +1,9 @@
-//! Velero's release order loses the members, ours keeps them: the same group, the same controllers, beside each other.
+//! Compares Velero's release order, which loses members, with Stillpoint's, which keeps them: same group, same
+//! controllers.
 //!
-//! Velero (`pvc_action.go`) strips owner references and finalizers while the members still name their group, sets the
-//! content to Retain, and deletes content and group. The snapshot-controller puts the owner back on a member that
-//! names a living group, and the members go with it.
+//! Velero (`pvc_action.go`) removes owner references and finalizers while the members still name their group,
+//! sets the content to Retain, and deletes content and group. The snapshot-controller restores the owner on a
+//! member that names an existing group, and the members are deleted with the group.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::testbed::Testbed;
 
 const MEMBERS: usize = 4;
 
-/// The three ways in which controllers are slow.
+/// Three speeds of the controllers.
 fn profiles() -> [(&'static str, Config); 3] {
     [
         ("no limit", Config::default()),
@@ -35,7 +36,7 @@ fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().expect("a name")
 }
 
-/// What Velero does, call by call, 40 ms each, with a pause after each of its steps.
+/// Performs Velero's calls one by one, 40 ms each, with a pause after each of its steps.
 async fn velero_takes_the_group(testbed: &Testbed, pause: Duration) {
     let call = Duration::from_millis(40);
     let hand = testbed.hand();
@@ -114,7 +115,7 @@ async fn ours_keeps_all(profile: &str, testbed: &Testbed) {
     let kept = testbed.list("volumesnapshots", Some("shop")).len();
     println!("our order, {profile}: {kept} of {MEMBERS} kept, {} leaked", testbed.cluster.ledger().leaked);
     assert!(end.is("Completed"), "{profile}: {end:?}\n{}", testbed.shown().await);
-    // What loses members does so some time after the group is gone.
+    // Members that are lost disappear some time after the group is deleted.
     testbed.pass(60).await;
     let verdict = invariants::completed(testbed, "shop", MEMBERS).await;
     assert_eq!(verdict, Ok(()), "{profile}:\n{}", testbed.shown().await);

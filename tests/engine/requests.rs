@@ -1,4 +1,4 @@
-//! What a Backup may ask for, and what it is told when it asks for too much.
+//! Tests the requests that a Backup can make, and the messages for requests that are not supported.
 
 use serde_json::{Value, json};
 use stillpoint::domain::labels;
@@ -17,7 +17,7 @@ async fn completes(testbed: &Testbed, members: usize) {
     assert_eq!(verdict, Ok(()), "{}", testbed.shown().await);
 }
 
-// ---- names -------------------------------------------------------------------------------------------------------
+// ---- names ------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_label_value_need_not_be_a_name() {
@@ -50,7 +50,7 @@ async fn a_backup_name_may_be_longer_than_a_label_value() {
     }
 }
 
-// ---- nothing to do -----------------------------------------------------------------------------------------------
+// ---- nothing to do ----------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
@@ -66,7 +66,7 @@ async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
     assert_eq!(testbed.writes(), 0);
 }
 
-// ---- groups that are refused ---------------------------------------------------------------------------------------
+// ---- groups that are refused ------------------------------------------------------------------------------
 
 pub const GROUP_CLASS_OF_CLAIM: &str = "velero.io/csi-volume-group-snapshot-class";
 
@@ -126,7 +126,8 @@ pub fn two_default_classes(testbed: &Testbed) {
     claim(testbed, "unfit", 0, claim_spec("csi-hostpath-sc"), json!({}));
 }
 
-/// The group `good` beside the group `unfit`: the former is done, the latter refused with the reason.
+/// Runs the group `good` beside the group `unfit`: the former completes, the latter is refused with the
+/// reason.
 async fn refused(prepare: fn(&Testbed), code: &str, words: &[&str]) {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 0).await;
@@ -172,7 +173,7 @@ async fn without_a_class_for_the_release_nothing_is_cut() {
     assert_eq!(testbed.cluster.storage().calls().get("CreateVolumeGroupSnapshot"), None);
 }
 
-// ---- Backups that are refused ----------------------------------------------------------------------------------------
+// ---- Backups that are refused -----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
@@ -192,7 +193,7 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
         let errors: Vec<&str> = errors.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         assert!(errors.len() == 1 && errors[0].starts_with(sentence), "{errors:?}");
         assert_eq!(testbed.writes(), 0);
-        // The journal holds its binding to the cluster, and no record of a group or of a Backup.
+        // The journal contains its binding to the cluster, and no record of a group or of a Backup.
         let entries = testbed.entries().await;
         let of_a_run: Vec<_> =
             entries.iter().filter_map(|entry| records::decode(&entry.record).ok()).collect();
@@ -200,7 +201,7 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
     }
 }
 
-// ---- what is written into the Backup ---------------------------------------------------------------------------------
+// ---- written into the Backup ------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn the_label_key_that_won_is_written_into_the_spec() {
@@ -237,8 +238,8 @@ async fn names_are_put_back_where_velero_is_to_know_the_members() {
     assert_eq!(testbed.writes(), 5 * 3 + 4);
 }
 
-/// A snapshot-controller whose cache still has the group would own the members again, and the garbage collector would
-/// delete them after the run called itself done.
+/// A snapshot-controller whose cache still contains the group would restore the ownership of the members. The
+/// garbage collector would then delete them after the run was recorded as done.
 #[tokio::test(start_paused = true)]
 async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
     for cache_lag_ms in [400, 10_000, 40_000] {
@@ -254,7 +255,7 @@ async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
     }
 }
 
-// ---- several Backups, and none any more ------------------------------------------------------------------------------
+// ---- several Backups, and deleted ones --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_second_backup_of_the_same_claims_cuts_them_again() {
@@ -295,10 +296,10 @@ async fn a_second_backup_of_the_same_claims_cuts_them_again() {
     assert_eq!(testbed.group_objects(), 0);
 }
 
-/// A point after which a run has no news of the cluster any more.
+/// Point after which a run receives no changes of the cluster any more.
 const LAST_POINT: &str = "cleaned/after-record";
 
-/// That the Backup was deleted, on the GroupSnapshot and as an Event about it.
+/// Checks that the GroupSnapshot and an Event about it report the deletion of the Backup.
 fn is_said(testbed: &Testbed) {
     let run = testbed.list("groupsnapshots", Some("shop")).remove(0);
     let conditions = run["status"]["conditions"].as_array().expect("conditions");
@@ -313,7 +314,8 @@ fn is_said(testbed: &Testbed) {
     assert!(testbed.list("events", Some("shop")).iter().any(warned), "{run:#}");
 }
 
-/// Deletes the Backup at that point; the run ends all the same, and says that the Backup is gone where it still goes on.
+/// Deletes the Backup at that point. The run still ends, and reports that the Backup is deleted if it is still
+/// going on.
 async fn deleted_at(at: &str) {
     let testbed = Testbed::new(Config { controller_qps: Some(5.0), ..Config::default() });
     testbed.claims("shop", "orders-db", 3).await;
@@ -321,7 +323,7 @@ async fn deleted_at(at: &str) {
     let (hand, deletes_at) = (testbed.hand().clone(), at.to_owned());
     let points = CrashPoints::ask(move |point| {
         if point.to_string() == deletes_at {
-            // It is passed once only, and what is gone is gone.
+            // The point is passed only once, and the Backup may be deleted already.
             let _ = hand.delete("backups", Some("stillpoint"), "nightly", Default::default());
         }
         Verdict::GoOn
@@ -337,7 +339,7 @@ async fn deleted_at(at: &str) {
     if at != LAST_POINT {
         is_said(&testbed);
     }
-    // A later life finds nothing left to do, and nobody to tell.
+    // A later incarnation finds nothing left to do, and no object to report to.
     let before = testbed.writes();
     tokio::select! {
         problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
@@ -354,7 +356,7 @@ async fn a_run_outlives_its_backup() {
     }
 }
 
-/// The recipe of docs/groups.md, with the receipt that the GroupSnapshot shows.
+/// The procedure of docs/groups.md, with the receipt that the GroupSnapshot shows.
 #[tokio::test(start_paused = true)]
 async fn a_completed_group_is_freed_as_documented() {
     let testbed = Testbed::new(Config::default());

@@ -1,5 +1,6 @@
-//! The rights that are granted are those that are used: no scenario needs more (see `rbac`), and here each of them is
-//! needed by one.
+//! Tests that the granted permissions are the used ones.
+//!
+//! No scenario needs more (see `rbac`), and here each permission is needed by a scenario.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::{disruptions, invariants};
 
 type Used = BTreeSet<(String, String, String)>;
 
-/// Only where the definition of Backup has a status subresource; neither Velero's nor the one of this crate has.
+/// Used only if the CRD of Backup has a status subresource; neither Velero's nor that of this crate has one.
 const ELSEWHERE: [(&str, &str, &str); 1] = [("patch", "velero.io", "backups/status")];
 
 fn point(name: &str) -> Point {
@@ -35,7 +36,8 @@ async fn set_up(config: Config) -> Testbed {
     testbed
 }
 
-/// Granted beside used, a line for each resource; what is used elsewhere only stands unused here.
+/// Prints granted beside used permissions, one line for each resource. Permissions used elsewhere only appear
+/// as unused.
 fn table(used: &Used) {
     println!("{:<28} {:<36} {:<40} USED", "GROUP", "RESOURCE", "GRANTED");
     for grant in access::GRANTS {
@@ -53,23 +55,24 @@ fn table(used: &Used) {
 #[tokio::test(start_paused = true)]
 async fn what_is_granted_is_what_is_used() {
     let mut used = Used::new();
-    // A member is lost while the group stands, after a restart that claims the group: it is rebuilt.
+    // A member is lost while the group exists, after a restart that claims the group: the member is rebuilt.
     let one = set_up(Config::default()).await;
     let lose: fn(&Cluster) = |cluster| disruptions::delete_member(cluster, "orders-db-1");
     completes(&one, "detach/before-intent", lose, Some("vs-bound/after-record")).await;
     used.extend(one.rbac.used());
-    // A loss that is seen only when the group is gone: a stub stands in for it.
+    // The loss is observed only after the group is deleted: a stub replaces it.
     let late = set_up(Config::default()).await;
     completes(&late, "delete-content/after-effects", lose, None).await;
     used.extend(late.rbac.used());
-    // The driver fails: the group is undone.
+    // The driver fails: the group is rolled back.
     let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
     let driver = DriverConfig { fail_with, cut_despite_failure: true, ..DriverConfig::default() };
     let failing = set_up(Config { driver, ..Config::default() }).await;
     let end = failing.run_daemon(None).await;
     assert!(end.is("Failed"), "{end:?}");
     used.extend(failing.rbac.used());
-    // While it is undone somebody releases one member and deletes another: their shells go one by one.
+    // During the rollback a user releases one member and deletes another: their leftovers are deleted one by
+    // one.
     let undone = set_up(Config::default()).await;
     let unclass: fn(&Cluster) = |cluster| disruptions::delete_first(cluster, "volumesnapshotclasses");
     undone

@@ -1,6 +1,6 @@
-//! Every row of the recovery table is decided in a drill that ends right.
+//! Tests that every row of the recovery table is decided in a drill that ends as expected.
 //!
-//! The drills here are chosen because rows are rare: each leads to some that nothing else does.
+//! The drills here are chosen for rare rows: each drill leads to some that no other drill does.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Nothing happens for a long time: who waits, waits for events, and asks nobody anything meanwhile.
+//! Tests long periods without events: a waiting run waits for events and makes no calls meanwhile.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::testbed::Testbed;
 use stillpoint::engine::crash_points::CrashPoints;
 use stillpoint::sim::Config;
 
-/// Calls of the daemon so far, the renewals of watches and of the journal's binding apart.
+/// Formats the calls of the daemon so far, except renewals of watches and of the journal's binding.
 fn asked(testbed: &Testbed) -> String {
     let tally = testbed.cluster.api().tally();
     let mut verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
@@ -24,7 +24,7 @@ async fn with_the_sidecar_silent_for_ten_hours_the_tally_does_not_move() {
     testbed.cluster.set_frozen("csi-snapshotter", true);
     testbed.backup("shop");
     let wait = async {
-        // The deadline of the cut passes, and the undo begins to wait for the sidecar.
+        // The deadline of the cut passes, and the rollback begins to wait for the sidecar.
         testbed.pass(3600).await;
         let before = asked(&testbed);
         let writes = testbed.cluster.api().tally().writes("snapshot-controller");

@@ -1,4 +1,4 @@
-//! The spec of a Backup: what is cut, what is left out, and what a user is told of both.
+//! Tests the spec of a Backup: the objects that are cut or excluded, and the messages about both.
 
 use serde_json::{Value, json};
 use stillpoint::engine::crash_points::CrashPoints;
@@ -14,13 +14,13 @@ fn point(text: &str) -> Point {
     text.parse().expect("a point")
 }
 
-/// Notes of our Events with this reason, in the order of their names.
+/// Returns the notes of the daemon's Events with this reason, in the order of their names.
 fn notes(testbed: &Testbed, reason: &str) -> Vec<String> {
     let events = testbed.list("events", None).into_iter().filter(|event| event["reason"] == reason);
     events.map(|event| event["message"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Lives until the Backup has ended and as many warnings as its status counts are Events.
+/// Runs the daemon until the Backup has ended and every warning that its status counts is an Event.
 async fn live_until_told(testbed: &Testbed) -> Value {
     let told = |testbed: &Testbed| {
         let warnings = testbed.nightly()["status"]["warnings"].as_u64().unwrap_or(0);
@@ -162,7 +162,7 @@ async fn a_class_that_appears_with_its_backup_is_found() {
         let ended = |testbed: &Testbed| {
             looks.set(looks.get() + 1);
             match looks.get() {
-                // The caches are complete by now.
+                // The caches are complete at this instant.
                 100 => delay_events_of(testbed, plural),
                 120 => {
                     testbed.hand().create(plural, class.clone()).expect("created anew");
@@ -177,7 +177,7 @@ async fn a_class_that_appears_with_its_backup_is_found() {
     }
 }
 
-/// From now on the daemon's watches of these objects report changes three seconds late.
+/// From now on the daemon's watches of these objects report changes 3 s late.
 fn delay_events_of(testbed: &Testbed, plural: &'static str) {
     testbed.cluster.api().set_faults(Box::new(move |call| {
         let late = StreamFault { delay_ms: 3_000, ..StreamFault::default() };
@@ -202,7 +202,7 @@ async fn snapshots_are_counted_as_velero_counts_them() {
     testbed.claims("shop", "orders-db", 3).await;
     testbed.claims("shop", "cache", 2).await;
     testbed.backup("shop");
-    // Killed before the end was shown: the next life counts from the journal.
+    // Killed before the end was published: the next incarnation counts from the journal.
     assert!(matches!(testbed.run_daemon(Some(point("finished/after-record"))).await, End::Killed));
     assert!(testbed.run_daemon(None).await.is("Completed"));
     assert_eq!(snapshots(&testbed.nightly()), [5, 5]);

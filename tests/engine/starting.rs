@@ -1,4 +1,4 @@
-//! An API server in its first moments, and permissions: what is waited for, what is asked how often, what is refused.
+//! Tests a starting API server, and permissions: conditions that are waited for, number of reviews, refusals.
 
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ async fn an_api_server_that_starts_anew_in_the_middle_is_waited_for() {
     }
 }
 
-/// A refusal for good cannot be told from one of the first moments: the daemon goes on, and is not ready.
+/// A permanent refusal cannot be distinguished from one during the start: the daemon goes on, and is not
+/// ready.
 #[tokio::test(start_paused = true)]
 async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
     let testbed = Testbed::new(Config::default());
@@ -66,7 +67,7 @@ async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
     assert!(problem.contains("system:discovery") && problem.contains("deploy/rbac.yaml"), "{problem}");
 }
 
-/// Access reviews so far.
+/// Counts the access reviews so far.
 fn reviews(testbed: &Testbed) -> usize {
     testbed.calls.all().iter().filter(|call| call.resource == "selfsubjectaccessreviews").count()
 }
@@ -84,7 +85,7 @@ async fn permissions_are_reviewed_once_in_a_life_and_again_after_a_refusal() {
         assert!(testbed.comes(|testbed| testbed.ended().is_some()).await, "it hangs");
         assert_eq!(reviews(&testbed), all, "at the start");
         assert_eq!(next("second").await, ("Completed".to_owned(), all));
-        // The first that is refused is an Event that people miss; the next Backup is reviewed.
+        // The first refused call only loses an Event; the next Backup is reviewed.
         testbed.rbac.deny("create events");
         assert_eq!(next("third").await, ("Completed".to_owned(), all));
         let (_, after) = next("fourth").await;
@@ -92,7 +93,8 @@ async fn permissions_are_reviewed_once_in_a_life_and_again_after_a_refusal() {
         testbed.rbac.restore();
         testbed.pass(30).await;
         let before = (next("fifth").await.1, testbed.writes());
-        // What is taken away without a refused call is found an hour later at the latest, before anything happens.
+        // A permission that is removed without a refused call is detected within an hour, before anything
+        // happens.
         testbed.rbac.deny("patch volumesnapshots/status");
         testbed.pass(3600).await;
         let (phase, _) = next("sixth").await;

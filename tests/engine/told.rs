@@ -1,4 +1,4 @@
-//! What people are told while a run goes on: Events on the Backup and on the GroupSnapshot, log lines, numbers.
+//! Tests the reports of a run in progress: Events on the Backup and on the GroupSnapshot, log lines, metrics.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use crate::testbed::{End, Testbed};
 
-/// `type kind reason` of our Events, in the order of their times, and their notes.
+/// Returns `type kind reason` of the daemon's Events in the order of their times, and their notes.
 fn told(testbed: &Testbed) -> Vec<(String, String)> {
     let mut events: Vec<Value> = testbed.list("events", None);
     events.retain(|event| event["reportingComponent"] == "stillpoint.dev/stillpoint");
@@ -103,7 +103,7 @@ impl Write for Lines {
     }
 }
 
-/// The lines that a life logs, which is lived twice for them.
+/// Returns the lines that an incarnation logs. It runs twice for that.
 async fn logged(config: fn() -> Config) -> Vec<Value> {
     let lines = Lines::default();
     let writer = lines.clone();
@@ -111,8 +111,9 @@ async fn logged(config: fn() -> Config) -> Vec<Value> {
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(move || writer.clone());
     let targets = tracing_subscriber::filter::Targets::new().with_target("stillpoint", tracing::Level::DEBUG);
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(targets).with(layer));
-    // A callsite that another thread meets for the first time while this subscriber comes may be taken for one that
-    // nobody wants: meet all of them once, then ask again.
+    // A callsite that another thread reaches for the first time while this subscriber is being set may be
+    // cached as disabled. The first run reaches all of them once; the second run follows a rebuild of the
+    // cache.
     for _ in 0..2 {
         tracing::callsite::rebuild_interest_cache();
         lines.0.lock().expect("no poison").clear();

@@ -1,4 +1,5 @@
-//! What cannot be finished is undone, to a clean cluster and a freed storage, killed at whatever point.
+//! Tests that a run which cannot be finished is rolled back to a clean cluster and freed storage, killed at
+//! any point.
 
 use serde_json::json;
 use stillpoint::drill::invariants::Invariant;
@@ -25,7 +26,7 @@ async fn set_up(config: Config, members: usize) -> Testbed {
     testbed
 }
 
-/// What somebody does to the cluster.
+/// A change to the cluster.
 type Act = fn(&Cluster);
 
 fn point(text: &str) -> Point {
@@ -40,7 +41,7 @@ fn reason(testbed: &Testbed) -> String {
     testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Lives to the end, which is `Failed` and clean; the reason that the Backup gives.
+/// Runs the daemon to the end, which must be `Failed` and clean. Returns the reason in the Backup.
 async fn fails_clean(testbed: &Testbed) -> String {
     let end = testbed.run_daemon(None).await;
     assert!(end.is("Failed"), "{end:?}\n{}", testbed.shown().await);
@@ -96,8 +97,9 @@ async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
     assert_eq!(leaked, 2 * cuts(&testbed), "two of three volumes a call");
 }
 
-/// The sidecar lets no content go of which it does not know whether the driver cuts it (csi-snapshotter,
-/// `shouldDeleteGroupSnapshotContent`): freeing waits for a driver that answers, and says so.
+/// The sidecar does not release a content if it does not know whether the driver is cutting it
+/// (csi-snapshotter, `shouldDeleteGroupSnapshotContent`). Freeing waits for a driver that replies, and the run
+/// reports this.
 #[tokio::test(start_paused = true)]
 async fn an_error_that_may_pass_is_waited_for_until_the_deadline_of_the_cut() {
     for cut_despite_failure in [false, true] {
@@ -146,7 +148,7 @@ async fn a_cut_that_happened_although_the_driver_said_otherwise_is_found_when_th
     completes(&set_up(driver("DeadlineExceeded", config), 3).await, 3).await;
 }
 
-/// A class that retains: all policies say Retain from the start.
+/// Sets the deletionPolicy of the class to Retain, so that all policies are Retain from the start.
 fn retain_class(testbed: &Testbed) {
     let class = testbed.list("volumegroupsnapshotclasses", None).remove(0);
     let name = class["metadata"]["name"].as_str().expect("a name").to_owned();
@@ -158,12 +160,14 @@ fn retain_class(testbed: &Testbed) {
     testbed.hand().create("volumegroupsnapshotclasses", class).expect("a class that retains");
 }
 
-/// The VolumeSnapshotClass of the release goes after the last look but one: the run is undone from Retained.
+/// Deletes the VolumeSnapshotClass of the release after the last fresh read but one: the run is rolled back
+/// from Retained.
 fn drop_class(cluster: &Cluster) {
     disruptions::delete_first(cluster, "volumesnapshotclasses");
 }
 
-/// The create may have happened: it is repeated once, so that there is something certain to delete, and not for ever.
+/// The create may have happened. It is repeated once, so that there is a known object to delete, but not
+/// endlessly.
 #[tokio::test(start_paused = true)]
 async fn a_create_of_unknown_fate_is_repeated_once_to_be_undone() {
     let testbed = set_up(Config::default(), 2).await;
@@ -199,12 +203,12 @@ async fn an_undo_frees_the_storage_although_the_class_retains() {
     assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
-// ---- destroyed from outside --------------------------------------------------------------------------------------
+// ---- destroyed from outside -------------------------------------------------------------------------------
 
 async fn destroyed(at: &str, what: &str, act: fn(&Cluster)) -> Result<String, String> {
     let testbed = set_up(Config::default(), 3).await;
     let end = testbed.run_daemon_acting(point(at), act, None).await;
-    // The controller retries the deletion of a lone member by backoff only.
+    // The controller retries the deletion of a lone member by back-off only.
     invariants::settled(&testbed).await;
     let verdict = match &end {
         _ if end.is("Completed") => invariants::completed(&testbed, "shop", 3).await,
@@ -248,8 +252,9 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
-/// The snapshot-controller stands still right behind the create of the content, which has no finalizer yet; the driver
-/// cuts the group all the same, and somebody deletes it. Whoever deletes that content at once lets its storage go.
+/// The snapshot-controller is paused directly after it created the content, which has no finalizer yet. The
+/// driver cuts the group all the same, and a user deletes the group. Deleting that content at once would lose
+/// its storage.
 #[tokio::test(start_paused = true)]
 async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_along() {
     let testbed = Testbed::new(Config::default());
@@ -270,7 +275,8 @@ async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_alon
     }
 }
 
-/// A stage whose run was being undone when the daemon died, and whose group and content were torn out then.
+/// Creates a testbed whose run was being rolled back when the daemon was killed. Group and content were then
+/// deleted with their finalizers removed.
 async fn torn() -> Testbed {
     let testbed = set_up(Config::default(), 2).await;
     let end = testbed.run_daemon_acting(point(LAST), drop_class, Some(point("unwinding/after-record"))).await;
@@ -286,7 +292,8 @@ async fn storage_whose_content_was_torn_out_is_freed_by_its_handles() {
     invariants::undone(&testbed, "shop").await.unwrap();
 }
 
-/// Somebody saves a member: what he imported is his, and the driver is not asked to free the rest of its group.
+/// A user saves a member by importing it. The imported object belongs to the user, and the driver is not
+/// called to free the rest of its group.
 #[tokio::test(start_paused = true)]
 async fn storage_that_somebody_imported_is_not_freed() {
     let testbed = torn().await;

@@ -1,4 +1,4 @@
-//! Whichever version of `groupsnapshot.storage.k8s.io` a cluster serves.
+//! Tests each version of `groupsnapshot.storage.k8s.io` that a cluster can serve.
 
 use crate::invariants;
 use crate::testbed::Testbed;
@@ -28,7 +28,7 @@ async fn each_version_will_do_alone_and_with_the_others() {
     }
 }
 
-/// v1beta1 has no list of the members' snapshots in its content: the handles come from the members.
+/// A v1beta1 content has no list of the members' snapshots: the handles come from the members.
 #[tokio::test(start_paused = true)]
 async fn a_receipt_names_every_handle_also_where_the_group_lists_none() {
     let testbed = backed_up_where_served(&["v1beta1"]).await;

@@ -1,4 +1,5 @@
-//! A run that waits says why: in its status, in one Warning Event for each cause, and with members that are counted.
+//! Tests that a waiting run reports why: in its status, in one Warning Event for each cause, and with a count
+//! of members.
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;
@@ -25,7 +26,7 @@ fn waiting_for(testbed: &Testbed) -> String {
     status(testbed)["waitingFor"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Notes of the Warning Events with that reason on the GroupSnapshot.
+/// Returns the notes of the Warning Events with that reason on the GroupSnapshot.
 fn warnings(testbed: &Testbed, reason: &str) -> Vec<String> {
     let events = testbed.list("events", Some("shop"));
     let of_run = events.iter().filter(|event| {
@@ -50,7 +51,7 @@ fn nothing() -> stillpoint::sim::api_server::Faults {
     Box::new(|_| FaultDecision::none())
 }
 
-/// What a life does meanwhile; the Backup completes.
+/// Runs one incarnation together with `meanwhile`; the Backup completes.
 async fn completes(testbed: &Testbed, meanwhile: impl Future<Output = ()>) {
     let (end, ()) = tokio::join!(testbed.run_daemon(None), meanwhile);
     assert!(end.is("Completed"), "{end:?}\n{}", testbed.shown().await);
@@ -59,7 +60,7 @@ async fn completes(testbed: &Testbed, meanwhile: impl Future<Output = ()>) {
     assert!(status(testbed)["waiting"].is_null(), "{}", status(testbed));
 }
 
-/// A quota of VolumeSnapshots that has room for two: the snapshot-controller says it to its log alone.
+/// A quota of VolumeSnapshots has room for two: the snapshot-controller reports it only in its log.
 #[tokio::test(start_paused = true)]
 async fn members_that_a_quota_forbids_are_missed() {
     let testbed = set_up().await;
@@ -114,7 +115,8 @@ async fn a_refused_delete_behind_the_pivot_shows_its_cause() {
     completes(&testbed, seen).await;
 }
 
-/// A webhook that does not answer makes the API server answer 503: the step is tried again, at last once a minute.
+/// A webhook that does not reply makes the API server reply 503. The step is retried, in the end once per
+/// minute.
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_resumed_does_not_wait_out_its_pause() {
     let testbed = set_up().await;
@@ -128,7 +130,7 @@ async fn a_run_that_is_resumed_does_not_wait_out_its_pause() {
         testbed.pass(200).await;
         let tries = testbed.calls.all().len();
         testbed.until(|testbed| testbed.calls.all().len() > tries).await;
-        // A pause of a minute has just begun.
+        // A retry pause of one minute has just begun.
         testbed.pass(5).await;
         testbed.cluster.api().set_faults(nothing());
         ask(&testbed.cluster, "resume", "now");

@@ -1,4 +1,4 @@
-//! What a run costs: writes by the size of its group, reads by nothing but the group.
+//! Tests the cost of a run: writes depend on the size of its group, reads on nothing but the group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -62,7 +62,7 @@ async fn states_that_a_run_passes_at_once_are_shown_at_once() {
     let tally = testbed.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
     let of = |verb: &str, resource: &str| tally.get(verb).and_then(|calls| calls.get(resource)).copied();
     assert_eq!(of("create", "groupsnapshots"), Some(1));
-    // At the beginning and at the end; had it been asked first whether it is there, it were one more.
+    // At the beginning and at the end. A read that first checks for the object would be one more call.
     assert_eq!(of("patch", "groupsnapshots/status"), Some(2));
     let shown = testbed.list("groupsnapshots", Some("shop")).remove(0);
     let conditions = shown["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -70,13 +70,13 @@ async fn states_that_a_run_passes_at_once_are_shown_at_once() {
     assert_eq!(passed, 5, "all that it passed is told: {shown:#}");
 }
 
-/// Reads of single objects and lists of the daemon.
+/// Counts the daemon's reads of single objects and its lists.
 fn reads(testbed: &Testbed) -> u64 {
     let tally = testbed.cluster.api().tally();
     tally.calls("stillpoint", "get") + tally.calls("stillpoint", "list")
 }
 
-/// Other people's objects in the same namespace.
+/// Creates unrelated objects in the same namespace.
 async fn crowd(testbed: &Testbed, count: usize) {
     for index in 0..count {
         testbed.claim("shop", &format!("other-{index}"), None);
@@ -103,7 +103,7 @@ async fn crowd(testbed: &Testbed, count: usize) {
         .await;
 }
 
-/// Reads of a run that begins once the caches are filled.
+/// Counts the reads of a run that begins after the caches are filled.
 async fn reads_of_a_run(others: usize) -> u64 {
     let testbed = set_up(3).await;
     crowd(&testbed, others).await;
@@ -114,7 +114,7 @@ async fn reads_of_a_run(others: usize) -> u64 {
         testbed.until(|testbed| testbed.ended().is_some()).await;
         reads(&testbed) - before
     };
-    // The Backup is asked for in the middle of this life, so that the life itself cannot wait for its end.
+    // The Backup is created during this incarnation, so that the incarnation itself cannot wait for its end.
     tokio::select! {
         reads = asked => reads,
         problem = testbed.life(CrashPoints::none()) => panic!("{problem}"),
@@ -128,7 +128,7 @@ async fn reads_do_not_grow_with_the_namespace() {
     assert_eq!(alone, crowded);
 }
 
-/// Reads of the next Backup, by verb and resource, and how long it took on simulated time.
+/// Returns the reads of the next Backup, by verb and resource, and its duration on simulated time.
 async fn reads_of_next(testbed: &Testbed, name: &str) -> (BTreeMap<String, u64>, Duration) {
     let reads = || {
         let verbs = testbed.cluster.api().tally().0.remove("stillpoint").unwrap_or_default();
@@ -149,8 +149,8 @@ async fn reads_of_next(testbed: &Testbed, name: &str) -> (BTreeMap<String, u64>,
     (made, took)
 }
 
-/// A consistent list of a real API server takes 70 ms, a get by name 1. Four fresh looks: before the pivot, before each
-/// of the two deletes, and behind them.
+/// A consistent list of a real API server takes 70 ms, a get by name 1 ms. A run makes four fresh reads:
+/// before the pivot, before each of the two deletes, and after them.
 #[tokio::test(start_paused = true)]
 async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
     for members in [1, 3, 10] {
@@ -165,12 +165,12 @@ async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
                 ("get volumegroupsnapshots", 4),
                 ("get volumesnapshotcontents", 4 * n),
                 ("get volumesnapshots", 4 * n),
-                // Whether another namespace has a Backup of that name.
+                // Checks whether another namespace has a Backup of that name.
                 ("list backups", 1),
             ];
             println!("{members} members: {first:?} in {took:?}");
             assert_eq!(first, expected.map(|(key, count)| (key.to_owned(), count)).into());
-            // Those that earlier Backups of the same claims keep are not read.
+            // Snapshots that earlier Backups of the same PVCs keep are not read.
             assert_eq!(reads_of_next(&testbed, "second").await.0, first);
             assert_eq!(reads_of_next(&testbed, "third").await.0, first);
         };
@@ -197,7 +197,7 @@ async fn a_run_that_may_not_get_any_more_lists_and_completes() {
     assert_eq!(invariants::completed(&testbed, "shop", 3).await, Ok(()));
 }
 
-/// Calls of the daemon by verb, but those that renew the binding of its journal.
+/// Counts the daemon's calls by verb, except those that renew the binding of its journal.
 fn calls(testbed: &Testbed) -> BTreeMap<String, u64> {
     let tally = testbed.cluster.api().tally();
     let verbs = tally.0.get("stillpoint").cloned().unwrap_or_default();
@@ -207,7 +207,7 @@ fn calls(testbed: &Testbed) -> BTreeMap<String, u64> {
     verbs.into_iter().map(|(verb, resources)| (verb, others(resources))).collect()
 }
 
-/// Calls but the renewals of watches.
+/// Counts calls, except renewals of watches.
 fn asked(testbed: &Testbed) -> BTreeMap<String, u64> {
     let mut calls = calls(testbed);
     calls.remove("watch");

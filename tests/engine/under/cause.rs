@@ -1,4 +1,4 @@
-//! One bad manner of the cluster, with its beginning and its end.
+//! Defines one kind of misbehaviour of the cluster, with its beginning and its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{CallInfo, FaultDecision};
 use stillpoint::sim::{Cluster, Config};
 
-/// How long a cause lasts that does not say otherwise: longer than both deadlines of the scenario.
+/// Default duration of a cause: longer than both deadlines of the scenario.
 const LASTS: Duration = Duration::from_secs(240);
 
-/// Something that is done to the cluster.
+/// A change to the cluster.
 pub type Act = Arc<dyn Fn(&Cluster) + Send + Sync>;
 
-/// What a cause is one of.
+/// Kind of a cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// A behaviour of real controllers, by its number in the checklist of 22.
@@ -26,25 +26,26 @@ pub enum Family {
     Fault,
 }
 
-/// One bad manner.
+/// One kind of misbehaviour.
 #[derive(Clone)]
 pub struct Cause {
     pub family: Family,
     pub name: String,
-    /// What the cluster is like from its first moment on.
+    /// Configuration of the cluster from its first moment on.
     pub config: fn(&mut Config),
     pub begin: Act,
     pub end: Act,
     pub lasts: Duration,
-    /// Only from the first moment on: there is no beginning that a state could be crossed with.
+    /// Applies only from the first moment on: it has no beginning that could be crossed with a state.
     pub from_the_start: bool,
-    /// Nobody can be told what the run waits for while it lasts, because nothing can be written.
+    /// While the cause lasts, the run cannot report its wait condition, because nothing can be written.
     pub mute: bool,
     /// The driver itself leaves snapshots behind that no object names.
     pub leaks: bool,
-    /// States in which it cannot be told from what a user may do.
+    /// States in which the cause cannot be distinguished from a permitted action of a user.
     pub not_in: &'static [&'static str],
-    /// The daemon is killed when the cause begins, and started again with its wall clock set by so many seconds.
+    /// The daemon is killed when the cause begins, and started again with its wall clock set by this number of
+    /// seconds.
     pub clock_set: Option<i64>,
 }
 
@@ -66,12 +67,12 @@ impl Cause {
         }
     }
 
-    /// A cluster that is made so.
+    /// A cluster with this configuration.
     pub fn cluster(family: Family, name: impl Into<String>, config: fn(&mut Config)) -> Self {
         Self { config, from_the_start: true, ..Self::new(family, name) }
     }
 
-    /// A driver that is so for a while.
+    /// A driver with this configuration for a while.
     pub fn driver(family: Family, name: impl Into<String>, change: fn(&mut DriverConfig)) -> Self {
         let begin = move |cluster: &Cluster| {
             let mut config = DriverConfig::default();
@@ -99,7 +100,7 @@ impl Cause {
         Self { mute: true, ..cause }
     }
 
-    /// Somebody's hand, once.
+    /// A single change to the cluster.
     pub fn once(
         family: Family,
         name: impl Into<String>,

@@ -1,5 +1,7 @@
-//! All causes. Those of a list of the simulator are made from it, and tests hold the rest against its lists: a new
-//! switch, fault or actor that nobody crosses here is a failing test.
+//! Lists all causes.
+//!
+//! Causes that the simulator has a list for are generated from it. Tests compare the rest with its lists: a
+//! new switch, fault or actor that is not crossed here fails a test.
 
 use std::time::Duration;
 
@@ -13,15 +15,15 @@ use super::hand;
 use crate::disruptions;
 use Family::{Behaviour, Driver, Fault};
 
-/// What happens to members that are the user's own by now is the user's.
+/// Members that already belong to the user are outside the guarantees.
 const HANDED_OVER: &[&str] = &["Cleaned"];
 
-/// Every cause.
+/// Returns every cause.
 pub fn all() -> Vec<Cause> {
     [behaviours(), driver(), cluster(), coins(), calls(), actors(), clocks()].concat()
 }
 
-/// The 22 observable behaviours of the real controllers, each at least once by that which shows it.
+/// Returns the 22 observable behaviours of the real controllers, each with at least one cause that shows it.
 fn behaviours() -> Vec<Cause> {
     let b = Behaviour;
     vec![
@@ -55,7 +57,7 @@ fn behaviours() -> Vec<Cause> {
         }),
         Cause::driver(b(16), "a final error in a hot loop", |d| d.fail_with = failure("Internal")),
         Cause::driver(b(17), "an imported member of unknown state", |d| d.lists_snapshots = false),
-        // Before the run is planned it is simply a member more.
+        // Before the run is planned, it is simply one more member.
         Cause::once(b(18), "one more claim with the group's label", hand::join_group).not_in(&["alone"]),
         Cause::new(b(19), "the name is taken by another group")
             .between(hand::replace_group, disruptions::delete_foreign_groups),
@@ -83,7 +85,7 @@ fn failure(code: &str) -> Option<(String, String)> {
     Some((code.to_owned(), "the array is on fire".to_owned()))
 }
 
-/// Each switch of the driver. The first word of a name is the field of [`DriverConfig`].
+/// Returns each switch of the driver. The first word of a name is the field of [`DriverConfig`].
 fn driver() -> Vec<Cause> {
     let d = |name: &str, change| Cause::driver(Driver, name, change);
     vec![
@@ -106,7 +108,8 @@ fn driver() -> Vec<Cause> {
     ]
 }
 
-/// Each switch of the cluster that no profile and no behaviour has. The first word is the field of [`Config`].
+/// Returns each switch of the cluster that no profile and no behaviour has. The first word is the field of
+/// [`Config`].
 fn cluster() -> Vec<Cause> {
     let killed = Cause::once(Family::Cluster, "leader_election on and the leaders killed", |cluster| {
         cluster.restart("snapshot-controller");
@@ -127,7 +130,7 @@ fn is_write(call: &CallInfo) -> bool {
     ["create", "update", "patch", "delete"].contains(&call.verb.as_str())
 }
 
-/// What a caller may be told, each kind of answer at least once.
+/// Returns the replies that a caller may receive, each kind at least once.
 fn answers() -> Vec<Answer> {
     let status = |code| Answer::Status(code, None);
     vec![
@@ -144,7 +147,7 @@ fn answers() -> Vec<Answer> {
     ]
 }
 
-/// The name of an answer. A new kind of answer does not compile before it has one.
+/// Returns the name of a reply. A new kind of reply does not compile without one.
 fn answer_name(answer: &Answer) -> String {
     match answer {
         Answer::Normal => "as it is".to_owned(),
@@ -155,7 +158,7 @@ fn answer_name(answer: &Answer) -> String {
     }
 }
 
-/// The two coins, for a minute of writes, and of reads.
+/// Returns the causes with both random outcomes, for a minute of writes and of reads.
 fn coins() -> Vec<Cause> {
     let coin = |happen: bool, answer: Answer| {
         let does = if happen { "happens" } else { "does not happen" };
@@ -174,7 +177,7 @@ fn coins() -> Vec<Cause> {
     happening.chain(failing).chain(answers().into_iter().map(read)).collect()
 }
 
-/// Faults on calls beside the coins. The first word is the field of [`FaultDecision`] or of [`StreamFault`].
+/// Returns the other faults on calls. The first word is the field of [`FaultDecision`] or of [`StreamFault`].
 fn calls() -> Vec<Cause> {
     let every =
         |name: &str, decide: fn(&CallInfo) -> Option<FaultDecision>| Cause::on_calls(Fault, name, decide);
@@ -228,14 +231,14 @@ fn calls() -> Vec<Cause> {
 }
 
 fn ends(how: StreamEnd) -> StreamFault {
-    // A new way to end does not compile before it is crossed.
+    // A new kind of end does not compile before it is crossed.
     match how {
         StreamEnd::Close | StreamEnd::Break | StreamEnd::Gone => {}
     }
     StreamFault { end: Some((3, how)), ..StreamFault::default() }
 }
 
-/// A fault on every watch of the daemon: those that are open begin anew, so that it is theirs.
+/// A fault on every watch of the daemon. Open watches are restarted, so that the fault applies to them.
 fn stream(name: &str, fault: fn() -> StreamFault) -> Cause {
     let begin = move |cluster: &Cluster| {
         cluster.api().set_faults(Box::new(move |call| match (call.agent.as_str(), call.verb.as_str()) {
@@ -244,11 +247,11 @@ fn stream(name: &str, fault: fn() -> StreamFault) -> Cause {
         }));
         cluster.api().drop_watches();
     };
-    // What was lost is not told again by the watches that are open: the daemon has to ask.
+    // Open watches do not repeat lost events: the daemon has to read.
     Cause::new(Fault, name).between(begin, |cluster| cluster.api().clear_faults())
 }
 
-/// Each actor stopped for a while, and restarted.
+/// Returns each actor paused for a while, and restarted.
 fn actors() -> Vec<Cause> {
     let frozen = |agent: &'static str| {
         let begin = move |cluster: &Cluster| cluster.set_frozen(agent, true);
@@ -258,7 +261,7 @@ fn actors() -> Vec<Cause> {
     let restarted = |agent: &'static str| {
         Cause::once(Fault, format!("{agent} restarted"), move |cluster| cluster.restart(agent))
     };
-    // Between two of its calls, its effect in the cluster and the answer unread.
+    // Between two of its calls: the effect is in the cluster, and the reply is unread.
     let killed = |agent: &'static str, calls: u64| {
         Cause::once(Fault, format!("{agent} killed after {calls} calls"), move |cluster| {
             cluster.kill_after(agent, calls, Duration::from_secs(5));
@@ -270,8 +273,8 @@ fn actors() -> Vec<Cause> {
     Cluster::agents().iter().flat_map(each).collect()
 }
 
-/// Wall clocks that somebody sets, forward and back, while a run is under way. Within one life the daemon does not look at
-/// its own again, so that this one is set between two lives.
+/// Wall clocks that are set, forward and back, while a run is under way. The daemon reads its wall clock only
+/// once in an incarnation. Its clock is therefore set between two incarnations.
 fn clocks() -> Vec<Cause> {
     let hour = |name: &str, seconds: i64| {
         let set = Cause::new(Fault, format!("the daemon's clock set {name} and the daemon restarted"));
@@ -284,7 +287,7 @@ fn clocks() -> Vec<Cause> {
     [hour("an hour forward", 3_600), hour("an hour back", -3_600)].concat()
 }
 
-/// The fields of a struct, from how it shows itself.
+/// Returns the fields of a struct, from its `Debug` output.
 fn fields(shown: &str) -> Vec<String> {
     let mut fields = Vec::new();
     let (mut depth, mut word) = (0, String::new());
@@ -313,7 +316,7 @@ fn every_switch_of_the_driver_is_crossed() {
 
 #[test]
 fn every_fault_on_calls_is_crossed() {
-    // The two coins are crossed by every answer.
+    // Every reply crosses the two random outcomes.
     let coins = ["happen", "answer", "stream"];
     let decision = fields(&format!("{:?}", FaultDecision::none()));
     let stream = fields(&format!("{:?}", StreamFault::default()));
@@ -328,7 +331,7 @@ fn every_fault_on_calls_is_crossed() {
 
 #[test]
 fn every_switch_of_the_cluster_is_crossed() {
-    // Crossed by the profiles, by the switches of the driver, by behaviours of this name, or nothing that is bad.
+    // Crossed by the profiles, by the switches of the driver, by behaviours of this name, or harmless.
     const ELSEWHERE: [(&str, &str); 10] = [
         ("seed", "no switch: every cell has one"),
         ("anchor_unix_ns", "no switch: the cluster's wall clock"),

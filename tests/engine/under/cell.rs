@@ -1,8 +1,14 @@
-//! One cell of the table: a cause, a state, a profile; what the daemon did, and whether that is right.
+//! Runs one cell of the table, which is a cause, a state and a profile, and checks the actions of the daemon.
 //!
-//! Right is: the run ends Completed, or Failed after a full undo; or it waits while the cause lasts, says for what in
-//! `status.waitingFor`, and ends when the cause does; or, behind the pivot, it is stuck because it was refused, says so
-//! within a minute of the end of the cause, and ends when a person resumes it. Ledger and invariants hold at the end.
+//! Each of these results is correct:
+//!
+//! - The run ends Completed, or Failed after a full rollback.
+//! - The run waits while the cause lasts, reports the wait condition in `status.waitingFor`, and ends when the
+//!   cause does.
+//! - After the pivot, the run is stuck because it was refused. It reports this within a minute of the end of
+//!   the cause, and ends when a user resumes it.
+//!
+//! Ledger and invariants hold at the end.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,29 +30,29 @@ use super::state::State;
 use crate::testbed::{End, Testbed};
 use crate::{disruptions, invariants};
 
-/// What is noted of a run that waits and does not say for what.
+/// Recorded for a run that waits and does not report its wait condition.
 const NOTHING: &str = "nothing";
 
 pub const MEMBERS: usize = 2;
 
-/// What the daemon did.
+/// Observed behaviour of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Did {
     /// Phase of the Backup at the end.
     pub phase: String,
     /// Code of the reason, for a run that failed.
     pub code: Option<String>,
-    /// Attempt of the run at the end; none when nothing was planned.
+    /// Attempt of the run at the end; `None` if nothing was planned.
     pub attempt: Option<u64>,
-    /// What the run waited for when the cause ended, if it had not ended before.
+    /// Wait condition of the run when the cause ended, if the run had not ended before.
     pub waited_for: Option<String>,
-    /// Whether it was stuck, and a person resumed it.
+    /// Whether the run was stuck and a user resumed it.
     pub resumed: bool,
 }
 
 impl Did {
-    /// For a cell: `C` completed, `F13` failed with SP0013, `2` in the second attempt, `*` waited until the cause ended, `!`
-    /// was resumed.
+    /// Formats the result for a cell: `C` completed, `F13` failed with SP0013, `2` in the second attempt, `*`
+    /// waited until the cause ended, `!` was resumed.
     pub fn short(&self) -> String {
         let end = match (&self.code, self.phase.as_str()) {
             (_, "Completed") => "C".to_owned(),
@@ -61,7 +67,7 @@ impl Did {
     }
 }
 
-/// Runs it.
+/// Runs the cell.
 pub async fn run(cause: &Cause, state: &State, profile: Profile, seed: u64) -> Result<Did, String> {
     let mut config = profile.config(seed);
     (cause.config)(&mut config);
@@ -110,7 +116,7 @@ async fn run_daemon(testbed: &Testbed, points: CrashPoints) -> End {
     testbed.run_daemon_with(points, Arc::default()).await
 }
 
-/// Points at which the lead acts and the cause begins, each once.
+/// Returns the points at which the lead acts and the cause begins, each once.
 fn points(
     cluster: &Cluster,
     begin: Act,
@@ -134,7 +140,7 @@ fn points(
     })
 }
 
-/// A life that is killed when the cause begins, and another one whose wall clock was set meanwhile.
+/// Kills an incarnation when the cause begins, and starts another one whose wall clock was set meanwhile.
 async fn restarted(testbed: &mut Testbed, points: CrashPoints, begun: &Notify, seconds: i64) -> End {
     let killed = tokio::select! {
         biased;
@@ -149,9 +155,9 @@ async fn restarted(testbed: &mut Testbed, points: CrashPoints, begun: &Notify, s
     run_daemon(testbed, CrashPoints::none()).await
 }
 
-/// Whoever reads what a stuck run says, and does it once what refused it is over.
+/// Acts as a user who reads the message of a stuck run and follows it once the cause of the refusal is over.
 async fn person(testbed: &Testbed, over: &AtomicBool, resumed: &mut Result<bool, String>) -> Infallible {
-    /// Between two tries to show a run, and a little.
+    /// Interval between two attempts to publish a run, plus a margin, in seconds.
     const TOLD_WITHIN: u32 = 65;
     let mut waited = 0;
     loop {
@@ -172,7 +178,8 @@ async fn person(testbed: &Testbed, over: &AtomicBool, resumed: &mut Result<bool,
     }
 }
 
-/// Ends the cause when its time is over. What the run waits for then; none when it has ended.
+/// Ends the cause when its time is over. Returns the wait condition of the run at that instant; `None` if the
+/// run has ended.
 async fn until_the_end(
     testbed: &Testbed,
     cause: &Cause,
@@ -185,7 +192,7 @@ async fn until_the_end(
     };
     tokio::select! {
         biased;
-        // A run that ends before the cause does, or that never comes to the state.
+        // The run ends before the cause does, or never reaches the state.
         _ = testbed.comes(|testbed| testbed.ended().is_some()) => return None,
         () = over => {}
     }
@@ -231,7 +238,8 @@ async fn judge(
     Ok(Did { phase: phase.clone(), code, attempt, waited_for, resumed: false })
 }
 
-/// Whoever sets which clock: no record is older than the one before it in its stream, and nothing ended before it began.
+/// Checks, whichever clock was set, that no record is older than the one before it in its stream, and that
+/// nothing ended before it began.
 async fn times_go_forward(testbed: &Testbed) -> Result<(), String> {
     let mut newest = BTreeMap::new();
     for entry in testbed.entries().await {

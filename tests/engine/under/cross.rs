@@ -1,8 +1,9 @@
-//! Causes × states × profiles.
+//! Tests the table of causes × states × profiles.
 //!
-//! `cargo test` takes a seeded share that fits into a minute. All of it, some minutes:
-//! `STILLPOINT_CROSS=all cargo test --test engine under::cross -- --nocapture`; `STILLPOINT_CROSS=TEXT` takes the cells
-//! whose name `CAUSE / STATE / PROFILE` contains the text (several texts are separated by commas); `STILLPOINT_CROSS_SEED=N` draws another share.
+//! `cargo test` runs a seeded share that takes at most a minute. The whole table takes some minutes:
+//! `STILLPOINT_CROSS=all cargo test --test engine under::cross -- --nocapture`. `STILLPOINT_CROSS=TEXT` runs
+//! the cells whose name `CAUSE / STATE / PROFILE` contains the text (several texts are separated by commas).
+//! `STILLPOINT_CROSS_SEED=N` draws another share.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,12 +16,12 @@ use super::cell::{self, Did};
 use super::profile::Profile;
 use super::state::{self, State};
 
-/// Cells of the default share.
+/// Number of cells of the default share.
 const SHARE: usize = 160;
 /// Seed of the default share, and of every cell.
 const SEED: u64 = 4;
 
-/// A cause, a state and a profile, by their places.
+/// Indices of a cause, a state and a profile.
 type Place = (usize, usize, usize);
 
 struct Cross {
@@ -33,7 +34,7 @@ impl Cross {
         Self { causes: causes::all(), states: state::all() }
     }
 
-    /// Every cell that makes sense.
+    /// Returns every valid cell.
     fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
         for (c, cause) in self.causes.iter().enumerate() {
@@ -52,7 +53,7 @@ impl Cross {
         format!("{} / {} / {}", shown(&self.causes[c]), self.states[s].name, Profile::ALL[p].name())
     }
 
-    /// One cell on simulated time of its own.
+    /// Runs one cell on its own simulated time.
     fn cell(&self, (c, s, p): Place) -> Result<Did, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         let runtime = runtime.map_err(|error| error.to_string())?;
@@ -60,7 +61,7 @@ impl Cross {
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked".to_owned()))
     }
 
-    /// These cells, on all processors.
+    /// Runs these cells on all processors.
     fn run(&self, places: &[Place]) -> BTreeMap<Place, Result<Did, String>> {
         let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         let work = || {
@@ -81,7 +82,7 @@ impl Cross {
         done.into_inner().expect("no poison")
     }
 
-    /// How the cells ended, by family and profile.
+    /// Prints the ends of the cells by family and profile.
     fn summary(&self, done: &BTreeMap<Place, Result<Did, String>>) {
         let mut counts: BTreeMap<(Family, usize), [usize; 5]> = BTreeMap::new();
         for ((c, _, p), did) in done {

@@ -1,4 +1,5 @@
-//! What the cross and its candidates found, each with a scenario that fails without its mend.
+//! Tests the defects that the cross table and its candidates found, each with a scenario that fails without
+//! its fix.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +28,7 @@ fn point(text: &str) -> Point {
     text.parse().unwrap_or_else(|_| panic!("no point {text}"))
 }
 
-/// From now on no watch of the daemon tells anything.
+/// From now on no watch of the daemon delivers an event.
 fn deafen(cluster: &Cluster) {
     cluster.api().set_faults(Box::new(|call| {
         let stream = StreamFault { drop_each: 1, ..StreamFault::default() };
@@ -45,8 +46,8 @@ async fn fails_clean(testbed: &Testbed, at: &str, act: fn(&Cluster)) {
     assert_eq!(invariants::undone(testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
-/// The snapshot-controller takes the in-group finalizer off a deleted member only while the member's status names its
-/// group: a member that somebody detached half stayed Terminating for ever, and the undo with it.
+/// The snapshot-controller removes the in-group finalizer from a deleted member only while the member's status
+/// names its group. A half-detached member stayed Terminating indefinitely, and blocked the rollback.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_a_member_that_somebody_detached_half() {
     let half: fn(&Cluster) = |cluster| {
@@ -78,8 +79,8 @@ async fn an_undo_frees_a_half_detached_member_of_a_group_whose_receipt_was_never
     assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
-/// The sidecar lets no content go of which it does not know whether the driver cuts it. The undo has to say that it is
-/// the driver who is waited for, and not a claim.
+/// The sidecar does not release a content if it does not know whether the driver is cutting it. The rollback
+/// must report that it waits for the driver, and not for a PVC.
 #[tokio::test(start_paused = true)]
 async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_answers() {
     let failure = Some(("DeadlineExceeded".to_owned(), "the array is on fire".to_owned()));
@@ -100,8 +101,8 @@ async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_ans
     assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{}", testbed.shown().await);
 }
 
-/// An undo repeats a create of unknown fate, so that there is something certain to delete. The journal did not learn
-/// from it that there was something: the undo created, cut and deleted the group again and again, for ever.
+/// A rollback repeats a create of unknown fate, so that there is a known object to delete. The journal did not
+/// record the created object: the rollback created, cut and deleted the group again and again, without end.
 #[tokio::test(start_paused = true)]
 async fn an_undo_that_repeats_a_create_does_so_once() {
     let testbed = set_up(Config::default(), 2).await;
@@ -121,8 +122,8 @@ async fn an_undo_that_repeats_a_create_does_so_once() {
     assert_eq!(created, 1, "{}", testbed.shown().await);
 }
 
-/// The snapshot-controller holds a member as long as any group has the name that the member's status says: an undo waited
-/// for ever when somebody had put another group in the place of ours.
+/// The snapshot-controller holds a member as long as any group has the name in the member's status. A rollback
+/// waited indefinitely when another group had replaced the original one.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
     let testbed = set_up(Config::default(), 2).await;
@@ -142,7 +143,8 @@ async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
     );
 }
 
-/// Labels that somebody took off after the pivot were never put back: nobody could tell whose member it was.
+/// Labels that a user removed after the pivot were never restored: the owner of a member could not be
+/// identified.
 #[tokio::test(start_paused = true)]
 async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() {
     for at in ["clear-names/after-intent", "delete-group/after-intent", "delete-content/after-outcome"] {
@@ -159,14 +161,15 @@ async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() 
     }
 }
 
-/// A rebuilt member that is deleted once it is bound (a controller that still sees the group does that) leaves a content
-/// with its uid: the next snapshot of that name never bound to it, and the run waited for ever.
+/// A rebuilt member may be deleted after it is bound, for example by a controller that still sees the group.
+/// It leaves a content with its uid. The next snapshot of that name never bound to that content, and the run
+/// waited indefinitely.
 #[tokio::test(start_paused = true)]
 async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
     for at in ["delete-group/after-outcome", "delete-content/after-outcome"] {
         let testbed = set_up(Config::default(), 2).await;
         let (cluster, lost) = (testbed.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
-        // Once it is ready it is taken out of the group, whose name it got.
+        // Once the member is ready, it is removed from the group whose name it got.
         let ready = point("clear-names/before-intent");
         let points = CrashPoints::ask(move |passed| {
             match lost.load(Ordering::SeqCst) {
@@ -191,8 +194,8 @@ async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
     }
 }
 
-/// A member that was cut and never bound has no status. The undo of its group tested what is inside, was refused, and
-/// tried it for ever.
+/// A member that was cut and never bound has no status. The rollback of its group tested the contents of the
+/// status, was refused, and retried indefinitely.
 #[tokio::test(start_paused = true)]
 async fn an_undo_frees_a_member_without_a_status() {
     let testbed = set_up(Config::default(), 2).await;
@@ -200,8 +203,8 @@ async fn an_undo_frees_a_member_without_a_status() {
     assert!(testbed.rows().await.iter().any(|row| row == "undo/e-untie"), "{}", testbed.shown().await);
 }
 
-/// Whatever a run passed while its status could not be written counted as a try: one that went on quickly was given up in
-/// the first second, and its end was never shown.
+/// Every step that a run passed while its status could not be written counted as an attempt. The status of a
+/// run that proceeded quickly was given up in the first second, and its end was never published.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
     let testbed = set_up(Config::default(), 2).await;
@@ -217,8 +220,8 @@ async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
     assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
-/// Nothing polls: a watch that loses events without a word let a run wait until the caches were listed anew, and an API
-/// server need never bring that about.
+/// Nothing polls. When a watch lost events silently, a run waited until the caches were listed again. An API
+/// server is not required to cause such a list.
 #[tokio::test(start_paused = true)]
 async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() {
     let testbed = set_up(Config::default(), 2).await;
@@ -229,7 +232,8 @@ async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() 
     };
     let begun = tokio::time::Instant::now();
     let heard = async {
-        // Deaf for longer than the run needs, and from the detach on: nothing reads freshly before it has heard.
+        // No events for longer than the run needs, and from the detach on: no fresh read happens before an
+        // event arrives.
         testbed.comes(|testbed| testbed.group_objects() > 0).await;
         testbed.pass(120).await;
         testbed.cluster.api().clear_faults();
@@ -245,7 +249,8 @@ async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() 
     assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
 }
 
-/// A deadline ended the wait for a cut that was there: nobody had heard of it. (Evidence goes before deadlines.)
+/// A deadline ended the wait for a cut that existed but had not been observed. (Evidence takes precedence over
+/// deadlines.)
 #[tokio::test(start_paused = true)]
 async fn a_deadline_is_not_decided_on_what_was_not_heard() {
     let testbed = set_up(Config::default(), 2).await;
@@ -265,8 +270,8 @@ async fn a_deadline_is_not_decided_on_what_was_not_heard() {
     assert_eq!(cut.map(|at| at.since(records[0].at).0 / 1_000), Some(30), "at csiSnapshotTimeout");
 }
 
-/// A status that was refused five times was never written again, and a run that then waited said nothing or something
-/// old; the end of a run was not shown either.
+/// A status that was refused five times was never written again. A run that waited afterwards reported nothing
+/// or an old state. The end of a run was not published either.
 #[tokio::test(start_paused = true)]
 async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
     let never_ready = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };

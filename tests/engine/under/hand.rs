@@ -1,4 +1,4 @@
-//! What causes do by hand, beside what `hands` has.
+//! Makes changes for the causes, in addition to those in `disruptions`.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use stillpoint::drill::disruptions;
 use stillpoint::sim::Cluster;
 use stillpoint::sim::api_server::{Caller, Preconditions};
 
-/// Everything that a run makes.
+/// Kinds of objects that a run creates.
 const KINDS: [&str; 4] =
     ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumesnapshots", "volumesnapshotcontents"];
 
-/// A finalizer of nobody here.
+/// A finalizer that belongs to no component of the cluster.
 const HELD: &str = "example.com/held";
 
 fn hand(cluster: &Cluster) -> Caller {
@@ -22,7 +22,7 @@ fn all(cluster: &Cluster, plural: &str) -> Vec<Value> {
     hand(cluster).list(plural, None, &BTreeMap::new()).unwrap_or_default()
 }
 
-/// What is gone already, or refuses, needs no hand.
+/// Ignored: the object may be deleted already, or the patch refused.
 fn patch(cluster: &Cluster, plural: &str, object: &Value, subresource: Option<&str>, patch: Value) {
     let (namespace, name) =
         (object["metadata"]["namespace"].as_str(), object["metadata"]["name"].as_str().unwrap_or_default());
@@ -40,7 +40,7 @@ fn without(finalizers: &Value, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
     all.into_iter().filter(|one| !one.as_str().is_some_and(&wanted)).collect()
 }
 
-/// Writes an annotation on everything: each object has a new version.
+/// Writes an annotation on every object, so that each has a new version.
 pub fn touch(cluster: &Cluster) {
     for plural in KINDS {
         for object in all(cluster, plural) {
@@ -50,7 +50,7 @@ pub fn touch(cluster: &Cluster) {
     }
 }
 
-/// Puts a finalizer on everything that is not going.
+/// Adds a finalizer to every object that is not terminating.
 pub fn hold(cluster: &Cluster) {
     for plural in KINDS {
         for object in all(cluster, plural) {
@@ -61,7 +61,7 @@ pub fn hold(cluster: &Cluster) {
     }
 }
 
-/// Takes that finalizer off again.
+/// Removes that finalizer again.
 pub fn let_go(cluster: &Cluster) {
     for plural in KINDS {
         for object in all(cluster, plural) {
@@ -71,7 +71,7 @@ pub fn let_go(cluster: &Cluster) {
     }
 }
 
-/// Takes the mark off the content of the group, and deletes it.
+/// Removes the being-deleted annotation from the group's content and deletes the content.
 pub fn delete_unmarked(cluster: &Cluster) {
     for content in all(cluster, "volumegroupsnapshotcontents") {
         let mark = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-being-deleted";
@@ -81,8 +81,8 @@ pub fn delete_unmarked(cluster: &Cluster) {
     }
 }
 
-/// Takes name and owner off the first member and leaves its in-group finalizer, as a tool that detaches members half
-/// does.
+/// Removes name and owner from the first member and leaves its in-group finalizer, as a tool does that
+/// detaches members only half.
 pub fn half_release(cluster: &Cluster) {
     let members = all(cluster, "volumesnapshots");
     let owned = |one: &&Value| one["metadata"]["ownerReferences"].is_array();
@@ -102,7 +102,8 @@ pub fn delete_rebuilt(cluster: &Cluster) {
     }
 }
 
-/// Takes the status off every member, as if the snapshot-controller had not come to write it, and the group away.
+/// Removes the status of every member, as if the snapshot-controller had not written it, and deletes the
+/// group.
 pub fn lose_statuses(cluster: &Cluster) {
     cluster.set_frozen("snapshot-controller", true);
     disruptions::delete_first(cluster, "volumesnapshotclasses");
@@ -116,7 +117,7 @@ pub fn lose_statuses(cluster: &Cluster) {
     cluster.set_frozen("snapshot-controller", false);
 }
 
-/// Puts the group back as owner of every member, with its finalizer.
+/// Restores the group as owner of every member, with its finalizer.
 pub fn own_again(cluster: &Cluster) {
     let Some(group) = all(cluster, "volumegroupsnapshots").into_iter().next() else { return };
     for member in all(cluster, "volumesnapshots") {
@@ -132,7 +133,7 @@ pub fn own_again(cluster: &Cluster) {
     }
 }
 
-/// Deletes the group and puts another of the same name in its place.
+/// Deletes the group and creates another one of the same name.
 pub fn replace_group(cluster: &Cluster) {
     for group in all(cluster, "volumegroupsnapshots") {
         let_go(cluster);
@@ -148,12 +149,12 @@ pub fn replace_group(cluster: &Cluster) {
             "metadata": {"name": meta["name"], "namespace": meta["namespace"], "labels": labels},
             "spec": spec,
         });
-        // A name that is still taken stays so.
+        // Ignored: the name may still be taken.
         let _ = hand(cluster).create("volumegroupsnapshots", other);
     }
 }
 
-/// A claim from the first member, which stays Pending while nobody provisions.
+/// Creates a PVC from the first member. It stays Pending while no component provisions it.
 pub fn restore_pending(cluster: &Cluster) {
     cluster.set_frozen("pv-binder", true);
     let Some(member) = all(cluster, "volumesnapshots").into_iter().next() else { return };
@@ -169,11 +170,11 @@ pub fn restore_pending(cluster: &Cluster) {
             },
         },
     });
-    // There is one already.
+    // Ignored: the PVC may exist already.
     let _ = hand(cluster).create("persistentvolumeclaims", claim);
 }
 
-/// Gives that claim up.
+/// Deletes that PVC.
 pub fn give_up_restore(cluster: &Cluster) {
     let claims = all(cluster, "persistentvolumeclaims");
     if let Some(claim) = claims.iter().find(|claim| claim["metadata"]["name"] == "restored") {
@@ -182,7 +183,7 @@ pub fn give_up_restore(cluster: &Cluster) {
     cluster.set_frozen("pv-binder", false);
 }
 
-/// One more claim with the label of the group.
+/// Creates one more PVC with the label of the group.
 pub fn join_group(cluster: &Cluster) {
     let claim = json!({
         "metadata": {
@@ -194,6 +195,6 @@ pub fn join_group(cluster: &Cluster) {
             "resources": {"requests": {"storage": "1Gi"}},
         },
     });
-    // There is one already.
+    // Ignored: the PVC may exist already.
     let _ = hand(cluster).create("persistentvolumeclaims", claim);
 }

@@ -1,19 +1,19 @@
-//! The daemon under everything that the embedded cluster can do.
+//! Tests the daemon under everything that the embedded cluster can do.
 //!
-//! | module | holds |
+//! | module | contains |
 //! |---|---|
 //! | `profile` | the three profiles of the embedded cluster |
-//! | `cause` | one bad manner of the cluster: how it begins, how it ends |
+//! | `cause` | one kind of misbehaviour of the cluster: how it begins, how it ends |
 //! | `causes` | all of them: behaviours, switches of the driver and of the cluster, faults |
-//! | `hand` | what the causes do by hand |
-//! | `state` | all states of a run, and how a run is brought there |
-//! | `cell` | one cause in one state: what the daemon did, and whether that is right |
+//! | `hand` | changes that the causes make to objects |
+//! | `state` | all states of a run, and how a run is brought into each |
+//! | `cell` | one cause in one state: the actions of the daemon, and whether they are correct |
 //! | `weather` | many groups under random faults; the same seed twice |
 //! | `cross` | causes × states × profiles, as a table |
-//! | `defects` | what was found, each with a scenario of its own |
+//! | `defects` | defects that were found, each with its own scenario |
 //!
-//! Deliberately not here: kills of the daemon, rivals of it, and the two coins of every single write, which the drills
-//! and `lost_replies` cross.
+//! Deliberately not here: kills of the daemon, disruptions of it, and the two random outcomes of every single
+//! write. The drills and `lost_replies` cross them.
 
 mod cause;
 mod causes;

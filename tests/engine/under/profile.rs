@@ -1,13 +1,13 @@
-//! The three profiles in which every engine scenario has to hold.
+//! Defines the three profiles in which every engine scenario must hold.
 
 use stillpoint::sim::Config;
 
-/// How fast the controllers are, and how old what they know.
+/// Speed of the controllers, and age of their caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// No limits, fresh caches.
     Unlimited,
-    /// Five calls a second, ten at once: the defaults of the real controllers.
+    /// Five calls per second, with bursts of ten: the defaults of the real controllers.
     Limited,
     /// Caches up to 400 ms old.
     Stale,

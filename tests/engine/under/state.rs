@@ -1,4 +1,5 @@
-//! The states of a run, and how a run is brought into each: generated from the machine, not listed.
+//! Lists the states of a run, and how a run is brought into each. They are generated from the machine, not
+//! listed by hand.
 
 use stillpoint::engine::backup_spec::Defaults;
 use stillpoint::machine::group::Step;
@@ -11,18 +12,18 @@ use stillpoint::sim::Cluster;
 use super::hand;
 use crate::disruptions;
 
-/// What somebody does so that a run comes where it usually does not.
+/// A change that leads a run into a state that it does not usually reach.
 #[derive(Clone, Copy)]
 pub struct Lead {
     pub at: Point,
     pub act: fn(&Cluster),
 }
 
-/// A place in the life of a run at which a cause begins.
+/// A place in a run at which a cause begins.
 #[derive(Clone)]
 pub struct State {
     pub name: String,
-    /// The point after which the cause begins; `None` is before the Backup exists.
+    /// Point after which the cause begins; `None` is before the Backup exists.
     pub at: Option<Point>,
     pub lead: Option<Lead>,
     pub keep_group_name: bool,
@@ -46,7 +47,7 @@ fn point(text: &str) -> Point {
     text.parse().unwrap_or_else(|_| panic!("no point {text}"))
 }
 
-/// All of them: before the run, each stage, and of the release each of its steps.
+/// Returns all states: before the run, each stage, and each step of the release.
 pub fn all() -> Vec<State> {
     let alone = State { name: "alone".to_owned(), at: None, lead: None, keep_group_name: false };
     let stages = RunStage::ALL.iter().flat_map(|testbed| match testbed {
@@ -68,7 +69,7 @@ pub fn all() -> Vec<State> {
     std::iter::once(alone).chain(stages).collect()
 }
 
-/// The steps that the table knows between the pivot and Cleaned, in the order of its rows.
+/// Returns the steps that the table has between the pivot and Cleaned, in the order of its rows.
 fn release_steps() -> Vec<Step> {
     let mut steps = Vec::new();
     for row in TABLE.iter().filter(|row| row.stages == [RunStage::Releasing]) {
@@ -81,7 +82,7 @@ fn release_steps() -> Vec<Step> {
     steps
 }
 
-/// A step of the release; a step that nobody leads to is one that this function does not know.
+/// Returns the state of a step of the release. A step without an entry is unknown to this function.
 fn of_release(step: Step) -> State {
     let state = State::new(step.name(), &format!("{}/after-intent", step.name()));
     let delete_member = |cluster: &Cluster| disruptions::delete_member(cluster, "orders-db-1");

@@ -1,7 +1,8 @@
-//! Many groups under random faults: all end, and the same seed gives the same bytes.
+//! Tests many groups under random faults: all end, and the same seed gives the same bytes.
 //!
-//! A small share by default; `STILLPOINT_WEATHER=100 cargo test --test engine under::weather -- --nocapture` runs that
-//! many groups, `STILLPOINT_WEATHER_SEED=N` another seed. `cargo bench --bench soak` runs a hundred and says how fast.
+//! The default is a small share. `STILLPOINT_WEATHER=100 cargo test --test engine under::weather --
+//! --nocapture` runs that many groups, and `STILLPOINT_WEATHER_SEED=N` sets another seed. `cargo bench --bench
+//! soak` runs 100 groups and reports the speed.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ fn run(profile: Profile, seed: u64, groups: usize) -> Outcome {
     runtime.expect("a runtime").block_on(soak::run(profile.config(seed), groups))
 }
 
-/// The first place at which two runs part.
+/// Returns the first place at which two runs differ.
 fn parts<T: PartialEq + std::fmt::Debug>(what: &str, one: &[T], other: &[T]) -> Option<String> {
     let at = one.iter().zip(other).position(|(one, other)| one != other);
     let at = at.or((one.len() != other.len()).then(|| one.len().min(other.len())))?;
