@@ -157,7 +157,7 @@ impl Journal {
         let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
         let _alone = archives.turn.lock().await;
         let (reply, answer) = oneshot::channel();
-        let Limits { cut, head } = self.served(Request::WriterStopped { policy, reply }, answer).await?;
+        let Limits { cut, head } = self.served(Request::EndSegment { policy, reply }, answer).await?;
         let (journal, catalog, faults) =
             (archives.journal.clone(), archives.catalog.clone(), archives.faults.clone());
         let sealed =
@@ -173,7 +173,7 @@ impl Journal {
         let mut gone = cut.position;
         while gone < through {
             let (reply, answer) = oneshot::channel();
-            let request = Request::Truncation { through, limit: TRIM_RECORDS, reply };
+            let request = Request::Truncate { through, limit: TRIM_RECORDS, reply };
             match self.served(request, answer).await? {
                 further if further > gone => gone = further,
                 _ => {

@@ -56,7 +56,7 @@ pub(super) enum Request {
         reply: oneshot::Sender<Result<Vec<Entry>, JournalError>>,
     },
     /// Returns the records that may be archived now. Ends the current segment if the policy says so.
-    WriterStopped {
+    EndSegment {
         policy: Policy,
         reply: oneshot::Sender<Limits>,
     },
@@ -67,7 +67,7 @@ pub(super) enum Request {
     },
     /// Removes at most `limit` archived records from both halves. Returns the position up to which records
     /// are removed.
-    Truncation {
+    Truncate {
         through: u64,
         limit: usize,
         reply: oneshot::Sender<u64>,
@@ -90,8 +90,8 @@ impl Request {
             Request::Note { records, .. } => payload_bytes(records),
             Request::Stream(..)
             | Request::Entries { .. }
-            | Request::WriterStopped { .. }
-            | Request::Truncation { .. } => 0,
+            | Request::EndSegment { .. }
+            | Request::Truncate { .. } => 0,
         }
     }
 }
@@ -259,8 +259,8 @@ impl<S: Store> Writer<S> {
             Request::Entries { from, limit, reply } => {
                 drop(reply.send(read_entries(&self.store, from, limit)))
             }
-            Request::WriterStopped { policy, reply } => drop(reply.send(self.limits(&policy)?)),
-            Request::Truncation { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
+            Request::EndSegment { policy, reply } => drop(reply.send(self.limits(&policy)?)),
+            Request::Truncate { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
             Request::Append(_) | Request::Note { .. } => {}
         }
         Ok(())

@@ -80,7 +80,7 @@ impl CarryOver {
     }
 
     /// Drops each finished stream that no unfinished stream needs.
-    pub fn reconcile(&mut self) {
+    pub fn drop_finished(&mut self) {
         let open = self.0.values().filter(|run| run.state == StreamState::Open);
         let needed: BTreeSet<Uuid> = open.flat_map(|run| &run.needs).copied().collect();
         self.0.retain(|id, run| run.state == StreamState::Open || needed.contains(id));
@@ -211,7 +211,7 @@ mod tests {
     fn what_has_ended_is_let_go_of_and_the_rest_reads_back_byte_for_byte() {
         let mut carried = sample();
         assert_eq!(carried.len(), 2);
-        carried.reconcile();
+        carried.drop_finished();
         assert_eq!(carried.len(), 1);
         let bytes = carried.encode().expect("something is carried");
         assert_eq!(carried.hash(), Some(super::super::hash(&bytes)));

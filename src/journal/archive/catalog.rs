@@ -246,7 +246,7 @@ fn carried_anew(
         let bytes = fs::read(dir.join(&name)).map_err(|_| lost())?;
         let (start, end) = log::ends(&bytes).ok_or_else(lost)?;
         each(&bytes, start, end, &mut |state, entry, envelope| carried.admit(links, state, entry, envelope))?;
-        carried.reconcile();
+        carried.drop_finished();
     }
     let bytes = carried.encode().filter(|bytes| hash(bytes) == newest.carried);
     let bytes = bytes.ok_or_else(|| lost(dir, newest, "the archives do not say what it said", None))?;

@@ -81,7 +81,7 @@ fn one(
         gathering.admit(state, entry);
         prior.carried.admit(prior.links, state, entry, envelope);
     })?;
-    prior.carried.reconcile();
+    prior.carried.drop_finished();
     let index = gathering.index();
     let encoded = index.encode();
     let range = Range { first: after.position + 1, last: last.position };
