@@ -102,7 +102,9 @@ pub fn view(run: &GroupRun, observation: &Observation) -> View {
     set_group(&mut view, run, observation);
     set_members(&mut view, &flags);
     view.set(match run.receipt {
-        Some(_) if goes_along(run, observation) => loss_of_storage(&flags),
+        Some(_) if goes_along(run, observation) => {
+            loss_of_storage(&flags, members.iter().any(|member| member.snapshot.is_some()))
+        }
         Some(_) => loss(&flags),
         None if run.stage == Stage::Created && is_spoilt(run, observation) => Loss::Lost,
         None => Loss::None,
@@ -318,13 +320,16 @@ fn loss(flags: &[u16]) -> Loss {
 /// 2. The namespace is deleted.
 /// 3. A snapshot-controller whose cache still has Delete deletes the content with its VolumeSnapshot.
 /// 4. The csi-snapshotter reads Retain and frees nothing: no object names the storage any more.
-fn loss_of_storage(flags: &[u16]) -> Loss {
+///
+/// The controller deletes the content before the VolumeSnapshot goes: only then is the loss certain.
+fn loss_of_storage(flags: &[u16], has_snapshots: bool) -> Loss {
     use MemberFlags as F;
     let has = |bits: &u16, flag: F| bits & flag as u16 != 0;
     if flags.iter().any(|bits| !has(bits, F::Content) && !has(bits, F::Going)) {
         return Loss::Lost;
     }
-    if flags.iter().all(|bits| has(bits, F::Content)) { Loss::None } else { Loss::Rebuilding }
+    let is_complete = flags.iter().all(|bits| has(bits, F::Content)) && !has_snapshots;
+    if is_complete { Loss::None } else { Loss::Rebuilding }
 }
 
 fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progress {
