@@ -58,7 +58,7 @@ fn row(run: &GroupRun) -> &'static str {
 }
 
 #[test]
-fn a_run_that_is_stuck_stays_so_until_a_person_resumes_it() {
+fn stuck_run_waits_until_user_resumes_it() {
     let run = stuck();
     assert_eq!((run.state_name(), row(&run)), ("Stuck", "release/rebuild-refused"));
     let run = next(run, asked(Ask::Resume)).expect("an input");
@@ -68,7 +68,7 @@ fn a_run_that_is_stuck_stays_so_until_a_person_resumes_it() {
 }
 
 #[test]
-fn a_run_that_is_not_stuck_is_resumed_without_harm() {
+fn resuming_healthy_run_has_no_effect() {
     for stage in [Stage::Planned, Stage::Created, Stage::Retained, Stage::Unwinding, Stage::Abandoned] {
         let run = next(in_stage(stage), asked(Ask::Resume)).expect("an input");
         assert_eq!((run.stage, run.reason.is_none()), (stage, true));
@@ -76,7 +76,7 @@ fn a_run_that_is_not_stuck_is_resumed_without_harm() {
 }
 
 #[test]
-fn before_the_pivot_a_run_that_is_abandoned_is_undone_without_another_attempt() {
+fn abandoned_run_rolls_back_before_pivot() {
     for stage in [Stage::Planned, Stage::Created, Stage::VSBound, Stage::Relabelled, Stage::Retained] {
         let run = next(in_stage(stage), asked(Ask::Abandon)).expect("an input");
         assert_eq!((run.stage, run.undone_at), (Stage::Unwinding, at(100)), "{stage:?}");
@@ -91,7 +91,7 @@ fn before_the_pivot_a_run_that_is_abandoned_is_undone_without_another_attempt() 
 }
 
 #[test]
-fn after_the_pivot_a_run_that_is_abandoned_ends_with_everything_retained() {
+fn abandoned_run_retains_everything_after_pivot() {
     let run = next(stuck(), asked(Ask::Abandon)).expect("an input");
     assert_eq!((run.stage, run.state_name(), run.keeps_storage()), (Stage::Abandoned, "Abandoned", true));
     assert_eq!(row(&run), "abandoned/failed", "what was lost is not rebuilt any more");
@@ -117,7 +117,7 @@ fn after_the_pivot_a_run_that_is_abandoned_ends_with_everything_retained() {
 }
 
 #[test]
-fn every_stuck_row_is_left_by_each_request() {
+fn each_request_leaves_every_stuck_row() {
     for row in TABLE.iter().filter(|row| matches!(row.then, Action::Stick { .. })) {
         for stage in row.stages {
             let run = GroupRun { stuck: Some(row.id.to_owned()), ..in_stage(*stage) };
@@ -131,7 +131,7 @@ fn every_stuck_row_is_left_by_each_request() {
 }
 
 #[test]
-fn a_request_does_not_make_an_unknown_create_certain() {
+fn request_does_not_resolve_unknown_create() {
     let create = || Event::Intended { grounds: grounds("planned/create"), step: Step::Create, marks: vec![] };
     let run = next(planned(), create()).expect("an intent whose outcome a crash took");
     let run = next(run, asked(Ask::Resume)).expect("an input");
@@ -143,7 +143,7 @@ fn a_request_does_not_make_an_unknown_create_certain() {
 }
 
 #[test]
-fn a_request_outlives_a_second_attempt_and_does_not_reach_a_finished_run() {
+fn request_survives_second_attempt_but_not_completion() {
     let run = next(in_stage(Stage::Unwinding), asked(Ask::Resume)).expect("an input");
     let again = Event::MilestoneReached {
         grounds: grounds("undo/f-retry"),
@@ -159,7 +159,7 @@ fn a_request_outlives_a_second_attempt_and_does_not_reach_a_finished_run() {
 }
 
 #[test]
-fn a_run_ends_with_its_storage_kept_from_wherever_it_is() {
+fn run_ends_with_storage_retained_from_anywhere() {
     let stages = [
         Stage::Planned,
         Stage::Created,
@@ -190,7 +190,7 @@ fn a_run_ends_with_its_storage_kept_from_wherever_it_is() {
 }
 
 #[test]
-fn what_an_undo_had_set_to_delete_is_retained_again() {
+fn abandoned_rollback_restores_retain_policies() {
     use stillpoint::domain::observed::DeletionPolicy;
     use stillpoint::machine::group::{effects, view};
     for run in [created(), with_receipt()] {

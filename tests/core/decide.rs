@@ -34,7 +34,7 @@ fn refreshes(run: &GroupRun, view: &View, now: Timestamp) -> bool {
 }
 
 #[test]
-fn a_group_that_became_ready_while_we_were_down_goes_on_after_every_deadline() {
+fn accepts_ready_group_after_deadline_during_downtime() {
     let late = at(1_000_000);
     let ours = |progress: Progress| {
         view_with(|view| {
@@ -48,7 +48,7 @@ fn a_group_that_became_ready_while_we_were_down_goes_on_after_every_deadline() {
 }
 
 #[test]
-fn a_final_error_has_its_grace_and_then_it_is_over() {
+fn final_error_fails_run_after_grace_period() {
     let failing = |since: Timestamp| {
         let mut view = view_with(|view| {
             view.set(Group::Ours);
@@ -64,7 +64,7 @@ fn a_final_error_has_its_grace_and_then_it_is_over() {
 }
 
 #[test]
-fn a_waiting_run_wakes_at_its_next_deadline() {
+fn waiting_run_wakes_at_next_deadline() {
     let view = view_with(|view| {
         view.set(Group::Ours);
         view.set(Progress::Frozen);
@@ -83,7 +83,7 @@ fn tried(times: usize, outcome: &Outcome) -> GroupRun {
 }
 
 #[test]
-fn after_failures_the_step_pauses_longer_each_time_and_ends_at_the_limit() {
+fn failing_step_backs_off_until_its_limit() {
     let unknown = Outcome::Indeterminate { message: "lost".into() };
     let absent = view_with(|_| {});
     let mut last = 0;
@@ -104,7 +104,7 @@ fn after_failures_the_step_pauses_longer_each_time_and_ends_at_the_limit() {
 /// No rollback is possible behind the pivot. A step that is refused too often waits there for an operator. An
 /// outage ends without one.
 #[test]
-fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
+fn retries_outage_after_pivot_but_not_refusal() {
     let lost = view_with(|view| {
         view.set(Content::Retain);
         view.set(Loss::Lost);
@@ -134,7 +134,7 @@ fn behind_the_pivot_an_outage_is_waited_out_and_a_refusal_is_not() {
 
 /// Its name is not used again: a controller with an old cache may cut the deleted group.
 #[test]
-fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
+fn never_repeats_answered_create_of_deleted_group() {
     let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
     let gone = |fresh| view_with(|view| view.set(fresh));
     assert!(refreshes(&tried(1, &done), &gone(Fresh::No), at(100)));
@@ -148,7 +148,7 @@ fn a_create_that_was_answered_is_not_repeated_when_its_group_is_gone() {
 
 /// The Backup has the epoch of a newer daemon even if no group exists: nothing more is created.
 #[test]
-fn a_run_that_is_overtaken_before_its_group_exists_yields() {
+fn overtaken_run_yields_before_group_exists() {
     let overtaken = view_with(|view| view.set(Group::Newer));
     assert_eq!(row(&planned(), &overtaken, at(1)), "any/overtaken");
 }
@@ -156,7 +156,7 @@ fn a_run_that_is_overtaken_before_its_group_exists_yields() {
 /// The storage of a group is freed only through its content. Without it no object that retains storage is
 /// deleted, and the run gets stuck instead of ending.
 #[test]
-fn an_undo_that_finds_the_members_released_keeps_them() {
+fn rollback_keeps_members_that_were_released() {
     let mut run = created();
     run.stage = Stage::Unwinding;
     let standing = |names: Names, ties: Ties| {
@@ -174,7 +174,7 @@ fn an_undo_that_finds_the_members_released_keeps_them() {
 }
 
 #[test]
-fn what_somebody_keeps_undoing_is_not_done_for_ever() {
+fn stops_repeating_step_that_is_always_reverted() {
     let done = Outcome::Done { uid: "u".into(), resource_version: "1".into() };
     let unlabelled = view_with(|view| {
         view.set(Group::Ours);
@@ -199,7 +199,7 @@ fn what_somebody_keeps_undoing_is_not_done_for_ever() {
 }
 
 #[test]
-fn a_view_that_this_release_cannot_have_recorded_is_no_decision() {
+fn rejects_view_this_release_cannot_record() {
     let mut short = view_with(|_| {});
     short.seen.pop();
     assert!(decide(&planned(), &short, at(1)).is_err());
@@ -219,7 +219,7 @@ fn bound_run(demand: Demand, cut_at: Option<Timestamp>) -> GroupRun {
 }
 
 #[test]
-fn a_cut_too_far_apart_goes_on_unless_it_is_forbidden() {
+fn accepts_large_skew_unless_limit_forbids_it() {
     let view = view_with(|view| {
         view.set(Group::Ours);
         view.set(Content::Delete);
@@ -242,7 +242,7 @@ fn a_cut_too_far_apart_goes_on_unless_it_is_forbidden() {
 }
 
 #[test]
-fn a_member_that_goes_before_it_is_ready_ends_the_wait() {
+fn deleted_member_ends_wait_for_readiness() {
     let lost = |fresh: Fresh| {
         view_with(|view| {
             view.set(Group::Ours);
@@ -259,7 +259,7 @@ fn a_member_that_goes_before_it_is_ready_ends_the_wait() {
 }
 
 #[test]
-fn a_class_that_is_gone_ends_the_wait_until_members_are_ready() {
+fn missing_class_ends_wait_before_readiness() {
     let missing = |progress: Progress| {
         view_with(|view| {
             view.set(Group::Ours);
@@ -290,7 +290,7 @@ fn refused_behind_the_pivot(step: Step) -> GroupRun {
 }
 
 #[test]
-fn every_step_that_is_refused_behind_the_pivot_is_stuck_and_stops_no_other() {
+fn refused_step_after_pivot_becomes_stuck() {
     let mut stuck = std::collections::BTreeSet::new();
     for acting in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
         let Action::Act(step) = acting.then else { continue };
@@ -318,7 +318,7 @@ fn every_step_that_is_refused_behind_the_pivot_is_stuck_and_stops_no_other() {
 
 /// The controller deleted the content itself: it knows of the deletion and creates no content later.
 #[test]
-fn no_late_content_is_awaited_where_the_controller_took_it_along() {
+fn expects_no_late_content_after_controller_deletion() {
     let mut run = created();
     run.stage = Stage::Unwinding;
     let stands = view_with(|view| {

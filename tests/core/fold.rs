@@ -36,7 +36,7 @@ fn next(run: GroupRun, event: Event) -> Result<GroupRun, IllegalEvent> {
 }
 
 #[test]
-fn a_run_begins_with_its_plan_and_only_there() {
+fn run_begins_only_with_its_plan() {
     let first = Timed { at: at(0), event: intended(Step::Create) };
     assert!(matches!(fold(None, &first), Err(IllegalEvent::NotPlanned(_))));
     assert!(matches!(
@@ -46,7 +46,7 @@ fn a_run_begins_with_its_plan_and_only_there() {
 }
 
 #[test]
-fn milestones_come_in_their_order() {
+fn milestones_occur_in_order() {
     use Milestone as M;
     let early =
         [M::Cut, M::VsBound, M::Relabelled, M::Retained, M::Cleaned, M::Completed, M::Failed, M::Retried];
@@ -59,7 +59,7 @@ fn milestones_come_in_their_order() {
 }
 
 #[test]
-fn an_outcome_belongs_to_the_intent_before_it() {
+fn outcome_belongs_to_preceding_intent() {
     let run = folded(vec![intended(Step::Create)]);
     assert!(next(run.clone(), ended(Step::Relabel, unknown())).is_err());
     let run = next(run, ended(Step::Create, unknown())).expect("the outcome of the intent");
@@ -67,7 +67,7 @@ fn an_outcome_belongs_to_the_intent_before_it() {
 }
 
 #[test]
-fn only_a_first_create_that_is_refused_for_good_certainly_left_nothing() {
+fn only_refused_first_create_leaves_nothing() {
     let after = |outcomes: &[Outcome]| {
         let events = outcomes.iter().flat_map(|o| [intended(Step::Create), ended(Step::Create, o.clone())]);
         folded(events.collect()).create
@@ -81,7 +81,7 @@ fn only_a_first_create_that_is_refused_for_good_certainly_left_nothing() {
 }
 
 #[test]
-fn an_undo_that_got_an_answer_about_the_group_knows_that_the_create_happened() {
+fn rollback_reply_proves_create_happened() {
     let unwinding = || {
         let mut run = planned();
         (run.stage, run.create) = (Stage::Unwinding, CreateFate::Unknown);
@@ -101,7 +101,7 @@ fn an_undo_that_got_an_answer_about_the_group_knows_that_the_create_happened() {
 }
 
 #[test]
-fn the_intent_to_clear_names_is_the_pivot() {
+fn intent_to_clear_names_is_pivot() {
     let mut run = planned();
     run.stage = Stage::Retained;
     let run = next(run, intended(Step::ClearNames)).expect("the pivot");
@@ -114,7 +114,7 @@ fn the_intent_to_clear_names_is_the_pivot() {
 }
 
 #[test]
-fn another_attempt_starts_afresh_under_another_name() {
+fn new_attempt_starts_under_another_name() {
     let mut run = planned();
     let first = run.group_name();
     run.stage = Stage::Unwinding;
@@ -127,7 +127,7 @@ fn another_attempt_starts_afresh_under_another_name() {
 }
 
 #[test]
-fn nothing_follows_the_end() {
+fn no_record_follows_the_end() {
     for stage in [Stage::Completed, Stage::Failed] {
         let mut run = planned();
         run.stage = stage;

@@ -57,7 +57,7 @@ fn row(run: &GroupRun, observation: &Observation, seconds: i64) -> &'static str 
 }
 
 #[test]
-fn storage_is_settled_by_a_delete_that_was_answered_while_every_content_was_under_delete() {
+fn answered_delete_under_delete_policy_frees_storage() {
     for step in [Step::UndoDeleteGroup, Step::UndoDeleteContent, Step::UndoFreeImport] {
         let run = intended(undoing(), step, &under_delete());
         assert_eq!(run.freed, StorageFate::Intended, "{}", step.name());
@@ -66,7 +66,7 @@ fn storage_is_settled_by_a_delete_that_was_answered_while_every_content_was_unde
 }
 
 #[test]
-fn storage_stays_doubtful_where_the_delete_may_have_met_something_else() {
+fn storage_is_uncertain_if_delete_hit_other_object() {
     let changed = |change: fn(&mut View)| {
         let mut view = under_delete();
         change(&mut view);
@@ -96,7 +96,7 @@ fn storage_stays_doubtful_where_the_delete_may_have_met_something_else() {
 }
 
 #[test]
-fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_something_retained() {
+fn failed_or_unanswered_delete_leaves_storage_uncertain() {
     let intent = || intended(undoing(), Step::UndoDeleteGroup, &under_delete());
     let refused = Outcome::Determinate { code: 409, message: "changed".into() };
     let lost = Outcome::Indeterminate { message: "the reply was lost".into() };
@@ -115,7 +115,7 @@ fn storage_is_doubtful_again_when_the_delete_failed_or_was_not_answered_or_somet
 
 /// An import queries the driver for the group. The run ends only after the driver's answer.
 #[test]
-fn an_undo_in_doubt_asks_the_driver_before_it_ends() {
+fn uncertain_rollback_queries_driver_before_it_ends() {
     let (mut run, mut seen) = (undoing(), nothing_left());
     let long_after = 10_000;
     seen.fresh = false;
@@ -148,7 +148,7 @@ fn an_undo_in_doubt_asks_the_driver_before_it_ends() {
 }
 
 #[test]
-fn only_a_driver_that_does_not_know_the_group_has_nothing_to_free() {
+fn only_unknown_group_leaves_nothing_to_free() {
     let run = undoing();
     for (error, expected) in [
         ("rpc error: code = NotFound desc = group snapshot 1 is not found", Import::Unknown),
@@ -166,19 +166,19 @@ fn only_a_driver_that_does_not_know_the_group_has_nothing_to_free() {
 
 /// Storage that another client imported by a handle of the receipt belongs to that client.
 #[test]
-fn storage_that_somebody_else_has_taken_is_not_asked_for() {
+fn never_imports_storage_taken_by_another_client() {
     let observation = Observation { taken: true, ..nothing_left() };
     assert_eq!(row(&undoing(), &observation, 10_000), "undo/f-failed");
 }
 
 #[test]
-fn a_run_without_a_receipt_has_nothing_to_ask_for() {
+fn run_without_receipt_imports_nothing() {
     let run = GroupRun { stage: Stage::Unwinding, ..created() };
     assert_eq!(row(&run, &nothing_left(), 10_000), "undo/f-failed");
 }
 
 #[test]
-fn an_import_whose_release_is_never_answered_is_made_again_after_a_pause_that_grows() {
+fn unanswered_import_is_repeated_with_backoff() {
     let lost = || Outcome::Indeterminate { message: "no answer".into() };
     let import_waits = |run: &GroupRun| {
         let view = stillpoint::machine::group::view(run, &nothing_left());

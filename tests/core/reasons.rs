@@ -23,7 +23,7 @@ fn reason(run: &GroupRun, seen: &Observation, now: Timestamp) -> Reason {
 }
 
 #[test]
-fn other_volumes_than_planned_are_named_with_their_claims() {
+fn names_pvcs_of_unplanned_volumes() {
     let mut seen = bound();
     let content = seen.content.as_mut().expect("the content");
     content.volume_handles = vec!["vol-data".into(), "vol-extra".into(), "vol-lost".into()];
@@ -41,7 +41,7 @@ fn other_volumes_than_planned_are_named_with_their_claims() {
 }
 
 #[test]
-fn members_that_were_never_made_are_the_reason_in_the_end() {
+fn final_reason_names_members_never_created() {
     let facts = Evidence::Cut { group_handle: "group-handle".into() };
     let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) };
     let event = Event::MilestoneReached { grounds, milestone: Milestone::Cut, facts };
@@ -57,7 +57,7 @@ fn members_that_were_never_made_are_the_reason_in_the_end() {
 }
 
 #[test]
-fn an_error_of_many_volumes_keeps_cause_and_advice() {
+fn shortened_error_keeps_cause_and_advice() {
     let mut seen = bound();
     let content = seen.content.as_mut().expect("the content");
     (content.group_handle, content.cuts) = (None, Vec::new());
@@ -73,7 +73,7 @@ fn an_error_of_many_volumes_keeps_cause_and_advice() {
 }
 
 #[test]
-fn advice_is_that_of_the_row_and_no_part_of_the_reason() {
+fn advice_comes_from_row_not_reason() {
     for row in TABLE {
         let Action::Stick { advice: wanted, .. } = row.then else { continue };
         let run = GroupRun { stuck: Some(row.id.to_owned()), ..created() };

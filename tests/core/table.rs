@@ -8,7 +8,7 @@ use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
 
 #[test]
-fn the_page_shows_the_table_as_it_is() {
+fn page_matches_the_recovery_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recovery-table.md");
     let page = document();
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
@@ -22,7 +22,7 @@ fn the_page_shows_the_table_as_it_is() {
 }
 
 #[test]
-fn every_column_and_every_value_is_explained() {
+fn page_explains_every_column_and_value() {
     for column in Column::ALL {
         let (about, values) = column.meanings();
         assert!(about.trim().ends_with('.'), "{}: {about:?}", column.name());
@@ -35,7 +35,7 @@ fn every_column_and_every_value_is_explained() {
 }
 
 #[test]
-fn every_stuck_row_tells_a_person_what_to_do() {
+fn every_stuck_row_advises_the_user() {
     for row in TABLE {
         if let Action::Stick { advice, .. } = row.then {
             assert!(advice.len() > 40, "{} has no sentence", row.id);

@@ -20,7 +20,7 @@ fn check<V: ColumnValue>(run: &GroupRun, breaking: impl FnOnce(&mut Observation)
 }
 
 #[test]
-fn the_group_is_ours_by_label_before_its_uid_is_known_and_by_uid_afterwards() {
+fn matches_group_by_label_then_by_uid() {
     check(&planned(), |_| {}, Group::Ours);
     check(&planned(), |o| o.group.as_mut().unwrap().run = Some("another".into()), Group::Foreign);
     check(&created(), |o| o.group.as_mut().unwrap().run = None, Group::Ours);
@@ -30,7 +30,7 @@ fn the_group_is_ours_by_label_before_its_uid_is_known_and_by_uid_afterwards() {
 }
 
 #[test]
-fn a_content_is_that_of_our_group_by_uid_and_never_without_one() {
+fn matches_content_by_group_uid_only() {
     let names = |uid: Option<&str>| {
         let uid = uid.map(|uid| Uid(uid.into()));
         move |o: &mut Observation| o.content.as_mut().unwrap().group_uid = uid
@@ -47,7 +47,7 @@ fn mark() -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_content_that_was_deleted_by_hand_goes_only_once_it_is_marked() {
+fn manually_deleted_content_goes_once_marked() {
     let deleted = |marked: bool| {
         move |o: &mut Observation| {
             o.snapshots.clear();
@@ -68,7 +68,7 @@ fn a_content_that_was_deleted_by_hand_goes_only_once_it_is_marked() {
 }
 
 #[test]
-fn an_epoch_is_older_newer_or_ours() {
+fn classifies_epoch_as_older_newer_or_own() {
     check(&created(), |o| o.epoch = 2, Group::Older);
     check(&created(), |o| o.group.as_mut().unwrap().epoch = None, Group::Older);
     check(&created(), |o| o.group.as_mut().unwrap().epoch = Some(7), Group::Newer);
@@ -83,7 +83,7 @@ fn an_epoch_is_older_newer_or_ours() {
 }
 
 #[test]
-fn the_cut_is_exactly_the_plan_in_whatever_order() {
+fn cut_matches_plan_in_any_order() {
     check(&created(), |_| {}, Progress::Bound);
     check(&created(), |o| o.content = None, Progress::Nothing);
     check(
@@ -111,7 +111,7 @@ fn the_cut_is_exactly_the_plan_in_whatever_order() {
 }
 
 #[test]
-fn a_ready_group_does_not_mean_ready_members() {
+fn ready_group_does_not_imply_ready_members() {
     check(&created(), |o| o.snapshots[1].ready = false, Progress::Cut);
     check(&created(), |o| o.snapshots[1].group_name = None, Progress::Cut);
     check(&created(), |o| o.snapshots[1].terminating = true, Progress::Cut);
@@ -121,14 +121,14 @@ fn a_ready_group_does_not_mean_ready_members() {
 }
 
 #[test]
-fn a_member_is_found_by_its_volume_handle_never_by_the_name_of_its_claim() {
+fn finds_member_by_volume_handle_not_pvc() {
     check(&created(), |o| o.snapshots[0].claim = Some(String::new()), Progress::Bound);
     check(&created(), |o| o.snapshots[0].claim = Some("wal".into()), Progress::Bound);
     check(&created(), |o| o.contents[0].group_handle = Some("another group".into()), Progress::Cut);
 }
 
 #[test]
-fn two_contents_for_one_volume_are_no_member() {
+fn two_contents_for_volume_match_no_member() {
     let twice = |o: &mut Observation| {
         let mut twin = content("data");
         twin.id = object("", "twin");
@@ -138,7 +138,7 @@ fn two_contents_for_one_volume_are_no_member() {
 }
 
 #[test]
-fn the_error_of_the_driver_is_told_by_its_code() {
+fn classifies_driver_error_by_its_code() {
     let with = |message: &str| {
         let message = message.to_owned();
         move |o: &mut Observation| o.content.as_mut().unwrap().error = Some(message)
@@ -156,7 +156,7 @@ fn the_error_of_the_driver_is_told_by_its_code() {
 }
 
 #[test]
-fn a_claim_counts_by_uid_and_volume() {
+fn matches_pvc_by_uid_and_volume() {
     check(&planned(), |_| {}, Claims::Intact);
     check(
         &planned(),
@@ -171,7 +171,7 @@ fn a_claim_counts_by_uid_and_volume() {
 }
 
 #[test]
-fn an_owner_is_told_by_group_and_uid_never_by_version() {
+fn matches_owner_by_group_and_uid() {
     for version in ["v1", "v1beta2", "v1beta1", "v9"] {
         let with = |o: &mut Observation| {
             for snapshot in &mut o.snapshots {
@@ -193,14 +193,14 @@ fn an_owner_is_told_by_group_and_uid_never_by_version() {
 }
 
 #[test]
-fn what_retains_is_seen_in_the_group_and_in_its_members() {
+fn detects_retain_policy_in_group_and_members() {
     check(&created(), |_| {}, Retaining::None);
     check(&created(), |o| o.content.as_mut().unwrap().policy = DeletionPolicy::Retain, Retaining::Some);
     check(&created(), |o| o.contents[1].policy = DeletionPolicy::Retain, Retaining::Some);
 }
 
 #[test]
-fn finalizers_are_asked_of_what_exists() {
+fn checks_finalizers_only_on_existing_objects() {
     check(&created(), |_| {}, Protection::Complete);
     check(&created(), |o| o.group.as_mut().unwrap().protected = false, Protection::Pending);
     check(&created(), |o| o.content.as_mut().unwrap().protected = false, Protection::Pending);
@@ -209,7 +209,7 @@ fn finalizers_are_asked_of_what_exists() {
 
 /// A change of the content to Retain between observation and delete is detected.
 #[test]
-fn an_undo_marks_a_content_first_and_then_deletes_it_by_its_version() {
+fn rollback_marks_content_then_deletes_by_version() {
     let run = GroupRun { stage: Stage::Unwinding, ..created() };
     let mut observation = bound();
     let next = |observation: &Observation| -> Vec<Effect> {
@@ -260,7 +260,7 @@ fn loss(run: &GroupRun, observation: &Observation) -> (&'static str, Vec<EffectK
 }
 
 #[test]
-fn a_rebuilt_content_that_is_bound_to_a_snapshot_which_is_gone_goes_before_both_are_made_again() {
+fn deletes_rebuilt_content_bound_to_missing_snapshot() {
     let run = releasing();
     let own = object("shop", &names::rebuilt_member(run.plan.run, &run.plan.members[0].volume_handle)).uid.0;
     assert_eq!(loss(&run, &rebuilt(&run, Some(&own))), (name(Loss::None), vec![]));
@@ -283,7 +283,7 @@ fn a_rebuilt_content_that_is_bound_to_a_snapshot_which_is_gone_goes_before_both_
 }
 
 #[test]
-fn before_the_receipt_only_what_cannot_become_ready_is_lost() {
+fn only_unready_members_are_lost_before_receipt() {
     check(&created(), |_| {}, Loss::None);
     let unready = |o: &mut Observation| o.group.as_mut().unwrap().ready = false;
     let not_made_yet = |o: &mut Observation| {
@@ -309,7 +309,7 @@ fn before_the_receipt_only_what_cannot_become_ready_is_lost() {
 }
 
 #[test]
-fn members_that_go_with_their_namespace_are_not_lost_behind_the_pivot() {
+fn members_deleted_with_namespace_are_not_lost() {
     let going = |o: &mut Observation| {
         o.namespace = Some(NamespaceSeen { terminating: true, finalizers: vec![] });
         o.snapshots.clear();
@@ -321,7 +321,7 @@ fn members_that_go_with_their_namespace_are_not_lost_behind_the_pivot() {
 }
 
 #[test]
-fn a_replaced_content_is_marked_first_and_deleted_only_as_it_was_seen() {
+fn marks_replaced_content_then_deletes_by_version() {
     let run = releasing();
     let mut observation = rebuilt(&run, None);
     assert_eq!(seen(&run, &observation, Replaced::COLUMN), "Some");
@@ -342,7 +342,7 @@ fn a_replaced_content_is_marked_first_and_deleted_only_as_it_was_seen() {
 }
 
 #[test]
-fn without_its_class_a_group_is_not_awaited_to_be_protected() {
+fn expects_no_group_finalizer_without_class() {
     let undoing = GroupRun { stage: Stage::Unwinding, ..created() };
     let bare = |classless: bool| {
         move |o: &mut Observation| {

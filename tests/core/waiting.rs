@@ -58,7 +58,7 @@ fn forbidden() -> Outcome {
 }
 
 #[test]
-fn a_refused_step_names_call_object_and_answer() {
+fn refused_step_names_call_object_and_reply() {
     let mut seen = bound();
     seen.group = None;
     seen.content = None;
@@ -82,7 +82,7 @@ fn a_refused_step_names_call_object_and_answer() {
 }
 
 #[test]
-fn a_step_that_is_undone_again_and_again_says_so() {
+fn reports_step_that_is_repeatedly_reverted() {
     let mut seen = bound();
     (seen.group, seen.content) = (None, None);
     seen.snapshots.clear();
@@ -95,7 +95,7 @@ fn a_step_that_is_undone_again_and_again_says_so() {
 }
 
 #[test]
-fn members_that_were_never_made_are_counted() {
+fn counts_members_that_were_never_created() {
     let run = cut();
     for (made, says) in [(0, "0 of 2 VolumeSnapshots of the group exist"), (1, "1 of 2 VolumeSnapshots")] {
         let mut seen = bound();
@@ -117,7 +117,7 @@ fn members_that_were_never_made_are_counted() {
 }
 
 #[test]
-fn a_member_that_is_not_ready_is_not_counted() {
+fn counts_members_that_are_not_ready() {
     let (run, mut seen) = (cut(), bound());
     seen.snapshots[1].ready = false;
     assert_eq!(count(&view(&run, &seen)), (2, 1));
@@ -127,7 +127,7 @@ fn a_member_that_is_not_ready_is_not_counted() {
 }
 
 #[test]
-fn an_error_in_any_status_is_reported() {
+fn reports_error_in_any_status() {
     let text = || Some("quota exceeded".to_owned());
     type Spoil = fn(&mut Observation, Option<String>);
     let cases: [(Spoil, &str); 4] = [
@@ -153,7 +153,7 @@ fn an_error_in_any_status_is_reported() {
 }
 
 #[test]
-fn a_foreign_finalizer_is_named_with_its_object() {
+fn names_foreign_finalizer_with_its_object() {
     let run = releasing();
     let mut seen = going();
     retained(&run, &mut seen);
@@ -171,7 +171,7 @@ fn a_foreign_finalizer_is_named_with_its_object() {
 }
 
 #[test]
-fn an_object_of_each_kind_can_be_held() {
+fn foreign_finalizer_can_block_every_kind() {
     type Hold = fn(&mut Observation) -> (&mut bool, &mut Vec<String>);
     let kinds: [(Hold, &str); 4] = [
         (
@@ -211,7 +211,7 @@ fn an_object_of_each_kind_can_be_held() {
 }
 
 #[test]
-fn a_claim_that_is_restored_from_a_member_is_named() {
+fn names_pvc_restored_from_a_member() {
     let run = releasing();
     let mut seen = going();
     retained(&run, &mut seen);
@@ -243,7 +243,7 @@ pub fn retained(run: &GroupRun, seen: &mut Observation) {
 }
 
 #[test]
-fn a_wait_for_the_clock_is_held_up_by_nothing() {
+fn timed_wait_names_no_blocking_object() {
     let run = GroupRun { stage: Stage::Unwinding, undone_at: at(10), changed_at: at(10), ..created() };
     let mut seen = bound();
     (seen.group, seen.content) = (None, None);

@@ -71,7 +71,7 @@ fn meddled(story: &Story, seed: u64, acts: usize) -> Result<Life, String> {
 }
 
 #[test]
-fn a_stage_is_never_left_backwards_and_each_act_costs_a_few_intents() {
+fn stages_never_regress_and_steps_stay_bounded() {
     const ACTS: usize = 12;
     /// Intents that one disruption may cost: one to repair it, one to repeat the interrupted step.
     const EACH: usize = 2;
@@ -93,7 +93,7 @@ fn a_stage_is_never_left_backwards_and_each_act_costs_a_few_intents() {
 
 /// Another client restores the state before a step, every time: for each step that exists.
 #[test]
-fn a_step_that_is_undone_for_ever_pauses_and_ends_where_an_undo_is_possible() {
+fn constantly_reverted_step_backs_off_then_ends() {
     for step in Step::ALL {
         let stories = stories();
         let does = |story: &&Story| {

@@ -43,21 +43,21 @@ fn as_told(story: &Story, _: &Drill, life: &Life) -> Result<(), String> {
 
 /// A killed process executes the step again, after none, half or all of its effects were applied.
 #[test]
-fn every_step_is_done_twice() {
+fn every_step_may_run_twice() {
     let dies = [Share::None, Share::Half, Share::All].map(Trouble::Dies);
     each(&dies, as_told);
 }
 
 /// A repeated call finds another old value than it tests, or finds its change already applied.
 #[test]
-fn every_call_arrives_twice() {
+fn every_call_may_arrive_twice() {
     each(&[Trouble::Twice], as_told);
 }
 
 /// A write that fails once is retried, independent of what is known about it. The one exception is a
 /// permanent refusal of a first create, which ends the run differently.
 #[test]
-fn every_step_fails_once() {
+fn every_step_may_fail_once() {
     let refused = [403, 409, 422, 503].map(Trouble::Refused);
     let unknown = [true, false].map(Trouble::Unknown);
     each(&[refused.as_slice(), &unknown].concat(), |story, drill, life| {
@@ -71,7 +71,7 @@ fn every_step_fails_once() {
 
 /// Repeated steps read the objects first: each fault of a step costs at most one more step of its kind.
 #[test]
-fn a_trouble_costs_one_more_intent_of_its_step() {
+fn each_fault_costs_one_more_intent() {
     let troubles = [Trouble::Dies(Share::None), Trouble::Dies(Share::All), Trouble::Unknown(false)];
     each(&troubles, |story, drill, life| {
         let plain = story.lived(None)?;

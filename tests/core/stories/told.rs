@@ -276,7 +276,7 @@ pub fn stories() -> Vec<Story> {
 }
 
 #[test]
-fn every_story_ends_as_told_and_sound() {
+fn every_story_ends_as_expected() {
     for story in stories() {
         let life = story.lived(None).unwrap_or_else(|reason| panic!("{reason}"));
         let steps: Vec<&str> = life.steps.iter().map(|(step, _)| step.name()).collect();
@@ -287,7 +287,7 @@ fn every_story_ends_as_told_and_sound() {
 }
 
 #[test]
-fn the_stories_do_every_step_and_reach_every_milestone() {
+fn stories_cover_every_step_and_milestone() {
     let (mut steps, mut milestones) = (BTreeSet::new(), BTreeSet::new());
     for story in stories() {
         let life = story.lived(None).unwrap_or_else(|reason| panic!("{reason}"));
@@ -302,7 +302,7 @@ fn the_stories_do_every_step_and_reach_every_milestone() {
 }
 
 #[test]
-fn an_undo_is_told_from_every_milestone_before_the_pivot() {
+fn stories_roll_back_from_every_early_milestone() {
     let names: Vec<String> = undone().into_iter().map(|story| story.name).collect();
     let expected = ["created", "cut", "vs-bound", "relabelled", "retained"];
     assert_eq!(names, expected.map(|milestone| format!("undone after {milestone}")));
