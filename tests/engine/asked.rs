@@ -199,7 +199,7 @@ fn every_stuck_row_has_a_case() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() {
+async fn resumed_run_completes_after_cause_is_fixed() {
     for case in &CASES {
         let testbed = stuck(case).await;
         // A request to resume that comes too early leads to a new decision, and the run is stuck again.
@@ -225,7 +225,7 @@ async fn a_stuck_run_whose_cause_is_mended_completes_once_a_person_resumes_it() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_run_that_is_abandoned_ends_with_its_storage_retained() {
+async fn abandoned_stuck_run_retains_its_storage() {
     for case in &CASES {
         let testbed = stuck(case).await;
         ask(&testbed.cluster, "abandon", "enough");
@@ -263,7 +263,7 @@ fn acting(testbed: &Testbed, at: &str, act: impl Fn(&Cluster, &Rbac) + Send + Sy
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_is_refused_for_ever_ends_with_its_storage_kept() {
+async fn permanently_refused_rollback_can_retain_storage() {
     let testbed = set_up().await;
     let points = acting(&testbed, "retained/after-record", |cluster, rbac| {
         rbac.deny("delete volumegroupsnapshots");
@@ -292,7 +292,7 @@ fn hold(cluster: &Cluster, plural: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_a_finalizer_holds_ends_when_asked() {
+async fn abandoning_ends_rollback_blocked_by_finalizer() {
     let testbed = set_up().await;
     let points = acting(&testbed, "retained/after-record", |cluster, _| {
         hold(cluster, "volumegroupsnapshots");
@@ -305,7 +305,7 @@ async fn an_undo_that_a_finalizer_holds_ends_when_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_cannot_retain_ends_as_it_is_when_asked_again() {
+async fn second_request_ends_run_that_cannot_retain() {
     let testbed = set_up().await;
     let points = acting(&testbed, "detach/after-outcome", |cluster, rbac| {
         rbac.deny("patch volumegroupsnapshotcontents");
@@ -323,7 +323,7 @@ async fn a_run_that_cannot_retain_ends_as_it_is_when_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_not_stuck_takes_no_harm_and_says_so() {
+async fn resuming_healthy_run_only_returns_a_message() {
     let testbed = set_up().await;
     let act = |cluster: &Cluster| ask(cluster, "resume", "r-1");
     let end = testbed.run_daemon_acting(point("created/after-record"), act, None).await;
@@ -366,7 +366,7 @@ async fn abandoned_at_each(points: Vec<Point>) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_may_be_abandoned_at_every_point() {
+async fn run_can_be_abandoned_at_every_point() {
     let testbed = set_up().await;
     let passed = Passed::default();
     let end = testbed.run_daemon_with(passed.watch(), Arc::default()).await;
@@ -397,7 +397,7 @@ async fn killed(request: &str, at: &str, crash: &str) -> Testbed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_taken_once_wherever_the_daemon_is_killed() {
+async fn request_is_applied_once_despite_daemon_kill() {
     for crash in ["asked/before-record", "asked/after-record"] {
         let testbed = killed("abandon", "created/after-record", crash).await;
         assert_eq!(invariants::undone(&testbed, "shop").await, Ok(()), "{crash}");
@@ -409,7 +409,7 @@ async fn a_request_is_taken_once_wherever_the_daemon_is_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_undo_of_an_abandoned_run_goes_on_wherever_it_is_killed() {
+async fn rollback_of_abandoned_run_survives_daemon_kill() {
     let undo = [
         "undo-free/mid-effects",
         "undo-delete-group/after-intent",
@@ -429,7 +429,7 @@ async fn the_undo_of_an_abandoned_run_goes_on_wherever_it_is_killed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_is_set_back_is_mended_before_an_abandoned_run_ends() {
+async fn abandoned_run_repairs_reverted_policy_before_end() {
     let testbed = set_up().await;
     let act = |cluster: &Cluster| {
         disruptions::unretain(cluster);
@@ -444,7 +444,7 @@ async fn a_policy_that_is_set_back_is_mended_before_an_abandoned_run_ends() {
 /// A value that is not a request is ignored and stops nothing. The same holds for a request that names another
 /// run.
 #[tokio::test(start_paused = true)]
-async fn what_is_no_request_changes_nothing() {
+async fn invalid_request_changes_nothing() {
     for (request, id) in [("explode", "r-1"), ("abandon", "")] {
         let testbed = set_up().await;
         let act = move |cluster: &Cluster| ask(cluster, request, id);
@@ -456,7 +456,7 @@ async fn what_is_no_request_changes_nothing() {
 
 /// As the page of SP0023 describes: set the policies to Delete, delete the group, then the leftovers.
 #[tokio::test(start_paused = true)]
-async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
+async fn documented_steps_reclaim_storage_of_abandoned_run() {
     let testbed = set_up().await;
     let act = |cluster: &Cluster| ask(cluster, "abandon", "r-1");
     let end = testbed.run_daemon_acting(point("detach/after-outcome"), act, None).await;
@@ -487,6 +487,6 @@ async fn the_storage_of_an_abandoned_run_is_reclaimed_as_its_page_tells() {
 }
 
 #[test]
-fn an_abandoned_run_is_not_over_before_its_storage_was_seen_to_be_retained() {
+fn abandoned_run_ends_after_retention_is_observed() {
     assert!(!RunStage::Abandoned.is_final());
 }

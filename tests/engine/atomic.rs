@@ -51,7 +51,7 @@ fn warned(testbed: &Testbed) -> Vec<(String, String)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_cut_far_apart_are_a_warning() {
+async fn skewed_members_cause_a_warning() {
     let (testbed, phase) = backed_up(Demand::default()).await;
     assert_eq!(phase, "Completed", "{}", testbed.shown().await);
     let condition = atomic(&testbed);
@@ -71,7 +71,7 @@ async fn members_cut_far_apart_are_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_cut_too_far_apart_are_rolled_back_where_required() {
+async fn required_atomicity_rolls_back_skewed_members() {
     let (testbed, phase) = backed_up(Demand { required: true, ..Demand::default() }).await;
     assert_eq!(phase, "Failed", "{}", testbed.shown().await);
     let reason = testbed.nightly()["status"]["failureReason"].as_str().unwrap_or_default().to_owned();
@@ -86,7 +86,7 @@ async fn members_cut_too_far_apart_are_rolled_back_where_required() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_above_the_skew_is_kept_without_a_word() {
+async fn skew_below_limit_causes_no_warning() {
     let (testbed, phase) = backed_up(Demand { max_skew: Millis::from_secs(45), required: true }).await;
     assert_eq!(phase, "Completed", "{}", testbed.shown().await);
     assert_eq!(atomic(&testbed)["status"], "True");
@@ -96,7 +96,7 @@ async fn a_limit_above_the_skew_is_kept_without_a_word() {
 
 /// The VolumeSnapshot of such a member reports 1970.
 #[tokio::test(start_paused = true)]
-async fn a_creation_time_of_zero_is_unknown_and_no_skew() {
+async fn zero_creation_time_is_not_skew() {
     for required in [false, true] {
         let driver = DriverConfig { omits_times: 1, ..DriverConfig::default() };
         let (testbed, phase) = backed_up_by(driver, Demand { required, ..Demand::default() }).await;

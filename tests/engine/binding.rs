@@ -152,7 +152,7 @@ async fn objects_carry_the_journal_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deleted_binding_is_made_again_by_the_running_daemon() {
+async fn running_daemon_recreates_deleted_binding() {
     let testbed = set_up().await;
     let daemon = Daemon::new(1, HOME);
     let life = daemon.run_daemon(&testbed.cluster, testbed.clock);
@@ -186,7 +186,7 @@ async fn older_copy_of_a_journal_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn binding_copied_from_another_cluster_does_not_count() {
+async fn ignores_binding_copied_from_another_cluster() {
     let testbed = set_up().await;
     let data = json!({
         "journal": Uuid::from_u128(77).to_string(), "cluster": "another", "epoch": "9",
@@ -427,7 +427,7 @@ fn etcd_restored_after_completion_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_freed_in_doubt_until_the_cluster_is_confirmed() {
+async fn frees_nothing_until_cluster_is_confirmed() {
     let testbed = set_up().await;
     testbed.backup("shop");
     let at = "vs-bound/after-record".parse().expect("a point");
@@ -521,7 +521,7 @@ async fn namespace_of_a_velero_server_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn backup_in_a_phase_of_another_program_is_left_alone() {
+async fn ignores_backup_in_phase_of_another_program() {
     let testbed = set_up().await;
     testbed.backup("shop");
     let phase = json!({"status": {"phase": "InProgress"}});
@@ -538,7 +538,7 @@ async fn backup_in_a_phase_of_another_program_is_left_alone() {
 /// Another program released the members while the group exists. The members may be in use, so that their
 /// storage is freed only after a user has decided.
 #[test]
-fn undo_does_not_free_members_that_another_program_released() {
+fn rollback_keeps_members_released_by_another_program() {
     let case =
         "undo-retained,n=2,rival=release-members@unwinding/after-record,seed=1".parse().expect("a case");
     let played = stillpoint::drill::pool::play_alone(&case);

@@ -4,7 +4,7 @@ use crate::testbed::{End, Testbed};
 use stillpoint::sim::Config;
 
 #[tokio::test(start_paused = true)]
-async fn a_labelled_database_is_cut_as_one_group() {
+async fn cuts_labelled_database_as_one_group() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 3).await;
     testbed.claims("shop", "cache", 2).await;
@@ -27,7 +27,7 @@ async fn a_labelled_database_is_cut_as_one_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_a_class_that_retains_from_the_start_every_content_still_carries_the_receipt() {
+async fn every_content_has_receipt_with_retaining_class() {
     let testbed = Testbed::new(Config::default());
     let class = "csi-hostpath-groupsnapclass";
     let mut object = testbed.hand().get("volumegroupsnapshotclasses", None, class).expect("the class");

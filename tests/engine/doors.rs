@@ -158,7 +158,7 @@ fn create_group() -> Effect {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_created_claimed_and_deleted_in_every_version_of_its_api() {
+async fn handles_group_in_every_api_version() {
     for version in ["v1", "v1beta2", "v1beta1"] {
         let testbed = Testbed::new(&[version]).await;
         testbed.done(create_group()).await;
@@ -181,7 +181,7 @@ async fn a_group_is_created_claimed_and_deleted_in_every_version_of_its_api() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_finds_either_shape_of_a_group_without_an_epoch() {
+async fn claims_both_group_shapes_without_epoch() {
     for annotations in [json!(null), json!({"somebody": "else"})] {
         let testbed = Testbed::new(&["v1"]).await;
         let group = json!({
@@ -197,7 +197,7 @@ async fn a_claim_finds_either_shape_of_a_group_without_an_epoch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_is_labelled_retained_and_released() {
+async fn labels_retains_and_releases_a_member() {
     let testbed = Testbed::new(&["v1"]).await;
     testbed.member();
     let seen = testbed.until(|seen| seen.contents.len() == 1 && seen.snapshots.iter().any(|s| s.ready)).await;
@@ -254,7 +254,7 @@ async fn a_member_is_labelled_retained_and_released() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
+async fn rebuilds_lost_member_and_deletes_leftovers() {
     let testbed = Testbed::new(&["v1"]).await;
     let (labels, annotations) = (strings(&[(labels::RUN, "run-1")]), BTreeMap::new());
     testbed
@@ -309,7 +309,7 @@ async fn a_lost_member_is_rebuilt_and_shells_are_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_object_of_the_same_name_is_left_alone() {
+async fn leaves_other_object_of_same_name_alone() {
     let testbed = Testbed::new(&["v1"]).await;
     testbed.member();
     let stranger = ObjectId { namespace: "shop".into(), name: "s".into(), uid: Uid::from("of-long-ago") };
@@ -319,7 +319,7 @@ async fn another_object_of_the_same_name_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
+async fn fresh_read_resolves_a_lost_reply() {
     let testbed = Testbed::new(&["v1"]).await;
     for answer in [Answer::Drop, Answer::Status(504, None)] {
         testbed.server.set_faults(Box::new(move |call| match call.verb.as_str() {
@@ -341,7 +341,7 @@ async fn a_lost_reply_is_indeterminate_and_a_look_tells_what_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn caches_go_on_after_dropped_watches_and_a_compacted_history() {
+async fn caches_survive_dropped_watches_and_compacted_history() {
     let testbed = Testbed::new(&["v1"]).await;
     testbed.member();
     testbed.until(|seen| seen.snapshots.len() == 1).await;
@@ -352,7 +352,7 @@ async fn caches_go_on_after_dropped_watches_and_a_compacted_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_shown_and_shown_again() {
+async fn publishes_run_status_repeatedly() {
     let testbed = Testbed::new(&["v1"]).await;
     let spec = GroupSnapshotSpec { group: "db".into(), claims: vec!["data".into()], ..Default::default() };
     let show = async |state: &str, waiting: Option<&str>, is_new: bool| {
@@ -384,7 +384,7 @@ async fn a_run_is_shown_and_shown_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
+async fn label_key_and_phase_writes_keep_other_fields() {
     let testbed = Testbed::new(&["v1"]).await;
     let backup = json!({
         "metadata": {"name": "nightly", "namespace": "stillpoint"},
@@ -415,7 +415,7 @@ async fn a_backup_gets_its_label_key_and_its_phase_and_keeps_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_notice_is_one_event() {
+async fn merges_identical_events_into_one() {
     let testbed = Testbed::new(&["v1"]).await;
     let event = KubeEvent {
         api_version: "velero.io/v1".into(),
@@ -434,7 +434,7 @@ async fn the_same_notice_is_one_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_without_the_group_api_can_be_watched_but_not_written_to_there() {
+async fn watches_cluster_without_group_api_but_cannot_write() {
     let testbed = Testbed::new(&[]).await;
     assert!(testbed.adapter.group_version().is_err());
     testbed.refused(create_group(), 404).await;

@@ -215,7 +215,7 @@ const MENDED: [Fault; 6] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn what_one_half_makes_up_for_is_mended_told_and_the_run_completes() {
+async fn repairs_journal_from_either_half_and_completes() {
     for kill in KILLS {
         for (fault, damage) in MENDED {
             let scene = Scene::killed_at(kill).await;
@@ -228,7 +228,7 @@ async fn what_one_half_makes_up_for_is_mended_told_and_the_run_completes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flipped_bit_anywhere_in_the_database_is_mended_or_does_not_matter() {
+async fn flipped_bit_in_database_is_repaired_or_harmless() {
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..20 {
         let scene = Scene::killed_at(KILLS[round % KILLS.len()]).await;
@@ -244,7 +244,7 @@ async fn a_flipped_bit_anywhere_in_the_database_is_mended_or_does_not_matter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_neither_half_makes_up_for_is_refused_and_nothing_is_touched() {
+async fn refuses_unrepairable_journal_and_changes_nothing() {
     for kill in ["vs-bound/after-record", "detach/mid-effects"] {
         let flipped = |scene: &Scene| (MENDED[1].1)(scene);
         let scene = Scene::killed_at(kill).await;
@@ -275,7 +275,7 @@ async fn what_neither_half_makes_up_for_is_refused_and_nothing_is_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_journal_that_another_holds_is_refused_and_goes_on_when_it_is_free() {
+async fn refuses_held_journal_until_it_is_free() {
     let scene = Scene::killed_at("retain/mid-effects").await;
     let held = Journal::open_thread(scene.dir.path(), options()).expect("free");
     let (end, _) = scene.run_daemon(Options { lock_attempts: 1, ..options() }, None).await;
@@ -312,7 +312,7 @@ impl FaultInjection for Failing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_fails_in_the_middle_of_a_run_ends_the_daemon_and_the_next_completes() {
+async fn next_daemon_completes_after_disk_failure() {
     let mut ended = 0;
     for (error, once) in [(EIO, true), (ENOSPC, false), (EROFS, false)] {
         // Every 5th call that reaches the disk, or every 15th in a share, up to a run without a fault.
@@ -352,7 +352,7 @@ impl FaultInjection for Full {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_in_the_middle_of_a_run_is_finished_from_the_ballast() {
+async fn ballast_completes_run_on_full_disk() {
     let roomy = || Options { ballast_bytes: 1 << 20, ..options() };
     for kill in KILLS {
         let scene = Scene::new().await;

@@ -112,7 +112,7 @@ async fn points() -> Vec<Point> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_overtaken_life_ends_without_another_write() {
+async fn overtaken_incarnation_ends_without_another_write() {
     let (mut broken, mut count) = (Vec::new(), 0);
     for (index, point) in share(points().await, 4).into_iter().enumerate() {
         let cut_off = CUT_OFF[index % CUT_OFF.len()];
@@ -155,12 +155,12 @@ async fn duels(direction: Direction, seeds: std::ops::RangeInclusive<u64>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_life_that_undoes_does_not_take_half_of_what_the_newer_one_releases() {
+async fn older_rollback_does_not_disturb_newer_release() {
     // A rollback is quick: with the first seed it is over before the newer incarnation has claimed the group.
     duels(Direction::OlderUndoes, 1..=few_or_all(2, 4)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_older_life_that_releases_does_not_keep_half_of_what_the_newer_one_undoes() {
+async fn older_release_does_not_disturb_newer_rollback() {
     duels(Direction::NewerUndoes, 1..=few_or_all(1, 4)).await;
 }

@@ -45,7 +45,7 @@ const RARE: [&str; 13] = [
 ];
 
 #[test]
-fn a_replaced_content_is_dropped_wherever_the_daemon_is_killed() {
+fn drops_replaced_content_despite_daemon_kill() {
     let moments = ["before-intent", "after-intent", "mid-effects", "after-effects", "after-outcome"];
     let case = |moment: &str| -> Case {
         let lost = "complete,n=2,rival=delete-vs@delete-group/after-effects";
@@ -59,7 +59,7 @@ fn a_replaced_content_is_dropped_wherever_the_daemon_is_killed() {
 }
 
 #[test]
-fn the_generated_drills_hold() {
+fn generated_drills_pass() {
     let wanted = wanted();
     let began = std::time::Instant::now();
     let campaign = Campaign::play(&wanted, &|_| {});

@@ -96,7 +96,7 @@ async fn every_write_may_fail_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_write_may_fail_once_beside_slow_controllers() {
+async fn every_write_may_fail_once_with_slow_controllers() {
     for failure in failures().into_iter().filter(|f| [Answer::Drop].contains(&f.answer)).enumerate() {
         each_write(|| Config { cache_lag_ms: 400, ..Config::default() }, failure).await;
     }
@@ -174,7 +174,7 @@ async fn away_at(at: Point) -> Result<(), String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_api_server_may_be_away_for_longer_than_any_patience() {
+async fn api_server_may_outlast_every_deadline() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", MEMBERS).await;
     testbed.backup("shop");

@@ -71,7 +71,7 @@ fn everywhere(_: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_is_deleted_is_rebuilt() {
+async fn rebuilds_one_deleted_member() {
     let one: Act = |cluster| disruptions::delete_member(cluster, "orders-db-1");
     let rows = at_each("a member deleted", Config::default, one, everywhere).await;
     assert!(rows.iter().any(|row| row == "release/5-rebuild"), "{rows:?}");
@@ -79,7 +79,7 @@ async fn a_member_that_is_deleted_is_rebuilt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_members_that_are_deleted_are_rebuilt() {
+async fn rebuilds_two_deleted_members() {
     let two: Act = |cluster| {
         disruptions::delete_member(cluster, "orders-db-0");
         disruptions::delete_member(cluster, "orders-db-2");
@@ -88,7 +88,7 @@ async fn two_members_that_are_deleted_are_rebuilt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_members_that_are_deleted_are_rebuilt_by_slow_controllers_too() {
+async fn slow_controllers_also_rebuild_all_deleted_members() {
     let all: Act =
         |cluster| (0..MEMBERS).for_each(|i| disruptions::delete_member(cluster, &format!("orders-db-{i}")));
     at_each("all members deleted", Config::default, all, everywhere).await;
@@ -99,13 +99,13 @@ async fn all_members_that_are_deleted_are_rebuilt_by_slow_controllers_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_group_may_be_deleted_by_somebody_else() {
+async fn another_client_may_delete_the_group() {
     let act: Act = |cluster| disruptions::delete_first(cluster, "volumegroupsnapshots");
     at_each("the group deleted", Config::default, act, everywhere).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_content_of_the_group_may_be_deleted_by_somebody_else() {
+async fn another_client_may_delete_the_group_content() {
     let act: Act = |cluster| disruptions::delete_first(cluster, "volumegroupsnapshotcontents");
     at_each("the content deleted", Config::default, act, everywhere).await;
 }
@@ -118,7 +118,7 @@ fn before_the_delete(point: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_is_set_back_is_mended_before_the_group_goes() {
+async fn repairs_reverted_policy_before_group_deletion() {
     let group: Act = disruptions::unretain;
     let rows = at_each("the group's policy set back", Config::default, group, before_the_delete).await;
     assert!(rows.iter().any(|row| row == "release/mend-group-policy"), "{rows:?}");
@@ -128,7 +128,7 @@ async fn a_policy_that_is_set_back_is_mended_before_the_group_goes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn labels_that_are_taken_off_before_the_pivot_are_put_back() {
+async fn restores_labels_removed_before_the_pivot() {
     let testbed = set_up(Config::default()).await;
     let at = "retained/after-record".parse().expect("a point");
     let end = testbed.run_daemon_acting(at, disruptions::unlabel_member, None).await;
@@ -162,7 +162,7 @@ async fn the_controller_may_be_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_release_waits_for_a_frozen_controller() {
+async fn release_waits_for_frozen_controller() {
     let testbed = set_up(Config::default()).await;
     let at = "detach/before-intent".parse().expect("a point");
     let looks = async {

@@ -33,7 +33,7 @@ async fn deleted_at(testbed: &Testbed, at: &str) -> (String, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_undone_when_its_namespace_goes_before_the_pivot() {
+async fn rolls_back_group_if_namespace_is_deleted_early() {
     for at in ["created/after-record", "vs-bound/after-record", "retained/after-record"] {
         let testbed = set_up().await;
         let (phase, took) = deleted_at(&testbed, at).await;
@@ -49,7 +49,7 @@ async fn a_group_is_undone_when_its_namespace_goes_before_the_pivot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_storage_stays_when_the_namespace_goes_behind_the_pivot() {
+async fn storage_survives_namespace_deletion_after_pivot() {
     for at in ["detach/after-outcome", "delete-group/after-outcome", "delete-content/after-outcome"] {
         let testbed = set_up().await;
         let (phase, took) = deleted_at(&testbed, at).await;

@@ -59,7 +59,7 @@ fn all_is_said(testbed: &Testbed) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_refused_group_is_shown_with_its_reason() {
+async fn shows_reason_of_every_refused_group() {
     let testbed = set_up().await;
     let end = testbed.run_daemon(None).await;
     assert!(end.is("PartiallyFailed"), "{end:?}\n{}", testbed.shown().await);
@@ -67,7 +67,7 @@ async fn every_refused_group_is_shown_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_groups_are_shown_after_a_restart_as_well() {
+async fn shows_refused_groups_after_restart() {
     for at in ["accepted/after-record", "finished/after-record"] {
         let testbed = set_up().await;
         testbed.run_daemon(Some(at.parse().expect("a point"))).await;
@@ -78,7 +78,7 @@ async fn refused_groups_are_shown_after_a_restart_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_group_that_cannot_be_shown_holds_nothing_up() {
+async fn unwritable_refusal_status_does_not_block_backup() {
     let testbed = set_up().await;
     testbed.rbac.deny("create groupsnapshots");
     testbed.run_daemon_until(CrashPoints::none(), |testbed| testbed.ended().is_some()).await;

@@ -91,7 +91,7 @@ async fn ends_right(testbed: &Testbed, standing: Option<Standing>, end: &End) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_at_every_point_of_a_run_it_is_rebuilt_from_the_cluster_and_ends_right() {
+async fn recovers_run_from_cluster_at_every_point() {
     let (mut failures, mut standings) = (vec![], std::collections::BTreeMap::<String, usize>::new());
     for point in share(points().await, 3) {
         let testbed = lost_at(point).await;
@@ -127,7 +127,7 @@ fn point(text: &str) -> Point {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lost_at_every_point_of_an_undo_it_ends_undone() {
+async fn recovers_rollback_from_cluster_at_every_point() {
     let (begin, passed) = (point("retained/before-record"), Passed::default());
     let whole = set_up().await;
     let cluster = whole.cluster.clone();
@@ -174,7 +174,7 @@ async fn lost_at_every_point_of_an_undo_it_ends_undone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_import_that_stands_when_the_journal_is_lost_is_freed() {
+async fn frees_import_after_journal_is_lost() {
     let mut testbed = set_up().await;
     let end = testbed.run_daemon_acting(
         point("retained/before-record"),
@@ -195,7 +195,7 @@ async fn an_import_that_stands_when_the_journal_is_lost_is_freed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_that_finds_members_of_a_run_it_does_not_know_neither_cuts_nor_deletes() {
+async fn neither_cuts_nor_deletes_members_of_unknown_run() {
     let mut refused = 0;
     for point in share(points().await, 4) {
         let testbed = lost_at(point).await;

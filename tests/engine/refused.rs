@@ -109,7 +109,7 @@ async fn beside_a_good_one(case: &str, prepare: fn(&Testbed), words: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_cannot_be_cut_is_refused_and_the_others_go_on() {
+async fn refuses_unsupported_group_and_runs_the_others() {
     beside_a_good_one("unbound claim", unbound, &["SP0004", "unfit-0", "Pending"]).await;
     beside_a_good_one("volume without CSI", no_csi, &["SP0004", "by-hand", "not a CSI volume"]).await;
     beside_a_good_one("two drivers", two_drivers, &["SP0005", "other.csi.example.com"]).await;
@@ -120,7 +120,7 @@ async fn a_group_that_cannot_be_cut_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
+async fn refuses_missing_namespace_and_runs_the_others() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
@@ -132,7 +132,7 @@ async fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_what_every_group_needs_nothing_is_begun() {
+async fn starts_nothing_without_common_requirements() {
     let none = Config { groupsnapshot_versions: Vec::new(), ..Config::default() };
     for (case, config, drop_class, code) in [
         ("no group snapshot API", none, false, "SP0009"),
@@ -153,7 +153,7 @@ async fn without_what_every_group_needs_nothing_is_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_that_cannot_cut_groups_ends_the_group_and_leaves_nothing() {
+async fn ends_group_if_driver_cannot_cut_groups() {
     let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
     let testbed = Testbed::new(Config { driver, ..Config::default() });
     testbed.claims("shop", "orders-db", 2).await;
@@ -168,7 +168,7 @@ async fn a_driver_that_cannot_cut_groups_ends_the_group_and_leaves_nothing() {
 // ---- permissions ------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_right_that_release_undo_or_rebuild_lack_refuses_the_group_before_anything_happens() {
+async fn refuses_group_early_if_permission_is_missing() {
     for (denied, words) in [
         (
             "patch volumesnapshots/status",
@@ -194,7 +194,7 @@ async fn a_right_that_release_undo_or_rebuild_lack_refuses_the_group_before_anyt
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_the_right_is_granted_the_next_backup_goes_on_without_a_restart() {
+async fn next_backup_runs_after_permission_is_granted() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.rbac.deny("delete volumesnapshots");
@@ -224,7 +224,7 @@ fn validation_error(testbed: &Testbed) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_of_a_name_that_another_namespace_has_fails_validation() {
+async fn rejects_backup_name_used_in_another_namespace() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.hand().create("namespaces", json!({"metadata": {"name": "velero"}})).expect("a namespace");
@@ -239,7 +239,7 @@ async fn a_backup_of_a_name_that_another_namespace_has_fails_validation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
+async fn refuses_unreadable_backup_and_runs_the_others() {
     for late in [false, true] {
         let testbed = Testbed::new(Config::default());
         testbed.cluster.api().loosen("backups");
@@ -275,7 +275,7 @@ async fn a_backup_that_cannot_be_read_is_refused_and_stops_no_other() {
 // ---- an API server that does not reply --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_does_not_answer_is_waited_for() {
+async fn waits_for_api_server_that_is_silent() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup("shop");
@@ -294,7 +294,7 @@ async fn an_api_server_that_does_not_answer_is_waited_for() {
 /// The members never become ready, so that the cluster changes constantly. The rollback is refused for three
 /// minutes.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_pauses_after_a_failure_does_not_read_at_every_change() {
+async fn paused_run_does_not_read_every_change() {
     let driver = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
     let testbed = Testbed::new(Config { driver, ..Config::default() });
     testbed.claims("shop", "orders-db", 3).await;

@@ -20,7 +20,7 @@ async fn completes(testbed: &Testbed, members: usize) {
 // ---- names ------------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_label_value_need_not_be_a_name() {
+async fn label_value_may_be_an_invalid_name() {
     let long = "A.very_long-label-value-that-has-as-many-characters-as-allowed";
     for group in ["Group_A", "0", long] {
         let testbed = Testbed::new(Config::default());
@@ -36,7 +36,7 @@ async fn a_label_value_need_not_be_a_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_name_may_be_longer_than_a_label_value() {
+async fn backup_name_may_exceed_label_value_length() {
     let name = "nightly-of-everything-that-is-in-the-shop-and-of-all-that-is-behind-it-".repeat(2) + "x";
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
@@ -53,7 +53,7 @@ async fn a_backup_name_may_be_longer_than_a_label_value() {
 // ---- nothing to do ----------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_without_a_labelled_claim_completes_with_a_warning() {
+async fn backup_without_labelled_pvc_completes_with_warning() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 0).await;
     testbed.claim("shop", "scratch", None);
@@ -152,7 +152,7 @@ async fn refused(prepare: fn(&Testbed), code: &str, words: &[&str]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_refused_group_does_not_hold_up_the_others() {
+async fn refused_group_does_not_block_the_others() {
     refused(unbound, "SP0004", &["unfit-0", "not bound", "Pending"]).await;
     refused(missing_class, "SP0006", &["no-such-class", "does not exist"]).await;
     refused(two_drivers, "SP0005", &["other.csi.example.com", "hostpath.csi.k8s.io"]).await;
@@ -160,7 +160,7 @@ async fn one_refused_group_does_not_hold_up_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_class_for_the_release_nothing_is_cut() {
+async fn cuts_nothing_without_class_for_release() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     crate::disruptions::delete_first(&testbed.cluster, "volumesnapshotclasses");
@@ -176,7 +176,7 @@ async fn without_a_class_for_the_release_nothing_is_cut() {
 // ---- Backups that are refused -----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
+async fn unsupported_fields_fail_validation_with_message() {
     let cases = [
         (json!({"snapshotMoveData": true}), "spec.snapshotMoveData:"),
         (json!({"hooks": {"resources": [{"name": "freeze"}]}}), "spec.hooks:"),
@@ -204,7 +204,7 @@ async fn what_this_release_does_not_do_fails_validation_with_a_sentence() {
 // ---- written into the Backup ------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn the_label_key_that_won_is_written_into_the_spec() {
+async fn spec_records_effective_label_key() {
     let mut testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup("shop");
@@ -222,7 +222,7 @@ async fn the_label_key_that_won_is_written_into_the_spec() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_put_back_where_velero_is_to_know_the_members() {
+async fn restores_names_if_velero_needs_the_members() {
     let mut testbed = Testbed::new(Config::default());
     testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
     testbed.claims("shop", "orders-db", 3).await;
@@ -241,7 +241,7 @@ async fn names_are_put_back_where_velero_is_to_know_the_members() {
 /// A snapshot-controller whose cache still contains the group would restore the ownership of the members. The
 /// garbage collector would then delete them after the run was recorded as done.
 #[tokio::test(start_paused = true)]
-async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
+async fn restores_names_after_caches_drop_the_group() {
     for cache_lag_ms in [400, 10_000, 40_000] {
         let mut testbed = Testbed::new(Config { cache_lag_ms, ..Config::default() });
         testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
@@ -258,7 +258,7 @@ async fn names_are_put_back_when_no_cache_has_the_group_any_more() {
 // ---- several Backups, and deleted ones --------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn a_second_backup_of_the_same_claims_cuts_them_again() {
+async fn second_backup_cuts_same_pvcs_again() {
     let config = Config { controller_qps: Some(5.0), ..Config::default() };
     let testbed = Testbed::new(config);
     testbed.claims("shop", "orders-db", 3).await;
@@ -350,7 +350,7 @@ async fn deleted_at(at: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_outlives_its_backup() {
+async fn run_survives_deletion_of_its_backup() {
     for at in ["create/before-intent", "vs-bound/after-record", "detach/after-effects", LAST_POINT] {
         deleted_at(at).await;
     }
@@ -358,7 +358,7 @@ async fn a_run_outlives_its_backup() {
 
 /// The procedure of docs/groups.md, with the receipt that the GroupSnapshot shows.
 #[tokio::test(start_paused = true)]
-async fn a_completed_group_is_freed_as_documented() {
+async fn documented_steps_free_completed_group() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 3).await;
     testbed.backup("shop");

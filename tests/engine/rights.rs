@@ -53,7 +53,7 @@ fn table(used: &Used) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_granted_is_what_is_used() {
+async fn granted_permissions_are_exactly_those_used() {
     let mut used = Used::new();
     // A member is lost while the group exists, after a restart that claims the group: the member is rebuilt.
     let one = set_up(Config::default()).await;

@@ -22,7 +22,7 @@ pub fn few_or_all(few: u64, all: u64) -> u64 {
 }
 
 #[test]
-fn a_share_has_both_ends_of_a_sweep() {
+fn share_includes_first_and_last_case() {
     if !plays_all() {
         assert_eq!(share((0..10).collect(), 4), [0, 4, 8, 9]);
         assert!(share(Vec::<u8>::new(), 4).is_empty());

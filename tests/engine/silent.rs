@@ -18,7 +18,7 @@ fn asked(testbed: &Testbed) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_sidecar_silent_for_ten_hours_the_tally_does_not_move() {
+async fn daemon_sends_no_requests_while_sidecar_is_silent() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.cluster.set_frozen("csi-snapshotter", true);

@@ -36,7 +36,7 @@ fn snapshots(backup: &Value) -> [i64; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_field_that_velero_lacks_fails_the_backup() {
+async fn field_unknown_to_velero_fails_backup() {
     let testbed = Testbed::new(Config::default());
     testbed.cluster.api().loosen("backups");
     testbed.claims("shop", "orders-db", 2).await;
@@ -55,7 +55,7 @@ async fn a_field_that_velero_lacks_fails_the_backup() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_key_that_no_claim_carries_fails_the_backup() {
+async fn label_key_on_no_pvc_fails_backup() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup_with(
@@ -73,7 +73,7 @@ async fn a_label_key_that_no_claim_carries_fails_the_backup() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_default_label_key_stays_a_default_after_a_restart() {
+async fn default_label_key_stays_default_after_restart() {
     for killed in ["accepted/before-record", "accepted/after-record"] {
         let mut testbed = Testbed::new(Config::default());
         testbed.defaults.label_key = Some("example.com/group".to_owned());
@@ -89,7 +89,7 @@ async fn a_default_label_key_stays_a_default_after_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_without_any_claim_is_completed_with_a_warning() {
+async fn backup_without_pvcs_completes_with_warning() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 0).await;
     testbed.backup("shop");
@@ -100,7 +100,7 @@ async fn a_backup_without_any_claim_is_completed_with_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ignored_fields_and_left_out_claims_are_warnings() {
+async fn ignored_fields_and_skipped_pvcs_cause_warnings() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.claim("shop", "scratch", None);
@@ -116,7 +116,7 @@ async fn ignored_fields_and_left_out_claims_are_warnings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn namespaces_that_are_listed_twice_are_cut_once() {
+async fn duplicate_namespace_is_cut_once() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup_with(json!({"includedNamespaces": ["shop", "shop", "gone"]}));
@@ -127,7 +127,7 @@ async fn namespaces_that_are_listed_twice_are_cut_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn excluded_namespaces_are_left_out_and_refused_when_named() {
+async fn skips_excluded_namespace_and_refuses_it_if_named() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.claims("bank", "ledger", 2).await;
@@ -149,7 +149,7 @@ async fn excluded_namespaces_are_left_out_and_refused_when_named() {
 
 /// The watch of the classes is late: the class is read before the group is refused.
 #[tokio::test(start_paused = true)]
-async fn a_class_that_appears_with_its_backup_is_found() {
+async fn finds_class_created_with_its_backup() {
     for plural in ["volumegroupsnapshotclasses", "volumesnapshotclasses"] {
         let testbed = Testbed::new(Config::default());
         testbed.claims("shop", "orders-db", 2).await;
@@ -190,7 +190,7 @@ fn delay_events_of(testbed: &Testbed, plural: &'static str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn snapshots_are_counted_as_velero_counts_them() {
+async fn counts_snapshots_as_velero_does() {
     let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
     let testbed = Testbed::new(Config { driver, ..Config::default() });
     testbed.claims("shop", "orders-db", 2).await;
@@ -209,7 +209,7 @@ async fn snapshots_are_counted_as_velero_counts_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_any_group_class_the_advice_is_to_create_one() {
+async fn advises_creating_a_group_class() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     disruptions::delete_first(&testbed.cluster, "volumegroupsnapshotclasses");

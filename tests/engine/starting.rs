@@ -21,7 +21,7 @@ async fn set_up(config: Config) -> Testbed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_daemon_waits_for_an_api_server_that_forbids_everything_at_first() {
+async fn daemon_waits_while_api_server_forbids_everything() {
     let begun = tokio::time::Instant::now();
     let testbed = set_up(Config { forbid_first_ms: 30_000, ..Config::default() }).await;
     let end = testbed.run_daemon(None).await;
@@ -31,7 +31,7 @@ async fn a_daemon_waits_for_an_api_server_that_forbids_everything_at_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_starts_anew_in_the_middle_is_waited_for() {
+async fn daemon_waits_for_restarted_api_server() {
     let again = |cluster: &Cluster| {
         cluster.add_fault(r#"{"start": {"forbidMs": 5000, "initializeMs": 2000}}"#).expect("a fault");
     };
@@ -52,7 +52,7 @@ async fn an_api_server_that_starts_anew_in_the_middle_is_waited_for() {
 /// A permanent refusal cannot be distinguished from one during the start: the daemon goes on, and is not
 /// ready.
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_always_forbids_is_shown_as_not_ready() {
+async fn daemon_is_unready_if_always_forbidden() {
     let testbed = Testbed::new(Config::default());
     testbed.cluster.api().start_anew(Duration::from_secs(1 << 20), Duration::ZERO);
     let health = Health::default();
@@ -73,7 +73,7 @@ fn reviews(testbed: &Testbed) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permissions_are_reviewed_once_in_a_life_and_again_after_a_refusal() {
+async fn reviews_permissions_at_start_and_after_refusal() {
     let testbed = set_up(Config::default()).await;
     let all = access::rights().count();
     let next = async |name: &str| {

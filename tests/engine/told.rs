@@ -34,7 +34,7 @@ fn has(told: &[(String, String)], line: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_state_is_told_on_the_group_snapshot_and_the_end_of_each_group_on_the_backup() {
+async fn reports_each_state_and_each_group_end() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup_with(json!({"includedNamespaces": ["shop", "nowhere"]}));
@@ -61,7 +61,7 @@ async fn each_state_is_told_on_the_group_snapshot_and_the_end_of_each_group_on_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_is_told_as_a_warning_with_its_reason() {
+async fn reports_rollback_as_warning_with_reason() {
     let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
     let driver = DriverConfig { fail_with, ..DriverConfig::default() };
     let testbed = Testbed::new(Config { driver, ..Config::default() });
@@ -80,7 +80,7 @@ async fn an_undo_is_told_as_a_warning_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_does_not_wait_for_events_that_are_not_taken() {
+async fn run_does_not_wait_for_rejected_events() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 2).await;
     testbed.rbac.deny("create events");
@@ -128,7 +128,7 @@ async fn logged(config: fn() -> Config) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_is_none_is_logged_as_a_warning_with_its_reason() {
+async fn logs_incomplete_end_as_warning_with_reason() {
     let all = logged(|| {
         let fail_with = Some(("Internal".to_owned(), "the array is on fire".to_owned()));
         let driver = DriverConfig { fail_with, ..DriverConfig::default() };
@@ -145,7 +145,7 @@ async fn an_end_that_is_none_is_logged_as_a_warning_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_log_line_of_a_run_names_it_and_its_step() {
+async fn every_log_line_names_run_and_step() {
     let all = logged(Config::default).await;
     let of = |message: &str| all.iter().filter(|line| line["message"] == message).collect::<Vec<_>>();
     let decided = of("decided");
@@ -169,7 +169,7 @@ impl MetricsSink for Notes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_that_counts_is_noted() {
+async fn records_every_relevant_metric() {
     let mut testbed = Testbed::new(Config::default());
     let notes = Arc::new(Notes::default());
     testbed.metrics = notes.clone();
@@ -191,7 +191,7 @@ async fn everything_that_counts_is_noted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_predicted_time_beyond_the_deadline_is_a_warning_and_no_refusal() {
+async fn predicted_time_beyond_deadline_causes_warning() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 3).await;
     testbed.backup_with(

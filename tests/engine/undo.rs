@@ -58,7 +58,7 @@ async fn completes(testbed: &Testbed, members: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_that_fails_for_good_is_not_left_hammering() {
+async fn stops_calls_to_permanently_failing_driver() {
     let testbed = set_up(failing("Internal"), 3).await;
     let reason = fails_clean(&testbed).await;
     assert!(reason.contains("SP0013") && reason.contains("the array is on fire"), "{reason}");
@@ -70,7 +70,7 @@ async fn a_driver_that_fails_for_good_is_not_left_hammering() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_that_cannot_cut_groups_is_asked_no_longer() {
+async fn stops_calls_to_driver_without_group_support() {
     let config = Config {
         driver: DriverConfig { unimplemented: true, ..DriverConfig::default() },
         ..Config::default()
@@ -83,7 +83,7 @@ async fn a_driver_that_cannot_cut_groups_is_asked_no_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
+async fn only_snapshots_outside_groups_remain_after_rollback() {
     let testbed =
         set_up(driver("Internal", DriverConfig { partial_cut_left: true, ..Default::default() }), 3).await;
     let end = testbed.run_daemon(None).await;
@@ -101,7 +101,7 @@ async fn what_a_failing_driver_leaves_under_no_group_is_all_that_is_left() {
 /// (csi-snapshotter, `shouldDeleteGroupSnapshotContent`). Freeing waits for a driver that replies, and the run
 /// reports this.
 #[tokio::test(start_paused = true)]
-async fn an_error_that_may_pass_is_waited_for_until_the_deadline_of_the_cut() {
+async fn waits_for_transient_error_until_cut_deadline() {
     for cut_despite_failure in [false, true] {
         let config = DriverConfig { cut_despite_failure, ..DriverConfig::default() };
         let testbed = set_up(driver("DeadlineExceeded", config), 3).await;
@@ -119,7 +119,7 @@ async fn an_error_that_may_pass_is_waited_for_until_the_deadline_of_the_cut() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_that_is_cut_and_never_ready_is_undone_at_the_deadline_of_readiness() {
+async fn rolls_back_group_at_readiness_deadline() {
     let config = Config {
         driver: DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() },
         ..Config::default()
@@ -136,14 +136,14 @@ async fn a_group_that_is_cut_and_never_ready_is_undone_at_the_deadline_of_readin
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_heals_within_its_grace_is_forgiven() {
+async fn tolerates_error_that_clears_within_grace() {
     let testbed = set_up(driver("Internal", DriverConfig { fail_times: 3, ..Default::default() }), 3).await;
     completes(&testbed, 3).await;
     println!("healed after {} calls", cuts(&testbed));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_that_happened_although_the_driver_said_otherwise_is_found_when_the_error_passes() {
+async fn finds_cut_that_driver_reported_as_failed() {
     let config = DriverConfig { cut_despite_failure: true, fail_times: 3, ..DriverConfig::default() };
     completes(&set_up(driver("DeadlineExceeded", config), 3).await, 3).await;
 }
@@ -169,7 +169,7 @@ fn drop_class(cluster: &Cluster) {
 /// The create may have happened. It is repeated once, so that there is a known object to delete, but not
 /// endlessly.
 #[tokio::test(start_paused = true)]
-async fn a_create_of_unknown_fate_is_repeated_once_to_be_undone() {
+async fn rollback_repeats_create_of_unknown_fate_once() {
     let testbed = set_up(Config::default(), 2).await;
     let end = testbed.run_daemon(Some(point("create/after-intent"))).await;
     assert!(matches!(end, End::Killed), "{end:?}");
@@ -183,7 +183,7 @@ async fn a_create_of_unknown_fate_is_repeated_once_to_be_undone() {
 const LAST: &str = "retained/before-record";
 
 #[tokio::test(start_paused = true)]
-async fn a_run_is_undone_from_its_last_reversible_state() {
+async fn rolls_back_from_last_reversible_state() {
     for members in [1, 3] {
         let testbed = set_up(Config::default(), members).await;
         let end = testbed.run_daemon_acting(point(LAST), drop_class, None).await;
@@ -195,7 +195,7 @@ async fn a_run_is_undone_from_its_last_reversible_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_frees_the_storage_although_the_class_retains() {
+async fn rollback_frees_storage_despite_retaining_class() {
     let testbed = set_up(Config::default(), 3).await;
     retain_class(&testbed);
     let end = testbed.run_daemon_acting(point(LAST), drop_class, None).await;
@@ -223,7 +223,7 @@ async fn destroyed(at: &str, what: &str, act: fn(&Cluster)) -> Result<String, St
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clean() {
+async fn cuts_again_after_deletion_or_fails_cleanly() {
     let stages = [
         "created/after-record",
         "cut/after-record",
@@ -256,7 +256,7 @@ async fn what_somebody_else_destroys_before_the_pivot_is_cut_again_or_fails_clea
 /// driver cuts the group all the same, and a user deletes the group. Deleting that content at once would lose
 /// its storage.
 #[tokio::test(start_paused = true)]
-async fn a_content_without_its_finalizer_is_waited_for_and_takes_no_storage_along() {
+async fn waits_for_content_finalizer_and_loses_no_storage() {
     let testbed = Testbed::new(Config::default());
     testbed.claims("shop", "orders-db", 3).await;
     testbed.backup("shop");
@@ -286,7 +286,7 @@ async fn torn() -> Testbed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn storage_whose_content_was_torn_out_is_freed_by_its_handles() {
+async fn frees_storage_of_removed_content_by_handles() {
     let testbed = torn().await;
     assert!(testbed.run_daemon(None).await.is("Failed"));
     invariants::undone(&testbed, "shop").await.unwrap();
@@ -295,7 +295,7 @@ async fn storage_whose_content_was_torn_out_is_freed_by_its_handles() {
 /// A user saves a member by importing it. The imported object belongs to the user, and the driver is not
 /// called to free the rest of its group.
 #[tokio::test(start_paused = true)]
-async fn storage_that_somebody_imported_is_not_freed() {
+async fn does_not_free_storage_imported_by_others() {
     let testbed = torn().await;
     let content = testbed.list("volumesnapshotcontents", None).remove(0);
     let saved = json!({

@@ -20,7 +20,7 @@ async fn backed_up_where_served(versions: &[&str]) -> Testbed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_version_will_do_alone_and_with_the_others() {
+async fn supports_each_api_version_alone_and_combined() {
     for versions in [vec!["v1"], vec!["v1beta2"], vec!["v1beta1"], vec!["v1beta2", "v1beta1"]] {
         let testbed = backed_up_where_served(&versions).await;
         println!("{versions:?}: {} writes", testbed.writes());
@@ -30,7 +30,7 @@ async fn each_version_will_do_alone_and_with_the_others() {
 
 /// A v1beta1 content has no list of the members' snapshots: the handles come from the members.
 #[tokio::test(start_paused = true)]
-async fn a_receipt_names_every_handle_also_where_the_group_lists_none() {
+async fn receipt_names_handles_that_group_omits() {
     let testbed = backed_up_where_served(&["v1beta1"]).await;
     let shown = testbed.list("groupsnapshots", Some("shop")).remove(0)["status"]["receipt"].take();
     let handles = testbed.cluster.ledger().handles.physical_snapshots;
@@ -43,7 +43,7 @@ async fn a_receipt_names_every_handle_also_where_the_group_lists_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_group_api_the_backup_fails_with_the_reason() {
+async fn backup_fails_with_reason_without_group_api() {
     let testbed = Testbed::new(Config { groupsnapshot_versions: Vec::new(), ..Config::default() });
     testbed.claims("shop", "orders-db", 3).await;
     testbed.backup("shop");

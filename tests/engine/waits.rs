@@ -62,7 +62,7 @@ async fn completes(testbed: &Testbed, meanwhile: impl Future<Output = ()>) {
 
 /// A quota of VolumeSnapshots has room for two: the snapshot-controller reports it only in its log.
 #[tokio::test(start_paused = true)]
-async fn members_that_a_quota_forbids_are_missed() {
+async fn reports_members_forbidden_by_quota() {
     let testbed = set_up().await;
     let made = std::sync::atomic::AtomicUsize::new(0);
     let over_quota = move |call: &CallInfo| {
@@ -92,7 +92,7 @@ async fn members_that_a_quota_forbids_are_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_delete_behind_the_pivot_shows_its_cause() {
+async fn shows_cause_of_refused_delete_after_pivot() {
     let testbed = set_up().await;
     let deletes = |call: &CallInfo| {
         call.agent == "stillpoint" && call.verb == "delete" && call.plural == "volumegroupsnapshots"
@@ -118,7 +118,7 @@ async fn a_refused_delete_behind_the_pivot_shows_its_cause() {
 /// A webhook that does not reply makes the API server reply 503. The step is retried, in the end once per
 /// minute.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_is_resumed_does_not_wait_out_its_pause() {
+async fn resumed_run_skips_the_remaining_pause() {
     let testbed = set_up().await;
     let writes = |call: &CallInfo| {
         call.agent == "stillpoint" && call.verb == "delete" && call.plural == "volumegroupsnapshots"
@@ -142,7 +142,7 @@ async fn a_run_that_is_resumed_does_not_wait_out_its_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_finalizer_that_holds_the_group_is_shown() {
+async fn shows_foreign_finalizer_that_blocks_group() {
     let testbed = set_up().await;
     let finalizers = |testbed: &Testbed, change: fn(&mut Vec<Value>)| {
         let group = testbed.list("volumegroupsnapshots", None).remove(0);

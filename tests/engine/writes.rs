@@ -25,7 +25,7 @@ async fn completes(testbed: &Testbed, members: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_of_n_takes_4n_plus_4_writes() {
+async fn group_of_n_takes_4n_plus_4_writes() {
     for members in [1, 3, 10, 50] {
         let testbed = set_up(members).await;
         testbed.backup("shop");
@@ -36,7 +36,7 @@ async fn a_group_of_n_takes_4n_plus_4_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn putting_the_names_back_takes_one_write_more_for_each_member() {
+async fn restoring_names_takes_one_more_write_per_member() {
     for members in [1, 3, 10, 50] {
         let mut testbed = set_up(members).await;
         testbed.defaults = Defaults { keep_group_name: true, ..Defaults::default() };
@@ -55,7 +55,7 @@ fn all_writes(testbed: &Testbed) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn states_that_a_run_passes_at_once_are_shown_at_once() {
+async fn publishes_quickly_passed_states_in_one_write() {
     let testbed = set_up(3).await;
     testbed.backup("shop");
     completes(&testbed, 3).await;
@@ -152,7 +152,7 @@ async fn reads_of_next(testbed: &Testbed, name: &str) -> (BTreeMap<String, u64>,
 /// A consistent list of a real API server takes 70 ms, a get by name 1 ms. A run makes four fresh reads:
 /// before the pivot, before each of the two deletes, and after them.
 #[tokio::test(start_paused = true)]
-async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
+async fn run_reads_by_name_and_never_lists() {
     for members in [1, 3, 10] {
         let n = members as u64;
         let testbed = Testbed::new(Config { list_delay_ms: 70, ..Config::default() });
@@ -183,7 +183,7 @@ async fn a_run_reads_by_name_and_lists_no_object_of_its_own() {
 
 /// The permissions of an older release, whose daemon was replaced in the middle of a run.
 #[tokio::test(start_paused = true)]
-async fn a_run_that_may_not_get_any_more_lists_and_completes() {
+async fn run_lists_if_get_is_forbidden() {
     let testbed = set_up(3).await;
     testbed.backup("shop");
     let rbac = testbed.rbac.clone();
@@ -215,7 +215,7 @@ fn asked(testbed: &Testbed) -> BTreeMap<String, u64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_waits_asks_for_nothing() {
+async fn waiting_run_sends_no_requests() {
     for (at, state) in [("create/before-intent", "Created"), ("detach/before-intent", "Retained")] {
         let testbed = set_up(3).await;
         let patient = json!({

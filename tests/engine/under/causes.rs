@@ -364,7 +364,7 @@ fn all_22_behaviours_are_crossed() {
 }
 
 #[test]
-fn every_cause_has_a_name_of_its_own() {
+fn every_cause_has_unique_name() {
     let mut names: Vec<String> = all().into_iter().map(|cause| cause.name).collect();
     let count = names.len();
     names.sort();

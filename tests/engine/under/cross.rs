@@ -163,7 +163,7 @@ fn shown(cause: &Cause) -> String {
 }
 
 #[test]
-fn every_run_ends_or_says_what_it_waits_for_under_every_cause_in_every_state() {
+fn run_ends_or_reports_wait_under_every_cause() {
     let cross = Cross::new();
     let mut places = cross.places();
     let count = places.len();

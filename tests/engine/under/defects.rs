@@ -49,7 +49,7 @@ async fn fails_clean(testbed: &Testbed, at: &str, act: fn(&Cluster)) {
 /// The snapshot-controller removes the in-group finalizer from a deleted member only while the member's status
 /// names its group. A half-detached member stayed Terminating indefinitely, and blocked the rollback.
 #[tokio::test(start_paused = true)]
-async fn an_undo_frees_a_member_that_somebody_detached_half() {
+async fn rollback_frees_half_detached_member() {
     let half: fn(&Cluster) = |cluster| {
         hand::half_release(cluster);
         disruptions::delete_first(cluster, "volumesnapshotclasses");
@@ -67,7 +67,7 @@ async fn an_undo_frees_a_member_that_somebody_detached_half() {
 
 /// As above, before the receipt: the member is known by its content alone.
 #[tokio::test(start_paused = true)]
-async fn an_undo_frees_a_half_detached_member_of_a_group_whose_receipt_was_never_written() {
+async fn rollback_frees_half_detached_member_without_receipt() {
     let testbed = set_up(Config::default(), 2).await;
     let half: fn(&Cluster) = |cluster| {
         hand::half_release(cluster);
@@ -82,7 +82,7 @@ async fn an_undo_frees_a_half_detached_member_of_a_group_whose_receipt_was_never
 /// The sidecar does not release a content if it does not know whether the driver is cutting it. The rollback
 /// must report that it waits for the driver, and not for a PVC.
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_answers() {
+async fn rollback_reports_wait_for_silent_driver() {
     let failure = Some(("DeadlineExceeded".to_owned(), "the array is on fire".to_owned()));
     let config = Config {
         driver: DriverConfig { fail_with: failure, ..DriverConfig::default() },
@@ -104,7 +104,7 @@ async fn an_undo_that_a_silent_driver_holds_says_so_and_ends_when_the_driver_ans
 /// A rollback repeats a create of unknown fate, so that there is a known object to delete. The journal did not
 /// record the created object: the rollback created, cut and deleted the group again and again, without end.
 #[tokio::test(start_paused = true)]
-async fn an_undo_that_repeats_a_create_does_so_once() {
+async fn rollback_repeats_create_only_once() {
     let testbed = set_up(Config::default(), 2).await;
     let away: fn(&Cluster) = |cluster| {
         let back = tokio::time::Instant::now() + std::time::Duration::from_secs(300);
@@ -125,7 +125,7 @@ async fn an_undo_that_repeats_a_create_does_so_once() {
 /// The snapshot-controller holds a member as long as any group has the name in the member's status. A rollback
 /// waited indefinitely when another group had replaced the original one.
 #[tokio::test(start_paused = true)]
-async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
+async fn rollback_frees_members_of_replaced_group() {
     let testbed = set_up(Config::default(), 2).await;
     let replaced: fn(&Cluster) = |cluster| {
         hand::replace_group(cluster);
@@ -146,7 +146,7 @@ async fn an_undo_frees_members_whose_group_was_replaced_under_its_name() {
 /// Labels that a user removed after the pivot were never restored: the owner of a member could not be
 /// identified.
 #[tokio::test(start_paused = true)]
-async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() {
+async fn restores_labels_removed_during_the_release() {
     for at in ["clear-names/after-intent", "delete-group/after-intent", "delete-content/after-outcome"] {
         let testbed = set_up(Config::default(), 2).await;
         let end = testbed.run_daemon_acting(point(at), disruptions::unlabel_member, None).await;
@@ -165,7 +165,7 @@ async fn labels_that_are_taken_off_in_the_release_are_put_back_before_the_end() 
 /// It leaves a content with its uid. The next snapshot of that name never bound to that content, and the run
 /// waited indefinitely.
 #[tokio::test(start_paused = true)]
-async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
+async fn rebuilds_member_that_is_lost_twice() {
     for at in ["delete-group/after-outcome", "delete-content/after-outcome"] {
         let testbed = set_up(Config::default(), 2).await;
         let (cluster, lost) = (testbed.cluster.clone(), std::sync::atomic::AtomicU8::new(0));
@@ -197,7 +197,7 @@ async fn a_rebuilt_member_that_is_lost_again_is_rebuilt_again() {
 /// A member that was cut and never bound has no status. The rollback of its group tested the contents of the
 /// status, was refused, and retried indefinitely.
 #[tokio::test(start_paused = true)]
-async fn an_undo_frees_a_member_without_a_status() {
+async fn rollback_frees_member_without_status() {
     let testbed = set_up(Config::default(), 2).await;
     fails_clean(&testbed, "vs-bound/before-record", hand::lose_statuses).await;
     assert!(testbed.rows().await.iter().any(|row| row == "undo/e-untie"), "{}", testbed.shown().await);
@@ -206,7 +206,7 @@ async fn an_undo_frees_a_member_without_a_status() {
 /// Every step that a run passed while its status could not be written counted as an attempt. The status of a
 /// run that proceeded quickly was given up in the first second, and its end was never published.
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
+async fn publishes_end_after_status_writes_failed() {
     let testbed = set_up(Config::default(), 2).await;
     let begun = tokio::time::Instant::now();
     testbed.cluster.api().set_faults(Box::new(move |call| {
@@ -223,7 +223,7 @@ async fn the_end_of_a_run_that_went_on_while_nothing_could_be_shown_is_shown() {
 /// Nothing polls. When a watch lost events silently, a run waited until the caches were listed again. An API
 /// server is not required to cause such a list.
 #[tokio::test(start_paused = true)]
-async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() {
+async fn renewed_watch_delivers_lost_events_without_list() {
     let testbed = set_up(Config::default(), 2).await;
     let lists = |testbed: &Testbed| {
         let tally = testbed.cluster.api().tally();
@@ -252,7 +252,7 @@ async fn events_that_a_watch_lost_come_back_with_a_renewal_and_without_a_list() 
 /// A deadline ended the wait for a cut that existed but had not been observed. (Evidence takes precedence over
 /// deadlines.)
 #[tokio::test(start_paused = true)]
-async fn a_deadline_is_not_decided_on_what_was_not_heard() {
+async fn deadline_waits_for_unobserved_events() {
     let testbed = set_up(Config::default(), 2).await;
     let hears_again = async {
         testbed.pass(60).await;
@@ -273,7 +273,7 @@ async fn a_deadline_is_not_decided_on_what_was_not_heard() {
 /// A status that was refused five times was never written again. A run that waited afterwards reported nothing
 /// or an old state. The end of a run was not published either.
 #[tokio::test(start_paused = true)]
-async fn what_a_run_waits_for_is_shown_once_the_api_server_takes_it() {
+async fn publishes_wait_once_api_server_accepts_it() {
     let never_ready = DriverConfig { not_ready_ms: 1 << 40, ..DriverConfig::default() };
     let testbed = Testbed::new(Config { driver: never_ready, ..Config::default() });
     testbed.claims("shop", "orders-db", 2).await;

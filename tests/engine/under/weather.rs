@@ -29,7 +29,7 @@ fn parts<T: PartialEq + std::fmt::Debug>(what: &str, one: &[T], other: &[T]) -> 
 }
 
 #[test]
-fn many_groups_in_bad_weather_all_end_and_the_same_seed_gives_the_same_bytes() {
+fn all_groups_end_and_runs_are_reproducible() {
     let groups = variable("STILLPOINT_WEATHER", 12) as usize;
     let seed = variable("STILLPOINT_WEATHER_SEED", 6);
     for (index, profile) in Profile::ALL.into_iter().enumerate() {
