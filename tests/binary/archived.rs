@@ -14,7 +14,7 @@ fn journal(stage: &Stage, args: &[&str]) -> Ended {
 const BINDING: u64 = 1;
 
 #[test]
-fn what_was_archived_reads_as_before_and_its_absence_is_said() {
+fn reads_archived_run_and_reports_missing_archive() {
     let mut stage = Stage::with_group(2);
     let mut daemon = stage.daemon(&[]);
     assert_eq!(stage.phase(&mut daemon), "Completed");
@@ -92,7 +92,7 @@ fn what_was_archived_reads_as_before_and_its_absence_is_said() {
 }
 
 #[test]
-fn a_daemon_archives_by_itself() {
+fn daemon_archives_finished_runs_by_itself() {
     let mut stage = Stage::with_group(1);
     let mut daemon = stage.daemon(&[]);
     assert_eq!(stage.phase(&mut daemon), "Completed");
@@ -113,7 +113,7 @@ fn a_daemon_archives_by_itself() {
 }
 
 #[test]
-fn a_run_that_has_not_ended_is_archived_and_goes_on_wherever_its_archive_is() {
+fn archives_unfinished_run_and_resumes_it() {
     let mut stage = Stage::with_group(2);
     let mut daemon = stage.daemon(&["--crash-at", "retained/after-record"]);
     assert_eq!(daemon.end().1, Some(9), "{}", daemon.said());

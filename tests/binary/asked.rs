@@ -26,7 +26,7 @@ fn error(ended: &Ended) -> String {
 }
 
 #[test]
-fn a_run_is_abandoned_after_its_pivot_and_every_wrong_request_is_told() {
+fn abandons_run_after_pivot_and_rejects_bad_requests() {
     let (mut stage, name) = killed_at("clear-names/after-intent");
     let sure = groups(&stage, &["abandon", &name]).with(2).stderr;
     assert!(sure.contains("cannot be reverted") && sure.contains("--yes"), "{sure}");
@@ -55,7 +55,7 @@ fn a_run_is_abandoned_after_its_pivot_and_every_wrong_request_is_told() {
 }
 
 #[test]
-fn a_run_that_was_not_stuck_is_resumed_and_completes() {
+fn resumed_run_that_is_not_stuck_completes() {
     let (mut stage, name) = killed_at("retained/after-record");
     groups(&stage, &["resume", &name, "--timeout", "0"]).with(3);
     let mut daemon = stage.daemon(&[]);
@@ -65,7 +65,7 @@ fn a_run_that_was_not_stuck_is_resumed_and_completes() {
 }
 
 #[test]
-fn a_daemon_that_runs_answers_while_the_command_waits() {
+fn running_daemon_replies_while_command_waits() {
     let mut stage = Stage::with_group(MEMBERS);
     // The csi-snapshotter is stopped and does not cut the group: the run waits, before its pivot.
     let stopped = serde_json::json!({"actor": "csi-snapshotter", "do": "stop"});

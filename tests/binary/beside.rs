@@ -14,7 +14,7 @@ fn journal(stage: &Stage, args: &[&str]) -> Ended {
 }
 
 #[test]
-fn a_running_daemon_answers_and_a_dead_one_is_read_from_a_copy() {
+fn reads_from_running_daemon_or_from_copy() {
     let mut stage = Stage::with_group(2);
     let mut daemon = stage.daemon(&[]);
     assert_eq!(stage.phase(&mut daemon), "Completed");
@@ -50,7 +50,7 @@ fn a_running_daemon_answers_and_a_dead_one_is_read_from_a_copy() {
 }
 
 #[test]
-fn a_journal_that_is_held_without_a_socket_is_locked() {
+fn held_journal_without_socket_is_locked() {
     let mut stage = Stage::new();
     let mut daemon = stage.daemon(&[]);
     let socket = stage.journal().join("daemon.sock");

@@ -31,7 +31,7 @@ fn members<'a>(end: &'a Value, group: &str) -> &'a Vec<Value> {
 }
 
 #[test]
-fn its_json_has_exactly_the_fields_of_the_contract() {
+fn json_has_exactly_the_documented_fields() {
     let dir = tempfile::tempdir().expect("a directory");
     let end = demo(&dir, &[]).with(0).json();
     assert_eq!(fields(&end), ["backup", "groups", "journal", "ledger"]);
@@ -56,7 +56,7 @@ fn its_json_has_exactly_the_fields_of_the_contract() {
 }
 
 #[test]
-fn the_database_has_as_many_volumes_as_asked() {
+fn database_has_requested_number_of_volumes() {
     for count in [1, 2, 8] {
         let end = fresh(&["--members", &count.to_string()]);
         assert_eq!(members(&end, "orders-db").len(), count);
@@ -65,7 +65,7 @@ fn the_database_has_as_many_volumes_as_asked() {
 }
 
 #[test]
-fn every_version_of_the_group_snapshot_api_will_do() {
+fn accepts_every_version_of_group_snapshot_api() {
     for version in ["v1", "v1beta2", "v1beta1"] {
         let end = fresh(&["--groupsnapshot-version", version]);
         assert_eq!(end["backup"]["phase"], "Completed", "{version}");
@@ -73,7 +73,7 @@ fn every_version_of_the_group_snapshot_api_will_do() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_names_and_another_one_gives_others() {
+fn same_seed_gives_same_object_names() {
     let [one, again, other] = ["7", "7", "8"].map(|seed| fresh(&["--seed", seed, "--members", "8"]));
     assert_eq!(members(&one, "orders-db"), members(&again, "orders-db"));
     assert_eq!(members(&one, "cache"), members(&again, "cache"));
@@ -81,7 +81,7 @@ fn the_same_seed_gives_the_same_names_and_another_one_gives_others() {
 }
 
 #[test]
-fn a_journal_with_records_is_refused() {
+fn refuses_journal_that_contains_records() {
     let dir = tempfile::tempdir().expect("a directory");
     demo(&dir, &[]).with(0);
     let error = demo(&dir, &[]).with(2).json();
@@ -93,7 +93,7 @@ fn a_journal_with_records_is_refused() {
 }
 
 #[test]
-fn people_read_a_table_and_where_to_go_on() {
+fn text_output_has_table_and_next_commands() {
     let dir = tempfile::tempdir().expect("a directory");
     let journal = dir.path().join("journal").display().to_string();
     let shown = ended(&["demo", "--controller-qps", "off", "--journal", &journal]).with(0).stdout;
@@ -106,7 +106,7 @@ fn people_read_a_table_and_where_to_go_on() {
 }
 
 #[test]
-fn for_people_it_says_who_was_waited_for_and_how_long() {
+fn text_output_shows_waits_and_their_duration() {
     let dir = tempfile::tempdir().expect("a directory");
     let journal = dir.path().join("journal").display().to_string();
     let end = ended(&["demo", "--controller-qps", "10", "--members", "2", "--journal", &journal]).with(0);

@@ -121,7 +121,7 @@ fn caught_by_replay_alone(what: &str, (at, entries): (usize, Vec<Entry>), why: &
 }
 
 #[test]
-fn a_forged_fact_is_caught_by_replay() {
+fn replay_detects_forged_fact() {
     let forge = |timed: &mut Timed| {
         let Event::Intended { grounds, .. } = &mut timed.event else { panic!("an intent") };
         // The PVCs had changed, but the group was created nevertheless.
@@ -132,7 +132,7 @@ fn a_forged_fact_is_caught_by_replay() {
 }
 
 #[test]
-fn a_forged_row_is_caught_by_replay() {
+fn replay_detects_forged_row() {
     let forge = |timed: &mut Timed| {
         let Event::Intended { grounds, .. } = &mut timed.event else { panic!("an intent") };
         let row = TABLE.iter().find(|row| row.id == grounds.row).expect("a row");
@@ -143,13 +143,13 @@ fn a_forged_row_is_caught_by_replay() {
 }
 
 #[test]
-fn a_forged_time_is_caught_by_replay() {
+fn replay_detects_forged_time() {
     let forge = |timed: &mut Timed| timed.at.0 += 3_600_000_000_000;
     caught_by_replay_alone("a time", forged(Step::Create, forge), "CutDeadline is Passed");
 }
 
 #[test]
-fn an_honest_export_is_the_same_in_all_of_it() {
+fn unmodified_export_replays_identically() {
     let export = Export::of(honest());
     let entries = entries();
     let last = entries.last().expect("records");
@@ -174,7 +174,7 @@ fn verdict(lines: &[Value], more: &[&str], code: i32) -> (String, Option<u64>) {
 }
 
 #[test]
-fn a_change_is_named_with_its_record() {
+fn reports_record_that_was_changed() {
     let honest = lines(&entries());
     let mut changed = honest.clone();
     changed[6]["timeNs"] = json!(changed[6]["timeNs"].as_i64().expect("a number") + 1);
@@ -192,7 +192,7 @@ fn a_change_is_named_with_its_record() {
 }
 
 #[test]
-fn another_beginning_is_no_genesis() {
+fn rejects_export_with_another_genesis() {
     let mut entries = entries();
     entries[0].prev = [7; 32];
     seal(&mut entries);
@@ -200,7 +200,7 @@ fn another_beginning_is_no_genesis() {
 }
 
 #[test]
-fn an_end_that_was_cut_off_is_seen_by_who_has_the_head() {
+fn published_head_reveals_truncated_export() {
     let entries = entries();
     let honest = lines(&entries);
     let (last, cut) = (entries.last().expect("records"), &honest[..honest.len() - 2]);
@@ -211,7 +211,7 @@ fn an_end_that_was_cut_off_is_seen_by_who_has_the_head() {
 }
 
 #[test]
-fn a_beginning_that_was_left_out_is_told() {
+fn reports_export_without_its_first_records() {
     let entries = entries();
     let rest = Export::of(&text(&lines(&entries[4..])));
     let verified = rest.ask(&["verify"]).with(3).json();
@@ -220,7 +220,7 @@ fn a_beginning_that_was_left_out_is_told() {
 }
 
 #[test]
-fn what_stands_beside_the_bytes_is_not_believed() {
+fn ignores_fields_beside_the_record_bytes() {
     let mut told = lines(&entries());
     told[2]["event"]["Intended"]["step"] = json!("retain");
     told[2]["summary"] = json!("all is well");
@@ -234,7 +234,7 @@ fn what_stands_beside_the_bytes_is_not_believed() {
 }
 
 #[test]
-fn what_is_no_export_is_refused_with_its_line() {
+fn rejects_invalid_export_with_line_number() {
     let torn = &honest()[..honest().len() - 40];
     let verified = Export::of(torn).ask(&["verify"]).with(4).json();
     let lines = honest().lines().count();
@@ -252,7 +252,7 @@ fn what_is_no_export_is_refused_with_its_line() {
 // ---- the other commands -----------------------------------------------------------------------------------
 
 #[test]
-fn every_command_says_the_same_of_an_export_as_of_its_directory() {
+fn commands_treat_export_and_directory_alike() {
     let dir = tempfile::tempdir().expect("a directory");
     demo(&dir, &[]).with(0);
     let journal = dir.path().join("journal").display().to_string();
@@ -278,7 +278,7 @@ fn every_command_says_the_same_of_an_export_as_of_its_directory() {
 }
 
 #[test]
-fn an_export_is_read_from_stdin_as_well() {
+fn reads_export_from_stdin() {
     let mut command = stillpoint(&["journal", "replay", "-o", "json", "--export", "-"]);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
@@ -315,7 +315,7 @@ fn in_python(text: &str) -> Option<(bool, String)> {
 }
 
 #[test]
-fn the_documented_lines_of_another_language_verify_an_export() {
+fn documented_script_verifies_an_export() {
     let entries = entries();
     let Some(honest) = in_python(honest()) else { return };
     assert_eq!(honest, (true, head(entries.last().expect("records"))));

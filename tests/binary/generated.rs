@@ -9,7 +9,7 @@ const KEPT: &str = include_str!("../../deploy/crds.yaml");
 const BACKUP: &str = include_str!("../../deploy/backup-crd.yaml");
 
 #[test]
-fn the_definitions_in_the_tree_are_what_the_program_prints() {
+fn crd_files_match_program_output() {
     let printed = ended(&["crds"]).with(0).stdout;
     assert!(printed == KEPT, "deploy/crds.yaml is out of date: `stillpoint crds > deploy/crds.yaml`");
     let printed = ended(&["crds", "backups.velero.io"]).with(0).stdout;
@@ -17,7 +17,7 @@ fn the_definitions_in_the_tree_are_what_the_program_prints() {
 }
 
 #[test]
-fn both_definitions_are_what_a_cluster_takes() {
+fn cluster_accepts_both_crds() {
     let all: Vec<CustomResourceDefinition> =
         serde_saphyr::from_multiple(&[KEPT, BACKUP].concat()).expect("definitions");
     let names: Vec<_> = all.iter().map(|crd| crd.metadata.name.as_deref().unwrap_or_default()).collect();
@@ -39,7 +39,7 @@ fn both_definitions_are_what_a_cluster_takes() {
 }
 
 #[test]
-fn one_definition_can_be_asked_for() {
+fn prints_single_crd_on_request() {
     let one = ended(&["crds", "groupsnapshots.stillpoint.dev"]).with(0).stdout;
     assert_eq!(one, KEPT);
     assert!(

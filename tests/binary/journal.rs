@@ -30,7 +30,7 @@ fn items<'a>(value: &'a Value, field: &str) -> &'a Vec<Value> {
 }
 
 #[test]
-fn list_has_a_stream_for_the_backup_and_for_each_group() {
+fn list_shows_stream_for_backup_and_groups() {
     let (dir, _) = written();
     let listed = ask(&path(&dir), &["list"]).with(0).json();
     assert_eq!(fields(&listed), ["streams"]);
@@ -58,7 +58,7 @@ fn list_has_a_stream_for_the_backup_and_for_each_group() {
 }
 
 #[test]
-fn show_has_every_record_or_those_of_one_run() {
+fn show_prints_all_records_or_one_run() {
     let (dir, said) = written();
     let shown = ask(&path(&dir), &["show"]).with(0).json();
     assert_eq!(Some(items(&shown, "records").len() as u64), said["records"].as_u64());
@@ -83,7 +83,7 @@ fn show_has_every_record_or_those_of_one_run() {
 }
 
 #[test]
-fn verify_holds_the_journal_against_a_head_that_was_published() {
+fn verify_compares_journal_with_published_head() {
     let (dir, said) = written();
     let (position, hash) =
         (said["head"]["position"].as_u64().expect("a position"), said["head"]["hash"].as_str());
@@ -104,7 +104,7 @@ fn verify_holds_the_journal_against_a_head_that_was_published() {
 }
 
 #[test]
-fn replay_decides_everything_the_same_again() {
+fn replay_repeats_every_decision() {
     let (dir, _) = written();
     let replayed = ask(&path(&dir), &["replay"]).with(0).json();
     assert_eq!(fields(&replayed), ["decisions", "different", "notComparable", "same"]);
@@ -114,7 +114,7 @@ fn replay_decides_everything_the_same_again() {
 }
 
 #[test]
-fn export_has_a_line_for_each_record_with_its_bytes() {
+fn export_writes_one_line_per_record() {
     let (dir, said) = written();
     let text = ask(&path(&dir), &["export"]).with(0).stdout;
     let entries = stillpoint::journal::export::import(&text).expect("lines of an export");
@@ -143,7 +143,7 @@ fn database(journal: &Path) -> PathBuf {
 /// file. The evidence beside the database has every record, and `verify` reports that the evidence was
 /// needed.
 #[test]
-fn one_changed_byte_in_the_database_loses_no_record() {
+fn changed_byte_in_database_loses_no_record() {
     let (dir, said) = written();
     let places = payloads(&path(&dir));
     assert!(places.len() > 10, "records are found in the file: {places:?}");
@@ -159,7 +159,7 @@ fn one_changed_byte_in_the_database_loses_no_record() {
 }
 
 #[test]
-fn a_database_that_lost_its_end_loses_no_record() {
+fn truncated_database_loses_no_record() {
     let (dir, said) = written();
     let places = payloads(&path(&dir));
     let whole = fs::read(database(&path(&dir))).expect("the database");
@@ -186,7 +186,7 @@ fn made_up_for(journal: &Path, said: &Value, what: &str) {
 
 /// Both halves are damaged at once: the remaining records are never accepted as the whole journal.
 #[test]
-fn a_journal_whose_halves_are_both_broken_is_refused() {
+fn refuses_journal_with_both_halves_damaged() {
     let (dir, said) = written();
     let segment = fs::read_dir(path(&dir).join("evidence")).expect("evidence").next().expect("a segment");
     let segment = segment.expect("a segment").path();
@@ -203,7 +203,7 @@ fn a_journal_whose_halves_are_both_broken_is_refused() {
 }
 
 #[test]
-fn a_database_that_is_gone_is_made_up_for_by_the_evidence() {
+fn evidence_replaces_missing_database() {
     let (dir, said) = written();
     fs::remove_dir_all(path(&dir).join("sled")).expect("removed");
     let verified = ask(&path(&dir), &["verify"]).with(3).json();
@@ -214,7 +214,7 @@ fn a_database_that_is_gone_is_made_up_for_by_the_evidence() {
 }
 
 #[test]
-fn a_journal_that_lost_both_halves_is_refused_by_every_command() {
+fn every_command_refuses_journal_without_both_halves() {
     let (dir, _) = written();
     fs::remove_dir_all(path(&dir).join("sled")).expect("removed");
     fs::remove_dir_all(path(&dir).join("evidence")).expect("removed");
@@ -226,7 +226,7 @@ fn a_journal_that_lost_both_halves_is_refused_by_every_command() {
 }
 
 #[test]
-fn no_journal_is_no_verdict() {
+fn missing_journal_gives_no_verdict() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = ask(&path(&dir), &["verify"]).with(1).json();
     assert_eq!(error["error"]["code"], "SP0034", "{error}");

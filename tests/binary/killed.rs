@@ -105,7 +105,7 @@ fn table<T: Sync>(at_once: usize, cases: &[T], case: impl Fn(&T) -> String + Syn
 }
 
 #[test]
-fn at_every_point_of_a_run_it_finishes_in_its_next_life() {
+fn finishes_after_restart_at_every_crash_point() {
     let points = points(&PLACES);
     assert!(points.len() >= 24, "{points:?}");
     table(AT_ONCE, &points, |point| killed_at(&[point], &[], WRITES + RECOVERY));
@@ -121,7 +121,7 @@ fn at_every_point_of_putting_the_names_back_it_finishes_in_its_next_life() {
 }
 
 #[test]
-fn killed_again_while_it_recovers_it_finishes_in_its_third_life() {
+fn finishes_after_second_kill_during_recovery() {
     let pairs = [
         ["accepted/after-record", "planned/before-record"],
         ["create/after-intent", "create/after-effects"],

@@ -14,7 +14,7 @@ fn seed() -> u64 {
 }
 
 #[test]
-fn at_any_moment_it_finishes_in_its_next_life() {
+fn finishes_after_kill_at_any_moment() {
     let seed = seed();
     println!("STILLPOINT_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);

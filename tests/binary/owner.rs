@@ -32,7 +32,7 @@ fn waits_for(second: &mut Process, first: &Process) {
 }
 
 #[test]
-fn a_second_daemon_is_refused_and_told_who_has_it() {
+fn refuses_second_daemon_and_names_owner() {
     let mut stage = Stage::new();
     let mut first = stage.daemon(&[]);
     owns(&stage, &first, 1);
@@ -46,7 +46,7 @@ fn a_second_daemon_is_refused_and_told_who_has_it() {
 }
 
 #[test]
-fn a_second_daemon_that_waits_while_the_first_dies_takes_over() {
+fn waiting_daemon_takes_over_after_owner_dies() {
     let members = 2;
     let mut stage = Stage::new();
     stage.claims(members);
@@ -63,7 +63,7 @@ fn a_second_daemon_that_waits_while_the_first_dies_takes_over() {
 }
 
 #[test]
-fn being_told_to_end_is_as_being_killed() {
+fn sigterm_has_same_effect_as_kill() {
     let members = 2;
     let mut stage = Stage::with_group(members);
     let mut first = stage.daemon(&[]);

@@ -175,7 +175,7 @@ fn recovery() {
 
 /// Runs are resumed a few at a time, and all runs are resumed in the end.
 #[test]
-fn more_runs_than_are_resumed_at_once_all_go_on() {
+fn resumes_more_runs_than_fit_at_once() {
     const RUNS: usize = 150;
     let mut stage = Stage::new();
     written(&stage.journal(), RUNS);

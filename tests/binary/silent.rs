@@ -23,7 +23,7 @@ fn get(address: SocketAddr, path: &str) -> Option<(String, String)> {
 }
 
 #[test]
-fn at_its_start_it_is_waited_for_and_taken_when_it_comes() {
+fn daemon_waits_for_api_server_at_start() {
     let stage = Stage::with_group(2);
     // The kubeconfig names a port without a listener, until the real port replaces it.
     let nowhere = free_port();

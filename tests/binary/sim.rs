@@ -8,7 +8,7 @@ use crate::process::{Process, ended, wait};
 use crate::stage::{Stage, client};
 
 #[test]
-fn its_kubeconfig_is_whole_and_answered_whenever_it_can_be_read() {
+fn kubeconfig_is_complete_once_it_is_readable() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("kubeconfig");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -31,7 +31,7 @@ fn its_kubeconfig_is_whole_and_answered_whenever_it_can_be_read() {
 }
 
 #[test]
-fn it_serves_the_sample_and_only_the_versions_asked_for() {
+fn serves_sample_and_only_requested_versions() {
     let stage = Stage::of(&["--sample", "--groupsnapshot-version", "v1beta2,v1beta1"]);
     let claims = stage.list("/api/v1/namespaces/shop/persistentvolumeclaims");
     assert_eq!(claims.len(), 6);
@@ -47,7 +47,7 @@ fn it_serves_the_sample_and_only_the_versions_asked_for() {
 }
 
 #[test]
-fn a_kubeconfig_that_cannot_be_written_is_an_error() {
+fn reports_kubeconfig_that_cannot_be_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("missing/kubeconfig").display().to_string();
     let error = ended(&["sim", "--kubeconfig", &path]).with(2).stderr;

@@ -111,7 +111,7 @@ fn corrupt_at_a_flipped_byte() {
 
 /// The records before the damage can be read, and the exit code reports that the output is incomplete.
 #[test]
-fn what_holds_before_the_damage_is_shown() {
+fn shows_records_before_the_damage() {
     let dir = changed(|written| written.records.get_mut(&7).expect("a record")[95] ^= 0x20);
     let path = dir.path().display().to_string();
     let shown = ended(&["journal", "show", "--journal", &path]).with(4);
@@ -138,7 +138,7 @@ fn corrupt_at_records_in_another_order() {
 
 /// The hash of the replaced record was recomputed, and the next record does not follow from it.
 #[test]
-fn corrupt_behind_a_record_that_was_replaced() {
+fn corrupt_after_replaced_record() {
     let mut forged = entries();
     forged[6].record.time_ns += 1;
     seal(&mut forged);
@@ -148,7 +148,7 @@ fn corrupt_behind_a_record_that_was_replaced() {
 
 /// A batch is written as one unit: a crash cannot cause either damage, and a daemon refuses both.
 #[test]
-fn corrupt_behind_the_head_and_cut_before_it() {
+fn corrupt_after_head_and_truncated_before_it() {
     let entries = entries();
     let dir = changed(|written| written.meta.head = entries[26].head());
     assert_eq!(said(dir.path(), &[], 4), verdict("corrupt", Some(28), 27));
@@ -159,7 +159,7 @@ fn corrupt_behind_the_head_and_cut_before_it() {
 /// A power failure leaves a partial batch after the last complete batch: a daemon truncates it and reports
 /// this.
 #[test]
-fn torn_tail_behind_the_last_whole_batch() {
+fn torn_tail_after_last_complete_batch() {
     let dir = changed(|_| ());
     drop(Journal::open_thread(dir.path(), journal_options()).expect("opened"));
     let whole = verify(dir.path(), &[]).with(0).json();
@@ -176,7 +176,7 @@ fn torn_tail_behind_the_last_whole_batch() {
 }
 
 #[test]
-fn cut_tail_against_a_head_that_was_published() {
+fn cut_tail_against_published_head() {
     let entries = entries();
     let dir = Written::of(&entries[..27]).laid_out();
     assert_eq!(said(dir.path(), &[], 3), verdict("intact", None, 27));
@@ -186,7 +186,7 @@ fn cut_tail_against_a_head_that_was_published() {
 
 /// No head was published, but the file of the last owner names a later epoch.
 #[test]
-fn cut_tail_against_the_epoch_of_the_last_owner() {
+fn cut_tail_against_epoch_of_last_owner() {
     let dir = changed(|_| ());
     std::fs::write(dir.path().join("owner.json"), r#"{"pid":7,"host":"node-1","epoch":9}"#).expect("written");
     assert_eq!(said(dir.path(), &[], 4), verdict("cut-tail", Some(29), 28));
@@ -233,7 +233,7 @@ fn flip(path: &Path) {
 
 /// The daemon answers from memory; its next start would read the damaged file.
 #[test]
-fn files_are_read_beside_a_daemon() {
+fn files_are_readable_beside_running_daemon() {
     let mut stage = Stage::with_group(2);
     let mut daemon = stage.daemon(&[]);
     assert_eq!(stage.phase(&mut daemon), "Completed");
@@ -273,7 +273,7 @@ fn files_are_read_beside_a_daemon() {
 }
 
 #[test]
-fn an_export_without_records_is_cut_off() {
+fn export_without_records_is_truncated() {
     let dir = tempfile::tempdir().expect("a directory");
     let export = dir.path().join("export.jsonl");
     for text in ["", "\n\n"] {
