@@ -22,7 +22,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
 }
 
 #[test]
-fn no_bytes_make_an_envelope_but_those_that_were_sealed() {
+fn only_encoded_bytes_decode_to_an_envelope() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), options()).expect("opened");
     append_all(&journal, 0..3, 300);

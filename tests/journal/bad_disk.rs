@@ -56,7 +56,7 @@ fn written(dir: &Path, n: u64, error: i32) -> (Vec<Head>, bool) {
 }
 
 #[test]
-fn an_error_at_any_call_stops_the_writer_and_loses_nothing() {
+fn error_at_any_call_stops_writer_without_loss() {
     for error in [EIO, ENOSPC] {
         let mut n = 1;
         loop {
@@ -85,7 +85,7 @@ impl FaultInjection for Full {
 }
 
 #[test]
-fn a_full_disk_is_opened_at_the_price_of_the_ballast() {
+fn opens_on_full_disk_by_using_ballast() {
     let dir = tempfile::tempdir().expect("a directory");
     let bytes = 1 << 20;
     let roomy = || Options { ballast_bytes: bytes, ..options() };

@@ -164,13 +164,13 @@ fn told_of(name: &str, disk: Option<Disk>) {
 
 #[test]
 #[ignore = "it mounts: run it with --ignored as one who may"]
-fn a_full_tmpfs_stops_the_writer_and_the_ballast_finishes_the_work() {
+fn ballast_finishes_work_on_full_tmpfs() {
     told_of("tmpfs", Disk::tmpfs());
 }
 
 #[test]
 #[ignore = "it mounts: run it with --ignored as one who may"]
-fn a_full_ext4_stops_the_writer_and_the_ballast_finishes_the_work() {
+fn ballast_finishes_work_on_full_ext4() {
     let image = tempfile::tempdir().expect("a directory");
     told_of("ext4", Disk::ext4(&image));
 }
@@ -178,6 +178,6 @@ fn a_full_ext4_stops_the_writer_and_the_ballast_finishes_the_work() {
 /// The [`options`] of the other tests have no ballast. This test checks that they are not used here by
 /// mistake.
 #[test]
-fn a_daemon_puts_room_aside() {
+fn daemon_reserves_ballast_by_default() {
     assert!(daemon().ballast_bytes > 0 && options().ballast_bytes == 0);
 }

@@ -208,7 +208,7 @@ fn bad_bytes_never_panic_and_never_claim_memory() {
 /// Inputs that the target must reject. A reader that decodes before it hashes, or trusts a length, accepts
 /// them.
 #[test]
-fn the_target_reaches_what_it_is_for() {
+fn target_reaches_the_intended_code() {
     let corpus = corpus();
     corpus.iter().for_each(|input| target(input));
     let accepted = |input: &[u8]| envelope::open(&with_hash(&input[2..])).is_ok();

@@ -55,7 +55,7 @@ fn killed(dir: &Path, lines: usize) -> Vec<Head> {
 }
 
 #[test]
-fn fifty_kills_lose_nothing_that_was_acknowledged() {
+fn fifty_kills_lose_no_acknowledged_record() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut random, mut heads) = (fastrand::Rng::with_seed(1), Vec::new());
     for kill in 0..KILLS {

@@ -287,7 +287,7 @@ fn lives(seed: u64, count: u64, barriers: bool, tally: &mut Tally) {
 }
 
 #[test]
-fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+fn power_loss_loses_no_acknowledged_record() {
     let cycles = rounds("STILLPOINT_CYCLES", CYCLES);
     let mut tally = Tally::default();
     for seed in 0..cycles / 10 {
@@ -303,7 +303,7 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn without_its_barriers_the_same_journal_loses_records() {
+fn journal_without_barriers_loses_records() {
     let mut tally = Tally::default();
     for seed in 0..12 {
         lives(seed, 1, false, &mut tally);
