@@ -55,7 +55,7 @@ async fn lab() -> Lab {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_coins_did_it_happen_and_did_the_caller_learn_it() {
+async fn write_and_reply_may_fail_independently() {
     for (index, (happen, answer, status)) in [
         (true, json!("drop"), 200),
         (false, json!("drop"), 200),
@@ -79,7 +79,7 @@ async fn two_coins_did_it_happen_and_did_the_caller_learn_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_passes_before_the_deed_and_behind_it() {
+async fn delays_calls_before_and_after_the_write() {
     let lab = lab().await;
     lab.fault(json!({"verb": "create", "beforeMs": 2000, "delayMs": 3000})).await;
     let start = Instant::now();
@@ -93,7 +93,7 @@ async fn time_passes_before_the_deed_and_behind_it() {
 }
 
 #[tokio::test]
-async fn over_a_socket_a_cut_connection_says_nothing_and_a_dropped_reply_breaks_off() {
+async fn socket_faults_differ_for_connection_and_reply() {
     let lab = lab().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -119,7 +119,7 @@ async fn over_a_socket_a_cut_connection_says_nothing_and_a_dropped_reply_breaks_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_list_is_older_than_what_its_reader_wrote() {
+async fn stale_list_omits_own_recent_writes() {
     let lab = lab().await;
     lab.create_map("a").await;
     sleep(Duration::from_secs(10)).await;
@@ -140,7 +140,7 @@ async fn a_stale_list_is_older_than_what_its_reader_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stale_read_shows_of_an_object_is_how_it_was() {
+async fn stale_read_returns_an_earlier_object() {
     const CLASSES: &str = "/apis/snapshot.storage.k8s.io/v1/volumesnapshotclasses";
     let lab = lab().await;
     let path = format!("{CLASSES}/csi-hostpath-snapclass");
@@ -185,7 +185,7 @@ async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_of_a_watch_are_late_merged_or_lost() {
+async fn watch_events_may_be_late_merged_lost() {
     let all = ["ADDED a", "ADDED b", "MODIFIED a", "MODIFIED a", "DELETED b"];
     assert_eq!(watched_under(json!({}), "").await.0, all);
     assert_eq!(watched_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
@@ -197,7 +197,7 @@ async fn events_of_a_watch_are_late_merged_or_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bookmark_never_tells_of_a_version_whose_event_is_late() {
+async fn bookmark_never_precedes_a_late_event() {
     let lab = lab().await;
     let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
     lab.fault(json!({"verb": "watch", "stream": {"delayMs": 90_000}})).await;
@@ -222,7 +222,7 @@ async fn a_bookmark_never_tells_of_a_version_whose_event_is_late() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_ends_without_a_word_breaks_or_meets_410() {
+async fn watch_may_end_break_or_expire() {
     let (told, after) = watched_under(json!({"endAfter": 2, "end": "close"}), "").await;
     assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ADDED b".to_owned()], 1));
     let (told, after) = watched_under(json!({"endAfter": 1, "end": "gone"}), "").await;
@@ -252,7 +252,7 @@ async fn a_watch_ends_without_a_word_breaks_or_meets_410() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_order() {
+async fn stale_api_server_shares_one_write_order() {
     let lab = lab().await;
     lab.fault(json!({"replicas": {"lagMs": 2000, "seed": 3}})).await;
     sleep(Duration::from_secs(5)).await;
@@ -307,7 +307,7 @@ async fn one_of_two_api_servers_reads_from_an_older_cache_and_both_write_in_one_
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_clock_of_the_cluster_is_set_and_nothing_waits_longer_for_it() {
+async fn clock_change_does_not_delay_controllers() {
     let lab = Lab::new(2, Config { controller_qps: Some(5.0), ..Config::default() }).await;
     let made_at =
         |reply: &Reply| reply.body["metadata"]["creationTimestamp"].as_str().expect("a time").to_owned();
@@ -341,7 +341,7 @@ fn calls_of(lab: &Lab, actor: &str) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_actor_is_killed_or_stopped_behind_each_of_its_calls() {
+async fn controller_can_stop_after_each_call() {
     for actor in ["snapshot-controller", "csi-snapshotter"] {
         let lab = Lab::new(2, Config::default()).await;
         let before = calls_of(&lab, actor);
@@ -364,7 +364,7 @@ async fn an_actor_is_killed_or_stopped_behind_each_of_its_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopped_actor_makes_no_call_and_a_killed_one_forgets_its_caches() {
+async fn stopped_controller_is_silent_killed_one_loses_caches() {
     let lab = Lab::new(1, Config::default()).await;
     lab.settle().await;
     lab.fault(json!({"actor": "csi-snapshotter", "do": "stop"})).await;
@@ -380,7 +380,7 @@ async fn a_stopped_actor_makes_no_call_and_a_killed_one_forgets_its_caches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rule_that_names_an_actor_fails_its_calls() {
+async fn named_fault_affects_only_one_controller() {
     // A throttled patch during the deletion of a group: the annotation that allows the sidecar to delete the
     // storage.
     let lab = Lab::new(2, Config::default()).await;
@@ -396,7 +396,7 @@ async fn a_rule_that_names_an_actor_fails_its_calls() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_that_a_seed_draws_are_the_same_for_the_same_seed() {
+async fn same_seed_generates_same_faults() {
     let history = |seed: u64| async move {
         let lab = Lab::new(2, Config { seed, cache_lag_ms: 100, ..Config::default() }).await;
         let mut watch = lab.user.watch(GROUPS);
@@ -424,7 +424,7 @@ async fn faults_that_a_seed_draws_are_the_same_for_the_same_seed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_driver_is_changed_from_outside() {
+async fn driver_can_be_changed_at_runtime() {
     let lab = Lab::new(2, Config::default()).await;
     lab.fault(json!({"driver": {"failWith": ["Internal", "injected"]}})).await;
     lab.create_group();
@@ -436,7 +436,7 @@ async fn the_driver_is_changed_from_outside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_faults_of_the_documentation_are_taken() {
+async fn accepts_every_documented_fault() {
     let text = include_str!("../../docs/simulator.md");
     let blocks: Vec<&str> =
         text.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

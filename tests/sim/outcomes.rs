@@ -55,7 +55,7 @@ async fn detached_members_outlive_their_group() {
 /// Set both policies to Retain early and delete the group; at the end set the content to Delete and delete
 /// it.
 #[tokio::test(start_paused = true)]
-async fn a_group_retained_in_place_is_freed_by_one_call() {
+async fn one_call_frees_group_retained_in_place() {
     let lab = ready(2, fast()).await;
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000)]).await;
     let start = Instant::now();
@@ -80,7 +80,7 @@ async fn a_group_retained_in_place_is_freed_by_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_deleted_early_but_protected_leaves_nothing() {
+async fn early_deletion_of_protected_group_leaves_nothing() {
     for milliseconds in [20, 60, 150, 400] {
         let lab = Lab::new(2, fast()).await;
         lab.create_group();
@@ -94,7 +94,7 @@ async fn a_group_deleted_early_but_protected_leaves_nothing() {
 
 /// A driver that is not ready for 12 seconds. Counts may differ by a fifth plus 6.
 #[tokio::test(start_paused = true)]
-async fn a_driver_that_is_not_ready_for_twelve_seconds() {
+async fn driver_is_unready_for_twelve_seconds() {
     let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
     let lab = Lab::new(2, Config { driver, ..fast() }).await;
     let kinds = [GROUPS, GROUP_CONTENTS, CONTENTS, SNAPSHOTS];
@@ -127,7 +127,7 @@ async fn a_driver_that_is_not_ready_for_twelve_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn controllers_that_start_again_beside_a_ready_group_write_nothing() {
+async fn restarted_controllers_do_not_write_ready_group() {
     let lab = ready(2, fast()).await;
     let kinds = [GROUPS, GROUP_CONTENTS, CONTENTS, SNAPSHOTS];
     let mut watches = kinds.map(|plural| lab.user.watch(plural));
@@ -145,7 +145,7 @@ async fn controllers_that_start_again_beside_a_ready_group_write_nothing() {
 
 /// Ten members at the controllers' default rate: the time until a cut of 0.5 s is usable.
 #[tokio::test(start_paused = true)]
-async fn ten_members_take_their_time_at_five_calls_a_second() {
+async fn ten_members_at_five_calls_per_second() {
     let lab = Lab::new(10, Config { controller_qps: Some(5.0), ..Config::default() }).await;
     lab.settle().await;
     let start = Instant::now();
@@ -249,7 +249,7 @@ impl Strips {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_strips_members_loses_some_most_or_all_by_a_matter_of_milliseconds() {
+async fn stripping_time_decides_which_members_survive() {
     let mut slow = Vec::new();
     for strips in STRIPS {
         let mut all = Vec::new();

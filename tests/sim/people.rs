@@ -14,7 +14,7 @@ fn warnings(reply: &Reply) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_unknown_fields_there_is_a_warning_each_unless_nobody_wants_one() {
+async fn warns_about_each_unknown_field_unless_ignored() {
     let lab = Lab::new(1, Config::default()).await;
     let snapshot = |name: &str| {
         json!({
@@ -43,7 +43,7 @@ async fn of_unknown_fields_there_is_a_warning_each_unless_nobody_wants_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_keeps_what_it_asked_for_and_the_cause_is_told() {
+async fn pvc_spec_is_immutable_with_stated_cause() {
     let lab = Lab::new(1, Config::default()).await;
     let path = format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-0");
     let patch = |spec: Value| {
@@ -70,7 +70,7 @@ async fn a_claim_keeps_what_it_asked_for_and_the_cause_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reviews_say_who_one_is_and_that_everything_is_allowed() {
+async fn access_reviews_name_user_and_allow_everything() {
     let lab = Lab::new(0, Config::default()).await;
     let review = |group: &'static str, kind: &'static str, plural: &'static str| {
         let lab = &lab;
@@ -86,7 +86,7 @@ async fn reviews_say_who_one_is_and_that_everything_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fields_of_the_snapshot_kinds_can_be_explained() {
+async fn explains_fields_of_snapshot_kinds() {
     let lab = Lab::new(0, Config::default()).await;
     let told = lab.http("GET", "/openapi/v3/apis/groupsnapshot.storage.k8s.io/v1", None).await.body;
     let schema = &told["components"]["schemas"]["io.k8s.storage.groupsnapshot.v1.VolumeGroupSnapshotContent"];

@@ -29,19 +29,19 @@ async fn created(members: usize) -> (Lab, Recorder) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_of_two_is_created() {
+async fn creates_a_group_of_two() {
     let (_lab, recorder) = created(2).await;
     check("create-two", recorder);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_of_three_is_created() {
+async fn creates_a_group_of_three() {
     let (_lab, recorder) = created(3).await;
     check("create-three", recorder);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_and_then_its_group_are_deleted() {
+async fn deletes_member_and_then_its_group() {
     let (lab, _) = created(2).await;
     let recorder = Recorder::start(&lab);
     lab.delete(SNAPSHOTS, &lab.snapshots()[1]);
@@ -51,7 +51,7 @@ async fn a_member_and_then_its_group_are_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_created_and_deleted() {
+async fn creates_and_deletes_a_group() {
     let (lab, recorder) = created(3).await;
     run(&lab, &[DeleteGroup]).await;
     lab.settle().await;
@@ -59,7 +59,7 @@ async fn a_group_is_created_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_member_is_stripped() {
+async fn strips_a_single_member() {
     let (lab, _) = created(2).await;
     let recorder = Recorder::start(&lab);
     let strip = json!({"metadata": {"ownerReferences": null, "finalizers": null}});
@@ -69,7 +69,7 @@ async fn one_member_is_stripped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_stripped_and_deleted() {
+async fn strips_and_deletes_a_group() {
     let (lab, recorder) = created(3).await;
     run(&lab, &[Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup]).await;
     lab.settle().await;
@@ -77,7 +77,7 @@ async fn a_group_is_stripped_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_default_class_a_group_is_stripped_and_deleted() {
+async fn strips_and_deletes_group_without_default_class() {
     let lab = Lab::new(3, real()).await;
     run(&lab, &[NoDefaultClass]).await;
     lab.settle().await;
@@ -89,7 +89,7 @@ async fn without_a_default_class_a_group_is_stripped_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_cleared_and_a_group_is_stripped_and_deleted() {
+async fn clears_names_then_strips_and_deletes_group() {
     let (lab, recorder) = created(3).await;
     let steps = [ClearNames(ALL), Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup];
     run(&lab, &steps).await;
@@ -137,7 +137,7 @@ async fn orphaned(lab: &Lab) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_imported_and_deleted() {
+async fn imports_and_deletes_a_group() {
     let lab = Lab::new(2, real()).await;
     orphaned(&lab).await;
     let recorder = Recorder::start(&lab);
@@ -160,7 +160,7 @@ async fn a_group_is_imported_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn members_are_rebuilt_from_handles_and_reclaimed() {
+async fn rebuilds_members_from_handles_and_reclaims_them() {
     let lab = Lab::new(2, real()).await;
     lab.settle().await;
     let recorder = Recorder::start(&lab);
@@ -193,7 +193,7 @@ async fn delete_when_ready(lab: &Lab) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_claim_fits_until_one_is_labelled() {
+async fn selects_no_pvc_until_one_is_labelled() {
     let lab = Lab::new(0, real()).await;
     let unlabelled = lab.create("persistentvolumeclaims", claim("late", &json!({}), "csi-hostpath-sc"));
     lab.settle().await;
@@ -206,7 +206,7 @@ async fn no_claim_fits_until_one_is_labelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_class_that_does_not_exist_and_one_that_is_not_named() {
+async fn class_is_missing_or_not_named() {
     let lab = Lab::new(1, real()).await;
     let recorder = Recorder::start(&lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("no-such-class"));
@@ -221,7 +221,7 @@ async fn a_class_that_does_not_exist_and_one_that_is_not_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_driver_fails_and_heals() {
+async fn driver_fails_and_then_recovers() {
     let lab = Lab::new(2, real()).await;
     lab.settle().await;
     let fail_with = Some(("Unknown".to_owned(), "failed create snapshot".to_owned()));

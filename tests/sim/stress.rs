@@ -34,7 +34,7 @@ async fn play(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_release_killed_anywhere_and_done_again_keeps_every_member() {
+async fn repeated_release_after_kill_keeps_every_member() {
     let mut broken_off: Vec<Vec<Step>> = (0..=RELEASE.len()).map(|end| RELEASE[..end].to_vec()).collect();
     broken_off.push(vec![ClearNames(1)]);
     broken_off.push(vec![ClearNames(ALL), Release(1)]);
@@ -51,7 +51,7 @@ async fn a_release_killed_anywhere_and_done_again_keeps_every_member() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_restarted_after_any_step_keeps_every_member() {
+async fn controller_restart_after_any_step_keeps_members() {
     let mut total = 0;
     for at in 1..=7 {
         let steps = [&RELEASE[..at], &[Restart], &RELEASE[at..]].concat();
@@ -62,7 +62,7 @@ async fn a_controller_restarted_after_any_step_keeps_every_member() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_controller_that_is_stopped_or_slow_keeps_every_member() {
+async fn stopped_or_slow_controller_keeps_every_member() {
     let over = [&[Freeze], &RELEASE[..2], &[Wait(2000), Thaw], &RELEASE[2..]].concat();
     assert_eq!(play(4, fast(1), &over).await.1, 4, "stopped over steps 1 and 2");
 
@@ -78,7 +78,7 @@ async fn a_controller_that_is_stopped_or_slow_keeps_every_member() {
 
 /// A step 2 that keeps as-source: its presence then proves nothing.
 #[tokio::test(start_paused = true)]
-async fn as_source_left_in_place_loses_all_behind_a_stopped_controller_and_none_otherwise() {
+async fn leaving_as_source_loses_members_if_controller_stops() {
     let rest = &RELEASE[2..];
     let mut lost = 0;
     for seed in 0..4 {
@@ -105,7 +105,7 @@ async fn as_source_left_in_place_loses_all_behind_a_stopped_controller_and_none_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_set_to_delete_before_the_group_goes_makes_phantoms() {
+async fn deleting_content_before_group_makes_phantoms() {
     let steps = [&RELEASE[..3], &[GroupPolicy("Delete"), DeleteGroup, UntilGroupIsGone]].concat();
     let (lab, _) = play(MEMBERS, fast(1), &steps).await;
     let left = left(&lab).await;
@@ -114,7 +114,7 @@ async fn a_content_set_to_delete_before_the_group_goes_makes_phantoms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_deleted_before_the_release_goes_at_step_2_and_leaves_its_content() {
+async fn member_deleted_before_release_leaves_its_content() {
     let (lab, _) = play(MEMBERS, fast(1), &[DeleteMember, Wait(3000)]).await;
     assert_eq!(lab.snapshots().len(), 3, "the group holds it");
     run(&lab, &RELEASE[..2]).await;
@@ -125,7 +125,7 @@ async fn a_member_deleted_before_the_release_goes_at_step_2_and_leaves_its_conte
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_class_that_is_missing_holds_step_3_and_one_deleted_later_does_no_harm() {
+async fn missing_class_blocks_step_3_but_not_later() {
     let lab = ready(MEMBERS, fast(1)).await;
     run(&lab, &RETAIN).await;
     assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 never comes");
@@ -152,7 +152,7 @@ async fn a_class_that_is_missing_holds_step_3_and_one_deleted_later_does_no_harm
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_private_label_may_go_once_the_group_exists() {
+async fn private_label_is_optional_once_group_exists() {
     let lab = Lab::new(0, fast(1)).await;
     let claims: Vec<_> = ["a", "b"]
         .map(|name| {
@@ -176,7 +176,7 @@ async fn the_private_label_may_go_once_the_group_exists() {
 
 /// The patch of step 2, with tests of the expected values.
 #[tokio::test(start_paused = true)]
-async fn one_json_patch_tests_what_it_replaces() {
+async fn json_patch_tests_values_it_replaces() {
     let lab = ready(1, fast(1)).await;
     let patch = |lab: &Lab| {
         let member = lab.snapshots().remove(0);

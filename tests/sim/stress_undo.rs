@@ -24,7 +24,7 @@ fn fast(seed: u64) -> Config {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_behind_a_stopped_controller_may_leave_the_content_to_nobody() {
+async fn rollback_with_stopped_controller_may_orphan_content() {
     let mut left_behind = 0;
     for seed in 0..8 {
         let lab = ready(2, Config { seed, ..Config::default() }).await;
@@ -46,7 +46,7 @@ async fn an_undo_behind_a_stopped_controller_may_leave_the_content_to_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undo_is_clean_when_the_controller_keeps_up() {
+async fn rollback_is_clean_with_running_controller() {
     let slow = Config { controller_qps: Some(5.0), ..Config::default() };
     for (config, retained) in [(fast(1), true), (fast(2), false), (slow.clone(), true), (slow, false)] {
         let lab = ready(3, config).await;
@@ -61,7 +61,7 @@ async fn an_undo_is_clean_when_the_controller_keeps_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retaining_class_leaks_unless_all_is_set_to_delete_first() {
+async fn retaining_class_leaks_unless_delete_is_set() {
     for (steps, physical) in [(&[DeleteGroup][..], 4), (&UNDO[..], 0)] {
         let lab = Lab::new(4, fast(1)).await;
         create_retaining_class(&lab);
@@ -73,7 +73,7 @@ async fn a_retaining_class_leaks_unless_all_is_set_to_delete_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_deleted_within_20_ms_leaves_content_and_storage_until_they_are_annotated() {
+async fn group_deleted_within_20_ms_leaves_storage() {
     let (mut orphaned, mut freed) = (0, 0);
     for seed in 0..12 {
         let lab = Lab::new(2, fast(seed)).await;
@@ -101,7 +101,7 @@ async fn a_group_deleted_within_20_ms_leaves_content_and_storage_until_they_are_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_without_its_class_never_gets_a_finalizer() {
+async fn group_without_class_never_gets_finalizer() {
     let lab = Lab::new(1, fast(1)).await;
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("nope"));
     run(&lab, &[Wait(600_000)]).await;
@@ -131,7 +131,7 @@ fn is_ready(lab: &Lab, member: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_is_rebuilt_only_between_the_end_of_the_group_and_of_its_content() {
+async fn member_is_rebuilt_between_group_and_content_deletion() {
     let (lab, handle) = with_a_lost_member(&[]).await;
     import(&lab, "rebuilt", &handle, "Retain");
     lab.settle().await;
@@ -152,7 +152,7 @@ async fn a_member_is_rebuilt_only_between_the_end_of_the_group_and_of_its_conten
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_content_is_gone_a_stub_makes_the_member_ready_and_may_go() {
+async fn stub_makes_member_ready_after_content_deletion() {
     let (lab, handle) = with_a_lost_member(&RELEASE[3..7]).await;
     let (group, members) = handles(&lab);
     let stub = import_group_content(&lab, "stub", &group, &members, "Retain");
@@ -172,7 +172,7 @@ fn handles(lab: &Lab) -> (String, Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_deleted_while_retained_can_be_rebuilt_or_freed() {
+async fn retained_deleted_group_can_be_rebuilt_or_freed() {
     let lab = ready(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteGroup]).await;
@@ -191,7 +191,7 @@ async fn a_group_deleted_while_retained_can_be_rebuilt_or_freed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_copy_of_a_member_becomes_ready_only_while_a_content_knows_the_group() {
+async fn copied_member_needs_content_with_group() {
     let lab = ready(2, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;
@@ -209,7 +209,7 @@ async fn a_copy_of_a_member_becomes_ready_only_while_a_content_knows_the_group()
 }
 
 #[tokio::test(start_paused = true)]
-async fn labels_and_annotations_of_the_retained_patch_outlive_the_namespace() {
+async fn labels_of_retained_patch_survive_namespace_deletion() {
     let lab = ready(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     for content in lab.contents() {
@@ -260,7 +260,7 @@ async fn protected(lab: &Lab) {
 /// Deletes the storage first, then the remaining objects, which have readyToUse without physical snapshots in
 /// between.
 #[tokio::test(start_paused = true)]
-async fn a_released_group_is_reclaimed_through_a_group_made_by_hand() {
+async fn manual_group_reclaims_a_released_group() {
     let lab = ready(4, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;

@@ -27,7 +27,7 @@ fn error(lab: &Lab) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_fail_with_a_final_code_is_hammered() {
+async fn switch_fail_with_final_code_retries_without_backoff() {
     let lab = with(failing("Internal")).await;
     sleep(Duration::from_secs(10)).await;
     assert!(lab.driver_calls(CREATE) > 15, "{}", lab.driver_calls(CREATE));
@@ -57,7 +57,7 @@ async fn switch_fail_with_an_open_code_backs_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_fail_times_heals_after_so_many() {
+async fn switch_fail_times_recovers_after_given_count() {
     let lab = with(DriverConfig { fail_times: 3, ..failing("Unavailable") }).await;
     lab.until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
@@ -76,7 +76,7 @@ async fn switch_cut_despite_failure_cuts_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_partial_cut_left_leaks_with_each_try() {
+async fn switch_partial_cut_left_leaks_at_each_try() {
     let lab = with(DriverConfig { partial_cut_left: true, fail_times: 5, ..failing("Internal") }).await;
     lab.until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!(lab.ledger(), (7, 5, 0));
@@ -103,7 +103,7 @@ async fn switch_member_limit_refuses_the_whole_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_not_ready_for_as_long_as_it_says() {
+async fn switch_not_ready_for_lasts_given_time() {
     // A longer time only repeats this: the sidecar calls about twice per second until the driver is ready.
     for seconds in [7, 300] {
         let lab = with(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
@@ -117,7 +117,7 @@ async fn switch_not_ready_for_as_long_as_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_delete_fails_with_keeps_group_and_storage_until_it_ends() {
+async fn switch_delete_fails_with_keeps_group_and_storage() {
     let lab = ready(2, Config::default()).await;
     let failure = Some(("Internal".to_owned(), "busy".to_owned()));
     lab.cluster.storage().set_config(DriverConfig { delete_fails_with: failure, ..DriverConfig::default() });
@@ -132,7 +132,7 @@ async fn switch_delete_fails_with_keeps_group_and_storage_until_it_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_skew_spreads_the_members_over_that_time() {
+async fn switch_skew_spreads_members_over_given_time() {
     let lab = with(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
     lab.until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
@@ -142,7 +142,7 @@ async fn switch_skew_spreads_the_members_over_that_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_omits_times_reports_the_last_members_at_zero() {
+async fn switch_omits_times_reports_zero_for_last_members() {
     let lab = with(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
     lab.until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
@@ -152,7 +152,7 @@ async fn switch_omits_times_reports_the_last_members_at_zero() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_lists_snapshots_off_takes_the_maker_of_a_content_at_his_word() {
+async fn switch_lists_snapshots_off_trusts_content_creator() {
     let lab = ready(1, Config::default()).await;
     lab.cluster.storage().set_config(DriverConfig { lists_snapshots: false, ..DriverConfig::default() });
     crate::variants::import(&lab, "copy", "nothing-has-this-handle", "Retain");
@@ -165,7 +165,7 @@ async fn switch_lists_snapshots_off_takes_the_maker_of_a_content_at_his_word() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn switch_reports_group_id_off_makes_members_ordinary_once_released() {
+async fn switch_reports_group_id_off_detaches_released_members() {
     let lab = ready(
         1,
         Config {

@@ -156,7 +156,7 @@ async fn play(variant: &Variant) -> (Lab, Left) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_variant_loses_and_keeps_what_was_measured() {
+async fn every_variant_matches_measured_losses() {
     let mut different = Vec::new();
     for variant in VARIANTS {
         let (lab, here) = play(variant).await;
@@ -176,7 +176,7 @@ fn variant(wanted: &str) -> &'static Variant {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_default_class_the_error_stays_on_every_survivor() {
+async fn survivors_keep_error_without_default_class() {
     let (lab, _) = play(variant("fast-nodefault")).await;
     for snapshot in lab.snapshots() {
         assert_eq!(
@@ -189,7 +189,7 @@ async fn without_a_default_class_the_error_stays_on_every_survivor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_content_of_a_survivor_without_class_can_never_be_deleted() {
+async fn content_of_survivor_without_class_cannot_be_deleted() {
     let (lab, _) = play(variant("fast-nodefault, then the snapshots deleted")).await;
     lab.cluster.restart(crate::script::CONTROLLER);
     for content in lab.contents() {
@@ -200,7 +200,7 @@ async fn the_content_of_a_survivor_without_class_can_never_be_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_of_a_retaining_class_leaves_shells_that_go_at_once_and_the_storage_stays() {
+async fn retaining_class_leaves_leftovers_and_keeps_storage() {
     let lab = Lab::new(MEMBERS, Config::default()).await;
     create_retaining_class(&lab);
     lab.create_group_with("g1", json!({"matchLabels": {"group": "g1"}}), Some("retaining"));

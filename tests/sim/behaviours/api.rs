@@ -13,7 +13,7 @@ fn map(name: &str, labels: &Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_01_versions_show_one_object_and_break_no_rule_of_it() {
+async fn behaviour_01_every_version_serves_same_object() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     let content = lab.group_content().expect("there");
@@ -79,7 +79,7 @@ async fn behaviour_01_versions_show_one_object_and_break_no_rule_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_02_the_generation_counts_changes_of_the_spec_and_the_deletion() {
+async fn behaviour_02_generation_counts_spec_changes_and_deletion() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     lab.settle().await;
@@ -98,7 +98,7 @@ async fn behaviour_02_the_generation_counts_changes_of_the_spec_and_the_deletion
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_03_versions_of_objects_guard_writes_and_lead_watches() {
+async fn behaviour_03_resource_versions_guard_writes_and_watches() {
     let lab = Lab::new(0, Config::default()).await;
     for (name, tier) in [("a", "x"), ("b", "y"), ("c", "x")] {
         assert_eq!(lab.http("POST", MAPS, Some(map(name, &json!({"tier": tier})))).await.status, 201);
@@ -146,7 +146,7 @@ async fn behaviour_03_versions_of_objects_guard_writes_and_lead_watches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_05_patches_of_every_kind() {
+async fn behaviour_05_accepts_patches_of_every_kind() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     let member = lab.snapshots().remove(0);

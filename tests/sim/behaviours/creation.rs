@@ -38,7 +38,7 @@ fn first(states: &[Value], holds: impl Fn(&Value) -> bool) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_08_the_finalizer_of_a_group_comes_after_its_status() {
+async fn behaviour_08_group_finalizer_follows_group_status() {
     let lab = Lab::new(2, Config::default()).await;
     let mut watch = lab.user.watch(GROUPS);
     lab.create_ready_group(2).await;
@@ -60,7 +60,7 @@ async fn behaviour_08_the_finalizer_of_a_group_comes_after_its_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
+async fn behaviour_09_controllers_have_separate_caches_and_queues() {
     // Without the sidecar the content has no status. Without the controller there is no content.
     let lab = Lab::new(1, Config::default()).await;
     lab.cluster.set_frozen("csi-snapshotter", true);
@@ -117,7 +117,7 @@ async fn behaviour_09_two_actors_with_caches_queues_and_rates_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_10_the_status_of_a_member_is_rewritten_until_its_group_is_ready() {
+async fn behaviour_10_rewrites_member_status_until_group_is_ready() {
     let lab = Lab::new(2, slow_driver(12_000)).await;
     let mut watch = lab.user.watch(SNAPSHOTS);
     lab.create_group();
@@ -136,7 +136,7 @@ async fn behaviour_10_the_status_of_a_member_is_rewritten_until_its_group_is_rea
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_11_the_list_of_members_is_filled_once_and_readiness_comes_by_listing() {
+async fn behaviour_11_member_list_is_filled_only_once() {
     let lab = Lab::new(2, slow_driver(5_000)).await;
     lab.create_ready_group(2).await;
     lab.settle().await;
@@ -150,7 +150,7 @@ async fn behaviour_11_the_list_of_members_is_filled_once_and_readiness_comes_by_
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_12_a_stripped_member_is_owned_again() {
+async fn behaviour_12_controller_restores_owner_of_stripped_member() {
     let lab = ready(2, Config::default()).await;
     run(&lab, &[Strip, Wait(1000)]).await;
     for member in lab.snapshots() {
@@ -182,7 +182,7 @@ async fn behaviour_12_a_stripped_member_is_owned_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_18_selectors_take_more_than_they_say_and_one_stranger_refuses_all() {
+async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
     let lab = Lab::new(2, Config::default()).await;
     let expression = json!({"matchExpressions": [{"key": "group", "operator": "In", "values": ["nope"]}]});
     for (name, selector) in [("expression", expression), ("empty", json!({}))] {
@@ -218,7 +218,7 @@ async fn behaviour_18_selectors_take_more_than_they_say_and_one_stranger_refuses
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their_gate() {
+async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
     for release in Release::ALL {
         let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
         let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("there"));
@@ -295,7 +295,7 @@ async fn behaviour_20_releases_differ_by_the_version_they_own_under_and_by_their
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_21_events_are_counted_and_some_tell_of_failures_that_are_none() {
+async fn behaviour_21_counts_events_including_false_failures() {
     let lab = ready(1, Config::default()).await;
     for reason in ["CreatingGroupSnapshot", "GroupSnapshotCreated", "GroupSnapshotReady", "SnapshotReady"] {
         assert_eq!(lab.events(reason).len(), 1, "{reason}");

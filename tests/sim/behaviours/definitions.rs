@@ -40,7 +40,7 @@ async fn dry_run(lab: &Lab, object: &Value) -> Reply {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_example_backup_passes_a_server_side_dry_run() {
+async fn every_example_passes_server_side_dry_run() {
     let lab = lab().await;
     for (file, object) in examples() {
         let reply = dry_run(&lab, &object).await;
@@ -81,7 +81,7 @@ fn used(value: &Value, path: &str, fields: &BTreeSet<String>, found: &mut BTreeS
 }
 
 #[test]
-fn the_example_backups_use_every_field() {
+fn examples_use_every_backup_field() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/backup-crd.yaml"));
     let crd: Value = serde_saphyr::from_str(&text.expect("the definition")).expect("YAML");
     let (mut all, mut seen) = (BTreeSet::new(), BTreeSet::new());
@@ -92,7 +92,7 @@ fn the_example_backups_use_every_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backup_outside_the_definition_is_refused_by_field() {
+async fn rejects_invalid_backup_and_names_field() {
     let lab = lab().await;
     let with = |spec: Value| {
         json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "b", "namespace": "stillpoint"},
@@ -136,7 +136,7 @@ async fn a_backup_outside_the_definition_is_refused_by_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_strict_validation_unknown_fields_are_dropped_with_a_warning() {
+async fn warns_about_dropped_unknown_fields_without_strict_validation() {
     let lab = lab().await;
     let object = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "b"},
         "spec": {"includeNamespaces": ["shop"], "ttl": "1h"}});
@@ -156,7 +156,7 @@ async fn without_strict_validation_unknown_fields_are_dropped_with_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_snapshot_is_held_to_its_definition() {
+async fn validates_group_snapshot_against_its_crd() {
     let lab = lab().await;
     let object = |spec: Value| json!({"apiVersion": "stillpoint.dev/v1alpha1", "kind": "GroupSnapshot", "metadata": {"name": "g"}, "spec": spec});
     let spec = json!({"labelKey": "k", "group": "g", "driver": "d", "volumeGroupSnapshotClassName": "c"});

@@ -16,7 +16,7 @@ use crate::table::Left;
 use crate::variants::{import_group, import_group_content};
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_13_policies_gates_and_the_name_decide_what_a_deletion_takes() {
+async fn behaviour_13_policies_gates_and_name_decide_deletion() {
     // Policies of the contents of group and members; the remaining objects; the number of remaining group
     // contents.
     let keep = |which: fn(&'static str) -> Step| which("Retain");
@@ -60,7 +60,7 @@ async fn behaviour_13_policies_gates_and_the_name_decide_what_a_deletion_takes()
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_14_members_are_freed_by_one_call_for_the_group_and_never_alone() {
+async fn behaviour_14_one_group_call_frees_all_members() {
     let lab = ready(3, Config::default()).await;
     run(&lab, &[ClearNames(ALL), Strip, GroupPolicy("Retain"), DeleteGroup, DeleteGroupContent, Wait(5000)])
         .await;
@@ -81,7 +81,7 @@ async fn behaviour_14_members_are_freed_by_one_call_for_the_group_and_never_alon
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
+async fn behaviour_15_only_ledger_reports_leaked_storage() {
     // The group is deleted before it has its finalizer.
     let lab = Lab::new(2, Config::default()).await;
     lab.create_group();
@@ -147,7 +147,7 @@ async fn behaviour_15_ways_to_leak_are_told_by_the_ledger_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_19_a_group_of_a_name_that_was_used_takes_the_old_members_with_it() {
+async fn behaviour_19_reused_group_name_deletes_old_members() {
     let lab = ready(1, Config::default()).await;
     let old = lab.snapshots().remove(0);
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000), Freeze, Strip]).await;
@@ -167,7 +167,7 @@ async fn behaviour_19_a_group_of_a_name_that_was_used_takes_the_old_members_with
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_22_a_pending_restore_holds_a_group_and_a_bound_one_lets_it_go() {
+async fn behaviour_22_pending_restore_blocks_group_deletion() {
     let lab = ready(1, Config::default()).await;
     let member = name(&lab.snapshots()[0]).to_owned();
     let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": member});

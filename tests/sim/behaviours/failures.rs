@@ -21,7 +21,7 @@ async fn with(driver: DriverConfig) -> Lab {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_16_final_errors_are_hammered_and_open_ones_back_off() {
+async fn behaviour_16_retries_final_errors_without_backoff() {
     const CREATE: &str = "CreateVolumeGroupSnapshot";
     let lab = with(failing("Internal")).await;
     sleep(Duration::from_secs(20)).await;
@@ -62,7 +62,7 @@ async fn behaviour_16_final_errors_are_hammered_and_open_ones_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_16_a_driver_that_is_not_ready_or_lists_nothing() {
+async fn behaviour_16_driver_is_unready_or_lists_nothing() {
     let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
     let lab = Lab::new(2, Config { driver, controller_qps: Some(200.0), ..Config::default() }).await;
     lab.create_ready_group(2).await;
@@ -95,7 +95,7 @@ async fn behaviour_16_a_driver_that_is_not_ready_or_lists_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn faults_come_as_json_and_touch_so_many_calls() {
+async fn faults_are_json_and_affect_counted_calls() {
     let lab = Lab::new(0, Config::default()).await;
     let fault =
         json!({"verb": "create", "plural": "configmaps", "happen": true, "answer": "drop", "times": 1});
@@ -146,7 +146,7 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_holds_one_instant_of_all_volumes_unless_the_driver_is_skewed() {
+async fn group_cut_is_atomic_unless_driver_skews() {
     let (lab, cut) = cut_under_writes(0).await;
     assert_eq!(cut[0].version, cut[1].version, "one instant");
     let mut body = claim("restored", &json!({}), "csi-hostpath-sc");
@@ -179,7 +179,7 @@ async fn a_cut_holds_one_instant_of_all_volumes_unless_the_driver_is_skewed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cuts_of_each_volume_by_itself_hold_no_instant_of_all() {
+async fn separate_cuts_of_volumes_are_not_atomic() {
     let lab = Lab::new(2, Config::default()).await;
     let handles = volume_handles(&lab);
     let cut = || lab.cluster.storage().physical_snapshots();

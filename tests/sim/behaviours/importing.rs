@@ -29,7 +29,7 @@ async fn orphaned() -> (Lab, String, Vec<String>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_17_members_need_a_content_that_knows_their_group() {
+async fn behaviour_17_members_need_content_of_their_group() {
     let (lab, group, handles) = orphaned().await;
     for (number, handle) in handles.iter().enumerate() {
         import(&lab, &format!("m{number}"), handle, "Retain");
@@ -66,7 +66,7 @@ async fn behaviour_17_members_need_a_content_that_knows_their_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_17_wrong_lists_and_wrong_references_are_told() {
+async fn behaviour_17_reports_wrong_lists_and_references() {
     let (lab, group, handles) = orphaned().await;
     import_group(&lab, "late");
     lab.settle().await;
@@ -99,7 +99,7 @@ async fn behaviour_17_wrong_lists_and_wrong_references_are_told() {
 
 /// Measured: 40 log lines in 21 s for eight members.
 #[tokio::test(start_paused = true)]
-async fn a_name_put_back_makes_the_controller_fail_for_ever_and_one_left_out_does_not() {
+async fn restored_name_makes_controller_fail_forever() {
     for (steps, expected) in [(&RELEASE[..], 40), (&RELEASE[..7], 0)] {
         let lab = ready(8, Config::default()).await;
         run(&lab, &RETAIN).await;

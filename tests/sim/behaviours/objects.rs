@@ -17,7 +17,7 @@ fn map(name: &str, metadata: Value) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_04_finalizers_hold_what_is_deleted() {
+async fn behaviour_04_finalizers_block_deletion() {
     let lab = Lab::new(0, Config::default()).await;
     let held = lab.create(MAPS, map("held", json!({"finalizers": ["example.com/a", "example.com/b"]})));
     let delete = |uid: Option<&str>, version: Option<&str>| {
@@ -48,7 +48,7 @@ async fn behaviour_04_finalizers_hold_what_is_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_06_what_no_owner_is_left_of_is_collected_after_a_delay() {
+async fn behaviour_06_collects_objects_without_owners_after_delay() {
     let lab = Lab::new(0, Config { gc_delay_ms: 400, ..Config::default() }).await;
     let owner = lab.create(MAPS, map("owner", json!({})));
     let owned_by = |uid: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]});
@@ -65,7 +65,7 @@ async fn behaviour_06_what_no_owner_is_left_of_is_collected_after_a_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_07_names_annotations_and_references_are_the_real_ones() {
+async fn behaviour_07_names_and_annotations_match_real_ones() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     let content = lab.group_content().expect("there");
