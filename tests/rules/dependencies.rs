@@ -6,7 +6,7 @@ use std::fs;
 use crate::{hold, root};
 
 #[test]
-fn every_dependency_says_why_it_is_there() {
+fn every_dependency_states_its_purpose() {
     hold("write the reason in a comment above the dependency or its group", unexplained(&manifest()));
 }
 
@@ -38,7 +38,7 @@ fn unexplained(manifest: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_violation_is_seen() {
+fn detects_a_dependency_violation() {
     assert_eq!(unexplained("[dependencies]\n# why\na = 1\nb = 1\n\nc = 1\n"), ["Cargo.toml:6: c"]);
     assert_eq!(unexplained("[dependencies]\n# --- heading ---\na = 1\n"), ["Cargo.toml:3: a"]);
     assert_eq!(

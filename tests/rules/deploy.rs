@@ -57,13 +57,13 @@ fn table(scope: Scope) -> Rights {
 }
 
 #[test]
-fn the_roles_grant_the_table_and_nothing_else() {
+fn roles_grant_exactly_the_permission_table() {
     assert_eq!(granted("ClusterRole"), table(Scope::Cluster));
     assert_eq!(granted("Role"), table(Scope::OwnNamespace));
 }
 
 #[test]
-fn roles_are_bound_to_the_account_that_the_pod_has() {
+fn roles_are_bound_to_pod_service_account() {
     let pod = of_kind("statefulset.yaml", "StatefulSet")["spec"]["template"]["spec"].take();
     for kind in ["ClusterRoleBinding", "RoleBinding"] {
         let binding = of_kind("rbac.yaml", kind);
@@ -74,7 +74,7 @@ fn roles_are_bound_to_the_account_that_the_pod_has() {
 }
 
 #[test]
-fn the_arguments_of_the_pod_are_those_of_the_command() {
+fn pod_arguments_match_the_command() {
     let pod = of_kind("statefulset.yaml", "StatefulSet")["spec"]["template"]["spec"].take();
     let args = texts(&pod["containers"][0]["args"]);
     let line: Vec<String> = std::iter::once("stillpoint".to_owned()).chain(args).collect();
@@ -94,7 +94,7 @@ fn the_arguments_of_the_pod_are_those_of_the_command() {
 }
 
 #[test]
-fn the_pod_is_one_restricted_and_alone_with_its_journal() {
+fn single_restricted_pod_owns_the_journal() {
     let set = of_kind("statefulset.yaml", "StatefulSet");
     let pod = &set["spec"]["template"]["spec"];
     let container = &pod["containers"][0];
@@ -116,7 +116,7 @@ fn the_pod_is_one_restricted_and_alone_with_its_journal() {
 }
 
 #[test]
-fn the_definitions_are_those_of_the_types() {
+fn crds_match_the_types() {
     let names = |crds: &[Value]| -> Vec<String> {
         crds.iter().map(|crd| crd["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
     };
@@ -132,7 +132,7 @@ fn the_definitions_are_those_of_the_types() {
 const BESIDE: [&str; 3] = ["kustomization.yaml", "backup-crd.yaml", "Containerfile"];
 
 #[test]
-fn the_image_runs_the_program_as_the_pod_wants_it() {
+fn image_runs_program_as_pod_expects() {
     let text = text("Containerfile");
     let pod = of_kind("statefulset.yaml", "StatefulSet")["spec"]["template"]["spec"].take();
     let user = format!("USER {0}:{0}", pod["securityContext"]["runAsUser"]);
@@ -149,7 +149,7 @@ fn the_image_runs_the_program_as_the_pod_wants_it() {
 }
 
 #[test]
-fn everything_that_is_there_is_applied() {
+fn kustomization_applies_every_manifest() {
     let applied: BTreeSet<String> =
         texts(&of_kind("kustomization.yaml", "Kustomization")["resources"]).collect();
     let files = fs::read_dir(root().join("deploy")).expect("deploy");
