@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_without_a_spec_is_read() {
+    fn accepts_backup_without_spec() {
         let backup: Backup = serde_json::from_value(serde_json::json!({
             "apiVersion": "velero.io/v1", "kind": "Backup", "metadata": { "name": "all" },
         }))

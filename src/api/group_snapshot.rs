@@ -208,7 +208,7 @@ mod tests {
     use kube::Resource;
 
     #[test]
-    fn one_struct_stands_for_every_version() {
+    fn one_struct_serves_every_api_version() {
         let paths = Version::PREFERRED.map(|version| VolumeGroupSnapshot::url_path(&version, Some("shop")));
         assert_eq!(
             paths,

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_snapshot_has_a_status_of_its_own_and_the_promised_columns() {
+    fn group_snapshot_has_status_subresource_and_documented_columns() {
         let crd = &crds()[0];
         assert_eq!(crd.metadata.name.as_deref(), Some("groupsnapshots.stillpoint.dev"));
         assert_eq!(
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_backup_keeps_no_field_that_it_does_not_name() {
+    fn backup_crd_prunes_unknown_fields() {
         walk(&schema_of_backup(), "", &mut |path, schema| {
             assert_eq!(schema["x-kubernetes-preserve-unknown-fields"], serde_json::Value::Null, "{path}");
             let is_object = schema["type"] == "object";
