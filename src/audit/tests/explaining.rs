@@ -13,7 +13,7 @@ fn position(entries: &[Entry], begins: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn a_decision_names_its_row_what_it_looked_at_and_why_no_other() {
+async fn explains_row_columns_and_rejected_rows_of_decision() {
     let entries = journal(&script(None, false)).await;
     let explained = explain(&entries, position(&entries, "intend delete-group")).expect("a record");
     assert_eq!((explained.stage.as_deref(), explained.note), (Some("Releasing"), None));
@@ -48,7 +48,7 @@ async fn every_record_of_a_journal_has_an_explanation() {
 }
 
 #[tokio::test]
-async fn a_record_without_a_decision_says_where_the_decision_is() {
+async fn record_without_decision_refers_to_its_decision() {
     let entries = journal(&script(None, false)).await;
     let note =
         |begins: &str| explain(&entries, position(&entries, begins)).and_then(|e| e.note).expect("a note");
@@ -60,7 +60,7 @@ async fn a_record_without_a_decision_says_where_the_decision_is() {
 }
 
 #[tokio::test]
-async fn a_decision_of_another_table_shows_its_view_alone() {
+async fn decision_of_other_rules_shows_only_its_view() {
     let mut records = script(None, false);
     for (_, timed) in &mut records {
         if let crate::machine::group::Event::Intended { grounds, step: Step::Relabel, .. } = &mut timed.event
@@ -83,7 +83,7 @@ fn field<'a>(changed: &'a [Changed], field: &str) -> Option<(Option<&'a Value>, 
 }
 
 #[tokio::test]
-async fn a_difference_is_told_field_by_field() {
+async fn reports_differences_field_by_field() {
     let entries = journal(&script_of_a_loss(None)).await;
     let (bound, cleaned) = (position(&entries, "reached vs-bound"), position(&entries, "reached cleaned"));
     let found = diff(&entries, bound, cleaned).expect("one stream");
@@ -97,7 +97,7 @@ async fn a_difference_is_told_field_by_field() {
 }
 
 #[tokio::test]
-async fn a_record_compared_with_itself_shows_what_it_changed() {
+async fn record_compared_with_itself_shows_its_changes() {
     let entries = journal(&script(None, false)).await;
     let answered = position(&entries, "ended create");
     let found = diff(&entries, answered, answered).expect("one record");
@@ -108,7 +108,7 @@ async fn a_record_compared_with_itself_shows_what_it_changed() {
 }
 
 #[tokio::test]
-async fn records_of_two_streams_are_not_compared() {
+async fn refuses_to_compare_records_of_two_streams() {
     let entries = journal(&script(None, false)).await;
     assert_eq!(
         diff(&entries, 1, 2).expect_err("two streams").to_string(),

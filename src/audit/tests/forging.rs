@@ -44,7 +44,7 @@ fn row(grounds: &DecisionRecord) -> &'static Row {
 }
 
 #[tokio::test]
-async fn another_row_is_caught_in_every_decision() {
+async fn detects_forged_row_in_every_decision() {
     let records = script_of_a_loss(Some(Step::Rebuild));
     for at in decisions(&records) {
         let mut forged_records = records.clone();
@@ -56,7 +56,7 @@ async fn another_row_is_caught_in_every_decision() {
 }
 
 #[tokio::test]
-async fn another_observation_is_caught_in_every_column_that_was_looked_at() {
+async fn detects_forged_observation_in_every_column_read() {
     let records = script_of_a_loss(Some(Step::Rebuild));
     let mut forgeries = 0;
     for at in decisions(&records) {
@@ -78,7 +78,7 @@ async fn another_observation_is_caught_in_every_column_that_was_looked_at() {
 }
 
 #[tokio::test]
-async fn another_time_is_caught_where_a_clock_was_looked_at() {
+async fn detects_forged_time_where_clock_was_read() {
     let hour = 3_600_000_000_000;
     let records = script(None, false);
     let create = decisions(&records)[0];
@@ -109,7 +109,7 @@ async fn ending(records: &Records, end: &backup::Event) -> ReplayReport {
 }
 
 #[tokio::test]
-async fn another_end_of_a_backup_is_caught() {
+async fn detects_forged_end_of_backup() {
     let end = backup::Event::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
     assert_eq!(ending(&script(None, false), &end).await.different, []);
     let report = ending(&script(None, true), &end).await;

@@ -24,7 +24,7 @@ fn line(row: &Row) -> String {
 }
 
 #[tokio::test]
-async fn a_line_says_where_when_who_and_what() {
+async fn line_has_position_time_stream_and_event() {
     let entries = journal(&script(None, false)).await;
     let lines = lines(&entries);
     assert_eq!(lines[0], "#1 e1 +0 nightly accepted 1 group");
@@ -41,7 +41,7 @@ async fn a_line_says_where_when_who_and_what() {
 }
 
 #[tokio::test]
-async fn a_crash_is_a_gap_and_its_intent_has_no_outcome() {
+async fn crash_is_gap_after_intent_without_outcome() {
     let entries = journal(&script(Some(Step::Retain), false)).await;
     let lines = lines(&entries);
     let gap = lines.iter().position(|line| line.starts_with("---")).expect("a gap");
@@ -53,7 +53,7 @@ async fn a_crash_is_a_gap_and_its_intent_has_no_outcome() {
 }
 
 #[tokio::test]
-async fn one_stream_alone_has_the_gaps_of_the_whole_journal() {
+async fn single_stream_shows_gaps_of_whole_journal() {
     let entries = journal(&script(Some(Step::Retain), false)).await;
     let all = lines(&entries);
     let gap = all.iter().find(|line| line.starts_with("---")).expect("a gap");
@@ -66,7 +66,7 @@ async fn one_stream_alone_has_the_gaps_of_the_whole_journal() {
 }
 
 #[tokio::test]
-async fn the_last_intent_may_still_be_under_way() {
+async fn last_intent_may_still_be_in_progress() {
     let mut records = script(None, false);
     records.truncate(2);
     let entries = journal(&records).await;
@@ -75,7 +75,7 @@ async fn the_last_intent_may_still_be_under_way() {
 }
 
 #[tokio::test]
-async fn an_effect_that_failed_is_named_by_its_claim() {
+async fn failed_effect_is_named_by_its_pvc() {
     let mut records = script(None, false);
     for (_, timed) in &mut records {
         if let Event::StepCompleted { step: Step::Relabel, outcomes } = &mut timed.event {
@@ -110,7 +110,7 @@ async fn streams_are_listed_with_their_state() {
 }
 
 #[tokio::test]
-async fn a_broken_stream_keeps_its_name_and_says_where() {
+async fn broken_stream_shows_name_and_position_of_error() {
     let mut entries = journal(&script(None, false)).await;
     let intent = entries.iter().position(|entry| describe(entry).starts_with("intend relabel"));
     let intent = entries.remove(intent.expect("the script relabels"));
@@ -125,7 +125,7 @@ async fn a_broken_stream_keeps_its_name_and_says_where() {
 }
 
 #[tokio::test]
-async fn a_record_as_data_has_the_event_and_the_view_by_names() {
+async fn json_record_names_event_and_view_columns() {
     let entries = journal(&script(None, false)).await;
     let shown = Shown::of(&entries[2]);
     assert_eq!((shown.kind_name, shown.summary), ("intend", describe(&entries[2])));

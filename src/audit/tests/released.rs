@@ -84,7 +84,7 @@ async fn update() {
 }
 
 #[tokio::test]
-async fn a_kept_journal_folds_to_what_it_folded_to_then() {
+async fn stored_journal_folds_to_same_state() {
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         update().await;
     }
@@ -103,7 +103,7 @@ async fn a_kept_journal_folds_to_what_it_folded_to_then() {
 }
 
 #[tokio::test]
-async fn the_present_code_writes_the_kept_journal() {
+async fn current_code_writes_identical_stored_journal() {
     for (dir, written) in present().await {
         assert_eq!(written, entries(dir), "{dir}");
         assert!(written.iter().all(|entry| entry.schema == SCHEMA));
@@ -119,7 +119,7 @@ fn second(entries: &[Entry]) -> String {
 }
 
 #[tokio::test]
-async fn a_rebuilt_member_has_its_new_name_since_schema_2_and_its_lost_one_before() {
+async fn rebuilt_member_gets_new_name_since_schema_2() {
     let (before, after) = (entries(KEPT[1]), entries(REBUILT));
     assert!(before.iter().all(|entry| entry.schema == 1) && after.iter().all(|entry| entry.schema == 2));
     assert_eq!(second(&before), "snapshot-01");
@@ -138,7 +138,7 @@ fn run(entries: &[Entry]) -> GroupRun {
 }
 
 #[tokio::test]
-async fn a_run_that_was_stuck_for_ever_goes_on_since_schema_3_when_a_person_asks() {
+async fn stuck_run_resumes_on_request_since_schema_3() {
     let (before, after) = (entries("migrations/0003_asked/before"), entries(ASKED));
     assert!(before.iter().all(|entry| entry.schema == 2));
     assert_eq!(run(&before).stuck.as_deref(), Some("release/rebuild-refused"));
@@ -150,7 +150,7 @@ async fn a_run_that_was_stuck_for_ever_goes_on_since_schema_3_when_a_person_asks
 }
 
 #[tokio::test]
-async fn a_run_that_is_abandoned_after_the_pivot_ends_with_its_receipt_and_replays() {
+async fn abandoned_run_after_pivot_ends_with_receipt() {
     let entries = journal(&script_of_a_refusal(Some(Ask::Abandon))).await;
     let done = run(&entries);
     assert_eq!((done.stage, done.keeps_storage()), (Stage::Failed, true));
@@ -167,7 +167,7 @@ async fn a_run_that_is_abandoned_after_the_pivot_ends_with_its_receipt_and_repla
 }
 
 #[tokio::test]
-async fn a_plan_says_how_far_apart_since_version_2() {
+async fn plan_records_atomicity_demand_since_version_2() {
     let (before, after) = (run(&entries("migrations/0005_atomicity/before")), run(&entries(APART)));
     assert_eq!(before.plan.atomicity, Demand::UNRECORDED);
     assert_eq!(after.plan.atomicity, Demand { required: true, ..Demand::UNRECORDED });
@@ -175,7 +175,7 @@ async fn a_plan_says_how_far_apart_since_version_2() {
 }
 
 #[tokio::test]
-async fn a_member_that_the_plan_does_not_have_was_not_rebuilt() {
+async fn ignores_rebuilt_member_missing_from_plan() {
     let mut records = script_of_a_loss(None);
     for (_, timed) in &mut records {
         if let Event::MilestoneReached { facts: Evidence::Rebuilt(members), .. } = &mut timed.event {

@@ -22,7 +22,7 @@ fn only(report: ReplayReport) -> Difference {
 }
 
 #[tokio::test]
-async fn an_honest_journal_is_decided_the_same_again() {
+async fn replays_unmodified_journal_without_differences() {
     for (kill, fails) in
         [(None, false), (Some(Step::Retain), false), (Some(Step::Create), false), (None, true)]
     {
@@ -35,7 +35,7 @@ async fn an_honest_journal_is_decided_the_same_again() {
 }
 
 #[tokio::test]
-async fn another_row_is_different_and_says_what_parts_them() {
+async fn reports_different_row_with_distinguishing_columns() {
     let report = tampered(|event| {
         if let Event::Intended { grounds, step: Step::Detach, .. } = event {
             grounds.row = "release/5-delete-group".into();
@@ -51,7 +51,7 @@ async fn another_row_is_different_and_says_what_parts_them() {
 }
 
 #[tokio::test]
-async fn another_view_is_different() {
+async fn reports_different_view() {
     let report = tampered(|event| {
         if let Event::Intended { grounds, step: Step::DeleteGroup, .. } = event {
             // The delete was decided on a fresh read.
@@ -65,7 +65,7 @@ async fn another_view_is_different() {
 }
 
 #[tokio::test]
-async fn a_step_that_its_row_does_not_say_is_different() {
+async fn reports_step_that_differs_from_row() {
     let report = tampered(|event| match event {
         Event::Intended { step, .. } | Event::StepCompleted { step, .. } if *step == Step::Relabel => {
             *step = Step::Retain
@@ -78,7 +78,7 @@ async fn a_step_that_its_row_does_not_say_is_different() {
 }
 
 #[tokio::test]
-async fn a_reason_that_its_row_does_not_say_is_different() {
+async fn reports_reason_that_differs_from_row() {
     let mut records = script(None, true);
     for (_, timed) in &mut records {
         if let Event::MilestoneReached { facts: Evidence::Reason(reason), .. } = &mut timed.event {
@@ -90,7 +90,7 @@ async fn a_reason_that_its_row_does_not_say_is_different() {
 }
 
 #[tokio::test]
-async fn a_time_that_changes_a_deadline_is_different() {
+async fn reports_time_that_changes_deadline() {
     let mut records = script(None, false);
     let (_, timed) =
         records.iter_mut().find(|(_, t)| matches!(t.event, Event::Intended { .. })).expect("one");
@@ -131,7 +131,7 @@ async fn an_unknown_row_is_named() {
 }
 
 #[tokio::test]
-async fn what_cannot_follow_is_different_and_ends_the_comparison_of_its_stream() {
+async fn impossible_event_ends_comparison_of_its_stream() {
     let mut records = script(None, false);
     let at =
         records.iter().position(|(_, t)| matches!(t.event, Event::StepCompleted { step: Step::Relabel, .. }));
@@ -149,7 +149,7 @@ async fn what_cannot_follow_is_different_and_ends_the_comparison_of_its_stream()
 }
 
 #[tokio::test]
-async fn a_payload_that_does_not_decode_is_different() {
+async fn reports_payload_that_does_not_decode() {
     let mut entries: Vec<Entry> = journal(&script(None, false)).await;
     entries[4].record.payload.truncate(3);
     let report = replay(&entries);
@@ -158,7 +158,7 @@ async fn a_payload_that_does_not_decode_is_different() {
 }
 
 #[test]
-fn the_same_script_twice_is_the_same_bytes() {
+fn same_script_produces_same_bytes() {
     let bytes = || -> Vec<_> {
         let records = script(Some(Step::Retain), false);
         let timed = records.iter().map(|(_, timed): &(u64, Timed)| encode_group(timed).expect("it fits"));
