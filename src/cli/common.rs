@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_of_flags_are_those_of_go_or_seconds() {
+    fn duration_flags_accept_go_durations_or_seconds() {
         for (text, expected) in
             [("60", 60_000), ("0", 0), ("1m", 60_000), ("1.5s", 1_500), ("1h30m", 5_400_000)]
         {

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_shell_learns_every_command() {
+    fn completion_of_each_shell_has_every_command() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
             let script = script(shell);
             for command in ["demo", "groups", "journal", "completion"] {

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_its_title_and_its_paragraph() {
+    fn explains_code_by_title_and_paragraph() {
         let text = text_of(&explained(Code::DriverFailed));
         assert!(text.starts_with("SP0013: ") && text.lines().count() > 2, "{text}");
         assert_eq!(unknown("SP9999").code, Code::Usage);

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_a_line_for_each_run_and_wide_says_more() {
+    fn list_has_line_per_run_and_wide_columns() {
         let narrow = listed(&[run()], false);
         let line = narrow.lines().nth(1).expect("a line");
         let cells: Vec<&str> = line.split("   ").map(str::trim).filter(|cell| !cell.is_empty()).collect();

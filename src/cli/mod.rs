@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_journal_error_tells_to_run_exists() {
+    fn journal_errors_suggest_only_existing_commands() {
         use crate::journal::{ChainProblem, Fault, JournalError, StoreError};
         let dir = || std::path::PathBuf::from("j");
         let io = || std::io::Error::other("full");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_of_the_journal_takes_a_directory_and_a_format() {
+    fn journal_commands_take_directory_and_format() {
         for command in [
             &["list"][..],
             &["show"],

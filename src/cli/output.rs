@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_aligned_and_have_no_trailing_blanks() {
+    fn aligns_tables_without_trailing_blanks() {
         let rows = vec![vec!["orders-db", "Completed"], vec!["x", "Failed\nbadly"], vec!["größe", ""]];
         let expected = "GROUP       STATE\norders-db   Completed\nx           Failed badly\ngröße\n";
         assert_eq!(table(&["group", "state"], rows), expected);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_end_with_a_line_feed_and_tables_are_none() {
+    fn json_output_ends_with_newline_and_rejects_tables() {
         let value = json!({ "name": "nightly", "groups": [1] });
         let document = |format: Format| format.document(&value).expect("plain data");
         assert_eq!(document(Format::Table), None);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_in_json_has_the_fields_of_the_contract() {
+    fn json_error_has_documented_fields() {
         let expected = json!({ "error": {
             "code": "SP0004",
             "message": "a claim of the group cannot be snapshotted",
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_on_a_terminal_says_what_why_and_what_to_do() {
+    fn terminal_error_has_problem_cause_and_fix() {
         let plain = anstream::adapter::strip_str(&problem_text(&problem())).to_string();
         let expected = "error SP0004: a claim of the group cannot be snapshotted (PersistentVolumeClaim shop/data-0)\n  \
                         why: it is not bound\n  what to do: wait until it is bound (stillpoint explain SP0004)\n";
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_tell_refused_from_failed() {
+    fn exit_codes_distinguish_refused_from_failed() {
         let check = |code, expected| assert_eq!(exit::of(code), expected, "{code}");
         check(Code::Usage, 2);
         check(Code::JournalCorrupt, 4);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_error_but_a_full_disk_is() {
+    fn ignores_broken_pipe_but_reports_full_disk() {
         struct Failing(io::ErrorKind);
         impl Write for Failing {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {

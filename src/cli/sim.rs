@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_a_unit_and_is_not_negative() {
+    fn duration_needs_unit_and_is_never_negative() {
         assert_eq!("70ms".parse(), Ok(Milliseconds(70)));
         assert_eq!(("5s".parse(), "0s".parse()), (Ok(Milliseconds(5000)), Ok(Milliseconds(0))));
         for wrong in ["70", "-1s", "soon", ""] {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_is_one_of_those_that_are_known() {
+    fn accepts_only_known_releases() {
         assert_eq!("8.3".parse(), Ok(Snapshotter(Some(Release::V8_3))));
         assert_eq!("main".parse(), Ok(Snapshotter(None)));
         assert!("8.5".parse::<Snapshotter>().is_err() && "".parse::<Snapshotter>().is_err());

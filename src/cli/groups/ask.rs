@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_over_has_nothing_to_ask() {
+    fn rejects_requests_for_ended_run() {
         for state in ["Completed", "Failed"] {
             let reason = refused(&run(state, None, None), Ask::Resume);
             assert_eq!(reason, format!("the run has ended: it is {state}, and there is nothing to resume"));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_waits_is_not_overwritten_and_an_answered_one_is_followed_by_another() {
+    fn pending_request_blocks_the_next_one() {
         let waiting = run("Created", Some(("resume", "1")), None);
         assert_eq!(
             refused(&waiting, Ask::Abandon),
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_abandoned_once() {
+    fn run_is_abandoned_only_once() {
         let going = run("Unwinding", Some(("abandon", "1")), Some("1"));
         assert_eq!(refused(&going, Ask::Abandon), "bob has abandoned it already: undone");
         assert_eq!(askable(&going, Ask::Resume), Ok(()));
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_undo_is_ended_with_its_storage_kept_only() {
+    fn stuck_rollback_is_abandoned_only_with_keep_storage() {
         let mut stuck = run("Stuck", None, None);
         stuck.status.as_mut().expect("a status").row = Some("undo/e-kept".to_owned());
         let problem = askable(&stuck, Ask::Abandon).expect_err("it changes nothing");
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_named_by_its_object_or_by_the_beginning_of_its_id() {
+    fn finds_run_by_object_name_or_id_prefix() {
         let run = run("Created", None, None);
         for (wanted, meant) in
             [("sp-db-1", true), ("b69d", true), ("b6", false), ("sp-db", false), ("", false)]
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_come_is_told_from_one_that_came_too_late() {
+    fn distinguishes_missing_answer_from_late_answer() {
         let answer = |state: &str| Answer {
             namespace: "shop".into(),
             name: "sp-db-1".into(),

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_step_says_when_it_is_tried_again() {
+    fn shows_time_of_next_retry() {
         let refused = "delete VolumeGroupSnapshot shop/x: 403 Forbidden: no";
         let lines = shown(serde_json::json!({
             "waitingFor": format!("retry: {refused}"), "conditions": [],
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_object_that_holds_a_run_has_its_finalizers() {
+    fn lists_finalizers_of_every_blocking_object() {
         let lines = shown(serde_json::json!({
             "waitingFor": "the snapshot-controller", "conditions": [],
             "waiting": {

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_daemon_answers_is_checked_like_a_copy() {
+    fn verifies_answers_of_daemon_like_a_copy() {
         let whole = asked();
         let verification = whole.verify(Some(&whole.entries[4].head()));
         assert_eq!(
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_nobody_answers() {
+    fn returns_nothing_without_daemon() {
         let dir = tempfile::tempdir().expect("a directory");
         assert!(ask(dir.path(), None).expect("no problem").is_none());
         assert!(ask(&dir.path().join("missing"), None).expect("no problem").is_none());

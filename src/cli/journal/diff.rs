@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_lines_and_times_can_be_read() {
+    fn prints_changes_as_lines_with_readable_times() {
         let entries = fixture();
         let found = diff(&entries, 2, 5).expect("one stream");
         let shown = anstream::adapter::strip_str(&text(&found)).to_string();

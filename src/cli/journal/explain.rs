@@ -82,7 +82,7 @@ mod tests {
     use crate::machine::group::table::RULES;
 
     #[test]
-    fn a_decision_is_laid_open() {
+    fn prints_full_explanation_of_decision() {
         let entries = present();
         let shown = text(&explain(&entries, 3).expect("an intent"));
         let shown = anstream::adapter::strip_str(&shown).to_string();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_is_not_there_is_a_wrong_use() {
+    fn missing_position_is_usage_error() {
         let problem = missing(99, 3);
         assert_eq!((problem.code, exit::of(problem.code)), (Code::Usage, 2));
     }

@@ -80,7 +80,7 @@ mod tests {
     use crate::journal::export::import;
 
     #[test]
-    fn what_is_exported_verifies_without_the_store() {
+    fn exported_records_verify_without_store() {
         let entries = fixture();
         let text: String = entries.iter().map(|entry| line(entry).expect("plain data")).collect();
         assert_eq!(text.lines().count(), entries.len());
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_says_what_the_record_says() {
+    fn exported_line_has_fields_of_record() {
         let entries = fixture();
         let line: serde_json::Value =
             serde_json::from_str(&line(&entries[2]).expect("plain data")).expect("an object");

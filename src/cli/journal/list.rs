@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_without_end_has_a_dash() {
+    fn open_stream_shows_dash_as_end() {
         let listing = Listing { streams: Streams::of(&fixture()[..5]).iter().map(listed).collect() };
         let text = table(&listing, true);
         let group: Vec<&str> = text.lines().nth(2).unwrap_or_default().split_whitespace().collect();

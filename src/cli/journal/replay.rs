@@ -48,7 +48,7 @@ mod tests {
     use crate::audit::replay;
 
     #[test]
-    fn the_same_exits_with_0_and_anything_else_with_3() {
+    fn exits_with_0_if_equal_and_3_otherwise() {
         let mut entries = present();
         let report = replay(&entries);
         assert_eq!(exit_of(&report), 0);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn one_record_is_one_line_and_a_crash_is_one_more() {
+    fn prints_line_per_record_and_per_crash() {
         let entries = fixture();
         let text = text(&entries, false);
         assert_eq!(text.lines().count(), entries.len() + 2);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_day_come_around() {
+    fn time_of_day_wraps_at_midnight() {
         assert_eq!(time_of_day(1_767_225_600_000_000_000 + 86_399_999_000_000), "23:59:59.999");
         assert_eq!(time_of_day(-1), "23:59:59.999");
     }
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_found_by_name_or_by_the_beginning_of_its_id() {
+    fn finds_run_by_name_or_id_prefix() {
         let streams = Streams::of(&fixture());
         let group = streams.iter().nth(1).expect("the group");
         for wanted in ["orders-db", &group.id.short(), &group.id.to_string(), &group.id.to_string()[..3]] {

@@ -239,7 +239,7 @@ mod tests {
     use crate::records::journal_options;
 
     #[test]
-    fn an_intact_journal_exits_with_0_and_names_its_head() {
+    fn intact_journal_exits_with_0_and_prints_head() {
         let (dir, entries) = (directory(), fixture());
         let snapshot = Snapshot::open(dir.path()).expect("it is free");
         let verified = found(snapshot.verify(None));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_head_that_is_not_there_is_a_cut_tail() {
+    fn missing_published_head_is_truncated_tail() {
         let dir = directory();
         let snapshot = Snapshot::open(dir.path()).expect("it is free");
         let published = Head { position: 900, hash: [1; 32] };
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_is_held_is_locked_and_not_broken() {
+    fn held_journal_is_reported_as_locked() {
         let dir = directory();
         let opened = crate::journal::Journal::open_thread(dir.path(), journal_options()).expect("free");
         let error = Snapshot::open(dir.path()).err().expect("it is held");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn every_verdict_has_the_word_of_the_contract() {
+    fn every_verdict_has_its_documented_word() {
         use Verdict::*;
         for (verdict, code) in [
             (Intact, 0),

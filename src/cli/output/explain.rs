@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_understood_as_people_write_them() {
+    fn accepts_codes_in_any_common_spelling() {
         for text in ["SP0007", "sp0007", "SP7", "7", " SP0007 "] {
             assert_eq!(parse_code(text), Some(Code::SnapshotClass), "{text}");
         }
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_of_the_book_is_what_the_codes_say() {
+    fn errors_page_matches_error_codes() {
         let book = include_str!("../../../docs/errors.md");
         assert!(book == page(), "docs/errors.md is out of date: write `page()` into it");
     }
