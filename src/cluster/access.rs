@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn every_right_is_in_the_table_once_and_nothing_is_a_wildcard() {
+    fn permissions_are_unique_and_without_wildcards() {
         let mut seen = std::collections::BTreeSet::new();
         for right in rights() {
             let key = (right.grant.group, right.grant.resource, right.verb, right.grant.scope);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_of_the_cluster_is_asked_for_in_all_namespaces() {
+    fn checks_cluster_permissions_in_all_namespaces() {
         let spec = review(&right("volumesnapshots/status", "patch"), "stillpoint").spec;
         let asked = spec.resource_attributes.expect("a resource");
         assert_eq!(
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_verb_the_resource_and_the_way_out() {
+    fn missing_permission_names_verb_resource_and_fix() {
         assert_eq!(refusal(&[], "stillpoint"), None);
         let problem = refusal(&[right("volumesnapshots/status", "patch")], "stillpoint").expect("a refusal");
         assert_eq!(

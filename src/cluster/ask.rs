@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn request_round_trips_through_annotations() {
         let patch = patch(&ObjectMeta { uid: Some("u".to_owned()), ..ObjectMeta::default() }, &asked());
         assert_eq!(patch["metadata"]["uid"], "u");
         assert_eq!(read(&meta(&patch)), Some(Ok(asked())));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told_in_a_sentence() {
+    fn invalid_request_is_explained_in_one_sentence() {
         let mut patch = patch(&ObjectMeta::default(), &asked());
         patch["metadata"]["labels"][labels::REQUEST] = "explode".into();
         let error = read(&meta(&patch)).expect("a label").expect_err("no such request");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_missing_or_endless_is_no_obstacle() {
+    fn accepts_missing_name_and_overlong_id() {
         let mut patch = patch(&ObjectMeta::default(), &asked());
         patch["metadata"]["annotations"] = json!({ labels::REQUEST_ID: "ä".repeat(400) });
         let read = read(&meta(&patch)).expect("a label").expect("a request");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn written_binding_reads_back() {
+    fn written_binding_round_trips() {
         let state =
             BindingState { supersedes: vec![Uuid::from_u128(9)], ..BindingState::new(Uuid::from_u128(5)) };
         let read = parse(&wanted(&state)).expect("readable");

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_names_the_object_by_uid_and_where_asked_by_version() {
+    fn delete_has_uid_and_optional_version_precondition() {
         let delete = Verb::Delete { uid: "u1".to_owned(), resource_version: Some("7".to_owned()) };
         let request = call(Kind::Group, "shop", delete);
         assert_eq!(request.method(), Method::DELETE);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_goes_to_the_collection_in_the_version_that_is_served() {
+    fn create_posts_to_collection_of_served_version() {
         let request = call(Kind::GroupContent, "", Verb::Create(json!({"spec": {}})));
         assert_eq!(request.uri(), "/apis/groupsnapshot.storage.k8s.io/v1beta2/volumegroupsnapshotcontents");
         assert_eq!(

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_connection_and_an_unreadable_answer_are_indeterminate() {
+    fn connection_errors_and_unreadable_responses_are_indeterminate() {
         let unreadable = serde_json::from_str::<u8>("{").expect_err("no number");
         for error in [kube::Error::Service("connection reset".into()), kube::Error::SerdeError(unreadable)] {
             assert!(matches!(outcome(&error), Outcome::Indeterminate { .. }), "{error}");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_user_is_told_from_one_of_the_object() {
+    fn distinguishes_forbidden_user_from_rejected_object() {
         let refused = |code, message: &str| Outcome::Determinate { code, message: message.to_owned() };
         let user = "Forbidden: x is forbidden: User \"u\" cannot create resource \"x\" in API group \"g\"";
         assert!(is_unauthorized(&refused(401, "Unauthorized: Unauthorized")));

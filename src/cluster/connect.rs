@@ -340,7 +340,7 @@ users: [{name: me, user: {}}]
 ";
 
     #[tokio::test]
-    async fn the_client_never_repeats_a_call_by_itself_and_says_who_it_is() {
+    async fn client_never_retries_and_sends_user_agent() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("kubeconfig");
         std::fs::write(&path, KUBECONFIG).expect("a file");
@@ -351,7 +351,7 @@ users: [{name: me, user: {}}]
     }
 
     #[tokio::test]
-    async fn a_kubeconfig_that_is_not_there_is_a_mistake_of_the_user() {
+    async fn missing_kubeconfig_is_a_user_error() {
         let problem = client_config(Some(Path::new("/nowhere/kubeconfig"))).await.expect_err("no such file");
         assert_eq!((problem.code, problem.about.name.as_str()), (Code::Usage, "/nowhere/kubeconfig"));
     }
@@ -373,7 +373,7 @@ users: [{name: me, user: {}}]
     const NOT_READY: &str = "[-]poststarthook/crd-informer-synced failed: reason withheld";
 
     #[tokio::test]
-    async fn kinds_that_a_starting_server_lacks_are_not_taken_for_missing() {
+    async fn reports_starting_server_instead_of_missing_kinds() {
         let starting = server(|path| match path {
             "/apis" => Some((200, NO_GROUPS)),
             "/readyz" => Some((500, NOT_READY)),
@@ -393,7 +393,7 @@ users: [{name: me, user: {}}]
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_refuses_everybody_is_waited_for_and_shown() {
+    async fn retries_and_reports_while_server_returns_403() {
         const FORBIDDEN: &str = r#"{"kind":"Status","status":"Failure","code":403,"reason":"Forbidden","message":"RBAC: not found"}"#;
         let begun = Instant::now();
         let client = || {

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_map_is_tested_and_written_as_a_whole() {
+    fn tests_and_writes_missing_map_as_whole() {
         let expected = [
             json!({"op": "test", "path": "/metadata/labels", "value": null}),
             json!({"op": "add", "path": "/metadata/labels", "value": {"a/b": "1"}}),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_a_map_that_exists_are_tested_one_by_one() {
+    fn tests_entries_of_existing_map_one_by_one() {
         assert_eq!(
             entries(
                 Some(&[("a/b", "0"), ("same", "s"), ("else", "x")]),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn clearing_what_is_not_there_only_tests() {
+    fn clearing_absent_entry_only_tests() {
         let patch = Patch::default().change("/status/x", Value::Null, Value::Null).into_operations();
         assert_eq!(patch, [json!({"op": "test", "path": "/status/x", "value": null})]);
     }

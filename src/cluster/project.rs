@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_says_what_happened_to_what_and_the_same_notice_is_the_same_event() {
+    fn event_names_object_and_is_deduplicated() {
         let first = event_object(&notice());
         assert_eq!(first["eventTime"], "2023-11-14T22:13:20.123456Z");
         assert_eq!((&first["type"], &first["regarding"]["uid"]), (&json!("Warning"), &json!("u1")));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_sends_null_for_what_is_gone() {
+    fn status_patch_sends_null_for_removed_fields() {
         let status =
             GroupSnapshotStatus { state: Some("Created".to_owned()), ..GroupSnapshotStatus::default() };
         let patch = serde_json::to_value(&status).expect("JSON");

@@ -171,7 +171,7 @@ mod tests {
 
     /// After a start every unfinished run may read at the same time, and each call has its own connection.
     #[tokio::test]
-    async fn no_more_reads_than_the_limit_are_under_way_and_all_are_answered() {
+    async fn limits_concurrent_reads_and_completes_all() {
         let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let counted = (under_way.clone(), most.clone());
         let service = tower::service_fn(move |request: http::Request<Body>| {

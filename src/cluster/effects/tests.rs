@@ -59,7 +59,7 @@ fn a_group_is_created_with_match_labels_only() {
 }
 
 #[test]
-fn a_lost_member_is_rebuilt_from_its_handle_and_retained() {
+fn rebuilds_lost_member_from_handle_with_retain_policy() {
     let effect = Effect::CreateContent {
         name: "x".into(),
         driver: "d".into(),
@@ -125,13 +125,13 @@ fn of_unbound(policy: &str) -> Value {
 }
 
 #[test]
-fn a_stub_carries_all_handles_and_retains() {
+fn stub_has_all_handles_and_retain_policy() {
     let expected = json!({"metadata": {}, "spec": of_unbound("Retain")});
     check_create(&Effect::CreateStub(unbound()), Kind::GroupContent, "", expected);
 }
 
 #[test]
-fn an_import_is_under_delete_and_held_until_the_driver_has_freed_the_group() {
+fn import_has_delete_policy_and_protection_finalizer() {
     let finalizers = json!([labels::GROUP_CONTENT_BOUND_PROTECTION]);
     let expected = json!({"metadata": {"finalizers": finalizers}, "spec": of_unbound("Delete")});
     check_create(
@@ -151,7 +151,7 @@ fn an_import_is_under_delete_and_held_until_the_driver_has_freed_the_group() {
 }
 
 #[test]
-fn a_claim_tests_the_old_epoch() {
+fn group_claim_tests_the_old_epoch() {
     let effect = Effect::ClaimGroup { group: id("shop", "g"), old: Some("2".into()), new: 3 };
     check_patch(
         &effect,
@@ -164,7 +164,7 @@ fn a_claim_tests_the_old_epoch() {
 }
 
 #[test]
-fn a_claim_of_a_group_without_an_epoch_fits_both_shapes_and_never_overwrites_one() {
+fn first_claim_never_overwrites_existing_epoch() {
     let effect = Effect::ClaimGroup { group: id("shop", "g"), old: None, new: 3 };
     let Calls::Either(without_map, with_map) = calls(&effect) else { panic!("two shapes") };
     let uid = json!({"op": "test", "path": "/metadata/uid", "value": "u1"});
@@ -206,7 +206,7 @@ fn a_member_is_labelled_in_one_patch() {
 }
 
 #[test]
-fn a_policy_is_set_on_the_version_that_was_seen() {
+fn sets_policy_on_observed_resource_version() {
     let labels = Entry { seen: None, write: strings(&[("stillpoint.dev/run", "r")]) };
     let effect = Effect::SetContentPolicy {
         content: id("", "c"),
@@ -238,7 +238,7 @@ fn a_policy_is_set_on_the_version_that_was_seen() {
 }
 
 #[test]
-fn the_group_name_is_cleared_and_put_back_in_the_status() {
+fn clears_and_restores_group_name_in_status() {
     let name = |old: Option<&str>, new: Option<&str>| Effect::SetGroupName {
         snapshot: id("shop", "s"),
         old: old.map(str::to_owned),
@@ -261,7 +261,7 @@ fn the_group_name_is_cleared_and_put_back_in_the_status() {
 }
 
 #[test]
-fn a_release_tests_everything_that_makes_it_safe_in_the_patch_that_does_it() {
+fn release_patch_tests_all_its_preconditions() {
     let owner = |uid: &str, controller| Owner {
         api_version: "groupsnapshot.storage.k8s.io/v1".into(),
         kind: "VolumeGroupSnapshot".into(),
@@ -305,7 +305,7 @@ fn a_release_tests_everything_that_makes_it_safe_in_the_patch_that_does_it() {
 
 /// A test of a path inside a missing status never passes: a member that was cut and never bound has none.
 #[test]
-fn what_frees_a_member_that_goes_tests_nothing_of_its_status() {
+fn releasing_deleted_member_does_not_test_status() {
     let effect = Effect::DetachMember {
         snapshot: id("shop", "s"),
         ready: false,
@@ -344,7 +344,7 @@ fn deletes_name_uid_and_version() {
 }
 
 #[test]
-fn a_content_is_marked_before_it_is_deleted_unless_it_is_marked_already() {
+fn marks_content_before_delete_unless_already_marked() {
     let mark = strings(&[("being-deleted", "yes")]);
     let effect = |seen: Option<BTreeMap<String, String>>| Effect::DeleteContent {
         content: id("", "c"),

@@ -101,7 +101,7 @@ fn content_object() -> Value {
 }
 
 #[test]
-fn a_group_on_its_way() {
+fn observes_group_in_progress() {
     let seen = group(&read(group_object()));
     assert_eq!(
         seen,
@@ -122,7 +122,7 @@ fn a_group_on_its_way() {
 }
 
 #[test]
-fn a_group_that_was_just_created_or_that_failed() {
+fn observes_new_group_and_failed_group() {
     let mut object = group_object();
     object["metadata"]["finalizers"] = Value::Null;
     object["metadata"]["annotations"] = json!({"stillpoint.dev/epoch": "soon"});
@@ -134,7 +134,7 @@ fn a_group_that_was_just_created_or_that_failed() {
 }
 
 #[test]
-fn a_group_content_with_its_cuts() {
+fn observes_creation_times_of_group_content() {
     let seen = group_content(&read(group_content_object()));
     assert_eq!(seen.group_uid, Some(Uid::from("7f9f14d8")));
     assert_eq!(seen.volume_handles, ["9d5a671e", "9d5d62a4"]);
@@ -151,7 +151,7 @@ fn a_group_content_with_its_cuts() {
 }
 
 #[test]
-fn a_group_content_read_as_v1beta1_or_made_by_hand_has_no_cuts() {
+fn v1beta1_or_static_group_content_lacks_creation_times() {
     let mut object = group_content_object();
     object["spec"]["source"] = json!({"groupSnapshotHandles": {
         "volumeGroupSnapshotHandle": "a1c80f3e", "volumeSnapshotHandles": ["a1c80f60"],
@@ -170,7 +170,7 @@ fn a_group_content_read_as_v1beta1_or_made_by_hand_has_no_cuts() {
 }
 
 #[test]
-fn a_ready_member() {
+fn observes_ready_member() {
     let seen = snapshot(&read(snapshot_object()));
     assert!(seen.ready && !seen.terminating);
     assert_eq!(seen.claim.as_deref(), Some("a"));
@@ -192,7 +192,7 @@ fn a_ready_member() {
 }
 
 #[test]
-fn a_member_is_not_ready_before_its_status_says_so() {
+fn member_is_ready_only_by_its_status() {
     for status in [Value::Null, json!({}), json!({"boundVolumeSnapshotContentName": "snapcontent-a2e9"})] {
         let mut object = snapshot_object();
         object["status"] = status;
@@ -201,7 +201,7 @@ fn a_member_is_not_ready_before_its_status_says_so() {
 }
 
 #[test]
-fn a_content_knows_its_group_by_the_annotation_until_the_status_has_it() {
+fn reads_group_from_annotation_until_status_is_set() {
     let early = content(&read(content_object()));
     assert_eq!((early.group_handle.as_deref(), early.snapshot_handle), (Some("a1c80f3e"), None));
     assert_eq!((early.snapshot_uid, early.ready), (None, false));
@@ -221,7 +221,7 @@ fn a_content_knows_its_group_by_the_annotation_until_the_status_has_it() {
 }
 
 #[test]
-fn a_content_made_by_hand_has_its_handle_in_the_source() {
+fn reads_handle_of_static_content_from_source() {
     let mut object = content_object();
     object["spec"]["source"] = json!({"snapshotHandle": "a1c80f60"});
     let seen = content(&read(object));
@@ -229,21 +229,21 @@ fn a_content_made_by_hand_has_its_handle_in_the_source() {
 }
 
 #[test]
-fn a_policy_that_cannot_be_read_does_not_retain() {
+fn unreadable_policy_does_not_retain() {
     let mut object = content_object();
     object["spec"]["deletionPolicy"] = json!("retain");
     assert_eq!(content(&read(object)).policy, DeletionPolicy::Delete);
 }
 
 #[test]
-fn an_empty_map_is_a_missing_one() {
+fn reads_empty_map_as_missing() {
     let mut object = snapshot_object();
     object["metadata"]["labels"] = json!({});
     assert_eq!(snapshot(&read(object)).labels, None);
 }
 
 #[test]
-fn times_go_both_ways() {
+fn times_convert_in_both_directions() {
     let at = Timestamp(1_795_197_784_180_717_886);
     assert_eq!(api_time(at).as_ref().and_then(time), Some(at));
 }

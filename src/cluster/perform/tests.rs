@@ -97,7 +97,7 @@ async fn check(effect: Effect, answers: Vec<Answer>, outcome: Outcome) -> Option
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_that_waits_for_finalizers_leaves_a_terminating_object() {
+async fn delete_with_finalizers_leaves_terminating_object() {
     let terminating = json!({
         "uid": "u1", "resourceVersion": "8", "deletionTimestamp": "2026-11-20T18:03:04Z", "finalizers": ["f"],
     });
@@ -108,7 +108,7 @@ async fn a_delete_that_waits_for_finalizers_leaves_a_terminating_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delete_of_what_is_not_there_is_done() {
+async fn delete_of_missing_object_succeeds() {
     let success = json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}});
     for answer in [failure(404, "NotFound"), Answer::Says(200, success)] {
         let object = check(delete(), vec![answer], done("")).await;
@@ -117,7 +117,7 @@ async fn a_delete_of_what_is_not_there_is_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_patch_that_takes_the_last_finalizer_off_a_terminating_object_ends_it() {
+async fn removing_last_finalizer_ends_terminating_object() {
     let effect = Effect::SetGroupName { snapshot: id("s"), old: Some("g".into()), new: None };
     let ended = json!({"uid": "u1", "resourceVersion": "8", "deletionTimestamp": "2026-11-20T18:03:04Z"});
     let object = check(effect, vec![snapshot(ended)], done("8")).await;
@@ -125,7 +125,7 @@ async fn a_patch_that_takes_the_last_finalizer_off_a_terminating_object_ends_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_determinate_and_is_not_tried_again() {
+async fn rejection_is_determinate_and_not_retried() {
     let refused = |code, reason: &str| Outcome::Determinate { code, message: format!("{reason}: no") };
     check(delete(), vec![failure(409, "Conflict")], refused(409, "Conflict")).await;
     check(delete(), vec![failure(429, "TooManyRequests")], refused(429, "TooManyRequests")).await;
@@ -141,7 +141,7 @@ async fn a_refusal_is_determinate_and_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_happened_is_indeterminate_and_is_not_tried_again() {
+async fn unknown_result_is_indeterminate_and_not_retried() {
     for answer in [failure(504, "Timeout"), failure(500, "InternalError"), Answer::Says(200, json!("?"))] {
         let (adapter, calls) = scripted(vec![answer]).await;
         let performed = adapter.carry_out(&delete()).await;
@@ -151,7 +151,7 @@ async fn what_may_have_happened_is_indeterminate_and_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_api_server_is_not_waited_for_for_ever() {
+async fn call_to_silent_api_server_times_out() {
     let started = tokio::time::Instant::now();
     let message = "ServiceError: no answer within 30.0 s".to_owned();
     check(delete(), vec![Answer::Silence], Outcome::Indeterminate { message }).await;
@@ -159,7 +159,7 @@ async fn a_silent_api_server_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_tries_the_other_shape_only_after_a_refusal() {
+async fn claim_tries_second_patch_only_after_rejection() {
     let claim = || Effect::ClaimGroup { group: id("g"), old: None, new: 2 };
     let group = || {
         let metadata = json!({"namespace": "shop", "name": "g", "uid": "u1", "resourceVersion": "5"});
@@ -172,7 +172,7 @@ async fn a_claim_tries_the_other_shape_only_after_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_is_not_deleted_when_it_could_not_be_marked() {
+async fn content_is_not_deleted_if_marking_fails() {
     let write = [("being-deleted".to_owned(), "yes".to_owned())].into();
     let content = ObjectId { namespace: String::new(), ..id("c") };
     let effect =
@@ -183,7 +183,7 @@ async fn a_content_is_not_deleted_when_it_could_not_be_marked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_best_served_version_of_the_group_api_is_used() {
+async fn uses_best_served_version_of_group_api() {
     let (adapter, calls) = scripted(vec![failure(404, "NotFound")]).await;
     assert_eq!(adapter.served().group_version, Some(Version::V1beta2));
     assert!(!adapter.served().backup_status && adapter.served().group_snapshot_status);
