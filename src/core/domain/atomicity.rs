@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_graded_by_its_creation_times() {
+    fn grades_atomicity_by_creation_times() {
         assert_eq!(grade(&[Some(5_000), Some(5_000)]), ("True", Some(0)));
         assert_eq!(grade(&[Some(6_000), Some(5_000)]), ("True", Some(1_000)));
         assert_eq!(grade(&[Some(5_000), Some(50_000), Some(5_001)]), ("False", Some(45_000)));
@@ -176,19 +176,19 @@ mod tests {
     }
 
     #[test]
-    fn a_creation_time_of_zero_or_before_is_unknown() {
+    fn treats_zero_or_negative_creation_time_as_unknown() {
         for nonsense in [0, -1] {
             assert_eq!(grade(&[Some(1_700_000_000_000), Some(nonsense)]), ("Unknown", None), "{nonsense}");
         }
     }
 
     #[test]
-    fn known_members_too_far_apart_outweigh_an_unknown_one() {
+    fn excessive_skew_outweighs_unknown_creation_time() {
         assert_eq!(grade(&[Some(5_000), None, Some(50_000)]), ("False", None));
     }
 
     #[test]
-    fn a_message_names_skew_limit_and_claims() {
+    fn message_names_skew_limit_and_pvcs() {
         let message = |times: &[Option<i64>]| Grade::of(&receipt(times), LIMIT).message(LIMIT);
         assert_eq!(
             message(&[Some(50_000), Some(5_000)]),

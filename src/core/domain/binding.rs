@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn another_journal_is_refused_unless_it_is_taken_over() {
+    fn other_journal_is_refused_without_takeover() {
         let other = binding(2, mark(9, 90, 9));
         let refusal = BindingRefusal::OtherJournal { journal: id(1), bound: id(2) };
         assert_eq!(at_start(&bound(3), Some(other.clone())), Err(refusal.clone()));

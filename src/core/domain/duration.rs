@@ -162,7 +162,7 @@ mod tests {
 
     /// Examples from the documentation of Go's `time.ParseDuration`, and edge cases.
     #[test]
-    fn durations_have_the_values_of_go() {
+    fn durations_match_values_of_go() {
         let table = [
             ("0", 0),
             ("+0", 0),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_go_refuses_are_refused() {
+    fn rejects_durations_that_go_rejects() {
         let table = [
             ("", "it is empty"),
             ("-", "it is empty"),

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_request_has_the_same_stream_and_field_borders_count() {
+    fn same_request_has_same_stream_id() {
         let id = StreamId::of_group("uid-1", "shop", "velero.io/volume-group", "orders-db");
         assert_eq!(id, StreamId::of_group("uid-1", "shop", "velero.io/volume-group", "orders-db"));
         assert_ne!(

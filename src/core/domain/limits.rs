@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn backoff_doubles_up_to_maximum() {
         assert_eq!(backoff(0), Millis(0));
         assert_eq!(backoff(1), BACKOFF_START);
         assert_eq!(backoff(2), Millis(BACKOFF_START.0 * 2));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn long_errors_keep_their_beginning_and_their_cause() {
+    fn shortened_errors_keep_beginning_and_cause() {
         let volumes = "e88fc571-0e70-47b3-a6ac-1b22046c7f28 ".repeat(30);
         let error = format!("failed to cut [{volumes}]: rpc error: code = Internal desc = out of space");
         let clipped = clip_middle(&error, 200);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_between_words() {
+    fn shortens_long_texts_between_words() {
         let text = "ä".repeat(MAX_TEXT_BYTES);
         let clipped = clip(&text);
         assert!(clipped.len() <= MAX_TEXT_BYTES && clipped.ends_with("ä ..."));

@@ -219,7 +219,7 @@ mod tests {
     use crate::domain::ids::Uid;
 
     #[test]
-    fn the_copies_are_written_to_the_byte_as_every_release_has_written_them() {
+    fn receipt_copies_keep_bytes_of_earlier_releases() {
         let object =
             |name: &str| ObjectId { namespace: "shop".into(), name: name.into(), uid: Uid::from(name) };
         let member = |index: u8, created_at| ReceiptMember {

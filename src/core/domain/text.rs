@@ -15,7 +15,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thing_has_no_plural() {
+    fn count_of_one_is_singular() {
         assert_eq!([0, 1, 2].map(|n: usize| count(n, "group")), ["0 groups", "1 group", "2 groups"]);
         assert_eq!(count(1_u64, "record"), "1 record");
     }

@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_made_to_be_read() {
+    fn durations_are_printed_for_humans() {
         assert_eq!(Millis(12).to_string(), "12 ms");
         assert_eq!(Millis(6_240).to_string(), "6.2 s");
         assert_eq!(Millis::from_secs(600).to_string(), "10 m 0 s");

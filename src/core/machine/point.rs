@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_point_has_a_name_of_its_own_and_is_found_by_it() {
+    fn every_crash_point_is_found_by_unique_name() {
         let all = Point::all();
         let names: std::collections::BTreeSet<_> = all.iter().map(Point::to_string).collect();
         assert_eq!(names.len(), all.len());

@@ -317,13 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn the_annotation_of_the_claims_comes_first() {
+    fn annotation_of_pvcs_comes_first() {
         let (claims, backup) = (vec![(1, CLAIM_KEY, "plain")], vec![(BACKUP_KEY, "default")]);
         check_group_class(Case { group: three(), claims, backup, ..Case::default() }, "plain");
     }
 
     #[test]
-    fn the_annotation_of_the_backup_for_the_driver_comes_second() {
+    fn backup_annotation_for_the_driver_comes_second() {
         let backup = vec![(BACKUP_KEY, "plain")];
         check_group_class(Case { group: three(), backup, ..Case::default() }, "plain");
         let backup = vec![("velero.io/csi-volumegroupsnapshot-class_other.csi", "plain")];
@@ -331,14 +331,14 @@ mod tests {
     }
 
     #[test]
-    fn the_class_labelled_true_for_the_driver_comes_third() {
+    fn class_labelled_for_the_driver_comes_third() {
         check_group_class(Case { group: three(), ..Case::default() }, "default");
         let claims = vec![(0, CLAIM_KEY, "")];
         check_group_class(Case { group: three(), claims, ..Case::default() }, "default");
     }
 
     #[test]
-    fn a_group_without_a_marked_class_is_refused_even_if_there_is_only_one() {
+    fn refuses_group_without_marked_class() {
         let group = vec![class("plain", "disk.csi").label(MARK, "yes"), class("foreign", "other.csi")];
         let words =
             ["no VolumeGroupSnapshotClass of driver disk.csi", "\"plain\"", "other drivers: \"foreign\""];
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_advice_for_a_missing_class_fits_what_exists() {
+    fn advice_for_missing_class_matches_existing_classes() {
         let fix = |group: Vec<ClassInfo>| refusal(&scene(Case { group, ..Case::default() })).fix;
         let none = fix(vec![class("foreign", "other.csi").label(MARK, "true")]);
         assert!(none.starts_with("create a VolumeGroupSnapshotClass with driver: disk.csi, "), "{none}");
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn several_marked_classes_are_none() {
+    fn refuses_several_marked_classes() {
         let mut group = three();
         group.push(class("again", "disk.csi").label(MARK, "true"));
         let words = ["several VolumeGroupSnapshotClasses of driver disk.csi", "\"again\", \"default\""];
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn the_class_of_the_release_is_chosen_in_five_tiers() {
+    fn chooses_release_class_in_five_tiers() {
         let classes = || {
             vec![
                 class("plain", "disk.csi"),
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn the_annotation_of_the_backup_may_name_the_driver_in_lower_case() {
+    fn backup_annotation_accepts_driver_in_lower_case() {
         let mut scene = Scene::new(1);
         scene.volume(0).csi.as_mut().expect("csi").driver = "Disk.CSI".into();
         scene.inventory.group_classes = vec![class("plain", "Disk.CSI").label(MARK, "true")];
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_class_for_the_release_the_group_is_refused_before_the_cut() {
+    fn refuses_group_without_release_class_before_cut() {
         let refused = |snapshot: Vec<ClassInfo>, words: &[&str]| {
             let case = Case { snapshot, ..Case::default() };
             check_refused(case, Code::SnapshotClass, "group shop/db", words);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_class_of_the_release_must_exist_and_be_of_the_driver() {
+    fn named_release_class_must_exist_for_driver() {
         let snapshot = || vec![class("a", "disk.csi"), class("foreign", "other.csi")];
         let refused = |name: &'static str, object: &str| {
             let claims = vec![(0, SNAPSHOT_MARK, name)];

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_settles_everything_before_the_first_effect() {
+    fn plan_is_complete_before_first_effect() {
         let scene = Scene::new(2);
         let formed = scene.form();
         assert_eq!((formed.refused, formed.warnings), (vec![], vec![]));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_formed_per_namespace_and_value_in_an_order_that_facts_do_not_change() {
+    fn forms_groups_in_order_independent_of_inventory() {
         let mut scene = Scene::new(0);
         scene.namespace("bank");
         scene.request.included_namespaces.push("bank".into());
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn only_included_namespaces_are_read_and_none_or_a_star_means_all() {
+    fn empty_or_star_includes_all_namespaces() {
         let check = |included: &[&str], expected: usize| {
             let mut scene = Scene::new(1);
             scene.namespace("bank");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_does_not_exist_is_refused_and_the_others_go_on() {
+    fn refuses_missing_namespace_and_plans_the_others() {
         let mut scene = Scene::new(1);
         scene.request.included_namespaces.push("gone".into());
         let formed = scene.form();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_in_a_namespace_that_is_being_deleted_is_refused() {
+    fn refuses_group_in_terminating_namespace() {
         let mut scene = Scene::new(1);
         scene.inventory.namespaces[0].terminating = true;
         let problem = refusal(&scene);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_label_value_is_no_group_and_what_is_left_out_is_said() {
+    fn empty_label_value_excludes_pvc_with_warning() {
         let mut scene = Scene::new(1);
         scene.add("shop", "");
         scene.claim(1).labels.insert("velero.io/volume-group".into(), String::new());
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_that_cannot_hold_is_a_warning_with_the_way_to_raise_the_rate() {
+    fn warns_about_timeout_too_short_for_rate() {
         let check = |cut: u64, ready: u64, expected: &[&str]| {
             let mut scene = Scene::new(10); // predicted: 23 s
             scene.request.cut_timeout = Millis::from_secs(cut);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_has_at_most_the_limit_of_groups() {
+    fn limits_number_of_groups_per_backup() {
         let mut scene = Scene::new(0);
         (0..limits::MAX_GROUPS_PER_BACKUP + 2).for_each(|n| scene.add("shop", &format!("g{n:04}")));
         let formed = scene.form();

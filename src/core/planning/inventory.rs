@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_label_key_is_that_of_the_spec_then_of_the_flag_then_veleros() {
+    fn label_key_of_spec_precedes_flag_and_default() {
         let check = |spec, flag, expected: &str| assert_eq!(label_key(spec, flag), expected);
         check(Some("a/spec"), Some("a/flag"), "a/spec");
         check(None, Some("a/flag"), "a/flag");

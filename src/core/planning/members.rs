@@ -183,12 +183,12 @@ mod tests {
     const GROUP: &str = "group shop/db";
 
     #[test]
-    fn a_claim_that_is_being_deleted_refuses_the_group() {
+    fn terminating_pvc_refuses_group() {
         check(|s| s.claim(0).terminating = true, Code::ClaimUnfit, FIRST, &["\"db\"", "being deleted"]);
     }
 
     #[test]
-    fn an_excluded_claim_refuses_the_group_because_the_cut_would_take_it() {
+    fn excluded_pvc_refuses_group() {
         let excluded = |s: &mut Scene| {
             s.claim(0).labels.insert("velero.io/exclude-from-backup".into(), "true".into());
         };
@@ -196,21 +196,21 @@ mod tests {
     }
 
     #[test]
-    fn an_exclusion_that_does_not_say_true_is_none() {
+    fn ignores_exclusion_label_other_than_true() {
         let mut scene = Scene::new(1);
         scene.claim(0).labels.insert("velero.io/exclude-from-backup".into(), "false".into());
         assert_eq!(scene.form().plans.len(), 1);
     }
 
     #[test]
-    fn an_unbound_claim_refuses_the_group() {
+    fn unbound_pvc_refuses_group() {
         check(|s| s.claim(0).phase = "Pending".into(), Code::ClaimUnfit, FIRST, &["not bound", "Pending"]);
         check(|s| s.claim(0).phase = "Lost".into(), Code::ClaimUnfit, FIRST, &["not bound", "Lost"]);
         check(|s| s.claim(0).volume.clear(), Code::ClaimUnfit, FIRST, &["not bound"]);
     }
 
     #[test]
-    fn a_claim_whose_volume_is_missing_or_bound_to_another_uid_refuses_the_group() {
+    fn missing_or_foreign_volume_refuses_group() {
         check(|s| s.claim(0).volume = "gone".into(), Code::ClaimUnfit, FIRST, &["\"gone\" does not exist"]);
         check(|s| s.volume(0).claim = None, Code::ClaimUnfit, FIRST, &["\"pv-0\" is bound to no claim"]);
         let other = |s: &mut Scene| s.volume(0).claim.as_mut().expect("bound").uid = "older".into();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_is_not_csi_refuses_the_group() {
+    fn volume_without_csi_refuses_group() {
         check(
             |s| s.volume(0).csi = None,
             Code::ClaimUnfit,
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_unfit_claim_is_named() {
+    fn names_every_unsuitable_pvc() {
         let two = |s: &mut Scene| {
             s.claim(2).terminating = true;
             s.claim(0).phase = "Pending".into();
@@ -239,20 +239,20 @@ mod tests {
     }
 
     #[test]
-    fn volumes_of_several_drivers_refuse_the_group_and_say_which_claims_are_whose() {
+    fn several_drivers_refuse_group_and_list_pvcs() {
         let other = |s: &mut Scene| s.volume(1).csi.as_mut().expect("csi").driver = "other.csi".into();
         let words = ["disk.csi (\"data-0\", \"data-2\")", "other.csi (\"data-1\")"];
         check(other, Code::SeveralDrivers, GROUP, &words);
     }
 
     #[test]
-    fn a_volume_handle_that_occurs_twice_refuses_the_group() {
+    fn duplicate_volume_handle_refuses_group() {
         let twice = |s: &mut Scene| s.volume(2).csi.as_mut().expect("csi").handle = "handle-0".into();
         check(twice, Code::ClaimUnfit, GROUP, &["\"handle-0\"", "\"data-0\", \"data-2\""]);
     }
 
     #[test]
-    fn a_group_has_at_most_the_limit_of_members() {
+    fn limits_number_of_members_per_group() {
         assert_eq!(Scene::new(MAX_MEMBERS).form().plans.len(), 1);
         let problem = refusal(&Scene::new(MAX_MEMBERS + 1));
         assert_eq!(problem.code, Code::TooManyMembers);

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sentence_never_spells_out_a_hundred_names() {
+    fn message_never_lists_a_hundred_names() {
         assert_eq!(listed([]), "none");
         assert_eq!(listed(["a", "b"]), r#""a", "b""#);
         assert!(listed(["x"; 100]).ends_with(" and 94 more"));

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_ignored_is_refused() {
+    fn refuses_fields_that_would_be_ignored() {
         check(|_| {}, None);
         check(|a| a.excluded_namespaces = names(&["x"]), Some("excludedNamespaces"));
         check(|a| a.label_selector = true, Some("labelSelector"));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_names_or_one_star() {
+    fn namespaces_are_names_or_single_star() {
         check(|a| a.included_namespaces = names(&["shop", "bank"]), None);
         check(|a| a.included_namespaces = names(&["*"]), None);
         for pattern in ["team-*", "t?", "team-[ab]", "{a,b}"] {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_must_leave_the_claims_in() {
+    fn resource_filter_must_include_pvcs() {
         for claims in
             ["*", "persistentvolumeclaims", "pvc", "PersistentVolumeClaims", "persistentvolumeclaims.v1"]
         {
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn the_label_key_must_be_one() {
+    fn rejects_invalid_label_key() {
         for key in ["velero.io/volume-group", "app", "A_b.c-1", "x/y"] {
             check(|a| a.label_key = key.into(), None);
         }
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_refused_is_said_at_once() {
+    fn reports_all_refused_fields_at_once() {
         let asked = RequestedFeatures { hooks: true, label_selector: true, resource_policy: true, ..plain() };
         assert_eq!(validate(&asked).len(), 3);
     }

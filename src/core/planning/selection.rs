@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excluded_namespace_is_left_out_with_a_warning() {
+    fn skips_excluded_namespace_with_warning() {
         for all in [&[][..], &["*"]] {
             let formed = with_excluded(all).form();
             assert_eq!((formed.plans.len(), formed.refused), (1, vec![]));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excluded_namespace_that_is_named_is_refused() {
+    fn refuses_excluded_namespace_named_in_spec() {
         let formed = with_excluded(&["shop", "bank"]).form();
         assert_eq!((formed.plans.len(), formed.refused.len(), formed.warnings.len()), (1, 1, 0));
         let refused = &formed.refused[0];
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_is_listed_twice_counts_once() {
+    fn duplicate_namespace_counts_once() {
         let mut scene = Scene::new(2);
         scene.request.included_namespaces = ["shop", "shop", "gone", "gone"].map(str::to_owned).into();
         // The PVCs of a namespace that was read twice.
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_without_any_claim_says_that_nothing_was_cut() {
+    fn warns_that_backup_without_pvcs_snapshots_nothing() {
         assert_eq!(Scene::new(0).form().warnings, ["there is no PVC in namespace shop: nothing was cut"]);
         let mut scene = Scene::new(0);
         scene.request.label_key_explicit = true;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_key_of_the_spec_that_no_claim_carries_is_refused() {
+    fn refuses_spec_label_key_without_any_pvc() {
         let mut scene = Scene::new(2);
         scene.request.label_key = "velero.io/volume-groups".to_owned();
         scene.request.label_key_explicit = true;
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_label_key_that_no_claim_carries_is_a_warning() {
+    fn warns_about_default_label_key_without_pvc() {
         let mut scene = Scene::new(0);
         scene.add("shop", "");
         let formed = scene.form();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_beside_groups_are_named_within_a_bounded_text() {
+    fn names_ungrouped_pvcs_in_bounded_text() {
         let mut scene = Scene::new(1);
         for _ in 0..100 {
             scene.add("shop", "");
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn an_excluded_claim_without_a_group_is_not_missed() {
+    fn excluded_pvc_without_group_causes_no_warning() {
         let mut scene = Scene::new(1);
         scene.add("shop", "");
         scene.claim(1).labels.insert(labels::EXCLUDE_FROM_BACKUP.into(), "true".into());

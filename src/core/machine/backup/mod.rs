@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_its_last_group_ends() {
+    fn backup_ends_when_its_last_group_ends() {
         let good = || Some(Ok(Vec::new()));
         let bad = || Some(Err(failed("g")));
         assert_eq!(phase(&accepted(2, 0), vec![good(), None]), None);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_of_its_groups_are_recorded_up_to_the_limit() {
+    fn records_warnings_of_groups_up_to_limit() {
         let ends = |groups: usize| vec![Some(Ok(vec!["45.0 s apart".to_owned()])); groups];
         let warnings = |groups: usize| match decide(&accepted(groups, 0), &ends(groups)) {
             Some(Event::Finished { warnings, .. }) => warnings,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn it_neither_begins_nor_ends_twice() {
+    fn backup_neither_begins_nor_ends_twice() {
         let run = accepted(1, 0);
         let end = Event::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
         assert_eq!(fold(None, &end, Timestamp(2)), Err(IllegalEvent::NotAccepted));
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_names_the_first_and_counts_the_rest() {
+    fn reason_names_first_group_and_counts_the_rest() {
         assert_eq!(accepted(1, 0).failure_reason(), None);
         let reason = accepted(0, 5).failure_reason().expect("five reasons");
         assert!(

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_reachable_and_has_an_id_of_its_own() {
+    fn every_row_is_reachable_by_unique_id() {
         let mut ids: Vec<&str> = TABLE.iter().map(|row| row.id).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_undoes_after_the_pivot_and_only_names_wait_for_a_time_there() {
+    fn no_row_rolls_back_after_the_pivot() {
         for row in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
             assert!(!matches!(row.then, Action::Unwind { .. }), "{} undoes after the pivot", row.id);
             let clocks = row.when.iter().map(|cond| cond.column).filter(|c| c.source() == Source::Clock);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_deleted_once_a_run_is_abandoned_after_the_pivot() {
+    fn abandoned_run_deletes_nothing_after_the_pivot() {
         let rows: Vec<&Row> = TABLE.iter().filter(|row| row.stages.contains(&Stage::Abandoned)).collect();
         for row in &rows {
             let acts = matches!(row.then, Action::Act(step) if !matches!(step, Step::Retain | Step::Claim));
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn every_delete_of_a_group_object_before_the_end_asks_for_fresh_reads() {
+    fn group_object_deletes_require_fresh_reads() {
         use crate::machine::group::columns::Fresh;
         for row in TABLE {
             let deletes = matches!(
