@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_is_read_back_from_its_name() {
+    fn case_round_trips_through_its_name() {
         for name in [
             "complete,n=1,seed=1",
             "undo-retained,n=3,class=retain,kill=undo-free/mid-effects+claim/after-intent,seed=7",
