@@ -64,7 +64,7 @@ mod tests {
     use crate::records::journal_options;
 
     #[tokio::test(start_paused = true)]
-    async fn a_segment_that_is_full_or_old_is_archived_without_being_asked() {
+    async fn archives_full_or_old_segment_automatically() {
         let dir = tempfile::tempdir().expect("a directory");
         let (journal, _) = Journal::open_inline(dir.path(), journal_options()).expect("opened");
         let clock = Clock::anchored(Timestamp(0));

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_veleros() {
+    fn defaults_match_velero() {
         let request =
             read(&backup(BackupSpec::default()), &Defaults::default()).expect("an empty spec is valid");
         assert_eq!(request.label_key, "velero.io/volume-group");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_label_key_is_that_of_the_spec_then_of_the_flag() {
+    fn label_key_of_spec_precedes_flag() {
         let flag = Defaults { label_key: Some("flag/key".to_owned()), ..Defaults::default() };
         let spec = BackupSpec {
             volume_group_snapshot_label_key: Some("spec/key".to_owned()),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_those_of_go_in_every_field() {
+    fn every_duration_field_accepts_go_durations() {
         let check = |text: &str, expected: Option<u64>| {
             let given = || Some(text.to_owned());
             let spec = BackupSpec {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_fields_are_warnings_and_zero_is_not_set() {
+    fn warns_about_ignored_fields_unless_zero() {
         let spec: BackupSpec = serde_json::from_value(serde_json::json!({
             "ttl": "720h", "storageLocation": "default", "volumeSnapshotLocations": ["aws"],
             "metadata": {"labels": {"a": "b"}}, "includeClusterResources": true, "datamover": "velero",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_settled_once() {
+    fn namespaces_are_deduplicated() {
         let names = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let spec =
             BackupSpec { included_namespaces: names(&["shop", "gone", "shop"]), ..BackupSpec::default() };
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_fields_have_the_names_that_were_written() {
+    fn refused_fields_are_named_as_in_spec() {
         for (field, value) in [
             ("defaultVolumesToRestic", serde_json::json!(true)),
             ("defaultVolumesToFsBackup", serde_json::json!(true)),
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_said_at_once() {
+    fn reports_all_errors_at_once() {
         let spec = BackupSpec {
             snapshot_move_data: Some(true),
             csi_snapshot_timeout: Some("soon".to_owned()),

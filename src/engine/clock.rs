@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_life_goes_on_from_its_last_record_and_never_before_it() {
+    async fn clock_continues_from_last_record_after_restart() {
         let second = 1_000_000_000;
         let clock = Clock::anchored(Timestamp(10 * second));
         assert_eq!(clock.not_before(Timestamp(4 * second)).now(), Timestamp(10 * second));

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_have_every_reason_on_a_line() {
+    fn annotations_have_one_line_per_reason() {
         let run = run(vec![failed("shop", "db", "one\ntwo"), failed("gone", "", "missing")], &["careful"]);
         let all = annotations(&run);
         assert_eq!(all[labels::ERRORS], "SP0004 namespace gone: missing\nSP0004 group shop/db: one two");

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pages_make_up_the_journal() {
+    async fn pages_cover_the_whole_journal() {
         let dir = tempfile::tempdir().expect("a directory");
         let journal = served(dir.path(), PAGE + 3).await;
         let (greeting, mut entries) = parse(&ask(dir.path(), "{\"from\":1}\n").await);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_request_is_told_so() {
+    async fn rejects_invalid_request_with_error() {
         let dir = tempfile::tempdir().expect("a directory");
         let _journal = served(dir.path(), 1).await;
         for request in ["", "{}\n", "{\"from\":-1}\n", "GET / HTTP/1.1\r\n", &"x".repeat(100_000)] {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_of_a_dead_daemon_is_replaced_and_only_its_owner_may_ask() {
+    async fn replaces_stale_socket_with_owner_only_permissions() {
         let dir = tempfile::tempdir().expect("a directory");
         drop(bind(dir.path()).expect("bound"));
         assert!(std::os::unix::net::UnixStream::connect(dir.path().join(NAME)).is_err(), "nobody listens");
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_path_is_no_obstacle() {
+    async fn accepts_long_socket_path() {
         let dir = tempfile::tempdir().expect("a directory");
         let long = dir.path().join("d".repeat(120));
         fs::create_dir(&long).expect("created");

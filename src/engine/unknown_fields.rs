@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelled_field_is_named_with_the_known_one() {
+    fn suggests_known_field_for_misspelled_one() {
         let errors =
             refused(json!({"includeNamespaces": ["other"], "retention": "1d", "snapshotMovedata": true}));
         let expected = [

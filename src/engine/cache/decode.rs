@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_read_keeps_its_name_and_says_why() {
+    fn undecodable_object_keeps_name_and_error() {
         let whole = claim(r#"{"type":"ADDED","object":{"metadata":{"name":"a"},"spec":{"volumeName":"v"}}}"#);
         assert!(
             matches!(whole, Ok(WatchEvent::Applied(Ok(object))) if object.metadata.name.as_deref() == Some("a"))
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_fields_does_not_matter_and_other_events_are_told_apart() {
+    fn decodes_watch_events_in_any_field_order() {
         let turned = claim(r#"{"object":{"spec":{},"metadata":{"name":"a"}},"type":"MODIFIED"}"#);
         assert!(
             matches!(turned, Ok(WatchEvent::Applied(Ok(object))) if object.metadata.name.as_deref() == Some("a"))
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_ends_with_its_last_whole_line() {
+    async fn watch_ends_after_last_complete_line() {
         let mut from: &[u8] = b"one\ntwo\nthr";
         let (mut read, mut lines) = (Vec::new(), Vec::new());
         while line(&mut from, &mut read).await.expect("no error") {

@@ -206,7 +206,7 @@ fn lists(server: &Server) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
+async fn fills_empty_cache_by_listing_unnamed_objects() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -219,7 +219,7 @@ async fn an_empty_cache_is_filled_by_lists_of_what_is_known_by_no_name() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
+async fn reads_run_with_receipt_by_name_only() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -239,7 +239,7 @@ async fn a_run_with_a_receipt_is_read_by_name_without_a_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_answer_is_gone() {
+async fn removes_objects_that_return_404() {
     for with_receipt in [false, true] {
         let server = Server::default();
         let found = one_member(&server);
@@ -256,7 +256,7 @@ async fn what_does_not_answer_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_older_than_the_cached_one_is_no_answer() {
+async fn rejects_object_older_than_cached_one() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -273,7 +273,7 @@ async fn an_object_older_than_the_cached_one_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_the_watch_never_told_of_is_found() {
+async fn finds_object_missed_by_the_watch() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -288,7 +288,7 @@ async fn an_object_that_the_watch_never_told_of_is_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_a_get_is_forbidden_the_name_is_listed() {
+async fn lists_by_name_if_get_is_forbidden() {
     let server = Server::default();
     let scope = recorded(&one_member(&server));
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -301,7 +301,7 @@ async fn where_a_get_is_forbidden_the_name_is_listed() {
 
 /// Each Backup retains snapshots of the same volumes: later runs do not read them.
 #[tokio::test(start_paused = true)]
-async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
+async fn snapshots_of_earlier_runs_are_not_read_individually() {
     let server = Server::default();
     let (scope, mut told) = (one_member(&server), Vec::new());
     for index in 0..20 {
@@ -329,7 +329,7 @@ async fn snapshots_of_earlier_runs_are_not_read_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_label_that_vanished_is_not_an_object_that_vanished() {
+async fn object_without_label_is_not_removed() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -343,7 +343,7 @@ async fn a_label_that_vanished_is_not_an_object_that_vanished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_read_is_an_error_and_not_an_absence() {
+async fn failed_read_is_error_not_absence() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -355,7 +355,7 @@ async fn a_failed_read_is_an_error_and_not_an_absence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
+async fn rejects_read_older_than_known_version() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -373,7 +373,7 @@ async fn a_read_that_is_older_than_what_was_known_before_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_began_before_the_latest_news_needs_not_show_it() {
+async fn read_need_not_show_events_after_its_start() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));
@@ -384,7 +384,7 @@ async fn a_look_that_began_before_the_latest_news_needs_not_show_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
+async fn watch_relists_after_410_at_start() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
     *server.expired.lock().expect("expired") = 1000;
@@ -399,7 +399,7 @@ async fn a_watch_whose_start_is_answered_with_410_lists_anew() {
 
 /// Kubernetes 1.33 refuses streaming lists by default, and older ones do not know them.
 #[tokio::test(start_paused = true)]
-async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while() {
+async fn relists_periodically_without_streaming_list() {
     let server = Server::default();
     let backups = "/apis/velero.io/v1/namespaces/stillpoint/backups";
     let (cache, _watches) = Cache::start(&server.adapter().await, "stillpoint", 1);
@@ -424,7 +424,7 @@ async fn where_a_streaming_list_is_refused_everything_is_listed_once_in_a_while(
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_end_when_nobody_holds_them() {
+async fn watches_end_when_handle_is_dropped() {
     let server = Server::default();
     *server.expired.lock().expect("expired") = usize::MAX;
     let (cache, watches) = Cache::start(&server.adapter().await, "stillpoint", 1);
@@ -454,7 +454,7 @@ fn everything_can_be_awaited_in_a_task(
 /// A watch that lost the deletion of a namespace, or of a class, does not preserve it for a run before its
 /// receipt.
 #[tokio::test(start_paused = true)]
-async fn a_namespace_and_a_class_that_went_unseen_are_gone() {
+async fn removes_namespace_and_class_deleted_unseen() {
     let server = Server::default();
     let scope = one_member(&server);
     let (adapter, cache) = (server.adapter().await, Cache::empty("stillpoint"));

@@ -107,7 +107,7 @@ fn handle(handle: &str) -> Value {
 }
 
 #[test]
-fn an_empty_world_shows_nothing_but_what_it_was_told() {
+fn empty_cache_yields_default_observation() {
     let seen = Cache::empty("stillpoint").observe(&scope(), 7, true);
     assert_eq!(
         seen,
@@ -116,7 +116,7 @@ fn an_empty_world_shows_nothing_but_what_it_was_told() {
 }
 
 #[test]
-fn contents_belong_by_volume_handle_and_namespace_or_by_computed_name() {
+fn matches_contents_by_volume_handle_or_computed_name() {
     let cache = Fixture::new();
     cache.content("of-volume", "shop", "s1", handle("vol-1"), 1);
     cache.content("of-other-volume", "shop", "s2", handle("vol-2"), 2);
@@ -126,7 +126,7 @@ fn contents_belong_by_volume_handle_and_namespace_or_by_computed_name() {
 }
 
 #[test]
-fn snapshots_belong_by_content_by_owner_by_group_name_or_by_recorded_name() {
+fn matches_snapshots_by_content_owner_group_or_name() {
     let cache = Fixture::new();
     cache.group("g", 1);
     cache.content("c", "shop", "by-content", handle("vol-1"), 1);
@@ -142,7 +142,7 @@ fn snapshots_belong_by_content_by_owner_by_group_name_or_by_recorded_name() {
 }
 
 #[test]
-fn a_member_is_found_by_the_owners_uid_after_the_group_is_gone() {
+fn finds_member_by_owner_uid_after_group_deletion() {
     let cache = Fixture::new();
     cache.snapshot("s", Some("uid-g"), None, 2);
     assert!(cache.names(&scope()).0.is_empty());
@@ -151,7 +151,7 @@ fn a_member_is_found_by_the_owners_uid_after_the_group_is_gone() {
 }
 
 #[test]
-fn the_content_is_the_one_that_names_our_uid_and_never_the_stub() {
+fn selects_content_by_group_uid_not_stub() {
     let cache = Fixture::new();
     cache.group_content("stub", "g", "");
     let seen = cache.0.observe(&scope(), 1, false);
@@ -164,7 +164,7 @@ fn the_content_is_the_one_that_names_our_uid_and_never_the_stub() {
 }
 
 #[test]
-fn storage_is_taken_where_a_content_without_our_label_names_one_of_its_handles() {
+fn unlabelled_content_with_recorded_handle_counts_as_imported() {
     let cache = Fixture::new();
     let scope = Scope { handles: vec!["group-1".into(), "snap-1".into()], ..scope() };
     cache.content("of-the-same-volume", "shop", "s1", handle("vol-1"), 1);
@@ -175,7 +175,7 @@ fn storage_is_taken_where_a_content_without_our_label_names_one_of_its_handles()
 }
 
 #[test]
-fn an_answer_is_in_the_next_observation_and_its_end_too() {
+fn next_observation_includes_responses_and_deletions() {
     let cache = Fixture::new();
     let group =
         |version: u64| ObjectChange::Group(Arc::new(read(json!({"metadata": meta("shop", "g", version)}))));
@@ -188,7 +188,7 @@ fn an_answer_is_in_the_next_observation_and_its_end_too() {
 }
 
 #[test]
-fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
+fn run_is_notified_only_of_relevant_changes() {
     let cache = Fixture::new();
     let mut waiting = cache.0.subscribe(&scope());
     let woken = |waiting: &Subscription| waiting.changed().now_or_never().is_some();
@@ -217,7 +217,7 @@ fn a_run_is_woken_by_what_can_matter_to_it_and_by_nothing_else() {
 }
 
 #[test]
-fn a_dropped_subscription_leaves_nothing_behind() {
+fn dropped_subscription_is_removed_completely() {
     let cache = Fixture::new();
     let before = format!("{:?}", cache.0.store().subscriptions);
     drop(cache.0.subscribe(&scope()));
@@ -226,7 +226,7 @@ fn a_dropped_subscription_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_queue_hears_of_backups() {
+fn queue_is_notified_of_backups() {
     let cache = Cache::empty("stillpoint");
     assert!(cache.backups_changed().now_or_never().is_none());
     let backup = json!({"metadata": meta("stillpoint", "nightly", 1), "spec": {}, "apiVersion": "velero.io/v1", "kind": "Backup"});
@@ -238,7 +238,7 @@ fn the_queue_hears_of_backups() {
 /// The fence outlives the object that carries it: the watch delivers the claim before the deletion of the
 /// group.
 #[test]
-fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() {
+fn claimed_run_stays_overtaken_after_group_deletion() {
     let claimed = |epoch: &str| {
         let mut group = json!({"metadata": meta("shop", &scope().group_name, 10)});
         group["metadata"]["labels"] = json!({(labels::RUN): scope().run});
@@ -266,7 +266,7 @@ fn a_run_that_a_newer_life_has_claimed_stays_overtaken_when_its_group_is_gone() 
 
 /// Where there is no group to claim, the Backup carries the claim.
 #[test]
-fn a_backup_that_a_newer_life_has_claimed_overtakes_its_runs_with_or_without_a_group() {
+fn claimed_backup_overtakes_all_its_runs() {
     let claimed = |uid: &str, epoch: &str| {
         let mut meta = meta("stillpoint", "nightly", 10);
         (meta["uid"], meta["annotations"]) = (json!(uid), json!({(labels::EPOCH): epoch}));

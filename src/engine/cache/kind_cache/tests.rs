@@ -46,7 +46,7 @@ fn relist(kind_cache: &mut KindCache<VolumeSnapshot>, objects: Vec<VolumeSnapsho
 }
 
 #[test]
-fn an_older_event_never_overwrites_an_answer() {
+fn older_event_never_overwrites_response() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     assert!(!kind_cache.upsert(Arc::new(snapshot("a", "u1", "10")), 0).is_empty());
     assert!(
@@ -66,7 +66,7 @@ fn versions_are_numbers_not_texts() {
 }
 
 #[test]
-fn what_is_gone_is_not_brought_back_by_late_events() {
+fn late_events_do_not_restore_deleted_object() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     assert!(!kind_cache.remove("shop", "a", "u1").is_empty());
     assert!(kind_cache.apply(Event::Apply(snapshot("a", "u1", "8"))).is_empty());
@@ -77,7 +77,7 @@ fn what_is_gone_is_not_brought_back_by_late_events() {
 }
 
 #[test]
-fn the_end_of_one_object_is_not_the_end_of_its_successor() {
+fn deletion_does_not_remove_successor_object() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     kind_cache.upsert(Arc::new(snapshot("a", "u2", "9")), 0);
     kind_cache.apply(Event::Delete(snapshot("a", "u1", "8")));
@@ -86,7 +86,7 @@ fn the_end_of_one_object_is_not_the_end_of_its_successor() {
 }
 
 #[test]
-fn a_late_answer_does_not_bring_back_what_the_watch_has_buried() {
+fn late_response_does_not_restore_deleted_object() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     kind_cache.apply(Event::Delete(snapshot("a", "u1", "7")));
     kind_cache.upsert(Arc::new(snapshot("a", "u1", "6")), 0);
@@ -94,14 +94,14 @@ fn a_late_answer_does_not_bring_back_what_the_watch_has_buried() {
 }
 
 #[test]
-fn a_relist_removes_what_it_does_not_list() {
+fn relist_removes_unlisted_objects() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5"), snapshot("b", "u2", "6")]);
     relist(&mut kind_cache, vec![snapshot("b", "u2", "6")]);
     check(&kind_cache, &[("b", "u2", "6")]);
 }
 
 #[test]
-fn a_relist_does_not_remove_what_is_younger_than_it() {
+fn relist_does_not_remove_newer_objects() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     kind_cache.apply(Event::Init);
     kind_cache.upsert(Arc::new(snapshot("b", "u2", "9")), 0);
@@ -111,7 +111,7 @@ fn a_relist_does_not_remove_what_is_younger_than_it() {
 }
 
 #[test]
-fn a_list_that_was_taken_before_a_delete_does_not_undo_it() {
+fn older_list_does_not_restore_deleted_object() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     kind_cache.remove("shop", "a", "u1");
     relist(&mut kind_cache, vec![snapshot("a", "u1", "5")]);
@@ -135,7 +135,7 @@ fn the_index_follows_the_objects() {
 }
 
 #[test]
-fn a_namespace_is_read_without_its_neighbours() {
+fn reads_one_namespace_without_the_others() {
     let mut kind_cache = listed(vec![snapshot("a", "u1", "5")]);
     let mut other = snapshot("a", "u9", "6");
     other.metadata.namespace = Some("shop2".to_owned());
