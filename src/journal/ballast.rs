@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_once_and_spent_once() {
+    fn ballast_is_created_once_and_removed_once() {
         let dir = tempfile::tempdir().expect("a directory");
         let faults = FaultHook::default();
         assert!(ensure(dir.path(), 3 << 20, &faults) && ensure(dir.path(), 3 << 20, &faults));

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_evidence_is_read_up_to_the_head_beside_its_writer() {
+    async fn reads_log_up_to_head_during_writes() {
         let dir = tempfile::tempdir().expect("a directory");
         let options = Options { ballast_bytes: 0, ..Options::default() };
         let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_can_be_checked_from_a_cut() {
+    fn verifies_chain_from_given_position() {
         let chain = chain_of(5);
         let (cut, head) = (chain[1].head(), chain[4].head());
         assert_eq!(check_from(cut, chain[2..].to_vec()), Ok(Verified { records: 3, head }));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_record_breaks_the_link_of_the_next() {
+    fn forged_record_breaks_link_of_next_record() {
         let mut chain = chain_of(3);
         chain[1].record.kind += 1;
         reseal(&mut chain[1]);
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_or_repeated_record_is_seen() {
+    fn detects_removed_or_repeated_record() {
         let chain = chain_of(4);
         let gap = [&chain[..1], &chain[2..]].concat();
         assert_eq!(check(gap), problem(2, Fault::Missing { next: 3 }));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn epochs_never_fall_and_sequences_have_no_gaps() {
+    fn epochs_never_decrease_and_sequences_are_contiguous() {
         let mut chain = chain_of(3);
         chain[2].epoch = 0;
         reseal(&mut chain[2]);
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_goes_past_damage() {
+    fn walk_continues_past_damage() {
         let raw: Vec<(u64, Vec<u8>)> = chain_of(3)
             .iter()
             .map(|entry| {

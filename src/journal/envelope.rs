@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens() {
+    fn encoded_envelope_decodes() {
         let (bytes, hash) = sample();
         let entry = open(&bytes).expect("an intact envelope");
         assert_eq!((entry.position, entry.epoch, entry.seq, entry.prev), (7, 3, 5, [9; 32]));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
+    fn detects_every_flipped_bit_and_truncation() {
         let (bytes, _) = sample();
         for index in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_hash_does_not_excuse_wrong_fields() {
+    fn rejects_invalid_fields_despite_valid_hash() {
         let newer = SCHEMA + 1;
         let resealed_as = |schema: u16| resealed(|bytes| bytes[1..3].copy_from_slice(&schema.to_be_bytes()));
         assert_eq!(open(&resealed_as(newer)), Err(Fault::Schema { found: newer, known: SCHEMA }));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_binary_refuses_a_newer_record_and_a_newer_one_reads_an_older() {
+    fn reads_older_records_and_rejects_newer_ones() {
         let newer = resealed(|bytes| bytes[2] = 2);
         let fault = open_up_to(1, &newer).expect_err("newer");
         assert_eq!(fault.to_string(), "written with schema 2; this stillpoint reads schemas up to 1");

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_named() {
+    fn import_error_names_invalid_line() {
         assert!(matches!(import("\n{}"), Err(ImportError::Line { line: 2, .. })));
         let mut line = serde_json::to_value(Sealed::from(&chain_of(1)[0])).expect("plain data");
         let mut newer = line.clone();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_not_read_to_its_end() {
+    fn stops_reading_overlong_line() {
         let taken = std::rc::Rc::default();
         let mut lines = Lines::new(std::io::BufReader::new(Endless(std::rc::Rc::clone(&taken))));
         assert_eq!(lines.next(), Some(Err(ImportError::Long { line: 1 })));

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_and_streams_read_back() {
+    fn heads_and_streams_round_trip() {
         let head = Head { position: 258, hash: [7; 32] };
         assert_eq!(head_value(&head)[..8], [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(read_head(&head_value(&head)), Ok(head));
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_an_error_and_not_a_panic() {
+    fn invalid_bytes_cause_error_not_panic() {
         let key = stream_key(Uuid::nil());
         assert!(read_stream(&[], &[]).is_err());
         assert!(read_stream(&key, &[0; 24]).is_err());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_of_streams_stand_before_positions() {
+    fn stream_heads_sort_before_positions() {
         let last = Uuid::from_u128(u128::MAX);
         assert!(stream_key(last).as_slice() < position_key(Uuid::nil(), 0).as_slice());
     }

@@ -242,12 +242,12 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_the_contract_of_a_store() {
+    fn satisfies_store_contract() {
         exercise(&mut MemoryStore::open(&Disk::new()).expect("free"));
     }
 
     #[test]
-    fn a_crash_forgets_what_was_not_synced() {
+    fn crash_loses_unsynced_writes() {
         let disk = Disk::new();
         let mut store = MemoryStore::open(&disk).expect("free");
         store.write(&batch(1)).expect("written");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_may_keep_the_oldest_of_what_was_not_synced() {
+    fn crash_may_keep_oldest_unsynced_writes() {
         let disk = Disk::new();
         let mut store = MemoryStore::open(&disk).expect("free");
         for position in 1..=3 {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_do_not_release_the_lock_of_the_living() {
+    fn crashed_store_does_not_release_new_lock() {
         let disk = Disk::new();
         let dead = MemoryStore::open(&disk).expect("free");
         disk.crash();

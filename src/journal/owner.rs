@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_back_and_is_replaced() {
+    fn owner_file_round_trips_and_is_replaced() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(Owner::read(dir.path()).expect("readable"), None);
         for epoch in [1, 2] {
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_an_error() {
+    fn rejects_invalid_owner_text() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(path(dir.path()), "{\"pid\":-1}").expect("written");
         assert!(matches!(Owner::read(dir.path()), Err(JournalError::Io { .. })));

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_frame_is_torn_only_where_the_database_ends() {
+    fn changed_frame_is_torn_only_at_database_end() {
         use Database::{Broken, None as Nothing, Whole};
         let known = Common { in_evidence: Some([5; 32]), in_database: Some([5; 32]) };
         let both = Row::RefuseBoth(ChainProblem { position: 6, what: Fault::Hash });
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn each_row_of_the_table() {
+    fn covers_each_row_of_the_table() {
         use Database::{Broken, None as Nothing, Whole};
         let known = Common { in_evidence: Some([5; 32]), in_database: Some([5; 32]) };
         let unknown = Common::default();

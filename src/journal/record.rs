@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_reads_back_what_it_writes() {
+    fn head_round_trips_as_text() {
         let mut hash = [0; 32];
         hash[0] = 0xa0;
         hash[31] = 0x0f;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not_a_head() {
+    fn rejects_invalid_head_text() {
         let zeros = "00".repeat(32);
         for text in ["", "7", "7:", ":", "7:00", "-7:00", "é:00"] {
             assert!(text.parse::<Head>().is_err(), "{text}");

@@ -161,21 +161,21 @@ mod tests {
     }
 
     #[test]
-    fn a_head_without_its_records_is_a_torn_tail() {
+    fn head_without_records_is_torn_tail() {
         let mut written = batches(4);
         written[3].slots.clear();
         assert_eq!(damage(&written), (true, 4, Fault::EndsEarly { head: 4 }));
     }
 
     #[test]
-    fn a_hole_in_the_middle_is_not_a_torn_tail() {
+    fn gap_in_middle_is_not_torn_tail() {
         let mut written = batches(4);
         written[1].slots.clear();
         assert_eq!(damage(&written), (false, 2, Fault::Missing { next: 3 }));
     }
 
     #[test]
-    fn every_flipped_byte_of_a_stored_record_is_seen_with_its_position() {
+    fn locates_every_flipped_byte_of_stored_records() {
         let length = batch(2).slots[0].envelope.len();
         for index in 0..length {
             let mut written = batches(3);
@@ -185,28 +185,28 @@ mod tests {
     }
 
     #[test]
-    fn a_last_record_that_was_replaced_is_seen() {
+    fn detects_replaced_last_record() {
         let mut written = batches(2);
         written[1].meta.head.hash[0] ^= 1;
         assert_eq!(damage(&written), (false, 2, Fault::HeadHash));
     }
 
     #[test]
-    fn another_beginning_is_seen() {
+    fn detects_other_genesis() {
         let mut written = batches(1);
         written[0].meta.cut.hash[0] ^= 1;
         assert_eq!(damage(&written), (false, 0, Fault::Genesis));
     }
 
     #[test]
-    fn an_epoch_that_was_never_claimed_is_seen() {
+    fn detects_epoch_that_was_never_claimed() {
         let mut written = batches(1);
         written[0].meta.epoch = 0;
         assert_eq!(damage(&written), (false, 1, Fault::Epoch { before: 1, found: 0 }));
     }
 
     #[test]
-    fn a_stream_index_that_disagrees_is_seen() {
+    fn detects_inconsistent_stream_index() {
         let mut written = batches(3);
         written[2].streams[0].last_seq += 1;
         let changed = written[2].streams[0].stream;

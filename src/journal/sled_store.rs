@@ -323,13 +323,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_keeps_the_contract_of_a_store() {
+    fn satisfies_store_contract() {
         let dir = tempfile::tempdir().expect("a directory");
         exercise(&mut SledStore::open(dir.path()).expect("opened"));
     }
 
     #[test]
-    fn it_holds_what_was_written_after_it_was_opened_again() {
+    fn keeps_written_records_after_reopen() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&batch(1)).expect("written");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_batch_is_written_as_one() {
+    fn writes_largest_batch_atomically() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut large = batch(1);
         let slot = large.slots.remove(0);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_is_more_than_a_flush() {
+    fn sync_also_syncs_the_file() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&batch(1)).expect("written");
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_open_is_told_that_it_is_held() {
+    fn second_open_reports_held_store() {
         let dir = tempfile::tempdir().expect("a directory");
         let _first = SledStore::open(dir.path()).expect("opened");
         assert_eq!(SledStore::open(dir.path()).err(), Some(StoreError::Held));
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_in_its_place_are_an_error() {
+    fn opening_invalid_files_is_an_error() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("conf"), b"not a configuration").expect("written");
         assert!(matches!(SledStore::open(dir.path()), Err(StoreError::Broken { .. })));

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_is_intact_with_its_head() {
+    fn valid_chain_is_intact_with_its_head() {
         let chain = chain_of(5);
         let head = chain[4].head();
         let whole = Verification { verdict: Verdict::Intact, records: 5, head, problem: None };
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_problem_is_named_and_nothing_behind_it_is_counted() {
+    fn reports_first_problem_and_stops_counting() {
         let mut chain = chain_of(5);
         chain[2].record.time_ns += 1;
         let found = verify(&chain, None, None);
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_of_ones_own_is_no_genesis() {
+    fn rejects_forged_genesis() {
         let mut forged = chain_of(1);
         forged[0].prev = [7; 32];
         forged[0].hash = envelope::hash_of(&forged[0]);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_held_against_what_was_published_and_what_was_claimed() {
+    fn compares_end_with_published_and_claimed_head() {
         let chain = chain_of(5);
         let head = chain[4].head();
         let short = verify(&chain[..4], Some(&head), Some(head));

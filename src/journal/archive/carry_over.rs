@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_let_go_of_and_the_rest_reads_back_byte_for_byte() {
+    fn drops_ended_streams_and_preserves_the_rest() {
         let mut carried = sample();
         assert_eq!(carried.len(), 2);
         carried.drop_finished();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
+    fn detects_every_flipped_bit_and_truncation() {
         let bytes = sample().encode().expect("something is carried");
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_say_more_than_is_there_are_no_such_file() {
+    fn rejects_lengths_beyond_end_of_file() {
         let sealed = |mut bytes: Vec<u8>| {
             let hash = super::super::hash(&bytes);
             bytes.extend(hash);

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_no_checkpoint() {
+    fn rejects_invalid_checkpoint_bytes() {
         let record = sample().record(9);
         let with = |change: fn(&mut Record)| {
             let mut record = record.clone();

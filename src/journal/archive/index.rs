@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_holds_what_ended_last_and_reads_back() {
+    fn index_has_finished_streams_and_round_trips() {
         // Streams 2 and 1 alternate: records 1 and 3 belong to stream 2, records 2 and 4 to stream 1.
         let chain = chain_of(4);
         let mut gathering = Gathering::default();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
+    fn detects_every_flipped_bit_and_truncation() {
         let index = Index(vec![[1; 16], [2; 16], [9; 16]]);
         let bytes = index.encode();
         for bit in 0..bytes.len() * 8 {

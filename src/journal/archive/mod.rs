@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_names_of_archives_are_read_as_such() {
+    fn parses_only_names_of_archives() {
         let range = Range { first: 1, last: 4711 };
         let name = range.file("seg");
         assert_eq!(name, "00000000000000000001-00000000000000004711.seg");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_ends_by_its_records_or_by_its_age_and_never_without_records() {
+    fn segment_ends_by_size_or_age_unless_empty() {
         let policy = Policy { records: 10, before_ns: 100 };
         assert!(!policy.ends(0, None) && !policy.ends(9, Some(101)));
         assert!(policy.ends(10, Some(500)) && policy.ends(1, Some(100)));

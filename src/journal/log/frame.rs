@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encoded_decodes() {
+    fn encoded_frame_decodes() {
         let mut written = batch(2);
         written.streams[0].state = StreamState::Finished;
         let bytes = [encode(&written), b"more".to_vec()].concat();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_a_frame_without_records() {
+    fn epoch_claim_is_frame_without_records() {
         let claim = Batch { slots: vec![], streams: vec![], ..batch(3) };
         let bytes = encode(&claim);
         assert_eq!(bytes.len(), 60 + 32);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_and_every_cut_is_seen() {
+    fn detects_every_flipped_bit_and_truncation() {
         let bytes = encode(&batch(1));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_frame_is_told_from_a_cut_one() {
+    fn distinguishes_changed_frame_from_truncated_one() {
         let mut bytes = encode(&batch(1));
         assert!(!is_complete(&bytes[..bytes.len() - 1]) && !is_complete(&[]));
         bytes[40] ^= 1;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_behind_damage_are_found() {
+    fn finds_frames_after_damage() {
         let frames: Vec<_> = batches(3).iter().map(encode).collect();
         let damaged = |at: usize| {
             let mut bytes = frames.concat();

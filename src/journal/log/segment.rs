@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_reads_back_and_no_bit_of_it_can_change() {
+    fn header_round_trips_and_detects_flipped_bits() {
         let header = Header { number: 3, after: Head { position: 41, hash: [7; 32] } };
         let bytes = encode(&header);
         assert_eq!((bytes.len(), decode(&bytes)), (HEADER_BYTES, Ok(header)));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_told_from_damage_and_an_older_one_is_read() {
+    fn reads_older_schema_and_reports_newer_one() {
         let header = Header { number: 1, after: Head::genesis() };
         assert_eq!(decode(&of_schema(&header, SCHEMA + 1)), Err(NoHeader::Schema(SCHEMA + 1)));
         assert_eq!(decode(&of_schema(&header, 0)), Err(NoHeader::Schema(0)));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_listed_in_order_and_nothing_else_is() {
+    fn lists_only_segments_and_in_order() {
         let dir = tempfile::tempdir().expect("a directory");
         assert!(list(&dir.path().join("none")).expect("readable").is_empty());
         for name in ["00000010.seg", "00000002.seg", "00000003.seg.tmp", "x.seg", "lost"] {

@@ -12,7 +12,7 @@ use super::super::store::RawRecords;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn the_records_of_one_append_stand_together() {
+async fn records_of_one_append_are_contiguous() {
     let (journal, _) = on(&Disk::new());
     append(&journal, 1, 0, "a").await.expect("appended");
     let records = vec![record("b"), record("c")];
@@ -40,7 +40,7 @@ async fn the_proof_carries_the_value_and_its_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_sequence_writes_nothing_and_disturbs_nobody() {
+async fn wrong_sequence_is_rejected_without_side_effects() {
     let disk = Disk::new();
     let (journal, _) = on(&disk);
     append(&journal, 1, 0, "a").await.expect("appended");
@@ -76,7 +76,7 @@ async fn limits_are_refused_before_anything_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_shares_one_barrier() {
+async fn waiting_appends_share_one_sync() {
     let disk = Disk::new();
     let (journal, _) = on(&disk);
     let before = disk.syncs();
@@ -112,7 +112,7 @@ async fn one_stream_may_appear_twice_in_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_sync_ends_the_writer_for_everybody() {
+async fn failed_sync_stops_writer_for_all_appends() {
     let disk = Disk::new();
     let (journal, _) = on(&disk);
     append(&journal, 1, 0, "kept").await.expect("appended");
@@ -129,7 +129,7 @@ async fn a_failed_sync_ends_the_writer_for_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_loses_only_what_was_not_acknowledged() {
+async fn crash_loses_only_unacknowledged_records() {
     for surviving in [0, 1] {
         let disk = Disk::new();
         let (journal, _) = on(&disk);
@@ -151,7 +151,7 @@ async fn a_crash_loses_only_what_was_not_acknowledged() {
 }
 
 #[test]
-fn a_killed_process_loses_only_what_was_not_acknowledged() {
+fn killed_process_loses_only_unacknowledged_records() {
     let disk = Disk::new();
     let runtime = || {
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("built")
@@ -182,7 +182,7 @@ async fn the_same_appends_give_the_same_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_paused_time_the_disk_takes_no_time() {
+async fn disk_takes_no_paused_time() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = SledStore::open(dir.path()).expect("opened");
     let (journal, _) = Journal::open_task(store).expect("opened");
@@ -247,7 +247,7 @@ fn gated(disk: &Disk, write_fault: bool) -> (Journal, mpsc::Sender<()>) {
 }
 
 #[tokio::test]
-async fn the_thread_gathers_what_arrives_while_it_syncs() {
+async fn thread_batches_appends_that_arrive_during_sync() {
     let disk = Disk::new();
     let (journal, sign) = gated(&disk, false);
     let appends = join_all((0..16).map(|number| append(&journal, number, 0, "x")));

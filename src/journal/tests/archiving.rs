@@ -67,7 +67,7 @@ pub(super) fn archives(dir: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn what_has_ended_leaves_both_halves_and_the_chain_stays_one() {
+async fn archiving_removes_ended_runs_and_preserves_chain() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..8).await;
@@ -93,7 +93,7 @@ async fn what_has_ended_leaves_both_halves_and_the_chain_stays_one() {
 }
 
 #[tokio::test]
-async fn a_request_that_ended_in_an_archive_never_runs_again() {
+async fn archived_request_never_runs_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..5).await;
@@ -113,7 +113,7 @@ async fn a_request_that_ended_in_an_archive_never_runs_again() {
 }
 
 #[tokio::test]
-async fn a_run_that_lies_across_the_end_of_an_archive_reads_as_one() {
+async fn reads_run_across_archive_boundary() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..2).await;
@@ -182,7 +182,7 @@ fn lose(dir: &Path, lost: &str) {
 }
 
 #[tokio::test]
-async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost() {
+async fn archiving_resumes_after_kill_at_every_call() {
     let mut killed = 0;
     for lost in LOST {
         for n in 0.. {
@@ -218,7 +218,7 @@ async fn killed_at_every_call_of_an_archiving_it_goes_on_also_with_one_half_lost
 }
 
 #[tokio::test]
-async fn a_recovery_that_is_killed_as_well_goes_on() {
+async fn killed_recovery_of_archiving_resumes() {
     for (first, lost) in [1, 4, 8, 11, 14].into_iter().flat_map(|first| [(first, "sled"), (first, "carried")])
     {
         for second in 0.. {
@@ -244,7 +244,7 @@ async fn a_recovery_that_is_killed_as_well_goes_on() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_lost_is_made_anew_or_the_journal_is_refused() {
+async fn rebuilds_lost_archive_index_or_refuses_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..5).await;
@@ -278,7 +278,7 @@ async fn an_index_that_is_lost_is_made_anew_or_the_journal_is_refused() {
 }
 
 #[tokio::test]
-async fn evidence_that_begins_behind_its_checkpoint_has_lost_something() {
+async fn log_starting_after_checkpoint_has_lost_records() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
     run(&journal, 1..4).await;

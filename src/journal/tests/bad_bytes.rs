@@ -30,7 +30,7 @@ fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
 }
 
 #[test]
-fn an_envelope_whose_hash_was_made_to_hold_is_opened_or_refused() {
+fn decodes_or_rejects_mutated_envelopes_with_valid_hash() {
     let written = batches(8);
     let mut random = fastrand::Rng::with_seed(20_260_102);
     let mut opened = 0;
@@ -53,7 +53,7 @@ fn an_envelope_whose_hash_was_made_to_hold_is_opened_or_refused() {
 }
 
 #[test]
-fn exported_lines_that_were_changed_are_read_or_refused() {
+fn reads_or_rejects_mutated_export_lines() {
     let chain = chain_of(6);
     let lines =
         chain.iter().map(|entry| serde_json::to_string(&Sealed::from(entry)).expect("plain data") + "\n");
@@ -76,7 +76,7 @@ fn exported_lines_that_were_changed_are_read_or_refused() {
 }
 
 #[test]
-fn a_store_full_of_bad_records_is_read_to_its_end() {
+fn reads_store_of_bad_records_to_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut written = batches(300);
     let mut random = fastrand::Rng::with_seed(20_260_104);

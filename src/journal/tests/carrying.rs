@@ -42,7 +42,7 @@ async fn resumed(journal: &Journal, opened: &Opened, records: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_run_that_has_not_ended_holds_nothing_back_and_is_resumed() {
+async fn open_run_does_not_block_archiving() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, heads) = stuck(dir.path()).await;
     assert!(journal.entries(1, 100).await.expect("readable")[0].position > heads.len() as u64);
@@ -73,7 +73,7 @@ async fn a_run_that_has_not_ended_holds_nothing_back_and_is_resumed() {
 }
 
 #[tokio::test]
-async fn archives_may_be_moved_away_also_with_a_half_lost() {
+async fn opens_without_archives_after_losing_log_or_database() {
     for lost in ["nothing", "sled", "evidence"] {
         let dir = tempfile::tempdir().expect("a directory");
         let (journal, _) = stuck(dir.path()).await;
@@ -95,7 +95,7 @@ async fn archives_may_be_moved_away_also_with_a_half_lost() {
 }
 
 #[tokio::test]
-async fn a_lost_or_forged_file_is_made_anew_from_archives_or_the_journal_is_refused() {
+async fn rebuilds_carry_over_from_archives_or_refuses_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = stuck(dir.path()).await;
     drop(journal);
@@ -155,7 +155,7 @@ fn forged(file: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_database_that_forgot_a_run_which_is_carried_forward_is_made_anew() {
+async fn rebuilds_database_that_lost_carried_over_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = stuck(dir.path()).await;
     drop(journal);
@@ -170,7 +170,7 @@ async fn a_database_that_forgot_a_run_which_is_carried_forward_is_made_anew() {
 }
 
 #[tokio::test]
-async fn streams_that_an_open_one_refers_to_are_carried_with_it_although_they_have_ended() {
+async fn carries_over_ended_streams_referenced_by_open_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), Options { links, ..small() }).expect("opened");
     let backup = stream(200);
@@ -210,7 +210,7 @@ fn links(record: &Record) -> Vec<uuid::Uuid> {
 
 /// A stuck run costs only its own records, and not those of the runs that end after it.
 #[tokio::test]
-async fn disk_memory_and_start_are_bounded_with_a_run_that_is_stuck_for_ever() {
+async fn stuck_run_keeps_disk_and_memory_bounded() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = stuck(dir.path()).await;
     let size = |name: &str| {
@@ -238,7 +238,7 @@ async fn disk_memory_and_start_are_bounded_with_a_run_that_is_stuck_for_ever() {
 }
 
 #[tokio::test]
-async fn a_reader_sees_the_whole_run_also_when_archives_are_elsewhere_and_notices_another_file() {
+async fn reads_whole_run_without_archives() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, heads) = stuck(dir.path()).await;
     append(&journal, 100, 2, "asked").await.expect("appended");

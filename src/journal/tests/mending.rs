@@ -57,7 +57,7 @@ fn flip(path: &Path, at: usize) {
 }
 
 #[tokio::test]
-async fn evidence_is_cut_into_segments() {
+async fn log_is_split_into_segments() {
     let dir = tempfile::tempdir().expect("a directory");
     let heads = written(dir.path(), 9).await;
     assert!(segments(dir.path()).len() > 3);
@@ -65,7 +65,7 @@ async fn evidence_is_cut_into_segments() {
 }
 
 #[tokio::test]
-async fn a_journal_of_an_earlier_release_gets_its_evidence() {
+async fn writes_log_for_journal_of_earlier_release() {
     let dir = tempfile::tempdir().expect("a directory");
     let heads = written(dir.path(), 5).await;
     fs::remove_dir_all(dir.path().join("evidence")).expect("removed");
@@ -73,7 +73,7 @@ async fn a_journal_of_an_earlier_release_gets_its_evidence() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_gone_or_refuses_is_rebuilt() {
+async fn rebuilds_missing_or_unreadable_database() {
     for damage in ["gone", "conf", "db"] {
         let dir = tempfile::tempdir().expect("a directory");
         let heads = written(dir.path(), 7).await;
@@ -98,7 +98,7 @@ async fn a_database_that_is_gone_or_refuses_is_rebuilt() {
 }
 
 #[tokio::test]
-async fn a_database_that_lost_its_end_is_caught_up() {
+async fn completes_database_that_lost_its_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let older = tempfile::tempdir().expect("a directory");
     written(dir.path(), 4).await;
@@ -123,7 +123,7 @@ async fn a_database_that_lost_its_end_is_caught_up() {
 }
 
 #[tokio::test]
-async fn evidence_that_is_damaged_anywhere_is_rebuilt() {
+async fn rebuilds_log_damaged_anywhere() {
     let dir = tempfile::tempdir().expect("a directory");
     let heads = written(dir.path(), 6).await;
     for damaged in [0, 1] {
@@ -149,7 +149,7 @@ async fn reopened_once(dir: &Path, heads: &[Head]) -> Vec<Repair> {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_batch_at_the_end_are_cut_off_and_told() {
+async fn truncates_and_reports_torn_bytes_at_end() {
     let dir = tempfile::tempdir().expect("a directory");
     let heads = written(dir.path(), 3).await;
     let last = segments(dir.path()).pop().expect("a segment");
@@ -160,7 +160,7 @@ async fn bytes_that_are_no_batch_at_the_end_are_cut_off_and_told() {
 }
 
 #[tokio::test]
-async fn two_damaged_halves_are_refused_and_left_as_they_are() {
+async fn refuses_and_preserves_damaged_log_and_database() {
     let dir = tempfile::tempdir().expect("a directory");
     written(dir.path(), 6).await;
     flip(&segments(dir.path())[1], 120);
@@ -181,7 +181,7 @@ async fn two_damaged_halves_are_refused_and_left_as_they_are() {
 }
 
 #[tokio::test]
-async fn two_histories_are_refused() {
+async fn refuses_log_and_database_that_diverge() {
     let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
     written(one.path(), 3).await;
     let (journal, _) = Journal::open_thread(two.path(), small()).expect("opened");
@@ -197,7 +197,7 @@ async fn two_histories_are_refused() {
 }
 
 #[tokio::test]
-async fn a_snapshot_of_a_broken_database_is_read_from_the_evidence() {
+async fn reads_snapshot_from_log_if_database_broken() {
     let dir = tempfile::tempdir().expect("a directory");
     let heads = written(dir.path(), 4).await;
     fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
@@ -208,7 +208,7 @@ async fn a_snapshot_of_a_broken_database_is_read_from_the_evidence() {
 }
 
 #[test]
-fn a_record_of_a_repair_has_its_kind_and_its_sentence() {
+fn repair_record_has_kind_and_description() {
     let repairs = [Repair::EvidenceTrimmed { bytes: 3, after: 9 }];
     let batch = repair::claim(Meta { epoch: 4, ..Meta::new() }, &repairs, None, 5);
     let entry = envelope::open(&batch.slots[0].envelope).expect("sealed");

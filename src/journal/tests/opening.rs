@@ -7,7 +7,7 @@ use super::super::testing::batches;
 use super::*;
 
 #[tokio::test]
-async fn a_journal_that_was_closed_opens_with_the_same_chain() {
+async fn closed_journal_reopens_with_same_chain() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("a/new/journal");
     let (journal, opened) = Journal::open_thread(&path, impatient()).expect("created");
@@ -29,7 +29,7 @@ async fn a_journal_that_was_closed_opens_with_the_same_chain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_epoch_is_claimed_for_good_before_the_open_returns() {
+async fn open_claims_epoch_durably_before_returning() {
     let disk = Disk::new();
     for epoch in 1..=3 {
         let (journal, opened) = on(&disk);
@@ -39,7 +39,7 @@ async fn an_epoch_is_claimed_for_good_before_the_open_returns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn open_streams_are_handed_out_in_order_of_their_beginning() {
+async fn returns_open_streams_in_order_of_start() {
     let disk = Disk::new();
     let (journal, _) = on(&disk);
     append(&journal, 9, 0, "nine").await.expect("appended");
@@ -61,7 +61,7 @@ async fn open_streams_are_handed_out_in_order_of_their_beginning() {
 }
 
 #[test]
-fn a_held_journal_is_refused_with_the_name_of_its_holder() {
+fn refuses_held_journal_and_names_its_owner() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options { pid: 4711, host: "node-a".to_owned(), ..impatient() };
     let _held = Journal::open_thread(dir.path(), options).expect("opened");
@@ -89,7 +89,7 @@ fn a_held_journal_is_refused_with_the_name_of_its_holder() {
 }
 
 #[test]
-fn a_dying_holder_is_waited_for() {
+fn waits_for_owner_that_is_terminating() {
     let dir = tempfile::tempdir().expect("a directory");
     let (dying, _) = Journal::open_thread(dir.path(), impatient()).expect("opened");
     let (dying, pauses) = (Mutex::new(Some(dying)), AtomicU32::new(0));
@@ -104,7 +104,7 @@ fn a_dying_holder_is_waited_for() {
 }
 
 #[test]
-fn a_newer_schema_is_refused_in_a_sentence() {
+fn refuses_newer_schema_with_clear_message() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut newer = batches(1).remove(0);
     newer.meta.schema = SCHEMA + 1;
@@ -132,7 +132,7 @@ async fn damage_stops_the_open_with_its_position() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_torn_tail_stops_the_open_and_nothing_is_claimed() {
+async fn torn_tail_stops_open_without_epoch_claim() {
     let mut written = batches(4);
     written[3].slots.clear();
     let disk = Disk::new();
@@ -145,7 +145,7 @@ async fn a_torn_tail_stops_the_open_and_nothing_is_claimed() {
 }
 
 #[test]
-fn a_lost_database_is_not_begun_anew() {
+fn lost_database_is_not_created_again() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
     for name in ["sled", "evidence"] {
@@ -158,7 +158,7 @@ fn a_lost_database_is_not_begun_anew() {
 }
 
 #[test]
-fn an_older_database_than_its_owner_knew_is_refused() {
+fn refuses_database_older_than_owner_file() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
     Owner { pid: 1, host: "h".to_owned(), epoch: 5 }
@@ -171,7 +171,7 @@ fn an_older_database_than_its_owner_knew_is_refused() {
 }
 
 #[test]
-fn a_store_that_does_not_open_is_reported_with_a_way_out() {
+fn store_that_fails_to_open_reports_fix() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(dir.path().join("sled")).expect("created");
     std::fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");

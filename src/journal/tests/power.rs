@@ -41,7 +41,7 @@ fn recovered(conf: &Path, disk: &[u8], seed: u64) -> u64 {
 }
 
 #[test]
-fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+fn power_loss_keeps_all_acknowledged_records() {
     let mut survived_unacknowledged = 0;
     for seed in 0..CYCLES {
         let mut random = fastrand::Rng::with_seed(seed);

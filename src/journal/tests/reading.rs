@@ -37,7 +37,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[tokio::test]
-async fn a_snapshot_shows_every_entry_and_leaves_the_journal_alone() {
+async fn snapshot_reads_all_entries_without_changing_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     let before = files(&dir.path().join("sled"));
@@ -53,7 +53,7 @@ async fn a_snapshot_shows_every_entry_and_leaves_the_journal_alone() {
 }
 
 #[tokio::test]
-async fn a_raw_walk_of_a_snapshot_is_enough_to_verify() {
+async fn raw_walk_of_snapshot_suffices_for_verification() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     let snapshot = Snapshot::open(dir.path()).expect("opened");
@@ -63,7 +63,7 @@ async fn a_raw_walk_of_a_snapshot_is_enough_to_verify() {
 }
 
 #[test]
-fn there_may_be_no_journal() {
+fn snapshot_of_missing_journal_is_an_error() {
     let dir = tempfile::tempdir().expect("a directory");
     let error = Snapshot::open(&dir.path().join("nowhere")).err().expect("missing");
     assert!(matches!(error, JournalError::Missing { .. }), "{error:?}");
@@ -73,7 +73,7 @@ fn there_may_be_no_journal() {
 }
 
 #[test]
-fn a_journal_that_is_held_is_not_copied() {
+fn refuses_snapshot_of_held_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options { pid: 4711, ..impatient() };
     let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
@@ -84,7 +84,7 @@ fn a_journal_that_is_held_is_not_copied() {
 }
 
 #[tokio::test]
-async fn a_published_head_shows_a_cut_and_another_history() {
+async fn published_head_detects_truncation_and_other_history() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     let snapshot = Snapshot::open(dir.path()).expect("opened");
@@ -106,7 +106,7 @@ async fn a_published_head_shows_a_cut_and_another_history() {
 }
 
 #[test]
-fn damage_is_told_apart_from_a_cut_tail() {
+fn distinguishes_damage_from_truncated_tail() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut torn = batches(4);
     torn[3].meta = torn[2].meta;
@@ -134,7 +134,7 @@ fn damage_is_told_apart_from_a_cut_tail() {
 /// Damage below the records: a byte of sled's own file. sled may refuse, panic, or open with fewer records.
 /// It must never open with other records that pass for the journal.
 #[tokio::test]
-async fn a_flipped_byte_of_the_database_file_never_passes_unseen() {
+async fn detects_every_flipped_byte_of_database_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     let file = dir.path().join("sled/db");
@@ -177,7 +177,7 @@ fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut V
 /// No record is lost, and the next start rebuilds the database. An auditor gets each record of the log
 /// once, and a remark says that the records come from the log.
 #[tokio::test]
-async fn evidence_is_verified_when_the_database_is_damaged() {
+async fn verifies_log_when_database_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
@@ -203,7 +203,7 @@ async fn evidence_is_verified_when_the_database_is_damaged() {
 }
 
 #[tokio::test]
-async fn damage_in_both_halves_is_damage() {
+async fn reports_damage_in_log_and_database() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);

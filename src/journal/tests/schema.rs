@@ -20,7 +20,7 @@ fn raw(store: &SledStore) -> Vec<(u64, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn it_opens_and_what_was_written_stays_byte_for_byte() {
+async fn opens_schema_1_without_changing_its_bytes() {
     let dir = tempfile::tempdir().expect("a directory");
     let before = older(dir.path());
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
@@ -37,7 +37,7 @@ async fn it_opens_and_what_was_written_stays_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_older_binary_refuses_it_from_then_on() {
+async fn older_binary_refuses_upgraded_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     older(dir.path());
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
@@ -67,7 +67,7 @@ const SCHEMA_2: &[u8] = include_bytes!("../../../migrations/0004_archives/before
 const HEAD_2: &str = "48:34112b95de5996339a511a8a20cb1e5d0301ad6d9c2435ae369adc4a9366d7d9";
 
 #[tokio::test]
-async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
+async fn archives_log_of_schema_2_byte_for_byte() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(dir.path().join("evidence")).expect("created");
     std::fs::write(dir.path().join("evidence/00000001.seg"), SCHEMA_2).expect("written");
@@ -90,7 +90,7 @@ async fn evidence_of_schema_2_opens_and_is_archived_byte_for_byte() {
 
 /// The segment that schema 2 wrote for a stuck run (`migrations/0003_asked`).
 #[tokio::test]
-async fn evidence_of_schema_2_is_read_rebuilds_the_store_and_is_continued() {
+async fn log_of_schema_2_rebuilds_store_and_continues() {
     let dir = tempfile::tempdir().expect("a directory");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/0003_asked/before/evidence");
     let segment = "00000001.seg";

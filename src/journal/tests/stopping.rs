@@ -47,7 +47,7 @@ async fn sent_behind_the_end(requests: &mpsc::Sender<Request>) -> Reply {
 }
 
 #[tokio::test]
-async fn a_reserved_place_is_answered_by_the_task() {
+async fn task_answers_append_sent_after_end() {
     let (requests, receiver) = mpsc::channel(2);
     let (writer, shared) = ending();
     let host = tokio::spawn(worker::task(writer, shared, receiver));
@@ -57,7 +57,7 @@ async fn a_reserved_place_is_answered_by_the_task() {
 }
 
 #[tokio::test]
-async fn a_reserved_place_is_answered_by_the_thread() {
+async fn thread_answers_append_sent_after_end() {
     let (requests, receiver) = mpsc::channel(2);
     let (writer, shared) = ending();
     let host = worker::thread(writer, shared, receiver).expect("a thread");
@@ -103,7 +103,7 @@ fn unanswered(guard: Duration) -> u128 {
 /// `STILLPOINT_STOPS` sets the number of repetitions, `STILLPOINT_STOPS_GUARD_MS` the wait for a caller in
 /// milliseconds.
 #[test]
-fn appends_beside_the_end_are_all_answered() {
+fn all_appends_during_shutdown_are_answered() {
     let number = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
     let repetitions: u64 = number("STILLPOINT_STOPS", 100);
     let guard = Duration::from_millis(number("STILLPOINT_STOPS_GUARD_MS", 120_000));
