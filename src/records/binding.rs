@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_the_binding_read_back() {
+    fn binding_records_round_trip() {
         for event in BindingEvent::ALL {
             let record = BindingRecord { event, roll: 5, start: Uuid::from_u128(2), state: state() };
             let encoded = encode(&record, Timestamp(8)).expect("encoded");

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_a_step_stays_as_it_is() {
+    fn record_without_migration_step_is_unchanged() {
         assert!(matches!(upcast_with(STEPS, &record(4, 3)), Ok(Cow::Borrowed(_))));
         assert!(matches!(upcast(&record(2, 1)), Ok(Cow::Borrowed(_))));
     }

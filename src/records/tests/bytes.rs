@@ -55,7 +55,7 @@ fn never_change(records: &[Record], path: &str) {
 
 /// Payloads of schema 2 still decode to the same events.
 #[test]
-fn the_payloads_of_schema_2_decode_to_what_they_said() {
+fn payloads_of_schema_2_keep_their_meaning() {
     let text = fs::read_to_string(fixture("migrations/0002_rebuilt_members/after/payloads.hex"))
         .expect("the fixture");
     let released: Vec<_> = text.lines().map(|line| decode(&parse(line)).expect("a payload")).collect();
@@ -76,7 +76,7 @@ fn parse(line: &str) -> Record {
 /// Payloads of the first release decode to the same events; a `cleaned` record of that
 /// release has no rebuilt members.
 #[test]
-fn the_payloads_of_version_1_decode_to_what_they_said() {
+fn payloads_of_version_1_keep_their_meaning() {
     let text = fs::read_to_string(fixture("fixtures/journals/0.1.0/payloads.hex")).expect("the fixture");
     let released: Vec<_> = text.lines().map(|line| decode(&parse(line)).expect("a payload")).collect();
     let groups = group_events(4).into_iter().filter(|event| !is_later(event));
@@ -101,7 +101,7 @@ fn a_payload_that_ends_early_is_an_error() {
 }
 
 #[test]
-fn mutated_bytes_decode_or_are_an_error_and_never_panic() {
+fn mutated_bytes_never_cause_a_panic() {
     let records = records(8);
     let mut random = fastrand::Rng::with_seed(20_260_101);
     for _ in 0..6_000 {
@@ -128,7 +128,7 @@ fn mutated_bytes_decode_or_are_an_error_and_never_panic() {
 }
 
 #[test]
-fn a_lying_length_allocates_nothing() {
+fn wrong_length_allocates_nothing() {
     for (kind, version) in
         [(1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1), (5, 2), (6, 1), (7, 1), (16, 1), (17, 1), (17, 2)]
     {

@@ -10,7 +10,7 @@ fn group_record(event: crate::machine::group::Event) -> Record {
 }
 
 #[test]
-fn every_event_of_a_group_goes_there_and_back() {
+fn every_group_event_round_trips() {
     for members in [1, 5, 128] {
         for event in group_events(members) {
             let record = group_record(event.clone());
@@ -21,7 +21,7 @@ fn every_event_of_a_group_goes_there_and_back() {
 }
 
 #[test]
-fn every_event_of_a_backup_goes_there_and_back() {
+fn every_backup_event_round_trips() {
     for event in backup_events() {
         let record = encode_backup(&event, AT).expect("it fits");
         assert_eq!(decode(&record), Ok(Decoded::Backup { event, at: AT }));
@@ -29,7 +29,7 @@ fn every_event_of_a_backup_goes_there_and_back() {
 }
 
 #[test]
-fn a_later_version_is_written_only_where_it_says_more() {
+fn writes_newer_version_only_if_required() {
     let (planned, finished) = later_versions(3);
     let record = group_record(planned.clone());
     assert_eq!((record.kind, record.version), (1, 2));
@@ -42,7 +42,7 @@ fn a_later_version_is_written_only_where_it_says_more() {
 }
 
 #[test]
-fn each_event_has_a_kind_of_its_own() {
+fn each_event_has_unique_kind() {
     let kinds: Vec<u16> = group_events(3).into_iter().map(|event| group_record(event).kind).collect();
     assert_eq!(kinds, [1, 2, 3, 5, 5, 5, 5, 4, 5, 5, 6]);
     let kinds: Vec<u16> =
@@ -51,7 +51,7 @@ fn each_event_has_a_kind_of_its_own() {
 }
 
 #[test]
-fn what_this_release_does_not_know_is_named() {
+fn unknown_kinds_and_versions_are_named() {
     let record = group_record(group_events(1).remove(0));
     let newer = Record { version: 3, ..record.clone() };
     assert_eq!(decode(&newer), Err(WireError::Version { kind: 1, found: 3, known: 2 }));

@@ -11,13 +11,13 @@ fn size(event: Event) -> Result<usize, WireError> {
 }
 
 #[test]
-fn a_plan_of_the_largest_group_fits_with_long_names() {
+fn plan_of_largest_group_fits_with_long_names() {
     let bytes = size(Event::Planned(Box::new(plan(MAX_MEMBERS, 180)))).expect("it fits");
     assert!(bytes > 48 << 10, "{bytes} bytes prove nothing");
 }
 
 #[test]
-fn a_plan_whose_names_are_all_of_the_longest_is_refused_and_not_cut() {
+fn rejects_oversized_plan_with_longest_names() {
     let plan = Event::Planned(Box::new(plan(MAX_MEMBERS, 253)));
     assert!(matches!(size(fit_group(plan)), Err(WireError::TooLarge { kind: 1, .. })));
 }
@@ -29,14 +29,14 @@ fn a_decision_about_the_largest_group_is_small() {
 }
 
 #[test]
-fn a_receipt_of_the_largest_group_fits_part_by_part() {
+fn receipt_of_largest_group_fits_in_parts() {
     for event in receipt_records(&plan(MAX_MEMBERS, 253)) {
         size(event).expect("it fits");
     }
 }
 
 #[test]
-fn a_largest_group_that_was_rebuilt_as_a_whole_fits() {
+fn fully_rebuilt_largest_group_fits() {
     let bytes = size(cleaned(MAX_MEMBERS)).expect("it fits");
     assert!(bytes > 32 << 10, "{bytes} bytes prove nothing");
 }
@@ -54,7 +54,7 @@ fn outcomes_fit_once_their_messages_are_shortened() {
 }
 
 #[test]
-fn a_backup_of_the_most_groups_fits_once_its_messages_are_shortened() {
+fn largest_backup_fits_with_shortened_messages() {
     let message = "m".repeat(MAX_TEXT_BYTES);
     let refused = (0..MAX_GROUPS_PER_BACKUP).map(|index| failed(index, message.clone())).collect();
     let events = [

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_of_every_seen_column_goes_there_and_back() {
+    fn every_value_of_every_column_round_trips() {
         for (at, column) in View::columns().enumerate() {
             for place in 0..column.values().len() as u8 {
                 let mut view = View::blank();
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_column_that_came_later_is_written_only_where_it_says_something() {
+    fn newer_column_is_written_only_if_set() {
         let mut view = View::blank();
         assert_eq!(encode(&view).map(|seen| seen.len()), Ok(FIRST_RELEASE.into()));
         view.set(Taken::Yes);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_is_given_out_twice() {
+    fn column_numbers_are_unique() {
         let mut columns: Vec<u8> = NUMBERED.iter().map(|numbered| numbered.number).collect();
         columns.sort_unstable();
         columns.dedup();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_view_of_another_shape_is_refused() {
+    fn rejects_view_with_other_columns() {
         let view = View { seen: vec![0; 3], ..View::blank() };
         assert!(matches!(encode(&view), Err(WireError::View { .. })));
         let mut view = View::blank();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_numbers_are_errors_and_a_column_of_later_days_is_at_its_first_value() {
+    fn rejects_unknown_numbers_and_defaults_missing_columns() {
         let number = |what, number| Err(WireError::Number { what, number });
         assert_eq!(decode(&[Seen { column: 200, value: 1 }]), number("column", 200));
         assert_eq!(decode(&[Seen { column: 1, value: 0 }]), number("value of a column", 0));

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_has_a_number_of_its_own_and_zero_is_none() {
+    fn ordinals_are_unique_and_never_zero() {
         there_and_back::<Step>();
         there_and_back::<Milestone>();
         there_and_back::<Ask>();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_code_has_the_number_that_people_see() {
+    fn ordinal_of_error_code_is_its_number() {
         for code in Code::KNOWN {
             assert_eq!(code.number(), *code as u16, "{code}");
         }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_decodes_and_what_is_no_standing_is_refused() {
+    fn round_trips_and_rejects_invalid_resume_point() {
         let object =
             ObjectId { namespace: "shop".to_owned(), name: "sp".to_owned(), uid: Uid("u".to_owned()) };
         let head = event::ReceiptHead {
