@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_that_waits_for_its_journal_is_alive_and_not_ready() {
+    async fn daemon_waiting_for_journal_is_not_ready() {
         assert_eq!(ask("/livez").await, (StatusCode::OK, "[+]journal writer ok\n".to_owned()));
         let (code, text) = ask("/readyz").await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_there_before_anything_else_is() {
+    async fn metrics_are_available_from_the_start() {
         let (code, text) = ask("/metrics").await;
         assert_eq!(code, StatusCode::OK);
         assert!(text.ends_with("# EOF\n") && text.contains("stillpoint_build_info"), "{text}");

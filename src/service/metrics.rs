@@ -237,7 +237,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn runs_that_are_held_up_are_counted_by_cause() {
+    fn counts_delayed_runs_by_cause() {
         use crate::machine::group::{GroupRun, WaitReport};
         let metrics = Metrics::new();
         let run = Arc::new(GroupRun::new(crate::audit::testing::plan(), Timestamp(0)));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn each_note_is_counted_under_a_name_with_its_unit() {
+    fn each_metric_has_name_with_unit() {
         let metrics = Metrics::new();
         let events = [
             Metric::BackupRefused(Code::InvalidBackup),
