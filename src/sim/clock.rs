@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn moves_with_the_virtual_time_only() {
+    async fn clock_advances_with_virtual_time_only() {
         let clock = SimClock::new(1_795_000_000_123_456_789);
         assert_eq!(clock.rfc3339(), "2026-11-18T11:06:40Z");
         assert_eq!(clock.rfc3339_micro(), "2026-11-18T11:06:40.123456Z");

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn calls_ledger_and_the_api_answer_at_one_address() {
+    async fn serves_calls_ledger_and_api_at_one_address() {
         let cluster = Cluster::start(Config::default());
         cluster.load_sample();
         let (status, claims) = get(&cluster, "/api/v1/namespaces/shop/persistentvolumeclaims").await;

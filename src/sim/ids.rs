@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_and_a_name_decide_in_any_order() {
+    fn same_seed_and_name_give_same_id() {
         let (mut one, mut other) = (Ids::new(7, "x"), Ids::new(7, "x"));
         let (a, b) = (one.next(&["a"]), one.next(&["b"]));
         assert_eq!((other.next(&["b"]), other.next(&["a"])), (b, a));
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_different() {
+    fn different_seed_or_name_gives_different_id() {
         let mut ids = Ids::new(7, "x");
         let mut all: Vec<String> =
             [["a", "bc"], ["ab", "c"], ["a", "bc"]].iter().map(|name| ids.next(name)).collect();

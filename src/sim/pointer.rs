@@ -47,7 +47,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn it_finds_what_serde_json_finds() {
+    fn agrees_with_pointer_of_serde_json() {
         let value = json!({"a": {"b/c": [1, {"d": null}], "": 2}, "~": 3});
         for pointer in
             ["", "/a", "/a/b~1c/1/d", "/a/b~1c/0", "/a/", "/~0", "/x", "a", "/a/b~1c/01", "/a/b~1c/+1"]

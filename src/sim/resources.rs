@@ -524,7 +524,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn group_and_plural_are_unique_and_every_row_is_complete() {
+    fn resource_rows_are_unique_and_complete() {
         let mut seen = BTreeSet::new();
         for resource in RESOURCES {
             assert!(seen.insert((resource.group, resource.plural)), "{} twice", resource.qualified_plural());
@@ -542,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_qualified_by_the_group_outside_the_core() {
+    fn resource_names_outside_core_include_group() {
         let vgs = by_plural("volumegroupsnapshots").expect("served");
         assert_eq!(vgs.qualified_plural(), "volumegroupsnapshots.groupsnapshot.storage.k8s.io");
         assert_eq!(vgs.api_version("v1beta1"), "groupsnapshot.storage.k8s.io/v1beta1");

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sample_has_two_groups_and_a_volume_of_none() {
+    fn sample_has_two_groups_and_ungrouped_volume() {
         let objects = objects();
         let group = |object: &Value| {
             let labels = object["metadata"].get("labels")?;

@@ -270,7 +270,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_delay_depends_on_the_seed_and_stays_below_the_limit() {
+    fn delay_depends_on_seed_and_is_bounded() {
         let object = json!({"metadata": {"name": "a", "resourceVersion": "7"}});
         let lag = |seed| Lag { max_ms: 200, seed }.of("volumesnapshots", &object);
         assert_eq!(lag(1), lag(1));
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(newest.get("a").map(|found| object::version(&found)), Some(9));
     }
     #[test]
-    fn what_the_cache_heard_the_end_of_is_gone_and_what_it_has_not_heard_of_is_not() {
+    fn ignores_late_response_for_deleted_object() {
         let named = |uid: &str, version: &str| {
             Arc::new(json!({"metadata": {"name": "a", "uid": uid, "resourceVersion": version}}))
         };

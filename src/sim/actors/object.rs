@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_set_where_nothing_was() {
+    fn sets_value_at_missing_path() {
         let mut object = json!({"metadata": {"name": "a"}});
         set(&mut object, &["status", "readyToUse"], json!(true));
         assert_eq!(object, json!({"metadata": {"name": "a"}, "status": {"readyToUse": true}}));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_null_and_empty_read_alike() {
+    fn absent_null_and_empty_are_equal() {
         for object in [json!({}), json!({"spec": {"class": null}}), json!({"spec": {"class": ""}})] {
             assert_eq!(text(&object, "/spec/class"), None);
         }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_added_during_its_turn_has_one_more() {
+    async fn key_added_during_processing_is_processed_again() {
         let queue = WorkQueue::new();
         queue.add("a");
         queue.add("a");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_several_delays_the_first_to_end_counts() {
+    async fn shortest_of_several_delays_applies() {
         let queue = WorkQueue::new();
         queue.add_after("a", Duration::from_secs(9));
         queue.add_after("a", Duration::from_secs(1));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_wait_longer_and_longer_until_forgotten() {
+    async fn failure_backoff_grows_until_reset() {
         let queue = WorkQueue::new();
         for expected in [1, 2, 4] {
             let before = Instant::now();

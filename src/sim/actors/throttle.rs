@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn ten_calls_are_free_and_then_five_pass_per_second() {
+    async fn allows_burst_of_ten_then_five_per_second() {
         let throttle = Throttle::new(Some(5.0));
         let start = Instant::now();
         for _ in 0..10 {

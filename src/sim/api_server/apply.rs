@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manager_leaves_out_goes_and_what_another_applies_stays() {
+    fn apply_removes_only_fields_of_its_manager() {
         let one = run("one", false, &json!({}), json!({"metadata": {"labels": {"a": "1", "b": "1"}}}))
             .expect("applied");
         let two = run("two", false, &one, json!({"metadata": {"labels": {"b": "1"}}})).expect("same value");
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_of_a_keyed_list_goes_as_a_whole() {
+    fn removes_item_of_keyed_list_as_whole() {
         let with = |uids: &[&str]| {
             let owners: Vec<Value> = uids.iter().map(|uid| json!({"uid": uid, "name": "n"})).collect();
             json!({"metadata": {"ownerReferences": owners}})

@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_claim_only_the_request_may_grow() {
+    fn only_storage_request_of_pvc_may_grow() {
         let claim = json!({
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}},
             "status": {"capacity": {"storage": "2Gi"}},
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_keeps_its_source_and_a_class_its_provisioner() {
+    fn volume_source_and_class_provisioner_are_immutable() {
         let volume = json!({"spec": {"csi": {"driver": "d", "volumeHandle": "h"}}});
         let handle = |next: &mut Value| next["spec"]["csi"]["volumeHandle"] = json!("other");
         assert_eq!(refused("persistentvolumes", &volume, handle), ["spec.persistentvolumesource"]);

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_newer_kind_is_complete_and_short() {
+    fn newer_event_kind_requires_complete_short_fields() {
         let newer = "events.k8s.io";
         check_event(newer, |_| {}, &[]);
         check_event(newer, |event| event["action"] = json!(""), &["action"]);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_the_older_kind_needs_less() {
+    fn older_event_kind_requires_fewer_fields() {
         let older = |event: &mut Value| {
             *event = json!({"metadata": {"name": "e", "namespace": "shop"}, "count": 1, "type": "Other",
                 "involvedObject": {"namespace": "shop"}});

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn test_against_null_passes_on_an_absent_member_but_not_through_an_absent_parent() {
+    fn null_test_requires_existing_parent() {
         let document = json!({"metadata": {}});
         check(
             document.clone(),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn replace_of_an_absent_member_is_accepted_and_remove_is_not() {
+    fn accepts_replace_but_not_remove_of_absent_member() {
         check(
             json!({"spec": {}}),
             json!([{"op": "replace", "path": "/spec/a", "value": 1}]),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_escapes() {
+    fn patches_lists_and_escaped_paths() {
         check(
             json!({"l": [1, 3]}),
             json!([{"op": "add", "path": "/l/1", "value": 2}, {"op": "add", "path": "/l/-", "value": 4}]),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_operation_undoes_the_earlier_ones() {
+    fn failed_operation_rolls_back_earlier_ones() {
         let document = json!({"a": 1});
         let operations =
             json!([{"op": "add", "path": "/b", "value": 2}, {"op": "test", "path": "/a", "value": 2}]);

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_what_was_written() {
+    fn stored_object_round_trips() {
         let event =
             Arc::new(json!({"metadata": {"name": "a\n\"b\""}, "count": 3, "eventTime": null, "list": [1.5]}));
         let kept = Kept::new("events", &event);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_is_written_as_text_once_and_that_lives_as_long_as_somebody_asks_for_it() {
+    fn serializes_state_once_and_shares_the_text() {
         let mut present = Kept::new("persistentvolumeclaims", &Arc::new(json!({"metadata": {"name": "a"}})));
         let same = |one: &Kept, other: &Kept| one.text().as_ptr() == other.text().as_ptr();
         let (told, old) = (present.clone(), present.packed());

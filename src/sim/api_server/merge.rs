@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strategic_patch_adds_to_finalizers_and_takes_from_them() {
+    fn strategic_patch_adds_and_removes_finalizers() {
         let mut object = json!({"metadata": {"finalizers": ["a", "b"]}});
         strategic(
             &mut object,

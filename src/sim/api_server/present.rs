@@ -79,7 +79,7 @@ mod tests {
     use crate::resources::{RESOURCES, by_plural};
 
     #[test]
-    fn each_version_has_a_list_of_members_of_its_own() {
+    fn each_version_has_its_own_member_list() {
         let contents = by_plural("volumegroupsnapshotcontents").expect("served");
         let stored = json!({"apiVersion": "x/v1", "status": {"readyToUse": true, "volumeSnapshotInfoList": [],
                 "volumeSnapshotHandlePairList": []}});

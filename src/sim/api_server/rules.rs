@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_is_needed_and_stays_as_it_is() {
+    fn selector_is_required_and_immutable() {
         let with =
             |selector: Value| json!({"metadata": {"name": "g"}, "spec": {"source": {"selector": selector}}});
         let none = json!({"metadata": {"name": "g"}, "spec": {"source": {}}});
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_policy_of_a_content_may_change_and_its_handles_may_not() {
+    fn content_policy_is_mutable_but_handles_are_not() {
         let change = |edit: fn(&mut Value)| {
             violations("volumegroupsnapshotcontents", Some(content(|_| ())), content(edit))
         };
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transition_rule_does_not_fire_when_the_field_is_removed() {
+    fn transition_rule_ignores_removal_of_field() {
         let with = |status: Value| json!({"metadata": {"name": "g"}, "spec": {"source": {"selector": {}}}, "status": status});
         let bound = with(json!({"boundVolumeGroupSnapshotContentName": "a"}));
         assert_eq!(violations("volumegroupsnapshots", Some(bound.clone()), with(json!({}))), [""; 0]);

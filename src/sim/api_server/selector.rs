@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_by_equality_set_and_existence() {
+    fn selects_labels_by_equality_set_and_existence() {
         for yes in [
             "",
             "app=db",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_by_name_and_by_what_the_resource_allows() {
+    fn selects_fields_by_name_and_supported_fields() {
         assert_eq!(selects("", "metadata.name=a,spec.nodeName=w"), Some(true));
         assert_eq!(selects("", "metadata.name!=a"), Some(false));
         assert_eq!(selects("", "status.phase="), Some(true));

@@ -237,7 +237,7 @@ mod tests {
     use crate::resources::by_plural;
 
     #[test]
-    fn not_found_and_already_exists_name_the_plural_resource() {
+    fn not_found_and_already_exists_name_plural_resource() {
         let snapshots = by_plural("volumesnapshots").expect("served");
         let value = Status::not_found(snapshots, "a").to_value();
         assert_eq!(value["message"], "volumesnapshots.snapshot.storage.k8s.io \"a\" not found");

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_counter_numbers_all_changes_and_deletes_too() {
+    async fn one_counter_numbers_all_changes_and_deletes() {
         let mut store = store();
         assert_eq!(store.put(key("a"), json!({"metadata": {}}))["metadata"]["resourceVersion"], "2");
         assert_eq!(store.put(key("b"), json!({"metadata": {}}))["metadata"]["resourceVersion"], "3");
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_true_at_a_moment_is_known() {
+    async fn reads_state_at_past_revision() {
         let mut store = store();
         let before = Instant::now();
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_older_state_is_rebuilt_from_the_history() {
+    async fn reconstructs_older_state_from_history() {
         let mut store = store();
         store.put(key("a"), json!({"metadata": {}, "data": 1}));
         let then = store.version();
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_long_past_is_known_as_well() {
+    async fn reads_state_of_distant_past() {
         let mut store = store();
         let last = 2 * RECENT as u64;
         (0..=last).for_each(|data| drop(store.put(key("a"), json!({"metadata": {}, "data": data}))));
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_text_is_kept_for_as_long_as_its_change_is_in_the_history() {
+    async fn retains_text_while_history_has_the_change() {
         let mut store = store();
         let object = store.put(key("a"), json!({"metadata": {}}));
         let text = store.text(&key("a"), &object).expect("present");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_compacted_is_too_old() {
+    async fn compacted_revision_is_too_old() {
         let mut store = store();
         store.put(key("a"), json!({"metadata": {}}));
         let before = store.version() - 1;

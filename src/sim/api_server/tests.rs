@@ -41,7 +41,7 @@ fn delete(caller: &Caller) -> Result<Option<Value>, Status> {
 }
 
 #[tokio::test]
-async fn a_new_object_gets_what_only_the_server_sets() {
+async fn new_object_gets_fields_set_by_server() {
     let mut object = snapshot("a");
     object["status"] = json!({"readyToUse": true});
     let caller = caller();
@@ -66,7 +66,7 @@ async fn generate_name_appends_five_letters() {
 }
 
 #[tokio::test]
-async fn a_stale_update_conflicts_and_a_no_op_keeps_the_version() {
+async fn stale_update_conflicts_and_no_op_preserves_version() {
     let caller = caller();
     let first = created(&caller, json!([]));
     let same = caller.update("volumesnapshots", first.clone()).expect("no-op");
@@ -80,7 +80,7 @@ async fn a_stale_update_conflicts_and_a_no_op_keeps_the_version() {
 }
 
 #[tokio::test]
-async fn the_generation_counts_changes_of_the_spec_and_the_deletion() {
+async fn generation_counts_spec_changes_and_deletion() {
     let caller = caller();
     created(&caller, json!(["example.com/hold"]));
     patch(&caller, None, json!({"metadata": {"labels": {"a": "b"}}})).expect("labels");
@@ -94,7 +94,7 @@ async fn the_generation_counts_changes_of_the_spec_and_the_deletion() {
 }
 
 #[tokio::test]
-async fn main_resource_and_status_do_not_touch_each_other() {
+async fn main_resource_and_status_are_independent() {
     let caller = caller();
     created(&caller, json!([]));
     let both = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"volumeSnapshotClassName": "c"}, "status": {"readyToUse": true}});
@@ -123,7 +123,7 @@ async fn a_backup_has_no_status_subresource() {
 }
 
 #[tokio::test]
-async fn a_finalizer_holds_a_deleted_object_until_anybody_removes_it() {
+async fn finalizer_blocks_deletion_until_removed() {
     let caller = caller();
     created(&caller, json!(["example.com/one", "example.com/two"]));
     let held = delete(&caller).expect("deleted").expect("held");
@@ -160,7 +160,7 @@ async fn a_delete_checks_uid_and_version() {
 }
 
 #[tokio::test]
-async fn an_other_uid_is_a_conflict_and_the_creation_time_is_immutable() {
+async fn other_uid_conflicts_and_creation_time_is_immutable() {
     let caller = caller();
     created(&caller, json!([]));
     let uid = patch(&caller, None, json!({"metadata": {"uid": "other"}}));
@@ -170,7 +170,7 @@ async fn an_other_uid_is_a_conflict_and_the_creation_time_is_immutable() {
 }
 
 #[tokio::test]
-async fn a_failed_test_of_a_json_patch_is_unprocessable_and_changes_nothing() {
+async fn failed_json_patch_test_changes_nothing() {
     let caller = caller();
     let made = created(&caller, json!([]));
     let ops = json!([
@@ -185,7 +185,7 @@ async fn a_failed_test_of_a_json_patch_is_unprocessable_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_created_without_a_namespace_or_in_one_that_ends() {
+async fn create_requires_existing_active_namespace() {
     let caller = caller();
     let into =
         |ns: &str| json!({"metadata": {"name": "c", "namespace": ns, "finalizers": ["example.com/hold"]}});
@@ -203,7 +203,7 @@ async fn nothing_is_created_without_a_namespace_or_in_one_that_ends() {
 }
 
 #[tokio::test]
-async fn a_watch_gives_what_is_there_and_then_every_change() {
+async fn watch_sends_existing_objects_and_later_changes() {
     let server = server();
     let caller = server.caller("test");
     created(&caller, json!([]));
@@ -225,7 +225,7 @@ async fn a_watch_gives_what_is_there_and_then_every_change() {
 }
 
 #[tokio::test]
-async fn calls_are_tallied_by_agent_verb_and_resource() {
+async fn calls_are_counted_by_agent_verb_and_resource() {
     let server = server();
     let caller = server.caller("sidecar");
     created(&caller, json!([]));
@@ -264,7 +264,7 @@ async fn a_list_selects_by_namespace_and_labels() {
 }
 
 #[tokio::test]
-async fn the_preferred_version_is_the_first_that_is_served() {
+async fn preferred_version_is_first_served_one() {
     let config = ApiServerConfig {
         seed: 1,
         clock: SimClock::new(0),
@@ -280,7 +280,7 @@ async fn the_preferred_version_is_the_first_that_is_served() {
 }
 
 #[tokio::test]
-async fn a_definition_of_a_served_resource_is_established() {
+async fn crd_of_served_resource_is_established() {
     let caller = caller();
     let object = json!({"metadata": {"name": "groupsnapshots.stillpoint.dev"},
         "spec": {"names": {"plural": "groupsnapshots"}, "versions": [{"name": "v1alpha1", "storage": true}]}});

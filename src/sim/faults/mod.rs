@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rule_decides_over_so_many_calls_that_fit() {
+    async fn rule_applies_to_limited_number_of_calls() {
         let cluster = Cluster::start(Config::default());
         let rules = cluster.inner.faults.clone();
         let text = r#"[{"agent": "a", "verb": "patch", "happen": false, "answer": {"code": 429, "retryAfter": 2}, "times": 2},
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn chance_draws_the_same_for_the_same_seed() {
+    async fn same_seed_gives_same_random_faults() {
         let drawn = |seed: u64| {
             let mut chance = Chance::read(serde_json::json!({"seed": seed, "oneIn": 4})).expect("a fault");
             let verbs = ["get", "patch", "watch", "list", "create"];
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_a_fault_is_refused_and_nothing_of_its_list_works() {
+    async fn invalid_fault_rejects_its_whole_list() {
         let cluster = Cluster::start(Config::default());
         for text in [
             "",

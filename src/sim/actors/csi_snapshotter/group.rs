@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_is_deleted_only_when_its_group_was_or_never_bound() {
+    fn deletes_content_only_if_group_deleted_or_unbound() {
         let content = |annotations: Value, source: Value, uid: &str| {
             json!({
                 "metadata": {"deletionTimestamp": "2026-11-20T18:03:04Z", "annotations": annotations},

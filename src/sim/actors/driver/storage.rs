@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_group_is_cut_once_per_name_and_deleted_as_a_whole() {
+    async fn snapshots_group_once_per_name_and_deletes_whole() {
         let (storage, volumes) = storage(DriverConfig::default());
         let first = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
         let again = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failing_cut_may_leave_parts_behind() {
+    async fn failing_cut_may_leave_partial_snapshots() {
         let (storage, volumes) = storage(DriverConfig {
             fail_with: Some(("Internal".to_owned(), "disk on fire".to_owned())),
             fail_times: 2,
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cut_holds_what_was_written_before_it_and_a_volume_made_from_it_too() {
+    async fn snapshot_and_restore_contain_writes_before_cut() {
         let (storage, volumes) = storage(DriverConfig { skew_ms: 40, ..DriverConfig::default() });
         storage.write(&volumes[0]);
         let group = storage.create_volume_group_snapshot("g", &volumes).await.expect("cut");
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn five_codes_leave_the_outcome_open() {
+    fn five_grpc_codes_are_not_final() {
         let codes = ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"];
         assert!(codes.iter().all(|code| !RpcError::new(code, "").is_final()));
         assert!(

@@ -14,7 +14,7 @@ fn position(lines: &[String], what: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_of_three_is_made_in_the_recorded_order() {
+async fn creates_group_of_three_in_recorded_order() {
     let lab = Lab::new(3, Config::default()).await;
     let mut groups = lab.user.watch(plural::GROUPS);
     let mut group_contents = lab.user.watch(plural::GROUP_CONTENTS);
@@ -77,7 +77,7 @@ async fn a_group_of_three_is_made_in_the_recorded_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_objects_are_as_the_real_ones() {
+async fn objects_match_recorded_real_objects() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     lab.settle().await;
@@ -133,7 +133,7 @@ fn hash_of(group_uid: &str, volume: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_default_rate_a_member_costs_about_two_seconds() {
+async fn default_rate_takes_two_seconds_per_member() {
     for (members, measured) in [(1, 2.4), (3, 6.7), (8, 18.0)] {
         let lab = Lab::new(members, Config { controller_qps: Some(5.0), ..Config::default() }).await;
         lab.settle().await;
@@ -149,7 +149,7 @@ async fn at_the_default_rate_a_member_costs_about_two_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_caches_delay_but_converge() {
+async fn stale_caches_delay_but_converge() {
     for seed in 0..5 {
         let lab = Lab::new(3, Config { cache_lag_ms: 300, seed, ..Config::default() }).await;
         lab.create_ready_group(3).await;
@@ -160,7 +160,7 @@ async fn old_caches_delay_but_converge() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_match_labels_count_and_nothing_selected_is_an_error() {
+async fn selects_by_match_labels_and_rejects_empty_selection() {
     let lab = Lab::new(2, Config::default()).await;
     let group = |name: &str, selector: Value| {
         json!({
@@ -190,7 +190,7 @@ async fn only_match_labels_count_and_nothing_selected_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_class_is_told_and_readiness_is_not() {
+async fn missing_class_sets_error_but_not_readiness() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create(
         plural::GROUPS,

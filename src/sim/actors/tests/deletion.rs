@@ -13,7 +13,7 @@ fn ledger(lab: &Lab) -> (usize, usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn policy_delete_frees_everything_with_one_call() {
+async fn delete_policy_frees_everything_with_one_call() {
     for config in [Config::default(), Config { controller_qps: Some(5.0), ..Config::default() }] {
         let lab = Lab::new(3, config).await;
         let group = lab.create_ready_group(3).await;
@@ -34,7 +34,7 @@ async fn policy_delete_frees_everything_with_one_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn policy_retain_keeps_contents_and_storage_but_no_snapshot() {
+async fn retain_policy_preserves_contents_but_not_snapshots() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     lab.set_policies("Retain");
@@ -71,7 +71,7 @@ async fn one_member_cannot_be_deleted_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_deleted_before_its_finalizer_leaves_content_and_storage() {
+async fn group_deleted_without_finalizer_leaks_content_and_storage() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_group();
     while lab.group_contents().is_empty() {
@@ -97,7 +97,7 @@ async fn a_group_deleted_before_its_finalizer_leaves_content_and_storage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_policy_that_the_controller_has_not_heard_of_leaves_the_content() {
+async fn policy_change_unseen_by_controller_preserves_content() {
     let mut left_behind = 0;
     for seed in 0..8 {
         let lab = Lab::new(2, Config { seed, ..Config::default() }).await;
@@ -124,7 +124,7 @@ async fn a_policy_that_the_controller_has_not_heard_of_leaves_the_content() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_namespace_takes_its_groups_along() {
+async fn deleted_namespace_deletes_its_groups() {
     for config in
         [Config::default(), Config { controller_qps: Some(5.0), cache_lag_ms: 100, ..Config::default() }]
     {

@@ -18,7 +18,7 @@ fn creates(lab: &Lab) -> u64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_final_error_is_tried_again_and_again_and_leaves_parts() {
+async fn final_error_is_retried_and_leaves_partial_snapshots() {
     let driver = DriverConfig { partial_cut_left: true, ..failing("Internal") };
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     lab.create_group();
@@ -46,7 +46,7 @@ async fn a_final_error_is_tried_again_and_again_and_leaves_parts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_error_backs_off_and_keeps_its_mark() {
+async fn open_error_backs_off_and_preserves_annotation() {
     let lab = Lab::new(1, Config { driver: failing("DeadlineExceeded"), ..Config::default() }).await;
     let group = lab.create_group();
     sleep(Duration::from_secs(40)).await;
@@ -62,7 +62,7 @@ async fn an_open_error_backs_off_and_keeps_its_mark() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_whose_answer_was_lost_is_not_made_twice() {
+async fn cut_with_lost_response_is_not_repeated() {
     let driver = DriverConfig { cut_despite_failure: true, fail_times: 3, ..failing("Internal") };
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     lab.create_ready_group(2).await;
@@ -71,7 +71,7 @@ async fn a_cut_whose_answer_was_lost_is_not_made_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_without_groups_says_so() {
+async fn driver_without_group_support_reports_it() {
     let driver = DriverConfig { unimplemented: true, ..DriverConfig::default() };
     let lab = Lab::new(1, Config { driver, ..Config::default() }).await;
     lab.create_group();
@@ -84,7 +84,7 @@ async fn a_driver_without_groups_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_driver_is_not_ready_the_members_flap() {
+async fn members_flap_while_driver_is_not_ready() {
     let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     let mut snapshots = lab.user.watch(plural::SNAPSHOTS);
@@ -105,7 +105,7 @@ async fn while_the_driver_is_not_ready_the_members_flap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_stripped_before_it_is_ready_is_cut_again() {
+async fn member_stripped_before_ready_is_cut_again() {
     let driver = DriverConfig { not_ready_ms: 12_000, ..DriverConfig::default() };
     let lab = Lab::new(1, Config { driver, ..Config::default() }).await;
     lab.create_group();
@@ -120,7 +120,7 @@ async fn a_member_stripped_before_it_is_ready_is_cut_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_delete_holds_everything() {
+async fn failing_delete_blocks_everything() {
     let lab = Lab::new(1, Config::default()).await;
     let group = lab.create_ready_group(1).await;
     let broken = Some(("Internal".to_owned(), "busy".to_owned()));

@@ -83,7 +83,7 @@ fn import_group(lab: &Lab) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_alone_never_becomes_ready_until_a_content_knows_its_group() {
+async fn member_is_ready_only_with_known_group_content() {
     let (lab, handle, members) = orphaned(2, Config::default()).await;
     assert_eq!(ledger(&lab), (2, 2, 0));
     import_member(&lab, "m0", &members[0]).await;
@@ -114,7 +114,7 @@ async fn a_member_alone_never_becomes_ready_until_a_content_knows_its_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unbound_content_with_policy_delete_deletes_nothing() {
+async fn unbound_content_with_delete_policy_deletes_nothing() {
     let (lab, handle, members) = orphaned(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     lab.settle().await;
@@ -126,7 +126,7 @@ async fn an_unbound_content_with_policy_delete_deletes_nothing() {
 /// The sidecar may delete an unbound static content. It is too late only if no finalizer holds the content
 /// (external-snapshotter, `shouldDeleteGroupSnapshotContent`).
 #[tokio::test(start_paused = true)]
-async fn an_unbound_content_that_was_made_with_the_finalizer_frees_what_the_driver_knows() {
+async fn unbound_content_with_finalizer_frees_known_storage() {
     for (known, calls) in [(true, Some(&1)), (false, None)] {
         let (lab, handle, members) = orphaned(2, Config::default()).await;
         let handle = if known { handle } else { "another".to_owned() };
@@ -142,7 +142,7 @@ async fn an_unbound_content_that_was_made_with_the_finalizer_frees_what_the_driv
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_imported_group_adopts_its_members_and_frees_them() {
+async fn imported_group_adopts_and_frees_its_members() {
     let (lab, handle, members) = orphaned(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     import_group(&lab);
@@ -184,7 +184,7 @@ async fn reclaiming_needs_both_finalizers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wrong_member_list_and_a_wrong_reference_are_refused() {
+async fn refuses_wrong_member_list_and_wrong_reference() {
     let (lab, handle, members) = orphaned(2, Config::default()).await;
     import_group_content(&lab, &handle, &members[..1], "Delete");
     lab.settle().await;
@@ -206,7 +206,7 @@ async fn a_wrong_member_list_and_a_wrong_reference_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_member_is_rebuilt_while_the_content_stands() {
+async fn rebuilds_lost_member_while_content_exists() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     lab.set_policies("Retain");
@@ -225,7 +225,7 @@ async fn a_lost_member_is_rebuilt_while_the_content_stands() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_driver_that_tells_of_no_group_makes_members_independent() {
+async fn driver_without_group_ids_yields_independent_members() {
     let driver = DriverConfig { reports_group_id: false, ..DriverConfig::default() };
     let (lab, _, members) = orphaned(1, Config { driver, ..Config::default() }).await;
     import_member(&lab, "m0", &members[0]).await;
@@ -236,7 +236,7 @@ async fn a_driver_that_tells_of_no_group_makes_members_independent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_group_of_the_same_name_adopts_what_still_names_it() {
+async fn new_group_adopts_members_with_its_name() {
     let lab = Lab::new(1, Config::default()).await;
     let group = lab.create_ready_group(1).await;
     lab.set_policies("Retain");

@@ -20,7 +20,7 @@ fn strip() -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stripped_member_of_a_living_group_is_owned_again() {
+async fn stripped_member_of_existing_group_is_reowned() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     lab.settle().await;
@@ -34,7 +34,7 @@ async fn a_stripped_member_of_a_living_group_is_owned_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_default_class_a_stripped_member_is_left_alone() {
+async fn stripped_member_is_untouched_without_default_class() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     lab.settle().await;
@@ -72,7 +72,7 @@ async fn strip_and_delete(lab: &Lab, members: usize, gap_ms: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strip_and_delete_loses_the_members_and_leaks_the_storage() {
+async fn strip_and_delete_loses_members_and_leaks_storage() {
     let lab = Lab::new(3, Config::default()).await;
     strip_and_delete(&lab, 3, 0).await;
     assert_eq!((lab.group(), lab.group_contents(), lab.snapshots(), lab.contents()), Default::default());
@@ -80,7 +80,7 @@ async fn strip_and_delete_loses_the_members_and_leaks_the_storage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strip_and_delete_loses_members_at_the_default_rate_too() {
+async fn strip_and_delete_loses_members_at_default_rate() {
     for (gap_ms, most_left) in [(0, 6), (2000, 3)] {
         let lab = Lab::new(8, Config { controller_qps: Some(5.0), ..Config::default() }).await;
         strip_and_delete(&lab, 8, gap_ms).await;
@@ -121,7 +121,7 @@ async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_release_keeps_every_member() {
+async fn release_preserves_every_member() {
     let slow = Config { controller_qps: Some(5.0), ..Config::default() };
     let stale = |seed| Config { cache_lag_ms: 400, seed, ..Config::default() };
     for config in [Config::default(), slow, stale(1), stale(2), stale(3)] {
@@ -138,7 +138,7 @@ async fn the_release_keeps_every_member() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_as_source_left_in_place_old_caches_lose_members() {
+async fn stale_caches_lose_members_with_as_source_finalizer() {
     let mut lost = 0;
     for seed in 0..4 {
         let lab = Lab::new(4, Config { cache_lag_ms: 400, seed, ..Config::default() }).await;
@@ -149,7 +149,7 @@ async fn with_as_source_left_in_place_old_caches_lose_members() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_content_set_to_delete_behind_the_back_makes_phantoms() {
+async fn content_set_to_delete_leaves_dangling_snapshots() {
     let lab = Lab::new(3, Config::default()).await;
     let group = lab.create_ready_group(3).await;
     for snapshot in lab.snapshots() {
@@ -163,7 +163,7 @@ async fn a_content_set_to_delete_behind_the_back_makes_phantoms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_put_back_after_the_group_is_gone_changes_nothing() {
+async fn group_name_restored_after_deletion_changes_nothing() {
     let lab = Lab::new(2, Config::default()).await;
     release(&lab, 2, true).await;
     let before: Vec<String> =
@@ -179,7 +179,7 @@ async fn a_name_put_back_after_the_group_is_gone_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_frozen_controller_holds_the_release_back() {
+async fn frozen_controller_delays_the_release() {
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
     lab.set_policies("Retain");
@@ -204,7 +204,7 @@ async fn a_frozen_controller_holds_the_release_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_garbage_collector_finds_unowned_is_deleted() {
+async fn garbage_collector_deletes_objects_without_owner() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
     lab.settle().await;

@@ -25,7 +25,7 @@ async fn ready_single(lab: &Lab) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_single_snapshot_is_cut_and_deleted() {
+async fn single_snapshot_is_created_and_deleted() {
     for config in [Config::default(), Config { cache_lag_ms: 200, ..Config::default() }] {
         let lab = Lab::new(1, config).await;
         let single = ready_single(&lab).await;
@@ -48,7 +48,7 @@ async fn a_single_snapshot_is_cut_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_and_its_volume_are_bound_both_ways_and_go_together() {
+async fn pvc_and_volume_are_bound_and_deleted_together() {
     let lab = Lab::new(1, Config::default()).await;
     let claim = lab.get(plural::CLAIMS, "data-0").unwrap();
     let volume = lab.list(plural::VOLUMES).remove(0);
@@ -86,7 +86,7 @@ fn restore(lab: &Lab, size: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_is_restored_from_a_ready_snapshot() {
+async fn restores_pvc_from_ready_snapshot() {
     let lab = Lab::new(1, Config::default()).await;
     restore(&lab, "20Mi");
     lab.settle().await;
@@ -102,7 +102,7 @@ async fn a_claim_is_restored_from_a_ready_snapshot() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pending_restore_holds_the_group() {
+async fn pending_restore_blocks_group_deletion() {
     let lab = Lab::new(1, Config::default()).await;
     let group = lab.create_ready_group(1).await;
     let member = object::name(&lab.snapshots()[0]).to_owned();
@@ -126,7 +126,7 @@ async fn a_pending_restore_holds_the_group() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_sample_is_bound_and_its_groups_can_be_cut() {
+async fn sample_pvcs_are_bound_and_can_be_cut() {
     let lab = Lab::new(0, Config::default()).await;
     lab.cluster.load_sample();
     lab.cluster.load_sample();
@@ -159,7 +159,7 @@ async fn the_same_seed_gives_the_same_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn older_group_api_versions_are_spoken_where_they_are_the_newest() {
+async fn uses_newest_served_group_api_version() {
     for version in ["v1beta1", "v1beta2"] {
         let config = Config { groupsnapshot_versions: vec![version.to_owned()], ..Config::default() };
         let lab = Lab::new(2, config).await;

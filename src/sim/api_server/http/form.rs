@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_served_shape_wins() {
+    fn negotiates_first_supported_media_type() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
         assert_eq!(negotiate(table).ok(), Some(Form::Table));
         let unknown = "application/json;as=Table;v=v9;g=meta.k8s.io,application/json";

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_map_with_labels_and_bytes() {
+    fn decodes_config_map_with_labels_and_bytes() {
         let entry = |key: &[u8], value: &[u8]| [field(1, key), field(2, value)].concat();
         let metadata = [field(1, b"a"), field(3, b""), field(11, &entry(b"k", b"v")), field(8, b"")].concat();
         let message =
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_unknown_is_refused() {
+    fn rejects_truncated_or_unknown_protobuf() {
         let whole = body("Namespace", &field(1, &field(1, b"name")));
         assert!(object(&whole).is_some());
         for length in 0..whole.len() {

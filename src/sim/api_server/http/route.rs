@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn collections_objects_and_subresources() {
+    fn routes_collections_objects_and_subresources() {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(found("/api/v1/namespaces"), Some(("namespaces", None, None, false)));
         assert_eq!(found("/api/v1/namespaces/n"), Some(("namespaces", None, some("n"), false)));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_served_is_not_found() {
+    fn unserved_path_is_not_found() {
         assert_eq!(found("/api/v1/pods/a"), None, "a namespaced object without its namespace");
         assert_eq!(found("/api/v1/namespaces/n/persistentvolumes"), None);
         assert_eq!(found("/apis/velero.io/v1/namespaces/n/backups/a/status"), None, "no such subresource");

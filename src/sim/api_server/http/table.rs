@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_has_the_columns_of_its_definition() {
+    fn snapshot_table_has_columns_of_its_crd() {
         let object = json!({"metadata": {"name": "a", "creationTimestamp": "1970-01-01T00:00:00Z"},
             "spec": {"source": {"persistentVolumeClaimName": "p"}}, "status": {"readyToUse": true}});
         let resource = by_plural("volumesnapshots").expect("served");
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_without_a_last_time_was_seen_at_its_event_time() {
+    fn event_without_last_timestamp_uses_event_time() {
         let shown = |times: Value| {
             let mut object =
                 json!({"metadata": {"name": "a"}, "involvedObject": {"kind": "Backup", "name": "b"}});

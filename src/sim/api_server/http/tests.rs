@@ -70,7 +70,7 @@ fn code<T>(result: Result<T, Error>) -> u16 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn create_patch_and_delete_through_kube() {
+async fn kube_client_creates_patches_and_deletes() {
     let server = server();
     let api = snapshots(&server);
     let made = api.create(&Default::default(), &snapshot("a")).await.expect("created");
@@ -113,7 +113,7 @@ async fn validation_errors_name_the_field() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_comes_in_pages_of_one_state() {
+async fn list_pages_share_one_revision() {
     let server = server();
     let api = config_maps(&server);
     for name in ["a", "b", "c", "d"] {
@@ -142,7 +142,7 @@ async fn a_list_comes_in_pages_of_one_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_follows_the_selection_and_ends_with_a_bookmark() {
+async fn watch_follows_selection_and_ends_with_bookmark() {
     let server = server();
     let api = config_maps(&server);
     api.create(&Default::default(), &config_map("a", &[("in", "1")])).await.expect("created");
@@ -169,7 +169,7 @@ async fn a_watch_follows_the_selection_and_ends_with_a_bookmark() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_from_before_the_history_is_told_410_in_the_stream() {
+async fn watch_before_history_receives_410_in_stream() {
     let server = server();
     let api = config_maps(&server);
     api.create(&Default::default(), &config_map("a", &[])).await.expect("created");
@@ -222,7 +222,7 @@ async fn applied(config: watcher::Config) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_watcher_lists_watches_and_lists_again_after_410() {
+async fn watcher_lists_again_after_410() {
     let seen = applied(watcher::Config::default()).await;
     assert_eq!(seen, ["init a", "done", "apply b", "error true", "init a", "init e"]);
 }
@@ -252,7 +252,7 @@ async fn server_side_apply_creates_and_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn discovery_finds_the_served_versions_both_ways() {
+async fn both_discovery_formats_list_served_versions() {
     let server = server();
     for discovery in [
         Discovery::new(client(&server)).run().await.expect("discovered"),
@@ -268,7 +268,7 @@ async fn discovery_finds_the_served_versions_both_ways() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_group_snapshot_content_in_three_versions() {
+async fn serves_group_snapshot_content_in_three_versions() {
     let server = server();
     let content = json!({"metadata": {"name": "c"}, "spec": {"deletionPolicy": "Delete", "driver": "d",
         "source": {"volumeHandles": ["h"]}, "volumeGroupSnapshotRef": {"name": "g", "namespace": "default"}}});
@@ -293,7 +293,7 @@ async fn one_group_snapshot_content_in_three_versions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_tosses_two_coins() {
+async fn fault_decides_write_and_response_independently() {
     let server = server();
     let api = config_maps(&server);
     let decide = |happen: bool, answer: Answer| {
@@ -317,7 +317,7 @@ async fn a_fault_tosses_two_coins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn metadata_alone_and_items_without_type() {
+async fn serves_partial_metadata_and_items_without_type() {
     let server = server();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client(&server), "default");
     let claim = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {}})).expect("a claim");
@@ -332,7 +332,7 @@ async fn metadata_alone_and_items_without_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn orphaned_dependents_lose_the_reference_and_stay() {
+async fn orphaned_dependents_lose_only_the_reference() {
     let cluster = crate::Cluster::start(crate::Config::default());
     let api = config_maps(cluster.api());
     let owner = api.create(&Default::default(), &config_map("owner", &[])).await.expect("created");
@@ -377,7 +377,7 @@ async fn raw(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_served_is_refused_with_a_status() {
+async fn unserved_request_is_refused_with_status() {
     let server = server();
     let rows = [
         ("GET", "/foo", "application/json", 404, "NotFound"),
@@ -406,7 +406,7 @@ async fn what_is_not_served_is_refused_with_a_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_field_is_dropped_or_refused_as_the_client_asks() {
+async fn field_validation_drops_or_rejects_unknown_field() {
     let server = server();
     let body = json!({"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "a"},
         "spec": {"snapshotMoveDate": true}})
@@ -421,7 +421,7 @@ async fn an_unknown_field_is_dropped_or_refused_as_the_client_asks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_table_and_the_warning_of_an_old_version() {
+async fn table_request_warns_about_deprecated_version() {
     let server = server();
     let table = [("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")];
     let (_, headers, body) =
@@ -436,7 +436,7 @@ async fn a_table_and_the_warning_of_an_old_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_count_under_the_name_before_the_slash_and_429_says_when() {
+async fn counts_calls_by_agent_and_sends_retry_after() {
     let server = server();
     let agent = [("user-agent", "stillpoint/0.1.0")];
     raw(&server, "GET", "/api/v1/pods", &agent, "").await;
@@ -459,7 +459,7 @@ async fn access_reviews_are_answered_and_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_of_a_missing_object_is_not_found_and_one_without_version_invalid() {
+async fn put_requires_existing_object_and_resource_version() {
     let server = server();
     let path = "/apis/snapshot.storage.k8s.io/v1/namespaces/default/volumesnapshots/a";
     let body = serde_json::to_string(&snapshot("a")).expect("serializes");
@@ -485,7 +485,7 @@ async fn the_same_calls_give_the_same_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_of_the_wrong_form_is_a_bad_request() {
+async fn malformed_body_is_a_bad_request() {
     let server = server();
     let merge = [("content-type", "application/merge-patch+json")];
     let json_patch = [("content-type", "application/json-patch+json")];
@@ -509,7 +509,7 @@ async fn a_body_of_the_wrong_form_is_a_bad_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_has_just_started_refuses_everybody_and_then_custom_resources() {
+async fn starting_server_refuses_all_then_custom_resources() {
     let server = server();
     let refused = async |what: &str| match snapshots(&server).list(&ListParams::default()).await {
         Ok(_) => 0,
@@ -535,7 +535,7 @@ async fn a_server_that_has_just_started_refuses_everybody_and_then_custom_resour
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consistent_list_waits_for_the_watch_cache_and_a_get_does_not() {
+async fn consistent_list_waits_for_watch_cache() {
     let server = server();
     server.set_list_delay(70);
     let took = async |call: &str| {

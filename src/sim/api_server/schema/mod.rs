@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_creation_time_of_a_content_is_a_number_and_of_a_snapshot_a_time() {
+    fn creation_time_is_number_in_content_only() {
         let message = |plural: &str, time: Value| {
             causes(plural, &json!({"metadata": {"name": "a"}, "status": {"creationTime": time}})).pop()
         };
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_is_held_to_the_shipped_definition() {
+    fn backup_is_validated_against_shipped_crd() {
         let check = |spec: Value, expected: &[&str]| assert_eq!(causes("backups", &backup(spec)), expected);
         check(json!({}), &[]);
         check(json!({"includedNamespaces": null, "ttl": "1h", "hooks": {}}), &[]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_null_stays_only_where_the_definition_allows_it() {
+    fn null_is_preserved_only_if_nullable() {
         let written = |spec: Value| {
             let mut object = json!({"metadata": {"name": "g", "labels": null}, "spec": spec});
             let resource = served("groupsnapshots");
@@ -268,7 +268,7 @@ mod tests {
 
     /// The embedded cluster serves the shipped CRDs and checks all of their keywords.
     #[test]
-    fn the_shipped_definitions_are_served_as_they_are() {
+    fn serves_shipped_crds_unchanged() {
         assert_eq!(DEFINITIONS.keys().collect::<Vec<_>>(), ["backups", "groupsnapshots"]);
         for (plural, crd) in DEFINITIONS.iter() {
             let (resource, spec) = (served(plural), &crd["spec"]);
