@@ -101,6 +101,7 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=tear-vgsc@relabelled/after-record+replace-vgs@relabelled/after-record,seed=1",
     "complete,n=3,rival=delete-vs@claim/after-effects,kill=cut/after-record,down=1,profile=slow,seed=1",
     "complete,n=2,rival=delete-vgs-class@planned/after-record,seed=1",
+    "complete,n=1,rival=delete-pvc@create/after-intent,seed=1",
     "complete,n=3,rival=delete-vgs-class@cut/after-record,profile=slow,seed=1",
     "complete,n=2,rival=delete-namespace@planned/after-record,kill=planned/after-record,down=60,seed=1",
     "complete,n=2,rival=delete-held-namespace@create/after-intent,truth=did-not-504@create,seed=1",

@@ -100,8 +100,12 @@ pub const TABLE: &[Row] = rows! {
         => Wait(Waiting::DriverGrace), "a final error may heal, for a short time";
     "created/error" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[Final] Grace[Passed] Fresh[Yes]
         => unwind(Code::DriverFailed), "the sidecar retries final errors in a hot loop: do not leave it hammering";
-    "created/wait-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open]
+    "created/wait-cut" Created: Group[Ours] Space[Stands | Gone] Progress[Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open]
         => Wait(Waiting::Cut), "the controllers are at work";
+    "created/wait-frozen" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open] Claims[Intact]
+        => Wait(Waiting::Cut), "the controllers are at work";
+    "created/claims-changed" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Open] Claims[Changed] Fresh[Yes]
+        => unwind(Code::PlanOutdated), "a PVC was deleted or changed before the controller froze the group";
     "created/cut-too-late" Created: Group[Ours] Space[Stands | Gone] Progress[Nothing | Frozen] GroupClass[Exists] DriverError[None | Passing] CutDeadline[Passed] Fresh[Yes]
         => unwind(Code::CutTimeout), "no cut before csiSnapshotTimeout";
 
