@@ -19,8 +19,9 @@ pub struct Hunt {
 /// Number of members of each group.
 const MEMBERS: usize = 2;
 
-/// Runs the rehearsals first. Then runs their singles, disruptions, reply faults and long downtimes in the
-/// order that the seed gives. Stops at the first case that fails, or after `limit` cases.
+/// Runs the rehearsals first. Then runs their singles, disruptions, reply faults and long downtimes, one of each
+/// kind in turn, each kind in the order that the seed gives: a kind with few cases is not drowned by one with
+/// many. Stops at the first case that fails, or after `limit` cases.
 pub fn hunt(seed: u64, limit: usize) -> Hunt {
     let profiles = [Profile::Plain, Profile::Stale];
     let targets = Target::ALL.iter().flat_map(|target| [false, true].map(|retain| (*target, retain)));
@@ -31,11 +32,14 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
     if let Some(at) = rehearsed.iter().position(|played| !played.held()) {
         return Hunt { runs: at + 1, caught: rehearsed.into_iter().nth(at) };
     }
-    let mut cases: Vec<Case> = rehearsed
-        .iter()
-        .flat_map(|one| [singles(one)].into_iter().chain(DISTURBED.map(|kind| kind(one))).flatten())
-        .collect();
-    fastrand::Rng::with_seed(seed).shuffle(&mut cases);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let kinds = [singles as fn(&CaseResult) -> Vec<Case>].into_iter().chain(DISTURBED);
+    let kinds = kinds.map(|kind| {
+        let mut cases: Vec<Case> = rehearsed.iter().flat_map(kind).collect();
+        random.shuffle(&mut cases);
+        cases
+    });
+    let mut cases = in_turn(kinds.collect());
     cases.truncate(limit.saturating_sub(rehearsed.len()));
     let mut runs = rehearsed.len();
     let at_once = 4 * std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -47,4 +51,17 @@ pub fn hunt(seed: u64, limit: usize) -> Hunt {
         runs += played.len();
     }
     Hunt { runs, caught: None }
+}
+
+/// One case of each kind in turn, until all are taken.
+fn in_turn(kinds: Vec<Vec<Case>>) -> Vec<Case> {
+    let mut kinds: Vec<_> = kinds.into_iter().map(Vec::into_iter).collect();
+    let mut cases = Vec::new();
+    loop {
+        let before = cases.len();
+        cases.extend(kinds.iter_mut().filter_map(Iterator::next));
+        if cases.len() == before {
+            return cases;
+        }
+    }
 }
