@@ -158,7 +158,7 @@ impl Lives<'_> {
         let passed = Passed::default();
         let (points, killed) = self.script.life(None, &passed);
         let mut end = run_daemon(self.testbed, self.rows, points, killed).await;
-        if matches!(end, End::Hung) && self.waits_for(RELEASED) {
+        if matches!(end, End::Hung) && self.testbed.waits_for(RELEASED) {
             disruptions::delete_all(&self.testbed.cluster, "volumesnapshots");
             end = self.helped(&passed).await;
         }
@@ -209,15 +209,8 @@ impl Lives<'_> {
         run_daemon(self.testbed, self.rows, points, killed).await
     }
 
-    fn waits_for(&self, says: &str) -> bool {
-        let shown = self.testbed.list("groupsnapshots", Some(NAMESPACE));
-        let waits =
-            |one: &Value| one["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(says));
-        shown.iter().any(waits)
-    }
-
     fn says_what_it_waits_for(&mut self, says: &str) {
-        if !self.waits_for(says) {
+        if !self.testbed.waits_for(says) {
             let shown = self.testbed.list("groupsnapshots", Some(NAMESPACE));
             self.broken.push(wrong(format!("it waits and does not say for what ({says}): {shown:?}")));
         }

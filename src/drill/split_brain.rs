@@ -108,19 +108,13 @@ async fn to_its_own_end(testbed: &Testbed) -> End {
     });
     let ended = |testbed: &Testbed| match *course.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(STUCK) => Some(End::Stuck(STUCK)),
-        None if waits_for_a_person(testbed) => Some(End::Stuck(STUCK)),
+        None if testbed.waits_for(RELEASED) => Some(End::Stuck(STUCK)),
         wanted => testbed.ended().filter(|phase| wanted == Some(phase.as_str())).map(End::Phase),
     };
     testbed.run_daemon_to(points, Arc::default(), ended).await
 }
 
 const STUCK: &str = "stuck";
-
-/// Whether the run frees nothing because the other daemon has released members.
-fn waits_for_a_person(testbed: &Testbed) -> bool {
-    let shown = testbed.list("groupsnapshots", Some(NAMESPACE));
-    shown.iter().any(|run| run["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(RELEASED)))
-}
 
 /// Points at which a run ends, and the phase of the Backup after each.
 const ENDS: [(&str, &str); 3] = [

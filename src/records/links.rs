@@ -35,6 +35,12 @@ mod tests {
     use crate::records::encode_backup;
 
     #[test]
+    fn journal_and_core_share_the_stream_namespace() {
+        let expected = Uuid::new_v5(&crate::domain::ids::STREAM_NAMESPACE, b"journal");
+        assert_eq!(crate::journal::repair::stream(), expected);
+    }
+
+    #[test]
     fn an_accepted_backup_refers_to_its_groups() {
         let runs = [1, 2].map(|number| StreamId(Uuid::from_u128(number)));
         let asked = |run| AskedGroup { namespace: "shop".to_owned(), group: "db".to_owned(), run };

@@ -152,3 +152,6 @@ pub enum WireError {
     #[error(transparent)]
     Upcast(#[from] UpcastError),
 }
+
+// The journal has its own constant, because it does not depend on the core.
+const _: () = assert!(crate::domain::limits::MAX_RECORD_BYTES == MAX_PAYLOAD_BYTES);

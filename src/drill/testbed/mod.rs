@@ -217,6 +217,13 @@ impl Testbed {
             .sum()
     }
 
+    /// Whether a run says that it waits for this.
+    pub fn waits_for(&self, says: &str) -> bool {
+        let waiting =
+            |run: &Value| run["status"]["waitingFor"].as_str().is_some_and(|text| text.contains(says));
+        self.list("groupsnapshots", None).iter().any(waiting)
+    }
+
     /// Counts the group objects that are left in any namespace.
     pub fn group_objects(&self) -> usize {
         self.own("volumegroupsnapshots", None).len() + self.own("volumegroupsnapshotcontents", None).len()
