@@ -215,6 +215,7 @@ async fn measure(members: usize, (journal, opened): (Journal, Opened), list_dela
         Cluster::start(stillpoint::sim::Config { gc_delay_ms: 0, list_delay_ms, ..Default::default() });
     let adapter = Adapter::connect(client(&cluster)).await.expect("the cluster answers");
     let config = Config {
+        group_logic: stillpoint::machine::kit::Logic::default(),
         namespace: "stillpoint".to_owned(),
         defaults: Defaults::default(),
         points: CrashPoints::none(),

@@ -10,7 +10,8 @@ use futures::future::join_all;
 use stillpoint::domain::ids::{StreamId, Uid};
 use stillpoint::journal::{Journal, Record, StreamState, export};
 use stillpoint::machine::backup;
-use stillpoint::machine::group::{Event, Timed};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::Timed;
 use stillpoint::records::journal_options;
 use stillpoint::records::{Decoded, decode, encode_backup, encode_group};
 

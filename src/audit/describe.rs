@@ -5,9 +5,10 @@ use crate::domain::problem::Code;
 use crate::domain::text::count;
 use crate::journal::Entry;
 use crate::machine::backup;
-use crate::machine::group::Event;
-use crate::machine::group::effect::{EffectKind, EffectRef, Outcome};
-use crate::machine::group::event::{DecisionRecord, Evidence};
+use crate::machine::group::effect::EffectKind;
+use crate::machine::group::effect::EffectRef;
+use crate::machine::group::{Event, Reached};
+use crate::machine::kit::{DecisionRecord, Outcome, Reached as _};
 use crate::records;
 use crate::records::{Decoded, WireError, decode};
 
@@ -35,9 +36,9 @@ pub(super) fn event_name(decoded: &Decoded) -> String {
             Event::Planned(_) => "planned".to_owned(),
             Event::Intended { step, .. } => format!("intend {}", step.name()),
             Event::StepCompleted { step, .. } => format!("ended {}", step.name()),
-            Event::ReceiptPart { first, .. } => format!("receipt from {first}"),
+            Event::Part(part) => format!("receipt from {}", part.first),
             Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
-            Event::MilestoneReached { milestone, .. } => format!("reached {}", milestone.name()),
+            Event::MilestoneReached { reached, .. } => format!("reached {}", reached.milestone().name()),
             Event::RequestReceived(asked) => format!("asked to {}", asked.ask.name()),
         },
         Decoded::Backup { event: backup::Event::Accepted { .. }, .. } => "accepted".to_owned(),
@@ -58,15 +59,15 @@ fn group(event: &Event) -> String {
             format!("intend {} {} {effects}{kinds}", step.name(), row(grounds))
         }
         Event::StepCompleted { step, outcomes } => format!("ended {} {}", step.name(), ends(outcomes)),
-        Event::ReceiptPart { first, members } => {
-            let first = usize::from(*first) + 1;
-            format!("receipt of members {first} to {}", first + members.len().saturating_sub(1))
+        Event::Part(part) => {
+            let first = usize::from(part.first) + 1;
+            format!("receipt of members {first} to {}", first + part.members.len().saturating_sub(1))
         }
         Event::Reconstructed(found) => {
             format!("reconstructed from the cluster as {}: {}", found.standing.name(), found.seen.join(", "))
         }
-        Event::MilestoneReached { grounds, milestone, facts } => {
-            format!("reached {} {}{}", milestone.name(), row(grounds), said(facts))
+        Event::MilestoneReached { grounds, reached } => {
+            format!("reached {} {}{}", reached.milestone().name(), row(grounds), said(reached))
         }
         Event::RequestReceived(asked) => {
             format!("asked to {} by {} (request {})", asked.ask.name(), asked.by, asked.request)
@@ -120,18 +121,19 @@ fn ends(outcomes: &[Outcome]) -> String {
     format!("{} of {} done", outcomes.len() - failures, outcomes.len())
 }
 
-fn said(facts: &Evidence) -> String {
-    match facts {
-        Evidence::Nothing => String::new(),
-        Evidence::Created { uid } => format!(" uid {uid}"),
-        Evidence::Cut { group_handle } => format!(" handle {group_handle}"),
-        Evidence::Receipt(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
-        Evidence::Reason(reason) => format!(" {}", why(reason.code, &reason.message)),
-        Evidence::Rebuilt(members) if members.is_empty() => String::new(),
-        Evidence::Rebuilt(members) => {
+fn said(reached: &Reached) -> String {
+    match reached {
+        Reached::Created { uid } => format!(" uid {uid}"),
+        Reached::Cut { group_handle } => format!(" handle {group_handle}"),
+        Reached::VsBound(head) => format!(" receipt of {}", count(usize::from(head.members), "member")),
+        Reached::Unwinding(reason) | Reached::Stuck(reason) => {
+            format!(" {}", why(reason.code, &reason.message))
+        }
+        Reached::Cleaned(members) if !members.is_empty() => {
             let names: Vec<&str> = members.iter().map(|member| member.snapshot.name.as_str()).collect();
             format!(" rebuilt {}", names.join(", "))
         }
+        _ => String::new(),
     }
 }
 

@@ -15,12 +15,12 @@ use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::machine::backup;
-use crate::machine::group::columns::{Column, Columns, Source};
-use crate::machine::group::decide::{columns, mismatch};
-use crate::machine::group::event::DecisionRecord;
-use crate::machine::group::row::{Action, Cond, Row};
-use crate::machine::group::table::{RULES, TABLE};
-use crate::machine::group::{Ask, Event, GroupRun, Milestone, OperatorRequest};
+use crate::machine::group::{Event, Reached};
+use crate::machine::kit::decide::{columns, mismatch};
+use crate::machine::kit::step::says;
+use crate::machine::kit::{
+    Ask, ColumnId, Columns, Cond, DecisionRecord, Machine, OperatorRequest, Row, Run, Source, table,
+};
 use crate::records::{Decoded, decode};
 
 /// The explanation of a record.
@@ -99,7 +99,7 @@ pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
     let decoded = decode(&entry.record);
     let at = Timestamp(entry.record.time_ns);
     let (decision, note) = match (&decoded, run) {
-        (Ok(Decoded::Group(timed)), Some(run)) => match grounds(&timed.event) {
+        (Ok(Decoded::Group(timed)), Some(run)) => match timed.event.grounds() {
             Some(grounds) => laid_open(run, grounds, at),
             None => (None, Some(undecided(entries, entry, &timed.event))),
         },
@@ -132,37 +132,27 @@ fn stage(folded: Option<&Folded>) -> Option<String> {
     }
 }
 
-pub(super) fn grounds(event: &Event) -> Option<&DecisionRecord> {
-    match event {
-        Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. } => Some(grounds),
-        Event::Planned(_)
-        | Event::StepCompleted { .. }
-        | Event::ReceiptPart { .. }
-        | Event::Reconstructed(_)
-        | Event::RequestReceived(_) => None,
-    }
-}
-
-fn laid_open(
-    run: &GroupRun,
+fn laid_open<M: Machine>(
+    run: &Run<M>,
     grounds: &DecisionRecord,
     at: Timestamp,
 ) -> (Option<Explanation>, Option<String>) {
     let DecisionRecord { row: id, rules, view } = grounds;
-    if *rules != RULES {
-        let note = format!("version {rules} of the table decided it; this stillpoint knows version {RULES}");
-        return (Some(bare(grounds)), Some(note));
+    if *rules != M::RULES {
+        let known = M::RULES;
+        let note = format!("version {rules} of the table decided it; this stillpoint knows version {known}");
+        return (Some(bare::<M>(grounds)), Some(note));
     }
     let columns = match columns(run, view, at) {
         Ok(columns) => columns,
-        Err(error) => return (Some(bare(grounds)), Some(error.to_string())),
+        Err(error) => return (Some(bare::<M>(grounds)), Some(error.to_string())),
     };
-    let Some(row) = TABLE.iter().find(|row| row.id == *id) else {
-        return (Some(bare(grounds)), Some(format!("the table has no row {id}")));
+    let Some(row) = table::row::<M>(id) else {
+        return (Some(bare::<M>(grounds)), Some(format!("the table has no row {id}")));
     };
-    let rows = || TABLE.iter().filter(|other| other.stages.contains(&run.stage));
-    let asked: BTreeSet<Column> = rows().flat_map(|row| row.when.iter().map(|cond| cond.column)).collect();
-    let of_row: BTreeSet<Column> = row.when.iter().map(|cond| cond.column).collect();
+    let rows = || M::table().iter().filter(|other| other.stages.contains(&run.stage));
+    let asked: BTreeSet<M::Column> = rows().flat_map(|row| row.when.iter().map(|cond| cond.column)).collect();
+    let of_row: BTreeSet<M::Column> = row.when.iter().map(|cond| cond.column).collect();
     let explanation = Explanation {
         row: id.clone(),
         rules: *rules,
@@ -180,8 +170,8 @@ fn laid_open(
 }
 
 /// The recorded parts of a decision that this table cannot repeat.
-fn bare(DecisionRecord { row, rules, view }: &DecisionRecord) -> Explanation {
-    let named = view.named().into_iter();
+fn bare<M: Machine>(DecisionRecord { row, rules, view }: &DecisionRecord) -> Explanation {
+    let named = view.named::<M::Column>().into_iter();
     let looked_at = named.map(|(column, value)| Looked { column, value, from: "seen", takes: Vec::new() });
     Explanation {
         row: row.clone(),
@@ -194,35 +184,19 @@ fn bare(DecisionRecord { row, rules, view }: &DecisionRecord) -> Explanation {
     }
 }
 
-fn looked(column: Column, columns: &Columns, cond: Option<&Cond>) -> Looked {
+fn looked<C: ColumnId>(column: C, columns: &Columns<C>, cond: Option<&Cond<C>>) -> Looked {
     let from = match column.source() {
         Source::Seen => "seen",
         Source::Known => "known",
         Source::Clock => "clock",
     };
-    let taken = |cond: &Cond| {
-        let values = column.values().iter().enumerate();
-        values.filter(|(at, _)| cond.mask & (1 << at) != 0).map(|(_, value)| *value).collect()
-    };
-    let takes = cond.map(taken).unwrap_or_default();
+    let takes = cond.map(|cond| cond.accepts().collect()).unwrap_or_default();
     Looked { column: column.name(), value: columns.value_name(column), from, takes }
 }
 
-fn failing(row: &Row, run: &GroupRun, columns: &Columns) -> Other {
+fn failing<M: Machine>(row: &Row<M>, run: &Run<M>, columns: &Columns<M::Column>) -> Other {
     let because = mismatch(row, run, columns).unwrap_or_else(|| "it matches as well".to_owned());
     Other { row: row.id, because }
-}
-
-/// The action of a row, in words.
-pub(super) fn says(action: Action) -> String {
-    match action {
-        Action::Act(step) => format!("to {}", step.name()),
-        Action::Advance(milestone) => format!("{} is reached", milestone.name()),
-        Action::Unwind { code, .. } => format!("to unwind with {code}"),
-        Action::Stick { code, .. } => format!("to stick with {code}"),
-        Action::Refresh | Action::Wait(_) => "to look or wait, which leaves no record".to_owned(),
-        Action::StepDown | Action::Finished => "to do nothing".to_owned(),
-    }
 }
 
 fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
@@ -237,7 +211,7 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
             let intent = before.map_or_else(String::new, |intent| format!(" at record {}", intent.position));
             format!("an outcome is reported, not decided: {} was intended{intent}", step.name())
         }
-        Event::ReceiptPart { .. } => {
+        Event::Part(_) => {
             let mut later =
                 entries.iter().filter(|o| o.stream == entry.stream && o.position > entry.position);
             let closes = later.find(|later| is_bound(later));
@@ -267,7 +241,7 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
 
 fn is_bound(entry: &Entry) -> bool {
     let Ok(Decoded::Group(timed)) = decode(&entry.record) else { return false };
-    matches!(timed.event, Event::MilestoneReached { milestone: Milestone::VsBound, .. })
+    matches!(timed.event, Event::MilestoneReached { reached: Reached::VsBound(_), .. })
 }
 
 fn of_backup(event: &backup::Event) -> &'static str {

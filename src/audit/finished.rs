@@ -3,7 +3,8 @@
 use super::streams::{Folded, Stream, Streams};
 use crate::domain::problem::Code;
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd};
-use crate::machine::group::{GroupRun, Stage};
+use crate::machine::group::GroupRun;
+use crate::machine::group::Stage;
 
 /// The result of the comparison.
 pub(super) enum Compared {

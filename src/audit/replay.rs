@@ -2,8 +2,9 @@
 //!
 //! An intent or a milestone carries the row, the version of the table, and the view of the decision. The
 //! records before it give the state, the record itself gives the time. A decision is the *same* if the table
-//! gives the same row now, and if the recorded event is the event of that row. Decisions of another version
-//! of the table are *not comparable*, and neither are decisions in a stream after the record that broke it.
+//! gives the same row now, and if the recorded event is the event of that row. A decision of an older version of
+//! the table that this one does not repeat is *not comparable*; so are decisions of a newer version, and
+//! decisions in a stream after the record that broke it.
 //! The end of a Backup is decided again from the ends of its groups.
 //!
 //! Not here: whether outcomes are correct. The journal records the replies to effects, not their results in
@@ -12,18 +13,16 @@
 use serde::Serialize;
 
 use super::describe::event_name;
-use super::explain::{grounds, says};
 use super::finished::{self, Compared};
 use super::streams::{Broken, Folded, Streams};
 use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::machine::backup;
-use crate::machine::group::decide::{columns, mismatch};
-use crate::machine::group::event::{DecisionRecord, Evidence};
-use crate::machine::group::row::{Action, Row};
-use crate::machine::group::table::{RULES, TABLE};
-use crate::machine::group::{Event, GroupRun, Milestone, decide};
+use crate::machine::kit::decide::{columns, mismatch};
+use crate::machine::kit::step::disagreement;
+use crate::machine::kit::table::{self, current_id};
+use crate::machine::kit::{Action, DecisionRecord, Event, Machine, Run, decide};
 use crate::records::{Decoded, decode};
 
 /// A decision that would be different now, or a record that cannot follow the records before it.
@@ -74,7 +73,7 @@ impl Replay {
         let Self { report, streams } = self;
         let decoded = decode(&entry.record);
         if let Ok(Decoded::Group(timed)) = &decoded
-            && let Some(grounds) = grounds(&timed.event)
+            && let Some(grounds) = timed.event.grounds()
         {
             let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
             report.decision(entry.position, run, &timed.event, grounds, timed.at);
@@ -102,21 +101,23 @@ impl Replay {
 }
 
 impl ReplayReport {
-    fn decision(
+    fn decision<M: Machine>(
         &mut self,
         position: u64,
-        run: Option<&GroupRun>,
-        event: &Event,
+        run: Option<&Run<M>>,
+        event: &Event<M>,
         grounds: &DecisionRecord,
         at: Timestamp,
     ) {
         self.decisions += 1;
-        let Some(run) = run.filter(|_| grounds.rules == RULES) else {
+        let Some(run) = run.filter(|_| grounds.rules <= M::RULES) else {
             self.not_comparable += 1;
             return;
         };
         match compare(run, event, grounds, at) {
             Ok(()) => self.same += 1,
+            // Another version of the table may have decided otherwise.
+            Err(_) if grounds.rules < M::RULES => self.not_comparable += 1,
             Err((now, why)) => {
                 self.different.push(Difference { position, recorded: grounds.row.clone(), now, why });
             }
@@ -144,10 +145,11 @@ impl ReplayReport {
     }
 }
 
-/// The row that the table gives now, and the first difference from the recorded row.
-fn compare(
-    run: &GroupRun,
-    event: &Event,
+/// The row that the table gives now, and the first difference from the recorded row. A row that was merged
+/// into another counts as that row.
+fn compare<M: Machine>(
+    run: &Run<M>,
+    event: &Event<M>,
     grounds: &DecisionRecord,
     at: Timestamp,
 ) -> Result<(), (String, String)> {
@@ -155,53 +157,18 @@ fn compare(
     let decision = decision.map_err(|error| ("undecided".to_owned(), error.to_string()))?;
     let row = decision.row;
     let parts = |why| (row.id.to_owned(), why);
-    if row.id != grounds.row || decision.then == Action::Refresh {
+    if row.id != current_id::<M>(&grounds.row) || matches!(decision.then, Action::Refresh) {
         return Err(parts(why_not(run, grounds, at)));
     }
     disagreement(row, event).map_or(Ok(()), |why| Err(parts(why)))
 }
 
 /// The reason why the recorded row does not match now.
-fn why_not(run: &GroupRun, grounds: &DecisionRecord, at: Timestamp) -> String {
-    let Some(recorded) = TABLE.iter().find(|row| row.id == grounds.row) else {
+fn why_not<M: Machine>(run: &Run<M>, grounds: &DecisionRecord, at: Timestamp) -> String {
+    let Some(recorded) = table::row::<M>(&grounds.row) else {
         return format!("the table has no row {}", grounds.row);
     };
     let columns = columns(run, &grounds.view, at).ok();
     let why = columns.and_then(|columns| mismatch(recorded, run, &columns));
     why.unwrap_or_else(|| "both rows match".to_owned())
-}
-
-/// The first difference between the record and its row.
-fn disagreement(row: &Row, event: &Event) -> Option<String> {
-    let agrees = match (row.then, event) {
-        (Action::Act(says), Event::Intended { step, .. }) => says == *step,
-        (Action::Advance(says), Event::MilestoneReached { milestone, .. }) => says == *milestone,
-        (
-            Action::Unwind { code, transient },
-            Event::MilestoneReached { milestone: Milestone::Unwinding, facts, .. },
-        ) => {
-            matches!(facts, Evidence::Reason(reason) if (reason.code, reason.transient) == (code, transient))
-        }
-        (Action::Stick { code, .. }, Event::MilestoneReached { milestone: Milestone::Stuck, facts, .. }) => {
-            matches!(facts, Evidence::Reason(reason) if reason.code == code)
-        }
-        _ => false,
-    };
-    let said = says(row.then);
-    (!agrees).then(|| format!("the row says {said}, the record says {}", event_name_of(event)))
-}
-
-fn event_name_of(event: &Event) -> String {
-    match event {
-        Event::Intended { step, .. } => format!("intend {}", step.name()),
-        Event::MilestoneReached { milestone, facts: Evidence::Reason(reason), .. } => {
-            format!("reached {} with {}", milestone.name(), reason.code)
-        }
-        Event::MilestoneReached { milestone, .. } => format!("reached {}", milestone.name()),
-        Event::Planned(_)
-        | Event::StepCompleted { .. }
-        | Event::ReceiptPart { .. }
-        | Event::Reconstructed(_)
-        | Event::RequestReceived(_) => "no decision".to_owned(),
-    }
 }

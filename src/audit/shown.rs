@@ -1,10 +1,11 @@
 //! One record as data: the output of `journal show -o json`, and the readable half of `journal export`.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::describe::sentence;
 use crate::journal::Entry;
+use crate::machine::kit::{Event, Machine, Named, Reached};
 use crate::records;
 use crate::records::{Decoded, decode, kind};
 
@@ -53,7 +54,7 @@ impl Shown {
             _ => None,
         };
         let event = match decoded {
-            Ok(Decoded::Group(timed)) => serde_json::to_value(&timed.event).ok(),
+            Ok(Decoded::Group(timed)) => Some(json(&timed.event)),
             Ok(Decoded::Backup { event, .. }) => serde_json::to_value(&event).ok(),
             Err(_) => None,
         };
@@ -76,12 +77,28 @@ impl Shown {
     }
 }
 
-fn named_view(event: &crate::machine::group::Event) -> Option<Value> {
-    use crate::machine::group::Event;
-    let (Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. }) = event else {
-        return None;
-    };
-    let named = grounds.view.named().into_iter();
+/// An event of any machine as JSON. The names of events and fields are a contract.
+fn json<M: Machine>(event: &Event<M>) -> Value {
+    match event {
+        Event::Planned(plan) => json!({"Planned": plan}),
+        Event::Intended { grounds, step, marks } => {
+            json!({"Intended": {"grounds": grounds, "step": step.name(), "marks": marks}})
+        }
+        Event::StepCompleted { step, outcomes } => {
+            json!({"Ended": {"step": step.name(), "outcomes": outcomes}})
+        }
+        Event::Part(part) => json!({"ReceiptPart": part}),
+        Event::Reconstructed(found) => json!({"Reconstructed": found}),
+        Event::MilestoneReached { grounds, reached } => {
+            let (milestone, facts) = (reached.milestone().name(), reached.evidence());
+            json!({"Reached": {"grounds": grounds, "milestone": milestone, "facts": facts}})
+        }
+        Event::RequestReceived(request) => json!({"Asked": request}),
+    }
+}
+
+fn named_view<M: Machine>(event: &Event<M>) -> Option<Value> {
+    let named = event.grounds()?.view.named::<M::Column>().into_iter();
     Some(named.map(|(column, value)| (column.to_owned(), Value::from(value))).collect())
 }
 

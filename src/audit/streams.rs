@@ -11,7 +11,10 @@ use crate::domain::ids::{StreamId, StreamKind};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::machine::backup::{self, BackupRun};
-use crate::machine::group::{self, GroupRun, Timed};
+use crate::machine::group::GroupRun;
+use crate::machine::group::Timed;
+use crate::machine::kit;
+use crate::machine::kit::Stage as _;
 use crate::records;
 use crate::records::{Decoded, WireError, decode};
 
@@ -100,7 +103,7 @@ impl Streams {
         if let Some(Stream { folded: Some(Folded::Group(run)), .. }) = self.by_id.get_mut(&id)
             && run.stage.is_final()
         {
-            (run.receipt, run.parts, run.timeline) = (None, Vec::new(), Vec::new());
+            (run.state.receipt, run.state.parts, run.timeline) = (None, Vec::new(), Vec::new());
             let plan = Arc::make_mut(&mut run.plan);
             (plan.members, plan.warnings) = (Vec::new(), Vec::new());
         }
@@ -150,7 +153,7 @@ impl Stream {
     }
 
     fn fold_group(run: Option<GroupRun>, timed: &Timed) -> Result<Folded, String> {
-        let run = group::fold(run, timed).map_err(|error| error.to_string())?;
+        let run = kit::fold(run, timed).map_err(|error| error.to_string())?;
         Ok(Folded::Group(Box::new(run)))
     }
 

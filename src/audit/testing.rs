@@ -14,13 +14,22 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
-use crate::machine::group::advance::{advance, grounds};
-use crate::machine::group::effect::{Effect, EffectRef, Outcome};
-use crate::machine::group::fold::fold_all;
-use crate::machine::group::row::Action;
-use crate::machine::group::{
-    Ask, Event, GroupRun, Milestone, OperatorRequest, Stage, Step, Timed, decide, effects, fold, view,
-};
+use crate::machine::group::Event;
+use crate::machine::group::GroupRun;
+use crate::machine::group::Reached;
+use crate::machine::group::Stage;
+use crate::machine::group::Step;
+use crate::machine::group::Timed;
+use crate::machine::group::effect::Effect;
+use crate::machine::group::effect::EffectRef;
+use crate::machine::group::effects;
+use crate::machine::kit::Action;
+use crate::machine::kit::Ask;
+use crate::machine::kit::OperatorRequest;
+use crate::machine::kit::Outcome;
+use crate::machine::kit::fold;
+use crate::machine::kit::fold_all;
+use crate::machine::kit::{Logic, Next, step};
 use crate::records::{encode_backup, encode_group};
 
 const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
@@ -113,14 +122,19 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
     let mut kill = kill;
     for _ in 0..500 {
         cache.pass(Millis(40));
-        let seen = view(&run, &cache.seen);
-        let decision = decide(&run, &seen, cache.now).expect("one row");
-        match decision.then {
-            Action::Act(step) => {
-                let planned = effects(&run, &cache.seen, step);
+        let considered = step(&Logic::default(), &run, &cache.seen, cache.now).expect("one row");
+        let grounds = considered.grounds();
+        // The scripts are as short as the records of earlier releases: no pause after a failure.
+        let next = match (considered.next, considered.decision.then) {
+            (Next::Wait { .. }, Action::Act(step)) => {
+                Next::Act { step, effects: effects(&run, &cache.seen, step) }
+            }
+            (next, _) => next,
+        };
+        match next {
+            Next::Act { step, effects: planned } => {
                 let marks = planned.iter().map(|(mark, _)| *mark).collect();
-                let intent = Event::Intended { grounds: grounds(&decision, &seen), step, marks };
-                cache.record(&mut records, &mut run, intent);
+                cache.record(&mut records, &mut run, Event::Intended { grounds, step, marks });
                 if kill == Some(step) {
                     kill = None;
                     cache.restart();
@@ -129,8 +143,8 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
                 let outcomes = cache.perform(&planned);
                 cache.record(&mut records, &mut run, Event::StepCompleted { step, outcomes });
             }
-            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
-                for event in advance(&run, &cache.seen, &seen, &decision).expect("grounds") {
+            Next::Record { events, .. } => {
+                for event in events {
                     cache.record(&mut records, &mut run, event);
                 }
                 if run.stuck.is_some() {
@@ -140,9 +154,9 @@ fn play(kill: Kill, mut cache: Cache) -> Vec<(u64, Timed)> {
                     cache.record(&mut records, &mut run, Event::RequestReceived(asked(ask)));
                 }
             }
-            Action::Refresh => cache.seen.fresh = true,
-            Action::Wait(_) => cache.controllers(),
-            Action::StepDown | Action::Finished => return records,
+            Next::Refresh => cache.seen.fresh = true,
+            Next::Wait { .. } => cache.controllers(),
+            Next::StepDown | Next::Done => return records,
         }
     }
     panic!("the script does not end: {:?}", run.stage);
@@ -455,8 +469,8 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     let (disk, run, stream) = (Disk::new(), plan().run, StreamId::of_backup(BACKUP_UID));
     let (_, last) = records.last().expect("a script");
     let phase = match &last.event {
-        Event::MilestoneReached { milestone: Milestone::Completed, .. } => Some(Phase::Completed),
-        Event::MilestoneReached { milestone: Milestone::Stuck, .. } => None,
+        Event::MilestoneReached { reached: Reached::Completed, .. } => Some(Phase::Completed),
+        Event::MilestoneReached { reached: Reached::Stuck(_), .. } => None,
         _ => Some(Phase::Failed),
     };
     let (mut seq, mut entries) = (0, Vec::new());

@@ -17,7 +17,7 @@ use crate::engine::binding::BindingOptions;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::daemon::{self, Start};
 use crate::engine::health::Health;
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 use crate::service::http;
 use crate::service::logs::{self, LogFormat};
 use crate::service::metrics::Metrics;

@@ -24,7 +24,8 @@ use crate::cluster::connect::Adapter;
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::problem::{About, Problem};
-use crate::machine::group::{Ask, OperatorRequest};
+use crate::machine::kit::Ask;
+use crate::machine::kit::OperatorRequest;
 
 /// The watched objects: the metadata of GroupSnapshots that carry a request.
 pub type Asking = PartialObjectMeta<GroupSnapshot>;

@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
-use crate::cluster::patch::Patch;
 use crate::domain::binding::{Binding, BindingMark, BindingState};
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::problem::{About, Code, Problem};
-use crate::machine::group::effect::Entry;
+use crate::machine::kit::Entry;
+use crate::machine::kit::Patch;
 
 /// Name of the ConfigMap.
 pub const NAME: &str = "stillpoint-journal";

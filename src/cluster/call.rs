@@ -1,53 +1,36 @@
-//! Represents one mutating HTTP request as data, and sends it.
+//! Converts a call to an HTTP request.
 
 use http::{Method, Request, header};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource;
 use serde_json::{Value, json};
 
 use crate::api::{
     Version, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
 };
-use crate::cluster::changed::Kind;
-
-/// One call that changes an object.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// Kind of the object.
-    pub kind: Kind,
-    /// Namespace; empty for an object of the cluster.
-    pub namespace: String,
-    pub name: String,
-    pub verb: Verb,
-}
-
-/// The change to an object.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verb {
-    /// POST of this object; `apiVersion`, `kind`, name and namespace are added when it is sent.
-    Create(Value),
-    /// JSON patch.
-    Patch(Vec<Value>),
-    /// JSON patch of the status subresource.
-    PatchStatus(Vec<Value>),
-    /// Background delete of exactly this object.
-    Delete {
-        uid: String,
-        /// Its resourceVersion, if the object must be unchanged.
-        resource_version: Option<String>,
-    },
-}
+use crate::machine::kit::{Call, Kind, Verb};
 
 /// The body of a request and its media type.
 type Body = (Value, &'static str);
 
-impl Call {
+/// A call as an HTTP request.
+pub trait ToRequest {
     /// The request, where the group API is served in `version`.
-    pub fn request(&self, version: Version) -> Result<Request<Vec<u8>>, http::Error> {
-        let path = format!("{}/{}", self.collection(version), self.name);
+    ///
+    /// # Errors
+    /// A name has characters that no URL can have.
+    fn request(&self, version: Version) -> Result<Request<Vec<u8>>, http::Error>;
+}
+
+impl ToRequest for Call {
+    fn request(&self, version: Version) -> Result<Request<Vec<u8>>, http::Error> {
+        let path = format!("{}/{}", collection(self, version), self.name);
         let (method, path, (body, media)): (_, _, Body) = match &self.verb {
-            Verb::Create(object) => {
-                (Method::POST, self.collection(version), (self.complete(object, version), "application/json"))
-            }
+            Verb::Create(object) => (
+                Method::POST,
+                collection(self, version),
+                (complete(self, object, version), "application/json"),
+            ),
             Verb::Patch(operations) => {
                 (Method::PATCH, path, (json!(operations), "application/json-patch+json"))
             }
@@ -64,33 +47,35 @@ impl Call {
             .header(header::CONTENT_TYPE, media)
             .body(body.to_string().into_bytes())
     }
+}
 
-    fn collection(&self, version: Version) -> String {
-        let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-        match self.kind {
-            Kind::Group => VolumeGroupSnapshot::url_path(&version, namespace),
-            Kind::GroupContent => VolumeGroupSnapshotContent::url_path(&version, namespace),
-            Kind::Snapshot => VolumeSnapshot::url_path(&(), namespace),
-            Kind::Content => VolumeSnapshotContent::url_path(&(), namespace),
-        }
+fn collection(call: &Call, version: Version) -> String {
+    let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    match call.kind {
+        Kind::VolumeGroupSnapshot => VolumeGroupSnapshot::url_path(&version, namespace),
+        Kind::VolumeGroupSnapshotContent => VolumeGroupSnapshotContent::url_path(&version, namespace),
+        Kind::VolumeSnapshot => VolumeSnapshot::url_path(&(), namespace),
+        Kind::VolumeSnapshotContent => VolumeSnapshotContent::url_path(&(), namespace),
+        Kind::ConfigMap => ConfigMap::url_path(&(), namespace),
     }
+}
 
-    fn complete(&self, object: &Value, version: Version) -> Value {
-        let (api_version, kind) = match self.kind {
-            Kind::Group => type_of::<VolumeGroupSnapshot>(&version),
-            Kind::GroupContent => type_of::<VolumeGroupSnapshotContent>(&version),
-            Kind::Snapshot => type_of::<VolumeSnapshot>(&()),
-            Kind::Content => type_of::<VolumeSnapshotContent>(&()),
-        };
-        let mut object = object.clone();
-        object["apiVersion"] = json!(api_version);
-        object["kind"] = json!(kind);
-        object["metadata"]["name"] = json!(self.name);
-        if !self.namespace.is_empty() {
-            object["metadata"]["namespace"] = json!(self.namespace);
-        }
-        object
+fn complete(call: &Call, object: &Value, version: Version) -> Value {
+    let (api_version, kind) = match call.kind {
+        Kind::VolumeGroupSnapshot => type_of::<VolumeGroupSnapshot>(&version),
+        Kind::VolumeGroupSnapshotContent => type_of::<VolumeGroupSnapshotContent>(&version),
+        Kind::VolumeSnapshot => type_of::<VolumeSnapshot>(&()),
+        Kind::VolumeSnapshotContent => type_of::<VolumeSnapshotContent>(&()),
+        Kind::ConfigMap => type_of::<ConfigMap>(&()),
+    };
+    let mut object = object.clone();
+    object["apiVersion"] = json!(api_version);
+    object["kind"] = json!(kind);
+    object["metadata"]["name"] = json!(call.name);
+    if !call.namespace.is_empty() {
+        object["metadata"]["namespace"] = json!(call.namespace);
     }
+    object
 }
 
 fn type_of<K: Resource>(dynamic: &K::DynamicType) -> (String, String) {
@@ -126,7 +111,7 @@ mod tests {
     #[test]
     fn delete_has_uid_and_optional_version_precondition() {
         let delete = Verb::Delete { uid: "u1".to_owned(), resource_version: Some("7".to_owned()) };
-        let request = call(Kind::Group, "shop", delete);
+        let request = call(Kind::VolumeGroupSnapshot, "shop", delete);
         assert_eq!(request.method(), Method::DELETE);
         assert_eq!(
             request.uri(),
@@ -140,7 +125,7 @@ mod tests {
 
     #[test]
     fn create_posts_to_collection_of_served_version() {
-        let request = call(Kind::GroupContent, "", Verb::Create(json!({"spec": {}})));
+        let request = call(Kind::VolumeGroupSnapshotContent, "", Verb::Create(json!({"spec": {}})));
         assert_eq!(request.uri(), "/apis/groupsnapshot.storage.k8s.io/v1beta2/volumegroupsnapshotcontents");
         assert_eq!(
             body(&request),
@@ -155,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_status_is_patched_through_its_subresource() {
-        let request = call(Kind::Snapshot, "shop", Verb::PatchStatus(vec![]));
+        let request = call(Kind::VolumeSnapshot, "shop", Verb::PatchStatus(vec![]));
         assert_eq!(
             request.uri(),
             "/apis/snapshot.storage.k8s.io/v1/namespaces/shop/volumesnapshots/x/status"

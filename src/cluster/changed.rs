@@ -10,22 +10,7 @@ use crate::api::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
 };
 use crate::domain::ids::ObjectId;
-
-/// The kinds that effects touch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Group,
-    GroupContent,
-    Snapshot,
-    Content,
-}
-
-impl Kind {
-    /// Whether it belongs to `groupsnapshot.storage.k8s.io`.
-    pub fn is_of_group_api(self) -> bool {
-        matches!(self, Self::Group | Self::GroupContent)
-    }
-}
+use crate::machine::kit::Kind;
 
 /// An object as it was after a call.
 #[derive(Debug, Clone)]
@@ -35,6 +20,8 @@ pub enum ObjectChange {
     Snapshot(Arc<VolumeSnapshot>),
     Content(Arc<VolumeSnapshotContent>),
     Backup(Arc<Backup>),
+    /// A kind without a cache.
+    Uncached,
     /// This object does not exist any more. A uid is never reused, whatever object takes its name.
     Gone(Kind, ObjectId),
 }
@@ -43,10 +30,11 @@ impl ObjectChange {
     /// Decodes the object of an answer.
     pub(super) fn read(kind: Kind, answer: &str) -> Result<Self, serde_json::Error> {
         match kind {
-            Kind::Group => object(kind, answer, Self::Group),
-            Kind::GroupContent => object(kind, answer, Self::GroupContent),
-            Kind::Snapshot => object(kind, answer, Self::Snapshot),
-            Kind::Content => object(kind, answer, Self::Content),
+            Kind::VolumeGroupSnapshot => object(kind, answer, Self::Group),
+            Kind::VolumeGroupSnapshotContent => object(kind, answer, Self::GroupContent),
+            Kind::VolumeSnapshot => object(kind, answer, Self::Snapshot),
+            Kind::VolumeSnapshotContent => object(kind, answer, Self::Content),
+            Kind::ConfigMap => Ok(Self::Uncached),
         }
     }
 }

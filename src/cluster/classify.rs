@@ -5,9 +5,8 @@
 //! decoded. Read the object before you retry the call.
 
 use crate::domain::limits;
-use crate::domain::planted;
 use crate::domain::problem::{About, Code, Problem};
-use crate::machine::group::effect::Outcome;
+use crate::machine::kit::Outcome;
 
 /// Statuses with which the API server reports that the call was not applied.
 const DETERMINATE: [u16; 10] = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429];
@@ -16,9 +15,6 @@ const DETERMINATE: [u16; 10] = [400, 401, 403, 404, 405, 409, 413, 415, 422, 429
 pub fn outcome(error: &kube::Error) -> Outcome {
     match error {
         kube::Error::Api(status) if DETERMINATE.contains(&status.code) => {
-            Outcome::Determinate { code: status.code, message: message(error) }
-        }
-        kube::Error::Api(status) if status.code == 504 && planted::is("refused-504") => {
             Outcome::Determinate { code: status.code, message: message(error) }
         }
         _ => Outcome::Indeterminate { message: message(error) },

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`connect`] | a client without hidden retries, and what the cluster serves |
 //! | [`observe`] | objects of the API as `domain::observed`: pure |
-//! | [`effects`] | each effect as its API calls, exact to the byte: pure |
 //! | [`perform`] | **performs effects**: one durable intent, one effect, one outcome |
 //! | [`project`] | **writes projections**: our own objects, the Backup, Events. No other module writes |
 //! | [`ask`] | an operator's request to a run: read by the daemon, written by the command line |
@@ -14,7 +13,6 @@
 //! | [`read`] | reads from the API server |
 //! | [`namesake`] | Backups of one name in the whole cluster |
 //! | [`classify`] | whether a failed call certainly did not happen |
-//! | [`patch`] | JSON patches that test what they replace |
 //!
 //! Not here: caches and watches (`engine::cache`), retries (the machine decides again), and any decision.
 
@@ -24,19 +22,16 @@ pub mod binding;
 pub mod changed;
 pub mod classify;
 pub mod connect;
-pub mod effects;
 pub mod namesake;
 pub mod observe;
-pub mod patch;
 pub mod perform;
 pub mod project;
 pub mod read;
 pub mod velero_server;
 
 mod call;
-mod spec;
 
-pub use changed::{Kind, ObjectChange};
+pub use changed::ObjectChange;
 pub use connect::{Adapter, client_config};
 pub use perform::EffectResult;
 pub use project::{Claim, Turn};

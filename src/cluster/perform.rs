@@ -8,15 +8,14 @@ use http::Request;
 use serde::Deserialize;
 
 use crate::api::Version;
-use crate::cluster::call::{Call, Verb};
+use crate::cluster::call::ToRequest;
 use crate::cluster::changed::ObjectChange;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
-use crate::cluster::effects::{Calls, calls};
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::limits;
 use crate::journal::Durable;
-use crate::machine::group::effect::{Effect, Intent, Outcome};
+use crate::machine::kit::{Call, Calls, Intent, Kind, Outcome, Verb};
 
 /// The result of one effect.
 #[derive(Debug, Clone)]
@@ -34,31 +33,29 @@ impl Adapter {
     /// with 409; the next decision checks whether the object is ours.
     pub async fn perform(&self, intent: &Durable<Intent>, index: usize) -> EffectResult {
         match intent.get().effects.get(index) {
-            Some((_, effect)) => self.carry_out(effect).await,
+            Some(calls) => self.carry_out(calls).await,
             None => refused(400, "the intent has no such effect"),
         }
     }
 
-    async fn carry_out(&self, effect: &Effect) -> EffectResult {
+    async fn carry_out(&self, calls: &Calls) -> EffectResult {
         let Ok(_permit) = self.inner.effects.acquire().await else {
             return refused(400, "the adapter is closed");
         };
-        match calls(effect) {
-            Calls::One(call) => self.call(&call).await,
-            Calls::InOrder(first, then) => match self.call(&first).await {
+        match calls {
+            Calls::One(call) => self.call(call).await,
+            Calls::InOrder(first, then) => match self.call(first).await {
                 EffectResult {
                     outcome: Outcome::Done { .. },
                     object: Some(ObjectChange::Gone(kind, id)),
                 } => gone(kind, id),
-                EffectResult { outcome: Outcome::Done { .. }, .. } => self.call(&then).await,
-                EffectResult { outcome: Outcome::Determinate { code: 404, .. }, .. } => {
-                    self.call(&then).await
-                }
+                EffectResult { outcome: Outcome::Done { .. }, .. } => self.call(then).await,
+                EffectResult { outcome: Outcome::Determinate { code: 404, .. }, .. } => self.call(then).await,
                 failed => failed,
             },
-            Calls::Either(first, other) => match self.call(&first).await {
+            Calls::Either(first, other) => match self.call(first).await {
                 EffectResult { outcome: Outcome::Determinate { code: 422, .. }, .. } => {
-                    self.call(&other).await
+                    self.call(other).await
                 }
                 ended => ended,
             },
@@ -136,7 +133,7 @@ fn deleted(call: &Call) -> Option<ObjectId> {
     }
 }
 
-fn gone(kind: crate::cluster::Kind, id: ObjectId) -> EffectResult {
+fn gone(kind: Kind, id: ObjectId) -> EffectResult {
     let outcome = Outcome::Done { uid: id.uid.0.clone(), resource_version: String::new() };
     EffectResult { outcome, object: Some(ObjectChange::Gone(kind, id)) }
 }

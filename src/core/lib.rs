@@ -12,6 +12,8 @@
 //! | [`machine::backup`] | the machine of a Backup |
 //! | [`planning`] | turns a Backup and an inventory into plans or refusals |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+// `rows!` expands one row of a table at a time.
+#![recursion_limit = "512"]
 
 pub mod domain;
 pub mod machine;

@@ -12,8 +12,11 @@ use crate::drill::invariants::{Broken, Invariant};
 use crate::drill::pool;
 use crate::drill::runner::CaseResult;
 use crate::drill::scenario::{Case, Profile, ReplyFault, Target};
+use crate::machine::group::GroupMachine;
 use crate::machine::group::Step;
-use crate::machine::point::{Moment, Place, Point};
+use crate::machine::kit::Moment;
+use crate::machine::kit::Place;
+use crate::machine::kit::Point;
 
 /// Kinds of drills with disruptions, reply faults or expired deadlines.
 pub(super) const DISTURBED: [fn(&CaseResult) -> Vec<Case>; 4] = [disruptions, reply_faults, downs, nights];
@@ -207,14 +210,15 @@ pub(super) fn disruptions(rehearsal: &CaseResult) -> Vec<Case> {
 /// Every reply fault for the effects of every step, with a kill during the effects, with a kill afterwards,
 /// and without a kill.
 pub(super) fn reply_faults(rehearsal: &CaseResult) -> Vec<Case> {
-    let steps: BTreeSet<Step> = own_points(rehearsal).iter().filter_map(step_of).collect();
+    let steps: BTreeSet<Step> =
+        own_points(rehearsal).iter().filter_map(|point| point.step_of::<GroupMachine>()).collect();
     let mut cases = Vec::new();
     for (step, reply_fault) in
         steps.iter().flat_map(|step| ReplyFault::ALL.iter().map(move |reply_fault| (*step, *reply_fault)))
     {
         let case = Case { reply_fault: Some((reply_fault, step)), ..rehearsal.case.clone() };
         let killed = [Moment::MidEffects, Moment::AfterEffects, Moment::AfterOutcome]
-            .map(|moment| case.killed_at(Point::step(step, moment)));
+            .map(|moment| case.killed_at(Point::new(Place::step::<GroupMachine>(step), moment)));
         cases.push(case);
         cases.extend(killed);
     }
@@ -236,13 +240,6 @@ pub(super) fn nights(rehearsal: &CaseResult) -> Vec<Case> {
     let meddles = |case: &Case| !case.has(&[Disruption::OlderEpoch]);
     let disruptions = if rehearsal.case.members <= 2 { disruptions(rehearsal) } else { Vec::new() };
     disruptions.into_iter().filter(meddles).filter_map(night).collect()
-}
-
-fn step_of(point: &Point) -> Option<Step> {
-    match point.place {
-        Place::Step(step) => Some(step),
-        _ => None,
-    }
 }
 
 /// Checks that a recovery makes the missing writes and few more, compared with the same run without kills.

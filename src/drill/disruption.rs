@@ -6,7 +6,7 @@
 
 use crate::drill::disruptions;
 use crate::drill::scenario::named;
-use crate::machine::group::Ask;
+use crate::machine::kit::Ask;
 use crate::sim::Cluster;
 
 named! {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::domain::ids::StreamId;
 use crate::domain::names::{group_snapshot, stub_content};
-use crate::machine::group::Ask;
+use crate::machine::kit::Ask;
 use crate::sim::Cluster;
 use crate::sim::api_server::{Answer, CallInfo, Caller, FaultDecision, Preconditions};
 use serde_json::{Value, json};

@@ -5,8 +5,9 @@
 use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
 use crate::drill::scenario::{Case, Target};
-use crate::machine::group::{Milestone, Step};
-use crate::machine::point::{Moment, Place, Point};
+use crate::machine::group::{GroupMachine, Milestone, Step};
+use crate::machine::kit::{Moment, Phase, Place, Point, Step as _};
+use crate::machine::points;
 
 /// A permitted end of a drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,38 +38,35 @@ pub enum Part {
 impl Part {
     /// Returns the part that a point is in.
     pub fn of(point: Point) -> Self {
-        let begun = point.moment != Moment::BeforeIntent;
-        match point.place {
-            Place::Accepted | Place::Planned | Place::Step(Step::Create) => Self::Before,
-            Place::Milestone(Milestone::Created) if point.moment == Moment::BeforeRecord => Self::Before,
-            Place::Step(Step::Claim | Step::Relabel | Step::Retain) => Self::Reversible,
-            Place::Milestone(
+        if let Some(step) = point.step_of::<GroupMachine>() {
+            return Self::of_step(step, point.moment);
+        }
+        match point.milestone_of::<GroupMachine>() {
+            Some(Milestone::Created) if point.moment == Moment::BeforeRecord => Self::Before,
+            Some(
                 Milestone::Created
                 | Milestone::Cut
                 | Milestone::VsBound
                 | Milestone::Relabelled
                 | Milestone::Retained,
             ) => Self::Reversible,
-            Place::Step(Step::ClearNames) => {
-                if begun {
-                    Self::Releasing
-                } else {
-                    Self::Reversible
-                }
+            Some(Milestone::Unwinding | Milestone::Failed | Milestone::Retried) => Self::Undoing,
+            None if [points::ACCEPTED, Place::planned::<GroupMachine>()].contains(&point.place) => {
+                Self::Before
             }
-            Place::Step(Step::Detach) => Self::Releasing,
-            Place::Milestone(Milestone::Unwinding | Milestone::Failed | Milestone::Retried) => Self::Undoing,
-            Place::Step(
-                Step::UndoCreate
-                | Step::UndoFree
-                | Step::UndoDeleteGroup
-                | Step::UndoDeleteContent
-                | Step::UndoDeleteSnapshots
-                | Step::UndoDeleteContents
-                | Step::UndoImport
-                | Step::UndoFreeImport,
-            ) => Self::Undoing,
             _ => Self::Deleting,
+        }
+    }
+
+    fn of_step(step: Step, moment: Moment) -> Self {
+        match step.phase() {
+            Phase::Forward if step == Step::Create => Self::Before,
+            Phase::Forward => Self::Reversible,
+            Phase::Pivot if moment == Moment::BeforeIntent => Self::Reversible,
+            Phase::Pivot => Self::Releasing,
+            Phase::Release if step == Step::Detach => Self::Releasing,
+            Phase::Release => Self::Deleting,
+            Phase::Rollback => Self::Undoing,
         }
     }
 }
@@ -98,7 +96,7 @@ fn alone(case: &Case) -> &'static [Allowed] {
     let created = |point: &Point| {
         Part::of(*point) != Part::Before
             || point.to_string() == "create/after-effects"
-            || matches!(point.place, Place::Milestone(Milestone::Created))
+            || point.place == Place::milestone::<GroupMachine>(Milestone::Created)
     };
     // The deadlines pass while no daemon runs. Work that was not begun is too late. Work that was done
     // meanwhile is not.
@@ -143,7 +141,7 @@ pub fn known_limitations(case: &Case) -> Vec<Invariant> {
 }
 
 fn is_at(point: Point, step: Step) -> bool {
-    point.place == Place::Step(step)
+    point.place == Place::step::<GroupMachine>(step)
 }
 
 /// Whether a rollback has read the content for the last time.

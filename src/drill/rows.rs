@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::machine::group::row::{Action, Row};
-use crate::machine::group::table::TABLE;
+use crate::machine::group::GroupMachine;
+use crate::machine::kit::{Action, table};
 
 /// Every row that was decided, and the last one without an automatic action.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +38,8 @@ impl MetricsSink for Rows {
         if let Metric::Decided(row) = metric {
             let mut inner = self.lock();
             inner.all.insert(row);
-            let sticks = |known: &&Row| known.id == row && matches!(known.then, Action::Stick { .. });
-            if TABLE.iter().any(|known| sticks(&known)) {
+            let known = table::row::<GroupMachine>(row);
+            if known.is_some_and(|known| matches!(known.then, Action::Stick { .. })) {
                 inner.stuck = Some(row);
             }
         }

@@ -14,9 +14,10 @@ use crate::drill::schedule::Schedule;
 use crate::drill::split_brain::{CLASSES, RELEASED, restore_class};
 use crate::drill::stale_daemon;
 use crate::drill::testbed::{End, Passed, Testbed};
-use crate::machine::group::Ask;
-use crate::machine::group::row::Waiting;
-use crate::machine::point::Point;
+use crate::machine::group::wait::Waiting;
+use crate::machine::kit::Ask;
+use crate::machine::kit::Point;
+use crate::machine::kit::Wait as _;
 
 /// Namespace of the PVCs.
 pub(super) const NAMESPACE: &str = "shop";
@@ -295,7 +296,7 @@ async fn judge(case: &Case, testbed: &Testbed, end: &End) -> Vec<Broken> {
         // Nothing was planned: the PVCs were deleted before.
         (End::Phase(_), None) if !case.disruptions.is_empty() => invariants::after_nothing(testbed).await,
         (end, Some(run)) if end.is("Completed") && may(Allowed::Completed) => {
-            if run.space_went {
+            if run.state.space_went {
                 return invariants::after_the_namespace(testbed, run).await;
             }
             let changes = case.has(&[Disruption::DeleteClaim, Disruption::SwapClaim]);

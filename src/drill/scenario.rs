@@ -11,7 +11,7 @@ use crate::domain::time::Millis;
 use crate::drill::disruption::Disruption;
 use crate::drill::disruptions;
 use crate::machine::group::Step;
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 use crate::sim::Config;
 use crate::sim::actors::driver::DriverConfig;
 

@@ -12,8 +12,10 @@ use crate::drill::scenario::{Case, ReplyFault, Target};
 use crate::drill::testbed::{Passed, Testbed};
 use crate::drill::{disruption::Disruption, disruptions};
 use crate::engine::crash_points::{CrashPoints, Verdict};
-use crate::machine::group::Step;
-use crate::machine::point::{Moment, Place, Point};
+use crate::machine::group::{GroupMachine, Step};
+use crate::machine::kit::Moment;
+use crate::machine::kit::Place;
+use crate::machine::kit::Point;
 use crate::sim::api_server::{Answer, FaultDecision};
 
 type Deed = Box<dyn FnOnce() + Send>;
@@ -85,7 +87,7 @@ fn act(deeds: &Mutex<Vec<(Point, Deed)>>, point: Point) {
 fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
     let mut about = about.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(step) = *about else { return };
-    if point.place != Place::Step(step) {
+    if point.place != Place::step::<GroupMachine>(step) {
         return;
     }
     match point.moment {

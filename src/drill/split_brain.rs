@@ -17,7 +17,7 @@ use crate::drill::scenario::{Case, Profile, Target};
 use crate::drill::stale_daemon::{Older, jitter, lines};
 use crate::drill::testbed::{End, Testbed};
 use crate::engine::crash_points::{CrashPoints, Verdict};
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 
 /// Selects the daemon that rolls back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

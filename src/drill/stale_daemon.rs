@@ -17,7 +17,9 @@ use crate::drill::testbed::Testbed;
 use crate::drill::wire::Call;
 use crate::engine::crash_points::CrashPoints;
 use crate::journal::{Batch, Disk, Journal, MemoryStore, Store, StoredRecord};
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Timed;
+use crate::machine::kit::Reached as _;
 use crate::records::{self, Decoded};
 use crate::sim::Cluster;
 use crate::sim::api_server::FaultDecision;
@@ -155,11 +157,11 @@ fn line(position: u64, record: &Timed) -> String {
         Event::Planned(_) => "planned".to_owned(),
         Event::Intended { grounds, step, .. } => format!("{} -> {}", grounds.row, step.name()),
         Event::StepCompleted { step, .. } => format!("ended {}", step.name()),
-        Event::ReceiptPart { .. } => "receipt".to_owned(),
+        Event::Part(_) => "receipt".to_owned(),
         Event::RequestReceived(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
         Event::Reconstructed(found) => format!("reconstructed as {}", found.standing.name()),
-        Event::MilestoneReached { grounds, milestone, .. } => {
-            format!("{} -> {}", grounds.row, milestone.name())
+        Event::MilestoneReached { grounds, reached } => {
+            format!("{} -> {}", grounds.row, reached.milestone().name())
         }
     };
     format!("{position:>4}  {text}")

@@ -16,10 +16,11 @@ use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::labels;
 use crate::domain::limits;
 use crate::domain::plan::Plan;
-use crate::domain::problem::{Code, Problem};
+use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Timestamp;
 use crate::engine::backup_spec::{self, Defaults};
 use crate::engine::deleted_backup;
-use crate::engine::driver::{self, Context, internal, journal_problem};
+use crate::engine::driver::{Context, internal, journal_problem};
 use crate::engine::events;
 use crate::engine::inventory;
 use crate::engine::preflight;
@@ -28,8 +29,10 @@ use crate::engine::snapshots::Snapshots;
 use crate::engine::telemetry::Metric;
 use crate::journal::{Entry, JournalError, StreamState};
 use crate::machine::backup::{self, AskedGroup, BackupRun, Ends, Event, FailedGroup, GroupEnd, Phase};
-use crate::machine::group::{self, GroupRun, Stage};
-use crate::machine::point::{Moment, Place, Point};
+use crate::machine::group;
+use crate::machine::group::{GroupRun, Stage};
+use crate::machine::kit::{self, Moment, Point};
+use crate::machine::points;
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 use crate::records::{self, Decoded};
 
@@ -110,12 +113,12 @@ pub async fn take(
             let ((ends, unplanned), ()) = tokio::join!(groups, reasons::show_refused(&context, &run, is_new));
             reasons::show(&context, &run, unplanned.iter().collect(), false).await;
             let Some(event) = backup::decide(&run, &ends).map(records::fit_backup) else { return Ok(()) };
-            context.points.hit(Point::record(Place::Finished, Moment::BeforeRecord)).await;
+            context.points.hit(Point::new(points::FINISHED, Moment::BeforeRecord)).await;
             let known = run.warnings.len();
             let finished =
                 append(&context, stream, &mut seq, Some(run), &event, StreamState::Finished).await?;
             tell_warnings(&context, &finished, known);
-            context.points.hit(Point::record(Place::Finished, Moment::AfterRecord)).await;
+            context.points.hit(Point::new(points::FINISHED, Moment::AfterRecord)).await;
             finished
         }
     };
@@ -179,7 +182,7 @@ async fn claim_new(context: &Context, object: &Backup) -> Option<String> {
                 failures += 1;
             }
         }
-        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
+        context.clock.pause(failures).await;
         match context.adapter.backup(&id.namespace, &id.name).await {
             Ok(Some(found)) if found.metadata.uid.as_deref() == Some(id.uid.0.as_str()) => {
                 if let Some(why) = context.binder.foreign_claim(&found) {
@@ -246,9 +249,9 @@ async fn accept(context: &Context, stream: StreamId, request: &Request) -> Resul
             limits::MAX_WARNINGS,
         ),
     });
-    context.points.hit(Point::record(Place::Accepted, Moment::BeforeRecord)).await;
+    context.points.hit(Point::new(points::ACCEPTED, Moment::BeforeRecord)).await;
     let run = append(context, stream, &mut 0, None, &event, StreamState::Open).await?;
-    context.points.hit(Point::record(Place::Accepted, Moment::AfterRecord)).await;
+    context.points.hit(Point::new(points::ACCEPTED, Moment::AfterRecord)).await;
     tell_refused(context, &run);
     tell_warnings(context, &run, 0);
     Ok(run)
@@ -326,7 +329,7 @@ async fn form(context: &Context, request: &Request) -> Formed {
     }
     let fits = |plan: &Plan| match context.adapter.group_version() {
         Err(problem) => Err(problem),
-        Ok(_) => driver::first_record(plan.clone(), context.clock.now()).map(|_| ()),
+        Ok(_) => fits_into_record(plan, context.clock.now()),
     };
     if let Err(problem) = context.adapter.group_version() {
         // Without the API there are no classes either; that error would be the less useful one.
@@ -343,6 +346,16 @@ async fn form(context: &Context, request: &Request) -> Formed {
         }
     }
     formed
+}
+
+/// # Errors
+/// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
+fn fits_into_record(plan: &Plan, at: Timestamp) -> Result<(), Problem> {
+    let about = || About::new("Group", &plan.namespace, &plan.group);
+    let fix = "split the group, or give its claims, volumes and handles shorter names";
+    let record = group::Timed { at, event: group::Event::Planned(Box::new(plan.clone())) };
+    let encoded = records::encode_group(&record).map(|_| ());
+    encoded.map_err(|error| Problem::new(Code::TooManyMembers, about(), error.to_string(), fix))
 }
 
 /// Plans by run, for groups that the journal may not have yet.
@@ -399,7 +412,7 @@ fn warnings(run: &GroupRun) -> Vec<String> {
     let grade = run.atomicity().filter(|grade| !grade.is_atomic());
     let group = format!("group {}/{}", run.plan.namespace, run.plan.group);
     let grade = grade.map(|grade| format!("{group}: {}", grade.message(run.plan.atomicity.max_skew)));
-    let went = run.space_went.then(|| {
+    let went = run.state.space_went.then(|| {
         format!(
             "{group}: its namespace was deleted, and the VolumeSnapshots go with it; the storage is kept: the \
              VolumeSnapshotContents with the label {}={} retain it and have its handles",
@@ -435,7 +448,7 @@ pub fn fold_group(stream: StreamId, entries: &[Entry]) -> Result<Option<GroupRun
     for entry in entries {
         match records::decode(&entry.record).map_err(|error| internal(stream, &error))? {
             Decoded::Group(record) => {
-                run = Some(group::fold(run, &record).map_err(|error| internal(stream, &error))?);
+                run = Some(kit::fold(run, &record).map_err(|error| internal(stream, &error))?);
             }
             Decoded::Backup { .. } => return Err(internal(stream, &backup::IllegalEvent::NotAccepted)),
         }
@@ -495,7 +508,7 @@ where
             return;
         }
         tracing::warn!(backup = %id, %problem, "cannot write to the Backup; trying again");
-        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
+        context.clock.pause(failures).await;
     }
 }
 
@@ -545,7 +558,7 @@ pub async fn refuse_malformed(context: &Context, id: &ObjectId, error: &str) {
             // about two minutes.
             Err(problem) if matches!(problem.code, Code::Unreachable | Code::Refused) => {
                 tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup; trying again");
-                context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
+                context.clock.pause(failures).await;
             }
             Err(problem) => {
                 return tracing::warn!(backup = %id, %problem, "cannot write the status of the Backup");

@@ -3,6 +3,7 @@
 //! With the clock of the runtime, every deadline, pause and recorded time is simulated on simulated time. A
 //! step of the wall clock does not end a deadline of a running daemon either.
 
+use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
 /// The time source of the engine.
@@ -47,6 +48,11 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.started.elapsed().as_nanos()).unwrap_or(i64::MAX);
         Timestamp(self.anchor.0.saturating_add(elapsed))
+    }
+
+    /// Pauses before the next try, longer after each of so many failures.
+    pub async fn pause(&self, failures: u32) {
+        self.sleep_until(Some(self.now().after(limits::backoff(failures)))).await;
     }
 
     /// Returns at that time; never, for `None`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 
 /// The result of a hook at a crash point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

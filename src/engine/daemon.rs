@@ -14,6 +14,7 @@ use crate::engine::health::Health;
 use crate::engine::telemetry::MetricsSink;
 use crate::engine::{Config, Engine, socket};
 use crate::journal::{Journal, JournalError, Opened};
+use crate::machine::kit::Logic;
 use crate::records;
 use crate::records::journal_options;
 
@@ -96,6 +97,7 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
     let served = adapter.served();
     tracing::info!(namespace = start.namespace, group_api = ?served.group_version, "serving");
     let config = Config {
+        group_logic: Logic::default(),
         namespace: start.namespace.clone(),
         defaults: start.defaults.clone(),
         points: start.points.clone(),

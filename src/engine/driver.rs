@@ -1,11 +1,12 @@
-//! Drives one group run in a single loop: observe → decide → intent → durable → effects → outcomes → durable.
+//! Drives one run of any machine in a single loop: observe → decide → intent → durable → effects → outcomes →
+//! durable.
 //!
-//! One [`Driver`] runs one group run from the last record of its journal to its end. A start is the recovery
-//! of an empty journal: there is no other entry point. The driver is the only caller of [`Adapter::perform`].
+//! One [`Driver`] runs one run from the last record of its journal to its end. A start is the recovery of an
+//! empty journal: there is no other entry point. The driver is the only caller of [`Adapter::perform`].
 
-mod answer;
 mod free_permission;
 mod next_action;
+mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,27 +18,26 @@ use tracing::Instrument;
 use crate::cluster::{Adapter, EffectResult, classify};
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
-use crate::domain::observed::Scope;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::binding::Binder;
 use crate::engine::cache::{Cache, MinVersions, ReadError, Subscription};
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
+use crate::engine::driven::Driven;
 use crate::engine::events::EventRecorder;
 use crate::engine::preflight::Granted;
-use crate::engine::run_status::{RunStatus, StatusBoard};
+use crate::engine::run_status::StatusBoard;
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::journal::{Durable, Journal, StreamState};
-use crate::machine::group::advance::{self, grounds};
-use crate::machine::group::effect::{Effect, EffectKind, EffectRef, Intent, Outcome};
-use crate::machine::group::reconstruct::{Reconstructed, Standing};
-use crate::machine::group::waiting::Cause;
-use crate::machine::group::{Event, GroupRun, Milestone, Step, Timed, WaitReport, effects, fold};
-use crate::machine::point::{Moment, Place, Point};
-use crate::records;
+use crate::journal::{Durable, Journal, Record, StreamState};
+use crate::machine::group::GroupMachine;
+use crate::machine::kit::wait_report::Cause;
+use crate::machine::kit::{
+    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point, Run,
+    Stage, Timed, WaitReport, fold,
+};
 
-use next_action::{Decided, NextAction};
+use next_action::NextAction;
 
 /// Dependencies that all runs share: the adapter to the cluster, the caches, the journal, the clock.
 #[derive(Clone)]
@@ -47,6 +47,8 @@ pub struct Context {
     pub journal: Journal,
     pub clock: Clock,
     pub points: CrashPoints,
+    /// The decisions of group runs.
+    pub group_logic: Logic<GroupMachine>,
     /// Receives the published status of the runs.
     pub status_board: StatusBoard,
     /// Receives metrics.
@@ -60,18 +62,18 @@ pub struct Context {
 }
 
 /// One run in progress.
-pub struct Driver {
+pub struct Driver<M: Driven> {
     context: Context,
+    stream: StreamId,
+    logic: Logic<M>,
     /// Shared with readers of the run's status.
-    run: Arc<GroupRun>,
+    run: Arc<Run<M>>,
     /// Names and ids that the run observes in the cluster. The scope changes only with the run, and computing
     /// its names takes time.
-    scope: Arc<Scope>,
+    scope: Arc<M::Scope>,
+    memory: M::Memory,
     seq: u64,
     fresh: bool,
-    error_since: Option<Timestamp>,
-    /// Numbers of members that exist and that are ready, and since when both have been unchanged.
-    members: Option<((usize, usize), Timestamp)>,
     trouble: u32,
     /// When reads began to fail.
     trouble_since: Option<Timestamp>,
@@ -96,18 +98,19 @@ pub struct Driver {
     warned: BTreeSet<String>,
 }
 
-impl Driver {
+impl<M: Driven> Driver<M> {
     /// A run that is already in the journal: `run` is the fold of its `seq` records.
-    pub fn resume(context: Context, run: GroupRun, seq: u64) -> Self {
-        let scope = Arc::new(run.scope());
+    pub fn resume(context: Context, run: Run<M>, seq: u64) -> Self {
+        let scope = Arc::new(M::scope(&run, None));
         Self {
+            stream: M::stream(&run.plan),
+            logic: M::logic(&context),
             context,
             run: Arc::new(run),
             scope,
+            memory: M::Memory::default(),
             seq,
             fresh: false,
-            error_since: None,
-            members: None,
             trouble: 0,
             trouble_since: None,
             looking: None,
@@ -125,37 +128,34 @@ impl Driver {
     /// A new run: its plan becomes the first record.
     ///
     /// # Errors
-    /// The journal cannot be written; the daemon has to end.
-    pub async fn plan(context: Context, plan: crate::domain::plan::Plan) -> Result<Self, Problem> {
-        context.points.hit(Point::record(Place::Planned, Moment::BeforeRecord)).await;
-        let stream = plan.run;
-        let (record, encoded) = first_record(plan, context.clock.now())?;
+    /// The plan does not fit into a record, or the journal cannot be written; the daemon has to end.
+    pub async fn plan(context: Context, plan: M::Plan) -> Result<Self, Problem> {
+        context.points.hit(Point::new(Place::planned::<M>(), Moment::BeforeRecord)).await;
+        let stream = M::stream(&plan);
+        let record = Timed { at: context.clock.now(), event: Event::Planned(Box::new(plan)) };
         let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
-        let appended = context.journal.append(stream, 0, vec![encoded], StreamState::Open).await;
-        appended.map_err(|error| journal_problem(stream, &error))?;
-        context.points.hit(Point::record(Place::Planned, Moment::AfterRecord)).await;
+        append::<M>(&context, stream, 0, &[record], StreamState::Open).await?;
+        context.points.hit(Point::new(Place::planned::<M>(), Moment::AfterRecord)).await;
         Ok(Self::resume(context, run, 1))
     }
 
-    /// A completed run that is released again.
+    /// Records what was found in the cluster about a run that is over.
     ///
     /// # Errors
     /// The journal cannot be written; the daemon has to end.
-    pub async fn release_again(context: Context, run: GroupRun, seq: u64) -> Result<Self, Problem> {
-        let found = Reconstructed {
-            standing: Standing::Released,
-            attempt: run.attempt,
-            group_uid: run.group_uid.clone(),
-            receipt: None,
-            seen: vec!["the cluster went back in time: the group objects are there again".to_owned()],
-        };
+    pub async fn reconstruct(
+        context: Context,
+        run: Run<M>,
+        seq: u64,
+        found: M::Reconstructed,
+    ) -> Result<Self, Problem> {
         let mut driver = Self::resume(context, run, seq);
         let at = driver.context.clock.now();
         driver.record(at, vec![Event::Reconstructed(Box::new(found))]).await?;
         Ok(driver)
     }
 
-    pub fn plan_of(&self) -> &crate::domain::plan::Plan {
+    pub fn plan_of(&self) -> &M::Plan {
         &self.run.plan
     }
 
@@ -165,26 +165,28 @@ impl Driver {
     /// # Errors
     /// The journal cannot be written, a newer daemon took over the run, or the table has no matching row: the
     /// daemon ends.
-    pub async fn run(mut self) -> Result<Arc<GroupRun>, Problem> {
-        let mut changes = self.context.cache.subscribe(&self.scope);
+    pub async fn run(mut self) -> Result<Arc<Run<M>>, Problem> {
+        let mut changes = M::subscribe(&self.context, &self.scope);
         self.show(None);
         loop {
-            changes.set_interest(&self.scope);
-            if let Some(asked) = self.asked() {
-                Box::pin(self.answer(asked)).await?;
+            M::set_interest(&mut changes, &self.scope);
+            if let Some(request) = self.request() {
+                Box::pin(self.record_request(request)).await?;
                 continue;
             }
             match self.next()? {
-                NextAction::Act(ground, step) => {
+                NextAction::Act { step, grounds, effects, now } => {
                     let span = tracing::info_span!("step", step = step.name());
-                    Box::pin(self.act(&ground, step).instrument(span)).await?;
+                    Box::pin(self.act(step, *grounds, effects, now).instrument(span)).await?;
                 }
-                NextAction::Advance(ground, milestone) => Box::pin(self.advance(&ground, milestone)).await?,
+                NextAction::Record { milestone, row, events, now } => {
+                    Box::pin(self.advance(milestone, row, events, now)).await?;
+                }
                 NextAction::Refresh(row) => Box::pin(self.refresh(row)).await?,
                 NextAction::Permit(row) => Box::pin(self.permit(row, &changes)).await?,
                 NextAction::Wait { until, report } => self.wait(&mut changes, until, report).await,
                 NextAction::StepDown => return Err(self.overtaken()),
-                NextAction::Finished => {
+                NextAction::Done => {
                     self.context.metrics.record(Metric::RunEnded(self.run.state_name()));
                     self.show(None);
                     return Ok(self.run);
@@ -194,31 +196,40 @@ impl Driver {
     }
 
     /// Executes a step: intent, durable, effects, outcomes, durable.
-    async fn act(&mut self, ground: &Decided, step: Step) -> Result<(), Problem> {
+    async fn act(
+        &mut self,
+        step: M::Step,
+        grounds: DecisionRecord,
+        effects: Vec<(M::EffectRef, M::Effect)>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
         let began = Instant::now();
-        let intent = Intent { effects: effects(&self.run, &ground.observation, step) };
-        let marks: Vec<_> = intent.effects.iter().map(|(mark, _)| *mark).collect();
-        let kinds: Vec<_> = marks.iter().map(|mark| mark.kind).collect();
-        self.pass(step, Moment::BeforeIntent).await;
-        let event = Event::Intended { grounds: grounds(&ground.decision, &ground.view), step, marks };
-        let durable = self.record_durable(ground.now, event, intent).await?;
+        let marks: Vec<_> = effects.iter().map(|(mark, _)| *mark).collect();
+        let intent = Intent { effects: effects.iter().map(|(_, effect)| M::calls(effect)).collect() };
+        // Effects on the run itself (mark, then delete) keep their order; effects on members are concurrent.
+        let ordered = marks.iter().all(|mark| mark.member().is_none());
+        let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
+        let row = crate::machine::kit::table::row::<M>(&grounds.row).map_or("", |row| row.id);
+        self.hit(step, Moment::BeforeIntent).await;
+        let event = Event::Intended { grounds, step, marks: marks.clone() };
+        let durable = self.record_durable(now, event, intent).await?;
         self.show(None);
-        self.pass(step, Moment::AfterIntent).await;
-        let outcomes = self.perform(&durable, step).await;
+        self.hit(step, Moment::AfterIntent).await;
+        let outcomes = self.perform(&durable, step, width).await;
         (self.fresh, self.permitted) = (false, false);
-        self.pass(step, Moment::AfterEffects).await;
+        self.hit(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
         log_failures(&durable.get().effects, &outcomes);
-        count(&*self.context.metrics, &kinds, &outcomes);
+        count(&*self.context.metrics, &marks, &outcomes);
         self.record(self.context.clock.now(), vec![Event::StepCompleted { step, outcomes }]).await?;
-        tracing::debug!(effects = kinds.len(), row = ground.decision.row.id, "step done");
+        tracing::debug!(effects = marks.len(), row, "step done");
         self.context.metrics.record(Metric::Step { step: step.name(), took: began.elapsed() });
-        self.pass(step, Moment::AfterOutcome).await;
+        self.hit(step, Moment::AfterOutcome).await;
         if !certain {
             // Read before the step is retried. While no read succeeds, nothing is written, and an API server
             // that is unavailable does not count as one that refuses.
             while !self.fresh {
-                self.refresh(ground.decision.row.id).await?;
+                self.refresh(row).await?;
             }
             // This read cannot justify a delete: it may be older than the pause that now follows.
             self.fresh = false;
@@ -226,13 +237,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Performs all effects of an intent concurrently. If crash points are hooked, in two halves.
-    async fn perform(&self, intent: &Durable<Intent>, step: Step) -> Vec<Outcome> {
+    /// Performs all effects of an intent. If crash points are hooked, in two halves.
+    async fn perform(&self, intent: &Durable<Intent>, step: M::Step, width: usize) -> Vec<Outcome> {
         let count = intent.get().effects.len();
         let half = if self.context.points.watched() { count / 2 } else { 0 };
-        let mut outcomes = self.perform_range(intent, 0..half, step).await;
-        self.pass(step, Moment::MidEffects).await;
-        outcomes.extend(self.perform_range(intent, half..count, step).await);
+        let mut outcomes = self.perform_range(intent, 0..half, step, width).await;
+        self.hit(step, Moment::MidEffects).await;
+        outcomes.extend(self.perform_range(intent, half..count, step, width).await);
         outcomes
     }
 
@@ -240,7 +251,8 @@ impl Driver {
         &self,
         intent: &Durable<Intent>,
         range: std::ops::Range<usize>,
-        step: Step,
+        step: M::Step,
+        width: usize,
     ) -> Vec<Outcome> {
         let one = |index: usize| async move {
             let performed = self.perform_one(intent, index, step).await;
@@ -249,47 +261,47 @@ impl Driver {
             }
             performed.outcome
         };
-        // Effects on the group itself (mark, then delete) keep their order; effects on members are
-        // concurrent.
-        let ordered = intent.get().effects.iter().all(|(mark, _)| mark.member.is_none());
-        let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
         futures::stream::iter(range).map(one).buffered(width).collect().await
     }
 
     /// Performs one effect. A refused create ends the run, but an API server that has just started refuses
     /// every request. Such a create certainly did not happen, and is repeated for a limited time.
-    async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: Step) -> EffectResult {
+    async fn perform_one(&self, intent: &Durable<Intent>, index: usize, step: M::Step) -> EffectResult {
         let doubted = self.context.clock.now().after(limits::REFUSAL_DOUBTED);
         let mut tries = 0;
         loop {
             let performed = self.context.adapter.perform(intent, index).await;
-            let refused = step == Step::Create && classify::is_unauthorized(&performed.outcome);
+            let refused = M::doubts_refusal(step) && classify::is_unauthorized(&performed.outcome);
             if !refused || self.context.clock.now() >= doubted {
                 return performed;
             }
             tries += 1;
             let pause = limits::backoff(tries);
             tracing::warn!(outcome = ?performed.outcome, "an API server that has just started refuses everybody: trying again in {pause}");
-            self.context.clock.sleep_until(Some(self.context.clock.now().after(pause))).await;
+            self.context.clock.pause(tries).await;
         }
     }
 
     /// Records a milestone: one batch of records, without effects.
-    async fn advance(&mut self, ground: &Decided, milestone: Milestone) -> Result<(), Problem> {
-        let events = advance::advance(&self.run, &ground.observation, &ground.view, &ground.decision)
-            .map_err(|error| internal(self.run.plan.run, &error))?;
-        self.context.points.hit(Point::milestone(milestone, Moment::BeforeRecord)).await;
-        self.record(ground.now, events).await?;
-        self.log(milestone, ground.decision.row.id);
+    async fn advance(
+        &mut self,
+        milestone: M::Milestone,
+        row: &'static str,
+        events: Vec<Event<M>>,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let place = Place::milestone::<M>(milestone);
+        self.context.points.hit(Point::new(place, Moment::BeforeRecord)).await;
+        self.record(now, events).await?;
+        self.log(milestone, row);
         self.show(None);
-        self.context.points.hit(Point::milestone(milestone, Moment::AfterRecord)).await;
+        self.context.points.hit(Point::new(place, Moment::AfterRecord)).await;
         Ok(())
     }
 
     /// Logs a milestone. If the user has to know about it, the log line is a warning with the reason.
-    fn log(&self, milestone: Milestone, row: &'static str) {
-        let warns = matches!(milestone, Milestone::Unwinding | Milestone::Stuck | Milestone::Failed);
-        match self.run.reason.as_ref().filter(|_| warns) {
+    fn log(&self, milestone: M::Milestone, row: &'static str) {
+        match self.run.reason.as_ref().filter(|_| M::warns(milestone)) {
             Some(reason) => {
                 tracing::warn!(row, code = %reason.code, reason = reason.message, "{}", milestone.name());
             }
@@ -304,7 +316,7 @@ impl Driver {
     /// The cluster went back in time: the daemon ends, and the next start reads everything again.
     async fn refresh(&mut self, row: &'static str) -> Result<(), Problem> {
         let known = *self.looking.get_or_insert_with(|| self.context.cache.min_versions());
-        let read = self.context.cache.read_run(&self.context.adapter, &self.scope, &known).await;
+        let read = M::read(&self.context, &self.scope, &known, &mut self.memory).await;
         self.fresh = read.is_ok();
         match read {
             Ok(()) => {
@@ -339,9 +351,9 @@ impl Driver {
         }
     }
 
-    async fn record(&mut self, at: Timestamp, events: Vec<Event>) -> Result<(), Problem> {
+    async fn record(&mut self, at: Timestamp, events: Vec<Event<M>>) -> Result<(), Problem> {
         let records = self.fold_in(at, events)?;
-        append(&self.context, self.run.plan.run, self.seq, &records, self.state()).await?;
+        append::<M>(&self.context, self.stream, self.seq, &records, self.state()).await?;
         self.seq += records.len() as u64;
         Ok(())
     }
@@ -349,29 +361,28 @@ impl Driver {
     async fn record_durable(
         &mut self,
         at: Timestamp,
-        event: Event,
+        event: Event<M>,
         intent: Intent,
     ) -> Result<Durable<Intent>, Problem> {
         let records = self.fold_in(at, vec![event])?;
-        let stream = self.run.plan.run;
-        let encoded = encode(stream, &records)?;
+        let encoded = encode::<M>(self.stream, &records)?;
         let began = Instant::now();
         let appended =
-            self.context.journal.append_durable(stream, self.seq, encoded, self.state(), intent).await;
+            self.context.journal.append_durable(self.stream, self.seq, encoded, self.state(), intent).await;
         self.context.metrics.record(Metric::Appended { took: began.elapsed() });
         self.seq += records.len() as u64;
-        appended.map_err(|error| journal_problem(stream, &error))
+        appended.map_err(|error| journal_problem(self.stream, &error))
     }
 
     /// Folds events into the state before they are written: an event that cannot be folded is never written.
     /// A record that follows from a decision carries the time of the decision, so that a replay evaluates the
     /// same deadlines.
-    fn fold_in(&mut self, at: Timestamp, events: Vec<Event>) -> Result<Vec<Timed>, Problem> {
-        let records: Vec<Timed> =
-            events.into_iter().map(|event| Timed { at, event: records::fit_group(event) }).collect();
+    fn fold_in(&mut self, at: Timestamp, events: Vec<Event<M>>) -> Result<Vec<Timed<M>>, Problem> {
+        let records: Vec<Timed<M>> =
+            events.into_iter().map(|event| Timed { at, event: M::fit(event) }).collect();
         let folded = records.iter().try_fold((*self.run).clone(), |run, record| fold(Some(run), record));
-        self.run = Arc::new(folded.map_err(|error| internal(self.run.plan.run, &error))?);
-        let scope = self.run.scope_after(&self.scope);
+        self.run = Arc::new(folded.map_err(|error| internal(self.stream, &error))?);
+        let scope = M::scope(&self.run, Some(&self.scope));
         if *self.scope != scope {
             self.scope = Arc::new(scope);
         }
@@ -382,8 +393,8 @@ impl Driver {
         if self.run.stage.is_final() { StreamState::Finished } else { StreamState::Open }
     }
 
-    async fn pass(&self, step: Step, moment: Moment) {
-        self.context.points.hit(Point::step(step, moment)).await;
+    async fn hit(&self, step: M::Step, moment: Moment) {
+        self.context.points.hit(Point::new(Place::step::<M>(step), moment)).await;
     }
 
     /// Logs why the run is blocked, once for each cause.
@@ -398,21 +409,18 @@ impl Driver {
     /// Publishes the status of the run, unless it is unchanged: a waiting run observes on every change that
     /// can affect it.
     fn show(&mut self, waiting: Option<Arc<WaitReport>>) {
-        let ready = self.members.map(|((_, ready), _)| ready);
-        let shown = Some((self.seq, waiting.clone(), ready));
+        let shown = Some((self.seq, waiting.clone(), M::shown(&self.memory)));
         if self.shown == shown {
             return;
         }
         self.shown = shown;
-        let head = self.context.journal.head();
-        self.context.status_board.publish(RunStatus { run: self.run.clone(), waiting, ready, head });
+        M::publish(&self.context, &self.run, waiting, &self.memory);
     }
 
     fn overtaken(&self) -> Problem {
-        let plan = &self.run.plan;
         Problem::new(
             Code::Overtaken,
-            About::new("VolumeGroupSnapshot", &plan.namespace, &self.run.group_name()),
+            M::claimed(&self.run),
             format!(
                 "a daemon of a newer epoch than {} has claimed it, or its Backup",
                 self.context.journal.epoch()
@@ -422,89 +430,43 @@ impl Driver {
     }
 }
 
-/// The first record of a run, in folded and in encoded form.
-///
-/// # Errors
-/// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
-pub fn first_record(
-    plan: crate::domain::plan::Plan,
-    at: Timestamp,
-) -> Result<(Timed, crate::journal::Record), Problem> {
-    let about = About::new("Group", &plan.namespace, &plan.group);
-    let record = Timed { at, event: Event::Planned(Box::new(plan)) };
-    match records::encode_group(&record) {
-        Ok(encoded) => Ok((record, encoded)),
-        Err(error) => {
-            let fix = "split the group, or give its claims, volumes and handles shorter names";
-            Err(Problem::new(Code::TooManyMembers, about, error.to_string(), fix))
-        }
-    }
-}
-
-fn log_failures(effects: &[(EffectRef, Effect)], outcomes: &[Outcome]) {
-    for ((mark, effect), outcome) in effects.iter().zip(outcomes) {
-        let call = || format!("{} {}", mark.kind.verb(), effect.about());
+fn log_failures(effects: &[Calls], outcomes: &[Outcome]) {
+    for (calls, outcome) in effects.iter().zip(outcomes) {
         match outcome {
             Outcome::Done { .. } => {}
             Outcome::Determinate { code, message } => {
-                tracing::warn!(call = call(), code, message, "the API server refused a call");
+                tracing::warn!(call = %calls, code, message, "the API server refused a call");
             }
             Outcome::Indeterminate { message } => {
-                tracing::warn!(call = call(), message, "it is not known whether a call happened");
+                tracing::warn!(call = %calls, message, "it is not known whether a call happened");
             }
         }
     }
 }
 
-fn count(metrics: &dyn MetricsSink, kinds: &[EffectKind], outcomes: &[Outcome]) {
-    for (kind, outcome) in kinds.iter().zip(outcomes) {
+fn count(metrics: &dyn MetricsSink, marks: &[impl EffectReference], outcomes: &[Outcome]) {
+    for (mark, outcome) in marks.iter().zip(outcomes) {
         let outcome = match outcome {
             Outcome::Done { .. } => "done",
             Outcome::Determinate { .. } => "determinate",
             Outcome::Indeterminate { .. } => "indeterminate",
         };
-        metrics.record(Metric::Effect { kind: kind_name(*kind), outcome });
+        metrics.record(Metric::Effect { kind: mark.kind(), outcome });
     }
 }
 
-/// As in the records: the variant in camelCase.
-fn kind_name(kind: EffectKind) -> &'static str {
-    match kind {
-        EffectKind::CreateGroup => "createGroup",
-        EffectKind::ClaimGroup => "claimGroup",
-        EffectKind::LabelMember => "labelMember",
-        EffectKind::SetGroupContentPolicy => "setGroupContentPolicy",
-        EffectKind::SetContentPolicy => "setContentPolicy",
-        EffectKind::SetGroupName => "setGroupName",
-        EffectKind::DetachMember => "detachMember",
-        EffectKind::DeleteGroup => "deleteGroup",
-        EffectKind::MarkGroupContent => "markGroupContent",
-        EffectKind::DeleteGroupContent => "deleteGroupContent",
-        EffectKind::CreateContent => "createContent",
-        EffectKind::CreateSnapshot => "createSnapshot",
-        EffectKind::CreateStub => "createStub",
-        EffectKind::DeleteSnapshot => "deleteSnapshot",
-        EffectKind::DeleteContent => "deleteContent",
-        EffectKind::CreateImport => "createImport",
-    }
+fn encode<M: Driven>(stream: StreamId, records: &[Timed<M>]) -> Result<Vec<Record>, Problem> {
+    records.iter().map(M::encode).collect::<Result<_, _>>().map_err(|error| internal(stream, &error))
 }
 
-fn encode(stream: StreamId, records: &[Timed]) -> Result<Vec<crate::journal::Record>, Problem> {
-    records
-        .iter()
-        .map(records::encode_group)
-        .collect::<Result<_, _>>()
-        .map_err(|error| internal(stream, &error))
-}
-
-async fn append(
+async fn append<M: Driven>(
     context: &Context,
     stream: StreamId,
     seq: u64,
-    records: &[Timed],
+    records: &[Timed<M>],
     state: StreamState,
 ) -> Result<(), Problem> {
-    let encoded = encode(stream, records)?;
+    let encoded = encode::<M>(stream, records)?;
     let began = Instant::now();
     let appended = context.journal.append(stream, seq, encoded, state).await;
     context.metrics.record(Metric::Appended { took: began.elapsed() });

@@ -17,9 +17,12 @@ use crate::domain::problem::Code;
 use crate::domain::time::Timestamp;
 use crate::engine::clock::Clock;
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::machine::group::state::TimelineEntry;
-use crate::machine::group::waiting::Cause;
-use crate::machine::group::{GroupRun, Milestone, WaitReport, advance};
+use crate::machine::group::Milestone;
+use crate::machine::group::advance;
+use crate::machine::group::{GroupMachine, GroupRun};
+use crate::machine::kit::TimelineEntry;
+use crate::machine::kit::WaitReport;
+use crate::machine::kit::wait_report::Cause;
 
 /// Events that wait for delivery.
 const QUEUE: usize = 512;
@@ -105,7 +108,7 @@ pub fn of_refusal(backup: &Backup, reason: &str, note: &str, at: Timestamp) -> K
 /// the end of each of its groups and errors; a Backup of 100 groups would otherwise receive 700 milestones.
 pub fn of_milestone(
     run: &GroupRun,
-    passed: &TimelineEntry,
+    passed: &TimelineEntry<GroupMachine>,
     shown: &ObjectId,
 ) -> impl Iterator<Item = KubeEvent> {
     let plan = &run.plan;
@@ -131,7 +134,7 @@ pub fn of_milestone(
 
 /// The problem with the cut once it is known. The Backup is notified when the group is complete, or rolled
 /// back.
-fn apart(run: &GroupRun, passed: &TimelineEntry) -> Option<(&'static str, String)> {
+fn apart(run: &GroupRun, passed: &TimelineEntry<GroupMachine>) -> Option<(&'static str, String)> {
     let now = passed.milestone == Milestone::VsBound && passed.attempt == run.attempt;
     let grade = run.atomicity().filter(|grade| now && !grade.is_atomic())?;
     Some((grade.reason(), grade.message(run.plan.atomicity.max_skew)))

@@ -7,7 +7,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`daemon`] | runs one daemon: open the journal, reach the cluster, run the engine |
-//! | [`driver`] | the one loop of a group run |
+//! | [`driver`] | the one loop of a run of any machine |
+//! | [`driven`] | what a machine observes and publishes |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
 //! | [`preflight`] | checks permissions and names before the first group of a Backup |
@@ -33,9 +34,11 @@ pub mod clock;
 pub mod crash_points;
 pub mod daemon;
 pub mod deleted_backup;
+pub mod driven;
 pub mod driver;
 pub mod events;
 pub mod foreign;
+mod group;
 pub mod health;
 pub mod inventory;
 pub mod preflight;
@@ -75,8 +78,10 @@ use crate::engine::driver::{Context, Driver, journal_problem};
 use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::engine::telemetry::MetricsSink;
 use crate::journal::{Entry, Journal, JournalError, Opened};
-use crate::machine::group::event::Event as GroupEvent;
-use crate::machine::group::{GroupRun, Stage};
+use crate::machine::group::Event as GroupEvent;
+use crate::machine::group::reconstruct::{Reconstructed, Standing};
+use crate::machine::group::{GroupMachine, GroupRun, Stage};
+use crate::machine::kit::Logic;
 use crate::records::{self, Decoded};
 
 /// Options of one incarnation of the daemon.
@@ -86,6 +91,8 @@ pub struct Config {
     /// Options that apply to every Backup.
     pub defaults: Defaults,
     pub points: CrashPoints,
+    /// The decisions of group runs.
+    pub group_logic: Logic<GroupMachine>,
     pub clock: Clock,
     /// How the journal is bound to the cluster.
     pub binding: BindingOptions,
@@ -156,6 +163,7 @@ impl Engine {
             journal,
             clock: config.clock,
             points: config.points.clone(),
+            group_logic: config.group_logic,
             status_board: StatusBoard::default(),
             metrics,
             recorder,
@@ -289,7 +297,14 @@ impl Engine {
                 continue;
             }
             self.context.binder.shows_again(stream).await?;
-            let driver = Driver::release_again(self.context.clone(), run, entries.len() as u64).await?;
+            let found = Reconstructed {
+                standing: Standing::Released,
+                attempt: run.attempt,
+                group_uid: run.state.group_uid.clone(),
+                receipt: None,
+                seen: vec!["the cluster went back in time: the group objects are there again".to_owned()],
+            };
+            let driver = Driver::reconstruct(self.context.clone(), run, entries.len() as u64, found).await?;
             tracing::warn!(run = %stream, "its group is in the cluster again: the members are released again");
             self.start(tasks, driver, stream);
         }
@@ -309,7 +324,7 @@ impl Engine {
 
     /// Starts a run and its projection. The task is done when both are, so that a user who sees a finished
     /// Backup also sees finished runs.
-    fn start(&self, tasks: &mut Tasks, driver: Driver, stream: StreamId) {
+    fn start(&self, tasks: &mut Tasks, driver: Driver<GroupMachine>, stream: StreamId) {
         tasks.waiting.entry(stream).or_default();
         let context = self.context.clone();
         let plan = driver.plan_of();

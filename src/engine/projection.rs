@@ -29,9 +29,15 @@ use crate::engine::deleted_backup;
 use crate::engine::driver::Context;
 use crate::engine::events;
 use crate::engine::run_status::RunStatus;
-use crate::machine::group::state::Answered;
-use crate::machine::group::waiting::Blocker;
-use crate::machine::group::{Ask, GroupRun, Milestone, Stage, WaitReport, advance};
+use crate::machine::group::GroupRun;
+use crate::machine::group::Milestone;
+use crate::machine::group::Stage;
+use crate::machine::group::advance;
+use crate::machine::kit::Answered;
+use crate::machine::kit::Ask;
+use crate::machine::kit::Stage as _;
+use crate::machine::kit::WaitReport;
+use crate::machine::kit::wait_report::Blocker;
 
 /// Number of consecutive refusals by the API server after which the end of a run is no longer published:
 /// three minutes. If the namespace is gone, publishing is impossible and ends at once. While the API server
@@ -242,14 +248,14 @@ pub fn status(run_status: &RunStatus) -> GroupSnapshotStatus {
     let total = run.plan.members.len() as i64;
     // After a rollback there are none. The members of a run that was abandoned after the pivot are not
     // observed any more: the number of those that exist is unknown.
-    let recorded = run.receipt.as_ref().map_or(0, |_| total);
+    let recorded = run.state.receipt.as_ref().map_or(0, |_| total);
     let ready = match run.stage {
         _ if run.keeps_storage() => None,
         Stage::Unwinding | Stage::Failed => Some(0),
         Stage::Cleaned | Stage::Completed => Some(recorded),
         _ => Some(run_status.ready.map_or(recorded, |ready| ready as i64)),
     };
-    let shown = run.receipt.as_deref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
+    let shown = run.state.receipt.as_deref().filter(|_| run.stage != Stage::Failed || run.keeps_storage());
     let reason = run.reason.as_ref().filter(|_| shows_reason(run));
     GroupSnapshotStatus {
         state: Some(run.state_name().to_owned()),
@@ -259,7 +265,7 @@ pub fn status(run_status: &RunStatus) -> GroupSnapshotStatus {
         members_total: Some(total),
         skew_ms: shown.and_then(Receipt::skew_ms).and_then(|ms| i64::try_from(ms).ok()),
         start_time: observe::api_time(run.plan.planned_at),
-        cut_time: run.cut.as_ref().and_then(|(_, at)| observe::api_time(*at)),
+        cut_time: run.state.cut.as_ref().and_then(|(_, at)| observe::api_time(*at)),
         completion_time: end(run).and_then(observe::api_time),
         message: reason.map(|reason| advance::reason_of(run, &reason.message).to_owned()),
         code: reason.map(|reason| reason.code.to_string()),
@@ -396,7 +402,7 @@ fn conditions(run: &GroupRun) -> Vec<Condition> {
 /// was observed.
 fn atomic(run: &GroupRun) -> Option<Condition> {
     let grade = run.atomicity()?;
-    let (_, cut_at) = run.cut.as_ref()?;
+    let (_, cut_at) = run.state.cut.as_ref()?;
     Some(Condition {
         type_: "Atomic".to_owned(),
         status: grade.status().to_owned(),

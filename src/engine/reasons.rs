@@ -90,7 +90,7 @@ async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_
         if problem.code == Code::NamespaceMissing || refusals >= TRIES {
             return;
         }
-        context.clock.sleep_until(Some(context.clock.now().after(limits::backoff(failures)))).await;
+        context.clock.pause(failures).await;
     }
 }
 

@@ -29,8 +29,11 @@ use crate::domain::time::Timestamp;
 use crate::engine::driver::internal;
 use crate::engine::foreign;
 use crate::journal::{Journal, Record, StreamState};
-use crate::machine::group::reconstruct::{Remains, Standing, VolumeSeen};
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Timed;
+use crate::machine::group::reconstruct::Remains;
+use crate::machine::group::reconstruct::Standing;
+use crate::machine::group::reconstruct::VolumeSeen;
 use crate::records;
 use crate::records::binding::{self as binding_records, BindingEvent, BindingRecord};
 

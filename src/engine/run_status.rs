@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use crate::domain::ids::StreamId;
 use crate::journal::Head;
-use crate::machine::group::{GroupRun, WaitReport};
+use crate::machine::group::GroupRun;
+use crate::machine::kit::WaitReport;
 
 /// The last published status of one run.
 #[derive(Debug, Clone)]

@@ -7,7 +7,8 @@ use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2};
 use crate::domain::time::Timestamp;
 use crate::journal::Record;
 use crate::machine::backup;
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Timed;
 use crate::records::migrations;
 
 /// The version of kinds that have had one only.
@@ -74,14 +75,12 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::StepCompleted { step, outcomes } => {
             encode(kind::GROUP_ENDED, &v1::group::Ended::new(*step, outcomes))?
         }
-        Event::ReceiptPart { first, members } => {
-            encode(kind::GROUP_RECEIPT_PART, &v1::group::ReceiptPart::new(*first, members))?
-        }
+        Event::Part(part) => encode(kind::GROUP_RECEIPT_PART, &v1::group::ReceiptPart::new(part))?,
         Event::Reconstructed(found) => {
             encode(kind::GROUP_RECONSTRUCTED, &v1::reconstructed::Reconstructed::from(&**found))?
         }
-        Event::MilestoneReached { grounds, milestone, facts } => {
-            encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, *milestone, facts)?)?
+        Event::MilestoneReached { grounds, reached } => {
+            encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, reached)?)?
         }
         Event::RequestReceived(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
     };

@@ -8,8 +8,9 @@ use super::{MAX_PAYLOAD_BYTES, WireError, encode_backup, encode_group};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::machine::backup::{self, FailedGroup};
-use crate::machine::group::effect::Outcome;
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Timed;
+use crate::machine::kit::Outcome;
 
 /// Text lengths to be tried in turn, in bytes.
 const LENGTHS: [usize; 4] = [256, 128, 64, 32];

@@ -128,6 +128,9 @@ pub enum WireError {
         what: &'static str,
         number: u16,
     },
+    /// A milestone with the evidence of another one.
+    #[error("milestone {milestone} has the evidence of another milestone")]
+    Evidence { milestone: &'static str },
     /// The view has another shape than the machine's.
     #[error("the view does not fit the columns: {reason}")]
     View {

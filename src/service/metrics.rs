@@ -238,7 +238,8 @@ mod tests {
 
     #[test]
     fn counts_delayed_runs_by_cause() {
-        use crate::machine::group::{GroupRun, WaitReport};
+        use crate::machine::group::GroupRun;
+        use crate::machine::kit::WaitReport;
         let metrics = Metrics::new();
         let run = Arc::new(GroupRun::new(crate::audit::testing::plan(), Timestamp(0)));
         let run_status = |since: i64| {

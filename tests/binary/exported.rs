@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 use stillpoint::audit::Shown;
 use stillpoint::journal::Entry;
 use stillpoint::journal::export::{Sealed, import};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::group::{Event, Step, Timed};
 use stillpoint::records::{Decoded, decode, encode_group};
 use tempfile::TempDir;
 
@@ -125,7 +127,8 @@ fn replay_detects_forged_fact() {
     let forge = |timed: &mut Timed| {
         let Event::Intended { grounds, .. } = &mut timed.event else { panic!("an intent") };
         // The PVCs had changed, but the group was created nevertheless.
-        let claims = stillpoint::machine::group::View::columns().position(|column| column.name() == "Claims");
+        let claims = stillpoint::machine::kit::View::columns::<stillpoint::machine::group::columns::Column>()
+            .position(|column| stillpoint::machine::kit::ColumnId::name(column) == "Claims");
         grounds.view.seen[claims.expect("a column")] ^= 1;
     };
     caught_by_replay_alone("a fact", forged(Step::Create, forge), "Claims is Changed");

@@ -16,9 +16,12 @@ use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::receipt::{Receipt, ReceiptMember};
 use stillpoint::domain::time::{Millis, Timestamp as Time};
 use stillpoint::journal::{Journal, Record, StreamState};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::event::ReceiptHead;
-use stillpoint::machine::group::reconstruct::{Reconstructed, Standing};
-use stillpoint::machine::group::{Event, Timed};
+use stillpoint::machine::group::event::ReceiptPart;
+use stillpoint::machine::group::reconstruct::Reconstructed;
+use stillpoint::machine::group::reconstruct::Standing;
 use stillpoint::records;
 use stillpoint::records::journal_options;
 
@@ -94,7 +97,7 @@ fn records(plan: &Plan) -> Vec<Record> {
     };
     let events = [
         Event::Planned(Box::new(plan.clone())),
-        Event::ReceiptPart { first: 0, members },
+        Event::Part(ReceiptPart { first: 0, members }),
         Event::Reconstructed(Box::new(found)),
     ];
     let encode = |event| records::encode_group(&Timed { at: Time(1), event }).expect("it fits");

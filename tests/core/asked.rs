@@ -3,15 +3,25 @@
 use crate::fixture::*;
 use stillpoint::domain::limits;
 use stillpoint::domain::problem::Code;
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Milestone;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone, Reason};
-use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::state::CreateFate;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::group::{
-    Ask, Event, GroupRun, IllegalEvent, OperatorRequest, Stage, Step, Timed, decide, fold,
-};
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::Ask;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::IllegalEvent;
+use stillpoint::machine::kit::OperatorRequest;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::Reason;
+use stillpoint::machine::kit::decide;
+use stillpoint::machine::kit::fold;
 
 fn grounds(row: &str) -> DecisionRecord {
     DecisionRecord { row: row.into(), rules: 4, view: view_with(|_| {}) }
@@ -41,12 +51,12 @@ fn stuck() -> GroupRun {
             .expect("an outcome");
     }
     let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
-    let facts = Evidence::Reason(reason);
+    let reached = Reached::Stuck(reason);
     let grounds = grounds("release/rebuild-refused");
-    next(run, Event::MilestoneReached { grounds, milestone: Milestone::Stuck, facts }).expect("a stuck run")
+    next(run, Event::MilestoneReached { grounds, reached }).expect("a stuck run")
 }
 
-fn lost() -> stillpoint::machine::group::View {
+fn lost() -> stillpoint::machine::kit::View {
     view_with(|view| {
         view.set(Content::Retain);
         view.set(Loss::Lost);
@@ -79,7 +89,7 @@ fn resuming_healthy_run_has_no_effect() {
 fn abandoned_run_rolls_back_before_pivot() {
     for stage in [Stage::Planned, Stage::Created, Stage::VSBound, Stage::Relabelled, Stage::Retained] {
         let run = next(in_stage(stage), asked(Ask::Abandon)).expect("an input");
-        assert_eq!((run.stage, run.undone_at), (Stage::Unwinding, at(100)), "{stage:?}");
+        assert_eq!((run.stage, run.state.undone_at), (Stage::Unwinding, at(100)), "{stage:?}");
         assert_eq!(run.reason.as_ref().expect("a reason").code, Code::Abandoned);
         assert!(!run.retries() && run.timeline.iter().any(|p| p.milestone == Milestone::Unwinding));
     }
@@ -105,7 +115,7 @@ fn abandoned_run_retains_everything_after_pivot() {
     assert_eq!(mended(Policies::Delete, Content::Retain), "abandoned/mend-policies");
     assert_eq!(mended(Policies::Retain, Content::Delete), "abandoned/mend-group-policy");
     let grounds = grounds("abandoned/failed");
-    let failed = Event::MilestoneReached { grounds, milestone: Milestone::Failed, facts: Evidence::Nothing };
+    let failed = Event::MilestoneReached { grounds, reached: Reached::Failed };
     let failed = next(run, failed).expect("the end");
     assert_eq!((failed.stage, failed.keeps_storage()), (Stage::Failed, true));
     let anew = in_stage(Stage::Cleaned);
@@ -139,17 +149,13 @@ fn request_does_not_resolve_unknown_create() {
     let refused = Outcome::Determinate { code: 403, message: "no".into() };
     let run =
         next(run, Event::StepCompleted { step: Step::Create, outcomes: vec![refused] }).expect("an outcome");
-    assert_eq!(run.create, CreateFate::Unknown, "the first one may have happened");
+    assert_eq!(run.state.create, CreateFate::Unknown, "the first one may have happened");
 }
 
 #[test]
 fn request_survives_second_attempt_but_not_completion() {
     let run = next(in_stage(Stage::Unwinding), asked(Ask::Resume)).expect("an input");
-    let again = Event::MilestoneReached {
-        grounds: grounds("undo/f-retry"),
-        milestone: Milestone::Retried,
-        facts: Evidence::Nothing,
-    };
+    let again = Event::MilestoneReached { grounds: grounds("undo/f-retry"), reached: Reached::Retried };
     let run = next(run, again).expect("a retry");
     assert_eq!(run.answered.expect("still known").asked.request, "r-1");
     for stage in [Stage::Completed, Stage::Failed] {
@@ -192,7 +198,8 @@ fn run_ends_with_storage_retained_from_anywhere() {
 #[test]
 fn abandoned_rollback_restores_retain_policies() {
     use stillpoint::domain::observed::DeletionPolicy;
-    use stillpoint::machine::group::{effects, view};
+    use stillpoint::machine::group::effects;
+    use stillpoint::machine::group::view;
     for run in [created(), with_receipt()] {
         let going = GroupRun { stage: Stage::Unwinding, ..run };
         let run = next(going, asked(Ask::Keep)).expect("an input");
@@ -204,7 +211,7 @@ fn abandoned_rollback_restores_retain_policies() {
             decide(&run, &view(&run, o), at(200)).expect("exactly one row").row.id
         };
         assert_eq!(decided(&observation), "abandoned/mend-group-policy");
-        assert_eq!(effects::effects(&run, &observation, Step::Retain).len(), 4, "group, two members, import");
+        assert_eq!(effects(&run, &observation, Step::Retain).len(), 4, "group, two members, import");
         observation.content.as_mut().expect("a content").policy = DeletionPolicy::Retain;
         assert_eq!(decided(&observation), "abandoned/mend-policies");
     }

@@ -8,20 +8,29 @@ use stillpoint::domain::limits;
 use stillpoint::domain::plan::Plan;
 use stillpoint::domain::receipt::Receipt;
 use stillpoint::domain::time::Timestamp;
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{DecisionRecord, Event, Evidence, Milestone, Step};
-use stillpoint::machine::group::row::Action;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, fold};
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::View;
+use stillpoint::machine::kit::decide;
+use stillpoint::machine::kit::fold;
+use stillpoint::machine::kit::{ColumnId as _, ColumnValue as _};
 
 fn grounds() -> DecisionRecord {
     DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
 }
 
 fn created() -> GroupRun {
-    let facts = Evidence::Created { uid: group().id.uid };
-    folded(vec![Event::MilestoneReached { grounds: grounds(), milestone: Milestone::Created, facts }])
+    let reached = Reached::Created { uid: group().id.uid };
+    folded(vec![Event::MilestoneReached { grounds: grounds(), reached }])
 }
 
 fn row(run: &GroupRun, view: &View, now: Timestamp) -> &'static str {
@@ -211,9 +220,9 @@ fn rejects_view_this_release_cannot_record() {
 /// A bound run whose second member was cut at that time.
 fn bound_run(demand: Demand, cut_at: Option<Timestamp>) -> GroupRun {
     let mut run = with_receipt();
-    let mut receipt: Receipt = (**run.receipt.as_ref().expect("a receipt")).clone();
+    let mut receipt: Receipt = (**run.state.receipt.as_ref().expect("a receipt")).clone();
     receipt.members[1].created_at = cut_at;
-    run.receipt = Some(Arc::new(receipt));
+    run.state.receipt = Some(Arc::new(receipt));
     run.plan = Arc::new(Plan { atomicity: demand, ..(*run.plan).clone() });
     run
 }
@@ -253,7 +262,7 @@ fn deleted_member_ends_wait_for_readiness() {
     };
     let mut run = created();
     assert_eq!(row(&run, &lost(Fresh::No), at(100)), "created/cut", "the cut is recorded first");
-    run.cut = Some(("handle".into(), at(2)));
+    run.state.cut = Some(("handle".into(), at(2)));
     assert!(refreshes(&run, &lost(Fresh::No), at(100)));
     assert_eq!(row(&run, &lost(Fresh::Yes), at(100)), "created/member-gone");
 }
@@ -270,7 +279,7 @@ fn missing_class_ends_wait_before_readiness() {
     };
     let mut run = created();
     assert_eq!(row(&run, &missing(Progress::Frozen), at(100)), "created/class-gone-uncut");
-    run.cut = Some(("handle".into(), at(2)));
+    run.state.cut = Some(("handle".into(), at(2)));
     assert_eq!(row(&run, &missing(Progress::Cut), at(100)), "created/class-gone");
     assert_eq!(row(&run, &missing(Progress::Bound), at(100)), "created/bound");
 }
@@ -295,8 +304,11 @@ fn refused_step_after_pivot_becomes_stuck() {
     for acting in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
         let Action::Act(step) = acting.then else { continue };
         let mut view = view_with(|_| {});
-        for cond in acting.when.iter().filter(|cond| cond.column.source() == Source::Seen) {
-            let at = View::columns().position(|column| column == cond.column).expect("a seen column");
+        for cond in
+            acting.when.iter().filter(|cond| cond.column.source() == stillpoint::machine::kit::Source::Seen)
+        {
+            let at =
+                View::columns::<Column>().position(|column| column == cond.column).expect("a seen column");
             view.seen[at] = cond.mask.trailing_zeros() as u8;
         }
         let mut run = refused_behind_the_pivot(step);

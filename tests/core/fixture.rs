@@ -11,10 +11,18 @@ use stillpoint::domain::observed::{
 };
 use stillpoint::domain::plan::{BackupRef, Plan, PlannedMember};
 use stillpoint::domain::time::{Millis, Timestamp};
-use stillpoint::machine::group::advance::advance;
-use stillpoint::machine::group::columns::{Column, ColumnValue};
-use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
-use stillpoint::machine::group::{Event, GroupRun, Timed, View, decide, fold, view};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Timed;
+use stillpoint::machine::group::columns::Column;
+use stillpoint::machine::group::view;
+use stillpoint::machine::kit::ColumnId as _;
+use stillpoint::machine::kit::ColumnValue;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::View;
+use stillpoint::machine::kit::fold;
+use stillpoint::machine::kit::{Logic, Next, step};
 
 /// Second `s` of the test clock.
 pub fn at(seconds: i64) -> Timestamp {
@@ -74,17 +82,24 @@ pub fn folded(events: Vec<Event>) -> GroupRun {
 /// A run whose VolumeGroupSnapshot exists.
 pub fn created() -> GroupRun {
     let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) };
-    let facts = Evidence::Created { uid: group().id.uid };
-    folded(vec![Event::MilestoneReached { grounds, milestone: Milestone::Created, facts }])
+    let reached = Reached::Created { uid: group().id.uid };
+    folded(vec![Event::MilestoneReached { grounds, reached }])
+}
+
+/// The records that a run writes next without effects.
+pub fn records(run: &GroupRun, seen: &Observation, now: Timestamp) -> Vec<Event> {
+    let considered = step(&Logic::default(), run, seen, now).expect("a decision");
+    match considered.next {
+        Next::Record { events, .. } => events,
+        other => panic!("{}: {other:?}", considered.decision.row.id),
+    }
 }
 
 /// A run with the receipt of the bound members.
 pub fn with_receipt() -> GroupRun {
     let (mut run, observation) = (created(), bound());
-    while run.receipt.is_none() {
-        let view = view(&run, &observation);
-        let decision = decide(&run, &view, at(9)).expect("one row");
-        for event in advance(&run, &observation, &view, &decision).expect("grounds") {
+    while run.state.receipt.is_none() {
+        for event in records(&run, &observation, at(9)) {
             run = fold(Some(run), &Timed { at: at(9), event }).expect("a legal record");
         }
     }
@@ -218,13 +233,13 @@ pub fn bound() -> Observation {
 /// The value of a column in the view of a run.
 pub fn seen(run: &GroupRun, observation: &Observation, column: Column) -> &'static str {
     let view = view(run, observation);
-    let named: BTreeMap<&str, &str> = view.named().into_iter().collect();
+    let named: BTreeMap<&str, &str> = view.named::<Column>().into_iter().collect();
     named.get(column.name()).copied().unwrap_or("no such column")
 }
 
 /// A view with these values. All other columns have their first value.
 pub fn view_with(set: impl FnOnce(&mut View)) -> View {
-    let mut view = View::blank();
+    let mut view = View::blank::<Column>();
     set(&mut view);
     view
 }

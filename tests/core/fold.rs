@@ -2,10 +2,19 @@
 
 use crate::fixture::*;
 use stillpoint::domain::problem::Code;
-use stillpoint::machine::group::effect::Outcome;
-use stillpoint::machine::group::event::{DecisionRecord, Event, Evidence, Milestone, Reason, Step};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::state::CreateFate;
-use stillpoint::machine::group::{GroupRun, IllegalEvent, Stage, Timed, fold};
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::IllegalEvent;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::Reached as _;
+use stillpoint::machine::kit::Reason;
+use stillpoint::machine::kit::fold;
 
 fn grounds() -> DecisionRecord {
     DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
@@ -15,8 +24,8 @@ fn intended(step: Step) -> Event {
     Event::Intended { grounds: grounds(), step, marks: Vec::new() }
 }
 
-fn reached(milestone: Milestone, facts: Evidence) -> Event {
-    Event::MilestoneReached { grounds: grounds(), milestone, facts }
+fn reached(reached: Reached) -> Event {
+    Event::MilestoneReached { grounds: grounds(), reached }
 }
 
 fn ended(step: Step, outcome: Outcome) -> Event {
@@ -41,18 +50,18 @@ fn run_begins_only_with_its_plan() {
     assert!(matches!(fold(None, &first), Err(IllegalEvent::NotPlanned(_))));
     assert!(matches!(
         next(planned(), Event::Planned(Box::new(plan()))),
-        Err(IllegalEvent::OutOfPlace { stage: Stage::Planned, .. })
+        Err(IllegalEvent::OutOfPlace { stage, .. }) if stage == "Planned"
     ));
 }
 
 #[test]
 fn milestones_occur_in_order() {
-    use Milestone as M;
-    let early =
-        [M::Cut, M::VsBound, M::Relabelled, M::Retained, M::Cleaned, M::Completed, M::Failed, M::Retried];
-    for milestone in early {
-        let error =
-            next(planned(), reached(milestone, Evidence::Nothing)).expect_err("it cannot follow a plan");
+    use Reached as R;
+    let cut = R::Cut { group_handle: "g".into() };
+    let cleaned = R::Cleaned(Vec::new());
+    for early in [cut, R::Relabelled, R::Retained, cleaned, R::Completed, R::Failed, R::Retried] {
+        let milestone = early.milestone();
+        let error = next(planned(), reached(early)).expect_err("it cannot follow a plan");
         assert!(error.to_string().contains(milestone.name()), "{error}");
         assert!(error.to_string().contains("Planned"), "{error}");
     }
@@ -70,7 +79,7 @@ fn outcome_belongs_to_preceding_intent() {
 fn only_refused_first_create_leaves_nothing() {
     let after = |outcomes: &[Outcome]| {
         let events = outcomes.iter().flat_map(|o| [intended(Step::Create), ended(Step::Create, o.clone())]);
-        folded(events.collect()).create
+        folded(events.collect()).state.create
     };
     assert_eq!(after(&[refused(403)]), CreateFate::Refused);
     assert_eq!(after(&[refused(422)]), CreateFate::Refused);
@@ -84,13 +93,13 @@ fn only_refused_first_create_leaves_nothing() {
 fn rollback_reply_proves_create_happened() {
     let unwinding = || {
         let mut run = planned();
-        (run.stage, run.create) = (Stage::Unwinding, CreateFate::Unknown);
+        (run.stage, run.state.create) = (Stage::Unwinding, CreateFate::Unknown);
         run
     };
     let done = |uid: &str| Outcome::Done { uid: uid.into(), resource_version: "1".into() };
     let after = |step: Step, outcome: Outcome| {
         let run = next(unwinding(), intended(step)).expect("an intent");
-        next(run, ended(step, outcome)).expect("its outcome").group_uid.map(|uid| uid.0)
+        next(run, ended(step, outcome)).expect("its outcome").state.group_uid.map(|uid| uid.0)
     };
     for step in [Step::Claim, Step::UndoCreate, Step::UndoDeleteGroup] {
         assert_eq!(after(step, done("uid-1")), Some("uid-1".to_owned()), "{}", step.name());
@@ -107,10 +116,7 @@ fn intent_to_clear_names_is_pivot() {
     let run = next(run, intended(Step::ClearNames)).expect("the pivot");
     assert_eq!(run.stage, Stage::Releasing);
     let reason = Reason { code: Code::Refused, message: "no".into(), transient: true };
-    assert!(
-        next(run, reached(Milestone::Unwinding, Evidence::Reason(reason))).is_err(),
-        "there is no undo behind it"
-    );
+    assert!(next(run, reached(Reached::Unwinding(reason))).is_err(), "there is no undo behind it");
 }
 
 #[test]
@@ -118,11 +124,11 @@ fn new_attempt_starts_under_another_name() {
     let mut run = planned();
     let first = run.group_name();
     run.stage = Stage::Unwinding;
-    run.create = CreateFate::Unknown;
-    run.group_uid = Some(group().id.uid);
-    let run = next(run, reached(Milestone::Retried, Evidence::Nothing)).expect("a retry");
-    assert_eq!((run.attempt, run.stage, run.create), (2, Stage::Planned, CreateFate::Untried));
-    assert_eq!((run.group_uid.clone(), run.attempt_at), (None, at(100)));
+    run.state.create = CreateFate::Unknown;
+    run.state.group_uid = Some(group().id.uid);
+    let run = next(run, reached(Reached::Retried)).expect("a retry");
+    assert_eq!((run.attempt, run.stage, run.state.create), (2, Stage::Planned, CreateFate::Untried));
+    assert_eq!((run.state.group_uid.clone(), run.attempt_at), (None, at(100)));
     assert_ne!(run.group_name(), first);
 }
 
@@ -133,6 +139,6 @@ fn no_record_follows_the_end() {
         run.stage = stage;
         assert!(next(run.clone(), intended(Step::Create)).is_err());
         let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
-        assert!(next(run, reached(Milestone::Stuck, Evidence::Reason(reason))).is_err());
+        assert!(next(run, reached(Reached::Stuck(reason))).is_err());
     }
 }

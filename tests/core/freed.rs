@@ -2,12 +2,21 @@
 
 use crate::fixture::*;
 use stillpoint::domain::observed::{GroupContentSeen, NamespaceSeen, Observation};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::effect::{Effect, Outcome};
-use stillpoint::machine::group::event::{DecisionRecord, Event, Step};
-use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::effect::Effect;
+use stillpoint::machine::group::effects;
 use stillpoint::machine::group::state::StorageFate;
-use stillpoint::machine::group::{GroupRun, Stage, Timed, View, decide, effects, fold};
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::View;
+use stillpoint::machine::kit::decide;
+use stillpoint::machine::kit::fold;
 
 fn undoing() -> GroupRun {
     GroupRun { stage: Stage::Unwinding, ..with_receipt() }
@@ -60,8 +69,8 @@ fn row(run: &GroupRun, observation: &Observation, seconds: i64) -> &'static str 
 fn answered_delete_under_delete_policy_frees_storage() {
     for step in [Step::UndoDeleteGroup, Step::UndoDeleteContent, Step::UndoFreeImport] {
         let run = intended(undoing(), step, &under_delete());
-        assert_eq!(run.freed, StorageFate::Intended, "{}", step.name());
-        assert_eq!(ended(run, step, done()).freed, StorageFate::Settled, "{}", step.name());
+        assert_eq!(run.state.freed, StorageFate::Intended, "{}", step.name());
+        assert_eq!(ended(run, step, done()).state.freed, StorageFate::Settled, "{}", step.name());
     }
 }
 
@@ -80,16 +89,16 @@ fn storage_is_uncertain_if_delete_hit_other_object() {
     ] {
         let run = intended(undoing(), Step::UndoDeleteGroup, &view);
         assert_eq!(
-            ended(run, Step::UndoDeleteGroup, done()).freed,
+            ended(run, Step::UndoDeleteGroup, done()).state.freed,
             StorageFate::Unknown,
             "{:?}",
-            view.named()
+            view.named::<Column>()
         );
     }
     let unmarked = changed(|view| view.set(Marked::No));
     let run = intended(undoing(), Step::UndoDeleteContent, &unmarked);
     assert_eq!(
-        ended(run, Step::UndoDeleteContent, done()).freed,
+        ended(run, Step::UndoDeleteContent, done()).state.freed,
         StorageFate::Unknown,
         "only the mark is made"
     );
@@ -103,14 +112,14 @@ fn failed_or_unanswered_delete_leaves_storage_uncertain() {
     let not_there = Outcome::Done { uid: String::new(), resource_version: String::new() };
     let gone_at_once = Outcome::Done { uid: "u".into(), resource_version: String::new() };
     for outcome in [refused, lost, not_there, gone_at_once] {
-        assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).freed, StorageFate::Unknown);
+        assert_eq!(ended(intent(), Step::UndoDeleteGroup, outcome).state.freed, StorageFate::Unknown);
     }
     let nothing_to_do = Event::StepCompleted { step: Step::UndoDeleteGroup, outcomes: Vec::new() };
-    assert_eq!(next(intent(), nothing_to_do).freed, StorageFate::Unknown, "nothing was deleted");
+    assert_eq!(next(intent(), nothing_to_do).state.freed, StorageFate::Unknown, "nothing was deleted");
     let killed = intended(intent(), Step::UndoDeleteSnapshots, &under_delete());
-    assert_eq!(killed.freed, StorageFate::Unknown, "the answer was never recorded");
+    assert_eq!(killed.state.freed, StorageFate::Unknown, "the answer was never recorded");
     let settled = ended(intent(), Step::UndoDeleteGroup, done());
-    assert_eq!(intended(settled, Step::UndoFree, &under_delete()).freed, StorageFate::Unknown);
+    assert_eq!(intended(settled, Step::UndoFree, &under_delete()).state.freed, StorageFate::Unknown);
 }
 
 /// An import queries the driver for the group. The run ends only after the driver's answer.

@@ -5,20 +5,24 @@ use stillpoint::domain::limits;
 use stillpoint::domain::observed::{Observation, UnplannedVolume};
 use stillpoint::domain::problem::Code;
 use stillpoint::domain::time::Timestamp;
-use stillpoint::machine::group::advance::{advance, advice, reason_of};
-use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone, Reason};
-use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Timed;
+use stillpoint::machine::group::advance::advice;
+use stillpoint::machine::group::advance::reason_of;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::group::{Event, GroupRun, Timed, decide, fold, view};
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::Reached as _;
+use stillpoint::machine::kit::Reason;
+use stillpoint::machine::kit::fold;
 
 /// The reason of the rollback of a run with this observation.
 fn reason(run: &GroupRun, seen: &Observation, now: Timestamp) -> Reason {
-    let view = view(run, seen);
-    let decision = decide(run, &view, now).expect("one row");
-    let events = advance(run, seen, &view, &decision).expect("grounds");
-    match &events[..] {
-        [Event::MilestoneReached { facts: Evidence::Reason(reason), .. }] => reason.clone(),
-        other => panic!("{}: {other:?}", decision.row.id),
+    match &records(run, seen, now)[..] {
+        [Event::MilestoneReached { reached, .. }] => reached.reason().expect("a reason").clone(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -42,9 +46,9 @@ fn names_pvcs_of_unplanned_volumes() {
 
 #[test]
 fn final_reason_names_members_never_created() {
-    let facts = Evidence::Cut { group_handle: "group-handle".into() };
+    let reached = Reached::Cut { group_handle: "group-handle".into() };
     let grounds = DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) };
-    let event = Event::MilestoneReached { grounds, milestone: Milestone::Cut, facts };
+    let event = Event::MilestoneReached { grounds, reached };
     let run = fold(Some(created()), &Timed { at: at(10), event }).expect("a legal record");
     let mut seen = bound();
     seen.group.as_mut().expect("a group").ready = false;
@@ -74,7 +78,7 @@ fn shortened_error_keeps_cause_and_advice() {
 
 #[test]
 fn advice_comes_from_row_not_reason() {
-    for row in TABLE {
+    for row in TABLE.iter() {
         let Action::Stick { advice: wanted, .. } = row.then else { continue };
         let run = GroupRun { stuck: Some(row.id.to_owned()), ..created() };
         assert_eq!(advice(&run), Some(wanted), "{}", row.id);

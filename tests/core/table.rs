@@ -3,14 +3,13 @@
 use std::path::Path;
 
 use stillpoint::machine::group::columns::Column;
-use stillpoint::machine::group::document::document;
-use stillpoint::machine::group::row::Action;
-use stillpoint::machine::group::table::TABLE;
+use stillpoint::machine::group::table::{TABLE, page};
+use stillpoint::machine::kit::{Action, ColumnId as _};
 
 #[test]
 fn page_matches_the_recovery_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recovery-table.md");
-    let page = document();
+    let page = page();
     if std::env::var_os("UPDATE_FIXTURES").is_some() {
         std::fs::write(&path, &page).expect("the page is written");
     }
@@ -36,7 +35,7 @@ fn page_explains_every_column_and_value() {
 
 #[test]
 fn every_stuck_row_advises_the_user() {
-    for row in TABLE {
+    for row in TABLE.iter() {
         if let Action::Stick { advice, .. } = row.then {
             assert!(advice.len() > 40, "{} has no sentence", row.id);
         }

@@ -7,13 +7,17 @@ use stillpoint::domain::ids::Uid;
 use stillpoint::domain::labels;
 use stillpoint::domain::names;
 use stillpoint::domain::observed::{ContentSeen, DeletionPolicy, NamespaceSeen, Observation, SnapshotSeen};
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
 use stillpoint::machine::group::columns::*;
-use stillpoint::machine::group::effect::{Effect, EffectKind};
-use stillpoint::machine::group::event::Step;
-use stillpoint::machine::group::{GroupRun, Stage, effects};
+use stillpoint::machine::group::effect::Effect;
+use stillpoint::machine::group::effect::EffectKind;
+use stillpoint::machine::group::effects;
+use stillpoint::machine::kit::{ColumnId as _, ColumnValue};
 
 /// Adds one fault to the cluster and checks the resulting value of a column.
-fn check<V: ColumnValue>(run: &GroupRun, breaking: impl FnOnce(&mut Observation), expected: V) {
+fn check<V: ColumnValue<Id = Column>>(run: &GroupRun, breaking: impl FnOnce(&mut Observation), expected: V) {
     let mut observation = bound();
     breaking(&mut observation);
     assert_eq!(seen(run, &observation, V::COLUMN), name(expected), "{}", V::COLUMN.name());
@@ -61,7 +65,7 @@ fn manually_deleted_content_goes_once_marked() {
     check(&created(), deleted(true), Shells::Leaving);
     let mut observation = bound();
     deleted(false)(&mut observation);
-    let planned = effects::effects(&created(), &observation, Step::UndoDeleteContents);
+    let planned = effects(&created(), &observation, Step::UndoDeleteContents);
     let marks = |(_, effect): &(_, Effect)| matches!(effect, Effect::DeleteContent { annotations, .. } if !annotations.write.is_empty());
     assert_eq!(planned.iter().filter(|one| marks(one)).count(), observation.contents.len());
     assert!(!observation.contents.is_empty());

@@ -5,10 +5,23 @@ use crate::fixture::*;
 use stillpoint::domain::ids::ObjectId;
 use stillpoint::domain::observed::{NamespaceSeen, Observation, RestoreSeen};
 use stillpoint::domain::time::Timestamp;
-use stillpoint::machine::group::effect::{EffectKind, EffectRef, Outcome};
-use stillpoint::machine::group::event::{DecisionRecord, Evidence, Milestone};
-use stillpoint::machine::group::waiting::{Cause, count, report};
-use stillpoint::machine::group::{Event, GroupRun, Stage, Step, Timed, WaitReport, decide, fold, view};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
+use stillpoint::machine::group::effect::EffectKind;
+use stillpoint::machine::group::effect::EffectRef;
+use stillpoint::machine::group::view;
+use stillpoint::machine::group::waiting::count;
+use stillpoint::machine::group::waiting::report;
+use stillpoint::machine::kit::DecisionRecord;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::WaitReport;
+use stillpoint::machine::kit::decide;
+use stillpoint::machine::kit::fold;
+use stillpoint::machine::kit::wait_report::Cause;
 
 /// Decides and returns the wait report.
 fn wait(run: &GroupRun, seen: &Observation, now: Timestamp) -> WaitReport {
@@ -26,8 +39,8 @@ fn grounds() -> DecisionRecord {
 
 /// A run whose cut is recorded, at second 10.
 fn cut() -> GroupRun {
-    let facts = Evidence::Cut { group_handle: "group-handle".into() };
-    next(created(), 10, Event::MilestoneReached { grounds: grounds(), milestone: Milestone::Cut, facts })
+    let reached = Reached::Cut { group_handle: "group-handle".into() };
+    next(created(), 10, Event::MilestoneReached { grounds: grounds(), reached })
 }
 
 /// A run behind the pivot whose release waits for the deletion of its group.
@@ -232,7 +245,7 @@ fn names_pvc_restored_from_a_member() {
 pub fn retained(run: &GroupRun, seen: &mut Observation) {
     use stillpoint::domain::observed::DeletionPolicy;
     use stillpoint::machine::group::desired;
-    let receipt = run.receipt.as_deref().expect("a receipt");
+    let receipt = run.state.receipt.as_deref().expect("a receipt");
     let content = seen.content.as_mut().expect("the content");
     content.policy = DeletionPolicy::Retain;
     for (index, content) in seen.contents.iter_mut().enumerate() {
@@ -244,7 +257,8 @@ pub fn retained(run: &GroupRun, seen: &mut Observation) {
 
 #[test]
 fn timed_wait_names_no_blocking_object() {
-    let run = GroupRun { stage: Stage::Unwinding, undone_at: at(10), changed_at: at(10), ..created() };
+    let mut run = GroupRun { stage: Stage::Unwinding, changed_at: at(10), ..created() };
+    run.state.undone_at = at(10);
     let mut seen = bound();
     (seen.group, seen.content) = (None, None);
     seen.snapshots.clear();

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use stillpoint::drill::rbac::Rbac;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::machine::group::row::Action;
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::Stage as RunStage;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::group::{Event, Stage as RunStage};
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::Point;
+use stillpoint::machine::kit::Stage as _;
 use stillpoint::sim::api_server::Preconditions;
 use stillpoint::sim::{Cluster, Config};
 

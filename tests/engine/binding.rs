@@ -16,7 +16,7 @@ use stillpoint::engine::clock::Clock;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::{self, Engine};
 use stillpoint::journal::{Disk, Journal, MemoryStore};
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::api_server::{FaultDecision, Preconditions};
 use stillpoint::sim::{Cluster, Config, DriverConfig};
 use uuid::Uuid;
@@ -53,6 +53,7 @@ impl Daemon {
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let start = Uuid::from_u128(self.binding.start.as_u128() + u128::from(journal.epoch()));
         let config = engine::Config {
+            group_logic: stillpoint::machine::kit::Logic::default(),
             namespace: self.namespace.to_owned(),
             defaults: Defaults::default(),
             points: CrashPoints::none(),

@@ -13,7 +13,12 @@ use stillpoint::domain::observed::{DeletionPolicy, Observation, Scope, ScopeMemb
 use stillpoint::domain::time::Timestamp;
 use stillpoint::engine::cache::{Cache, Watches};
 use stillpoint::journal::{Disk, Journal, MemoryStore, Record, StreamState};
-use stillpoint::machine::group::effect::{Effect, EffectRef, Entry, Intent, Outcome, Unbound};
+use stillpoint::machine::group::GroupMachine;
+use stillpoint::machine::group::effect::Effect;
+use stillpoint::machine::group::effect::Unbound;
+use stillpoint::machine::kit::Entry;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::{Intent, Machine as _};
 use stillpoint::sim::api_server::{Answer, ApiServer, ApiServerConfig, Caller, FaultDecision};
 use stillpoint::sim::clock::SimClock;
 
@@ -49,7 +54,7 @@ impl Testbed {
 
     /// Performs one effect behind a durable intent, and applies the result to the caches.
     async fn perform(&self, effect: Effect) -> Outcome {
-        let intent = Intent { effects: vec![(EffectRef { kind: effect.kind(), member: None }, effect)] };
+        let intent = Intent { effects: vec![GroupMachine::calls(&effect)] };
         let stream = StreamId::of_backup("one");
         let seq = self.journal.stream(stream).await.expect("a stream").len() as u64;
         let record = Record { kind: 1, version: 1, time_ns: 0, payload: Vec::new() };

@@ -21,7 +21,7 @@ use stillpoint::journal::{
     self, Answer, Batch, Call, FaultInjection, Journal, Meta, Options, Owner, Repair, SledStore, Snapshot,
     Store,
 };
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::records::journal_options;
 use tempfile::TempDir;
 
@@ -109,6 +109,7 @@ impl Scene {
         let client = self.testbed.client(&self.testbed.disk, "stillpoint/test");
         let adapter = Adapter::connect(client).await.expect("the cluster answers");
         let config = Config {
+            group_logic: stillpoint::machine::kit::Logic::default(),
             namespace: "stillpoint".to_owned(),
             defaults: self.testbed.defaults.clone(),
             points,

@@ -9,7 +9,7 @@ use stillpoint::domain::problem::Code;
 use stillpoint::drill::split_brain::{Direction, SplitBrain, fight};
 use stillpoint::drill::stale_daemon::copy;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::Config;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
 

@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use stillpoint::drill::campaign::{Campaign, Wanted};
 use stillpoint::drill::pool;
 use stillpoint::drill::scenario::Case;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
+use stillpoint::machine::points;
 
 use crate::share::plays_all;
 
@@ -75,7 +76,7 @@ fn generated_drills_pass() {
     assert!(broken.is_empty() && cases > least, "{} of {cases}", broken.len());
     // The generator covers every point of the machine: a new step is killed at without a change here.
     let killed: BTreeSet<Point> = campaign.played.iter().flat_map(|one| one.case.kills.clone()).collect();
-    let forgotten: Vec<String> = Point::all()
+    let forgotten: Vec<String> = points::all()
         .into_iter()
         .filter(|point| !killed.contains(point))
         .map(|point| point.to_string())

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::api_server::{Answer, FaultDecision};
 use stillpoint::sim::{Cluster, Config};
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::Config;
 
 use crate::testbed::{End, Testbed};

@@ -10,7 +10,7 @@ use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::recover_from_cluster::{self, Rebuilt};
 use stillpoint::journal::{Batch, Disk, Journal, MemoryStore, Meta, Store};
 use stillpoint::machine::group::reconstruct::Standing;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::{Cluster, Config};
 
 use crate::share::{few_or_all, share};

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use stillpoint::cluster::access;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::{Cluster, Config, DriverConfig};
 
 use crate::testbed::Testbed;

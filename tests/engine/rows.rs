@@ -126,7 +126,7 @@ fn passing_drills_decide_every_row() {
             reached.entry(row).or_insert_with(|| one.case.to_string());
         }
     }
-    for row in TABLE {
+    for row in TABLE.iter() {
         let by = reached.get(row.id).map_or("NOTHING", String::as_str);
         println!("{:<32} {}", row.id, by);
     }

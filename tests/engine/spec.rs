@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stillpoint::engine::crash_points::CrashPoints;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::Config;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{FaultDecision, StreamFault};

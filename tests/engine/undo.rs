@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use stillpoint::drill::invariants::Invariant;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::{Cluster, Config};
 

@@ -5,8 +5,10 @@ use serde_json::Value;
 use crate::audit::testing::{journal, script, script_of_a_loss};
 use crate::audit::{Changed, Incomparable, describe, diff, explain};
 use crate::journal::Entry;
-use crate::machine::group::table::{RULES, TABLE};
-use crate::machine::group::{Stage, Step};
+use crate::machine::group::Stage;
+use crate::machine::group::Step;
+use crate::machine::group::table::RULES;
+use crate::machine::group::table::TABLE;
 
 fn position(entries: &[Entry], begins: &str) -> u64 {
     entries.iter().find(|entry| describe(entry).starts_with(begins)).expect(begins).position

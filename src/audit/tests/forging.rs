@@ -7,11 +7,17 @@ use crate::journal::Entry;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
 use crate::machine::backup::{self, Phase};
-use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::DecisionRecord;
-use crate::machine::group::row::Row;
+use crate::machine::group::Event;
+use crate::machine::group::GroupMachine;
+use crate::machine::group::Step;
+use crate::machine::group::Timed;
+use crate::machine::group::columns::Column;
 use crate::machine::group::table::TABLE;
-use crate::machine::group::{Event, Step, Timed, View};
+use crate::machine::kit::ColumnId as _;
+use crate::machine::kit::DecisionRecord;
+use crate::machine::kit::Outcome;
+use crate::machine::kit::Row;
+use crate::machine::kit::View;
 use crate::records::encode_backup;
 
 type Records = Vec<(u64, Timed)>;
@@ -39,7 +45,7 @@ fn decisions(records: &Records) -> Vec<usize> {
     (0..records.len()).filter(|at| grounds(&mut copy[*at].1.event).is_some()).collect()
 }
 
-fn row(grounds: &DecisionRecord) -> &'static Row {
+fn row(grounds: &DecisionRecord) -> &'static Row<GroupMachine> {
     TABLE.iter().find(|row| row.id == grounds.row).expect("a row of the table")
 }
 
@@ -60,9 +66,11 @@ async fn detects_forged_observation_in_every_column_read() {
     let records = script_of_a_loss(Some(Step::Rebuild));
     let mut forgeries = 0;
     for at in decisions(&records) {
-        let looked_at = row(grounds(&mut records[at].1.event.clone()).expect("a decision")).when;
+        let looked_at = row(grounds(&mut records[at].1.event.clone()).expect("a decision")).when.iter();
         for cond in looked_at {
-            let Some(seen) = View::columns().position(|column| column == cond.column) else { continue };
+            let Some(seen) = View::columns::<Column>().position(|column| column == cond.column) else {
+                continue;
+            };
             let values = 0..cond.column.values().len() as u8;
             let Some(other) = values.into_iter().find(|value| cond.mask & (1 << value) == 0) else {
                 continue;

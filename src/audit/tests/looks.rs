@@ -5,8 +5,9 @@ use crate::audit::{Row, Shown, Streams, describe, only, timeline};
 use crate::domain::ids::StreamId;
 use crate::domain::time::Millis;
 use crate::journal::Entry;
-use crate::machine::group::effect::Outcome;
-use crate::machine::group::{Event, Step};
+use crate::machine::group::Event;
+use crate::machine::group::Step;
+use crate::machine::kit::Outcome;
 
 fn lines(entries: &[Entry]) -> Vec<String> {
     timeline(entries).iter().map(line).collect()

@@ -14,8 +14,12 @@ use crate::domain::problem::Code;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
 use crate::journal::{Entry, Head, SCHEMA};
-use crate::machine::group::event::Evidence;
-use crate::machine::group::{Ask, Event, GroupRun, Stage, Step};
+use crate::machine::group::Event;
+use crate::machine::group::GroupRun;
+use crate::machine::group::Reached;
+use crate::machine::group::Stage;
+use crate::machine::group::Step;
+use crate::machine::kit::Ask;
 
 /// Journals of every release, and journals from before and after each change of a payload.
 const KEPT: &[&str] = &[
@@ -114,7 +118,7 @@ async fn current_code_writes_identical_stored_journal() {
 fn second(entries: &[Entry]) -> String {
     let streams = Streams::of(entries);
     let run = streams.iter().find_map(|stream| stream.group()).expect("the group");
-    let receipt = run.receipt.as_ref().expect("a receipt");
+    let receipt = run.state.receipt.as_ref().expect("a receipt");
     receipt.members[1].snapshot.name.clone()
 }
 
@@ -155,7 +159,7 @@ async fn abandoned_run_after_pivot_ends_with_receipt() {
     let done = run(&entries);
     assert_eq!((done.stage, done.keeps_storage()), (Stage::Failed, true));
     assert_eq!(done.reason.expect("a reason").code, Code::AbandonedRetained);
-    assert_eq!(done.receipt.expect("a receipt").members.len(), 3);
+    assert_eq!(done.state.receipt.expect("a receipt").members.len(), 3);
     let report = replay(&entries);
     assert_eq!((report.different, report.same), (vec![], report.decisions));
     let asked = entries.iter().find(|entry| describe(entry).starts_with("asked")).expect("the request");
@@ -178,7 +182,7 @@ async fn plan_records_atomicity_demand_since_version_2() {
 async fn ignores_rebuilt_member_missing_from_plan() {
     let mut records = script_of_a_loss(None);
     for (_, timed) in &mut records {
-        if let Event::MilestoneReached { facts: Evidence::Rebuilt(members), .. } = &mut timed.event {
+        if let Event::MilestoneReached { reached: Reached::Cleaned(members), .. } = &mut timed.event {
             members[0].index = 3;
         }
     }

@@ -4,9 +4,12 @@ use crate::audit::testing::{journal, script};
 use crate::audit::{Difference, ReplayReport, replay};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::{DecisionRecord, Evidence};
-use crate::machine::group::{Event, Milestone, Step, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Reached;
+use crate::machine::group::Step;
+use crate::machine::group::Timed;
+use crate::machine::kit::DecisionRecord;
+use crate::machine::kit::Outcome;
 use crate::records::encode_group;
 
 /// The entries of a script that was changed before it was written.
@@ -81,7 +84,10 @@ async fn reports_step_that_differs_from_row() {
 async fn reports_reason_that_differs_from_row() {
     let mut records = script(None, true);
     for (_, timed) in &mut records {
-        if let Event::MilestoneReached { facts: Evidence::Reason(reason), .. } = &mut timed.event {
+        if let Event::MilestoneReached {
+            reached: Reached::Unwinding(reason) | Reached::Stuck(reason), ..
+        } = &mut timed.event
+        {
             reason.transient = !reason.transient;
         }
     }
@@ -117,11 +123,8 @@ async fn other_rules_are_not_comparable() {
 #[tokio::test]
 async fn an_unknown_row_is_named() {
     let report = tampered(|event| {
-        if let Event::MilestoneReached {
-            milestone: Milestone::Completed,
-            grounds: DecisionRecord { row, .. },
-            ..
-        } = event
+        if let Event::MilestoneReached { reached: Reached::Completed, grounds: DecisionRecord { row, .. } } =
+            event
         {
             *row = "cleaned/once-upon-a-time".into();
         }

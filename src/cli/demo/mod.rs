@@ -26,6 +26,7 @@ use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::daemon;
 use crate::engine::{Config, Engine};
+use crate::machine::kit::Logic;
 use crate::service::logs::{self, LogFormat};
 use crate::sim::Cluster;
 
@@ -88,6 +89,7 @@ impl Demo {
         sample::load(&cluster, usize::from(self.members)).await;
         let adapter = Adapter::connect(client(&cluster)).await?;
         let config = Config {
+            group_logic: Logic::default(),
             namespace: sample::OWN_NAMESPACE.to_owned(),
             defaults: Defaults::default(),
             points: CrashPoints::none(),

@@ -13,6 +13,7 @@ use crate::domain::ids::StreamId;
 use crate::domain::text::count;
 use crate::engine::run_status::{RunStatus, StatusBoard};
 use crate::machine::group::Milestone;
+use crate::machine::kit::Stage as _;
 use crate::sim::api_server::Caller;
 
 /// The runs that the demo followed, by stream.

@@ -138,7 +138,7 @@ fn group(hand: &Caller, followed: &Followed) -> GroupEnd {
             ready_to_use: object.is_ok_and(|object| object["status"]["readyToUse"] == true),
         }
     };
-    let receipt = run.receipt.as_deref();
+    let receipt = run.state.receipt.as_deref();
     GroupEnd {
         namespace: run.plan.namespace.clone(),
         group: run.plan.group.clone(),

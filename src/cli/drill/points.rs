@@ -3,7 +3,8 @@
 use clap::Args;
 
 use crate::cli::output::{Format, data, exit, report};
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
+use crate::machine::points;
 
 /// List the crash points that `stillpoint run --crash-at` accepts
 #[derive(Debug, Args)]
@@ -15,7 +16,7 @@ pub struct CrashPoints {
 
 impl CrashPoints {
     pub fn execute(self) -> u8 {
-        let names: Vec<String> = Point::all().iter().map(Point::to_string).collect();
+        let names: Vec<String> = points::all().iter().map(Point::to_string).collect();
         let text = match self.output.document(&names) {
             Ok(document) => {
                 document.unwrap_or_else(|| names.iter().map(|name| format!("{name}\n")).collect())

@@ -18,7 +18,8 @@ use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, ask};
 use crate::domain::labels;
 use crate::domain::problem::{About, Code, Problem};
-use crate::machine::group::{Ask, OperatorRequest};
+use crate::machine::kit::Ask;
+use crate::machine::kit::OperatorRequest;
 
 /// Interval between two reads while the command waits for the answer.
 const PAUSE: Duration = Duration::from_millis(500);

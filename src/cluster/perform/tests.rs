@@ -9,9 +9,12 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::Kind;
 use crate::cluster::connect::USER_AGENT;
-use crate::machine::group::effect::Entry;
+use crate::machine::group::GroupMachine;
+use crate::machine::group::effect::Effect;
+use crate::machine::kit::Entry;
+use crate::machine::kit::Kind;
+use crate::machine::kit::Machine as _;
 
 /// The answer of the scripted API server to one call.
 enum Answer {
@@ -90,7 +93,7 @@ fn done(version: &str) -> Outcome {
 
 async fn check(effect: Effect, answers: Vec<Answer>, outcome: Outcome) -> Option<ObjectChange> {
     let (adapter, calls) = scripted(answers).await;
-    let performed = adapter.carry_out(&effect).await;
+    let performed = adapter.carry_out(&GroupMachine::calls(&effect)).await;
     assert_eq!(performed.outcome, outcome);
     assert!(calls.lock().expect("the list of calls").iter().skip(DISCOVERY).all(|call| call.2 == USER_AGENT));
     performed.object
@@ -112,7 +115,7 @@ async fn delete_of_missing_object_succeeds() {
     let success = json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}});
     for answer in [failure(404, "NotFound"), Answer::Says(200, success)] {
         let object = check(delete(), vec![answer], done("")).await;
-        assert!(matches!(object, Some(ObjectChange::Gone(Kind::Snapshot, gone)) if gone == id("s")));
+        assert!(matches!(object, Some(ObjectChange::Gone(Kind::VolumeSnapshot, gone)) if gone == id("s")));
     }
 }
 
@@ -121,7 +124,7 @@ async fn removing_last_finalizer_ends_terminating_object() {
     let effect = Effect::SetGroupName { snapshot: id("s"), old: Some("g".into()), new: None };
     let ended = json!({"uid": "u1", "resourceVersion": "8", "deletionTimestamp": "2026-11-20T18:03:04Z"});
     let object = check(effect, vec![snapshot(ended)], done("8")).await;
-    assert!(matches!(object, Some(ObjectChange::Gone(Kind::Snapshot, _))));
+    assert!(matches!(object, Some(ObjectChange::Gone(Kind::VolumeSnapshot, _))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,7 +147,7 @@ async fn rejection_is_determinate_and_not_retried() {
 async fn unknown_result_is_indeterminate_and_not_retried() {
     for answer in [failure(504, "Timeout"), failure(500, "InternalError"), Answer::Says(200, json!("?"))] {
         let (adapter, calls) = scripted(vec![answer]).await;
-        let performed = adapter.carry_out(&delete()).await;
+        let performed = adapter.carry_out(&GroupMachine::calls(&delete())).await;
         assert!(matches!(performed.outcome, Outcome::Indeterminate { .. }), "{performed:?}");
         assert_eq!(calls.lock().expect("the list of calls").len(), DISCOVERY + 1);
     }
@@ -187,7 +190,12 @@ async fn uses_best_served_version_of_group_api() {
     let (adapter, calls) = scripted(vec![failure(404, "NotFound")]).await;
     assert_eq!(adapter.served().group_version, Some(Version::V1beta2));
     assert!(!adapter.served().backup_status && adapter.served().group_snapshot_status);
-    adapter.carry_out(&Effect::DeleteGroup { group: id("g"), resource_version: "5".into() }).await;
+    adapter
+        .carry_out(&GroupMachine::calls(&Effect::DeleteGroup {
+            group: id("g"),
+            resource_version: "5".into(),
+        }))
+        .await;
     let calls = calls.lock().expect("the list of calls");
     let path = "/apis/groupsnapshot.storage.k8s.io/v1beta2/namespaces/shop/volumegroupsnapshots/g";
     assert_eq!((calls[DISCOVERY].0.as_str(), calls[DISCOVERY].1.as_str()), ("DELETE", path));

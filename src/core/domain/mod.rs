@@ -15,7 +15,6 @@
 //! | [`duration`] | parser of durations in the format of Go |
 //! | [`spelling`] | the known word that is closest to a misspelled one |
 //! | [`plan`] | the plan of one group run, as recorded by `Planned` |
-//! | [`planted`] | deliberate defects, in a build that enables them |
 //! | [`observed`] | objects that were read from the cluster |
 //! | [`receipt`] | the durable record of a finished cut |
 //! | [`atomicity`] | how far apart the members of a group were cut, and whether the plan accepts it |
@@ -32,7 +31,6 @@ pub mod limits;
 pub mod names;
 pub mod observed;
 pub mod plan;
-pub mod planted;
 pub mod problem;
 pub mod receipt;
 pub mod spelling;

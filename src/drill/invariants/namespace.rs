@@ -26,7 +26,7 @@ pub async fn after_the_namespace(testbed: &Testbed, run: &GroupRun) -> Vec<Broke
         status["snapshotHandle"].as_str().or(source["snapshotHandle"].as_str()).map(str::to_owned)
     };
     let retained: BTreeSet<String> = retained.filter_map(handle).collect();
-    let receipt = run.receipt.iter().flat_map(|receipt| &receipt.members);
+    let receipt = run.state.receipt.iter().flat_map(|receipt| &receipt.members);
     for member in receipt {
         let held = retained.contains(&member.snapshot_handle);
         verdict.hold(Invariant::Kept, held, || format!("{} is in no content", member.snapshot_handle));

@@ -7,9 +7,13 @@ use crate::domain::ids::StreamId;
 use crate::drill::testbed::Testbed;
 use crate::drill::wire::Call;
 use crate::journal::Entry;
+use crate::machine::group::Event;
+use crate::machine::group::GroupRun;
+use crate::machine::group::Reached;
+use crate::machine::group::Stage as GroupStage;
+use crate::machine::group::Timed;
 use crate::machine::group::effect::EffectKind;
-use crate::machine::group::event::Evidence;
-use crate::machine::group::{Event, GroupRun, Milestone, Stage as GroupStage, Timed, fold_all};
+use crate::machine::kit::{Reached as _, Stage as _, fold_all};
 use crate::records::{self, Decoded};
 
 /// Journal and calls of a testbed.
@@ -74,8 +78,7 @@ pub(super) fn proves(story: &Story, verdict: &mut Verdict) {
 
 /// Checks that there is at most one group cut for each attempt.
 fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
-    let retried =
-        |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Retried, .. });
+    let retried = |event: &Event| matches!(event, Event::MilestoneReached { reached: Reached::Retried, .. });
     let records = story.runs.values().flatten();
     let attempts = story.runs.len() + records.filter(|(_, record)| retried(&record.event)).count();
     let ever = testbed.cluster.storage().ever_cut();
@@ -87,7 +90,9 @@ fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
 
 /// Checks that the objects are the recorded or rebuilt ones of exactly the planned volumes.
 fn members(run: &GroupRun, testbed: &Testbed, verdict: &mut Verdict) {
-    let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == GroupStage::Completed) else { return };
+    let Some(receipt) = run.state.receipt.as_ref().filter(|_| run.stage == GroupStage::Completed) else {
+        return;
+    };
     let planned: BTreeSet<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
     let cut: BTreeSet<&str> = receipt.members.iter().map(|m| m.volume_handle.as_str()).collect();
     verdict.hold(Invariant::MembersAsPlanned, cut == planned, || format!("{cut:?} were cut of {planned:?}"));
@@ -107,10 +112,10 @@ fn members(run: &GroupRun, testbed: &Testbed, verdict: &mut Verdict) {
 /// Checks that no member was rebuilt and nothing was cut twice.
 pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
     for (position, record) in story.runs.values().flatten() {
-        let Event::MilestoneReached { milestone, facts, .. } = &record.event else { continue };
-        let rebuilt = matches!(facts, Evidence::Rebuilt(members) if !members.is_empty());
-        let lost = rebuilt || *milestone == Milestone::Retried;
-        verdict.hold(Invariant::NoneLost, !lost, || format!("{} at {position}", milestone.name()));
+        let Event::MilestoneReached { reached, .. } = &record.event else { continue };
+        let rebuilt = matches!(reached, Reached::Cleaned(members) if !members.is_empty());
+        let lost = rebuilt || *reached == Reached::Retried;
+        verdict.hold(Invariant::NoneLost, !lost, || format!("{} at {position}", reached.milestone().name()));
     }
 }
 
@@ -118,7 +123,7 @@ pub(super) fn none_was_lost(story: &Story, verdict: &mut Verdict) {
 /// durable.
 fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], verdict: &mut Verdict) {
     let cleaned =
-        |event: &Event| matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. });
+        |event: &Event| matches!(event, Event::MilestoneReached { reached: Reached::Cleaned(_), .. });
     let Some((position, _)) = records.iter().find(|(_, record)| cleaned(&record.event)) else { return };
     let reads: Vec<&Call> = calls
         .iter()
@@ -127,7 +132,7 @@ fn seen_afterwards(run: &GroupRun, records: &[(u64, Timed)], calls: &[Call], ver
         .filter(|call| call.accepted() || (call.verb == "get" && call.code == 404))
         .filter(|call| call.resource == "volumesnapshots" && ["get", "list"].contains(&call.verb.as_str()))
         .collect();
-    for member in run.receipt.iter().flat_map(|receipt| &receipt.members) {
+    for member in run.state.receipt.iter().flat_map(|receipt| &receipt.members) {
         let name = &member.snapshot.name;
         let seen = reads.iter().any(|call| call.name.as_ref().is_none_or(|read| read == name));
         verdict.hold(Invariant::SeenAfterwards, seen, || format!("{name} was not read again"));
@@ -149,7 +154,7 @@ fn write(story: &Story, call: &Call, verdict: &mut Verdict) {
     }
     let folded = runs.iter().filter_map(|records| fold_all(records).ok().flatten());
     let mut owners = folded.filter(|run| !run.stage.is_final());
-    let allowed = owners.any(|run| run.receipt.is_some() || run.stage == GroupStage::Unwinding);
+    let allowed = owners.any(|run| run.state.receipt.is_some() || run.stage == GroupStage::Unwinding);
     verdict.hold(Invariant::ReceiptFirst, allowed, shown);
     let undoing = runs.iter().any(|records| {
         fold_all(records).is_ok_and(|run| run.is_some_and(|run| run.stage == GroupStage::Unwinding))

@@ -17,7 +17,7 @@ use crate::engine::binding::BindingOptions;
 use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::engine::{Config, Engine};
 use crate::journal::{Disk, Journal, MemoryStore};
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 use crate::sim::Cluster;
 
 /// Longer than any deadline of a Backup, in simulated seconds: a run that has not ended by then never ends.
@@ -168,6 +168,7 @@ impl Testbed {
             Err(problem) => return problem,
         };
         let config = Config {
+            group_logic: self.group_logic,
             namespace: "stillpoint".to_owned(),
             defaults: self.defaults.clone(),
             points,

@@ -15,7 +15,6 @@ use serde_json::{Value, json};
 
 pub use self::passed::Passed;
 
-use crate::domain::planted;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::drill::disruptions::FOREIGN;
@@ -26,6 +25,8 @@ use crate::engine::binding::BindingOptions;
 use crate::engine::clock::Clock;
 use crate::engine::telemetry::{self, MetricsSink};
 use crate::journal::Disk;
+use crate::machine::group::GroupMachine;
+use crate::machine::kit::Logic;
 use crate::sim::Cluster;
 use crate::sim::api_server::Caller;
 
@@ -37,6 +38,8 @@ pub struct Testbed {
     pub cluster: Cluster,
     /// The disk of the journal.
     pub disk: Disk,
+    /// The decisions of group runs.
+    pub group_logic: Logic<GroupMachine>,
     /// Simulated time.
     pub clock: Clock,
     /// Defaults of each incarnation.
@@ -86,9 +89,10 @@ impl Testbed {
         let clock = Clock::anchored(anchor);
         Self {
             cluster,
-            disk: disk(),
+            disk: Disk::new(),
             clock,
             defaults: Defaults::default(),
+            group_logic: Logic::default(),
             binding: BindingOptions::new(uuid::Uuid::nil()),
             rbac: Rbac::default(),
             calls: Calls::default(),
@@ -228,12 +232,4 @@ impl Testbed {
     pub fn group_objects(&self) -> usize {
         self.own("volumegroupsnapshots", None).len() + self.own("volumegroupsnapshotcontents", None).len()
     }
-}
-
-fn disk() -> Disk {
-    let disk = Disk::new();
-    if planted::is("unsynced") {
-        disk.lie();
-    }
-    disk
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::engine::crash_points::{CrashPoints, Verdict};
-use crate::machine::point::Point;
+use crate::machine::kit::Point;
 
 /// Crash points in the order in which they were hit.
 #[derive(Default, Clone)]

@@ -4,9 +4,10 @@ use serde_json::Value;
 
 use super::Testbed;
 use crate::journal::{Entry, Journal, MemoryStore};
-use crate::machine::group::effect::Outcome;
-use crate::machine::group::event::Evidence;
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Timed;
+use crate::machine::kit::Outcome;
+use crate::machine::kit::Reached as _;
 use crate::records::{self, Decoded};
 
 impl Testbed {
@@ -59,16 +60,15 @@ impl Testbed {
                     format!("ended {} {failed:?}", step.name())
                 }
                 Event::RequestReceived(asked) => format!("asked to {} by {}", asked.ask.name(), asked.by),
-                Event::ReceiptPart { members, .. } => format!("receipt of {}", members.len()),
+                Event::Part(part) => format!("receipt of {}", part.members.len()),
                 Event::Reconstructed(found) => {
                     format!("reconstructed as {}: {}", found.standing.name(), found.seen.join(", "))
                 }
-                Event::MilestoneReached { grounds, milestone, facts } => match facts {
-                    Evidence::Reason(reason) => {
-                        format!("{} -> {}: {reason:?}", grounds.row, milestone.name())
-                    }
-                    _ => format!("{} -> {}", grounds.row, milestone.name()),
-                },
+                Event::MilestoneReached { grounds, reached } => {
+                    let name = reached.milestone().name();
+                    let reason = reached.reason().map(|reason| format!(": {reason:?}"));
+                    format!("{} -> {name}{}", grounds.row, reason.unwrap_or_default())
+                }
             };
             lines.push(format!("{seconds:>9} ms  {text}"));
         }

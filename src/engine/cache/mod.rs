@@ -49,7 +49,7 @@ use crate::domain::labels;
 use crate::domain::names;
 use crate::domain::observed::{Observation, Scope};
 use crate::domain::plan::{BackupRef, Plan};
-use crate::machine::group::OperatorRequest;
+use crate::machine::kit::OperatorRequest;
 
 use decode::Unreadable;
 use index::{IndexKey, Indexed};

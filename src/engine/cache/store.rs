@@ -15,11 +15,12 @@ use crate::cluster::kinds::{
     Backup, VolumeGroupSnapshot, VolumeGroupSnapshotClass, VolumeGroupSnapshotContent, VolumeSnapshot,
     VolumeSnapshotClass, VolumeSnapshotContent,
 };
-use crate::cluster::{Kind, ObjectChange, observe};
+use crate::cluster::{ObjectChange, observe};
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::observed::{Observation, RestoreSeen, Scope, UnplannedVolume};
 use crate::domain::plan::Plan;
+use crate::machine::kit::Kind;
 
 /// Contents of a run, by name.
 pub type Contents<'a> = BTreeMap<String, &'a Arc<VolumeSnapshotContent>>;
@@ -54,11 +55,13 @@ impl Store {
             ObjectChange::Snapshot(object) => self.snapshots.upsert(object, 0),
             ObjectChange::Content(object) => self.contents.upsert(object, 0),
             ObjectChange::Backup(object) => self.backups.upsert(object, 0),
+            ObjectChange::Uncached => return,
             ObjectChange::Gone(kind, ObjectId { namespace, name, uid }) => match kind {
-                Kind::Group => self.groups.remove(&namespace, &name, &uid.0),
-                Kind::GroupContent => self.group_contents.remove(&namespace, &name, &uid.0),
-                Kind::Snapshot => self.snapshots.remove(&namespace, &name, &uid.0),
-                Kind::Content => self.contents.remove(&namespace, &name, &uid.0),
+                Kind::VolumeGroupSnapshot => self.groups.remove(&namespace, &name, &uid.0),
+                Kind::VolumeGroupSnapshotContent => self.group_contents.remove(&namespace, &name, &uid.0),
+                Kind::VolumeSnapshot => self.snapshots.remove(&namespace, &name, &uid.0),
+                Kind::VolumeSnapshotContent => self.contents.remove(&namespace, &name, &uid.0),
+                Kind::ConfigMap => return,
             },
         };
         self.subscriptions.notify(&keys);

@@ -4,10 +4,10 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::Kind;
 use crate::cluster::kinds::{Backup, VolumeGroupSnapshot};
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::observed::ScopeMember;
+use crate::machine::kit::Kind;
 
 fn read<K: DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("an object of the API")
@@ -182,7 +182,7 @@ fn next_observation_includes_responses_and_deletions() {
     cache.0.upsert(group(5));
     assert!(cache.0.observe(&scope(), 1, false).group.is_some());
     let id = ObjectId { namespace: "shop".into(), name: "g".into(), uid: Uid::from("uid-g") };
-    cache.0.upsert(ObjectChange::Gone(Kind::Group, id));
+    cache.0.upsert(ObjectChange::Gone(Kind::VolumeGroupSnapshot, id));
     cache.group("g", 4);
     assert_eq!(cache.0.observe(&scope(), 1, false).group, None, "a late event");
 }

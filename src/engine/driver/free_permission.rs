@@ -6,13 +6,10 @@ use super::Driver;
 use crate::domain::limits;
 use crate::domain::problem::Problem;
 use crate::engine::cache::{ReadError, Subscription};
-use crate::machine::group::{WaitReport, matching};
+use crate::engine::driven::Driven;
+use crate::machine::kit::WaitReport;
 
-/// The wait reason of a run whose members were released by a program other than its own daemon.
-const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
-                        the storage is freed; or keep it: stillpoint groups abandon --keep-storage";
-
-impl Driver {
+impl<M: Driven> Driver<M> {
     /// Reads the run's objects, the binding and the claim of the Backup from the API server. Until freeing is
     /// permitted, the run waits and publishes the reason.
     ///
@@ -24,17 +21,8 @@ impl Driver {
         while !self.fresh {
             self.refresh(row).await?;
         }
-        let observation = self.observe();
-        if let Some(journal) =
-            matching::journals(&self.run, &observation).find(|id| !self.context.binder.owns(id))
-        {
-            let name = self.run.group_name();
-            let why =
-                format!("objects of group {}/{name} belong to journal {journal}", self.run.plan.namespace);
-            return Err(self.context.binder.overtaken(why));
-        }
-        let released = matching::has_foreign_release(&self.run, &observation).then_some(RELEASED);
-        let Some(why) = self.context.binder.may_free(&self.run.plan).await?.or(released) else {
+        let seen = self.observe(self.context.clock.now());
+        let Some(why) = M::may_free(&self.context, &self.run, &seen).await? else {
             (self.permitted, self.suspended_since) = (true, None);
             return Ok(());
         };

@@ -4,26 +4,26 @@
 use std::sync::Arc;
 
 use super::{Driver, internal};
-use crate::domain::observed::Observation;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
+use crate::engine::driven::Driven;
 use crate::engine::telemetry::Metric;
-use crate::machine::group::row::Action;
-use crate::machine::group::waiting::{count, report};
-use crate::machine::group::{Decision, Milestone, Step, View, WaitReport, decide, view};
+use crate::machine::kit::{self, DecisionRecord, Event, Next, Step, WaitReport};
 
-/// A decision with its observation and time.
-pub(super) struct Decided {
-    pub observation: Observation,
-    pub view: View,
-    pub decision: Decision,
-    pub now: Timestamp,
-}
-
-pub(super) enum NextAction {
-    Act(Box<Decided>, Step),
+pub(super) enum NextAction<M: Driven> {
+    Act {
+        step: M::Step,
+        grounds: Box<DecisionRecord>,
+        effects: Vec<(M::EffectRef, M::Effect)>,
+        now: Timestamp,
+    },
     /// Append records without effects.
-    Advance(Box<Decided>, Milestone),
+    Record {
+        milestone: M::Milestone,
+        row: &'static str,
+        events: Vec<Event<M>>,
+        now: Timestamp,
+    },
     /// Read everything from the API server, for this row.
     Refresh(&'static str),
     /// Check whether this daemon may free storage, for this row.
@@ -36,79 +36,51 @@ pub(super) enum NextAction {
     },
     /// Another incarnation owns the run.
     StepDown,
-    Finished,
+    Done,
 }
 
-impl Driver {
+impl<M: Driven> Driver<M> {
     /// Observes and decides.
     ///
     /// # Errors
     /// The table has no matching row: the daemon ends.
-    pub(super) fn next(&mut self) -> Result<NextAction, Problem> {
-        let mut observation = self.observe();
-        let view = view(&self.run, &observation);
+    pub(super) fn next(&mut self) -> Result<NextAction<M>, Problem> {
         let now = self.context.clock.now();
-        let decision = decide(&self.run, &view, now).map_err(|error| internal(self.run.plan.run, &error))?;
-        tracing::debug!(row = decision.row.id, "decided");
-        if decision.then != Action::Refresh {
-            self.context.metrics.record(Metric::Decided(decision.row.id));
+        let mut seen = self.observe(now);
+        let considered = kit::step(&self.logic, &self.run, &seen, now);
+        let considered = considered.map_err(|error| internal(self.stream, &error))?;
+        let (decision, row) = (considered.decision, considered.decision.row.id);
+        tracing::debug!(row, "decided");
+        if !matches!(considered.next, Next::Refresh) {
+            self.context.metrics.record(Metric::Decided(row));
         }
-        self.counted(&mut observation, &view, now);
-        let (row, wake_at, not_before) = (decision.row, decision.wake_at, decision.not_before);
+        M::remember(&mut self.memory, &mut seen, &considered.view, now);
         let run = self.run.clone();
         let wait = |until: Option<Timestamp>, row: &'static str| {
-            let report = WaitReport { row, ..report(&run, &observation, &decision, until, now) };
+            let report = WaitReport { row, ..M::report(&run, &seen, &decision, until, now) };
             let until = until.into_iter().chain(report.recheck).min();
             NextAction::Wait { until, report: Arc::new(report) }
         };
-        Ok(match decision.then {
-            Action::Act(_) if not_before.is_some() => {
-                (self.paused, self.pausing) = (not_before, row.id);
-                wait(not_before, row.id)
-            }
-            Action::Act(step) if step.frees() && !self.permitted => NextAction::Permit(row.id),
-            Action::Act(step) => {
-                NextAction::Act(Box::new(Decided { observation, view, decision, now }), step)
-            }
-            Action::Stick { .. } if self.run.stuck.as_deref() == Some(row.id) => wait(wake_at, row.id),
-            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
-                let milestone = match decision.then {
-                    Action::Advance(milestone) => milestone,
-                    Action::Unwind { .. } => Milestone::Unwinding,
-                    _ => Milestone::Stuck,
-                };
-                NextAction::Advance(Box::new(Decided { observation, view, decision, now }), milestone)
-            }
+        let grounds = || Box::new(decision.grounds(&considered.view));
+        Ok(match considered.next {
+            Next::Act { step, .. } if step.frees() && !self.permitted => NextAction::Permit(row),
+            Next::Act { step, effects } => NextAction::Act { step, grounds: grounds(), effects, now },
+            Next::Record { milestone, events } => NextAction::Record { milestone, row, events, now },
             // A read before the end of the pause cannot justify the action after it.
-            Action::Refresh if self.paused.is_some_and(|until| until > now) => {
-                wait(self.paused, self.pausing)
+            Next::Refresh if self.paused.is_some_and(|until| until > now) => wait(self.paused, self.pausing),
+            Next::Refresh => NextAction::Refresh(row),
+            Next::Wait { until } => {
+                if decision.not_before.is_some() {
+                    (self.paused, self.pausing) = (decision.not_before, row);
+                }
+                wait(until, row)
             }
-            Action::Refresh => NextAction::Refresh(row.id),
-            Action::Wait(_) => wait(wake_at, row.id),
-            Action::StepDown => NextAction::StepDown,
-            Action::Finished => NextAction::Finished,
+            Next::StepDown => NextAction::StepDown,
+            Next::Done => NextAction::Done,
         })
     }
 
-    /// Counts the members that exist and that are ready, and records since when both numbers have been
-    /// unchanged.
-    fn counted(&mut self, observation: &mut Observation, view: &View, now: Timestamp) {
-        let members = count(view);
-        let since = match self.members {
-            Some((before, since)) if before == members => since,
-            _ => now,
-        };
-        self.members = Some((members, since));
-        observation.progress_since = Some(since);
-    }
-
-    pub(super) fn observe(&mut self) -> Observation {
-        let mut observation =
-            self.context.cache.observe(&self.scope, self.context.journal.epoch(), self.fresh);
-        let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
-        self.error_since = failing.then(|| self.error_since.unwrap_or_else(|| self.context.clock.now()));
-        observation.error_since = self.error_since;
-        observation.journal = self.context.binder.journal_id();
-        observation
+    pub(super) fn observe(&mut self, now: Timestamp) -> M::Seen {
+        M::observe(&self.context, &self.scope, self.fresh, now, &mut self.memory)
     }
 }

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use super::samples::{AT, backup_events, group_events, later_versions};
 use crate::journal::Record;
-use crate::machine::group::{Event, Milestone, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Reached;
+use crate::machine::group::Timed;
 use crate::records::{Decoded, decode, encode_backup, encode_group};
 
 /// A record of every kind with content that needs a later version than most of its records.
@@ -87,7 +89,7 @@ fn payloads_of_version_1_keep_their_meaning() {
 
 /// Not in version 1, or not with the same text.
 fn is_later(event: &Event) -> bool {
-    matches!(event, Event::MilestoneReached { milestone: Milestone::Cleaned, .. } | Event::RequestReceived(_))
+    matches!(event, Event::MilestoneReached { reached: Reached::Cleaned(_), .. } | Event::RequestReceived(_))
 }
 
 #[test]

@@ -8,9 +8,22 @@ use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
-use crate::machine::group::effect::{EffectKind, EffectRef, Outcome};
-use crate::machine::group::event::{DecisionRecord, Evidence, Reason, RebuiltMember, ReceiptHead};
-use crate::machine::group::{Ask, Event, Milestone, OperatorRequest, Step, View};
+use crate::machine::group::Event;
+use crate::machine::group::Reached;
+use crate::machine::group::Step;
+use crate::machine::group::columns::Column;
+use crate::machine::group::effect::EffectKind;
+use crate::machine::group::effect::EffectRef;
+use crate::machine::group::event::RebuiltMember;
+use crate::machine::group::event::ReceiptHead;
+use crate::machine::group::event::ReceiptPart;
+use crate::machine::kit::Ask;
+use crate::machine::kit::ColumnId as _;
+use crate::machine::kit::DecisionRecord;
+use crate::machine::kit::OperatorRequest;
+use crate::machine::kit::Outcome;
+use crate::machine::kit::Reason;
+use crate::machine::kit::View;
 use crate::records::v1::columns::FIRST_RELEASE;
 
 pub const AT: Timestamp = Timestamp(1_767_225_600_123_456_789);
@@ -72,9 +85,9 @@ pub fn receipt(plan: &Plan) -> Vec<ReceiptMember> {
 }
 
 pub fn grounds(row: &str, members: usize) -> DecisionRecord {
-    let mut view = View::blank();
+    let mut view = View::blank::<Column>();
     // Columns that were added later have their first value here, as in records of the first release.
-    let released = view.seen.iter_mut().zip(View::columns()).enumerate().take(FIRST_RELEASE.into());
+    let released = view.seen.iter_mut().zip(View::columns::<Column>()).enumerate().take(FIRST_RELEASE.into());
     released.for_each(|(at, (seen, column))| *seen = (at % column.values().len()) as u8);
     view.members = (0..members).map(|index| (index * 37 % 1024) as u16).collect();
     view.error_since = Some(Timestamp(AT.0 - 5_000_000_000));
@@ -102,8 +115,8 @@ pub fn all_failed(outcomes: usize) -> Event {
     Event::StepCompleted { step: Step::Rebuild, outcomes: vec![outcome; outcomes] }
 }
 
-fn reached(milestone: Milestone, facts: Evidence) -> Event {
-    Event::MilestoneReached { grounds: grounds("created/bound", 4), milestone, facts }
+fn reached(reached: Reached) -> Event {
+    Event::MilestoneReached { grounds: grounds("created/bound", 4), reached }
 }
 
 /// A run that rebuilt all of its members.
@@ -114,12 +127,8 @@ pub fn cleaned(members: usize) -> Event {
         snapshot: object("shop", name(index), 600 + index),
         content: object("", name(index), 700 + index),
     };
-    let facts = Evidence::Rebuilt((0..members).map(member).collect());
-    Event::MilestoneReached {
-        grounds: grounds("release/8-cleaned", members),
-        milestone: Milestone::Cleaned,
-        facts,
-    }
+    let reached = Reached::Cleaned((0..members).map(member).collect());
+    Event::MilestoneReached { grounds: grounds("release/8-cleaned", members), reached }
 }
 
 /// The records of a receipt.
@@ -127,7 +136,7 @@ pub fn receipt_records(plan: &Plan) -> Vec<Event> {
     let members = receipt(plan);
     let parts = members.chunks(RECEIPT_PART_MEMBERS).enumerate().map(|(part, members)| {
         let first = (part * RECEIPT_PART_MEMBERS) as u16;
-        Event::ReceiptPart { first, members: members.to_vec() }
+        Event::Part(ReceiptPart { first, members: members.to_vec() })
     });
     let head = ReceiptHead {
         group_handle: "f5d1c3a2-group".into(),
@@ -137,7 +146,7 @@ pub fn receipt_records(plan: &Plan) -> Vec<Event> {
         members: members.len() as u16,
         hash: Receipt::hash(&members),
     };
-    parts.chain([reached(Milestone::VsBound, Evidence::Receipt(Box::new(head)))]).collect()
+    parts.chain([reached(Reached::VsBound(Box::new(head)))]).collect()
 }
 
 /// An event of every shape of the group machine.
@@ -148,10 +157,10 @@ pub fn group_events(members: usize) -> Vec<Event> {
         Event::Planned(Box::new(plan.clone())),
         intended(Step::Retain, members),
         ended(members + 1, "admission webhook denied the request"),
-        reached(Milestone::Created, Evidence::Created { uid: uid(500).as_str().into() }),
-        reached(Milestone::Cut, Evidence::Cut { group_handle: "f5d1c3a2-group".into() }),
-        reached(Milestone::Unwinding, Evidence::Reason(reason)),
-        reached(Milestone::Completed, Evidence::Nothing),
+        reached(Reached::Created { uid: uid(500).as_str().into() }),
+        reached(Reached::Cut { group_handle: "f5d1c3a2-group".into() }),
+        reached(Reached::Unwinding(reason)),
+        reached(Reached::Completed),
     ];
     events.extend(receipt_records(&plan));
     events.push(cleaned(members));

@@ -3,7 +3,9 @@
 use super::samples::{AT, accepted, all_failed, cleaned, failed, intended, plan, receipt_records};
 use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};
 use crate::machine::backup::{self, Phase};
-use crate::machine::group::{Event, Step, Timed};
+use crate::machine::group::Event;
+use crate::machine::group::Step;
+use crate::machine::group::Timed;
 use crate::records::{WireError, encode_backup, encode_group, fit_backup, fit_group};
 
 fn size(event: Event) -> Result<usize, WireError> {

@@ -3,8 +3,8 @@
 use bincode::{Decode, Encode};
 
 use super::ordinals::Ordinal;
-use crate::machine::group;
-use crate::machine::group::{Ask, Event};
+use crate::machine::group::Event;
+use crate::machine::kit::{self, Ask};
 use crate::records::WireError;
 
 /// Kind 6: an operator sent a request.
@@ -18,8 +18,8 @@ pub struct Asked {
     pub by: String,
 }
 
-impl From<&group::OperatorRequest> for Asked {
-    fn from(asked: &group::OperatorRequest) -> Self {
+impl From<&kit::OperatorRequest> for Asked {
+    fn from(asked: &kit::OperatorRequest) -> Self {
         Self { ask: asked.ask.number(), request: asked.request.clone(), by: asked.by.clone() }
     }
 }
@@ -28,6 +28,6 @@ impl TryFrom<Asked> for Event {
     type Error = WireError;
 
     fn try_from(Asked { ask, request, by }: Asked) -> Result<Self, WireError> {
-        Ok(Self::RequestReceived(group::OperatorRequest { ask: Ask::of(ask)?, request, by }))
+        Ok(Self::RequestReceived(kit::OperatorRequest { ask: Ask::of(ask)?, request, by }))
     }
 }

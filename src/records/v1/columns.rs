@@ -8,8 +8,8 @@
 
 use bincode::{Decode, Encode};
 
-use crate::machine::group::View;
 use crate::machine::group::columns::*;
+use crate::machine::kit::{ColumnId, View};
 use crate::records::WireError;
 
 /// The value of one column.
@@ -78,12 +78,12 @@ pub(in crate::records) const FIRST_RELEASE: u8 = 18;
 /// # Errors
 /// The view has another number of columns than the machine, or a position without a value.
 pub fn encode(view: &View) -> Result<Vec<Seen>, WireError> {
-    let columns = View::columns().count();
+    let columns = View::columns::<Column>().count();
     if view.seen.len() != columns {
         let reason = format!("{} values for {columns} columns", view.seen.len());
         return Err(WireError::View { reason });
     }
-    let all = View::columns().zip(&view.seen);
+    let all = View::columns::<Column>().zip(&view.seen);
     all.filter_map(|(column, place)| encode_one(column, *place).transpose()).collect()
 }
 
@@ -104,14 +104,14 @@ fn encode_one(column: Column, place: u8) -> Result<Option<Seen>, WireError> {
 /// # Errors
 /// A column or value that this release does not know, or a column that is given twice.
 pub fn decode(seen: &[Seen]) -> Result<Vec<u8>, WireError> {
-    let mut places = vec![None; View::columns().count()];
+    let mut places = vec![None; View::columns::<Column>().count()];
     for Seen { column: number, value } in seen {
         let unknown = |what, number: &u8| WireError::Number { what, number: u16::from(*number) };
         let numbered =
             NUMBERED.iter().find(|n| n.number == *number).ok_or_else(|| unknown("column", number))?;
         let place = numbered.values.iter().find(|(_, wire)| wire == value);
         let place = place.ok_or_else(|| unknown("value of a column", value))?.0;
-        let at = View::columns().position(|column| column == numbered.column);
+        let at = View::columns::<Column>().position(|column| column == numbered.column);
         let slot = at.and_then(|at| places.get_mut(at)).ok_or_else(|| unknown("seen column", number))?;
         if slot.replace(place).is_some() {
             let reason = format!("column {} is given twice", numbered.column.name());
@@ -127,9 +127,9 @@ mod tests {
 
     #[test]
     fn every_value_of_every_column_round_trips() {
-        for (at, column) in View::columns().enumerate() {
+        for (at, column) in View::columns::<Column>().enumerate() {
             for place in 0..column.values().len() as u8 {
-                let mut view = View::blank();
+                let mut view = View::blank::<Column>();
                 view.seen[at] = place;
                 let wire = encode(&view).expect("a value of the machine");
                 assert!(wire.iter().all(|seen| seen.column > 0 && seen.value > 0));
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn newer_column_is_written_only_if_set() {
-        let mut view = View::blank();
+        let mut view = View::blank::<Column>();
         assert_eq!(encode(&view).map(|seen| seen.len()), Ok(FIRST_RELEASE.into()));
         view.set(Taken::Yes);
         let last = encode(&view).expect("a view").pop();
@@ -163,9 +163,9 @@ mod tests {
 
     #[test]
     fn rejects_view_with_other_columns() {
-        let view = View { seen: vec![0; 3], ..View::blank() };
+        let view = View { seen: vec![0; 3], ..View::blank::<Column>() };
         assert!(matches!(encode(&view), Err(WireError::View { .. })));
-        let mut view = View::blank();
+        let mut view = View::blank::<Column>();
         view.seen[0] = 99;
         let error = encode(&view).expect_err("no such value").to_string();
         assert_eq!(error, "the view does not fit the columns: column Group has no value 99");
@@ -178,6 +178,6 @@ mod tests {
         assert_eq!(decode(&[Seen { column: 1, value: 0 }]), number("value of a column", 0));
         let twice = [Seen { column: 1, value: 1 }; 2];
         assert!(matches!(decode(&twice), Err(WireError::View { .. })));
-        assert_eq!(decode(&[]), Ok(View::blank().seen));
+        assert_eq!(decode(&[]), Ok(View::blank::<Column>().seen));
     }
 }

@@ -14,9 +14,12 @@ use crate::domain::plan::{self, Plan};
 use crate::domain::problem::Code;
 use crate::domain::receipt::{self, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
-use crate::machine::group::effect::{self, EffectKind};
+use crate::machine::group::Event;
+use crate::machine::group::Step;
+use crate::machine::group::effect;
+use crate::machine::group::effect::EffectKind;
 use crate::machine::group::event;
-use crate::machine::group::{Event, Step, View};
+use crate::machine::kit::{self, View};
 use crate::records::WireError;
 
 impl From<&Plan> for Planned {
@@ -89,7 +92,7 @@ impl Intended {
     /// # Errors
     /// The view has another shape than the machine's.
     pub fn new(
-        grounds: &event::DecisionRecord,
+        grounds: &kit::DecisionRecord,
         step: Step,
         marks: &[effect::EffectRef],
     ) -> Result<Self, WireError> {
@@ -115,7 +118,7 @@ impl TryFrom<Intended> for Event {
 
 impl Ended {
     /// From the fields of the machine's event.
-    pub fn new(step: Step, outcomes: &[effect::Outcome]) -> Self {
+    pub fn new(step: Step, outcomes: &[kit::Outcome]) -> Self {
         Self { step: step.number(), outcomes: outcomes.iter().map(Outcome::from).collect() }
     }
 }
@@ -131,21 +134,24 @@ impl TryFrom<Ended> for Event {
 
 impl ReceiptPart {
     /// From the fields of the machine's event.
-    pub fn new(first: u16, members: &[receipt::ReceiptMember]) -> Self {
-        Self { first, members: members.iter().map(ReceiptMember::from).collect() }
+    pub fn new(part: &event::ReceiptPart) -> Self {
+        Self { first: part.first, members: part.members.iter().map(ReceiptMember::from).collect() }
     }
 }
 
 impl From<ReceiptPart> for Event {
     fn from(wire: ReceiptPart) -> Self {
-        Self::ReceiptPart { first: wire.first, members: wire.members.into_iter().map(Into::into).collect() }
+        Self::Part(event::ReceiptPart {
+            first: wire.first,
+            members: wire.members.into_iter().map(Into::into).collect(),
+        })
     }
 }
 
-impl TryFrom<&event::DecisionRecord> for Grounds {
+impl TryFrom<&kit::DecisionRecord> for Grounds {
     type Error = WireError;
 
-    fn try_from(grounds: &event::DecisionRecord) -> Result<Self, WireError> {
+    fn try_from(grounds: &kit::DecisionRecord) -> Result<Self, WireError> {
         Ok(Self {
             row: grounds.row.clone(),
             rules: grounds.rules,
@@ -156,7 +162,7 @@ impl TryFrom<&event::DecisionRecord> for Grounds {
     }
 }
 
-impl TryFrom<Grounds> for event::DecisionRecord {
+impl TryFrom<Grounds> for kit::DecisionRecord {
     type Error = WireError;
 
     fn try_from(wire: Grounds) -> Result<Self, WireError> {
@@ -167,17 +173,17 @@ impl TryFrom<Grounds> for event::DecisionRecord {
     }
 }
 
-impl From<&effect::Outcome> for Outcome {
-    fn from(outcome: &effect::Outcome) -> Self {
+impl From<&kit::Outcome> for Outcome {
+    fn from(outcome: &kit::Outcome) -> Self {
         match outcome.clone() {
-            effect::Outcome::Done { uid, resource_version } => Self::Done { uid, resource_version },
-            effect::Outcome::Determinate { code, message } => Self::Determinate { code, message },
-            effect::Outcome::Indeterminate { message } => Self::Indeterminate { message },
+            kit::Outcome::Done { uid, resource_version } => Self::Done { uid, resource_version },
+            kit::Outcome::Determinate { code, message } => Self::Determinate { code, message },
+            kit::Outcome::Indeterminate { message } => Self::Indeterminate { message },
         }
     }
 }
 
-impl From<Outcome> for effect::Outcome {
+impl From<Outcome> for kit::Outcome {
     fn from(wire: Outcome) -> Self {
         match wire {
             Outcome::Done { uid, resource_version } => Self::Done { uid, resource_version },
@@ -217,14 +223,14 @@ impl From<ReceiptMember> for receipt::ReceiptMember {
     }
 }
 
-impl From<&event::Reason> for Reason {
-    fn from(reason: &event::Reason) -> Self {
-        let event::Reason { code, ref message, transient } = *reason;
+impl From<&kit::Reason> for Reason {
+    fn from(reason: &kit::Reason) -> Self {
+        let kit::Reason { code, ref message, transient } = *reason;
         Self { code: code.number(), message: message.clone(), transient }
     }
 }
 
-impl TryFrom<Reason> for event::Reason {
+impl TryFrom<Reason> for kit::Reason {
     type Error = WireError;
 
     fn try_from(Reason { code, message, transient }: Reason) -> Result<Self, WireError> {

@@ -6,9 +6,11 @@
 
 use crate::domain::problem::Code;
 use crate::machine::backup::Phase;
+use crate::machine::group::Milestone;
+use crate::machine::group::Step;
 use crate::machine::group::effect::EffectKind;
 use crate::machine::group::reconstruct::Standing;
-use crate::machine::group::{Ask, Milestone, Step};
+use crate::machine::kit::Ask;
 use crate::records::WireError;
 
 /// A value with a number.

@@ -6,7 +6,8 @@ use super::group::ReceiptHead;
 use super::ordinals::Ordinal;
 use crate::domain::ids::Uid;
 use crate::machine::group::Event;
-use crate::machine::group::reconstruct::{self, Standing};
+use crate::machine::group::reconstruct;
+use crate::machine::group::reconstruct::Standing;
 use crate::records::WireError;
 
 /// The conclusions about the run.

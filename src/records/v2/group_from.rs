@@ -6,8 +6,10 @@ use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::plan::Plan;
 use crate::domain::time::Millis;
+use crate::machine::group::Event;
+use crate::machine::group::Milestone;
 use crate::machine::group::event;
-use crate::machine::group::{Event, Milestone};
+use crate::machine::kit;
 use crate::records::WireError;
 
 impl From<&Plan> for Planned {
@@ -29,55 +31,57 @@ impl Reached {
     ///
     /// # Errors
     /// The view has another shape than the machine's.
-    pub fn new(
-        grounds: &event::DecisionRecord,
-        milestone: Milestone,
-        facts: &event::Evidence,
-    ) -> Result<Self, WireError> {
-        Ok(Self { grounds: grounds.try_into()?, milestone: milestone.number(), facts: facts.into() })
+    pub fn new(grounds: &kit::DecisionRecord, reached: &event::Reached) -> Result<Self, WireError> {
+        let milestone = kit::Reached::milestone(reached).number();
+        Ok(Self { grounds: grounds.try_into()?, milestone, facts: reached.into() })
     }
 }
 
 impl TryFrom<Reached> for Event {
     type Error = WireError;
 
-    fn try_from(wire: Reached) -> Result<Self, WireError> {
-        Ok(Self::MilestoneReached {
-            grounds: wire.grounds.try_into()?,
-            milestone: Milestone::of(wire.milestone)?,
-            facts: wire.facts.try_into()?,
-        })
+    fn try_from(Reached { grounds, milestone, facts }: Reached) -> Result<Self, WireError> {
+        let reached = reached(Milestone::of(milestone)?, facts)?;
+        Ok(Self::MilestoneReached { grounds: grounds.try_into()?, reached })
     }
 }
 
-impl From<&event::Evidence> for Facts {
-    fn from(facts: &event::Evidence) -> Self {
-        match facts {
-            event::Evidence::Nothing => Self::Nothing,
-            event::Evidence::Created { uid } => Self::Created { uid: uid.0.clone() },
-            event::Evidence::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
-            event::Evidence::Receipt(head) => Self::Receipt(Box::new((&**head).into())),
-            event::Evidence::Reason(reason) => Self::Reason(reason.into()),
-            event::Evidence::Rebuilt(members) => {
-                Self::Rebuilt(members.iter().map(RebuiltMember::from).collect())
-            }
+impl From<&event::Reached> for Facts {
+    fn from(reached: &event::Reached) -> Self {
+        use event::Reached as R;
+        match reached {
+            R::Created { uid } => Self::Created { uid: uid.0.clone() },
+            R::Cut { group_handle } => Self::Cut { group_handle: group_handle.clone() },
+            R::VsBound(head) => Self::Receipt(Box::new((&**head).into())),
+            R::Unwinding(reason) | R::Stuck(reason) => Self::Reason(reason.into()),
+            R::Cleaned(members) => Self::Rebuilt(members.iter().map(RebuiltMember::from).collect()),
+            R::Relabelled | R::Retained | R::Completed | R::Retried | R::Failed => Self::Nothing,
         }
     }
 }
 
-impl TryFrom<Facts> for event::Evidence {
-    type Error = WireError;
-
-    fn try_from(wire: Facts) -> Result<Self, WireError> {
-        Ok(match wire {
-            Facts::Nothing => Self::Nothing,
-            Facts::Created { uid } => Self::Created { uid: Uid(uid) },
-            Facts::Cut { group_handle } => Self::Cut { group_handle },
-            Facts::Receipt(head) => Self::Receipt(Box::new((*head).into())),
-            Facts::Reason(reason) => Self::Reason(reason.try_into()?),
-            Facts::Rebuilt(members) => Self::Rebuilt(members.into_iter().map(Into::into).collect()),
-        })
-    }
+/// A milestone with its evidence.
+///
+/// # Errors
+/// The evidence belongs to another milestone: no release writes that.
+fn reached(milestone: Milestone, facts: Facts) -> Result<event::Reached, WireError> {
+    use event::Reached as R;
+    Ok(match (milestone, facts) {
+        (Milestone::Created, Facts::Created { uid }) => R::Created { uid: Uid(uid) },
+        (Milestone::Cut, Facts::Cut { group_handle }) => R::Cut { group_handle },
+        (Milestone::VsBound, Facts::Receipt(head)) => R::VsBound(Box::new((*head).into())),
+        (Milestone::Relabelled, Facts::Nothing) => R::Relabelled,
+        (Milestone::Retained, Facts::Nothing) => R::Retained,
+        (Milestone::Cleaned, Facts::Rebuilt(members)) => {
+            R::Cleaned(members.into_iter().map(Into::into).collect())
+        }
+        (Milestone::Completed, Facts::Nothing) => R::Completed,
+        (Milestone::Unwinding, Facts::Reason(reason)) => R::Unwinding(reason.try_into()?),
+        (Milestone::Retried, Facts::Nothing) => R::Retried,
+        (Milestone::Failed, Facts::Nothing) => R::Failed,
+        (Milestone::Stuck, Facts::Reason(reason)) => R::Stuck(reason.try_into()?),
+        (milestone, _) => return Err(WireError::Evidence { milestone: milestone.name() }),
+    })
 }
 
 impl From<&event::RebuiltMember> for RebuiltMember {

@@ -14,7 +14,10 @@ use stillpoint::domain::labels;
 use stillpoint::domain::observed::*;
 use stillpoint::domain::plan::Plan;
 use stillpoint::domain::time::Timestamp;
-use stillpoint::machine::group::effect::{Effect, EffectKind, Entry, Outcome};
+use stillpoint::machine::group::effect::Effect;
+use stillpoint::machine::group::effect::EffectKind;
+use stillpoint::machine::kit::Entry;
+use stillpoint::machine::kit::Outcome;
 
 use crate::fixture::at;
 

@@ -3,12 +3,19 @@
 
 use stillpoint::domain::plan::Plan;
 use stillpoint::domain::time::Millis;
-use stillpoint::machine::group::advance::{advance, grounds};
-use stillpoint::machine::group::effect::{Effect, EffectRef, Outcome};
-use stillpoint::machine::group::row::Action;
-use stillpoint::machine::group::{
-    Event, GroupRun, Milestone, Stage, Step, Timed, decide, effects, fold, fold_all, view,
-};
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Milestone;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
+use stillpoint::machine::group::Timed;
+use stillpoint::machine::group::effect::Effect;
+use stillpoint::machine::group::effect::EffectRef;
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::Outcome;
+use stillpoint::machine::kit::fold;
+use stillpoint::machine::kit::fold_all;
+use stillpoint::machine::kit::{Logic, Next, Reached as _, step};
 
 use super::cluster::Cluster;
 use crate::fixture::at;
@@ -72,7 +79,7 @@ impl Life {
     /// Milestones in the order of their records.
     pub fn milestones(&self) -> Vec<Milestone> {
         let reached = |timed: &Timed| match timed.event {
-            Event::MilestoneReached { milestone, .. } => Some(milestone),
+            Event::MilestoneReached { ref reached, .. } => Some(reached.milestone()),
             _ => None,
         };
         self.records.iter().filter_map(reached).collect()
@@ -120,44 +127,39 @@ impl Living<'_> {
         (self.meddle)(cluster, run);
         let failing = cluster.seen.content.as_ref().is_some_and(|content| content.error.is_some());
         cluster.seen.error_since = failing.then(|| cluster.seen.error_since.unwrap_or(cluster.now));
-        let seen = view(run, &cluster.seen);
-        let decision = decide(run, &seen, cluster.now).map_err(|error| error.to_string())?;
-        match decision.then {
-            Action::Act(_) if decision.not_before.is_some() => {
+        let considered =
+            step(&Logic::default(), run, &cluster.seen, cluster.now).map_err(|error| error.to_string())?;
+        let decision = considered.decision;
+        let grounds = considered.grounds();
+        match considered.next {
+            Next::Wait { .. } if decision.not_before.is_some() => {
                 cluster.now = decision.not_before.unwrap_or(cluster.now);
                 cluster.seen.fresh = false;
                 cluster.controllers();
             }
-            Action::Act(step) => {
-                let planned = effects(run, &cluster.seen, step);
+            Next::Act { step, effects: planned } => {
                 let marks = planned.iter().map(|(mark, _)| *mark).collect();
                 self.life.steps.push((step, self.life.cluster.now.0));
-                self.record(Event::Intended { grounds: grounds(&decision, &seen), step, marks })?;
+                self.record(Event::Intended { grounds, step, marks })?;
                 self.act(step, &planned)?;
             }
-            Action::Advance(_) | Action::Unwind { .. } | Action::Stick { .. } => {
-                for event in
-                    advance(run, &cluster.seen, &seen, &decision).map_err(|error| error.to_string())?
-                {
-                    let reached = match event {
-                        Event::MilestoneReached { milestone, .. } => Some(milestone),
-                        _ => None,
-                    };
+            Next::Record { milestone, events } => {
+                for event in events {
                     self.record(event)?;
-                    reached.map(|milestone| self.deed(When::Reached(milestone)));
                 }
+                self.deed(When::Reached(milestone));
                 // Without a disruption the run stays stuck.
                 return Ok(matches!(decision.then, Action::Stick { .. }) && !self.deed(When::Stuck));
             }
-            Action::Refresh => cluster.seen.fresh = true,
-            Action::Wait(_) => {
+            Next::Refresh => cluster.seen.fresh = true,
+            Next::Wait { .. } => {
                 if !cluster.controllers() {
                     let later = cluster.now.after(Millis::from_secs(5));
                     cluster.now = decision.wake_at.unwrap_or(later);
                 }
             }
-            Action::StepDown => return Err("overtaken, and there is no other daemon".to_owned()),
-            Action::Finished => return Ok(true),
+            Next::StepDown => return Err("overtaken, and there is no other daemon".to_owned()),
+            Next::Done => return Ok(true),
         }
         Ok(false)
     }

@@ -3,7 +3,9 @@
 
 use stillpoint::domain::limits;
 use stillpoint::domain::observed::{DeletionPolicy, SnapshotSeen};
-use stillpoint::machine::group::{GroupRun, Stage, Step};
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
 
 use super::cluster::Cluster;
 use super::life::{Deed, Drill, Life, Trouble};

@@ -1,7 +1,8 @@
 //! Tests every step of every story, at each of its executions, with every fault. The steps come from the
 //! stories, and the stories are checked against the machine.
 
-use stillpoint::machine::group::{Stage, Step};
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
 
 use super::life::{Drill, Life, Share, Trouble};
 use super::told::{Story, sound, stories};

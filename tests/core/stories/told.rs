@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use stillpoint::domain::labels;
 use stillpoint::domain::observed::{DeletionPolicy, NamespaceSeen};
 use stillpoint::domain::plan::Plan;
-use stillpoint::machine::group::{GroupRun, Milestone, Stage, Step};
+use stillpoint::machine::group::GroupRun;
+use stillpoint::machine::group::Milestone;
+use stillpoint::machine::group::Stage;
+use stillpoint::machine::group::Step;
 
 use super::cluster::Cluster;
 use super::life::{Deed, Drill, Life, When, live};
@@ -71,7 +74,7 @@ pub fn sound(life: &Life) -> Result<(), String> {
         holds(seen.snapshots.is_empty() && seen.contents.is_empty(), "nothing is left")?;
         return holds(storage.is_empty(), "the storage is freed");
     }
-    let receipt = run.receipt.as_ref().ok_or("it has no receipt")?;
+    let receipt = run.state.receipt.as_ref().ok_or("it has no receipt")?;
     let staying = seen.contents.iter().filter(|content| !content.terminating).count();
     holds(staying == receipt.members.len(), "one content a member")?;
     holds(storage.len() == receipt.members.len(), "one physical snapshot a member")?;

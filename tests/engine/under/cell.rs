@@ -19,8 +19,8 @@ use serde_json::json;
 use stillpoint::domain::problem::Code;
 use stillpoint::drill::invariants::Invariant;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::machine::group::Ask;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Ask;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::Cluster;
 use tokio::sync::Notify;
 

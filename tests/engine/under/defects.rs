@@ -7,8 +7,9 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use stillpoint::domain::limits;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
-use stillpoint::machine::group::{Event, Milestone};
-use stillpoint::machine::point::Point;
+use stillpoint::machine::group::Event;
+use stillpoint::machine::group::Reached;
+use stillpoint::machine::kit::Point;
 use stillpoint::sim::actors::driver::DriverConfig;
 use stillpoint::sim::api_server::{Answer, FaultDecision, StreamFault};
 use stillpoint::sim::{Cluster, Config};
@@ -264,7 +265,7 @@ async fn deadline_waits_for_unobserved_events() {
     assert_eq!(invariants::completed(&testbed, "shop", 2).await, Ok(()), "{}", testbed.shown().await);
     let records = testbed.group_records().await;
     let cut = records.iter().find_map(|record| match &record.event {
-        Event::MilestoneReached { milestone: Milestone::Cut, .. } => Some(record.at),
+        Event::MilestoneReached { reached: Reached::Cut { .. }, .. } => Some(record.at),
         _ => None,
     });
     assert_eq!(cut.map(|at| at.since(records[0].at).0 / 1_000), Some(30), "at csiSnapshotTimeout");

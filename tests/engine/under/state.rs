@@ -2,11 +2,12 @@
 //! listed by hand.
 
 use stillpoint::engine::backup_spec::Defaults;
+use stillpoint::machine::group::Stage as RunStage;
 use stillpoint::machine::group::Step;
-use stillpoint::machine::group::row::Action;
-use stillpoint::machine::group::state::Stage as RunStage;
 use stillpoint::machine::group::table::TABLE;
-use stillpoint::machine::point::Point;
+use stillpoint::machine::kit::Action;
+use stillpoint::machine::kit::Point;
+use stillpoint::machine::kit::Stage as _;
 use stillpoint::sim::Cluster;
 
 use super::hand;

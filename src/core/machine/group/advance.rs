@@ -4,79 +4,61 @@ use crate::domain::limits;
 use crate::domain::observed::Observation;
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
-use crate::machine::group::decide::Decision;
-use crate::machine::group::event::{
-    DecisionRecord, Event, Evidence, Milestone, Reason, RebuiltMember, ReceiptHead,
-};
+use crate::machine::group::GroupMachine;
+use crate::machine::group::event::{Milestone, Reached, RebuiltMember, ReceiptHead, ReceiptPart};
 use crate::machine::group::matching::{self, own_content, own_group};
-use crate::machine::group::row::Action;
 use crate::machine::group::state::GroupRun;
-use crate::machine::group::table::{RULES, TABLE};
-use crate::machine::group::view::View;
 use crate::machine::group::waiting;
+use crate::machine::kit::{self, Action, MissingEvidence, Reason, Row};
 
-/// The observation lacks evidence for a decided milestone: a defect of Stillpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{milestone} was decided without {missing}")]
-pub struct MissingEvidence {
-    milestone: &'static str,
-    missing: &'static str,
-}
-
-/// Builds the record of a decision.
-pub fn grounds(decision: &Decision, view: &View) -> DecisionRecord {
-    DecisionRecord { row: decision.row.id.to_owned(), rules: RULES, view: view.clone() }
-}
-
-/// Builds the records of a decision that advances, unwinds or sticks; none for any other decision.
-pub fn advance(
+/// Builds a milestone with its evidence, and the parts of the receipt that precede it.
+pub(super) fn evidence(
     run: &GroupRun,
     observation: &Observation,
-    view: &View,
-    decision: &Decision,
-) -> Result<Vec<Event>, MissingEvidence> {
-    let reached =
-        |milestone, facts| Event::MilestoneReached { grounds: grounds(decision, view), milestone, facts };
-    Ok(match decision.then {
-        Action::Unwind { code, transient } => {
-            let reason =
-                Reason { code, message: message(run, observation, code, decision.row.why), transient };
-            vec![reached(Milestone::Unwinding, Evidence::Reason(reason))]
+    milestone: Milestone,
+) -> Result<(Vec<ReceiptPart>, Reached), MissingEvidence> {
+    let lacks = |missing| MissingEvidence { milestone: milestone.name(), missing };
+    let reached = match milestone {
+        Milestone::Created => {
+            let group = own_group(run, observation).ok_or(lacks("a VolumeGroupSnapshot"))?;
+            Reached::Created { uid: group.id.uid.clone() }
         }
-        // The instruction for the operator is the row's `advice`. It is not part of the record.
-        Action::Stick { code, .. } => {
-            let message = limits::clip(&observed(run, observation, code, decision.row.why));
-            let reason = Reason { code, message, transient: false };
-            vec![reached(Milestone::Stuck, Evidence::Reason(reason))]
-        }
-        Action::Advance(Milestone::Created) => {
-            let group = own_group(run, observation);
-            let group =
-                group.ok_or(MissingEvidence { milestone: "created", missing: "a VolumeGroupSnapshot" })?;
-            vec![reached(Milestone::Created, Evidence::Created { uid: group.id.uid.clone() })]
-        }
-        Action::Advance(Milestone::Cut) => {
+        Milestone::Cut => {
             let handle = own_content(run, observation).and_then(|content| content.group_handle.clone());
-            let group_handle =
-                handle.ok_or(MissingEvidence { milestone: "cut", missing: "a group handle" })?;
-            vec![reached(Milestone::Cut, Evidence::Cut { group_handle })]
+            Reached::Cut { group_handle: handle.ok_or(lacks("a group handle"))? }
         }
-        Action::Advance(Milestone::VsBound) => {
+        Milestone::VsBound => {
             let (head, members) = receipt(run, observation)?;
             let parts = members.chunks(limits::RECEIPT_PART_MEMBERS).enumerate().map(|(part, members)| {
                 let first = (part * limits::RECEIPT_PART_MEMBERS) as u16;
-                Event::ReceiptPart { first, members: members.to_vec() }
+                ReceiptPart { first, members: members.to_vec() }
             });
-            parts.chain([reached(Milestone::VsBound, Evidence::Receipt(Box::new(head)))]).collect()
+            return Ok((parts.collect(), Reached::VsBound(Box::new(head))));
         }
-        Action::Advance(Milestone::Cleaned) => {
-            vec![reached(Milestone::Cleaned, Evidence::Rebuilt(rebuilt(run, observation)?))]
+        Milestone::Cleaned => Reached::Cleaned(rebuilt(run, observation)?),
+        Milestone::Relabelled => Reached::Relabelled,
+        Milestone::Retained => Reached::Retained,
+        Milestone::Completed => Reached::Completed,
+        Milestone::Retried => Reached::Retried,
+        Milestone::Failed => Reached::Failed,
+        Milestone::Unwinding | Milestone::Stuck => return Err(lacks("a reason")),
+    };
+    Ok((Vec::new(), reached))
+}
+
+/// The reason of a rollback or of a stuck run. The instruction for the operator of a stuck run is the row's
+/// `advice`. It is not part of the record.
+pub(super) fn reason(run: &GroupRun, observation: &Observation, row: &Row<GroupMachine>) -> Reason {
+    match row.then {
+        Action::Unwind { code, transient } => {
+            Reason { code, message: message(run, observation, code, row.why), transient }
         }
-        Action::Advance(milestone) => vec![reached(milestone, Evidence::Nothing)],
-        Action::Act(_) | Action::Refresh | Action::Wait(_) | Action::StepDown | Action::Finished => {
-            Vec::new()
+        Action::Stick { code, .. } => {
+            let message = limits::clip(&observed(run, observation, code, row.why));
+            Reason { code, message, transient: false }
         }
-    })
+        _ => Reason { code: Code::Internal, message: row.why.to_owned(), transient: false },
+    }
 }
 
 /// Members whose recorded objects were lost, with the objects that replace them.
@@ -138,7 +120,7 @@ fn receipt(
 /// Instruction for the operator of a stuck run.
 pub fn advice(run: &GroupRun) -> Option<&'static str> {
     let stuck = run.stuck.as_deref()?;
-    TABLE.iter().find(|row| row.id == stuck).and_then(|row| match row.then {
+    kit::table::row::<GroupMachine>(stuck).and_then(|row| match row.then {
         Action::Stick { advice, .. } => Some(advice),
         _ => None,
     })

@@ -1,77 +1,6 @@
-//! Defines the columns of the recovery table: small enums, each for one fact about the cluster, the journal
-//! or the clock.
-//!
-//! A [`Columns`] holds one value for each column. Values of *seen* columns come from the view and are
-//! recorded with every decision. Values of *known* columns come from the folded journal. Values of *clock*
-//! columns come from journal, view and time. A replay therefore needs only the recorded view and the recorded
-//! time, and computes all other values again.
+//! Defines the columns of the recovery table of a group run.
 
-use serde::{Deserialize, Serialize};
-
-macro_rules! columns {
-    ($($(#[doc = $doc:literal])* $kind:ident $name:ident { $($(#[doc = $vdoc:literal])* $value:ident),+ $(,)? })+) => {
-        $(
-            $(#[doc = $doc])*
-            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-            pub enum $name { $($(#[doc = $vdoc])* $value),+ }
-        )+
-
-        /// The name of a column.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Column { $($(#[doc = $doc])* $name),+ }
-
-        impl Column {
-            /// All columns, in the order of a recorded view.
-            pub const ALL: &'static [Column] = &[$(Column::$name),+];
-
-            /// The names of the column's values.
-            pub fn values(self) -> &'static [&'static str] {
-                match self { $(Column::$name => &[$(stringify!($value)),+]),+ }
-            }
-
-            /// Documentation of the column and of each of its values, for users.
-            pub fn meanings(self) -> (&'static str, &'static [&'static str]) {
-                match self { $(Column::$name => (concat!($($doc),*), &[$(concat!($($vdoc),*)),+])),+ }
-            }
-
-            /// Where the value comes from.
-            pub fn source(self) -> Source {
-                match self { $(Column::$name => Source::$kind),+ }
-            }
-
-            /// The name of the column.
-            pub fn name(self) -> &'static str {
-                match self { $(Column::$name => stringify!($name)),+ }
-            }
-        }
-
-        $(
-            impl ColumnValue for $name {
-                const COLUMN: Column = Column::$name;
-                fn ordinal(self) -> u8 { self as u8 }
-            }
-        )+
-    };
-}
-
-/// Where the value of a column comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// From the observation, by way of the view.
-    Seen,
-    /// From the folded journal.
-    Known,
-    /// From the folded journal, the view and the time.
-    Clock,
-}
-
-/// A value of one column.
-pub trait ColumnValue: Copy {
-    /// The column.
-    const COLUMN: Column;
-    /// Position among the values of the column.
-    fn ordinal(self) -> u8;
-}
+use crate::columns;
 
 columns! {
     /// The object under the name of this attempt's VolumeGroupSnapshot.
@@ -373,42 +302,5 @@ columns! {
         Open,
         /// The time is over: every controller has received the delete, or listed again.
         Passed,
-    }
-}
-
-/// One value for each column.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Columns(Vec<u8>);
-
-impl Columns {
-    /// All columns at their first value.
-    pub fn new() -> Self {
-        Self(vec![0; Column::ALL.len()])
-    }
-
-    /// Sets the value of a column.
-    pub fn set<V: ColumnValue>(&mut self, value: V) {
-        self.set_ordinal(V::COLUMN, value.ordinal());
-    }
-
-    /// Sets the value of a column by its position. Panics if the column has no such position.
-    pub fn set_ordinal(&mut self, column: Column, ordinal: u8) {
-        assert!(usize::from(ordinal) < column.values().len(), "{} has no value {ordinal}", column.name());
-        self.0[column as usize] = ordinal;
-    }
-
-    /// Position of the value of a column.
-    pub fn ordinal(&self, column: Column) -> u8 {
-        self.0[column as usize]
-    }
-
-    /// Whether a column has this value.
-    pub fn is<V: ColumnValue>(&self, value: V) -> bool {
-        self.ordinal(V::COLUMN) == value.ordinal()
-    }
-
-    /// The name of the value of a column.
-    pub fn value_name(&self, column: Column) -> &'static str {
-        column.values()[usize::from(self.ordinal(column))]
     }
 }

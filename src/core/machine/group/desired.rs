@@ -7,7 +7,6 @@ use crate::domain::labels;
 use crate::domain::names::valid_label_value;
 use crate::domain::observed::{ContentSeen, Entries, GroupContentSeen, SnapshotSeen};
 use crate::domain::receipt::Receipt;
-use crate::machine::group::effect::Entry;
 use crate::machine::group::state::GroupRun;
 
 type Map = BTreeMap<String, String>;
@@ -96,7 +95,7 @@ pub fn is_labelled(
     snapshot: &SnapshotSeen,
     text: &Text,
 ) -> bool {
-    let Some(receipt) = &run.receipt else { return false };
+    let Some(receipt) = &run.state.receipt else { return false };
     has(&snapshot.labels, &member_labels(run, journal, index))
         && has_all(&snapshot.annotations, on_member(receipt, index, text.of(run, receipt, index)))
 }
@@ -110,14 +109,14 @@ pub fn is_content_marked(
     content: &ContentSeen,
     text: &Text,
 ) -> bool {
-    let Some(receipt) = &run.receipt else { return false };
+    let Some(receipt) = &run.state.receipt else { return false };
     has(&content.labels, &run_label(run, journal))
         && has_all(&content.annotations, [(labels::RECEIPT, text.of(run, receipt, index))])
 }
 
 /// Whether the group's content has the label of the run and the receipt.
 pub fn is_group_content_marked(run: &GroupRun, journal: Journal<'_>, content: &GroupContentSeen) -> bool {
-    let Some(receipt) = &run.receipt else { return false };
+    let Some(receipt) = &run.state.receipt else { return false };
     has(&content.labels, &run_label(run, journal))
         && has(&content.annotations, &group_content_annotations(run, receipt))
 }
@@ -129,13 +128,4 @@ fn has(seen: &Entries, wanted: &Map) -> bool {
 fn has_all<'a>(seen: &Entries, wanted: impl IntoIterator<Item = (&'a str, &'a str)>) -> bool {
     let found = |key: &str| seen.as_ref().and_then(|seen| seen.get(key)).map(String::as_str);
     wanted.into_iter().all(|(key, value)| found(key) == Some(value))
-}
-
-/// The wanted entries that are missing.
-pub fn missing(seen: &Entries, wanted: Map) -> Entry {
-    let write = wanted
-        .into_iter()
-        .filter(|(key, value)| seen.as_ref().and_then(|seen| seen.get(key)) != Some(value))
-        .collect();
-    Entry { seen: seen.clone(), write }
 }

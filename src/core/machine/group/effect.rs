@@ -10,18 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::ObjectId;
-use crate::domain::observed::{DeletionPolicy, Entries, Owner};
+use crate::domain::observed::{DeletionPolicy, Owner};
 use crate::domain::problem::About;
 use crate::domain::receipt::SecretRef;
-
-/// Entries to write into the labels or annotations of an object, and its present entries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// All entries as observed; `None` if the object has no such map.
-    pub seen: Entries,
-    /// Entries to write.
-    pub write: BTreeMap<String, String>,
-}
+use crate::machine::kit::{EffectReference, Entry};
 
 /// A VolumeGroupSnapshotContent made from the handles of a cut. No VolumeGroupSnapshot binds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,34 +299,30 @@ impl Effect {
     }
 }
 
-/// Outcome of one effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Outcome {
-    /// It was applied. The answer may have the uid and version of the object.
-    Done {
-        /// Uid of the object; empty if the answer had none.
-        uid: String,
-        /// Version of the object after the call; empty if the answer had none.
-        resource_version: String,
-    },
-    /// It was certainly not applied.
-    Determinate {
-        /// HTTP status.
-        code: u16,
-        /// Reason and message, shortened.
-        message: String,
-    },
-    /// It may have been applied.
-    Indeterminate {
-        /// Known details, shortened.
-        message: String,
-    },
-}
+impl EffectReference for EffectRef {
+    /// As in the records: the variant in camelCase.
+    fn kind(self) -> &'static str {
+        match self.kind {
+            EffectKind::CreateGroup => "createGroup",
+            EffectKind::ClaimGroup => "claimGroup",
+            EffectKind::LabelMember => "labelMember",
+            EffectKind::SetGroupContentPolicy => "setGroupContentPolicy",
+            EffectKind::SetContentPolicy => "setContentPolicy",
+            EffectKind::SetGroupName => "setGroupName",
+            EffectKind::DetachMember => "detachMember",
+            EffectKind::DeleteGroup => "deleteGroup",
+            EffectKind::MarkGroupContent => "markGroupContent",
+            EffectKind::DeleteGroupContent => "deleteGroupContent",
+            EffectKind::CreateContent => "createContent",
+            EffectKind::CreateSnapshot => "createSnapshot",
+            EffectKind::CreateStub => "createStub",
+            EffectKind::DeleteSnapshot => "deleteSnapshot",
+            EffectKind::DeleteContent => "deleteContent",
+            EffectKind::CreateImport => "createImport",
+        }
+    }
 
-/// The intent of one step. It is recorded durably before the effects. The journal turns it into the token
-/// that `cluster::perform` requires.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intent {
-    /// The missing effects, each with its reference.
-    pub effects: Vec<(EffectRef, Effect)>,
+    fn member(self) -> Option<u16> {
+        self.member
+    }
 }

@@ -11,13 +11,13 @@ use crate::domain::names;
 use crate::domain::observed::{
     ContentSeen, DeletionPolicy, Entries, GroupContentSeen, Observation, SnapshotSeen,
 };
-use crate::domain::planted;
 use crate::domain::receipt::Receipt;
 use crate::machine::group::desired;
-use crate::machine::group::effect::{Effect, EffectRef, Entry, Unbound};
+use crate::machine::group::effect::{Effect, EffectRef, Unbound};
 use crate::machine::group::event::Step;
 use crate::machine::group::matching::{self, Member, own_content, own_contents, own_group, own_snapshots};
 use crate::machine::group::state::{GroupRun, Stage};
+use crate::machine::kit::Entry;
 
 /// An effect with the index of its member; `None` for the group.
 type PlannedEffect = (Option<usize>, Effect);
@@ -43,9 +43,6 @@ pub fn effects(run: &GroupRun, observation: &Observation, step: Step) -> Vec<(Ef
         Step::Detach => {
             let members = matching::members(run, observation).into_iter();
             members.filter_map(|member| detach(run, member)).collect()
-        }
-        Step::DeleteGroup if planted::is("content-first") && own_content(run, observation).is_some() => {
-            delete_content(run, observation)
         }
         Step::DeleteGroup | Step::UndoDeleteGroup => delete_group(run, observation),
         Step::Rebuild => rebuild(run, observation),
@@ -112,15 +109,15 @@ fn claim(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
 }
 
 fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Option<PlannedEffect> {
-    let (snapshot, receipt) = (member.snapshot?, run.receipt.as_ref()?);
+    let (snapshot, receipt) = (member.snapshot?, run.state.receipt.as_ref()?);
     let journal = observation.journal.as_deref();
     if desired::is_labelled(run, journal, member.index, snapshot, &desired::Text::default()) {
         return None;
     }
     let effect = Effect::LabelMember {
         snapshot: snapshot.id.clone(),
-        labels: desired::missing(&snapshot.labels, desired::member_labels(run, journal, member.index)),
-        annotations: desired::missing(
+        labels: Entry::missing(&snapshot.labels, desired::member_labels(run, journal, member.index)),
+        annotations: Entry::missing(
             &snapshot.annotations,
             desired::member_annotations(run, receipt, member.index),
         ),
@@ -131,7 +128,7 @@ fn relabel(run: &GroupRun, observation: &Observation, member: Member<'_>) -> Opt
 /// Effects that set the policies of the group's content and of the members' contents to `new`. Under Retain
 /// the same patch sets run label and receipt.
 fn set_policies(run: &GroupRun, observation: &Observation, new: DeletionPolicy) -> Vec<PlannedEffect> {
-    let receipt = run.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
+    let receipt = run.state.receipt.as_deref().filter(|_| new == DeletionPolicy::Retain);
     let journal = observation.journal.as_deref();
     let group = own_content(run, observation)
         .and_then(|content| set_group_policy(run, journal, receipt, content, new));
@@ -189,12 +186,11 @@ fn content_entries(
     annotations: &Entries,
 ) -> (Entry, Entry) {
     let label = receipt.as_ref().map(|_| desired::run_label(run, journal)).unwrap_or_default();
-    (desired::missing(labels, label), desired::missing(annotations, receipt.unwrap_or_default()))
+    (Entry::missing(labels, label), Entry::missing(annotations, receipt.unwrap_or_default()))
 }
 
 fn set_name(member: Member<'_>, new: Option<String>) -> Option<PlannedEffect> {
-    let kept = planted::is("owners-first") && new.is_none();
-    let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new && !kept)?;
+    let snapshot = member.snapshot.filter(|snapshot| snapshot.group_name != new)?;
     Some((Some(member.index), write_name(snapshot, new)))
 }
 
@@ -222,7 +218,7 @@ fn detach(run: &GroupRun, member: Member<'_>) -> Option<PlannedEffect> {
     // deleted keeps as-source: a restore from it may be running, and the controller tracks that.
     let kept = |finalizer: &&String| match finalizer.as_str() {
         labels::IN_GROUP_PROTECTION => false,
-        labels::AS_SOURCE_PROTECTION => !stays || planted::is("as-source"),
+        labels::AS_SOURCE_PROTECTION => !stays,
         _ => true,
     };
     let effect = Effect::DetachMember {
@@ -283,7 +279,7 @@ fn mark_content(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect>
     let wanted = || [(labels::GROUP_BEING_DELETED.to_owned(), "yes".to_owned())].into();
     content
         .map(|content| {
-            let annotations = desired::missing(&content.annotations, wanted());
+            let annotations = Entry::missing(&content.annotations, wanted());
             (None, Effect::MarkGroupContent { content: content.id.clone(), annotations })
         })
         .into_iter()
@@ -295,7 +291,7 @@ fn delete_shell(content: &ContentSeen) -> Effect {
     Effect::DeleteContent {
         content: content.id.clone(),
         resource_version: None,
-        annotations: desired::missing(&content.annotations, wanted),
+        annotations: Entry::missing(&content.annotations, wanted),
     }
 }
 
@@ -304,7 +300,7 @@ fn delete_shell(content: &ContentSeen) -> Effect {
 /// Delete in between would free the storage.
 fn drop_replaced(content: &ContentSeen) -> Effect {
     let wanted = [(labels::CONTENT_BEING_DELETED.to_owned(), "yes".to_owned())].into();
-    let annotations = desired::missing(&content.annotations, wanted);
+    let annotations = Entry::missing(&content.annotations, wanted);
     let (id, resource_version) = (content.id.clone(), content.resource_version.clone());
     if content.policy == DeletionPolicy::Retain && annotations.write.is_empty() {
         let resource_version = Some(resource_version);
@@ -315,7 +311,7 @@ fn drop_replaced(content: &ContentSeen) -> Effect {
         resource_version,
         old: content.policy,
         new: DeletionPolicy::Retain,
-        labels: desired::missing(&content.labels, BTreeMap::new()),
+        labels: Entry::missing(&content.labels, BTreeMap::new()),
         annotations,
     }
 }
@@ -325,7 +321,7 @@ fn drop_replaced(content: &ContentSeen) -> Effect {
 /// and is created again from its handle. If the namespace is being deleted, only the content is created. It
 /// keeps the handle for later use of the storage.
 fn rebuild(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
-    let Some(receipt) = &run.receipt else { return Vec::new() };
+    let Some(receipt) = &run.state.receipt else { return Vec::new() };
     let members = matching::members(run, observation);
     if matching::goes_along(run, observation) {
         let lost =
@@ -392,7 +388,7 @@ fn make_stub(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
     let journal = observation.journal.as_deref();
     let stub =
         |receipt| Effect::CreateStub(unbound(run, journal, receipt, names::stub_content(run.plan.run)));
-    run.receipt.iter().map(|receipt| (None, stub(receipt))).collect()
+    run.state.receipt.iter().map(|receipt| (None, stub(receipt))).collect()
 }
 
 fn import(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
@@ -401,7 +397,7 @@ fn import(run: &GroupRun, observation: &Observation) -> Vec<PlannedEffect> {
         content: unbound(run, journal, receipt, names::import_content(run.plan.run)),
         secret: receipt.secret.clone(),
     };
-    run.receipt.iter().map(|receipt| (None, import(receipt))).collect()
+    run.state.receipt.iter().map(|receipt| (None, import(receipt))).collect()
 }
 
 fn unbound(run: &GroupRun, journal: desired::Journal<'_>, receipt: &Receipt, name: String) -> Unbound {

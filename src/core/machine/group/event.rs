@@ -1,37 +1,13 @@
-//! Defines the records of a group run in the journal.
-//!
-//! Every record that follows from a decision contains the decision: the row, the version of the table, and
-//! the view. A replay folds the records before it, decides again, and compares.
+//! Defines the records of a group run: its steps, its milestones with their evidence, and its receipt.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::domain::ids::{ObjectId, Uid};
-use crate::domain::plan::Plan;
-use crate::domain::problem::Code;
 use crate::domain::receipt::{ReceiptMember, SecretRef};
-use crate::domain::time::Timestamp;
-use crate::machine::group::effect::{EffectRef, Outcome};
-use crate::machine::group::reconstruct::Reconstructed;
-use crate::machine::group::view::View;
-
-macro_rules! named {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $value:ident = $name:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "kebab-case")]
-        pub enum $type { $($(#[$vdoc])* $value),+ }
-
-        impl $type {
-            /// All values, in order.
-            pub const ALL: &'static [$type] = &[$($type::$value),+];
-
-            /// The name in crash points, records and messages.
-            pub fn name(self) -> &'static str {
-                match self { $($type::$value => $name),+ }
-            }
-        }
-    };
-}
+use crate::machine::group::GroupMachine;
+use crate::machine::kit::{self, Phase, Reason};
+use crate::named;
 
 named! {
     /// The steps that have effects. Each is idempotent: when repeated, it reads the objects first and writes
@@ -85,20 +61,45 @@ named! {
     }
 }
 
-impl Step {
-    /// Whether the step can free storage: it sets a policy to Delete, deletes under Delete, or imports.
-    /// Before the first such step the engine reads binding, claim and receipts from the API server.
-    pub fn frees(self) -> bool {
-        matches!(
-            self,
-            Self::UndoFree
-                | Self::UndoDeleteGroup
-                | Self::UndoDeleteContent
-                | Self::UndoDeleteSnapshots
-                | Self::UndoDeleteContents
-                | Self::UndoImport
-                | Self::UndoFreeImport
-        )
+impl kit::Step for Step {
+    fn phase(self) -> Phase {
+        match self {
+            Self::Create | Self::Claim | Self::Relabel | Self::Retain => Phase::Forward,
+            Self::ClearNames => Phase::Pivot,
+            Self::Detach
+            | Self::DeleteGroup
+            | Self::Rebuild
+            | Self::MakeStub
+            | Self::DropStub
+            | Self::DeleteContent
+            | Self::MarkContent
+            | Self::RestoreNames
+            | Self::DropReplaced => Phase::Release,
+            Self::UndoCreate
+            | Self::UndoFree
+            | Self::UndoDeleteGroup
+            | Self::UndoDeleteContent
+            | Self::UndoDeleteSnapshots
+            | Self::UndoDeleteContents
+            | Self::UndoImport
+            | Self::UndoFreeImport => Phase::Rollback,
+        }
+    }
+
+    fn frees(self) -> bool {
+        self.phase() == Phase::Rollback && self != Self::UndoCreate
+    }
+
+    /// SUBTLE: an import and its deletion revert each other.
+    /// 1. The deletion is applied, and its answer is lost.
+    /// 2. The fate of the storage is as doubtful as before, and the storage is imported again.
+    /// 3. The import is deleted again, and so on.
+    ///
+    /// Neither step follows itself. With separate counters each began with no attempts, and the run repeated
+    /// both for ever, without a pause.
+    fn shares_retries_with(self, other: Self) -> bool {
+        let of_import = |step: Self| matches!(step, Self::UndoImport | Self::UndoFreeImport);
+        self == other || of_import(self) && of_import(other)
     }
 }
 
@@ -130,49 +131,6 @@ named! {
     }
 }
 
-named! {
-    /// Requests that an operator can make for a run.
-    Ask {
-        /// Reset the counters of refusals and repetitions, and decide again.
-        Resume = "resume",
-        /// Abandon the run: roll it back before the pivot, keep its storage after it.
-        Abandon = "abandon",
-        /// Abandon the run and keep its storage in any stage. A second such request ends the run as it is.
-        Keep = "abandon-keep-storage",
-    }
-}
-
-/// A request of an operator. The journal records it before anything follows from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OperatorRequest {
-    pub ask: Ask,
-    /// Id of the request, so that it is processed once.
-    pub request: String,
-    /// Author of the request, unverified.
-    pub by: String,
-}
-
-/// A decision with its inputs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecisionRecord {
-    /// Row of the recovery table.
-    pub row: String,
-    /// Version of the table.
-    pub rules: u16,
-    /// View that the decision is based on.
-    pub view: View,
-}
-
-/// Reason why a run is rolled back or stuck.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    pub code: Code,
-    /// Observed and expected state, shortened.
-    pub message: String,
-    /// Whether another attempt may help.
-    pub transient: bool,
-}
-
 /// The final record of a receipt: all fields except the members, and their number and hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptHead {
@@ -198,62 +156,88 @@ pub struct RebuiltMember {
     pub content: ObjectId,
 }
 
-/// Data that is recorded with a milestone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Evidence {
-    /// No data.
-    Nothing,
+/// Some members of a receipt, which is larger than a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReceiptPart {
+    /// Index of the first of them.
+    pub first: u16,
+    pub members: Vec<ReceiptMember>,
+}
+
+/// A milestone with its evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reached {
     /// The VolumeGroupSnapshot exists.
-    Created { uid: Uid },
+    Created {
+        uid: Uid,
+    },
     /// Group handle at the cut.
-    Cut { group_handle: String },
+    Cut {
+        group_handle: String,
+    },
     /// Final record of the receipt.
-    Receipt(Box<ReceiptHead>),
-    /// Reason of a rollback or of a stuck run.
-    Reason(Reason),
+    VsBound(Box<ReceiptHead>),
+    Relabelled,
+    Retained,
     /// The rebuilt members, in the plan's order; empty if no member was lost.
-    Rebuilt(Vec<RebuiltMember>),
+    Cleaned(Vec<RebuiltMember>),
+    Completed,
+    Unwinding(Reason),
+    Retried,
+    Failed,
+    Stuck(Reason),
+}
+
+impl kit::Reached for Reached {
+    type Milestone = Milestone;
+
+    fn milestone(&self) -> Milestone {
+        match self {
+            Self::Created { .. } => Milestone::Created,
+            Self::Cut { .. } => Milestone::Cut,
+            Self::VsBound(_) => Milestone::VsBound,
+            Self::Relabelled => Milestone::Relabelled,
+            Self::Retained => Milestone::Retained,
+            Self::Cleaned(_) => Milestone::Cleaned,
+            Self::Completed => Milestone::Completed,
+            Self::Unwinding(_) => Milestone::Unwinding,
+            Self::Retried => Milestone::Retried,
+            Self::Failed => Milestone::Failed,
+            Self::Stuck(_) => Milestone::Stuck,
+        }
+    }
+
+    fn evidence(&self) -> Value {
+        match self {
+            Self::Created { uid } => json!({"Created": {"uid": uid}}),
+            Self::Cut { group_handle } => json!({"Cut": {"group_handle": group_handle}}),
+            Self::VsBound(head) => json!({"Receipt": head}),
+            Self::Unwinding(reason) | Self::Stuck(reason) => json!({"Reason": reason}),
+            Self::Cleaned(members) => json!({"Rebuilt": members}),
+            Self::Relabelled | Self::Retained | Self::Completed | Self::Retried | Self::Failed => {
+                json!("Nothing")
+            }
+        }
+    }
+
+    fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Unwinding(reason) | Self::Stuck(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    fn unwinding(reason: Reason) -> Self {
+        Self::Unwinding(reason)
+    }
+
+    fn stuck(reason: Reason) -> Self {
+        Self::Stuck(reason)
+    }
 }
 
 /// One record of a group stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Event {
-    /// The first record: all values that are fixed before the first effect.
-    Planned(Box<Plan>),
-    /// A step is about to be executed.
-    Intended {
-        grounds: DecisionRecord,
-        step: Step,
-        /// The missing effects.
-        marks: Vec<EffectRef>,
-    },
-    /// A step was executed, with or without success.
-    #[serde(rename = "Ended")]
-    StepCompleted {
-        step: Step,
-        /// One outcome for each effect of the intent, in its order.
-        outcomes: Vec<Outcome>,
-    },
-    /// Some members of the receipt.
-    ReceiptPart {
-        /// Index of the first of them.
-        first: u16,
-        members: Vec<ReceiptMember>,
-    },
-    /// The run was reconstructed from the cluster because its journal was lost. Follows plan and receipt.
-    Reconstructed(Box<Reconstructed>),
-    /// A milestone was reached.
-    #[serde(rename = "Reached")]
-    MilestoneReached { grounds: DecisionRecord, milestone: Milestone, facts: Evidence },
-    /// An operator made a request. The record has no decision: `fold` applies the request, and the table
-    /// decides from the new state.
-    #[serde(rename = "Asked")]
-    RequestReceived(OperatorRequest),
-}
+pub type Event = kit::Event<GroupMachine>;
 
 /// A record with its time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timed {
-    pub at: Timestamp,
-    pub event: Event,
-}
+pub type Timed = kit::Timed<GroupMachine>;

@@ -11,7 +11,6 @@ use crate::domain::observed::{
     ContentSeen, DeletionPolicy, Entries, GroupContentSeen, GroupSnapshotSeen, Observation, Owner,
     SnapshotSeen,
 };
-use crate::domain::planted;
 use crate::machine::group::state::{GroupRun, Stage};
 
 /// One member with its objects.
@@ -81,7 +80,7 @@ pub fn is_still_owned(run: &GroupRun, snapshot: &SnapshotSeen) -> bool {
 /// also makes a foreign group with the name of the run's group an owner of the members, and they would be
 /// deleted with it.
 pub fn is_tie(run: &GroupRun, owner: &Owner) -> bool {
-    run.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
+    run.state.group_uid.as_ref().is_some_and(|uid| owner.is_group(uid))
         || (run.stage == Stage::Releasing && owner.is_any_group())
 }
 
@@ -139,7 +138,7 @@ pub fn journals<'a>(run: &'a GroupRun, observation: &'a Observation) -> impl Ite
 
 /// The VolumeGroupSnapshot, if it belongs to the run.
 pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupSnapshotSeen> {
-    observation.group.as_ref().filter(|group| match &run.group_uid {
+    observation.group.as_ref().filter(|group| match &run.state.group_uid {
         Some(uid) => group.id.uid == *uid,
         None => group.run.as_deref() == Some(run.plan.run.to_string().as_str()),
     })
@@ -149,7 +148,7 @@ pub fn own_group<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a
 /// any uid matches, because no other run uses its name. A reference without uid never matches: the
 /// snapshot-controller writes the uid when it creates a content, and users who import one omit it.
 pub fn own_content<'a>(run: &GroupRun, observation: &'a Observation) -> Option<&'a GroupContentSeen> {
-    observation.content.as_ref().filter(|content| match (&run.group_uid, &content.group_uid) {
+    observation.content.as_ref().filter(|content| match (&run.state.group_uid, &content.group_uid) {
         (Some(ours), Some(theirs)) => ours == theirs,
         (None, Some(_)) => true,
         (_, None) => false,
@@ -172,7 +171,7 @@ pub fn snapshot_handle<'a>(
 /// Finds the objects of each member.
 pub fn members<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<Member<'a>> {
     (0..run.plan.members.len())
-        .map(|index| match &run.receipt {
+        .map(|index| match &run.state.receipt {
             Some(receipt) => {
                 let recorded = &receipt.members[index];
                 let found = recorded_member(index, observation, &recorded.snapshot, &recorded.content);
@@ -231,7 +230,7 @@ fn member_by_handle<'a>(run: &GroupRun, index: usize, observation: &'a Observati
             && content.group_handle.is_some()
             && content.group_handle.as_deref() == group_handle
     });
-    let content = contents.next().or_else(|| counted(run, group_handle, observation));
+    let content = contents.next();
     let snapshot = content.and_then(|content| {
         observation.snapshots.iter().find(|snapshot| {
             snapshot.id.name == content.snapshot_name
@@ -258,26 +257,10 @@ pub fn is_spoilt(run: &GroupRun, observation: &Observation) -> bool {
         || all_were_made && members(run, observation).iter().any(is_missing)
 }
 
-/// With the planted defect `counts`: any content that the group has beside the planned volumes, so that the
-/// number matches.
-fn counted<'a>(
-    run: &GroupRun,
-    group_handle: Option<&str>,
-    observation: &'a Observation,
-) -> Option<&'a ContentSeen> {
-    let planned = |content: &ContentSeen| {
-        run.plan.members.iter().any(|member| Some(&member.volume_handle) == content.volume_handle.as_ref())
-    };
-    let of_group = |content: &&ContentSeen| {
-        content.group_handle.is_some() && content.group_handle.as_deref() == group_handle && !planned(content)
-    };
-    observation.contents.iter().find(|content| planted::is("counts") && of_group(content))
-}
-
 /// Handle of the group: from its content, else from the journal.
 fn group_handle<'a>(run: &'a GroupRun, observation: &'a Observation) -> Option<&'a str> {
     let seen = own_content(run, observation).and_then(|content| content.group_handle.as_deref());
-    seen.or(run.cut.as_ref().map(|(handle, _)| handle.as_str()))
+    seen.or(run.state.cut.as_ref().map(|(handle, _)| handle.as_str()))
 }
 
 /// Contents of members of this run: labelled, cut with its group, bound to one of its snapshots, or with the
@@ -291,7 +274,9 @@ pub fn own_contents<'a>(
     let names: Vec<&str> = own_snapshots(run, observation).map(|s| s.id.name.as_str()).collect();
     let label = run.plan.run.to_string();
     let computed = |content: &ContentSeen| {
-        let (Some(group), Some(volume)) = (&run.group_uid, &content.volume_handle) else { return false };
+        let (Some(group), Some(volume)) = (&run.state.group_uid, &content.volume_handle) else {
+            return false;
+        };
         content.id.name == names::member_content(&group.0, volume)
     };
     observation.contents.iter().filter(move |content| {
@@ -306,7 +291,7 @@ pub fn own_contents<'a>(
 /// and ready, with new objects, and the VolumeSnapshot of the old content is gone. No other component deletes
 /// these contents.
 pub fn replaced<'a>(run: &GroupRun, observation: &'a Observation) -> Vec<(usize, &'a ContentSeen)> {
-    let Some(receipt) = run.receipt.as_ref().filter(|_| run.stage == Stage::Releasing) else {
+    let Some(receipt) = run.state.receipt.as_ref().filter(|_| run.stage == Stage::Releasing) else {
         return Vec::new();
     };
     let lives = |uid: &Uid| observation.snapshots.iter().any(|s| s.id.uid == *uid && !s.terminating);
@@ -344,7 +329,10 @@ pub fn own_snapshots<'a>(
 ) -> impl Iterator<Item = &'a SnapshotSeen> {
     let (label, name) = (run.plan.run.to_string(), run.group_name());
     let recorded = |snapshot: &SnapshotSeen| {
-        run.receipt.as_ref().is_some_and(|r| r.members.iter().any(|m| m.snapshot.uid == snapshot.id.uid))
+        run.state
+            .receipt
+            .as_ref()
+            .is_some_and(|r| r.members.iter().any(|m| m.snapshot.uid == snapshot.id.uid))
     };
     let group_handle = group_handle(run, observation);
     let bound = move |snapshot: &SnapshotSeen| {
@@ -358,6 +346,7 @@ pub fn own_snapshots<'a>(
     observation.snapshots.iter().filter(move |snapshot| {
         snapshot.labels.as_ref().and_then(|l| l.get(labels::RUN)).is_some_and(|value| *value == label)
             || run
+                .state
                 .group_uid
                 .as_ref()
                 .is_some_and(|uid| snapshot.owners.iter().any(|owner| owner.is_group(uid)))

@@ -2,44 +2,38 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`event`] | records of the journal: plan, intents, outcomes, milestones |
-//! | [`state`] | the fold of the journal |
-//! | [`fold`](mod@fold) | state × event → state |
-//! | [`columns`] | the columns of the recovery table |
+//! | [`event`] | steps, milestones with their evidence, receipt |
+//! | [`state`] | the fields of a run that only a group has |
+//! | [`table`], [`columns`] | the recovery table |
 //! | [`matching`] | finds the objects of a run in an observation |
 //! | [`view`](mod@view) | state × observation → columns |
-//! | [`row`] | the parts of a row |
-//! | [`table`] | the rows |
-//! | [`decide`](mod@decide) | state × view × time → row |
-//! | [`document`](mod@document) | the table as a Markdown page |
-//! | [`effect`] | calls to the cluster, as data |
-//! | [`effects`](mod@effects) | step × observation → the missing effects |
-//! | [`advance`] | milestone × observation → the records to write |
-//! | [`waiting`] | why a run waits, for users |
+//! | [`effect`] | effects of a group run |
+//! | [`wait`], [`waiting`] | what a run waits for, and why, for users |
+//! | [`advance`] | evidence and reasons |
 //! | [`desired`] | wanted labels and annotations |
 //! | [`reconstruct`] | rebuilds a run from the cluster after its journal was lost |
 
 pub mod advance;
+mod calls;
 pub mod columns;
-pub mod decide;
+mod decide;
 pub mod desired;
-pub mod document;
 pub mod effect;
-pub mod effects;
+mod effects;
 pub mod event;
-pub mod fold;
+mod fold;
+mod machine;
 pub mod matching;
 pub mod reconstruct;
-pub mod row;
+mod spec;
 pub mod state;
 pub mod table;
-pub mod view;
+mod view;
+pub mod wait;
 pub mod waiting;
 
-pub use decide::{Decision, decide};
 pub use effects::effects;
-pub use event::{Ask, Event, Milestone, OperatorRequest, Step, Timed};
-pub use fold::{IllegalEvent, fold, fold_all};
+pub use event::{Event, Milestone, Reached, Step, Timed};
+pub use machine::GroupMachine;
 pub use state::{GroupRun, Stage};
-pub use view::{View, view};
-pub use waiting::WaitReport;
+pub use view::{MemberFlags, view};

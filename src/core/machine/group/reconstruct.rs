@@ -33,7 +33,7 @@ use crate::domain::observed::{
 use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::receipt::{MemberCopy, Receipt, ReceiptMember};
 use crate::domain::time::{Millis, Timestamp};
-use crate::machine::group::event::{Event, ReceiptHead};
+use crate::machine::group::event::{Event, ReceiptHead, ReceiptPart};
 
 /// Velero's default of `csiSnapshotTimeout`. No deadline of a reconstructed run depends on it before its
 /// rollback ends.
@@ -155,7 +155,7 @@ impl Remains {
         let parts = receipt.iter().flat_map(|receipt| {
             receipt.members.chunks(limits::RECEIPT_PART_MEMBERS).enumerate().map(|(part, members)| {
                 let first = (part * limits::RECEIPT_PART_MEMBERS) as u16;
-                Event::ReceiptPart { first, members: members.to_vec() }
+                Event::Part(ReceiptPart { first, members: members.to_vec() })
             })
         });
         let found = Reconstructed {

@@ -3,16 +3,12 @@
 //! `matching` finds the objects of the run. A view contains no objects, only the columns and one word of
 //! flags per member, so that it fits into a record.
 
-use serde::{Deserialize, Serialize};
-
 use crate::domain::labels;
 use crate::domain::observed::{DeletionPolicy, GroupContentSeen, Observation};
-use crate::domain::planted;
-use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
-    Acknowledged, Claims, Class, Column, ColumnValue, Content, DriverError, Fresh, Group, GroupClass, Import,
-    Labels, Loss, Marked, Names, Policies, Progress, Protection, Replaced, Retaining, Shells, Source, Space,
-    Stub, Taken, Ties,
+    Acknowledged, Claims, Class, Column, Content, DriverError, Fresh, Group, GroupClass, Import, Labels,
+    Loss, Marked, Names, Policies, Progress, Protection, Replaced, Retaining, Shells, Space, Stub, Taken,
+    Ties,
 };
 use crate::machine::group::desired;
 use crate::machine::group::matching::{
@@ -20,51 +16,7 @@ use crate::machine::group::matching::{
     is_still_owned, members, own_content, own_contents, own_group, own_snapshots, replaced, snapshot_handle,
 };
 use crate::machine::group::state::{GroupRun, Stage};
-
-/// Input of a decision, computed from an observation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct View {
-    /// Values of the seen columns, in the order of [`View::columns`].
-    pub seen: Vec<u8>,
-    /// Flags of each member in the plan's order: [`MemberFlags`].
-    pub members: Vec<u16>,
-    /// Time since which the driver's present error has been observed.
-    pub error_since: Option<Timestamp>,
-}
-
-impl View {
-    /// The columns that a view holds.
-    pub fn columns() -> impl Iterator<Item = Column> {
-        Column::ALL.iter().copied().filter(|column| column.source() == Source::Seen)
-    }
-
-    /// A view with every column at its first value.
-    pub fn blank() -> Self {
-        Self { seen: vec![0; Self::columns().count()], members: Vec::new(), error_since: None }
-    }
-
-    /// Sets a column. Panics if it is not a seen column.
-    pub fn set<V: ColumnValue>(&mut self, value: V) {
-        let at = Self::columns().position(|column| column == V::COLUMN);
-        self.seen[at.expect("only seen columns are set in a view")] = value.ordinal();
-    }
-
-    /// Whether a column has this value. Panics if it is not a seen column.
-    pub fn is<V: ColumnValue>(&self, value: V) -> bool {
-        let at = Self::columns().position(|column| column == V::COLUMN);
-        self.seen.get(at.expect("only seen columns are asked of a view")) == Some(&value.ordinal())
-    }
-
-    /// Column names with the names of their values, for users.
-    pub fn named(&self) -> Vec<(&'static str, &'static str)> {
-        Self::columns()
-            .zip(&self.seen)
-            .map(|(column, ordinal)| {
-                (column.name(), column.values().get(usize::from(*ordinal)).copied().unwrap_or("?"))
-            })
-            .collect()
-    }
-}
+use crate::machine::kit::View;
 
 /// State of one member, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +50,11 @@ pub enum MemberFlags {
 pub fn view(run: &GroupRun, observation: &Observation) -> View {
     let members = members(run, observation);
     let flags: Vec<u16> = members.iter().map(|member| flags(run, observation, *member)).collect();
-    let mut view = View { members: flags.clone(), error_since: observation.error_since, ..View::blank() };
+    let mut view =
+        View { members: flags.clone(), error_since: observation.error_since, ..View::blank::<Column>() };
     set_group(&mut view, run, observation);
     set_members(&mut view, &flags);
-    view.set(match run.receipt {
+    view.set(match run.state.receipt {
         Some(_) if goes_along(run, observation) => {
             loss_of_storage(&flags, members.iter().any(|member| member.snapshot.is_some()))
         }
@@ -180,16 +133,15 @@ fn has(
         }),
         MemberFlags::Content => content.is_some_and(|c| c.snapshot_handle.is_some()),
         MemberFlags::Retained => member.content.is_some_and(|c| {
-            let marked =
-                || run.receipt.is_none() || desired::is_content_marked(run, journal, member.index, c, text);
+            let marked = || {
+                run.state.receipt.is_none() || desired::is_content_marked(run, journal, member.index, c, text)
+            };
             c.policy == DeletionPolicy::Retain && marked()
         }),
         MemberFlags::Labelled => {
             snapshot.is_some_and(|s| desired::is_labelled(run, journal, member.index, s, text))
         }
-        MemberFlags::Named => {
-            !planted::is("owners-first") && member.snapshot.is_some_and(|s| s.group_name.is_some())
-        }
+        MemberFlags::Named => member.snapshot.is_some_and(|s| s.group_name.is_some()),
         MemberFlags::Tied => {
             member.snapshot.is_some_and(|s| is_still_owned(run, s) || is_blocked_terminating(s))
         }
@@ -225,9 +177,7 @@ fn flags(run: &GroupRun, observation: &Observation, member: Member<'_>) -> u16 {
 
 fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     let group = own_group(run, observation);
-    let left = planted::is("undo-keeps-vgsc") && run.stage == Stage::Unwinding && group.is_none();
-    let content = own_content(run, observation).filter(|_| !left);
-    let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
+    let content = own_content(run, observation);
     view.set(match (group, &observation.group) {
         _ if observation.overtaken => Group::Newer,
         (None, None) => Group::Absent,
@@ -240,8 +190,6 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     });
     view.set(match content.map(|content| (content.policy, content.terminating)) {
         None => Content::Absent,
-        Some((_, false)) if unseen => Content::Retain,
-        Some((_, true)) if unseen => Content::RetainTerminating,
         Some((DeletionPolicy::Delete, false)) => Content::Delete,
         Some((DeletionPolicy::Retain, false)) => Content::Retain,
         Some((DeletionPolicy::Delete, true)) => Content::DeleteTerminating,
@@ -252,7 +200,6 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     // finalizer.
     let classless = observation.group_class_missing && run.stage == Stage::Unwinding;
     let protected = group.is_none_or(|g| g.protected || classless) && content.is_none_or(|c| c.protected);
-    let protected = protected || planted::is("early-delete");
     view.set(if protected { Protection::Complete } else { Protection::Pending });
     view.set(driver_error(content));
     view.set(if observation.stub.is_some() { Stub::Exists } else { Stub::Absent });
@@ -261,7 +208,6 @@ fn set_group(view: &mut View, run: &GroupRun, observation: &Observation) {
     let retains = |policy: DeletionPolicy| policy == DeletionPolicy::Retain;
     let some = content.is_some_and(|c| retains(c.policy))
         || own_contents(run, observation).any(|c| retains(c.policy) && !c.terminating);
-    let some = some && !planted::is("retain-forgotten");
     view.set(if some { Retaining::Some } else { Retaining::None });
 }
 
@@ -293,8 +239,7 @@ fn policies(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Policie
     let others = run.stage != Stage::Abandoned
         || own_contents(run, observation).all(|content| retains(content.policy))
             && observation.import.as_ref().is_none_or(|import| retains(import.policy));
-    let unseen = planted::is("policies-unseen") && run.stage == Stage::Releasing;
-    if members && group && others || unseen { Policies::Retain } else { Policies::Delete }
+    if members && group && others { Policies::Retain } else { Policies::Delete }
 }
 
 fn loss(flags: &[u16]) -> Loss {
@@ -339,14 +284,13 @@ fn progress(run: &GroupRun, observation: &Observation, flags: &[u16]) -> Progres
     let mut planned: Vec<&str> = run.plan.members.iter().map(|m| m.volume_handle.as_str()).collect();
     frozen.sort_unstable();
     planned.sort_unstable();
-    let counted = planted::is("counts") && frozen.len() == planned.len();
-    if frozen != planned && !counted {
+    if frozen != planned {
         return Progress::Differs;
     }
     let all = |wanted: &[F]| flags.iter().all(|bits| wanted.iter().all(|flag| bits & *flag as u16 != 0));
     // After the cut is recorded, a member that is being deleted does not revert it: with v1beta1 the members
     // alone report the cut.
-    if content.group_handle.is_none() || (run.cut.is_none() && !all(&[F::Cut])) {
+    if content.group_handle.is_none() || (run.state.cut.is_none() && !all(&[F::Cut])) {
         return Progress::Frozen;
     }
     let group_ready = own_group(run, observation).is_some_and(|group| group.ready);

@@ -1,9 +1,6 @@
-//! Defines the parts of a row of the recovery table: stages, conditions, action and explanation.
+//! Defines what a waiting group run waits for.
 
-use crate::domain::problem::Code;
-use crate::machine::group::columns::{Column, ColumnValue, Columns, Fresh};
-use crate::machine::group::event::{Milestone, Step};
-use crate::machine::group::state::Stage;
+use crate::machine::kit::{Actor, Wait};
 
 /// Condition that a waiting run waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +36,8 @@ pub enum Waiting {
     Echo,
 }
 
-impl Waiting {
-    /// The component that has to act, and its expected action.
-    pub fn text(self) -> &'static str {
+impl Wait for Waiting {
+    fn text(self) -> &'static str {
         match self {
             Self::Cut => "the snapshot-controller and the driver to cut the group",
             Self::Ready => "the members to become ready",
@@ -65,75 +61,19 @@ impl Waiting {
             }
         }
     }
-}
 
-/// Action of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Execute the missing effects of a step.
-    Act(Step),
-    /// Record a milestone.
-    Advance(Milestone),
-    /// Roll the run back.
-    Unwind {
-        code: Code,
-        /// Whether another attempt may help.
-        transient: bool,
-    },
-    /// Read all objects from the API server and decide again.
-    Refresh,
-    /// Wait for a change or the next deadline.
-    Wait(Waiting),
-    /// Stop: no automatic action is left. `advice` says how to fix it.
-    Stick {
-        code: Code,
-        /// Instruction for the operator.
-        advice: &'static str,
-    },
-    /// A newer daemon owns the run: stop writing to it.
-    StepDown,
-    /// The run is over.
-    Finished,
-}
-
-/// A condition: the values of one column for which a row matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cond {
-    pub column: Column,
-    /// Accepted values, one bit for each ordinal.
-    pub mask: u16,
-}
-
-impl Cond {
-    /// Whether the column has one of the values.
-    pub fn holds(&self, columns: &Columns) -> bool {
-        self.mask & (1 << columns.ordinal(self.column)) != 0
-    }
-}
-
-/// One row of the recovery table.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// Stable id.
-    pub id: &'static str,
-    /// Stages in which the row can match.
-    pub stages: &'static [Stage],
-    /// Conditions, all of which must hold. A column without a condition may have any value.
-    pub when: &'static [Cond],
-    /// Action.
-    pub then: Action,
-    /// Explanation for users.
-    pub why: &'static str,
-}
-
-impl Row {
-    /// Whether the row acts on a fresh view only.
-    pub fn is_fresh(&self) -> bool {
-        self.when.iter().any(|cond| cond.column == Fresh::COLUMN)
-    }
-
-    pub fn matches(&self, stage: Stage, columns: &Columns) -> bool {
-        self.stages.contains(&stage)
-            && self.when.iter().filter(|cond| cond.column != Fresh::COLUMN).all(|cond| cond.holds(columns))
+    fn actor(self) -> Actor {
+        match self {
+            Self::Cut
+            | Self::Ready
+            | Self::Acknowledgement
+            | Self::GroupGone
+            | Self::ContentAgain
+            | Self::Rebuilt
+            | Self::Protection
+            | Self::ShellsGone => Actor::Controller,
+            Self::ContentGone | Self::StorageFreed | Self::DriverAnswer => Actor::Driver,
+            Self::DriverGrace | Self::LateContent | Self::Echo => Actor::Clock,
+        }
     }
 }

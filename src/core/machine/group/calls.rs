@@ -5,71 +5,76 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::cluster::call::{Call, Verb};
-use crate::cluster::changed::Kind;
-use crate::cluster::patch::{self, Patch};
-use crate::cluster::spec;
 use crate::domain::ids::ObjectId;
 use crate::domain::labels;
 use crate::domain::observed::{DeletionPolicy, Owner};
 use crate::domain::receipt::SecretRef;
-use crate::machine::group::effect::{Effect, Entry, Unbound};
-
-/// The calls of one effect.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Calls {
-    One(Call),
-    /// The second call follows once the first is done.
-    InOrder(Call, Call),
-    /// The second call follows only if the API server refused the first (422). The object has one of two
-    /// shapes and each call tests for one of them, so at most one of them has an effect.
-    Either(Call, Call),
-}
+use crate::machine::group::effect::{Effect, Unbound};
+use crate::machine::group::spec;
+use crate::machine::kit::call::escape;
+use crate::machine::kit::{Call, Calls, Entry, Kind, Patch};
 
 /// The calls of `effect`.
 pub fn calls(effect: &Effect) -> Calls {
     Calls::One(match effect {
-        Effect::CreateGroup { namespace, name, labels, annotations, class, selector } => {
-            create(Kind::Group, namespace, name, object(labels, annotations, spec::group(class, selector)))
-        }
-        Effect::CreateSnapshot { namespace, name, content, class, labels, annotations } => create(
-            Kind::Snapshot,
+        Effect::CreateGroup { namespace, name, labels, annotations, class, selector } => Call::create(
+            Kind::VolumeGroupSnapshot,
+            namespace,
+            name,
+            object(labels, annotations, spec::group(class, selector)),
+        ),
+        Effect::CreateSnapshot { namespace, name, content, class, labels, annotations } => Call::create(
+            Kind::VolumeSnapshot,
             namespace,
             name,
             object(labels, annotations, spec::snapshot(content, class)),
         ),
-        Effect::CreateContent { name, labels, annotations, .. } => {
-            create(Kind::Content, "", name, object(labels, annotations, spec::content(effect)))
-        }
+        Effect::CreateContent { name, labels, annotations, .. } => Call::create(
+            Kind::VolumeSnapshotContent,
+            "",
+            name,
+            object(labels, annotations, spec::content(effect)),
+        ),
         Effect::CreateStub(stub) => {
             let spec = spec::unbound(stub, "Retain");
-            create(Kind::GroupContent, "", &stub.name, object(&stub.labels, &BTreeMap::new(), spec))
+            Call::create(
+                Kind::VolumeGroupSnapshotContent,
+                "",
+                &stub.name,
+                object(&stub.labels, &BTreeMap::new(), spec),
+            )
         }
         Effect::CreateImport { content, secret } => import(content, secret.as_ref()),
         Effect::ClaimGroup { group, old, new } => return claim(group, old.as_deref(), *new),
-        Effect::LabelMember { snapshot, labels, annotations } => {
-            patched(Kind::Snapshot, snapshot, with_entries(Patch::of(&snapshot.uid.0), labels, annotations))
-        }
+        Effect::LabelMember { snapshot, labels, annotations } => Call::patch(
+            Kind::VolumeSnapshot,
+            snapshot,
+            with_entries(Patch::of(&snapshot.uid.0), labels, annotations),
+        ),
         Effect::SetGroupContentPolicy { content, resource_version, old, new, labels, annotations } => {
             let patch = with_policy(&content.uid.0, resource_version, *old, *new);
-            patched(Kind::GroupContent, content, with_entries(patch, labels, annotations))
+            Call::patch(Kind::VolumeGroupSnapshotContent, content, with_entries(patch, labels, annotations))
         }
         Effect::SetContentPolicy { content, resource_version, old, new, labels, annotations } => {
             let patch = with_policy(&content.uid.0, resource_version, *old, *new);
-            patched(Kind::Content, content, with_entries(patch, labels, annotations))
+            Call::patch(Kind::VolumeSnapshotContent, content, with_entries(patch, labels, annotations))
         }
         Effect::SetGroupName { snapshot, old, new } => {
             let patch =
                 Patch::of(&snapshot.uid.0).change("/status/volumeGroupSnapshotName", json!(old), json!(new));
-            on(Kind::Snapshot, snapshot, Verb::PatchStatus(patch.into_operations()))
+            Call::patch_status(Kind::VolumeSnapshot, snapshot, patch)
         }
-        Effect::DetachMember { snapshot, .. } => patched(Kind::Snapshot, snapshot, detach(effect)),
-        Effect::DeleteGroup { group, resource_version } => delete(Kind::Group, group, Some(resource_version)),
-        Effect::MarkGroupContent { content, annotations } => mark(Kind::GroupContent, content, annotations),
+        Effect::DetachMember { snapshot, .. } => Call::patch(Kind::VolumeSnapshot, snapshot, detach(effect)),
+        Effect::DeleteGroup { group, resource_version } => {
+            Call::delete(Kind::VolumeGroupSnapshot, group, Some(resource_version))
+        }
+        Effect::MarkGroupContent { content, annotations } => {
+            mark(Kind::VolumeGroupSnapshotContent, content, annotations)
+        }
         Effect::DeleteGroupContent { content, resource_version } => {
-            delete(Kind::GroupContent, content, resource_version.as_ref())
+            Call::delete(Kind::VolumeGroupSnapshotContent, content, resource_version.as_ref())
         }
-        Effect::DeleteSnapshot { snapshot } => delete(Kind::Snapshot, snapshot, None),
+        Effect::DeleteSnapshot { snapshot } => Call::delete(Kind::VolumeSnapshot, snapshot, None),
         Effect::DeleteContent { content, resource_version, annotations } => {
             return delete_content(content, resource_version.as_ref(), annotations);
         }
@@ -91,33 +96,33 @@ fn import(content: &Unbound, secret: Option<&SecretRef>) -> Call {
     });
     let mut made = object(&content.labels, &annotations.collect(), spec::unbound(content, "Delete"));
     made["metadata"]["finalizers"] = json!([labels::GROUP_CONTENT_BOUND_PROTECTION]);
-    create(Kind::GroupContent, "", &content.name, made)
+    Call::create(Kind::VolumeGroupSnapshotContent, "", &content.name, made)
 }
 
 fn delete_content(content: &ObjectId, resource_version: Option<&String>, annotations: &Entry) -> Calls {
-    let last = delete(Kind::Content, content, resource_version);
-    if patch::holds(annotations) {
+    let last = Call::delete(Kind::VolumeSnapshotContent, content, resource_version);
+    if annotations.holds() {
         return Calls::One(last);
     }
-    Calls::InOrder(mark(Kind::Content, content, annotations), last)
+    Calls::InOrder(mark(Kind::VolumeSnapshotContent, content, annotations), last)
 }
 
 /// Tests the old epoch and writes the new one. Where the annotation is missing, the whole map may be missing
 /// too, and the effect does not state which: one of two patches matches.
 fn claim(group: &ObjectId, old: Option<&str>, new: u64) -> Calls {
-    let path = format!("/metadata/annotations/{}", patch::escape(labels::EPOCH));
+    let path = format!("/metadata/annotations/{}", escape(labels::EPOCH));
     let entry = Patch::of(&group.uid.0).change(&path, json!(old), new.to_string());
-    let entry = patched(Kind::Group, group, entry);
+    let entry = Call::patch(Kind::VolumeGroupSnapshot, group, entry);
     if old.is_some() {
         return Calls::One(entry);
     }
     let write = BTreeMap::from([(labels::EPOCH.to_owned(), new.to_string())]);
     let map = Patch::of(&group.uid.0).entries("/metadata/annotations", &Entry { seen: None, write });
-    Calls::Either(patched(Kind::Group, group, map), entry)
+    Calls::Either(Call::patch(Kind::VolumeGroupSnapshot, group, map), entry)
 }
 
 fn mark(kind: Kind, content: &ObjectId, annotations: &Entry) -> Call {
-    patched(kind, content, Patch::of(&content.uid.0).entries("/metadata/annotations", annotations))
+    Call::patch(kind, content, Patch::of(&content.uid.0).entries("/metadata/annotations", annotations))
 }
 
 /// One patch, because only then does the return of the as-source finalizer prove that the controller saw the
@@ -200,10 +205,6 @@ fn owner(owner: &Owner) -> Value {
     reference
 }
 
-fn create(kind: Kind, namespace: &str, name: &str, object: Value) -> Call {
-    Call { kind, namespace: namespace.to_owned(), name: name.to_owned(), verb: Verb::Create(object) }
-}
-
 fn object(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>, spec: Value) -> Value {
     let mut metadata = json!({});
     for (key, map) in [("labels", labels), ("annotations", annotations)] {
@@ -212,19 +213,6 @@ fn object(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, Stri
         }
     }
     json!({ "metadata": metadata, "spec": spec })
-}
-
-fn patched(kind: Kind, id: &ObjectId, patch: Patch) -> Call {
-    on(kind, id, Verb::Patch(patch.into_operations()))
-}
-
-fn delete(kind: Kind, id: &ObjectId, resource_version: Option<&String>) -> Call {
-    let verb = Verb::Delete { uid: id.uid.0.clone(), resource_version: resource_version.cloned() };
-    on(kind, id, verb)
-}
-
-fn on(kind: Kind, id: &ObjectId, verb: Verb) -> Call {
-    Call { kind, namespace: id.namespace.clone(), name: id.name.clone(), verb }
 }
 
 #[cfg(test)]

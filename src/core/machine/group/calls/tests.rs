@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::ids::Uid;
+use crate::machine::kit::Verb;
 
 fn id(namespace: &str, name: &str) -> ObjectId {
     ObjectId { namespace: namespace.into(), name: name.into(), uid: Uid::from("u1") }
@@ -55,7 +56,7 @@ fn a_group_is_created_with_match_labels_only() {
             "source": {"selector": {"matchLabels": {"velero.io/volume-group": "db"}}},
         },
     });
-    check_create(&effect, Kind::Group, "shop", expected);
+    check_create(&effect, Kind::VolumeGroupSnapshot, "shop", expected);
 }
 
 #[test]
@@ -82,7 +83,7 @@ fn rebuilds_lost_member_from_handle_with_retain_policy() {
             "volumeSnapshotRef": {"kind": "VolumeSnapshot", "namespace": "shop", "name": "x"},
         },
     });
-    check_create(&effect, Kind::Content, "", expected);
+    check_create(&effect, Kind::VolumeSnapshotContent, "", expected);
     let effect = Effect::CreateSnapshot {
         namespace: "shop".into(),
         name: "x".into(),
@@ -95,7 +96,7 @@ fn rebuilds_lost_member_from_handle_with_retain_policy() {
         "metadata": {},
         "spec": {"volumeSnapshotClassName": "snaps", "source": {"volumeSnapshotContentName": "x"}},
     });
-    check_create(&effect, Kind::Snapshot, "shop", expected);
+    check_create(&effect, Kind::VolumeSnapshot, "shop", expected);
 }
 
 fn unbound() -> Unbound {
@@ -127,7 +128,7 @@ fn of_unbound(policy: &str) -> Value {
 #[test]
 fn stub_has_all_handles_and_retain_policy() {
     let expected = json!({"metadata": {}, "spec": of_unbound("Retain")});
-    check_create(&Effect::CreateStub(unbound()), Kind::GroupContent, "", expected);
+    check_create(&Effect::CreateStub(unbound()), Kind::VolumeGroupSnapshotContent, "", expected);
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn import_has_delete_policy_and_protection_finalizer() {
     let expected = json!({"metadata": {"finalizers": finalizers}, "spec": of_unbound("Delete")});
     check_create(
         &Effect::CreateImport { content: unbound(), secret: None },
-        Kind::GroupContent,
+        Kind::VolumeGroupSnapshotContent,
         "",
         expected,
     );
@@ -147,7 +148,12 @@ fn import_has_delete_policy_and_protection_finalizer() {
     let expected = json!({
         "metadata": {"annotations": annotations, "finalizers": finalizers}, "spec": of_unbound("Delete"),
     });
-    check_create(&Effect::CreateImport { content: unbound(), secret }, Kind::GroupContent, "", expected);
+    check_create(
+        &Effect::CreateImport { content: unbound(), secret },
+        Kind::VolumeGroupSnapshotContent,
+        "",
+        expected,
+    );
 }
 
 #[test]
@@ -234,7 +240,7 @@ fn sets_policy_on_observed_resource_version() {
         annotations: nothing(),
     };
     check_patch(&effect, expected);
-    assert_eq!(one(&effect).kind, Kind::GroupContent);
+    assert_eq!(one(&effect).kind, Kind::VolumeGroupSnapshotContent);
 }
 
 #[test]
