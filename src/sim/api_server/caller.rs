@@ -289,7 +289,7 @@ impl Watch {
 }
 
 fn event(change: &Change) -> WatchEvent {
-    let object = change.object.open();
+    let object = change.object.tree();
     match change.kind {
         ChangeKind::Added => WatchEvent::Added(object),
         ChangeKind::Modified => WatchEvent::Modified(object),

@@ -2,7 +2,7 @@
 //!
 //! Promises:
 //! - One counter numbers every change of every object.
-//! - Each change is kept with the object before and after it, and with its time, until it leaves the history.
+//! - Each change is stored with the object before and after it, and with its time, until it leaves the history.
 //! - A subscriber misses no change after its subscription.
 //! - Objects are ordered by plural name, namespace and name.
 //! - Uids and name suffixes come from the seed, times from the clock.
@@ -17,8 +17,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::api_server::kept::Kept;
 use crate::api_server::meta;
+use crate::api_server::stored::StoredObject;
 use crate::clock::SimClock;
 use crate::ids::Ids;
 
@@ -52,15 +52,15 @@ pub(super) struct Change {
     pub at: Instant,
     pub kind: ChangeKind,
     pub key: Key,
-    pub object: Kept,
-    pub previous: Option<Kept>,
+    pub object: StoredObject,
+    pub previous: Option<StoredObject>,
 }
 
 impl Change {
     /// The same change, stored as text.
-    fn packed(&self) -> Self {
-        let previous = self.previous.as_ref().map(Kept::packed);
-        let (key, object) = (self.key.clone(), self.object.packed());
+    fn without_tree(&self) -> Self {
+        let previous = self.previous.as_ref().map(StoredObject::without_tree);
+        let (key, object) = (self.key.clone(), self.object.without_tree());
         Self { version: self.version, at: self.at, kind: self.kind, key, object, previous }
     }
 }
@@ -82,7 +82,7 @@ struct Subscriber {
 #[derive(Clone)]
 pub struct Checkpoint {
     version: u64,
-    objects: BTreeMap<Key, Kept>,
+    objects: BTreeMap<Key, StoredObject>,
 }
 
 pub(super) struct Store {
@@ -90,7 +90,7 @@ pub(super) struct Store {
     uids: Ids,
     random: fastrand::Rng,
     version: u64,
-    objects: BTreeMap<Key, Kept>,
+    objects: BTreeMap<Key, StoredObject>,
     history: VecDeque<Arc<Change>>,
     /// Version of the newest change that is no longer in the history.
     forgotten: u64,
@@ -130,12 +130,12 @@ impl Store {
     }
 
     pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
-        self.objects.get(key).map(Kept::open)
+        self.objects.get(key).map(StoredObject::tree)
     }
 
     /// The text of the object, if it is the current state.
     pub fn text(&self, key: &Key, object: &Arc<Value>) -> Option<Bytes> {
-        self.objects.get(key).filter(|present| present.is(object)).map(Kept::text)
+        self.objects.get(key).filter(|current| current.is_same_allocation(object)).map(StoredObject::text)
     }
 
     /// Returns whether the object exists.
@@ -145,7 +145,7 @@ impl Store {
 
     /// The object with its key.
     pub fn entry(&self, key: &Key) -> Option<(&Key, Arc<Value>)> {
-        self.objects.get_key_value(key).map(|(key, kept)| (key, kept.open()))
+        self.objects.get_key_value(key).map(|(key, stored)| (key, stored.tree()))
     }
 
     /// The objects of a resource in the order of namespace and name.
@@ -154,10 +154,14 @@ impl Store {
         plural: &'static str,
         namespace: Option<&str>,
     ) -> impl Iterator<Item = (&Key, Arc<Value>)> {
-        self.kept(plural, namespace).map(|(key, kept)| (key, kept.open()))
+        self.entries(plural, namespace).map(|(key, stored)| (key, stored.tree()))
     }
 
-    fn kept(&self, plural: &'static str, namespace: Option<&str>) -> impl Iterator<Item = (&Key, &Kept)> {
+    fn entries(
+        &self,
+        plural: &'static str,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = (&Key, &StoredObject)> {
         let namespace = namespace.map(str::to_owned);
         let from = Key { plural, namespace: namespace.clone().unwrap_or_default(), name: String::new() };
         self.objects.range(from..).take_while(move |(key, _)| {
@@ -178,10 +182,10 @@ impl Store {
     /// Writes a new or changed object with the next version.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
         let object = self.stamp(object);
-        let kept = Kept::new(key.plural, &object);
-        let previous = self.objects.insert(key.clone(), kept.clone());
+        let stored = StoredObject::new(key.plural, &object);
+        let previous = self.objects.insert(key.clone(), stored.clone());
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        self.record(kind, key, kept, previous);
+        self.record(kind, key, stored, previous);
         object
     }
 
@@ -189,8 +193,8 @@ impl Store {
     pub fn remove(&mut self, key: Key, last: Value) -> Arc<Value> {
         let previous = self.objects.remove(&key);
         let object = self.stamp(last);
-        let kept = Kept::new(key.plural, &object);
-        self.record(ChangeKind::Deleted, key, kept, previous);
+        let stored = StoredObject::new(key.plural, &object);
+        self.record(ChangeKind::Deleted, key, stored, previous);
         object
     }
 
@@ -217,7 +221,7 @@ impl Store {
 
     /// The objects of the resource as of `version`.
     pub fn at(&self, plural: &'static str, version: u64) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
-        let mut objects: BTreeMap<&Key, &Kept> = self.kept(plural, None).collect();
+        let mut objects: BTreeMap<&Key, &StoredObject> = self.entries(plural, None).collect();
         let since = self.since(plural, version)?;
         for change in since.iter().rev() {
             match &change.previous {
@@ -225,7 +229,7 @@ impl Store {
                 None => objects.remove(&change.key),
             };
         }
-        Ok(objects.into_iter().map(|(key, kept)| (key.clone(), kept.open())).collect())
+        Ok(objects.into_iter().map(|(key, stored)| (key.clone(), stored.tree())).collect())
     }
 
     /// The version of the last change up to `then`, within the history.
@@ -244,7 +248,7 @@ impl Store {
     pub fn get_at(&self, key: &Key, version: u64) -> Option<Arc<Value>> {
         let first = self.history.partition_point(|change| change.version <= version);
         match self.history.iter().skip(first).find(|change| change.key == *key) {
-            Some(change) => change.previous.as_ref().map(Kept::open),
+            Some(change) => change.previous.as_ref().map(StoredObject::tree),
             None => self.get(key),
         }
     }
@@ -286,7 +290,7 @@ impl Store {
         Arc::new(object)
     }
 
-    fn record(&mut self, kind: ChangeKind, key: Key, object: Kept, previous: Option<Kept>) {
+    fn record(&mut self, kind: ChangeKind, key: Key, object: StoredObject, previous: Option<StoredObject>) {
         let change =
             Arc::new(Change { version: self.version, at: Instant::now(), kind, key, object, previous });
         self.subscribers.retain(|subscriber| {
@@ -300,14 +304,14 @@ impl Store {
         if let Some(at) = self.history.len().checked_sub(RECENT + 1)
             && let Some(old) = self.history.get_mut(at)
         {
-            *old = Arc::new(old.packed());
+            *old = Arc::new(old.without_tree());
         }
         if self.history.len() > HISTORY_LIMIT
             && let Some(oldest) = self.history.pop_front()
         {
             self.forgotten = oldest.version;
-            if let Some(present) = self.objects.get_mut(&oldest.key) {
-                present.let_go(&oldest.object);
+            if let Some(current) = self.objects.get_mut(&oldest.key) {
+                current.drop_shared_text(&oldest.object);
             }
         }
     }
@@ -359,7 +363,7 @@ mod tests {
         let then = store.version();
         store.put(key("a"), json!({"metadata": {}, "data": 2}));
         store.put(key("b"), json!({"metadata": {}}));
-        let old = store.at("configmaps", then).expect("kept");
+        let old = store.at("configmaps", then).expect("in the history");
         assert_eq!(old.len(), 1);
         assert_eq!(old[&key("a")]["data"], 1);
     }
@@ -381,15 +385,15 @@ mod tests {
         let mut store = store();
         let object = store.put(key("a"), json!({"metadata": {}}));
         let text = store.text(&key("a"), &object).expect("present");
-        let is_kept =
+        let shares_text =
             |store: &Store| store.text(&key("a"), &object).is_some_and(|now| now.as_ptr() == text.as_ptr());
         let others = |store: &mut Store, count: usize| {
             (0..count).for_each(|data| drop(store.put(key("b"), json!({"metadata": {}, "data": data}))));
         };
         others(&mut store, HISTORY_LIMIT - 1);
-        assert!(is_kept(&store), "the next who asks need not write it");
+        assert!(shares_text(&store), "later reads share the text");
         others(&mut store, 1);
-        assert!(!is_kept(&store), "a large cluster would have all its texts beside its trees");
+        assert!(!shares_text(&store), "the text leaves with the history");
     }
 
     #[tokio::test]

@@ -28,10 +28,10 @@ use crate::api_server::http::held::Held;
 use crate::api_server::http::route::Place;
 use crate::api_server::http::table::{self, Include};
 use crate::api_server::http::{Call, JSON, read, reset, respond};
-use crate::api_server::kept::Kept;
 use crate::api_server::selector::Selection;
 use crate::api_server::status::Status;
 use crate::api_server::store::{Change, ChangeKind, TooOld};
+use crate::api_server::stored::StoredObject;
 use crate::api_server::{ApiServer, Inner, meta, present, text};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -262,7 +262,7 @@ impl Stream {
 impl Frames {
     /// Converts the change into an event of this selection, if it is one.
     fn change(&mut self, change: &Change, now_ns: i64) -> Option<Bytes> {
-        let (object, previous) = (change.object.open(), change.previous.as_ref().map(Kept::open));
+        let (object, previous) = (change.object.tree(), change.previous.as_ref().map(StoredObject::tree));
         let was = previous.as_ref().is_some_and(|previous| self.selection.matches(previous));
         let is = change.kind != ChangeKind::Deleted && self.selection.matches(&object);
         match (was, is) {
@@ -281,14 +281,14 @@ impl Frames {
         }
     }
 
-    /// Builds one event; `kept` is the stored form of the object, if it is in the store.
-    fn event(&mut self, kind: &str, stored: &Value, kept: Option<&Kept>, now_ns: i64) -> Bytes {
+    /// Builds one event; `shared` is the stored form of the object, if it is in the store.
+    fn event(&mut self, kind: &str, stored: &Value, shared: Option<&StoredObject>, now_ns: i64) -> Bytes {
         let object = present::show(self.place.resource, self.place.version, stored);
         let object = match self.form {
             Form::Table => Cow::Owned(self.row(object, now_ns)),
             Form::Metadata => Cow::Owned(present::metadata_only(&object)),
-            Form::Plain | Form::Discovery(_) => match (&object, kept) {
-                (Cow::Borrowed(_), Some(kept)) => return line_of(kind, &kept.text()),
+            Form::Plain | Form::Discovery(_) => match (&object, shared) {
+                (Cow::Borrowed(_), Some(shared)) => return line_of(kind, &shared.text()),
                 _ => object,
             },
         };
