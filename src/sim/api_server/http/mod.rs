@@ -7,10 +7,10 @@
 //! `discovery` and `openapi` build documents.
 
 mod change;
+mod delayed;
 mod discovery;
 mod faults;
 mod form;
-mod held;
 mod openapi;
 mod protobuf;
 mod read;

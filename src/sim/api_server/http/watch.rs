@@ -6,9 +6,9 @@
 //! - An object that enters the selection is ADDED; an object that leaves it is DELETED.
 //! - Bookmarks, if allowed, are sent once a minute and at the end. They never contain a version that is still
 //!   delayed.
-//! - A fault may delay or drop events, or end the stream ([`held`]).
+//! - A fault may delay or drop events, or end the stream ([`delayed`]).
 //!
-//! [`held`]: super::held
+//! [`delayed`]: super::delayed
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use crate::api_server::http::delayed::DelayedChanges;
 use crate::api_server::http::faults::StreamEnd;
 use crate::api_server::http::form::Form;
-use crate::api_server::http::held::Held;
 use crate::api_server::http::route::Place;
 use crate::api_server::http::table::{self, Include};
 use crate::api_server::http::{Call, JSON, read, reset, respond};
@@ -57,7 +57,7 @@ struct Stream {
     frames: Frames,
     ready: VecDeque<Bytes>,
     changes: UnboundedReceiver<Arc<Change>>,
-    held: Held,
+    delayed: DelayedChanges,
     end: Instant,
     next_bookmark: Option<Instant>,
     ended: bool,
@@ -94,7 +94,7 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
             frames,
             ready: VecDeque::new(),
             changes: inner.store.subscribe(call.place.resource.plural, true),
-            held: Held::new(call.stream.clone()),
+            delayed: DelayedChanges::new(call.stream.clone()),
             end: now + timeout,
             next_bookmark: call.flag("allowWatchBookmarks").then(|| now + BOOKMARK_INTERVAL),
             ended: false,
@@ -113,7 +113,7 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
 /// The start of a watch.
 enum Start {
     /// With the existing objects; with a bookmark after them in a streaming list.
-    Present { bookmark: bool },
+    Existing { bookmark: bool },
     /// Now, without the existing objects.
     Now,
     /// After a version.
@@ -129,9 +129,9 @@ impl Start {
                     let why = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
                     return Err(Status::new(422, "Invalid", why));
                 }
-                Self::Present { bookmark: call.flag("allowWatchBookmarks") }
+                Self::Existing { bookmark: call.flag("allowWatchBookmarks") }
             }
-            "" if version == 0 => Self::Present { bookmark: false },
+            "" if version == 0 => Self::Existing { bookmark: false },
             _ if version == 0 => Self::Now,
             _ => Self::After(version),
         })
@@ -143,13 +143,13 @@ impl Stream {
     fn begin(&mut self, inner: &mut Inner, start: &Start, seen: u64) {
         let plural = self.frames.place.resource.plural;
         let now_ns = inner.store.clock.now_ns();
-        let told = match start {
+        let sent = match start {
             Start::Now => inner.store.version(),
             Start::After(version) => *version,
-            Start::Present { bookmark } => {
+            Start::Existing { bookmark } => {
                 match inner.store.at(plural, seen) {
-                    Ok(objects) => self.present(objects.values(), now_ns),
-                    Err(TooOld { oldest }) => return self.gone(seen, oldest),
+                    Ok(objects) => self.send_existing(objects.values(), now_ns),
+                    Err(TooOld { oldest }) => return self.expire(seen, oldest),
                 }
                 if *bookmark && !self.ended {
                     self.ready.push_back(self.frames.bookmark(seen, true));
@@ -157,23 +157,23 @@ impl Stream {
                 seen
             }
         };
-        match inner.store.since(plural, told) {
-            Ok(changes) => changes.into_iter().for_each(|change| self.hear(change, now_ns)),
-            Err(TooOld { oldest }) => self.gone(told, oldest),
+        match inner.store.since(plural, sent) {
+            Ok(changes) => changes.into_iter().for_each(|change| self.receive(change, now_ns)),
+            Err(TooOld { oldest }) => self.expire(sent, oldest),
         }
-        self.cut_short();
+        self.end_by_fault();
     }
 
-    fn present<'a>(&mut self, objects: impl Iterator<Item = &'a Arc<Value>>, now_ns: i64) {
+    fn send_existing<'a>(&mut self, objects: impl Iterator<Item = &'a Arc<Value>>, now_ns: i64) {
         for object in objects {
-            if self.frames.selection.matches(object) && !self.ended && self.held.is_told() {
+            if self.frames.selection.matches(object) && !self.ended && self.delayed.should_send() {
                 self.ready.push_back(self.frames.event("ADDED", object, None, now_ns));
-                self.cut_short();
+                self.end_by_fault();
             }
         }
     }
 
-    fn gone(&mut self, wanted: u64, oldest: u64) {
+    fn expire(&mut self, wanted: u64, oldest: u64) {
         let status = Status::expired(format!("too old resource version: {wanted} ({oldest})"));
         self.ready.push_back(line("ERROR", &status.to_value()));
         self.ended = true;
@@ -187,18 +187,18 @@ impl Stream {
             if self.ended {
                 return std::mem::take(&mut self.breaks).then(|| Err(reset()));
             }
-            let wakes = [self.next_bookmark, self.held.due(), Some(self.end)];
-            let wake = wakes.into_iter().flatten().min().unwrap_or(self.end);
+            let deadlines = [self.next_bookmark, self.delayed.next_due(), Some(self.end)];
+            let deadline = deadlines.into_iter().flatten().min().unwrap_or(self.end);
             tokio::select! {
                 biased;
                 change = self.changes.recv() => match change {
                     Some(change) => {
                         let now_ns = self.server.with(|inner| inner.store.clock.now_ns());
-                        self.hear(change, now_ns);
+                        self.receive(change, now_ns);
                     }
                     None => self.ended = true,
                 },
-                () = tokio::time::sleep_until(wake) => self.tick(),
+                () = tokio::time::sleep_until(deadline) => self.tick(),
             }
         }
     }
@@ -213,40 +213,40 @@ impl Stream {
             (inner.store.version(), inner.store.clock.now_ns(), missed)
         });
         for change in missed {
-            self.hear(change, now_ns);
+            self.receive(change, now_ns);
         }
-        self.release(now_ns);
+        self.send_due(now_ns);
         self.ended |= now >= self.end;
         let timely = self.next_bookmark.is_some_and(|bookmark| now >= bookmark.min(self.end));
         if timely && !self.breaks {
             self.next_bookmark = Some(now + BOOKMARK_INTERVAL);
-            let known = self.held.first_version().map_or(version, |held| held.saturating_sub(1));
+            let known = self.delayed.first_version().map_or(version, |first| first.saturating_sub(1));
             self.ready.push_back(self.frames.bookmark(known, false));
         }
     }
 
-    fn hear(&mut self, change: Arc<Change>, now_ns: i64) {
-        self.held.take_in(change);
-        self.release(now_ns);
+    fn receive(&mut self, change: Arc<Change>, now_ns: i64) {
+        self.delayed.push(change);
+        self.send_due(now_ns);
     }
 
     /// Sends the changes that are due.
-    fn release(&mut self, now_ns: i64) {
+    fn send_due(&mut self, now_ns: i64) {
         while !self.ended
-            && let Some(change) = self.held.release(Instant::now())
+            && let Some(change) = self.delayed.pop_due(Instant::now())
         {
             if let Some(frame) = self.frames.change(&change, now_ns)
-                && self.held.is_told()
+                && self.delayed.should_send()
             {
                 self.ready.push_back(frame);
-                self.cut_short();
+                self.end_by_fault();
             }
         }
     }
 
     /// Ends the stream if the fault requires it.
-    fn cut_short(&mut self) {
-        let Some(end) = self.held.ended().filter(|_| !self.ended) else { return };
+    fn end_by_fault(&mut self) {
+        let Some(end) = self.delayed.stream_end().filter(|_| !self.ended) else { return };
         self.ended = true;
         match end {
             StreamEnd::Close => {}
