@@ -288,7 +288,9 @@ impl Cluster {
         F: Future<Output = ()> + Send + 'static,
     {
         let Some(agent) = AGENTS.into_iter().find(|known| *known == agent) else { return };
-        let Some(reached) = self.actors().get(agent).map(|actor| actor.stop_behind(calls)) else { return };
+        let Some(reached) = self.actors().get(agent).map(|actor| actor.stop_after_calls(calls)) else {
+            return;
+        };
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             if reached.await.is_ok() {

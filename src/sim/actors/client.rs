@@ -1,6 +1,6 @@
 //! The API client of an actor.
 //!
-//! Each call takes a token, waits at the gate, meets a fault if a rule applies, is executed, and then yields
+//! Each call takes a token, waits while the actor is paused, gets a fault if a rule applies, is executed, and then yields
 //! to other tasks. The yield lets actors and users interleave between any two calls, even if there is no rate
 //! limit to wait for.
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::gate::Gate;
+use super::pause::Pause;
 use super::throttle::Throttle;
 use crate::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
 
@@ -19,7 +19,7 @@ use crate::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status}
 pub(crate) struct Client {
     caller: Caller,
     bucket: Arc<Throttle>,
-    gate: Gate,
+    pause: Pause,
     latency: Arc<Latency>,
 }
 
@@ -53,18 +53,18 @@ pub(crate) type Answer<T> = Result<T, Status>;
 
 impl Client {
     /// Creates a client with its own token bucket.
-    pub(crate) fn new(caller: Caller, qps: Option<f64>, gate: Gate, latency: Latency) -> Self {
-        Self { caller, bucket: Arc::new(Throttle::new(qps)), gate, latency: Arc::new(latency) }
+    pub(crate) fn new(caller: Caller, qps: Option<f64>, pause: Pause, latency: Latency) -> Self {
+        Self { caller, bucket: Arc::new(Throttle::new(qps)), pause, latency: Arc::new(latency) }
     }
 
     async fn call<T>(&self, asked: CallInfo, call: impl FnOnce(&Caller) -> Answer<T>) -> Answer<T> {
         self.bucket.take().await;
-        self.gate.pass().await;
+        self.pause.wait().await;
         let fault = self.caller.decide(asked);
-        pause(Duration::from_millis(fault.before_ms) + self.latency.draw()).await;
+        delay(Duration::from_millis(fault.before_ms) + self.latency.draw()).await;
         let truth = if fault.happen { call(&self.caller) } else { Err(Status::of_code(500, None)) };
-        self.gate.called().await;
-        pause(Duration::from_millis(fault.delay_ms) + self.latency.draw()).await;
+        self.pause.count_call().await;
+        delay(Duration::from_millis(fault.delay_ms) + self.latency.draw()).await;
         tokio::task::yield_now().await;
         match fault.answer {
             Told::Normal => truth,
@@ -169,7 +169,7 @@ impl Client {
     }
 }
 
-async fn pause(duration: Duration) {
+async fn delay(duration: Duration) {
     if !duration.is_zero() {
         tokio::time::sleep(duration).await;
     }

@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::gate::Gate;
 use super::object;
+use super::pause::Pause;
 use super::tasks::Tasks;
 use crate::api_server::{Watch, WatchEvent};
 
@@ -49,8 +49,8 @@ impl Lag {
 
     /// Waits while the actor is frozen, and a moment longer if it was frozen or is already `behind`. Returns
     /// true in both cases.
-    async fn pass(&self, gate: &Gate, plural: &str, event: &WatchEvent, behind: bool) -> bool {
-        let behind = gate.pass().await || behind;
+    async fn wait(&self, pause: &Pause, plural: &str, event: &WatchEvent, behind: bool) -> bool {
+        let behind = pause.wait().await || behind;
         if behind {
             tokio::time::sleep(self.draw(RACE_MS, plural, seen(event))).await;
         }
@@ -137,14 +137,14 @@ impl Cache {
 pub(crate) fn resync(
     tasks: &mut Tasks,
     cache: &Cache,
-    gate: &Gate,
+    pause: &Pause,
     handler: impl Fn(&Change) + Send + Sync + 'static,
 ) {
-    let (cache, gate) = (cache.clone(), gate.clone());
+    let (cache, pause) = (cache.clone(), pause.clone());
     tasks.spawn(async move {
         loop {
             tokio::time::sleep(RESYNC).await;
-            gate.pass().await;
+            pause.wait().await;
             for object in cache.list() {
                 handler(&Change { old: Some(object.clone()), new: Some(object) });
             }
@@ -158,14 +158,14 @@ pub(crate) fn start(
     tasks: &mut Tasks,
     (plural, mut watch): (&'static str, Watch),
     lag: &Lag,
-    gate: &Gate,
+    pause: &Pause,
     handler: impl Fn(&Change) + Send + 'static,
 ) -> Cache {
     let cache = Cache::default();
     while let Some(event) = watch.try_next() {
         handler(&cache.apply(event));
     }
-    let (target, gate, lag) = (cache.clone(), gate.clone(), lag.clone());
+    let (target, pause, lag) = (cache.clone(), pause.clone(), lag.clone());
     if lag.max_ms == 0 {
         tasks.spawn(async move {
             let mut behind = false;
@@ -177,7 +177,7 @@ pub(crate) fn start(
                         watch.next().await
                     }
                 };
-                behind = lag.pass(&gate, plural, &event, behind).await;
+                behind = lag.wait(&pause, plural, &event, behind).await;
                 handler(&target.apply(event));
             }
         });
@@ -200,7 +200,7 @@ pub(crate) fn start(
         while let Some((due, event)) = delayed.recv().await {
             behind &= due <= Instant::now();
             tokio::time::sleep_until(due).await;
-            behind = race.pass(&gate, plural, &event, behind).await;
+            behind = race.wait(&pause, plural, &event, behind).await;
             handler(&target.apply(event));
         }
     });

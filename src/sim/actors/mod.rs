@@ -19,9 +19,9 @@ mod client;
 mod csi_snapshotter;
 pub mod driver;
 mod garbage_collector;
-mod gate;
 mod informer;
 pub(crate) mod object;
+mod pause;
 mod pv_binder;
 pub(crate) mod quantity;
 mod queue;
@@ -36,9 +36,9 @@ mod tracked;
 
 use self::client::{Client, Latency};
 use self::driver::Storage;
-use self::gate::Gate;
 pub(crate) use self::informer::Lag;
 use self::informer::{Cache, Change};
+use self::pause::Pause;
 use self::recorder::Recorder;
 use self::tasks::Tasks;
 use crate::api_server::{ApiServer, Caller};
@@ -76,20 +76,20 @@ pub(crate) struct World {
 pub(crate) struct Setup {
     agent: &'static str,
     world: World,
-    gate: Gate,
+    pause: Pause,
     tasks: Tasks,
 }
 
 /// A running actor. Dropping it ends the actor.
 pub(crate) struct Actor {
-    gate: Gate,
+    pause: Pause,
     tasks: Tasks,
 }
 
 impl Actor {
     /// Starts the actor with empty caches, on the current runtime.
     pub(crate) fn start(agent: &'static str, world: World) -> Self {
-        let mut setup = Setup { agent, world, gate: Gate::new(), tasks: Tasks::default() };
+        let mut setup = Setup { agent, world, pause: Pause::new(), tasks: Tasks::default() };
         match agent {
             pv_binder::AGENT => pv_binder::start(&mut setup),
             garbage_collector::AGENT => garbage_collector::start(&mut setup),
@@ -97,7 +97,7 @@ impl Actor {
             snapshot_controller::AGENT => snapshot_controller::start(&mut setup),
             other => debug_assert!(false, "no actor is called {other}"),
         }
-        Self { gate: setup.gate, tasks: setup.tasks }
+        Self { pause: setup.pause, tasks: setup.tasks }
     }
 
     /// Number of work items that failed since the start.
@@ -106,8 +106,8 @@ impl Actor {
     }
 
     /// Stops the actor after `calls` more calls, and then notifies the receiver.
-    pub(crate) fn stop_behind(&self, calls: u64) -> tokio::sync::oneshot::Receiver<()> {
-        self.gate.stop_behind(calls)
+    pub(crate) fn stop_after_calls(&self, calls: u64) -> tokio::sync::oneshot::Receiver<()> {
+        self.pause.stop_after_calls(calls)
     }
 
     /// Ends the tasks of the actor. The entry remains, without running tasks.
@@ -117,7 +117,7 @@ impl Actor {
 
     /// Stops the actor, or resumes it with the caches of the time when it was stopped.
     pub(crate) fn set_frozen(&self, frozen: bool) {
-        self.gate.set_frozen(frozen);
+        self.pause.set_frozen(frozen);
     }
 }
 
@@ -128,12 +128,12 @@ impl Setup {
 
     /// Creates a client with its own rate limit.
     fn client(&self) -> Client {
-        Client::new(self.caller(), self.world.qps, self.gate.clone(), self.latency())
+        Client::new(self.caller(), self.world.qps, self.pause.clone(), self.latency())
     }
 
     /// Creates a client without a rate limit.
     fn unlimited_client(&self) -> Client {
-        Client::new(self.caller(), None, self.gate.clone(), self.latency())
+        Client::new(self.caller(), None, self.pause.clone(), self.latency())
     }
 
     fn latency(&self) -> Latency {
@@ -148,7 +148,7 @@ impl Setup {
     /// Creates a cache that passes its changes to `handler`.
     fn cache(&mut self, plural: &'static str, handler: impl Fn(&Change) + Send + 'static) -> Cache {
         let watch = self.caller().watch(plural);
-        informer::start(&mut self.tasks, (plural, watch), &self.world.lag, &self.gate, handler)
+        informer::start(&mut self.tasks, (plural, watch), &self.world.lag, &self.pause, handler)
     }
 
     /// Creates a cache that also passes every object to `handler` again each 15 minutes.
@@ -158,7 +158,7 @@ impl Setup {
         handler: impl Fn(&Change) + Clone + Send + Sync + 'static,
     ) -> Cache {
         let cache = self.cache(plural, handler.clone());
-        informer::resync(&mut self.tasks, &cache, &self.gate, handler);
+        informer::resync(&mut self.tasks, &cache, &self.pause, handler);
         cache
     }
 }

@@ -4,7 +4,7 @@
 //! resumes, so it works from a stale cache then. A plan stops the actor after a call, before the reply is
 //! read.
 //!
-//! All tasks that wait at a gate resume in the order of their arrival. A `watch` channel would wake them in a
+//! All tasks that wait for the end of a pause resume in the order of their arrival. A `watch` channel would wake them in a
 //! random order, and the same seed would not give the same run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
-/// The gate of one actor. Clones share the same gate.
+/// The pause of one actor. Clones share the same pause.
 #[derive(Clone)]
-pub(crate) struct Gate {
+pub(crate) struct Pause {
     frozen: Arc<AtomicBool>,
-    opened: Arc<Notify>,
+    resumed: Arc<Notify>,
     plans: Arc<Mutex<Vec<Plan>>>,
 }
 
@@ -26,38 +26,38 @@ struct Plan {
     reached: oneshot::Sender<()>,
 }
 
-impl Gate {
-    /// Creates an open gate.
+impl Pause {
+    /// Creates the state of a running actor.
     pub(crate) fn new() -> Self {
-        Self { frozen: Arc::default(), opened: Arc::default(), plans: Arc::default() }
+        Self { frozen: Arc::default(), resumed: Arc::default(), plans: Arc::default() }
     }
 
     /// Stops the actor before its next call, or resumes it.
     pub(crate) fn set_frozen(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::SeqCst);
         if !frozen {
-            self.opened.notify_waiters();
+            self.resumed.notify_waiters();
         }
     }
 
     /// Returns once the actor is not frozen. Returns true if it was frozen.
-    pub(crate) async fn pass(&self) -> bool {
+    pub(crate) async fn wait(&self) -> bool {
         let mut waited = false;
         loop {
-            // The future is created before the check, so an opening between the check and the wait is not
+            // The future is created before the check, so a resume between the check and the wait is not
             // missed.
-            let opened = self.opened.notified();
+            let resumed = self.resumed.notified();
             if !self.frozen.load(Ordering::SeqCst) {
                 return waited;
             }
             waited = true;
-            opened.await;
+            resumed.await;
         }
     }
 
     /// Stops the actor after `calls` more calls and then notifies the receiver. The receiver gets an error if
     /// the actor ends before.
-    pub(crate) fn stop_behind(&self, calls: u64) -> oneshot::Receiver<()> {
+    pub(crate) fn stop_after_calls(&self, calls: u64) -> oneshot::Receiver<()> {
         let (reached, receiver) = oneshot::channel();
         if calls == 0 {
             self.set_frozen(true);
@@ -70,8 +70,8 @@ impl Gate {
     }
 
     /// Counts a call, and waits while the actor is frozen by a plan for this call.
-    pub(crate) async fn called(&self) {
-        let mut met = false;
+    pub(crate) async fn count_call(&self) {
+        let mut reached_any = false;
         {
             let mut plans = self.plans();
             for plan in plans.iter_mut() {
@@ -79,13 +79,13 @@ impl Gate {
             }
             for plan in plans.extract_if(.., |plan| plan.calls_left == 0) {
                 self.set_frozen(true);
-                met = true;
+                reached_any = true;
                 // The receiver is gone if the cluster is gone.
                 let _ = plan.reached.send(());
             }
         }
-        if met {
-            self.pass().await;
+        if reached_any {
+            self.wait().await;
         }
     }
 
