@@ -59,11 +59,11 @@ pub(super) fn group_version(inner: &Inner, group: &str, version: &str) -> Option
 }
 
 /// `/api` (only the core group) or `/apis` (all others) as an APIGroupDiscoveryList of the given version.
-pub(super) fn aggregated(inner: &Inner, core: bool, form: &str) -> Value {
+pub(super) fn aggregated(inner: &Inner, core: bool, version: &str) -> Value {
     let names: Vec<&str> = if core { vec![""] } else { group_names(inner).collect() };
     let items: Vec<Value> = names.into_iter().map(|name| aggregated_group(inner, name)).collect();
     json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{form}"),
+        "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"),
         "metadata": {}, "items": items,
     })
 }

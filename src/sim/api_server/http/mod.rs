@@ -3,14 +3,14 @@
 //! Promises: any Kubernetes client that uses JSON works, kubectl and kube among them, over a socket or with
 //! the router as its in-memory transport. Failures are `Status` objects.
 //!
-//! Layout: `route` and `form` parse the request; `read`, `watch` and `change` execute it; `table`,
+//! Layout: `route` and `accept` parse the request; `read`, `watch` and `change` execute it; `table`,
 //! `discovery` and `openapi` build documents.
 
+mod accept;
 mod change;
 mod delayed;
 mod discovery;
 mod faults;
-mod form;
 mod openapi;
 mod protobuf;
 mod read;
@@ -41,7 +41,7 @@ pub use self::faults::{Answer, CallInfo, FaultDecision, Faults, Severed, StreamE
 pub use self::replicas::Replicas;
 pub(super) use self::start::Start;
 
-use self::form::Form;
+use self::accept::ReplyFormat;
 use self::route::{Place, Route};
 use crate::api_server::meta;
 use crate::api_server::status::Status;
@@ -62,7 +62,7 @@ struct Call {
     place: Place,
     verb: Verb,
     params: BTreeMap<String, String>,
-    form: Form,
+    format: ReplyFormat,
     media: String,
     body: Bytes,
     /// Age of the state that the call reads.
@@ -135,13 +135,13 @@ async fn serve(State(server): State<ApiServer>, request: Request<Body>) -> Respo
 async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response<Body>, Status> {
     let route =
         server.with(|inner| route::parse(inner, parts.uri.path())).ok_or_else(Status::no_such_path)?;
-    let form = form::negotiate(header(&parts, &ACCEPT))?;
+    let format = accept::negotiate(header(&parts, &ACCEPT))?;
     let Route::Place(place) = route else {
         if parts.method != Method::GET {
             return Err(Status::method_not_allowed());
         }
         return server
-            .with(|inner| document(inner, &route, parts.uri.path(), form))?
+            .with(|inner| document(inner, &route, parts.uri.path(), format))?
             .ok_or_else(Status::no_such_path);
     };
     let params = Query::<BTreeMap<String, String>>::try_from_uri(&parts.uri)
@@ -155,7 +155,7 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
     let media = header(&parts, &CONTENT_TYPE).to_owned();
     let (stale, stream) = (Duration::ZERO, StreamFault::default());
     let warnings = Mutex::default();
-    let call = Call { place, verb, params, form, media, body, stale, stream, warnings };
+    let call = Call { place, verb, params, format, media, body, stale, stream, warnings };
     perform(server, agent.unwrap_or("unknown"), call).await
 }
 
@@ -240,13 +240,18 @@ fn describe(agent: &str, call: &Call) -> CallInfo {
 ///
 /// # Errors
 /// 403 while the server is starting.
-fn document(inner: &Inner, route: &Route, path: &str, form: Form) -> Result<Option<Response<Body>>, Status> {
+fn document(
+    inner: &Inner,
+    route: &Route,
+    path: &str,
+    format: ReplyFormat,
+) -> Result<Option<Response<Body>>, Status> {
     if let Route::Health = route {
         return Ok(Some(start::health(inner)));
     }
     start::refuses_path(inner, path)?;
-    let document = match (route, form) {
-        (Route::Core | Route::Groups, Form::Discovery(version)) => {
+    let document = match (route, format) {
+        (Route::Core | Route::Groups, ReplyFormat::Discovery(version)) => {
             let list = discovery::aggregated(inner, matches!(route, Route::Core), version);
             let media = format!("{JSON};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
             return Ok(Some(respond(StatusCode::OK, &media, Body::from(list.to_string()))));

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::api_server::caller::key;
-use crate::api_server::http::form::Form;
+use crate::api_server::http::accept::ReplyFormat;
 use crate::api_server::http::table::{self, Include};
 use crate::api_server::http::{Call, JSON, json as json_response, respond};
 use crate::api_server::selector::Selection;
@@ -53,16 +53,16 @@ pub(super) fn one(
     stored: &Arc<Value>,
 ) -> Response<Body> {
     let Shown { object, text } = Shown::new(inner, call, key, stored);
-    match (call.form, text) {
-        (Form::Table, _) => {
+    match (call.format, text) {
+        (ReplyFormat::Table, _) => {
             let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
             let now_ns = inner.store.clock.now_ns();
             let table = table::table(call.place.resource, &[object], version, include(call), now_ns);
             json_response(code, &table)
         }
-        (Form::Metadata, _) => json_response(code, &present::metadata_only(&object)),
-        (Form::Plain | Form::Discovery(_), Some(text)) => respond(code, JSON, Body::from(text)),
-        (Form::Plain | Form::Discovery(_), None) => json_response(code, &*object),
+        (ReplyFormat::Metadata, _) => json_response(code, &present::metadata_only(&object)),
+        (ReplyFormat::Plain | ReplyFormat::Discovery(_), Some(text)) => respond(code, JSON, Body::from(text)),
+        (ReplyFormat::Plain | ReplyFormat::Discovery(_), None) => json_response(code, &*object),
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Shown<'a> {
 impl<'a> Shown<'a> {
     pub fn new(inner: &Inner, call: &Call, key: &Key, stored: &'a Arc<Value>) -> Self {
         let object = present::show(call.place.resource, call.place.version, stored);
-        let as_stored = matches!((call.form, &object), (Form::Plain, Cow::Borrowed(_)));
+        let as_stored = matches!((call.format, &object), (ReplyFormat::Plain, Cow::Borrowed(_)));
         let text = as_stored.then(|| inner.store.text(key, stored)).flatten();
         Self { object, text }
     }
@@ -148,18 +148,18 @@ fn selected(
 /// A list in the requested format.
 pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadata: Value) -> Response<Body> {
     let resource = call.place.resource;
-    match call.form {
-        Form::Table => {
+    match call.format {
+        ReplyFormat::Table => {
             let now_ns = inner.store.clock.now_ns();
             let items: Vec<_> = items.into_iter().map(|item| item.object).collect();
             json_response(StatusCode::OK, &table::table(resource, &items, metadata, include(call), now_ns))
         }
-        Form::Metadata => {
+        ReplyFormat::Metadata => {
             let items: Vec<Value> = items.iter().map(|item| present::metadata_only(&item.object)).collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             json_response(StatusCode::OK, &list)
         }
-        Form::Plain | Form::Discovery(_) => {
+        ReplyFormat::Plain | ReplyFormat::Discovery(_) => {
             let list = plain_list(call.place.resource, call.place.version, &items, &metadata);
             respond(StatusCode::OK, JSON, Body::from(list))
         }

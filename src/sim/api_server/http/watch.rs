@@ -22,9 +22,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
+use crate::api_server::http::accept::ReplyFormat;
 use crate::api_server::http::delayed::DelayedChanges;
 use crate::api_server::http::faults::StreamEnd;
-use crate::api_server::http::form::Form;
 use crate::api_server::http::route::Place;
 use crate::api_server::http::table::{self, Include};
 use crate::api_server::http::{Call, JSON, read, reset, respond};
@@ -46,7 +46,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 struct Frames {
     place: Place,
     selection: Selection,
-    form: Form,
+    format: ReplyFormat,
     include: Include,
     /// The columns of a table are sent only with its first event.
     columns_sent: bool,
@@ -79,7 +79,7 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
     let frames = Frames {
         place: call.place.clone(),
         selection,
-        form: call.form,
+        format: call.format,
         include: read::include(call),
         columns_sent: false,
     };
@@ -284,10 +284,10 @@ impl Frames {
     /// Builds one event; `shared` is the stored form of the object, if it is in the store.
     fn event(&mut self, kind: &str, stored: &Value, shared: Option<&StoredObject>, now_ns: i64) -> Bytes {
         let object = present::show(self.place.resource, self.place.version, stored);
-        let object = match self.form {
-            Form::Table => Cow::Owned(self.row(object, now_ns)),
-            Form::Metadata => Cow::Owned(present::metadata_only(&object)),
-            Form::Plain | Form::Discovery(_) => match (&object, shared) {
+        let object = match self.format {
+            ReplyFormat::Table => Cow::Owned(self.row(object, now_ns)),
+            ReplyFormat::Metadata => Cow::Owned(present::metadata_only(&object)),
+            ReplyFormat::Plain | ReplyFormat::Discovery(_) => match (&object, shared) {
                 (Cow::Borrowed(_), Some(shared)) => return line_of(kind, &shared.text()),
                 _ => object,
             },
@@ -306,10 +306,12 @@ impl Frames {
 
     fn bookmark(&self, version: u64, end_of_initial_events: bool) -> Bytes {
         let resource = self.place.resource;
-        let (kind, api_version) = match self.form {
-            Form::Table => ("Table", "meta.k8s.io/v1".to_owned()),
-            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-            Form::Plain | Form::Discovery(_) => (resource.kind, resource.api_version(self.place.version)),
+        let (kind, api_version) = match self.format {
+            ReplyFormat::Table => ("Table", "meta.k8s.io/v1".to_owned()),
+            ReplyFormat::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            ReplyFormat::Plain | ReplyFormat::Discovery(_) => {
+                (resource.kind, resource.api_version(self.place.version))
+            }
         };
         let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
         if end_of_initial_events {
