@@ -15,6 +15,7 @@
 mod apply;
 mod builtin;
 mod caller;
+mod conversion;
 mod defaults;
 mod events;
 mod http;
@@ -23,7 +24,6 @@ mod merge;
 mod meta;
 mod namespaces;
 mod patch;
-mod present;
 mod rules;
 mod schema;
 mod selector;

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::api_server::apply::{self, Applier};
 use crate::api_server::caller::key;
-use crate::api_server::http::read::{self, Shown};
+use crate::api_server::http::read::{self, ConvertedObject};
 use crate::api_server::http::{Call, json as json_response, protobuf};
 use crate::api_server::status::Status;
 use crate::api_server::store::Key;
 use crate::api_server::write::{self, Deleted, Preconditions, Target};
-use crate::api_server::{Inner, meta, patch as patches, present, schema};
+use crate::api_server::{Inner, conversion, meta, patch as patches, schema};
 use crate::resources::Resource;
 
 const OBJECT_MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
@@ -64,12 +64,12 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
     let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
     let keeps_all = inner.store.keeps_all(resource.plural);
     let change = |current: &Value| {
-        let shown = present::show(resource, version, current);
+        let converted = conversion::to_version(resource, version, current);
         let next = match media {
-            "application/json-patch+json" => patches::json(&shown, &patch)?,
-            "application/merge-patch+json" => patches::merged(&shown, &patch),
+            "application/json-patch+json" => patches::json(&converted, &patch)?,
+            "application/merge-patch+json" => patches::merged(&converted, &patch),
             "application/strategic-merge-patch+json" if !resource.custom => {
-                patches::strategic(&shown, &patch)
+                patches::strategic(&converted, &patch)
             }
             _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
             _ => return Err(unsupported_media(PATCH_MEDIA)),
@@ -77,7 +77,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
         if !keeps_all {
             refuse_unknown_fields(call, &next)?;
         }
-        let mut next = restore_hidden(present::take(resource, next), &shown, current);
+        let mut next = restore_hidden(conversion::to_stored(resource, next), &converted, current);
         meta::set_top(&mut next, "apiVersion", stored_version.map(Value::String).as_ref());
         Ok(next)
     };
@@ -115,7 +115,7 @@ pub(super) fn delete_collection(inner: &mut Inner, call: &Call) -> Result<Respon
             write::delete(&mut inner.store, &target, &Preconditions::default())?;
         items.push((target.key, object));
     }
-    let items = items.iter().map(|(key, object)| Shown::new(inner, call, key, object)).collect();
+    let items = items.iter().map(|(key, object)| ConvertedObject::new(inner, call, key, object)).collect();
     let metadata = json!({"resourceVersion": inner.store.version().to_string()});
     Ok(read::list_of(inner, call, items, metadata))
 }
@@ -153,10 +153,10 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
 }
 
 /// Restores fields that the requested version hides, so that a patch through it does not remove them.
-fn restore_hidden(mut next: Value, shown: &Value, current: &Value) -> Value {
+fn restore_hidden(mut next: Value, converted: &Value, current: &Value) -> Value {
     for list in ["volumeSnapshotInfoList", "volumeSnapshotHandlePairList"] {
         let hidden = &current["status"][list];
-        if !hidden.is_null() && shown["status"][list].is_null() && next["status"].is_object() {
+        if !hidden.is_null() && converted["status"][list].is_null() && next["status"].is_object() {
             next["status"][list] = hidden.clone();
         }
     }
@@ -217,7 +217,7 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
         ));
     }
     refuse_unknown(inner, call, &object)?;
-    let object = present::take(place.resource, object);
+    let object = conversion::to_stored(place.resource, object);
     Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
 }
 

@@ -23,7 +23,7 @@ use crate::api_server::http::{Call, JSON, json as json_response, respond};
 use crate::api_server::selector::Selection;
 use crate::api_server::status::Status;
 use crate::api_server::store::Key;
-use crate::api_server::{Inner, present, text};
+use crate::api_server::{Inner, conversion, text};
 use crate::resources::Resource;
 
 /// The position at which a list continues.
@@ -52,7 +52,7 @@ pub(super) fn one(
     key: &Key,
     stored: &Arc<Value>,
 ) -> Response<Body> {
-    let Shown { object, text } = Shown::new(inner, call, key, stored);
+    let ConvertedObject { object, text } = ConvertedObject::new(inner, call, key, stored);
     match (call.format, text) {
         (ReplyFormat::Table, _) => {
             let version = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
@@ -60,22 +60,22 @@ pub(super) fn one(
             let table = table::table(call.place.resource, &[object], version, include(call), now_ns);
             json_response(code, &table)
         }
-        (ReplyFormat::Metadata, _) => json_response(code, &present::metadata_only(&object)),
+        (ReplyFormat::Metadata, _) => json_response(code, &conversion::metadata_only(&object)),
         (ReplyFormat::Plain | ReplyFormat::Discovery(_), Some(text)) => respond(code, JSON, Body::from(text)),
         (ReplyFormat::Plain | ReplyFormat::Discovery(_), None) => json_response(code, &*object),
     }
 }
 
 /// An object in the requested version.
-pub(super) struct Shown<'a> {
+pub(super) struct ConvertedObject<'a> {
     object: Cow<'a, Value>,
     /// The JSON text of the object, if the store has it.
     text: Option<Bytes>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ConvertedObject<'a> {
     pub fn new(inner: &Inner, call: &Call, key: &Key, stored: &'a Arc<Value>) -> Self {
-        let object = present::show(call.place.resource, call.place.version, stored);
+        let object = conversion::to_version(call.place.resource, call.place.version, stored);
         let as_stored = matches!((call.format, &object), (ReplyFormat::Plain, Cow::Borrowed(_)));
         let text = as_stored.then(|| inner.store.text(key, stored)).flatten();
         Self { object, text }
@@ -117,7 +117,8 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
             metadata["remainingItemCount"] = json!(selected.len() - page);
         }
     }
-    let items = selected.iter().take(page).map(|(key, stored)| Shown::new(inner, call, key, stored));
+    let items =
+        selected.iter().take(page).map(|(key, stored)| ConvertedObject::new(inner, call, key, stored));
     Ok(list_of(inner, call, items.collect(), metadata))
 }
 
@@ -146,7 +147,12 @@ fn selected(
 }
 
 /// A list in the requested format.
-pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadata: Value) -> Response<Body> {
+pub(super) fn list_of(
+    inner: &Inner,
+    call: &Call,
+    items: Vec<ConvertedObject<'_>>,
+    metadata: Value,
+) -> Response<Body> {
     let resource = call.place.resource;
     match call.format {
         ReplyFormat::Table => {
@@ -155,7 +161,8 @@ pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadat
             json_response(StatusCode::OK, &table::table(resource, &items, metadata, include(call), now_ns))
         }
         ReplyFormat::Metadata => {
-            let items: Vec<Value> = items.iter().map(|item| present::metadata_only(&item.object)).collect();
+            let items: Vec<Value> =
+                items.iter().map(|item| conversion::metadata_only(&item.object)).collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
             json_response(StatusCode::OK, &list)
         }
@@ -167,7 +174,12 @@ pub(super) fn list_of(inner: &Inner, call: &Call, items: Vec<Shown<'_>>, metadat
 }
 
 /// A list built from the texts of its items, with its fields in alphabetical order like all objects here.
-fn plain_list(resource: &Resource, version: &str, items: &[Shown<'_>], metadata: &Value) -> Vec<u8> {
+fn plain_list(
+    resource: &Resource,
+    version: &str,
+    items: &[ConvertedObject<'_>],
+    metadata: &Value,
+) -> Vec<u8> {
     let mut list = format!(r#"{{"apiVersion":"{}","items":["#, resource.api_version(version)).into_bytes();
     for (index, item) in items.iter().enumerate() {
         if index > 0 {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::api_server::{meta, present};
+use crate::api_server::{conversion, meta};
 use crate::pointer::At;
 use crate::resources::{Cell, Column, Resource};
 
@@ -65,7 +65,7 @@ fn row(resource: &Resource, object: &Value, include: Include, now_ns: i64) -> Va
     row.insert("cells".to_owned(), Value::Array(cells));
     match include {
         Include::None => None,
-        Include::Metadata => row.insert("object".to_owned(), present::metadata_only(object)),
+        Include::Metadata => row.insert("object".to_owned(), conversion::metadata_only(object)),
         Include::Object => row.insert("object".to_owned(), object.clone()),
     };
     Value::Object(row)

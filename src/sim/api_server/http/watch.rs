@@ -32,7 +32,7 @@ use crate::api_server::selector::Selection;
 use crate::api_server::status::Status;
 use crate::api_server::store::{Change, ChangeKind, TooOld};
 use crate::api_server::stored::StoredObject;
-use crate::api_server::{ApiServer, Inner, meta, present, text};
+use crate::api_server::{ApiServer, Inner, conversion, meta, text};
 
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// The timeout without `timeoutSeconds`. The real server chooses one between 30 and 60 minutes.
@@ -283,10 +283,10 @@ impl Frames {
 
     /// Builds one event; `shared` is the stored form of the object, if it is in the store.
     fn event(&mut self, kind: &str, stored: &Value, shared: Option<&StoredObject>, now_ns: i64) -> Bytes {
-        let object = present::show(self.place.resource, self.place.version, stored);
+        let object = conversion::to_version(self.place.resource, self.place.version, stored);
         let object = match self.format {
             ReplyFormat::Table => Cow::Owned(self.row(object, now_ns)),
-            ReplyFormat::Metadata => Cow::Owned(present::metadata_only(&object)),
+            ReplyFormat::Metadata => Cow::Owned(conversion::metadata_only(&object)),
             ReplyFormat::Plain | ReplyFormat::Discovery(_) => match (&object, shared) {
                 (Cow::Borrowed(_), Some(shared)) => return line_of(kind, &shared.text()),
                 _ => object,

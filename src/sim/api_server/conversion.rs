@@ -22,16 +22,17 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 ];
 
 /// Converts the stored object into the version. It is copied only if it differs.
-pub(super) fn show<'a>(resource: &Resource, version: &str, stored: &'a Value) -> Cow<'a, Value> {
+pub(super) fn to_version<'a>(resource: &Resource, version: &str, stored: &'a Value) -> Cow<'a, Value> {
     let api_version = resource.api_version(version);
-    let hides = hidden_list(resource, version).is_some_and(|list| !stored["status"][list].is_null());
-    if stored["apiVersion"] == api_version.as_str() && resource.group != "events.k8s.io" && !hides {
+    let has_hidden_list =
+        hidden_list(resource, version).is_some_and(|list| !stored["status"][list].is_null());
+    if stored["apiVersion"] == api_version.as_str() && resource.group != "events.k8s.io" && !has_hidden_list {
         return Cow::Borrowed(stored);
     }
     let mut object = stored.clone();
     meta::set_top(&mut object, "apiVersion", Some(&json!(api_version)));
     if resource.group == "events.k8s.io" {
-        rename(&mut object, EVENT_FIELDS.iter().copied());
+        rename_fields(&mut object, EVENT_FIELDS.iter().copied());
     }
     if let Some(list) = hidden_list(resource, version)
         && let Some(status) = object["status"].as_object_mut()
@@ -51,9 +52,9 @@ pub(super) fn hidden_list(resource: &Resource, version: &str) -> Option<&'static
 }
 
 /// Converts an object of a request into the stored format. The caller sets its apiVersion.
-pub(super) fn take(resource: &Resource, mut object: Value) -> Value {
+pub(super) fn to_stored(resource: &Resource, mut object: Value) -> Value {
     if resource.group == "events.k8s.io" {
-        rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)));
+        rename_fields(&mut object, EVENT_FIELDS.iter().map(|(core, newer)| (*newer, *core)));
     }
     object
 }
@@ -63,7 +64,7 @@ pub(super) fn metadata_only(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
-fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
+fn rename_fields(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
     if let Some(map) = object.as_object_mut() {
         for (from, to) in pairs {
             if let Some(value) = map.remove(from) {
@@ -83,13 +84,13 @@ mod tests {
         let contents = by_plural("volumegroupsnapshotcontents").expect("served");
         let stored = json!({"apiVersion": "x/v1", "status": {"readyToUse": true, "volumeSnapshotInfoList": [],
                 "volumeSnapshotHandlePairList": []}});
-        let old = show(contents, "v1beta1", &stored);
+        let old = to_version(contents, "v1beta1", &stored);
         assert_eq!(
             *old,
             json!({"apiVersion": "groupsnapshot.storage.k8s.io/v1beta1",
                 "status": {"readyToUse": true, "volumeSnapshotHandlePairList": []}})
         );
-        let new = &show(contents, "v1beta2", &stored)["status"];
+        let new = &to_version(contents, "v1beta2", &stored)["status"];
         assert_eq!(*new, json!({"readyToUse": true, "volumeSnapshotInfoList": []}));
     }
 
@@ -97,8 +98,8 @@ mod tests {
     fn an_event_is_one_object_in_two_groups() {
         let newer = RESOURCES.iter().find(|one| one.group == "events.k8s.io").expect("served");
         let note = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "a"}, "note": "n"});
-        let stored = take(newer, note.clone());
+        let stored = to_stored(newer, note.clone());
         assert_eq!((&stored["involvedObject"]["name"], &stored["message"]), (&json!("a"), &json!("n")));
-        assert_eq!(*show(newer, "v1", &stored), note);
+        assert_eq!(*to_version(newer, "v1", &stored), note);
     }
 }
