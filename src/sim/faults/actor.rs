@@ -21,7 +21,7 @@ use crate::actors::AGENTS;
 pub(super) struct ActorFault {
     actor: String,
     #[serde(rename = "do")]
-    deed: Deed,
+    action: Action,
     #[serde(default)]
     after_calls: u64,
     for_ms: Option<u64>,
@@ -29,7 +29,7 @@ pub(super) struct ActorFault {
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Deed {
+enum Action {
     Stop,
     Kill,
 }
@@ -39,20 +39,20 @@ impl ActorFault {
     ///
     /// # Errors
     /// A description of the invalid part.
-    pub(super) fn read(fault: Value) -> Result<Self, String> {
-        let fault: Self = super::of(fault)?;
+    pub(super) fn parse(fault: Value) -> Result<Self, String> {
+        let fault: Self = super::decode(fault)?;
         if AGENTS.contains(&fault.actor.as_str()) {
             return Ok(fault);
         }
-        Err(format!("no actor is called {:?}; there are {}", fault.actor, AGENTS.join(", ")))
+        Err(format!("unknown actor {:?}; known actors: {}", fault.actor, AGENTS.join(", ")))
     }
 
     /// Applies the fault now, or after the call that it names.
     pub(super) fn start(&self, cluster: &Cluster) {
         let duration = self.for_ms.map(Duration::from_millis);
-        match self.deed {
-            Deed::Stop => cluster.stop_after(&self.actor, self.after_calls, duration),
-            Deed::Kill => cluster.kill_after(&self.actor, self.after_calls, duration.unwrap_or_default()),
+        match self.action {
+            Action::Stop => cluster.stop_after(&self.actor, self.after_calls, duration),
+            Action::Kill => cluster.kill_after(&self.actor, self.after_calls, duration.unwrap_or_default()),
         }
     }
 }

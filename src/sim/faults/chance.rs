@@ -17,7 +17,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::rule::Fits;
+use super::rule::CallFilter;
 use crate::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,14 +49,14 @@ const KINDS: [Kind; 9] = [
 /// A parsed random fault with its generator.
 #[derive(Debug)]
 pub(super) struct Chance {
-    fits: Fits,
-    odds: Odds,
+    filter: CallFilter,
+    spec: ChanceSpec,
     random: fastrand::Rng,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Odds {
+struct ChanceSpec {
     seed: u64,
     one_in: u64,
     kinds: Option<Vec<Kind>>,
@@ -73,43 +73,42 @@ impl Chance {
     ///
     /// # Errors
     /// A description of the invalid part.
-    pub(super) fn read(mut fault: Value) -> Result<Self, String> {
-        let fits = Fits::take(&mut fault)?;
-        let odds: Odds = super::of(fault)?;
-        if odds.one_in == 0 || odds.kinds.as_ref().is_some_and(Vec::is_empty) {
-            return Err(
-                "chance needs `oneIn` of 1 or more, and one of `kinds` where they are given".to_owned()
-            );
+    pub(super) fn parse(mut fault: Value) -> Result<Self, String> {
+        let filter = CallFilter::take(&mut fault)?;
+        let spec: ChanceSpec = super::decode(fault)?;
+        if spec.one_in == 0 || spec.kinds.as_ref().is_some_and(Vec::is_empty) {
+            return Err("`oneIn` must be at least 1, and `kinds` must not be empty".to_owned());
         }
-        let random = fastrand::Rng::with_seed(odds.seed);
-        Ok(Self { fits, odds, random })
+        let random = fastrand::Rng::with_seed(spec.seed);
+        Ok(Self { filter, spec, random })
     }
 
     /// Decides the fault of the call, if it gets one.
     pub(super) fn decide(&mut self, call: &CallInfo, by_actor: bool) -> Option<FaultDecision> {
-        if self.odds.times == 0 || !self.fits.fits(call, by_actor) {
+        if self.spec.times == 0 || !self.filter.matches(call, by_actor) {
             return None;
         }
         // Every call draws the same amount of randomness, so that one fault more or less does not change all
         // later draws.
         let mut random = self.random.fork();
-        if random.u64(..self.odds.one_in) != 0 {
+        if random.u64(..self.spec.one_in) != 0 {
             return None;
         }
-        let kinds: Vec<Kind> = self.odds.kinds.as_deref().unwrap_or(&KINDS).to_vec();
-        let kinds: Vec<Kind> = kinds.into_iter().filter(|kind| kind.is_for(&call.verb, by_actor)).collect();
+        let kinds: Vec<Kind> = self.spec.kinds.as_deref().unwrap_or(&KINDS).to_vec();
+        let kinds: Vec<Kind> =
+            kinds.into_iter().filter(|kind| kind.applies_to(&call.verb, by_actor)).collect();
         let kind = random.choice(kinds)?;
-        self.odds.times -= 1;
-        Some(kind.drawn(&mut random))
+        self.spec.times -= 1;
+        Some(kind.draw(&mut random))
     }
 
-    pub(super) fn is_used_up(&self) -> bool {
-        self.odds.times == 0
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.spec.times == 0
     }
 }
 
 impl Kind {
-    fn is_for(self, verb: &str, by_actor: bool) -> bool {
+    fn applies_to(self, verb: &str, by_actor: bool) -> bool {
         match self {
             Kind::Stale => !by_actor && ["get", "list"].contains(&verb),
             Kind::Stream | Kind::Expired => !by_actor && verb == "watch",
@@ -117,7 +116,7 @@ impl Kind {
         }
     }
 
-    fn drawn(self, random: &mut fastrand::Rng) -> FaultDecision {
+    fn draw(self, random: &mut fastrand::Rng) -> FaultDecision {
         let broken = if random.bool() { Answer::Drop } else { Answer::Cut };
         match self {
             Kind::Refused => FaultDecision::of(false, Answer::Status(503, None)),

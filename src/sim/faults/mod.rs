@@ -59,7 +59,7 @@ pub(super) struct Rules {
 }
 
 enum AnyRule {
-    Plan(Rule),
+    Rule(Rule),
     Chance(Chance),
 }
 
@@ -108,7 +108,7 @@ struct ClockFault {
 /// A fault whose only field is its kind.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wrapped {
+struct SingleFault {
     replicas: Option<ReplicasFault>,
     driver: Option<Box<DriverConfig>>,
     clock: Option<ClockFault>,
@@ -140,7 +140,7 @@ pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
         Value::Array(values) => values,
         one => vec![one],
     };
-    let faults: Vec<Fault> = values.into_iter().map(read).collect::<Result<_, _>>()?;
+    let faults: Vec<Fault> = values.into_iter().map(parse).collect::<Result<_, _>>()?;
     for fault in faults {
         match fault {
             Fault::Rule(rule) => cluster.inner.faults.add(cluster.api(), rule),
@@ -173,18 +173,18 @@ pub(super) fn clear(cluster: &Cluster) {
     cluster.api().end_start();
 }
 
-fn read(value: Value) -> Result<Fault, String> {
+fn parse(value: Value) -> Result<Fault, String> {
     let has = |field: &str| value.get(field).is_some();
     if has("actor") {
-        return ActorFault::read(value).map(Fault::Actor);
+        return ActorFault::parse(value).map(Fault::Actor);
     }
     if has("seed") {
-        return Chance::read(value).map(AnyRule::Chance).map(Fault::Rule);
+        return Chance::parse(value).map(AnyRule::Chance).map(Fault::Rule);
     }
     if !KINDS.into_iter().any(has) {
-        return Rule::read(value).map(AnyRule::Plan).map(Fault::Rule);
+        return Rule::parse(value).map(AnyRule::Rule).map(Fault::Rule);
     }
-    let Wrapped { replicas, driver, clock, watches, start, lists, history } = of(value)?;
+    let SingleFault { replicas, driver, clock, watches, start, lists, history } = decode(value)?;
     let all = [
         replicas.map(Fault::Replicas),
         driver.map(Fault::Driver),
@@ -197,11 +197,11 @@ fn read(value: Value) -> Result<Fault, String> {
     let mut given = all.into_iter().flatten();
     match (given.next(), given.next()) {
         (Some(fault), None) => Ok(fault),
-        _ => Err(format!("one of {} makes a fault", KINDS.join(", "))),
+        _ => Err(format!("a fault must have exactly one of {}", KINDS.join(", "))),
     }
 }
 
-fn of<T: DeserializeOwned>(value: Value) -> Result<T, String> {
+fn decode<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_json::from_value(value).map_err(|error| format!("read a fault: {error}"))
 }
 
@@ -218,12 +218,12 @@ impl Rules {
     fn decide(&self, call: &CallInfo, by_actor: bool) -> FaultDecision {
         let mut rules = self.lock();
         let decision = rules.iter_mut().find_map(|rule| match rule {
-            AnyRule::Plan(rule) => rule.decide(call, by_actor),
+            AnyRule::Rule(rule) => rule.decide(call, by_actor),
             AnyRule::Chance(chance) => chance.decide(call, by_actor),
         });
         rules.retain(|rule| match rule {
-            AnyRule::Plan(rule) => !rule.is_used_up(),
-            AnyRule::Chance(chance) => !chance.is_used_up(),
+            AnyRule::Rule(rule) => !rule.is_exhausted(),
+            AnyRule::Chance(chance) => !chance.is_exhausted(),
         });
         decision.unwrap_or_else(FaultDecision::none)
     }
@@ -251,32 +251,40 @@ mod tests {
         let text = r#"[{"agent": "a", "verb": "patch", "happen": false, "answer": {"code": 429, "retryAfter": 2}, "times": 2},
             {"answer": "cut", "delayMs": 7, "after": 1}]"#;
         assert_eq!(add(&cluster, text), Ok(2));
-        let refused = FaultDecision::of(false, Answer::Status(429, Some(2)));
-        assert_eq!(rules.decide(&call("a", "patch"), false), refused);
-        assert_eq!(rules.decide(&call("b", "patch"), true), FaultDecision::none(), "actors only where named");
-        assert_eq!(rules.decide(&call("b", "patch"), false), FaultDecision::none(), "the first is let pass");
+        let throttled = FaultDecision::of(false, Answer::Status(429, Some(2)));
+        assert_eq!(rules.decide(&call("a", "patch"), false), throttled);
+        assert_eq!(
+            rules.decide(&call("b", "patch"), true),
+            FaultDecision::none(),
+            "an actor needs a rule with its name"
+        );
+        assert_eq!(
+            rules.decide(&call("b", "patch"), false),
+            FaultDecision::none(),
+            "`after` skips the first call"
+        );
         assert_eq!(
             rules.decide(&call("b", "patch"), false),
             FaultDecision::of(true, Answer::Cut).answered_after(7)
         );
-        assert_eq!(rules.decide(&call("a", "patch"), true), refused, "an actor that is named");
-        assert_eq!(rules.decide(&call("a", "patch"), false), FaultDecision::none(), "used up");
+        assert_eq!(rules.decide(&call("a", "patch"), true), throttled, "the rule names the actor");
+        assert_eq!(rules.decide(&call("a", "patch"), false), FaultDecision::none(), "exhausted");
         assert_eq!(rules.lock().len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn same_seed_gives_same_random_faults() {
-        let drawn = |seed: u64| {
-            let mut chance = Chance::read(serde_json::json!({"seed": seed, "oneIn": 4})).expect("a fault");
+        let decisions = |seed: u64| {
+            let mut chance = Chance::parse(serde_json::json!({"seed": seed, "oneIn": 4})).expect("a fault");
             let verbs = ["get", "patch", "watch", "list", "create"];
             (0..400_usize)
                 .map(|n| chance.decide(&call("a", verbs[n % verbs.len()]), false))
                 .collect::<Vec<_>>()
         };
-        let faults = drawn(7).iter().flatten().count();
+        let faults = decisions(7).iter().flatten().count();
         assert!((60..140).contains(&faults), "{faults} of 400, one in four expected");
-        assert_eq!(drawn(7), drawn(7));
-        assert_ne!(drawn(7), drawn(8));
+        assert_eq!(decisions(7), decisions(7));
+        assert_ne!(decisions(7), decisions(8));
     }
 
     #[tokio::test(start_paused = true)]
@@ -290,7 +298,7 @@ mod tests {
             r#"{"seed": 1}"#,
             r#"{"seed": 1, "oneIn": 0}"#,
             r#"{"seed": 1, "oneIn": 2, "kinds": []}"#,
-            r#"{"actor": "nobody", "do": "kill"}"#,
+            r#"{"actor": "unknown", "do": "kill"}"#,
             r#"{"actor": "pv-binder", "do": "praise"}"#,
             r#"{"clock": {"stepMs": 1}, "watches": "drop"}"#,
             r#"{"start": {"forbid": 1}}"#,

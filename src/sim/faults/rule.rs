@@ -8,7 +8,7 @@ use crate::api_server::{Answer, CallInfo, FaultDecision, StreamEnd, StreamFault}
 /// The calls that a fault applies to. An absent field matches every call.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Fits {
+pub(super) struct CallFilter {
     agent: Option<String>,
     verb: Option<String>,
     plural: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct Fits {
     name: Option<String>,
 }
 
-impl Fits {
+impl CallFilter {
     const FIELDS: [&str; 6] = ["agent", "verb", "plural", "subresource", "namespace", "name"];
 
     /// Takes the fields that select calls out of a fault.
@@ -25,35 +25,36 @@ impl Fits {
     /// # Errors
     /// A description of the invalid part.
     pub(super) fn take(fault: &mut Value) -> Result<Self, String> {
-        let taken = |field: &str| Some((field.to_owned(), fault.as_object_mut()?.remove(field)?));
-        super::of(Self::FIELDS.into_iter().filter_map(taken).collect())
+        let take = |field: &str| Some((field.to_owned(), fault.as_object_mut()?.remove(field)?));
+        super::decode(Self::FIELDS.into_iter().filter_map(take).collect())
     }
 
     /// Returns whether the call matches. A call of an actor matches only if the fault names the actor.
-    pub(super) fn fits(&self, call: &CallInfo, by_actor: bool) -> bool {
-        let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
-        let has = |wanted: &Option<String>, has: &Option<String>| wanted.is_none() || wanted == has;
+    pub(super) fn matches(&self, call: &CallInfo, by_actor: bool) -> bool {
+        let equals =
+            |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+        let matches = |wanted: &Option<String>, value: &Option<String>| wanted.is_none() || wanted == value;
         (!by_actor || self.agent.is_some())
-            && is(&self.agent, &call.agent)
-            && is(&self.verb, &call.verb)
-            && is(&self.plural, &call.plural)
-            && has(&self.subresource, &call.subresource)
-            && has(&self.namespace, &call.namespace)
-            && has(&self.name, &call.name)
+            && equals(&self.agent, &call.agent)
+            && equals(&self.verb, &call.verb)
+            && equals(&self.plural, &call.plural)
+            && matches(&self.subresource, &call.subresource)
+            && matches(&self.namespace, &call.namespace)
+            && matches(&self.name, &call.name)
     }
 }
 
 /// A rule and the number of its matching calls.
 #[derive(Debug)]
 pub(super) struct Rule {
-    fits: Fits,
-    fate: Fate,
+    filter: CallFilter,
+    spec: RuleSpec,
 }
 
 /// The fields of a rule besides the selection of calls.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Fate {
+struct RuleSpec {
     #[serde(default)]
     after: u64,
     #[serde(default = "once")]
@@ -61,7 +62,7 @@ struct Fate {
     #[serde(default = "yes")]
     happen: bool,
     #[serde(default = "normal")]
-    answer: Told,
+    answer: AnswerSpec,
     #[serde(default)]
     before_ms: u64,
     #[serde(default)]
@@ -74,8 +75,8 @@ struct Fate {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Told {
-    Word(Word),
+enum AnswerSpec {
+    Keyword(AnswerKeyword),
     Code(u16),
     #[serde(rename_all = "camelCase")]
     Full {
@@ -86,7 +87,7 @@ enum Told {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Word {
+enum AnswerKeyword {
     Normal,
     Drop,
     Cut,
@@ -114,8 +115,8 @@ fn yes() -> bool {
     true
 }
 
-fn normal() -> Told {
-    Told::Word(Word::Normal)
+fn normal() -> AnswerSpec {
+    AnswerSpec::Keyword(AnswerKeyword::Normal)
 }
 
 fn once() -> u64 {
@@ -127,59 +128,59 @@ impl Rule {
     ///
     /// # Errors
     /// A description of the invalid part.
-    pub(super) fn read(mut fault: Value) -> Result<Self, String> {
-        let fits = Fits::take(&mut fault)?;
-        let fate: Fate = super::of(fault)?;
-        if let Some(code) = fate.answer.code().filter(|code| !(400..600).contains(code)) {
+    pub(super) fn parse(mut fault: Value) -> Result<Self, String> {
+        let filter = CallFilter::take(&mut fault)?;
+        let spec: RuleSpec = super::decode(fault)?;
+        if let Some(code) = spec.answer.code().filter(|code| !(400..600).contains(code)) {
             return Err(format!("{code} is not the code of a failure"));
         }
-        if fate.stream.end.is_some() != fate.stream.end_after.is_some() {
-            return Err("a stream ends behind `endAfter` events by its `end`: give both".to_owned());
+        if spec.stream.end.is_some() != spec.stream.end_after.is_some() {
+            return Err("`end` and `endAfter` of a stream require each other".to_owned());
         }
-        Ok(Self { fits, fate })
+        Ok(Self { filter, spec })
     }
 
     /// Decides the fault of the call, if the rule applies to it.
     pub(super) fn decide(&mut self, call: &CallInfo, by_actor: bool) -> Option<FaultDecision> {
-        let fate = &mut self.fate;
-        if fate.times == 0 || !self.fits.fits(call, by_actor) {
+        let spec = &mut self.spec;
+        if spec.times == 0 || !self.filter.matches(call, by_actor) {
             return None;
         }
-        if let Some(left) = fate.after.checked_sub(1) {
-            fate.after = left;
+        if let Some(left) = spec.after.checked_sub(1) {
+            spec.after = left;
             return None;
         }
-        fate.times -= 1;
+        spec.times -= 1;
         Some(FaultDecision {
-            happen: fate.happen,
-            answer: fate.answer.answer(),
-            before_ms: fate.before_ms,
-            delay_ms: fate.delay_ms,
-            stale_ms: fate.stale_ms,
-            stream: fate.stream.fault(),
+            happen: spec.happen,
+            answer: spec.answer.to_answer(),
+            before_ms: spec.before_ms,
+            delay_ms: spec.delay_ms,
+            stale_ms: spec.stale_ms,
+            stream: spec.stream.fault(),
         })
     }
 
-    pub(super) fn is_used_up(&self) -> bool {
-        self.fate.times == 0
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.spec.times == 0
     }
 }
 
-impl Told {
+impl AnswerSpec {
     fn code(&self) -> Option<u16> {
         match self {
-            Told::Word(_) => None,
-            Told::Code(code) | Told::Full { code, .. } => Some(*code),
+            AnswerSpec::Keyword(_) => None,
+            AnswerSpec::Code(code) | AnswerSpec::Full { code, .. } => Some(*code),
         }
     }
 
-    fn answer(&self) -> Answer {
+    fn to_answer(&self) -> Answer {
         match self {
-            Told::Word(Word::Normal) => Answer::Normal,
-            Told::Word(Word::Drop) => Answer::Drop,
-            Told::Word(Word::Cut) => Answer::Cut,
-            Told::Code(code) => Answer::Status(*code, None),
-            Told::Full { code, retry_after } => Answer::Status(*code, *retry_after),
+            AnswerSpec::Keyword(AnswerKeyword::Normal) => Answer::Normal,
+            AnswerSpec::Keyword(AnswerKeyword::Drop) => Answer::Drop,
+            AnswerSpec::Keyword(AnswerKeyword::Cut) => Answer::Cut,
+            AnswerSpec::Code(code) => Answer::Status(*code, None),
+            AnswerSpec::Full { code, retry_after } => Answer::Status(*code, *retry_after),
         }
     }
 }
