@@ -71,7 +71,7 @@ impl Release {
     }
 
     /// Returns whether the sidecar retries, after a back-off, a group that the driver reports as not ready.
-    pub(crate) fn comes_back_to_unready_groups(self) -> bool {
+    pub(crate) fn retries_unready_groups(self) -> bool {
         self == Release::Main
     }
 }

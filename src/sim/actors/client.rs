@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::pause::Pause;
 use super::throttle::Throttle;
-use crate::api_server::{Answer as Told, CallInfo, Caller, Preconditions, Status};
+use crate::api_server::{Answer, CallInfo, Caller, Preconditions, Status};
 
 /// A client with a rate limit. Clones share the token bucket.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ impl Latency {
 }
 
 /// The result of an API call.
-pub(crate) type Answer<T> = Result<T, Status>;
+pub(crate) type CallResult<T> = Result<T, Status>;
 
 impl Client {
     /// Creates a client with its own token bucket.
@@ -57,32 +57,37 @@ impl Client {
         Self { caller, bucket: Arc::new(Throttle::new(qps)), pause, latency: Arc::new(latency) }
     }
 
-    async fn call<T>(&self, asked: CallInfo, call: impl FnOnce(&Caller) -> Answer<T>) -> Answer<T> {
+    async fn call<T>(&self, info: CallInfo, call: impl FnOnce(&Caller) -> CallResult<T>) -> CallResult<T> {
         self.bucket.take().await;
         self.pause.wait().await;
-        let fault = self.caller.decide(asked);
+        let fault = self.caller.decide(info);
         delay(Duration::from_millis(fault.before_ms) + self.latency.draw()).await;
-        let truth = if fault.happen { call(&self.caller) } else { Err(Status::of_code(500, None)) };
+        let result = if fault.happen { call(&self.caller) } else { Err(Status::of_code(500, None)) };
         self.pause.count_call().await;
         delay(Duration::from_millis(fault.delay_ms) + self.latency.draw()).await;
         tokio::task::yield_now().await;
         match fault.answer {
-            Told::Normal => truth,
-            Told::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
-            Told::Drop | Told::Cut => Err(Status::new(0, "", "connection reset by peer")),
+            Answer::Normal => result,
+            Answer::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
+            Answer::Drop | Answer::Cut => Err(Status::new(0, "", "connection reset by peer")),
         }
     }
 
     /// Returns the current object. It is shared with the store and not copied, so it is read-only for the
     /// caller.
-    pub(crate) async fn look(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Arc<Value>> {
-        let asked = asked("get", plural, None, namespace, name);
-        self.call(asked, |caller| caller.look(plural, namespace, name)).await
+    pub(crate) async fn get_shared(
+        &self,
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> CallResult<Arc<Value>> {
+        let info = call_info("get", plural, None, namespace, name);
+        self.call(info, |caller| caller.get_shared(plural, namespace, name)).await
     }
 
-    pub(crate) async fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<Value> {
-        let asked = asked("get", plural, None, namespace, name);
-        self.call(asked, |caller| caller.get(plural, namespace, name)).await
+    pub(crate) async fn get(&self, plural: &str, namespace: Option<&str>, name: &str) -> CallResult<Value> {
+        let info = call_info("get", plural, None, namespace, name);
+        self.call(info, |caller| caller.get(plural, namespace, name)).await
     }
 
     /// Lists the objects of one namespace that have all the given labels.
@@ -91,30 +96,35 @@ impl Client {
         plural: &str,
         namespace: Option<&str>,
         labels: &BTreeMap<String, String>,
-    ) -> Answer<Vec<Value>> {
-        let asked = asked("list", plural, None, namespace, "");
-        self.call(asked, |caller| caller.list(plural, namespace, labels)).await
+    ) -> CallResult<Vec<Value>> {
+        let info = call_info("list", plural, None, namespace, "");
+        self.call(info, |caller| caller.list(plural, namespace, labels)).await
     }
 
-    pub(crate) async fn create(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
-        let asked = about("create", plural, None, &object);
-        self.call(asked, |caller| caller.created(plural, object)).await
+    pub(crate) async fn create(&self, plural: &str, object: Value) -> CallResult<Arc<Value>> {
+        let info = call_info_of("create", plural, None, &object);
+        self.call(info, |caller| caller.create_shared(plural, object)).await
     }
 
     /// Replaces the object except its status. Fails with a conflict if its resourceVersion is not current.
-    pub(crate) async fn update(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
-        let asked = about("update", plural, None, &object);
-        self.call(asked, |caller| caller.replaced(plural, object, None)).await
+    pub(crate) async fn update(&self, plural: &str, object: Value) -> CallResult<Arc<Value>> {
+        let info = call_info_of("update", plural, None, &object);
+        self.call(info, |caller| caller.replace_shared(plural, object, None)).await
     }
 
     /// Replaces the status of the object.
-    pub(crate) async fn update_status(&self, plural: &str, object: Value) -> Answer<Arc<Value>> {
-        let asked = about("update", plural, Some("status"), &object);
-        self.call(asked, |caller| caller.replaced(plural, object, Some("status"))).await
+    pub(crate) async fn update_status(&self, plural: &str, object: Value) -> CallResult<Arc<Value>> {
+        let info = call_info_of("update", plural, Some("status"), &object);
+        self.call(info, |caller| caller.replace_shared(plural, object, Some("status"))).await
     }
 
     /// Applies a JSON patch to the object that the metadata of `object` names.
-    pub(crate) async fn patch(&self, plural: &str, object: &Value, operations: Value) -> Answer<Arc<Value>> {
+    pub(crate) async fn patch(
+        &self,
+        plural: &str,
+        object: &Value,
+        operations: Value,
+    ) -> CallResult<Arc<Value>> {
         self.patch_at(plural, object, None, operations).await
     }
 
@@ -124,7 +134,7 @@ impl Client {
         plural: &str,
         object: &Value,
         operations: Value,
-    ) -> Answer<Arc<Value>> {
+    ) -> CallResult<Arc<Value>> {
         self.patch_at(plural, object, Some("status"), operations).await
     }
 
@@ -134,14 +144,15 @@ impl Client {
         object: &Value,
         subresource: Option<&str>,
         operations: Value,
-    ) -> Answer<Arc<Value>> {
+    ) -> CallResult<Arc<Value>> {
         let (namespace, name) = (super::object::namespace(object), super::object::name(object));
-        let asked = about("patch", plural, subresource, object);
-        self.call(asked, |caller| caller.patched(plural, namespace, name, subresource, &operations)).await
+        let info = call_info_of("patch", plural, subresource, object);
+        self.call(info, |caller| caller.json_patch_shared(plural, namespace, name, subresource, &operations))
+            .await
     }
 
     /// Deletes the object with that name, whatever its uid.
-    pub(crate) async fn delete(&self, plural: &str, namespace: Option<&str>, name: &str) -> Answer<()> {
+    pub(crate) async fn delete(&self, plural: &str, namespace: Option<&str>, name: &str) -> CallResult<()> {
         self.delete_with(plural, namespace, name, Preconditions::default()).await
     }
 
@@ -152,7 +163,7 @@ impl Client {
         namespace: Option<&str>,
         name: &str,
         uid: &str,
-    ) -> Answer<()> {
+    ) -> CallResult<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         self.delete_with(plural, namespace, name, preconditions).await
     }
@@ -163,9 +174,9 @@ impl Client {
         namespace: Option<&str>,
         name: &str,
         preconditions: Preconditions,
-    ) -> Answer<()> {
-        let asked = asked("delete", plural, None, namespace, name);
-        self.call(asked, |caller| caller.delete(plural, namespace, name, preconditions)).await.map(drop)
+    ) -> CallResult<()> {
+        let info = call_info("delete", plural, None, namespace, name);
+        self.call(info, |caller| caller.delete(plural, namespace, name, preconditions)).await.map(drop)
     }
 }
 
@@ -176,7 +187,7 @@ async fn delay(duration: Duration) {
 }
 
 /// Describes a call for the fault rules. The [`Caller`] adds the name of the agent.
-fn asked(
+fn call_info(
     verb: &str,
     plural: &str,
     subresource: Option<&str>,
@@ -193,6 +204,6 @@ fn asked(
     }
 }
 
-fn about(verb: &str, plural: &str, subresource: Option<&str>, object: &Value) -> CallInfo {
-    asked(verb, plural, subresource, super::object::namespace(object), super::object::name(object))
+fn call_info_of(verb: &str, plural: &str, subresource: Option<&str>, object: &Value) -> CallInfo {
+    call_info(verb, plural, subresource, super::object::namespace(object), super::object::name(object))
 }

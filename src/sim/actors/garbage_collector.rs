@@ -102,7 +102,7 @@ impl Collector {
     async fn collect(&self, item: &str) -> Result<(), String> {
         let Some((plural, key)) = item.split_once(' ') else { return Ok(()) };
         let (namespace, name) = object::split(key);
-        let live = match self.client.look(plural, namespace, name).await {
+        let live = match self.client.get_shared(plural, namespace, name).await {
             Ok(live) => live,
             Err(status) if status.is_not_found() => return Ok(()),
             Err(status) => return Err(status.message),
@@ -138,7 +138,7 @@ impl Collector {
         for item in self.graph.dependents_of(object::uid(owner)) {
             let Some((plural, key)) = item.split_once(' ') else { continue };
             let (namespace, name) = object::split(key);
-            let Ok(dependent) = self.client.look(plural, namespace, name).await else { continue };
+            let Ok(dependent) = self.client.get_shared(plural, namespace, name).await else { continue };
             let others = |other: &&Value| object::text(other, "/uid") != Some(object::uid(owner));
             let left: Vec<&Value> = owners(&dependent).iter().filter(others).collect();
             if left.len() < owners(&dependent).len() {
@@ -163,7 +163,7 @@ impl Collector {
         let Some(resource) = resource_of(owner) else { return Ok(true) };
         let namespace = namespace.filter(|_| resource.namespaced);
         let name = object::text(owner, "/name").unwrap_or_default();
-        match self.client.look(resource.plural, namespace, name).await {
+        match self.client.get_shared(resource.plural, namespace, name).await {
             Ok(found) => Ok(object::text(owner, "/uid") == Some(object::uid(&found))),
             Err(status) if status.is_not_found() => Ok(false),
             Err(status) => Err(status.message),

@@ -43,11 +43,16 @@ impl Caller {
     /// # Errors
     /// 404.
     pub fn get(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Value, Status> {
-        self.look(plural, ns, name).map(Arc::unwrap_or_clone)
+        self.get_shared(plural, ns, name).map(Arc::unwrap_or_clone)
     }
 
     /// Reads one object, shared with the store and not copied.
-    pub(crate) fn look(&self, plural: &str, ns: Option<&str>, name: &str) -> Result<Arc<Value>, Status> {
+    pub(crate) fn get_shared(
+        &self,
+        plural: &str,
+        ns: Option<&str>,
+        name: &str,
+    ) -> Result<Arc<Value>, Status> {
         let target = self.target("get", plural, ns, name, None)?;
         self.server.with(|inner| {
             inner.store.get(&target.key).ok_or_else(|| Status::not_found(target.resource, name))
@@ -92,11 +97,11 @@ impl Caller {
     /// # Errors
     /// 400, 403, 404 (namespace), 409 `AlreadyExists`, 422.
     pub fn create(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        self.created(plural, object).map(Arc::unwrap_or_clone)
+        self.create_shared(plural, object).map(Arc::unwrap_or_clone)
     }
 
     /// As [`Self::create`]; the object is shared with the store and not copied.
-    pub(crate) fn created(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
+    pub(crate) fn create_shared(&self, plural: &str, object: Value) -> Result<Arc<Value>, Status> {
         let ns = meta::get(&object, "namespace").to_owned();
         let target = self.target("create", plural, Some(&ns), meta::get(&object, "name"), None)?;
         self.server.with(|inner| {
@@ -110,7 +115,7 @@ impl Caller {
     /// # Errors
     /// 404, 409 (stale resourceVersion, other uid), 422.
     pub fn update(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        self.replaced(plural, object, None).map(Arc::unwrap_or_clone)
+        self.replace_shared(plural, object, None).map(Arc::unwrap_or_clone)
     }
 
     /// Replaces only the status (PUT on `/status`).
@@ -118,7 +123,7 @@ impl Caller {
     /// # Errors
     /// 404, 409, 422.
     pub fn update_status(&self, plural: &str, object: Value) -> Result<Value, Status> {
-        self.replaced(plural, object, Some("status")).map(Arc::unwrap_or_clone)
+        self.replace_shared(plural, object, Some("status")).map(Arc::unwrap_or_clone)
     }
 
     /// Applies a JSON patch.
@@ -133,11 +138,11 @@ impl Caller {
         subresource: Option<&str>,
         ops: Value,
     ) -> Result<Value, Status> {
-        self.patched(plural, ns, name, subresource, &ops).map(Arc::unwrap_or_clone)
+        self.json_patch_shared(plural, ns, name, subresource, &ops).map(Arc::unwrap_or_clone)
     }
 
     /// As [`Self::json_patch`]; the object is shared with the store and not copied.
-    pub(crate) fn patched(
+    pub(crate) fn json_patch_shared(
         &self,
         plural: &str,
         ns: Option<&str>,
@@ -162,7 +167,7 @@ impl Caller {
         patch: Value,
     ) -> Result<Value, Status> {
         let target = self.target("patch", plural, ns, name, subresource)?;
-        self.change(&target, |current| Ok(patch::merged(current, &patch))).map(Arc::unwrap_or_clone)
+        self.change(&target, |current| Ok(patch::merge(current, &patch))).map(Arc::unwrap_or_clone)
     }
 
     /// Deletes an object. Returns `Some(object)` if finalizers delay the removal, `None` if the object is
@@ -199,7 +204,7 @@ impl Caller {
 
     /// Replaces an object without its status, or only its status. The object is shared with the store and not
     /// copied.
-    pub(crate) fn replaced(
+    pub(crate) fn replace_shared(
         &self,
         plural: &str,
         object: Value,

@@ -18,7 +18,7 @@ pub(super) fn json(current: &Value, operations: &Value) -> Result<Value, Status>
 }
 
 /// Applies a merge patch to the current object.
-pub(super) fn merged(current: &Value, patch: &Value) -> Value {
+pub(super) fn merge(current: &Value, patch: &Value) -> Value {
     let mut next = current.clone();
     merge::merge(&mut next, patch);
     next

@@ -57,19 +57,26 @@ impl Sidecar {
         }
         let is_dynamic = object::text(&content, "/spec/source/volumeHandle").is_some();
         if is_dynamic && !object::has_status(&content) && !is_member(&content) {
-            return self.look(content, "SnapshotCreationFailed", "Failed to create snapshot").await;
+            return self
+                .update_from_driver(content, "SnapshotCreationFailed", "Failed to create snapshot")
+                .await;
         }
         if is_ready(&content) {
             return self.unannotate(&self.contents, content, annotation::BEING_CREATED).await.map(drop);
         }
         const FAILED: &str = "Failed to check and update snapshot content";
-        self.look(content, "SnapshotContentCheckandUpdateFailed", FAILED).await
+        self.update_from_driver(content, "SnapshotContentCheckandUpdateFailed", FAILED).await
     }
 
     /// Creates the snapshot or reads its state, and retries with back-off if it is not ready.
-    async fn look(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
+    async fn update_from_driver(
+        &self,
+        content: Arc<Value>,
+        reason: &'static str,
+        failed: &str,
+    ) -> Result<(), String> {
         let mut newest = content;
-        if let Err(error) = self.try_look(&mut newest).await {
+        if let Err(error) = self.try_update_from_driver(&mut newest).await {
             self.write_error(&self.contents, &newest, reason, format!("{failed}: {error}")).await;
             return Err(error);
         }
@@ -77,7 +84,7 @@ impl Sidecar {
         if is_ready(&newest) { Ok(()) } else { Err("not ready yet".to_owned()) }
     }
 
-    async fn try_look(&self, content: &mut Arc<Value>) -> Result<(), String> {
+    async fn try_update_from_driver(&self, content: &mut Arc<Value>) -> Result<(), String> {
         let in_group = object::text(content, "/status/volumeGroupSnapshotHandle").is_some();
         let handle = object::text(content, "/spec/source/snapshotHandle")
             .or_else(|| object::text(content, "/status/snapshotHandle").filter(|_| in_group))

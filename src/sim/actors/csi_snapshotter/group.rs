@@ -73,7 +73,7 @@ impl Sidecar {
         match self.read_group(&content).await {
             Ok(updated) => {
                 self.groups.newest.update(&updated);
-                self.come_back(&updated)
+                self.check_ready(&updated)
             }
             Err(error) => {
                 self.write_error(&self.groups, &content, REASON, format!("{FAILED}: {error}")).await;
@@ -99,7 +99,7 @@ impl Sidecar {
     async fn cut_group(&self, content: Arc<Value>, reason: &'static str, failed: &str) -> Result<(), String> {
         let mut newest = content;
         match self.try_cut_group(&mut newest).await {
-            Ok(()) => self.come_back(&newest),
+            Ok(()) => self.check_ready(&newest),
             Err(error) => {
                 self.write_error(&self.groups, &newest, reason, format!("{failed}: {error}")).await;
                 Err(error)
@@ -150,9 +150,9 @@ impl Sidecar {
     ///
     /// Newer releases retry after a back-off. Older releases retry only on events of their own writes: each
     /// reconcile of a dynamic content writes an annotation, a reconcile of a static content writes none.
-    fn come_back(&self, content: &Value) -> Result<(), String> {
-        let waits = object::flag(content, "/status/readyToUse") != Some(true);
-        if waits && self.release.comes_back_to_unready_groups() {
+    fn check_ready(&self, content: &Value) -> Result<(), String> {
+        let is_unready = object::flag(content, "/status/readyToUse") != Some(true);
+        if is_unready && self.release.retries_unready_groups() {
             return Err("not ready yet".to_owned());
         }
         Ok(())

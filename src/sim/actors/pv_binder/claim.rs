@@ -75,7 +75,7 @@ impl Binder {
             self.replace(claim, "/metadata/annotations", annotations).await?;
         }
         let name = format!("pvc-{}", object::uid(claim));
-        let volume = match self.client.look(plural::VOLUMES, None, &name).await {
+        let volume = match self.client.get_shared(plural::VOLUMES, None, &name).await {
             Ok(found) => found,
             Err(_) => self.create_volume(claim, &name, &class).await.inspect_err(|error| {
                 let message = format!("failed to provision volume with StorageClass {class:?}: {error}");

@@ -38,7 +38,7 @@ impl Binder {
         };
         let name = object::text(volume, "/spec/claimRef/name").unwrap_or_default();
         let namespace = object::text(volume, "/spec/claimRef/namespace");
-        match self.client.look(plural::CLAIMS, namespace, name).await {
+        match self.client.get_shared(plural::CLAIMS, namespace, name).await {
             Ok(claim) => Ok(object::uid(&claim) == uid),
             Err(status) if status.is_not_found() => Ok(false),
             Err(status) => Err(status.message),

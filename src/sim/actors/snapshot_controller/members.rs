@@ -92,7 +92,7 @@ impl Controller {
         match self.client.create(plural, body).await {
             Ok(created) => Ok(created),
             Err(status) if status.is_already_exists() => {
-                let found = self.client.look(plural, namespace.as_deref(), &name).await;
+                let found = self.client.get_shared(plural, namespace.as_deref(), &name).await;
                 found.map_err(|status| status.message)
             }
             Err(status) => Err(status.message),

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::Setup;
-use super::client::{Answer, Client};
+use super::client::{CallResult, Client};
 use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
@@ -152,23 +152,23 @@ impl Controller {
         operations: Value,
     ) -> Result<Arc<Value>, String> {
         let patched = self.client.patch(tracked.plural, object, operations).await;
-        self.remember(tracked, object, patched)
+        self.store_result(tracked, object, patched)
     }
 
     /// Replaces the object except its status, and stores the result as the newest version. Fails with a
     /// conflict if `object` is not the current version.
     async fn update(&self, tracked: &Tracked, object: Value) -> Result<Arc<Value>, String> {
         let updated = self.client.update(tracked.plural, object.clone()).await;
-        self.remember(tracked, &object, updated)
+        self.store_result(tracked, &object, updated)
     }
 
-    fn remember(
+    fn store_result(
         &self,
         tracked: &Tracked,
         object: &Value,
-        answer: Answer<Arc<Value>>,
+        result: CallResult<Arc<Value>>,
     ) -> Result<Arc<Value>, String> {
-        let written = answer.map_err(|status| update_failure(object, &status.message))?;
+        let written = result.map_err(|status| update_failure(object, &status.message))?;
         tracked.newest.update(&written);
         Ok(written)
     }

@@ -67,7 +67,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
         let converted = conversion::to_version(resource, version, current);
         let next = match media {
             "application/json-patch+json" => patches::json(&converted, &patch)?,
-            "application/merge-patch+json" => patches::merged(&converted, &patch),
+            "application/merge-patch+json" => patches::merge(&converted, &patch),
             "application/strategic-merge-patch+json" if !resource.custom => {
                 patches::strategic(&converted, &patch)
             }
