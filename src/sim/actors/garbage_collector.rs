@@ -50,7 +50,7 @@ pub(super) fn start(setup: &mut Setup) {
     });
     for resource in RESOURCES.iter().filter(|resource| !resource.create_only && resource.plural != "events") {
         let (graph, plural) = (graph.clone(), resource.plural);
-        setup.cache(plural, move |change| graph.heard(plural, change));
+        setup.cache(plural, move |change| graph.update(plural, change));
     }
     let collector = Arc::new(Collector { client: setup.unlimited_client(), graph });
     setup.tasks.spawn_workers(&queue, move |item| {
@@ -67,7 +67,7 @@ impl Graph {
 
     /// Handles a change. A deleted object may leave dependents; a new or changed object may name owners that
     /// never existed.
-    fn heard(&self, plural: &str, change: &Change) {
+    fn update(&self, plural: &str, change: &Change) {
         let mut dependents = self.dependents.lock().unwrap_or_else(PoisonError::into_inner);
         match (&change.old, &change.new) {
             (Some(old), None) => {
@@ -113,10 +113,10 @@ impl Collector {
         if object::is_deleting(&live) {
             return Ok(());
         }
-        let (mut solid, mut dangling) = (Vec::new(), 0);
+        let (mut existing, mut dangling) = (Vec::new(), 0);
         for owner in owners(&live) {
             if self.exists(namespace, owner).await? {
-                solid.push(owner.clone());
+                existing.push(owner.clone());
             } else {
                 dangling += 1;
             }
@@ -124,12 +124,12 @@ impl Collector {
         if dangling == 0 {
             return Ok(());
         }
-        if solid.is_empty() {
+        if existing.is_empty() {
             let deleted = self.client.delete_uid(plural, namespace, name, object::uid(&live)).await;
             return deleted
                 .or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) });
         }
-        self.replace(plural, &live, "/metadata/ownerReferences", json!(solid)).await
+        self.replace(plural, &live, "/metadata/ownerReferences", json!(existing)).await
     }
 
     /// Removes the references to the owner, then the finalizer `orphan`. A reference that another client adds

@@ -52,7 +52,7 @@ impl Lag {
     async fn wait(&self, pause: &Pause, plural: &str, event: &WatchEvent, behind: bool) -> bool {
         let behind = pause.wait().await || behind;
         if behind {
-            tokio::time::sleep(self.draw(RACE_MS, plural, seen(event))).await;
+            tokio::time::sleep(self.draw(RACE_MS, plural, object_of(event))).await;
         }
         behind
     }
@@ -105,17 +105,17 @@ impl Cache {
         self.objects().values().cloned().collect()
     }
 
-    /// The objects that satisfy `fits`, in key order.
-    pub(crate) fn select(&self, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
-        self.objects().values().filter(|object| fits(object)).cloned().collect()
+    /// The objects that satisfy `matches`, in key order.
+    pub(crate) fn select(&self, matches: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
+        self.objects().values().filter(|object| matches(object)).cloned().collect()
     }
 
-    /// The objects of a namespace that satisfy `fits`, in key order.
-    pub(crate) fn select_in(&self, namespace: &str, fits: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
+    /// The objects of a namespace that satisfy `matches`, in key order.
+    pub(crate) fn select_in(&self, namespace: &str, matches: impl Fn(&Value) -> bool) -> Vec<Arc<Value>> {
         let prefix = format!("{namespace}/");
         let objects = self.objects();
         let within = objects.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
-        within.map(|(_, object)| object).filter(|object| fits(object)).cloned().collect()
+        within.map(|(_, object)| object).filter(|object| matches(object)).cloned().collect()
     }
 
     fn apply(&self, event: WatchEvent) -> Change {
@@ -171,7 +171,7 @@ pub(crate) fn start(
             let mut behind = false;
             loop {
                 let event = match watch.try_next() {
-                    Some(piled_up) => piled_up,
+                    Some(queued) => queued,
                     None => {
                         behind = false;
                         watch.next().await
@@ -189,7 +189,7 @@ pub(crate) fn start(
         let mut due = Instant::now();
         loop {
             let event = watch.next().await;
-            due = due.max(Instant::now() + lag.of(plural, seen(&event)));
+            due = due.max(Instant::now() + lag.of(plural, object_of(&event)));
             if sender.send((due, event)).is_err() {
                 return;
             }
@@ -207,7 +207,7 @@ pub(crate) fn start(
     cache
 }
 
-fn seen(event: &WatchEvent) -> &Value {
+fn object_of(event: &WatchEvent) -> &Value {
     match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object) => object,
     }
@@ -223,14 +223,14 @@ fn seen(event: &WatchEvent) -> &Value {
 #[derive(Clone, Default)]
 pub(crate) struct Newest {
     cache: Cache,
-    gone: Arc<Mutex<BTreeSet<String>>>,
+    deleted: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Newest {
     /// Stores the object. Returns false, and keeps the known version, if a newer version is known or the
     /// object is deleted.
     pub(crate) fn update(&self, object: &Arc<Value>) -> bool {
-        if self.gone().contains(object::uid(object)) {
+        if self.deleted().contains(object::uid(object)) {
             return false;
         }
         let mut objects = self.cache.objects();
@@ -252,15 +252,15 @@ impl Newest {
         self.cache.objects().remove(key)
     }
 
-    /// Handles a change of the cache.
-    pub(crate) fn heard(&self, change: &Change) {
+    /// Records the deletion of an object, if the change is one.
+    pub(crate) fn record_deletion(&self, change: &Change) {
         if let (Some(old), None) = (&change.old, &change.new) {
-            self.gone().insert(object::uid(old).to_owned());
+            self.deleted().insert(object::uid(old).to_owned());
         }
     }
 
-    fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deleted(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -284,9 +284,10 @@ mod tests {
         let newest = Newest::default();
         assert!(newest.update(&at("9")));
         assert!(!newest.update(&at("8")));
-        assert!(newest.update(&at("9")), "the same version is worked on again");
+        assert!(newest.update(&at("9")), "the same version is processed again");
         assert_eq!(newest.get("a").map(|found| object::version(&found)), Some(9));
     }
+
     #[test]
     fn ignores_late_response_for_deleted_object() {
         let named = |uid: &str, version: &str| {
@@ -294,9 +295,9 @@ mod tests {
         };
         let newest = Newest::default();
         assert!(newest.update(&named("first", "1")) && newest.update(&named("second", "3")));
-        newest.heard(&Change { old: Some(named("first", "1")), new: None });
+        newest.record_deletion(&Change { old: Some(named("first", "1")), new: None });
         newest.remove("a");
-        assert!(!newest.update(&named("first", "2")), "the answer to a write comes after the end");
-        assert!(newest.update(&named("second", "3")), "another object of that name has no end yet");
+        assert!(!newest.update(&named("first", "2")), "the response arrives after the deletion");
+        assert!(newest.update(&named("second", "3")), "the other object of that name is not deleted");
     }
 }

@@ -46,17 +46,17 @@ pub(super) fn start(setup: &mut Setup) {
     let recorder = setup.recorder(client.clone());
     let (content_queue, group_queue) = (WorkQueue::new(), WorkQueue::new());
     let (newest_content, newest_group) = (Newest::default(), Newest::default());
-    let (queue, ends) = (content_queue.clone(), newest_content.clone());
+    let (queue, deletions) = (content_queue.clone(), newest_content.clone());
     let contents = setup.resynced_cache(plural::CONTENTS, move |change| {
-        ends.heard(change);
+        deletions.record_deletion(change);
         if is_of_interest(change) {
             queue.add(&change.key());
         }
     });
     // Unlike single contents, these events are not filtered: the sidecar's own writes trigger it again.
-    let (queue, ends) = (group_queue.clone(), newest_group.clone());
+    let (queue, deletions) = (group_queue.clone(), newest_group.clone());
     let groups = setup.resynced_cache(plural::GROUP_CONTENTS, move |change| {
-        ends.heard(change);
+        deletions.record_deletion(change);
         queue.add(&change.key());
     });
     let sidecar = Arc::new(Sidecar {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::snapshot_delete::is_deletion_candidate;
-use super::{Controller, SNAPSHOT_REF, referred};
+use super::{Controller, SNAPSHOT_REF, referenced_key};
 use crate::actors::object;
 use crate::actors::strings::{annotation, finalizer};
 use crate::pointer::At;
@@ -13,8 +13,8 @@ use crate::pointer::At;
 impl Controller {
     pub(super) async fn sync_content_key(&self, key: &str) -> Result<(), String> {
         let Some(content) = self.contents.cache.get(key) else {
-            if let Some(gone) = self.contents.newest.remove(key)
-                && let Some(snapshot) = referred(&gone, SNAPSHOT_REF)
+            if let Some(removed) = self.contents.newest.remove(key)
+                && let Some(snapshot) = referenced_key(&removed, SNAPSHOT_REF)
             {
                 self.snapshots.queue.add(&snapshot);
             }
@@ -34,7 +34,7 @@ impl Controller {
         if !object::is_deleting(content) && !object::has_finalizer(content, finalizer::CONTENT_BOUND) {
             return self.add_finalizer(&self.contents, content, finalizer::CONTENT_BOUND).await.map(drop);
         }
-        let Some(key) = referred(content, SNAPSHOT_REF) else { return Ok(()) };
+        let Some(key) = referenced_key(content, SNAPSHOT_REF) else { return Ok(()) };
         let Some(snapshot) = self.snapshots.newest.get(&key).filter(|snapshot| object::uid(snapshot) == uid)
         else {
             // A content without its snapshot is never deleted: it may have been copied from another cluster.

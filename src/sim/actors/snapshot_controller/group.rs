@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::class::NoClass;
-use super::{Controller, GROUP_REF, may_name, names, update_failure};
+use super::{Controller, GROUP_REF, may_refer_to, refers_to, update_failure};
 use crate::actors::object;
 use crate::actors::recorder::Severity;
 use crate::actors::strings::{finalizer, plural};
@@ -23,8 +23,8 @@ pub(super) fn content_name(group: &Value) -> String {
 impl Controller {
     pub(super) async fn sync_group_key(&self, key: &str) -> Result<(), String> {
         let Some(group) = self.groups.cache.get(key) else {
-            if let Some(gone) = self.groups.newest.remove(key)
-                && let Some(content) = object::text(&gone, "/status/boundVolumeGroupSnapshotContentName")
+            if let Some(removed) = self.groups.newest.remove(key)
+                && let Some(content) = object::text(&removed, "/status/boundVolumeGroupSnapshotContentName")
             {
                 self.group_contents.queue.add(content);
             }
@@ -95,8 +95,8 @@ impl Controller {
             return Err(message);
         }
         let points_back = match wanted {
-            Some(_) => may_name(&content, GROUP_REF, group),
-            None => names(&content, GROUP_REF, group),
+            Some(_) => may_refer_to(&content, GROUP_REF, group),
+            None => refers_to(&content, GROUP_REF, group),
         };
         if !points_back {
             let message =
@@ -115,7 +115,7 @@ impl Controller {
                 let message = "VolumeGroupSnapshotContent is missing";
                 self.write_error(&self.groups, group, true, "GroupSnapshotContentMissing", message).await;
             }
-            Some(content) if !names(&content, GROUP_REF, group) => {
+            Some(content) if !refers_to(&content, GROUP_REF, group) => {
                 let message = "VolumeGroupSnapshotContent is not bound to the VolumeGroupSnapshot correctly";
                 self.write_error(&self.groups, group, true, "GroupSnapshotMisbound", message).await;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Controller, GROUP_REF, referred};
+use super::{Controller, GROUP_REF, referenced_key};
 use crate::actors::object;
 use crate::actors::strings::finalizer;
 use crate::pointer::At;
@@ -12,8 +12,8 @@ use crate::pointer::At;
 impl Controller {
     pub(super) async fn sync_group_content_key(&self, key: &str) -> Result<(), String> {
         let Some(content) = self.group_contents.cache.get(key) else {
-            if let Some(gone) = self.group_contents.newest.remove(key)
-                && let Some(group) = referred(&gone, GROUP_REF)
+            if let Some(removed) = self.group_contents.newest.remove(key)
+                && let Some(group) = referenced_key(&removed, GROUP_REF)
             {
                 self.groups.queue.add(&group);
             }
@@ -34,7 +34,7 @@ impl Controller {
             let added = self.add_finalizer(&self.group_contents, content, finalizer::GROUP_CONTENT_BOUND);
             return added.await.map(drop);
         }
-        let Some(key) = referred(content, GROUP_REF) else { return Ok(()) };
+        let Some(key) = referenced_key(content, GROUP_REF) else { return Ok(()) };
         let group = self.groups.newest.get(&key).filter(|group| object::uid(group) == uid);
         if group.is_some_and(|group| is_behind(&group, content)) {
             self.groups.queue.add(&key);

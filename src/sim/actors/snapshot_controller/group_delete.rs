@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Controller, GROUP_REF, names};
+use super::{Controller, GROUP_REF, refers_to};
 use crate::actors::object;
 use crate::actors::recorder::Severity;
 use crate::actors::strings::{DELETE, annotation, finalizer, plural};
@@ -46,7 +46,7 @@ impl Controller {
         // for that in the real controller is never true.
         let content = object::text(group, "/status/boundVolumeGroupSnapshotContentName")
             .and_then(|name| self.group_contents.newest.get(name))
-            .filter(|content| names(content, GROUP_REF, group));
+            .filter(|content| refers_to(content, GROUP_REF, group));
         if !object::has_finalizer(group, finalizer::GROUP_BOUND) {
             return Ok(());
         }

@@ -50,7 +50,7 @@ struct Controller {
     group_contents: Tracked,
     claims: Cache,
     volumes: Cache,
-    by_handle: Arc<ByHandle>,
+    by_handle: Arc<HandleIndex>,
     classes: Cache,
     group_classes: Cache,
     /// The apiVersion that it writes into owner references: always its own, independent of the version with
@@ -63,19 +63,19 @@ struct Controller {
 
 /// The keys of the volumes by CSI handle. The real controller has the same index.
 #[derive(Default)]
-struct ByHandle(Mutex<BTreeMap<String, BTreeSet<String>>>);
+struct HandleIndex(Mutex<BTreeMap<String, BTreeSet<String>>>);
 
-impl ByHandle {
-    fn heard(&self, change: &Change) {
+impl HandleIndex {
+    fn update(&self, change: &Change) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let handle = |volume: &Value| object::text(volume, "/spec/csi/volumeHandle").map(str::to_owned);
-        if let Some(gone) = change.old.as_ref().and_then(|old| handle(old))
-            && let Some(all) = keys.get_mut(&gone)
+        if let Some(removed) = change.old.as_ref().and_then(|old| handle(old))
+            && let Some(all) = keys.get_mut(&removed)
         {
             all.remove(&change.key());
         }
-        if let Some(there) = change.new.as_ref().and_then(|new| handle(new)) {
-            keys.entry(there).or_default().insert(change.key());
+        if let Some(added) = change.new.as_ref().and_then(|new| handle(new)) {
+            keys.entry(added).or_default().insert(change.key());
         }
     }
 
@@ -88,7 +88,7 @@ impl ByHandle {
 pub(super) fn start(setup: &mut Setup) {
     let core = setup.client();
     let recorder = setup.recorder(core.clone());
-    let by_handle = Arc::new(ByHandle::default());
+    let by_handle = Arc::new(HandleIndex::default());
     let handles = by_handle.clone();
     let controller = Arc::new(Controller {
         client: setup.client(),
@@ -100,7 +100,7 @@ pub(super) fn start(setup: &mut Setup) {
         groups: tracked(setup, plural::GROUPS),
         group_contents: tracked(setup, plural::GROUP_CONTENTS),
         claims: setup.cache(plural::CLAIMS, |_| ()),
-        volumes: setup.cache(plural::VOLUMES, move |change| handles.heard(change)),
+        volumes: setup.cache(plural::VOLUMES, move |change| handles.update(change)),
         by_handle,
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
@@ -135,9 +135,9 @@ pub(super) fn start(setup: &mut Setup) {
 
 fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
     let (queue, newest) = (WorkQueue::new(), Newest::default());
-    let (changed, ends) = (queue.clone(), newest.clone());
+    let (changed, deletions) = (queue.clone(), newest.clone());
     let cache = setup.resynced_cache(plural, move |change| {
-        ends.heard(change);
+        deletions.record_deletion(change);
         changed.add(&change.key());
     });
     Tracked::new(plural, cache, newest, queue)
@@ -236,7 +236,7 @@ fn update_failure(object: &Value, message: &str) -> String {
 }
 
 /// Returns whether a reference in a content names the object, uid included.
-fn names(content: &Value, reference: &str, object: &Value) -> bool {
+fn refers_to(content: &Value, reference: &str, object: &Value) -> bool {
     let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
     field("name") == Some(object::name(object))
         && field("namespace") == object::namespace(object)
@@ -244,7 +244,7 @@ fn names(content: &Value, reference: &str, object: &Value) -> bool {
 }
 
 /// Returns whether a reference in a content names the object, or has its name and no uid.
-fn may_name(content: &Value, reference: &str, object: &Value) -> bool {
+fn may_refer_to(content: &Value, reference: &str, object: &Value) -> bool {
     let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
     field("name") == Some(object::name(object))
         && field("namespace") == object::namespace(object)
@@ -252,7 +252,7 @@ fn may_name(content: &Value, reference: &str, object: &Value) -> bool {
 }
 
 /// The key of the object that a content refers to.
-fn referred(content: &Value, reference: &str) -> Option<String> {
+fn referenced_key(content: &Value, reference: &str) -> Option<String> {
     let field = |field: &str| object::text(content, &format!("/spec/{reference}/{field}"));
     Some(object::join(field("namespace"), field("name")?))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::class::NoClass;
-use super::{Controller, SNAPSHOT_REF, may_name, names, update_failure};
+use super::{Controller, SNAPSHOT_REF, may_refer_to, refers_to, update_failure};
 use crate::actors::object;
 use crate::actors::recorder::Severity;
 use crate::actors::strings::{DELETE, finalizer, plural};
@@ -22,8 +22,8 @@ fn static_source(snapshot: &Value) -> Option<&str> {
 impl Controller {
     pub(super) async fn sync_snapshot_key(&self, key: &str) -> Result<(), String> {
         let Some(snapshot) = self.snapshots.cache.get(key) else {
-            if let Some(gone) = self.snapshots.newest.remove(key)
-                && let Some(content) = object::text(&gone, "/status/boundVolumeSnapshotContentName")
+            if let Some(removed) = self.snapshots.newest.remove(key)
+                && let Some(content) = object::text(&removed, "/status/boundVolumeSnapshotContentName")
             {
                 self.contents.queue.add(content);
             }
@@ -83,8 +83,8 @@ impl Controller {
             return Err(message);
         }
         let points_back = match wanted {
-            Some(_) => may_name(&content, SNAPSHOT_REF, snapshot),
-            None => names(&content, SNAPSHOT_REF, snapshot),
+            Some(_) => may_refer_to(&content, SNAPSHOT_REF, snapshot),
+            None => refers_to(&content, SNAPSHOT_REF, snapshot),
         };
         if !points_back {
             let message = format!("VolumeSnapshotContent [{name}] is bound to a different snapshot");
@@ -132,7 +132,7 @@ impl Controller {
             self.write_error(&self.snapshots, snapshot, true, "SnapshotContentMissing", message).await;
             return Ok(());
         };
-        if !names(&content, SNAPSHOT_REF, snapshot) {
+        if !refers_to(&content, SNAPSHOT_REF, snapshot) {
             let message = "VolumeSnapshotContent is not bound to the VolumeSnapshot correctly";
             self.write_error(&self.snapshots, snapshot, true, "SnapshotMisbound", message).await;
             return Ok(());

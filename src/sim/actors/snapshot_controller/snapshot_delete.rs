@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::snapshot::content_name;
-use super::{Controller, SNAPSHOT_REF, names};
+use super::{Controller, SNAPSHOT_REF, refers_to};
 use crate::actors::object;
 use crate::actors::recorder::Severity;
 use crate::actors::strings::{DELETE, annotation, finalizer, plural};
@@ -58,7 +58,7 @@ impl Controller {
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").map(str::to_owned);
         let is_dynamic = object::text(snapshot, "/spec/source/persistentVolumeClaimName").is_some();
         let name = bound.or_else(|| is_dynamic.then(|| content_name(snapshot)))?;
-        self.contents.newest.get(&name).filter(|content| names(content, SNAPSHOT_REF, snapshot))
+        self.contents.newest.get(&name).filter(|content| refers_to(content, SNAPSHOT_REF, snapshot))
     }
 
     fn check_group_is_gone(&self, snapshot: &Value, group: &str) -> Result<(), String> {
