@@ -40,12 +40,12 @@ pub(super) fn apply(applier: &Applier<'_>, current: &Value, applied: &Value) -> 
     if !applied["metadata"]["managedFields"].is_null() {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    let applied = own_half(applier, applied);
+    let applied = written_half(applier, applied);
     let mut next = current.clone();
     let mut managers = Managers::read(current);
     let mine = managers.take(applier);
     let wanted = fields_of(&applied);
-    settle_conflicts(applier, current, &applied, &wanted, &mut managers)?;
+    resolve_conflicts(applier, current, &applied, &wanted, &mut managers)?;
     for path in mine.fields.difference(&wanted) {
         if !managers.owns(path) {
             remove(&mut next, path, &wanted, &managers);
@@ -58,7 +58,7 @@ pub(super) fn apply(applier: &Applier<'_>, current: &Value, applied: &Value) -> 
 }
 
 /// The part of the applied object that this endpoint (main resource or `/status`) writes.
-fn own_half(applier: &Applier<'_>, applied: &Value) -> Value {
+fn written_half(applier: &Applier<'_>, applied: &Value) -> Value {
     let mut half = applied.clone();
     if applier.status {
         half = json!({"apiVersion": applied["apiVersion"], "kind": applied["kind"], "metadata": {}});
@@ -72,7 +72,7 @@ fn own_half(applier: &Applier<'_>, applied: &Value) -> Value {
     half
 }
 
-fn settle_conflicts(
+fn resolve_conflicts(
     applier: &Applier<'_>,
     current: &Value,
     applied: &Value,
@@ -89,7 +89,7 @@ fn settle_conflicts(
                 causes.push(Cause {
                     reason: "FieldManagerConflict".to_owned(),
                     message: format!("conflict with {:?}", other.manager),
-                    field: shown(path),
+                    field: display_path(path),
                 });
             }
         }
@@ -290,16 +290,16 @@ fn remove(object: &mut Value, path: &[String], wanted: &Fields, managers: &Manag
     let item = path.iter().position(|step| step.starts_with("k:"));
     let end = match item {
         Some(at)
-            if !wanted.iter().any(|kept| kept.starts_with(&path[..=at]))
+            if !wanted.iter().any(|field| field.starts_with(&path[..=at]))
                 && !managers.owns_below(&path[..=at]) =>
         {
             at + 1
         }
         _ => path.len(),
     };
-    let Some((last, way)) = path[..end].split_last() else { return };
+    let Some((last, parents)) = path[..end].split_last() else { return };
     let mut parent = object;
-    for step in way {
+    for step in parents {
         let next = match step.strip_prefix("f:") {
             Some(name) => parent.get_mut(name),
             None => {
@@ -318,7 +318,7 @@ fn remove(object: &mut Value, path: &[String], wanted: &Fields, managers: &Manag
     }
 }
 
-fn shown(path: &[String]) -> String {
+fn display_path(path: &[String]) -> String {
     path.iter()
         .map(|step| match step.strip_prefix("f:") {
             Some(name) => format!(".{name}"),

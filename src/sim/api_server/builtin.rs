@@ -41,9 +41,10 @@ fn claim(current: &Value, next: &Value) -> Vec<Cause> {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         causes.push(Cause::forbidden("spec", why));
     }
-    let asked = |claim: &Value| quantity::bytes(claim["spec"]["resources"]["requests"]["storage"].as_str()?);
+    let requested =
+        |claim: &Value| quantity::bytes(claim["spec"]["resources"]["requests"]["storage"].as_str()?);
     let has = next["status"]["capacity"]["storage"].as_str().and_then(quantity::bytes);
-    if asked(next) < asked(current) && asked(next) < has {
+    if requested(next) < requested(current) && requested(next) < has {
         let why = "field can not be less than status.capacity";
         causes.push(Cause::forbidden("spec.resources.requests.storage", why));
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api_server::status::Status;
 use crate::api_server::store::{Change, ChangeKind, Key};
-use crate::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::api_server::write::{self, DeleteResult, Preconditions, Target};
 use crate::api_server::{ApiServer, CallInfo, FaultDecision, meta, patch};
 use crate::resources::{self, Resource};
 
@@ -171,7 +171,7 @@ impl Caller {
     }
 
     /// Deletes an object. Returns `Some(object)` if finalizers delay the removal, `None` if the object is
-    /// gone.
+    /// removed.
     ///
     /// # Errors
     /// 404, 409 if a precondition is not met.
@@ -184,8 +184,8 @@ impl Caller {
     ) -> Result<Option<Value>, Status> {
         let target = self.target("delete", plural, ns, name, None)?;
         self.server.with(|inner| match write::delete(&mut inner.store, &target, &preconditions)? {
-            Deleted::Held(object) => Ok(Some(Arc::unwrap_or_clone(object))),
-            Deleted::Gone(_) => Ok(None),
+            DeleteResult::Pending(object) => Ok(Some(Arc::unwrap_or_clone(object))),
+            DeleteResult::Removed(_) => Ok(None),
         })
     }
 
@@ -258,7 +258,7 @@ pub enum WatchEvent {
     /// The object is new, or existed when the watch began.
     Added(Arc<Value>),
     Modified(Arc<Value>),
-    /// The object is gone; this is its last state.
+    /// The object was removed; this is its last state.
     Deleted(Arc<Value>),
 }
 

@@ -58,7 +58,7 @@ fn of_the_newer_kind(event: &Value, causes: &mut Vec<Cause>) {
     for field in ["reportingInstance", "action", "reason"] {
         match text(field) {
             "" => causes.push(Cause::required(field)),
-            word if word.len() > WORD_LIMIT => causes.push(validate::too_long(field, word, WORD_LIMIT)),
+            text if text.len() > WORD_LIMIT => causes.push(validate::too_long(field, text, WORD_LIMIT)),
             _ => {}
         }
     }

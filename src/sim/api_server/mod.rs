@@ -159,7 +159,7 @@ impl ApiServer {
     /// Makes the CRD of a resource keep every field and check none from now on, as the CRD of an older
     /// release may.
     pub fn loosen(&self, plural: &str) {
-        self.with(|inner| inner.store.keep_all(plural));
+        self.with(|inner| inner.store.preserve_unknown_fields(plural));
     }
 
     /// The number of calls so far, by agent, verb and resource.

@@ -21,7 +21,7 @@ pub(super) fn key(name: &str) -> Key {
 ///
 /// # Errors
 /// 404 without the namespace, 403 while it is being deleted.
-pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<(), Status> {
+pub(super) fn check_create(store: &Store, resource: &Resource, object: &Key) -> Result<(), Status> {
     if !resource.namespaced {
         return Ok(());
     }
@@ -42,28 +42,28 @@ pub(super) fn admit(store: &Store, resource: &Resource, object: &Key) -> Result<
 }
 
 /// Deletes all objects in the namespace, then the namespace if it is empty.
-pub(super) fn empty(store: &mut Store, name: &str) {
-    for held in store.keys_in(name) {
-        if let Some(resource) = by_plural(held.plural) {
-            let target = Target { resource, key: held, status: false, dry_run: false };
+pub(super) fn delete_contents(store: &mut Store, name: &str) {
+    for key in store.keys_in(name) {
+        if let Some(resource) = by_plural(key.plural) {
+            let target = Target { resource, key, status: false, dry_run: false };
             // NotFound means that an earlier delete has removed it.
             let _ = write::delete(store, &target, &Preconditions::default());
         }
     }
-    remove_if_done(store, name);
+    remove_if_terminating_and_empty(store, name);
 }
 
 /// Removes the namespace of a removed object, if the namespace is being deleted and now empty.
-pub(super) fn finish(store: &mut Store, gone: &Key) {
-    if !gone.namespace.is_empty() {
-        remove_if_done(store, &gone.namespace);
+pub(super) fn remove_if_empty(store: &mut Store, removed: &Key) {
+    if !removed.namespace.is_empty() {
+        remove_if_terminating_and_empty(store, &removed.namespace);
     }
 }
 
-fn remove_if_done(store: &mut Store, name: &str) {
+fn remove_if_terminating_and_empty(store: &mut Store, name: &str) {
     let Some(resource) = by_plural(NAMESPACES) else { return };
     let Some(namespace) = store.get(&key(name)) else { return };
-    if meta::is_terminating(&namespace) && write::may_go(resource, store, &namespace) {
+    if meta::is_terminating(&namespace) && write::is_removable(resource, store, &namespace) {
         store.remove(key(name), (*namespace).clone());
     }
 }

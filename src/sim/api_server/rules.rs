@@ -20,9 +20,9 @@ enum Rule {
     /// The field may not change between two present values.
     Immutable(&'static str, &'static str),
     /// A field of the parent may not be removed once it is set.
-    Kept(&'static str, &'static str, &'static str),
+    RequiredOnceSet(&'static str, &'static str, &'static str),
     /// A field of the parent may neither change nor be removed once it is set.
-    Fixed(&'static str, &'static str, &'static str),
+    ImmutableOnceSet(&'static str, &'static str, &'static str),
     /// The parent has exactly one of two fields.
     ExactlyOne(&'static str, [&'static str; 2], &'static str),
     /// The parent has both fields.
@@ -32,15 +32,23 @@ enum Rule {
 }
 
 use crate::pointer::At;
-use Rule::{Both, ExactlyOne, Fixed, Immutable, Kept, NotEmpty, OneOf, Required};
+use Rule::{Both, ExactlyOne, Immutable, ImmutableOnceSet, NotEmpty, OneOf, Required, RequiredOnceSet};
 
 const POLICIES: &[&str] = &["Delete", "Retain"];
 
 const VOLUME_SNAPSHOT: &[Rule] = &[
     Required("/spec"),
     Required("/spec/source"),
-    Kept("/spec/source", "persistentVolumeClaimName", "persistentVolumeClaimName is required once set"),
-    Kept("/spec/source", "volumeSnapshotContentName", "volumeSnapshotContentName is required once set"),
+    RequiredOnceSet(
+        "/spec/source",
+        "persistentVolumeClaimName",
+        "persistentVolumeClaimName is required once set",
+    ),
+    RequiredOnceSet(
+        "/spec/source",
+        "volumeSnapshotContentName",
+        "volumeSnapshotContentName is required once set",
+    ),
     ExactlyOne(
         "/spec/source",
         ["volumeSnapshotContentName", "persistentVolumeClaimName"],
@@ -61,10 +69,10 @@ const VOLUME_SNAPSHOT_CONTENT: &[Rule] = &[
     Required("/spec/source"),
     Required("/spec/volumeSnapshotRef"),
     OneOf("/spec/deletionPolicy", POLICIES),
-    Kept("/spec", "sourceVolumeMode", "sourceVolumeMode is required once set"),
+    RequiredOnceSet("/spec", "sourceVolumeMode", "sourceVolumeMode is required once set"),
     Immutable("/spec/sourceVolumeMode", "sourceVolumeMode is immutable"),
-    Kept("/spec/source", "volumeHandle", "volumeHandle is required once set"),
-    Kept("/spec/source", "snapshotHandle", "snapshotHandle is required once set"),
+    RequiredOnceSet("/spec/source", "volumeHandle", "volumeHandle is required once set"),
+    RequiredOnceSet("/spec/source", "snapshotHandle", "snapshotHandle is required once set"),
     ExactlyOne(
         "/spec/source",
         ["volumeHandle", "snapshotHandle"],
@@ -85,8 +93,8 @@ const VOLUME_SNAPSHOT_CLASS: &[Rule] =
 const VOLUME_GROUP_SNAPSHOT: &[Rule] = &[
     Required("/spec"),
     Required("/spec/source"),
-    Kept("/spec/source", "selector", "selector is required once set"),
-    Kept(
+    RequiredOnceSet("/spec/source", "selector", "selector is required once set"),
+    RequiredOnceSet(
         "/spec/source",
         "volumeGroupSnapshotContentName",
         "volumeGroupSnapshotContentName is required once set",
@@ -120,21 +128,25 @@ const VOLUME_GROUP_SNAPSHOT_CONTENT: &[Rule] = &[
         ["name", "namespace"],
         "both volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace must be set",
     ),
-    Fixed(
+    ImmutableOnceSet(
         "/spec/volumeGroupSnapshotRef",
         "name",
         "volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace are immutable",
     ),
-    Fixed(
+    ImmutableOnceSet(
         "/spec/volumeGroupSnapshotRef",
         "namespace",
         "volumeGroupSnapshotRef.name and volumeGroupSnapshotRef.namespace are immutable",
     ),
-    Fixed("/spec/volumeGroupSnapshotRef", "uid", "volumeGroupSnapshotRef.uid is immutable once set"),
+    ImmutableOnceSet(
+        "/spec/volumeGroupSnapshotRef",
+        "uid",
+        "volumeGroupSnapshotRef.uid is immutable once set",
+    ),
     Immutable("/spec/driver", "driver is immutable once set"),
     Immutable("/spec/volumeGroupSnapshotClassName", "volumeGroupSnapshotClassName is immutable once set"),
-    Kept("/spec/source", "volumeHandles", "volumeHandles is required once set"),
-    Kept("/spec/source", "groupSnapshotHandles", "groupSnapshotHandles is required once set"),
+    RequiredOnceSet("/spec/source", "volumeHandles", "volumeHandles is required once set"),
+    RequiredOnceSet("/spec/source", "groupSnapshotHandles", "groupSnapshotHandles is required once set"),
     ExactlyOne(
         "/spec/source",
         ["volumeHandles", "groupSnapshotHandles"],
@@ -171,23 +183,23 @@ fn rules_of(plural: &str) -> &'static [Rule] {
 /// # Errors
 /// 422 with one cause per violated rule.
 pub(super) fn check(resource: &Resource, old: Option<&Value>, new: &Value) -> Result<(), Status> {
-    if old.is_some_and(|old| is_as_it_was(old, new)) {
+    if old.is_some_and(|old| is_unchanged(old, new)) {
         return Ok(());
     }
     let mut causes: Vec<Cause> =
-        rules_of(resource.plural).iter().filter_map(|rule| rule.violated(old, new)).collect();
+        rules_of(resource.plural).iter().filter_map(|rule| rule.check(old, new)).collect();
     causes.dedup();
     refuse(resource, meta::get(new, "name"), causes)
 }
 
 /// Returns whether only the metadata changed, which have no rules here.
-fn is_as_it_was(old: &Value, new: &Value) -> bool {
+fn is_unchanged(old: &Value, new: &Value) -> bool {
     let (old, new) = (old.as_object().into_iter().flatten(), new.as_object().into_iter().flatten());
     old.filter(|(field, _)| *field != "metadata").eq(new.filter(|(field, _)| *field != "metadata"))
 }
 
 impl Rule {
-    fn violated(&self, old: Option<&Value>, new: &Value) -> Option<Cause> {
+    fn check(&self, old: Option<&Value>, new: &Value) -> Option<Cause> {
         let before = |path: &str| old.and_then(|old| old.at(path));
         match *self {
             Required(path) => required(new, path),
@@ -197,31 +209,31 @@ impl Rule {
             }
             Immutable(path, why) => {
                 let (was, is) = (before(path)?, new.at(path)?);
-                (was != is).then(|| broken(path, is, why))
+                (was != is).then(|| violation(path, is, why))
             }
-            Kept(parent, name, why) => {
+            RequiredOnceSet(parent, name, why) => {
                 before(parent)?.get(name)?;
                 let is = new.at(parent)?;
-                is.get(name).is_none().then(|| broken(parent, is, why))
+                is.get(name).is_none().then(|| violation(parent, is, why))
             }
-            Fixed(parent, name, why) => {
+            ImmutableOnceSet(parent, name, why) => {
                 let was = before(parent)?.get(name)?;
                 let is = new.at(parent)?;
-                (is.get(name) != Some(was)).then(|| broken(parent, is, why))
+                (is.get(name) != Some(was)).then(|| violation(parent, is, why))
             }
             ExactlyOne(parent, names, why) => {
                 let is = new.at(parent)?;
                 let count = names.iter().filter(|name| is.get(**name).is_some()).count();
-                (count != 1).then(|| broken(parent, is, why))
+                (count != 1).then(|| violation(parent, is, why))
             }
             Both(parent, names, why) => {
                 let is = new.at(parent)?;
                 let all = names.iter().all(|name| is.get(*name).is_some());
-                (!all).then(|| broken(parent, is, why))
+                (!all).then(|| violation(parent, is, why))
             }
             NotEmpty(path, why) => {
                 let is = new.at(path)?;
-                (is == "").then(|| broken(path, is, why))
+                (is == "").then(|| violation(path, is, why))
             }
         }
     }
@@ -233,7 +245,7 @@ fn required(new: &Value, path: &str) -> Option<Cause> {
     (new.at(parent).is_some() && new.at(path).is_none()).then(|| Cause::required(&field(path)))
 }
 
-fn broken(path: &str, value: &Value, why: &str) -> Cause {
+fn violation(path: &str, value: &Value, why: &str) -> Cause {
     let kind = match value {
         Value::Object(_) => "\"object\"",
         Value::Array(_) => "\"array\"",

@@ -53,9 +53,9 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// A value that breaks a rule; `shown` is the value as the message quotes it.
-    pub fn invalid(field: &str, shown: &str, why: &str) -> Self {
-        Self::new("FieldValueInvalid", field, format!("Invalid value: {shown}: {why}"))
+    /// A value that breaks a rule; `quoted` is the value as the message quotes it.
+    pub fn invalid(field: &str, quoted: &str, why: &str) -> Self {
+        Self::new("FieldValueInvalid", field, format!("Invalid value: {quoted}: {why}"))
     }
 
     /// A missing value.

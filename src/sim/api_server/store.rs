@@ -93,10 +93,10 @@ pub(super) struct Store {
     objects: BTreeMap<Key, StoredObject>,
     history: VecDeque<Arc<Change>>,
     /// Version of the newest change that is no longer in the history.
-    forgotten: u64,
+    compacted: u64,
     subscribers: Vec<Subscriber>,
     /// Resources whose CRD keeps every field and checks none.
-    keep_all: BTreeSet<String>,
+    preserve_unknown_fields: BTreeSet<String>,
 }
 
 impl Store {
@@ -108,20 +108,20 @@ impl Store {
             version: 1,
             objects: BTreeMap::new(),
             history: VecDeque::new(),
-            forgotten: 1,
+            compacted: 1,
             subscribers: Vec::new(),
-            keep_all: BTreeSet::new(),
+            preserve_unknown_fields: BTreeSet::new(),
         }
     }
 
     /// Returns whether the CRD of a resource keeps every field and checks none.
-    pub fn keeps_all(&self, plural: &str) -> bool {
-        self.keep_all.contains(plural)
+    pub fn preserves_unknown_fields(&self, plural: &str) -> bool {
+        self.preserve_unknown_fields.contains(plural)
     }
 
     /// Makes the CRD of a resource keep every field and check none from now on.
-    pub fn keep_all(&mut self, plural: &str) {
-        self.keep_all.insert(plural.to_owned());
+    pub fn preserve_unknown_fields(&mut self, plural: &str) {
+        self.preserve_unknown_fields.insert(plural.to_owned());
     }
 
     /// Version of the last change.
@@ -181,20 +181,20 @@ impl Store {
 
     /// Writes a new or changed object with the next version.
     pub fn put(&mut self, key: Key, object: Value) -> Arc<Value> {
-        let object = self.stamp(object);
+        let object = self.set_next_version(object);
         let stored = StoredObject::new(key.plural, &object);
         let previous = self.objects.insert(key.clone(), stored.clone());
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        self.record(kind, key, stored, previous);
+        self.append_change(kind, key, stored, previous);
         object
     }
 
     /// Removes an object; `last` is its final state.
     pub fn remove(&mut self, key: Key, last: Value) -> Arc<Value> {
         let previous = self.objects.remove(&key);
-        let object = self.stamp(last);
+        let object = self.set_next_version(last);
         let stored = StoredObject::new(key.plural, &object);
-        self.record(ChangeKind::Deleted, key, stored, previous);
+        self.append_change(ChangeKind::Deleted, key, stored, previous);
         object
     }
 
@@ -211,18 +211,22 @@ impl Store {
     }
 
     /// The changes of the resource after `version`.
-    pub fn since(&self, plural: &str, version: u64) -> Result<Vec<Arc<Change>>, TooOld> {
-        if version < self.forgotten {
-            return Err(TooOld { oldest: self.forgotten });
+    pub fn changes_since(&self, plural: &str, version: u64) -> Result<Vec<Arc<Change>>, TooOld> {
+        if version < self.compacted {
+            return Err(TooOld { oldest: self.compacted });
         }
         let first = self.history.partition_point(|change| change.version <= version);
         Ok(self.history.iter().skip(first).filter(|change| change.key.plural == plural).cloned().collect())
     }
 
     /// The objects of the resource as of `version`.
-    pub fn at(&self, plural: &'static str, version: u64) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
+    pub fn objects_at(
+        &self,
+        plural: &'static str,
+        version: u64,
+    ) -> Result<BTreeMap<Key, Arc<Value>>, TooOld> {
         let mut objects: BTreeMap<&Key, &StoredObject> = self.entries(plural, None).collect();
-        let since = self.since(plural, version)?;
+        let since = self.changes_since(plural, version)?;
         for change in since.iter().rev() {
             match &change.previous {
                 Some(previous) => objects.insert(&change.key, previous),
@@ -235,11 +239,11 @@ impl Store {
     /// The version of the last change up to `then`, within the history.
     pub fn version_at(&self, then: Instant) -> u64 {
         let later = self.history.partition_point(|change| change.at <= then);
-        later.checked_sub(1).and_then(|last| self.history.get(last)).map_or(self.forgotten, |one| one.version)
+        later.checked_sub(1).and_then(|last| self.history.get(last)).map_or(self.compacted, |one| one.version)
     }
 
     /// Time of the change with that version; `None` if it is not in the history.
-    pub fn made_at(&self, version: u64) -> Option<Instant> {
+    pub fn time_of_version(&self, version: u64) -> Option<Instant> {
         let at = self.history.binary_search_by_key(&version, |change| change.version).ok()?;
         self.history.get(at).map(|change| change.at)
     }
@@ -264,14 +268,14 @@ impl Store {
         self.version = checkpoint.version;
         self.objects = checkpoint.objects.clone();
         self.history.clear();
-        self.forgotten = checkpoint.version;
+        self.compacted = checkpoint.version;
         self.subscribers.clear();
     }
 
     /// Clears the history, as a compaction of etcd does.
     pub fn compact(&mut self) {
         self.history.clear();
-        self.forgotten = self.version;
+        self.compacted = self.version;
     }
 
     /// A version 4 uid from the seed, for an object of that key.
@@ -284,13 +288,19 @@ impl Store {
         (0..5).map(|_| char::from(SUFFIX_LETTERS[self.random.usize(..SUFFIX_LETTERS.len())])).collect()
     }
 
-    fn stamp(&mut self, mut object: Value) -> Arc<Value> {
+    fn set_next_version(&mut self, mut object: Value) -> Arc<Value> {
         self.version += 1;
         meta::set(&mut object, "resourceVersion", Value::String(self.version.to_string()));
         Arc::new(object)
     }
 
-    fn record(&mut self, kind: ChangeKind, key: Key, object: StoredObject, previous: Option<StoredObject>) {
+    fn append_change(
+        &mut self,
+        kind: ChangeKind,
+        key: Key,
+        object: StoredObject,
+        previous: Option<StoredObject>,
+    ) {
         let change =
             Arc::new(Change { version: self.version, at: Instant::now(), kind, key, object, previous });
         self.subscribers.retain(|subscriber| {
@@ -309,7 +319,7 @@ impl Store {
         if self.history.len() > HISTORY_LIMIT
             && let Some(oldest) = self.history.pop_front()
         {
-            self.forgotten = oldest.version;
+            self.compacted = oldest.version;
             if let Some(current) = self.objects.get_mut(&oldest.key) {
                 current.drop_shared_text(&oldest.object);
             }
@@ -353,7 +363,7 @@ mod tests {
         let data =
             |then| store.get_at(&key("a"), store.version_at(then)).map(|object| object["data"].clone());
         assert_eq!((data(before), data(first), data(Instant::now())), (None, Some(json!(1)), Some(json!(2))));
-        assert_eq!((store.made_at(2), store.made_at(9)), (Some(first), None));
+        assert_eq!((store.time_of_version(2), store.time_of_version(9)), (Some(first), None));
     }
 
     #[tokio::test]
@@ -363,7 +373,7 @@ mod tests {
         let then = store.version();
         store.put(key("a"), json!({"metadata": {}, "data": 2}));
         store.put(key("b"), json!({"metadata": {}}));
-        let old = store.at("configmaps", then).expect("in the history");
+        let old = store.objects_at("configmaps", then).expect("in the history");
         assert_eq!(old.len(), 1);
         assert_eq!(old[&key("a")]["data"], 1);
     }
@@ -402,8 +412,8 @@ mod tests {
         store.put(key("a"), json!({"metadata": {}}));
         let before = store.version() - 1;
         store.compact();
-        assert_eq!(store.since("configmaps", before).err(), Some(TooOld { oldest: 2 }));
-        assert!(store.since("configmaps", 2).is_ok_and(|changes| changes.is_empty()));
+        assert_eq!(store.changes_since("configmaps", before).err(), Some(TooOld { oldest: 2 }));
+        assert!(store.changes_since("configmaps", 2).is_ok_and(|changes| changes.is_empty()));
     }
 
     #[tokio::test]

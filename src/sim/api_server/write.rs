@@ -36,11 +36,11 @@ pub struct Preconditions {
 }
 
 /// The result of a delete.
-pub(super) enum Deleted {
+pub(super) enum DeleteResult {
     /// Finalizers delay the removal; the object has a deletionTimestamp now.
-    Held(Arc<Value>),
-    /// The object is gone; this was its last state.
-    Gone(Arc<Value>),
+    Pending(Arc<Value>),
+    /// The object was removed; this is its last state.
+    Removed(Arc<Value>),
 }
 
 /// Creates an object. The name is in its metadata; the target's key names the namespace.
@@ -54,11 +54,11 @@ pub(super) fn create(store: &mut Store, target: &Target, mut object: Value) -> R
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
     schema::prune_nulls(resource, &mut object);
-    let name = name_of_new(store, &mut object);
+    let name = generate_name(store, &mut object);
     let key = Key { name: name.clone(), ..target.key.clone() };
-    namespaces::admit(store, resource, &key)?;
-    fill_new(store, target, &key, &mut object);
-    let strict = !store.keeps_all(resource.plural);
+    namespaces::check_create(store, resource, &key)?;
+    set_server_fields(store, target, &key, &mut object);
+    let strict = !store.preserves_unknown_fields(resource.plural);
     if strict {
         schema::prune(resource, &mut object);
     }
@@ -94,17 +94,17 @@ pub(super) fn update(
     schema::prune_nulls(resource, &mut wanted);
     validate::shape(&wanted)?;
     preconditions_of_update(resource, &current, &wanted)?;
-    let next = isolate(target, &current, wanted);
-    let next = settle(resource, &current, next, !store.keeps_all(resource.plural))?;
+    let next = merge_written_half(target, &current, wanted);
+    let next = complete_update(resource, &current, next, !store.preserves_unknown_fields(resource.plural))?;
     if next == *current {
         return Ok(current);
     }
     if target.dry_run {
         return Ok(Arc::new(next));
     }
-    if meta::is_terminating(&next) && may_go(resource, store, &next) {
+    if meta::is_terminating(&next) && is_removable(resource, store, &next) {
         let last = store.remove(target.key.clone(), next);
-        namespaces::finish(store, &target.key);
+        namespaces::remove_if_empty(store, &target.key);
         return Ok(last);
     }
     Ok(store.put(target.key.clone(), next))
@@ -118,7 +118,7 @@ pub(super) fn delete(
     store: &mut Store,
     target: &Target,
     preconditions: &Preconditions,
-) -> Result<Deleted, Status> {
+) -> Result<DeleteResult, Status> {
     delete_with(store, target, preconditions, &[])
 }
 
@@ -128,7 +128,7 @@ pub(super) fn delete_orphaning(
     store: &mut Store,
     target: &Target,
     preconditions: &Preconditions,
-) -> Result<Deleted, Status> {
+) -> Result<DeleteResult, Status> {
     delete_with(store, target, preconditions, &["orphan"])
 }
 
@@ -136,48 +136,48 @@ fn delete_with(
     store: &mut Store,
     target: &Target,
     preconditions: &Preconditions,
-    holding: &[&str],
-) -> Result<Deleted, Status> {
+    added_finalizers: &[&str],
+) -> Result<DeleteResult, Status> {
     let resource = target.resource;
     let name = &target.key.name;
     let mut current = store.get(&target.key).ok_or_else(|| Status::not_found(resource, name))?;
     preconditions_of_delete(resource, &current, preconditions)?;
     if target.dry_run {
-        return Ok(Deleted::Gone(current));
+        return Ok(DeleteResult::Removed(current));
     }
     if meta::is_terminating(&current) {
-        return Ok(Deleted::Held(current));
+        return Ok(DeleteResult::Pending(current));
     }
-    if !holding.is_empty() {
-        let held = Arc::make_mut(&mut current);
+    if !added_finalizers.is_empty() {
+        let object = Arc::make_mut(&mut current);
         let finalizers: Vec<&str> =
-            meta::finalizers(held).into_iter().chain(holding.iter().copied()).collect();
+            meta::finalizers(object).into_iter().chain(added_finalizers.iter().copied()).collect();
         let finalizers = json!(finalizers);
-        meta::set(held, "finalizers", finalizers);
+        meta::set(object, "finalizers", finalizers);
     }
     if resource.plural != NAMESPACES && meta::finalizers(&current).is_empty() {
         let last = store.remove(target.key.clone(), (*current).clone());
-        namespaces::finish(store, &target.key);
-        return Ok(Deleted::Gone(last));
+        namespaces::remove_if_empty(store, &target.key);
+        return Ok(DeleteResult::Removed(last));
     }
-    let marked = store.put(target.key.clone(), mark(&current, &store.clock.rfc3339()));
+    let marked = store.put(target.key.clone(), mark_terminating(&current, &store.clock.rfc3339()));
     if resource.plural == NAMESPACES {
-        namespaces::empty(store, name);
+        namespaces::delete_contents(store, name);
     }
     match store.get(&target.key) {
-        Some(held) => Ok(Deleted::Held(held)),
-        None => Ok(Deleted::Gone(marked)),
+        Some(pending) => Ok(DeleteResult::Pending(pending)),
+        None => Ok(DeleteResult::Removed(marked)),
     }
 }
 
 /// Returns whether a terminating object can be removed.
-pub(super) fn may_go(resource: &Resource, store: &Store, object: &Value) -> bool {
-    let held_by_contents = resource.plural == NAMESPACES && !store.is_empty(meta::get(object, "name"));
-    meta::finalizers(object).is_empty() && !held_by_contents
+pub(super) fn is_removable(resource: &Resource, store: &Store, object: &Value) -> bool {
+    let has_contents = resource.plural == NAMESPACES && !store.is_empty(meta::get(object, "name"));
+    meta::finalizers(object).is_empty() && !has_contents
 }
 
 /// The object with a deletionTimestamp and an incremented generation.
-fn mark(current: &Value, now: &str) -> Value {
+fn mark_terminating(current: &Value, now: &str) -> Value {
     let mut marked = current.clone();
     meta::set(&mut marked, "deletionTimestamp", json!(now));
     meta::set(&mut marked, "deletionGracePeriodSeconds", json!(0));
@@ -190,18 +190,18 @@ fn mark(current: &Value, now: &str) -> Value {
     marked
 }
 
-fn name_of_new(store: &mut Store, object: &mut Value) -> String {
+fn generate_name(store: &mut Store, object: &mut Value) -> String {
     let prefix = meta::get(object, "generateName").to_owned();
     if meta::get(object, "name").is_empty() && !prefix.is_empty() {
-        let kept: String = prefix.chars().take(58).collect();
-        let name = format!("{kept}{}", store.name_suffix());
+        let truncated: String = prefix.chars().take(58).collect();
+        let name = format!("{truncated}{}", store.name_suffix());
         meta::set(object, "name", json!(name));
     }
     meta::get(object, "name").to_owned()
 }
 
 /// Sets the fields that only the server sets.
-fn fill_new(store: &mut Store, target: &Target, key: &Key, object: &mut Value) {
+fn set_server_fields(store: &mut Store, target: &Target, key: &Key, object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta::unset(object, field);
     }
@@ -253,13 +253,14 @@ fn preconditions_of_delete(
         ("UID", "uid", &preconditions.uid),
         ("ResourceVersion", "resourceVersion", &preconditions.resource_version),
     ];
-    for (word, field, wanted) in pairs {
+    for (label, field, wanted) in pairs {
         let is = meta::get(current, field);
         if let Some(wanted) = wanted
             && wanted != is
         {
-            let why =
-                format!("Precondition failed: {word} in precondition: {wanted}, {word} in object meta: {is}");
+            let why = format!(
+                "Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {is}"
+            );
             return Err(Status::conflict(resource, meta::get(current, "name"), &why));
         }
     }
@@ -268,10 +269,10 @@ fn preconditions_of_delete(
 
 /// Separates the two halves of an object: the main resource writes all but the status, the subresource only
 /// the status.
-fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
+fn merge_written_half(target: &Target, current: &Value, mut wanted: Value) -> Value {
     if target.status {
         let managed = meta::take(&mut wanted, "managedFields").filter(|managed| !managed.is_null());
-        put_back_all_but_status(current, &mut wanted);
+        restore_all_but_status(current, &mut wanted);
         if let Some(managed) = managed {
             meta::set(&mut wanted, "managedFields", managed);
         }
@@ -284,7 +285,7 @@ fn isolate(target: &Target, current: &Value, mut wanted: Value) -> Value {
 }
 
 /// Restores everything but the status. Most of it is equal, and equal values are not copied.
-fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
+fn restore_all_but_status(current: &Value, wanted: &mut Value) {
     let (Some(current), Some(wanted)) = (current.as_object(), wanted.as_object_mut()) else { return };
     wanted.retain(|field, _| field == "status" || current.contains_key(field));
     for (field, was) in current.iter().filter(|(field, _)| *field != "status") {
@@ -296,8 +297,13 @@ fn put_back_all_but_status(current: &Value, wanted: &mut Value) {
 
 /// Restores the fields that only the server sets, validates (against the schema if `strict`), and increments
 /// the generation.
-fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -> Result<Value, Status> {
-    const OF_THE_SERVER: [&str; 8] = [
+fn complete_update(
+    resource: &Resource,
+    current: &Value,
+    mut next: Value,
+    strict: bool,
+) -> Result<Value, Status> {
+    const SERVER_FIELDS: [&str; 8] = [
         "name",
         "namespace",
         "uid",
@@ -307,7 +313,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -
         "generation",
         "resourceVersion",
     ];
-    meta::copy_all(current, &mut next, &OF_THE_SERVER);
+    meta::copy_all(current, &mut next, &SERVER_FIELDS);
     for field in ["apiVersion", "kind"] {
         meta::set_top(&mut next, field, current.get(field));
     }
@@ -330,7 +336,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -
     if strict {
         schema::check(resource, &next)?;
     }
-    no_new_finalizers(resource, current, &next)?;
+    refuse_new_finalizers(resource, current, &next)?;
     rules::check(resource, Some(current), &next)?;
     refuse(resource, meta::get(&next, "name"), builtin::causes(resource.plural, current, &next))?;
     if let Some(generation) = current["metadata"]["generation"].as_u64()
@@ -341,7 +347,7 @@ fn settle(resource: &Resource, current: &Value, mut next: Value, strict: bool) -
     Ok(next)
 }
 
-fn no_new_finalizers(resource: &Resource, current: &Value, next: &Value) -> Result<(), Status> {
+fn refuse_new_finalizers(resource: &Resource, current: &Value, next: &Value) -> Result<(), Status> {
     let old = meta::finalizers(current);
     let new: Vec<&str> = meta::finalizers(next).into_iter().filter(|one| !old.contains(one)).collect();
     if !meta::is_terminating(current) || new.is_empty() {

@@ -12,7 +12,7 @@ use crate::api_server::http::read::{self, ConvertedObject};
 use crate::api_server::http::{Call, json as json_response, protobuf};
 use crate::api_server::status::Status;
 use crate::api_server::store::Key;
-use crate::api_server::write::{self, Deleted, Preconditions, Target};
+use crate::api_server::write::{self, DeleteResult, Preconditions, Target};
 use crate::api_server::{Inner, conversion, meta, patch as patches, schema};
 use crate::resources::Resource;
 
@@ -62,7 +62,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
     // Patches are written against the requested version, so Events are converted to it before and back after.
     let version = call.place.version;
     let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
-    let keeps_all = inner.store.keeps_all(resource.plural);
+    let keeps_all = inner.store.preserves_unknown_fields(resource.plural);
     let change = |current: &Value| {
         let converted = conversion::to_version(resource, version, current);
         let next = match media {
@@ -95,8 +95,8 @@ pub(super) fn delete(inner: &mut Inner, call: &Call) -> Result<Response<Body>, S
         options.get("propagationPolicy").and_then(Value::as_str).unwrap_or(call.param("propagationPolicy"));
     let delete = if policy == "Orphan" { write::delete_orphaning } else { write::delete };
     match delete(&mut inner.store, &target, &preconditions)? {
-        Deleted::Held(object) => Ok(answer(inner, call, StatusCode::OK, &object)),
-        Deleted::Gone(object) => Ok(json_response(StatusCode::OK, &success(&target, &object))),
+        DeleteResult::Pending(object) => Ok(answer(inner, call, StatusCode::OK, &object)),
+        DeleteResult::Removed(object) => Ok(json_response(StatusCode::OK, &success(&target, &object))),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn delete_collection(inner: &mut Inner, call: &Call) -> Result<Respon
     let mut items = Vec::new();
     for key in keys {
         let target = Target { key, ..target(call)? };
-        let (Deleted::Held(object) | Deleted::Gone(object)) =
+        let (DeleteResult::Pending(object) | DeleteResult::Removed(object)) =
             write::delete(&mut inner.store, &target, &Preconditions::default())?;
         items.push((target.key, object));
     }
@@ -222,7 +222,7 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
 }
 
 fn refuse_unknown(inner: &Inner, call: &Call, object: &Value) -> Result<(), Status> {
-    if inner.store.keeps_all(call.place.resource.plural) {
+    if inner.store.preserves_unknown_fields(call.place.resource.plural) {
         Ok(())
     } else {
         refuse_unknown_fields(call, object)

@@ -104,7 +104,7 @@ impl Verb {
     }
 
     /// The name under which the call is counted.
-    fn word(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
@@ -129,10 +129,10 @@ impl Call {
 
 async fn serve(State(server): State<ApiServer>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    answer(&server, parts, body).await.unwrap_or_else(|status| failure(&status))
+    handle(&server, parts, body).await.unwrap_or_else(|status| failure(&status))
 }
 
-async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response<Body>, Status> {
+async fn handle(server: &ApiServer, parts: Parts, body: Body) -> Result<Response<Body>, Status> {
     let route =
         server.with(|inner| route::parse(inner, parts.uri.path())).ok_or_else(Status::no_such_path)?;
     let format = accept::negotiate(header(&parts, &ACCEPT))?;
@@ -161,23 +161,23 @@ async fn answer(server: &ApiServer, parts: Parts, body: Body) -> Result<Response
 
 /// Counts the call, and executes it and replies as its fault decides.
 async fn perform(server: &ApiServer, agent: &str, mut call: Call) -> Result<Response<Body>, Status> {
-    let (place, verb) = (&call.place, call.verb.word());
+    let (place, verb) = (&call.place, call.verb.name());
     server.count(agent, verb, place.resource.plural, place.status.then_some("status"));
     server.with(|inner| start::refuses(inner, place, call.verb))?;
     let decision = server.decide(|| describe(agent, &call));
     call.stale = Duration::from_millis(decision.stale_ms);
     call.stream = decision.stream;
-    pause(decision.before_ms).await;
-    let truth = if decision.happen {
+    delay(decision.before_ms).await;
+    let result = if decision.happen {
         wait_for_progress(server, &call).await;
         replicas::route(server, &mut call).await?;
-        carry_out(server, &call).map(|response| warn(server, &call, response))
+        execute(server, &call).map(|response| warn(server, &call, response))
     } else {
         Err(Status::of_code(500, None))
     };
-    pause(decision.delay_ms).await;
+    delay(decision.delay_ms).await;
     match decision.answer {
-        Answer::Normal => truth,
+        Answer::Normal => result,
         Answer::Status(code, retry_after) => Err(Status::of_code(code, retry_after)),
         Answer::Drop => Ok(broken(true)),
         Answer::Cut => Ok(broken(false)),
@@ -196,17 +196,17 @@ async fn wait_for_progress(server: &ApiServer, call: &Call) {
         _ => false,
     };
     if consistent {
-        pause(server.with(|inner| inner.list_delay_ms)).await;
+        delay(server.with(|inner| inner.list_delay_ms)).await;
     }
 }
 
-async fn pause(milliseconds: u64) {
+async fn delay(milliseconds: u64) {
     if milliseconds > 0 {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
 }
 
-fn carry_out(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> {
+fn execute(server: &ApiServer, call: &Call) -> Result<Response<Body>, Status> {
     match call.verb {
         Verb::Get => server.with(|inner| read::get(inner, call)),
         Verb::List => server.with(|inner| read::list(inner, call)),
@@ -228,7 +228,7 @@ fn describe(agent: &str, call: &Call) -> CallInfo {
     });
     CallInfo {
         agent: agent.to_owned(),
-        verb: call.verb.word().to_owned(),
+        verb: call.verb.name().to_owned(),
         plural: call.place.resource.plural.to_owned(),
         subresource: call.place.status.then(|| "status".to_owned()),
         namespace: call.place.namespace.clone(),

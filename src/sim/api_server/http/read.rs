@@ -142,7 +142,7 @@ fn selected(
         let found = found.filter(|(key, object)| selects(key, object));
         return Ok(found.map(|(key, object)| (key.clone(), object)).collect());
     }
-    let then = store.at(resource.plural, version).map_err(|_| too_old_to_continue())?;
+    let then = store.objects_at(resource.plural, version).map_err(|_| too_old_to_continue())?;
     Ok(then.into_iter().filter(|(key, object)| selects(key, object)).collect())
 }
 

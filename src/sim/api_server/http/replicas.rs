@@ -67,7 +67,7 @@ pub(super) async fn route(server: &ApiServer, call: &mut Call) -> Result<(), Sta
 /// Waits until a lagging cache has received the version.
 async fn wait_for(server: &ApiServer, version: u64, lag: Duration) -> Result<(), Status> {
     let (known_at, now) = server.with(|inner| {
-        let known_at = inner.store.made_at(version).map_or_else(Instant::now, |made| made + lag);
+        let known_at = inner.store.time_of_version(version).map_or_else(Instant::now, |time| time + lag);
         (known_at, inner.store.version())
     });
     let patience = Instant::now() + PATIENCE;

@@ -102,7 +102,7 @@ fn forbidden(place: &Place, verb: Verb) -> Status {
     let message = format!(
         "{} is forbidden: User {USER:?} cannot {} resource {:?} in API group {:?} {scope}: {NOT_LOADED}",
         resource.qualified_plural(),
-        verb.word(),
+        verb.name(),
         resource.plural,
         resource.group,
     );

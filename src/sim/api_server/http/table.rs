@@ -97,13 +97,13 @@ fn cell(column: &Column, object: &Value, now_ns: i64) -> Value {
     };
     match column.kind {
         "date" => found.as_str().map_or(Value::Null, |text| json!(age(text, now_ns))),
-        "string" => words(found),
+        "string" => to_text(found),
         _ => found,
     }
 }
 
 /// Converts a value of another type for a column of strings.
-fn words(value: Value) -> Value {
+fn to_text(value: Value) -> Value {
     match value {
         Value::Number(_) | Value::Bool(_) => json!(value.to_string()),
         // The real server prints <none> for an absent cell of a built-in kind, and nothing for a custom one.
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn event_without_last_timestamp_uses_event_time() {
-        let shown = |times: Value| {
+        let age_of = |times: Value| {
             let mut object =
                 json!({"metadata": {"name": "a"}, "involvedObject": {"kind": "Backup", "name": "b"}});
             object.as_object_mut().expect("an object").extend(times.as_object().expect("times").clone());
@@ -220,8 +220,8 @@ mod tests {
             table(resource, &[Cow::Owned(object)], json!({}), Include::None, 61_000_000_000)["rows"][0]["cells"][0]
                 .clone()
         };
-        assert_eq!(shown(json!({"eventTime": "1970-01-01T00:00:01.000000Z"})), "60s");
-        assert_eq!(shown(json!({"lastTimestamp": "1970-01-01T00:00:31Z"})), "30s");
-        assert_eq!(shown(json!({"eventTime": null})), "<unknown>");
+        assert_eq!(age_of(json!({"eventTime": "1970-01-01T00:00:01.000000Z"})), "60s");
+        assert_eq!(age_of(json!({"lastTimestamp": "1970-01-01T00:00:31Z"})), "30s");
+        assert_eq!(age_of(json!({"eventTime": null})), "<unknown>");
     }
 }

@@ -147,7 +147,7 @@ impl Stream {
             Start::Now => inner.store.version(),
             Start::After(version) => *version,
             Start::Existing { bookmark } => {
-                match inner.store.at(plural, seen) {
+                match inner.store.objects_at(plural, seen) {
                     Ok(objects) => self.send_existing(objects.values(), now_ns),
                     Err(TooOld { oldest }) => return self.expire(seen, oldest),
                 }
@@ -157,7 +157,7 @@ impl Stream {
                 seen
             }
         };
-        match inner.store.since(plural, sent) {
+        match inner.store.changes_since(plural, sent) {
             Ok(changes) => changes.into_iter().for_each(|change| self.receive(change, now_ns)),
             Err(TooOld { oldest }) => self.expire(sent, oldest),
         }

@@ -26,8 +26,8 @@ fn check(value: &Value, schema: &Schema, path: &Path<'_>, causes: &mut Vec<Cause
         return;
     }
     if !is_of(value, schema.kind) {
-        let shown = format!("{:?}", type_name(value));
-        return causes.push(wrong_type(path, schema.kind.name(), &shown));
+        let quoted = format!("{:?}", type_name(value));
+        return causes.push(wrong_type(path, schema.kind.name(), &quoted));
     }
     match value {
         Value::Object(_) => fields(value, schema, path, causes),
@@ -75,9 +75,9 @@ fn is_of(value: &Value, kind: Kind) -> bool {
     }
 }
 
-fn wrong_type(path: &Path<'_>, expected: &str, shown: &str) -> Cause {
-    let message = format!("{path} in body must be of type {expected}: {shown}");
-    let mut cause = Cause::invalid(&path.to_string(), shown, &message);
+fn wrong_type(path: &Path<'_>, expected: &str, quoted: &str) -> Cause {
+    let message = format!("{path} in body must be of type {expected}: {quoted}");
+    let mut cause = Cause::invalid(&path.to_string(), quoted, &message);
     "FieldValueTypeInvalid".clone_into(&mut cause.reason);
     cause
 }

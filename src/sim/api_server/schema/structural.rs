@@ -44,7 +44,7 @@ pub(super) struct Schema {
     pub kind: Kind,
     pub nullable: bool,
     /// `x-kubernetes-preserve-unknown-fields`.
-    pub keeps_unknown: bool,
+    pub preserves_unknown: bool,
     /// `format: date-time`.
     pub is_time: bool,
     pub properties: BTreeMap<String, Schema>,
@@ -64,7 +64,7 @@ impl Schema {
         Self {
             kind,
             nullable: false,
-            keeps_unknown: false,
+            preserves_unknown: false,
             is_time: false,
             properties: BTreeMap::new(),
             values: None,
@@ -89,7 +89,7 @@ impl Schema {
         let properties = schema["properties"].as_object().into_iter().flatten();
         Self {
             nullable: schema["nullable"] == true,
-            keeps_unknown: schema["x-kubernetes-preserve-unknown-fields"] == true,
+            preserves_unknown: schema["x-kubernetes-preserve-unknown-fields"] == true,
             is_time: schema["format"] == "date-time",
             properties: properties.map(|(name, schema)| (name.clone(), Self::read(schema))).collect(),
             values: below("additionalProperties"),
@@ -138,7 +138,7 @@ impl Schema {
     fn prune(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
-                if self.kind == Kind::Object && self.values.is_none() && !self.keeps_unknown {
+                if self.kind == Kind::Object && self.values.is_none() && !self.preserves_unknown {
                     map.retain(|name, _| self.properties.contains_key(name));
                 }
                 self.prune_below(map);
@@ -200,7 +200,7 @@ impl Schema {
     fn unknown(&self, value: &Value, path: &Path<'_>, unknown: &mut Vec<String>) {
         match value {
             Value::Object(map) => {
-                if self.kind == Kind::Object && self.values.is_none() && !self.keeps_unknown {
+                if self.kind == Kind::Object && self.values.is_none() && !self.preserves_unknown {
                     let here = map.keys().filter(|name| !self.properties.contains_key(*name));
                     unknown.extend(here.map(|name| Path::Field(path, name).to_string()));
                 }

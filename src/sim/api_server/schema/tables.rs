@@ -178,7 +178,7 @@ fn schema(kind: Type) -> Schema {
         Boolean => Schema::of(Kind::Boolean),
         Integer => Schema::of(Kind::Integer),
         Time => Schema { is_time: true, ..Schema::of(Kind::String) },
-        Open => Schema { keeps_unknown: true, ..Schema::of(Kind::Any) },
+        Open => Schema { preserves_unknown: true, ..Schema::of(Kind::Any) },
         Object(below) => object(below),
         Objects(below) => Schema { items: Some(Box::new(object(below))), ..Schema::of(Kind::Array) },
         Texts => Schema { items: Some(Box::new(Schema::of(Kind::String))), ..Schema::of(Kind::Array) },
