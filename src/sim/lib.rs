@@ -35,18 +35,18 @@ use std::time::Duration;
 pub use self::actors::driver::{DriverConfig, PhysicalSnapshot, Storage};
 pub use self::release::Release;
 
-use self::actors::{AGENTS, Actor, World};
+use self::actors::{AGENTS, Actor, ActorContext};
 use self::api_server::{ApiServer, ApiServerConfig, Checkpoint};
 use self::clock::SimClock;
 use self::ledger::Ledger;
 
 /// The actors that use leader election, if it is enabled.
-const ELECTED: [&str; 2] = ["csi-snapshotter", "snapshot-controller"];
+const LEADER_ELECTION: [&str; 2] = ["csi-snapshotter", "snapshot-controller"];
 /// How long the lease of a killed leader blocks its successor (`--leader-election-lease-duration`).
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE_DURATION: Duration = Duration::from_secs(15);
 
 /// How long an API server initializes the storage of custom resources after RBAC is loaded.
-const INITIALIZES: Duration = Duration::from_secs(2);
+const STORAGE_INITIALIZATION: Duration = Duration::from_secs(2);
 
 /// The configuration of a cluster.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ pub struct Cluster {
 }
 
 struct Inner {
-    world: World,
+    context: ActorContext,
     leader_election: bool,
     faults: faults::Rules,
     actors: Mutex<BTreeMap<&'static str, Actor>>,
@@ -156,7 +156,7 @@ impl Cluster {
             self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
         });
         self.api().restore(checkpoint);
-        AGENTS.into_iter().for_each(|agent| self.start_anew(agent));
+        AGENTS.into_iter().for_each(|agent| self.start_actor(agent));
     }
 
     fn start_with(config: Config, clock: SimClock, storage: Storage) -> Cluster {
@@ -164,7 +164,7 @@ impl Cluster {
             .into_iter()
             .find(|version| config.groupsnapshot_versions.iter().any(|served| served == version))
             .unwrap_or("v1");
-        let spoken = config.release.map_or(newest, Release::group_version);
+        let group_version = config.release.map_or(newest, Release::group_version);
         let mut served = config.groupsnapshot_versions;
         served.retain(|version| config.release.is_none_or(|release| release.serves(version)));
         let api = ApiServer::new(ApiServerConfig {
@@ -175,9 +175,9 @@ impl Cluster {
         deployment::create(&api);
         api.set_list_delay(config.list_delay_ms);
         if config.forbid_first_ms > 0 {
-            api.start_anew(Duration::from_millis(config.forbid_first_ms), INITIALIZES);
+            api.start_anew(Duration::from_millis(config.forbid_first_ms), STORAGE_INITIALIZATION);
         }
-        let world = World {
+        let context = ActorContext {
             api,
             storage,
             clock,
@@ -185,16 +185,16 @@ impl Cluster {
             call_ms: config.call_ms,
             seed: config.seed,
             lag: actors::Lag { max_ms: config.cache_lag_ms, seed: config.seed },
-            group_api_version: format!("groupsnapshot.storage.k8s.io/{spoken}"),
+            group_api_version: format!("groupsnapshot.storage.k8s.io/{group_version}"),
             release: config.release.unwrap_or(Release::Main),
             handles_groups: config.handles_groups,
             gc_delay_ms: config.gc_delay_ms,
         };
         let leader_election = config.leader_election;
-        let actors = AGENTS.into_iter().map(|agent| (agent, Actor::start(agent, world.clone()))).collect();
+        let actors = AGENTS.into_iter().map(|agent| (agent, Actor::start(agent, context.clone()))).collect();
         Cluster {
             inner: Arc::new(Inner {
-                world,
+                context,
                 leader_election,
                 faults: faults::Rules::default(),
                 actors: Mutex::new(actors),
@@ -203,7 +203,7 @@ impl Cluster {
     }
 
     pub fn api(&self) -> &ApiServer {
-        &self.inner.world.api
+        &self.inner.context.api
     }
 
     /// The HTTP interface: the Kubernetes API, `GET /sim/v1/calls`, `GET /sim/v1/ledger` and
@@ -214,11 +214,11 @@ impl Cluster {
 
     /// The storage behind the CSI driver.
     pub fn storage(&self) -> &Storage {
-        &self.inner.world.storage
+        &self.inner.context.storage
     }
 
     pub fn clock(&self) -> &SimClock {
-        &self.inner.world.clock
+        &self.inner.context.clock
     }
 
     /// The comparison of the storage with the objects.
@@ -309,23 +309,23 @@ impl Cluster {
 
     fn restart_after(&self, agent: &'static str, duration: Duration) {
         self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
-        let elects = self.inner.leader_election && ELECTED.contains(&agent);
-        let pause = duration.max(if elects { LEASE } else { Duration::ZERO });
+        let has_lease = self.inner.leader_election && LEADER_ELECTION.contains(&agent);
+        let pause = duration.max(if has_lease { LEASE_DURATION } else { Duration::ZERO });
         if pause.is_zero() {
-            return self.start_anew(agent);
+            return self.start_actor(agent);
         }
         let inner = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             tokio::time::sleep(pause).await;
-            inner.upgrade().inspect(|inner| Cluster { inner: inner.clone() }.start_anew(agent));
+            inner.upgrade().inspect(|inner| Cluster { inner: inner.clone() }.start_actor(agent));
         });
     }
 
-    fn start_anew(&self, agent: &'static str) {
+    fn start_actor(&self, agent: &'static str) {
         let mut actors = self.actors();
         // A stopped cluster has no actors.
         if actors.remove(agent).is_some() {
-            actors.insert(agent, Actor::start(agent, self.inner.world.clone()));
+            actors.insert(agent, Actor::start(agent, self.inner.context.clone()));
         }
     }
 

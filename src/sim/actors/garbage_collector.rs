@@ -46,7 +46,7 @@ pub(super) fn start(setup: &mut Setup) {
     let graph = Arc::new(Graph {
         dependents: Mutex::default(),
         queue: queue.clone(),
-        delay: Duration::from_millis(setup.world.gc_delay_ms),
+        delay: Duration::from_millis(setup.context.gc_delay_ms),
     });
     for resource in RESOURCES.iter().filter(|resource| !resource.create_only && resource.plural != "events") {
         let (graph, plural) = (graph.clone(), resource.plural);

@@ -26,13 +26,13 @@ mod pv_binder;
 pub(crate) mod quantity;
 mod queue;
 mod recorder;
+mod resource_state;
 mod snapshot_controller;
 pub(crate) mod strings;
 mod tasks;
 #[cfg(test)]
 mod tests;
 mod throttle;
-mod tracked;
 
 use self::client::{Client, Latency};
 use self::driver::Storage;
@@ -51,7 +51,7 @@ pub(crate) const AGENTS: [&str; 4] =
 
 /// The state that all actors share.
 #[derive(Clone)]
-pub(crate) struct World {
+pub(crate) struct ActorContext {
     pub(crate) api: ApiServer,
     pub(crate) clock: SimClock,
     pub(crate) storage: Storage,
@@ -75,7 +75,7 @@ pub(crate) struct World {
 /// The parts of one actor while it starts.
 pub(crate) struct Setup {
     agent: &'static str,
-    world: World,
+    context: ActorContext,
     pause: Pause,
     tasks: Tasks,
 }
@@ -88,14 +88,14 @@ pub(crate) struct Actor {
 
 impl Actor {
     /// Starts the actor with empty caches, on the current runtime.
-    pub(crate) fn start(agent: &'static str, world: World) -> Self {
-        let mut setup = Setup { agent, world, pause: Pause::new(), tasks: Tasks::default() };
+    pub(crate) fn start(agent: &'static str, context: ActorContext) -> Self {
+        let mut setup = Setup { agent, context, pause: Pause::new(), tasks: Tasks::default() };
         match agent {
             pv_binder::AGENT => pv_binder::start(&mut setup),
             garbage_collector::AGENT => garbage_collector::start(&mut setup),
             csi_snapshotter::AGENT => csi_snapshotter::start(&mut setup),
             snapshot_controller::AGENT => snapshot_controller::start(&mut setup),
-            other => debug_assert!(false, "no actor is called {other}"),
+            other => debug_assert!(false, "unknown actor {other}"),
         }
         Self { pause: setup.pause, tasks: setup.tasks }
     }
@@ -123,12 +123,12 @@ impl Actor {
 
 impl Setup {
     fn caller(&self) -> Caller {
-        self.world.api.caller(self.agent)
+        self.context.api.caller(self.agent)
     }
 
     /// Creates a client with its own rate limit.
     fn client(&self) -> Client {
-        Client::new(self.caller(), self.world.qps, self.pause.clone(), self.latency())
+        Client::new(self.caller(), self.context.qps, self.pause.clone(), self.latency())
     }
 
     /// Creates a client without a rate limit.
@@ -137,18 +137,18 @@ impl Setup {
     }
 
     fn latency(&self) -> Latency {
-        Latency::new(self.world.call_ms, self.world.seed, self.agent)
+        Latency::new(self.context.call_ms, self.context.seed, self.agent)
     }
 
     /// Creates a recorder of Events that posts through `client`.
     fn recorder(&mut self, client: Client) -> Recorder {
-        Recorder::start(&mut self.tasks, client, self.world.clock.clone(), self.agent)
+        Recorder::start(&mut self.tasks, client, self.context.clock.clone(), self.agent)
     }
 
     /// Creates a cache that passes its changes to `handler`.
     fn cache(&mut self, plural: &'static str, handler: impl Fn(&Change) + Send + 'static) -> Cache {
         let watch = self.caller().watch(plural);
-        informer::start(&mut self.tasks, (plural, watch), &self.world.lag, &self.pause, handler)
+        informer::start(&mut self.tasks, (plural, watch), &self.context.lag, &self.pause, handler)
     }
 
     /// Creates a cache that also passes every object to `handler` again each 15 minutes.

@@ -93,7 +93,7 @@ pub(super) struct Store {
     objects: BTreeMap<Key, StoredObject>,
     history: VecDeque<Arc<Change>>,
     /// Version of the newest change that is no longer in the history.
-    compacted: u64,
+    compacted_version: u64,
     subscribers: Vec<Subscriber>,
     /// Resources whose CRD keeps every field and checks none.
     preserve_unknown_fields: BTreeSet<String>,
@@ -108,7 +108,7 @@ impl Store {
             version: 1,
             objects: BTreeMap::new(),
             history: VecDeque::new(),
-            compacted: 1,
+            compacted_version: 1,
             subscribers: Vec::new(),
             preserve_unknown_fields: BTreeSet::new(),
         }
@@ -212,8 +212,8 @@ impl Store {
 
     /// The changes of the resource after `version`.
     pub fn changes_since(&self, plural: &str, version: u64) -> Result<Vec<Arc<Change>>, TooOld> {
-        if version < self.compacted {
-            return Err(TooOld { oldest: self.compacted });
+        if version < self.compacted_version {
+            return Err(TooOld { oldest: self.compacted_version });
         }
         let first = self.history.partition_point(|change| change.version <= version);
         Ok(self.history.iter().skip(first).filter(|change| change.key.plural == plural).cloned().collect())
@@ -239,7 +239,10 @@ impl Store {
     /// The version of the last change up to `then`, within the history.
     pub fn version_at(&self, then: Instant) -> u64 {
         let later = self.history.partition_point(|change| change.at <= then);
-        later.checked_sub(1).and_then(|last| self.history.get(last)).map_or(self.compacted, |one| one.version)
+        later
+            .checked_sub(1)
+            .and_then(|last| self.history.get(last))
+            .map_or(self.compacted_version, |one| one.version)
     }
 
     /// Time of the change with that version; `None` if it is not in the history.
@@ -268,14 +271,14 @@ impl Store {
         self.version = checkpoint.version;
         self.objects = checkpoint.objects.clone();
         self.history.clear();
-        self.compacted = checkpoint.version;
+        self.compacted_version = checkpoint.version;
         self.subscribers.clear();
     }
 
     /// Clears the history, as a compaction of etcd does.
     pub fn compact(&mut self) {
         self.history.clear();
-        self.compacted = self.version;
+        self.compacted_version = self.version;
     }
 
     /// A version 4 uid from the seed, for an object of that key.
@@ -319,7 +322,7 @@ impl Store {
         if self.history.len() > HISTORY_LIMIT
             && let Some(oldest) = self.history.pop_front()
         {
-            self.compacted = oldest.version;
+            self.compacted_version = oldest.version;
             if let Some(current) = self.objects.get_mut(&oldest.key) {
                 current.drop_shared_text(&oldest.object);
             }

@@ -20,8 +20,8 @@ use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
+use super::resource_state::ResourceState;
 use super::strings::{annotation, plural};
-use super::tracked::Tracked;
 use crate::clock::SimClock;
 use crate::pointer::At;
 use crate::release::Release;
@@ -34,8 +34,8 @@ pub(super) struct Sidecar {
     recorder: Recorder,
     clock: SimClock,
     storage: Storage,
-    contents: Tracked,
-    groups: Tracked,
+    contents: ResourceState,
+    groups: ResourceState,
     classes: Cache,
     group_classes: Cache,
     release: Release,
@@ -62,20 +62,20 @@ pub(super) fn start(setup: &mut Setup) {
     let sidecar = Arc::new(Sidecar {
         client,
         recorder,
-        clock: setup.world.clock.clone(),
-        storage: setup.world.storage.clone(),
-        contents: Tracked::new(plural::CONTENTS, contents, newest_content, content_queue.clone()),
-        groups: Tracked::new(plural::GROUP_CONTENTS, groups, newest_group, group_queue.clone()),
+        clock: setup.context.clock.clone(),
+        storage: setup.context.storage.clone(),
+        contents: ResourceState::new(plural::CONTENTS, contents, newest_content, content_queue.clone()),
+        groups: ResourceState::new(plural::GROUP_CONTENTS, groups, newest_group, group_queue.clone()),
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
-        release: setup.world.release,
+        release: setup.context.release,
     });
     let worker = sidecar.clone();
     setup.tasks.spawn_workers(&content_queue, move |key| {
         let worker = worker.clone();
         async move { worker.sync_content(&key).await }
     });
-    if !setup.world.handles_groups {
+    if !setup.context.handles_groups {
         return;
     }
     setup.tasks.spawn_workers(&group_queue, move |key| {
@@ -109,7 +109,7 @@ impl Sidecar {
     /// Sets an annotation to `yes` unless it is present. Returns the newest content.
     async fn annotate(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         content: Arc<Value>,
         key: &str,
     ) -> Result<Arc<Value>, String> {
@@ -124,7 +124,7 @@ impl Sidecar {
     /// Removes an annotation if it is present. Returns the newest content.
     async fn unannotate(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         content: Arc<Value>,
         key: &str,
     ) -> Result<Arc<Value>, String> {
@@ -137,7 +137,7 @@ impl Sidecar {
 
     async fn remove_finalizer(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         content: &Arc<Value>,
         finalizer: &str,
     ) -> Result<(), String> {
@@ -151,7 +151,7 @@ impl Sidecar {
 
     async fn patch(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         content: &Value,
         operations: Value,
     ) -> Result<Arc<Value>, String> {
@@ -164,7 +164,7 @@ impl Sidecar {
     /// Replaces the status by `status`. Returns the newest content.
     async fn write_status(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         mut content: Value,
         status: Value,
     ) -> Result<Arc<Value>, String> {
@@ -180,7 +180,7 @@ impl Sidecar {
     /// time of the error is therefore the time of its first occurrence.
     async fn write_error(
         &self,
-        resource: &Tracked,
+        resource: &ResourceState,
         content: &Arc<Value>,
         reason: &'static str,
         message: String,

@@ -62,8 +62,8 @@ pub(super) fn start(setup: &mut Setup) {
     let binder = Arc::new(Binder {
         client,
         recorder,
-        clock: setup.world.clock.clone(),
-        storage: setup.world.storage.clone(),
+        clock: setup.context.clock.clone(),
+        storage: setup.context.storage.clone(),
         claims,
         volumes,
         pods,

@@ -30,8 +30,8 @@ use super::informer::{Cache, Change, Newest};
 use super::object;
 use super::queue::WorkQueue;
 use super::recorder::{Recorder, Severity};
+use super::resource_state::ResourceState;
 use super::strings::{annotation, plural};
-use super::tracked::Tracked;
 use crate::clock::SimClock;
 use crate::release::Release;
 
@@ -44,10 +44,10 @@ struct Controller {
     core: Client,
     recorder: Recorder,
     clock: SimClock,
-    snapshots: Tracked,
-    contents: Tracked,
-    groups: Tracked,
-    group_contents: Tracked,
+    snapshots: ResourceState,
+    contents: ResourceState,
+    groups: ResourceState,
+    group_contents: ResourceState,
     claims: Cache,
     volumes: Cache,
     by_handle: Arc<HandleIndex>,
@@ -94,19 +94,19 @@ pub(super) fn start(setup: &mut Setup) {
         client: setup.client(),
         core,
         recorder,
-        clock: setup.world.clock.clone(),
-        snapshots: tracked(setup, plural::SNAPSHOTS),
-        contents: tracked(setup, plural::CONTENTS),
-        groups: tracked(setup, plural::GROUPS),
-        group_contents: tracked(setup, plural::GROUP_CONTENTS),
+        clock: setup.context.clock.clone(),
+        snapshots: resource_state(setup, plural::SNAPSHOTS),
+        contents: resource_state(setup, plural::CONTENTS),
+        groups: resource_state(setup, plural::GROUPS),
+        group_contents: resource_state(setup, plural::GROUP_CONTENTS),
         claims: setup.cache(plural::CLAIMS, |_| ()),
         volumes: setup.cache(plural::VOLUMES, move |change| handles.update(change)),
         by_handle,
         classes: setup.cache(plural::CLASSES, |_| ()),
         group_classes: setup.cache(plural::GROUP_CLASSES, |_| ()),
-        group_api_version: setup.world.group_api_version.clone(),
-        release: setup.world.release,
-        handles_groups: setup.world.handles_groups,
+        group_api_version: setup.context.group_api_version.clone(),
+        release: setup.context.release,
+        handles_groups: setup.context.handles_groups,
     });
     let worker = controller.clone();
     setup.tasks.spawn_workers(&controller.snapshots.queue, move |key| {
@@ -133,50 +133,50 @@ pub(super) fn start(setup: &mut Setup) {
     });
 }
 
-fn tracked(setup: &mut Setup, plural: &'static str) -> Tracked {
+fn resource_state(setup: &mut Setup, plural: &'static str) -> ResourceState {
     let (queue, newest) = (WorkQueue::new(), Newest::default());
     let (changed, deletions) = (queue.clone(), newest.clone());
     let cache = setup.resynced_cache(plural, move |change| {
         deletions.record_deletion(change);
         changed.add(&change.key());
     });
-    Tracked::new(plural, cache, newest, queue)
+    ResourceState::new(plural, cache, newest, queue)
 }
 
 impl Controller {
     /// Applies a JSON patch and stores the result as the newest version.
     async fn patch(
         &self,
-        tracked: &Tracked,
+        resource: &ResourceState,
         object: &Value,
         operations: Value,
     ) -> Result<Arc<Value>, String> {
-        let patched = self.client.patch(tracked.plural, object, operations).await;
-        self.store_result(tracked, object, patched)
+        let patched = self.client.patch(resource.plural, object, operations).await;
+        self.store_result(resource, object, patched)
     }
 
     /// Replaces the object except its status, and stores the result as the newest version. Fails with a
     /// conflict if `object` is not the current version.
-    async fn update(&self, tracked: &Tracked, object: Value) -> Result<Arc<Value>, String> {
-        let updated = self.client.update(tracked.plural, object.clone()).await;
-        self.store_result(tracked, &object, updated)
+    async fn update(&self, resource: &ResourceState, object: Value) -> Result<Arc<Value>, String> {
+        let updated = self.client.update(resource.plural, object.clone()).await;
+        self.store_result(resource, &object, updated)
     }
 
     fn store_result(
         &self,
-        tracked: &Tracked,
+        resource: &ResourceState,
         object: &Value,
         result: CallResult<Arc<Value>>,
     ) -> Result<Arc<Value>, String> {
         let written = result.map_err(|status| update_failure(object, &status.message))?;
-        tracked.newest.update(&written);
+        resource.newest.update(&written);
         Ok(written)
     }
 
     /// Adds a finalizer at the end of the list.
     async fn add_finalizer(
         &self,
-        tracked: &Tracked,
+        resource: &ResourceState,
         object: &Value,
         finalizer: &str,
     ) -> Result<Arc<Value>, String> {
@@ -185,14 +185,14 @@ impl Controller {
         } else {
             json!({"op": "add", "path": "/metadata/finalizers/-", "value": finalizer})
         };
-        self.patch(tracked, object, json!([operation])).await
+        self.patch(resource, object, json!([operation])).await
     }
 
     /// Sets an annotation to `yes` unless it is present. Replaces the whole map by the controller's copy: an
     /// annotation that the controller has not received is lost.
     async fn annotate(
         &self,
-        tracked: &Tracked,
+        resource: &ResourceState,
         object: &Arc<Value>,
         key: &str,
     ) -> Result<Arc<Value>, String> {
@@ -201,13 +201,13 @@ impl Controller {
         }
         let annotations = object::annotations_with(object, key, annotation::YES);
         let operations = json!([{"op": "replace", "path": "/metadata/annotations", "value": annotations}]);
-        self.patch(tracked, object, operations).await
+        self.patch(resource, object, operations).await
     }
 
     /// Writes an error into the status and records an Event, unless the status already has the same text.
     async fn write_error(
         &self,
-        tracked: &Tracked,
+        resource: &ResourceState,
         object: &Value,
         not_ready: bool,
         reason: &'static str,
@@ -223,10 +223,10 @@ impl Controller {
         if not_ready {
             object::set(&mut wanted, &["status", "readyToUse"], json!(false));
         }
-        let written = self.client.update_status(tracked.plural, wanted).await;
+        let written = self.client.update_status(resource.plural, wanted).await;
         self.recorder.event(object, Severity::Warning, reason, message);
         if let Ok(written) = written {
-            tracked.newest.update(&written);
+            resource.newest.update(&written);
         }
     }
 }

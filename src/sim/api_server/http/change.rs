@@ -62,7 +62,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
     // Patches are written against the requested version, so Events are converted to it before and back after.
     let version = call.place.version;
     let stored_version = inner.preferred(resource).map(|preferred| resource.api_version(preferred));
-    let keeps_all = inner.store.preserves_unknown_fields(resource.plural);
+    let preserves_unknown = inner.store.preserves_unknown_fields(resource.plural);
     let change = |current: &Value| {
         let converted = conversion::to_version(resource, version, current);
         let next = match media {
@@ -74,7 +74,7 @@ pub(super) fn patch(inner: &mut Inner, call: &Call) -> Result<Response<Body>, St
             _ if resource.custom => return Err(unsupported_media(CUSTOM_PATCH_MEDIA)),
             _ => return Err(unsupported_media(PATCH_MEDIA)),
         };
-        if !keeps_all {
+        if !preserves_unknown {
             refuse_unknown_fields(call, &next)?;
         }
         let mut next = restore_hidden(conversion::to_stored(resource, next), &converted, current);

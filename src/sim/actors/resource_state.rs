@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::informer::{Cache, Newest};
 use super::queue::WorkQueue;
 
-pub(crate) struct Tracked {
+pub(crate) struct ResourceState {
     pub(crate) plural: &'static str,
     /// The objects as of the last watch event.
     pub(crate) cache: Cache,
@@ -15,7 +15,7 @@ pub(crate) struct Tracked {
     pub(crate) queue: Arc<WorkQueue>,
 }
 
-impl Tracked {
+impl ResourceState {
     /// Creates the state of a resource. The handler of the cache must add changed keys to `queue` and pass
     /// deletions to `newest`.
     pub(crate) fn new(plural: &'static str, cache: Cache, newest: Newest, queue: Arc<WorkQueue>) -> Self {
