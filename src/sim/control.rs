@@ -74,8 +74,8 @@ mod tests {
     async fn serves_calls_ledger_and_api_at_one_address() {
         let cluster = Cluster::start(Config::default());
         cluster.load_sample();
-        let (status, claims) = get(&cluster, "/api/v1/namespaces/shop/persistentvolumeclaims").await;
-        assert_eq!((status, claims["items"].as_array().map(Vec::len)), (StatusCode::OK, Some(6)));
+        let (status, pvcs) = get(&cluster, "/api/v1/namespaces/shop/persistentvolumeclaims").await;
+        assert_eq!((status, pvcs["items"].as_array().map(Vec::len)), (StatusCode::OK, Some(6)));
         let (status, calls) = get(&cluster, "/sim/v1/calls").await;
         assert_eq!(
             (status, &calls["sample"]["create"]["persistentvolumeclaims"]),

@@ -17,7 +17,7 @@ pub(super) fn load(api: &ApiServer) {
     for object in objects() {
         let plural = match object::text(&object, "/kind") {
             Some("Namespace") => plural::NAMESPACES,
-            _ => plural::CLAIMS,
+            _ => plural::PVCS,
         };
         if let Err(status) = caller.create(plural, object) {
             tracing::debug!(reason = status.message, "left out of the sample");
@@ -42,8 +42,8 @@ mod tests {
             labels["velero.io/volume-group"].as_str().map(str::to_owned)
         };
         let members = |wanted: Option<&str>| -> Vec<&str> {
-            let claims = objects.iter().filter(|object| object["kind"] == "PersistentVolumeClaim");
-            claims.filter(|claim| group(claim).as_deref() == wanted).map(object::name).collect()
+            let pvcs = objects.iter().filter(|object| object["kind"] == "PersistentVolumeClaim");
+            pvcs.filter(|pvc| group(pvc).as_deref() == wanted).map(object::name).collect()
         };
         assert_eq!(members(Some("orders-db")), ["data", "wal", "tablespace"]);
         assert_eq!(members(Some("cache")), ["cache-a", "cache-b"]);

@@ -7,7 +7,7 @@
 /// Plurals of the resources that the actors use.
 pub(crate) mod plural {
     pub(crate) const NAMESPACES: &str = "namespaces";
-    pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
+    pub(crate) const PVCS: &str = "persistentvolumeclaims";
     pub(crate) const VOLUMES: &str = "persistentvolumes";
     pub(crate) const PODS: &str = "pods";
     pub(crate) const EVENTS: &str = "events";
@@ -26,12 +26,12 @@ pub(crate) mod finalizer {
     pub(crate) const SNAPSHOT_BOUND: &str = "snapshot.storage.kubernetes.io/volumesnapshot-bound-protection";
     pub(crate) const AS_SOURCE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
     pub(crate) const IN_GROUP: &str = "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection";
-    pub(crate) const CLAIM_AS_SOURCE: &str = "snapshot.storage.kubernetes.io/pvc-as-source-protection";
+    pub(crate) const PVC_AS_SOURCE: &str = "snapshot.storage.kubernetes.io/pvc-as-source-protection";
     pub(crate) const GROUP_CONTENT_BOUND: &str =
         "groupsnapshot.storage.kubernetes.io/volumegroupsnapshotcontent-bound-protection";
     pub(crate) const GROUP_BOUND: &str =
         "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection";
-    pub(crate) const CLAIM: &str = "kubernetes.io/pvc-protection";
+    pub(crate) const PVC: &str = "kubernetes.io/pvc-protection";
     pub(crate) const VOLUME: &str = "kubernetes.io/pv-protection";
     pub(crate) const PROVISIONER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
     pub(crate) const RESTORE_SOURCE: &str =

@@ -14,14 +14,14 @@ use crate::api_server::status::Cause;
 /// The causes for which a change of a built-in object is refused.
 pub(super) fn causes(plural: &str, current: &Value, next: &Value) -> Vec<Cause> {
     match plural {
-        "persistentvolumeclaims" => claim(current, next),
+        "persistentvolumeclaims" => pvc(current, next),
         "persistentvolumes" => volume(current, next),
         "storageclasses" => storage_class(current, next),
         _ => Vec::new(),
     }
 }
 
-fn claim(current: &Value, next: &Value) -> Vec<Cause> {
+fn pvc(current: &Value, next: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut allowed = current["spec"].clone();
     // A PVC without a volume or class may still get one.
@@ -41,8 +41,7 @@ fn claim(current: &Value, next: &Value) -> Vec<Cause> {
         let why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         causes.push(Cause::forbidden("spec", why));
     }
-    let requested =
-        |claim: &Value| quantity::bytes(claim["spec"]["resources"]["requests"]["storage"].as_str()?);
+    let requested = |pvc: &Value| quantity::bytes(pvc["spec"]["resources"]["requests"]["storage"].as_str()?);
     let has = next["status"]["capacity"]["storage"].as_str().and_then(quantity::bytes);
     if requested(next) < requested(current) && requested(next) < has {
         let why = "field can not be less than status.capacity";
@@ -82,12 +81,12 @@ mod tests {
 
     #[test]
     fn only_storage_request_of_pvc_may_grow() {
-        let claim = json!({
+        let pvc = json!({
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}},
             "status": {"capacity": {"storage": "2Gi"}},
         });
         let set = |path: &'static str, value: Value| {
-            refused("persistentvolumeclaims", &claim, move |next| {
+            refused("persistentvolumeclaims", &pvc, move |next| {
                 *next.pointer_mut(path).unwrap_or(&mut json!(null)) = value.clone();
             })
         };
@@ -97,7 +96,7 @@ mod tests {
             set("/spec/resources/requests/storage", json!("1Gi")),
             ["spec.resources.requests.storage"]
         );
-        let bound = refused("persistentvolumeclaims", &claim, |next| next["spec"]["volumeName"] = json!("v"));
+        let bound = refused("persistentvolumeclaims", &pvc, |next| next["spec"]["volumeName"] = json!("v"));
         assert_eq!(bound, [""; 0], "what has no volume is given one");
         let named = json!({"spec": {"volumeName": "v"}});
         let moved = refused("persistentvolumeclaims", &named, |next| next["spec"]["volumeName"] = json!("w"));

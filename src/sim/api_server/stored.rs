@@ -87,9 +87,9 @@ mod tests {
         let stored = StoredObject::new("events", &event);
         assert!(matches!(stored, StoredObject::Text(_)));
         assert_eq!(stored.tree(), event);
-        let claim = StoredObject::new("persistentvolumeclaims", &event);
-        assert!(Arc::ptr_eq(&claim.tree(), &event), "a copy would be as large again");
-        assert!(claim.is_same_allocation(&event) && !claim.is_same_allocation(&stored.tree()));
+        let pvc = StoredObject::new("persistentvolumeclaims", &event);
+        assert!(Arc::ptr_eq(&pvc.tree(), &event), "a copy would be as large again");
+        assert!(pvc.is_same_allocation(&event) && !pvc.is_same_allocation(&stored.tree()));
     }
 
     #[test]

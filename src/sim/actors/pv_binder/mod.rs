@@ -1,13 +1,13 @@
 //! Reconciles PVCs and volumes: binding, provisioning by the driver, protection, reclaiming.
 //!
 //! It replaces four real controllers (persistent volume controller, the two protection controllers,
-//! external-provisioner) and makes their writes in their order: [`claim`] for PersistentVolumeClaims,
+//! external-provisioner) and makes their writes in their order: [`pvc`] for PersistentVolumeClaims,
 //! [`volume`] for PersistentVolumes.
 //!
 //! Not here: matching PVCs to static volumes except by `spec.volumeName`, expansion, topology, and binding
 //! that waits for a pod.
 
-mod claim;
+mod pvc;
 mod volume;
 
 use std::sync::Arc;
@@ -32,16 +32,16 @@ struct Binder {
     recorder: Recorder,
     clock: SimClock,
     storage: Storage,
-    claims: Cache,
+    pvcs: Cache,
     volumes: Cache,
     pods: Cache,
     storage_classes: Cache,
 }
 
 pub(super) fn start(setup: &mut Setup) {
-    let (claim_queue, volume_queue) = (WorkQueue::new(), WorkQueue::new());
-    let (changed, released) = (claim_queue.clone(), volume_queue.clone());
-    let claims = setup.cache(plural::CLAIMS, move |change| {
+    let (pvc_queue, volume_queue) = (WorkQueue::new(), WorkQueue::new());
+    let (changed, released) = (pvc_queue.clone(), volume_queue.clone());
+    let pvcs = setup.cache(plural::PVCS, move |change| {
         changed.add(&change.key());
         if let (Some(old), None) = (&change.old, &change.new)
             && let Some(volume) = object::text(old, "/spec/volumeName")
@@ -51,10 +51,10 @@ pub(super) fn start(setup: &mut Setup) {
     });
     let changed = volume_queue.clone();
     let volumes = setup.cache(plural::VOLUMES, move |change| changed.add(&change.key()));
-    let used = claim_queue.clone();
+    let used = pvc_queue.clone();
     let pods = setup.cache(plural::PODS, move |change| {
         for pod in [&change.old, &change.new].into_iter().flatten() {
-            claims_of_pod(pod).for_each(|claim| used.add(&claim));
+            pvcs_of_pod(pod).for_each(|pvc| used.add(&pvc));
         }
     });
     let client = setup.unlimited_client();
@@ -64,15 +64,15 @@ pub(super) fn start(setup: &mut Setup) {
         recorder,
         clock: setup.context.clock.clone(),
         storage: setup.context.storage.clone(),
-        claims,
+        pvcs,
         volumes,
         pods,
         storage_classes: setup.cache(plural::STORAGE_CLASSES, |_| ()),
     });
     let worker = binder.clone();
-    setup.tasks.spawn_workers(&claim_queue, move |key| {
+    setup.tasks.spawn_workers(&pvc_queue, move |key| {
         let worker = worker.clone();
-        async move { worker.sync_claim(&key).await }
+        async move { worker.sync_pvc(&key).await }
     });
     setup.tasks.spawn_workers(&volume_queue, move |key| {
         let worker = binder.clone();
@@ -81,10 +81,10 @@ pub(super) fn start(setup: &mut Setup) {
 }
 
 /// The keys of the PVCs that a pod mounts.
-fn claims_of_pod(pod: &Value) -> impl Iterator<Item = String> {
+fn pvcs_of_pod(pod: &Value) -> impl Iterator<Item = String> {
     let namespace = object::namespace(pod);
     object::items(pod, "/spec/volumes").iter().filter_map(move |volume| {
-        let claim = object::text(volume, "/persistentVolumeClaim/claimName")?;
-        Some(object::join(namespace, claim))
+        let pvc = object::text(volume, "/persistentVolumeClaim/claimName")?;
+        Some(object::join(namespace, pvc))
     })
 }

@@ -1,4 +1,4 @@
-//! Reconciles PersistentVolumes whose PVC is gone.
+//! Reconciles PersistentVolumes whose PVC was deleted.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::actors::strings::{DELETE, DRIVER, finalizer, plural};
 impl Binder {
     pub(super) async fn sync_volume(&self, key: &str) -> Result<(), String> {
         let Some(volume) = self.volumes.get(key) else { return Ok(()) };
-        if self.is_claimed(&volume).await? {
+        if self.has_pvc(&volume).await? {
             return Ok(());
         }
         if object::is_deleting(&volume) {
@@ -32,14 +32,14 @@ impl Binder {
     }
 
     /// Returns whether the PVC of the volume still exists. A volume that never had a PVC is not changed.
-    async fn is_claimed(&self, volume: &Value) -> Result<bool, String> {
+    async fn has_pvc(&self, volume: &Value) -> Result<bool, String> {
         let Some(uid) = object::text(volume, "/spec/claimRef/uid") else {
             return Ok(!object::is_deleting(volume));
         };
         let name = object::text(volume, "/spec/claimRef/name").unwrap_or_default();
         let namespace = object::text(volume, "/spec/claimRef/namespace");
-        match self.client.get_shared(plural::CLAIMS, namespace, name).await {
-            Ok(claim) => Ok(object::uid(&claim) == uid),
+        match self.client.get_shared(plural::PVCS, namespace, name).await {
+            Ok(pvc) => Ok(object::uid(&pvc) == uid),
             Err(status) if status.is_not_found() => Ok(false),
             Err(status) => Err(status.message),
         }

@@ -127,7 +127,7 @@ impl Member<'_> {
     }
 
     fn snapshot_body(&self, controller: &Controller) -> Value {
-        let claim = self.volume.as_ref().and_then(|volume| object::text(volume, "/spec/claimRef/name"));
+        let pvc = self.volume.as_ref().and_then(|volume| object::text(volume, "/spec/claimRef/name"));
         json!({
             "apiVersion": "snapshot.storage.k8s.io/v1",
             "kind": "VolumeSnapshot",
@@ -137,7 +137,7 @@ impl Member<'_> {
                 "finalizers": [finalizer::IN_GROUP],
                 "ownerReferences": [controller.owner_reference(self.group)],
             },
-            "spec": {"source": {"persistentVolumeClaimName": claim.unwrap_or_default()}},
+            "spec": {"source": {"persistentVolumeClaimName": pvc.unwrap_or_default()}},
         })
     }
 

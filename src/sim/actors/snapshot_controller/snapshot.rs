@@ -41,11 +41,11 @@ impl Controller {
     }
 
     async fn sync_snapshot(&self, snapshot: &Arc<Value>) -> Result<(), String> {
-        if self.release_claim(snapshot, false).await.is_err() {
+        if self.release_pvc(snapshot, false).await.is_err() {
             let message = "Error check and remove PVC Finalizer for VolumeSnapshot";
             self.recorder.event(snapshot, Severity::Warning, "ErrorPVCFinalizer", message);
         }
-        if object::is_deleting(snapshot) && !self.holds_its_claim(snapshot) {
+        if object::is_deleting(snapshot) && !self.protects_its_pvc(snapshot) {
             return self.delete_snapshot(snapshot).await;
         }
         let content = self.content_of_snapshot(snapshot).await?;
@@ -55,11 +55,11 @@ impl Controller {
         if is_ready { self.check_ready(snapshot).await } else { self.bind(snapshot, content).await }
     }
 
-    fn holds_its_claim(&self, snapshot: &Value) -> bool {
+    fn protects_its_pvc(&self, snapshot: &Value) -> bool {
         object::flag(snapshot, "/status/readyToUse") != Some(true)
             && self
-                .claim_of_snapshot(snapshot)
-                .is_ok_and(|claim| object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE))
+                .pvc_of_snapshot(snapshot)
+                .is_ok_and(|pvc| object::has_finalizer(&pvc, finalizer::PVC_AS_SOURCE))
     }
 
     /// The content of a static snapshot or of a single dynamic one. It does not find the content of a group
@@ -228,7 +228,7 @@ impl Controller {
     /// ready gets such a content too, and with it a second physical snapshot.
     async fn create_content(&self, snapshot: &Value) -> Result<Arc<Value>, String> {
         let (name, key) = (object::name(snapshot), object::key(snapshot));
-        self.protect_claim(snapshot).await?;
+        self.protect_pvc(snapshot).await?;
         let wrong_input =
             |error: String| format!("failed to get input parameters to create snapshot {name}: {error:?}");
         let class_name = object::text(snapshot, "/spec/volumeSnapshotClassName").unwrap_or_default();

@@ -85,7 +85,7 @@ impl Controller {
     }
 
     async fn unprotect(&self, snapshot: &Value, finalizers: &[&str]) -> Result<(), String> {
-        self.release_claim(snapshot, true).await?;
+        self.release_pvc(snapshot, true).await?;
         let mut wanted = snapshot.clone();
         let left = object::without_finalizers(snapshot, finalizers);
         object::set(&mut wanted, &["metadata", "finalizers"], left);

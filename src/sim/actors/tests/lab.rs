@@ -29,18 +29,18 @@ impl Lab {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         lab.create(plural::NAMESPACES, namespace);
         for index in 0..members {
-            lab.create_claim(&format!("data-{index}"));
+            lab.create_pvc(&format!("data-{index}"));
         }
-        lab.until("the claims are bound", |lab| {
-            lab.list(plural::CLAIMS).iter().all(|claim| claim["status"]["phase"] == "Bound")
+        lab.until("the PVCs are bound", |lab| {
+            lab.list(plural::PVCS).iter().all(|pvc| pvc["status"]["phase"] == "Bound")
         })
         .await;
         lab
     }
 
-    pub(super) fn create_claim(&self, name: &str) {
+    pub(super) fn create_pvc(&self, name: &str) {
         self.create(
-            plural::CLAIMS,
+            plural::PVCS,
             json!({
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",

@@ -35,8 +35,8 @@ async fn single_snapshot_is_created_and_deleted() {
         let content = lab.contents().remove(0);
         assert_eq!(object::name(&content), format!("snapcontent-{}", object::uid(&single)));
         assert_eq!(lab.cluster.storage().physical_snapshots().len(), 1);
-        let claim = lab.get(plural::CLAIMS, "data-0").unwrap();
-        assert!(!object::has_finalizer(&claim, finalizer::CLAIM_AS_SOURCE), "let go after the cut");
+        let pvc = lab.get(plural::PVCS, "data-0").unwrap();
+        assert!(!object::has_finalizer(&pvc, finalizer::PVC_AS_SOURCE), "the cut removes the finalizer");
         let ledger = lab.cluster.ledger();
         assert_eq!((ledger.leaked, ledger.phantom), (0, 0));
 
@@ -50,27 +50,27 @@ async fn single_snapshot_is_created_and_deleted() {
 #[tokio::test(start_paused = true)]
 async fn pvc_and_volume_are_bound_and_deleted_together() {
     let lab = Lab::new(1, Config::default()).await;
-    let claim = lab.get(plural::CLAIMS, "data-0").unwrap();
+    let pvc = lab.get(plural::PVCS, "data-0").unwrap();
     let volume = lab.list(plural::VOLUMES).remove(0);
-    assert_eq!(claim["spec"]["volumeName"], object::name(&volume));
-    assert_eq!(object::name(&volume), format!("pvc-{}", object::uid(&claim)));
-    assert_eq!(volume["spec"]["claimRef"]["uid"], object::uid(&claim));
+    assert_eq!(pvc["spec"]["volumeName"], object::name(&volume));
+    assert_eq!(object::name(&volume), format!("pvc-{}", object::uid(&pvc)));
+    assert_eq!(volume["spec"]["claimRef"]["uid"], object::uid(&pvc));
     assert_eq!(volume["spec"]["csi"]["driver"], "hostpath.csi.k8s.io");
     assert_eq!(volume["status"]["phase"], "Bound");
-    assert_eq!(claim["status"]["capacity"]["storage"], "10Mi");
-    let annotations = &claim["metadata"]["annotations"];
+    assert_eq!(pvc["status"]["capacity"]["storage"], "10Mi");
+    let annotations = &pvc["metadata"]["annotations"];
     assert_eq!(annotations["pv.kubernetes.io/bind-completed"], "yes");
     assert_eq!(annotations["volume.kubernetes.io/storage-provisioner"], "hostpath.csi.k8s.io");
-    assert_eq!(claim["metadata"]["finalizers"], json!([finalizer::CLAIM]));
+    assert_eq!(pvc["metadata"]["finalizers"], json!([finalizer::PVC]));
 
-    lab.delete(plural::CLAIMS, &claim);
+    lab.delete(plural::PVCS, &pvc);
     lab.settle().await;
-    assert_eq!((lab.list(plural::CLAIMS), lab.list(plural::VOLUMES)), Default::default());
+    assert_eq!((lab.list(plural::PVCS), lab.list(plural::VOLUMES)), Default::default());
 }
 
 fn restore(lab: &Lab, size: &str) {
     lab.create(
-        plural::CLAIMS,
+        plural::PVCS,
         json!({
             "metadata": {"name": "restored", "namespace": NAMESPACE},
             "spec": {
@@ -90,13 +90,11 @@ async fn restores_pvc_from_ready_snapshot() {
     let lab = Lab::new(1, Config::default()).await;
     restore(&lab, "20Mi");
     lab.settle().await;
-    let pending = lab.get(plural::CLAIMS, "restored").unwrap();
+    let pending = lab.get(plural::PVCS, "restored").unwrap();
     assert_eq!(pending["status"]["phase"], "Pending", "no snapshot yet");
     create_single(&lab);
-    lab.until("it is bound", |lab| {
-        lab.get(plural::CLAIMS, "restored").unwrap()["status"]["phase"] == "Bound"
-    })
-    .await;
+    lab.until("it is bound", |lab| lab.get(plural::PVCS, "restored").unwrap()["status"]["phase"] == "Bound")
+        .await;
     let single = lab.snapshots().remove(0);
     assert!(!object::has_finalizer(&single, finalizer::RESTORE_SOURCE), "only during provisioning");
 }
@@ -107,7 +105,7 @@ async fn pending_restore_blocks_group_deletion() {
     let group = lab.create_ready_group(1).await;
     let member = object::name(&lab.snapshots()[0]).to_owned();
     lab.create(
-        plural::CLAIMS,
+        plural::PVCS,
         json!({
             "metadata": {"name": "small", "namespace": NAMESPACE},
             "spec": {
@@ -120,8 +118,8 @@ async fn pending_restore_blocks_group_deletion() {
     lab.settle().await;
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
-    assert!(lab.group().is_some(), "a claim is Pending from a member, too small for it");
-    lab.delete(plural::CLAIMS, &lab.get(plural::CLAIMS, "small").unwrap());
+    assert!(lab.group().is_some(), "a PVC that is too small for the member is Pending");
+    lab.delete(plural::PVCS, &lab.get(plural::PVCS, "small").unwrap());
     lab.until("the group goes at a later try", |lab| lab.group().is_none()).await;
 }
 
@@ -130,9 +128,9 @@ async fn sample_pvcs_are_bound_and_can_be_cut() {
     let lab = Lab::new(0, Config::default()).await;
     lab.cluster.load_sample();
     lab.cluster.load_sample();
-    lab.until("all six claims are bound", |lab| {
-        let claims = lab.list(plural::CLAIMS);
-        claims.len() == 6 && claims.iter().all(|claim| claim["status"]["phase"] == "Bound")
+    lab.until("all six PVCs are bound", |lab| {
+        let pvcs = lab.list(plural::PVCS);
+        pvcs.len() == 6 && pvcs.iter().all(|pvc| pvc["status"]["phase"] == "Bound")
     })
     .await;
     lab.create(

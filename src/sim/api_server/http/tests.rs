@@ -320,8 +320,8 @@ async fn fault_decides_write_and_response_independently() {
 async fn serves_partial_metadata_and_items_without_type() {
     let server = server();
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client(&server), "default");
-    let claim = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {}})).expect("a claim");
-    let made = api.create(&Default::default(), &claim).await.expect("created");
+    let pvc = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {}})).expect("a PVC");
+    let made = api.create(&Default::default(), &pvc).await.expect("created");
     assert_eq!(made.status.expect("set").phase.as_deref(), Some("Pending"));
     let partial = api.list_metadata(&ListParams::default()).await.expect("listed");
     assert_eq!(partial.items[0].metadata.name.as_deref(), Some("p"));

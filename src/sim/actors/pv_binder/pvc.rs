@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Binder, claims_of_pod};
+use super::{Binder, pvcs_of_pod};
 use crate::actors::object;
 use crate::actors::quantity;
 use crate::actors::recorder::Severity;
@@ -12,82 +12,82 @@ use crate::actors::strings::{DRIVER, SNAPSHOT_GROUP, annotation, finalizer, plur
 use crate::pointer::At;
 
 impl Binder {
-    pub(super) async fn sync_claim(&self, key: &str) -> Result<(), String> {
-        let Some(claim) = self.claims.get(key) else { return Ok(()) };
-        if object::is_deleting(&claim) {
-            return self.release_claim(key, &claim).await;
+    pub(super) async fn sync_pvc(&self, key: &str) -> Result<(), String> {
+        let Some(pvc) = self.pvcs.get(key) else { return Ok(()) };
+        if object::is_deleting(&pvc) {
+            return self.release_pvc(key, &pvc).await;
         }
-        if !object::has_finalizer(&claim, finalizer::CLAIM) {
+        if !object::has_finalizer(&pvc, finalizer::PVC) {
             // The write returns as an event; the PVC is bound then.
-            let mut finalizers = object::items(&claim, "/metadata/finalizers").to_vec();
-            finalizers.push(finalizer::CLAIM.into());
-            return self.replace(&claim, "/metadata/finalizers", Value::Array(finalizers)).await;
+            let mut finalizers = object::items(&pvc, "/metadata/finalizers").to_vec();
+            finalizers.push(finalizer::PVC.into());
+            return self.replace(&pvc, "/metadata/finalizers", Value::Array(finalizers)).await;
         }
-        if object::text(&claim, "/status/phase").is_some_and(|phase| phase != "Pending") {
+        if object::text(&pvc, "/status/phase").is_some_and(|phase| phase != "Pending") {
             return Ok(());
         }
-        match object::text(&claim, "/spec/volumeName") {
-            Some(volume) => self.bind_to_named(&claim, volume).await,
-            None => self.provision(&claim).await,
+        match object::text(&pvc, "/spec/volumeName") {
+            Some(volume) => self.bind_to_named(&pvc, volume).await,
+            None => self.provision(&pvc).await,
         }
     }
 
     /// Removes the protection of a PVC that no pod mounts.
-    async fn release_claim(&self, key: &str, claim: &Value) -> Result<(), String> {
+    async fn release_pvc(&self, key: &str, pvc: &Value) -> Result<(), String> {
         let is_mounted = self.pods.list().iter().any(|pod| {
             let is_over = object::text(pod, "/status/phase")
                 .is_some_and(|phase| phase == "Succeeded" || phase == "Failed");
-            !is_over && claims_of_pod(pod).any(|claim| claim == key)
+            !is_over && pvcs_of_pod(pod).any(|pvc| pvc == key)
         });
-        if is_mounted || !object::has_finalizer(claim, finalizer::CLAIM) {
+        if is_mounted || !object::has_finalizer(pvc, finalizer::PVC) {
             return Ok(());
         }
-        let left = object::without_finalizers(claim, &[finalizer::CLAIM]);
-        self.replace(claim, "/metadata/finalizers", left).await
+        let left = object::without_finalizers(pvc, &[finalizer::PVC]);
+        self.replace(pvc, "/metadata/finalizers", left).await
     }
 
-    async fn replace(&self, claim: &Value, path: &str, value: Value) -> Result<(), String> {
+    async fn replace(&self, pvc: &Value, path: &str, value: Value) -> Result<(), String> {
         let operations = json!([
-            {"op": "test", "path": "/metadata/uid", "value": object::uid(claim)},
+            {"op": "test", "path": "/metadata/uid", "value": object::uid(pvc)},
             {"op": "add", "path": path, "value": value},
         ]);
-        let patched = self.client.patch(plural::CLAIMS, claim, operations).await;
+        let patched = self.client.patch(plural::PVCS, pvc, operations).await;
         patched.map(drop).or_else(|status| if status.is_not_found() { Ok(()) } else { Err(status.message) })
     }
 
-    async fn bind_to_named(&self, claim: &Value, volume: &str) -> Result<(), String> {
+    async fn bind_to_named(&self, pvc: &Value, volume: &str) -> Result<(), String> {
         let mut found =
             self.client.get(plural::VOLUMES, None, volume).await.map_err(|status| status.message)?;
-        let claimed_by = object::text(&found, "/spec/claimRef/name").map(str::to_owned);
-        if claimed_by.as_deref().is_some_and(|name| name != object::name(claim)) {
+        let bound_to = object::text(&found, "/spec/claimRef/name").map(str::to_owned);
+        if bound_to.as_deref().is_some_and(|name| name != object::name(pvc)) {
             return Err(format!("volume {volume} already bound to a different claim."));
         }
-        object::set(&mut found, &["spec", "claimRef"], claim_reference(claim));
+        object::set(&mut found, &["spec", "claimRef"], pvc_reference(pvc));
         let found = self.client.update(plural::VOLUMES, found).await.map_err(|status| status.message)?;
-        self.bind(claim, &found).await
+        self.bind(pvc, &found).await
     }
 
-    async fn provision(&self, claim: &Value) -> Result<(), String> {
-        let Some(class) = self.storage_class(claim)? else { return Ok(()) };
-        if object::annotation(claim, annotation::STORAGE_PROVISIONER).is_none() {
-            let mut annotations = object::annotations_with(claim, annotation::STORAGE_PROVISIONER, DRIVER);
+    async fn provision(&self, pvc: &Value) -> Result<(), String> {
+        let Some(class) = self.storage_class(pvc)? else { return Ok(()) };
+        if object::annotation(pvc, annotation::STORAGE_PROVISIONER).is_none() {
+            let mut annotations = object::annotations_with(pvc, annotation::STORAGE_PROVISIONER, DRIVER);
             object::set(&mut annotations, &[annotation::STORAGE_PROVISIONER_BETA], json!(DRIVER));
-            self.replace(claim, "/metadata/annotations", annotations).await?;
+            self.replace(pvc, "/metadata/annotations", annotations).await?;
         }
-        let name = format!("pvc-{}", object::uid(claim));
+        let name = format!("pvc-{}", object::uid(pvc));
         let volume = match self.client.get_shared(plural::VOLUMES, None, &name).await {
             Ok(found) => found,
-            Err(_) => self.create_volume(claim, &name, &class).await.inspect_err(|error| {
+            Err(_) => self.create_volume(pvc, &name, &class).await.inspect_err(|error| {
                 let message = format!("failed to provision volume with StorageClass {class:?}: {error}");
-                self.recorder.event(claim, Severity::Warning, "ProvisioningFailed", message);
+                self.recorder.event(pvc, Severity::Warning, "ProvisioningFailed", message);
             })?,
         };
-        self.bind(claim, &volume).await
+        self.bind(pvc, &volume).await
     }
 
     /// The storage class of the PVC, if it belongs to this driver. A missing class may be created later.
-    fn storage_class(&self, claim: &Value) -> Result<Option<String>, String> {
-        let named = object::text(claim, "/spec/storageClassName").map(str::to_owned);
+    fn storage_class(&self, pvc: &Value) -> Result<Option<String>, String> {
+        let named = object::text(pvc, "/spec/storageClassName").map(str::to_owned);
         let name = named.or_else(|| {
             let classes = self.storage_classes.list();
             let default = classes
@@ -103,20 +103,20 @@ impl Binder {
         Ok((object::text(&class, "/provisioner") == Some(DRIVER)).then_some(name))
     }
 
-    async fn create_volume(&self, claim: &Value, name: &str, class: &str) -> Result<Arc<Value>, String> {
-        let request = object::text(claim, "/spec/resources/requests/storage").unwrap_or("1Gi");
+    async fn create_volume(&self, pvc: &Value, name: &str, class: &str) -> Result<Arc<Value>, String> {
+        let request = object::text(pvc, "/spec/resources/requests/storage").unwrap_or("1Gi");
         let size = quantity::bytes(request).ok_or_else(|| format!("cannot parse size {request:?}"))?;
-        let handle = match self.source_snapshot(claim).await? {
+        let handle = match self.source_snapshot(pvc).await? {
             None => self.storage.create_volume(name, size, None).map_err(|error| error.to_string())?,
-            Some(snapshot) => self.restore(claim, name, &snapshot, size).await?,
+            Some(snapshot) => self.restore(pvc, name, &snapshot, size).await?,
         };
-        let body = volume_body(claim, name, class, request, &handle);
+        let body = volume_body(pvc, name, class, request, &handle);
         self.client.create(plural::VOLUMES, body).await.map_err(|status| status.message)
     }
 
     /// The snapshot that the PVC is restored from.
-    async fn source_snapshot(&self, claim: &Value) -> Result<Option<Value>, String> {
-        let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| claim.at(at));
+    async fn source_snapshot(&self, pvc: &Value) -> Result<Option<Value>, String> {
+        let source = ["/spec/dataSource", "/spec/dataSourceRef"].into_iter().find_map(|at| pvc.at(at));
         let Some(source) = source.filter(|source| source.is_object()) else { return Ok(None) };
         if object::text(source, "/kind") != Some("VolumeSnapshot")
             || object::text(source, "/apiGroup") != Some(SNAPSHOT_GROUP)
@@ -124,7 +124,7 @@ impl Binder {
             return Err("the data source of the claim is not a VolumeSnapshot".to_owned());
         }
         let name = object::text(source, "/name").unwrap_or_default();
-        let found = self.client.get(plural::SNAPSHOTS, object::namespace(claim), name).await;
+        let found = self.client.get(plural::SNAPSHOTS, object::namespace(pvc), name).await;
         let found = found.map_err(|status| {
             format!(
                 "error getting handle for DataSource Type VolumeSnapshot by Name {name}: {}",
@@ -142,13 +142,7 @@ impl Binder {
 
     /// Creates a volume from the snapshot. The snapshot has a finalizer of the provisioner during the
     /// restore.
-    async fn restore(
-        &self,
-        claim: &Value,
-        name: &str,
-        snapshot: &Value,
-        size: i64,
-    ) -> Result<String, String> {
+    async fn restore(&self, pvc: &Value, name: &str, snapshot: &Value, size: i64) -> Result<String, String> {
         let bound = object::text(snapshot, "/status/boundVolumeSnapshotContentName").unwrap_or_default();
         let content =
             self.client.get(plural::CONTENTS, None, bound).await.map_err(|status| status.message)?;
@@ -161,19 +155,19 @@ impl Binder {
                 object::name(snapshot)
             ));
         }
-        self.hold_source(claim, snapshot, true).await?;
+        self.set_source_finalizer(pvc, snapshot, true).await?;
         let volume = self.storage.create_volume(name, size, Some(handle)).map_err(|error| error.to_string());
-        self.hold_source(claim, snapshot, false).await?;
+        self.set_source_finalizer(pvc, snapshot, false).await?;
         volume
     }
 
-    async fn hold_source(&self, claim: &Value, snapshot: &Value, hold: bool) -> Result<(), String> {
-        let namespace = object::namespace(claim);
+    async fn set_source_finalizer(&self, pvc: &Value, snapshot: &Value, protect: bool) -> Result<(), String> {
+        let namespace = object::namespace(pvc);
         let live = self.client.get(plural::SNAPSHOTS, namespace, object::name(snapshot)).await;
         let live = live.map_err(|status| status.message)?;
         let left = object::without_finalizers(&live, &[finalizer::RESTORE_SOURCE]);
         let mut finalizers: Vec<Value> = left.as_array().cloned().unwrap_or_default();
-        if hold {
+        if protect {
             finalizers.push(finalizer::RESTORE_SOURCE.into());
         }
         let operations = json!([
@@ -185,16 +179,16 @@ impl Binder {
     }
 
     /// Sets the volume to Bound, then binds the PVC to it, then sets the PVC to Bound.
-    async fn bind(&self, claim: &Value, volume: &Value) -> Result<(), String> {
+    async fn bind(&self, pvc: &Value, volume: &Value) -> Result<(), String> {
         if object::text(volume, "/status/phase") != Some("Bound") {
             let mut bound = volume.clone();
             object::set(&mut bound, &["status", "phase"], json!("Bound"));
             object::set(&mut bound, &["status", "lastPhaseTransitionTime"], json!(self.clock.rfc3339()));
             self.client.update_status(plural::VOLUMES, bound).await.map_err(|status| status.message)?;
         }
-        let live = self.client.get(plural::CLAIMS, object::namespace(claim), object::name(claim)).await;
+        let live = self.client.get(plural::PVCS, object::namespace(pvc), object::name(pvc)).await;
         let mut live = live.map_err(|status| status.message)?;
-        if object::uid(&live) != object::uid(claim) {
+        if object::uid(&live) != object::uid(pvc) {
             return Ok(());
         }
         let annotations = &["metadata", "annotations"];
@@ -202,7 +196,7 @@ impl Binder {
         object::set(&mut marks, &[annotation::BOUND_BY_CONTROLLER], json!(annotation::YES));
         object::set(&mut live, annotations, marks);
         object::set(&mut live, &["spec", "volumeName"], json!(object::name(volume)));
-        let live = self.client.update(plural::CLAIMS, live).await.map_err(|status| status.message)?;
+        let live = self.client.update(plural::PVCS, live).await.map_err(|status| status.message)?;
         let mut live = Arc::unwrap_or_clone(live);
         let status = json!({
             "accessModes": volume["spec"]["accessModes"],
@@ -210,22 +204,22 @@ impl Binder {
             "phase": "Bound",
         });
         object::set(&mut live, &["status"], status);
-        self.client.update_status(plural::CLAIMS, live).await.map(drop).map_err(|status| status.message)
+        self.client.update_status(plural::PVCS, live).await.map(drop).map_err(|status| status.message)
     }
 }
 
-fn claim_reference(claim: &Value) -> Value {
+fn pvc_reference(pvc: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "name": object::name(claim),
-        "namespace": object::namespace(claim),
-        "resourceVersion": claim["metadata"]["resourceVersion"],
-        "uid": object::uid(claim),
+        "name": object::name(pvc),
+        "namespace": object::namespace(pvc),
+        "resourceVersion": pvc["metadata"]["resourceVersion"],
+        "uid": object::uid(pvc),
     })
 }
 
-fn volume_body(claim: &Value, name: &str, class: &str, size: &str, handle: &str) -> Value {
+fn volume_body(pvc: &Value, name: &str, class: &str, size: &str, handle: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -235,13 +229,13 @@ fn volume_body(claim: &Value, name: &str, class: &str, size: &str, handle: &str)
             "finalizers": [finalizer::PROVISIONER, finalizer::VOLUME],
         },
         "spec": {
-            "accessModes": claim["spec"]["accessModes"],
+            "accessModes": pvc["spec"]["accessModes"],
             "capacity": {"storage": size},
-            "claimRef": claim_reference(claim),
+            "claimRef": pvc_reference(pvc),
             "csi": {"driver": DRIVER, "volumeHandle": handle},
             "persistentVolumeReclaimPolicy": "Delete",
             "storageClassName": class,
-            "volumeMode": object::text(claim, "/spec/volumeMode").unwrap_or("Filesystem"),
+            "volumeMode": object::text(pvc, "/spec/volumeMode").unwrap_or("Filesystem"),
         },
     })
 }
