@@ -38,7 +38,7 @@ static DEFINITIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
 
 static SCHEMAS: LazyLock<BTreeMap<&'static str, Schema>> = LazyLock::new(|| {
     let plurals = crate::resources::RESOURCES.iter().map(|resource| resource.plural);
-    let schema = |plural| match definition(plural) {
+    let schema = |plural| match crd(plural) {
         Some(crd) => Some(Schema::read(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])),
         None => tables::of(plural),
     };
@@ -46,7 +46,7 @@ static SCHEMAS: LazyLock<BTreeMap<&'static str, Schema>> = LazyLock::new(|| {
 });
 
 /// The shipped CRD of a resource.
-pub(super) fn definition(plural: &str) -> Option<&'static Value> {
+pub(super) fn crd(plural: &str) -> Option<&'static Value> {
     DEFINITIONS.get(plural)
 }
 
@@ -56,7 +56,7 @@ fn of(resource: &Resource) -> Option<&'static Schema> {
 
 /// The fields of a kind in OpenAPI; `None` for a kind that keeps every field.
 pub(super) fn open_api(resource: &Resource) -> Option<Map<String, Value>> {
-    if let Some(crd) = definition(resource.plural) {
+    if let Some(crd) = crd(resource.plural) {
         return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"].as_object().cloned();
     }
     of(resource).map(Schema::open_api)
@@ -85,7 +85,7 @@ const METADATA: [&str; 15] = [
 
 /// Removes null members: typed fields keep no null. A schema that was read from a CRD decides for its kind.
 pub(super) fn prune_nulls(resource: &Resource, object: &mut Value) {
-    if definition(resource.plural).is_none() {
+    if crd(resource.plural).is_none() {
         return meta::prune_nulls(object);
     }
     if let Some(metadata) = object.get_mut("metadata") {
