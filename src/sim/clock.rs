@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_moves_the_wall_clock_alone() {
+    async fn step_changes_only_wall_clock() {
         let clock = SimClock::new(0);
         clock.clone().step(-3_600_000);
         assert_eq!((clock.now_ns(), clock.steady_ns()), (-3_600_000_000_000, 0));

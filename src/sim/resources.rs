@@ -536,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_has_no_status_subresource() {
+    fn backup_has_no_status_subresource() {
         assert!(!by_plural("backups").is_some_and(|resource| resource.status_subresource));
         assert!(by_plural("volumesnapshots").is_some_and(|resource| resource.status_subresource));
     }

@@ -1,4 +1,4 @@
-//! The garbage collector: deletes, in the background, objects all of whose owners are gone.
+//! The garbage collector: deletes, in the background, objects without existing owners.
 //!
 //! An owner is the object of that kind and name with exactly that uid; another object with the same name does
 //! not count. If some owners exist, only the references to the others are removed. The finalizer `orphan` of
@@ -159,7 +159,7 @@ impl Collector {
     }
 
     async fn exists(&self, namespace: Option<&str>, owner: &Value) -> Result<bool, String> {
-        // A kind that is not served could be served again later, so its dependents are kept.
+        // A kind that is not served could be served again later, so its dependents are not deleted.
         let Some(resource) = resource_of(owner) else { return Ok(true) };
         let namespace = namespace.filter(|_| resource.namespaced);
         let name = object::text(owner, "/name").unwrap_or_default();

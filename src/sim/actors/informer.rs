@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_version_never_replaces_a_newer_one() {
+    fn older_version_never_replaces_newer_one() {
         let at = |version: &str| Arc::new(json!({"metadata": {"name": "a", "resourceVersion": version}}));
         let newest = Newest::default();
         assert!(newest.update(&at("9")));

@@ -68,7 +68,7 @@ pub(crate) struct ActorContext {
     pub(crate) release: Release,
     /// Whether groups are handled (feature gate `CSIVolumeGroupSnapshot`).
     pub(crate) handles_groups: bool,
-    /// Delay of the garbage collector after an owner is gone, milliseconds.
+    /// Delay of the garbage collector after an owner is deleted, milliseconds.
     pub(crate) gc_delay_ms: u64,
 }
 

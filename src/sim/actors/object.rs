@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_annotation_pointer_escapes_the_slash() {
+    fn annotation_pointer_escapes_slash() {
         assert_eq!(annotation_pointer("a.b/c~d"), "/metadata/annotations/a.b~1c~0d");
     }
 

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantities_are_canonical_and_read_back() {
+    fn quantities_are_canonical_and_parse_back() {
         for (text, value) in [("10Mi", 10 << 20), ("1Gi", 1 << 30), ("1500", 1500), ("0", 0)] {
             assert_eq!(binary(value), text);
             assert_eq!(bytes(text), Some(value));

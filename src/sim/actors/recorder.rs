@@ -12,7 +12,7 @@ use super::strings::plural;
 use super::tasks::Tasks;
 use crate::clock::SimClock;
 
-/// Maximum number of Events that are kept to count repetitions. Beyond it, repeated Events are posted as new
+/// Maximum number of Events that are stored to count repetitions. Beyond it, repeated Events are posted as new
 /// ones.
 const MAX_REMEMBERED: usize = 4096;
 

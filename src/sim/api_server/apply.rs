@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn another_value_is_a_conflict_unless_forced() {
+    fn different_value_conflicts_unless_forced() {
         let one = run("one", false, &json!({}), json!({"spec": {"x": 1}})).expect("applied");
         let refused = run("two", false, &one, json!({"spec": {"x": 2}})).expect_err("conflict");
         assert_eq!(refused.message, "Apply failed with 1 conflict: conflict with \"one\": .spec.x");
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_apply_twice_changes_nothing() {
+    fn repeated_apply_changes_nothing() {
         let object =
             json!({"metadata": {"finalizers": ["a/b"], "ownerReferences": [{"uid": "1", "name": "n"}]}});
         let one = run("one", false, &json!({}), object.clone()).expect("applied");

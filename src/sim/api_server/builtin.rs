@@ -97,7 +97,7 @@ mod tests {
             ["spec.resources.requests.storage"]
         );
         let bound = refused("persistentvolumeclaims", &pvc, |next| next["spec"]["volumeName"] = json!("v"));
-        assert_eq!(bound, [""; 0], "what has no volume is given one");
+        assert_eq!(bound, [""; 0], "an unbound PVC may be bound");
         let named = json!({"spec": {"volumeName": "v"}});
         let moved = refused("persistentvolumeclaims", &named, |next| next["spec"]["volumeName"] = json!("w"));
         assert_eq!(moved, ["spec"]);

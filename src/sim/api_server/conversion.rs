@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_object_in_two_groups() {
+    fn event_is_served_in_two_groups() {
         let newer = RESOURCES.iter().find(|one| one.group == "events.k8s.io").expect("served");
         let note = json!({"apiVersion": "events.k8s.io/v1", "regarding": {"name": "a"}, "note": "n"});
         let stored = to_stored(newer, note.clone());

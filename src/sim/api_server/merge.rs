@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_merge_patch_replaces_lists_and_null_removes() {
+    fn merge_patch_replaces_lists_and_removes_nulls() {
         let mut object = json!({"a": {"b": 1, "c": 2}, "l": [1, 2]});
         merge(&mut object, &json!({"a": {"b": null, "d": 3}, "l": [3]}));
         assert_eq!(object, json!({"a": {"c": 2, "d": 3}, "l": [3]}));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strategic_patch_merges_lists_by_their_key() {
+    fn strategic_patch_merges_lists_by_key() {
         let mut object = json!({"metadata": {"ownerReferences": [{"uid": "1", "name": "x"}, {"uid": "2"}]}});
         let patch = json!({"metadata": {"ownerReferences": [{"uid": "1", "$patch": "delete"}, {"uid": "2", "name": "y"}]}});
         strategic(&mut object, &patch);

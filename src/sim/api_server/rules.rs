@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_of_a_snapshot_content_stays_mutable() {
+    fn snapshot_content_reference_stays_mutable() {
         let with = |name: &str| {
             json!({"metadata": {"name": "c"}, "spec": {"deletionPolicy": "Delete", "driver": "d",
             "source": {"snapshotHandle": "s"}, "volumeSnapshotRef": {"name": name, "namespace": "n"}}})

@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_seed_gives_the_same_uids() {
+    async fn same_seed_gives_same_uids() {
         let key = key("a");
         assert_eq!(store().fresh_uid(&key), store().fresh_uid(&key));
         assert_ne!(Store::new(8, SimClock::new(0)).fresh_uid(&key), store().fresh_uid(&key));

@@ -88,7 +88,7 @@ mod tests {
         assert!(matches!(stored, StoredObject::Text(_)));
         assert_eq!(stored.tree(), event);
         let pvc = StoredObject::new("persistentvolumeclaims", &event);
-        assert!(Arc::ptr_eq(&pvc.tree(), &event), "a copy would be as large again");
+        assert!(Arc::ptr_eq(&pvc.tree(), &event), "the tree is shared, not copied");
         assert!(pvc.is_same_allocation(&event) && !pvc.is_same_allocation(&stored.tree()));
     }
 

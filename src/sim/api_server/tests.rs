@@ -52,7 +52,7 @@ async fn new_object_gets_fields_set_by_server() {
     assert_eq!(made["metadata"]["creationTimestamp"], "2026-11-18T11:06:40Z");
     assert_eq!(made["metadata"]["uid"].as_str().map(str::len), Some(36));
     assert!(made.get("status").is_none(), "create ignores the status");
-    let again = caller.create("volumesnapshots", snapshot("a")).expect_err("taken");
+    let again = caller.create("volumesnapshots", snapshot("a")).expect_err("the name exists");
     assert!(again.is_already_exists());
 }
 
@@ -75,7 +75,7 @@ async fn stale_update_conflicts_and_no_op_preserves_version() {
     assert_ne!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
     assert!(caller.update("volumesnapshots", first).is_err_and(|status| status.is_conflict()));
     let unversioned =
-        caller.update("volumesnapshots", snapshot("a")).expect_err("a custom resource needs it");
+        caller.update("volumesnapshots", snapshot("a")).expect_err("a custom resource requires it");
     assert_eq!(unversioned.code, 422);
 }
 
@@ -88,9 +88,9 @@ async fn generation_counts_spec_changes_and_deletion() {
     assert_eq!(status["metadata"]["generation"], 1);
     let spec = patch(&caller, None, json!({"spec": {"volumeSnapshotClassName": "c"}})).expect("spec");
     assert_eq!(spec["metadata"]["generation"], 2);
-    let held = delete(&caller).expect("deleted").expect("held");
-    assert_eq!(held["metadata"]["generation"], 3);
-    assert_eq!(held["metadata"]["deletionGracePeriodSeconds"], 0);
+    let pending = delete(&caller).expect("deleted").expect("pending");
+    assert_eq!(pending["metadata"]["generation"], 3);
+    assert_eq!(pending["metadata"]["deletionGracePeriodSeconds"], 0);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn main_resource_and_status_are_independent() {
 }
 
 #[tokio::test]
-async fn a_backup_has_no_status_subresource() {
+async fn backup_has_no_status_subresource() {
     let caller = caller();
     let object =
         json!({"metadata": {"name": "b", "namespace": "default"}, "spec": {}, "status": {"phase": "New"}});
@@ -126,21 +126,22 @@ async fn a_backup_has_no_status_subresource() {
 async fn finalizer_blocks_deletion_until_removed() {
     let caller = caller();
     created(&caller, json!(["example.com/one", "example.com/two"]));
-    let held = delete(&caller).expect("deleted").expect("held");
-    assert_eq!(delete(&caller).expect("again").as_ref(), Some(&held), "a second delete changes nothing");
+    let pending = delete(&caller).expect("deleted").expect("pending");
+    assert_eq!(delete(&caller).expect("again").as_ref(), Some(&pending), "a second delete changes nothing");
     let added =
         patch(&caller, None, json!({"metadata": {"finalizers": ["example.com/one", "example.com/new"]}}));
     let refused = added.expect_err("no new finalizers");
     assert_eq!(refused.code, 422);
     assert!(refused.message.contains("found new finalizers []string{\"example.com/new\"}"), "{refused}");
-    patch(&caller, None, json!({"metadata": {"finalizers": ["example.com/two"]}})).expect("one is left");
+    patch(&caller, None, json!({"metadata": {"finalizers": ["example.com/two"]}}))
+        .expect("one finalizer remains");
     assert!(get(&caller).is_ok());
-    patch(&caller, None, json!({"metadata": {"finalizers": null}})).expect("none is left");
+    patch(&caller, None, json!({"metadata": {"finalizers": null}})).expect("no finalizer remains");
     assert!(get(&caller).is_err_and(|status| status.is_not_found()));
 }
 
 #[tokio::test]
-async fn a_delete_checks_uid_and_version() {
+async fn delete_checks_uid_and_version() {
     let caller = caller();
     let made = created(&caller, json!([]));
     let attempt = |uid: Option<&str>, version: Option<&str>| {
@@ -193,8 +194,8 @@ async fn create_requires_existing_active_namespace() {
     assert_eq!(missing.message, "namespaces \"nowhere\" not found");
     caller.create("namespaces", json!({"metadata": {"name": "ends"}})).expect("created");
     caller.create("configmaps", into("ends")).expect("created");
-    let held = caller.delete("namespaces", None, "ends", Preconditions::default()).expect("deleted");
-    assert_eq!(held.expect("held by its contents")["status"]["phase"], "Terminating");
+    let pending = caller.delete("namespaces", None, "ends", Preconditions::default()).expect("deleted");
+    assert_eq!(pending.expect("its contents delay the deletion")["status"]["phase"], "Terminating");
     let refused = caller.create("pods", into("ends")).expect_err("terminating");
     assert_eq!((refused.code, refused.details.causes[0].reason.as_str()), (403, "NamespaceTerminating"));
     let free = json!({"metadata": {"finalizers": null}});
@@ -216,7 +217,7 @@ async fn watch_sends_existing_objects_and_later_changes() {
     assert!(
         matches!(watch.next().await, WatchEvent::Modified(object) if object["metadata"]["labels"]["a"] == "b")
     );
-    let Some(WatchEvent::Deleted(last)) = watch.try_next() else { panic!("no delete") };
+    let Some(WatchEvent::Deleted(last)) = watch.try_next() else { panic!("not a delete") };
     assert_eq!(last["metadata"]["resourceVersion"], "8", "the version of the delete");
     assert_eq!(watch.try_next(), None);
     server.drop_watches();
@@ -243,7 +244,7 @@ async fn calls_are_counted_by_agent_verb_and_resource() {
 }
 
 #[tokio::test]
-async fn a_list_selects_by_namespace_and_labels() {
+async fn list_selects_by_namespace_and_labels() {
     let caller = caller();
     for (name, ns, group) in
         [("b", "default", "g"), ("a", "default", "g"), ("c", "default", "h"), ("d", "kube-system", "g")]
@@ -275,8 +276,8 @@ async fn preferred_version_is_first_served_one() {
         ApiServer::new(config).caller("test").create("volumegroupsnapshotclasses", class).expect("created");
     assert_eq!(made["apiVersion"], "groupsnapshot.storage.k8s.io/v1beta2");
     let none = ApiServerConfig { seed: 1, clock: SimClock::new(0), groupsnapshot_versions: Vec::new() };
-    let gone = ApiServer::new(none).caller("test").list("volumegroupsnapshots", None, &BTreeMap::new());
-    assert!(gone.is_err_and(|status| status.is_not_found()));
+    let unserved = ApiServer::new(none).caller("test").list("volumegroupsnapshots", None, &BTreeMap::new());
+    assert!(unserved.is_err_and(|status| status.is_not_found()));
 }
 
 #[tokio::test]

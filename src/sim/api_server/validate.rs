@@ -29,8 +29,9 @@ pub(super) fn shape(object: &Value) -> Result<(), Status> {
     let metadata = &object["metadata"];
     let texts = |list: &Value| list.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     let objects = |list: &Value| list.as_array().is_some_and(|items| items.iter().all(Value::is_object));
-    let good =
-        |field: &str, right: &dyn Fn(&Value) -> bool| metadata[field].is_null() || right(&metadata[field]);
+    let good = |field: &str, is_valid: &dyn Fn(&Value) -> bool| {
+        metadata[field].is_null() || is_valid(&metadata[field])
+    };
     let wrong = [
         ("", object.is_object() && metadata.is_object()),
         ("labels", good("labels", &Value::is_object)),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_has_one_controller() {
+    fn object_has_one_controller() {
         let owner = |controller: bool| json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": controller});
         check(json!({"name": "a", "ownerReferences": [owner(true), owner(false)]}), None);
         check(
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn owner_references_need_a_uid() {
+    fn owner_reference_requires_uid() {
         let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p"});
         check(json!({"name": "a", "ownerReferences": [owner]}), Some("metadata.ownerReferences[0].uid"));
     }

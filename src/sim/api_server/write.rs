@@ -3,7 +3,7 @@
 //! There is one function per verb. Each either completes the write or returns a [`Status`] and changes
 //! nothing. A change is a function of the current object, so that PUT and every kind of patch use the same
 //! sequence: precondition, isolation of the status subresource, validation, generation, no-op check, removal
-//! when the last finalizer is gone.
+//! when the last finalizer is removed.
 
 use std::sync::Arc;
 

@@ -431,7 +431,7 @@ mod tests {
             let failure = storage.create_volume_group_snapshot("g", &volumes).await.expect_err("fails");
             assert_eq!(failure.to_string(), "rpc error: code = Internal desc = disk on fire");
         }
-        assert_eq!(storage.physical_snapshots().len(), 4, "two of three, twice");
+        assert_eq!(storage.physical_snapshots().len(), 4, "two of three volumes, for each of two calls");
         storage.create_volume_group_snapshot("g", &volumes).await.expect("healed");
         assert_eq!(storage.physical_snapshots().len(), 7);
     }
@@ -452,18 +452,18 @@ mod tests {
         for volume in &volumes {
             storage.write(volume);
         }
-        let held = |member: usize| {
+        let version_of = |member: usize| {
             let handle = &group.snapshots[member].handle;
             storage.inner().snapshots.get(handle).map(|snapshot| snapshot.version)
         };
         assert_eq!(
-            (held(0), held(1), held(2)),
+            (version_of(0), version_of(1), version_of(2)),
             (Some(1), Some(1), Some(1)),
-            "the later cuts hold the second write"
+            "later cuts contain the second write"
         );
         tokio::time::advance(Duration::from_millis(41)).await;
         assert_eq!(storage.write(&volumes[2]), Some(2));
-        assert_eq!(held(2), Some(1), "cut by now");
+        assert_eq!(version_of(2), Some(1), "the cut has happened");
         let restored =
             storage.create_volume("restored", 1 << 20, Some(&group.snapshots[2].handle)).expect("room");
         assert_eq!(storage.version(&restored), Some(1));

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_names_of_a_member_are_computed() {
+    fn computes_member_names_from_hash() {
         let hash = member_hash("uid", "handle");
         assert_eq!(hash, "4888fb23f417fea4ae44a3aedae303f90011f242a3d3eaa6b006f7277dec6042");
     }

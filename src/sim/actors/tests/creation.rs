@@ -63,7 +63,7 @@ async fn creates_group_of_three_in_recorded_order() {
     for lines in snapshots.values() {
         assert_eq!(lines[0], "ADDED");
         let bound = position(lines, "+status.boundVolumeSnapshotContentName=snapcontent-");
-        assert!(!lines[bound].contains("readyToUse"), "bound first, without a word about readiness");
+        assert!(!lines[bound].contains("readyToUse"), "the binding does not set readyToUse");
         let ready = position(lines, "status.readyToUse=true");
         assert!(bound < ready);
         for part in
@@ -92,8 +92,10 @@ async fn objects_match_recorded_real_objects() {
 
     let volume = listed["volumeHandle"].as_str().expect("a handle");
     let hash = hash_of(uid, volume);
-    let content = lab.get(plural::CONTENTS, &format!("snapcontent-{hash}")).expect("named by the hash");
-    let snapshot = lab.get(plural::SNAPSHOTS, &format!("snapshot-{hash}")).expect("named by the hash");
+    let content =
+        lab.get(plural::CONTENTS, &format!("snapcontent-{hash}")).expect("the name contains the hash");
+    let snapshot =
+        lab.get(plural::SNAPSHOTS, &format!("snapshot-{hash}")).expect("the name contains the hash");
     assert_eq!(
         snapshot["metadata"]["ownerReferences"],
         json!([{"apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot", "name": GROUP, "uid": uid}])
@@ -170,7 +172,7 @@ async fn selects_by_match_labels_and_rejects_empty_selection() {
     };
     let expression = json!({"matchExpressions": [{"key": "group", "operator": "In", "values": ["nope"]}]});
     lab.create(plural::GROUPS, group("expression", expression));
-    lab.create(plural::GROUPS, group("nobody", json!({"matchLabels": {"group": "nobody"}})));
+    lab.create(plural::GROUPS, group("unlabelled", json!({"matchLabels": {"group": "unlabelled"}})));
     lab.settle().await;
     let expression = lab.get(plural::GROUPS, "expression").expect("there");
     assert_eq!(expression["status"]["readyToUse"], true);
@@ -178,15 +180,15 @@ async fn selects_by_match_labels_and_rejects_empty_selection() {
         expression["spec"]["volumeGroupSnapshotClassName"], "csi-hostpath-groupsnapclass",
         "the default"
     );
-    assert_eq!(lab.snapshots().len(), 2, "the expression was ignored");
+    assert_eq!(lab.snapshots().len(), 2, "matchExpressions is ignored");
 
-    let nobody = lab.get(plural::GROUPS, "nobody").expect("there");
-    let message = nobody["status"]["error"]["message"].as_str().unwrap_or_default();
+    let unlabelled = lab.get(plural::GROUPS, "unlabelled").expect("there");
+    let message = unlabelled["status"]["error"]["message"].as_str().unwrap_or_default();
     assert!(
-        message.ends_with("label selector group=nobody for group snapshot not applied to any PVC"),
+        message.ends_with("label selector group=unlabelled for group snapshot not applied to any PVC"),
         "{message}"
     );
-    assert!(nobody["metadata"].get("finalizers").is_none());
+    assert!(unlabelled["metadata"].get("finalizers").is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -45,13 +45,13 @@ async fn retain_policy_preserves_contents_but_not_snapshots() {
     assert_eq!(lab.contents().len(), 2);
     let content = &lab.group_contents()[0];
     assert_eq!(content["metadata"]["annotations"][annotation::GROUP_BEING_DELETED], "yes");
-    assert_eq!(ledger(&lab), (2, 0, 0), "the content still knows the group");
+    assert_eq!(ledger(&lab), (2, 0, 0), "the content still refers to the group");
 
     lab.set_policies("Delete");
     lab.settle().await;
     lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
     lab.settle().await;
-    assert_eq!(ledger(&lab), (0, 0, 0), "one delete frees all");
+    assert_eq!(ledger(&lab), (0, 0, 0), "one call frees all snapshots");
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,13 +60,13 @@ async fn one_member_cannot_be_deleted_alone() {
     let group = lab.create_ready_group(2).await;
     lab.delete(plural::SNAPSHOTS, &lab.snapshots()[0]);
     lab.settle().await;
-    assert_eq!(lab.snapshots().len(), 2, "held back");
+    assert_eq!(lab.snapshots().len(), 2, "the group delays the deletion");
     let pending =
         lab.list(plural::EVENTS).into_iter().find(|event| event["reason"] == "SnapshotDeletePending");
-    assert!(pending.is_some_and(|event| event["count"].as_u64() > Some(3)), "tried again and again");
+    assert!(pending.is_some_and(|event| event["count"].as_u64() > Some(3)), "the controller retries");
     lab.delete(plural::GROUPS, &group);
     sleep(Duration::from_secs(400)).await;
-    assert_eq!(lab.snapshots().len(), 0, "gone at its next try");
+    assert_eq!(lab.snapshots().len(), 0, "the next retry deletes them");
     assert_eq!(ledger(&lab), (0, 0, 0));
 }
 
@@ -78,22 +78,22 @@ async fn group_deleted_without_finalizer_leaks_content_and_storage() {
         tokio::task::yield_now().await;
     }
     lab.delete(plural::GROUPS, &group);
-    assert_eq!(lab.group(), None, "no finalizer yet");
+    assert_eq!(lab.group(), None, "the finalizer is not set yet");
     lab.settle().await;
-    let content = lab.group_contents().pop().expect("left behind");
+    let content = lab.group_contents().pop().expect("the content remains");
     assert!(content["metadata"]["annotations"].get(annotation::GROUP_BEING_DELETED).is_none());
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
 
     lab.delete(plural::GROUP_CONTENTS, &content);
     lab.settle().await;
-    assert_eq!(lab.group_contents().len(), 1, "nobody deletes it without the annotation");
+    assert_eq!(lab.group_contents().len(), 1, "without the annotation it is not deleted");
     assert_eq!(ledger(&lab), (2, 2, 0));
 
     let mark = json!({"metadata": {"annotations": {annotation::GROUP_BEING_DELETED: "yes"}}});
     lab.patch(plural::GROUP_CONTENTS, &content, mark);
     lab.settle().await;
     assert_eq!(lab.group_contents().len(), 0);
-    assert_eq!(ledger(&lab), (0, 0, 0), "that annotation is the repair");
+    assert_eq!(ledger(&lab), (0, 0, 0), "the annotation allows the deletion");
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn policy_change_unseen_by_controller_preserves_content() {
         lab.set_policies("Delete");
         lab.delete(plural::GROUPS, &group);
         lab.settle().await;
-        assert!(lab.group().is_some(), "nothing moves while it is frozen");
+        assert!(lab.group().is_some(), "a frozen controller changes nothing");
         lab.cluster.set_frozen("snapshot-controller", false);
         lab.settle().await;
         assert_eq!(lab.group(), None);
@@ -132,7 +132,7 @@ async fn deleted_namespace_deletes_its_groups() {
         lab.create_ready_group(3).await;
         let namespace = lab.get(plural::NAMESPACES, super::lab::NAMESPACE).expect("there");
         lab.delete(plural::NAMESPACES, &namespace);
-        lab.until("the namespace is gone", |lab| {
+        lab.until("the namespace is deleted", |lab| {
             lab.get(plural::NAMESPACES, super::lab::NAMESPACE).is_none()
         })
         .await;

@@ -25,7 +25,7 @@ async fn final_error_is_retried_and_leaves_partial_snapshots() {
     sleep(Duration::from_secs(8)).await;
     let tries = creates(&lab);
     assert!((15..30).contains(&tries), "measured: 23 calls in 8 s, here {tries}");
-    assert_eq!(lab.cluster.ledger().leaked as u64, tries, "one of two volumes each time");
+    assert_eq!(lab.cluster.ledger().leaked as u64, tries, "each call leaves one of two snapshots");
 
     let content = lab.group_contents().remove(0);
     let handles = object::texts(&content, "/spec/source/volumeHandles").join(" ");
@@ -35,13 +35,13 @@ async fn final_error_is_retried_and_leaves_partial_snapshots() {
     );
     assert_eq!(content["status"]["error"]["message"], message.as_str());
     assert_eq!(content["status"]["readyToUse"], false);
-    lab.until("the group hears of it", |lab| {
+    lab.until("the error reaches the group", |lab| {
         lab.group().unwrap()["status"]["error"]["message"] == message.as_str()
     })
     .await;
 
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("it heals by itself", |lab| lab.is_ready(2)).await;
+    lab.until("a retry succeeds", |lab| lab.is_ready(2)).await;
     assert!(lab.group().unwrap()["status"].get("error").is_none());
 }
 
@@ -55,9 +55,12 @@ async fn open_error_backs_off_and_preserves_annotation() {
 
     lab.delete(plural::GROUPS, &group);
     sleep(Duration::from_secs(5)).await;
-    assert_eq!(lab.group_contents().len(), 1, "it waits for an answer of the driver");
+    assert_eq!(lab.group_contents().len(), 1, "the call is still pending");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("all is gone", |lab| lab.group().is_none() && lab.group_contents().is_empty()).await;
+    lab.until("group and content are deleted", |lab| {
+        lab.group().is_none() && lab.group_contents().is_empty()
+    })
+    .await;
     assert_eq!(lab.cluster.storage().physical_snapshots(), []);
 }
 
@@ -97,7 +100,7 @@ async fn members_flap_while_driver_is_not_ready() {
     assert_eq!(
         lab.group_contents()[0]["status"]["volumeSnapshotInfoList"][0]["readyToUse"],
         false,
-        "for ever"
+        "the retries do not end"
     );
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
     lab.settle().await;
@@ -128,14 +131,14 @@ async fn failing_delete_blocks_everything() {
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
     assert!(lab.group().is_some() && lab.group_contents().len() == 1 && lab.snapshots().len() == 1);
-    assert!(lab.cluster.storage().calls()["DeleteVolumeGroupSnapshot"] < 10, "it backs off");
+    assert!(lab.cluster.storage().calls()["DeleteVolumeGroupSnapshot"] < 10, "retries back off");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("it ends well", |lab| lab.snapshots().is_empty() && lab.group().is_none()).await;
+    lab.until("the deletion succeeds", |lab| lab.snapshots().is_empty() && lab.group().is_none()).await;
     assert_eq!(lab.cluster.storage().physical_snapshots(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_class_parameter_makes_the_group_undeletable() {
+async fn unknown_class_parameter_blocks_group_deletion() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create(
         plural::GROUP_CLASSES,

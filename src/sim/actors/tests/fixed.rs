@@ -14,7 +14,7 @@ fn ledger(lab: &Lab) -> (usize, usize, usize) {
     (ledger.physical_snapshots, ledger.leaked, ledger.phantom)
 }
 
-/// Returns the handles of a group whose objects are all gone while its storage exists.
+/// Returns the handles of a group whose objects are deleted while its storage exists.
 async fn orphaned(members: usize, config: Config) -> (Lab, String, Vec<String>) {
     let lab = Lab::new(members, config).await;
     let group = lab.create_ready_group(members).await;
@@ -149,20 +149,23 @@ async fn imported_group_adopts_and_frees_its_members() {
     for (index, member) in members.iter().enumerate() {
         import_member(&lab, &format!("m{index}"), member).await;
     }
-    lab.until("all is ready", |lab| lab.is_ready(2)).await;
+    lab.until("the group and its members are ready", |lab| lab.is_ready(2)).await;
     lab.settle().await;
     for snapshot in lab.snapshots() {
         assert_eq!(snapshot["metadata"]["ownerReferences"][0]["name"], GROUP);
         assert!(!object::has_finalizer(&snapshot, finalizer::IN_GROUP));
     }
     let content = lab.get(plural::GROUP_CONTENTS, "imported").unwrap();
-    assert!(content["status"].get("volumeSnapshotInfoList").is_none(), "never filled for static content");
+    assert!(
+        content["status"].get("volumeSnapshotInfoList").is_none(),
+        "the list of a static content stays empty"
+    );
     assert!(object::has_finalizer(&content, finalizer::GROUP_CONTENT_BOUND));
 
     lab.delete(plural::GROUPS, &lab.group().unwrap());
     lab.settle().await;
     assert_eq!((lab.group(), lab.group_contents(), lab.snapshots()), Default::default());
-    assert_eq!(lab.contents().len(), 2, "shells, by their own policy");
+    assert_eq!(lab.contents().len(), 2, "contents with policy Retain remain");
     assert_eq!(ledger(&lab), (0, 0, 0));
 }
 
@@ -171,7 +174,7 @@ async fn reclaiming_needs_both_finalizers() {
     let (lab, handle, members) = orphaned(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     import_group(&lab);
-    lab.until("both are protected", |lab| {
+    lab.until("both have their finalizer", |lab| {
         let content = lab.get(plural::GROUP_CONTENTS, "imported");
         lab.group().is_some_and(|group| object::has_finalizer(&group, finalizer::GROUP_BOUND))
             && content.is_some_and(|content| object::has_finalizer(&content, finalizer::GROUP_CONTENT_BOUND))
@@ -221,7 +224,7 @@ async fn rebuilds_lost_member_while_content_exists() {
     lab.settle().await;
     assert_eq!(lab.group_contents().len(), 0);
     assert_eq!(lab.snapshots()[0]["status"]["readyToUse"], true);
-    assert_eq!(ledger(&lab), (2, 1, 0), "the other one was left behind");
+    assert_eq!(ledger(&lab), (2, 1, 0), "the other object remains");
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,9 +252,9 @@ async fn new_group_adopts_members_with_its_name() {
     lab.settle().await;
     lab.cluster.restart("snapshot-controller");
     lab.settle().await;
-    assert_eq!((lab.group(), lab.snapshots().len()), (None, 1), "it survived the old group");
+    assert_eq!((lab.group(), lab.snapshots().len()), (None, 1), "the member survived the old group");
     let again = lab.create_group();
-    lab.until("the new group owns the old member, at its next try", |lab| {
+    lab.until("the next reconcile of the new group adopts the old member", |lab| {
         let member = lab.get(plural::SNAPSHOTS, object::name(&old));
         member.is_some_and(|member| member["metadata"]["ownerReferences"][0]["uid"] == object::uid(&again))
     })

@@ -1,4 +1,4 @@
-//! Tests the detachment of members from their group: the operations that keep and that lose them.
+//! Tests the detachment of members from their group: the operations that preserve and that lose them.
 
 use std::time::Duration;
 
@@ -29,7 +29,11 @@ async fn stripped_member_of_existing_group_is_reowned() {
     lab.settle().await;
     let after = lab.snapshots().remove(0);
     assert_eq!(after["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
-    assert_eq!(after["metadata"]["finalizers"], json!([finalizer::AS_SOURCE]), "in-group does not come back");
+    assert_eq!(
+        after["metadata"]["finalizers"],
+        json!([finalizer::AS_SOURCE]),
+        "the in-group finalizer is not restored"
+    );
     assert_eq!(after["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
 }
 
@@ -106,17 +110,17 @@ async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
         });
         lab.patch(plural::SNAPSHOTS, &snapshot, patch);
     }
-    lab.until("as-source is back", |lab| {
+    lab.until("the as-source finalizer is restored", |lab| {
         lab.snapshots().iter().all(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE))
     })
     .await;
     lab.delete(plural::GROUPS, &group);
-    lab.until("the group is gone", |lab| lab.group().is_none()).await;
+    lab.until("the group is deleted", |lab| lab.group().is_none()).await;
     // A controller whose cache still had the policy Delete has already deleted it.
     if let Some(content) = lab.group_contents().first() {
         lab.delete(plural::GROUP_CONTENTS, content);
     }
-    lab.until("its content is gone", |lab| lab.group_contents().is_empty()).await;
+    lab.until("the group content is deleted", |lab| lab.group_contents().is_empty()).await;
     lab.settle().await;
 }
 
@@ -145,7 +149,7 @@ async fn stale_caches_lose_members_with_as_source_finalizer() {
         release(&lab, 4, false).await;
         lost += 4 - lab.snapshots().len();
     }
-    assert!(lost > 0, "its return is the only proof that the controller saw the released object");
+    assert!(lost > 0, "only the restored finalizer proves that the controller has seen the release");
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +163,7 @@ async fn content_set_to_delete_leaves_dangling_snapshots() {
     lab.settle().await;
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
-    assert_eq!(ledger(&lab), (0, 0, 3), "ready, with nothing behind them");
+    assert_eq!(ledger(&lab), (0, 0, 3), "ready without a physical snapshot");
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,8 +225,8 @@ async fn garbage_collector_deletes_objects_without_owner() {
     lab.create("configmaps", config("owned", object::uid(&group)));
     lab.create("configmaps", config("stranger", "not-the-uid-of-any-group"));
     lab.settle().await;
-    assert!(lab.get("configmaps", "owned").is_some(), "the version does not matter");
-    assert!(lab.get("configmaps", "stranger").is_none(), "another uid counts as absent");
+    assert!(lab.get("configmaps", "owned").is_some(), "the apiVersion is not compared");
+    assert!(lab.get("configmaps", "stranger").is_none(), "an owner with another uid counts as absent");
     lab.delete(plural::GROUPS, &group);
     lab.settle().await;
     assert!(lab.get("configmaps", "owned").is_none());

@@ -91,12 +91,15 @@ async fn restores_pvc_from_ready_snapshot() {
     restore(&lab, "20Mi");
     lab.settle().await;
     let pending = lab.get(plural::PVCS, "restored").unwrap();
-    assert_eq!(pending["status"]["phase"], "Pending", "no snapshot yet");
+    assert_eq!(pending["status"]["phase"], "Pending", "the snapshot does not exist yet");
     create_single(&lab);
     lab.until("it is bound", |lab| lab.get(plural::PVCS, "restored").unwrap()["status"]["phase"] == "Bound")
         .await;
     let single = lab.snapshots().remove(0);
-    assert!(!object::has_finalizer(&single, finalizer::RESTORE_SOURCE), "only during provisioning");
+    assert!(
+        !object::has_finalizer(&single, finalizer::RESTORE_SOURCE),
+        "the finalizer exists only during provisioning"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +123,7 @@ async fn pending_restore_blocks_group_deletion() {
     lab.settle().await;
     assert!(lab.group().is_some(), "a PVC that is too small for the member is Pending");
     lab.delete(plural::PVCS, &lab.get(plural::PVCS, "small").unwrap());
-    lab.until("the group goes at a later try", |lab| lab.group().is_none()).await;
+    lab.until("a later retry deletes the group", |lab| lab.group().is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,11 +143,11 @@ async fn sample_pvcs_are_bound_and_can_be_cut() {
             "spec": {"source": {"selector": {"matchLabels": {"velero.io/volume-group": "orders-db"}}}},
         }),
     );
-    lab.until("three members", |lab| lab.snapshots().len() == 3).await;
+    lab.until("the group has three members", |lab| lab.snapshots().len() == 3).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_seed_gives_the_same_cluster() {
+async fn same_seed_gives_same_cluster() {
     let run = || async {
         let lab = Lab::new(3, Config { seed: 11, cache_lag_ms: 50, ..Config::default() }).await;
         lab.create_ready_group(3).await;

@@ -84,19 +84,20 @@ async fn kube_client_creates_patches_and_deletes() {
         {"op": "add", "path": "/metadata/finalizers", "value": ["example.com/hold"]},
     ]))
     .expect("a patch");
-    let held =
+    let pending =
         api.patch("a", &PatchParams::default(), &Patch::Json::<()>(test.clone())).await.expect("patched");
-    assert_eq!(held.metadata.finalizers.as_deref(), Some(&["example.com/hold".to_owned()][..]));
+    assert_eq!(pending.metadata.finalizers.as_deref(), Some(&["example.com/hold".to_owned()][..]));
     assert_eq!(code(api.patch("a", &PatchParams::default(), &Patch::Json::<()>(test)).await), 422);
     assert_eq!(code(api.patch("a", &PatchParams::default(), &Patch::Strategic(json!({}))).await), 415);
     let wrong = Preconditions { uid: Some("other".to_owned()), resource_version: None };
     assert_eq!(code(api.delete("a", &DeleteParams::default().preconditions(wrong)).await), 409);
-    let right = Preconditions { uid: made.metadata.uid, resource_version: None };
-    let left = api.delete("a", &DeleteParams::default().preconditions(right)).await.expect("deleted").left();
+    let matching = Preconditions { uid: made.metadata.uid, resource_version: None };
+    let left =
+        api.delete("a", &DeleteParams::default().preconditions(matching)).await.expect("deleted").left();
     assert!(left.is_some_and(|object| object.metadata.deletion_timestamp.is_some()));
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api.patch("a", &PatchParams::default(), &free).await.expect("freed");
-    assert!(api.get_opt("a").await.expect("asked").is_none());
+    assert!(api.get_opt("a").await.expect("a response").is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -128,7 +129,7 @@ async fn list_pages_share_one_revision() {
     let first = api.list(&page).await.expect("listed");
     assert_eq!((first.items.len(), first.metadata.remaining_item_count), (3, Some(1)));
     api.delete("d", &DeleteParams::default()).await.expect("deleted");
-    let token = first.metadata.continue_.expect("there is more");
+    let token = first.metadata.continue_.expect("a continue token");
     let second = api.list(&page.clone().continue_token(&token)).await.expect("listed");
     assert_eq!(second.items[0].metadata.name.as_deref(), Some("d"), "the state of the first page");
     assert_eq!(second.metadata.resource_version, first.metadata.resource_version);
@@ -201,7 +202,7 @@ async fn applied(config: watcher::Config) -> Vec<String> {
             Some(Ok(Event::Apply(object))) => {
                 let name = object.metadata.name.unwrap_or_default();
                 if name == "b" {
-                    // The stream breaks, and the history to resume from is gone.
+                    // The stream breaks, and the history to resume from was compacted.
                     server.drop_watches();
                     api.delete("b", &DeleteParams::default()).await.expect("deleted");
                     server.compact();
@@ -228,7 +229,7 @@ async fn watcher_lists_again_after_410() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_watcher_streams_its_list() {
+async fn watcher_uses_streaming_list() {
     let seen = applied(watcher::Config::default().streaming_lists()).await;
     assert_eq!(seen, ["init a", "done", "apply b", "error true", "init a", "init e"]);
 }
@@ -305,15 +306,15 @@ async fn fault_decides_write_and_response_independently() {
     };
     decide(true, Answer::Drop);
     let lost = api.create(&Default::default(), &config_map("a", &[])).await;
-    assert!(lost.is_err() && !matches!(lost, Err(Error::Api(_))), "not an answer: {lost:?}");
-    assert!(api.get("a").await.is_ok(), "it happened");
+    assert!(lost.is_err() && !matches!(lost, Err(Error::Api(_))), "not a response: {lost:?}");
+    assert!(api.get("a").await.is_ok(), "the write was applied");
     decide(false, Answer::Drop);
     assert!(api.create(&Default::default(), &config_map("b", &[])).await.is_err());
     assert_eq!(code(api.get("b").await), 404);
     decide(true, Answer::Status(504, None));
     assert_eq!(code(api.create(&Default::default(), &config_map("c", &[])).await), 504);
     server.clear_faults();
-    assert!(api.get("c").await.is_ok(), "it happened");
+    assert!(api.get("c").await.is_ok(), "the write was applied");
 }
 
 #[tokio::test(start_paused = true)]
@@ -328,7 +329,7 @@ async fn serves_partial_metadata_and_items_without_type() {
     let dynamic: Api<DynamicObject> =
         Api::all_with(client(&server), &resource("", "v1", "PersistentVolumeClaim"));
     let list = dynamic.list(&ListParams::default()).await.expect("listed");
-    assert!(list.items[0].types.is_none(), "the real server leaves it out for built-in kinds");
+    assert!(list.items[0].types.is_none(), "built-in kinds have no type in lists");
 }
 
 #[tokio::test(start_paused = true)]
@@ -346,11 +347,11 @@ async fn orphaned_dependents_lose_only_the_reference() {
     api.create(&Default::default(), &dependent).await.expect("created");
     let orphan =
         DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
-    let held = api.delete("owner", &orphan).await.expect("deleted").left().expect("held");
+    let pending = api.delete("owner", &orphan).await.expect("deleted").left().expect("pending");
     assert_eq!(
-        held.metadata.finalizers.unwrap_or_default(),
+        pending.metadata.finalizers.unwrap_or_default(),
         ["orphan"],
-        "until the garbage collector has been"
+        "until the garbage collector removes it"
     );
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(code(api.get("owner").await), 404);
@@ -445,7 +446,7 @@ async fn counts_calls_by_agent_and_sends_retry_after() {
     let (code, headers, body) = raw(&server, "GET", "/api/v1/pods", &agent, "").await;
     assert_eq!((code, &body["reason"]), (429, &json!("TooManyRequests")));
     assert_eq!(headers["retry-after"], "3");
-    assert_eq!(raw(&server, "GET", "/version", &agent, "").await.0, 200, "faults are for resources");
+    assert_eq!(raw(&server, "GET", "/version", &agent, "").await.0, 200, "faults apply only to resources");
 }
 
 #[tokio::test(start_paused = true)]
@@ -470,7 +471,7 @@ async fn put_requires_existing_object_and_resource_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_calls_give_the_same_bytes() {
+async fn same_calls_give_same_bytes() {
     async fn run() -> String {
         let server = server();
         let api = snapshots(&server);
@@ -505,7 +506,7 @@ async fn malformed_body_is_a_bad_request() {
     assert_eq!(raw(&server, "POST", "/api/v1/namespaces", &[], nameless).await.0, 400);
     let watch = "/api/v1/pods?watch=true&resourceVersion=1&timeoutSeconds=18446744073709551615";
     server.compact();
-    assert_eq!(raw(&server, "GET", watch, &[], "").await.0, 200, "no limit is too large to ask for");
+    assert_eq!(raw(&server, "GET", watch, &[], "").await.0, 200, "any limit is accepted");
 }
 
 #[tokio::test(start_paused = true)]
@@ -528,7 +529,7 @@ async fn starting_server_refuses_all_then_custom_resources() {
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(refused("storage is (re)initializing").await, 429);
     client(&server).list_api_groups().await.expect("discovery");
-    config_maps(&server).list(&ListParams::default()).await.expect("a kind of its own is served");
+    config_maps(&server).list(&ListParams::default()).await.expect("built-in kinds are served");
     assert!(ready().await.is_err());
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!((refused("").await, ready().await.is_ok()), (0, true));
@@ -542,7 +543,7 @@ async fn consistent_list_waits_for_watch_cache() {
         let begun = tokio::time::Instant::now();
         let request =
             http::Request::get(format!("/api/v1/namespaces{call}")).body(vec![]).expect("a request");
-        client(&server).request_text(request).await.expect("an answer");
+        client(&server).request_text(request).await.expect("a response");
         begun.elapsed().as_millis()
     };
     assert_eq!((took("").await, took("?limit=1").await, took("?resourceVersion=0").await), (70, 70, 0));

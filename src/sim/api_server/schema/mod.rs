@@ -253,13 +253,13 @@ mod tests {
             spec[name] = value;
             written(spec)
         };
-        let (kept, causes) = with("backupRef", Value::Null);
+        let (pruned, causes) = with("backupRef", Value::Null);
         assert!(
-            kept["backupRef"].is_null() && kept.get("backupRef").is_some() && causes.is_empty(),
+            pruned["backupRef"].is_null() && pruned.get("backupRef").is_some() && causes.is_empty(),
             "{causes:?}"
         );
-        let (kept, causes) = with("claims", Value::Null);
-        assert_eq!((&kept["claims"], causes.len()), (&json!([]), 0), "the default takes its place");
+        let (pruned, causes) = with("claims", Value::Null);
+        assert_eq!((&pruned["claims"], causes.len()), (&json!([]), 0), "the default replaces null");
         let (_, causes) = with("driver", Value::Null);
         let expected =
             "spec.driver: Invalid value: \"null\": spec.driver in body must be of type string: \"null\"";
@@ -285,12 +285,12 @@ mod tests {
             assert_eq!(versions[0]["name"], resource.versions[0]);
             assert_eq!(versions[0]["subresources"]["status"].is_object(), resource.status_subresource);
             let columns = versions[0]["additionalPrinterColumns"].as_array().expect("columns");
-            let shown: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
+            let printed: Vec<&str> = columns.iter().filter_map(|column| column["name"].as_str()).collect();
             let served: Vec<String> =
                 resource.columns.iter().map(|column| column.name.to_uppercase()).collect();
-            assert_eq!(served, shown, "{plural}");
+            assert_eq!(served, printed, "{plural}");
             let unchecked = structural::unknown_keywords(&versions[0]["schema"]["openAPIV3Schema"]);
-            assert_eq!(unchecked, [""; 0], "{plural}: nothing here checks these");
+            assert_eq!(unchecked, [""; 0], "{plural}: CEL rules are not evaluated here");
         }
     }
 }
