@@ -8,12 +8,12 @@ mod behaviours;
 mod faults;
 #[path = "sim/history.rs"]
 mod history;
+#[path = "sim/kubectl.rs"]
+mod kubectl;
 #[path = "sim/lab.rs"]
 mod lab;
 #[path = "sim/outcomes.rs"]
 mod outcomes;
-#[path = "sim/people.rs"]
-mod people;
 #[path = "sim/recordings.rs"]
 mod recordings;
 #[path = "sim/script.rs"]

@@ -14,8 +14,8 @@ const MAPS: &str = "/api/v1/namespaces/t1/configmaps";
 
 impl Lab {
     async fn fault(&self, fault: Value) {
-        let told = self.http("POST", "/sim/v1/faults", Some(fault.clone())).await;
-        assert_eq!(told.status, 201, "{fault}: {}", told.text);
+        let reply = self.http("POST", "/sim/v1/faults", Some(fault.clone())).await;
+        assert_eq!(reply.status, 201, "{fault}: {}", reply.text);
     }
 
     async fn create_map(&self, name: &str) -> Reply {
@@ -31,19 +31,20 @@ impl Lab {
 
     /// The events of a watch of `seconds` seconds: type and name. The last one is `broken` if the connection
     /// broke.
-    async fn watched(&self, seconds: u64, query: &str) -> Vec<String> {
+    async fn watch_events(&self, seconds: u64, query: &str) -> Vec<String> {
         let path = format!("{MAPS}?watch=true&timeoutSeconds={seconds}{query}");
-        let told = self.http("GET", &path, None).await;
-        told.text
+        let reply = self.http("GET", &path, None).await;
+        reply
+            .text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap_or(Value::Null))
             .map(|event: Value| {
                 let object = &event["object"];
-                let what = object["metadata"]["name"].as_str().map(str::to_owned);
+                let name = object["metadata"]["name"].as_str().map(str::to_owned);
                 format!(
                     "{} {}",
                     event["type"].as_str().unwrap_or("?"),
-                    what.unwrap_or(object["code"].to_string())
+                    name.unwrap_or(object["code"].to_string())
                 )
             })
             .collect()
@@ -70,11 +71,11 @@ async fn write_and_reply_may_fail_independently() {
         let lab = lab().await;
         lab.fault(json!({"verb": "create", "plural": "configmaps", "happen": happen, "answer": answer}))
             .await;
-        let told = lab.create_map("a").await;
-        assert_eq!(told.status, status, "{index}");
+        let reply = lab.create_map("a").await;
+        assert_eq!(reply.status, status, "{index}");
         assert_eq!(lab.maps("").await.len(), usize::from(happen), "{index}: {answer}");
-        let says = told.headers.get("retry-after").map(|value| value.as_bytes().to_owned());
-        assert_eq!(says.as_deref(), (status == 429).then_some(&b"7"[..]), "{index}");
+        let retry_after = reply.headers.get("retry-after").map(|value| value.as_bytes().to_owned());
+        assert_eq!(retry_after.as_deref(), (status == 429).then_some(&b"7"[..]), "{index}");
     }
 }
 
@@ -83,13 +84,13 @@ async fn delays_calls_before_and_after_the_write() {
     let lab = lab().await;
     lab.fault(json!({"verb": "create", "beforeMs": 2000, "delayMs": 3000})).await;
     let start = Instant::now();
-    let told = tokio::join!(lab.create_map("a"), async {
+    let (reply, counts) = tokio::join!(lab.create_map("a"), async {
         sleep(Duration::from_millis(1999)).await;
         let before = lab.maps("").await.len();
         sleep(Duration::from_millis(2)).await;
         (before, lab.maps("").await.len())
     });
-    assert_eq!((told.0.status, told.1, start.elapsed().as_millis()), (201, (0, 1), 5000));
+    assert_eq!((reply.status, counts, start.elapsed().as_millis()), (201, (0, 1), 5000));
 }
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn stale_list_omits_own_recent_writes() {
     assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"], "whatever it asks for");
     assert_eq!(lab.maps("").await, ["a", "b"]);
     // A watch from the version of the stale list misses no event.
-    assert_eq!(lab.watched(1, &format!("&resourceVersion={older}")).await, ["ADDED b"]);
+    assert_eq!(lab.watch_events(1, &format!("&resourceVersion={older}")).await, ["ADDED b"]);
     lab.fault(json!({"verb": "get", "staleMs": 5000, "times": 2})).await;
     assert_eq!(lab.http("GET", &format!("{MAPS}/b"), None).await.status, 404);
     assert_eq!(lab.http("GET", &format!("{MAPS}/a"), None).await.status, 200);
@@ -162,12 +163,12 @@ async fn stale_read_returns_an_earlier_object() {
 
 /// A watch with that fault on its stream. Meanwhile two config maps are created, one is changed twice, and
 /// one is deleted, 1 second apart each.
-async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
+async fn watch_events_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
     let lab = lab().await;
     lab.fault(json!({"verb": "watch", "plural": "configmaps", "stream": stream})).await;
     let start = Instant::now();
-    let watch = async { (lab.watched(30, query).await, start.elapsed()) };
-    let act = async {
+    let watch = async { (lab.watch_events(30, query).await, start.elapsed()) };
+    let changes = async {
         sleep(Duration::from_secs(1)).await;
         lab.create_map("a").await;
         lab.create_map("b").await;
@@ -181,18 +182,22 @@ async fn watched_under(stream: Value, query: &str) -> (Vec<String>, Duration) {
         sleep(Duration::from_secs(1)).await;
         lab.http("DELETE", &format!("{MAPS}/b"), None).await;
     };
-    tokio::join!(watch, act).0
+    tokio::join!(watch, changes).0
 }
 
 #[tokio::test(start_paused = true)]
 async fn watch_events_may_be_late_merged_lost() {
     let all = ["ADDED a", "ADDED b", "MODIFIED a", "MODIFIED a", "DELETED b"];
-    assert_eq!(watched_under(json!({}), "").await.0, all);
-    assert_eq!(watched_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
-    assert_eq!(watched_under(json!({"delayMs": 40_000}), "").await.0.len(), 0, "later than the watch lasts");
+    assert_eq!(watch_events_under(json!({}), "").await.0, all);
+    assert_eq!(watch_events_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
+    assert_eq!(
+        watch_events_under(json!({"delayMs": 40_000}), "").await.0.len(),
+        0,
+        "later than the watch lasts"
+    );
     // An object that is added and deleted before its event is due is never sent.
-    assert_eq!(watched_under(json!({"delayMs": 9000, "merge": true}), "").await.0, ["ADDED a"]);
-    let lost = watched_under(json!({"dropEach": 2}), "").await.0;
+    assert_eq!(watch_events_under(json!({"delayMs": 9000, "merge": true}), "").await.0, ["ADDED a"]);
+    let lost = watch_events_under(json!({"dropEach": 2}), "").await.0;
     assert_eq!(lost, ["ADDED a", "MODIFIED a", "DELETED b"]);
 }
 
@@ -210,9 +215,9 @@ async fn bookmark_never_precedes_a_late_event() {
         version.as_str().expect("a version")
     );
     let path = format!("{MAPS}{query}");
-    let (told, ()) = tokio::join!(lab.http("GET", &path, None), late);
+    let (reply, ()) = tokio::join!(lab.http("GET", &path, None), late);
     let events: Vec<Value> =
-        told.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        reply.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(events[0]["type"], "BOOKMARK", "{events:?}");
     assert!(events.iter().all(|event| event["type"] == "BOOKMARK"), "{events:?}");
     let known = |event: &Value| event["object"]["metadata"]["resourceVersion"].as_str()?.parse::<u64>().ok();
@@ -223,31 +228,31 @@ async fn bookmark_never_precedes_a_late_event() {
 
 #[tokio::test(start_paused = true)]
 async fn watch_may_end_break_or_expire() {
-    let (told, after) = watched_under(json!({"endAfter": 2, "end": "close"}), "").await;
-    assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ADDED b".to_owned()], 1));
-    let (told, after) = watched_under(json!({"endAfter": 1, "end": "gone"}), "").await;
-    assert_eq!((told, after.as_secs()), (vec!["ADDED a".to_owned(), "ERROR 410".to_owned()], 1));
-    let (told, after) = watched_under(json!({"endAfter": 0, "end": "gone"}), "").await;
-    assert_eq!((told, after.as_secs()), (vec!["ERROR 410".to_owned()], 0));
+    let (events, after) = watch_events_under(json!({"endAfter": 2, "end": "close"}), "").await;
+    assert_eq!((events, after.as_secs()), (vec!["ADDED a".to_owned(), "ADDED b".to_owned()], 1));
+    let (events, after) = watch_events_under(json!({"endAfter": 1, "end": "gone"}), "").await;
+    assert_eq!((events, after.as_secs()), (vec!["ADDED a".to_owned(), "ERROR 410".to_owned()], 1));
+    let (events, after) = watch_events_under(json!({"endAfter": 0, "end": "gone"}), "").await;
+    assert_eq!((events, after.as_secs()), (vec!["ERROR 410".to_owned()], 0));
     // A reader of the whole body gets no text if the body breaks off.
-    let (told, after) = watched_under(json!({"endAfter": 1, "end": "break"}), "").await;
-    assert_eq!((told.len(), after.as_secs()), (0, 1));
+    let (events, after) = watch_events_under(json!({"endAfter": 1, "end": "break"}), "").await;
+    assert_eq!((events.len(), after.as_secs()), (0, 1));
 
     let lab = lab().await;
     lab.fault(json!({"verb": "watch", "happen": false, "answer": 410})).await;
-    let told = lab.http("GET", &format!("{MAPS}?watch=true&resourceVersion=3"), None).await;
-    assert_eq!((told.status, &told.body["reason"]), (410, &json!("Expired")), "as a status");
+    let reply = lab.http("GET", &format!("{MAPS}?watch=true&resourceVersion=3"), None).await;
+    assert_eq!((reply.status, &reply.body["reason"]), (410, &json!("Expired")), "as a status");
     let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
     lab.create_map("b").await;
     lab.fault(json!({"history": "compact"})).await;
     let from = format!("&resourceVersion={}", version.as_str().expect("a version"));
-    assert_eq!(lab.watched(9, &from).await, ["ERROR 410"], "in the stream");
+    assert_eq!(lab.watch_events(9, &from).await, ["ERROR 410"], "in the stream");
     let start = Instant::now();
     let drop = async {
         sleep(Duration::from_secs(2)).await;
         lab.fault(json!({"watches": "drop"})).await;
     };
-    tokio::join!(lab.watched(30, ""), drop);
+    tokio::join!(lab.watch_events(30, ""), drop);
     assert_eq!(start.elapsed().as_secs(), 2, "all watches end");
 }
 
@@ -272,24 +277,24 @@ async fn stale_api_server_shares_one_write_order() {
     assert_eq!(start.elapsed().as_secs(), 2, "one waited until the cache had it");
     // Both servers write to one store: a stale version conflicts on each.
     let patch = json!({"metadata": {"resourceVersion": version}, "data": {"k": "1"}});
-    let mut told = Vec::new();
+    let mut codes = Vec::new();
     for _ in 0..8 {
         let path = format!("{MAPS}/a");
-        told.push(
+        codes.push(
             lab.http_as("application/merge-patch+json", "PATCH", &path, Some(patch.clone())).await.status,
         );
     }
-    assert_eq!(told, [200, 409, 409, 409, 409, 409, 409, 409]);
+    assert_eq!(codes, [200, 409, 409, 409, 409, 409, 409, 409]);
     // Events are late on some watches only.
     let mut late = Vec::new();
     for n in 0..12 {
-        let watch = lab.watched(1, "&resourceVersion=0");
-        let act = async {
+        let watch = lab.watch_events(1, "&resourceVersion=0");
+        let changes = async {
             sleep(Duration::from_millis(10)).await;
             lab.create_map(&format!("w{n}")).await;
         };
-        let (told, _) = tokio::join!(watch, act);
-        late.push(!told.contains(&format!("ADDED w{n}")));
+        let (events, _) = tokio::join!(watch, changes);
+        late.push(!events.contains(&format!("ADDED w{n}")));
     }
     assert!(late.contains(&true) && late.contains(&false), "{late:?}");
 
@@ -323,13 +328,13 @@ async fn clock_change_does_not_delay_controllers() {
 }
 
 /// The group becomes ready, with one cut and one content per member, and its deletion leaves nothing.
-async fn comes_out_well(lab: &Lab, what: &str) {
-    assert!(lab.comes(2000, |lab| lab.is_ready(2)).await, "{what}: never ready");
-    lab.settle().await;
+async fn assert_converges(lab: &Lab, what: &str) {
+    assert!(lab.becomes_true(2000, |lab| lab.is_ready(2)).await, "{what}: never ready");
+    lab.wait_until_idle().await;
     assert_eq!((lab.contents().len(), lab.ledger()), (2, (2, 0, 0)), "{what}");
     lab.delete(GROUPS, &lab.group().expect("ready"));
     assert!(
-        lab.comes(900, |lab| lab.ledger() == (0, 0, 0) && lab.contents().is_empty()).await,
+        lab.becomes_true(900, |lab| lab.ledger() == (0, 0, 0) && lab.contents().is_empty()).await,
         "{what}: left over"
     );
 }
@@ -349,16 +354,16 @@ async fn controller_can_stop_after_each_call() {
         let all = calls_of(&lab, actor) - before;
         println!("{actor}: {all} calls until a group of two is ready");
         assert!(all >= 4, "{all}");
-        for (deed, calls) in (0..=all).flat_map(|calls| [("kill", calls), ("stop", calls)]) {
+        for (action, calls) in (0..=all).flat_map(|calls| [("kill", calls), ("stop", calls)]) {
             let lab = Lab::new(2, Config::default()).await;
-            lab.fault(json!({"actor": actor, "do": deed, "afterCalls": calls, "forMs": 1500})).await;
+            lab.fault(json!({"actor": actor, "do": action, "afterCalls": calls, "forMs": 1500})).await;
             lab.create_group();
             let start = Instant::now();
-            lab.until("ready", |lab| lab.is_ready(2)).await;
+            lab.wait_until("ready", |lab| lab.is_ready(2)).await;
             // After one of the last calls the group is ready without delay.
-            let held_up = start.elapsed() >= Duration::from_millis(1500);
-            assert!(held_up || calls + 4 >= all, "{actor} {deed} behind call {calls}: nothing came of it");
-            comes_out_well(&lab, &format!("{actor} {deed} behind call {calls}")).await;
+            let was_delayed = start.elapsed() >= Duration::from_millis(1500);
+            assert!(was_delayed || calls + 4 >= all, "{actor} {action} after call {calls}: no effect");
+            assert_converges(&lab, &format!("{actor} {action} after call {calls}")).await;
         }
     }
 }
@@ -366,7 +371,7 @@ async fn controller_can_stop_after_each_call() {
 #[tokio::test(start_paused = true)]
 async fn stopped_controller_is_silent_killed_one_loses_caches() {
     let lab = Lab::new(1, Config::default()).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.fault(json!({"actor": "csi-snapshotter", "do": "stop"})).await;
     let before = lab.cluster.api().tally().0.get("csi-snapshotter").cloned();
     lab.create_group();
@@ -374,7 +379,7 @@ async fn stopped_controller_is_silent_killed_one_loses_caches() {
     let after = lab.cluster.api().tally().0.get("csi-snapshotter").cloned();
     assert_eq!(before, after, "never goes on by itself");
     lab.fault(json!({"actor": "csi-snapshotter", "do": "kill", "forMs": 1000})).await;
-    lab.until("ready", |lab| lab.is_ready(1)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(1)).await;
     let lists = lab.cluster.api().tally().calls("csi-snapshotter", "watch");
     assert_eq!(lists, 8, "four caches, filled twice");
 }
@@ -385,13 +390,13 @@ async fn named_fault_affects_only_one_controller() {
     // storage.
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let fault = json!({"agent": "snapshot-controller", "verb": "patch", "plural": "volumegroupsnapshotcontents",
         "happen": false, "answer": {"code": 429, "retryAfter": 1}, "times": 3});
     lab.fault(fault).await;
     let failed = lab.cluster.failed_work("snapshot-controller");
     lab.delete(GROUPS, &lab.group().expect("ready"));
-    lab.until("freed", |lab| lab.ledger() == (0, 0, 0)).await;
+    lab.wait_until("freed", |lab| lab.ledger() == (0, 0, 0)).await;
     assert!(lab.cluster.failed_work("snapshot-controller") >= failed + 3);
 }
 
@@ -409,7 +414,7 @@ async fn same_seed_generates_same_faults() {
         ]))
         .await;
         lab.create_group();
-        comes_out_well(&lab, &format!("seed {seed}")).await;
+        assert_converges(&lab, &format!("seed {seed}")).await;
         let events: Vec<_> = std::iter::from_fn(|| watch.try_next()).collect();
         (format!("{events:?}"), json!(lab.cluster.api().tally()).to_string())
     };
@@ -432,7 +437,7 @@ async fn driver_can_be_changed_at_runtime() {
     let error = lab.group_content().expect("there")["status"]["error"]["message"].to_string();
     assert!(error.contains("code = Internal desc = injected"), "{error}");
     lab.fault(json!({"driver": {}})).await;
-    comes_out_well(&lab, "mended").await;
+    assert_converges(&lab, "mended").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -443,8 +448,8 @@ async fn accepts_every_documented_fault() {
     assert!(blocks.len() >= 8, "{} examples", blocks.len());
     for block in blocks {
         let lab = lab().await;
-        let told = lab.cluster.add_fault(block);
-        assert!(told.is_ok(), "{block}: {told:?}");
+        let result = lab.cluster.add_fault(block);
+        assert!(result.is_ok(), "{block}: {result:?}");
     }
     assert!(NAMESPACE == "t1" && MAPS.contains(NAMESPACE));
 }

@@ -96,7 +96,7 @@ fn difference(before: &Value, after: &Value) -> String {
             Some(_) => '~',
             None => '+',
         };
-        parts.insert(path, format!("{sign}{path}{}", shown(path, value)));
+        parts.insert(path, format!("{sign}{path}{}", display_value(path, value)));
     }
     for path in before.keys().filter(|path| !after.contains_key(*path)) {
         parts.insert(path, format!("-{path}"));
@@ -104,7 +104,7 @@ fn difference(before: &Value, after: &Value) -> String {
     parts.into_values().collect::<Vec<_>>().join(" ")
 }
 
-fn shown(path: &str, value: &Value) -> String {
+fn display_value(path: &str, value: &Value) -> String {
     match value {
         Value::Bool(value) => format!("={value}"),
         Value::String(policy) if path == "spec.deletionPolicy" => format!("={policy}"),
@@ -162,7 +162,7 @@ fn last(name: &str) -> &str {
 }
 
 /// The fixture of that name.
-fn recorded(recording: &str) -> Histories {
+fn read_recording(recording: &str) -> Histories {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/recordings/{recording}.txt"));
     let text = fs::read_to_string(path).expect("a fixture");
     let (mut histories, mut object) = (Histories::new(), String::new());
@@ -176,7 +176,7 @@ fn recorded(recording: &str) -> Histories {
 }
 
 /// The history with the two racing changes in a fixed order.
-fn settled(mut history: Vec<String>) -> Vec<String> {
+fn sort_racing_changes(mut history: Vec<String>) -> Vec<String> {
     for at in 1..history.len() {
         if history[at] == RACE[0] && history[at - 1] == RACE[1] {
             history.swap(at - 1, at);
@@ -186,15 +186,16 @@ fn settled(mut history: Vec<String>) -> Vec<String> {
 }
 
 /// The differences of one recording, by object.
-fn compare(recording: &str, here: &Histories) -> Vec<(String, String)> {
-    let there = recorded(recording);
+fn compare(recording: &str, simulated: &Histories) -> Vec<(String, String)> {
+    let recorded = read_recording(recording);
     let mut found = Vec::new();
-    let mut objects: Vec<&String> = there.keys().chain(here.keys()).collect();
+    let mut objects: Vec<&String> = recorded.keys().chain(simulated.keys()).collect();
     objects.sort();
     objects.dedup();
     for object in objects {
-        let of = |histories: &Histories| settled(histories.get(object).cloned().unwrap_or_default());
-        let (real, ours) = (of(&there), of(here));
+        let of =
+            |histories: &Histories| sort_racing_changes(histories.get(object).cloned().unwrap_or_default());
+        let (real, ours) = (of(&recorded), of(simulated));
         if real == ours {
             continue;
         }
@@ -223,9 +224,9 @@ pub fn check(recording: &str, recorder: Recorder) {
 
 /// As [`check`], for some kinds only.
 pub fn check_kinds(recording: &str, recorder: Recorder, kinds: &[&str]) {
-    let mut here = recorder.finish();
-    here.retain(|object, _| object.split_once(' ').is_some_and(|(kind, _)| kinds.contains(&kind)));
-    let found = compare(recording, &here);
+    let mut simulated = recorder.finish();
+    simulated.retain(|object, _| object.split_once(' ').is_some_and(|(kind, _)| kinds.contains(&kind)));
+    let found = compare(recording, &simulated);
     println!("{recording}: {} differences", found.len());
     for (object, what) in &found {
         println!("  {object}: {what}");

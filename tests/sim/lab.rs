@@ -18,7 +18,7 @@ pub const DRIVER: &str = "hostpath.csi.k8s.io";
 pub const CLASS: &str = "csi-hostpath-snapclass";
 pub const GROUP_CLASS: &str = "csi-hostpath-groupsnapclass";
 
-pub const CLAIMS: &str = "persistentvolumeclaims";
+pub const PVCS: &str = "persistentvolumeclaims";
 pub const SNAPSHOTS: &str = "volumesnapshots";
 pub const CONTENTS: &str = "volumesnapshotcontents";
 pub const CLASSES: &str = "volumesnapshotclasses";
@@ -56,10 +56,10 @@ impl Lab {
         let lab = Self { cluster, user };
         lab.create_namespace(NAMESPACE);
         for index in 0..members {
-            lab.create_claim(&format!("data-{index}"));
+            lab.create_pvc(&format!("data-{index}"));
         }
-        lab.until("the claims are bound", |lab| {
-            lab.list(CLAIMS).iter().all(|claim| claim["status"]["phase"] == "Bound")
+        lab.wait_until("the claims are bound", |lab| {
+            lab.list(PVCS).iter().all(|pvc| pvc["status"]["phase"] == "Bound")
         })
         .await;
         lab
@@ -72,8 +72,8 @@ impl Lab {
         );
     }
 
-    pub fn create_claim(&self, name: &str) -> Value {
-        self.create(CLAIMS, claim(name, &json!({"group": GROUP}), "csi-hostpath-sc"))
+    pub fn create_pvc(&self, name: &str) -> Value {
+        self.create(PVCS, pvc(name, &json!({"group": GROUP}), "csi-hostpath-sc"))
     }
 
     pub fn create(&self, plural: &str, object: Value) -> Value {
@@ -95,7 +95,7 @@ impl Lab {
     /// Creates the group and waits until it and all members are ready.
     pub async fn create_ready_group(&self, members: usize) -> Value {
         self.create_group();
-        self.until("the group is ready", |lab| lab.is_ready(members)).await;
+        self.wait_until("the group is ready", |lab| lab.is_ready(members)).await;
         self.group().expect("it is ready")
     }
 
@@ -188,26 +188,26 @@ impl Lab {
     pub async fn restores_from(&self, snapshot: &str) -> bool {
         let restored = format!("restored-{snapshot}");
         let restored = &restored[..restored.len().min(60)];
-        let mut body = claim(restored, &json!({}), "csi-hostpath-sc");
+        let mut body = pvc(restored, &json!({}), "csi-hostpath-sc");
         let source =
             json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
         body["spec"]["dataSource"] = source;
-        let created = self.create(CLAIMS, body);
-        self.settle().await;
-        let bound = self.get(CLAIMS, restored).is_some_and(|claim| claim["status"]["phase"] == "Bound");
-        self.delete(CLAIMS, &created);
+        let created = self.create(PVCS, body);
+        self.wait_until_idle().await;
+        let bound = self.get(PVCS, restored).is_some_and(|pvc| pvc["status"]["phase"] == "Bound");
+        self.delete(PVCS, &created);
         bound
     }
 
     /// Waits in simulated time until the condition is true.
-    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        assert!(self.comes(900, holds).await, "never: {what}");
+    pub async fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        assert!(self.becomes_true(900, condition).await, "never: {what}");
     }
 
     /// Returns whether the condition becomes true within `seconds` simulated seconds.
-    pub async fn comes(&self, seconds: u64, holds: impl Fn(&Self) -> bool) -> bool {
+    pub async fn becomes_true(&self, seconds: u64, condition: impl Fn(&Self) -> bool) -> bool {
         let start = Instant::now();
-        while !holds(self) {
+        while !condition(self) {
             if start.elapsed() > Duration::from_secs(seconds) {
                 return false;
             }
@@ -220,13 +220,13 @@ impl Lab {
     }
 
     /// Waits until the controllers are idle.
-    pub async fn settle(&self) {
+    pub async fn wait_until_idle(&self) {
         sleep(Duration::from_secs(30)).await;
     }
 }
 
 /// A PVC of 10 MiB.
-pub fn claim(name: &str, labels: &Value, storage_class: &str) -> Value {
+pub fn pvc(name: &str, labels: &Value, storage_class: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",

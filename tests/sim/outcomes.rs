@@ -12,11 +12,11 @@ use crate::lab::{
     is_deleting, owners,
 };
 use crate::script::Step::{
-    ClearNames, DeleteGroup, DeleteGroupContent, DeleteMembers, GroupPolicy, MemberPolicies, Release,
-    UntilGroupIsGone, UntilSourceIsBack, Wait,
+    ClearNames, DeleteGroup, DeleteGroupContent, DeleteMembers, GroupPolicy, MemberPolicies, Release, Wait,
+    WaitForGroupDeletion, WaitForSource,
 };
-use crate::script::{ALL, CONTROLLER, Step, left, ready, run, uids};
-use crate::table::Left;
+use crate::script::{ALL, CONTROLLER, Step, leftovers, ready, run, uids};
+use crate::table::Leftovers;
 
 fn fast() -> Config {
     Config { controller_qps: Some(200.0), ..Config::default() }
@@ -35,20 +35,20 @@ async fn detached_members_outlive_their_group() {
         run(&lab, &[GroupPolicy("Retain"), ClearNames(ALL), Release(ALL)]).await;
         let start = Instant::now();
         if awaited {
-            run(&lab, &[UntilSourceIsBack]).await;
+            run(&lab, &[WaitForSource]).await;
             assert!(start.elapsed() <= Duration::from_millis(50), "measured: 0.03 to 0.05 s");
         }
         assert!(lab.snapshots().iter().all(|member| owners(member) == 0));
-        run(&lab, &[DeleteGroup, UntilGroupIsGone, DeleteGroupContent]).await;
-        lab.settle().await;
-        assert_eq!(crate::script::kept(&lab, &before), 2);
+        run(&lab, &[DeleteGroup, WaitForGroupDeletion, DeleteGroupContent]).await;
+        lab.wait_until_idle().await;
+        assert_eq!(crate::script::count_survivors(&lab, &before), 2);
         let only = |member: &Value| member["metadata"]["finalizers"].as_array().map(Vec::len);
         for member in lab.snapshots() {
             assert_eq!(only(&member), Some(1), "as-source and nothing else");
             assert!(crate::lab::has_finalizer(&member, AS_SOURCE) && member["status"].get("error").is_none());
         }
         run(&lab, &[DeleteMembers]).await;
-        assert_eq!(left(&lab).await, Left::new(0, 0, 2), "objects gone, storage kept");
+        assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 2), "objects gone, storage kept");
     }
 }
 
@@ -59,22 +59,22 @@ async fn one_call_frees_group_retained_in_place() {
     let lab = ready(2, fast()).await;
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000)]).await;
     let start = Instant::now();
-    run(&lab, &[DeleteGroup, UntilGroupIsGone]).await;
-    lab.until("the snapshots are gone", |lab| lab.snapshots().is_empty()).await;
+    run(&lab, &[DeleteGroup, WaitForGroupDeletion]).await;
+    lab.wait_until("the snapshots are gone", |lab| lab.snapshots().is_empty()).await;
     let took = start.elapsed().as_secs_f64();
-    assert!((0.1..2.5).contains(&took), "measured 0.9 s, here {took}");
-    assert_eq!(left(&lab).await, Left::new(0, 2, 2));
+    assert!((0.1..2.5).contains(&took), "measured 0.9 s, simulated {took} s");
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 2));
     let content = lab.group_content().expect("kept");
     assert_eq!((annotation(&content, GROUP_BEING_DELETED), is_deleting(&content)), (Some("yes"), false));
     assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 0);
 
     run(&lab, &[GroupPolicy("Delete"), DeleteGroupContent]).await;
-    lab.settle().await;
-    assert_eq!(left(&lab).await, Left::new(0, 2, 0));
+    lab.wait_until_idle().await;
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 0));
     for content in lab.contents() {
         lab.delete(CONTENTS, &content);
     }
-    assert_eq!(left(&lab).await, Left::new(0, 0, 0));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 0));
     let calls = ["CreateVolumeGroupSnapshot", "DeleteVolumeGroupSnapshot", "DeleteSnapshot"];
     assert_eq!(calls.map(|method| lab.driver_calls(method)), [1, 1, 0]);
 }
@@ -85,7 +85,7 @@ async fn early_deletion_of_protected_group_leaves_nothing() {
         let lab = Lab::new(2, fast()).await;
         lab.create_group();
         run(&lab, &[Wait(milliseconds), DeleteGroup]).await;
-        assert_eq!(left(&lab).await, Left::new(0, 0, 0), "{milliseconds} ms");
+        assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 0), "{milliseconds} ms");
         assert!(lab.list(GROUPS).is_empty() && lab.list(GROUP_CONTENTS).is_empty());
         let calls = ["CreateVolumeGroupSnapshot", "DeleteVolumeGroupSnapshot"];
         assert_eq!(calls.map(|method| lab.driver_calls(method)), [1, 1], "{milliseconds} ms");
@@ -101,10 +101,12 @@ async fn driver_is_unready_for_twelve_seconds() {
     let mut watches = kinds.map(|plural| lab.user.watch(plural));
     let start = Instant::now();
     lab.create_group();
-    lab.until("the group is ready", |lab| lab.group().is_some_and(|one| one["status"]["readyToUse"] == true))
-        .await;
+    lab.wait_until("the group is ready", |lab| {
+        lab.group().is_some_and(|one| one["status"]["readyToUse"] == true)
+    })
+    .await;
     let group_ready = start.elapsed().as_secs_f64();
-    lab.until("all are ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("all are ready", |lab| lab.is_ready(2)).await;
     let all_ready = start.elapsed().as_secs_f64();
     sleep(Duration::from_secs(1)).await;
     println!("ready after {group_ready:.1} s and {all_ready:.1} s, measured 13.0 and 14.1");
@@ -121,8 +123,8 @@ async fn driver_is_unready_for_twelve_seconds() {
     println!(
         "creates, lists, events of groups, group contents, contents, snapshots: {counted:?}, measured {measured:?}"
     );
-    for (here, there) in counted.into_iter().zip(measured) {
-        assert!(here.abs_diff(there) <= there / 5 + 6, "{counted:?}, measured {measured:?}");
+    for (count, expected) in counted.into_iter().zip(measured) {
+        assert!(count.abs_diff(expected) <= expected / 5 + 6, "{counted:?}, measured {measured:?}");
     }
 }
 
@@ -137,7 +139,7 @@ async fn restarted_controllers_do_not_write_ready_group() {
     let calls = lab.cluster.storage().calls();
     for agent in [CONTROLLER, CONTROLLER, CONTROLLER, CONTROLLER, "csi-snapshotter"] {
         lab.cluster.restart(agent);
-        lab.settle().await;
+        lab.wait_until_idle().await;
     }
     assert_eq!(watches.iter_mut().map(events).sum::<usize>(), 0);
     assert_eq!(lab.cluster.storage().calls(), calls);
@@ -147,23 +149,25 @@ async fn restarted_controllers_do_not_write_ready_group() {
 #[tokio::test(start_paused = true)]
 async fn ten_members_at_five_calls_per_second() {
     let lab = Lab::new(10, Config { controller_qps: Some(5.0), ..Config::default() }).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let start = Instant::now();
     lab.create_group();
-    lab.until("all are ready", |lab| lab.is_ready(10)).await;
+    lab.wait_until("all are ready", |lab| lab.is_ready(10)).await;
     let ready = start.elapsed().as_secs_f64();
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let start = Instant::now();
     run(&lab, &[DeleteGroup]).await;
-    lab.until("all are gone", |lab| lab.contents().is_empty() && lab.snapshots().is_empty()).await;
-    let gone = start.elapsed().as_secs_f64();
-    println!("ten members: ready after {ready:.1} s, measured 23.1; gone after {gone:.1} s, measured 8.9");
-    assert!((17.0..29.0).contains(&ready) && (6.0..12.0).contains(&gone));
+    lab.wait_until("all are gone", |lab| lab.contents().is_empty() && lab.snapshots().is_empty()).await;
+    let deleted = start.elapsed().as_secs_f64();
+    println!(
+        "ten members: ready after {ready:.1} s, measured 23.1; deleted after {deleted:.1} s, measured 8.9"
+    );
+    assert!((17.0..29.0).contains(&ready) && (6.0..12.0).contains(&deleted));
 }
 
 /// A backup tool that strips the members, retains the content and deletes both, at 5 calls per second, as
 /// measured. It starts as soon as every member names its group, when the controller has used up its burst.
-struct Strips {
+struct StripCase {
     name: &'static str,
     members: usize,
     qps: f64,
@@ -173,8 +177,8 @@ struct Strips {
     measured: usize,
 }
 
-const STRIPS: &[Strips] = &[
-    Strips {
+const STRIP_CASES: &[StripCase] = &[
+    StripCase {
         name: "no gap",
         members: 8,
         qps: 5.0,
@@ -182,7 +186,7 @@ const STRIPS: &[Strips] = &[
         until_ready: false,
         measured: 2,
     },
-    Strips {
+    StripCase {
         name: "2 s before the deletes",
         members: 6,
         qps: 5.0,
@@ -190,7 +194,7 @@ const STRIPS: &[Strips] = &[
         until_ready: false,
         measured: 0,
     },
-    Strips {
+    StripCase {
         name: "group first, content second",
         members: 6,
         qps: 5.0,
@@ -198,7 +202,7 @@ const STRIPS: &[Strips] = &[
         until_ready: false,
         measured: 2,
     },
-    Strips {
+    StripCase {
         name: "all ready first",
         members: 6,
         qps: 5.0,
@@ -206,7 +210,7 @@ const STRIPS: &[Strips] = &[
         until_ready: true,
         measured: 2,
     },
-    Strips {
+    StripCase {
         name: "no gap, 200 calls a second",
         members: 8,
         qps: 200.0,
@@ -214,7 +218,7 @@ const STRIPS: &[Strips] = &[
         until_ready: false,
         measured: 0,
     },
-    Strips {
+    StripCase {
         name: "2 s before the deletes, 200 calls a second",
         members: 6,
         qps: 200.0,
@@ -224,7 +228,7 @@ const STRIPS: &[Strips] = &[
     },
 ];
 
-impl Strips {
+impl StripCase {
     /// Number of remaining members, if calls and events take some milliseconds.
     async fn survivors(&self, seed: u64) -> usize {
         let (call_ms, cache_lag_ms) = (20, 40);
@@ -232,7 +236,7 @@ impl Strips {
         let config = Config { seed, controller_qps, call_ms, cache_lag_ms, ..Config::default() };
         let lab = Lab::new(self.members, config).await;
         lab.create_group();
-        lab.until("named", |lab| {
+        lab.wait_until("named", |lab| {
             let named = |one: &&Value| one["status"]["volumeGroupSnapshotName"] == GROUP;
             match self.until_ready {
                 true => lab.is_ready(self.members),
@@ -243,7 +247,7 @@ impl Strips {
         // The delay until the tool notices the state.
         sleep(Duration::from_millis(seed * 331 % 2000)).await;
         run(&lab, self.steps).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         lab.snapshots().iter().filter(|one| !is_deleting(one)).count()
     }
 }
@@ -251,18 +255,18 @@ impl Strips {
 #[tokio::test(start_paused = true)]
 async fn stripping_time_decides_which_members_survive() {
     let mut slow = Vec::new();
-    for strips in STRIPS {
+    for case in STRIP_CASES {
         let mut all = Vec::new();
         for seed in 1..=4 {
-            all.push(strips.survivors(seed).await);
+            all.push(case.survivors(seed).await);
         }
-        let Strips { name, members, measured, .. } = strips;
+        let StripCase { name, members, measured, .. } = case;
         println!("{name:<44} | of {members} survive, by seed {all:?} | measured once: {measured}");
-        match strips.measured {
+        match case.measured {
             0 => assert!(all.iter().sum::<usize>() <= members * all.len() / 4, "{name}: {all:?}"),
-            _ => slow.extend(all.into_iter().map(|kept| (kept, *members))),
+            _ => slow.extend(all.into_iter().map(|count| (count, *members))),
         }
     }
-    assert!(slow.iter().any(|(kept, members)| (1..*members).contains(kept)), "a share survives: {slow:?}");
-    assert!(slow.iter().any(|(kept, members)| kept < members), "{slow:?}");
+    assert!(slow.iter().any(|(count, members)| (1..*members).contains(count)), "a share survives: {slow:?}");
+    assert!(slow.iter().any(|(count, members)| count < members), "{slow:?}");
 }

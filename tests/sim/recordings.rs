@@ -7,7 +7,7 @@ use stillpoint::sim::{Config, DriverConfig};
 use tokio::time::sleep;
 
 use crate::history::{Recorder, check, check_kinds};
-use crate::lab::{CONTENTS, DRIVER, GROUP, GROUPS, Lab, NAMESPACE, SNAPSHOTS, claim, name};
+use crate::lab::{CONTENTS, DRIVER, GROUP, GROUPS, Lab, NAMESPACE, SNAPSHOTS, name, pvc};
 use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, GroupPolicy, NoDefaultClass, Strip, Wait,
 };
@@ -21,7 +21,7 @@ fn real() -> Config {
 
 async fn created(members: usize) -> (Lab, Recorder) {
     let lab = Lab::new(members, real()).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
     lab.create_ready_group(members).await;
     sleep(Duration::from_secs(5)).await;
@@ -46,7 +46,7 @@ async fn deletes_member_and_then_its_group() {
     let recorder = Recorder::start(&lab);
     lab.delete(SNAPSHOTS, &lab.snapshots()[1]);
     run(&lab, &[Wait(4000), DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("delete-member-then-group", recorder);
 }
 
@@ -54,7 +54,7 @@ async fn deletes_member_and_then_its_group() {
 async fn creates_and_deletes_a_group() {
     let (lab, recorder) = created(3).await;
     run(&lab, &[DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("delete-group", recorder);
 }
 
@@ -64,7 +64,7 @@ async fn strips_a_single_member() {
     let recorder = Recorder::start(&lab);
     let strip = json!({"metadata": {"ownerReferences": null, "finalizers": null}});
     lab.patch(SNAPSHOTS, &lab.snapshots()[0], strip);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("strip-one", recorder);
 }
 
@@ -72,7 +72,7 @@ async fn strips_a_single_member() {
 async fn strips_and_deletes_a_group() {
     let (lab, recorder) = created(3).await;
     run(&lab, &[Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("strip-fast", recorder);
 }
 
@@ -80,11 +80,11 @@ async fn strips_and_deletes_a_group() {
 async fn strips_and_deletes_group_without_default_class() {
     let lab = Lab::new(3, real()).await;
     run(&lab, &[NoDefaultClass]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
     lab.create_ready_group(3).await;
     run(&lab, &[Wait(5000), Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("strip-fast-no-default-class", recorder);
 }
 
@@ -93,7 +93,7 @@ async fn clears_names_then_strips_and_deletes_group() {
     let (lab, recorder) = created(3).await;
     let steps = [ClearNames(ALL), Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup];
     run(&lab, &steps).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("clear-name-strip-fast", recorder);
 }
 
@@ -127,13 +127,13 @@ fn member(number: usize, handle: &str, policy: &str, with_mode: bool) -> (Value,
 async fn orphaned(lab: &Lab) {
     create_retaining_class(lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("retaining"));
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     sleep(Duration::from_secs(5)).await;
     run(lab, &[DeleteGroup, Wait(5000), DeleteGroupContent]).await;
     for content in lab.contents() {
         lab.delete(CONTENTS, &content);
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,16 +153,16 @@ async fn imports_and_deletes_a_group() {
         lab.create(SNAPSHOTS, snapshot);
         sleep(Duration::from_millis(40)).await;
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.delete(GROUPS, &imported);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("static-import", recorder);
 }
 
 #[tokio::test(start_paused = true)]
 async fn rebuilds_members_from_handles_and_reclaims_them() {
     let lab = Lab::new(2, real()).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
     orphaned(&lab).await;
     let (group, members) = handles(&lab);
@@ -179,24 +179,25 @@ async fn rebuilds_members_from_handles_and_reclaims_them() {
     sleep(Duration::from_secs(6)).await;
     assert!(lab.restores_from(name(&lab.snapshots()[0])).await);
     lab.delete(GROUPS, &imported);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     check("import-from-handles", recorder);
 }
 
 const GROUPS_ONLY: [&str; 2] = ["group", "group-content"];
 
 async fn delete_when_ready(lab: &Lab) {
-    lab.until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true)).await;
-    lab.settle().await;
+    lab.wait_until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true))
+        .await;
+    lab.wait_until_idle().await;
     run(lab, &[DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn selects_no_pvc_until_one_is_labelled() {
     let lab = Lab::new(0, real()).await;
-    let unlabelled = lab.create("persistentvolumeclaims", claim("late", &json!({}), "csi-hostpath-sc"));
-    lab.settle().await;
+    let unlabelled = lab.create("persistentvolumeclaims", pvc("late", &json!({}), "csi-hostpath-sc"));
+    lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
     lab.create_group();
     sleep(Duration::from_secs(5)).await;
@@ -210,7 +211,7 @@ async fn class_is_missing_or_not_named() {
     let lab = Lab::new(1, real()).await;
     let recorder = Recorder::start(&lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("no-such-class"));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     run(&lab, &[DeleteGroup]).await;
     check_kinds("no-class", recorder, &GROUPS_ONLY);
 
@@ -223,7 +224,7 @@ async fn class_is_missing_or_not_named() {
 #[tokio::test(start_paused = true)]
 async fn driver_fails_and_then_recovers() {
     let lab = Lab::new(2, real()).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let fail_with = Some(("Unknown".to_owned(), "failed create snapshot".to_owned()));
     lab.cluster.storage().set_config(DriverConfig { fail_with, ..DriverConfig::default() });
     let recorder = Recorder::start(&lab);
@@ -235,9 +236,9 @@ async fn driver_fails_and_then_recovers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_sidecar_is_paused() {
+async fn sidecar_is_paused() {
     let lab = Lab::new(2, real()).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.cluster.set_frozen("csi-snapshotter", true);
     let recorder = Recorder::start(&lab);
     lab.create_group();

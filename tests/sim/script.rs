@@ -13,7 +13,7 @@ use crate::lab::{
     AS_SOURCE, CLASS, CLASSES, CONTENTS, GROUP, GROUP_CONTENTS, GROUPS, IN_GROUP, Lab, NAMESPACE, SNAPSHOTS,
     has_finalizer, is_deleting, owners, uid,
 };
-use crate::table::Left;
+use crate::table::Leftovers;
 
 /// The agent that is frozen and restarted.
 pub const CONTROLLER: &str = "snapshot-controller";
@@ -28,12 +28,12 @@ pub enum Step {
     /// Clears `status.volumeGroupSnapshotName`.
     ClearNames(usize),
     /// Restores `status.volumeGroupSnapshotName`.
-    NamesBack(usize),
+    RestoreNames(usize),
     /// Removes owner references and finalizers.
     Strip,
     /// Removes owner references and both finalizers of members, and sets the class, in one patch per member.
     Release(usize),
-    /// As [`Release`](Step::Release), but keeps as-source-protection.
+    /// As [`Release`](Step::Release), but without removing as-source-protection.
     ReleaseKeepingSource,
     /// Sets the deletionPolicy of the group's content.
     GroupPolicy(&'static str),
@@ -47,12 +47,12 @@ pub enum Step {
     DeleteMembers,
     DeleteNamespace,
     /// Waits for as-source-protection on every member that is not terminating.
-    UntilSourceIsBack,
-    UntilGroupIsGone,
-    UntilGroupContentIsGone,
+    WaitForSource,
+    WaitForGroupDeletion,
+    WaitForGroupContentDeletion,
     Wait(u64),
     Freeze,
-    Thaw,
+    Unfreeze,
     Restart,
 }
 
@@ -63,19 +63,19 @@ pub const RETAIN: [Step; 2] = [Step::GroupPolicy("Retain"), Step::MemberPolicies
 pub const RELEASE: [Step; 8] = [
     Step::ClearNames(ALL),
     Step::Release(ALL),
-    Step::UntilSourceIsBack,
+    Step::WaitForSource,
     Step::DeleteGroup,
-    Step::UntilGroupIsGone,
+    Step::WaitForGroupDeletion,
     Step::DeleteGroupContent,
-    Step::UntilGroupContentIsGone,
-    Step::NamesBack(ALL),
+    Step::WaitForGroupContentDeletion,
+    Step::RestoreNames(ALL),
 ];
 
 /// Creates a cluster with a ready group of `members` members.
 pub async fn ready(members: usize, config: Config) -> Lab {
     let lab = Lab::new(members, config).await;
     lab.create_ready_group(members).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab
 }
 
@@ -83,16 +83,16 @@ pub async fn ready(members: usize, config: Config) -> Lab {
 pub async fn run(lab: &Lab, steps: &[Step]) -> bool {
     let mut complete = true;
     for step in steps {
-        complete &= act(lab, *step).await;
+        complete &= execute(lab, *step).await;
     }
     complete
 }
 
 /// The remaining objects once the controllers are idle.
-pub async fn left(lab: &Lab) -> Left {
-    lab.settle().await;
+pub async fn leftovers(lab: &Lab) -> Leftovers {
+    lab.wait_until_idle().await;
     let ledger = lab.cluster.ledger();
-    Left {
+    Leftovers {
         snapshots: lab.snapshots().iter().filter(|one| !is_deleting(one)).count(),
         contents: lab.contents().len(),
         physical: ledger.physical_snapshots,
@@ -101,14 +101,14 @@ pub async fn left(lab: &Lab) -> Left {
 }
 
 /// Number of these uids that are still ready, not terminating and without owner.
-pub fn kept(lab: &Lab, before: &[String]) -> usize {
-    let is_kept = |one: &Value| {
+pub fn count_survivors(lab: &Lab, before: &[String]) -> usize {
+    let has_survived = |one: &Value| {
         before.iter().any(|known| known == uid(one))
             && one["status"]["readyToUse"] == true
             && !is_deleting(one)
             && owners(one) == 0
     };
-    lab.snapshots().iter().filter(|one| is_kept(one)).count()
+    lab.snapshots().iter().filter(|one| has_survived(one)).count()
 }
 
 /// The uids of the VolumeSnapshots.
@@ -116,7 +116,7 @@ pub fn uids(lab: &Lab) -> Vec<String> {
     lab.snapshots().iter().map(|one| uid(one).to_owned()).collect()
 }
 
-async fn act(lab: &Lab, step: Step) -> bool {
+async fn execute(lab: &Lab, step: Step) -> bool {
     match step {
         Step::NoDefaultClass => {
             let class = lab.get(CLASSES, CLASS).expect("deployed");
@@ -124,7 +124,7 @@ async fn act(lab: &Lab, step: Step) -> bool {
         }
         Step::DeleteClass => delete_all(lab, CLASSES).await,
         Step::ClearNames(count) => set_names(lab, count, Value::Null).await,
-        Step::NamesBack(count) => set_names(lab, count, json!(GROUP)).await,
+        Step::RestoreNames(count) => set_names(lab, count, json!(GROUP)).await,
         Step::Strip => {
             for member in lab.snapshots() {
                 lab.patch(
@@ -132,7 +132,7 @@ async fn act(lab: &Lab, step: Step) -> bool {
                     &member,
                     json!({"metadata": {"ownerReferences": null, "finalizers": null}}),
                 );
-                call().await;
+                wait_for_call().await;
             }
         }
         Step::Release(count) => release(lab, count, Value::Null).await,
@@ -145,7 +145,7 @@ async fn act(lab: &Lab, step: Step) -> bool {
                 "/apis/groupsnapshot.storage.k8s.io/v1/namespaces/{NAMESPACE}/{GROUPS}/{GROUP}?propagationPolicy=Orphan"
             );
             assert_eq!(lab.http("DELETE", &path, None).await.status, 200);
-            call().await;
+            wait_for_call().await;
         }
         Step::DeleteGroupContent => delete_all(lab, GROUP_CONTENTS).await,
         Step::DeleteMember => lab.delete(SNAPSHOTS, &lab.snapshots()[0]),
@@ -153,27 +153,27 @@ async fn act(lab: &Lab, step: Step) -> bool {
         Step::DeleteNamespace => {
             lab.delete("namespaces", &json!({"metadata": {"name": NAMESPACE}}));
         }
-        Step::UntilSourceIsBack => return lab.comes(120, source_is_back).await,
-        Step::UntilGroupIsGone => return lab.comes(120, |lab| lab.list(GROUPS).is_empty()).await,
-        Step::UntilGroupContentIsGone => {
-            return lab.comes(120, |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
+        Step::WaitForSource => return lab.becomes_true(120, is_source_restored).await,
+        Step::WaitForGroupDeletion => return lab.becomes_true(120, |lab| lab.list(GROUPS).is_empty()).await,
+        Step::WaitForGroupContentDeletion => {
+            return lab.becomes_true(120, |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
         }
         Step::Wait(milliseconds) => sleep(Duration::from_millis(milliseconds)).await,
         Step::Freeze => lab.cluster.set_frozen(CONTROLLER, true),
-        Step::Thaw => lab.cluster.set_frozen(CONTROLLER, false),
+        Step::Unfreeze => lab.cluster.set_frozen(CONTROLLER, false),
         Step::Restart => lab.cluster.restart(CONTROLLER),
     }
     true
 }
 
-async fn call() {
+async fn wait_for_call() {
     sleep(Duration::from_millis(10)).await;
 }
 
 async fn delete_all(lab: &Lab, plural: &str) {
     for object in lab.list(plural) {
         lab.delete(plural, &object);
-        call().await;
+        wait_for_call().await;
     }
 }
 
@@ -181,7 +181,7 @@ async fn set_names(lab: &Lab, count: usize, name: Value) {
     for member in lab.snapshots().into_iter().take(count) {
         if member["status"]["volumeGroupSnapshotName"] != name {
             lab.patch_status(SNAPSHOTS, &member, json!({"status": {"volumeGroupSnapshotName": name}}));
-            call().await;
+            wait_for_call().await;
         }
     }
 }
@@ -194,7 +194,7 @@ async fn release(lab: &Lab, count: usize, finalizers: Value) {
     for member in lab.snapshots().into_iter().take(count) {
         if owners(&member) > 0 || has_finalizer(&member, IN_GROUP) {
             lab.patch(SNAPSHOTS, &member, patch.clone());
-            call().await;
+            wait_for_call().await;
         }
     }
 }
@@ -203,12 +203,12 @@ async fn set_policies(lab: &Lab, plural: &str, policy: &str) {
     for content in lab.list(plural) {
         if content["spec"]["deletionPolicy"] != policy {
             lab.patch(plural, &content, json!({"spec": {"deletionPolicy": policy}}));
-            call().await;
+            wait_for_call().await;
         }
     }
 }
 
-fn source_is_back(lab: &Lab) -> bool {
-    let waits = |one: &Value| !is_deleting(one) && !has_finalizer(one, AS_SOURCE);
-    !lab.snapshots().iter().any(waits)
+fn is_source_restored(lab: &Lab) -> bool {
+    let is_unprotected = |one: &Value| !is_deleting(one) && !has_finalizer(one, AS_SOURCE);
+    !lab.snapshots().iter().any(is_unprotected)
 }

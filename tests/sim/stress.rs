@@ -9,11 +9,11 @@ use crate::lab::{
     name,
 };
 use crate::script::Step::{
-    ClearNames, DeleteClass, DeleteGroup, DeleteMember, Freeze, GroupPolicy, NamesBack, Release,
-    ReleaseKeepingSource, Restart, Thaw, UntilGroupIsGone, UntilSourceIsBack, Wait,
+    ClearNames, DeleteClass, DeleteGroup, DeleteMember, Freeze, GroupPolicy, Release, ReleaseKeepingSource,
+    Restart, RestoreNames, Unfreeze, Wait, WaitForGroupDeletion, WaitForSource,
 };
-use crate::script::{ALL, RELEASE, RETAIN, Step, kept, left, ready, run, uids};
-use crate::table::Left;
+use crate::script::{ALL, RELEASE, RETAIN, Step, count_survivors, leftovers, ready, run, uids};
+use crate::table::Leftovers;
 
 const MEMBERS: usize = 3;
 
@@ -23,14 +23,14 @@ fn fast(seed: u64) -> Config {
 }
 
 /// Runs the steps on a retained group. Returns the number of members that are kept.
-async fn play(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
+async fn run_case(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
     let lab = ready(members, config).await;
     let before = uids(&lab);
     run(&lab, &RETAIN).await;
     run(&lab, steps).await;
-    lab.settle().await;
-    let kept = kept(&lab, &before);
-    (lab, kept)
+    lab.wait_until_idle().await;
+    let survivors = count_survivors(&lab, &before);
+    (lab, survivors)
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,13 +38,13 @@ async fn repeated_release_after_kill_keeps_every_member() {
     let mut broken_off: Vec<Vec<Step>> = (0..=RELEASE.len()).map(|end| RELEASE[..end].to_vec()).collect();
     broken_off.push(vec![ClearNames(1)]);
     broken_off.push(vec![ClearNames(ALL), Release(1)]);
-    broken_off.push([&RELEASE[..7], &[NamesBack(1)]].concat());
+    broken_off.push([&RELEASE[..7], &[RestoreNames(1)]].concat());
     let runs = broken_off.len();
     let mut total = 0;
     for (seed, mut steps) in (0..).zip(broken_off) {
         steps.extend(RELEASE);
-        let (_, kept) = play(MEMBERS, fast(seed), &steps).await;
-        total += kept;
+        let (_, survivors) = run_case(MEMBERS, fast(seed), &steps).await;
+        total += survivors;
     }
     println!("killed and done again: {total} of {} kept, measured 36 of 36", runs * MEMBERS);
     assert_eq!((runs * MEMBERS, total), (36, 36));
@@ -55,7 +55,7 @@ async fn controller_restart_after_any_step_keeps_members() {
     let mut total = 0;
     for at in 1..=7 {
         let steps = [&RELEASE[..at], &[Restart], &RELEASE[at..]].concat();
-        total += play(MEMBERS, fast(at as u64), &steps).await.1;
+        total += run_case(MEMBERS, fast(at as u64), &steps).await.1;
     }
     println!("restarted after steps 1 to 7: {total} of 21 kept, measured 21 of 21");
     assert_eq!(total, 21);
@@ -63,17 +63,17 @@ async fn controller_restart_after_any_step_keeps_members() {
 
 #[tokio::test(start_paused = true)]
 async fn stopped_or_slow_controller_keeps_every_member() {
-    let over = [&[Freeze], &RELEASE[..2], &[Wait(2000), Thaw], &RELEASE[2..]].concat();
-    assert_eq!(play(4, fast(1), &over).await.1, 4, "stopped over steps 1 and 2");
+    let over = [&[Freeze], &RELEASE[..2], &[Wait(2000), Unfreeze], &RELEASE[2..]].concat();
+    assert_eq!(run_case(4, fast(1), &over).await.1, 4, "stopped over steps 1 and 2");
 
-    let (lab, _) = play(4, fast(2), &[&[Freeze], &RELEASE[..2]].concat()).await;
-    assert!(!run(&lab, &[UntilSourceIsBack]).await, "step 3 holds while the controller is stopped");
-    run(&lab, &[Thaw]).await;
+    let (lab, _) = run_case(4, fast(2), &[&[Freeze], &RELEASE[..2]].concat()).await;
+    assert!(!run(&lab, &[WaitForSource]).await, "step 3 holds while the controller is stopped");
+    run(&lab, &[Unfreeze]).await;
     run(&lab, &RELEASE[2..]).await;
-    assert_eq!(left(&lab).await, Left::new(4, 4, 4));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(4, 4, 4));
 
     let slow = Config { controller_qps: Some(5.0), ..Config::default() };
-    assert_eq!(play(6, slow, &RELEASE).await.1, 6, "the controller's default rate");
+    assert_eq!(run_case(6, slow, &RELEASE).await.1, 6, "the controller's default rate");
 }
 
 /// A step 2 that keeps as-source: its presence then proves nothing.
@@ -85,20 +85,20 @@ async fn leaving_as_source_loses_members_if_controller_stops() {
         let lab = ready(4, fast(seed)).await;
         run(&lab, &RETAIN).await;
         run(&lab, &[Wait(1000), Freeze, ClearNames(ALL), ReleaseKeepingSource]).await;
-        assert!(run(&lab, &[UntilSourceIsBack]).await, "step 3 passes at once");
+        assert!(run(&lab, &[WaitForSource]).await, "step 3 passes at once");
         let clean = |one: &serde_json::Value| !is_deleting(one) && one["status"]["readyToUse"] == true;
         assert!(lab.snapshots().iter().all(clean), "step 4 looks clean");
-        run(&lab, &[DeleteGroup, Thaw]).await;
+        run(&lab, &[DeleteGroup, Unfreeze]).await;
         run(&lab, rest).await;
-        lost += 4 - left(&lab).await.snapshots;
+        lost += 4 - leftovers(&lab).await.snapshots;
     }
     println!("as-source left, controller stopped: {lost} of 16 lost, measured 16 of 16");
     assert_eq!(lost, 16);
 
     let mut all = 0;
     for seed in 0..3 {
-        let steps = [&[ClearNames(ALL), ReleaseKeepingSource, UntilSourceIsBack], &RELEASE[3..]].concat();
-        all += play(6, fast(seed), &steps).await.1;
+        let steps = [&[ClearNames(ALL), ReleaseKeepingSource, WaitForSource], &RELEASE[3..]].concat();
+        all += run_case(6, fast(seed), &steps).await.1;
     }
     println!("as-source left, controller keeping up: {all} of 18 kept, measured 18 of 18");
     assert_eq!(all, 18);
@@ -106,22 +106,22 @@ async fn leaving_as_source_loses_members_if_controller_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn deleting_content_before_group_makes_phantoms() {
-    let steps = [&RELEASE[..3], &[GroupPolicy("Delete"), DeleteGroup, UntilGroupIsGone]].concat();
-    let (lab, _) = play(MEMBERS, fast(1), &steps).await;
-    let left = left(&lab).await;
-    println!("policy set to Delete behind the back: {left:?}, measured 0 of 3 physical");
-    assert_eq!(left, Left { phantoms: 3, ..Left::new(3, 3, 0) });
+    let steps = [&RELEASE[..3], &[GroupPolicy("Delete"), DeleteGroup, WaitForGroupDeletion]].concat();
+    let (lab, _) = run_case(MEMBERS, fast(1), &steps).await;
+    let leftovers = leftovers(&lab).await;
+    println!("policy set to Delete behind the back: {leftovers:?}, measured 0 of 3 physical");
+    assert_eq!(leftovers, Leftovers { phantoms: 3, ..Leftovers::new(3, 3, 0) });
 }
 
 #[tokio::test(start_paused = true)]
 async fn member_deleted_before_release_leaves_its_content() {
-    let (lab, _) = play(MEMBERS, fast(1), &[DeleteMember, Wait(3000)]).await;
+    let (lab, _) = run_case(MEMBERS, fast(1), &[DeleteMember, Wait(3000)]).await;
     assert_eq!(lab.snapshots().len(), 3, "the group holds it");
     run(&lab, &RELEASE[..2]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.snapshots().len(), lab.contents().len()), (2, 3));
     run(&lab, &RELEASE[2..]).await;
-    assert_eq!(left(&lab).await, Left::new(2, 3, 3));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(2, 3, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,14 +130,14 @@ async fn missing_class_blocks_step_3_but_not_later() {
     run(&lab, &RETAIN).await;
     assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 never comes");
 
-    let (lab, kept) = play(MEMBERS, fast(2), &RELEASE[..7]).await;
-    assert_eq!(kept, MEMBERS);
+    let (lab, survivors) = run_case(MEMBERS, fast(2), &RELEASE[..7]).await;
+    assert_eq!(survivors, MEMBERS);
     run(&lab, &[DeleteClass]).await;
     let touched = lab.snapshots();
     for member in &touched {
         lab.patch(SNAPSHOTS, member, json!({"metadata": {"labels": {"seen": "again"}}}));
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     for member in lab.snapshots() {
         let message = member["status"]["error"]["message"].as_str().unwrap_or_default();
         assert!(message.contains("Failed to get snapshot class"), "{message}");
@@ -145,33 +145,33 @@ async fn missing_class_blocks_step_3_but_not_later() {
     }
     let class = json!({"metadata": {"name": CLASS}, "driver": DRIVER, "deletionPolicy": "Delete"});
     lab.create(CLASSES, class);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.snapshots()[0]["status"]["error"].is_object(), "the error sticks");
     run(&lab, &[DeleteClass, Step::DeleteMembers]).await;
-    assert_eq!(left(&lab).await.snapshots, 0, "deletable without its class");
+    assert_eq!(leftovers(&lab).await.snapshots, 0, "deletable without its class");
 }
 
 #[tokio::test(start_paused = true)]
 async fn private_label_is_optional_once_group_exists() {
     let lab = Lab::new(0, fast(1)).await;
-    let claims: Vec<_> = ["a", "b"]
+    let pvcs: Vec<_> = ["a", "b"]
         .map(|name| {
             lab.create(
                 "persistentvolumeclaims",
-                crate::lab::claim(name, &json!({"private": ""}), "csi-hostpath-sc"),
+                crate::lab::pvc(name, &json!({"private": ""}), "csi-hostpath-sc"),
             )
         })
         .into();
-    lab.until("bound", |lab| {
+    lab.wait_until("bound", |lab| {
         lab.list("persistentvolumeclaims").iter().all(|one| one["status"]["phase"] == "Bound")
     })
     .await;
     lab.create_group_with("g1", json!({"matchLabels": {"private": ""}}), Some(crate::lab::GROUP_CLASS));
-    lab.until("frozen handles", |lab| lab.group_content().is_some()).await;
-    for claim in &claims {
-        lab.patch("persistentvolumeclaims", claim, json!({"metadata": {"labels": null}}));
+    lab.wait_until("frozen handles", |lab| lab.group_content().is_some()).await;
+    for pvc in &pvcs {
+        lab.patch("persistentvolumeclaims", pvc, json!({"metadata": {"labels": null}}));
     }
-    lab.until("ready all the same", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready all the same", |lab| lab.is_ready(2)).await;
 }
 
 /// The patch of step 2, with tests of the expected values.
@@ -197,7 +197,7 @@ async fn json_patch_tests_values_it_replaces() {
     assert_eq!(patch(&lab).expect_err("a name is set"), 422);
     run(&lab, &[ClearNames(ALL)]).await;
     patch(&lab).expect("a test for null passes on a missing path");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(has_finalizer(&lab.snapshots()[0], AS_SOURCE));
     assert_eq!((lab.list(GROUPS).len(), lab.list(GROUP_CONTENTS).len()), (1, 1));
 }

@@ -9,15 +9,15 @@ use crate::lab::{
 };
 use crate::script::Step::{
     DeleteGroup, DeleteGroupContent, DeleteMember, DeleteNamespace, Freeze, GroupPolicy, MemberPolicies,
-    Thaw, Wait,
+    Unfreeze, Wait,
 };
-use crate::script::{RELEASE, RETAIN, Step, left, ready, run};
-use crate::table::Left;
+use crate::script::{RELEASE, RETAIN, Step, leftovers, ready, run};
+use crate::table::Leftovers;
 use crate::variants::{create_retaining_class, import, import_group, import_group_content};
 
 /// The undo of a retained group: sets all policies to Delete, then deletes the group.
 const UNDO: [Step; 3] = [GroupPolicy("Delete"), MemberPolicies("Delete"), DeleteGroup];
-const NOTHING: Left = Left::new(0, 0, 0);
+const NOTHING: Leftovers = Leftovers::new(0, 0, 0);
 
 fn fast(seed: u64) -> Config {
     Config { seed, controller_qps: Some(200.0), ..Config::default() }
@@ -31,15 +31,15 @@ async fn rollback_with_stopped_controller_may_orphan_content() {
         run(&lab, &RETAIN).await;
         run(&lab, &[Wait(1000), Freeze]).await;
         run(&lab, &UNDO).await;
-        run(&lab, &[Wait(1000), Thaw]).await;
-        lab.settle().await;
+        run(&lab, &[Wait(1000), Unfreeze]).await;
+        lab.wait_until_idle().await;
         assert!(lab.list(GROUPS).is_empty());
         if !lab.list(GROUP_CONTENTS).is_empty() {
             left_behind += 1;
             assert_eq!(lab.ledger().0, 2, "with its storage");
             run(&lab, &[DeleteGroupContent]).await;
         }
-        assert_eq!(left(&lab).await, NOTHING, "deleting that content frees everything");
+        assert_eq!(leftovers(&lab).await, NOTHING, "deleting that content frees everything");
     }
     println!("undo behind a stopped controller: content left {left_behind} of 8 times, measured 5 of 8");
     assert!((1..8).contains(&left_behind));
@@ -52,10 +52,10 @@ async fn rollback_is_clean_with_running_controller() {
         let lab = ready(3, config).await;
         if retained {
             run(&lab, &RETAIN).await;
-            lab.settle().await;
+            lab.wait_until_idle().await;
         }
         run(&lab, &UNDO).await;
-        assert_eq!(left(&lab).await, NOTHING, "measured 4 of 4 clean");
+        assert_eq!(leftovers(&lab).await, NOTHING, "measured 4 of 4 clean");
         assert!(lab.list(GROUP_CONTENTS).is_empty());
     }
 }
@@ -66,9 +66,9 @@ async fn retaining_class_leaks_unless_delete_is_set() {
         let lab = Lab::new(4, fast(1)).await;
         create_retaining_class(&lab);
         lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("retaining"));
-        lab.until("ready", |lab| lab.is_ready(4)).await;
+        lab.wait_until("ready", |lab| lab.is_ready(4)).await;
         run(&lab, steps).await;
-        assert_eq!(left(&lab).await.physical, physical);
+        assert_eq!(leftovers(&lab).await.physical, physical);
     }
 }
 
@@ -82,7 +82,7 @@ async fn group_deleted_within_20_ms_leaves_storage() {
             tokio::task::yield_now().await;
         }
         run(&lab, &[DeleteGroup]).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let Some(content) = lab.group_content() else { continue };
         assert_eq!((lab.list(GROUPS).len(), annotation(&content, GROUP_BEING_DELETED)), (0, None));
         orphaned += usize::from(lab.ledger().0 == 2);
@@ -92,7 +92,7 @@ async fn group_deleted_within_20_ms_leaves_storage() {
             json!({"metadata": {"annotations": {GROUP_BEING_DELETED: "yes"}}}),
         );
         run(&lab, &[DeleteGroupContent]).await;
-        freed += usize::from(left(&lab).await == NOTHING);
+        freed += usize::from(leftovers(&lab).await == NOTHING);
     }
     println!(
         "deleted within 20 ms: {orphaned} of 12 orphaned, {freed} freed by the annotation, measured 12 and 12"
@@ -112,7 +112,7 @@ async fn group_without_class_never_gets_finalizer() {
 }
 
 /// A group that lost one member before the release, and is released up to a step.
-async fn with_a_lost_member(steps: &[Step]) -> (Lab, String) {
+async fn lab_with_lost_member(steps: &[Step]) -> (Lab, String) {
     let lab = ready(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     let lost = lab.snapshots().remove(0);
@@ -120,9 +120,9 @@ async fn with_a_lost_member(steps: &[Step]) -> (Lab, String) {
     let handle = lab.get(CONTENTS, &content).expect("there")["status"]["snapshotHandle"].clone();
     run(&lab, &[DeleteMember]).await;
     run(&lab, &RELEASE[..3]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     run(&lab, steps).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     (lab, handle.as_str().expect("cut").to_owned())
 }
 
@@ -132,34 +132,34 @@ fn is_ready(lab: &Lab, member: &str) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn member_is_rebuilt_between_group_and_content_deletion() {
-    let (lab, handle) = with_a_lost_member(&[]).await;
+    let (lab, handle) = lab_with_lost_member(&[]).await;
     import(&lab, "rebuilt", &handle, "Retain");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     run(&lab, &RELEASE[3..]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get(SNAPSHOTS, "rebuilt").is_none(), "before step 5: adopted and deleted");
 
-    let (lab, handle) = with_a_lost_member(&RELEASE[3..5]).await;
+    let (lab, handle) = lab_with_lost_member(&RELEASE[3..5]).await;
     import(&lab, "rebuilt", &handle, "Retain");
-    assert!(lab.comes(1, |lab| is_ready(lab, "rebuilt")).await, "between 5 and 6: ready in a moment");
+    assert!(lab.becomes_true(1, |lab| is_ready(lab, "rebuilt")).await, "between 5 and 6: ready in a moment");
     run(&lab, &RELEASE[5..]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(is_ready(&lab, "rebuilt"), "and it stays");
 
-    let (lab, handle) = with_a_lost_member(&RELEASE[3..]).await;
+    let (lab, handle) = lab_with_lost_member(&RELEASE[3..]).await;
     import(&lab, "rebuilt", &handle, "Retain");
-    assert!(!lab.comes(600, |lab| is_ready(lab, "rebuilt")).await, "after 8: never ready");
+    assert!(!lab.becomes_true(600, |lab| is_ready(lab, "rebuilt")).await, "after 8: never ready");
 }
 
 #[tokio::test(start_paused = true)]
 async fn stub_makes_member_ready_after_content_deletion() {
-    let (lab, handle) = with_a_lost_member(&RELEASE[3..7]).await;
+    let (lab, handle) = lab_with_lost_member(&RELEASE[3..7]).await;
     let (group, members) = handles(&lab);
     let stub = import_group_content(&lab, "stub", &group, &members, "Retain");
     import(&lab, "rebuilt", &handle, "Retain");
-    assert!(lab.comes(60, |lab| is_ready(lab, "rebuilt")).await);
+    assert!(lab.becomes_true(60, |lab| is_ready(lab, "rebuilt")).await);
     lab.delete(GROUP_CONTENTS, &stub);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(is_ready(&lab, "rebuilt"));
     assert_eq!((lab.ledger(), lab.list(GROUP_CONTENTS).len()), ((3, 0, 0), 0));
 }
@@ -176,17 +176,17 @@ async fn retained_deleted_group_can_be_rebuilt_or_freed() {
     let lab = ready(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteGroup]).await;
-    assert_eq!(left(&lab).await, Left::new(0, 3, 3));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 3, 3));
     for (index, handle) in handles(&lab).1.iter().enumerate() {
         import(&lab, &format!("m{index}"), handle, "Retain");
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.snapshots().iter().filter(|one| is_ready(&lab, name(one))).count(), 3);
 
     let lab = ready(3, fast(2)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteNamespace, Wait(60_000), GroupPolicy("Delete"), DeleteGroupContent]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.ledger().0, 0, "the content to Delete and deleted frees all");
 }
 
@@ -196,15 +196,15 @@ async fn copied_member_needs_content_with_group() {
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
-    assert!(!lab.comes(600, |lab| is_ready(lab, "copy")).await, "the content is gone");
+    assert!(!lab.becomes_true(600, |lab| is_ready(lab, "copy")).await, "the content is gone");
 
     let lab = ready(2, fast(2)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE[..5]).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
-    assert!(lab.comes(60, |lab| is_ready(lab, "copy")).await, "the content is kept");
+    assert!(lab.becomes_true(60, |lab| is_ready(lab, "copy")).await, "the content is kept");
     run(&lab, &[GroupPolicy("Delete"), DeleteGroupContent]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.ledger().0, lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 1));
 }
 
@@ -220,13 +220,13 @@ async fn labels_of_retained_patch_survive_namespace_deletion() {
     let (group, members) = handles(&lab);
     run(&lab, &RELEASE).await;
     run(&lab, &[DeleteNamespace]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let contents = lab.contents();
-    let carries = |one: &&Value| {
+    let has_metadata = |one: &&Value| {
         one["metadata"]["labels"]["example.com/run"] == "r1"
             && annotation(one, "example.com/receipt").is_some()
     };
-    assert_eq!(contents.iter().filter(carries).count(), 3);
+    assert_eq!(contents.iter().filter(has_metadata).count(), 3);
 
     lab.create_namespace("elsewhere");
     let mut stub = import_group_content(&lab, "reclaim", &group, &members, "Delete");
@@ -234,7 +234,7 @@ async fn labels_of_retained_patch_survive_namespace_deletion() {
     let metadata = json!({"name": "reclaim-content"});
     stub["metadata"] = metadata;
     stub["spec"]["volumeGroupSnapshotRef"]["namespace"] = json!("elsewhere");
-    lab.until("the first try is gone", |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
+    lab.wait_until("the first try is gone", |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
     lab.create(GROUP_CONTENTS, stub);
     let group = lab.create(
         GROUPS,
@@ -243,14 +243,14 @@ async fn labels_of_retained_patch_survive_namespace_deletion() {
             "spec": {"source": {"volumeGroupSnapshotContentName": "reclaim-content"}},
         }),
     );
-    protected(&lab).await;
+    wait_until_protected(&lab).await;
     lab.delete(GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.ledger().0, 0, "measured 3 of 3 freed");
 }
 
-async fn protected(lab: &Lab) {
-    lab.until("both are protected", |lab| {
+async fn wait_until_protected(lab: &Lab) {
+    lab.wait_until("both are protected", |lab| {
         lab.list(GROUPS).iter().all(|one| has_finalizer(one, GROUP_BOUND))
             && lab.list(GROUP_CONTENTS).iter().all(|one| has_finalizer(one, GROUP_CONTENT_BOUND))
     })
@@ -268,12 +268,12 @@ async fn manual_group_reclaims_a_released_group() {
     let (group, members) = handles(&lab);
     import_group_content(&lab, "reclaim", &group, &members, "Delete");
     let group = import_group(&lab, "reclaim");
-    protected(&lab).await;
+    wait_until_protected(&lab).await;
     lab.delete(GROUPS, &group);
-    lab.settle().await;
-    assert_eq!(left(&lab).await, Left { phantoms: 4, ..Left::new(4, 4, 0) });
+    lab.wait_until_idle().await;
+    assert_eq!(leftovers(&lab).await, Leftovers { phantoms: 4, ..Leftovers::new(4, 4, 0) });
     run(&lab, &[Step::DeleteMembers]).await;
-    assert_eq!(left(&lab).await, NOTHING);
+    assert_eq!(leftovers(&lab).await, NOTHING);
     assert_eq!((lab.list(GROUPS).len(), lab.get("namespaces", NAMESPACE).is_some()), (0, true));
     assert!(lab.get(crate::lab::GROUP_CLASSES, GROUP_CLASS).is_some());
 }

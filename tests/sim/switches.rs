@@ -39,7 +39,7 @@ async fn switch_fail_with_final_code_retries_without_backoff() {
         marks.push(lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED).is_some()));
     }
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("heals by itself", |lab| lab.is_ready(2)).await;
+    lab.wait_until("heals by itself", |lab| lab.is_ready(2)).await;
     assert!(marks.contains(&true), "{marks:?}");
 }
 
@@ -59,7 +59,7 @@ async fn switch_fail_with_an_open_code_backs_off() {
 #[tokio::test(start_paused = true)]
 async fn switch_fail_times_recovers_after_given_count() {
     let lab = with(DriverConfig { fail_times: 3, ..failing("Unavailable") }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
 }
 
@@ -71,14 +71,14 @@ async fn switch_cut_despite_failure_cuts_once() {
     let (physical, leaked, _) = lab.ledger();
     assert_eq!((physical, leaked, lab.is_ready(2)), (2, 2, false), "cut, and nobody knows");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!(lab.ledger(), (2, 0, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn switch_partial_cut_left_leaks_at_each_try() {
     let lab = with(DriverConfig { partial_cut_left: true, fail_times: 5, ..failing("Internal") }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!(lab.ledger(), (7, 5, 0));
 }
 
@@ -99,7 +99,7 @@ async fn switch_member_limit_refuses_the_whole_group() {
     assert!(text.contains("code = FailedPrecondition desc = a group holds at most 1 volumes, 2"), "{text}");
     assert_eq!((lab.ledger(), lab.snapshots().len()), ((0, 0, 0), 0), "all or nothing");
     let lab = with(DriverConfig { member_limit: Some(2), ..DriverConfig::default() }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +108,7 @@ async fn switch_not_ready_for_lasts_given_time() {
     for seconds in [7, 300] {
         let lab = with(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
         let start = Instant::now();
-        lab.until("ready", |lab| lab.is_ready(2)).await;
+        lab.wait_until("ready", |lab| lab.is_ready(2)).await;
         let took = start.elapsed().as_secs();
         // The contents of the members are read after 1, 2, 4, 8 … seconds.
         assert!((seconds..=2 * seconds + 30).contains(&took), "{took} s of {seconds}");
@@ -128,13 +128,13 @@ async fn switch_delete_fails_with_keeps_group_and_storage() {
     assert!(lab.group().is_some() && lab.group_content().is_some() && lab.ledger().0 == 2);
     assert_eq!(lab.events("GroupSnapshotDeleteError").len(), 1);
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("freed", |lab| lab.ledger() == (0, 0, 0) && lab.group().is_none()).await;
+    lab.wait_until("freed", |lab| lab.ledger() == (0, 0, 0) && lab.group().is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn switch_skew_spreads_members_over_given_time() {
     let lab = with(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
         list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
@@ -144,7 +144,7 @@ async fn switch_skew_spreads_members_over_given_time() {
 #[tokio::test(start_paused = true)]
 async fn switch_omits_times_reports_zero_for_last_members() {
     let lab = with(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
         list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
@@ -156,7 +156,7 @@ async fn switch_lists_snapshots_off_trusts_content_creator() {
     let lab = ready(1, Config::default()).await;
     lab.cluster.storage().set_config(DriverConfig { lists_snapshots: false, ..DriverConfig::default() });
     crate::variants::import(&lab, "copy", "nothing-has-this-handle", "Retain");
-    lab.until("ready", |lab| {
+    lab.wait_until("ready", |lab| {
         lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
@@ -178,13 +178,13 @@ async fn switch_reports_group_id_off_detaches_released_members() {
     run(&lab, &RELEASE[..7]).await;
     let handle = lab.cluster.storage().physical_snapshots()[0].snapshot_handle.clone();
     crate::variants::import(&lab, "copy", &handle, "Delete");
-    lab.until("ready without a group", |lab| {
+    lab.wait_until("ready without a group", |lab| {
         lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
     let copy = lab.get(SNAPSHOTS, "copy").expect("there");
     assert!(copy["status"].get("volumeGroupSnapshotName").is_none());
     lab.delete(SNAPSHOTS, &copy);
-    lab.until("deleted alone", |lab| lab.cluster.storage().physical_snapshots().is_empty()).await;
+    lab.wait_until("deleted alone", |lab| lab.cluster.storage().physical_snapshots().is_empty()).await;
     assert_eq!(lab.driver_calls("DeleteSnapshot"), 1);
 }

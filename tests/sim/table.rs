@@ -2,7 +2,7 @@
 
 /// The remaining objects of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Leftovers {
     /// VolumeSnapshots that are not terminating.
     pub snapshots: usize,
     pub contents: usize,
@@ -11,20 +11,20 @@ pub struct Left {
     pub phantoms: usize,
 }
 
-impl Left {
+impl Leftovers {
     pub const fn new(snapshots: usize, contents: usize, physical: usize) -> Self {
         Self { snapshots, contents, physical, phantoms: 0 }
     }
 }
 
 /// Prints one row of the table of variants.
-pub fn print(variant: &str, here: Left, measured: Left) {
+pub fn print(variant: &str, simulated: Leftovers, measured: Leftovers) {
     println!(
         "{variant:<44} | VS {:>2} | VSC {:>2} | physical {:>2} | phantom {:>2} | {}",
-        here.snapshots,
-        here.contents,
-        here.physical,
-        here.phantoms,
-        if here == measured { "as measured".to_owned() } else { format!("measured {measured:?}") }
+        simulated.snapshots,
+        simulated.contents,
+        simulated.physical,
+        simulated.phantoms,
+        if simulated == measured { "as measured".to_owned() } else { format!("measured {measured:?}") }
     );
 }

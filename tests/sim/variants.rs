@@ -10,59 +10,59 @@ use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, DeleteGroupOrphaning, DeleteMembers, GroupPolicy,
     MemberPolicies, NoDefaultClass, Strip, Wait,
 };
-use crate::script::{ALL, Step, left, ready, run};
-use crate::table::{Left, print};
+use crate::script::{ALL, Step, leftovers, ready, run};
+use crate::table::{Leftovers, print};
 
 struct Variant {
     name: &'static str,
     steps: &'static [Step],
-    measured: Left,
+    measured: Leftovers,
     /// Whether a PVC can be restored from each remaining VolumeSnapshot.
     restores: bool,
 }
 
 const MEMBERS: usize = 3;
 const RETAIN: Step = GroupPolicy("Retain");
-const LOST: Left = Left::new(0, 0, 3);
-const SHELLS: Left = Left::new(0, 3, 3);
-const KEPT: Left = Left::new(3, 3, 3);
+const ALL_LOST: Leftovers = Leftovers::new(0, 0, 3);
+const CONTENTS_ONLY: Leftovers = Leftovers::new(0, 3, 3);
+const ALL_PRESERVED: Leftovers = Leftovers::new(3, 3, 3);
 
 /// The measured table. "slow" waits 5 seconds between the steps.
 const VARIANTS: &[Variant] = &[
     Variant {
         name: "fast",
         steps: &[Strip, RETAIN, DeleteGroupContent, DeleteGroup],
-        measured: LOST,
+        measured: ALL_LOST,
         restores: false,
     },
     Variant {
         name: "slow",
         steps: &[Strip, Wait(5000), RETAIN, Wait(5000), DeleteGroupContent, Wait(5000), DeleteGroup],
-        measured: LOST,
+        measured: ALL_LOST,
         restores: false,
     },
     Variant {
         name: "vgsfirst",
         steps: &[Strip, RETAIN, DeleteGroup, DeleteGroupContent],
-        measured: LOST,
+        measured: ALL_LOST,
         restores: false,
     },
     Variant {
         name: "vscretain",
         steps: &[MemberPolicies("Retain"), Strip, RETAIN, DeleteGroupContent, DeleteGroup],
-        measured: SHELLS,
+        measured: CONTENTS_ONLY,
         restores: false,
     },
     Variant {
         name: "nostrip",
         steps: &[RETAIN, MemberPolicies("Retain"), DeleteGroupContent, DeleteGroup],
-        measured: SHELLS,
+        measured: CONTENTS_ONLY,
         restores: false,
     },
     Variant {
         name: "orphan",
         steps: &[RETAIN, MemberPolicies("Retain"), DeleteGroupContent, DeleteGroupOrphaning],
-        measured: SHELLS,
+        measured: CONTENTS_ONLY,
         restores: false,
     },
     Variant {
@@ -77,19 +77,19 @@ const VARIANTS: &[Variant] = &[
             Wait(5000),
             DeleteGroup,
         ],
-        measured: KEPT,
+        measured: ALL_PRESERVED,
         restores: true,
     },
     Variant {
         name: "nullfast",
         steps: &[ClearNames(ALL), Strip, RETAIN, DeleteGroupContent, DeleteGroup],
-        measured: KEPT,
+        measured: ALL_PRESERVED,
         restores: true,
     },
     Variant {
         name: "fast-nodefault",
         steps: &[NoDefaultClass, Strip, RETAIN, DeleteGroupContent, DeleteGroup],
-        measured: KEPT,
+        measured: ALL_PRESERVED,
         restores: true,
     },
     Variant {
@@ -104,19 +104,19 @@ const VARIANTS: &[Variant] = &[
             Wait(5000),
             DeleteGroup,
         ],
-        measured: KEPT,
+        measured: ALL_PRESERVED,
         restores: true,
     },
     Variant {
         name: "delete, all Delete",
         steps: &[DeleteGroup],
-        measured: Left::new(0, 0, 0),
+        measured: Leftovers::new(0, 0, 0),
         restores: false,
     },
     Variant {
         name: "nullfast, then the snapshots deleted",
         steps: &[ClearNames(ALL), Strip, RETAIN, DeleteGroupContent, DeleteGroup, Wait(5000), DeleteMembers],
-        measured: LOST,
+        measured: ALL_LOST,
         restores: false,
     },
     Variant {
@@ -131,37 +131,37 @@ const VARIANTS: &[Variant] = &[
             DeleteMembers,
             Wait(720_000),
         ],
-        measured: SHELLS,
+        measured: CONTENTS_ONLY,
         restores: false,
     },
     Variant {
         name: "policy of the group Delete, members Retain",
         steps: &[MemberPolicies("Retain"), DeleteGroup],
-        measured: Left::new(0, 3, 0),
+        measured: Leftovers::new(0, 3, 0),
         restores: false,
     },
     Variant {
         name: "policy of the group Retain, members Delete",
         steps: &[RETAIN, DeleteGroup],
-        measured: LOST,
+        measured: ALL_LOST,
         restores: false,
     },
 ];
 
-async fn play(variant: &Variant) -> (Lab, Left) {
+async fn run_case(variant: &Variant) -> (Lab, Leftovers) {
     let lab = ready(MEMBERS, Config { controller_qps: Some(200.0), ..Config::default() }).await;
     assert!(run(&lab, variant.steps).await, "{}: a wait was in vain", variant.name);
-    let left = left(&lab).await;
-    (lab, left)
+    let leftovers = leftovers(&lab).await;
+    (lab, leftovers)
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_variant_matches_measured_losses() {
     let mut different = Vec::new();
     for variant in VARIANTS {
-        let (lab, here) = play(variant).await;
-        print(variant.name, here, variant.measured);
-        if here != variant.measured {
+        let (lab, simulated) = run_case(variant).await;
+        print(variant.name, simulated, variant.measured);
+        if simulated != variant.measured {
             different.push(variant.name);
         }
         for snapshot in lab.snapshots() {
@@ -177,7 +177,7 @@ fn variant(wanted: &str) -> &'static Variant {
 
 #[tokio::test(start_paused = true)]
 async fn survivors_keep_error_without_default_class() {
-    let (lab, _) = play(variant("fast-nodefault")).await;
+    let (lab, _) = run_case(variant("fast-nodefault")).await;
     for snapshot in lab.snapshots() {
         assert_eq!(
             snapshot["status"]["error"]["message"],
@@ -190,12 +190,12 @@ async fn survivors_keep_error_without_default_class() {
 
 #[tokio::test(start_paused = true)]
 async fn content_of_survivor_without_class_cannot_be_deleted() {
-    let (lab, _) = play(variant("fast-nodefault, then the snapshots deleted")).await;
+    let (lab, _) = run_case(variant("fast-nodefault, then the snapshots deleted")).await;
     lab.cluster.restart(crate::script::CONTROLLER);
     for content in lab.contents() {
         lab.delete(CONTENTS, &content);
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.contents().len(), lab.ledger()), (3, (3, 3, 0)), "it hangs, and the storage stays");
 }
 
@@ -204,17 +204,17 @@ async fn retaining_class_leaves_leftovers_and_keeps_storage() {
     let lab = Lab::new(MEMBERS, Config::default()).await;
     create_retaining_class(&lab);
     lab.create_group_with("g1", json!({"matchLabels": {"group": "g1"}}), Some("retaining"));
-    lab.until("ready", |lab| lab.is_ready(MEMBERS)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(MEMBERS)).await;
     assert!(lab.contents().iter().all(|content| content["spec"]["deletionPolicy"] == "Retain"));
     run(&lab, &[DeleteGroup]).await;
-    let here = left(&lab).await;
-    print("class with policy Retain", here, SHELLS);
-    assert_eq!((here, lab.list(GROUP_CONTENTS).len(), lab.list(GROUPS).len()), (SHELLS, 1, 0));
+    let simulated = leftovers(&lab).await;
+    print("class with policy Retain", simulated, CONTENTS_ONLY);
+    assert_eq!((simulated, lab.list(GROUP_CONTENTS).len(), lab.list(GROUPS).len()), (CONTENTS_ONLY, 1, 0));
     run(&lab, &[DeleteGroupContent]).await;
     for content in lab.contents() {
         lab.delete(CONTENTS, &content);
     }
-    assert_eq!(left(&lab).await, LOST);
+    assert_eq!(leftovers(&lab).await, ALL_LOST);
 }
 
 /// Creates a second VolumeGroupSnapshotClass with policy Retain, which is not the default.

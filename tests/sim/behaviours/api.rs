@@ -82,7 +82,7 @@ async fn behaviour_01_every_version_serves_same_object() {
 async fn behaviour_02_generation_counts_spec_changes_and_deletion() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let generation = |lab: &Lab| lab.snapshots()[0]["metadata"]["generation"].as_u64().expect("counted");
     let member = lab.snapshots().remove(0);
     let first = generation(&lab);
@@ -173,9 +173,9 @@ async fn behaviour_05_accepts_patches_of_every_kind() {
         415,
         "custom kinds have none"
     );
-    let claim = format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-0");
+    let pvc = format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-0");
     let strategic = json!({"metadata": {"finalizers": ["example.com/mine"]}});
-    let reply = lab.http_as("application/strategic-merge-patch+json", "PATCH", &claim, Some(strategic)).await;
+    let reply = lab.http_as("application/strategic-merge-patch+json", "PATCH", &pvc, Some(strategic)).await;
     assert_eq!(
         reply.body["metadata"]["finalizers"].as_array().map(Vec::len),
         Some(2),

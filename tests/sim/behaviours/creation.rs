@@ -9,10 +9,10 @@ use stillpoint::sim::{Config, DriverConfig, Release};
 use tokio::time::{Instant, sleep};
 
 use crate::lab::{
-    AS_SOURCE, CLAIMS, CONTENTS, GROUP, GROUP_BOUND, GROUPS, IN_GROUP, Lab, SNAPSHOTS, claim, has_finalizer,
-    is_deleting, name, owners, uid,
+    AS_SOURCE, CONTENTS, GROUP, GROUP_BOUND, GROUPS, IN_GROUP, Lab, PVCS, SNAPSHOTS, has_finalizer,
+    is_deleting, name, owners, pvc, uid,
 };
-use crate::script::Step::{DeleteGroup, Freeze, NoDefaultClass, Strip, Thaw, Wait};
+use crate::script::Step::{DeleteGroup, Freeze, NoDefaultClass, Strip, Unfreeze, Wait};
 use crate::script::{CONTROLLER, ready, run};
 use crate::variants::{import_group, import_group_content};
 
@@ -33,8 +33,8 @@ fn states(watch: &mut Watch, wanted: &str) -> Vec<Value> {
     found
 }
 
-fn first(states: &[Value], holds: impl Fn(&Value) -> bool) -> usize {
-    states.iter().position(holds).expect("it comes to hold")
+fn first(states: &[Value], condition: impl Fn(&Value) -> bool) -> usize {
+    states.iter().position(condition).expect("it comes to hold")
 }
 
 #[tokio::test(start_paused = true)]
@@ -51,9 +51,9 @@ async fn behaviour_08_group_finalizer_follows_group_status() {
     let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
     let group = physical[0].group_handle.clone().expect("cut with a group");
     import_group_content(&lab, "static", &group, &handles, "Retain");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     import_group(&lab, "static");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let history = states(&mut watch, "static");
     let is_ready = |group: &Value| group["status"]["readyToUse"] == true;
     assert!(first(&history, is_ready) < first(&history, is_protected), "static: after it is ready");
@@ -65,11 +65,11 @@ async fn behaviour_09_controllers_have_separate_caches_and_queues() {
     let lab = Lab::new(1, Config::default()).await;
     lab.cluster.set_frozen("csi-snapshotter", true);
     lab.create_group();
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.group().expect("there")["status"]["readyToUse"], false);
     assert!(lab.group_content().expect("there").get("status").is_none());
     lab.cluster.set_frozen("csi-snapshotter", false);
-    lab.until("ready", |lab| lab.is_ready(1)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(1)).await;
 
     // Back-off: 1, 2, 4, 8 seconds, up to 5 minutes, recorded only in the log.
     let lab = Lab::new(0, Config::default()).await;
@@ -88,7 +88,7 @@ async fn behaviour_09_controllers_have_separate_caches_and_queues() {
     let lab = Lab::new(1, Config::default()).await;
     lab.cluster.set_frozen("csi-snapshotter", true);
     lab.create_group();
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let reads = |lab: &Lab| lab.cluster.api().tally().calls(CONTROLLER, "get");
     let (reads_before, writes) = (reads(&lab), lab.cluster.api().tally().writes(CONTROLLER));
     for hour in 1..=10 {
@@ -109,7 +109,7 @@ async fn behaviour_09_controllers_have_separate_caches_and_queues() {
     // At 5 calls per second one member takes 2 seconds.
     for (qps, seconds) in [(Some(5.0), 4.0..9.0), (Some(200.0), 0.0..1.0), (None, 0.0..0.1)] {
         let lab = Lab::new(3, Config { controller_qps: qps, ..Config::default() }).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let start = Instant::now();
         lab.create_ready_group(3).await;
         assert!(seconds.contains(&start.elapsed().as_secs_f64()), "{qps:?}: {:?}", start.elapsed());
@@ -117,13 +117,14 @@ async fn behaviour_09_controllers_have_separate_caches_and_queues() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_10_rewrites_member_status_until_group_is_ready() {
+async fn behaviour_10_rewrites_status_until_group_is_ready() {
     let lab = Lab::new(2, slow_driver(12_000)).await;
     let mut watch = lab.user.watch(SNAPSHOTS);
     lab.create_group();
-    lab.until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true)).await;
+    lab.wait_until("ready", |lab| lab.group().is_some_and(|group| group["status"]["readyToUse"] == true))
+        .await;
     assert!(!lab.is_ready(2), "the group is ready before its members");
-    lab.until("all are ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("all are ready", |lab| lab.is_ready(2)).await;
     let history = states(&mut watch, name(&lab.snapshots()[0]));
     let forgets = |pair: &&[Value]| {
         !pair[0]["status"]["creationTime"].is_null() && pair[1]["status"]["creationTime"].is_null()
@@ -139,7 +140,7 @@ async fn behaviour_10_rewrites_member_status_until_group_is_ready() {
 async fn behaviour_11_member_list_is_filled_only_once() {
     let lab = Lab::new(2, slow_driver(5_000)).await;
     lab.create_ready_group(2).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let content = lab.group_content().expect("there");
     assert_eq!(content["status"]["readyToUse"], true);
     for listed in content["status"]["volumeSnapshotInfoList"].as_array().expect("members") {
@@ -175,7 +176,7 @@ async fn behaviour_12_controller_restores_owner_of_stripped_member() {
     sleep(Duration::from_secs(3)).await;
     let member = lab.snapshots().remove(0);
     run(&lab, &[Strip]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get(CONTENTS, &format!("snapcontent-{}", uid(&member))).is_some());
     assert!(lab.driver_calls("CreateSnapshot") > 0);
     assert_eq!(lab.ledger().0, 2);
@@ -187,7 +188,7 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
     let expression = json!({"matchExpressions": [{"key": "group", "operator": "In", "values": ["nope"]}]});
     for (name, selector) in [("expression", expression), ("empty", json!({}))] {
         let group = lab.create_group_with(name, selector, None);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let content = format!("groupsnapcontent-{}", uid(&group));
         let content = lab.get("volumegroupsnapshotcontents", &content).expect("made");
         assert_eq!(
@@ -203,14 +204,16 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
             "csi": {"driver": "foreign.example.com", "volumeHandle": "f"},
         }}),
     );
-    let mut body = claim("foreign", &json!({"group": GROUP}), "foreign");
+    let mut body = pvc("foreign", &json!({"group": GROUP}), "foreign");
     body["spec"]["volumeName"] = json!("foreign");
-    lab.create(CLAIMS, body);
-    lab.until("bound", |lab| lab.get(CLAIMS, "foreign").is_some_and(|one| one["status"]["phase"] == "Bound"))
-        .await;
+    lab.create(PVCS, body);
+    lab.wait_until("bound", |lab| {
+        lab.get(PVCS, "foreign").is_some_and(|one| one["status"]["phase"] == "Bound")
+    })
+    .await;
     let cuts = lab.driver_calls("CreateVolumeGroupSnapshot");
     lab.create_group();
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let message =
         lab.group().expect("there")["status"]["error"]["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("mismatch"), "{message}");
@@ -218,7 +221,7 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
+async fn behaviour_20_releases_differ_in_version_and_gate() {
     for release in Release::ALL {
         let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
         let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("there"));
@@ -247,12 +250,16 @@ async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
         // Only the CRDs of the release are served; each version returns the stored object with its own list.
         for version in ["v1", "v1beta2", "v1beta1"] {
             let path = format!("/apis/groupsnapshot.storage.k8s.io/{version}/volumegroupsnapshotcontents");
-            let told = lab.http("GET", &path, None).await;
-            assert_eq!(told.status, if release.serves(version) { 200 } else { 404 }, "{release:?} {version}");
+            let reply = lab.http("GET", &path, None).await;
+            assert_eq!(
+                reply.status,
+                if release.serves(version) { 200 } else { 404 },
+                "{release:?} {version}"
+            );
         }
         assert_eq!(release.handles_groups_by_default(), release == Release::Main);
         run(&lab, &[DeleteGroup]).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!((lab.snapshots().len(), lab.ledger()), (0, (0, 0, 0)), "{release:?}");
     }
 
@@ -269,7 +276,7 @@ async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
         let members = vec![physical[0].snapshot_handle.clone()];
         import_group_content(&lab, "imported", &group_handle, &members, "Retain");
         import_group(&lab, "imported");
-        lab.until("ready", |lab| {
+        lab.wait_until("ready", |lab| {
             lab.get(GROUPS, "imported").is_some_and(|group| group["status"]["readyToUse"] == true)
         })
         .await;
@@ -281,7 +288,7 @@ async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
     }
     let lab = Lab::new(1, Config { handles_groups: false, ..Config::default() }).await;
     lab.create_group();
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.group_content().is_none() && lab.group().is_some_and(|group| group.get("status").is_none()));
 
     // The controller ignores an owner reference of another version and adds its own beside it.
@@ -290,7 +297,7 @@ async fn behaviour_20_releases_differ_in_owner_version_and_gate() {
     let mut old = member["metadata"]["ownerReferences"].clone();
     old[0]["apiVersion"] = json!("groupsnapshot.storage.k8s.io/v1beta2");
     lab.patch(SNAPSHOTS, &member, json!({"metadata": {"ownerReferences": old}}));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(owners(&lab.snapshots()[0]), 2);
 }
 
@@ -301,7 +308,7 @@ async fn behaviour_21_counts_events_including_false_failures() {
         assert_eq!(lab.events(reason).len(), 1, "{reason}");
     }
     lab.delete(SNAPSHOTS, &lab.snapshots()[0]);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let pending = lab.events("SnapshotDeletePending");
     assert_eq!(pending.len(), 1);
     assert!(pending[0]["count"].as_u64() > Some(3), "one Event, counted up");
@@ -312,8 +319,8 @@ async fn behaviour_21_counts_events_including_false_failures() {
     while lab.group_content().is_some_and(|content| !is_deleting(&content)) {
         tokio::task::yield_now().await;
     }
-    run(&lab, &[Freeze, Wait(1000), Thaw]).await;
-    lab.settle().await;
+    run(&lab, &[Freeze, Wait(1000), Unfreeze]).await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((0, 0, 0), 0), "a healthy deletion");
     assert_eq!(lab.events("GroupSnapshotContentObjectDeleteError").len(), 1);
 }

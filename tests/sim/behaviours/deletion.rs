@@ -4,15 +4,15 @@ use serde_json::json;
 use stillpoint::sim::{Config, DriverConfig};
 
 use crate::lab::{
-    CLAIMS, CONTENTS, GROUP, GROUP_BEING_CREATED, GROUP_BEING_DELETED, GROUP_CLASSES, GROUP_CONTENTS, GROUPS,
-    Lab, NAMESPACE, SNAPSHOTS, annotation, claim, is_deleting, name, owners, uid,
+    CONTENTS, GROUP, GROUP_BEING_CREATED, GROUP_BEING_DELETED, GROUP_CLASSES, GROUP_CONTENTS, GROUPS, Lab,
+    NAMESPACE, PVCS, SNAPSHOTS, annotation, is_deleting, name, owners, pvc, uid,
 };
 use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, DeleteMember, Freeze, GroupPolicy, MemberPolicies, Restart,
     Strip, Wait,
 };
-use crate::script::{ALL, Step, left, ready, run};
-use crate::table::Left;
+use crate::script::{ALL, Step, leftovers, ready, run};
+use crate::table::Leftovers;
 use crate::variants::{import_group, import_group_content};
 
 #[tokio::test(start_paused = true)]
@@ -20,17 +20,17 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
     // Policies of the contents of group and members; the remaining objects; the number of remaining group
     // contents.
     let keep = |which: fn(&'static str) -> Step| which("Retain");
-    let table: [(&[Step], Left, usize); 4] = [
-        (&[], Left::new(0, 0, 0), 0),
-        (&[keep(GroupPolicy), keep(MemberPolicies)], Left::new(0, 2, 2), 1),
-        (&[keep(GroupPolicy)], Left::new(0, 0, 2), 1),
-        (&[keep(MemberPolicies)], Left::new(0, 2, 0), 0),
+    let table: [(&[Step], Leftovers, usize); 4] = [
+        (&[], Leftovers::new(0, 0, 0), 0),
+        (&[keep(GroupPolicy), keep(MemberPolicies)], Leftovers::new(0, 2, 2), 1),
+        (&[keep(GroupPolicy)], Leftovers::new(0, 0, 2), 1),
+        (&[keep(MemberPolicies)], Leftovers::new(0, 2, 0), 0),
     ];
     for (policies, expected, group_contents) in table {
         let lab = ready(2, Config::default()).await;
         run(&lab, policies).await;
         run(&lab, &[Wait(1000), DeleteGroup]).await;
-        assert_eq!(left(&lab).await, expected, "{policies:?}");
+        assert_eq!(leftovers(&lab).await, expected, "{policies:?}");
         assert_eq!(lab.list(GROUP_CONTENTS).len(), group_contents, "{policies:?}");
         for content in lab.list(GROUP_CONTENTS) {
             assert_eq!(annotation(&content, GROUP_BEING_DELETED), Some("yes"), "whatever the policy");
@@ -41,7 +41,7 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
     run(&lab, &[DeleteGroupContent, Wait(60_000)]).await;
     assert!(lab.group_content().is_some_and(|content| is_deleting(&content)));
     run(&lab, &[DeleteGroup]).await;
-    assert_eq!(left(&lab).await, Left::new(0, 0, 0));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 0));
     // A deleted member also waits for its group, by the name in its status. Without that name it is removed.
     let lab = ready(1, Config::default()).await;
     run(&lab, &[DeleteMember, Wait(60_000)]).await;
@@ -65,7 +65,11 @@ async fn behaviour_14_one_group_call_frees_all_members() {
     run(&lab, &[ClearNames(ALL), Strip, GroupPolicy("Retain"), DeleteGroup, DeleteGroupContent, Wait(5000)])
         .await;
     run(&lab, &[Step::DeleteMembers]).await;
-    assert_eq!(left(&lab).await, Left::new(0, 0, 3), "content of policy Delete goes, its storage stays");
+    assert_eq!(
+        leftovers(&lab).await,
+        Leftovers::new(0, 0, 3),
+        "content of policy Delete goes, its storage stays"
+    );
     assert_eq!((lab.driver_calls("DeleteSnapshot"), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
 
     let lab = ready(2, Config::default()).await;
@@ -77,7 +81,7 @@ async fn behaviour_14_one_group_call_frees_all_members() {
     assert_eq!(lab.events("GroupSnapshotDeleteError").len(), 1);
     assert_eq!((lab.list(GROUPS).len(), lab.list(GROUP_CONTENTS).len(), lab.snapshots().len()), (1, 1, 2));
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("it heals", |lab| lab.list(GROUPS).is_empty() && lab.ledger().0 == 0).await;
+    lab.wait_until("it heals", |lab| lab.list(GROUPS).is_empty() && lab.ledger().0 == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,10 +93,10 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
         tokio::task::yield_now().await;
     }
     run(&lab, &[DeleteGroup]).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     run(&lab, &[DeleteGroupContent]).await;
     assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((2, 2, 0), 0));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.group_content().is_some(), "and the content cannot be deleted");
 
     // A static group is deleted as soon as it is ready.
@@ -106,13 +110,13 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
         &handles,
         "Delete",
     );
-    lab.settle().await;
+    lab.wait_until_idle().await;
     import_group(&lab, "early");
     while lab.get(GROUPS, "early").is_none_or(|group| group["status"]["readyToUse"] != true) {
         tokio::task::yield_now().await;
     }
     lab.delete(GROUPS, &lab.get(GROUPS, "early").expect("there"));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get(GROUPS, "early").is_none() && lab.get(GROUP_CONTENTS, "early-content").is_some());
     assert_eq!(lab.ledger().0, 2);
 
@@ -124,12 +128,12 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
             "parameters": {"csi.storage.k8s.io/foo": "bar"}}),
     );
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("odd"));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     run(&lab, &[DeleteGroup, Wait(900_000)]).await;
     let content = lab.group_content().expect("for ever");
     assert_eq!((annotation(&content, GROUP_BEING_CREATED), lab.list(GROUPS).len()), (Some("yes"), 1));
     lab.patch(GROUP_CONTENTS, &content, json!({"metadata": {"annotations": {GROUP_BEING_CREATED: null}}}));
-    lab.until("the mark taken off by hand mends it", |lab| lab.list(GROUPS).is_empty()).await;
+    lab.wait_until("the mark taken off by hand mends it", |lab| lab.list(GROUPS).is_empty()).await;
 
     // A retained content is deleted.
     let lab = ready(2, Config::default()).await;
@@ -141,7 +145,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     for content in lab.contents() {
         lab.delete(CONTENTS, &content);
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let ledger = lab.cluster.ledger();
     assert_eq!((ledger.physical_snapshots, ledger.leaked, ledger.handles.leaked.len()), (2, 2, 2));
 }
@@ -156,14 +160,14 @@ async fn behaviour_19_reused_group_name_deletes_old_members() {
     run(&lab, &[DeleteGroup, Restart, Wait(30_000)]).await;
     assert_eq!((lab.list(GROUPS).len(), lab.snapshots().len()), (0, 1), "the member outlived its group");
     let again = lab.create_group();
-    lab.until("adopted", |lab| {
+    lab.wait_until("adopted", |lab| {
         lab.get(SNAPSHOTS, name(&old)).is_some_and(|one| {
             owners(&one) == 1 && one["metadata"]["ownerReferences"][0]["uid"] == uid(&again)
         })
     })
     .await;
     run(&lab, &[DeleteGroup]).await;
-    lab.until("and deleted with it", |lab| lab.get(SNAPSHOTS, name(&old)).is_none()).await;
+    lab.wait_until("and deleted with it", |lab| lab.get(SNAPSHOTS, name(&old)).is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,25 +175,25 @@ async fn behaviour_22_pending_restore_blocks_group_deletion() {
     let lab = ready(1, Config::default()).await;
     let member = name(&lab.snapshots()[0]).to_owned();
     let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": member});
-    let mut too_small = claim("restored", &json!({}), "csi-hostpath-sc");
+    let mut too_small = pvc("restored", &json!({}), "csi-hostpath-sc");
     too_small["spec"]["dataSource"] = source;
     too_small["spec"]["resources"]["requests"]["storage"] = json!("1Mi");
-    lab.create(CLAIMS, too_small.clone());
-    lab.settle().await;
+    lab.create(PVCS, too_small.clone());
+    lab.wait_until_idle().await;
     run(&lab, &[DeleteGroup, Wait(60_000)]).await;
     assert!(lab.group().is_some(), "a claim is Pending from a member");
     assert!(lab.events("SnapshotDeletePending").iter().any(|event| {
         event["message"].as_str().is_some_and(|text| text.contains("being used to restore a PVC"))
     }));
-    lab.delete(CLAIMS, &too_small);
-    lab.until("the claim is gone", |lab| lab.get(CLAIMS, "restored").is_none()).await;
+    lab.delete(PVCS, &too_small);
+    lab.wait_until("the claim is gone", |lab| lab.get(PVCS, "restored").is_none()).await;
     too_small["spec"]["resources"]["requests"]["storage"] = json!("10Mi");
-    lab.create(CLAIMS, too_small);
-    lab.until("bound", |lab| {
-        lab.get(CLAIMS, "restored").is_some_and(|one| one["status"]["phase"] == "Bound")
+    lab.create(PVCS, too_small);
+    lab.wait_until("bound", |lab| {
+        lab.get(PVCS, "restored").is_some_and(|one| one["status"]["phase"] == "Bound")
     })
     .await;
-    lab.until("the group goes at its next try", |lab| lab.group().is_none()).await;
-    assert_eq!((lab.ledger().0, lab.get(CLAIMS, "restored").is_some()), (0, true));
+    lab.wait_until("the group goes at its next try", |lab| lab.group().is_none()).await;
+    assert_eq!((lab.ledger().0, lab.get(PVCS, "restored").is_some()), (0, true));
     assert_eq!(lab.get("namespaces", NAMESPACE).map(|one| is_deleting(&one)), Some(false));
 }

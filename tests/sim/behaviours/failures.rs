@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stillpoint::sim::{Config, DriverConfig, PhysicalSnapshot};
 use tokio::time::sleep;
 
-use crate::lab::{GROUP_BEING_CREATED, Lab, NAMESPACE, annotation, claim};
+use crate::lab::{GROUP_BEING_CREATED, Lab, NAMESPACE, annotation, pvc};
 use crate::script::{ready, run};
 
 fn failing(code: &str) -> DriverConfig {
@@ -15,7 +15,7 @@ fn failing(code: &str) -> DriverConfig {
 
 async fn with(driver: DriverConfig) -> Lab {
     let lab = Lab::new(2, Config { driver, controller_qps: Some(5.0), ..Config::default() }).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.create_group();
     lab
 }
@@ -30,7 +30,7 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
     assert!((36..=70).contains(&tries), "{tries}");
     assert!(lab.events("GroupSnapshotCreationFailed").len() <= 1, "one Event for all of them");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("heals by itself", |lab| lab.is_ready(2)).await;
+    lab.wait_until("heals by itself", |lab| lab.is_ready(2)).await;
 
     let lab = with(failing("DeadlineExceeded")).await;
     let mut calls = Vec::new();
@@ -45,7 +45,7 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
     // The cut succeeds although the caller receives DeadlineExceeded: one cut in total.
     let lab =
         with(DriverConfig { fail_times: 3, cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
 
     // Each attempt leaves partial snapshots: measured 19 in 6 s.
@@ -82,14 +82,14 @@ async fn behaviour_16_driver_is_unready_or_lists_nothing() {
         run(&lab, &crate::script::RELEASE[..7]).await;
         let handle = lab.cluster.storage().physical_snapshots()[0].snapshot_handle.clone();
         crate::variants::import(&lab, "copy", &handle, "Delete");
-        lab.until("ready without a group", |lab| {
+        lab.wait_until("ready without a group", |lab| {
             lab.get("volumesnapshots", "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
         })
         .await;
         let copy = lab.get("volumesnapshots", "copy").expect("there");
         assert!(copy["status"].get("volumeGroupSnapshotName").is_none());
         lab.delete("volumesnapshots", &copy);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert!(lab.driver_calls("DeleteSnapshot") > 0, "and is deleted as one");
     }
 }
@@ -106,9 +106,9 @@ async fn faults_are_json_and_affect_counted_calls() {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
     assert_eq!(lab.http("POST", &maps, Some(map)).await.text, "", "it happened, and nobody learns it");
     for _ in 0..2 {
-        let told = lab.http("GET", &format!("{maps}/a"), None).await;
+        let reply = lab.http("GET", &format!("{maps}/a"), None).await;
         assert_eq!(
-            (told.status, told.headers.get("retry-after").map(|value| value.as_bytes())),
+            (reply.status, reply.headers.get("retry-after").map(|value| value.as_bytes())),
             (429, Some(&b"3"[..]))
         );
     }
@@ -131,7 +131,7 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     let mut handles = volume_handles(&lab);
     lab.create_group();
-    lab.until("frozen", |lab| lab.group_content().is_some()).await;
+    lab.wait_until("frozen", |lab| lab.group_content().is_some()).await;
     let frozen = &lab.group_content().expect("there")["spec"]["source"]["volumeHandles"];
     handles.sort_by_key(|handle| frozen[0] != handle.as_str());
     for _ in 0..50 {
@@ -139,7 +139,7 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
         lab.cluster.storage().write(&handles[1]);
         sleep(Duration::from_millis(2)).await;
     }
-    lab.until("ready", |lab| lab.is_ready(2)).await;
+    lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     let mut physical = lab.cluster.storage().physical_snapshots();
     physical.sort_by_key(|one| one.volume_handle != handles[0]);
     (lab, physical)
@@ -149,7 +149,7 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
 async fn group_cut_is_atomic_unless_driver_skews() {
     let (lab, cut) = cut_under_writes(0).await;
     assert_eq!(cut[0].version, cut[1].version, "one instant");
-    let mut body = claim("restored", &json!({}), "csi-hostpath-sc");
+    let mut body = pvc("restored", &json!({}), "csi-hostpath-sc");
     let member = lab
         .contents()
         .into_iter()
@@ -159,10 +159,10 @@ async fn group_cut_is_atomic_unless_driver_skews() {
         "name": member["spec"]["volumeSnapshotRef"]["name"]});
     lab.create("persistentvolumeclaims", body);
     let bound = |lab: &Lab| {
-        let claim = lab.get("persistentvolumeclaims", "restored")?;
-        lab.get("persistentvolumes", claim["spec"]["volumeName"].as_str()?)
+        let pvc = lab.get("persistentvolumeclaims", "restored")?;
+        lab.get("persistentvolumes", pvc["spec"]["volumeName"].as_str()?)
     };
-    lab.until("bound", |lab| bound(lab).is_some()).await;
+    lab.wait_until("bound", |lab| bound(lab).is_some()).await;
     let volume =
         bound(&lab).expect("bound")["spec"]["csi"]["volumeHandle"].as_str().expect("a handle").to_owned();
     assert_eq!(
@@ -183,9 +183,9 @@ async fn separate_cuts_of_volumes_are_not_atomic() {
     let lab = Lab::new(2, Config::default()).await;
     let handles = volume_handles(&lab);
     let cut = || lab.cluster.storage().physical_snapshots();
-    for (made, claim) in lab.list("persistentvolumeclaims").iter().enumerate() {
-        let source = json!({"persistentVolumeClaimName": claim["metadata"]["name"]});
-        let metadata = json!({"generateName": "alone-", "namespace": claim["metadata"]["namespace"]});
+    for (made, pvc) in lab.list("persistentvolumeclaims").iter().enumerate() {
+        let source = json!({"persistentVolumeClaimName": pvc["metadata"]["name"]});
+        let metadata = json!({"generateName": "alone-", "namespace": pvc["metadata"]["namespace"]});
         let spec = json!({"volumeSnapshotClassName": "csi-hostpath-snapclass", "source": source});
         lab.create("volumesnapshots", json!({"metadata": metadata, "spec": spec}));
         while cut().len() == made {

@@ -7,8 +7,8 @@ use crate::lab::{
     GROUP, GROUP_BOUND, GROUP_CONTENT_BOUND, GROUP_CONTENTS, GROUPS, IN_GROUP, Lab, SNAPSHOTS, has_finalizer,
     owners,
 };
-use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, left, ready, run};
-use crate::table::Left;
+use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, leftovers, ready, run};
+use crate::table::Leftovers;
 use crate::variants::{import, import_group, import_group_content};
 
 /// A group that was released and whose members were deleted: only handles and storage remain.
@@ -23,7 +23,7 @@ async fn orphaned() -> (Lab, String, Vec<String>) {
     for content in lab.contents() {
         lab.delete("volumesnapshotcontents", &content);
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.ledger(), (2, 2, 0));
     (lab, group, handles)
 }
@@ -34,34 +34,35 @@ async fn behaviour_17_members_need_content_of_their_group() {
     for (number, handle) in handles.iter().enumerate() {
         import(&lab, &format!("m{number}"), handle, "Retain");
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     for member in lab.snapshots() {
         let text = member["status"]["error"]["message"].as_str().unwrap_or_default();
         assert!(text.contains("cannot find the group snapshot for VolumeSnapshot [t1/"), "{text}");
     }
     // An unbound content is enough. Its deletion never calls the driver, whatever its policy.
     let stub = import_group_content(&lab, GROUP, &group, &handles, "Delete");
-    lab.until("ready", |lab| lab.snapshots().iter().all(|one| one["status"]["readyToUse"] == true)).await;
+    lab.wait_until("ready", |lab| lab.snapshots().iter().all(|one| one["status"]["readyToUse"] == true))
+        .await;
     let stub_now = lab.get(GROUP_CONTENTS, "g1-content").expect("there");
     assert!(stub_now["metadata"].get("finalizers").is_none());
     assert!(stub_now["status"].get("volumeSnapshotInfoList").is_none(), "never filled for static content");
     lab.delete(GROUP_CONTENTS, &stub);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.list(GROUP_CONTENTS).len(), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
-    assert_eq!(left(&lab).await, Left::new(2, 2, 2));
+    assert_eq!(leftovers(&lab).await, Leftovers::new(2, 2, 2));
 
     // A group adopts static members, and deletes them with one storage call.
     import_group_content(&lab, GROUP, &group, &handles, "Delete");
     let made = import_group(&lab, GROUP);
-    lab.until("protected", |lab| {
+    lab.wait_until("protected", |lab| {
         lab.group().is_some_and(|one| has_finalizer(&one, GROUP_BOUND))
             && lab.group_content().is_some_and(|one| has_finalizer(&one, GROUP_CONTENT_BOUND))
     })
     .await;
-    lab.until("adopted", |lab| lab.snapshots().iter().all(|one| owners(one) == 1)).await;
+    lab.wait_until("adopted", |lab| lab.snapshots().iter().all(|one| owners(one) == 1)).await;
     assert!(!lab.snapshots().iter().any(|one| has_finalizer(one, IN_GROUP)));
     lab.delete(GROUPS, &made);
-    assert_eq!(left(&lab).await, Left::new(0, 2, 0), "contents that retain are shells");
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 0), "contents that retain are shells");
     assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 1);
 }
 
@@ -69,19 +70,19 @@ async fn behaviour_17_members_need_content_of_their_group() {
 async fn behaviour_17_reports_wrong_lists_and_references() {
     let (lab, group, handles) = orphaned().await;
     import_group(&lab, "late");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(
         lab.get(GROUPS, "late").expect("there")["status"]["error"]["message"],
         "VolumeGroupSnapshotContent is missing"
     );
     import_group_content(&lab, "late", &group, &handles, "Retain");
-    lab.until("either may come first", |lab| {
+    lab.wait_until("either may come first", |lab| {
         lab.get(GROUPS, "late").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
 
     import_group_content(&lab, "short", &group, &handles[..1], "Retain");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let text =
         lab.get(GROUP_CONTENTS, "short-content").expect("there")["status"]["error"]["message"].to_string();
     assert!(text.contains("InvalidArgument"), "{text}");
@@ -90,7 +91,7 @@ async fn behaviour_17_reports_wrong_lists_and_references() {
         json!({"metadata": {"name": "thief", "namespace": "t1"},
             "spec": {"source": {"volumeGroupSnapshotContentName": "late-content"}}}),
     );
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(
         lab.get(GROUPS, "thief").expect("there")["status"]["error"]["message"],
         "VolumeGroupSnapshotContent [late-content] is bound to a different group snapshot"
@@ -104,7 +105,7 @@ async fn restored_name_makes_controller_fail_forever() {
         let lab = ready(8, Config::default()).await;
         run(&lab, &RETAIN).await;
         run(&lab, &RELEASE[..7]).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let before = lab.cluster.failed_work(CONTROLLER);
         run(&lab, &steps[7..]).await;
         run(&lab, &[Step::Wait(21_000)]).await;

@@ -2,8 +2,8 @@
 //! each.
 
 mod api;
+mod crds;
 mod creation;
-mod definitions;
 mod deletion;
 mod failures;
 mod importing;

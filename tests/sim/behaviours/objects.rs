@@ -55,12 +55,12 @@ async fn behaviour_06_collects_objects_without_owners_after_delay() {
     lab.create(MAPS, map("owned", owned_by(uid(&owner))));
     lab.create(MAPS, map("stranger", owned_by("6e0d1d2c-0000-0000-0000-000000000000")));
     assert!(lab.get(MAPS, "stranger").is_some(), "not at once");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get(MAPS, "stranger").is_none(), "the name with another uid counts as absent");
     assert!(lab.get(MAPS, "owned").is_some());
     lab.delete(MAPS, &owner);
     assert!(lab.get(MAPS, "owned").is_some(), "in the background");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get(MAPS, "owned").is_none());
 }
 

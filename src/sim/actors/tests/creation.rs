@@ -80,7 +80,7 @@ async fn creates_group_of_three_in_recorded_order() {
 async fn objects_match_recorded_real_objects() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let uid = object::uid(&group);
 
     let group_content = &lab.group_contents()[0];
@@ -138,7 +138,7 @@ fn hash_of(group_uid: &str, volume: &str) -> String {
 async fn default_rate_takes_two_seconds_per_member() {
     for (members, measured) in [(1, 2.4), (3, 6.7), (8, 18.0)] {
         let lab = Lab::new(members, Config { controller_qps: Some(5.0), ..Config::default() }).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let start = Instant::now();
         lab.create_ready_group(members).await;
         let took = start.elapsed().as_secs_f64();
@@ -155,7 +155,7 @@ async fn stale_caches_delay_but_converge() {
     for seed in 0..5 {
         let lab = Lab::new(3, Config { cache_lag_ms: 300, seed, ..Config::default() }).await;
         lab.create_ready_group(3).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert!(lab.is_ready(3));
         assert_eq!(lab.cluster.storage().physical_snapshots().len(), 3, "one cut, seed {seed}");
     }
@@ -173,7 +173,7 @@ async fn selects_by_match_labels_and_rejects_empty_selection() {
     let expression = json!({"matchExpressions": [{"key": "group", "operator": "In", "values": ["nope"]}]});
     lab.create(plural::GROUPS, group("expression", expression));
     lab.create(plural::GROUPS, group("unlabelled", json!({"matchLabels": {"group": "unlabelled"}})));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let expression = lab.get(plural::GROUPS, "expression").expect("there");
     assert_eq!(expression["status"]["readyToUse"], true);
     assert_eq!(
@@ -204,7 +204,7 @@ async fn missing_class_sets_error_but_not_readiness() {
             },
         }),
     );
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let status = &lab.get(plural::GROUPS, "missing").expect("there")["status"];
     assert_eq!(
         status["error"]["message"],

@@ -19,7 +19,7 @@ async fn delete_policy_frees_everything_with_one_call() {
         let group = lab.create_ready_group(3).await;
         let mut group_contents = lab.user.watch(plural::GROUP_CONTENTS);
         lab.delete(plural::GROUPS, &group);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!((lab.group(), lab.group_contents(), lab.contents(), lab.snapshots()), Default::default());
         assert_eq!(ledger(&lab), (0, 0, 0));
         let calls = lab.cluster.storage().calls();
@@ -38,9 +38,9 @@ async fn retain_policy_preserves_contents_but_not_snapshots() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     lab.set_policies("Retain");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.group(), lab.snapshots()), Default::default());
     assert_eq!(lab.contents().len(), 2);
     let content = &lab.group_contents()[0];
@@ -48,9 +48,9 @@ async fn retain_policy_preserves_contents_but_not_snapshots() {
     assert_eq!(ledger(&lab), (2, 0, 0), "the content still refers to the group");
 
     lab.set_policies("Delete");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(ledger(&lab), (0, 0, 0), "one call frees all snapshots");
 }
 
@@ -59,7 +59,7 @@ async fn one_member_cannot_be_deleted_alone() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
     lab.delete(plural::SNAPSHOTS, &lab.snapshots()[0]);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.snapshots().len(), 2, "the group delays the deletion");
     let pending =
         lab.list(plural::EVENTS).into_iter().find(|event| event["reason"] == "SnapshotDeletePending");
@@ -79,19 +79,19 @@ async fn group_deleted_without_finalizer_leaks_content_and_storage() {
     }
     lab.delete(plural::GROUPS, &group);
     assert_eq!(lab.group(), None, "the finalizer is not set yet");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let content = lab.group_contents().pop().expect("the content remains");
     assert!(content["metadata"]["annotations"].get(annotation::GROUP_BEING_DELETED).is_none());
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
 
     lab.delete(plural::GROUP_CONTENTS, &content);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.group_contents().len(), 1, "without the annotation it is not deleted");
     assert_eq!(ledger(&lab), (2, 2, 0));
 
     let mark = json!({"metadata": {"annotations": {annotation::GROUP_BEING_DELETED: "yes"}}});
     lab.patch(plural::GROUP_CONTENTS, &content, mark);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(lab.group_contents().len(), 0);
     assert_eq!(ledger(&lab), (0, 0, 0), "the annotation allows the deletion");
 }
@@ -103,20 +103,20 @@ async fn policy_change_unseen_by_controller_preserves_content() {
         let lab = Lab::new(2, Config { seed, ..Config::default() }).await;
         let group = lab.create_ready_group(2).await;
         lab.set_policies("Retain");
-        lab.settle().await;
+        lab.wait_until_idle().await;
         lab.cluster.set_frozen("snapshot-controller", true);
         lab.set_policies("Delete");
         lab.delete(plural::GROUPS, &group);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert!(lab.group().is_some(), "a frozen controller changes nothing");
         lab.cluster.set_frozen("snapshot-controller", false);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!(lab.group(), None);
         if let Some(content) = lab.group_contents().pop() {
             left_behind += 1;
             assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
             lab.delete(plural::GROUP_CONTENTS, &content);
-            lab.settle().await;
+            lab.wait_until_idle().await;
         }
         assert_eq!(ledger(&lab), (0, 0, 0));
     }
@@ -132,11 +132,11 @@ async fn deleted_namespace_deletes_its_groups() {
         lab.create_ready_group(3).await;
         let namespace = lab.get(plural::NAMESPACES, super::lab::NAMESPACE).expect("there");
         lab.delete(plural::NAMESPACES, &namespace);
-        lab.until("the namespace is deleted", |lab| {
+        lab.wait_until("the namespace is deleted", |lab| {
             lab.get(plural::NAMESPACES, super::lab::NAMESPACE).is_none()
         })
         .await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!((lab.group_contents(), lab.contents(), lab.list(plural::VOLUMES)), Default::default());
         assert_eq!(ledger(&lab), (0, 0, 0));
     }
@@ -146,11 +146,11 @@ async fn deleted_namespace_deletes_its_groups() {
 async fn restarted_controllers_write_nothing_and_cut_nothing() {
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.cluster.api().reset_tally();
     lab.cluster.restart("snapshot-controller");
     lab.cluster.restart("csi-snapshotter");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let tally = lab.cluster.api().tally();
     assert_eq!((tally.writes("snapshot-controller"), tally.writes("csi-snapshotter")), (0, 0));
     assert!(lab.is_ready(2));

@@ -35,13 +35,13 @@ async fn final_error_is_retried_and_leaves_partial_snapshots() {
     );
     assert_eq!(content["status"]["error"]["message"], message.as_str());
     assert_eq!(content["status"]["readyToUse"], false);
-    lab.until("the error reaches the group", |lab| {
+    lab.wait_until("the error reaches the group", |lab| {
         lab.group().unwrap()["status"]["error"]["message"] == message.as_str()
     })
     .await;
 
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("a retry succeeds", |lab| lab.is_ready(2)).await;
+    lab.wait_until("a retry succeeds", |lab| lab.is_ready(2)).await;
     assert!(lab.group().unwrap()["status"].get("error").is_none());
 }
 
@@ -57,7 +57,7 @@ async fn open_error_backs_off_and_preserves_annotation() {
     sleep(Duration::from_secs(5)).await;
     assert_eq!(lab.group_contents().len(), 1, "the call is still pending");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("group and content are deleted", |lab| {
+    lab.wait_until("group and content are deleted", |lab| {
         lab.group().is_none() && lab.group_contents().is_empty()
     })
     .await;
@@ -103,7 +103,7 @@ async fn members_flap_while_driver_is_not_ready() {
         "the retries do not end"
     );
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.is_ready(2));
 }
 
@@ -115,7 +115,7 @@ async fn member_stripped_before_ready_is_cut_again() {
     sleep(Duration::from_secs(3)).await;
     let member = lab.snapshots().remove(0);
     lab.patch(plural::SNAPSHOTS, &member, json!({"metadata": {"ownerReferences": null, "finalizers": null}}));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.cluster.storage().calls().contains_key("CreateSnapshot"));
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
     let second = format!("snapcontent-{}", object::uid(&member));
@@ -129,11 +129,11 @@ async fn failing_delete_blocks_everything() {
     let broken = Some(("Internal".to_owned(), "busy".to_owned()));
     lab.cluster.storage().set_config(DriverConfig { delete_fails_with: broken, ..DriverConfig::default() });
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.group().is_some() && lab.group_contents().len() == 1 && lab.snapshots().len() == 1);
     assert!(lab.cluster.storage().calls()["DeleteVolumeGroupSnapshot"] < 10, "retries back off");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.until("the deletion succeeds", |lab| lab.snapshots().is_empty() && lab.group().is_none()).await;
+    lab.wait_until("the deletion succeeds", |lab| lab.snapshots().is_empty() && lab.group().is_none()).await;
     assert_eq!(lab.cluster.storage().physical_snapshots(), []);
 }
 
@@ -157,12 +157,12 @@ async fn unknown_class_parameter_blocks_group_deletion() {
             },
         }),
     );
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let group = lab.group().unwrap();
     assert!(object::has_finalizer(&group, finalizer::GROUP_BOUND));
     let message = group["status"]["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("found unknown parameter key \"csi.storage.k8s.io/foo\""), "{message}");
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.group().is_some());
 }

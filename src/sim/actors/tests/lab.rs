@@ -31,7 +31,7 @@ impl Lab {
         for index in 0..members {
             lab.create_pvc(&format!("data-{index}"));
         }
-        lab.until("the PVCs are bound", |lab| {
+        lab.wait_until("the PVCs are bound", |lab| {
             lab.list(plural::PVCS).iter().all(|pvc| pvc["status"]["phase"] == "Bound")
         })
         .await;
@@ -76,7 +76,7 @@ impl Lab {
     /// Creates the group and waits until it and all members are ready.
     pub(super) async fn create_ready_group(&self, members: usize) -> Value {
         self.create_group();
-        self.until("the group is ready", |lab| lab.is_ready(members)).await;
+        self.wait_until("the group is ready", |lab| lab.is_ready(members)).await;
         self.group().expect("it is ready")
     }
 
@@ -141,16 +141,16 @@ impl Lab {
     }
 
     /// Waits in virtual time until the condition is true.
-    pub(super) async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(super) async fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
-        while !holds(self) {
+        while !condition(self) {
             assert!(start.elapsed() < Duration::from_secs(900), "never: {what}");
             sleep(Duration::from_millis(1)).await;
         }
     }
 
     /// Waits until the controllers are idle.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn wait_until_idle(&self) {
         sleep(Duration::from_secs(30)).await;
     }
 }

@@ -23,10 +23,10 @@ fn strip() -> Value {
 async fn stripped_member_of_existing_group_is_reowned() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let before = lab.snapshots().remove(0);
     lab.patch(plural::SNAPSHOTS, &before, strip());
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let after = lab.snapshots().remove(0);
     assert_eq!(after["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
     assert_eq!(
@@ -41,12 +41,12 @@ async fn stripped_member_of_existing_group_is_reowned() {
 async fn stripped_member_is_untouched_without_default_class() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let class = lab.get(plural::CLASSES, "csi-hostpath-snapclass").expect("deployed");
     lab.patch(plural::CLASSES, &class, json!({"metadata": {"annotations": null}}));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.patch(plural::SNAPSHOTS, &lab.snapshots()[0], strip());
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let after = lab.snapshots().remove(0);
     assert!(after["metadata"].get("ownerReferences").is_none());
     assert_eq!(
@@ -72,7 +72,7 @@ async fn strip_and_delete(lab: &Lab, members: usize, gap_ms: u64) {
     lab.delete(plural::GROUP_CONTENTS, &content);
     sleep(call).await;
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -110,18 +110,18 @@ async fn release(lab: &Lab, members: usize, drop_as_source: bool) {
         });
         lab.patch(plural::SNAPSHOTS, &snapshot, patch);
     }
-    lab.until("the as-source finalizer is restored", |lab| {
+    lab.wait_until("the as-source finalizer is restored", |lab| {
         lab.snapshots().iter().all(|snapshot| object::has_finalizer(snapshot, finalizer::AS_SOURCE))
     })
     .await;
     lab.delete(plural::GROUPS, &group);
-    lab.until("the group is deleted", |lab| lab.group().is_none()).await;
+    lab.wait_until("the group is deleted", |lab| lab.group().is_none()).await;
     // A controller whose cache still had the policy Delete has already deleted it.
     if let Some(content) = lab.group_contents().first() {
         lab.delete(plural::GROUP_CONTENTS, content);
     }
-    lab.until("the group content is deleted", |lab| lab.group_contents().is_empty()).await;
-    lab.settle().await;
+    lab.wait_until("the group content is deleted", |lab| lab.group_contents().is_empty()).await;
+    lab.wait_until_idle().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -160,9 +160,9 @@ async fn content_set_to_delete_leaves_dangling_snapshots() {
         lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": null}}));
         lab.patch(plural::SNAPSHOTS, &snapshot, strip());
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(ledger(&lab), (0, 0, 3), "ready without a physical snapshot");
 }
 
@@ -175,7 +175,7 @@ async fn group_name_restored_after_deletion_changes_nothing() {
     for snapshot in lab.snapshots() {
         lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": "g1"}}));
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let after = lab.snapshots();
     assert_eq!(after.iter().map(object::uid).collect::<Vec<_>>(), before);
     assert!(after.iter().all(|snapshot| snapshot["metadata"].get("ownerReferences").is_none()));
@@ -187,13 +187,13 @@ async fn frozen_controller_delays_the_release() {
     let lab = Lab::new(2, Config::default()).await;
     lab.create_ready_group(2).await;
     lab.set_policies("Retain");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.cluster.set_frozen("snapshot-controller", true);
     for snapshot in lab.snapshots() {
         lab.patch_status(plural::SNAPSHOTS, &snapshot, json!({"status": {"volumeGroupSnapshotName": null}}));
         lab.patch(plural::SNAPSHOTS, &snapshot, strip());
     }
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let protected = |lab: &Lab| {
         lab.snapshots()
             .iter()
@@ -202,7 +202,7 @@ async fn frozen_controller_delays_the_release() {
     };
     assert_eq!(protected(&lab), 0);
     lab.cluster.set_frozen("snapshot-controller", false);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!(protected(&lab), 2);
     assert!(lab.snapshots().iter().all(|snapshot| snapshot["metadata"].get("ownerReferences").is_none()));
 }
@@ -211,7 +211,7 @@ async fn frozen_controller_delays_the_release() {
 async fn garbage_collector_deletes_objects_without_owner() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let config = |name: &str, uid: &str| {
         json!({
             "apiVersion": "v1", "kind": "ConfigMap",
@@ -224,10 +224,10 @@ async fn garbage_collector_deletes_objects_without_owner() {
     let group = lab.group().expect("ready");
     lab.create("configmaps", config("owned", object::uid(&group)));
     lab.create("configmaps", config("stranger", "not-the-uid-of-any-group"));
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get("configmaps", "owned").is_some(), "the apiVersion is not compared");
     assert!(lab.get("configmaps", "stranger").is_none(), "an owner with another uid counts as absent");
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.get("configmaps", "owned").is_none());
 }

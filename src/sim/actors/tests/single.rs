@@ -19,8 +19,8 @@ fn create_single(lab: &Lab) -> Value {
 
 async fn ready_single(lab: &Lab) -> Value {
     create_single(lab);
-    lab.until("it is ready", |lab| lab.snapshots()[0]["status"]["readyToUse"] == true).await;
-    lab.settle().await;
+    lab.wait_until("it is ready", |lab| lab.snapshots()[0]["status"]["readyToUse"] == true).await;
+    lab.wait_until_idle().await;
     lab.snapshots().remove(0)
 }
 
@@ -41,7 +41,7 @@ async fn single_snapshot_is_created_and_deleted() {
         assert_eq!((ledger.leaked, ledger.phantom), (0, 0));
 
         lab.delete(plural::SNAPSHOTS, &single);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!((lab.snapshots(), lab.contents()), Default::default());
         assert_eq!(lab.cluster.storage().physical_snapshots(), []);
     }
@@ -64,7 +64,7 @@ async fn pvc_and_volume_are_bound_and_deleted_together() {
     assert_eq!(pvc["metadata"]["finalizers"], json!([finalizer::PVC]));
 
     lab.delete(plural::PVCS, &pvc);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert_eq!((lab.list(plural::PVCS), lab.list(plural::VOLUMES)), Default::default());
 }
 
@@ -89,12 +89,14 @@ fn restore(lab: &Lab, size: &str) {
 async fn restores_pvc_from_ready_snapshot() {
     let lab = Lab::new(1, Config::default()).await;
     restore(&lab, "20Mi");
-    lab.settle().await;
+    lab.wait_until_idle().await;
     let pending = lab.get(plural::PVCS, "restored").unwrap();
     assert_eq!(pending["status"]["phase"], "Pending", "the snapshot does not exist yet");
     create_single(&lab);
-    lab.until("it is bound", |lab| lab.get(plural::PVCS, "restored").unwrap()["status"]["phase"] == "Bound")
-        .await;
+    lab.wait_until("it is bound", |lab| {
+        lab.get(plural::PVCS, "restored").unwrap()["status"]["phase"] == "Bound"
+    })
+    .await;
     let single = lab.snapshots().remove(0);
     assert!(
         !object::has_finalizer(&single, finalizer::RESTORE_SOURCE),
@@ -118,12 +120,12 @@ async fn pending_restore_blocks_group_deletion() {
             },
         }),
     );
-    lab.settle().await;
+    lab.wait_until_idle().await;
     lab.delete(plural::GROUPS, &group);
-    lab.settle().await;
+    lab.wait_until_idle().await;
     assert!(lab.group().is_some(), "a PVC that is too small for the member is Pending");
     lab.delete(plural::PVCS, &lab.get(plural::PVCS, "small").unwrap());
-    lab.until("a later retry deletes the group", |lab| lab.group().is_none()).await;
+    lab.wait_until("a later retry deletes the group", |lab| lab.group().is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +133,7 @@ async fn sample_pvcs_are_bound_and_can_be_cut() {
     let lab = Lab::new(0, Config::default()).await;
     lab.cluster.load_sample();
     lab.cluster.load_sample();
-    lab.until("all six PVCs are bound", |lab| {
+    lab.wait_until("all six PVCs are bound", |lab| {
         let pvcs = lab.list(plural::PVCS);
         pvcs.len() == 6 && pvcs.iter().all(|pvc| pvc["status"]["phase"] == "Bound")
     })
@@ -143,7 +145,7 @@ async fn sample_pvcs_are_bound_and_can_be_cut() {
             "spec": {"source": {"selector": {"matchLabels": {"velero.io/volume-group": "orders-db"}}}},
         }),
     );
-    lab.until("the group has three members", |lab| lab.snapshots().len() == 3).await;
+    lab.wait_until("the group has three members", |lab| lab.snapshots().len() == 3).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +153,7 @@ async fn same_seed_gives_same_cluster() {
     let run = || async {
         let lab = Lab::new(3, Config { seed: 11, cache_lag_ms: 50, ..Config::default() }).await;
         lab.create_ready_group(3).await;
-        lab.settle().await;
+        lab.wait_until_idle().await;
         let all =
             [plural::GROUPS, plural::GROUP_CONTENTS, plural::SNAPSHOTS, plural::CONTENTS, plural::EVENTS];
         all.map(|plural| serde_json::to_string(&lab.list(plural)).expect("JSON"))
@@ -169,7 +171,7 @@ async fn uses_newest_served_group_api_version() {
         let owner = &lab.snapshots()[0]["metadata"]["ownerReferences"][0];
         assert_eq!(owner["apiVersion"], group["apiVersion"]);
         lab.delete(plural::GROUPS, &group);
-        lab.settle().await;
+        lab.wait_until_idle().await;
         assert_eq!(lab.cluster.ledger().physical_snapshots, 0);
     }
 }

@@ -27,19 +27,19 @@ async fn warns_about_each_unknown_field_unless_ignored() {
     for (name, query, count) in
         [("a", "", 2), ("b", "?fieldValidation=Warn", 2), ("c", "?fieldValidation=Ignore", 0)]
     {
-        let told = lab.http("POST", &format!("{SNAPSHOTS}{query}"), Some(snapshot(name))).await;
+        let reply = lab.http("POST", &format!("{SNAPSHOTS}{query}"), Some(snapshot(name))).await;
         assert_eq!(
-            (told.status, warnings(&told)),
+            (reply.status, warnings(&reply)),
             (201, expected[..count].iter().map(|w| (*w).to_owned()).collect())
         );
-        assert!(told.body["spec"].get("nonsense").is_none(), "dropped");
+        assert!(reply.body["spec"].get("nonsense").is_none(), "dropped");
     }
-    let told = lab.http("POST", &format!("{SNAPSHOTS}?fieldValidation=Strict"), Some(snapshot("d"))).await;
-    assert_eq!((told.status, warnings(&told).len()), (400, 0));
+    let reply = lab.http("POST", &format!("{SNAPSHOTS}?fieldValidation=Strict"), Some(snapshot("d"))).await;
+    assert_eq!((reply.status, warnings(&reply).len()), (400, 0));
     let patch = json!({"spec": {"nonsense": 2}});
-    let told =
+    let reply =
         lab.http_as("application/merge-patch+json", "PATCH", &format!("{SNAPSHOTS}/a"), Some(patch)).await;
-    assert_eq!((told.status, warnings(&told)), (200, vec![expected[1].to_owned()]));
+    assert_eq!((reply.status, warnings(&reply)), (200, vec![expected[1].to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -52,21 +52,21 @@ async fn pvc_spec_is_immutable_with_stated_cause() {
             lab.http_as("application/merge-patch+json", "PATCH", path, Some(json!({"spec": spec}))).await
         }
     };
-    let told = patch(json!({"storageClassName": "other"})).await;
-    assert_eq!((told.status, &told.body["reason"]), (422, &json!("Invalid")));
+    let reply = patch(json!({"storageClassName": "other"})).await;
+    assert_eq!((reply.status, &reply.body["reason"]), (422, &json!("Invalid")));
     assert_eq!(
-        told.body["message"],
+        reply.body["message"],
         "PersistentVolumeClaim \"data-0\" is invalid: spec: Forbidden: spec is immutable after creation except \
          resources.requests and volumeAttributesClassName for bound claims"
     );
     assert_eq!(
-        (&told.body["details"]["causes"][0]["reason"], &told.body["details"]["causes"][0]["field"]),
+        (&reply.body["details"]["causes"][0]["reason"], &reply.body["details"]["causes"][0]["field"]),
         (&json!("FieldValueForbidden"), &json!("spec"))
     );
-    let told = patch(json!({"resources": {"requests": {"storage": "20Mi"}}})).await;
-    assert_eq!(told.status, 200, "it may ask for more");
-    let told = patch(json!({"resources": {"requests": {"storage": "1Mi"}}})).await;
-    assert_eq!(told.body["details"]["causes"][0]["field"], "spec.resources.requests.storage");
+    let reply = patch(json!({"resources": {"requests": {"storage": "20Mi"}}})).await;
+    assert_eq!(reply.status, 200, "it may ask for more");
+    let reply = patch(json!({"resources": {"requests": {"storage": "1Mi"}}})).await;
+    assert_eq!(reply.body["details"]["causes"][0]["field"], "spec.resources.requests.storage");
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,8 +88,9 @@ async fn access_reviews_name_user_and_allow_everything() {
 #[tokio::test(start_paused = true)]
 async fn explains_fields_of_snapshot_kinds() {
     let lab = Lab::new(0, Config::default()).await;
-    let told = lab.http("GET", "/openapi/v3/apis/groupsnapshot.storage.k8s.io/v1", None).await.body;
-    let schema = &told["components"]["schemas"]["io.k8s.storage.groupsnapshot.v1.VolumeGroupSnapshotContent"];
+    let reply = lab.http("GET", "/openapi/v3/apis/groupsnapshot.storage.k8s.io/v1", None).await.body;
+    let schema =
+        &reply["components"]["schemas"]["io.k8s.storage.groupsnapshot.v1.VolumeGroupSnapshotContent"];
     let status = &schema["properties"]["status"]["properties"];
     assert_eq!(status["readyToUse"]["type"], "boolean");
     let listed = &status["volumeSnapshotInfoList"]["items"]["properties"]["restoreSize"];

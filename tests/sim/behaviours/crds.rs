@@ -117,8 +117,8 @@ async fn rejects_invalid_backup_and_names_field() {
     ];
     for (object, code, message) in cases {
         let reply = dry_run(&lab, &object).await;
-        let told = reply.body["message"].as_str().unwrap_or_default();
-        assert!(reply.status == code && told.contains(message), "{code} {message}: {}", reply.text);
+        let actual = reply.body["message"].as_str().unwrap_or_default();
+        assert!(reply.status == code && actual.contains(message), "{code} {message}: {}", reply.text);
     }
     let mut object = with(json!({}));
     for (metadata, code, message) in [
@@ -130,8 +130,8 @@ async fn rejects_invalid_backup_and_names_field() {
     ] {
         object["metadata"] = metadata;
         let reply = dry_run(&lab, &object).await;
-        let told = reply.body["message"].as_str().unwrap_or_default();
-        assert!(reply.status == code && told.contains(message), "{message}: {told:.300}");
+        let actual = reply.body["message"].as_str().unwrap_or_default();
+        assert!(reply.status == code && actual.contains(message), "{message}: {actual:.300}");
     }
 }
 
