@@ -131,7 +131,11 @@ async fn stale_list_omits_own_recent_writes() {
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
     let older = list["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
     assert!(older.parse::<u64>().expect("a number") < version.parse().expect("a number"));
-    assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"], "whatever it asks for");
+    assert_eq!(
+        lab.maps(&format!("?resourceVersion={version}")).await,
+        ["a"],
+        "the requested version is ignored"
+    );
     assert_eq!(lab.maps("").await, ["a", "b"]);
     // A watch from the version of the stale list misses no event.
     assert_eq!(lab.watch_events(1, &format!("&resourceVersion={older}")).await, ["ADDED b"]);
@@ -154,11 +158,11 @@ async fn stale_read_returns_an_earlier_object() {
         lab.fault(json!({"verb": verb, "staleMs": 5000, "times": 1})).await;
     }
     let list = async |lab: &Lab| lab.http("GET", CLASSES, None).await.body["items"].clone();
-    let holds = |list: &Value, object: &Value| list.as_array().is_some_and(|items| items.contains(object));
+    let contains = |list: &Value, object: &Value| list.as_array().is_some_and(|items| items.contains(object));
     assert_eq!(lab.http("GET", &path, None).await.body, was);
-    assert!(holds(&list(&lab).await, &was));
+    assert!(contains(&list(&lab).await, &was));
     assert_eq!(lab.http("GET", &path, None).await.body, is);
-    assert!(holds(&list(&lab).await, &is));
+    assert!(contains(&list(&lab).await, &is));
 }
 
 /// A watch with that fault on its stream. Meanwhile two config maps are created, one is changed twice, and
@@ -189,11 +193,11 @@ async fn watch_events_under(stream: Value, query: &str) -> (Vec<String>, Duratio
 async fn watch_events_may_be_late_merged_lost() {
     let all = ["ADDED a", "ADDED b", "MODIFIED a", "MODIFIED a", "DELETED b"];
     assert_eq!(watch_events_under(json!({}), "").await.0, all);
-    assert_eq!(watch_events_under(json!({"delayMs": 9000}), "").await.0, all, "late, and in order");
+    assert_eq!(watch_events_under(json!({"delayMs": 9000}), "").await.0, all, "late and in order");
     assert_eq!(
         watch_events_under(json!({"delayMs": 40_000}), "").await.0.len(),
         0,
-        "later than the watch lasts"
+        "the delay exceeds the watch"
     );
     // An object that is added and deleted before its event is due is never sent.
     assert_eq!(watch_events_under(json!({"delayMs": 9000, "merge": true}), "").await.0, ["ADDED a"]);
@@ -241,12 +245,12 @@ async fn watch_may_end_break_or_expire() {
     let lab = lab().await;
     lab.fault(json!({"verb": "watch", "happen": false, "answer": 410})).await;
     let reply = lab.http("GET", &format!("{MAPS}?watch=true&resourceVersion=3"), None).await;
-    assert_eq!((reply.status, &reply.body["reason"]), (410, &json!("Expired")), "as a status");
+    assert_eq!((reply.status, &reply.body["reason"]), (410, &json!("Expired")), "410 as a status");
     let version = lab.create_map("a").await.body["metadata"]["resourceVersion"].clone();
     lab.create_map("b").await;
     lab.fault(json!({"history": "compact"})).await;
     let from = format!("&resourceVersion={}", version.as_str().expect("a version"));
-    assert_eq!(lab.watch_events(9, &from).await, ["ERROR 410"], "in the stream");
+    assert_eq!(lab.watch_events(9, &from).await, ["ERROR 410"], "410 as an event");
     let start = Instant::now();
     let drop = async {
         sleep(Duration::from_secs(2)).await;
@@ -266,15 +270,15 @@ async fn stale_api_server_shares_one_write_order() {
     let mut seen = Vec::new();
     for _ in 0..20 {
         seen.push(lab.maps("?resourceVersion=0").await.len());
-        assert_eq!(lab.maps("").await.len(), 1, "a list that asks for no version is consistent");
+        assert_eq!(lab.maps("").await.len(), 1, "a list without a version is consistent");
     }
-    assert!(seen.contains(&0) && seen.contains(&1), "time runs backwards between two lists: {seen:?}");
+    assert!(seen.contains(&0) && seen.contains(&1), "a later list may be older: {seen:?}");
     // A call that requires a version gets it, possibly after a wait.
     let start = Instant::now();
     for _ in 0..8 {
         assert_eq!(lab.maps(&format!("?resourceVersion={version}")).await, ["a"]);
     }
-    assert_eq!(start.elapsed().as_secs(), 2, "one waited until the cache had it");
+    assert_eq!(start.elapsed().as_secs(), 2, "one call waits for the watch cache");
     // Both servers write to one store: a stale version conflicts on each.
     let patch = json!({"metadata": {"resourceVersion": version}, "data": {"k": "1"}});
     let mut codes = Vec::new();
@@ -335,7 +339,7 @@ async fn assert_converges(lab: &Lab, what: &str) {
     lab.delete(GROUPS, &lab.group().expect("ready"));
     assert!(
         lab.becomes_true(900, |lab| lab.ledger() == (0, 0, 0) && lab.contents().is_empty()).await,
-        "{what}: left over"
+        "{what}: objects remain"
     );
 }
 
@@ -377,7 +381,7 @@ async fn stopped_controller_is_silent_killed_one_loses_caches() {
     lab.create_group();
     sleep(Duration::from_secs(600)).await;
     let after = lab.cluster.api().tally().0.get("csi-snapshotter").cloned();
-    assert_eq!(before, after, "never goes on by itself");
+    assert_eq!(before, after, "a stopped controller makes no calls");
     lab.fault(json!({"actor": "csi-snapshotter", "do": "kill", "forMs": 1000})).await;
     lab.wait_until("ready", |lab| lab.is_ready(1)).await;
     let lists = lab.cluster.api().tally().calls("csi-snapshotter", "watch");
@@ -425,7 +429,7 @@ async fn same_seed_generates_same_faults() {
         all.push(first);
     }
     all.dedup();
-    assert_eq!(all.len(), 12, "every seed is another run");
+    assert_eq!(all.len(), 12, "each seed gives another run");
 }
 
 #[tokio::test(start_paused = true)]
@@ -434,10 +438,10 @@ async fn driver_can_be_changed_at_runtime() {
     lab.fault(json!({"driver": {"failWith": ["Internal", "injected"]}})).await;
     lab.create_group();
     sleep(Duration::from_secs(60)).await;
-    let error = lab.group_content().expect("there")["status"]["error"]["message"].to_string();
+    let error = lab.group_content().expect("exists")["status"]["error"]["message"].to_string();
     assert!(error.contains("code = Internal desc = injected"), "{error}");
     lab.fault(json!({"driver": {}})).await;
-    assert_converges(&lab, "mended").await;
+    assert_converges(&lab, "repaired").await;
 }
 
 #[tokio::test(start_paused = true)]

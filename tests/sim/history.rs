@@ -164,7 +164,7 @@ fn last(name: &str) -> &str {
 /// The fixture of that name.
 fn read_recording(recording: &str) -> Histories {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/recordings/{recording}.txt"));
-    let text = fs::read_to_string(path).expect("a fixture");
+    let text = fs::read_to_string(path).expect("a recording");
     let (mut histories, mut object) = (Histories::new(), String::new());
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         match line.strip_prefix("  ") {

@@ -64,7 +64,7 @@ async fn pvc_spec_is_immutable_with_stated_cause() {
         (&json!("FieldValueForbidden"), &json!("spec"))
     );
     let reply = patch(json!({"resources": {"requests": {"storage": "20Mi"}}})).await;
-    assert_eq!(reply.status, 200, "it may ask for more");
+    assert_eq!(reply.status, 200, "the request may grow");
     let reply = patch(json!({"resources": {"requests": {"storage": "1Mi"}}})).await;
     assert_eq!(reply.body["details"]["causes"][0]["field"], "spec.resources.requests.storage");
 }

@@ -58,7 +58,7 @@ impl Lab {
         for index in 0..members {
             lab.create_pvc(&format!("data-{index}"));
         }
-        lab.wait_until("the claims are bound", |lab| {
+        lab.wait_until("the PVCs are bound", |lab| {
             lab.list(PVCS).iter().all(|pvc| pvc["status"]["phase"] == "Bound")
         })
         .await;

@@ -26,7 +26,7 @@ fn events(watch: &mut Watch) -> usize {
     std::iter::from_fn(|| watch.try_next()).count()
 }
 
-/// Clear the names, strip, wait for as-source or not, delete group and content: all members are kept.
+/// Clear the names, strip, wait for as-source or not, delete group and content: all members survive.
 #[tokio::test(start_paused = true)]
 async fn detached_members_outlive_their_group() {
     for awaited in [true, true, true, true, false, false] {
@@ -44,11 +44,15 @@ async fn detached_members_outlive_their_group() {
         assert_eq!(crate::script::count_survivors(&lab, &before), 2);
         let only = |member: &Value| member["metadata"]["finalizers"].as_array().map(Vec::len);
         for member in lab.snapshots() {
-            assert_eq!(only(&member), Some(1), "as-source and nothing else");
+            assert_eq!(only(&member), Some(1), "as-source is the only finalizer");
             assert!(crate::lab::has_finalizer(&member, AS_SOURCE) && member["status"].get("error").is_none());
         }
         run(&lab, &[DeleteMembers]).await;
-        assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 2), "objects gone, storage kept");
+        assert_eq!(
+            leftovers(&lab).await,
+            Leftovers::new(0, 0, 2),
+            "the objects are deleted, the storage remains"
+        );
     }
 }
 
@@ -60,11 +64,11 @@ async fn one_call_frees_group_retained_in_place() {
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000)]).await;
     let start = Instant::now();
     run(&lab, &[DeleteGroup, WaitForGroupDeletion]).await;
-    lab.wait_until("the snapshots are gone", |lab| lab.snapshots().is_empty()).await;
+    lab.wait_until("the snapshots are deleted", |lab| lab.snapshots().is_empty()).await;
     let took = start.elapsed().as_secs_f64();
     assert!((0.1..2.5).contains(&took), "measured 0.9 s, simulated {took} s");
     assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 2));
-    let content = lab.group_content().expect("kept");
+    let content = lab.group_content().expect("exists");
     assert_eq!((annotation(&content, GROUP_BEING_DELETED), is_deleting(&content)), (Some("yes"), false));
     assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 0);
 
@@ -157,7 +161,7 @@ async fn ten_members_at_five_calls_per_second() {
     lab.wait_until_idle().await;
     let start = Instant::now();
     run(&lab, &[DeleteGroup]).await;
-    lab.wait_until("all are gone", |lab| lab.contents().is_empty() && lab.snapshots().is_empty()).await;
+    lab.wait_until("all are deleted", |lab| lab.contents().is_empty() && lab.snapshots().is_empty()).await;
     let deleted = start.elapsed().as_secs_f64();
     println!(
         "ten members: ready after {ready:.1} s, measured 23.1; deleted after {deleted:.1} s, measured 8.9"
@@ -211,7 +215,7 @@ const STRIP_CASES: &[StripCase] = &[
         measured: 2,
     },
     StripCase {
-        name: "no gap, 200 calls a second",
+        name: "no gap, 200 calls per second",
         members: 8,
         qps: 200.0,
         steps: &[Step::Strip, GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup],
@@ -219,7 +223,7 @@ const STRIP_CASES: &[StripCase] = &[
         measured: 0,
     },
     StripCase {
-        name: "2 s before the deletes, 200 calls a second",
+        name: "2 s before the deletes, 200 calls per second",
         members: 6,
         qps: 200.0,
         steps: &[Step::Strip, GroupPolicy("Retain"), Step::Wait(2000), DeleteGroupContent, DeleteGroup],
@@ -267,6 +271,9 @@ async fn stripping_time_decides_which_members_survive() {
             _ => slow.extend(all.into_iter().map(|count| (count, *members))),
         }
     }
-    assert!(slow.iter().any(|(count, members)| (1..*members).contains(count)), "a share survives: {slow:?}");
+    assert!(
+        slow.iter().any(|(count, members)| (1..*members).contains(count)),
+        "some members survive: {slow:?}"
+    );
     assert!(slow.iter().any(|(count, members)| count < members), "{slow:?}");
 }

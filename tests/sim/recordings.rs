@@ -100,7 +100,7 @@ async fn clears_names_then_strips_and_deletes_group() {
 /// Handles of the group and of its members.
 fn handles(lab: &Lab) -> (String, Vec<String>) {
     let physical = lab.cluster.storage().physical_snapshots();
-    let group = physical[0].group_handle.clone().expect("cut with a group");
+    let group = physical[0].group_handle.clone().expect("a group handle");
     (group, physical.into_iter().map(|one| one.snapshot_handle).collect())
 }
 
@@ -123,7 +123,7 @@ fn member(number: usize, handle: &str, policy: &str, with_mode: bool) -> (Value,
     )
 }
 
-/// A group whose objects are gone while its storage remains.
+/// A group whose objects are deleted while its storage remains.
 async fn orphaned(lab: &Lab) {
     create_retaining_class(lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("retaining"));

@@ -22,7 +22,7 @@ fn fast(seed: u64) -> Config {
     Config { seed, controller_qps: Some(200.0), ..Config::default() }
 }
 
-/// Runs the steps on a retained group. Returns the number of members that are kept.
+/// Runs the steps on a retained group. Returns the number of surviving members.
 async fn run_case(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
     let lab = ready(members, config).await;
     let before = uids(&lab);
@@ -35,18 +35,18 @@ async fn run_case(members: usize, config: Config, steps: &[Step]) -> (Lab, usize
 
 #[tokio::test(start_paused = true)]
 async fn repeated_release_after_kill_keeps_every_member() {
-    let mut broken_off: Vec<Vec<Step>> = (0..=RELEASE.len()).map(|end| RELEASE[..end].to_vec()).collect();
-    broken_off.push(vec![ClearNames(1)]);
-    broken_off.push(vec![ClearNames(ALL), Release(1)]);
-    broken_off.push([&RELEASE[..7], &[RestoreNames(1)]].concat());
-    let runs = broken_off.len();
+    let mut interrupted: Vec<Vec<Step>> = (0..=RELEASE.len()).map(|end| RELEASE[..end].to_vec()).collect();
+    interrupted.push(vec![ClearNames(1)]);
+    interrupted.push(vec![ClearNames(ALL), Release(1)]);
+    interrupted.push([&RELEASE[..7], &[RestoreNames(1)]].concat());
+    let runs = interrupted.len();
     let mut total = 0;
-    for (seed, mut steps) in (0..).zip(broken_off) {
+    for (seed, mut steps) in (0..).zip(interrupted) {
         steps.extend(RELEASE);
         let (_, survivors) = run_case(MEMBERS, fast(seed), &steps).await;
         total += survivors;
     }
-    println!("killed and done again: {total} of {} kept, measured 36 of 36", runs * MEMBERS);
+    println!("killed and repeated: {total} of {} survive, measured 36 of 36", runs * MEMBERS);
     assert_eq!((runs * MEMBERS, total), (36, 36));
 }
 
@@ -57,26 +57,26 @@ async fn controller_restart_after_any_step_keeps_members() {
         let steps = [&RELEASE[..at], &[Restart], &RELEASE[at..]].concat();
         total += run_case(MEMBERS, fast(at as u64), &steps).await.1;
     }
-    println!("restarted after steps 1 to 7: {total} of 21 kept, measured 21 of 21");
+    println!("restarted after steps 1 to 7: {total} of 21 survive, measured 21 of 21");
     assert_eq!(total, 21);
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopped_or_slow_controller_keeps_every_member() {
-    let over = [&[Freeze], &RELEASE[..2], &[Wait(2000), Unfreeze], &RELEASE[2..]].concat();
-    assert_eq!(run_case(4, fast(1), &over).await.1, 4, "stopped over steps 1 and 2");
+    let steps = [&[Freeze], &RELEASE[..2], &[Wait(2000), Unfreeze], &RELEASE[2..]].concat();
+    assert_eq!(run_case(4, fast(1), &steps).await.1, 4, "stopped during steps 1 and 2");
 
     let (lab, _) = run_case(4, fast(2), &[&[Freeze], &RELEASE[..2]].concat()).await;
-    assert!(!run(&lab, &[WaitForSource]).await, "step 3 holds while the controller is stopped");
+    assert!(!run(&lab, &[WaitForSource]).await, "step 3 waits while the controller is stopped");
     run(&lab, &[Unfreeze]).await;
     run(&lab, &RELEASE[2..]).await;
     assert_eq!(leftovers(&lab).await, Leftovers::new(4, 4, 4));
 
     let slow = Config { controller_qps: Some(5.0), ..Config::default() };
-    assert_eq!(run_case(6, slow, &RELEASE).await.1, 6, "the controller's default rate");
+    assert_eq!(run_case(6, slow, &RELEASE).await.1, 6, "default rate of the controller");
 }
 
-/// A step 2 that keeps as-source: its presence then proves nothing.
+/// Step 2 does not remove as-source, so its presence proves nothing.
 #[tokio::test(start_paused = true)]
 async fn leaving_as_source_loses_members_if_controller_stops() {
     let rest = &RELEASE[2..];
@@ -85,14 +85,14 @@ async fn leaving_as_source_loses_members_if_controller_stops() {
         let lab = ready(4, fast(seed)).await;
         run(&lab, &RETAIN).await;
         run(&lab, &[Wait(1000), Freeze, ClearNames(ALL), ReleaseKeepingSource]).await;
-        assert!(run(&lab, &[WaitForSource]).await, "step 3 passes at once");
+        assert!(run(&lab, &[WaitForSource]).await, "step 3 passes immediately");
         let clean = |one: &serde_json::Value| !is_deleting(one) && one["status"]["readyToUse"] == true;
-        assert!(lab.snapshots().iter().all(clean), "step 4 looks clean");
+        assert!(lab.snapshots().iter().all(clean), "step 4 finds no error");
         run(&lab, &[DeleteGroup, Unfreeze]).await;
         run(&lab, rest).await;
         lost += 4 - leftovers(&lab).await.snapshots;
     }
-    println!("as-source left, controller stopped: {lost} of 16 lost, measured 16 of 16");
+    println!("as-source not removed, controller stopped: {lost} of 16 lost, measured 16 of 16");
     assert_eq!(lost, 16);
 
     let mut all = 0;
@@ -100,7 +100,7 @@ async fn leaving_as_source_loses_members_if_controller_stops() {
         let steps = [&[ClearNames(ALL), ReleaseKeepingSource, WaitForSource], &RELEASE[3..]].concat();
         all += run_case(6, fast(seed), &steps).await.1;
     }
-    println!("as-source left, controller keeping up: {all} of 18 kept, measured 18 of 18");
+    println!("as-source not removed, controller running: {all} of 18 survive, measured 18 of 18");
     assert_eq!(all, 18);
 }
 
@@ -109,14 +109,14 @@ async fn deleting_content_before_group_makes_phantoms() {
     let steps = [&RELEASE[..3], &[GroupPolicy("Delete"), DeleteGroup, WaitForGroupDeletion]].concat();
     let (lab, _) = run_case(MEMBERS, fast(1), &steps).await;
     let leftovers = leftovers(&lab).await;
-    println!("policy set to Delete behind the back: {leftovers:?}, measured 0 of 3 physical");
+    println!("policy set to Delete by another client: {leftovers:?}, measured 0 of 3 physical");
     assert_eq!(leftovers, Leftovers { phantoms: 3, ..Leftovers::new(3, 3, 0) });
 }
 
 #[tokio::test(start_paused = true)]
 async fn member_deleted_before_release_leaves_its_content() {
     let (lab, _) = run_case(MEMBERS, fast(1), &[DeleteMember, Wait(3000)]).await;
-    assert_eq!(lab.snapshots().len(), 3, "the group holds it");
+    assert_eq!(lab.snapshots().len(), 3, "the group delays the deletion");
     run(&lab, &RELEASE[..2]).await;
     lab.wait_until_idle().await;
     assert_eq!((lab.snapshots().len(), lab.contents().len()), (2, 3));
@@ -128,7 +128,7 @@ async fn member_deleted_before_release_leaves_its_content() {
 async fn missing_class_blocks_step_3_but_not_later() {
     let lab = ready(MEMBERS, fast(1)).await;
     run(&lab, &RETAIN).await;
-    assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 never comes");
+    assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 times out");
 
     let (lab, survivors) = run_case(MEMBERS, fast(2), &RELEASE[..7]).await;
     assert_eq!(survivors, MEMBERS);
@@ -141,14 +141,14 @@ async fn missing_class_blocks_step_3_but_not_later() {
     for member in lab.snapshots() {
         let message = member["status"]["error"]["message"].as_str().unwrap_or_default();
         assert!(message.contains("Failed to get snapshot class"), "{message}");
-        assert!(lab.restores_from(name(&member)).await, "still usable");
+        assert!(lab.restores_from(name(&member)).await, "the snapshot is usable");
     }
     let class = json!({"metadata": {"name": CLASS}, "driver": DRIVER, "deletionPolicy": "Delete"});
     lab.create(CLASSES, class);
     lab.wait_until_idle().await;
-    assert!(lab.snapshots()[0]["status"]["error"].is_object(), "the error sticks");
+    assert!(lab.snapshots()[0]["status"]["error"].is_object(), "the error remains");
     run(&lab, &[DeleteClass, Step::DeleteMembers]).await;
-    assert_eq!(leftovers(&lab).await.snapshots, 0, "deletable without its class");
+    assert_eq!(leftovers(&lab).await.snapshots, 0, "deletion does not require the class");
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,11 +167,11 @@ async fn private_label_is_optional_once_group_exists() {
     })
     .await;
     lab.create_group_with("g1", json!({"matchLabels": {"private": ""}}), Some(crate::lab::GROUP_CLASS));
-    lab.wait_until("frozen handles", |lab| lab.group_content().is_some()).await;
+    lab.wait_until("the content has the handles", |lab| lab.group_content().is_some()).await;
     for pvc in &pvcs {
         lab.patch("persistentvolumeclaims", pvc, json!({"metadata": {"labels": null}}));
     }
-    lab.wait_until("ready all the same", |lab| lab.is_ready(2)).await;
+    lab.wait_until("the group is ready without the label", |lab| lab.is_ready(2)).await;
 }
 
 /// The patch of step 2, with tests of the expected values.

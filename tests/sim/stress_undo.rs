@@ -25,7 +25,7 @@ fn fast(seed: u64) -> Config {
 
 #[tokio::test(start_paused = true)]
 async fn rollback_with_stopped_controller_may_orphan_content() {
-    let mut left_behind = 0;
+    let mut remaining = 0;
     for seed in 0..8 {
         let lab = ready(2, Config { seed, ..Config::default() }).await;
         run(&lab, &RETAIN).await;
@@ -35,14 +35,14 @@ async fn rollback_with_stopped_controller_may_orphan_content() {
         lab.wait_until_idle().await;
         assert!(lab.list(GROUPS).is_empty());
         if !lab.list(GROUP_CONTENTS).is_empty() {
-            left_behind += 1;
-            assert_eq!(lab.ledger().0, 2, "with its storage");
+            remaining += 1;
+            assert_eq!(lab.ledger().0, 2, "its storage remains");
             run(&lab, &[DeleteGroupContent]).await;
         }
-        assert_eq!(leftovers(&lab).await, NOTHING, "deleting that content frees everything");
+        assert_eq!(leftovers(&lab).await, NOTHING, "deleting the content frees everything");
     }
-    println!("undo behind a stopped controller: content left {left_behind} of 8 times, measured 5 of 8");
-    assert!((1..8).contains(&left_behind));
+    println!("undo with a stopped controller: content remains {remaining} of 8 times, measured 5 of 8");
+    assert!((1..8).contains(&remaining));
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,9 +106,9 @@ async fn group_without_class_never_gets_finalizer() {
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("nope"));
     run(&lab, &[Wait(600_000)]).await;
     assert!(lab.list(GROUP_CONTENTS).is_empty());
-    assert!(!has_finalizer(&lab.group().expect("there"), GROUP_BOUND));
+    assert!(!has_finalizer(&lab.group().expect("exists"), GROUP_BOUND));
     run(&lab, &[DeleteGroup]).await;
-    assert!(lab.group().is_none(), "nothing holds it");
+    assert!(lab.group().is_none(), "no finalizer delays the deletion");
 }
 
 /// A group that lost one member before the release, and is released up to a step.
@@ -117,7 +117,7 @@ async fn lab_with_lost_member(steps: &[Step]) -> (Lab, String) {
     run(&lab, &RETAIN).await;
     let lost = lab.snapshots().remove(0);
     let content = lost["status"]["boundVolumeSnapshotContentName"].as_str().expect("bound").to_owned();
-    let handle = lab.get(CONTENTS, &content).expect("there")["status"]["snapshotHandle"].clone();
+    let handle = lab.get(CONTENTS, &content).expect("exists")["status"]["snapshotHandle"].clone();
     run(&lab, &[DeleteMember]).await;
     run(&lab, &RELEASE[..3]).await;
     lab.wait_until_idle().await;
@@ -141,10 +141,10 @@ async fn member_is_rebuilt_between_group_and_content_deletion() {
 
     let (lab, handle) = lab_with_lost_member(&RELEASE[3..5]).await;
     import(&lab, "rebuilt", &handle, "Retain");
-    assert!(lab.becomes_true(1, |lab| is_ready(lab, "rebuilt")).await, "between 5 and 6: ready in a moment");
+    assert!(lab.becomes_true(1, |lab| is_ready(lab, "rebuilt")).await, "between 5 and 6: ready within 1 s");
     run(&lab, &RELEASE[5..]).await;
     lab.wait_until_idle().await;
-    assert!(is_ready(&lab, "rebuilt"), "and it stays");
+    assert!(is_ready(&lab, "rebuilt"), "it stays ready");
 
     let (lab, handle) = lab_with_lost_member(&RELEASE[3..]).await;
     import(&lab, "rebuilt", &handle, "Retain");
@@ -167,7 +167,7 @@ async fn stub_makes_member_ready_after_content_deletion() {
 /// Handles of the group and of its members, as in a receipt.
 fn handles(lab: &Lab) -> (String, Vec<String>) {
     let physical = lab.cluster.storage().physical_snapshots();
-    let group = physical[0].group_handle.clone().expect("cut with a group");
+    let group = physical[0].group_handle.clone().expect("a group handle");
     (group, physical.into_iter().map(|one| one.snapshot_handle).collect())
 }
 
@@ -187,7 +187,7 @@ async fn retained_deleted_group_can_be_rebuilt_or_freed() {
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteNamespace, Wait(60_000), GroupPolicy("Delete"), DeleteGroupContent]).await;
     lab.wait_until_idle().await;
-    assert_eq!(lab.ledger().0, 0, "the content to Delete and deleted frees all");
+    assert_eq!(lab.ledger().0, 0, "deleting the content with policy Delete frees everything");
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,13 +196,13 @@ async fn copied_member_needs_content_with_group() {
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
-    assert!(!lab.becomes_true(600, |lab| is_ready(lab, "copy")).await, "the content is gone");
+    assert!(!lab.becomes_true(600, |lab| is_ready(lab, "copy")).await, "the content was deleted");
 
     let lab = ready(2, fast(2)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE[..5]).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
-    assert!(lab.becomes_true(60, |lab| is_ready(lab, "copy")).await, "the content is kept");
+    assert!(lab.becomes_true(60, |lab| is_ready(lab, "copy")).await, "the content exists");
     run(&lab, &[GroupPolicy("Delete"), DeleteGroupContent]).await;
     lab.wait_until_idle().await;
     assert_eq!((lab.ledger().0, lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 1));
@@ -234,7 +234,7 @@ async fn labels_of_retained_patch_survive_namespace_deletion() {
     let metadata = json!({"name": "reclaim-content"});
     stub["metadata"] = metadata;
     stub["spec"]["volumeGroupSnapshotRef"]["namespace"] = json!("elsewhere");
-    lab.wait_until("the first try is gone", |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
+    lab.wait_until("the first content is deleted", |lab| lab.list(GROUP_CONTENTS).is_empty()).await;
     lab.create(GROUP_CONTENTS, stub);
     let group = lab.create(
         GROUPS,
@@ -250,7 +250,7 @@ async fn labels_of_retained_patch_survive_namespace_deletion() {
 }
 
 async fn wait_until_protected(lab: &Lab) {
-    lab.wait_until("both are protected", |lab| {
+    lab.wait_until("both have their finalizer", |lab| {
         lab.list(GROUPS).iter().all(|one| has_finalizer(one, GROUP_BOUND))
             && lab.list(GROUP_CONTENTS).iter().all(|one| has_finalizer(one, GROUP_CONTENT_BOUND))
     })

@@ -22,7 +22,7 @@ async fn with(driver: DriverConfig) -> Lab {
 }
 
 fn error(lab: &Lab) -> String {
-    let content = lab.group_content().expect("there");
+    let content = lab.group_content().expect("exists");
     content["status"]["error"]["message"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -39,7 +39,7 @@ async fn switch_fail_with_final_code_retries_without_backoff() {
         marks.push(lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED).is_some()));
     }
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.wait_until("heals by itself", |lab| lab.is_ready(2)).await;
+    lab.wait_until("a retry succeeds", |lab| lab.is_ready(2)).await;
     assert!(marks.contains(&true), "{marks:?}");
 }
 
@@ -52,7 +52,7 @@ async fn switch_fail_with_an_open_code_backs_off() {
         assert!((3..=8).contains(&calls), "{code}: {calls}");
         let marked =
             lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED) == Some("yes"));
-        assert!(marked, "{code}: it may still be cutting");
+        assert!(marked, "{code}: the cut may be in progress");
     }
 }
 
@@ -69,7 +69,7 @@ async fn switch_cut_despite_failure_cuts_once() {
     sleep(Duration::from_secs(60)).await;
     assert!(lab.driver_calls(CREATE) > 3);
     let (physical, leaked, _) = lab.ledger();
-    assert_eq!((physical, leaked, lab.is_ready(2)), (2, 2, false), "cut, and nobody knows");
+    assert_eq!((physical, leaked, lab.is_ready(2)), (2, 2, false), "cut without a reported success");
     lab.cluster.storage().set_config(DriverConfig::default());
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!(lab.ledger(), (2, 0, 0));
@@ -97,7 +97,7 @@ async fn switch_member_limit_refuses_the_whole_group() {
     sleep(Duration::from_secs(5)).await;
     let text = error(&lab);
     assert!(text.contains("code = FailedPrecondition desc = a group holds at most 1 volumes, 2"), "{text}");
-    assert_eq!((lab.ledger(), lab.snapshots().len()), ((0, 0, 0), 0), "all or nothing");
+    assert_eq!((lab.ledger(), lab.snapshots().len()), ((0, 0, 0), 0), "no member is cut");
     let lab = with(DriverConfig { member_limit: Some(2), ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
 }
@@ -135,7 +135,7 @@ async fn switch_delete_fails_with_keeps_group_and_storage() {
 async fn switch_skew_spreads_members_over_given_time() {
     let lab = with(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
-    let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
+    let list = lab.group_content().expect("exists")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
         list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
     assert_eq!(times[1] - times[0], 500_000_000);
@@ -145,7 +145,7 @@ async fn switch_skew_spreads_members_over_given_time() {
 async fn switch_omits_times_reports_zero_for_last_members() {
     let lab = with(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
-    let list = lab.group_content().expect("there")["status"]["volumeSnapshotInfoList"].take();
+    let list = lab.group_content().expect("exists")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
         list.as_array().expect("a list").iter().filter_map(|one| one["creationTime"].as_i64()).collect();
     assert!(times[0] > 0 && times[1] == 0, "{times:?}");
@@ -160,7 +160,7 @@ async fn switch_lists_snapshots_off_trusts_content_creator() {
         lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
-    assert_eq!(lab.ledger().2, 1, "a phantom");
+    assert_eq!(lab.ledger().2, 1, "ready without a physical snapshot");
     assert_eq!(lab.driver_calls("ListSnapshots"), 0);
 }
 
@@ -182,9 +182,12 @@ async fn switch_reports_group_id_off_detaches_released_members() {
         lab.get(SNAPSHOTS, "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
-    let copy = lab.get(SNAPSHOTS, "copy").expect("there");
+    let copy = lab.get(SNAPSHOTS, "copy").expect("exists");
     assert!(copy["status"].get("volumeGroupSnapshotName").is_none());
     lab.delete(SNAPSHOTS, &copy);
-    lab.wait_until("deleted alone", |lab| lab.cluster.storage().physical_snapshots().is_empty()).await;
+    lab.wait_until("the member is deleted without its group", |lab| {
+        lab.cluster.storage().physical_snapshots().is_empty()
+    })
+    .await;
     assert_eq!(lab.driver_calls("DeleteSnapshot"), 1);
 }

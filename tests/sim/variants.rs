@@ -150,7 +150,7 @@ const VARIANTS: &[Variant] = &[
 
 async fn run_case(variant: &Variant) -> (Lab, Leftovers) {
     let lab = ready(MEMBERS, Config { controller_qps: Some(200.0), ..Config::default() }).await;
-    assert!(run(&lab, variant.steps).await, "{}: a wait was in vain", variant.name);
+    assert!(run(&lab, variant.steps).await, "{}: a wait timed out", variant.name);
     let leftovers = leftovers(&lab).await;
     (lab, leftovers)
 }
@@ -196,7 +196,11 @@ async fn content_of_survivor_without_class_cannot_be_deleted() {
         lab.delete(CONTENTS, &content);
     }
     lab.wait_until_idle().await;
-    assert_eq!((lab.contents().len(), lab.ledger()), (3, (3, 3, 0)), "it hangs, and the storage stays");
+    assert_eq!(
+        (lab.contents().len(), lab.ledger()),
+        (3, (3, 3, 0)),
+        "the contents hang and the storage remains"
+    );
 }
 
 #[tokio::test(start_paused = true)]

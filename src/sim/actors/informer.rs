@@ -8,7 +8,7 @@
 //! The streams of an actor that resumes after a freeze race in the same way: each queued event takes up to
 //! [`RACE_MS`], so a stream with more queued events lags behind a stream with fewer.
 //!
-//! A cache with a resync reports every object that it holds again every [`RESYNC`], as a change of the object
+//! A cache with a resync reports every cached object again every [`RESYNC`], as a change of the object
 //! into itself. This repairs states that no event and no back-off repairs.
 //!
 //! Not here: relisting (the in-process watch never breaks).
@@ -215,7 +215,7 @@ fn object_of(event: &WatchEvent) -> &Value {
 
 /// The newest version of each object that a controller has seen or written itself.
 ///
-/// A controller that has written an object does not act on an older version that its cache still holds. An
+/// A controller that has written an object does not act on an older version that is still in its cache. An
 /// object whose deletion the cache has seen remains deleted: a reply to a write that is read after the
 /// deletion does not bring the object back. Otherwise the controller would act on it for ever. (The real
 /// controller has that race as well, but between two of its instructions.) An object that the cache has not

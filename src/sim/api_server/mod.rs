@@ -5,7 +5,7 @@
 //! discovery), over HTTP and for actors in the same process. Every call is atomic. All randomness comes from
 //! the seed, and all times from the simulated clock.
 //!
-//! Layout: `store` holds objects and history; `write` validates and stores changes, with `validate`, `rules`,
+//! Layout: `store` has objects and history; `write` validates and stores changes, with `validate`, `rules`,
 //! `defaults` and `namespaces`; `caller` is the interface for actors, `http` the interface for all other
 //! clients.
 //!

@@ -65,13 +65,13 @@ impl Selection {
     /// Returns whether the object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| meta::get(object, "namespace") == namespace)
-            && self.labels.iter().all(|requirement| requirement.holds(&object["metadata"]["labels"]))
-            && self.fields.iter().all(|requirement| requirement.holds(object))
+            && self.labels.iter().all(|requirement| requirement.matches(&object["metadata"]["labels"]))
+            && self.fields.iter().all(|requirement| requirement.matches(object))
     }
 }
 
 impl LabelRequirement {
-    fn holds(&self, labels: &Value) -> bool {
+    fn matches(&self, labels: &Value) -> bool {
         let value = |key: &String| labels[key.as_str()].as_str();
         match self {
             Self::Exists(key) => value(key).is_some(),
@@ -83,7 +83,7 @@ impl LabelRequirement {
 }
 
 impl FieldRequirement {
-    fn holds(&self, object: &Value) -> bool {
+    fn matches(&self, object: &Value) -> bool {
         let value = self.path.iter().fold(object, |value, field| &value[field.as_str()]);
         let text = match value {
             Value::String(text) => text.clone(),

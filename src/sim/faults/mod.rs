@@ -49,7 +49,7 @@ use self::rule::Rule;
 use super::api_server::{ApiServer, CallInfo, FaultDecision, Replicas};
 use super::{Cluster, DriverConfig};
 
-/// The faults that do not concern calls, by the field that holds them.
+/// The faults that do not concern calls, by their field.
 const KINDS: [&str; 7] = ["replicas", "driver", "clock", "watches", "start", "lists", "history"];
 
 /// The rules of one cluster. Clones share the same rules.

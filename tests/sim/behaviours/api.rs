@@ -16,7 +16,7 @@ fn map(name: &str, labels: &Value) -> Value {
 async fn behaviour_01_every_version_serves_same_object() {
     let lab = Lab::new(1, Config::default()).await;
     lab.create_ready_group(1).await;
-    let content = lab.group_content().expect("there");
+    let content = lab.group_content().expect("exists");
     let read = |version: &'static str| {
         let path = format!("{GROUP_API}/{version}/{GROUP_CONTENTS}/{}", name(&content));
         let lab = &lab;
@@ -35,7 +35,7 @@ async fn behaviour_01_every_version_serves_same_object() {
     // Writes of the status and of the main resource do not affect each other.
     lab.patch(GROUP_CONTENTS, &content, json!({"status": {"readyToUse": false}}));
     lab.patch_status(GROUP_CONTENTS, &content, json!({"spec": {"deletionPolicy": "Retain"}}));
-    let after = lab.group_content().expect("there");
+    let after = lab.group_content().expect("exists");
     assert_eq!((&after["status"], &after["spec"]), (&content["status"], &content["spec"]));
 
     let refused = |patch: Value| {
@@ -92,9 +92,9 @@ async fn behaviour_02_generation_counts_spec_changes_and_deletion() {
     lab.patch(SNAPSHOTS, &member, json!({"spec": {"volumeSnapshotClassName": "csi-hostpath-snapclass"}}));
     assert_eq!(generation(&lab), first + 1);
     lab.delete(SNAPSHOTS, &member);
-    let held = lab.snapshots().remove(0);
-    assert_eq!((generation(&lab), is_deleting(&held)), (first + 2, true));
-    assert_eq!(held["metadata"]["deletionGracePeriodSeconds"], 0);
+    let pending = lab.snapshots().remove(0);
+    assert_eq!((generation(&lab), is_deleting(&pending)), (first + 2, true));
+    assert_eq!(pending["metadata"]["deletionGracePeriodSeconds"], 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn behaviour_03_resource_versions_guard_writes_and_watches() {
     assert_eq!(tested.status, 422);
 
     let page = lab.http("GET", &format!("{MAPS}?limit=2"), None).await.body;
-    let token = page["metadata"]["continue"].as_str().expect("there is more").to_owned();
+    let token = page["metadata"]["continue"].as_str().expect("a continue token").to_owned();
     let rest = lab.http("GET", &format!("{MAPS}?limit=2&continue={token}"), None).await.body;
     assert_eq!(page["metadata"]["resourceVersion"], rest["metadata"]["resourceVersion"]);
     let names = |page: &Value| page["items"].as_array().map_or(0, Vec::len);
@@ -136,13 +136,13 @@ async fn behaviour_03_resource_versions_guard_writes_and_watches() {
     );
     let version =
         |event: &Value| event["object"]["metadata"]["resourceVersion"].as_str()?.parse::<u64>().ok();
-    assert!(version(&events[0]) > from.parse().ok(), "the end of an object has a version of its own");
+    assert!(version(&events[0]) > from.parse().ok(), "a deletion has its own version");
 
     lab.cluster.api().compact();
-    let gone =
+    let events =
         lab.http("GET", &format!("{MAPS}?watch=1&resourceVersion=1&timeoutSeconds=2"), None).await.text;
-    let gone: Value = serde_json::from_str(gone.lines().next().expect("an event")).expect("JSON");
-    assert_eq!((&gone["type"], &gone["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    let event: Value = serde_json::from_str(events.lines().next().expect("an event")).expect("JSON");
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -171,7 +171,7 @@ async fn behaviour_05_accepts_patches_of_every_kind() {
     assert_eq!(
         patch("application/strategic-merge-patch+json", json!({})).await.status,
         415,
-        "custom kinds have none"
+        "custom kinds have no strategic merge"
     );
     let pvc = format!("/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/data-0");
     let strategic = json!({"metadata": {"finalizers": ["example.com/mine"]}});

@@ -27,7 +27,7 @@ fn examples() -> Vec<(String, Value)> {
     let mut files: Vec<_> = files.chain([root.join("backup.yaml")]).collect();
     files.sort();
     let read = |path: &std::path::PathBuf| {
-        let text = fs::read_to_string(path).expect("a file");
+        let text = fs::read_to_string(path).expect("a readable file");
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         (name, serde_saphyr::from_str(&text).expect("YAML"))
     };
@@ -83,7 +83,7 @@ fn used(value: &Value, path: &str, fields: &BTreeSet<String>, found: &mut BTreeS
 #[test]
 fn examples_use_every_backup_field() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/backup-crd.yaml"));
-    let crd: Value = serde_saphyr::from_str(&text.expect("the definition")).expect("YAML");
+    let crd: Value = serde_saphyr::from_str(&text.expect("the CRD")).expect("YAML");
     let (mut all, mut seen) = (BTreeSet::new(), BTreeSet::new());
     fields(&crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"], "", &mut all);
     examples().iter().for_each(|(_, object)| used(object, "", &all, &mut seen));
@@ -165,5 +165,5 @@ async fn validates_group_snapshot_against_its_crd() {
     let reply = lab.http("POST", GROUP_SNAPSHOTS, Some(object(without))).await;
     assert!(reply.status == 422 && reply.text.contains("spec.driver: Required value"), "{}", reply.text);
     let reply = lab.http("POST", GROUP_SNAPSHOTS, Some(object(spec))).await;
-    assert_eq!((reply.status, &reply.body["spec"]["claims"]), (201, &json!([])), "the default is put in");
+    assert_eq!((reply.status, &reply.body["spec"]["claims"]), (201, &json!([])), "the default is set");
 }

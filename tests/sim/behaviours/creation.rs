@@ -34,7 +34,7 @@ fn states(watch: &mut Watch, wanted: &str) -> Vec<Value> {
 }
 
 fn first(states: &[Value], condition: impl Fn(&Value) -> bool) -> usize {
-    states.iter().position(condition).expect("it comes to hold")
+    states.iter().position(condition).expect("a matching state")
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,14 +49,14 @@ async fn behaviour_08_group_finalizer_follows_group_status() {
 
     let physical = lab.cluster.storage().physical_snapshots();
     let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
-    let group = physical[0].group_handle.clone().expect("cut with a group");
+    let group = physical[0].group_handle.clone().expect("a group handle");
     import_group_content(&lab, "static", &group, &handles, "Retain");
     lab.wait_until_idle().await;
     import_group(&lab, "static");
     lab.wait_until_idle().await;
     let history = states(&mut watch, "static");
     let is_ready = |group: &Value| group["status"]["readyToUse"] == true;
-    assert!(first(&history, is_ready) < first(&history, is_protected), "static: after it is ready");
+    assert!(first(&history, is_ready) < first(&history, is_protected), "a static group gets it once ready");
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,8 +66,8 @@ async fn behaviour_09_controllers_have_separate_caches_and_queues() {
     lab.cluster.set_frozen("csi-snapshotter", true);
     lab.create_group();
     lab.wait_until_idle().await;
-    assert_eq!(lab.group().expect("there")["status"]["readyToUse"], false);
-    assert!(lab.group_content().expect("there").get("status").is_none());
+    assert_eq!(lab.group().expect("exists")["status"]["readyToUse"], false);
+    assert!(lab.group_content().expect("exists").get("status").is_none());
     lab.cluster.set_frozen("csi-snapshotter", false);
     lab.wait_until("ready", |lab| lab.is_ready(1)).await;
 
@@ -130,7 +130,7 @@ async fn behaviour_10_rewrites_status_until_group_is_ready() {
         !pair[0]["status"]["creationTime"].is_null() && pair[1]["status"]["creationTime"].is_null()
     };
     let wiped = history.windows(2).filter(forgets).count();
-    assert!(wiped > 10, "wiped {wiped} times; measured: three times a second");
+    assert!(wiped > 10, "overwritten {wiped} times; measured: three times per second");
     let named = |member: &Value| member["status"]["volumeGroupSnapshotName"].is_string();
     assert!(first(&history, |member| member["status"]["creationTime"].is_string()) <= first(&history, named));
     assert!(named(history.last().expect("some")));
@@ -141,10 +141,10 @@ async fn behaviour_11_member_list_is_filled_only_once() {
     let lab = Lab::new(2, slow_driver(5_000)).await;
     lab.create_ready_group(2).await;
     lab.wait_until_idle().await;
-    let content = lab.group_content().expect("there");
+    let content = lab.group_content().expect("exists");
     assert_eq!(content["status"]["readyToUse"], true);
     for listed in content["status"]["volumeSnapshotInfoList"].as_array().expect("members") {
-        assert_eq!(listed["readyToUse"], false, "for ever");
+        assert_eq!(listed["readyToUse"], false, "the list never changes");
     }
     assert!(lab.contents().iter().all(|one| one["status"]["readyToUse"] == true));
     assert!(lab.driver_calls("ListSnapshots") >= 2);
@@ -155,7 +155,7 @@ async fn behaviour_12_controller_restores_owner_of_stripped_member() {
     let lab = ready(2, Config::default()).await;
     run(&lab, &[Strip, Wait(1000)]).await;
     for member in lab.snapshots() {
-        assert_eq!(owners(&member), 1, "at the next sync");
+        assert_eq!(owners(&member), 1, "the next reconcile restores the owner");
         assert!(has_finalizer(&member, AS_SOURCE) && !has_finalizer(&member, IN_GROUP));
         assert_eq!(member["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
     }
@@ -194,7 +194,7 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
         assert_eq!(
             content["spec"]["source"]["volumeHandles"].as_array().map(Vec::len),
             Some(2),
-            "{name}: every claim"
+            "{name}: every PVC"
         );
     }
     lab.create(
@@ -215,16 +215,16 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
     lab.create_group();
     lab.wait_until_idle().await;
     let message =
-        lab.group().expect("there")["status"]["error"]["message"].as_str().unwrap_or_default().to_owned();
+        lab.group().expect("exists")["status"]["error"]["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.contains("mismatch"), "{message}");
-    assert_eq!(lab.driver_calls("CreateVolumeGroupSnapshot"), cuts, "all or nothing");
+    assert_eq!(lab.driver_calls("CreateVolumeGroupSnapshot"), cuts, "no PVC is cut");
 }
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_20_releases_differ_in_version_and_gate() {
     for release in Release::ALL {
         let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
-        let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("there"));
+        let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("exists"));
         let version = format!("groupsnapshot.storage.k8s.io/{}", release.group_version());
         let named_after = if release == Release::V8_2 { uid(&content) } else { uid(&group) };
         let hash = |volume: &str| {
@@ -245,7 +245,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
             let wanted = format!("snapshot-{}", hash(one["volumeHandle"].as_str().expect("a handle")));
             let member = lab.get(SNAPSHOTS, &wanted).unwrap_or_else(|| panic!("{release:?}: no {wanted}"));
             assert_eq!(member["metadata"]["ownerReferences"][0]["apiVersion"], version, "{release:?}");
-            assert!(member["status"]["restoreSize"].is_string(), "learnt by listing where it is not listed");
+            assert!(member["status"]["restoreSize"].is_string(), "restoreSize comes from ListSnapshots");
         }
         // Only the CRDs of the release are served; each version returns the stored object with its own list.
         for version in ["v1", "v1beta2", "v1beta1"] {
@@ -272,7 +272,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
         lab.cluster.storage().set_config(DriverConfig { not_ready_ms, ..DriverConfig::default() });
         let start = Instant::now();
         let physical = lab.cluster.storage().physical_snapshots();
-        let group_handle = physical[0].group_handle.clone().expect("cut with a group");
+        let group_handle = physical[0].group_handle.clone().expect("a group handle");
         let members = vec![physical[0].snapshot_handle.clone()];
         import_group_content(&lab, "imported", &group_handle, &members, "Retain");
         import_group(&lab, "imported");
@@ -280,10 +280,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
             lab.get(GROUPS, "imported").is_some_and(|group| group["status"]["readyToUse"] == true)
         })
         .await;
-        println!(
-            "{release:?}: an imported group that was not ready is seen ready after {:?}",
-            start.elapsed()
-        );
+        println!("{release:?}: an unready imported group becomes ready after {:?}", start.elapsed());
         assert!(seconds.contains(&start.elapsed().as_secs()), "{release:?}: {:?}", start.elapsed());
     }
     let lab = Lab::new(1, Config { handles_groups: false, ..Config::default() }).await;
@@ -311,16 +308,16 @@ async fn behaviour_21_counts_events_including_false_failures() {
     lab.wait_until_idle().await;
     let pending = lab.events("SnapshotDeletePending");
     assert_eq!(pending.len(), 1);
-    assert!(pending[0]["count"].as_u64() > Some(3), "one Event, counted up");
+    assert!(pending[0]["count"].as_u64() > Some(3), "one Event with a count");
 
-    // The cache of the controller still holds a content that is gone.
+    // The cache of the controller still contains a deleted content.
     let lab = ready(1, Config::default()).await;
-    lab.delete(GROUPS, &lab.group().expect("there"));
+    lab.delete(GROUPS, &lab.group().expect("exists"));
     while lab.group_content().is_some_and(|content| !is_deleting(&content)) {
         tokio::task::yield_now().await;
     }
     run(&lab, &[Freeze, Wait(1000), Unfreeze]).await;
     lab.wait_until_idle().await;
-    assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((0, 0, 0), 0), "a healthy deletion");
+    assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((0, 0, 0), 0), "a successful deletion");
     assert_eq!(lab.events("GroupSnapshotContentObjectDeleteError").len(), 1);
 }

@@ -33,7 +33,7 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
         assert_eq!(leftovers(&lab).await, expected, "{policies:?}");
         assert_eq!(lab.list(GROUP_CONTENTS).len(), group_contents, "{policies:?}");
         for content in lab.list(GROUP_CONTENTS) {
-            assert_eq!(annotation(&content, GROUP_BEING_DELETED), Some("yes"), "whatever the policy");
+            assert_eq!(annotation(&content, GROUP_BEING_DELETED), Some("yes"), "the policy does not matter");
         }
     }
     // A deleted content waits for the deletion of its group.
@@ -56,7 +56,7 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
         &[Step::MemberPolicies("Retain"), ClearNames(ALL), Step::Release(ALL), DeleteMember, Wait(60_000)],
     )
     .await;
-    assert_eq!((lab.snapshots().len(), lab.list(GROUPS).len()), (0, 1), "the group still lives");
+    assert_eq!((lab.snapshots().len(), lab.list(GROUPS).len()), (0, 1), "the group exists");
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn behaviour_14_one_group_call_frees_all_members() {
     assert_eq!(
         leftovers(&lab).await,
         Leftovers::new(0, 0, 3),
-        "content of policy Delete goes, its storage stays"
+        "a content with policy Delete is deleted, its storage remains"
     );
     assert_eq!((lab.driver_calls("DeleteSnapshot"), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
 
@@ -77,11 +77,11 @@ async fn behaviour_14_one_group_call_frees_all_members() {
     lab.cluster.storage().set_config(DriverConfig { delete_fails_with: fails, ..DriverConfig::default() });
     run(&lab, &[DeleteGroup, Wait(16_000)]).await;
     let tries = lab.driver_calls("DeleteVolumeGroupSnapshot");
-    assert!((3..=7).contains(&tries), "measured: 5 in 16 s, here {tries}");
+    assert!((3..=7).contains(&tries), "measured: 5 in 16 s, simulated {tries}");
     assert_eq!(lab.events("GroupSnapshotDeleteError").len(), 1);
     assert_eq!((lab.list(GROUPS).len(), lab.list(GROUP_CONTENTS).len(), lab.snapshots().len()), (1, 1, 2));
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.wait_until("it heals", |lab| lab.list(GROUPS).is_empty() && lab.ledger().0 == 0).await;
+    lab.wait_until("a retry succeeds", |lab| lab.list(GROUPS).is_empty() && lab.ledger().0 == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     run(&lab, &[DeleteGroupContent]).await;
     assert_eq!((lab.ledger(), lab.list(GROUPS).len()), ((2, 2, 0), 0));
     lab.wait_until_idle().await;
-    assert!(lab.group_content().is_some(), "and the content cannot be deleted");
+    assert!(lab.group_content().is_some(), "the content cannot be deleted");
 
     // A static group is deleted as soon as it is ready.
     let lab = ready(2, Config::default()).await;
@@ -115,7 +115,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     while lab.get(GROUPS, "early").is_none_or(|group| group["status"]["readyToUse"] != true) {
         tokio::task::yield_now().await;
     }
-    lab.delete(GROUPS, &lab.get(GROUPS, "early").expect("there"));
+    lab.delete(GROUPS, &lab.get(GROUPS, "early").expect("exists"));
     lab.wait_until_idle().await;
     assert!(lab.get(GROUPS, "early").is_none() && lab.get(GROUP_CONTENTS, "early-content").is_some());
     assert_eq!(lab.ledger().0, 2);
@@ -130,10 +130,10 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("odd"));
     lab.wait_until_idle().await;
     run(&lab, &[DeleteGroup, Wait(900_000)]).await;
-    let content = lab.group_content().expect("for ever");
+    let content = lab.group_content().expect("the content is never deleted");
     assert_eq!((annotation(&content, GROUP_BEING_CREATED), lab.list(GROUPS).len()), (Some("yes"), 1));
     lab.patch(GROUP_CONTENTS, &content, json!({"metadata": {"annotations": {GROUP_BEING_CREATED: null}}}));
-    lab.wait_until("the mark taken off by hand mends it", |lab| lab.list(GROUPS).is_empty()).await;
+    lab.wait_until("removing the annotation completes the deletion", |lab| lab.list(GROUPS).is_empty()).await;
 
     // A retained content is deleted.
     let lab = ready(2, Config::default()).await;
@@ -155,10 +155,10 @@ async fn behaviour_19_reused_group_name_deletes_old_members() {
     let lab = ready(1, Config::default()).await;
     let old = lab.snapshots().remove(0);
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000), Freeze, Strip]).await;
-    let group = lab.group().expect("there");
+    let group = lab.group().expect("exists");
     lab.patch(GROUPS, &group, json!({"metadata": {"finalizers": null}}));
     run(&lab, &[DeleteGroup, Restart, Wait(30_000)]).await;
-    assert_eq!((lab.list(GROUPS).len(), lab.snapshots().len()), (0, 1), "the member outlived its group");
+    assert_eq!((lab.list(GROUPS).len(), lab.snapshots().len()), (0, 1), "the member survived its group");
     let again = lab.create_group();
     lab.wait_until("adopted", |lab| {
         lab.get(SNAPSHOTS, name(&old)).is_some_and(|one| {
@@ -167,7 +167,7 @@ async fn behaviour_19_reused_group_name_deletes_old_members() {
     })
     .await;
     run(&lab, &[DeleteGroup]).await;
-    lab.wait_until("and deleted with it", |lab| lab.get(SNAPSHOTS, name(&old)).is_none()).await;
+    lab.wait_until("the new group deletes the member", |lab| lab.get(SNAPSHOTS, name(&old)).is_none()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,19 +181,19 @@ async fn behaviour_22_pending_restore_blocks_group_deletion() {
     lab.create(PVCS, too_small.clone());
     lab.wait_until_idle().await;
     run(&lab, &[DeleteGroup, Wait(60_000)]).await;
-    assert!(lab.group().is_some(), "a claim is Pending from a member");
+    assert!(lab.group().is_some(), "a PVC from a member is Pending");
     assert!(lab.events("SnapshotDeletePending").iter().any(|event| {
         event["message"].as_str().is_some_and(|text| text.contains("being used to restore a PVC"))
     }));
     lab.delete(PVCS, &too_small);
-    lab.wait_until("the claim is gone", |lab| lab.get(PVCS, "restored").is_none()).await;
+    lab.wait_until("the PVC is deleted", |lab| lab.get(PVCS, "restored").is_none()).await;
     too_small["spec"]["resources"]["requests"]["storage"] = json!("10Mi");
     lab.create(PVCS, too_small);
     lab.wait_until("bound", |lab| {
         lab.get(PVCS, "restored").is_some_and(|one| one["status"]["phase"] == "Bound")
     })
     .await;
-    lab.wait_until("the group goes at its next try", |lab| lab.group().is_none()).await;
+    lab.wait_until("the next retry deletes the group", |lab| lab.group().is_none()).await;
     assert_eq!((lab.ledger().0, lab.get(PVCS, "restored").is_some()), (0, true));
     assert_eq!(lab.get("namespaces", NAMESPACE).map(|one| is_deleting(&one)), Some(false));
 }

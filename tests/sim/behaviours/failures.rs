@@ -28,9 +28,9 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
     let tries = lab.driver_calls(CREATE);
     println!("final error: {tries} calls in 20 s, measured 54");
     assert!((36..=70).contains(&tries), "{tries}");
-    assert!(lab.events("GroupSnapshotCreationFailed").len() <= 1, "one Event for all of them");
+    assert!(lab.events("GroupSnapshotCreationFailed").len() <= 1, "one Event with a count");
     lab.cluster.storage().set_config(DriverConfig::default());
-    lab.wait_until("heals by itself", |lab| lab.is_ready(2)).await;
+    lab.wait_until("a retry succeeds", |lab| lab.is_ready(2)).await;
 
     let lab = with(failing("DeadlineExceeded")).await;
     let mut calls = Vec::new();
@@ -57,7 +57,7 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
 
     let lab = with(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
     sleep(Duration::from_secs(3)).await;
-    let text = lab.group_content().expect("there")["status"]["error"]["message"].to_string();
+    let text = lab.group_content().expect("exists")["status"]["error"]["message"].to_string();
     assert!(text.contains("code = Unimplemented desc = unknown service csi.v1.GroupController"), "{text}");
 }
 
@@ -86,11 +86,11 @@ async fn behaviour_16_driver_is_unready_or_lists_nothing() {
             lab.get("volumesnapshots", "copy").is_some_and(|one| one["status"]["readyToUse"] == true)
         })
         .await;
-        let copy = lab.get("volumesnapshots", "copy").expect("there");
+        let copy = lab.get("volumesnapshots", "copy").expect("exists");
         assert!(copy["status"].get("volumeGroupSnapshotName").is_none());
         lab.delete("volumesnapshots", &copy);
         lab.wait_until_idle().await;
-        assert!(lab.driver_calls("DeleteSnapshot") > 0, "and is deleted as one");
+        assert!(lab.driver_calls("DeleteSnapshot") > 0, "the member is deleted without its group");
     }
 }
 
@@ -104,7 +104,7 @@ async fn faults_are_json_and_affect_counted_calls() {
     assert_eq!(lab.http("POST", "/sim/v1/faults", Some(fault)).await.status, 201);
     let maps = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
-    assert_eq!(lab.http("POST", &maps, Some(map)).await.text, "", "it happened, and nobody learns it");
+    assert_eq!(lab.http("POST", &maps, Some(map)).await.text, "", "the write was applied without a response");
     for _ in 0..2 {
         let reply = lab.http("GET", &format!("{maps}/a"), None).await;
         assert_eq!(
@@ -132,7 +132,7 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
     let mut handles = volume_handles(&lab);
     lab.create_group();
     lab.wait_until("frozen", |lab| lab.group_content().is_some()).await;
-    let frozen = &lab.group_content().expect("there")["spec"]["source"]["volumeHandles"];
+    let frozen = &lab.group_content().expect("exists")["spec"]["source"]["volumeHandles"];
     handles.sort_by_key(|handle| frozen[0] != handle.as_str());
     for _ in 0..50 {
         lab.cluster.storage().write(&handles[0]);
@@ -148,13 +148,13 @@ async fn cut_under_writes(skew_ms: u64) -> (Lab, Vec<PhysicalSnapshot>) {
 #[tokio::test(start_paused = true)]
 async fn group_cut_is_atomic_unless_driver_skews() {
     let (lab, cut) = cut_under_writes(0).await;
-    assert_eq!(cut[0].version, cut[1].version, "one instant");
+    assert_eq!(cut[0].version, cut[1].version, "all members have the same version");
     let mut body = pvc("restored", &json!({}), "csi-hostpath-sc");
     let member = lab
         .contents()
         .into_iter()
         .find(|one| one["status"]["snapshotHandle"] == cut[0].snapshot_handle.as_str())
-        .expect("its content");
+        .expect("a content of the member");
     body["spec"]["dataSource"] = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot",
         "name": member["spec"]["volumeSnapshotRef"]["name"]});
     lab.create("persistentvolumeclaims", body);
@@ -168,13 +168,13 @@ async fn group_cut_is_atomic_unless_driver_skews() {
     assert_eq!(
         lab.cluster.storage().version(&volume),
         Some(cut[0].version),
-        "a restored volume holds the cut"
+        "a restored volume has the version of the cut"
     );
     let source = &cut[0].volume_handle;
-    assert!(lab.cluster.storage().version(source) > Some(cut[0].version), "its source has moved on");
+    assert!(lab.cluster.storage().version(source) > Some(cut[0].version), "the source has a newer version");
 
     let (_lab, cut) = cut_under_writes(40).await;
-    assert!(cut[1].version >= cut[0].version + 10, "two instants: {} and {}", cut[0].version, cut[1].version);
+    assert!(cut[1].version >= cut[0].version + 10, "two versions: {} and {}", cut[0].version, cut[1].version);
     assert_eq!(cut[1].creation_time_ns - cut[0].creation_time_ns, 40_000_000);
 }
 
@@ -197,6 +197,6 @@ async fn separate_cuts_of_volumes_are_not_atomic() {
     }
     let versions: Vec<_> = cut().iter().map(|one| one.version).collect();
     assert_eq!(handles.len(), versions.len());
-    assert_ne!(versions[0], versions[1], "two instants");
+    assert_ne!(versions[0], versions[1], "the versions differ");
     println!("each volume by itself, under the same writes to both: {versions:?}");
 }

@@ -18,7 +18,7 @@ async fn orphaned() -> (Lab, String, Vec<String>) {
     run(&lab, &RELEASE[..7]).await;
     let physical = lab.cluster.storage().physical_snapshots();
     let handles = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
-    let group = physical[0].group_handle.clone().expect("cut with a group");
+    let group = physical[0].group_handle.clone().expect("a group handle");
     run(&lab, &[Step::DeleteMembers, Step::Wait(5000)]).await;
     for content in lab.contents() {
         lab.delete("volumesnapshotcontents", &content);
@@ -43,9 +43,12 @@ async fn behaviour_17_members_need_content_of_their_group() {
     let stub = import_group_content(&lab, GROUP, &group, &handles, "Delete");
     lab.wait_until("ready", |lab| lab.snapshots().iter().all(|one| one["status"]["readyToUse"] == true))
         .await;
-    let stub_now = lab.get(GROUP_CONTENTS, "g1-content").expect("there");
+    let stub_now = lab.get(GROUP_CONTENTS, "g1-content").expect("exists");
     assert!(stub_now["metadata"].get("finalizers").is_none());
-    assert!(stub_now["status"].get("volumeSnapshotInfoList").is_none(), "never filled for static content");
+    assert!(
+        stub_now["status"].get("volumeSnapshotInfoList").is_none(),
+        "the list of a static content stays empty"
+    );
     lab.delete(GROUP_CONTENTS, &stub);
     lab.wait_until_idle().await;
     assert_eq!((lab.list(GROUP_CONTENTS).len(), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
@@ -62,7 +65,7 @@ async fn behaviour_17_members_need_content_of_their_group() {
     lab.wait_until("adopted", |lab| lab.snapshots().iter().all(|one| owners(one) == 1)).await;
     assert!(!lab.snapshots().iter().any(|one| has_finalizer(one, IN_GROUP)));
     lab.delete(GROUPS, &made);
-    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 0), "contents that retain are shells");
+    assert_eq!(leftovers(&lab).await, Leftovers::new(0, 2, 0), "contents with policy Retain remain");
     assert_eq!(lab.driver_calls("DeleteVolumeGroupSnapshot"), 1);
 }
 
@@ -72,11 +75,11 @@ async fn behaviour_17_reports_wrong_lists_and_references() {
     import_group(&lab, "late");
     lab.wait_until_idle().await;
     assert_eq!(
-        lab.get(GROUPS, "late").expect("there")["status"]["error"]["message"],
+        lab.get(GROUPS, "late").expect("exists")["status"]["error"]["message"],
         "VolumeGroupSnapshotContent is missing"
     );
     import_group_content(&lab, "late", &group, &handles, "Retain");
-    lab.wait_until("either may come first", |lab| {
+    lab.wait_until("either object may be created first", |lab| {
         lab.get(GROUPS, "late").is_some_and(|one| one["status"]["readyToUse"] == true)
     })
     .await;
@@ -84,7 +87,7 @@ async fn behaviour_17_reports_wrong_lists_and_references() {
     import_group_content(&lab, "short", &group, &handles[..1], "Retain");
     lab.wait_until_idle().await;
     let text =
-        lab.get(GROUP_CONTENTS, "short-content").expect("there")["status"]["error"]["message"].to_string();
+        lab.get(GROUP_CONTENTS, "short-content").expect("exists")["status"]["error"]["message"].to_string();
     assert!(text.contains("InvalidArgument"), "{text}");
     lab.create(
         GROUPS,
@@ -93,7 +96,7 @@ async fn behaviour_17_reports_wrong_lists_and_references() {
     );
     lab.wait_until_idle().await;
     assert_eq!(
-        lab.get(GROUPS, "thief").expect("there")["status"]["error"]["message"],
+        lab.get(GROUPS, "thief").expect("exists")["status"]["error"]["message"],
         "VolumeGroupSnapshotContent [late-content] is bound to a different group snapshot"
     );
 }

@@ -19,32 +19,37 @@ fn map(name: &str, metadata: Value) -> Value {
 #[tokio::test(start_paused = true)]
 async fn behaviour_04_finalizers_block_deletion() {
     let lab = Lab::new(0, Config::default()).await;
-    let held = lab.create(MAPS, map("held", json!({"finalizers": ["example.com/a", "example.com/b"]})));
+    let object =
+        lab.create(MAPS, map("protected", json!({"finalizers": ["example.com/a", "example.com/b"]})));
     let delete = |uid: Option<&str>, version: Option<&str>| {
         let wanted =
             Preconditions { uid: uid.map(str::to_owned), resource_version: version.map(str::to_owned) };
-        lab.user.delete(MAPS, Some(NAMESPACE), "held", wanted)
+        lab.user.delete(MAPS, Some(NAMESPACE), "protected", wanted)
     };
     assert_eq!(delete(Some("other"), None).expect_err("another uid").code, 409);
     assert_eq!(delete(None, Some("1")).expect_err("an old version").code, 409);
-    let marked = delete(Some(uid(&held)), None).expect("accepted").expect("with the object");
+    let marked = delete(Some(uid(&object)), None).expect("accepted").expect("the object");
     assert!(is_deleting(&marked));
-    let again = delete(None, None).expect("accepted").expect("still there");
+    let again = delete(None, None).expect("accepted").expect("still exists");
     assert_eq!(
         again["metadata"]["resourceVersion"], marked["metadata"]["resourceVersion"],
-        "nothing changes"
+        "a second delete changes nothing"
     );
     let set = |finalizers: Value| {
         let patch = json!({"metadata": {"finalizers": finalizers}});
-        lab.user.merge_patch(MAPS, Some(NAMESPACE), "held", None, patch)
+        lab.user.merge_patch(MAPS, Some(NAMESPACE), "protected", None, patch)
     };
     let refused = set(json!(["example.com/a", "example.com/b", "example.com/new"])).expect_err("refused");
     assert!([403, 422].contains(&refused.code), "{}", refused.code);
     assert!(refused.message.contains("no new finalizers can be added"), "{}", refused.message);
-    set(json!(["example.com/b"])).expect("one less");
-    set(json!(null)).expect("the last one, by anybody");
-    assert!(lab.get(MAPS, "held").is_none());
-    assert_ne!(uid(&lab.create(MAPS, map("held", json!({})))), uid(&held), "a name that is used again");
+    set(json!(["example.com/b"])).expect("finalizers may be removed");
+    set(json!(null)).expect("any client may remove the last finalizer");
+    assert!(lab.get(MAPS, "protected").is_none());
+    assert_ne!(
+        uid(&lab.create(MAPS, map("protected", json!({})))),
+        uid(&object),
+        "a reused name has a new uid"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -54,12 +59,12 @@ async fn behaviour_06_collects_objects_without_owners_after_delay() {
     let owned_by = |uid: &str| json!({"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}]});
     lab.create(MAPS, map("owned", owned_by(uid(&owner))));
     lab.create(MAPS, map("stranger", owned_by("6e0d1d2c-0000-0000-0000-000000000000")));
-    assert!(lab.get(MAPS, "stranger").is_some(), "not at once");
+    assert!(lab.get(MAPS, "stranger").is_some(), "deletion is delayed");
     lab.wait_until_idle().await;
     assert!(lab.get(MAPS, "stranger").is_none(), "the name with another uid counts as absent");
     assert!(lab.get(MAPS, "owned").is_some());
     lab.delete(MAPS, &owner);
-    assert!(lab.get(MAPS, "owned").is_some(), "in the background");
+    assert!(lab.get(MAPS, "owned").is_some(), "background deletion");
     lab.wait_until_idle().await;
     assert!(lab.get(MAPS, "owned").is_none());
 }
@@ -68,7 +73,7 @@ async fn behaviour_06_collects_objects_without_owners_after_delay() {
 async fn behaviour_07_names_and_annotations_match_real_ones() {
     let lab = Lab::new(2, Config::default()).await;
     let group = lab.create_ready_group(2).await;
-    let content = lab.group_content().expect("there");
+    let content = lab.group_content().expect("exists");
     assert_eq!(name(&content), format!("groupsnapcontent-{}", uid(&group)));
     assert!(content["metadata"].get("ownerReferences").is_none());
     let reference = &content["spec"]["volumeGroupSnapshotRef"];
@@ -79,8 +84,8 @@ async fn behaviour_07_names_and_annotations_match_real_ones() {
         let volume = listed["volumeHandle"].as_str().expect("a handle");
         let digest = Sha256::digest(format!("{}{volume}", uid(&group)).as_bytes());
         let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let member = lab.get(SNAPSHOTS, &format!("snapshot-{hash}")).expect("named by the hash");
-        let bound = lab.get(CONTENTS, &format!("snapcontent-{hash}")).expect("named by the hash");
+        let member = lab.get(SNAPSHOTS, &format!("snapshot-{hash}")).expect("the name contains the hash");
+        let bound = lab.get(CONTENTS, &format!("snapcontent-{hash}")).expect("the name contains the hash");
         assert_eq!(
             member["metadata"]["ownerReferences"],
             json!([{"apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshot",
@@ -91,7 +96,7 @@ async fn behaviour_07_names_and_annotations_match_real_ones() {
                 && member["spec"].get("volumeSnapshotClassName").is_none()
         );
         let key = "groupsnapshot.storage.k8s.io/volumeGroupSnapshotHandle";
-        assert_eq!(annotation(&bound, key), handle.as_str(), ".k8s.io, unlike the others");
+        assert_eq!(annotation(&bound, key), handle.as_str(), "the domain of this annotation is .k8s.io");
         assert_eq!(bound["spec"]["volumeSnapshotRef"]["uid"], uid(&member));
     }
     let name = lab.cluster.storage().physical_snapshots()[0].name.clone();

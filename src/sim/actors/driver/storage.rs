@@ -289,7 +289,7 @@ impl Inner {
             return Err(RpcError::new("Unimplemented", "unknown service csi.v1.GroupController"));
         }
         if let Some(limit) = self.config.member_limit.filter(|limit| volumes.len() > *limit) {
-            let message = format!("a group holds at most {limit} volumes, {} were asked for", volumes.len());
+            let message = format!("a group holds at most {limit} volumes, {} were requested", volumes.len());
             return Err(RpcError::new("FailedPrecondition", message));
         }
         if let Some(failure) = self.failure() {

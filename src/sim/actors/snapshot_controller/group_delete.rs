@@ -95,7 +95,7 @@ impl Controller {
     async fn delete_group_content(&self, group: &Value, content: &Value) -> Result<(), String> {
         let name = object::name(content);
         self.client.delete(plural::GROUP_CONTENTS, None, name).await.map_err(|status| {
-            // This Event also occurs in successful deletions, if the cache still holds a content that is
+            // This Event also occurs in successful deletions, if the cache still has a content that is
             // gone.
             let message = "Failed to delete group snapshot content API object";
             self.recorder.event(group, Severity::Warning, "GroupSnapshotContentObjectDeleteError", message);

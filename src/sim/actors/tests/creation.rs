@@ -174,7 +174,7 @@ async fn selects_by_match_labels_and_rejects_empty_selection() {
     lab.create(plural::GROUPS, group("expression", expression));
     lab.create(plural::GROUPS, group("unlabelled", json!({"matchLabels": {"group": "unlabelled"}})));
     lab.wait_until_idle().await;
-    let expression = lab.get(plural::GROUPS, "expression").expect("there");
+    let expression = lab.get(plural::GROUPS, "expression").expect("exists");
     assert_eq!(expression["status"]["readyToUse"], true);
     assert_eq!(
         expression["spec"]["volumeGroupSnapshotClassName"], "csi-hostpath-groupsnapclass",
@@ -182,7 +182,7 @@ async fn selects_by_match_labels_and_rejects_empty_selection() {
     );
     assert_eq!(lab.snapshots().len(), 2, "matchExpressions is ignored");
 
-    let unlabelled = lab.get(plural::GROUPS, "unlabelled").expect("there");
+    let unlabelled = lab.get(plural::GROUPS, "unlabelled").expect("exists");
     let message = unlabelled["status"]["error"]["message"].as_str().unwrap_or_default();
     assert!(
         message.ends_with("label selector group=unlabelled for group snapshot not applied to any PVC"),
@@ -205,7 +205,7 @@ async fn missing_class_sets_error_but_not_readiness() {
         }),
     );
     lab.wait_until_idle().await;
-    let status = &lab.get(plural::GROUPS, "missing").expect("there")["status"];
+    let status = &lab.get(plural::GROUPS, "missing").expect("exists")["status"];
     assert_eq!(
         status["error"]["message"],
         "failed to get group snapshot class with error volumegroupsnapshotclass.groupsnapshot.storage.k8s.io \

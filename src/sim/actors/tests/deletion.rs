@@ -120,7 +120,7 @@ async fn policy_change_unseen_by_controller_preserves_content() {
         }
         assert_eq!(ledger(&lab), (0, 0, 0));
     }
-    assert!((1..8).contains(&left_behind), "measured: 5 of 8, here {left_behind}");
+    assert!((1..8).contains(&left_behind), "measured: 5 of 8, simulated {left_behind}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +130,7 @@ async fn deleted_namespace_deletes_its_groups() {
     {
         let lab = Lab::new(3, config).await;
         lab.create_ready_group(3).await;
-        let namespace = lab.get(plural::NAMESPACES, super::lab::NAMESPACE).expect("there");
+        let namespace = lab.get(plural::NAMESPACES, super::lab::NAMESPACE).expect("exists");
         lab.delete(plural::NAMESPACES, &namespace);
         lab.wait_until("the namespace is deleted", |lab| {
             lab.get(plural::NAMESPACES, super::lab::NAMESPACE).is_none()

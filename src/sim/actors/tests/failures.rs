@@ -24,7 +24,7 @@ async fn final_error_is_retried_and_leaves_partial_snapshots() {
     lab.create_group();
     sleep(Duration::from_secs(8)).await;
     let tries = creates(&lab);
-    assert!((15..30).contains(&tries), "measured: 23 calls in 8 s, here {tries}");
+    assert!((15..30).contains(&tries), "measured: 23 calls in 8 s, simulated {tries}");
     assert_eq!(lab.cluster.ledger().leaked as u64, tries, "each call leaves one of two snapshots");
 
     let content = lab.group_contents().remove(0);
@@ -50,7 +50,7 @@ async fn open_error_backs_off_and_preserves_annotation() {
     let lab = Lab::new(1, Config { driver: failing("DeadlineExceeded"), ..Config::default() }).await;
     let group = lab.create_group();
     sleep(Duration::from_secs(40)).await;
-    assert!((5..9).contains(&creates(&lab)), "measured: 7 calls in 40 s, here {}", creates(&lab));
+    assert!((5..9).contains(&creates(&lab)), "measured: 7 calls in 40 s, simulated {}", creates(&lab));
     assert!(object::has_annotation(&lab.group_contents()[0], annotation::GROUP_BEING_CREATED));
 
     lab.delete(plural::GROUPS, &group);
@@ -96,11 +96,11 @@ async fn members_flap_while_driver_is_not_ready() {
     while snapshots.try_next().is_some() {
         events += 1;
     }
-    assert!(events > 60, "measured: 172 in 13 s, here {events}");
+    assert!(events > 60, "measured: 172 in 13 s, simulated {events}");
     assert_eq!(
         lab.group_contents()[0]["status"]["volumeSnapshotInfoList"][0]["readyToUse"],
         false,
-        "the retries do not end"
+        "the list never changes"
     );
     assert_eq!(lab.cluster.storage().physical_snapshots().len(), 2);
     lab.wait_until_idle().await;

@@ -123,7 +123,7 @@ async fn unbound_content_with_delete_policy_deletes_nothing() {
     assert_eq!(ledger(&lab), (2, 2, 0));
 }
 
-/// The sidecar may delete an unbound static content. It is too late only if no finalizer holds the content
+/// The sidecar may delete an unbound static content. It is too late only if no finalizer protects the content
 /// (external-snapshotter, `shouldDeleteGroupSnapshotContent`).
 #[tokio::test(start_paused = true)]
 async fn unbound_content_with_finalizer_frees_known_storage() {

@@ -1,6 +1,6 @@
 //! The schemas of the custom resources: unknown fields are pruned, values of the wrong type are refused.
 //!
-//! | module | holds |
+//! | module | content |
 //! |---|---|
 //! | `structural` | a structural schema, read from a CustomResourceDefinition, with defaults and pruning |
 //! | `check` | the validation of a value |
