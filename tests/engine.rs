@@ -23,6 +23,8 @@ mod lost_replies;
 mod meddle;
 #[path = "engine/namespace.rs"]
 mod namespace;
+#[path = "engine/permissions.rs"]
+mod permissions;
 #[path = "engine/reasons.rs"]
 mod reasons;
 #[path = "engine/rebuilt.rs"]
@@ -33,8 +35,6 @@ mod refused;
 mod release;
 #[path = "engine/requests.rs"]
 mod requests;
-#[path = "engine/rights.rs"]
-mod rights;
 #[path = "engine/rows.rs"]
 mod rows;
 #[path = "engine/share.rs"]

@@ -1,4 +1,4 @@
-//! The manifests in `deploy/` say what the code says: rights, arguments, definitions, ports.
+//! The manifests in `deploy/` match the code: permissions, arguments, CRDs, ports.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use stillpoint::cluster::access::{self, Scope};
 
 use crate::root;
 
-type Rights = BTreeSet<(String, String, String)>;
+type Permissions = BTreeSet<(String, String, String)>;
 
 fn text(file: &str) -> String {
     fs::read_to_string(root().join("deploy").join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -32,23 +32,23 @@ fn texts(value: &Value) -> impl Iterator<Item = String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned))
 }
 
-fn granted(kind: &str) -> Rights {
+fn granted(kind: &str) -> Permissions {
     let role = of_kind("rbac.yaml", kind);
-    let mut rights = Rights::new();
+    let mut permissions = Permissions::new();
     for rule in role["rules"].as_array().expect("rules") {
         for group in texts(&rule["apiGroups"]) {
             for resource in texts(&rule["resources"]) {
                 for verb in texts(&rule["verbs"]) {
                     let key = (verb, group.clone(), resource.clone());
-                    assert!(rights.insert(key.clone()), "{kind}: {key:?} twice");
+                    assert!(permissions.insert(key.clone()), "{kind}: {key:?} twice");
                 }
             }
         }
     }
-    rights
+    permissions
 }
 
-fn table(scope: Scope) -> Rights {
+fn table(scope: Scope) -> Permissions {
     let of_scope = access::rights().filter(|right| right.grant.scope == scope);
     let owned = |right: access::Right| {
         (right.verb.to_owned(), right.grant.group.to_owned(), right.grant.resource.to_owned())
