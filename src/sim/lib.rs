@@ -240,8 +240,8 @@ impl Cluster {
         faults::add(self, json)
     }
 
-    /// Removes all rules for faults, and ends the second API server, the start of the API server and the delay of
-    /// lists.
+    /// Removes all rules for faults, and ends the second API server, the start of the API server and the
+    /// delay of lists.
     pub fn clear_faults(&self) {
         faults::clear(self);
     }

@@ -160,7 +160,6 @@ impl Lab {
         self.cluster.storage().calls().get(method).copied().unwrap_or(0)
     }
 
-    /// The Events with that reason.
     pub fn events(&self, reason: &str) -> Vec<Value> {
         let mut events = self.list("events");
         events.retain(|event| event["reason"] == reason);

@@ -111,7 +111,6 @@ pub fn count_survivors(lab: &Lab, before: &[String]) -> usize {
     lab.snapshots().iter().filter(|one| has_survived(one)).count()
 }
 
-/// The uids of the VolumeSnapshots.
 pub fn uids(lab: &Lab) -> Vec<String> {
     lab.snapshots().iter().map(|one| uid(one).to_owned()).collect()
 }

@@ -1,8 +1,8 @@
 //! The API client of an actor.
 //!
-//! Each call takes a token, waits while the actor is paused, gets a fault if a rule applies, is executed, and then yields
-//! to other tasks. The yield lets actors and users interleave between any two calls, even if there is no rate
-//! limit to wait for.
+//! Each call takes a token, waits while the actor is paused, gets a fault if a rule applies, is executed, and
+//! then yields to other tasks. The yield lets actors and users interleave between any two calls, even if
+//! there is no rate limit to wait for.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,6 @@ impl Latency {
     }
 }
 
-/// The result of an API call.
 pub(crate) type CallResult<T> = Result<T, Status>;
 
 impl Client {
@@ -112,7 +111,6 @@ impl Client {
         self.call(info, |caller| caller.replace_shared(plural, object, None)).await
     }
 
-    /// Replaces the status of the object.
     pub(crate) async fn update_status(&self, plural: &str, object: Value) -> CallResult<Arc<Value>> {
         let info = call_info_of("update", plural, Some("status"), &object);
         self.call(info, |caller| caller.replace_shared(plural, object, Some("status"))).await

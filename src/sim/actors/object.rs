@@ -1,4 +1,4 @@
-//! Reads and changes Kubernetes objects held as JSON.
+//! Reads and changes Kubernetes objects in JSON.
 //!
 //! Absent, null and the empty string are equal when read, as in the Go types of the real controllers.
 

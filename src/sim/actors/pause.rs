@@ -4,8 +4,8 @@
 //! resumes, so it works from a stale cache then. A plan stops the actor after a call, before the reply is
 //! read.
 //!
-//! All tasks that wait for the end of a pause resume in the order of their arrival. A `watch` channel would wake them in a
-//! random order, and the same seed would not give the same run.
+//! All tasks that wait for the end of a pause resume in the order of their arrival. A `watch` channel would
+//! wake them in a random order, and the same seed would not give the same run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,7 +80,7 @@ impl Pause {
             for plan in plans.extract_if(.., |plan| plan.calls_left == 0) {
                 self.set_frozen(true);
                 reached_any = true;
-                // The receiver is gone if the cluster is gone.
+                // The receiver is dropped with the cluster.
                 let _ = plan.reached.send(());
             }
         }

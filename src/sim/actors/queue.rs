@@ -47,7 +47,6 @@ impl WorkQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds the key to the queue.
     pub(crate) fn add(&self, key: &str) {
         let mut state = self.state();
         if !state.waiting.insert(key.to_owned()) || state.working.contains(key) {

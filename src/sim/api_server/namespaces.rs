@@ -12,7 +12,6 @@ use crate::api_server::store::{Key, Store};
 use crate::api_server::write::{self, Preconditions, Target};
 use crate::resources::{NAMESPACES, Resource, by_plural};
 
-/// The key of a namespace.
 pub(super) fn key(name: &str) -> Key {
     Key { plural: NAMESPACES, namespace: String::new(), name: name.to_owned() }
 }

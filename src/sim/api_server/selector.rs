@@ -62,7 +62,6 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Returns whether the object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         self.namespace.as_deref().is_none_or(|namespace| meta::get(object, "namespace") == namespace)
             && self.labels.iter().all(|requirement| requirement.matches(&object["metadata"]["labels"]))

@@ -2,7 +2,8 @@
 //!
 //! Promises:
 //! - One counter numbers every change of every object.
-//! - Each change is stored with the object before and after it, and with its time, until it leaves the history.
+//! - Each change is stored with the object before and after it, and with its time, until it leaves the
+//!   history.
 //! - A subscriber misses no change after its subscription.
 //! - Objects are ordered by plural name, namespace and name.
 //! - Uids and name suffixes come from the seed, times from the clock.
@@ -138,12 +139,10 @@ impl Store {
         self.objects.get(key).filter(|current| current.is_same_allocation(object)).map(StoredObject::text)
     }
 
-    /// Returns whether the object exists.
     pub fn has(&self, key: &Key) -> bool {
         self.objects.contains_key(key)
     }
 
-    /// The object with its key.
     pub fn entry(&self, key: &Key) -> Option<(&Key, Arc<Value>)> {
         self.objects.get_key_value(key).map(|(key, stored)| (key, stored.tree()))
     }
@@ -174,7 +173,6 @@ impl Store {
         self.objects.keys().filter(|key| key.namespace == namespace).cloned().collect()
     }
 
-    /// Returns whether the namespace is empty.
     pub fn is_empty(&self, namespace: &str) -> bool {
         self.objects.keys().all(|key| key.namespace != namespace)
     }

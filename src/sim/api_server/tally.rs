@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// Counts: agent → verb (`get`, `list`, `watch`, `create`, `update`, `patch`, `delete`) → plural, with `/status` for
-/// the subresource → calls.
+/// Counts: agent → verb (`get`, `list`, `watch`, `create`, `update`, `patch`, `delete`) → plural, with
+/// `/status` for the subresource → calls.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Tally(pub BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>>>);

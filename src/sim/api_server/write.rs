@@ -35,7 +35,6 @@ pub struct Preconditions {
     pub resource_version: Option<String>,
 }
 
-/// The result of a delete.
 pub(super) enum DeleteResult {
     /// Finalizers delay the removal; the object has a deletionTimestamp now.
     Pending(Arc<Value>),
@@ -200,7 +199,6 @@ fn generate_name(store: &mut Store, object: &mut Value) -> String {
     meta::get(object, "name").to_owned()
 }
 
-/// Sets the fields that only the server sets.
 fn set_server_fields(store: &mut Store, target: &Target, key: &Key, object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
         meta::unset(object, field);

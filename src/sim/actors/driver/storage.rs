@@ -185,7 +185,7 @@ impl Storage {
         let answer = {
             let mut inner = self.inner();
             inner.count("CreateVolumeGroupSnapshot");
-            inner.group_cut(name, volumes, self.clock.steady_ns())
+            inner.cut_group(name, volumes, self.clock.steady_ns())
         };
         match &answer {
             Ok(group) if group.ready => {}
@@ -284,7 +284,7 @@ impl Inner {
         *self.calls.entry(method).or_default() += 1;
     }
 
-    fn group_cut(&mut self, name: &str, volumes: &[String], now: i64) -> Result<GroupSnapshot, RpcError> {
+    fn cut_group(&mut self, name: &str, volumes: &[String], now: i64) -> Result<GroupSnapshot, RpcError> {
         if self.config.unimplemented {
             return Err(RpcError::new("Unimplemented", "unknown service csi.v1.GroupController"));
         }
@@ -294,7 +294,7 @@ impl Inner {
         }
         if let Some(failure) = self.failure() {
             if self.config.cut_despite_failure {
-                self.cut_once(name, volumes, now)?;
+                self.cut_or_get_group(name, volumes, now)?;
             } else if self.config.partial_cut_left {
                 for volume in volumes.iter().take(volumes.len().saturating_sub(1)) {
                     self.cut(&format!("{name}-{volume}"), volume, None, now)?;
@@ -302,7 +302,7 @@ impl Inner {
             }
             return Err(failure);
         }
-        let handle = self.cut_once(name, volumes, now)?;
+        let handle = self.cut_or_get_group(name, volumes, now)?;
         Ok(self.group(&handle, now))
     }
 
@@ -313,7 +313,7 @@ impl Inner {
     }
 
     /// Returns the group with that name; cuts it now if it does not exist.
-    fn cut_once(&mut self, name: &str, volumes: &[String], now: i64) -> Result<String, RpcError> {
+    fn cut_or_get_group(&mut self, name: &str, volumes: &[String], now: i64) -> Result<String, RpcError> {
         if let Some((handle, _)) = self.groups.iter().find(|(_, group)| group.name == name) {
             return Ok(handle.clone());
         }

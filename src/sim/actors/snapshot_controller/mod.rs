@@ -57,7 +57,6 @@ struct Controller {
     /// which the group was created.
     group_api_version: String,
     release: Release,
-    /// Whether it handles groups.
     handles_groups: bool,
 }
 

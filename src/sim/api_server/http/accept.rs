@@ -2,7 +2,6 @@
 
 use crate::api_server::status::Status;
 
-/// The format of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyFormat {
     /// The objects themselves.

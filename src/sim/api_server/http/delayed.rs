@@ -51,7 +51,6 @@ impl DelayedChanges {
         self.queue.push_back((due, change));
     }
 
-    /// Returns the next change that is due by `now`.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Arc<Change>> {
         if self.queue.front().is_some_and(|(due, _)| *due <= now) {
             return self.queue.pop_front().map(|(_, change)| change);

@@ -52,7 +52,6 @@ use crate::api_server::{ApiServer, Inner};
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 const JSON: &str = "application/json";
 
-/// Builds the router of a server.
 pub(super) fn router(server: ApiServer) -> Router {
     Router::new().fallback(serve).with_state(server)
 }

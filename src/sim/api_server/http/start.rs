@@ -32,7 +32,6 @@ pub(in crate::api_server) struct Start {
     initializes_until: Instant,
 }
 
-/// The phase of the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Forbids,

@@ -110,7 +110,6 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
     Ok(respond(StatusCode::OK, JSON, Body::from_stream(body)))
 }
 
-/// The start of a watch.
 enum Start {
     /// With the existing objects; with a bookmark after them in a streaming list.
     Existing { bookmark: bool },
@@ -230,7 +229,6 @@ impl Stream {
         self.send_due(now_ns);
     }
 
-    /// Sends the changes that are due.
     fn send_due(&mut self, now_ns: i64) {
         while !self.ended
             && let Some(change) = self.delayed.pop_due(Instant::now())
