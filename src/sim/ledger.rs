@@ -60,7 +60,7 @@ impl Ledger {
         snapshots.retain(|snapshot| !object::is_deleting(snapshot));
         // Handles of contents that refer to a non-terminating snapshot which refers back.
         let named: BTreeSet<String> =
-            snapshots.iter().filter_map(|snapshot| handle_behind(snapshot, &contents)).collect();
+            snapshots.iter().filter_map(|snapshot| handle_of_snapshot(snapshot, &contents)).collect();
         let groups = group_handles(&list(plural::GROUP_CONTENTS));
         let physical = storage.physical_snapshots();
 
@@ -76,7 +76,8 @@ impl Ledger {
         let stored: BTreeSet<&str> = handles.physical_snapshots.iter().map(String::as_str).collect();
         let is_phantom = |snapshot: &&Arc<Value>| {
             object::flag(snapshot, "/status/readyToUse") == Some(true)
-                && !handle_behind(snapshot, &contents).is_some_and(|handle| stored.contains(handle.as_str()))
+                && !handle_of_snapshot(snapshot, &contents)
+                    .is_some_and(|handle| stored.contains(handle.as_str()))
         };
         let phantom = snapshots.iter().filter(is_phantom).map(|snapshot| object::key(snapshot)).collect();
         handles.phantom = phantom;
@@ -95,7 +96,7 @@ fn handle_of(content: &Value) -> Option<&str> {
 }
 
 /// The handle of the content of a snapshot, if both refer to each other.
-fn handle_behind(snapshot: &Value, contents: &Contents<'_>) -> Option<String> {
+fn handle_of_snapshot(snapshot: &Value, contents: &Contents<'_>) -> Option<String> {
     let content = contents.get(object::text(snapshot, "/status/boundVolumeSnapshotContentName")?)?;
     let points_back = object::text(content, "/spec/volumeSnapshotRef/uid") == Some(object::uid(snapshot));
     handle_of(content).filter(|_| points_back).map(str::to_owned)

@@ -15,7 +15,7 @@ use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, DeleteMembers, GroupPolicy, MemberPolicies, Release, Wait,
     WaitForGroupDeletion, WaitForSource,
 };
-use crate::script::{ALL, CONTROLLER, Step, leftovers, ready, run, uids};
+use crate::script::{ALL, CONTROLLER, Step, lab_with_ready_group, leftovers, run, uids};
 use crate::table::Leftovers;
 
 fn fast() -> Config {
@@ -30,7 +30,7 @@ fn events(watch: &mut Watch) -> usize {
 #[tokio::test(start_paused = true)]
 async fn detached_members_outlive_their_group() {
     for awaited in [true, true, true, true, false, false] {
-        let lab = ready(2, fast()).await;
+        let lab = lab_with_ready_group(2, fast()).await;
         let before = uids(&lab);
         run(&lab, &[GroupPolicy("Retain"), ClearNames(ALL), Release(ALL)]).await;
         let start = Instant::now();
@@ -60,7 +60,7 @@ async fn detached_members_outlive_their_group() {
 /// it.
 #[tokio::test(start_paused = true)]
 async fn one_call_frees_group_retained_in_place() {
-    let lab = ready(2, fast()).await;
+    let lab = lab_with_ready_group(2, fast()).await;
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000)]).await;
     let start = Instant::now();
     run(&lab, &[DeleteGroup, WaitForGroupDeletion]).await;
@@ -134,7 +134,7 @@ async fn driver_is_unready_for_twelve_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn restarted_controllers_do_not_write_ready_group() {
-    let lab = ready(2, fast()).await;
+    let lab = lab_with_ready_group(2, fast()).await;
     let kinds = [GROUPS, GROUP_CONTENTS, CONTENTS, SNAPSHOTS];
     let mut watches = kinds.map(|plural| lab.user.watch(plural));
     for watch in &mut watches {

@@ -19,7 +19,7 @@ fn real() -> Config {
     Config { controller_qps: Some(5.0), ..Config::default() }
 }
 
-async fn created(members: usize) -> (Lab, Recorder) {
+async fn lab_with_group(members: usize) -> (Lab, Recorder) {
     let lab = Lab::new(members, real()).await;
     lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
@@ -30,19 +30,19 @@ async fn created(members: usize) -> (Lab, Recorder) {
 
 #[tokio::test(start_paused = true)]
 async fn creates_a_group_of_two() {
-    let (_lab, recorder) = created(2).await;
+    let (_lab, recorder) = lab_with_group(2).await;
     check("create-two", recorder);
 }
 
 #[tokio::test(start_paused = true)]
 async fn creates_a_group_of_three() {
-    let (_lab, recorder) = created(3).await;
+    let (_lab, recorder) = lab_with_group(3).await;
     check("create-three", recorder);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deletes_member_and_then_its_group() {
-    let (lab, _) = created(2).await;
+    let (lab, _) = lab_with_group(2).await;
     let recorder = Recorder::start(&lab);
     lab.delete(SNAPSHOTS, &lab.snapshots()[1]);
     run(&lab, &[Wait(4000), DeleteGroup]).await;
@@ -52,7 +52,7 @@ async fn deletes_member_and_then_its_group() {
 
 #[tokio::test(start_paused = true)]
 async fn creates_and_deletes_a_group() {
-    let (lab, recorder) = created(3).await;
+    let (lab, recorder) = lab_with_group(3).await;
     run(&lab, &[DeleteGroup]).await;
     lab.wait_until_idle().await;
     check("delete-group", recorder);
@@ -60,7 +60,7 @@ async fn creates_and_deletes_a_group() {
 
 #[tokio::test(start_paused = true)]
 async fn strips_a_single_member() {
-    let (lab, _) = created(2).await;
+    let (lab, _) = lab_with_group(2).await;
     let recorder = Recorder::start(&lab);
     let strip = json!({"metadata": {"ownerReferences": null, "finalizers": null}});
     lab.patch(SNAPSHOTS, &lab.snapshots()[0], strip);
@@ -70,7 +70,7 @@ async fn strips_a_single_member() {
 
 #[tokio::test(start_paused = true)]
 async fn strips_and_deletes_a_group() {
-    let (lab, recorder) = created(3).await;
+    let (lab, recorder) = lab_with_group(3).await;
     run(&lab, &[Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup]).await;
     lab.wait_until_idle().await;
     check("strip-fast", recorder);
@@ -90,7 +90,7 @@ async fn strips_and_deletes_group_without_default_class() {
 
 #[tokio::test(start_paused = true)]
 async fn clears_names_then_strips_and_deletes_group() {
-    let (lab, recorder) = created(3).await;
+    let (lab, recorder) = lab_with_group(3).await;
     let steps = [ClearNames(ALL), Strip, Wait(10), GroupPolicy("Retain"), DeleteGroupContent, DeleteGroup];
     run(&lab, &steps).await;
     lab.wait_until_idle().await;
@@ -124,7 +124,7 @@ fn member(number: usize, handle: &str, policy: &str, with_mode: bool) -> (Value,
 }
 
 /// A group whose objects are deleted while its storage remains.
-async fn orphaned(lab: &Lab) {
+async fn orphan_storage(lab: &Lab) {
     create_retaining_class(lab);
     lab.create_group_with(GROUP, json!({"matchLabels": {"group": GROUP}}), Some("retaining"));
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
@@ -139,7 +139,7 @@ async fn orphaned(lab: &Lab) {
 #[tokio::test(start_paused = true)]
 async fn imports_and_deletes_a_group() {
     let lab = Lab::new(2, real()).await;
-    orphaned(&lab).await;
+    orphan_storage(&lab).await;
     let recorder = Recorder::start(&lab);
     let (group, members) = handles(&lab);
     import_group_content(&lab, "imported", &group, &members, "Delete");
@@ -164,7 +164,7 @@ async fn rebuilds_members_from_handles_and_reclaims_them() {
     let lab = Lab::new(2, real()).await;
     lab.wait_until_idle().await;
     let recorder = Recorder::start(&lab);
-    orphaned(&lab).await;
+    orphan_storage(&lab).await;
     let (group, members) = handles(&lab);
     for (number, handle) in members.iter().enumerate() {
         let (content, snapshot) = member(number, handle, "Retain", true);

@@ -72,7 +72,7 @@ pub const RELEASE: [Step; 8] = [
 ];
 
 /// Creates a cluster with a ready group of `members` members.
-pub async fn ready(members: usize, config: Config) -> Lab {
+pub async fn lab_with_ready_group(members: usize, config: Config) -> Lab {
     let lab = Lab::new(members, config).await;
     lab.create_ready_group(members).await;
     lab.wait_until_idle().await;

@@ -12,7 +12,9 @@ use crate::script::Step::{
     ClearNames, DeleteClass, DeleteGroup, DeleteMember, Freeze, GroupPolicy, Release, ReleaseKeepingSource,
     Restart, RestoreNames, Unfreeze, Wait, WaitForGroupDeletion, WaitForSource,
 };
-use crate::script::{ALL, RELEASE, RETAIN, Step, count_survivors, leftovers, ready, run, uids};
+use crate::script::{
+    ALL, RELEASE, RETAIN, Step, count_survivors, lab_with_ready_group, leftovers, run, uids,
+};
 use crate::table::Leftovers;
 
 const MEMBERS: usize = 3;
@@ -24,7 +26,7 @@ fn fast(seed: u64) -> Config {
 
 /// Runs the steps on a retained group. Returns the number of surviving members.
 async fn run_case(members: usize, config: Config, steps: &[Step]) -> (Lab, usize) {
-    let lab = ready(members, config).await;
+    let lab = lab_with_ready_group(members, config).await;
     let before = uids(&lab);
     run(&lab, &RETAIN).await;
     run(&lab, steps).await;
@@ -82,7 +84,7 @@ async fn leaving_as_source_loses_members_if_controller_stops() {
     let rest = &RELEASE[2..];
     let mut lost = 0;
     for seed in 0..4 {
-        let lab = ready(4, fast(seed)).await;
+        let lab = lab_with_ready_group(4, fast(seed)).await;
         run(&lab, &RETAIN).await;
         run(&lab, &[Wait(1000), Freeze, ClearNames(ALL), ReleaseKeepingSource]).await;
         assert!(run(&lab, &[WaitForSource]).await, "step 3 passes immediately");
@@ -126,7 +128,7 @@ async fn member_deleted_before_release_leaves_its_content() {
 
 #[tokio::test(start_paused = true)]
 async fn missing_class_blocks_step_3_but_not_later() {
-    let lab = ready(MEMBERS, fast(1)).await;
+    let lab = lab_with_ready_group(MEMBERS, fast(1)).await;
     run(&lab, &RETAIN).await;
     assert!(!run(&lab, &[&[DeleteClass], &RELEASE[..3]].concat()).await, "step 3 times out");
 
@@ -177,7 +179,7 @@ async fn private_label_is_optional_once_group_exists() {
 /// The patch of step 2, with tests of the expected values.
 #[tokio::test(start_paused = true)]
 async fn json_patch_tests_values_it_replaces() {
-    let lab = ready(1, fast(1)).await;
+    let lab = lab_with_ready_group(1, fast(1)).await;
     let patch = |lab: &Lab| {
         let member = lab.snapshots().remove(0);
         let operations = json!([

@@ -11,7 +11,7 @@ use crate::script::Step::{
     DeleteGroup, DeleteGroupContent, DeleteMember, DeleteNamespace, Freeze, GroupPolicy, MemberPolicies,
     Unfreeze, Wait,
 };
-use crate::script::{RELEASE, RETAIN, Step, leftovers, ready, run};
+use crate::script::{RELEASE, RETAIN, Step, lab_with_ready_group, leftovers, run};
 use crate::table::Leftovers;
 use crate::variants::{create_retaining_class, import, import_group, import_group_content};
 
@@ -27,7 +27,7 @@ fn fast(seed: u64) -> Config {
 async fn rollback_with_stopped_controller_may_orphan_content() {
     let mut remaining = 0;
     for seed in 0..8 {
-        let lab = ready(2, Config { seed, ..Config::default() }).await;
+        let lab = lab_with_ready_group(2, Config { seed, ..Config::default() }).await;
         run(&lab, &RETAIN).await;
         run(&lab, &[Wait(1000), Freeze]).await;
         run(&lab, &UNDO).await;
@@ -49,7 +49,7 @@ async fn rollback_with_stopped_controller_may_orphan_content() {
 async fn rollback_is_clean_with_running_controller() {
     let slow = Config { controller_qps: Some(5.0), ..Config::default() };
     for (config, retained) in [(fast(1), true), (fast(2), false), (slow.clone(), true), (slow, false)] {
-        let lab = ready(3, config).await;
+        let lab = lab_with_ready_group(3, config).await;
         if retained {
             run(&lab, &RETAIN).await;
             lab.wait_until_idle().await;
@@ -113,7 +113,7 @@ async fn group_without_class_never_gets_finalizer() {
 
 /// A group that lost one member before the release, and is released up to a step.
 async fn lab_with_lost_member(steps: &[Step]) -> (Lab, String) {
-    let lab = ready(3, fast(1)).await;
+    let lab = lab_with_ready_group(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     let lost = lab.snapshots().remove(0);
     let content = lost["status"]["boundVolumeSnapshotContentName"].as_str().expect("bound").to_owned();
@@ -173,7 +173,7 @@ fn handles(lab: &Lab) -> (String, Vec<String>) {
 
 #[tokio::test(start_paused = true)]
 async fn retained_deleted_group_can_be_rebuilt_or_freed() {
-    let lab = ready(3, fast(1)).await;
+    let lab = lab_with_ready_group(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteGroup]).await;
     assert_eq!(leftovers(&lab).await, Leftovers::new(0, 3, 3));
@@ -183,7 +183,7 @@ async fn retained_deleted_group_can_be_rebuilt_or_freed() {
     lab.wait_until_idle().await;
     assert_eq!(lab.snapshots().iter().filter(|one| is_ready(&lab, name(one))).count(), 3);
 
-    let lab = ready(3, fast(2)).await;
+    let lab = lab_with_ready_group(3, fast(2)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &[DeleteNamespace, Wait(60_000), GroupPolicy("Delete"), DeleteGroupContent]).await;
     lab.wait_until_idle().await;
@@ -192,13 +192,13 @@ async fn retained_deleted_group_can_be_rebuilt_or_freed() {
 
 #[tokio::test(start_paused = true)]
 async fn copied_member_needs_content_with_group() {
-    let lab = ready(2, fast(1)).await;
+    let lab = lab_with_ready_group(2, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
     assert!(!lab.becomes_true(600, |lab| is_ready(lab, "copy")).await, "the content was deleted");
 
-    let lab = ready(2, fast(2)).await;
+    let lab = lab_with_ready_group(2, fast(2)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE[..5]).await;
     import(&lab, "copy", &handles(&lab).1[0], "Retain");
@@ -210,7 +210,7 @@ async fn copied_member_needs_content_with_group() {
 
 #[tokio::test(start_paused = true)]
 async fn labels_of_retained_patch_survive_namespace_deletion() {
-    let lab = ready(3, fast(1)).await;
+    let lab = lab_with_ready_group(3, fast(1)).await;
     run(&lab, &RETAIN).await;
     for content in lab.contents() {
         let metadata =
@@ -261,7 +261,7 @@ async fn wait_until_protected(lab: &Lab) {
 /// between.
 #[tokio::test(start_paused = true)]
 async fn manual_group_reclaims_a_released_group() {
-    let lab = ready(4, fast(1)).await;
+    let lab = lab_with_ready_group(4, fast(1)).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE).await;
     run(&lab, &[MemberPolicies("Delete")]).await;

@@ -6,7 +6,7 @@ use stillpoint::sim::{Config, DriverConfig};
 use tokio::time::{Instant, sleep};
 
 use crate::lab::{GROUP_BEING_CREATED, GROUPS, Lab, SNAPSHOTS, annotation};
-use crate::script::{RELEASE, RETAIN, ready, run};
+use crate::script::{RELEASE, RETAIN, lab_with_ready_group, run};
 
 const CREATE: &str = "CreateVolumeGroupSnapshot";
 
@@ -15,7 +15,7 @@ fn failing(code: &str) -> DriverConfig {
 }
 
 /// Creates a group of two members with that driver.
-async fn with(driver: DriverConfig) -> Lab {
+async fn lab_with_driver(driver: DriverConfig) -> Lab {
     let lab = Lab::new(2, Config { driver, ..Config::default() }).await;
     lab.create_group();
     lab
@@ -28,7 +28,7 @@ fn error(lab: &Lab) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn switch_fail_with_final_code_retries_without_backoff() {
-    let lab = with(failing("Internal")).await;
+    let lab = lab_with_driver(failing("Internal")).await;
     sleep(Duration::from_secs(10)).await;
     assert!(lab.driver_calls(CREATE) > 15, "{}", lab.driver_calls(CREATE));
     assert!(error(&lab).contains("rpc error: code = Internal desc = injected"), "{}", error(&lab));
@@ -46,7 +46,7 @@ async fn switch_fail_with_final_code_retries_without_backoff() {
 #[tokio::test(start_paused = true)]
 async fn switch_fail_with_an_open_code_backs_off() {
     for code in ["Canceled", "DeadlineExceeded", "Unavailable", "ResourceExhausted", "Aborted"] {
-        let lab = with(failing(code)).await;
+        let lab = lab_with_driver(failing(code)).await;
         sleep(Duration::from_secs(10)).await;
         let calls = lab.driver_calls(CREATE);
         assert!((3..=8).contains(&calls), "{code}: {calls}");
@@ -58,14 +58,15 @@ async fn switch_fail_with_an_open_code_backs_off() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_fail_times_recovers_after_given_count() {
-    let lab = with(DriverConfig { fail_times: 3, ..failing("Unavailable") }).await;
+    let lab = lab_with_driver(DriverConfig { fail_times: 3, ..failing("Unavailable") }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn switch_cut_despite_failure_cuts_once() {
-    let lab = with(DriverConfig { cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
+    let lab =
+        lab_with_driver(DriverConfig { cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
     sleep(Duration::from_secs(60)).await;
     assert!(lab.driver_calls(CREATE) > 3);
     let (physical, leaked, _) = lab.ledger();
@@ -77,14 +78,15 @@ async fn switch_cut_despite_failure_cuts_once() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_partial_cut_left_leaks_at_each_try() {
-    let lab = with(DriverConfig { partial_cut_left: true, fail_times: 5, ..failing("Internal") }).await;
+    let lab =
+        lab_with_driver(DriverConfig { partial_cut_left: true, fail_times: 5, ..failing("Internal") }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!(lab.ledger(), (7, 5, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn switch_unimplemented_is_a_missing_capability() {
-    let lab = with(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
     sleep(Duration::from_secs(5)).await;
     let text = error(&lab);
     assert!(text.contains("code = Unimplemented desc = unknown service csi.v1.GroupController"), "{text}");
@@ -93,12 +95,12 @@ async fn switch_unimplemented_is_a_missing_capability() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_member_limit_refuses_the_whole_group() {
-    let lab = with(DriverConfig { member_limit: Some(1), ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { member_limit: Some(1), ..DriverConfig::default() }).await;
     sleep(Duration::from_secs(5)).await;
     let text = error(&lab);
     assert!(text.contains("code = FailedPrecondition desc = a group holds at most 1 volumes, 2"), "{text}");
     assert_eq!((lab.ledger(), lab.snapshots().len()), ((0, 0, 0), 0), "no member is cut");
-    let lab = with(DriverConfig { member_limit: Some(2), ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { member_limit: Some(2), ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
 }
 
@@ -106,7 +108,8 @@ async fn switch_member_limit_refuses_the_whole_group() {
 async fn switch_not_ready_for_lasts_given_time() {
     // A longer time only repeats this: the sidecar calls about twice per second until the driver is ready.
     for seconds in [7, 300] {
-        let lab = with(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
+        let lab =
+            lab_with_driver(DriverConfig { not_ready_ms: seconds * 1000, ..DriverConfig::default() }).await;
         let start = Instant::now();
         lab.wait_until("ready", |lab| lab.is_ready(2)).await;
         let took = start.elapsed().as_secs();
@@ -118,7 +121,7 @@ async fn switch_not_ready_for_lasts_given_time() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_delete_fails_with_keeps_group_and_storage() {
-    let lab = ready(2, Config::default()).await;
+    let lab = lab_with_ready_group(2, Config::default()).await;
     let failure = Some(("Internal".to_owned(), "busy".to_owned()));
     lab.cluster.storage().set_config(DriverConfig { delete_fails_with: failure, ..DriverConfig::default() });
     lab.delete(GROUPS, &lab.group().expect("ready"));
@@ -133,7 +136,7 @@ async fn switch_delete_fails_with_keeps_group_and_storage() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_skew_spreads_members_over_given_time() {
-    let lab = with(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { skew_ms: 500, ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("exists")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
@@ -143,7 +146,7 @@ async fn switch_skew_spreads_members_over_given_time() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_omits_times_reports_zero_for_last_members() {
-    let lab = with(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { omits_times: 1, ..DriverConfig::default() }).await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     let list = lab.group_content().expect("exists")["status"]["volumeSnapshotInfoList"].take();
     let times: Vec<i64> =
@@ -153,7 +156,7 @@ async fn switch_omits_times_reports_zero_for_last_members() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_lists_snapshots_off_trusts_content_creator() {
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     lab.cluster.storage().set_config(DriverConfig { lists_snapshots: false, ..DriverConfig::default() });
     crate::variants::import(&lab, "copy", "nothing-has-this-handle", "Retain");
     lab.wait_until("ready", |lab| {
@@ -166,7 +169,7 @@ async fn switch_lists_snapshots_off_trusts_content_creator() {
 
 #[tokio::test(start_paused = true)]
 async fn switch_reports_group_id_off_detaches_released_members() {
-    let lab = ready(
+    let lab = lab_with_ready_group(
         1,
         Config {
             driver: DriverConfig { reports_group_id: false, ..DriverConfig::default() },

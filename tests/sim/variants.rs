@@ -10,7 +10,7 @@ use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, DeleteGroupOrphaning, DeleteMembers, GroupPolicy,
     MemberPolicies, NoDefaultClass, Strip, Wait,
 };
-use crate::script::{ALL, Step, leftovers, ready, run};
+use crate::script::{ALL, Step, lab_with_ready_group, leftovers, run};
 use crate::table::{Leftovers, print};
 
 struct Variant {
@@ -149,7 +149,8 @@ const VARIANTS: &[Variant] = &[
 ];
 
 async fn run_case(variant: &Variant) -> (Lab, Leftovers) {
-    let lab = ready(MEMBERS, Config { controller_qps: Some(200.0), ..Config::default() }).await;
+    let lab =
+        lab_with_ready_group(MEMBERS, Config { controller_qps: Some(200.0), ..Config::default() }).await;
     assert!(run(&lab, variant.steps).await, "{}: a wait timed out", variant.name);
     let leftovers = leftovers(&lab).await;
     (lab, leftovers)

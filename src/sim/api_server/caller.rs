@@ -105,7 +105,7 @@ impl Caller {
         let ns = meta::get(&object, "namespace").to_owned();
         let target = self.target("create", plural, Some(&ns), meta::get(&object, "name"), None)?;
         self.server.with(|inner| {
-            let object = inner.typed(target.resource, object);
+            let object = inner.with_storage_type(target.resource, object);
             write::create(&mut inner.store, &target, object)
         })
     }

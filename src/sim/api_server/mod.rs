@@ -229,7 +229,7 @@ impl Inner {
     }
 
     /// The object with the apiVersion in which it is stored.
-    fn typed(&self, resource: &Resource, mut object: Value) -> Value {
+    fn with_storage_type(&self, resource: &Resource, mut object: Value) -> Value {
         let version = self.preferred(resource).unwrap_or_default();
         meta::set_top(&mut object, "apiVersion", Some(&json!(resource.api_version(version))));
         meta::set_top(&mut object, "kind", Some(&json!(resource.kind)));
@@ -239,7 +239,7 @@ impl Inner {
     fn create_first_namespaces(&mut self) {
         let Some(resource) = resources::by_plural(NAMESPACES) else { return };
         for name in FIRST_NAMESPACES {
-            let object = self.typed(resource, json!({"metadata": {"name": name}}));
+            let object = self.with_storage_type(resource, json!({"metadata": {"name": name}}));
             let target = Target { resource, key: namespaces::key(name), status: false, dry_run: false };
             // The names are valid and the store is empty, so these writes cannot fail.
             let _ = write::create(&mut self.store, &target, object);

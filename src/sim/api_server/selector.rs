@@ -58,7 +58,7 @@ impl Selection {
     }
 
     /// Returns whether the selection is limited by the namespace only.
-    pub fn is_whole(&self) -> bool {
+    pub fn selects_all(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 

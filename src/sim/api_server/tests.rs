@@ -22,7 +22,7 @@ fn snapshot(name: &str) -> Value {
     json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"source": {"persistentVolumeClaimName": "p"}}})
 }
 
-fn created(caller: &Caller, finalizers: Value) -> Value {
+fn create_with_finalizers(caller: &Caller, finalizers: Value) -> Value {
     let mut object = snapshot("a");
     object["metadata"]["finalizers"] = finalizers;
     caller.create("volumesnapshots", object).expect("created")
@@ -68,7 +68,7 @@ async fn generate_name_appends_five_letters() {
 #[tokio::test]
 async fn stale_update_conflicts_and_no_op_preserves_version() {
     let caller = caller();
-    let first = created(&caller, json!([]));
+    let first = create_with_finalizers(&caller, json!([]));
     let same = caller.update("volumesnapshots", first.clone()).expect("no-op");
     assert_eq!(same, first);
     let second = patch(&caller, None, json!({"metadata": {"labels": {"a": "b"}}})).expect("patched");
@@ -82,7 +82,7 @@ async fn stale_update_conflicts_and_no_op_preserves_version() {
 #[tokio::test]
 async fn generation_counts_spec_changes_and_deletion() {
     let caller = caller();
-    created(&caller, json!(["example.com/hold"]));
+    create_with_finalizers(&caller, json!(["example.com/hold"]));
     patch(&caller, None, json!({"metadata": {"labels": {"a": "b"}}})).expect("labels");
     let status = patch(&caller, Some("status"), json!({"status": {"readyToUse": true}})).expect("status");
     assert_eq!(status["metadata"]["generation"], 1);
@@ -96,7 +96,7 @@ async fn generation_counts_spec_changes_and_deletion() {
 #[tokio::test]
 async fn main_resource_and_status_are_independent() {
     let caller = caller();
-    created(&caller, json!([]));
+    create_with_finalizers(&caller, json!([]));
     let both = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"volumeSnapshotClassName": "c"}, "status": {"readyToUse": true}});
     let main = patch(&caller, None, both.clone()).expect("main");
     assert!(main.get("status").is_none());
@@ -125,7 +125,7 @@ async fn backup_has_no_status_subresource() {
 #[tokio::test]
 async fn finalizer_blocks_deletion_until_removed() {
     let caller = caller();
-    created(&caller, json!(["example.com/one", "example.com/two"]));
+    create_with_finalizers(&caller, json!(["example.com/one", "example.com/two"]));
     let pending = delete(&caller).expect("deleted").expect("pending");
     assert_eq!(delete(&caller).expect("again").as_ref(), Some(&pending), "a second delete changes nothing");
     let added =
@@ -143,7 +143,7 @@ async fn finalizer_blocks_deletion_until_removed() {
 #[tokio::test]
 async fn delete_checks_uid_and_version() {
     let caller = caller();
-    let made = created(&caller, json!([]));
+    let made = create_with_finalizers(&caller, json!([]));
     let attempt = |uid: Option<&str>, version: Option<&str>| {
         let preconditions =
             Preconditions { uid: uid.map(str::to_owned), resource_version: version.map(str::to_owned) };
@@ -156,14 +156,14 @@ async fn delete_checks_uid_and_version() {
         Ok(None)
     );
     assert!(attempt(None, None).is_err_and(|status| status.is_not_found()));
-    let next = created(&caller, json!([]));
+    let next = create_with_finalizers(&caller, json!([]));
     assert_ne!(next["metadata"]["uid"], made["metadata"]["uid"], "a reused name has a new uid");
 }
 
 #[tokio::test]
 async fn other_uid_conflicts_and_creation_time_is_immutable() {
     let caller = caller();
-    created(&caller, json!([]));
+    create_with_finalizers(&caller, json!([]));
     let uid = patch(&caller, None, json!({"metadata": {"uid": "other"}}));
     assert!(uid.is_err_and(|status| status.is_conflict()));
     let time = patch(&caller, None, json!({"metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"}}));
@@ -173,7 +173,7 @@ async fn other_uid_conflicts_and_creation_time_is_immutable() {
 #[tokio::test]
 async fn failed_json_patch_test_changes_nothing() {
     let caller = caller();
-    let made = created(&caller, json!([]));
+    let made = create_with_finalizers(&caller, json!([]));
     let ops = json!([
         {"op": "add", "path": "/metadata/labels", "value": {"a": "b"}},
         {"op": "test", "path": "/metadata/uid", "value": "other"},
@@ -207,7 +207,7 @@ async fn create_requires_existing_active_namespace() {
 async fn watch_sends_existing_objects_and_later_changes() {
     let server = server();
     let caller = server.caller("test");
-    created(&caller, json!([]));
+    create_with_finalizers(&caller, json!([]));
     let mut watch = caller.watch("volumesnapshots");
     patch(&caller, None, json!({"metadata": {"labels": {"a": "b"}}})).expect("patched");
     delete(&caller).expect("deleted");
@@ -221,7 +221,7 @@ async fn watch_sends_existing_objects_and_later_changes() {
     assert_eq!(last["metadata"]["resourceVersion"], "8", "the version of the delete");
     assert_eq!(watch.try_next(), None);
     server.drop_watches();
-    created(&caller, json!([]));
+    create_with_finalizers(&caller, json!([]));
     assert!(watch.try_next().is_some(), "watches of actors are never dropped");
 }
 
@@ -229,7 +229,7 @@ async fn watch_sends_existing_objects_and_later_changes() {
 async fn calls_are_counted_by_agent_verb_and_resource() {
     let server = server();
     let caller = server.caller("sidecar");
-    created(&caller, json!([]));
+    create_with_finalizers(&caller, json!([]));
     patch(&caller, Some("status"), json!({"status": {"readyToUse": false}})).expect("patched");
     assert!(caller.get("pods", Some("default"), "none").is_err());
     let tally = serde_json::to_value(server.tally()).expect("serializes");

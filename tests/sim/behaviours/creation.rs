@@ -13,7 +13,7 @@ use crate::lab::{
     is_deleting, name, owners, pvc, uid,
 };
 use crate::script::Step::{DeleteGroup, Freeze, NoDefaultClass, Strip, Unfreeze, Wait};
-use crate::script::{CONTROLLER, ready, run};
+use crate::script::{CONTROLLER, lab_with_ready_group, run};
 use crate::variants::{import_group, import_group_content};
 
 fn slow_driver(milliseconds: u64) -> Config {
@@ -152,14 +152,14 @@ async fn behaviour_11_member_list_is_filled_only_once() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_12_controller_restores_owner_of_stripped_member() {
-    let lab = ready(2, Config::default()).await;
+    let lab = lab_with_ready_group(2, Config::default()).await;
     run(&lab, &[Strip, Wait(1000)]).await;
     for member in lab.snapshots() {
         assert_eq!(owners(&member), 1, "the next reconcile restores the owner");
         assert!(has_finalizer(&member, AS_SOURCE) && !has_finalizer(&member, IN_GROUP));
         assert_eq!(member["spec"]["volumeSnapshotClassName"], "csi-hostpath-snapclass");
     }
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     run(&lab, &[NoDefaultClass, Strip, Wait(1000)]).await;
     let member = lab.snapshots().remove(0);
     assert_eq!((owners(&member), has_finalizer(&member, AS_SOURCE)), (0, false));
@@ -223,7 +223,7 @@ async fn behaviour_18_one_foreign_pvc_fails_whole_selection() {
 #[tokio::test(start_paused = true)]
 async fn behaviour_20_releases_differ_in_version_and_gate() {
     for release in Release::ALL {
-        let lab = ready(2, Config { release: Some(release), ..Config::default() }).await;
+        let lab = lab_with_ready_group(2, Config { release: Some(release), ..Config::default() }).await;
         let (group, content) = (lab.group().expect("ready"), lab.group_content().expect("exists"));
         let version = format!("groupsnapshot.storage.k8s.io/{}", release.group_version());
         let named_after = if release == Release::V8_2 { uid(&content) } else { uid(&group) };
@@ -265,7 +265,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
 
     // A group is imported while its driver is not ready: older releases retry only at a resync.
     for (release, seconds) in [(Release::V8_6, 600..=900), (Release::Main, 100..=300)] {
-        let lab = ready(1, Config { release: Some(release), ..Config::default() }).await;
+        let lab = lab_with_ready_group(1, Config { release: Some(release), ..Config::default() }).await;
         run(&lab, &crate::script::RETAIN).await;
         run(&lab, &crate::script::RELEASE[..7]).await;
         let not_ready_ms = 200_000;
@@ -289,7 +289,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
     assert!(lab.group_content().is_none() && lab.group().is_some_and(|group| group.get("status").is_none()));
 
     // The controller ignores an owner reference of another version and adds its own beside it.
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     let member = lab.snapshots().remove(0);
     let mut old = member["metadata"]["ownerReferences"].clone();
     old[0]["apiVersion"] = json!("groupsnapshot.storage.k8s.io/v1beta2");
@@ -300,7 +300,7 @@ async fn behaviour_20_releases_differ_in_version_and_gate() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_21_counts_events_including_false_failures() {
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     for reason in ["CreatingGroupSnapshot", "GroupSnapshotCreated", "GroupSnapshotReady", "SnapshotReady"] {
         assert_eq!(lab.events(reason).len(), 1, "{reason}");
     }
@@ -311,7 +311,7 @@ async fn behaviour_21_counts_events_including_false_failures() {
     assert!(pending[0]["count"].as_u64() > Some(3), "one Event with a count");
 
     // The cache of the controller still contains a deleted content.
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     lab.delete(GROUPS, &lab.group().expect("exists"));
     while lab.group_content().is_some_and(|content| !is_deleting(&content)) {
         tokio::task::yield_now().await;

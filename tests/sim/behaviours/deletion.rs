@@ -11,7 +11,7 @@ use crate::script::Step::{
     ClearNames, DeleteGroup, DeleteGroupContent, DeleteMember, Freeze, GroupPolicy, MemberPolicies, Restart,
     Strip, Wait,
 };
-use crate::script::{ALL, Step, leftovers, ready, run};
+use crate::script::{ALL, Step, lab_with_ready_group, leftovers, run};
 use crate::table::Leftovers;
 use crate::variants::{import_group, import_group_content};
 
@@ -27,7 +27,7 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
         (&[keep(MemberPolicies)], Leftovers::new(0, 2, 0), 0),
     ];
     for (policies, expected, group_contents) in table {
-        let lab = ready(2, Config::default()).await;
+        let lab = lab_with_ready_group(2, Config::default()).await;
         run(&lab, policies).await;
         run(&lab, &[Wait(1000), DeleteGroup]).await;
         assert_eq!(leftovers(&lab).await, expected, "{policies:?}");
@@ -37,20 +37,20 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
         }
     }
     // A deleted content waits for the deletion of its group.
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     run(&lab, &[DeleteGroupContent, Wait(60_000)]).await;
     assert!(lab.group_content().is_some_and(|content| is_deleting(&content)));
     run(&lab, &[DeleteGroup]).await;
     assert_eq!(leftovers(&lab).await, Leftovers::new(0, 0, 0));
     // A deleted member also waits for its group, by the name in its status. Without that name it is removed.
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     run(&lab, &[DeleteMember, Wait(60_000)]).await;
     assert_eq!(lab.snapshots().len(), 1);
     assert!(!lab.events("SnapshotDeletePending").is_empty());
     let member = lab.snapshots().remove(0);
     lab.patch(SNAPSHOTS, &member, json!({"metadata": {"finalizers": null}}));
     assert!(lab.snapshots().is_empty());
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     run(
         &lab,
         &[Step::MemberPolicies("Retain"), ClearNames(ALL), Step::Release(ALL), DeleteMember, Wait(60_000)],
@@ -61,7 +61,7 @@ async fn behaviour_13_policies_gates_and_name_decide_deletion() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_14_one_group_call_frees_all_members() {
-    let lab = ready(3, Config::default()).await;
+    let lab = lab_with_ready_group(3, Config::default()).await;
     run(&lab, &[ClearNames(ALL), Strip, GroupPolicy("Retain"), DeleteGroup, DeleteGroupContent, Wait(5000)])
         .await;
     run(&lab, &[Step::DeleteMembers]).await;
@@ -72,7 +72,7 @@ async fn behaviour_14_one_group_call_frees_all_members() {
     );
     assert_eq!((lab.driver_calls("DeleteSnapshot"), lab.driver_calls("DeleteVolumeGroupSnapshot")), (0, 0));
 
-    let lab = ready(2, Config::default()).await;
+    let lab = lab_with_ready_group(2, Config::default()).await;
     let fails = Some(("Internal".to_owned(), "injected".to_owned()));
     lab.cluster.storage().set_config(DriverConfig { delete_fails_with: fails, ..DriverConfig::default() });
     run(&lab, &[DeleteGroup, Wait(16_000)]).await;
@@ -100,7 +100,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     assert!(lab.group_content().is_some(), "the content cannot be deleted");
 
     // A static group is deleted as soon as it is ready.
-    let lab = ready(2, Config::default()).await;
+    let lab = lab_with_ready_group(2, Config::default()).await;
     let physical = lab.cluster.storage().physical_snapshots();
     let handles: Vec<String> = physical.iter().map(|one| one.snapshot_handle.clone()).collect();
     import_group_content(
@@ -136,7 +136,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
     lab.wait_until("removing the annotation completes the deletion", |lab| lab.list(GROUPS).is_empty()).await;
 
     // A retained content is deleted.
-    let lab = ready(2, Config::default()).await;
+    let lab = lab_with_ready_group(2, Config::default()).await;
     run(
         &lab,
         &[GroupPolicy("Retain"), MemberPolicies("Retain"), DeleteGroup, Wait(5000), DeleteGroupContent],
@@ -152,7 +152,7 @@ async fn behaviour_15_only_ledger_reports_leaked_storage() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_19_reused_group_name_deletes_old_members() {
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     let old = lab.snapshots().remove(0);
     run(&lab, &[GroupPolicy("Retain"), MemberPolicies("Retain"), Wait(1000), Freeze, Strip]).await;
     let group = lab.group().expect("exists");
@@ -172,7 +172,7 @@ async fn behaviour_19_reused_group_name_deletes_old_members() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_22_pending_restore_blocks_group_deletion() {
-    let lab = ready(1, Config::default()).await;
+    let lab = lab_with_ready_group(1, Config::default()).await;
     let member = name(&lab.snapshots()[0]).to_owned();
     let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": member});
     let mut too_small = pvc("restored", &json!({}), "csi-hostpath-sc");

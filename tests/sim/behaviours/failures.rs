@@ -7,13 +7,13 @@ use stillpoint::sim::{Config, DriverConfig, PhysicalSnapshot};
 use tokio::time::sleep;
 
 use crate::lab::{GROUP_BEING_CREATED, Lab, NAMESPACE, annotation, pvc};
-use crate::script::{ready, run};
+use crate::script::{lab_with_ready_group, run};
 
 fn failing(code: &str) -> DriverConfig {
     DriverConfig { fail_with: Some((code.to_owned(), "injected".to_owned())), ..DriverConfig::default() }
 }
 
-async fn with(driver: DriverConfig) -> Lab {
+async fn lab_with_driver(driver: DriverConfig) -> Lab {
     let lab = Lab::new(2, Config { driver, controller_qps: Some(5.0), ..Config::default() }).await;
     lab.wait_until_idle().await;
     lab.create_group();
@@ -23,7 +23,7 @@ async fn with(driver: DriverConfig) -> Lab {
 #[tokio::test(start_paused = true)]
 async fn behaviour_16_retries_final_errors_without_backoff() {
     const CREATE: &str = "CreateVolumeGroupSnapshot";
-    let lab = with(failing("Internal")).await;
+    let lab = lab_with_driver(failing("Internal")).await;
     sleep(Duration::from_secs(20)).await;
     let tries = lab.driver_calls(CREATE);
     println!("final error: {tries} calls in 20 s, measured 54");
@@ -32,7 +32,7 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
     lab.cluster.storage().set_config(DriverConfig::default());
     lab.wait_until("a retry succeeds", |lab| lab.is_ready(2)).await;
 
-    let lab = with(failing("DeadlineExceeded")).await;
+    let lab = lab_with_driver(failing("DeadlineExceeded")).await;
     let mut calls = Vec::new();
     for seconds in [2, 3, 5, 10, 20] {
         sleep(Duration::from_secs(seconds)).await;
@@ -43,19 +43,23 @@ async fn behaviour_16_retries_final_errors_without_backoff() {
     assert!(lab.group_content().is_some_and(|one| annotation(&one, GROUP_BEING_CREATED) == Some("yes")));
 
     // The cut succeeds although the caller receives DeadlineExceeded: one cut in total.
-    let lab =
-        with(DriverConfig { fail_times: 3, cut_despite_failure: true, ..failing("DeadlineExceeded") }).await;
+    let lab = lab_with_driver(DriverConfig {
+        fail_times: 3,
+        cut_despite_failure: true,
+        ..failing("DeadlineExceeded")
+    })
+    .await;
     lab.wait_until("ready", |lab| lab.is_ready(2)).await;
     assert_eq!((lab.driver_calls(CREATE), lab.ledger()), (4, (2, 0, 0)));
 
     // Each attempt leaves partial snapshots: measured 19 in 6 s.
-    let lab = with(DriverConfig { partial_cut_left: true, ..failing("Internal") }).await;
+    let lab = lab_with_driver(DriverConfig { partial_cut_left: true, ..failing("Internal") }).await;
     sleep(Duration::from_secs(6)).await;
     let (physical, leaked, _) = lab.ledger();
     println!("partial cuts: {leaked} in 6 s, measured 19");
     assert!((12..=25).contains(&leaked) && physical == leaked, "{leaked}");
 
-    let lab = with(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
+    let lab = lab_with_driver(DriverConfig { unimplemented: true, ..DriverConfig::default() }).await;
     sleep(Duration::from_secs(3)).await;
     let text = lab.group_content().expect("exists")["status"]["error"]["message"].to_string();
     assert!(text.contains("code = Unimplemented desc = unknown service csi.v1.GroupController"), "{text}");
@@ -77,7 +81,7 @@ async fn behaviour_16_driver_is_unready_or_lists_nothing() {
         DriverConfig { lists_snapshots: false, ..DriverConfig::default() },
         DriverConfig { reports_group_id: false, ..DriverConfig::default() },
     ] {
-        let lab = ready(1, Config { driver, ..Config::default() }).await;
+        let lab = lab_with_ready_group(1, Config { driver, ..Config::default() }).await;
         run(&lab, &crate::script::RETAIN).await;
         run(&lab, &crate::script::RELEASE[..7]).await;
         let handle = lab.cluster.storage().physical_snapshots()[0].snapshot_handle.clone();

@@ -7,13 +7,13 @@ use crate::lab::{
     GROUP, GROUP_BOUND, GROUP_CONTENT_BOUND, GROUP_CONTENTS, GROUPS, IN_GROUP, Lab, SNAPSHOTS, has_finalizer,
     owners,
 };
-use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, leftovers, ready, run};
+use crate::script::{CONTROLLER, RELEASE, RETAIN, Step, lab_with_ready_group, leftovers, run};
 use crate::table::Leftovers;
 use crate::variants::{import, import_group, import_group_content};
 
 /// A group that was released and whose members were deleted: only handles and storage remain.
-async fn orphaned() -> (Lab, String, Vec<String>) {
-    let lab = ready(2, Config::default()).await;
+async fn lab_with_orphaned_storage() -> (Lab, String, Vec<String>) {
+    let lab = lab_with_ready_group(2, Config::default()).await;
     run(&lab, &RETAIN).await;
     run(&lab, &RELEASE[..7]).await;
     let physical = lab.cluster.storage().physical_snapshots();
@@ -30,7 +30,7 @@ async fn orphaned() -> (Lab, String, Vec<String>) {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_17_members_need_content_of_their_group() {
-    let (lab, group, handles) = orphaned().await;
+    let (lab, group, handles) = lab_with_orphaned_storage().await;
     for (number, handle) in handles.iter().enumerate() {
         import(&lab, &format!("m{number}"), handle, "Retain");
     }
@@ -71,7 +71,7 @@ async fn behaviour_17_members_need_content_of_their_group() {
 
 #[tokio::test(start_paused = true)]
 async fn behaviour_17_reports_wrong_lists_and_references() {
-    let (lab, group, handles) = orphaned().await;
+    let (lab, group, handles) = lab_with_orphaned_storage().await;
     import_group(&lab, "late");
     lab.wait_until_idle().await;
     assert_eq!(
@@ -105,7 +105,7 @@ async fn behaviour_17_reports_wrong_lists_and_references() {
 #[tokio::test(start_paused = true)]
 async fn restored_name_makes_controller_fail_forever() {
     for (steps, expected) in [(&RELEASE[..], 40), (&RELEASE[..7], 0)] {
-        let lab = ready(8, Config::default()).await;
+        let lab = lab_with_ready_group(8, Config::default()).await;
         run(&lab, &RETAIN).await;
         run(&lab, &RELEASE[..7]).await;
         lab.wait_until_idle().await;

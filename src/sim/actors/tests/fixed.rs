@@ -15,7 +15,7 @@ fn ledger(lab: &Lab) -> (usize, usize, usize) {
 }
 
 /// Returns the handles of a group whose objects are deleted while its storage exists.
-async fn orphaned(members: usize, config: Config) -> (Lab, String, Vec<String>) {
+async fn lab_with_orphaned_storage(members: usize, config: Config) -> (Lab, String, Vec<String>) {
     let lab = Lab::new(members, config).await;
     let group = lab.create_ready_group(members).await;
     let handle = lab.group_contents()[0]["status"]["volumeGroupSnapshotHandle"].as_str().unwrap().to_owned();
@@ -56,10 +56,10 @@ async fn import_member(lab: &Lab, name: &str, handle: &str) {
 }
 
 fn import_group_content(lab: &Lab, handle: &str, members: &[String], policy: &str) {
-    lab.create(plural::GROUP_CONTENTS, imported(handle, members, policy));
+    lab.create(plural::GROUP_CONTENTS, group_content_body(handle, members, policy));
 }
 
-fn imported(handle: &str, members: &[String], policy: &str) -> Value {
+fn group_content_body(handle: &str, members: &[String], policy: &str) -> Value {
     json!({
         "metadata": {"name": "imported"},
         "spec": {
@@ -84,7 +84,7 @@ fn import_group(lab: &Lab) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn member_is_ready_only_with_known_group_content() {
-    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
     assert_eq!(ledger(&lab), (2, 2, 0));
     import_member(&lab, "m0", &members[0]).await;
     lab.wait_until_idle().await;
@@ -115,7 +115,7 @@ async fn member_is_ready_only_with_known_group_content() {
 
 #[tokio::test(start_paused = true)]
 async fn unbound_content_with_delete_policy_deletes_nothing() {
-    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     lab.wait_until_idle().await;
     lab.delete(plural::GROUP_CONTENTS, &lab.group_contents()[0]);
@@ -128,9 +128,9 @@ async fn unbound_content_with_delete_policy_deletes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn unbound_content_with_finalizer_frees_known_storage() {
     for (known, calls) in [(true, Some(&1)), (false, None)] {
-        let (lab, handle, members) = orphaned(2, Config::default()).await;
+        let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
         let handle = if known { handle } else { "another".to_owned() };
-        let mut content = imported(&handle, &members, "Delete");
+        let mut content = group_content_body(&handle, &members, "Delete");
         content["metadata"]["finalizers"] = json!([finalizer::GROUP_CONTENT_BOUND]);
         lab.create(plural::GROUP_CONTENTS, content);
         lab.wait_until_idle().await;
@@ -143,7 +143,7 @@ async fn unbound_content_with_finalizer_frees_known_storage() {
 
 #[tokio::test(start_paused = true)]
 async fn imported_group_adopts_and_frees_its_members() {
-    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     import_group(&lab);
     for (index, member) in members.iter().enumerate() {
@@ -171,7 +171,7 @@ async fn imported_group_adopts_and_frees_its_members() {
 
 #[tokio::test(start_paused = true)]
 async fn reclaiming_needs_both_finalizers() {
-    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
     import_group_content(&lab, &handle, &members, "Delete");
     import_group(&lab);
     lab.wait_until("both have their finalizer", |lab| {
@@ -188,7 +188,7 @@ async fn reclaiming_needs_both_finalizers() {
 
 #[tokio::test(start_paused = true)]
 async fn refuses_wrong_member_list_and_wrong_reference() {
-    let (lab, handle, members) = orphaned(2, Config::default()).await;
+    let (lab, handle, members) = lab_with_orphaned_storage(2, Config::default()).await;
     import_group_content(&lab, &handle, &members[..1], "Delete");
     lab.wait_until_idle().await;
     let message = lab.group_contents()[0]["status"]["error"]["message"].as_str().unwrap().to_owned();
@@ -230,7 +230,7 @@ async fn rebuilds_lost_member_while_content_exists() {
 #[tokio::test(start_paused = true)]
 async fn driver_without_group_ids_yields_independent_members() {
     let driver = DriverConfig { reports_group_id: false, ..DriverConfig::default() };
-    let (lab, _, members) = orphaned(1, Config { driver, ..Config::default() }).await;
+    let (lab, _, members) = lab_with_orphaned_storage(1, Config { driver, ..Config::default() }).await;
     import_member(&lab, "m0", &members[0]).await;
     lab.wait_until_idle().await;
     let member = lab.get(plural::SNAPSHOTS, "m0").unwrap();

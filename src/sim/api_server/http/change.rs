@@ -126,7 +126,7 @@ fn server_side_apply(inner: &mut Inner, call: &Call, target: &Target) -> Result<
         let why = "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch";
         return Err(Status::new(422, "Invalid", why));
     }
-    let applied = typed(inner, call, parse(&call.body)?)?;
+    let applied = set_type(inner, call, parse(&call.body)?)?;
     let applier = Applier {
         resource: target.resource,
         manager,
@@ -186,11 +186,11 @@ fn object_of_body(inner: &Inner, call: &Call) -> Result<Value, Status> {
         protobuf::MEDIA => protobuf::object(&call.body).ok_or_else(|| unsupported_media(OBJECT_MEDIA))?,
         _ => return Err(unsupported_media(OBJECT_MEDIA)),
     };
-    typed(inner, call, object)
+    set_type(inner, call, object)
 }
 
 /// Checks type and namespace of the object against the path.
-fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
+fn set_type(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
     let place = &call.place;
     let wanted = place.resource.api_version(place.version);
     let (api_version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
@@ -218,7 +218,7 @@ fn typed(inner: &Inner, call: &Call, object: Value) -> Result<Value, Status> {
     }
     refuse_unknown(inner, call, &object)?;
     let object = conversion::to_stored(place.resource, object);
-    Ok(if place.resource.create_only { object } else { inner.typed(place.resource, object) })
+    Ok(if place.resource.create_only { object } else { inner.with_storage_type(place.resource, object) })
 }
 
 fn refuse_unknown(inner: &Inner, call: &Call, object: &Value) -> Result<(), Status> {

@@ -39,7 +39,7 @@ pub(super) fn get(inner: &Inner, call: &Call) -> Result<Response<Body>, Status> 
     let place = &call.place;
     let name = place.name.as_deref().unwrap_or_default();
     let key = key(place.resource, place.namespace.as_deref().unwrap_or_default(), name);
-    let stored = inner.store.get_at(&key, version_seen(inner, call));
+    let stored = inner.store.get_at(&key, version_to_read(inner, call));
     let stored = stored.ok_or_else(|| Status::not_found(place.resource, name))?;
     Ok(one(inner, call, StatusCode::OK, &key, &stored))
 }
@@ -105,7 +105,7 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
         let beyond = after.as_ref().is_none_or(|(ns, name)| (&key.namespace, &key.name) > (ns, name));
         beyond && selection.matches(object)
     };
-    let selected = selected(inner, call, &selection, version, selects)?;
+    let selected = select(inner, call, &selection, version, selects)?;
     let page = page_size(call, selected.len());
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if page < selected.len()
@@ -113,7 +113,7 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
     {
         let token = Continue { version, namespace: last.namespace.clone(), name: last.name.clone() };
         metadata["continue"] = json!(URL_SAFE_NO_PAD.encode(json!(token).to_string()));
-        if selection.is_whole() {
+        if selection.selects_all() {
             metadata["remainingItemCount"] = json!(selected.len() - page);
         }
     }
@@ -124,7 +124,7 @@ pub(super) fn list(inner: &Inner, call: &Call) -> Result<Response<Body>, Status>
 
 /// The selected objects as of `version`. At the current version, a selection with a name reads only that
 /// object. Objects that are not selected are not copied.
-fn selected(
+fn select(
     inner: &Inner,
     call: &Call,
     selection: &Selection,
@@ -223,7 +223,7 @@ fn page_size(call: &Call, all: usize) -> usize {
 }
 
 /// The version that the call reads: the newest one, or an older one if its reads are stale.
-pub(super) fn version_seen(inner: &Inner, call: &Call) -> u64 {
+pub(super) fn version_to_read(inner: &Inner, call: &Call) -> u64 {
     match call.stale {
         Duration::ZERO => inner.store.version(),
         age => Instant::now().checked_sub(age).map_or(0, |then| inner.store.version_at(then)),
@@ -231,7 +231,7 @@ pub(super) fn version_seen(inner: &Inner, call: &Call) -> u64 {
 }
 
 fn version_of_list(inner: &Inner, call: &Call, token: Option<&Continue>) -> Result<u64, Status> {
-    let now = version_seen(inner, call);
+    let now = version_to_read(inner, call);
     if !call.stale.is_zero() {
         return Ok(now);
     }

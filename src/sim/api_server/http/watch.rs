@@ -100,7 +100,7 @@ pub(super) fn watch(server: &ApiServer, call: &Call) -> Result<Response<Body>, S
             ended: false,
             breaks: false,
         };
-        stream.begin(inner, &start, read::version_seen(inner, call));
+        stream.begin(inner, &start, read::version_to_read(inner, call));
         stream
     });
     let body = futures::stream::unfold(stream, |mut stream| async move {

@@ -26,14 +26,14 @@ use crate::api_server::validate::refuse;
 use crate::resources::Resource;
 
 /// The shipped CRDs.
-const SHIPPED: [&str; 2] =
+const SHIPPED_CRDS: [&str; 2] =
     [include_str!("../../../../deploy/crds.yaml"), include_str!("../../../../deploy/backup-crd.yaml")];
 
 /// The shipped CRDs by plural name. A file that cannot be parsed has no entry; a test detects that.
 static DEFINITIONS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     let read = |text: &&str| serde_saphyr::from_multiple::<Value>(text).unwrap_or_default();
     let named = |crd: Value| Some((crd["spec"]["names"]["plural"].as_str()?.to_owned(), crd));
-    SHIPPED.iter().flat_map(read).filter_map(named).collect()
+    SHIPPED_CRDS.iter().flat_map(read).filter_map(named).collect()
 });
 
 static SCHEMAS: LazyLock<BTreeMap<&'static str, Schema>> = LazyLock::new(|| {
