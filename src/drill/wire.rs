@@ -19,7 +19,7 @@ use crate::drill::rbac::{Rbac, asked};
 use crate::engine::clock::Clock;
 use crate::journal::Disk;
 use crate::sim::Cluster;
-use crate::sim::api_server::Severed;
+use crate::sim::api_server::ConnectionBroken;
 
 /// Number of calls on a testbed after which a daemon is considered to loop: many times the calls of a hundred
 /// groups.
@@ -100,8 +100,8 @@ impl Wire {
             async move {
                 let response = wire.serve(request).await;
                 // A connection that breaks before the reply gives an error, not a response.
-                match response.extensions().get::<Severed>() {
-                    Some(Severed) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+                match response.extensions().get::<ConnectionBroken>() {
+                    Some(ConnectionBroken) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
                     None => Ok(response),
                 }
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stillpoint::sim::Config;
-use stillpoint::sim::api_server::Severed;
+use stillpoint::sim::api_server::ConnectionBroken;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
@@ -116,7 +116,7 @@ async fn socket_faults_differ_for_connection_and_reply() {
     lab.fault(json!({"verb": "list", "answer": "cut"})).await;
     let request = axum::http::Request::get(MAPS).body(axum::body::Body::empty()).expect("a request");
     let response = tower::ServiceExt::oneshot(lab.cluster.router(), request).await.expect("answered");
-    assert_eq!(response.extensions().get::<Severed>(), Some(&Severed));
+    assert_eq!(response.extensions().get::<ConnectionBroken>(), Some(&ConnectionBroken));
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,7 +81,7 @@ fn cuts(story: &Story, testbed: &Testbed, verdict: &mut Verdict) {
     let retried = |event: &Event| matches!(event, Event::MilestoneReached { reached: Reached::Retried, .. });
     let records = story.runs.values().flatten();
     let attempts = story.runs.len() + records.filter(|(_, record)| retried(&record.event)).count();
-    let ever = testbed.cluster.storage().ever_cut();
+    let ever = testbed.cluster.storage().cut_history();
     let groups: BTreeSet<_> = ever.iter().filter_map(|one| one.group_handle.as_deref()).collect();
     verdict.hold(Invariant::OneCut, groups.len() <= attempts, || {
         format!("{} group cuts in {attempts} attempts", groups.len())

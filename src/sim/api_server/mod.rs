@@ -41,7 +41,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use self::caller::{Caller, Watch, WatchEvent};
-pub use self::http::{Answer, CallInfo, FaultDecision, Faults, Replicas, Severed, StreamEnd, StreamFault};
+pub use self::http::{
+    Answer, CallInfo, ConnectionBroken, FaultDecision, Faults, Replicas, StreamEnd, StreamFault,
+};
 pub use self::status::{Cause, Details, Status};
 pub use self::tally::Tally;
 pub use self::write::Preconditions;

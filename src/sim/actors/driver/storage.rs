@@ -69,7 +69,7 @@ struct Inner {
     calls: BTreeMap<&'static str, u64>,
     volumes: BTreeMap<String, Volume>,
     snapshots: BTreeMap<String, PhysicalSnapshot>,
-    ever: Vec<PhysicalSnapshot>,
+    cut_history: Vec<PhysicalSnapshot>,
     groups: BTreeMap<String, Group>,
 }
 
@@ -94,7 +94,7 @@ impl Storage {
             calls: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
-            ever: Vec::new(),
+            cut_history: Vec::new(),
             groups: BTreeMap::new(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), clock }
@@ -120,8 +120,8 @@ impl Storage {
     }
 
     /// All snapshots that were ever cut, in the order of the cuts, in their state at the cut.
-    pub fn ever_cut(&self) -> Vec<PhysicalSnapshot> {
-        self.inner().ever.clone()
+    pub fn cut_history(&self) -> Vec<PhysicalSnapshot> {
+        self.inner().cut_history.clone()
     }
 
     /// Destroys a physical snapshot outside of the driver and the API, as an administrator of the storage
@@ -351,7 +351,7 @@ impl Inner {
             size_bytes,
             version,
         };
-        self.ever.push(snapshot.clone());
+        self.cut_history.push(snapshot.clone());
         self.snapshots.insert(handle.clone(), snapshot);
         Ok(handle)
     }

@@ -51,14 +51,14 @@ pub enum Answer {
     /// The headers of a success and the beginning of a body: the connection breaks before the reply is
     /// complete.
     Drop,
-    /// No reply: the connection breaks before the headers. The response carries [`Severed`].
+    /// No reply: the connection breaks before the headers. The response carries [`ConnectionBroken`].
     Cut,
 }
 
 /// Marks a response that an in-memory transport must turn into a connection error. Over a socket the
 /// connection is closed without sending a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Severed;
+pub struct ConnectionBroken;
 
 /// The fault of the events of one watch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

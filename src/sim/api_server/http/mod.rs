@@ -37,7 +37,7 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::faults::{Answer, CallInfo, FaultDecision, Faults, Severed, StreamEnd, StreamFault};
+pub use self::faults::{Answer, CallInfo, ConnectionBroken, FaultDecision, Faults, StreamEnd, StreamFault};
 pub use self::replicas::Replicas;
 pub(super) use self::start::Start;
 
@@ -311,7 +311,7 @@ fn broken(begun: bool) -> Response<Body> {
     // An error at the first poll of the body ends the connection before the headers are sent.
     let body = futures::stream::once(async { Err::<Bytes, _>(reset()) });
     let mut response = respond(StatusCode::OK, JSON, Body::from_stream(body));
-    response.extensions_mut().insert(Severed);
+    response.extensions_mut().insert(ConnectionBroken);
     response
 }
 
