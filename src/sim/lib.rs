@@ -140,7 +140,7 @@ impl Cluster {
     /// Outside a tokio runtime.
     pub fn copy(&self, config: Config) -> Cluster {
         let copy = Self::start_with(config, self.clock().clone(), self.storage().clone());
-        copy.go_back(&self.checkpoint());
+        copy.restore(&self.checkpoint());
         copy
     }
 
@@ -151,7 +151,7 @@ impl Cluster {
 
     /// Restores a checkpoint, as a cluster whose etcd is restored. The storage does not change, and every
     /// controller restarts with empty caches.
-    pub fn go_back(&self, checkpoint: &Checkpoint) {
+    pub fn restore(&self, checkpoint: &Checkpoint) {
         AGENTS.into_iter().for_each(|agent| {
             self.actors().get_mut(agent).into_iter().for_each(Actor::kill);
         });
@@ -175,7 +175,7 @@ impl Cluster {
         deployment::create(&api);
         api.set_list_delay(config.list_delay_ms);
         if config.forbid_first_ms > 0 {
-            api.start_anew(Duration::from_millis(config.forbid_first_ms), STORAGE_INITIALIZATION);
+            api.restart(Duration::from_millis(config.forbid_first_ms), STORAGE_INITIALIZATION);
         }
         let context = ActorContext {
             api,

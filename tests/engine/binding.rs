@@ -383,7 +383,7 @@ async fn went_back_to(at: Point) -> Result<(), String> {
     let testbed = set_up().await;
     testbed.backup("shop");
     let before = checkpoint_at(&testbed, at).await;
-    testbed.cluster.go_back(&before);
+    testbed.cluster.restore(&before);
     let mut end = testbed.run_daemon(None).await;
     if matches!(&end, End::Problem(problem) if problem.code == Code::ClusterWentBack) {
         end = testbed.run_daemon(None).await;
@@ -436,7 +436,7 @@ async fn frees_nothing_until_cluster_is_confirmed() {
     let before = testbed.cluster.checkpoint();
     let killed = "relabelled/after-record".parse().expect("a point");
     assert!(matches!(testbed.run_daemon(Some(killed)).await, End::Killed));
-    testbed.cluster.go_back(&before);
+    testbed.cluster.restore(&before);
     // Without its class the run cannot be released, and is rolled back.
     crate::disruptions::delete_all(&testbed.cluster, "volumesnapshotclasses");
     let waits = |testbed: &Testbed| {

@@ -114,7 +114,7 @@ async fn failing_often(seed: u64, chance: f64) -> Result<(), String> {
             return FaultDecision::none();
         }
         let way = &ways[random.usize(..ways.len())];
-        FaultDecision::of(way.happens, way.answer.clone()).answered_after(random.u64(..2000))
+        FaultDecision::of(way.happens, way.answer.clone()).with_reply_delay(random.u64(..2000))
     }));
     let end = testbed.run_daemon(None).await;
     testbed.cluster.api().clear_faults();

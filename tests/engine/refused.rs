@@ -242,7 +242,7 @@ async fn rejects_backup_name_used_in_another_namespace() {
 async fn refuses_unreadable_backup_and_runs_the_others() {
     for late in [false, true] {
         let testbed = Testbed::new(Config::default());
-        testbed.cluster.api().loosen("backups");
+        testbed.cluster.api().preserve_unknown_fields("backups");
         testbed.claims("shop", "orders-db", 2).await;
         // Valid in the schema of another release, and unknown in this one.
         let malformed = || {

@@ -38,7 +38,7 @@ fn snapshots(backup: &Value) -> [i64; 2] {
 #[tokio::test(start_paused = true)]
 async fn field_unknown_to_velero_fails_backup() {
     let testbed = Testbed::new(Config::default());
-    testbed.cluster.api().loosen("backups");
+    testbed.cluster.api().preserve_unknown_fields("backups");
     testbed.claims("shop", "orders-db", 2).await;
     testbed.backup_with(json!({"includeNamespaces": ["other"], "hooks": {"resource": []}}));
     let end = testbed.run_daemon(None).await;

@@ -54,7 +54,7 @@ async fn daemon_waits_for_restarted_api_server() {
 #[tokio::test(start_paused = true)]
 async fn daemon_is_unready_if_always_forbidden() {
     let testbed = Testbed::new(Config::default());
-    testbed.cluster.api().start_anew(Duration::from_secs(1 << 20), Duration::ZERO);
+    testbed.cluster.api().restart(Duration::from_secs(1 << 20), Duration::ZERO);
     let health = Health::default();
     let client = || std::future::ready(Ok(testbed.client(&testbed.disk, "stillpoint/test")));
     tokio::select! {

@@ -143,7 +143,7 @@ impl ApiServer {
 
     /// Restarts the API server: all watches end, all calls are refused with 403 for `forbids`, then those for
     /// custom resources with 429 for `initializes`. Actors are not affected.
-    pub fn start_anew(&self, forbids: Duration, initializes: Duration) {
+    pub fn restart(&self, forbids: Duration, initializes: Duration) {
         self.with(|inner| inner.start = Some(Start::now(forbids, initializes)));
         self.drop_watches();
     }
@@ -160,7 +160,7 @@ impl ApiServer {
 
     /// Makes the CRD of a resource keep every field and check none from now on, as the CRD of an older
     /// release may.
-    pub fn loosen(&self, plural: &str) {
+    pub fn preserve_unknown_fields(&self, plural: &str) {
         self.with(|inner| inner.store.preserve_unknown_fields(plural));
     }
 

@@ -126,7 +126,7 @@ impl Kind {
             Kind::Cut => FaultDecision::of(false, broken),
             Kind::Late => {
                 let before_ms = random.u64(..=3000);
-                FaultDecision { before_ms, ..FaultDecision::none() }.answered_after(random.u64(..=3000))
+                FaultDecision { before_ms, ..FaultDecision::none() }.with_reply_delay(random.u64(..=3000))
             }
             Kind::Stale => FaultDecision { stale_ms: random.u64(..=5000), ..FaultDecision::none() },
             Kind::Stream => FaultDecision { stream: stream(random), ..FaultDecision::none() },

@@ -154,7 +154,7 @@ pub(super) fn add(cluster: &Cluster, text: &str) -> Result<usize, String> {
             Fault::DropWatches => cluster.api().drop_watches(),
             Fault::Start(StartFault { forbid_ms, initialize_ms }) => {
                 let [forbids, initializes] = [forbid_ms, initialize_ms].map(Duration::from_millis);
-                cluster.api().start_anew(forbids, initializes);
+                cluster.api().restart(forbids, initializes);
             }
             Fault::ListDelay(milliseconds) => cluster.api().set_list_delay(milliseconds),
             Fault::Compact => cluster.api().compact(),
@@ -265,7 +265,7 @@ mod tests {
         );
         assert_eq!(
             rules.decide(&call("b", "patch"), false),
-            FaultDecision::of(true, Answer::Cut).answered_after(7)
+            FaultDecision::of(true, Answer::Cut).with_reply_delay(7)
         );
         assert_eq!(rules.decide(&call("a", "patch"), true), throttled, "the rule names the actor");
         assert_eq!(rules.decide(&call("a", "patch"), false), FaultDecision::none(), "exhausted");

@@ -96,7 +96,7 @@ impl FaultDecision {
     }
 
     /// Returns the same decision with a delayed reply.
-    pub fn answered_after(mut self, delay_ms: u64) -> Self {
+    pub fn with_reply_delay(mut self, delay_ms: u64) -> Self {
         self.delay_ms = delay_ms;
         self
     }

@@ -298,7 +298,7 @@ async fn fault_decides_write_and_response_independently() {
     let server = server();
     let api = config_maps(&server);
     let decide = |happen: bool, answer: Answer| {
-        let decision = FaultDecision::of(happen, answer).answered_after(5);
+        let decision = FaultDecision::of(happen, answer).with_reply_delay(5);
         server.set_faults(Box::new(move |call| {
             assert_eq!((call.agent.as_str(), call.plural.as_str()), ("unknown", "configmaps"));
             if call.verb == "create" { decision.clone() } else { FaultDecision::none() }
@@ -521,7 +521,7 @@ async fn starting_server_refuses_all_then_custom_resources() {
         client(&server).request_text(http::Request::get("/readyz").body(vec![]).expect("a request")).await
     };
     assert_eq!((refused("").await, ready().await.is_ok()), (0, true));
-    server.start_anew(Duration::from_secs(5), Duration::from_secs(2));
+    server.restart(Duration::from_secs(5), Duration::from_secs(2));
     assert_eq!(refused("\"system:discovery\" not found").await, 403);
     let discovery = client(&server).list_api_groups().await.expect_err("403");
     assert!(discovery.to_string().contains("cannot get path \"/apis\""), "{discovery}");
