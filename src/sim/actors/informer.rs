@@ -217,7 +217,7 @@ fn object_of(event: &WatchEvent) -> &Value {
 ///
 /// A controller that has written an object does not act on an older version that is still in its cache. An
 /// object whose deletion the cache has seen remains deleted: a reply to a write that is read after the
-/// deletion does not bring the object back. Otherwise the controller would act on it for ever. (The real
+/// deletion does not bring the object back. Otherwise the controller would act on it forever. (The real
 /// controller has that race as well, but between two of its instructions.) An object that the cache has not
 /// received yet does not count as deleted.
 #[derive(Clone, Default)]

@@ -202,5 +202,5 @@ async fn separate_cuts_of_volumes_are_not_atomic() {
     let versions: Vec<_> = cut().iter().map(|one| one.version).collect();
     assert_eq!(handles.len(), versions.len());
     assert_ne!(versions[0], versions[1], "the versions differ");
-    println!("each volume by itself, under the same writes to both: {versions:?}");
+    println!("separate cuts under the same writes: {versions:?}");
 }

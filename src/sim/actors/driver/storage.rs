@@ -432,7 +432,7 @@ mod tests {
             assert_eq!(failure.to_string(), "rpc error: code = Internal desc = disk on fire");
         }
         assert_eq!(storage.physical_snapshots().len(), 4, "two of three volumes, for each of two calls");
-        storage.create_volume_group_snapshot("g", &volumes).await.expect("healed");
+        storage.create_volume_group_snapshot("g", &volumes).await.expect("a success");
         assert_eq!(storage.physical_snapshots().len(), 7);
     }
 
