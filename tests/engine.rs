@@ -21,6 +21,8 @@ mod killed;
 mod lost_replies;
 #[path = "engine/meddle.rs"]
 mod meddle;
+#[path = "engine/mutants.rs"]
+mod mutants;
 #[path = "engine/namespace.rs"]
 mod namespace;
 #[path = "engine/permissions.rs"]

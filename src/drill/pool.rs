@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::drill::invariants::{Broken, Invariant};
-use crate::drill::runner::{CaseResult, play};
+use crate::drill::runner::{CaseResult, Setup, play_with};
 use crate::drill::scenario::Case;
 
 /// Runs all cases and calls `told` as each one ends. The results are in the order of the cases.
@@ -17,6 +17,14 @@ use crate::drill::scenario::Case;
 /// # Panics
 /// The operating system has no thread or no timer left.
 pub fn play_all(cases: &[Case], told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<CaseResult> {
+    play_all_with(cases, |_| {}, told)
+}
+
+/// As [`play_all`], on testbeds that `setup` has changed.
+///
+/// # Panics
+/// As [`play_all`].
+pub fn play_all_with(cases: &[Case], setup: Setup, told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<CaseResult> {
     let next = AtomicUsize::new(0);
     let played = Mutex::new(Vec::with_capacity(cases.len()));
     let work = || {
@@ -24,7 +32,7 @@ pub fn play_all(cases: &[Case], told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<Case
             let index = next.fetch_add(1, Ordering::Relaxed);
             cases.get(index).map(|case| (index, case))
         } {
-            let one = play_alone(case);
+            let one = play_alone_with(case, setup);
             told(&one);
             played.lock().expect("nothing panics with the lock").push((index, one));
         }
@@ -38,9 +46,13 @@ pub fn play_all(cases: &[Case], told: &(dyn Fn(&CaseResult) + Sync)) -> Vec<Case
 
 /// Runs one case on its own runtime.
 pub fn play_alone(case: &Case) -> CaseResult {
+    play_alone_with(case, |_| {})
+}
+
+fn play_alone_with(case: &Case, setup: Setup) -> CaseResult {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
-    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(case))));
+    let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play_with(case, setup))));
     ended.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -59,10 +59,14 @@ impl CaseResult {
     }
 }
 
+/// Changes a testbed before it is used. A test can alter the decisions of the machine in this way, or the disk.
+pub type Setup = fn(&mut Testbed);
+
 /// Creates a testbed with a group and a Backup that includes it.
-pub(super) async fn set(case: &Case) -> (Testbed, Rows) {
+pub(super) async fn set(case: &Case, setup: Setup) -> (Testbed, Rows) {
     let rows = Rows::default();
     let mut testbed = Testbed::new(case.config());
+    setup(&mut testbed);
     testbed.metrics = std::sync::Arc::new(rows.clone());
     testbed.defaults.keep_group_name = case.target == Target::Keep;
     testbed.defaults.atomicity.required = case.target == Target::UndoApart;
@@ -85,7 +89,12 @@ pub(super) async fn set(case: &Case) -> (Testbed, Rows) {
 
 /// Runs a case to its end.
 pub async fn play(case: &Case) -> CaseResult {
-    let (testbed, rows) = set(case).await;
+    play_with(case, |_| {}).await
+}
+
+/// As [`play`], on a testbed that `setup` has changed.
+pub async fn play_with(case: &Case, setup: Setup) -> CaseResult {
+    let (testbed, rows) = set(case, setup).await;
     let script = Schedule::new(case, &testbed);
     let class = testbed.list(CLASSES, None).pop();
     let group_class = testbed.list(GROUP_CLASSES, None).pop();

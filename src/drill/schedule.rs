@@ -102,6 +102,7 @@ fn turn(about: &Mutex<Option<Step>>, lying: &AtomicBool, point: Point) {
 
 /// Applies the reply fault to the daemon's calls while `lying` is set.
 fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
+    let timeout = testbed.gateway_timeout;
     testbed.cluster.api().set_faults(Box::new(move |call| {
         let writes = ["create", "update", "patch", "delete"].contains(&call.verb.as_str());
         let of_the_step = writes && call.plural.starts_with("volume") && call.agent == "stillpoint";
@@ -111,8 +112,8 @@ fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
         let (happen, answer) = match reply_fault {
             ReplyFault::DidNot => (false, Answer::Drop),
             ReplyFault::ReplyLost => (true, Answer::Drop),
-            ReplyFault::Answered504 => (true, Answer::Status(504, None)),
-            ReplyFault::DidNot504 => (false, Answer::Status(504, None)),
+            ReplyFault::Answered504 => (true, Answer::Status(timeout, None)),
+            ReplyFault::DidNot504 => (false, Answer::Status(timeout, None)),
         };
         FaultDecision { happen, answer, ..FaultDecision::none() }
     }));

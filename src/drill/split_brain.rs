@@ -60,7 +60,7 @@ pub(super) const CLASSES: &str = "volumesnapshotclasses";
 /// Runs a split-brain drill to its end.
 pub async fn fight(duel: &SplitBrain) -> SplitBrainResult {
     let (testbed, _) =
-        set(&Case::plain(Target::Complete, duel.members, false, Profile::Plain, duel.seed)).await;
+        set(&Case::plain(Target::Complete, duel.members, false, Profile::Plain, duel.seed), |_| {}).await;
     let first = testbed.run_daemon(Some(duel.died_at)).await;
     let older = Older::of(&testbed).await;
     jitter(&testbed.cluster, duel.seed);

@@ -14,8 +14,6 @@ use crate::records::WireError;
 
 /// A machine that the engine drives.
 pub trait Driven: Machine {
-    /// Names and ids that a run observes in the cluster. It changes only with the run.
-    type Scope: Clone + PartialEq + Send + Sync + 'static;
     /// What the driver remembers between observations, without journaling it.
     type Memory: Default + Send + 'static;
 
@@ -26,9 +24,6 @@ pub trait Driven: Machine {
     fn logic(_context: &Context) -> Logic<Self> {
         Logic::default()
     }
-
-    /// The scope of a run; `before` is its last scope.
-    fn scope(run: &Run<Self>, before: Option<&Self::Scope>) -> Self::Scope;
 
     /// Subscribes to changes in the scope.
     fn subscribe(context: &Context, scope: &Arc<Self::Scope>) -> Subscription;

@@ -101,10 +101,11 @@ pub struct Driver<M: Driven> {
 impl<M: Driven> Driver<M> {
     /// A run that is already in the journal: `run` is the fold of its `seq` records.
     pub fn resume(context: Context, run: Run<M>, seq: u64) -> Self {
-        let scope = Arc::new(M::scope(&run, None));
+        let logic = M::logic(&context);
+        let scope = Arc::new((logic.scope)(&run, None));
         Self {
             stream: M::stream(&run.plan),
-            logic: M::logic(&context),
+            logic,
             context,
             run: Arc::new(run),
             scope,
@@ -382,7 +383,7 @@ impl<M: Driven> Driver<M> {
             events.into_iter().map(|event| Timed { at, event: M::fit(event) }).collect();
         let folded = records.iter().try_fold((*self.run).clone(), |run, record| fold(Some(run), record));
         self.run = Arc::new(folded.map_err(|error| internal(self.stream, &error))?);
-        let scope = M::scope(&self.run, Some(&self.scope));
+        let scope = (self.logic.scope)(&self.run, Some(&self.scope));
         if *self.scope != scope {
             self.scope = Arc::new(scope);
         }

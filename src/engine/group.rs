@@ -37,7 +37,6 @@ impl Memory {
 }
 
 impl Driven for GroupMachine {
-    type Scope = Scope;
     type Memory = Memory;
 
     fn stream(plan: &Plan) -> StreamId {
@@ -46,11 +45,6 @@ impl Driven for GroupMachine {
 
     fn logic(context: &Context) -> Logic<Self> {
         context.group_logic
-    }
-
-    /// The names of rebuilt members are hashes, which take time to compute and never change.
-    fn scope(run: &GroupRun, before: Option<&Scope>) -> Scope {
-        before.map_or_else(|| run.scope(), |before| run.scope_after(before))
     }
 
     fn subscribe(context: &Context, scope: &Arc<Scope>) -> Subscription {

@@ -38,6 +38,8 @@ pub struct Testbed {
     pub cluster: Cluster,
     /// The disk of the journal.
     pub disk: Disk,
+    /// Status of the reply faults that stand for a gateway that timed out.
+    pub gateway_timeout: u16,
     /// The decisions of group runs.
     pub group_logic: Logic<GroupMachine>,
     /// Simulated time.
@@ -92,6 +94,7 @@ impl Testbed {
             disk: Disk::new(),
             clock,
             defaults: Defaults::default(),
+            gateway_timeout: 504,
             group_logic: Logic::default(),
             binding: BindingOptions::new(uuid::Uuid::nil()),
             rbac: Rbac::default(),

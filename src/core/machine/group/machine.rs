@@ -1,6 +1,6 @@
 //! Puts the group machine on the kit.
 
-use crate::domain::observed::Observation;
+use crate::domain::observed::{Observation, Scope};
 use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::Column;
@@ -36,6 +36,7 @@ impl Machine for GroupMachine {
     type Column = Column;
     type Wait = Waiting;
     type State = GroupState;
+    type Scope = Scope;
     type Seen = Observation;
     type Effect = Effect;
     type EffectRef = EffectRef;
@@ -104,6 +105,11 @@ impl Machine for GroupMachine {
 
     fn reconstructed_name(found: &Reconstructed) -> String {
         fold::reconstructed_name(found)
+    }
+
+    /// The names of rebuilt members are hashes, which take time to compute and never change.
+    fn scope(run: &GroupRun, before: Option<&Scope>) -> Scope {
+        before.map_or_else(|| run.scope(), |before| run.scope_after(before))
     }
 
     fn view(run: &GroupRun, seen: &Observation) -> View {

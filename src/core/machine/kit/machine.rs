@@ -133,6 +133,8 @@ pub trait Machine: Copy + Ord + Debug + Hash + Send + Sync + 'static {
     type Wait: Wait;
     /// The fields of a run that only this machine has.
     type State: Data + Serialize;
+    /// Names and ids that a run observes in the cluster. It changes only with the run.
+    type Scope: Clone + PartialEq + Send + Sync + 'static;
     /// The observed objects of a run.
     type Seen;
     /// An effect as the machine describes it.
@@ -193,6 +195,9 @@ pub trait Machine: Copy + Ord + Debug + Hash + Send + Sync + 'static {
 
     /// Name of a reconstruction, for messages about an illegal one.
     fn reconstructed_name(found: &Self::Reconstructed) -> String;
+
+    /// Names and ids to observe. `before` is the last scope of the run: its computed names stay valid.
+    fn scope(run: &Run<Self>, before: Option<&Self::Scope>) -> Self::Scope;
 
     /// Converts an observation to the seen columns.
     fn view(run: &Run<Self>, seen: &Self::Seen) -> View;

@@ -17,6 +17,7 @@ type Evidence<M> = Result<(Vec<<M as Machine>::Part>, <M as Machine>::Reached), 
 
 /// The decisions of a machine, as functions.
 pub struct Logic<M: Machine> {
+    pub scope: fn(&Run<M>, Option<&M::Scope>) -> M::Scope,
     pub view: fn(&Run<M>, &M::Seen) -> View,
     pub decide: fn(&Run<M>, &View, Timestamp) -> Result<Decision<M>, Undecided>,
     pub effects: fn(&Run<M>, &M::Seen, M::Step) -> Effects<M>,
@@ -34,7 +35,7 @@ impl<M: Machine> Copy for Logic<M> {}
 
 impl<M: Machine> Default for Logic<M> {
     fn default() -> Self {
-        Self { view: M::view, decide, effects: M::effects, evidence: M::evidence }
+        Self { scope: M::scope, view: M::view, decide, effects: M::effects, evidence: M::evidence }
     }
 }
 
