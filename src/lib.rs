@@ -86,7 +86,7 @@
 //! | drill | one automatic test of crash recovery: the daemon is killed or disturbed, then the invariants are checked |
 //! | disruption | a concurrent change of the cluster that a drill makes on purpose |
 
-pub use stillpoint_core::{domain, machine, planning};
+pub use stillpoint_core::{columns, domain, machine, named, planning, rows};
 pub use stillpoint_journal as journal;
 pub use stillpoint_sim as sim;
 

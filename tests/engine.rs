@@ -49,6 +49,8 @@ mod spec;
 mod starting;
 #[path = "engine/told.rs"]
 mod told;
+#[path = "engine/toy.rs"]
+mod toy;
 #[path = "engine/under/mod.rs"]
 mod under;
 #[path = "engine/undo.rs"]

@@ -7,6 +7,7 @@
 //! | [`testbed`] | a cluster, a disk, and incarnations of the daemon on both |
 //! | [`runner`], `schedule` | runs one drill; decides at which crash point the daemon ends |
 //! | [`disruption`], [`disruptions`] | kinds of concurrent changes; the changes themselves |
+//! | [`sweep`] | kills a run of any machine at each of its points |
 //! | [`split_brain`], [`stale_daemon`] | two daemons at once |
 //! | [`soak`] | many groups under random faults |
 //! | [`rbac`] | checks the permissions of every call |
@@ -29,5 +30,6 @@ pub mod search;
 pub mod soak;
 pub mod split_brain;
 pub mod stale_daemon;
+pub mod sweep;
 pub mod testbed;
 pub mod wire;

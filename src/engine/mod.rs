@@ -178,6 +178,11 @@ impl Engine {
         self.context.status_board.clone()
     }
 
+    /// What a [`Driver`] of any machine needs.
+    pub fn context(&self) -> Context {
+        self.context.clone()
+    }
+
     pub fn cache(&self) -> Cache {
         self.context.cache.clone()
     }

@@ -129,7 +129,9 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
             group(read::<v1::reconstructed::Reconstructed>(kind, payload)?.try_into()?)
         }
         (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
-        (kind::GROUP_ASKED, FIRST) => group(read::<v1::asked::Asked>(kind, payload)?.try_into()?),
+        (kind::GROUP_ASKED, FIRST) => {
+            group(Event::RequestReceived(read::<v1::asked::Asked>(kind, payload)?.try_into()?))
+        }
         (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
         (kind::BACKUP_FINISHED, 2) => backup(read::<v2::backup::Finished>(kind, payload)?.try_into()?),
         (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),

@@ -34,6 +34,7 @@
 pub mod binding;
 mod codec;
 mod fit;
+pub mod kit;
 mod links;
 pub mod migrations;
 mod problem;
@@ -127,6 +128,13 @@ pub enum WireError {
         /// The enum or table that lacks the number.
         what: &'static str,
         number: u16,
+    },
+    /// A name without a value.
+    #[error("{name:?} is not a {what} that this stillpoint knows")]
+    Name {
+        /// What the name should be: a step, a milestone, a column, a value, an effect.
+        what: &'static str,
+        name: String,
     },
     /// A milestone with the evidence of another one.
     #[error("milestone {milestone} has the evidence of another milestone")]

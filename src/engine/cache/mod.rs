@@ -170,6 +170,12 @@ impl Cache {
         Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
+    /// A subscription that is never notified, for a run that observes no cached kind.
+    pub fn subscribe_to_nothing(&self) -> Subscription {
+        let (id, notify) = self.store().subscriptions.subscribe(&[]);
+        Subscription { id, notify, cache: self.clone(), interest: None }
+    }
+
     /// Returns once a Backup has changed since the last return. Supports one waiter: the queue.
     pub async fn backups_changed(&self) {
         self.inner.backups.notified().await;

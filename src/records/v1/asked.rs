@@ -3,7 +3,6 @@
 use bincode::{Decode, Encode};
 
 use super::ordinals::Ordinal;
-use crate::machine::group::Event;
 use crate::machine::kit::{self, Ask};
 use crate::records::WireError;
 
@@ -24,10 +23,10 @@ impl From<&kit::OperatorRequest> for Asked {
     }
 }
 
-impl TryFrom<Asked> for Event {
+impl TryFrom<Asked> for kit::OperatorRequest {
     type Error = WireError;
 
     fn try_from(Asked { ask, request, by }: Asked) -> Result<Self, WireError> {
-        Ok(Self::RequestReceived(kit::OperatorRequest { ask: Ask::of(ask)?, request, by }))
+        Ok(Self { ask: Ask::of(ask)?, request, by })
     }
 }
