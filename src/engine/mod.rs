@@ -11,6 +11,8 @@
 //! | [`driven`] | what a machine observes and publishes |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
+//! | `begin` | begins a requested group run in a task of its own |
+//! | `group` | what a group run observes and publishes |
 //! | [`preflight`] | checks permissions and names before the first group of a Backup |
 //! | [`backup_spec`], [`inventory`] | convert objects to the input of planning |
 //! | [`cache`] | the caches, and the subscriptions to their changes |
@@ -28,6 +30,7 @@
 pub mod archiving;
 pub mod backup;
 pub mod backup_spec;
+mod begin;
 pub mod binding;
 pub mod cache;
 pub mod clock;
@@ -59,25 +62,24 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tracing::Instrument;
 
 use crate::cluster::Adapter;
 use crate::cluster::kinds::Backup;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;
-use crate::domain::plan::Plan;
-use crate::domain::problem::{About, Code, Problem};
+use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
 use crate::engine::backup::StartRun;
 use crate::engine::backup_spec::Defaults;
+use crate::engine::begin::Begun;
 use crate::engine::binding::{Binder, BindingOptions};
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::driver::{Context, Driver, journal_problem};
-use crate::engine::run_status::{RunStatus, StatusBoard};
+use crate::engine::run_status::StatusBoard;
 use crate::engine::telemetry::MetricsSink;
-use crate::journal::{Entry, Journal, JournalError, Opened};
+use crate::journal::{Entry, Journal, Opened};
 use crate::machine::group::Event as GroupEvent;
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::{GroupMachine, GroupRun, Stage};
@@ -102,8 +104,8 @@ type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
 
 /// The result of a task.
 enum Done {
-    /// A run, and how it ended.
-    Run(Arc<GroupRun>),
+    /// A requested or resumed run, and what became of it.
+    Run(StreamId, Begun),
     /// A Backup.
     Backup(StreamId),
     /// The list of Backups may have changed.
@@ -240,9 +242,7 @@ impl Engine {
                 biased;
                 request = incoming.recv() => {
                     let Some(start) = request else { continue };
-                    if let Err(problem) = self.take_start(&mut tasks, start).await {
-                        return problem;
-                    }
+                    self.take_start(&mut tasks, start);
                 }
                 done = tasks.work.next() => match done {
                     Some(Ok(done)) => self.done(&mut tasks, done),
@@ -327,95 +327,28 @@ impl Engine {
         }
     }
 
-    /// Starts a run and its projection. The task is done when both are, so that a user who sees a finished
-    /// Backup also sees finished runs.
+    /// Starts a run that is in the journal.
     fn start(&self, tasks: &mut Tasks, driver: Driver<GroupMachine>, stream: StreamId) {
         tasks.waiting.entry(stream).or_default();
         let context = self.context.clone();
-        let plan = driver.plan_of();
-        let group = format!("{}/{}", plan.namespace, plan.group);
-        let span = tracing::info_span!("run", run = %stream, group, backup = plan.backup.name);
-        let driven = Box::pin(driver.run());
-        let shown = Box::pin(async move {
-            // The run publishes its first status in its first poll.
-            tokio::task::yield_now().await;
-            if let Some(status_board) = context.status_board.follow(stream) {
-                projection::follow(context, status_board).await;
-            }
-            Ok(())
-        });
-        let work = async move {
-            let (run, ()) = futures::future::try_join(driven, shown).await?;
-            Ok(Done::Run(run))
-        };
-        tasks.work.push(Box::pin(work.instrument(span)));
+        tasks.work.push(Box::pin(async move {
+            let run = begin::drive(context, driver, stream).await?;
+            Ok(Done::Run(stream, Begun::Ended(run)))
+        }));
     }
 
     /// Handles the request of a Backup for the end of a run: in progress, in the journal, or not begun.
-    async fn take_start(&self, tasks: &mut Tasks, start: StartRun) -> Result<(), Problem> {
-        if let Some(waiting) = tasks.waiting.get_mut(&start.run) {
-            waiting.push(start.end);
-            return Ok(());
+    fn take_start(&self, tasks: &mut Tasks, start: StartRun) {
+        let StartRun { run: stream, plan, end } = start;
+        if let Some(waiting) = tasks.waiting.get_mut(&stream) {
+            waiting.push(end);
+            return;
         }
-        let entries = match self.context.journal.stream(start.run).await {
-            Err(error @ JournalError::ArchiveMissing { .. }) => {
-                // The run has ended and never runs again. Its end is unknown here, so its Backup remains
-                // unchanged.
-                tracing::warn!(run = %start.run, %error, "{}", error.fix());
-                return Ok(());
-            }
-            entries => entries.map_err(|error| journal_problem(start.run, &error))?,
-        };
-        // Open streams were resumed at the start, so this run has ended. Its last projection may be missing.
-        if let Some(run) = backup::fold_group(start.run, &entries)? {
-            tasks.waiting.insert(start.run, vec![start.end]);
-            let (context, head, run) = (self.context.clone(), self.context.journal.head(), Arc::new(run));
-            tasks.work.push(Box::pin(async move {
-                let run_status = RunStatus { run: run.clone(), waiting: None, ready: None, head };
-                projection::show(&context, &run_status).await;
-                Ok(Done::Run(run))
-            }));
-            return Ok(());
-        }
-        if let Some(plan) = start.plan {
-            let traces = self.context.cache.traces(&plan);
-            if !traces.is_empty() {
-                self.refuse_unknown(&plan, &traces);
-                return Ok(());
-            }
-            tasks.waiting.insert(start.run, vec![start.end]);
-            let driver = Driver::plan(self.context.clone(), plan).await?;
-            self.start(tasks, driver, start.run);
-        } else {
-            // The receiver is dropped if the Backup is gone.
-            let _ = start.end.send(None);
-        }
-        Ok(())
-    }
-
-    /// Refuses a run that the journal does not know and that has left objects in the cluster: it began in
-    /// another journal. Started again, the run would be cut twice, or rolled back after its pivot. Its Backup
-    /// remains unchanged.
-    fn refuse_unknown(&self, plan: &Plan, traces: &[String]) {
-        let problem = Problem::new(
-            Code::UnknownRun,
-            About::new("Group", &plan.namespace, &plan.group),
-            format!(
-                "the journal does not know run {}, of which the cluster has {}",
-                plan.run,
-                traces.join(", ")
-            ),
-            "stop the daemon and run `stillpoint journal rebuild --from-cluster`, or restore the journal",
-        );
-        tracing::error!(run = %plan.run, %problem, "not begun");
-        let backup = ObjectId {
-            namespace: plan.backup.namespace.clone(),
-            name: plan.backup.name.clone(),
-            uid: plan.backup.uid.clone(),
-        };
-        let at = self.context.clock.now();
-        let event = events::of_backup(&backup, true, "UnknownRun", &problem.to_string(), at);
-        self.context.recorder.record(event);
+        tasks.waiting.insert(stream, vec![end]);
+        let context = self.context.clone();
+        tasks
+            .work
+            .push(Box::pin(async move { Ok(Done::Run(stream, begin::begin(context, stream, plan).await?)) }));
     }
 
     fn take_backup(&self, tasks: &mut Tasks, stream: StreamId, object: Option<Arc<Backup>>) {
@@ -442,10 +375,16 @@ impl Engine {
 
     fn done(&self, tasks: &mut Tasks, done: Done) {
         match done {
-            Done::Run(run) => {
-                for end in tasks.waiting.remove(&run.plan.run).unwrap_or_default() {
+            Done::Run(stream, begun) => {
+                let ended = match begun {
+                    Begun::Ended(run) => Some(run),
+                    Begun::NotPlanned => None,
+                    // The Backup does not get an answer.
+                    Begun::Unknown => return drop(tasks.waiting.remove(&stream)),
+                };
+                for end in tasks.waiting.remove(&stream).unwrap_or_default() {
                     // The receiver is dropped if the Backup is gone.
-                    let _ = end.send(Some(run.clone()));
+                    let _ = end.send(ended.clone());
                 }
             }
             Done::BackupsChanged => {
