@@ -28,14 +28,15 @@
 //! |---|---|
 //! | [`domain`] (`src/core`) | the nouns: ids, names, limits, plan, receipt, observation |
 //! | [`machine::group::table`] (`src/core`) | **the next step of a run**: the recovery table, rows as data |
-//! | [`machine::group`] (`src/core`) | the machine around it: event, fold, view, decide, effects |
+//! | [`machine::kit`] (`src/core`) | the kit that carries every machine: fold, table, proof, decision, calls as data, crash points |
+//! | [`machine::group`] (`src/core`) | what a group run adds to the kit: steps, milestones, columns, effects |
 //! | [`machine::backup`] (`src/core`) | the machine of a Backup |
 //! | [`planning`] (`src/core`) | from a Backup and the inventory of the cluster to plans, or to refusals |
 //! | [`journal`] (`src/journal`) | **the place where bytes become durable**: envelope, chain, writer, [`Durable`](journal::Durable) |
 //! | [`sim`] (`src/sim`) | the embedded cluster |
 //! | `records` | the meaning of the bytes of a record: events of the machines, versions, migrations |
 //! | `api`, `cluster` | Kubernetes types; **the only place that writes to the cluster**: `perform` and `project` |
-//! | `engine` | **the entry point of a Backup**; the one loop; the caches |
+//! | `engine` | **the entry point of a Backup**; the one loop of every machine; the caches |
 //! | `audit` | replay and description of a journal, without cluster and engine |
 //! | `drill` | kills the daemon, injects faults and concurrent changes, and checks the invariants afterwards |
 //! | `cli`, `service` | commands; logs, health, metrics |

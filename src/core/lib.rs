@@ -8,7 +8,8 @@
 //! |---|---|
 //! | [`domain`] | nouns: ids, names, limits, plan, receipt, observed objects |
 //! | [`machine::group::table`] | the recovery table, rows as data |
-//! | [`machine::group`] | the group machine: event, fold, view, decide, effects |
+//! | [`machine::kit`] | the kit that carries every machine |
+//! | [`machine::group`] | the group machine |
 //! | [`machine::backup`] | the machine of a Backup |
 //! | [`planning`] | turns a Backup and an inventory into plans or refusals |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]

@@ -15,13 +15,19 @@ use crate::machine::kit::view::View;
 type Effects<M> = Vec<(<M as Machine>::EffectRef, <M as Machine>::Effect)>;
 type Evidence<M> = Result<(Vec<<M as Machine>::Part>, <M as Machine>::Reached), MissingEvidence>;
 
+type ScopeFn<M> = fn(&Run<M>, Option<&<M as Machine>::Scope>) -> <M as Machine>::Scope;
+type ViewFn<M> = fn(&Run<M>, &<M as Machine>::Seen) -> View;
+type DecideFn<M> = fn(&Run<M>, &View, Timestamp) -> Result<Decision<M>, Undecided>;
+type EffectsFn<M> = fn(&Run<M>, &<M as Machine>::Seen, <M as Machine>::Step) -> Effects<M>;
+type EvidenceFn<M> = fn(&Run<M>, &<M as Machine>::Seen, <M as Machine>::Milestone) -> Evidence<M>;
+
 /// The decisions of a machine, as functions.
 pub struct Logic<M: Machine> {
-    pub scope: fn(&Run<M>, Option<&M::Scope>) -> M::Scope,
-    pub view: fn(&Run<M>, &M::Seen) -> View,
-    pub decide: fn(&Run<M>, &View, Timestamp) -> Result<Decision<M>, Undecided>,
-    pub effects: fn(&Run<M>, &M::Seen, M::Step) -> Effects<M>,
-    pub evidence: fn(&Run<M>, &M::Seen, M::Milestone) -> Evidence<M>,
+    pub scope: ScopeFn<M>,
+    pub view: ViewFn<M>,
+    pub decide: DecideFn<M>,
+    pub effects: EffectsFn<M>,
+    pub evidence: EvidenceFn<M>,
 }
 
 // Derived, these would ask for the same of `M::Seen`.

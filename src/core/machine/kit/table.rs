@@ -170,7 +170,7 @@ macro_rules! rows {
     };
 
     (@row $rows:ident; $id:literal [$($stage:ident)+] [$({$column:ident $($value:ident)+})*] $then:expr, $why:literal) => {
-        $rows.push($crate::machine::kit::Row {
+        $rows.extend([$crate::machine::kit::Row {
             id: $id,
             stages: &[$(Stage::$stage),+],
             when: vec![$($crate::machine::kit::Cond {
@@ -179,7 +179,7 @@ macro_rules! rows {
             }),*],
             then: $then,
             why: $why,
-        });
+        }]);
     };
 
     ($($items:tt)*) => {{
