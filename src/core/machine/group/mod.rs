@@ -6,7 +6,7 @@
 //! | [`state`] | the fields of a run that only a group has |
 //! | [`table`], [`columns`] | the recovery table |
 //! | [`matching`] | finds the objects of a run in an observation |
-//! | [`view`](mod@view) | state × observation → columns |
+//! | `view` | state × observation → columns |
 //! | [`effect`] | effects of a group run |
 //! | [`wait`], [`waiting`] | what a run waits for, and why, for users |
 //! | [`advance`] | evidence and reasons |

@@ -9,7 +9,7 @@
 //! | [`event`] | records of the journal |
 //! | [`run`] | the state of a run |
 //! | [`fold`](mod@fold) | state × event → state |
-//! | [`column`], [`view`] | the columns of a recovery table, and the recorded ones |
+//! | [`column`](mod@column), [`view`] | the columns of a recovery table, and the recorded ones |
 //! | [`table`] | the rows |
 //! | [`proof`] | exactly one row matches each combination |
 //! | [`decide`](mod@decide) | state × view × time → row |
