@@ -1,14 +1,11 @@
 //! Converts a call to an HTTP request.
 
 use http::{Method, Request, header};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Resource;
 use serde_json::{Value, json};
 
-use crate::api::{
-    Version, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
-};
-use crate::machine::kit::{Call, Kind, Verb};
+use crate::api::Version;
+use crate::cluster::objects::info;
+use crate::machine::kit::{Call, Verb};
 
 /// The body of a request and its media type.
 type Body = (Value, &'static str);
@@ -51,23 +48,11 @@ impl ToRequest for Call {
 
 fn collection(call: &Call, version: Version) -> String {
     let namespace = Some(call.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-    match call.kind {
-        Kind::VolumeGroupSnapshot => VolumeGroupSnapshot::url_path(&version, namespace),
-        Kind::VolumeGroupSnapshotContent => VolumeGroupSnapshotContent::url_path(&version, namespace),
-        Kind::VolumeSnapshot => VolumeSnapshot::url_path(&(), namespace),
-        Kind::VolumeSnapshotContent => VolumeSnapshotContent::url_path(&(), namespace),
-        Kind::ConfigMap => ConfigMap::url_path(&(), namespace),
-    }
+    (info(call.kind).collection)(version, namespace)
 }
 
 fn complete(call: &Call, object: &Value, version: Version) -> Value {
-    let (api_version, kind) = match call.kind {
-        Kind::VolumeGroupSnapshot => type_of::<VolumeGroupSnapshot>(&version),
-        Kind::VolumeGroupSnapshotContent => type_of::<VolumeGroupSnapshotContent>(&version),
-        Kind::VolumeSnapshot => type_of::<VolumeSnapshot>(&()),
-        Kind::VolumeSnapshotContent => type_of::<VolumeSnapshotContent>(&()),
-        Kind::ConfigMap => type_of::<ConfigMap>(&()),
-    };
+    let (api_version, kind) = (info(call.kind).type_of)(version);
     let mut object = object.clone();
     object["apiVersion"] = json!(api_version);
     object["kind"] = json!(kind);
@@ -76,10 +61,6 @@ fn complete(call: &Call, object: &Value, version: Version) -> Value {
         object["metadata"]["namespace"] = json!(call.namespace);
     }
     object
-}
-
-fn type_of<K: Resource>(dynamic: &K::DynamicType) -> (String, String) {
-    (K::api_version(dynamic).into_owned(), K::kind(dynamic).into_owned())
 }
 
 fn delete_options(uid: &str, resource_version: Option<&str>) -> Value {
@@ -98,6 +79,7 @@ fn delete_options(uid: &str, resource_version: Option<&str>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::kit::Kind;
 
     fn call(kind: Kind, namespace: &str, verb: Verb) -> Request<Vec<u8>> {
         let call = Call { kind, namespace: namespace.to_owned(), name: "x".to_owned(), verb };

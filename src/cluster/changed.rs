@@ -26,23 +26,10 @@ pub enum ObjectChange {
     Gone(Kind, ObjectId),
 }
 
-impl ObjectChange {
-    /// Decodes the object of an answer.
-    pub(super) fn read(kind: Kind, answer: &str) -> Result<Self, serde_json::Error> {
-        match kind {
-            Kind::VolumeGroupSnapshot => object(kind, answer, Self::Group),
-            Kind::VolumeGroupSnapshotContent => object(kind, answer, Self::GroupContent),
-            Kind::VolumeSnapshot => object(kind, answer, Self::Snapshot),
-            Kind::VolumeSnapshotContent => object(kind, answer, Self::Content),
-            Kind::ConfigMap => Ok(Self::Uncached),
-        }
-    }
-}
-
 /// SUBTLE: when a patch removes the last finalizer of a terminating object, the API server returns the object
 /// in its answer and removes it in the same operation. An object that is terminating and has no finalizer is
 /// therefore gone.
-fn object<K: Resource + DeserializeOwned>(
+pub(super) fn object<K: Resource + DeserializeOwned>(
     kind: Kind,
     answer: &str,
     wrap: fn(Arc<K>) -> ObjectChange,

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`connect`] | a client without hidden retries, and what the cluster serves |
 //! | [`observe`] | objects of the API as `domain::observed`: pure |
+//! | `objects` | the kinds of objects that effects change, one row for each |
 //! | [`perform`] | **performs effects**: one durable intent, one effect, one outcome |
 //! | [`project`] | **writes projections**: our own objects, the Backup, Events. No other module writes |
 //! | [`ask`] | an operator's request to a run: read by the daemon, written by the command line |
@@ -30,6 +31,7 @@ pub mod read;
 pub mod velero_server;
 
 mod call;
+mod objects;
 
 pub use changed::ObjectChange;
 pub use connect::{Adapter, client_config};

@@ -12,6 +12,7 @@ use crate::cluster::call::ToRequest;
 use crate::cluster::changed::ObjectChange;
 use crate::cluster::classify;
 use crate::cluster::connect::Adapter;
+use crate::cluster::objects::info;
 use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::limits;
 use crate::journal::Durable;
@@ -112,7 +113,7 @@ fn read(call: &Call, text: &str) -> Result<EffectResult, serde_json::Error> {
     }
     let uid = metadata.uid.unwrap_or_default();
     let resource_version = metadata.resource_version.unwrap_or_default();
-    Ok(match ObjectChange::read(call.kind, text) {
+    Ok(match (info(call.kind).read)(text) {
         Ok(object) => EffectResult { outcome: Outcome::Done { uid, resource_version }, object: Some(object) },
         Err(error) => {
             let message = limits::clip(&format!("the answer cannot be read: {error}"));
