@@ -119,13 +119,13 @@ const fn shown(grant: Grant) -> Grant {
 
 /// One verb on one resource: the subject of one review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Right {
+pub struct Permission {
     /// The grant that it belongs to.
     pub grant: &'static Grant,
     pub verb: &'static str,
 }
 
-impl Right {
+impl Permission {
     /// In the syntax of `kubectl auth can-i`:
     /// `patch volumesnapshots.snapshot.storage.k8s.io --subresource=status`.
     pub fn words(&self) -> String {
@@ -147,8 +147,8 @@ impl Grant {
 }
 
 /// Every permission, in the order of the table.
-pub fn rights() -> impl Iterator<Item = Right> {
-    GRANTS.iter().flat_map(|grant| grant.verbs.iter().map(move |verb| Right { grant, verb }))
+pub fn permissions() -> impl Iterator<Item = Permission> {
+    GRANTS.iter().flat_map(|grant| grant.verbs.iter().map(move |verb| Permission { grant, verb }))
 }
 
 impl Adapter {
@@ -158,22 +158,28 @@ impl Adapter {
     ///
     /// # Errors
     /// `Unreachable`: nothing is known then.
-    pub async fn missing_rights(&self, own_namespace: &str, most: Need) -> Result<Vec<Right>, Problem> {
+    pub async fn missing_permissions(
+        &self,
+        own_namespace: &str,
+        most: Need,
+    ) -> Result<Vec<Permission>, Problem> {
         let served = self.served().group_version.is_some();
-        let asked = rights().filter(|right| right.grant.need <= most);
-        let asked = asked.filter(|right| served || right.grant.group != GROUP);
+        let asked = permissions().filter(|permission| permission.grant.need <= most);
+        let asked = asked.filter(|permission| served || permission.grant.group != GROUP);
         let answers = futures::stream::iter(asked)
-            .map(|right| async move { self.is_allowed(&right, own_namespace).await.map(|yes| (right, yes)) })
+            .map(|permission| async move {
+                self.is_allowed(&permission, own_namespace).await.map(|yes| (permission, yes))
+            })
             .buffered(WIDTH);
-        let answers: Vec<(Right, bool)> = answers.try_collect().await?;
-        Ok(answers.into_iter().filter(|(_, allowed)| !allowed).map(|(right, _)| right).collect())
+        let answers: Vec<(Permission, bool)> = answers.try_collect().await?;
+        Ok(answers.into_iter().filter(|(_, allowed)| !allowed).map(|(permission, _)| permission).collect())
     }
 
     /// A 403 for the review itself counts as an answer: the permission to create reviews is missing.
-    async fn is_allowed(&self, right: &Right, own_namespace: &str) -> Result<bool, Problem> {
+    async fn is_allowed(&self, permission: &Permission, own_namespace: &str) -> Result<bool, Problem> {
         let about = || About::new("SelfSubjectAccessReview", "", "");
         let path = SelfSubjectAccessReview::url_path(&(), None);
-        let body = serde_json::to_vec(&review(right, own_namespace)).map_err(kube::Error::SerdeError);
+        let body = serde_json::to_vec(&review(permission, own_namespace)).map_err(kube::Error::SerdeError);
         let request = body.and_then(|body| {
             Request::builder()
                 .method(Method::POST)
@@ -187,7 +193,7 @@ impl Adapter {
             Ok(answer) => Ok(answer.status.is_some_and(|status| status.allowed)),
             Err(error) => match classify::problem(&error, about()) {
                 problem if problem.code == Code::Refused => {
-                    Ok(right.grant.resource != "selfsubjectaccessreviews")
+                    Ok(permission.grant.resource != "selfsubjectaccessreviews")
                 }
                 problem => Err(problem),
             },
@@ -206,14 +212,14 @@ struct ReviewedStatus {
     allowed: bool,
 }
 
-fn review(right: &Right, own_namespace: &str) -> SelfSubjectAccessReview {
-    let (plural, subresource) = right.grant.parts();
-    let namespace = (right.grant.scope == Scope::OwnNamespace).then(|| own_namespace.to_owned());
+fn review(permission: &Permission, own_namespace: &str) -> SelfSubjectAccessReview {
+    let (plural, subresource) = permission.grant.parts();
+    let namespace = (permission.grant.scope == Scope::OwnNamespace).then(|| own_namespace.to_owned());
     SelfSubjectAccessReview {
         spec: SelfSubjectAccessReviewSpec {
             resource_attributes: Some(ResourceAttributes {
-                verb: Some(right.verb.to_owned()),
-                group: Some(right.grant.group.to_owned()),
+                verb: Some(permission.verb.to_owned()),
+                group: Some(permission.grant.group.to_owned()),
                 resource: Some(plural.to_owned()),
                 subresource: subresource.map(str::to_owned),
                 namespace,
@@ -226,7 +232,7 @@ fn review(right: &Right, own_namespace: &str) -> SelfSubjectAccessReview {
 }
 
 /// Why no group begins while these permissions are missing; `None` when none is.
-pub fn refusal(missing: &[Right], own_namespace: &str) -> Option<Problem> {
+pub fn refusal(missing: &[Permission], own_namespace: &str) -> Option<Problem> {
     let (first, rest) = missing.split_first()?;
     let everywhere = first.grant.scope == Scope::Cluster;
     let place =
@@ -234,7 +240,7 @@ pub fn refusal(missing: &[Right], own_namespace: &str) -> Option<Problem> {
     let mut reason =
         format!("the API server does not allow it to Stillpoint {place}; {} needs it", first.grant.purpose);
     if !rest.is_empty() {
-        let names: Vec<String> = rest.iter().take(NAMED).map(Right::words).collect();
+        let names: Vec<String> = rest.iter().take(NAMED).map(Permission::words).collect();
         let more = rest.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         reason.push_str(&format!("; also missing: {}{more}", names.join(", ")));
@@ -245,54 +251,58 @@ pub fn refusal(missing: &[Right], own_namespace: &str) -> Option<Problem> {
          create the Backup again",
         first.words()
     );
-    let about = About::new("Right", "", &first.words());
-    Some(Problem::new(Code::RightsMissing, about, limits::clip(&reason), fix))
+    let about = About::new("Permission", "", &first.words());
+    Some(Problem::new(Code::PermissionsMissing, about, limits::clip(&reason), fix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn right(resource: &str, verb: &str) -> Right {
-        rights().find(|right| right.grant.resource == resource && right.verb == verb).expect("in the table")
+    fn permission(resource: &str, verb: &str) -> Permission {
+        permissions()
+            .find(|permission| permission.grant.resource == resource && permission.verb == verb)
+            .expect("in the table")
     }
 
     #[test]
     fn permissions_are_unique_and_without_wildcards() {
         let mut seen = std::collections::BTreeSet::new();
-        for right in rights() {
-            let key = (right.grant.group, right.grant.resource, right.verb, right.grant.scope);
+        for permission in permissions() {
+            let key =
+                (permission.grant.group, permission.grant.resource, permission.verb, permission.grant.scope);
             assert!(seen.insert(key), "{key:?} twice");
-            assert!(![right.grant.group, right.grant.resource, right.verb].contains(&"*"));
-            assert_ne!(right.grant.resource, "secrets");
+            assert!(![permission.grant.group, permission.grant.resource, permission.verb].contains(&"*"));
+            assert_ne!(permission.grant.resource, "secrets");
         }
     }
 
     #[test]
     fn checks_cluster_permissions_in_all_namespaces() {
-        let spec = review(&right("volumesnapshots/status", "patch"), "stillpoint").spec;
+        let spec = review(&permission("volumesnapshots/status", "patch"), "stillpoint").spec;
         let asked = spec.resource_attributes.expect("a resource");
         assert_eq!(
             (asked.resource.as_deref(), asked.subresource.as_deref()),
             (Some("volumesnapshots"), Some("status"))
         );
         assert_eq!((asked.namespace, asked.group.as_deref()), (None, Some("snapshot.storage.k8s.io")));
-        let own = review(&right("backups", "watch"), "stillpoint").spec.resource_attributes;
+        let own = review(&permission("backups", "watch"), "stillpoint").spec.resource_attributes;
         assert_eq!(own.expect("a resource").namespace.as_deref(), Some("stillpoint"));
     }
 
     #[test]
     fn missing_permission_names_verb_resource_and_fix() {
         assert_eq!(refusal(&[], "stillpoint"), None);
-        let problem = refusal(&[right("volumesnapshots/status", "patch")], "stillpoint").expect("a refusal");
+        let problem =
+            refusal(&[permission("volumesnapshots/status", "patch")], "stillpoint").expect("a refusal");
         assert_eq!(
             problem.to_string(),
-            "SP0021 Right patch volumesnapshots.snapshot.storage.k8s.io --subresource=status: the API server does not \
+            "SP0021 Permission patch volumesnapshots.snapshot.storage.k8s.io --subresource=status: the API server does not \
              allow it to Stillpoint in the cluster; the release of members needs it; apply deploy/rbac.yaml, check \
              with `kubectl auth can-i patch volumesnapshots.snapshot.storage.k8s.io --subresource=status -A` as \
              Stillpoint's service account, and create the Backup again"
         );
-        let all: Vec<Right> = rights().collect();
+        let all: Vec<Permission> = permissions().collect();
         let problem = refusal(&all, "stillpoint").expect("a refusal");
         assert!(problem.reason.ends_with(&format!(" and {} more", all.len() - 1 - NAMED)), "{problem}");
     }

@@ -51,7 +51,7 @@ pub fn problem(error: &kube::Error, about: About) -> Problem {
             Code::Refused,
             about,
             message(error),
-            "grant Stillpoint the rights that its manifests name",
+            "grant Stillpoint the permissions that its manifests name",
         ),
         kube::Error::Api(status) if DETERMINATE.contains(&status.code) && status.code != 429 => {
             Problem::new(Code::Refused, about, message(error), "see what the API server objects to")

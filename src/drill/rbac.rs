@@ -76,10 +76,10 @@ impl Rbac {
             (Scope::OwnNamespace, namespace) => namespace == Some(OWN_NAMESPACE),
         };
         !denied.contains(&format!("{} {}", asked.verb, asked.resource))
-            && access::rights().any(|right| {
-                (right.verb, right.grant.group, right.grant.resource)
+            && access::permissions().any(|permission| {
+                (permission.verb, permission.grant.group, permission.grant.resource)
                     == (asked.verb.as_str(), asked.group.as_str(), asked.resource.as_str())
-                    && holds(right.grant.scope)
+                    && holds(permission.grant.scope)
             })
     }
 

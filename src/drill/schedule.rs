@@ -121,9 +121,9 @@ fn lie(testbed: &Testbed, reply_fault: ReplyFault, lying: Arc<AtomicBool>) {
 
 /// Returns the changes that cause the rollback of the target.
 fn cause(target: Target, testbed: &Testbed) -> Vec<(Point, Deed)> {
-    let deny = |rights: &'static [&'static str]| -> Deed {
+    let deny = |permissions: &'static [&'static str]| -> Deed {
         let rbac = testbed.rbac.clone();
-        Box::new(move || rights.iter().for_each(|right| rbac.deny(right)))
+        Box::new(move || permissions.iter().for_each(|permission| rbac.deny(permission)))
     };
     // An abandoned run is rolled back from the record of the request on.
     let restore = || {
@@ -145,8 +145,8 @@ fn cause(target: Target, testbed: &Testbed) -> Vec<(Point, Deed)> {
             restore().into_iter().chain([refuse]).collect()
         }
         Target::UndoRelabelled | Target::UndoTorn => {
-            let rights = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
-            let refuse = (point("relabelled/after-record"), deny(rights));
+            let permissions = &["patch volumesnapshotcontents", "patch volumegroupsnapshotcontents"];
+            let refuse = (point("relabelled/after-record"), deny(permissions));
             let cluster = testbed.cluster.clone();
             let tear: Deed = Box::new(move || disruptions::tear_group_and_content(&cluster));
             let torn = (target == Target::UndoTorn).then(|| (point("unwinding/after-record"), tear));

@@ -222,7 +222,7 @@ pub fn fold(stream: StreamId, entries: &[Entry]) -> Result<Option<BackupRun>, Pr
 async fn accept(context: &Context, stream: StreamId, request: &Request) -> Result<BackupRun, Problem> {
     let mut formed = form(context, request).await;
     if !formed.plans.is_empty()
-        && let Some(problem) = preflight::missing_rights(context, &request.backup.namespace).await
+        && let Some(problem) = preflight::missing_permissions(context, &request.backup.namespace).await
     {
         refuse_all(&mut formed, &problem);
     }

@@ -45,16 +45,17 @@ impl Granted {
 }
 
 /// Why no group of a Backup in `namespace` can begin, if permissions are missing.
-pub async fn missing_rights(context: &Context, namespace: &str) -> Option<Problem> {
+pub async fn missing_permissions(context: &Context, namespace: &str) -> Option<Problem> {
     let (begun, mut tries) = (context.clock.now(), 0);
     if context.granted.holds(context.adapter.forbidden(), begun) {
         return None;
     }
     loop {
         let review = Review { at: context.clock.now(), forbidden: context.adapter.forbidden() };
-        let missing =
-            answered(context, "access reviews", || context.adapter.missing_rights(namespace, Need::Groups))
-                .await;
+        let missing = answered(context, "access reviews", || {
+            context.adapter.missing_permissions(namespace, Need::Groups)
+        })
+        .await;
         let problem = match missing {
             Ok(missing) => access::refusal(&missing, namespace),
             Err(problem) => Some(problem),
@@ -74,17 +75,17 @@ pub async fn missing_rights(context: &Context, namespace: &str) -> Option<Proble
 /// for the first Backups.
 pub async fn review_at_start(context: &Context, namespace: &str) {
     let review = Review { at: context.clock.now(), forbidden: context.adapter.forbidden() };
-    match context.adapter.missing_rights(namespace, Need::Shown).await {
+    match context.adapter.missing_permissions(namespace, Need::Shown).await {
         Ok(missing) => {
-            if missing.iter().all(|right| right.grant.need > Need::Groups) {
+            if missing.iter().all(|permission| permission.grant.need > Need::Groups) {
                 context.granted.set(review);
             }
             match access::refusal(&missing, namespace) {
-                Some(problem) => tracing::error!(%problem, "rights are missing"),
-                None => tracing::info!("all rights are granted"),
+                Some(problem) => tracing::error!(%problem, "permissions are missing"),
+                None => tracing::info!("all permissions are granted"),
             }
         }
-        Err(problem) => tracing::warn!(%problem, "cannot review the rights now"),
+        Err(problem) => tracing::warn!(%problem, "cannot review the permissions now"),
     }
 }
 

@@ -270,7 +270,7 @@ mod tests {
         let metrics = Metrics::new();
         let events = [
             Metric::BackupRefused(Code::InvalidBackup),
-            Metric::GroupRefused(Code::RightsMissing),
+            Metric::GroupRefused(Code::PermissionsMissing),
             Metric::BackupEnded("Completed"),
             Metric::RunEnded("Failed"),
             Metric::Step { step: "retain", took: Duration::from_millis(20) },

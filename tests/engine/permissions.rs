@@ -89,8 +89,9 @@ async fn granted_permissions_are_exactly_those_used() {
     };
     table(&used);
     used.extend(ELSEWHERE.map(word));
-    let granted: Used =
-        access::rights().map(|right| word((right.verb, right.grant.group, right.grant.resource))).collect();
+    let granted: Used = access::permissions()
+        .map(|permission| word((permission.verb, permission.grant.group, permission.grant.resource)))
+        .collect();
     let unused: Vec<_> = granted.difference(&used).collect();
     let missing: Vec<_> = used.difference(&granted).collect();
     assert!(unused.is_empty() && missing.is_empty(), "granted in vain: {unused:?}\nmissing: {missing:?}");

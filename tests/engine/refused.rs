@@ -183,7 +183,7 @@ async fn refuses_group_early_if_permission_is_missing() {
         testbed.backup("shop");
         let end = testbed.run_daemon(None).await;
         assert!(end.is("Failed"), "{denied}: {end:?}");
-        show(&format!("right missing: {denied}"), &reason(&testbed));
+        show(&format!("permission missing: {denied}"), &reason(&testbed));
         assert!(
             reason(&testbed).contains("SP0021") && reason(&testbed).contains(words),
             "{}",

@@ -75,7 +75,7 @@ fn reviews(testbed: &Testbed) -> usize {
 #[tokio::test(start_paused = true)]
 async fn reviews_permissions_at_start_and_after_refusal() {
     let testbed = set_up(Config::default()).await;
-    let all = access::rights().count();
+    let all = access::permissions().count();
     let next = async |name: &str| {
         testbed.backup_named(name, json!({"includedNamespaces": ["shop"]}));
         assert!(testbed.comes(|testbed| testbed.ended_as(name).is_some()).await, "{name} hangs");

@@ -49,8 +49,8 @@ fn granted(kind: &str) -> Permissions {
 }
 
 fn table(scope: Scope) -> Permissions {
-    let of_scope = access::rights().filter(|right| right.grant.scope == scope);
-    let owned = |right: access::Right| {
+    let of_scope = access::permissions().filter(|right| right.grant.scope == scope);
+    let owned = |right: access::Permission| {
         (right.verb.to_owned(), right.grant.group.to_owned(), right.grant.resource.to_owned())
     };
     of_scope.map(owned).collect()

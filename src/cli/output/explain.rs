@@ -27,7 +27,7 @@ pub const CODES: &[Code] = &[
     Code::PlanOutdated,
     Code::Overtaken,
     Code::ContentLost,
-    Code::RightsMissing,
+    Code::PermissionsMissing,
     Code::Abandoned,
     Code::AbandonedRetained,
     Code::NotAskable,
@@ -208,12 +208,12 @@ fn texts(code: Code) -> (&'static str, &'static str) {
              hand or by force. The receipt in the journal still has the handle of the snapshot. Check on the storage \
              whether the snapshot exists; `stillpoint journal show` prints the handle.",
         ),
-        Code::RightsMissing => (
-            "the API server does not grant a right that a group needs",
-            "Before a group begins Stillpoint has asked, by access reviews, for every right that the cut, the release, an \
+        Code::PermissionsMissing => (
+            "the API server does not grant a permission that a group needs",
+            "Before a group begins Stillpoint has asked, by access reviews, for every permission that the cut, the release, an \
              undo and a rebuild use: at its start, after every call that was refused with 403, and after an hour. One that is missing would be found at the worst moment, so no group \
              begins without all of them. Nothing was changed in the cluster. The message names verb and resource: \
-             apply deploy/rbac.yaml of the release that runs, or let whoever grants rights in the cluster do it, and \
+             apply deploy/rbac.yaml of the release that runs, or let whoever grants permissions in the cluster do it, and \
              create the Backup again under a new name.",
         ),
         Code::Abandoned => (

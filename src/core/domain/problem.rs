@@ -48,7 +48,8 @@ pub enum Code {
     /// A member's content is gone although its policy was Retain.
     ContentLost = 20,
     /// The API server does not grant a permission that a group needs.
-    RightsMissing = 21,
+    #[serde(rename = "RightsMissing")]
+    PermissionsMissing = 21,
     /// An operator abandoned the run before the pivot. The run is rolled back.
     Abandoned = 22,
     /// An operator abandoned the run after the pivot. Its storage is retained.

@@ -131,7 +131,7 @@ ordinals! {
         PlanOutdated = 18,
         Overtaken = 19,
         ContentLost = 20,
-        RightsMissing = 21,
+        PermissionsMissing = 21,
         Abandoned = 22,
         AbandonedRetained = 23,
         NotAskable = 24,
