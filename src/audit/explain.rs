@@ -188,6 +188,7 @@ fn looked<C: ColumnId>(column: C, columns: &Columns<C>, cond: Option<&Cond<C>>) 
     let from = match column.source() {
         Source::Seen => "seen",
         Source::Known => "known",
+        Source::Derived => "derived",
         Source::Clock => "clock",
     };
     let takes = cond.map(|cond| cond.accepts().collect()).unwrap_or_default();

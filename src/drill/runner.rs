@@ -276,12 +276,10 @@ fn wrong(shown: String) -> Broken {
 fn remedy(row: &str, testbed: &Testbed) -> Ask {
     match row {
         "retained/nothing-left" => return Ask::Abandon,
-        "release/stub-refused"
-        | "release/refused"
-        | "release/rebuild-refused"
-        | "release/late-refused"
-        | "abandoned/refused" => testbed.cluster.api().clear_faults(),
-        "undo/e-kept" | "undo/e-kept-foreign" => {
+        "release/stub-refused" | "release/refused" | "release/rebuild-refused" | "abandoned/refused" => {
+            testbed.cluster.api().clear_faults();
+        }
+        "undo/e-kept" => {
             ["volumesnapshots", "volumesnapshotcontents"]
                 .iter()
                 .for_each(|plural| disruptions::delete_all(&testbed.cluster, plural));

@@ -112,8 +112,8 @@ fn abandoned_run_retains_everything_after_pivot() {
         });
         decide(&run, &view, at(200)).expect("exactly one row").row.id
     };
-    assert_eq!(mended(Policies::Delete, Content::Retain), "abandoned/mend-policies");
-    assert_eq!(mended(Policies::Retain, Content::Delete), "abandoned/mend-group-policy");
+    assert_eq!(mended(Policies::Delete, Content::Retain), "release/mend-policies");
+    assert_eq!(mended(Policies::Retain, Content::Delete), "release/mend-policies");
     let grounds = grounds("abandoned/failed");
     let failed = Event::MilestoneReached { grounds, reached: Reached::Failed };
     let failed = next(run, failed).expect("the end");
@@ -210,9 +210,9 @@ fn abandoned_rollback_restores_retain_policies() {
         let decided = |o: &stillpoint::domain::observed::Observation| {
             decide(&run, &view(&run, o), at(200)).expect("exactly one row").row.id
         };
-        assert_eq!(decided(&observation), "abandoned/mend-group-policy");
+        assert_eq!(decided(&observation), "release/mend-policies");
         assert_eq!(effects(&run, &observation, Step::Retain).len(), 4, "group, two members, import");
         observation.content.as_mut().expect("a content").policy = DeletionPolicy::Retain;
-        assert_eq!(decided(&observation), "abandoned/mend-policies");
+        assert_eq!(decided(&observation), "release/mend-policies");
     }
 }

@@ -22,7 +22,6 @@ use stillpoint::machine::kit::Outcome;
 use stillpoint::machine::kit::View;
 use stillpoint::machine::kit::decide;
 use stillpoint::machine::kit::fold;
-use stillpoint::machine::kit::{ColumnId as _, ColumnValue as _};
 
 fn grounds() -> DecisionRecord {
     DecisionRecord { row: "test".into(), rules: 1, view: view_with(|_| {}) }
@@ -304,18 +303,29 @@ fn refused_step_after_pivot_becomes_stuck() {
     for acting in TABLE.iter().filter(|row| row.stages.contains(&Stage::Releasing)) {
         let Action::Act(step) = acting.then else { continue };
         let mut view = view_with(|_| {});
-        for cond in
-            acting.when.iter().filter(|cond| cond.column.source() == stillpoint::machine::kit::Source::Seen)
-        {
-            let at =
-                View::columns::<Column>().position(|column| column == cond.column).expect("a seen column");
-            view.seen[at] = cond.mask.trailing_zeros() as u8;
-        }
         let mut run = refused_behind_the_pivot(step);
-        run.plan = std::sync::Arc::new(stillpoint::domain::plan::Plan {
-            keep_group_name: acting.when.iter().any(|c| c.column == KeepName::COLUMN && c.mask & 1 != 0),
-            ..plan()
-        });
+        for cond in &acting.when {
+            let value = cond.accepts().next().expect("a value");
+            match (cond.column, value) {
+                (Column::Retention, "Missing") => view.set(Policies::Delete),
+                (Column::Carrier, "Content") => view.set(Content::Retain),
+                (Column::Carrier, "Terminating") => view.set(Content::RetainTerminating),
+                (Column::Carrier, "Stub") => view.set(Stub::Exists),
+                (Column::GroupName, "Unwanted") => view.set(Names::Set),
+                (Column::GroupName, "Missing" | "Taken") => {
+                    run.plan = Arc::new(Plan { keep_group_name: true, ..plan() });
+                    view.set(if value == "Taken" { Group::Foreign } else { Group::Absent });
+                }
+                (Column::NameClash, "Yes") => {
+                    view.set(Group::Foreign);
+                    view.set(Names::Set);
+                }
+                _ => {}
+            }
+            if let Some(at) = View::columns::<Column>().position(|column| column == cond.column) {
+                view.seen[at] = cond.mask.trailing_zeros() as u8;
+            }
+        }
         let decided = decide(&run, &view, at(1_000_000)).expect("exactly one row").row;
         assert!(matches!(decided.then, Action::Stick { .. }), "{} is followed by {}", acting.id, decided.id);
         stuck.insert(decided.id);

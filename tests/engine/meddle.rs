@@ -75,7 +75,7 @@ async fn rebuilds_one_deleted_member() {
     let one: Act = |cluster| disruptions::delete_member(cluster, "orders-db-1");
     let rows = at_each("a member deleted", Config::default, one, everywhere).await;
     assert!(rows.iter().any(|row| row == "release/5-rebuild"), "{rows:?}");
-    assert!(rows.iter().any(|row| row == "release/late-rebuild"), "{rows:?}");
+    assert!(rows.iter().any(|row| row == "release/late-stub"), "{rows:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +121,7 @@ fn before_the_delete(point: &str) -> bool {
 async fn repairs_reverted_policy_before_group_deletion() {
     let group: Act = disruptions::unretain;
     let rows = at_each("the group's policy set back", Config::default, group, before_the_delete).await;
-    assert!(rows.iter().any(|row| row == "release/mend-group-policy"), "{rows:?}");
+    assert!(rows.iter().any(|row| row == "release/mend-policies"), "{rows:?}");
     let member: Act = disruptions::unretain_member;
     let rows = at_each("a member's policy set back", Config::default, member, everywhere).await;
     assert!(rows.iter().any(|row| row == "release/mend-policies"), "{rows:?}");

@@ -207,17 +207,6 @@ columns! {
         /// One exists, for a VolumeSnapshot that is gone.
         Some,
     }
-    /// The create of this attempt, by the journal.
-    Known Create {
-        /// Never tried.
-        Untried,
-        /// Tried; it may have happened.
-        Unknown,
-        /// Refused permanently; it did not happen.
-        Refused,
-        /// It happened: the uid is recorded.
-        Happened,
-    }
     /// Whether the cut is recorded.
     Known CutRecorded {
         /// The cut is recorded.
@@ -231,13 +220,6 @@ columns! {
         Retry,
         /// Failure.
         Fail,
-    }
-    /// Whether the names are put back into the released members (`--keep-group-name`).
-    Known KeepName {
-        /// They are put back at the end.
-        Yes,
-        /// They stay cleared.
-        No,
     }
     /// Consecutive failures of the next step, or repetitions, if another client keeps reverting it.
     Known Refusals {
@@ -260,13 +242,62 @@ columns! {
         /// The next step failed as often as the limits allow.
         Yes,
     }
+    /// The create of this attempt.
+    Derived Create {
+        /// Never tried.
+        Untried,
+        /// Tried; it may have happened, and no other object has its name.
+        Unknown,
+        /// Refused permanently; it did not happen.
+        Refused,
+        /// It happened: the uid is recorded. Or it may have happened, and another object has its name.
+        Happened,
+    }
     /// Whether a rollback knows that the storage is freed.
-    Clock Storage {
+    Derived Storage {
         /// There is no receipt; or Stillpoint deleted the storage through its content or an import, with policy Delete; or
         /// another client imported it.
         Settled,
         /// There is a receipt, and the content went in another way: the driver may or may not have freed the storage.
         Doubtful,
+    }
+    /// The deletionPolicy Retain on the contents of the run, group and members, and the receipt beside it.
+    Derived Retention {
+        /// On every content that exists.
+        Complete,
+        /// Missing on at least one.
+        Missing,
+    }
+    /// The content that carries the group handle. Rebuilt members become ready only while one exists.
+    Derived Carrier {
+        /// The VolumeGroupSnapshotContent.
+        Content,
+        /// The VolumeGroupSnapshotContent, which is being deleted.
+        Terminating,
+        /// The stub: the VolumeGroupSnapshotContent is gone.
+        Stub,
+        /// None: both are gone.
+        None,
+    }
+    /// Whether members name their group while another object has its name. The controller makes that object their owner.
+    Derived NameClash {
+        /// No member names the group, or no other object has its name.
+        No,
+        /// Some members do.
+        Yes,
+    }
+    /// The name of the group in the released members: it is put back (`--keep-group-name`) or stays cleared.
+    Derived GroupName {
+        /// It stays cleared, and no member has it.
+        Cleared,
+        /// It stays cleared, and some members have it.
+        Unwanted,
+        /// It is put back, and some members lack it.
+        Missing,
+        /// It is put back, and all members have it.
+        Restored,
+        /// It is put back, but another object has the name.
+        Taken,
     }
     /// `csiSnapshotTimeout` of this attempt.
     Clock CutDeadline {

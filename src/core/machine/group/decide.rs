@@ -3,14 +3,15 @@
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 use crate::machine::group::columns::{
-    AfterUndo, Atomicity, Column, Create, CutDeadline, CutRecorded, Echo, Grace, KeepName, LateWindow,
-    ReadyDeadline, Storage, Taken,
+    AfterUndo, Atomicity, Carrier, Column, Content, Create, CutDeadline, CutRecorded, Echo, Grace, Group,
+    GroupName, LateWindow, NameClash, Names, Policies, ReadyDeadline, Retention, Storage, Stub, Taken,
 };
 use crate::machine::group::state::{CreateFate, GroupRun, StorageFate};
 use crate::machine::kit::{Columns, View};
 
 pub(super) fn compute(columns: &mut Columns<Column>, run: &GroupRun, view: &View, now: Timestamp) {
     set_known(columns, run);
+    set_derived(columns, run.plan.keep_group_name);
     set_computed(columns, run, view, now);
 }
 
@@ -23,9 +24,44 @@ fn set_known(columns: &mut Columns<Column>, run: &GroupRun) {
     });
     columns.set(if run.state.cut.is_some() { CutRecorded::Yes } else { CutRecorded::No });
     columns.set(if run.retries() { AfterUndo::Retry } else { AfterUndo::Fail });
-    columns.set(if run.plan.keep_group_name { KeepName::Yes } else { KeepName::No });
     let too_far = run.plan.atomicity.required && run.atomicity().is_some_and(|grade| !grade.is_atomic());
     columns.set(if too_far { Atomicity::TooFar } else { Atomicity::Accepted });
+}
+
+fn set_derived(columns: &mut Columns<Column>, puts_names_back: bool) {
+    // While another object has the name, a create of unknown fate cannot be repeated.
+    if columns.is(Create::Unknown) && columns.is(Group::Foreign) {
+        columns.set(Create::Happened);
+    }
+    let clash = columns.is(Group::Foreign) && !columns.is(Names::Clear);
+    columns.set(if clash { NameClash::Yes } else { NameClash::No });
+    columns.set(group_name(columns, puts_names_back));
+    columns.set(retention(columns));
+    columns.set(carrier(columns));
+}
+
+fn retention(columns: &Columns<Column>) -> Retention {
+    let deletes = columns.is(Content::Delete) || columns.is(Content::DeleteTerminating);
+    if deletes || columns.is(Policies::Delete) { Retention::Missing } else { Retention::Complete }
+}
+
+fn carrier(columns: &Columns<Column>) -> Carrier {
+    match () {
+        () if columns.is(Content::Delete) || columns.is(Content::Retain) => Carrier::Content,
+        () if !columns.is(Content::Absent) => Carrier::Terminating,
+        () if columns.is(Stub::Exists) => Carrier::Stub,
+        () => Carrier::None,
+    }
+}
+
+fn group_name(columns: &Columns<Column>, puts_back: bool) -> GroupName {
+    match puts_back {
+        false if columns.is(Names::Clear) => GroupName::Cleared,
+        false => GroupName::Unwanted,
+        true if columns.is(Group::Foreign) => GroupName::Taken,
+        true if columns.is(Names::Set) => GroupName::Restored,
+        true => GroupName::Missing,
+    }
 }
 
 fn set_computed(columns: &mut Columns<Column>, run: &GroupRun, view: &View, now: Timestamp) {
@@ -72,12 +108,74 @@ pub(super) fn deadlines(run: &GroupRun, view: &View) -> Vec<Timestamp> {
 #[cfg(test)]
 mod tests {
     use crate::machine::group::GroupMachine;
-    use crate::machine::group::columns::Column;
+    use crate::machine::group::columns::*;
     use crate::machine::group::event::Step;
     use crate::machine::group::state::Stage;
     use crate::machine::group::table::TABLE;
     use crate::machine::kit::proof::prove;
-    use crate::machine::kit::{Action, ColumnId as _, Row, Source};
+    use crate::machine::kit::{Action, ColumnId as _, Columns, Row, Source};
+
+    /// The columns after the seen and known ones were set.
+    fn derived(set: impl FnOnce(&mut Columns<Column>), puts_names_back: bool) -> Columns<Column> {
+        let mut columns = Columns::new();
+        set(&mut columns);
+        super::set_derived(&mut columns, puts_names_back);
+        columns
+    }
+
+    #[test]
+    fn retention_requires_all_policies_and_receipt() {
+        use Content::{Absent, Delete, DeleteTerminating, Retain, RetainTerminating};
+        for content in [Absent, Delete, Retain, DeleteTerminating, RetainTerminating] {
+            for policies in [Policies::Retain, Policies::Delete] {
+                let columns = derived(
+                    |columns| {
+                        columns.set(content);
+                        columns.set(policies);
+                    },
+                    false,
+                );
+                let retains = policies == Policies::Retain && ![Delete, DeleteTerminating].contains(&content);
+                assert_eq!(columns.is(Retention::Complete), retains, "{content:?} {policies:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn stub_carries_handle_after_content_is_gone() {
+        let carrier = |content: Content, stub: Stub| {
+            let columns = derived(
+                |columns| {
+                    columns.set(content);
+                    columns.set(stub);
+                },
+                false,
+            );
+            columns.value_name(Column::Carrier)
+        };
+        assert_eq!(carrier(Content::Retain, Stub::Exists), "Content");
+        assert_eq!(carrier(Content::RetainTerminating, Stub::Exists), "Terminating");
+        assert_eq!(carrier(Content::Absent, Stub::Exists), "Stub");
+        assert_eq!(carrier(Content::Absent, Stub::Absent), "None");
+    }
+
+    #[test]
+    fn foreign_group_prevents_repeated_create_and_names() {
+        let with = |group: Group, names: Names, puts_back: bool| {
+            let set = |columns: &mut Columns<Column>| {
+                columns.set(group);
+                columns.set(names);
+                columns.set(Create::Unknown);
+            };
+            let columns = derived(set, puts_back);
+            [Column::Create, Column::NameClash, Column::GroupName].map(|column| columns.value_name(column))
+        };
+        assert_eq!(with(Group::Foreign, Names::Mixed, true), ["Happened", "Yes", "Taken"]);
+        assert_eq!(with(Group::Foreign, Names::Clear, false), ["Happened", "No", "Cleared"]);
+        assert_eq!(with(Group::Absent, Names::Mixed, true), ["Unknown", "No", "Missing"]);
+        assert_eq!(with(Group::Absent, Names::Set, true), ["Unknown", "No", "Restored"]);
+        assert_eq!(with(Group::Absent, Names::Set, false), ["Unknown", "No", "Unwanted"]);
+    }
 
     #[test]
     fn exactly_one_row_matches_each_combination() {

@@ -8,7 +8,7 @@ use crate::machine::group::effect::{Effect, EffectRef};
 use crate::machine::group::event::{Milestone, Reached, ReceiptPart, Step};
 use crate::machine::group::reconstruct::Reconstructed;
 use crate::machine::group::state::{GroupRun, GroupState, Stage};
-use crate::machine::group::table::{RULES, TABLE};
+use crate::machine::group::table::{ALIASES, RULES, TABLE};
 use crate::machine::group::wait::Waiting;
 use crate::machine::group::{advance, calls, decide, effects, fold, view};
 use crate::machine::kit::{
@@ -22,6 +22,7 @@ pub struct GroupMachine;
 impl Machine for GroupMachine {
     const NAME: &'static str = "group";
     const RULES: u16 = RULES;
+    const ALIASES: &'static [(&'static str, &'static str)] = ALIASES;
     const FRESH: Column = Column::Fresh;
     const REFUSALS: Option<Column> = Some(Column::Refusals);
     const BLOCKED: Option<Column> = Some(Column::Blocked);

@@ -2,8 +2,8 @@
 //! the clock.
 //!
 //! A [`Columns`] holds one value for each column. Values of *seen* columns come from the view and are
-//! recorded with every decision. Values of *known* columns come from the folded journal. Values of *clock*
-//! columns come from journal, view and time. A replay therefore needs only the recorded view and the recorded
+//! recorded with every decision. Values of *known* columns come from the folded journal, values of *derived*
+//! columns from journal and view, values of *clock* columns from journal, view and time. A replay therefore needs only the recorded view and the recorded
 //! time, and computes all other values again.
 
 use std::fmt::Debug;
@@ -16,6 +16,8 @@ pub enum Source {
     Seen,
     /// From the folded journal.
     Known,
+    /// From the folded journal and the view: several facts in one column, so that fewer rows need all of them.
+    Derived,
     /// From the folded journal, the view and the time.
     Clock,
 }

@@ -61,6 +61,7 @@ fn columns<M: Machine>(page: &mut String) -> std::fmt::Result {
         let from = match column.source() {
             Source::Seen => "observed in the cluster",
             Source::Known => "known from the journal",
+            Source::Derived => "derived from cluster and journal",
             Source::Clock => "computed from the clock",
         };
         let (about, values) = column.meanings();
