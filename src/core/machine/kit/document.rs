@@ -7,13 +7,17 @@ use crate::machine::kit::machine::{Machine, Stage};
 use crate::machine::kit::named::Named;
 use crate::machine::kit::table::{Action, Cond, Row, Wait, columns_of};
 
-/// Appends the sections of a machine: one for each stage, then the stuck rows, then the columns.
+/// Number of conditions that a line for the common conditions of several rows must save.
+const WORTH_A_LINE: usize = 3;
+
+/// Appends the sections of a machine: one for each stage, then the stuck rows, the merged rows and the columns.
 pub fn document<M: Machine>(page: &mut String) {
     for stage in M::Stage::ALL {
         // Writing into a String cannot fail.
         let _ = section::<M>(page, *stage);
     }
     let _ = stuck::<M>(page);
+    let _ = merged::<M>(page);
     let _ = columns::<M>(page);
 }
 
@@ -21,24 +25,80 @@ fn section<M: Machine>(page: &mut String, stage: M::Stage) -> std::fmt::Result {
     let columns = columns_of::<M>(stage);
     let combinations: usize = columns.iter().map(|column| column.values().len()).product();
     let rows: Vec<&Row<M>> = M::table().iter().filter(|row| row.stages.contains(&stage)).collect();
-    writeln!(page, "\n## {stage:?}\n\n{} rows, {combinations} combinations.\n", rows.len())?;
+    let number = match rows.len() {
+        1 => "1 row".to_owned(),
+        number => format!("{number} rows"),
+    };
+    let of = match combinations {
+        1 => String::new(),
+        _ => format!(" for {combinations} combinations of {} columns", columns.len()),
+    };
+    writeln!(page, "\n## {stage:?}\n\n{number}{of}.\n")?;
     writeln!(page, "| row | when | then | why |\n|---|---|---|---|")?;
-    for row in rows {
-        let when: Vec<String> = row.when.iter().map(condition::<M>).collect();
-        let when = if when.is_empty() { "always".to_owned() } else { when.join(", ") };
-        writeln!(page, "| `{}` | {when} | {} | {} |", row.id, action(row.then), row.why)?;
+    lines(page, &rows, 0, 0)
+}
+
+/// Writes rows that have their first conditions (`printed`) in common. Conditions that several consecutive
+/// rows have in common are written once, on a line of their own.
+fn lines<M: Machine>(page: &mut String, rows: &[&Row<M>], printed: usize, depth: usize) -> std::fmt::Result {
+    let indent = "› ".repeat(depth);
+    let mut rows = rows;
+    while let Some((row, others)) = rows.split_first() {
+        let rest = &row.when[printed..];
+        let block = match rest.first() {
+            Some(first) => {
+                1 + others.iter().take_while(|other| other.when.get(printed) == Some(first)).count()
+            }
+            None => 1,
+        };
+        let shared =
+            rows[..block].iter().map(|other| common(rest, &other.when[printed..])).min().unwrap_or(0);
+        let (now, later) = rows.split_at(if (block - 1) * shared >= WORTH_A_LINE { block } else { 1 });
+        if now.len() > 1 {
+            writeln!(page, "| | {indent}**{}** | | |", conditions::<M>(&rest[..shared]))?;
+            lines(page, now, printed + shared, depth + 1)?;
+        } else {
+            let when = conditions::<M>(rest);
+            writeln!(page, "| `{}` | {indent}{when} | {} | {} |", row.id, action(row.then), row.why)?;
+        }
+        rows = later;
     }
     Ok(())
 }
 
-/// A condition. Conditions on clock columns are in italics.
+/// Number of first conditions that two rows have in common.
+fn common<C: ColumnId>(one: &[Cond<C>], other: &[Cond<C>]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+fn conditions<M: Machine>(when: &[Cond<M::Column>]) -> String {
+    match when.is_empty() {
+        true => "always".to_owned(),
+        false => when.iter().map(condition::<M>).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// A condition. Conditions on clock columns are in italics. A condition that excludes few values names these.
 fn condition<M: Machine>(cond: &Cond<M::Column>) -> String {
     if cond.column == M::FRESH {
         return "*fresh*".to_owned();
     }
-    let values: Vec<&str> = cond.accepts().collect();
-    let text = format!("{} {}", cond.column.name(), values.join(" or "));
+    let (accepted, excluded): (Vec<_>, Vec<_>) = cond
+        .column
+        .values()
+        .iter()
+        .copied()
+        .partition(|name| cond.accepts().any(|accepted| accepted == *name));
+    let text = match accepted.len() > 2 && accepted.len() >= 2 * excluded.len() {
+        true => format!("{} {}", cond.column.name(), none_of(&excluded)),
+        false => format!("{} {}", cond.column.name(), accepted.join(" or ")),
+    };
     if cond.column.source() == Source::Clock { format!("*{text}*") } else { text }
+}
+
+fn none_of(values: &[&str]) -> String {
+    let word = if values.len() == 1 { "not" } else { "neither" };
+    format!("{word} {}", values.join(" nor "))
 }
 
 fn action<M: Machine>(action: Action<M>) -> String {
@@ -84,4 +144,17 @@ fn stuck<M: Machine>(page: &mut String) -> std::fmt::Result {
         }
     }
     Ok(())
+}
+
+fn merged<M: Machine>(page: &mut String) -> std::fmt::Result {
+    if M::ALIASES.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\n## Merged rows\n")?;
+    writeln!(
+        page,
+        "Older journals name these rows. Each is now part of another row with the same action.\n"
+    )?;
+    writeln!(page, "| older row | row |\n|---|---|")?;
+    M::ALIASES.iter().try_for_each(|(old, new)| writeln!(page, "| `{old}` | `{new}` |"))
 }
