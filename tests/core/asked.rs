@@ -41,6 +41,10 @@ fn in_stage(stage: Stage) -> GroupRun {
 
 /// A run after the pivot that is stuck because its rebuild was refused.
 fn stuck() -> GroupRun {
+    stuck_by("release/rebuild-refused")
+}
+
+fn stuck_by(row: &str) -> GroupRun {
     let mut run = in_stage(Stage::Releasing);
     for _ in 0..limits::MAX_REFUSALS {
         let intent =
@@ -52,7 +56,7 @@ fn stuck() -> GroupRun {
     }
     let reason = Reason { code: Code::Refused, message: "no".into(), transient: false };
     let reached = Reached::Stuck(reason);
-    let grounds = grounds("release/rebuild-refused");
+    let grounds = grounds(row);
     next(run, Event::MilestoneReached { grounds, reached }).expect("a stuck run")
 }
 
@@ -65,6 +69,11 @@ fn lost() -> stillpoint::machine::kit::View {
 
 fn row(run: &GroupRun) -> &'static str {
     decide(run, &lost(), at(1_000)).expect("exactly one row").row.id
+}
+
+#[test]
+fn run_stuck_by_merged_row_is_stuck_by_its_successor() {
+    assert_eq!(stuck_by("release/late-refused"), stuck());
 }
 
 #[test]

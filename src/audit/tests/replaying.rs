@@ -8,6 +8,7 @@ use crate::machine::group::Event;
 use crate::machine::group::Reached;
 use crate::machine::group::Step;
 use crate::machine::group::Timed;
+use crate::machine::group::table::ALIASES;
 use crate::machine::kit::DecisionRecord;
 use crate::machine::kit::Outcome;
 use crate::records::encode_group;
@@ -118,6 +119,25 @@ async fn other_rules_are_not_comparable() {
     assert_eq!(report.different, []);
     assert!(report.not_comparable > 3);
     assert_eq!(report.same + report.not_comparable, report.decisions);
+}
+
+#[tokio::test]
+async fn decisions_of_merged_rows_are_same() {
+    let (mut records, mut merged) = (script(None, false), 0);
+    for (_, timed) in &mut records {
+        let (Event::Intended { grounds, .. } | Event::MilestoneReached { grounds, .. }) = &mut timed.event
+        else {
+            continue;
+        };
+        grounds.rules -= 1;
+        if let Some((older, _)) = ALIASES.iter().find(|(_, row)| *row == grounds.row) {
+            grounds.row = (*older).to_owned();
+            merged += 1;
+        }
+    }
+    let report = replay(&journal(&records).await);
+    assert_eq!((report.same, report.not_comparable), (report.decisions, 0), "{report:?}");
+    assert!(merged >= 3, "{merged} decisions of merged rows");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::machine::kit::event::{Event, OperatorRequest, Outcome, Timed};
 use crate::machine::kit::machine::{Machine, Reached, Stage};
 use crate::machine::kit::named::Named;
 use crate::machine::kit::run::{Answered, RetryState, Run};
+use crate::machine::kit::table::current_id;
 
 /// A record that is not valid after the records before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +74,7 @@ pub fn fold<M: Machine>(state: Option<Run<M>>, record: &Timed<M>) -> Result<Run<
             run.open_intent = None;
             M::reached(&mut run, reached, &grounds.view, record.at)?;
             run.note(milestone, record.at);
-            run.stuck = sticks.then(|| grounds.row.clone());
+            run.stuck = sticks.then(|| current_id::<M>(&grounds.row).to_owned());
         }
         Event::RequestReceived(request) => requested(&mut run, request, record)?,
     }
