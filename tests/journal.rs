@@ -18,5 +18,7 @@ mod fuzz;
 mod kill;
 #[path = "journal/long_life.rs"]
 mod long_life;
+#[path = "journal/page_cache.rs"]
+mod page_cache;
 #[path = "journal/power_cut.rs"]
 mod power_cut;

@@ -106,7 +106,10 @@ mod tests {
             JournalError::Damaged { torn: true, source: problem() },
             JournalError::Missing { dir: dir() },
             JournalError::Lost { dir: dir(), epoch: 2 },
-            JournalError::Behind { dir: dir(), found: 1, owner: 2 },
+            JournalError::Short { dir: dir(), last: 1, known: 2, witness: "its index" },
+            JournalError::Behind { dir: dir(), found: 1, claimed: 2 },
+            JournalError::RebuildShort { dir: dir(), last: 1, known: 2 },
+            JournalError::NotDamaged { dir: dir() },
             JournalError::Store(source()),
             JournalError::Io { what: "read", path: dir(), source: io() },
             JournalError::Stopped { reason: "gone".to_owned() },
@@ -115,7 +118,7 @@ mod tests {
         assert!(named(&fixes).len() >= 2, "{fixes}");
         for line in named(&fixes) {
             let mut command = Cli::command();
-            for word in line.split(' ').skip(1) {
+            for word in line.split(' ').skip(1).filter(|word| !word.starts_with("--")) {
                 let next = command.find_subcommand(word).cloned();
                 command = next.unwrap_or_else(|| panic!("`{line}` does not exist"));
             }

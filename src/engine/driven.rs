@@ -72,6 +72,11 @@ pub trait Driven: Machine {
         false
     }
 
+    /// Whether the milestone completes a receipt, without which storage cannot be freed.
+    fn closes_receipt(_milestone: Self::Milestone) -> bool {
+        false
+    }
+
     /// Whether a user has to know of the milestone.
     fn warns(milestone: Self::Milestone) -> bool;
 

@@ -29,12 +29,12 @@ use crate::engine::events::EventRecorder;
 use crate::engine::preflight::Granted;
 use crate::engine::run_status::StatusBoard;
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::journal::{Durable, Journal, Record, StreamState};
+use crate::journal::{Barrier, Durable, Journal, Record, StreamState};
 use crate::machine::group::GroupMachine;
 use crate::machine::kit::wait_report::Cause;
 use crate::machine::kit::{
-    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point, Run,
-    Stage, Timed, WaitReport, fold,
+    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point, Reached, Run,
+    Stage, Step, Timed, WaitReport, fold,
 };
 
 use next_action::NextAction;
@@ -365,11 +365,15 @@ impl<M: Driven> Driver<M> {
         event: Event<M>,
         intent: Intent,
     ) -> Result<Durable<Intent>, Problem> {
+        let barrier = barrier::<M>(&event);
         let records = self.fold_in(at, vec![event])?;
         let encoded = encode::<M>(self.stream, &records)?;
         let began = Instant::now();
-        let appended =
-            self.context.journal.append_durable(self.stream, self.seq, encoded, self.state(), intent).await;
+        let appended = self
+            .context
+            .journal
+            .append_durable_with(barrier, self.stream, self.seq, encoded, self.state(), intent)
+            .await;
         self.context.metrics.record(Metric::Appended { took: began.elapsed() });
         self.seq += records.len() as u64;
         appended.map_err(|error| journal_problem(self.stream, &error))
@@ -460,6 +464,17 @@ fn encode<M: Driven>(stream: StreamId, records: &[Timed<M>]) -> Result<Vec<Recor
     records.iter().map(M::encode).collect::<Result<_, _>>().map_err(|error| internal(stream, &error))
 }
 
+/// The parts of the journal that have to be on disk before the run goes on: also the index before an effect that
+/// cannot be taken back, and when a receipt is complete.
+fn barrier<M: Driven>(event: &Event<M>) -> Barrier {
+    let firm = match event {
+        Event::Intended { step, .. } => step.is_irreversible(),
+        Event::MilestoneReached { reached, .. } => M::closes_receipt(reached.milestone()),
+        _ => false,
+    };
+    if firm { Barrier::LogAndIndex } else { Barrier::Log }
+}
+
 async fn append<M: Driven>(
     context: &Context,
     stream: StreamId,
@@ -468,8 +483,10 @@ async fn append<M: Driven>(
     state: StreamState,
 ) -> Result<(), Problem> {
     let encoded = encode::<M>(stream, records)?;
+    let firm = records.iter().any(|record| barrier(&record.event) == Barrier::LogAndIndex);
+    let barrier = if firm { Barrier::LogAndIndex } else { Barrier::Log };
     let began = Instant::now();
-    let appended = context.journal.append(stream, seq, encoded, state).await;
+    let appended = context.journal.append_with(barrier, stream, seq, encoded, state).await;
     context.metrics.record(Metric::Appended { took: began.elapsed() });
     appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
 }

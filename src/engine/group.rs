@@ -116,6 +116,10 @@ impl Driven for GroupMachine {
         step == Step::Create
     }
 
+    fn closes_receipt(milestone: Milestone) -> bool {
+        milestone == Milestone::VsBound
+    }
+
     fn warns(milestone: Milestone) -> bool {
         matches!(milestone, Milestone::Unwinding | Milestone::Stuck | Milestone::Failed)
     }

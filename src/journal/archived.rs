@@ -1,48 +1,34 @@
 //! Loads the archives during an open and completes an interrupted archiving.
 //!
 //! A checkpoint on disk implies that the archive and the index are on disk. The removal of the records from
-//! the log and from the database may still be incomplete. Each is done only after the archive was read and
+//! the log and from its index may still be incomplete. Each is done only after the archive was read and
 //! holds all the records.
 
 use std::path::Path;
 
-use super::archive::{self, Catalog, Checkpoint, Prior};
+use super::archive::{self, Catalog, Prior};
 use super::chain::{ChainProblem, Fault};
 use super::error::JournalError;
 use super::fault_injection::FaultHook;
+use super::log::LogSummary;
+use super::logged_store::LoggedStore;
 use super::open::Opened;
 use super::record::{Head, Links};
 use super::repair::Repair;
 use super::store::{Meta, Store};
-use super::twin::TwinStore;
-use crate::open::find::{FoundDatabase, FoundLog};
 
-/// Number of records that leave the database in one step.
-pub(super) const TRIM_RECORDS: usize = 512;
-
-/// The newest checkpoint in either half.
-pub(super) fn newest(
-    database: &FoundDatabase,
-    evidence: &FoundLog,
-) -> Result<Option<Checkpoint>, JournalError> {
-    let in_database = match database {
-        FoundDatabase::Whole(whole) => archive::newest(&whole.0)?,
-        FoundDatabase::None | FoundDatabase::Broken(..) => None,
-    };
-    let in_evidence = evidence.summary.as_ref().and_then(|summary| summary.checkpoint);
-    Ok(in_database.into_iter().chain(in_evidence).max_by_key(|checkpoint| checkpoint.last.position))
-}
+/// Number of records that leave the index in one step.
+pub(super) const TRUNCATE_RECORDS: usize = 512;
 
 /// Reads the indexes and the carry-over. Also returns the files that were rebuilt.
 pub(super) fn load(
     dir: &Path,
-    evidence: &FoundLog,
-    newest: Option<&Checkpoint>,
+    log: Option<&LogSummary>,
     faults: &FaultHook,
     links: Links,
 ) -> Result<(Catalog, Vec<Repair>), JournalError> {
-    if let (Some(newest), Some(summary)) = (newest, &evidence.summary)
-        && summary.damage.is_none()
+    let newest = log.and_then(|summary| summary.checkpoint.as_ref());
+    if let (Some(newest), Some(summary)) = (newest, log)
         && summary.start.position < newest.last.position
     {
         // The segments are still in the log. So every lost archive file is written again.
@@ -51,29 +37,7 @@ pub(super) fn load(
     Catalog::load(dir, newest, links)
 }
 
-/// Checks a database against the carry-over. A database whose index of streams lacks a run of the
-/// carry-over is broken. Returns the reason.
-pub(super) fn lacks(
-    store: &dyn Store,
-    meta: &Meta,
-    newest: Option<&Checkpoint>,
-    catalog: &Catalog,
-) -> Result<Option<JournalError>, JournalError> {
-    // A database that ends before the checkpoint does not contain that carry-over yet.
-    if newest.is_none_or(|newest| meta.head.position < newest.last.position) {
-        return Ok(None);
-    }
-    for stream in catalog.kept().open() {
-        if store.stream(stream)?.is_none() {
-            let what = Fault::StreamIndex { stream };
-            let source = ChainProblem { position: meta.cut.position, what };
-            return Ok(Some(JournalError::Damaged { torn: false, source }));
-        }
-    }
-    Ok(None)
-}
-
-/// Puts the archived records of unfinished runs before those that the database still has.
+/// Puts the archived records of unfinished runs before those that the index still has.
 ///
 /// # Errors
 /// The records do not fill the gap.
@@ -95,34 +59,34 @@ pub(super) fn complete(opened: &mut Opened, catalog: &Catalog) -> Result<(), Jou
     Ok(())
 }
 
-/// Reads the archives and removes their records from a database.
-pub(super) fn trim_archived(
-    store: &mut dyn Store,
+/// Reads the archives and removes their records from the index.
+fn truncate_archived(
+    store: &mut LoggedStore,
     mut meta: Meta,
     catalog: &Catalog,
 ) -> Result<Meta, JournalError> {
-    let Some(end) = catalog.check(meta.cut)? else { return Ok(meta) };
-    while meta.cut.position < end.position {
-        let before: Head = meta.cut;
-        meta = archive::trim(store, meta, end.position, TRIM_RECORDS)?;
-        if meta.cut == before {
+    let Some(end) = catalog.check(meta.truncated_at)? else { return Ok(meta) };
+    while meta.truncated_at.position < end.position {
+        let before: Head = meta.truncated_at;
+        meta = archive::truncate(store, meta, end.position, TRUNCATE_RECORDS)?;
+        if meta.truncated_at == before {
             break;
         }
     }
-    store.sync()?;
+    store.sync_index()?;
     Ok(meta)
 }
 
-/// Completes an interrupted archiving: removes archived records from both halves.
+/// Completes an interrupted archiving: removes archived records from the log and from its index.
 pub(super) fn finish(
     dir: &Path,
-    store: &mut TwinStore,
+    store: &mut LoggedStore,
     meta: Meta,
     catalog: &Catalog,
     faults: &FaultHook,
 ) -> Result<Meta, JournalError> {
-    let meta = trim_archived(store, meta, catalog)?;
-    store.release(meta.cut.position)?;
-    archive::clear(dir, meta.cut.position, meta.head.position, faults)?;
+    let meta = truncate_archived(store, meta, catalog)?;
+    store.release(meta.truncated_at.position)?;
+    archive::clear(dir, meta.truncated_at.position, meta.head.position, faults)?;
     Ok(meta)
 }

@@ -101,7 +101,7 @@ pub enum Fault {
     Empty,
     /// The journal ends before a published head.
     #[error("is missing; a head at record {expected} was published")]
-    Cut {
+    Truncated {
         /// Position of the published head.
         expected: u64,
     },
@@ -123,24 +123,21 @@ pub enum Fault {
     #[error("the chain does not begin with a known genesis hash")]
     Genesis,
     /// A log segment does not begin with a valid header.
-    #[error("cannot be read: segment {segment} of the evidence has no valid header")]
+    #[error("cannot be read: segment {segment} of the log has no valid header")]
     SegmentHeader { segment: u64 },
     /// A log segment is missing.
-    #[error("is missing: there is no segment {segment} of the evidence")]
+    #[error("is missing: there is no segment {segment} of the log")]
     SegmentMissing { segment: u64 },
     /// Bytes of a segment are not a frame, and they are not its torn end.
-    #[error("cannot be read: segment {segment} of the evidence is damaged at byte {offset}")]
+    #[error("cannot be read: segment {segment} of the log is damaged at byte {offset}")]
     Frame {
         segment: u64,
         /// Offset in the segment's file, in bytes.
         offset: u64,
     },
-    /// The log ends before a broken database does.
-    #[error("is not in the evidence, which ends before it or has another history")]
-    EvidenceShort,
-    /// The database and the log are both whole, and have different records.
-    #[error("is another one in the database than in the evidence")]
-    TwoHistories,
+    /// The bytes of an archive end before this record.
+    #[error("is not in the segment, which ends before it or has another history")]
+    SegmentShort,
     /// An archive is not the one that its checkpoint names.
     #[error("is in archive {name}, which is not the file that its checkpoint names")]
     ArchiveFile { name: String },
@@ -334,8 +331,8 @@ mod tests {
     #[test]
     fn verifies_chain_from_given_position() {
         let chain = chain_of(5);
-        let (cut, head) = (chain[1].head(), chain[4].head());
-        assert_eq!(check_from(cut, chain[2..].to_vec()), Ok(Verified { records: 3, head }));
+        let (truncated_at, head) = (chain[1].head(), chain[4].head());
+        assert_eq!(check_from(truncated_at, chain[2..].to_vec()), Ok(Verified { records: 3, head }));
         assert_eq!(check_from(chain[0].head(), chain[2..].to_vec()), problem(2, Fault::Missing { next: 3 }));
     }
 

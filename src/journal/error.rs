@@ -45,39 +45,54 @@ pub enum JournalError {
         /// The first problem.
         source: ChainProblem,
     },
-    /// The database and the log are both damaged, and neither has all records.
-    #[error("the journal's database cannot be used ({database}), and its evidence does not make up for it")]
-    BothDamaged {
-        /// The problem of the database.
-        database: String,
-        /// The problem of the log.
-        source: ChainProblem,
-    },
     /// The directory has no journal.
     #[error("there is no journal in {}", dir.display())]
     Missing {
         /// The directory that was searched.
         dir: PathBuf,
     },
-    /// The directory had a journal, and its database is gone.
-    #[error("journal {} has lost its database, which epoch {epoch} wrote to", dir.display())]
+    /// The directory had a journal, and neither its log nor its index is there.
+    #[error("journal {} has lost its log and its index, which epoch {epoch} wrote to", dir.display())]
     Lost {
         dir: PathBuf,
         /// Epoch in `owner.json`.
         epoch: u64,
     },
-    /// The database is older than the last owner's writes.
-    #[error("journal {} ends in epoch {found}, but epoch {owner} had been claimed", dir.display())]
+    /// The log ends before a record that existed.
+    #[error("journal {} ends at record {last}, but {witness} names record {known}", dir.display())]
+    Short {
+        dir: PathBuf,
+        /// The last record of the log; 0 if there is no log.
+        last: u64,
+        /// The last record that is known to have existed.
+        known: u64,
+        /// The witness of that record.
+        witness: &'static str,
+    },
+    /// The log ends before an epoch that was claimed.
+    #[error("journal {} ends in epoch {found}, but epoch {claimed} had been claimed", dir.display())]
     Behind {
         dir: PathBuf,
-        /// Epoch in the database.
+        /// The last epoch in the log.
         found: u64,
-        /// Epoch in `owner.json`.
-        owner: u64,
+        /// The last epoch that is known to have been claimed.
+        claimed: u64,
+    },
+    /// The log cannot be rebuilt up to a record that existed.
+    #[error("journal {} can be rebuilt up to record {last}, but record {known} existed", dir.display())]
+    RebuildShort {
+        dir: PathBuf,
+        /// The last record that the log and its index have.
+        last: u64,
+        /// The last record that is known to have existed.
+        known: u64,
     },
     /// The journal that was to be replaced is not lost.
     #[error("journal {} is not lost", dir.display())]
     NotLost { dir: PathBuf },
+    /// The log that was to be rebuilt is whole.
+    #[error("the log of journal {} is not damaged", dir.display())]
+    NotDamaged { dir: PathBuf },
     /// Requested records are in an archive that is missing.
     #[error("records {first} to {last} are in an archive that is not here: {}", path.display())]
     ArchiveMissing {
@@ -101,7 +116,7 @@ pub enum JournalError {
     /// The records of unfinished runs were archived, and the carry-over from which they are resumed is
     /// lost.
     #[error(
-        "records up to {last} of {runs} streams that have not ended are carried forward in {} and {what}{}",
+        "records up to {last} of {runs} streams that have not ended are carried over in {} and {what}{}",
         path.display(),
         missing.as_ref().map(|name| format!("; it cannot be made anew without archive {name}")).unwrap_or_default()
     )]
@@ -179,15 +194,15 @@ impl JournalError {
             | JournalError::Unopenable { dir: path, .. }
             | JournalError::Missing { dir: path }
             | JournalError::Lost { dir: path, .. }
+            | JournalError::Short { dir: path, .. }
             | JournalError::Behind { dir: path, .. }
+            | JournalError::RebuildShort { dir: path, .. }
             | JournalError::NotLost { dir: path }
+            | JournalError::NotDamaged { dir: path }
             | JournalError::ArchiveMissing { path, .. }
             | JournalError::IndexLost { dir: path, .. }
             | JournalError::CarryOverLost { path, .. }
             | JournalError::Io { path, .. } => moved(path),
-            JournalError::BothDamaged { database, .. } => {
-                *database = database.replace(&copy.display().to_string(), &dir.display().to_string());
-            }
             JournalError::NewerSchema { .. }
             | JournalError::Damaged { .. }
             | JournalError::Store(_)
@@ -202,18 +217,21 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => Some(Verdict::Locked),
             JournalError::NewerSchema { .. } => Some(Verdict::NewerSchema),
-            JournalError::Behind { .. } => Some(Verdict::CutTail),
+            JournalError::Lost { .. } | JournalError::Short { .. } | JournalError::Behind { .. } => {
+                Some(Verdict::CutTail)
+            }
             JournalError::Damaged { source, .. } if matches!(source.what, Fault::EndsEarly { .. }) => {
                 Some(Verdict::CutTail)
             }
             JournalError::Damaged { .. }
-            | JournalError::BothDamaged { .. }
             | JournalError::Unopenable { .. }
             | JournalError::IndexLost { .. }
             | JournalError::CarryOverLost { .. }
-            | JournalError::ArchiveMissing { .. }
-            | JournalError::Lost { .. } => Some(Verdict::Corrupt),
-            JournalError::NotLost { .. } | JournalError::Missing { .. } => None,
+            | JournalError::ArchiveMissing { .. } => Some(Verdict::Corrupt),
+            JournalError::NotLost { .. }
+            | JournalError::NotDamaged { .. }
+            | JournalError::RebuildShort { .. }
+            | JournalError::Missing { .. } => None,
             JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => None,
         }
     }
@@ -226,15 +244,19 @@ impl JournalError {
                 "keep a copy of the directory, and restore the newest one that `stillpoint journal verify` calls intact"
             }
             JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
-            JournalError::Damaged { .. } | JournalError::BothDamaged { .. } => {
-                "keep a copy of the directory, look at it with `stillpoint journal verify`, and restore the newest copy that it calls intact"
+            JournalError::Damaged { .. } | JournalError::Short { .. } => {
+                "keep a copy of the directory, and run `stillpoint journal rebuild --from-index`, which takes the records that the log cannot read from its index; or restore the newest copy that `stillpoint journal verify` calls intact"
             }
+            JournalError::RebuildShort { .. } => {
+                "restore the newest copy that `stillpoint journal verify` calls intact; to continue without the records behind the first one that cannot be read, add --accept-loss"
+            }
+            JournalError::NotDamaged { .. } => "start the daemon: it continues from the log",
             JournalError::Missing { .. } => "check the path given with --journal",
             JournalError::ArchiveMissing { .. } => {
                 "put the archive back into the journal's archive directory, or give its place with --archive"
             }
             JournalError::NotLost { .. } => {
-                "start the daemon: it goes on from its records; a rebuild from the cluster would know less"
+                "start the daemon, or rebuild a damaged log with `stillpoint journal rebuild --from-index`: a rebuild from the cluster would know less"
             }
             JournalError::IndexLost { .. } => {
                 "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"

@@ -11,11 +11,15 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Create, sync and name a log segment.
-    EvidenceCreate,
+    LogCreate,
+    /// Write the last segment again, truncate its torn bytes, and sync it.
+    LogSettle,
+    /// Rename a part of the journal while a rebuilt log replaces the damaged one.
+    LogReplace,
     /// Write a frame to a segment.
-    EvidenceWrite,
+    LogWrite,
     /// Sync a segment.
-    EvidenceSync,
+    LogSync,
     /// Open sled, and sync the files that it created.
     SledOpen,
     /// Write a batch to sled.
@@ -33,7 +37,7 @@ pub enum Call {
     /// Write, sync and name the carry-over file.
     CarryOverWrite,
     /// Remove archived segments from the log.
-    EvidenceRelease,
+    LogRelease,
     /// Remove files in the archive directory that no checkpoint names, or no longer names.
     ArchiveClear,
 }

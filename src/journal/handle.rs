@@ -8,12 +8,12 @@ use uuid::Uuid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::archive::{self, Archived, Catalog, Checkpoint, Policy};
-use super::archived::TRIM_RECORDS;
+use super::archived::TRUNCATE_RECORDS;
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
 use super::record::{Entry, Head, Record};
-use super::store::StreamState;
+use super::store::{Barrier, StreamState};
 use super::writer::{Append, Appended, Limits, Request, Shared};
 
 /// An open journal. Clones share one writer.
@@ -35,12 +35,12 @@ async fn blocking<T: Send + 'static>(
 fn sealed(
     journal: &Path,
     catalog: &Catalog,
-    cut: Head,
+    truncated_at: Head,
     head: Head,
     faults: &FaultHook,
 ) -> Result<Vec<Checkpoint>, JournalError> {
     let mut prior = catalog.prior()?;
-    let sealed = archive::seal(journal, cut, head.position, &mut prior, faults)?;
+    let sealed = archive::seal(journal, truncated_at, head.position, &mut prior, faults)?;
     if let Some(last) = sealed.last() {
         archive::write(journal, last, &prior.carried, faults)?;
     }
@@ -101,8 +101,25 @@ impl Journal {
         records: Vec<Record>,
         state: StreamState,
     ) -> Result<Appended, AppendError> {
+        self.append_with(Barrier::Log, stream, expected_seq, records, state).await
+    }
+
+    /// As [`append`](Journal::append), and returns once the parts of the journal that `barrier` names are on
+    /// disk.
+    ///
+    /// # Errors
+    /// As [`append`](Journal::append).
+    pub async fn append_with(
+        &self,
+        barrier: Barrier,
+        stream: impl Into<Uuid>,
+        expected_seq: u64,
+        records: Vec<Record>,
+        state: StreamState,
+    ) -> Result<Appended, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::Append(Append { stream: stream.into(), expected_seq, records, state, reply });
+        let stream = stream.into();
+        let request = Request::Append(Append { stream, expected_seq, records, state, barrier, reply });
         match self.ask(request, answer).await {
             Ok(result) => result,
             Err(reason) => Err(AppendError::Stopped { reason }),
@@ -121,7 +138,24 @@ impl Journal {
         state: StreamState,
         value: T,
     ) -> Result<Durable<T>, AppendError> {
-        let appended = self.append(stream, expected_seq, records, state).await?;
+        self.append_durable_with(Barrier::Log, stream, expected_seq, records, state, value).await
+    }
+
+    /// As [`append_durable`](Journal::append_durable), for an effect that cannot be taken back: `barrier` is
+    /// then [`Barrier::LogAndIndex`].
+    ///
+    /// # Errors
+    /// As [`append`](Journal::append). The value is dropped.
+    pub async fn append_durable_with<T>(
+        &self,
+        barrier: Barrier,
+        stream: impl Into<Uuid>,
+        expected_seq: u64,
+        records: Vec<Record>,
+        state: StreamState,
+        value: T,
+    ) -> Result<Durable<T>, AppendError> {
+        let appended = self.append_with(barrier, stream, expected_seq, records, state).await?;
         Ok(Durable::new(value, appended.last.position))
     }
 
@@ -157,11 +191,13 @@ impl Journal {
         let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
         let _alone = archives.turn.lock().await;
         let (reply, answer) = oneshot::channel();
-        let Limits { cut, head } = self.served(Request::EndSegment { policy, reply }, answer).await?;
+        let Limits { truncated_at, head } =
+            self.served(Request::EndSegment { policy, reply }, answer).await?;
         let (journal, catalog, faults) =
             (archives.journal.clone(), archives.catalog.clone(), archives.faults.clone());
         let sealed =
-            blocking("write archives", move || sealed(&journal, &catalog, cut, head, &faults)).await?;
+            blocking("write archives", move || sealed(&journal, &catalog, truncated_at, head, &faults))
+                .await?;
         let Some((through, carried)) = sealed.last().map(|last| (last.last.position, last.runs)) else {
             return Ok(Archived::default());
         };
@@ -170,21 +206,22 @@ impl Journal {
         let appended = self.served(Request::Note { records, reply }, answer).await?;
         appended.map_err(|error| JournalError::Stopped { reason: error.to_string() })?;
         archives.catalog.admit(&sealed)?;
-        let mut gone = cut.position;
+        let mut gone = truncated_at.position;
         while gone < through {
             let (reply, answer) = oneshot::channel();
-            let request = Request::Truncate { through, limit: TRIM_RECORDS, reply };
+            let request = Request::Truncate { through, limit: TRUNCATE_RECORDS, reply };
             match self.served(request, answer).await? {
                 further if further > gone => gone = further,
                 _ => {
-                    let reason = format!("the database lacks record {}", gone + 1);
+                    let reason = format!("the index lacks record {}", gone + 1);
                     return Err(JournalError::Stopped { reason });
                 }
             }
         }
         let (journal, head) = (archives.journal.clone(), self.head().position);
         let faults = archives.faults.clone();
-        blocking("remove what was carried", move || archive::clear(&journal, through, head, &faults)).await?;
+        blocking("remove older carry-overs", move || archive::clear(&journal, through, head, &faults))
+            .await?;
         Ok(Archived { archives: sealed, carried })
     }
 

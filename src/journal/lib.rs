@@ -11,21 +11,23 @@
 //! # A journal directory
 //! | name | contents |
 //! |---|---|
-//! | `sled/` | the database: trees `records`, `streams` and `meta` |
-//! | `evidence/` | the log: the same records in plain segment files |
+//! | `evidence/` | the log, which is the journal: the records in plain segment files |
+//! | `sled/` | its index: the same records in trees `records`, `streams` and `meta`, by stream |
 //! | `lock` | locked by the writer |
 //! | `owner.json` | the last process that opened the journal: process id, host, epoch |
 //! | `daemon.sock` | the socket on which a running daemon serves readers |
 //! | `archive/` | the oldest records, in files that are never written again ([`archive`]) |
 //! | `ballast` | space that is freed when the disk is full |
-//! | `sled.broken-N`, `evidence.broken-N` | unusable files that were replaced in epoch N |
+//! | `sled.broken-N`, `evidence.broken-N` | files that were replaced in epoch N |
 //!
-//! The database and the log are the two halves of a journal. A lost or damaged half is rebuilt from the
-//! other half. A [`Repair`] and a record report each rebuild (see [`repair`]).
+//! A record is acknowledged when the log is on disk and the index has taken the same batch. The index is
+//! synced behind the log, and brought up to it by each open. An index that is not a prefix of the log is
+//! rebuilt. A damaged log is never repaired silently: the open fails, and [`Journal::rebuild_from_index`]
+//! takes the records that the log cannot read from the index.
 //!
 //! # In reading order
 //! A [`Record`] becomes an [`Entry`] in an [`envelope`]. Entries form a [`chain`]. A [`Store`] stores them:
-//! [`SledStore`] and the log on disk, or [`MemoryStore`] on a [`Disk`] that can lose power. One writer
+//! the log and [`SledStore`] on disk, or [`MemoryStore`] on a [`Disk`] that can lose power. One writer
 //! collects the queued requests into one batch with one barrier. [`Journal`] is its handle. A [`Snapshot`]
 //! reads without holding the journal.
 //!
@@ -40,6 +42,7 @@ pub mod archive;
 mod archived;
 mod ballast;
 mod beside;
+mod catch_up;
 pub mod chain;
 mod durable;
 pub mod envelope;
@@ -47,23 +50,24 @@ mod error;
 pub mod export;
 mod fault_injection;
 mod handle;
+mod judge;
 mod layout;
 mod lock;
 mod log;
+mod logged_store;
 mod memory;
 mod open;
 mod options;
 mod owner;
-mod reconcile;
+mod paths;
+mod rebuild;
 mod record;
 pub mod repair;
-mod repair_half;
 mod replace;
 mod scan;
 mod sled_store;
 mod snapshot;
 mod store;
-mod twin;
 mod verification;
 mod worker;
 mod writer;
@@ -73,7 +77,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use beside::evidence_problem;
+pub use beside::check_beside;
 pub use chain::{ChainProblem, Fault, Verified};
 pub use durable::Durable;
 pub use envelope::{MAX_PAYLOAD_BYTES, SCHEMA};
@@ -84,12 +88,13 @@ pub use memory::{Disk, MemoryStore};
 pub use open::Opened;
 pub use options::Options;
 pub use owner::Owner;
+pub use rebuild::Rebuilt;
 pub use record::{Entry, Head, HeadSyntax, Links, Record, no_links};
 pub use repair::Repair;
 pub use replace::Replacement;
 pub use sled_store::SledStore;
 pub use snapshot::Snapshot;
-pub use store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState, Truncation};
+pub use store::{Barrier, Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState, Truncation};
 pub use verification::{Verdict, Verification, Verifier};
 pub use worker::MAX_BATCH_REQUESTS;
-pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS};
+pub use writer::{Appended, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, MAX_UNSYNCED};

@@ -1,6 +1,6 @@
 //! Locks a journal directory.
 //!
-//! sled locks its own file. But a database that does not open locks nothing, and no other process may
+//! sled locks its own file. But an index that does not open locks nothing, and no other process may
 //! rebuild it at the same time. So the file `lock` is locked first: exclusively by the writer, shared by
 //! readers that copy. The kernel releases the lock when its holder dies.
 

@@ -33,7 +33,7 @@ struct Undo {
     meta: Option<Meta>,
     streams: Vec<(Uuid, Option<StreamHead>)>,
     slots: Vec<(u64, Uuid, u64)>,
-    trimmed: Vec<(u64, Uuid, u64, Vec<u8>)>,
+    truncated: Vec<(u64, Uuid, u64, Vec<u8>)>,
 }
 
 impl Disk {
@@ -96,20 +96,20 @@ impl State {
         }
         let slots = batch.slots.iter().map(|slot| (slot.position, slot.stream, slot.seq)).collect();
         let meta = self.meta.replace(batch.meta);
-        self.unsynced.push(Undo { meta, streams, slots, trimmed: vec![] });
+        self.unsynced.push(Undo { meta, streams, slots, truncated: vec![] });
     }
 
-    fn trim(&mut self, trim: &Truncation) {
-        let meta = self.meta.replace(trim.meta);
-        let gone = trim.streams.iter().map(|stream| (*stream, self.streams.remove(stream)));
+    fn truncate(&mut self, truncation: &Truncation) {
+        let meta = self.meta.replace(truncation.meta);
+        let gone = truncation.streams.iter().map(|stream| (*stream, self.streams.remove(stream)));
         let streams = gone.collect();
-        let mut trimmed = Vec::new();
-        for (position, stream, seq) in &trim.records {
+        let mut truncated = Vec::new();
+        for (position, stream, seq) in &truncation.records {
             let envelope = self.records.remove(position);
             self.positions.remove(&(*stream, *seq));
-            trimmed.extend(envelope.map(|envelope| (*position, *stream, *seq, envelope)));
+            truncated.extend(envelope.map(|envelope| (*position, *stream, *seq, envelope)));
         }
-        self.unsynced.push(Undo { meta, streams, trimmed, slots: vec![] });
+        self.unsynced.push(Undo { meta, streams, truncated, slots: vec![] });
     }
 
     fn take_back(&mut self) {
@@ -125,7 +125,7 @@ impl State {
             self.records.remove(&position);
             self.positions.remove(&(stream, seq));
         }
-        for (position, stream, seq, envelope) in undo.trimmed {
+        for (position, stream, seq, envelope) in undo.truncated {
             self.records.insert(position, envelope);
             self.positions.insert((stream, seq), position);
         }
@@ -180,8 +180,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
-        self.held("remove archived records")?.trim(trim);
+    fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {
+        self.held("remove archived records")?.truncate(truncation);
         Ok(())
     }
 

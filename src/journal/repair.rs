@@ -1,8 +1,8 @@
 //! Describes the repairs of an open, and records them.
 //!
 //! Every repair is reported. Each [`Repair`] is in [`Opened`](super::Opened) and in a record of its own in
-//! the journal. That record is on disk before the repair is carried out: it is first written to the whole
-//! half, and the other half is then made from it. So an interrupted repair is repeated and reported again.
+//! the journal, which is on disk before the index is rebuilt. An index that only lacks the last records is
+//! caught up at each open after a crash. That is not a repair.
 //!
 //! These are records of [`KIND`] 32, version 1. The payload is the sentence in UTF-8 and belongs to the
 //! journal: no caller knows its kind and no machine folds it. They are in one stream of their own, which
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::archive::{self, Checkpoint};
 use super::envelope::SCHEMA;
+use super::rebuild::Rebuilt;
 use super::record::Record;
 use super::store::{Batch, Meta, StreamHead, StreamState};
 use super::writer::Staged;
@@ -30,44 +31,31 @@ const MAX_TEXT_BYTES: usize = 2048;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Repair {
     /// An earlier release left a journal without a log. The log was written.
-    EvidenceBegun {
+    LogBegun {
         /// Number of copied records.
         records: u64,
     },
-    /// A damaged, short or missing log was rebuilt from the database.
-    EvidenceRebuilt {
-        /// The problem of the log.
-        why: String,
-        /// New path of the old files. `None` if there were none.
-        aside: Option<String>,
-        /// Number of copied records.
-        records: u64,
-    },
-    /// Bytes behind the last whole batch of the log were truncated. They held no acknowledged record.
-    EvidenceTrimmed {
+    /// Records of the log were replaced by those of its index, on request.
+    LogRebuilt(Rebuilt),
+    /// The bytes of an interrupted write behind the last batch of the log were truncated. They held no
+    /// acknowledged record.
+    TailTruncated {
         /// Number of bytes.
         bytes: u64,
         /// Position of the record before them.
         after: u64,
     },
-    /// The database lacked records of the log.
-    DatabaseCaughtUp {
-        /// First of these records.
-        from: u64,
-        /// Last of these records.
-        to: u64,
-    },
-    /// A database that could not be opened, was damaged or was missing was rebuilt from the log.
-    DatabaseRebuilt {
-        /// The problem of the database.
+    /// An index that could not be opened, differed from the log or was missing was rebuilt from the log.
+    IndexRebuilt {
+        /// The problem of the index.
         why: String,
-        /// New path of the old files. `None` if there were none.
+        /// New path of the old files. `None` if they were removed or missing.
         aside: Option<String>,
         /// Number of copied records.
         records: u64,
     },
     /// The index of an archive was missing or damaged, and was rebuilt from the archive.
-    IndexRebuilt { name: String },
+    ArchiveIndexRebuilt { name: String },
     /// The carry-over behind the archives was missing or damaged, and was rebuilt from them.
     CarryOverRebuilt { name: String },
     /// The disk was full, and the ballast was removed.
@@ -81,30 +69,23 @@ impl Repair {
     /// The message before the repair: the problem, and the action of the next start.
     pub fn ahead(&self) -> String {
         match self {
-            Repair::EvidenceBegun { .. } => {
-                "there are no evidence segments: the next start writes them from the database".to_owned()
+            Repair::LogBegun { .. } => {
+                "an earlier release wrote no log: the next start writes it from the database".to_owned()
             }
-            Repair::EvidenceRebuilt { why, .. } => {
-                format!("the evidence cannot be used ({why}): the next start rebuilds it from the database")
-            }
-            Repair::EvidenceTrimmed { bytes, after } => {
+            Repair::LogRebuilt(rebuilt) => rebuilt.to_string(),
+            Repair::TailTruncated { bytes, after } => {
                 format!(
-                    "{bytes} bytes behind record {after} of the evidence are not a whole batch: the next start cuts them off"
+                    "{bytes} bytes behind record {after} of the log are not a whole batch: the next start truncates them"
                 )
             }
-            Repair::DatabaseCaughtUp { from, to } => {
-                format!("records {from} to {to} are read from the evidence: the database lacks them")
+            Repair::IndexRebuilt { why, .. } => {
+                format!("the index cannot be used ({why}): the next start rebuilds it from the log")
             }
-            Repair::DatabaseRebuilt { why, .. } => {
-                format!("the database cannot be used ({why}): all records are read from the evidence")
-            }
-            Repair::IndexRebuilt { name } | Repair::CarryOverRebuilt { name } => {
-                format!(
-                    "archive/{name} is missing or damaged: the next start makes it anew from the archives"
-                )
+            Repair::ArchiveIndexRebuilt { name } | Repair::CarryOverRebuilt { name } => {
+                format!("archive/{name} is missing or damaged: the next start rebuilds it from the archives")
             }
             Repair::BallastSpent { bytes } => {
-                format!("the disk is full: the next start gives up the {bytes} bytes put aside for that")
+                format!("the disk is full: the next start removes the ballast of {bytes} bytes")
             }
         }
     }
@@ -112,43 +93,35 @@ impl Repair {
 
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept =
-            |aside: &Option<String>| aside.as_ref().map(|name| format!("; the old files are in {name}"));
         match self {
-            Repair::EvidenceBegun { records } => {
-                write!(f, "there were no evidence segments: {records} records were copied from the database")
+            Repair::LogBegun { records } => {
+                write!(f, "an earlier release wrote no log: {records} records were copied from the database")
             }
-            Repair::EvidenceRebuilt { why, aside, records } => {
-                let kept = kept(aside).unwrap_or_default();
-                write!(f, "the evidence was rebuilt from the database, {records} records ({why}){kept}")
-            }
-            Repair::EvidenceTrimmed { bytes, after } => {
+            Repair::LogRebuilt(rebuilt) => rebuilt.fmt(f),
+            Repair::TailTruncated { bytes, after } => {
                 write!(
                     f,
-                    "{bytes} bytes behind record {after} of the evidence were no whole batch and were cut off"
+                    "{bytes} bytes behind record {after} of the log were not a whole batch and were truncated"
                 )
             }
-            Repair::DatabaseCaughtUp { from, to } => {
-                write!(f, "the database lacked records {from} to {to}, which were copied from the evidence")
+            Repair::IndexRebuilt { why, aside, records } => {
+                write!(f, "the index was rebuilt from the log, {records} records ({why})")?;
+                match aside {
+                    Some(name) => write!(f, "; the old files are in {name}"),
+                    None => Ok(()),
+                }
             }
-            Repair::DatabaseRebuilt { why, aside, records } => {
-                let kept = kept(aside).unwrap_or_default();
-                write!(f, "the database was rebuilt from the evidence, {records} records ({why}){kept}")
-            }
-            Repair::IndexRebuilt { name } => {
-                write!(
-                    f,
-                    "the index archive/{name} was missing or damaged and was made anew from its archive"
-                )
+            Repair::ArchiveIndexRebuilt { name } => {
+                write!(f, "the index archive/{name} was missing or damaged and was rebuilt from its archive")
             }
             Repair::CarryOverRebuilt { name } => {
                 write!(
                     f,
-                    "archive/{name}, with the records of runs that have not ended, was missing or damaged and was made anew from the archives"
+                    "archive/{name}, with the records of runs that have not ended, was missing or damaged and was rebuilt from the archives"
                 )
             }
             Repair::BallastSpent { bytes } => {
-                write!(f, "the disk was full: the {bytes} bytes put aside for that were given up")
+                write!(f, "the disk was full: the ballast of {bytes} bytes was removed")
             }
         }
     }

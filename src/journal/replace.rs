@@ -2,7 +2,7 @@
 //!
 //! The new journal is written beside the old one. When it is complete, renames put it in place. The rename
 //! of its log is the moment at which it becomes the journal. After a kill before that moment the lost
-//! journal is still there. After a kill behind it the database is made from the log. The old files are
+//! journal is still there. After a kill behind it the index is made from the log. The old files are
 //! renamed, never removed.
 //!
 //! Not here: the records of the new journal.
@@ -15,10 +15,9 @@ use super::handle::Journal;
 use super::lock::Lock;
 use super::options::Options;
 use super::owner::Owner;
-use super::repair_half;
+use super::paths;
 use super::snapshot::Snapshot;
 use super::verification::Verdict;
-use crate::open::find::{database, evidence_dir};
 
 const DRAFT: &str = "rebuild.new";
 
@@ -41,13 +40,14 @@ impl Replacement {
         let lock = Lock::exclusive(dir)?;
         let owner = Owner::read(dir).ok().flatten().map_or(0, |owner| owner.epoch);
         let draft = dir.join(DRAFT);
-        repair_half::clear(&draft)?;
+        paths::remove(&draft)?;
         let options = Options { after_epoch: epoch.max(owner), ballast_bytes: 0, ..options };
         let (journal, _) = Journal::open_thread(&draft, options)?;
         Ok(Replacement { dir: dir.to_owned(), journal: Some(journal), _lock: lock })
     }
 
-    /// Checks that the journal in `dir` is lost: it does not exist, or neither half of it can be read.
+    /// Checks that the journal in `dir` is lost: it does not exist, or a daemon does not
+    /// start from it and its log cannot be rebuilt from its index.
     ///
     /// # Errors
     /// [`JournalError::NotLost`], or a running process holds it, or a newer Stillpoint wrote it.
@@ -55,7 +55,7 @@ impl Replacement {
         let not_lost = || Err(JournalError::NotLost { dir: dir.to_owned() });
         match Snapshot::open(dir) {
             Ok(snapshot) => match snapshot.verify(None).verdict {
-                Verdict::Corrupt => Ok(()),
+                Verdict::Corrupt | Verdict::CutTail if !Snapshot::is_rebuildable(dir)? => Ok(()),
                 _ => not_lost(),
             },
             Err(
@@ -81,12 +81,12 @@ impl Replacement {
         self.journal = None;
         let mut aside = Vec::new();
         for name in ["sled", "evidence", "archive"] {
-            aside.extend(repair_half::set_aside(&self.dir, name, epoch)?);
+            aside.extend(paths::set_aside(&self.dir, name, epoch)?);
         }
         let draft = self.dir.join(DRAFT);
-        repair_half::put_in_place(&evidence_dir(&draft), &evidence_dir(&self.dir))?;
-        repair_half::put_in_place(&database(&draft), &database(&self.dir))?;
-        repair_half::clear(&draft)?;
+        paths::put_in_place(&paths::log(&draft), &paths::log(&self.dir))?;
+        paths::put_in_place(&paths::index(&draft), &paths::index(&self.dir))?;
+        paths::remove(&draft)?;
         Ok(aside)
     }
 }

@@ -35,12 +35,12 @@ struct Seen {
 
 /// Checks all records of `store` against its [`Meta`], and passes on each valid entry.
 pub(super) fn scan(store: &dyn Store, meta: &Meta, mut each: impl FnMut(Entry)) -> Result<Verified, Damage> {
-    let mut scan = Scan { meta, checker: Checker::new(meta.cut), seen: BTreeMap::new() };
-    let cut = meta.cut;
-    if cut.position == 0 && !(1..=SCHEMA).any(|schema| genesis(schema) == cut.hash) {
+    let mut scan = Scan { meta, checker: Checker::new(meta.truncated_at), seen: BTreeMap::new() };
+    let truncated_at = meta.truncated_at;
+    if truncated_at.position == 0 && !(1..=SCHEMA).any(|schema| genesis(schema) == truncated_at.hash) {
         return Err(scan.damage(false, 0, Fault::Genesis));
     }
-    for raw in store.records(cut.position.saturating_add(1)) {
+    for raw in store.records(truncated_at.position.saturating_add(1)) {
         each(scan.admit(raw)?);
     }
     scan.end()?;
@@ -97,8 +97,8 @@ impl Scan<'_> {
     fn streams(&self, store: &dyn Store) -> Result<(), Damage> {
         let heads = store.streams().map_err(|error| self.unreadable(&error))?;
         let mut indexed = BTreeMap::new();
-        for head in heads.iter().filter(|head| head.last_position > self.meta.cut.position) {
-            // Only the index knows the records before the truncation point `cut`.
+        for head in heads.iter().filter(|head| head.last_position > self.meta.truncated_at.position) {
+            // Only the index knows the records before the truncation point `truncated_at`.
             let first_position = head.first_position.max(self.first_seen(head.stream));
             let seen = Seen { first_position, last_position: head.last_position, last_seq: head.last_seq };
             indexed.insert(head.stream, seen);
@@ -116,7 +116,7 @@ impl Scan<'_> {
 
     fn first_seen(&self, stream: Uuid) -> u64 {
         match self.seen.get(&stream) {
-            Some(seen) if self.meta.cut.position > 0 => seen.first_position,
+            Some(seen) if self.meta.truncated_at.position > 0 => seen.first_position,
             _ => 0,
         }
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn detects_other_genesis() {
         let mut written = batches(1);
-        written[0].meta.cut.hash[0] ^= 1;
+        written[0].meta.truncated_at.hash[0] ^= 1;
         assert_eq!(damage(&written), (false, 0, Fault::Genesis));
     }
 

@@ -128,11 +128,11 @@ impl SledStore {
 type Changed = Result<(), ConflictableTransactionError<()>>;
 
 fn write_meta(tree: &TransactionalTree, meta: &Meta) -> Changed {
-    let Meta { schema, epoch, head, cut } = meta;
+    let Meta { schema, epoch, head, truncated_at } = meta;
     tree.insert(b"schema", &schema.to_be_bytes())?;
     tree.insert(b"epoch", &epoch.to_be_bytes())?;
     tree.insert(b"head", layout::head_value(head).as_slice())?;
-    tree.insert(b"cut", layout::head_value(cut).as_slice())?;
+    tree.insert(b"cut", layout::head_value(truncated_at).as_slice())?;
     Ok(())
 }
 
@@ -153,19 +153,19 @@ fn write_batch(
 }
 
 fn remove(
-    trim: &Truncation,
+    truncation: &Truncation,
     records: &TransactionalTree,
     streams: &TransactionalTree,
     meta: &TransactionalTree,
 ) -> Changed {
-    for (position, stream, seq) in &trim.records {
+    for (position, stream, seq) in &truncation.records {
         records.remove(&position.to_be_bytes())?;
         streams.remove(&layout::position_key(*stream, *seq))?;
     }
-    for stream in &trim.streams {
+    for stream in &truncation.streams {
         streams.remove(&layout::stream_key(*stream))?;
     }
-    write_meta(meta, &trim.meta)
+    write_meta(meta, &truncation.meta)
 }
 
 /// sled reports a held lock only in the text of its error.
@@ -242,11 +242,11 @@ impl Store for SledStore {
         self.faults.run(Call::SledWrite, failed, write)
     }
 
-    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
+    fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {
         let failed = |error: io::Error| StoreError::io("remove archived records", &error);
         let remove = || {
             self.transact("remove archived records", |records, streams, meta| {
-                remove(trim, records, streams, meta)
+                remove(truncation, records, streams, meta)
             })
         };
         self.faults.run(Call::SledWrite, failed, remove)
@@ -263,14 +263,14 @@ impl Store for SledStore {
         let get = |key: &str| sled_call("read the meta tree", || self.meta.get(key));
         let Some(schema) = get("schema")? else { return Ok(None) };
         let missing = StoreError::Layout { what: "the meta tree" };
-        let (Some(epoch), Some(head), Some(cut)) = (get("epoch")?, get("head")?, get("cut")?) else {
+        let (Some(epoch), Some(head), Some(truncated_at)) = (get("epoch")?, get("head")?, get("cut")?) else {
             return Err(missing);
         };
         Ok(Some(Meta {
             schema: layout::schema(&schema)?,
             epoch: layout::number(&epoch, "the epoch")?,
             head: layout::read_head(&head)?,
-            cut: layout::read_head(&cut)?,
+            truncated_at: layout::read_head(&truncated_at)?,
         }))
     }
 

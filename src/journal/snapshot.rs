@@ -21,12 +21,12 @@ use super::archive::{self, Prefix};
 use super::chain::{ChainProblem, Fault, open_at};
 use super::error::JournalError;
 use super::fault_injection::FaultHook;
-use super::open::start;
+use super::handle::Journal;
 use super::options::Options;
 use super::record::Entry;
 use super::repair::Repair;
 use super::store::{Meta, Store, StoreError};
-use crate::open::opening::Ready;
+use crate::open::start::{Ready, start};
 
 /// A private copy of a journal.
 pub struct Snapshot {
@@ -65,13 +65,16 @@ impl Snapshot {
         Snapshot::of_copy(dir, copied, archives)
     }
 
-    /// As [`open_with`](Snapshot::open_with), while a daemon has the journal open. The copy is valid only
-    /// if no record was appended while it was made: compare the daemon's head before and after.
+    /// Whether the damaged log of the journal in `dir` can be rebuilt from its index without a loss.
     ///
     /// # Errors
-    /// As [`open`](Snapshot::open). Also if a file disappeared during the copy.
-    pub fn open_beside(dir: &Path, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
-        Snapshot::of_copy(dir, copy::files(dir)?, archives)
+    /// A running process holds the journal, or the copy cannot be made.
+    pub(super) fn is_rebuildable(dir: &Path) -> Result<bool, JournalError> {
+        let lock = copy::lock(dir)?;
+        let copied = copy::files(dir)?;
+        drop(lock);
+        let options = Options { ballast_bytes: 0, ..Options::default() };
+        Ok(Journal::rebuild_from_index(copied.path(), &options, None, false).is_ok())
     }
 
     fn of_copy(dir: &Path, copied: TempDir, archives: Option<&Path>) -> Result<Snapshot, JournalError> {
@@ -88,7 +91,7 @@ impl Snapshot {
                 (Box::new(store), meta, meta, vec![], Some(error))
             }
         };
-        let archives = Prefix::find(path, archives, meta.cut)?;
+        let archives = Prefix::find(path, archives, meta.truncated_at)?;
         let carried = archives.carried(path, archive::newest(store.as_ref())?.as_ref());
         let remarks = repairs.iter().map(Repair::ahead).chain(archives.remark());
         let remarks = remarks.map(|remark| copy::of_original(&remark, path, dir)).collect();
@@ -122,7 +125,7 @@ impl Snapshot {
         if self.refusal.is_some() { u64::MAX } else { self.meta.head.position }
     }
 
-    /// Every envelope of the database with the position at which it is stored, in order. Archived records
+    /// Every envelope of the store with the position at which it is stored, in order. Archived records
     /// are not included.
     pub fn raw(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
         let last = self.last();
@@ -132,7 +135,7 @@ impl Snapshot {
     /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk
     /// continues where possible.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
-        let mut position = self.meta.cut.position;
+        let mut position = self.meta.truncated_at.position;
         let live = self.raw().skip_while(move |raw| raw.as_ref().is_ok_and(|(at, _)| *at <= position));
         let live = live.map(move |raw| match raw {
             Ok((at, bytes)) => {

@@ -1,7 +1,8 @@
 //! Defines the interface between the writer and its storage.
 //!
 //! A store applies a batch completely or not at all, also in a crash. The batch is durable once
-//! [`Store::sync`] has returned. A store interprets no envelopes, hashes or streams beyond the keys that it
+//! [`Store::sync`] has returned. The store of a directory has two parts: the log, which that sync makes
+//! durable, and its index, which [`Store::sync_index`] makes durable later. A store interprets no envelopes, hashes or streams beyond the keys that it
 //! gets. There is one writer at a time. A second writer is refused when it opens the store.
 
 use std::io;
@@ -20,13 +21,13 @@ pub struct Meta {
     pub epoch: u64,
     pub head: Head,
     /// The truncation point, the head before the first available record: genesis, or the last archived record.
-    pub cut: Head,
+    pub truncated_at: Head,
 }
 
 impl Meta {
     /// The state of a journal that was never written to.
     pub fn new() -> Meta {
-        Meta { schema: SCHEMA, epoch: 0, head: Head::genesis(), cut: Head::genesis() }
+        Meta { schema: SCHEMA, epoch: 0, head: Head::genesis(), truncated_at: Head::genesis() }
     }
 }
 
@@ -43,6 +44,16 @@ pub enum StreamState {
     Open,
     /// No work is left. The stream is read only on request.
     Finished,
+}
+
+/// The parts of a journal that an append waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Barrier {
+    /// The log. Its index is synced later: after at most [`MAX_UNSYNCED`](super::MAX_UNSYNCED) records or one
+    /// second.
+    Log,
+    /// The log and its index. For a record before an effect that cannot be taken back.
+    LogAndIndex,
 }
 
 /// The stored state of one stream.
@@ -160,11 +171,25 @@ pub trait Store: Send {
     /// repeated, because the kernel may have dropped the pages that it could not write.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// Number of records that the index has and that are not on disk in it. A store without a separate index
+    /// returns 0.
+    fn unsynced(&self) -> u64 {
+        0
+    }
+
+    /// Returns once the index is on disk as well. A store without a separate index does nothing.
+    ///
+    /// # Errors
+    /// As [`sync`](Store::sync).
+    fn sync_index(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Removes archived records, completely or not at all.
     ///
     /// # Errors
     /// As [`write`](Store::write).
-    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError>;
+    fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError>;
 
     /// Ends the current log segment if the policy says so. A store without a log does nothing.
     ///
@@ -211,8 +236,14 @@ impl Store for Box<dyn Store> {
     fn sync(&mut self) -> Result<(), StoreError> {
         (**self).sync()
     }
-    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
-        (**self).trim(trim)
+    fn unsynced(&self) -> u64 {
+        (**self).unsynced()
+    }
+    fn sync_index(&mut self) -> Result<(), StoreError> {
+        (**self).sync_index()
+    }
+    fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {
+        (**self).truncate(truncation)
     }
     fn end_segment(&mut self, policy: &Policy) -> Result<(), StoreError> {
         (**self).end_segment(policy)

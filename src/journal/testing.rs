@@ -22,7 +22,7 @@ pub(super) fn batches(count: u64) -> Vec<Batch> {
 /// As [`batches`], written by a Stillpoint of that schema.
 pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
     let start = Head { position: 0, hash: genesis(schema) };
-    let mut meta = Meta { schema, epoch: 1, head: start, cut: start };
+    let mut meta = Meta { schema, epoch: 1, head: start, truncated_at: start };
     (1..=count)
         .map(|position| {
             let (stream, seq) = (stream(u128::from(position % 2) + 1), position.div_ceil(2));

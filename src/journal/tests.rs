@@ -3,11 +3,12 @@
 mod appending;
 mod archiving;
 mod bad_bytes;
+mod barrier;
 mod carrying;
-mod mending;
 mod opening;
 mod power;
 mod reading;
+mod rebuilding;
 mod schema;
 mod stopping;
 

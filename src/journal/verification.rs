@@ -153,7 +153,9 @@ impl Verifier {
         match self.at_expected.or((self.start.position == position).then_some(self.start)) {
             Some(found) if found == expected => None,
             Some(_) => problem(Verdict::Corrupt, Fault::OtherHistory),
-            None if position > head.position => problem(Verdict::CutTail, Fault::Cut { expected: position }),
+            None if position > head.position => {
+                problem(Verdict::CutTail, Fault::Truncated { expected: position })
+            }
             None => problem(Verdict::Corrupt, Fault::Archived),
         }
     }
@@ -220,7 +222,10 @@ mod tests {
         let chain = chain_of(5);
         let head = chain[4].head();
         let short = verify(&chain[..4], Some(&head), Some(head));
-        assert_eq!((short.verdict, what(&short)), (Verdict::CutTail, Some((5, Fault::Cut { expected: 5 }))));
+        assert_eq!(
+            (short.verdict, what(&short)),
+            (Verdict::CutTail, Some((5, Fault::Truncated { expected: 5 })))
+        );
         let torn = verify(&chain[..4], None, Some(head));
         assert_eq!((torn.verdict, what(&torn)), (Verdict::CutTail, Some((5, Fault::EndsEarly { head: 5 }))));
         let other = verify(&chain, Some(&Head { hash: [1; 32], ..chain[2].head() }), None);

@@ -1,8 +1,11 @@
 //! Runs the writer on a thread of its own, or as a task on simulated time.
 //!
-//! A thread keeps disk operations off the runtime. It does not work on paused time, because virtual time
+//! Both run the same loop. A thread keeps disk operations off the runtime. It does not work on paused time, because virtual time
 //! advances during disk operations and every deadline fires. So on simulated time the same writer is a task
 //! that commits inline. This costs no virtual time and makes the order of all events repeatable.
+//!
+//! The loop also syncs the index, one second after the first record that is not on disk in it, and at the
+//! end. It needs no timer while the index has every record.
 //!
 //! # The stop of a writer
 //! A worker whose writer has stopped closes the queue and receives until it is empty. A dropped request
@@ -18,8 +21,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, timeout_at};
 
 use super::store::Store;
 use super::writer::{MAX_APPEND_BYTES, Request, Shared, Writer, WriterStopped};
@@ -29,6 +34,9 @@ pub const MAX_BATCH_REQUESTS: usize = 64;
 
 /// Maximum number of queued requests. Further callers wait for a place.
 pub(super) const QUEUE_LENGTH: usize = 1024;
+
+/// Longest time for which an acknowledged record is not on disk in the index.
+const INDEX_LAG: Duration = Duration::from_secs(1);
 
 /// The first request and the requests queued behind it, up to the limits of one batch.
 fn drain(first: Request, requests: &mut Receiver<Request>) -> Vec<Request> {
@@ -42,28 +50,21 @@ fn drain(first: Request, requests: &mut Receiver<Request>) -> Vec<Request> {
     batch
 }
 
-fn turn<S: Store>(writer: &mut Writer<S>, shared: &Shared, batch: Vec<Request>) -> Result<(), WriterStopped> {
-    catch_unwind(AssertUnwindSafe(|| writer.turn(batch))).unwrap_or_else(|_| {
+fn guarded(shared: &Shared, work: impl FnOnce() -> Result<(), WriterStopped>) -> Result<(), WriterStopped> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         shared.stop("its writer panicked".to_owned());
         Err(WriterStopped)
     })
 }
 
 pub(super) fn thread<S: Store + 'static>(
-    mut writer: Writer<S>,
+    writer: Writer<S>,
     shared: Arc<Shared>,
-    mut requests: Receiver<Request>,
+    requests: Receiver<Request>,
 ) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("journal-writer".to_owned()).spawn(move || {
-        while let Some(first) = requests.blocking_recv() {
-            let batch = drain(first, &mut requests);
-            if turn(&mut writer, &shared, batch).is_err() {
-                requests.close();
-                while requests.blocking_recv().is_some() {}
-                break;
-            }
-        }
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let work = move || runtime.block_on(task(writer, shared, requests));
+    thread::Builder::new().name("journal-writer".to_owned()).spawn(work)
 }
 
 pub(super) async fn task<S: Store>(
@@ -71,12 +72,34 @@ pub(super) async fn task<S: Store>(
     shared: Arc<Shared>,
     mut requests: Receiver<Request>,
 ) {
-    while let Some(first) = requests.recv().await {
-        let batch = drain(first, &mut requests);
-        if turn(&mut writer, &shared, batch).is_err() {
-            requests.close();
-            while requests.recv().await.is_some() {}
-            break;
+    if serve(&mut writer, &shared, &mut requests).await.is_err() {
+        requests.close();
+        while requests.recv().await.is_some() {}
+    }
+}
+
+/// Serves requests until the queue is closed.
+async fn serve<S: Store>(
+    writer: &mut Writer<S>,
+    shared: &Shared,
+    requests: &mut Receiver<Request>,
+) -> Result<(), WriterStopped> {
+    // The time at which the index has to be synced.
+    let mut due: Option<Instant> = None;
+    loop {
+        let received = match due {
+            Some(due) => timeout_at(due, requests.recv()).await,
+            None => Ok(requests.recv().await),
+        };
+        match received {
+            Ok(Some(first)) => guarded(shared, || writer.turn(drain(first, requests)))?,
+            Ok(None) => return guarded(shared, || writer.sync_index()),
+            Err(_) => {}
         }
+        // A queue that is never empty must not delay the sync.
+        if due.is_some_and(|due| due <= Instant::now()) {
+            guarded(shared, || writer.sync_index())?;
+        }
+        due = writer.index_lags().then(|| due.unwrap_or_else(|| Instant::now() + INDEX_LAG));
     }
 }

@@ -4,6 +4,11 @@
 //! same code. It stages every queued append, writes them as one batch, syncs once, and then replies. A
 //! refused append does not affect the other appends.
 //!
+//! The barrier is one append to the log and one sync of it, shared by all appends of the turn. The index gets
+//! the same batch in the same turn. It is synced before the replies if one of the appends requires it
+//! ([`Barrier`]), or if [`MAX_UNSYNCED`] records are not on disk in it. Otherwise the worker syncs it, at most
+//! one second later.
+//!
 //! An error of write or sync stops the writer. The writer does not retry: after a failed sync the kernel
 //! may have dropped the pages to be written, and a second sync would succeed.
 
@@ -21,7 +26,7 @@ use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
 use super::record::{Entry, Head, Record};
 use super::repair;
-use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
+use super::store::{Barrier, Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
 /// Maximum payload of one append, in bytes: 64 records of the largest size.
 pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
@@ -29,6 +34,9 @@ pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
 /// Maximum number of records of one append: an outcome for each member of the largest group, several times
 /// over.
 pub const MAX_APPEND_RECORDS: usize = 1024;
+
+/// Maximum number of acknowledged records that are on disk in the log and not yet in its index.
+pub const MAX_UNSYNCED: u64 = 256;
 
 /// The result of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +52,7 @@ pub(super) struct Append {
     pub expected_seq: u64,
     pub records: Vec<Record>,
     pub state: StreamState,
+    pub barrier: Barrier,
     pub reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -65,7 +74,7 @@ pub(super) enum Request {
         records: Vec<Record>,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     },
-    /// Removes at most `limit` archived records from both halves. Returns the position up to which records
+    /// Removes at most `limit` archived records from the log and its index. Returns the position up to which records
     /// are removed.
     Truncate {
         through: u64,
@@ -78,7 +87,7 @@ pub(super) enum Request {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// The head at the end of the archives.
-    pub cut: Head,
+    pub truncated_at: Head,
     pub head: Head,
 }
 
@@ -164,6 +173,8 @@ pub(super) struct Staged {
     meta: Meta,
     slots: Vec<StoredRecord>,
     streams: BTreeMap<Uuid, StreamHead>,
+    /// Whether the index is synced before the replies.
+    sync_index: bool,
     answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
 }
 
@@ -197,7 +208,9 @@ impl<S: Store> Writer<S> {
         let (stream, state) = (repair::stream(), StreamState::Finished);
         let known = self.known(staged, stream)?;
         let expected_seq = known.map_or(0, |head| head.last_seq);
-        self.stage(staged, Append { stream, expected_seq, records, state, reply })
+        // A note precedes the removal of the archived segments.
+        let barrier = Barrier::LogAndIndex;
+        self.stage(staged, Append { stream, expected_seq, records, state, barrier, reply })
     }
 
     fn known(&self, staged: &Staged, stream: Uuid) -> Result<Option<StreamHead>, WriterStopped> {
@@ -208,7 +221,7 @@ impl<S: Store> Writer<S> {
     }
 
     fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), WriterStopped> {
-        let Append { stream, expected_seq, records, state, reply } = append;
+        let Append { stream, expected_seq, records, state, barrier, reply } = append;
         let known = self.known(staged, stream)?;
         let archived = known.is_none() && self.shared.is_archived(stream);
         let refused = archived.then_some(AppendError::Archived { stream });
@@ -216,6 +229,7 @@ impl<S: Store> Writer<S> {
             Some(error) => drop(reply.send(Err(error))),
             None => {
                 let appended = staged.add(stream, known, &records, state);
+                staged.sync_index |= barrier == Barrier::LogAndIndex;
                 staged.answers.push((reply, appended));
             }
         }
@@ -226,9 +240,12 @@ impl<S: Store> Writer<S> {
         if staged.slots.is_empty() {
             return Ok(());
         }
-        let Staged { meta, slots, streams, answers } = staged;
+        let Staged { meta, slots, streams, sync_index, answers } = staged;
         let batch = Batch { meta, slots, streams: streams.into_values().collect() };
-        self.store.write(&batch).and_then(|()| self.sync()).map_err(|error| self.end(&error))?;
+        self.store.write(&batch).and_then(|()| self.store.sync()).map_err(|error| self.end(&error))?;
+        if sync_index || self.store.unsynced() >= MAX_UNSYNCED {
+            self.sync_index()?;
+        }
         self.meta = meta;
         *self.shared.head.lock().unwrap_or_else(PoisonError::into_inner) = meta.head;
         for (reply, appended) in answers {
@@ -237,8 +254,14 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.store.sync()
+    /// Whether the index has records that are not on disk in it.
+    pub fn index_lags(&self) -> bool {
+        self.store.unsynced() > 0
+    }
+
+    /// Syncs the index.
+    pub fn sync_index(&mut self) -> Result<(), WriterStopped> {
+        self.store.sync_index().map_err(|error| self.end(&error))
     }
 
     /// Sets the reason before any reply is dropped, so that each waiting caller finds it.
@@ -254,13 +277,13 @@ impl<S: Store> Writer<S> {
     fn serve(&mut self, request: Request) -> Result<(), WriterStopped> {
         match request {
             Request::Stream(stream, reply) => {
-                drop(reply.send(read_stream(&self.store, self.meta.cut, stream)));
+                drop(reply.send(read_stream(&self.store, self.meta.truncated_at, stream)));
             }
             Request::Entries { from, limit, reply } => {
                 drop(reply.send(read_entries(&self.store, from, limit)))
             }
             Request::EndSegment { policy, reply } => drop(reply.send(self.limits(&policy)?)),
-            Request::Truncate { through, limit, reply } => drop(reply.send(self.trim(through, limit)?)),
+            Request::Truncate { through, limit, reply } => drop(reply.send(self.truncate(through, limit)?)),
             Request::Append(_) | Request::Note { .. } => {}
         }
         Ok(())
@@ -268,15 +291,16 @@ impl<S: Store> Writer<S> {
 
     fn limits(&mut self, policy: &Policy) -> Result<Limits, WriterStopped> {
         self.store.end_segment(policy).map_err(|error| self.end(&error))?;
-        Ok(Limits { cut: self.meta.cut, head: self.meta.head })
+        Ok(Limits { truncated_at: self.meta.truncated_at, head: self.meta.head })
     }
 
-    fn trim(&mut self, through: u64, limit: usize) -> Result<u64, WriterStopped> {
+    fn truncate(&mut self, through: u64, limit: usize) -> Result<u64, WriterStopped> {
         self.store.release(through).map_err(|error| self.end(&error))?;
-        let trimmed = archive::trim(&mut self.store, self.meta, through, limit);
-        self.meta = trimmed.map_err(|error| self.stop(error.text()))?;
+        let truncated = archive::truncate(&mut self.store, self.meta, through, limit);
+        self.meta = truncated.map_err(|error| self.stop(error.text()))?;
         self.store.sync().map_err(|error| self.end(&error))?;
-        Ok(self.meta.cut.position)
+        self.sync_index()?;
+        Ok(self.meta.truncated_at.position)
     }
 }
 
@@ -305,7 +329,7 @@ fn refusal(
 
 impl Staged {
     pub fn new(meta: Meta) -> Staged {
-        Staged { meta, slots: vec![], streams: BTreeMap::new(), answers: vec![] }
+        Staged { meta, slots: vec![], streams: BTreeMap::new(), sync_index: false, answers: vec![] }
     }
 
     /// The batch, without its replies.
@@ -339,9 +363,13 @@ impl Staged {
     }
 }
 
-/// All entries of a stream that the store still holds, checked against the index. Records up to `cut` are
+/// All entries of a stream that the store still holds, checked against the index. Records up to `truncated_at` are
 /// archived.
-pub(super) fn read_stream(store: &dyn Store, cut: Head, stream: Uuid) -> Result<Vec<Entry>, JournalError> {
+pub(super) fn read_stream(
+    store: &dyn Store,
+    truncated_at: Head,
+    stream: Uuid,
+) -> Result<Vec<Entry>, JournalError> {
     let Some(head) = store.stream(stream)? else { return Ok(vec![]) };
     let broken = |position| {
         let what = Fault::StreamIndex { stream };
@@ -360,7 +388,7 @@ pub(super) fn read_stream(store: &dyn Store, cut: Head, stream: Uuid) -> Result<
     }
     match entries.last() {
         Some(last) if (last.position, last.seq) == (head.last_position, head.last_seq) => Ok(entries),
-        None if head.last_position <= cut.position => Ok(entries),
+        None if head.last_position <= truncated_at.position => Ok(entries),
         _ => Err(broken(head.last_position)),
     }
 }

@@ -9,9 +9,10 @@ pub fn code(error: &JournalError) -> Code {
         JournalError::Held { .. } => Code::JournalLocked,
         JournalError::NewerSchema { .. } => Code::JournalNewer,
         JournalError::Missing { .. } | JournalError::ArchiveMissing { .. } => Code::JournalMissing,
-        JournalError::NotLost { .. } => Code::Usage,
+        JournalError::NotLost { .. } | JournalError::NotDamaged { .. } => Code::Usage,
         JournalError::Damaged { .. }
-        | JournalError::BothDamaged { .. }
+        | JournalError::Short { .. }
+        | JournalError::RebuildShort { .. }
         | JournalError::Unopenable { .. }
         | JournalError::Lost { .. }
         | JournalError::IndexLost { .. }

@@ -144,7 +144,7 @@ fn archives_unfinished_run_and_resumes_it() {
     assert_eq!(journal(&stage, &["verify", "-o", "json"]).with(4).json()["verdict"], "corrupt");
     let mut refused = stage.daemon(&[]);
     assert_eq!(refused.end().0, Some(4), "{}", refused.said());
-    for told in ["are carried forward in", name, "put that file back"] {
+    for told in ["are carried over in", name, "put that file back"] {
         assert!(refused.said().contains(told), "{}", refused.said());
     }
     fs::rename(elsewhere.join("carried"), &carried).expect("moved back");

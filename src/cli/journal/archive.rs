@@ -1,5 +1,5 @@
 //! `journal archive`: moves all records of the live journal to immutable archive files. Records of runs that
-//! have not ended are carried forward.
+//! have not ended are carried over.
 //!
 //! The daemon archives by itself once a segment is full or old. This command is for a journal that no daemon
 //! has open. The command locks the journal while it runs, and raises the epoch as every open does. If the
@@ -30,7 +30,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 struct Shown {
     archives: Vec<ShownArchive>,
-    /// Streams that are carried forward: they have not ended, or a stream that has not ended needs them.
+    /// Streams that are carried over: they have not ended, or a stream that has not ended needs them.
     carried: u64,
     /// Records that remain in the live journal.
     live: u64,
@@ -107,7 +107,7 @@ fn text(shown: &Shown) -> String {
     };
     if shown.carried > 0 {
         text.push_str(&format!(
-            "records carried forward: those of {}, not ended or needed by one that has not\n",
+            "records carried over: those of {}, not ended or needed by one that has not\n",
             count(shown.carried, "stream")
         ));
     }

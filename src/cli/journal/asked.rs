@@ -28,7 +28,7 @@ pub struct Asked {
     pub entries: Vec<Entry>,
     /// The archives before these records. The daemon does not read archives for clients.
     pub archives: Prefix,
-    /// Records that were carried forward from archives that are missing.
+    /// Records that were carried over from archives that are missing.
     pub carried: Result<Vec<Entry>, ChainProblem>,
 }
 

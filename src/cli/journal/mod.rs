@@ -10,7 +10,7 @@
 //! | `replay` | whether every decision would be the same again |
 //! | `export` | every record with its exact bytes |
 //! | `archive` | moves full segments out of the live journal and reports them |
-//! | `rebuild` | creates a new journal from the cluster after a journal was lost |
+//! | `rebuild` | rebuilds a damaged log from its index, or a lost journal from the cluster |
 //! | `confirm-cluster` | lets the daemon free storage again: writes to the binding in the cluster |
 //!
 //! All commands but the last three only read, and never lock the journal. If a daemon has the journal open,
@@ -30,6 +30,7 @@ mod list;
 mod problems;
 mod read;
 mod rebuild;
+mod rebuild_from_index;
 mod replay;
 mod show;
 mod verify;

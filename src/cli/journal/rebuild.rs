@@ -1,6 +1,6 @@
 //! `journal rebuild --from-cluster`: replaces a lost journal with a new one.
 //!
-//! Only for a journal of which neither half can be read. The command writes every run that is still recorded
+//! Only for a journal that cannot be rebuilt from its index ([`super::rebuild_from_index`]). The command writes every run that is still recorded
 //! in the cluster into the new journal, marked as reconstructed. The next start of the daemon rolls these
 //! runs back or completes them. The command only reads the cluster.
 
@@ -9,24 +9,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{DirectoryArgs, on_a_runtime, problems};
+use super::{DirectoryArgs, on_a_runtime, problems, rebuild_from_index};
 use crate::cli::common::show;
 use crate::cli::output::{self, exit};
 use crate::cluster::{Adapter, client_config};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
 use crate::engine::recover_from_cluster::{self, Rebuilt};
-use crate::journal::{JournalError, Replacement};
+use crate::journal::{Head, JournalError, Replacement};
 use crate::records::journal_options;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) directory: DirectoryArgs,
-    /// Rebuild the runs from labels, receipts and GroupSnapshots in the cluster. Required: there is no other
-    /// source
-    #[arg(long, required = true)]
+    /// Rebuild the runs from labels, receipts and GroupSnapshots in the cluster
+    #[arg(long, conflicts_with = "from_index", required_unless_present = "from_index")]
     from_cluster: bool,
+    /// Rebuild a damaged log: take the records that it cannot read from its index
+    #[arg(long)]
+    from_index: bool,
+    /// Head that was published elsewhere; the rebuilt log must contain it
+    #[arg(long, value_name = "POS:HASH", requires = "from_index")]
+    expect_head: Option<Head>,
+    /// Continue without records that are neither in the log nor in its index
+    #[arg(long, requires = "from_index")]
+    accept_loss: bool,
     /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -60,6 +68,11 @@ struct ShownRun {
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
+    if args.from_index {
+        let DirectoryArgs { journal, .. } = &args.directory;
+        let format = args.directory.format();
+        return rebuild_from_index::run(journal, format, args.expect_head, args.accept_loss);
+    }
     let shown = on_a_runtime(|| rebuilt(args))?;
     show(args.directory.format(), &shown, text)?;
     let complete = shown.runs.iter().all(|run| run.left_out.is_none());

@@ -6,13 +6,13 @@
 use serde::Serialize;
 
 use super::asked::Asked;
-use super::beside::{self, Files};
+use super::beside;
 use super::read::{ReadError, Source};
-use super::{JournalArgs, SourceArgs, problems};
+use super::{JournalArgs, problems};
 use crate::cli::common::show;
-use crate::cli::output::{exit, style, talk};
+use crate::cli::output::{exit, style};
 use crate::domain::problem::Problem;
-use crate::journal::{ChainProblem, Fault, Head, JournalError, Repair, Snapshot, Verdict, Verification};
+use crate::journal::{ChainProblem, Fault, Head, JournalError, Snapshot, Verdict, Verification};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -75,7 +75,7 @@ const ARCHIVE: &str =
 const EXPORT: &str = "ask for another export, and do not trust anything from that record on";
 const EXPORTED: &str =
     "the records hold; ask for an export that was not touched, and for the archive if one is named";
-const ANSWERED: &str = "the daemon still answers every record, and its next start would refuse these files: export the journal now with `stillpoint journal export`, keep a copy of the directory, and restore the newest copy that `stillpoint journal verify` calls intact";
+const ANSWERED: &str = "the daemon still answers every record, and its next start would refuse these files: export the journal now with `stillpoint journal export`, stop the daemon, and run `stillpoint journal rebuild --from-index`";
 
 /// The verdict on one source: first the refusal of a start, then the chain, then the remarks.
 fn judged(source: &Source, verification: Verification, remarks: &[String]) -> Verified {
@@ -104,7 +104,7 @@ fn fix_of_archive(snapshot: &Snapshot, verification: &Verification) -> Option<&'
     match what {
         Fault::Archived => Some(fix_of(Verdict::NeedsArchive)),
         Fault::OtherHistory => None,
-        _ => (*position <= snapshot.meta().cut.position).then_some(ARCHIVE),
+        _ => (*position <= snapshot.meta().truncated_at.position).then_some(ARCHIVE),
     }
 }
 
@@ -115,35 +115,18 @@ fn refused(error: &JournalError, verification: Verification) -> Verified {
     Verified { problem: Some(ShownProblem { position, reason, fix }), ..found(verification) }
 }
 
-/// Every record that the daemon returned is valid. The files may differ from the daemon's records, so
-/// `verify` also reads the files.
+/// Every record that the daemon returned is valid. Its files may not hold them, so `verify` also reads the log.
 fn with_files(args: &Args, asked: &Asked, verified: Verified) -> Result<Verified, Problem> {
-    let SourceArgs { journal: dir, archive, .. } = &args.common.source;
-    let files = beside::files(dir, archive.as_deref(), asked.head);
-    let of_files = match files.map_err(|error| problems::unreadable(dir, &error))? {
-        Files::Copied(copy) => {
-            let (verification, remarks) = (copy.verify(Some(&asked.head)), copy.remarks().to_vec());
-            judged(&Source::Copy(copy), verification, &remarks)
-        }
-        Files::Refused(error) => unopened(error.verdict().unwrap_or(Verdict::Corrupt), &error),
-        Files::Evidence(problem) => {
-            let note =
-                "the daemon appends: its database was read through it, and the evidence from its files";
-            talk(&format!("note: {note}"));
-            let ahead = |why| Repair::EvidenceRebuilt { why, aside: None, records: 0 }.ahead();
-            let remarks: Vec<String> = problem.map(ahead).into_iter().collect();
-            return Ok(remarked(verified, &remarks));
-        }
+    let dir = &args.common.source.journal;
+    let Err(error) = beside::check(dir, asked.head) else { return Ok(verified) };
+    let Some(verdict) = error.verdict() else { return Err(problems::unreadable(dir, &error)) };
+    let position = match &error {
+        JournalError::Damaged { source, .. } => Some(source.position),
+        JournalError::Short { last, .. } => Some(last + 1),
+        _ => None,
     };
-    let verdict = of_files.verdict;
-    let problem = match (verdict.is_whole(), of_files.problem) {
-        (true, told) => verified.problem.or(told),
-        (false, told) => told.map(|ShownProblem { position, reason, .. }| ShownProblem {
-            position,
-            reason: format!("the files do not hold what the daemon answers: {reason}"),
-            fix: ANSWERED.to_owned(),
-        }),
-    };
+    let reason = format!("the files do not hold what the daemon answers: {}", problems::chained(&error));
+    let problem = Some(ShownProblem { position, reason, fix: ANSWERED.to_owned() });
     Ok(Verified { verdict, problem, ..verified })
 }
 
@@ -159,7 +142,7 @@ fn remarked(mut verified: Verified, remarks: &[String]) -> Verified {
 fn fix_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Intact => {
-            "nothing is lost: the next start of the daemon makes the one half from the other, and the journal says so"
+            "nothing is lost: the next start of the daemon repairs this, and the journal records it"
         }
         Verdict::TornTail => {
             "start the daemon: it goes on behind the head shown, and the journal says what was cut off; a later head that was published (--expect-head) would show that records are lost"

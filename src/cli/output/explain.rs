@@ -253,10 +253,11 @@ fn texts(code: Code) -> (&'static str, &'static str) {
         ),
         Code::JournalCorrupt => (
             "the journal is damaged",
-            "A record's hash, order or chain does not hold. Nothing is repaired silently: the daemon stops with the \
-             position. Copy the directory, then run `stillpoint journal verify`, whose verdict is that of the daemon's \
-             next start: a half that is damaged is rebuilt from the other, a torn tail, which a power cut leaves, is cut \
-             off, and everything else needs a copy of the directory that is intact.",
+            "A record's hash, order or chain does not hold, or records are missing that are known to have existed. \
+             Nothing is repaired silently: the daemon stops with the position. Copy the directory, then run \
+             `stillpoint journal verify`, whose verdict is that of the daemon's next start. If the log is damaged or \
+             short, `stillpoint journal rebuild --from-index` takes the records that it cannot read from the index \
+             and renames the damaged log. Everything else needs a copy of the directory that is intact.",
         ),
         Code::JournalLocked => (
             "another process holds the journal",

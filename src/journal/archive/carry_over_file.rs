@@ -74,7 +74,7 @@ impl CarryOverFile {
         let (Some(file), Some(place)) = (&self.file, self.places.get(&stream)) else { return Ok(vec![]) };
         let mut bytes = vec![0; place.at.len()];
         file.read_exact_at(&mut bytes, place.at.start as u64)?;
-        let changed = || io::Error::other("what is carried forward was changed");
+        let changed = || io::Error::other("the carry-over was changed");
         let open = |envelope| {
             envelope::open(envelope).ok().filter(|entry| entry.stream == stream).ok_or_else(changed)
         };
@@ -94,7 +94,7 @@ impl CarryOverFile {
         Ok(all)
     }
 
-    /// The heads of the unfinished streams as of record `through`, as a database stores them.
+    /// The heads of the unfinished streams as of record `through`, as an index stores them.
     ///
     /// # Errors
     /// As [`entries`](CarryOverFile::entries).
@@ -124,8 +124,7 @@ impl CarryOverFile {
         let Some(file) = &self.file else { return Ok(CarryOver::default()) };
         let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
-        CarryOver::decode(&bytes, links)
-            .ok_or_else(|| io::Error::other("what is carried forward was changed"))
+        CarryOver::decode(&bytes, links).ok_or_else(|| io::Error::other("the carry-over was changed"))
     }
 }
 
@@ -139,7 +138,7 @@ pub(crate) fn write(
     let (Some(name), Some(bytes)) = (checkpoint.carried_name(), carried.encode()) else { return Ok(()) };
     let dir = directory(journal);
     let written = faults.run(Call::CarryOverWrite, |error| error, || replace(&dir, &name, &bytes));
-    written.map_err(JournalError::io("write what is carried forward in", &dir))
+    written.map_err(JournalError::io("write the carry-over in", &dir))
 }
 
 /// Gives the copy of a journal its archive directory. Small files that may be replaced are copied. Archives
@@ -162,10 +161,10 @@ pub(crate) fn copy(journal: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes each carry-over file that ends at another record than `cut`, unless it ends behind `head`.
-pub(super) fn clear(dir: &Path, cut: u64, head: u64) -> io::Result<()> {
+/// Removes each carry-over file that ends at another record than `truncated_at`, unless it ends behind `head`.
+pub(super) fn clear(dir: &Path, truncated_at: u64, head: u64) -> io::Result<()> {
     for range in super::list(dir, EXTENSION)? {
-        if range.last != cut && range.last <= head {
+        if range.last != truncated_at && range.last <= head {
             remove(dir, range)?;
         }
     }

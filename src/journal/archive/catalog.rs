@@ -26,7 +26,7 @@ struct State {
     archives: Vec<(Range, Index)>,
     /// The index hash of the newest checkpoint.
     indexes: [u8; 32],
-    kept: Arc<CarryOverFile>,
+    carry_over: Arc<CarryOverFile>,
 }
 
 impl Catalog {
@@ -70,17 +70,17 @@ impl Catalog {
             let bytes = index.map(|(_, index)| index.encode()).unwrap_or_default();
             replace(&dir, name, &bytes).map_err(JournalError::io("write an index in", &dir))?;
         }
-        let mut told: Vec<_> = anew.into_iter().map(|name| Repair::IndexRebuilt { name }).collect();
-        state.kept = Arc::new(match CarryOverFile::load(&dir, newest) {
-            Ok(kept) => kept,
+        let mut repairs: Vec<_> = anew.into_iter().map(|name| Repair::ArchiveIndexRebuilt { name }).collect();
+        state.carry_over = Arc::new(match CarryOverFile::load(&dir, newest) {
+            Ok(carry_over) => carry_over,
             Err(what) => {
                 let ranges: Vec<Range> = state.archives.iter().map(|(range, _)| *range).collect();
                 carried_anew(&dir, &ranges, newest, what, links)?;
-                told.extend(newest.carried_name().map(|name| Repair::CarryOverRebuilt { name }));
+                repairs.extend(newest.carried_name().map(|name| Repair::CarryOverRebuilt { name }));
                 CarryOverFile::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
             }
         });
-        Ok((catalog(state), told))
+        Ok((catalog(state), repairs))
     }
 
     /// The state that the next archiving starts from. Reads the carry-over file. Blocks.
@@ -88,15 +88,14 @@ impl Catalog {
     /// # Errors
     /// The carry-over file cannot be read.
     pub fn prior(&self) -> Result<Prior, JournalError> {
-        let (indexes, kept) = self.read(|state| (state.indexes, state.kept.clone()));
-        let carried = kept
-            .carried(self.links)
-            .map_err(JournalError::io("read what is carried forward in", &self.dir))?;
+        let (indexes, carry_over) = self.read(|state| (state.indexes, state.carry_over.clone()));
+        let carried =
+            carry_over.carried(self.links).map_err(JournalError::io("read the carry-over in", &self.dir))?;
         Ok(Prior { indexes, carried, links: self.links })
     }
 
-    pub fn kept(&self) -> Arc<CarryOverFile> {
-        self.read(|state| state.kept.clone())
+    pub fn carry_over(&self) -> Arc<CarryOverFile> {
+        self.read(|state| state.carry_over.clone())
     }
 
     /// Adds the archives of checkpoints that are on disk.
@@ -112,21 +111,26 @@ impl Catalog {
             self.state.write().unwrap_or_else(PoisonError::into_inner).admit(range, index, &bytes);
         }
         if let Some(newest) = checkpoints.last() {
-            let kept =
+            let carry_over =
                 CarryOverFile::load(&self.dir, newest).map_err(|what| lost(&self.dir, newest, what, None))?;
-            self.state.write().unwrap_or_else(PoisonError::into_inner).kept = Arc::new(kept);
+            self.state.write().unwrap_or_else(PoisonError::into_inner).carry_over = Arc::new(carry_over);
         }
         Ok(())
     }
 
-    /// Reads the archives behind `cut` and checks that they continue it. Returns the head at their end, or
+    /// Reads the archives behind `truncated_at` and checks that they continue it. Returns the head at their end, or
     /// `None` if there are no archives.
     ///
     /// # Errors
     /// An archive is missing, or it is not the recorded one.
-    pub fn check(&self, cut: Head) -> Result<Option<Head>, JournalError> {
+    pub fn check(&self, truncated_at: Head) -> Result<Option<Head>, JournalError> {
         let behind = |state: &State| -> Vec<Range> {
-            state.archives.iter().map(|(range, _)| *range).filter(|range| range.last > cut.position).collect()
+            state
+                .archives
+                .iter()
+                .map(|(range, _)| *range)
+                .filter(|range| range.last > truncated_at.position)
+                .collect()
         };
         let mut end = None;
         for range in self.read(behind) {
@@ -135,8 +139,8 @@ impl Catalog {
                 || JournalError::ArchiveMissing { path: path.clone(), first: range.first, last: range.last };
             let bytes = fs::read(&path).map_err(|_| missing())?;
             let (start, last) = log::ends(&bytes).ok_or_else(missing)?;
-            // The database may have dropped a part of the first archive already.
-            let follows = end.map_or(start.position <= cut.position, |end| end == start);
+            // The index may have dropped a part of the first archive already.
+            let follows = end.map_or(start.position <= truncated_at.position, |end| end == start);
             if !follows || last.position != range.last {
                 return Err(missing());
             }
@@ -150,9 +154,9 @@ impl Catalog {
         self.read(|state| state.archives.iter().rev().any(|(_, index)| index.contains(stream)))
     }
 
-    /// Whether the stream has records that the database no longer has.
+    /// Whether the stream has records that the index no longer has.
     pub fn knows(&self, stream: Uuid) -> bool {
-        self.kept().contains(stream) || self.contains(stream)
+        self.carry_over().contains(stream) || self.contains(stream)
     }
 
     /// Archived entries of a stream, with sequences below `before`. Reads them from the carry-over, or else
@@ -161,8 +165,8 @@ impl Catalog {
     /// # Errors
     /// [`JournalError::ArchiveMissing`] if a needed archive is missing.
     pub fn entries(&self, stream: Uuid, before: u64) -> Result<Vec<Entry>, JournalError> {
-        let carried = self.kept().entries(stream);
-        let mut carried = carried.map_err(JournalError::io("read what is carried forward in", &self.dir))?;
+        let carried = self.carry_over().entries(stream);
+        let mut carried = carried.map_err(JournalError::io("read the carry-over in", &self.dir))?;
         carried.retain(|entry| entry.seq < before);
         match carried.first() {
             Some(first) if first.seq == 1 => Ok(carried),
@@ -206,7 +210,7 @@ impl Catalog {
             Ok(())
         })?;
         match summary.damage {
-            Some(damage) => Err(JournalError::Damaged { torn: false, source: damage.problem }),
+            Some(damage) => Err(JournalError::Damaged { torn: false, source: damage }),
             None => Ok(found),
         }
     }
@@ -251,7 +255,7 @@ fn carried_anew(
     let bytes = carried.encode().filter(|bytes| hash(bytes) == newest.carried);
     let bytes = bytes.ok_or_else(|| lost(dir, newest, "the archives do not say what it said", None))?;
     let name = newest.carried_name().unwrap_or_default();
-    replace(dir, &name, &bytes).map_err(JournalError::io("write what is carried forward in", dir))
+    replace(dir, &name, &bytes).map_err(JournalError::io("write the carry-over in", dir))
 }
 
 /// Reads the index of an archive. Returns the index, its bytes, and whether it was rebuilt from the

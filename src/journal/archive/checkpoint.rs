@@ -106,7 +106,7 @@ impl fmt::Display for Checkpoint {
         file.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(")")?;
         match self.carried_name() {
-            Some(name) => write!(f, "; records of {runs} streams are carried forward in archive/{name}"),
+            Some(name) => write!(f, "; records of {runs} streams are carried over in archive/{name}"),
             None => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 //! # Guarantees
 //! - A whole log segment becomes an archive: the same file, byte for byte, under a name that says which
 //!   records it holds. So archives and live journal are one chain, and each of them verifies without sled.
-//! - Records leave the database and the log only after the archive, the index of its streams and a
+//! - Records leave the index and the log only after the archive, the index of its streams and a
 //!   checkpoint are on disk. After a kill in between, the next open continues. Each record is in at least
 //!   one place at any time.
 //! - A request that ended in an archive never gets a second run. The index of its streams stays with the
@@ -25,10 +25,10 @@
 //!    carry-over behind the last archive. All files are synced.
 //! 2. Append a [`Checkpoint`] for each segment to the journal. From here on the segment is an archive.
 //! 3. Remove the segment from the log.
-//! 4. Truncate: remove its records from the database, some hundreds at a time.
+//! 4. Truncate: remove its records from the index, some hundreds at a time.
 //! 5. Remove the previous carry-over file.
 //!
-//! The database file does not shrink. sled reuses the freed room.
+//! The file of the index does not shrink. sled reuses the freed room.
 //!
 //! # What is not here
 //! The policy of when a segment ends and when it is archived (the caller passes a [`Policy`]). The meaning
@@ -53,7 +53,7 @@ pub use checkpoint::Checkpoint;
 pub(super) use checkpoint::{KIND, newest};
 pub use read::{Prefix, Vouched};
 pub(super) use seal::{Prior, clear, seal};
-pub(super) use truncate::trim;
+pub(super) use truncate::truncate;
 
 /// When the current segment ends, so that it can be archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,22 +20,22 @@ use super::{Checkpoint, Range, directory, hash, list};
 pub struct Prefix {
     archives: Vec<(Range, PathBuf)>,
     start: Head,
-    cut: Head,
+    end: Head,
 }
 
 impl Prefix {
-    /// Finds archives that end at `cut`, in the directory of the journal and in `elsewhere`.
+    /// Finds archives that end at `end`, in the directory of the journal and in `elsewhere`.
     ///
     /// # Errors
     /// A directory cannot be read.
-    pub fn find(journal: &Path, elsewhere: Option<&Path>, cut: Head) -> Result<Prefix, JournalError> {
+    pub fn find(journal: &Path, elsewhere: Option<&Path>, end: Head) -> Result<Prefix, JournalError> {
         let mut by_last = BTreeMap::new();
         for dir in [Some(directory(journal)), elsewhere.map(Path::to_owned)].into_iter().flatten() {
             for range in list(&dir, "seg").map_err(JournalError::io("read", &dir))? {
                 by_last.insert(range.last, (range, dir.join(range.file("seg"))));
             }
         }
-        let (mut archives, mut start) = (Vec::new(), cut);
+        let (mut archives, mut start) = (Vec::new(), end);
         while start.position > 0
             && let Some((range, path)) = by_last.remove(&start.position)
         {
@@ -45,7 +45,7 @@ impl Prefix {
             start = after;
         }
         archives.reverse();
-        Ok(Prefix { archives, start, cut })
+        Ok(Prefix { archives, start, end })
     }
 
     /// The head before the first available record: the genesis if no archive is missing.
@@ -54,8 +54,8 @@ impl Prefix {
     }
 
     /// The head before the first record behind the archives.
-    pub fn cut(&self) -> Head {
-        self.cut
+    pub fn end(&self) -> Head {
+        self.end
     }
 
     /// The file names of the archives, in order.
@@ -85,8 +85,8 @@ impl Prefix {
             position: newest.last.position,
             what: Fault::CarryOver { name: newest.carried_name().unwrap_or_default(), what },
         };
-        let kept = CarryOverFile::load(&directory(journal), newest).map_err(problem)?;
-        kept.through(self.start.position).map_err(|_| problem("it cannot be read"))
+        let carry_over = CarryOverFile::load(&directory(journal), newest).map_err(problem)?;
+        carry_over.through(self.start.position).map_err(|_| problem("it cannot be read"))
     }
 
     /// Every archived entry in order. Damage is yielded with its position and ends its archive.
@@ -173,8 +173,8 @@ fn load(range: Range, path: &Path) -> Loaded {
     });
     let problem = match summary {
         Err(error) => Some(unreadable(error.text())),
-        Ok(summary) => summary.damage.map(|damage| damage.problem).or_else(|| {
-            let short = summary.torn > 0 || summary.head.position != range.last;
+        Ok(summary) => summary.damage.or_else(|| {
+            let short = summary.torn.is_some() || summary.head.position != range.last;
             short.then(|| ChainProblem {
                 position: summary.head.position + 1,
                 what: Fault::ArchiveFile { name: range.file("seg") },

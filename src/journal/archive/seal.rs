@@ -11,12 +11,12 @@ use super::super::chain::{ChainProblem, Fault};
 use super::super::error::JournalError;
 use super::super::fault_injection::{Call, FaultHook};
 use super::super::log::{self, Segment};
+use super::super::paths;
 use super::super::record::{Entry, Head, Links};
 use super::super::store::StreamState;
 use super::carry_over::CarryOver;
 use super::index::{Gathering, Index};
 use super::{Checkpoint, Range, carry_over_file, directory, hash, list};
-use crate::open::find::evidence_dir;
 
 /// Number of segments that are sealed together. Their checkpoints are one append.
 const AT_ONCE: usize = 256;
@@ -38,25 +38,25 @@ impl Prior {
     }
 }
 
-/// Seals the whole segments that end behind `cut` and not behind `limit`, at most 256 of them, the oldest
+/// Seals the whole segments that end behind `truncated_at` and not behind `limit`, at most 256 of them, the oldest
 /// first. Returns the checkpoints to append, in order. Afterwards `prior` holds the carry-over behind the
 /// last segment. The caller must write it ([`super::write`]) before it appends the checkpoints.
 ///
 /// Reads each segment once. Blocks.
 pub(crate) fn seal(
     journal: &Path,
-    cut: Head,
+    truncated_at: Head,
     limit: u64,
     prior: &mut Prior,
     faults: &FaultHook,
 ) -> Result<Vec<Checkpoint>, JournalError> {
-    let from = evidence_dir(journal);
+    let from = paths::log(journal);
     let segments = log::segments(&from).map_err(JournalError::io("read", &from))?;
     let mut sealed = Vec::new();
     for pair in segments.windows(2) {
         let [Segment { after, path, .. }, Segment { after: last, .. }] = pair else { continue };
         // The segment is archived already, or it holds only claims of epochs.
-        if last.position <= cut.position || after.position == last.position {
+        if last.position <= truncated_at.position || after.position == last.position {
             continue;
         }
         if last.position > limit || sealed.len() == AT_ONCE {
@@ -123,9 +123,9 @@ pub(super) fn each(
     })?;
     let damaged = |source| Err(JournalError::Damaged { torn: false, source });
     match summary.damage {
-        Some(damage) => damaged(damage.problem),
-        None if summary.torn > 0 || (summary.start, summary.head) != (after, last) => {
-            damaged(ChainProblem { position: last.position, what: Fault::EvidenceShort })
+        Some(damage) => damaged(damage),
+        None if summary.torn.is_some() || (summary.start, summary.head) != (after, last) => {
+            damaged(ChainProblem { position: last.position, what: Fault::SegmentShort })
         }
         None => Ok(()),
     }
@@ -169,20 +169,25 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the files behind the last archive, and every carry-over that ends at another record than `cut`.
+/// Removes the files behind the last archive, and every carry-over that ends at another record than `truncated_at`.
 /// The files behind the last archive were sealed, but no checkpoint names them. All their records are in
 /// the live journal, which ends at `head`.
-pub(crate) fn clear(journal: &Path, cut: u64, head: u64, faults: &FaultHook) -> Result<(), JournalError> {
+pub(crate) fn clear(
+    journal: &Path,
+    truncated_at: u64,
+    head: u64,
+    faults: &FaultHook,
+) -> Result<(), JournalError> {
     let dir = directory(journal);
     let clear = || {
         for extension in ["seg", "ids"] {
             for range in list(&dir, extension)? {
-                if range.last > cut && range.last <= head {
+                if range.last > truncated_at && range.last <= head {
                     fs::remove_file(dir.join(range.file(extension)))?;
                 }
             }
         }
-        carry_over_file::clear(&dir, cut, head)
+        carry_over_file::clear(&dir, truncated_at, head)
     };
     faults.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &dir))
 }

@@ -1,4 +1,4 @@
-//! Removes archived records from a database in steps.
+//! Removes archived records from the index in steps.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use super::super::store::{Meta, Store, StoreError, StreamState, Truncation};
 
 /// Removes at most `limit` records, none behind position `through`, and the streams that ended there.
 /// Returns the store's [`Meta`] afterwards. The step is applied completely or not at all. It is not synced.
-pub(crate) fn trim(
+pub(crate) fn truncate(
     store: &mut dyn Store,
     meta: Meta,
     through: u64,
     limit: usize,
 ) -> Result<Meta, JournalError> {
-    let (mut cut, mut records, mut touched) = (meta.cut, Vec::new(), BTreeSet::new());
-    for raw in store.records(meta.cut.position.saturating_add(1)).take(limit) {
+    let (mut truncated_at, mut records, mut touched) = (meta.truncated_at, Vec::new(), BTreeSet::new());
+    for raw in store.records(meta.truncated_at.position.saturating_add(1)).take(limit) {
         let (position, bytes) = raw?;
         if position > through {
             break;
         }
         let entry =
             open_at(position, &bytes).map_err(|source| JournalError::Damaged { torn: false, source })?;
-        cut = entry.head();
+        truncated_at = entry.head();
         records.push((position, entry.stream, entry.seq));
         touched.insert(entry.stream);
     }
@@ -31,11 +31,11 @@ pub(crate) fn trim(
     let mut streams = Vec::new();
     for stream in touched {
         let head = store.stream(stream)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;
-        if head.last_position <= cut.position && head.state == StreamState::Finished {
+        if head.last_position <= truncated_at.position && head.state == StreamState::Finished {
             streams.push(stream);
         }
     }
-    let meta = Meta { cut, ..meta };
-    store.trim(&Truncation { meta, records, streams })?;
+    let meta = Meta { truncated_at, ..meta };
+    store.truncate(&Truncation { meta, records, streams })?;
     Ok(meta)
 }

@@ -12,7 +12,7 @@
 //! | 60 | | per record: 1 byte, 1 if its stream has no work left after the batch; 4 bytes length; envelope |
 //! | 8 + n | 32 | BLAKE3 hash of all bytes before it |
 //!
-//! The envelopes are those of the database, byte for byte. This module does not check whether they continue
+//! The envelopes are those of the index, byte for byte. This module does not check whether they continue
 //! the chain.
 
 use super::super::record::Head;
@@ -24,6 +24,8 @@ pub(crate) const MAX_BODY_BYTES: usize = 32 << 20;
 const MAGIC: &[u8; 4] = b"SPfr";
 const FRONT: usize = 8;
 const HASH: usize = 32;
+/// Smallest unit that a disk writes, in bytes.
+const SECTOR: u64 = 512;
 
 /// One batch as stored in a segment.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,23 +68,45 @@ fn size(number: usize) -> [u8; 4] {
 /// Decodes the frame at the beginning of `bytes`. Returns it with its length. `None` if there is no whole
 /// frame.
 pub(crate) fn decode(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (length, _) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|&body| body <= MAX_BODY_BYTES)?;
-    let (sealed, after) = bytes.split_at_checked(FRONT + length)?;
+    let length = declared(bytes)?;
+    let (sealed, after) = bytes.split_at_checked(length - HASH)?;
     let (hash, _) = after.split_first_chunk::<HASH>()?;
     if blake3::hash(sealed).as_bytes() != hash {
         return None;
     }
-    Some((body(sealed.get(FRONT..)?)?, FRONT + length + HASH))
+    Some((body(sealed.get(FRONT..)?)?, length))
 }
 
-/// Whether `bytes` begin with a frame of the full declared length. If such a frame does not decode, it was
-/// changed or lost its middle. A shorter frame was being written.
-pub(crate) fn is_complete(bytes: &[u8]) -> bool {
-    let length = bytes.strip_prefix(MAGIC).and_then(|rest| rest.first_chunk::<4>());
-    let length = length.and_then(|length| usize::try_from(u32::from_be_bytes(*length)).ok());
-    length.is_some_and(|body| body <= MAX_BODY_BYTES && bytes.len() >= FRONT + body + HASH)
+/// Whether `rest`, the end of a segment from `offset` on, can be one frame whose write was interrupted.
+///
+/// The kernel may have written back any of its sectors, and may know any length of the file. So each byte is
+/// either the frame's or zero. Bytes of a second frame are damage: the first one was on disk before it was
+/// written.
+pub(crate) fn is_torn(rest: &[u8], offset: u64) -> bool {
+    let longest = match declared(rest) {
+        Some(length) if !is_split(offset) => length,
+        _ => FRONT + MAX_BODY_BYTES + HASH,
+    };
+    rest.len() <= longest && !has_frame(rest) && !ends_with_header(rest)
+}
+
+/// The length of the frame at the beginning of `bytes` as its header names it. `None` without a header.
+fn declared(bytes: &[u8]) -> Option<usize> {
+    let (length, _) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|&body| body <= MAX_BODY_BYTES)?;
+    Some(FRONT + length + HASH)
+}
+
+/// Whether the header of a frame at `offset` lies in two sectors, so that its length may be incomplete.
+fn is_split(offset: u64) -> bool {
+    offset / SECTOR != (offset + FRONT as u64 - 1) / SECTOR
+}
+
+/// Whether there is the header of another frame that would end where `rest` ends.
+fn ends_with_header(rest: &[u8]) -> bool {
+    let headers = rest.windows(MAGIC.len()).enumerate().skip(1).filter(|(_, four)| four == MAGIC);
+    let mut declared = headers.filter_map(|(at, _)| declared(&rest[at..]).map(|length| at + length));
+    declared.any(|end| end == rest.len())
 }
 
 fn body(mut rest: &[u8]) -> Option<Frame<'_>> {
@@ -111,31 +135,25 @@ fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
     Some(field)
 }
 
-/// The highest position that a whole frame anywhere in `bytes` names. `None` if there is no frame.
-///
-/// The result distinguishes a torn end from damage with more data behind it. Work is bounded: if too many
-/// byte sequences resemble frames, the function returns the highest number that exists, which no database
-/// can match.
-pub(crate) fn highest(bytes: &[u8]) -> Option<u64> {
-    let (mut at, mut budget, mut found) = (0, bytes.len().saturating_mul(4), None);
-    while let Some(next) = bytes.get(at..).and_then(|rest| rest.windows(4).position(|four| four == MAGIC)) {
+/// Where the next bytes are that a frame begins with. `None` if there are none.
+pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
+    bytes.windows(MAGIC.len()).position(|four| four == MAGIC)
+}
+
+/// Whether there is a whole frame anywhere in `bytes`. Work is bounded: if too many byte sequences resemble
+/// frames, the function says that there is one.
+fn has_frame(bytes: &[u8]) -> bool {
+    let (mut at, mut budget) = (0, bytes.len().saturating_mul(4));
+    while let Some(next) = bytes.get(at..).and_then(find) {
         at += next;
-        let claimed = bytes.get(at + 4..at + 8).and_then(|four| four.try_into().ok()).map(u32::from_be_bytes);
-        let claimed = claimed.map_or(0, |length| length as usize);
-        let fits = claimed <= MAX_BODY_BYTES && at + FRONT + claimed + HASH <= bytes.len();
-        match decode(&bytes[at..]) {
-            Some((frame, length)) => {
-                found = found.max(Some(frame.head.position));
-                at += length;
-            }
-            None if fits && claimed > budget => return Some(u64::MAX),
-            None => {
-                budget -= if fits { claimed } else { 0 };
-                at += 1;
-            }
+        let hashed = declared(&bytes[at..]).filter(|length| at + length <= bytes.len()).unwrap_or(0);
+        if decode(&bytes[at..]).is_some() || hashed > budget {
+            return true;
         }
+        budget -= hashed;
+        at += 1;
     }
-    found
+    false
 }
 
 #[cfg(test)]
@@ -179,33 +197,43 @@ mod tests {
     }
 
     #[test]
-    fn distinguishes_changed_frame_from_truncated_one() {
-        let mut bytes = encode(&batch(1));
-        assert!(!is_complete(&bytes[..bytes.len() - 1]) && !is_complete(&[]));
-        bytes[40] ^= 1;
-        assert!(is_complete(&bytes));
-        bytes[4] = 0xff;
-        assert!(!is_complete(&bytes), "no frame is so long");
+    fn only_part_of_one_frame_is_torn() {
+        let [first, second]: [Vec<u8>; 2] =
+            batches(2).iter().map(encode).collect::<Vec<_>>().try_into().expect("two");
+        for length in 1..first.len() {
+            assert!(is_torn(&first[..length], 90), "the first {length} bytes");
+        }
+        // At offset 90 the header is in one sector: it is complete or missing.
+        for length in std::iter::once(0).chain(FRONT..first.len()) {
+            let mut holes = first.clone();
+            holes[length..].fill(0);
+            assert!(is_torn(&holes, 90), "zeros behind the first {length} bytes");
+        }
+        let mut longer = [first.clone(), vec![0; 9]].concat();
+        longer[40] ^= 1;
+        assert!(!is_torn(&longer, 90), "it is longer than its header says");
+        assert!(is_torn(&longer, 510), "its length may be incomplete: the header lies in two sectors");
+        for damaged in [0, 6, 40] {
+            let mut two = [first.clone(), second.clone()].concat();
+            two[damaged] ^= 1;
+            two[first.len() + 40] ^= 1;
+            assert!(!is_torn(&two, 90), "two damaged frames, the first one at byte {damaged}");
+        }
     }
 
     #[test]
     fn finds_frames_after_damage() {
         let frames: Vec<_> = batches(3).iter().map(encode).collect();
-        let damaged = |at: usize| {
-            let mut bytes = frames.concat();
+        let mut bytes = frames.concat();
+        for at in [20, frames[0].len() + 20, frames[0].len() + frames[1].len() + 20] {
+            assert!(has_frame(&bytes), "the frames before byte {at} are damaged");
             bytes[at] ^= 1;
-            highest(&bytes)
-        };
-        assert_eq!(damaged(20), Some(3));
-        assert_eq!(damaged(frames[0].len() + frames[1].len() + 20), Some(2));
-        assert_eq!(highest(&frames[0][..40]), None);
-        assert_eq!(highest(&[]), None);
+        }
+        assert!(!has_frame(&bytes) && !has_frame(&frames[0][..40]) && !has_frame(&[]));
     }
 
     #[test]
     fn the_search_for_frames_is_bounded() {
-        let mut bytes = b"SPfr\x00\x00\x10\x00".repeat(4096);
-        bytes.extend(encode(&batch(1)));
-        assert_eq!(highest(&bytes), Some(u64::MAX));
+        assert!(has_frame(&b"SPfr\x00\x00\x10\x00".repeat(4096)));
     }
 }

@@ -36,5 +36,5 @@ pub(crate) fn header(path: &Path) -> io::Result<Option<Head>> {
 /// whole.
 pub(crate) fn ends(bytes: &[u8]) -> Option<(Head, Head)> {
     let summary = read_segment(bytes, &mut |_| Ok(())).ok()?;
-    (summary.damage.is_none() && summary.torn == 0).then_some((summary.start, summary.head))
+    (summary.damage.is_none() && summary.torn.is_none()).then_some((summary.start, summary.head))
 }

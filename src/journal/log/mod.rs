@@ -1,15 +1,12 @@
-//! Writes and reads the log: a second copy of the records, in plain files beside the database.
+//! Writes and reads the log: the journal itself, in plain files.
 //!
 //! # Guarantees
-//! - Each batch is on disk here before the database gets it. So on disks that honour syncs the log is never
-//!   behind the database. It is at most one batch ahead, and no caller got an acknowledgement of that
-//!   batch.
-//! - Each half can be rebuilt from the other. A frame holds the envelopes byte for byte, the epoch, and
-//!   whether each stream has work left.
-//! - Bytes at the very end that are not a whole frame are a torn write and belong to no acknowledged
-//!   record. The same bytes with a frame or a segment behind them are damage. A last frame of full length
-//!   with a wrong hash is also damage if the database is missing, is broken or ends before the last valid
-//!   frame ([`super::reconcile`]).
+//! - Each batch is on disk here before the index gets it and before its records are acknowledged. So on disks
+//!   that honour syncs the index is never ahead of the log. A frame holds the envelopes byte for byte, the
+//!   epoch, and whether each stream has work left: the index can be rebuilt from it.
+//! - A torn tail is at most the one frame that was being written when the power failed, at the end of the
+//!   last segment. The same bytes with a frame or a segment behind them are damage. Bytes in the place of a
+//!   frame that is known to have been written are damage too ([`super::judge`]).
 //!
 //! # Layout
 //! The files are `evidence/NNNNNNNN.seg`, numbered without gaps. Each has a header ([`segment`]), then
@@ -18,10 +15,11 @@
 //! records were archived ([`super::archive`]).
 //!
 //! # What is not here
-//! The action if log and database disagree ([`super::reconcile`]).
+//! Whether a daemon may continue from the log ([`super::judge`]).
 
 pub(super) mod frame;
 mod list;
+mod salvage;
 mod segment;
 mod writer;
 
@@ -36,6 +34,7 @@ use super::error::JournalError;
 use super::record::{Entry, Head};
 use super::store::StreamState;
 pub(super) use list::{Segment, ends, header, segments};
+pub(super) use salvage::{Salvage, salvage};
 use segment::{HEADER_BYTES, Header, NoHeader};
 pub(super) use writer::{End, LogWriter, SEGMENT_BYTES, sync_parent};
 
@@ -55,13 +54,10 @@ pub(super) struct LogSummary {
     pub records: u64,
     /// The end of the last whole frame.
     pub end: End,
-    /// Number of bytes behind the end that are not a frame.
-    pub torn: u64,
-    /// The problem if these bytes are a frame of full length with wrong bytes. It concerns this record,
-    /// unless the record was never acknowledged.
-    pub changed: Option<ChainProblem>,
+    /// The bytes of an interrupted write behind the end.
+    pub torn: Option<Torn>,
     /// The first problem, apart from torn bytes.
-    pub damage: Option<Damage>,
+    pub damage: Option<ChainProblem>,
     /// The newest checkpoint among the records.
     pub checkpoint: Option<Checkpoint>,
     /// The contents of the last segment so far.
@@ -85,13 +81,13 @@ impl Tail {
     }
 }
 
-/// Damage in the log.
+/// The bytes of an interrupted write behind the last whole frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Damage {
-    /// The problem, with its record.
+pub(super) struct Torn {
+    /// Number of bytes.
+    pub bytes: u64,
+    /// The problem if the frame in their place is known to have been written.
     pub problem: ChainProblem,
-    /// The highest position that any bytes behind the damage name. The log once reached it.
-    pub reached: u64,
 }
 
 /// One valid batch.
@@ -109,6 +105,8 @@ struct Reading<'a> {
     each: Each<'a>,
     /// Number of the next segment. `None` before the first.
     next: Option<u64>,
+    /// The position behind which nothing is read.
+    limit: u64,
 }
 
 /// Reads all segments in `dir`, checks hashes and chain, and passes on each valid batch. `None` if there is
@@ -117,10 +115,22 @@ struct Reading<'a> {
 /// # Errors
 /// A newer Stillpoint wrote the segments, they cannot be read, or `each` failed. Damage is not an error.
 pub(super) fn read(dir: &Path, each: Each<'_>) -> Result<Option<LogSummary>, JournalError> {
+    read_up_to(dir, u64::MAX, each)
+}
+
+/// As [`read`], up to the first batch that ends at position `limit` or behind it. A daemon may write behind it
+/// meanwhile.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_up_to(dir: &Path, limit: u64, each: Each<'_>) -> Result<Option<LogSummary>, JournalError> {
     let numbers = segment::list(dir).map_err(JournalError::io("read", dir))?;
     let Some(&first) = numbers.first() else { return Ok(None) };
-    let mut reading = Reading::new(first, each);
+    let mut reading = Reading { limit, ..Reading::new(first, each) };
     for (index, &number) in numbers.iter().enumerate() {
+        if reading.is_complete() {
+            break;
+        }
         let path = segment::path(dir, number);
         let bytes = load(&path).map_err(JournalError::io("read", &path))?;
         reading.segment(number, &bytes, index + 1 == numbers.len())?;
@@ -160,29 +170,29 @@ impl<'a> Reading<'a> {
             epoch: 0,
             records: 0,
             end: End { segment: first, offset: 0 },
-            torn: 0,
-            changed: None,
+            torn: None,
             damage: None,
             checkpoint: None,
             tail: Tail::default(),
         };
-        Reading { checker: Checker::new(start), summary, each, next: None }
+        Reading { checker: Checker::new(start), summary, each, next: None, limit: u64::MAX }
+    }
+
+    /// Whether everything up to the limit or up to the first damage was read.
+    fn is_complete(&self) -> bool {
+        let reached = self.summary.records > 0 && self.summary.head.position >= self.limit;
+        reached || self.summary.damage.is_some()
     }
 
     fn segment(&mut self, number: u64, bytes: &[u8], last: bool) -> Result<(), JournalError> {
         let expected = self.next.unwrap_or(number);
-        if let Some(damage) = &mut self.summary.damage {
-            // Only the highest position in these bytes still matters.
-            damage.reached = damage.reached.max(reach(bytes));
-            return Ok(());
-        }
         let header = match segment::decode(bytes) {
             Err(NoHeader::Schema(found)) if found > SCHEMA => {
                 return Err(JournalError::NewerSchema { found, known: SCHEMA });
             }
-            Err(_) => return self.damaged(Fault::SegmentHeader { segment: number }, bytes),
+            Err(_) => return self.damaged(Fault::SegmentHeader { segment: number }),
             Ok(header) if header.number != expected || number != expected => {
-                return self.damaged(Fault::SegmentMissing { segment: expected }, bytes);
+                return self.damaged(Fault::SegmentMissing { segment: expected });
             }
             Ok(header) => header,
         };
@@ -191,7 +201,7 @@ impl<'a> Reading<'a> {
         }
         (self.next, self.summary.tail) = (Some(number.saturating_add(1)), Tail::default());
         if !self.follows(&header) {
-            return self.damaged(Fault::Prev, bytes);
+            return self.damaged(Fault::Prev);
         }
         self.summary.end = End { segment: number, offset: HEADER_BYTES as u64 };
         self.frames(bytes, last)
@@ -217,9 +227,8 @@ impl<'a> Reading<'a> {
             return;
         }
         let segment = first.saturating_sub(1).max(1);
-        let problem =
-            ChainProblem { position: start.position.max(1), what: Fault::SegmentMissing { segment } };
-        self.summary.damage = Some(Damage { problem, reached: self.summary.head.position });
+        let what = Fault::SegmentMissing { segment };
+        self.summary.damage = Some(ChainProblem { position: start.position.max(1), what });
     }
 
     fn follows(&self, header: &Header) -> bool {
@@ -230,21 +239,21 @@ impl<'a> Reading<'a> {
 
     fn frames(&mut self, bytes: &[u8], last: bool) -> Result<(), JournalError> {
         let mut at = HEADER_BYTES;
-        while at < bytes.len() {
+        while at < bytes.len() && !self.is_complete() {
             let Some((frame, length)) = frame::decode(&bytes[at..]) else {
                 let what = Fault::Frame { segment: self.summary.end.segment, offset: at as u64 };
-                if last && frame::highest(&bytes[at..]).is_none() {
+                if last && frame::is_torn(&bytes[at..], at as u64) {
                     self.torn(what, &bytes[at..]);
                     return Ok(());
                 }
-                return self.damaged(what, &bytes[at..]);
+                return self.damaged(what);
             };
             match self.admit(&frame) {
                 Ok(admitted) => (self.each)(admitted)?,
                 Err(ChainProblem { what: Fault::Schema { found, .. }, .. }) if found > SCHEMA => {
                     return Err(JournalError::NewerSchema { found, known: SCHEMA });
                 }
-                Err(problem) => return self.damaged(problem.what, &bytes[at..]),
+                Err(problem) => return self.damaged(problem.what),
             }
             at += length;
             self.summary.end.offset = at as u64;
@@ -283,20 +292,13 @@ impl<'a> Reading<'a> {
     }
 
     fn torn(&mut self, what: Fault, rest: &[u8]) {
-        let position = self.summary.head.position.saturating_add(1);
-        self.summary.torn = rest.len() as u64;
-        self.summary.changed = frame::is_complete(rest).then_some(ChainProblem { position, what });
+        let problem = ChainProblem { position: self.summary.head.position.saturating_add(1), what };
+        self.summary.torn = Some(Torn { bytes: rest.len() as u64, problem });
     }
 
-    fn damaged(&mut self, what: Fault, rest: &[u8]) -> Result<(), JournalError> {
+    fn damaged(&mut self, what: Fault) -> Result<(), JournalError> {
         let position = self.summary.head.position.saturating_add(1);
-        self.summary.damage = Some(Damage { problem: ChainProblem { position, what }, reached: reach(rest) });
+        self.summary.damage = Some(ChainProblem { position, what });
         Ok(())
     }
-}
-
-/// The highest position that the bytes of a segment, or of its end, name.
-fn reach(bytes: &[u8]) -> u64 {
-    let before = segment::decode(bytes).map_or(0, |header| header.after.position);
-    before.max(frame::highest(bytes).unwrap_or(0))
 }

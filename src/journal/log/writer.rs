@@ -32,8 +32,6 @@ pub(crate) struct LogWriter {
     dir: PathBuf,
     file: File,
     end: End,
-    /// Bytes that are not a frame follow the end. The next frame overwrites them.
-    torn: bool,
     head: Head,
     tail: Tail,
     segment_bytes: u64,
@@ -48,22 +46,40 @@ impl LogWriter {
         let file = create(dir, Header { number: 1, after }, &faults)?;
         let end = End { segment: 1, offset: HEADER_BYTES as u64 };
         let (dir, tail) = (dir.to_owned(), Tail::default());
-        Ok(LogWriter { dir, file, end, torn: false, head: after, tail, segment_bytes, faults })
+        Ok(LogWriter { dir, file, end, head: after, tail, segment_bytes, faults })
     }
 
-    /// Continues at the end that a previous read found.
+    /// Continues at the end that a previous read found, and makes durable what it read. Torn bytes behind the
+    /// end are truncated.
+    ///
+    /// SUBTLE: a read does not show what is on disk. 1. A daemon writes a frame and dies before its sync, or
+    /// the sync fails. 2. The next read gets the frame from the page cache. 3. A sync alone does not write
+    /// pages that the kernel believes to be clean. So the last segment is written again before the sync.
+    /// Earlier segments were synced before the last one was begun.
     pub fn resume(
         dir: &Path,
         summary: &LogSummary,
         segment_bytes: u64,
         faults: FaultHook,
     ) -> io::Result<LogWriter> {
-        let LogSummary { end, head, torn, tail, .. } = *summary;
-        let file = OpenOptions::new().write(true).open(segment::path(dir, end.segment))?;
-        // After a crash the name may not be on disk. The appends rely on it.
-        File::open(dir)?.sync_all()?;
-        let (dir, torn) = (dir.to_owned(), torn > 0);
-        Ok(LogWriter { dir, file, end, torn, head, tail, segment_bytes, faults })
+        let LogSummary { end, head, tail, .. } = *summary;
+        let file = OpenOptions::new().read(true).write(true).open(segment::path(dir, end.segment))?;
+        let mut bytes = vec![0; usize::try_from(end.offset).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, 0)?;
+        faults.run(
+            Call::LogSettle,
+            |error| error,
+            || {
+                file.write_all_at(&bytes, 0)?;
+                if summary.torn.is_some() {
+                    file.set_len(end.offset)?;
+                }
+                file.sync_all()?;
+                File::open(dir)?.sync_all()
+            },
+        )?;
+        let dir = dir.to_owned();
+        Ok(LogWriter { dir, file, end, head, tail, segment_bytes, faults })
     }
 
     /// Writes a batch. After the next [`sync`](LogWriter::sync) it is on disk. It is stored completely or
@@ -72,14 +88,13 @@ impl LogWriter {
         if self.end.offset >= self.segment_bytes {
             self.succeed()?;
         }
-        let failed = |error| StoreError::io("write evidence", &error);
+        let failed = |error| StoreError::io("write the log", &error);
         let bytes = frame::encode(batch);
         let end = self.end.offset + bytes.len() as u64;
-        self.faults.run(Call::EvidenceWrite, failed, || {
-            self.file.write_all_at(&bytes, self.end.offset).map_err(failed)?;
-            if self.torn { self.file.set_len(end).map_err(failed) } else { Ok(()) }
+        self.faults.run(Call::LogWrite, failed, || {
+            self.file.write_all_at(&bytes, self.end.offset).map_err(failed)
         })?;
-        (self.end.offset, self.head, self.torn) = (end, batch.meta.head, false);
+        (self.end.offset, self.head) = (end, batch.meta.head);
         let first = batch.slots.first().and_then(|slot| envelope::open(&slot.envelope).ok());
         self.tail.add(batch.slots.len() as u64, first.map(|entry| entry.record.time_ns));
         Ok(())
@@ -90,15 +105,10 @@ impl LogWriter {
         self.tail
     }
 
-    /// Ends the last segment and begins the next. Bytes behind the end that are not a frame are truncated
-    /// first.
+    /// Ends the last segment and begins the next.
     pub fn succeed(&mut self) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("begin a segment of evidence", &error);
+        let failed = |error| StoreError::io("begin a segment of the log", &error);
         let header = Header { number: self.end.segment + 1, after: self.head };
-        if self.torn {
-            self.file.set_len(self.end.offset).map_err(failed)?;
-            self.torn = false;
-        }
         // A segment with a successor must be whole.
         self.sync()?;
         self.file = create(&self.dir, header, &self.faults).map_err(failed)?;
@@ -109,14 +119,14 @@ impl LogWriter {
 
     /// Removes the segments that end with record `through` or before. The last segment stays.
     pub fn release(&mut self, through: u64) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("remove a segment of evidence", &error);
+        let failed = |error| StoreError::io("remove a segment of the log", &error);
         let segments = list::segments(&self.dir).map_err(failed)?;
         let ended = |pair: &&[list::Segment]| pair[1].after.position <= through;
         let ended: Vec<_> = segments.windows(2).take_while(ended).map(|pair| &pair[0].path).collect();
         if ended.is_empty() {
             return Ok(());
         }
-        self.faults.run(Call::EvidenceRelease, failed, || {
+        self.faults.run(Call::LogRelease, failed, || {
             // The oldest first, so that the rest has no gap.
             ended.iter().try_for_each(fs::remove_file).map_err(failed)?;
             File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(failed)
@@ -125,8 +135,8 @@ impl LogWriter {
 
     /// Returns once all appended batches are on disk.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        let failed = |error| StoreError::io("sync evidence", &error);
-        self.faults.run(Call::EvidenceSync, failed, || self.file.sync_data().map_err(failed))
+        let failed = |error| StoreError::io("sync the log", &error);
+        self.faults.run(Call::LogSync, failed, || self.file.sync_data().map_err(failed))
     }
 }
 
@@ -134,7 +144,7 @@ fn create(dir: &Path, header: Header, faults: &FaultHook) -> io::Result<File> {
     let path = segment::path(dir, header.number);
     let draft = path.with_extension("seg.tmp");
     faults.run(
-        Call::EvidenceCreate,
+        Call::LogCreate,
         |error| error,
         || {
             let mut file = File::create(&draft)?;

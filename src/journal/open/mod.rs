@@ -1,38 +1,37 @@
-//! Opens a journal: waits for the lock, checks every record, claims an epoch, then starts the writer.
+//! Opens a journal: waits for the lock, judges the log, claims an epoch, then starts the writer.
 //!
-//! The whole chain is checked before anything is appended to it. In the database one pass checks it and
-//! also collects the open streams. The log is checked as well. If the two differ, [`crate::reconcile`]
-//! decides the action, and [`crate::repair_half`] carries it out. The epoch is on disk in both halves
-//! before a handle exists.
-
+//! The whole chain is checked before anything is appended to it. [`crate::judge`] decides whether a daemon may
+//! continue from the log. The index is then brought up to the log, and the open runs are read from the index.
+//! The epoch is on disk in both before a handle exists.
 //!
 //! | file | task |
 //! |---|---|
-//! | [`self::find`] | inspects the directory |
-//! | [`self::recover`] | reads a store that is whole |
-//! | [`crate::reconcile`] | decides the action, as a table |
-//! | [`self::opening`] | carries it out |
+//! | [`self::inspect`] | inspects the directory |
+//! | [`self::start`] | starts the journal |
+//! | [`self::agreement`] | compares an index with the log |
+//! | [`self::recover`] | reads the runs from a store that is whole |
 
-pub(crate) mod find;
-pub(crate) mod opening;
+mod agreement;
+pub(crate) mod inspect;
 pub(crate) mod recover;
+pub(crate) mod start;
 
-use std::fs;
 use std::path::Path;
 use uuid::Uuid;
 
 use tokio::sync::mpsc;
 
-use self::find::wait_for_lock;
-use self::opening::{Opening, Ready};
+use self::inspect::inspect;
 use self::recover::{claim, recover};
+use self::start::{Ready, start};
 use crate::ballast;
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
 use crate::handle::Journal;
-use crate::log::sync_parent;
 use crate::options::Options;
 use crate::owner::Owner;
+use crate::paths;
+use crate::rebuild::{self, Rebuilt};
 use crate::record::{Entry, Head};
 use crate::repair::Repair;
 use crate::store::{Meta, Store};
@@ -58,8 +57,9 @@ pub struct Opened {
 impl Journal {
     /// Opens the journal in `dir`, with its writer on a thread. Creates the directory if it is missing.
     ///
-    /// Blocks while a dying process still holds the lock, and while the chain is checked. If the database
-    /// or the log is damaged or behind, it is rebuilt from the other half; see [`Repair`].
+    /// Blocks while a dying process still holds the lock, and while the chain is checked. An index that is
+    /// not a prefix of the log is rebuilt; see [`Repair`]. A log that is damaged, or ends before a known
+    /// record, is refused.
     ///
     /// # Errors
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
@@ -82,6 +82,26 @@ impl Journal {
         let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
         let archives = Archives::new(dir, catalog, FaultHook(options.faults));
         Ok((start_as_task(store, meta, Some(archives)), opened))
+    }
+
+    /// Rebuilds the damaged log in `dir`. Records that the log cannot read come from its index.
+    ///
+    /// The new log ends with the last record that is known to have existed, or later. If `accept_loss` is
+    /// set, it may end before that, and says so in a record. `published` is a head that was published
+    /// elsewhere. The old log is renamed.
+    ///
+    /// # Errors
+    /// The log is not damaged, a record is missing and its loss is not accepted, a running process holds the
+    /// journal, a newer Stillpoint wrote it, or the disk failed.
+    pub fn rebuild_from_index(
+        dir: &Path,
+        options: &Options,
+        published: Option<Head>,
+        accept_loss: bool,
+    ) -> Result<Rebuilt, JournalError> {
+        let found = inspect(dir, options, &FaultHook(options.faults.clone()))?;
+        let (_lock, sources) = found.into_sources(dir, published)?;
+        rebuild::rebuild(dir, sources, options, accept_loss)
     }
 
     /// Opens the journal in `store`, with its writer as a task of the current runtime.
@@ -139,32 +159,10 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
     }
 }
 
-fn open_dir(dir: &Path, options: &Options, told: Vec<Repair>) -> Result<Ready, JournalError> {
-    create(dir).map_err(JournalError::io("create", dir))?;
+fn open_dir(dir: &Path, options: &Options, repairs: Vec<Repair>) -> Result<Ready, JournalError> {
+    paths::create(dir)?;
     let faults = FaultHook(options.faults.clone());
-    let ready = start(dir, options, &faults, told)?;
+    let ready = start(dir, options, &faults, repairs)?;
     Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &faults)?;
     Ok(ready)
-}
-
-/// Checks the files in the directory, and repairs them or refuses.
-///
-/// A daemon starts its journal with this function. A [`Snapshot`](crate::Snapshot) starts a private copy
-/// with it. So both give the same result for the same files.
-pub(crate) fn start(
-    dir: &Path,
-    options: &Options,
-    faults: &FaultHook,
-    mut told: Vec<Repair>,
-) -> Result<Ready, JournalError> {
-    let found = wait_for_lock(dir, options, faults)?;
-    found.not_behind(dir)?;
-    told.extend(found.spent.map(|bytes| Repair::BallastSpent { bytes }));
-    Opening { dir, options, faults: faults.clone(), told }.reconcile(found)
-}
-
-/// Creates the directory, and syncs its parent directory.
-fn create(dir: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
-    sync_parent(dir)
 }

@@ -7,22 +7,22 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::super::archive;
+use super::super::catch_up;
 use super::super::error::JournalError;
 use super::super::lock::{Lock, taken};
+use super::super::log;
 use super::super::owner::{self, Owner};
-use super::super::record::Head;
-use super::super::repair_half;
+use super::super::paths;
 use super::super::sled_store::SledStore;
 use super::super::store::Meta;
-use crate::open::find::{database, evidence_dir, summary};
 use crate::open::recover::read_meta;
 
 /// Takes the locks of a daemon in shared mode, so that the files do not change during the copy.
 pub(super) fn lock(dir: &Path) -> Result<(Option<Lock>, Option<File>), JournalError> {
     let lock = Lock::shared(dir)?;
-    let path = SledStore::lock_file(&database(dir));
+    let path = SledStore::lock_file(&paths::index(dir));
     let file = match File::open(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && evidence_dir(dir).exists() => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && paths::log(dir).exists() => None,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(absent(dir)),
         other => Some(other.map_err(JournalError::io("open", &path))?),
     };
@@ -43,7 +43,7 @@ fn absent(dir: &Path) -> JournalError {
 pub(super) fn files(dir: &Path) -> Result<TempDir, JournalError> {
     let copy = tempfile::tempdir().map_err(JournalError::io("create", &std::env::temp_dir()))?;
     let copied = || {
-        for path in [database(dir), evidence_dir(dir)] {
+        for path in [paths::index(dir), paths::log(dir)] {
             directory(&path, &copy.path().join(path.file_name().unwrap_or_default()))?;
         }
         file(&owner::path(dir), &owner::path(copy.path()))?;
@@ -80,39 +80,33 @@ fn file(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// The rest of a copy that does not start because of `error`: the database with the log records behind it,
-/// else the log up to its damage. `None` if the error does not concern the records, or nothing can be read.
+/// The rest of a copy that does not start because of `error`: the log up to its damage, or the index if there
+/// is no log. `None` if the error does not concern the records, or nothing can be read.
 pub(super) fn readable(copy: &Path, error: &JournalError) -> Option<(SledStore, Meta)> {
     match error {
         JournalError::NewerSchema { .. }
         | JournalError::Held { .. }
         | JournalError::Io { .. }
         | JournalError::Store(_) => None,
-        _ => of_database(copy).or_else(|| of_evidence(copy)),
+        _ => of_log(copy).or_else(|| of_index(copy)),
     }
 }
 
-fn of_database(copy: &Path) -> Option<(SledStore, Meta)> {
-    let path = database(copy);
-    if !SledStore::lock_file(&path).exists() {
-        return None;
-    }
-    let mut store = SledStore::open(&path).ok()?;
-    let meta = read_meta(&store).ok()?;
-    let found = summary(&evidence_dir(copy), Some(meta.head)).ok()?;
-    let beyond = found.summary.is_some_and(|summary| summary.head.position > meta.head.position);
-    if beyond && found.at_head == Some(meta.head.hash) {
-        repair_half::fill(&mut store, &evidence_dir(copy), meta.head, meta.cut).ok()?;
-    }
+fn of_log(copy: &Path) -> Option<(SledStore, Meta)> {
+    let path = paths::log(copy);
+    let start = log::read(&path, &mut |_| Ok(())).ok()??.start;
+    let mut store = SledStore::open(&copy.join("readable")).ok()?;
+    catch_up::catch_up(&mut store, &path, start, start).ok()?;
     let meta = read_meta(&store).ok()?;
     Some((store, meta))
 }
 
-fn of_evidence(copy: &Path) -> Option<(SledStore, Meta)> {
-    let evidence = evidence_dir(copy);
-    let start: Head = summary(&evidence, None).ok()?.summary?.start;
-    let mut store = SledStore::open(&copy.join("readable")).ok()?;
-    repair_half::fill(&mut store, &evidence, start, start).ok()?;
+fn of_index(copy: &Path) -> Option<(SledStore, Meta)> {
+    let path = paths::index(copy);
+    if !SledStore::lock_file(&path).exists() {
+        return None;
+    }
+    let store = SledStore::open(&path).ok()?;
     let meta = read_meta(&store).ok()?;
     Some((store, meta))
 }

@@ -31,7 +31,7 @@ impl Snapshot {
 
     /// The verdict if every available record is valid and the start succeeds with them.
     fn whole(&self) -> Verdict {
-        let torn = |repair: &Repair| matches!(repair, Repair::EvidenceTrimmed { .. });
+        let torn = |repair: &Repair| matches!(repair, Repair::TailTruncated { .. });
         if self.repairs.iter().any(torn) {
             Verdict::TornTail
         } else if self.archives.start().position > 0 {
@@ -41,13 +41,13 @@ impl Snapshot {
         }
     }
 
-    /// One pass over the archives and the database.
+    /// One pass over the archives and the store.
     fn chain(&self, expected: Option<&Head>, mut each: impl FnMut(Entry)) -> Verification {
         let Snapshot { archives, carried, .. } = self;
         let (mut vouched, mut broken) = (Vouched::default(), None);
         let mut checker = Checker::new(archives.start());
         let mut at_expected =
-            [archives.start(), archives.cut()].into_iter().find(|head| expected == Some(head));
+            [archives.start(), archives.end()].into_iter().find(|head| expected == Some(head));
         let mut hold = |entry: Entry| {
             if expected.is_some_and(|head| head.position == entry.position) {
                 at_expected = Some(entry.head());
@@ -95,7 +95,7 @@ impl Snapshot {
                 let (verdict, what) = match at_expected {
                     Some(_) => (Verdict::Corrupt, Fault::OtherHistory),
                     None if position > verified.head.position => {
-                        (Verdict::CutTail, Fault::Cut { expected: position })
+                        (Verdict::CutTail, Fault::Truncated { expected: position })
                     }
                     None if position < archives.start().position => (Verdict::Corrupt, Fault::Archived),
                     None => (Verdict::Corrupt, Fault::OtherHistory),
@@ -119,12 +119,13 @@ impl Snapshot {
 /// The record because of which a start refuses a journal, if there is one.
 fn refused(error: &JournalError, found: &Verification) -> Option<ChainProblem> {
     match error {
-        JournalError::Damaged { source, .. } | JournalError::BothDamaged { source, .. } => {
-            Some(source.clone())
+        JournalError::Damaged { source, .. } => Some(source.clone()),
+        JournalError::Short { last, known, .. } => {
+            Some(ChainProblem { position: last.saturating_add(1), what: Fault::EndsEarly { head: *known } })
         }
-        JournalError::Behind { found: epoch, owner, .. } => Some(ChainProblem {
+        JournalError::Behind { found: epoch, claimed, .. } => Some(ChainProblem {
             position: found.head.position.saturating_add(1),
-            what: Fault::LostEpoch { found: *epoch, claimed: *owner },
+            what: Fault::LostEpoch { found: *epoch, claimed: *claimed },
         }),
         _ => found.problem.clone(),
     }

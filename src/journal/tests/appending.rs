@@ -213,8 +213,8 @@ impl Store for Gated {
         self.gate.recv().map_err(|error| StoreError::failed("sync", error))?;
         self.inner.sync()
     }
-    fn trim(&mut self, trim: &Truncation) -> Result<(), StoreError> {
-        self.inner.trim(trim)
+    fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {
+        self.inner.truncate(truncation)
     }
     fn meta(&self) -> Result<Option<Meta>, StoreError> {
         self.inner.meta()

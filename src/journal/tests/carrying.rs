@@ -73,8 +73,8 @@ async fn open_run_does_not_block_archiving() {
 }
 
 #[tokio::test]
-async fn opens_without_archives_after_losing_log_or_database() {
-    for lost in ["nothing", "sled", "evidence"] {
+async fn opens_without_archives_after_losing_index() {
+    for lost in ["nothing", "sled"] {
         let dir = tempfile::tempdir().expect("a directory");
         let (journal, _) = stuck(dir.path()).await;
         append(&journal, 100, 2, "asked").await.expect("appended");
@@ -123,12 +123,12 @@ async fn rebuilds_carry_over_from_archives_or_refuses_journal() {
         fs::remove_file(&path).expect("removed");
         bytes.iter().for_each(|bytes| fs::write(&path, bytes).expect("written"));
         let error = refused(dir.path());
-        let told = error.to_string();
-        assert!(matches!(error, JournalError::CarryOverLost { runs: 1, .. }), "{told}");
+        let text = error.to_string();
+        assert!(matches!(error, JournalError::CarryOverLost { runs: 1, .. }), "{text}");
         let missing = archive.file_name().and_then(|name| name.to_str()).expect("a name");
         assert!(
-            [path.to_str().expect("a path"), what, missing].iter().all(|word| told.contains(word)),
-            "{told}"
+            [path.to_str().expect("a path"), what, missing].iter().all(|word| text.contains(word)),
+            "{text}"
         );
         assert_eq!(error.verdict(), Some(Verdict::Corrupt));
         fs::write(&path, &saved).expect("written");
@@ -155,17 +155,17 @@ fn forged(file: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn rebuilds_database_that_lost_carried_over_run() {
+async fn rebuilds_index_that_lost_carried_over_run() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = stuck(dir.path()).await;
     drop(journal);
     let mut store = SledStore::open(&dir.path().join("sled")).expect("opened");
     let meta = store.meta().expect("readable").expect("there is one");
-    store.trim(&Truncation { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
+    store.truncate(&Truncation { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
     store.sync().expect("synced");
     drop(store);
     let (journal, opened) = reopened(dir.path());
-    assert!(matches!(&opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);
+    assert!(matches!(&opened.repairs[..], [Repair::IndexRebuilt { .. }]), "{:?}", opened.repairs);
     resumed(&journal, &opened, &["begun", "stuck"]).await;
 }
 
@@ -220,9 +220,9 @@ async fn stuck_run_keeps_disk_and_memory_bounded() {
             .map(|file| file.metadata().map_or(0, |meta| meta.len()))
             .sum::<u64>()
     };
-    let kept = fs::read(&carried(dir.path())[0]).expect("readable");
+    let before = fs::read(&carried(dir.path())[0]).expect("readable");
     let mut journal = Some(journal);
-    let mut evidence = vec![];
+    let mut sizes = vec![];
     for round in 1..5u128 {
         let open = journal.take().unwrap_or_else(|| reopened(dir.path()).0);
         run(&open, round * 1000..round * 1000 + 50).await;
@@ -231,10 +231,14 @@ async fn stuck_run_keeps_disk_and_memory_bounded() {
         let (_, opened) = reopened(dir.path());
         assert_eq!(opened.streams.len(), 1);
         assert!(opened.records < 100, "{} live records after {round} rounds", opened.records);
-        evidence.push(size("evidence"));
-        assert_eq!(fs::read(&carried(dir.path())[0]).expect("readable"), kept, "one file, of the same bytes");
+        sizes.push(size("evidence"));
+        assert_eq!(
+            fs::read(&carried(dir.path())[0]).expect("readable"),
+            before,
+            "one file, of the same bytes"
+        );
     }
-    assert!(evidence[3] <= evidence[0] + 1_000, "{evidence:?}");
+    assert!(sizes[3] <= sizes[0] + 1_000, "{sizes:?}");
 }
 
 #[tokio::test]
@@ -252,7 +256,7 @@ async fn reads_whole_run_without_archives() {
     };
     assert_eq!(read(), (vec![], Verdict::Intact, None, 0), "every record is in the chain");
     fs::write(&path, forged(&saved)).expect("written");
-    assert_eq!(read(), (vec![], Verdict::Intact, None, 1), "it is told, and mended by the next start");
+    assert_eq!(read(), (vec![], Verdict::Intact, None, 1), "the next start rebuilds it");
 
     archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
     let what = "it is not the file that its checkpoint names";
@@ -262,5 +266,5 @@ async fn reads_whole_run_without_archives() {
     assert_eq!(read(), (vec![], Verdict::Corrupt, problem, 1));
     fs::write(&path, saved).expect("written");
     let begun = ["begun", "stuck"].map(str::to_owned).to_vec();
-    assert_eq!(read(), (begun, Verdict::NeedsArchive, None, 1), "that archives are elsewhere is told");
+    assert_eq!(read(), (begun, Verdict::NeedsArchive, None, 1), "a remark says that archives are elsewhere");
 }

@@ -65,13 +65,13 @@ fn refuses_held_journal_and_names_its_owner() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options { pid: 4711, host: "node-a".to_owned(), ..impatient() };
     let _held = Journal::open_thread(dir.path(), options).expect("opened");
-    let (tries, told) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-    let (counted, counted_told) = (tries.clone(), told.clone());
+    let (tries, named) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (counted, counted_named) = (tries.clone(), named.clone());
     let options = Options {
         lock_attempts: 5,
         on_held: Arc::new(move |held| {
             assert!(held.to_string().ends_with("is held by pid 4711 on host node-a (owner.json)"), "{held}");
-            counted_told.fetch_add(1, Ordering::Relaxed);
+            counted_named.fetch_add(1, Ordering::Relaxed);
         }),
         sleep: Arc::new(move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +84,7 @@ fn refuses_held_journal_and_names_its_owner() {
         format!("journal {} is held by pid 4711 on host node-a (owner.json)", dir.path().display())
     );
     assert_eq!(tries.load(Ordering::Relaxed), 4);
-    assert_eq!(told.load(Ordering::Relaxed), 1, "the holder is named once, before the first pause");
+    assert_eq!(named.load(Ordering::Relaxed), 1, "the holder is named once, before the first pause");
     assert_eq!(error.verdict(), Some(Verdict::Locked));
 }
 
@@ -165,7 +165,7 @@ fn refuses_database_older_than_owner_file() {
         .write(dir.path(), &fault_injection::FaultHook::default())
         .expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("behind");
-    assert!(matches!(error, JournalError::Behind { found: 1, owner: 5, .. }), "{error:?}");
+    assert!(matches!(error, JournalError::Behind { found: 1, claimed: 5, .. }), "{error:?}");
     let verification = Snapshot::open(dir.path()).expect("readable all the same").verify(None);
     assert_eq!(verification.verdict, Verdict::CutTail);
 }
@@ -174,7 +174,9 @@ fn refuses_database_older_than_owner_file() {
 fn store_that_fails_to_open_reports_fix() {
     let dir = tempfile::tempdir().expect("a directory");
     std::fs::create_dir(dir.path().join("sled")).expect("created");
-    std::fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
+    for name in ["conf", "db"] {
+        std::fs::write(dir.path().join("sled").join(name), b"not a configuration").expect("written");
+    }
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("unopenable");
     assert!(matches!(error, JournalError::Unopenable { .. }), "{error:?}");
     assert!(error.fix().contains("stillpoint journal verify"));

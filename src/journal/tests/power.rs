@@ -16,7 +16,7 @@ const SECTOR: usize = 512;
 const CYCLES: u64 = 24;
 
 /// The image with some of the sectors that `now` has written since.
-fn cut(image: &[u8], now: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
+fn after_power_loss(image: &[u8], now: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
     let mut disk = image.to_vec();
     disk.resize(now.len().max(image.len()), 0);
     let share = random.f64();
@@ -59,7 +59,7 @@ fn power_loss_keeps_all_acknowledged_records() {
             store.write(batch).expect("written");
             store.flush().expect("flushed, not synced");
         }
-        let disk = cut(&image, &fs::read(&file).expect("readable"), &mut random);
+        let disk = after_power_loss(&image, &fs::read(&file).expect("readable"), &mut random);
         let records = recovered(&dir.path().join("conf"), &disk, seed);
         assert!(
             records >= acknowledged as u64,
@@ -67,5 +67,8 @@ fn power_loss_keeps_all_acknowledged_records() {
         );
         survived_unacknowledged += records - acknowledged as u64;
     }
-    assert!(survived_unacknowledged > 0, "no cut fell between two barriers: the test looks at nothing");
+    assert!(
+        survived_unacknowledged > 0,
+        "no power loss fell between two barriers: the test looks at nothing"
+    );
 }

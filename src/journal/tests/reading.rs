@@ -17,12 +17,12 @@ async fn sample(dir: &Path) -> Head {
     journal.head()
 }
 
-/// A database of these batches, as a closed journal.
+/// A log of these batches, as a closed journal.
 fn written(dir: &Path, batches: &[Batch]) -> Snapshot {
-    let mut store = SledStore::open(&dir.join("sled")).expect("opened");
-    batches.iter().for_each(|batch| store.write(batch).expect("written"));
-    store.sync().expect("synced");
-    drop(store);
+    let faults = super::super::fault_injection::FaultHook::default();
+    let log = super::super::log::LogWriter::begin(&dir.join("evidence"), Head::genesis(), 1 << 20, faults);
+    let mut log = log.expect("begun");
+    batches.iter().for_each(|batch| log.append(batch).expect("appended"));
     Snapshot::open(dir).expect("opened")
 }
 
@@ -106,18 +106,18 @@ async fn published_head_detects_truncation_and_other_history() {
 }
 
 #[test]
-fn distinguishes_damage_from_truncated_tail() {
+fn valid_frames_with_wrong_contents_are_damage() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut torn = batches(4);
-    torn[3].meta = torn[2].meta;
-    let verification = written(dir.path(), &torn).verify(None);
+    let mut behind = batches(4);
+    behind[3].meta = behind[2].meta;
+    let verification = written(dir.path(), &behind).verify(None);
     assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 3), "past the head");
 
     let dir = tempfile::tempdir().expect("a directory");
-    let mut short = batches(4);
-    short[3].slots.clear();
-    let verification = written(dir.path(), &short).verify(None);
-    assert_eq!((verification.verdict, verification.records), (Verdict::CutTail, 3), "before the head");
+    let mut before = batches(4);
+    before[3].slots.clear();
+    let verification = written(dir.path(), &before).verify(None);
+    assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 3), "before the head");
 
     let dir = tempfile::tempdir().expect("a directory");
     let mut corrupt = batches(4);
@@ -126,15 +126,15 @@ fn distinguishes_damage_from_truncated_tail() {
     let verification = snapshot.verify(None);
     let problem = ChainProblem { position: 2, what: Fault::Short { bytes: 50 } };
     assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 1));
-    assert_eq!(verification.problem, Some(problem.clone()));
+    assert_eq!(verification.problem, Some(problem));
     let seen: Vec<_> = snapshot.entries().map(|entry| entry.map(|entry| entry.position)).collect();
-    assert_eq!(seen, [Ok(1), Err(problem), Ok(3), Ok(4)], "the walk goes on");
+    assert_eq!(seen, [Ok(1)], "a reader gets the records before the damage");
 }
 
 /// Damage below the records: a byte of sled's own file. sled may refuse, panic, or open with fewer records.
 /// It must never open with other records that pass for the journal.
 #[tokio::test]
-async fn detects_every_flipped_byte_of_database_file() {
+async fn detects_every_flipped_byte_of_index_file() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     let file = dir.path().join("sled/db");
@@ -153,7 +153,6 @@ async fn detects_every_flipped_byte_of_database_file() {
             Verdict::Intact => {
                 let entries: Vec<_> = snapshot.entries().collect::<Result<_, _>>().expect("intact");
                 assert_eq!(chain::check(entries).map(|verified| verified.head), Ok(head), "byte {offset}");
-                // Records that the database lost came from the log, and a remark reports it.
                 seen += usize::from(!snapshot.remarks().is_empty());
             }
             _ => seen += 1,
@@ -162,8 +161,8 @@ async fn detects_every_flipped_byte_of_database_file() {
     assert!(refused + seen > 0, "no flip did any harm: the test looks at the wrong bytes");
 }
 
-/// Changes one record of the database.
-fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut Vec<u8>)) {
+/// Changes one record of the index.
+fn changed_in_index(dir: &Path, position: u64, change: impl FnOnce(&mut Vec<u8>)) {
     let mut store = SledStore::open(&dir.join("sled")).expect("opened");
     let meta = store.meta().expect("readable").expect("there is one");
     let mut envelope = store.record(position).expect("readable").expect("there is one");
@@ -174,13 +173,12 @@ fn changed_in_the_database(dir: &Path, position: u64, change: impl FnOnce(&mut V
     store.sync().expect("synced");
 }
 
-/// No record is lost, and the next start rebuilds the database. An auditor gets each record of the log
-/// once, and a remark says that the records come from the log.
+/// No record is lost, and the next start rebuilds the index.
 #[tokio::test]
-async fn verifies_log_when_database_is_damaged() {
+async fn verifies_log_when_index_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
-    changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
+    changed_in_index(dir.path(), 5, |envelope| envelope[60] ^= 1);
     let snapshot = Snapshot::open(dir.path()).expect("opened");
     let mut handed_out = vec![];
     let found = snapshot.verify_each(Some(&head), |entry| handed_out.push(entry));
@@ -188,7 +186,7 @@ async fn verifies_log_when_database_is_damaged() {
     assert_eq!(
         snapshot.remarks(),
         [
-            "the database cannot be used (the journal is damaged: record 5: its hash does not hold): all records are read from the evidence"
+            "the index cannot be used (the journal is damaged: record 5: its hash does not hold): the next start rebuilds it from the log"
         ]
     );
     assert_eq!(chain::check(handed_out), Ok(Verified { records: 8, head }));
@@ -199,14 +197,14 @@ async fn verifies_log_when_database_is_damaged() {
     // The journal is not lost. So it is not recovered from the cluster, which has less information.
     assert!(matches!(Replacement::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
     let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("mended");
-    assert!(matches!(opened.repairs[..], [Repair::DatabaseRebuilt { .. }]), "{:?}", opened.repairs);
+    assert!(matches!(opened.repairs[..], [Repair::IndexRebuilt { .. }]), "{:?}", opened.repairs);
 }
 
 #[tokio::test]
-async fn reports_damage_in_log_and_database() {
+async fn reports_damage_in_log_and_index() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
-    changed_in_the_database(dir.path(), 5, |envelope| envelope[60] ^= 1);
+    changed_in_index(dir.path(), 5, |envelope| envelope[60] ^= 1);
     let segment = dir.path().join("evidence/00000001.seg");
     let mut bytes = fs::read(&segment).expect("readable");
     let middle = bytes.len() / 2;
@@ -214,8 +212,12 @@ async fn reports_damage_in_log_and_database() {
     fs::write(&segment, bytes).expect("written");
     let snapshot = Snapshot::open(dir.path()).expect("opened");
     let found = snapshot.verify(Some(&head));
-    assert_eq!((found.verdict, found.records), (Verdict::Corrupt, 4));
-    assert!(matches!(snapshot.refusal(), Some(JournalError::BothDamaged { .. })), "{:?}", snapshot.refusal());
+    let position = found.problem.as_ref().map(|problem| problem.position);
+    assert_eq!((found.verdict, Some(found.records + 1)), (Verdict::Corrupt, position));
+    assert!(matches!(snapshot.refusal(), Some(JournalError::Damaged { .. })), "{:?}", snapshot.refusal());
     drop(snapshot);
+    let rebuildable = Replacement::is_called_for(dir.path());
+    assert!(matches!(rebuildable, Err(JournalError::NotLost { .. })), "the index has the damaged record");
+    fs::write(dir.path().join("sled/conf"), b"not a configuration").expect("written");
     assert!(Replacement::is_called_for(dir.path()).is_ok());
 }

@@ -72,17 +72,13 @@ async fn archives_log_of_schema_2_byte_for_byte() {
     std::fs::create_dir(dir.path().join("evidence")).expect("created");
     std::fs::write(dir.path().join("evidence/00000001.seg"), SCHEMA_2).expect("written");
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
-    assert!(
-        matches!(opened.repairs[..], [Repair::DatabaseRebuilt { records: 48, .. }]),
-        "{:?}",
-        opened.repairs
-    );
+    assert!(matches!(opened.repairs[..], [Repair::IndexRebuilt { records: 48, .. }]), "{:?}", opened.repairs);
     let head: Head = HEAD_2.parse().expect("a head");
     let archived = journal.archive(archive::Policy::everything(), 0).await.expect("archived");
     assert_eq!(archived.archives.len(), 1);
     drop(journal);
-    let kept = std::fs::read(dir.path().join("archive").join(archived.archives[0].name())).expect("there");
-    assert_eq!(kept[..SCHEMA_2.len()], *SCHEMA_2, "what schema 2 wrote stays as it is");
+    let archive = std::fs::read(dir.path().join("archive").join(archived.archives[0].name())).expect("there");
+    assert_eq!(archive[..SCHEMA_2.len()], *SCHEMA_2, "what schema 2 wrote stays as it is");
     let snapshot = Snapshot::open(dir.path()).expect("readable");
     assert_eq!(snapshot.verify(Some(&head)).verdict, Verdict::Intact);
     assert_eq!(snapshot.entries().filter(|entry| entry.as_ref().is_ok_and(|e| e.schema == 2)).count(), 48);
@@ -92,10 +88,10 @@ async fn archives_log_of_schema_2_byte_for_byte() {
 #[tokio::test]
 async fn log_of_schema_2_rebuilds_store_and_continues() {
     let dir = tempfile::tempdir().expect("a directory");
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/0003_asked/before/evidence");
+    let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/0003_asked/before/evidence");
     let segment = "00000001.seg";
     std::fs::create_dir(dir.path().join("evidence")).expect("a directory");
-    std::fs::copy(kept.join(segment), dir.path().join("evidence").join(segment)).expect("a copy");
+    std::fs::copy(before.join(segment), dir.path().join("evidence").join(segment)).expect("a copy");
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
     assert_eq!(opened.streams.len(), 1, "{:?}", opened.repairs);
     let before = journal.entries(1, 1_000).await.expect("readable").len();

@@ -17,7 +17,10 @@ type Reply = oneshot::Receiver<Result<Appended, AppendError>>;
 fn request(number: u128) -> (Request, Reply) {
     let (reply, answer) = oneshot::channel();
     let (stream, records, state) = (stream(number), vec![record("x")], StreamState::Open);
-    (Request::Append(Append { stream, expected_seq: 0, records, state, reply }), answer)
+    (
+        Request::Append(Append { stream, expected_seq: 0, records, state, barrier: Barrier::Log, reply }),
+        answer,
+    )
 }
 
 /// A writer that stops with its first batch.
@@ -76,9 +79,9 @@ fn unanswered(guard: Duration) -> u128 {
     let opened =
         Opened { epoch: 1, head: meta.head, records: 0, streams: vec![], repairs: vec![], ballast: false };
     let (journal, _) = start_on_thread(store, meta, opened, Path::new("nowhere"), None).expect("a thread");
-    let (told, answers) = std_mpsc::channel();
+    let (ended, answers) = std_mpsc::channel();
     for caller in 0..CALLERS {
-        let (journal, told) = (journal.clone(), told.clone());
+        let (journal, ended) = (journal.clone(), ended.clone());
         std::thread::spawn(move || {
             let until_stopped = async {
                 let mut seq = 0;
@@ -88,7 +91,7 @@ fn unanswered(guard: Duration) -> u128 {
             };
             tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(until_stopped);
             // If the receiver is gone, the test has given up.
-            let _ = told.send(());
+            let _ = ended.send(());
         });
     }
     while journal.head().position < 4 {

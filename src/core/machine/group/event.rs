@@ -90,6 +90,12 @@ impl kit::Step for Step {
         self.phase() == Phase::Rollback && self != Self::UndoCreate
     }
 
+    /// Also the deletes of the release: behind them only the receipt names the storage.
+    fn is_irreversible(self) -> bool {
+        let deletes = matches!(self, Self::DeleteGroup | Self::DeleteContent);
+        self.frees() || self.phase() == Phase::Pivot || deletes
+    }
+
     /// SUBTLE: an import and its deletion revert each other.
     /// 1. The deletion is applied, and its answer is lost.
     /// 2. The fate of the storage is as doubtful as before, and the storage is imported again.

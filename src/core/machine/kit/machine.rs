@@ -60,6 +60,11 @@ pub trait Step: Named {
         false
     }
 
+    /// Whether an effect of the step cannot be taken back: the pivot, and what frees storage.
+    fn is_irreversible(self) -> bool {
+        self.frees() || self.phase() == Phase::Pivot
+    }
+
     /// Whether failures of the other step count as failures of this one, because the two revert each other.
     fn shares_retries_with(self, other: Self) -> bool {
         self == other

@@ -1,0 +1,226 @@
+//! Starts a journal from its log, and brings the index up to it.
+//!
+//! The order is safe in a crash at any point. First the log is judged, and what was read from it is made
+//! durable. Then it gets the claim of the new epoch with the records of the repairs, synced. Then the index is
+//! brought up to the log and synced. Only then the open runs are read from the index.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Opened;
+use super::agreement::difference;
+use super::inspect::{Found, FoundIndex, FoundLog, named, wait_for_lock};
+use super::recover::recover;
+use crate::archive::Catalog;
+use crate::archived;
+use crate::catch_up;
+use crate::error::JournalError;
+use crate::fault_injection::FaultHook;
+use crate::judge::Relation;
+use crate::log::LogWriter;
+use crate::logged_store::LoggedStore;
+use crate::options::Options;
+use crate::paths;
+use crate::record::Head;
+use crate::repair::{self, Repair};
+use crate::sled_store::SledStore;
+use crate::store::{Batch, Meta, Store, StoreError, StreamHead};
+
+/// A journal that is ready for the writer.
+pub(crate) struct Ready {
+    pub store: LoggedStore,
+    pub meta: Meta,
+    pub opened: Opened,
+    /// The journal's [`Meta`] before this start added its epoch and its repair records.
+    pub found: Meta,
+    pub catalog: Arc<Catalog>,
+}
+
+/// The index before the start.
+enum Index {
+    /// A prefix of the log, with the runs in it.
+    Usable(Box<(SledStore, Meta, Opened)>),
+    /// There is none, or one without records.
+    Absent,
+    /// sled does not open it.
+    Unopenable(String),
+    /// It opens, and has other contents than the log.
+    Different(String),
+}
+
+/// Checks the files in the directory, and starts a journal from them or refuses.
+///
+/// A daemon starts its journal with this function. A [`Snapshot`](crate::Snapshot) starts a private copy
+/// with it. So both give the same result for the same files.
+pub(crate) fn start(
+    dir: &Path,
+    options: &Options,
+    faults: &FaultHook,
+    repairs: Vec<Repair>,
+) -> Result<Ready, JournalError> {
+    let found = wait_for_lock(dir, options, faults)?.judged(dir)?;
+    Start { dir, options, faults }.run(found, repairs)
+}
+
+struct Start<'a> {
+    dir: &'a Path,
+    options: &'a Options,
+    faults: &'a FaultHook,
+}
+
+impl Start<'_> {
+    fn run(&self, found: Found, mut repairs: Vec<Repair>) -> Result<Ready, JournalError> {
+        let (before, relation) = (found.meta(), found.relation());
+        let Found { lock, log: found_log, index, repairs: done, .. } = found;
+        repairs.extend(done);
+        let epoch = before.epoch.max(self.options.after_epoch).checked_add(1);
+        let epoch = epoch.ok_or(StoreError::Layout { what: "the epoch" })?;
+        let mut log = self.log(&found_log)?;
+        let torn = found_log.summary.as_ref().and_then(|summary| summary.torn.as_ref());
+        repairs.extend(
+            torn.map(|torn| Repair::TailTruncated { bytes: torn.bytes, after: before.head.position }),
+        );
+        let (catalog, rebuilt) =
+            archived::load(self.dir, found_log.summary.as_ref(), self.faults, self.options.links)?;
+        repairs.extend(rebuilt);
+        let carried = catalog.carry_over().heads(before.truncated_at.position);
+        let carried = carried.map_err(JournalError::io("read the carry-over in", self.dir))?;
+        let index = usable(index, relation, &found_log, before.truncated_at, &carried)?;
+        repairs.extend(self.clear_unusable(&index, epoch, &found_log)?);
+
+        let meta = Meta { epoch, ..before };
+        let claim = repair::claim(meta, &repairs, found_log.repairs, (self.options.now)());
+        log.append(&claim)?;
+        log.sync()?;
+        let (store, meta, opened) = self.bring_up(index, before, &claim, &carried)?;
+
+        let mut store = LoggedStore::new(store, log, lock);
+        let meta = archived::finish(self.dir, &mut store, meta, &catalog, self.faults)?;
+        let mut opened = Opened { repairs, ..opened };
+        archived::complete(&mut opened, &catalog)?;
+        opened.records = meta.head.position - meta.truncated_at.position;
+        let found = Meta { truncated_at: meta.truncated_at, ..before };
+        Ok(Ready { store, meta, opened, found, catalog: Arc::new(catalog) })
+    }
+
+    /// The log, with everything that was read from it on disk.
+    fn log(&self, found: &FoundLog) -> Result<LogWriter, JournalError> {
+        let (path, faults, bytes) = (paths::log(self.dir), self.faults.clone(), self.options.segment_bytes);
+        let writer = match &found.summary {
+            Some(summary) => LogWriter::resume(&path, summary, bytes, faults),
+            None => LogWriter::begin(&path, Head::genesis(), bytes, faults),
+        };
+        writer.map_err(JournalError::io("continue the log in", &path))
+    }
+
+    /// Removes an index that is not used. One that opens, and has other contents than the log, is renamed.
+    fn clear_unusable(
+        &self,
+        index: &Index,
+        epoch: u64,
+        log: &FoundLog,
+    ) -> Result<Option<Repair>, JournalError> {
+        let records = log.summary.as_ref().map_or(0, |summary| summary.records);
+        let is_new = log.summary.as_ref().is_none_or(|summary| summary.epoch == 0);
+        let (why, aside) = match index {
+            Index::Usable(_) => return Ok(None),
+            Index::Absent => ("it was missing".to_owned(), None),
+            Index::Unopenable(why) => (why.clone(), None),
+            Index::Different(why) => (why.clone(), paths::set_aside(self.dir, "sled", epoch)?),
+        };
+        paths::remove(&paths::index(self.dir))?;
+        Ok((!is_new).then_some(Repair::IndexRebuilt { why, aside, records }))
+    }
+
+    /// Brings the index up to the log, which ends with `claim`, and syncs it. Returns the open runs.
+    ///
+    /// An index that does not fit on the disk is removed and rebuilt, which needs less room.
+    fn bring_up(
+        &self,
+        index: Index,
+        before: Meta,
+        claim: &Batch,
+        carried: &[StreamHead],
+    ) -> Result<(SledStore, Meta, Opened), JournalError> {
+        let Index::Usable(usable) = index else { return self.rebuilt(before.truncated_at, carried) };
+        match self.caught_up(*usable, before, claim) {
+            Err(error) if error.is_full() => {
+                paths::remove(&paths::index(self.dir))?;
+                self.rebuilt(before.truncated_at, carried)
+            }
+            other => other,
+        }
+    }
+
+    fn caught_up(
+        &self,
+        (mut store, meta, opened): (SledStore, Meta, Opened),
+        before: Meta,
+        claim: &Batch,
+    ) -> Result<(SledStore, Meta, Opened), JournalError> {
+        if meta.head != before.head {
+            catch_up::catch_up(&mut store, &paths::log(self.dir), meta.head, meta.truncated_at)?;
+            let (meta, opened) = recover(&store)?;
+            return Ok((store, meta, opened));
+        }
+        let meta = Meta { truncated_at: meta.truncated_at, ..claim.meta };
+        store.write(&Batch { meta, ..claim.clone() })?;
+        store.sync()?;
+        Ok((store, meta, Opened { epoch: meta.epoch, head: meta.head, ..opened }))
+    }
+
+    fn rebuilt(
+        &self,
+        start: Head,
+        carried: &[StreamHead],
+    ) -> Result<(SledStore, Meta, Opened), JournalError> {
+        let path = paths::index(self.dir);
+        paths::create(&path)?;
+        let mut store = named(self.dir, SledStore::open_probed(&path, self.faults.clone()))?;
+        catch_up::begin(&mut store, start, carried.to_vec())?;
+        catch_up::catch_up(&mut store, &paths::log(self.dir), start, start)?;
+        let (meta, opened) = recover(&store)?;
+        Ok((store, meta, opened))
+    }
+}
+
+/// Reads the runs from the index, if it is a prefix of the log.
+fn usable(
+    index: FoundIndex,
+    relation: Option<Relation>,
+    log: &FoundLog,
+    start: Head,
+    carried: &[StreamHead],
+) -> Result<Index, JournalError> {
+    let (store, meta) = match index {
+        FoundIndex::Missing => return Ok(Index::Absent),
+        FoundIndex::Unopenable(error) => return Ok(Index::Unopenable(error.text())),
+        FoundIndex::Invalid(error) => return Ok(Index::Different(error.text())),
+        // It was begun and not filled.
+        FoundIndex::Open(_, meta) if meta.epoch == 0 => return Ok(Index::Absent),
+        FoundIndex::Open(store, meta) => (*store, meta),
+    };
+    let position = meta.head.position;
+    let different = |why: String| Ok(Index::Different(why));
+    match relation {
+        Some(Relation::Prefix) => {}
+        Some(Relation::Contradiction) => {
+            return different(format!("its record {position} is another one than that of the log"));
+        }
+        Some(Relation::Apart) | None => {
+            return different(format!(
+                "it ends at record {position}, the log begins behind record {}",
+                start.position
+            ));
+        }
+    }
+    let opened = match recover(&store) {
+        Ok((_, opened)) => opened,
+        Err(error @ JournalError::NewerSchema { .. }) => return Err(error),
+        Err(error) => return different(error.text()),
+    };
+    match difference(&store, start, &log.streams, carried)? {
+        Some(error) => different(error.text()),
+        None => Ok(Index::Usable(Box::new((store, meta, opened)))),
+    }
+}
