@@ -4,6 +4,9 @@
 //! if it is full or old, and to archive every complete segment. The records of runs that have not ended are
 //! carried over. Appends continue meanwhile. A segment that cannot be archived now is tried again the next
 //! time. Only disk space depends on it.
+//!
+//! Once an hour the task also reads the log again. Damage on the disk would otherwise only be found at the next
+//! start. A daemon with a damaged log is not ready.
 
 use std::convert::Infallible;
 
@@ -14,6 +17,8 @@ use crate::journal::{Journal, JournalError};
 
 /// Time between two checks.
 const PAUSE: Millis = Millis::from_secs(60);
+/// Number of these pauses between two reads of the log.
+const PAUSES_PER_REREAD: u64 = 60;
 const NANOS_OF_DAY: i64 = 86_400 * 1_000_000_000;
 
 /// When a segment ends before it reaches its size limit.
@@ -41,7 +46,7 @@ impl Archiving {
 
 /// Archives until the daemon ends.
 pub async fn archive(journal: Journal, clock: Clock, archiving: Archiving) -> Infallible {
-    loop {
+    for round in 1.. {
         let now = clock.now().0;
         match journal.archive(archiving.policy(now), now).await {
             Ok(archived) => archived.archives.iter().for_each(|archive| {
@@ -51,8 +56,14 @@ pub async fn archive(journal: Journal, clock: Clock, archiving: Archiving) -> In
             Err(JournalError::Stopped { .. }) => std::future::pending().await,
             Err(error) => tracing::warn!(%error, "cannot archive; trying again in a minute"),
         }
+        if round % PAUSES_PER_REREAD == 0
+            && let Err(error) = journal.reread().await
+        {
+            tracing::error!(error = error.text(), "the log on disk is not what was written: {}", error.fix());
+        }
         clock.sleep_until(Some(clock.now().after(PAUSE))).await;
     }
+    std::future::pending().await
 }
 
 #[cfg(test)]
@@ -93,6 +104,35 @@ mod tests {
         };
         tokio::select! {
             never = archive(journal.clone(), clock, archiving) => match never {},
+            () = work => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_log_again_once_an_hour() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (journal, _) = Journal::open_inline(dir.path(), journal_options()).expect("opened");
+        let clock = Clock::anchored(Timestamp(0));
+        let record = Record { kind: 1, version: 1, time_ns: 0, payload: vec![1; 100] };
+        let appended = journal.append(StreamId::of_backup("1"), 0, vec![record], StreamState::Open).await;
+        appended.expect("appended");
+        let segment = dir.path().join("evidence/00000001.seg");
+        let mut bytes = std::fs::read(&segment).expect("readable");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&segment, bytes).expect("written");
+        let health = crate::engine::health::Health::default();
+        health.opened(journal.clone());
+        let work = async {
+            tokio::time::sleep(std::time::Duration::from_secs(58 * 60)).await;
+            assert_eq!(journal.damage(), None);
+            tokio::time::sleep(std::time::Duration::from_secs(3 * 60)).await;
+            let checks = health.ready().await;
+            let problem = checks[0].problem.as_deref().unwrap_or_default();
+            assert!(problem.contains("of the log is damaged"), "{checks:?}");
+        };
+        tokio::select! {
+            never = archive(journal.clone(), clock, Archiving::default()) => match never {},
             () = work => {}
         }
     }

@@ -86,4 +86,24 @@ mod tests {
         let error = check_beside(dir.path(), heads[2]).expect_err("damage");
         assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
     }
+
+    #[tokio::test]
+    async fn running_journal_finds_damage_of_its_log() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = Options { ballast_bytes: 0, segment_bytes: 500, ..Options::default() };
+        let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
+        let append = |seq| journal.append(stream(1), seq, vec![record("x")], StreamState::Open);
+        for seq in 0..6 {
+            append(seq).await.expect("appended");
+        }
+        assert!(journal.reread().await.is_ok());
+        assert_eq!(journal.damage(), None);
+        let segment = dir.path().join("evidence/00000002.seg");
+        let mut bytes = fs::read(&segment).expect("readable");
+        bytes[120] ^= 1;
+        fs::write(&segment, bytes).expect("written");
+        assert!(journal.reread().await.is_err());
+        assert!(journal.damage().is_some_and(|damage| damage.contains("segment 2 of the log")));
+        append(6).await.expect("its runs are finished");
+    }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::archive::{self, Archived, Catalog, Checkpoint, Policy};
 use super::archived::TRUNCATE_RECORDS;
+use super::beside::check_beside;
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
@@ -223,6 +224,30 @@ impl Journal {
         blocking("remove older carry-overs", move || archive::clear(&journal, through, head, &faults))
             .await?;
         Ok(Archived { archives: sealed, carried })
+    }
+
+    /// Reads the log from disk up to the present head, and checks that it holds the records of this journal.
+    /// Appends continue meanwhile. The first damage is remembered: see [`damage`](Journal::damage).
+    ///
+    /// # Errors
+    /// The next start would refuse the log, or the log cannot be read.
+    pub async fn reread(&self) -> Result<(), JournalError> {
+        let Some(archives) = self.0.shared.archives() else { return Ok(()) };
+        // Otherwise an archiving could remove segments meanwhile.
+        let _alone = archives.turn.lock().await;
+        let (journal, head) = (archives.journal.clone(), self.head());
+        let checked = blocking("read the log", move || check_beside(&journal, head)).await;
+        if let Err(error) = &checked
+            && error.verdict().is_some()
+        {
+            self.0.shared.report_damage(error.text());
+        }
+        checked
+    }
+
+    /// The damage that [`reread`](Journal::reread) found in the log. `None` if it found none.
+    pub fn damage(&self) -> Option<String> {
+        self.0.shared.damage()
     }
 
     async fn served<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, JournalError> {

@@ -113,6 +113,8 @@ fn payload_bytes(records: &[Record]) -> usize {
 pub(super) struct Shared {
     head: Mutex<Head>,
     stopped: OnceLock<String>,
+    /// The damage that a running daemon found in its log.
+    damage: OnceLock<String>,
     archives: Option<Archives>,
 }
 
@@ -133,7 +135,12 @@ impl Archives {
 
 impl Shared {
     pub fn new(head: Head, archives: Option<Archives>) -> Arc<Shared> {
-        Arc::new(Shared { head: Mutex::new(head), stopped: OnceLock::new(), archives })
+        Arc::new(Shared {
+            head: Mutex::new(head),
+            stopped: OnceLock::new(),
+            damage: OnceLock::new(),
+            archives,
+        })
     }
 
     /// The archives. `None` for a store that is not a directory.
@@ -147,6 +154,15 @@ impl Shared {
 
     pub fn head(&self) -> Head {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the first damage of the log.
+    pub fn report_damage(&self, damage: String) {
+        let _ = self.damage.set(damage);
+    }
+
+    pub fn damage(&self) -> Option<String> {
+        self.damage.get().cloned()
     }
 
     /// Sets the reason, unless one is set.
