@@ -94,7 +94,7 @@ pub enum Fault {
     #[error("is missing; the journal's head is record {head}")]
     EndsEarly { head: u64 },
     /// There are records behind the head.
-    #[error("stands after the journal's head, record {head}")]
+    #[error("is behind the journal's head, record {head}")]
     PastHead { head: u64 },
     /// There are no records.
     #[error("is missing: there are no records at all")]

@@ -118,7 +118,7 @@ pub enum JournalError {
     #[error(
         "records up to {last} of {runs} streams that have not ended are carried over in {} and {what}{}",
         path.display(),
-        missing.as_ref().map(|name| format!("; it cannot be made anew without archive {name}")).unwrap_or_default()
+        missing.as_ref().map(|name| format!("; it cannot be rebuilt without archive {name}")).unwrap_or_default()
     )]
     CarryOverLost {
         path: PathBuf,
@@ -241,7 +241,7 @@ impl JournalError {
         match self {
             JournalError::Held { .. } => "stop that process, or wait until it has ended",
             JournalError::Unopenable { .. } | JournalError::Lost { .. } => {
-                "keep a copy of the directory, and restore the newest one that `stillpoint journal verify` calls intact"
+                "keep a copy of the directory, and restore the newest copy that `stillpoint journal verify` calls intact"
             }
             JournalError::NewerSchema { .. } => "run the stillpoint that wrote it, or a later one",
             JournalError::Damaged { .. } | JournalError::Short { .. } => {
@@ -262,15 +262,15 @@ impl JournalError {
                 "put the .ids or .seg files of that directory back from where they were moved or saved: without them a request that has ended could be run again"
             }
             JournalError::CarryOverLost { .. } => {
-                "put that file back, or every .seg file of the archives from where they were moved: the file is then made anew; without either those runs cannot be resumed"
+                "put that file back, or every .seg file of the archives from where they were moved: the next start then rebuilds the file; without either those runs cannot be resumed"
             }
             JournalError::Behind { .. } => {
-                "restore the newest copy of the directory; to use this one, remove its owner.json"
+                "restore the newest copy of the directory; to use this one, run `stillpoint journal rebuild --from-index --accept-loss`, which is recorded"
             }
             JournalError::Store(_) | JournalError::Io { .. } => {
-                "check the disk and the rights of the journal directory"
+                "check the disk and the permissions of the journal directory"
             }
-            JournalError::Stopped { .. } => "mend what the reason names and start the daemon again",
+            JournalError::Stopped { .. } => "fix what the reason names and start the daemon again",
         }
     }
 }

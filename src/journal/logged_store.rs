@@ -5,9 +5,14 @@
 //! open reads the missing records from the log. The store holds the lock of the directory. Archived records
 //! leave the log first: the index has them until then.
 
+use std::path::PathBuf;
+
 use super::archive::Policy;
+use super::fault_injection::FaultHook;
 use super::lock::Lock;
 use super::log::LogWriter;
+use super::owner::Owner;
+use super::record::Head;
 use super::sled_store::SledStore;
 use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Truncation};
 use uuid::Uuid;
@@ -17,13 +22,40 @@ pub(super) struct LoggedStore {
     index: SledStore,
     log: LogWriter,
     unsynced: u64,
+    /// Number of the segment whose first batch `owner.json` names.
+    witnessed: u64,
+    /// `None` for a private copy.
+    owner: Option<OwnerFile>,
     _lock: Lock,
+}
+
+/// The file `owner.json` of the running journal.
+pub(super) struct OwnerFile {
+    /// The journal directory.
+    pub dir: PathBuf,
+    pub owner: Owner,
+    pub faults: FaultHook,
+}
+
+impl OwnerFile {
+    /// Names a record that is on disk in the log.
+    fn witness(&mut self, position: u64) -> Result<(), StoreError> {
+        self.owner.position = position;
+        let written = self.owner.write(&self.dir, &self.faults);
+        written.map_err(|error| StoreError::failed("write owner.json", error.text()))
+    }
 }
 
 impl LoggedStore {
     /// The index must hold all records of the log, synced.
     pub fn new(index: SledStore, log: LogWriter, lock: Lock) -> LoggedStore {
-        LoggedStore { index, log, unsynced: 0, _lock: lock }
+        let witnessed = log.segment();
+        LoggedStore { index, log, unsynced: 0, witnessed, owner: None, _lock: lock }
+    }
+
+    /// From now on `owner` witnesses the records of this store.
+    pub fn set_owner(&mut self, owner: OwnerFile) {
+        self.owner = Some(owner);
     }
 }
 
@@ -34,7 +66,13 @@ impl Store for LoggedStore {
         self.log.sync()?;
         // A claim of an epoch has no records, and the index must learn of it as well.
         self.unsynced += batch.slots.len().max(1) as u64;
-        self.index.write(batch)
+        self.index.write(batch)?;
+        if let Some(owner) = self.owner.as_mut().filter(|_| self.log.segment() != self.witnessed) {
+            // Without the index this alone shows that the segment existed.
+            owner.witness(batch.meta.head.position)?;
+            self.witnessed = self.log.segment();
+        }
+        Ok(())
     }
 
     /// Nothing to do: [`write`](Store::write) has synced the log.
@@ -50,6 +88,10 @@ impl Store for LoggedStore {
         self.index.sync()?;
         self.unsynced = 0;
         Ok(())
+    }
+
+    fn close(&mut self, head: Head) -> Result<(), StoreError> {
+        self.owner.as_mut().map_or(Ok(()), |owner| owner.witness(head.position))
     }
 
     fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {

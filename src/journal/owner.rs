@@ -1,7 +1,8 @@
 //! Reads and writes `owner.json`: the process that has the journal open, for users and for messages.
 //!
-//! This file is not the lock. It is written after its epoch is on disk. So if the store does not know the
-//! epoch in it, the store has lost its end.
+//! This file is not the lock. It is a witness: it is written after its epoch and the record at its position
+//! are on disk. So a log without them has lost its end. It is written at each start, behind the first batch of
+//! each segment, and when the journal is closed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -20,6 +21,9 @@ pub struct Owner {
     pub host: String,
     /// The epoch that it claimed.
     pub epoch: u64,
+    /// Position of a record that is on disk; 0 in the file of an earlier release.
+    #[serde(default)]
+    pub position: u64,
 }
 
 /// Path of the file in a journal directory.
@@ -66,10 +70,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(Owner::read(dir.path()).expect("readable"), None);
         for epoch in [1, 2] {
-            let owner = Owner { pid: 7, host: "node".to_owned(), epoch };
+            let owner = Owner { pid: 7, host: "node".to_owned(), epoch, position: 4 };
             owner.write(dir.path(), &FaultHook::default()).expect("written");
             assert_eq!(Owner::read(dir.path()).expect("readable"), Some(owner));
         }
+        fs::write(path(dir.path()), r#"{"pid":7,"host":"node","epoch":3}"#).expect("written");
+        let earlier = Owner::read(dir.path()).expect("an earlier release wrote it").expect("there");
+        assert_eq!((earlier.epoch, earlier.position), (3, 0));
     }
 
     #[test]

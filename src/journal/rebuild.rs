@@ -30,9 +30,9 @@ const DRAFT: &str = "evidence.new";
 /// Name of the directory of a complete log that replaces the present one.
 const COMPLETE: &str = "evidence.rebuilt";
 
-/// Name of a file in a complete log. It says that the index has records that the new log lost, and is renamed
-/// as well.
-const WITHOUT_INDEX: &str = "without-index";
+/// Name of a file in a complete log that lost records. Then the witnesses of these records, the index and
+/// `owner.json`, are renamed as well.
+const LOST_RECORDS: &str = "lost-records";
 
 /// Number of records in one frame of a rebuilt log.
 const FRAME_RECORDS: usize = 64;
@@ -46,14 +46,19 @@ pub struct Rebuilt {
     pub last: u64,
     /// The last record that is known to have existed, if it is lost.
     pub lost: Option<u64>,
+    /// The last epoch that was claimed, if neither the log nor the index has it. Its records may be lost.
+    pub lost_epoch: Option<u64>,
 }
 
 impl std::fmt::Display for Rebuilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Rebuilt { replaced, last, lost } = self;
+        let Rebuilt { replaced, last, lost, lost_epoch } = self;
         write!(f, "the log was rebuilt up to record {last}, {replaced} records of it from its index")?;
-        match lost {
-            Some(known) => write!(f, "; records {} to {known} are lost, as accepted", last + 1),
+        if let Some(known) = lost {
+            write!(f, "; records {} to {known} are lost, as accepted", last + 1)?;
+        }
+        match lost_epoch {
+            Some(epoch) => write!(f, "; records up to epoch {epoch} may be lost, as accepted"),
             None => Ok(()),
         }
     }
@@ -88,7 +93,8 @@ pub(crate) fn rebuild(
     let path = paths::log(dir);
     let salvage = log::salvage(&path).map_err(JournalError::io("read", &path))?;
     let known = salvage.reached.max(sources.known).max(sources.published.map_or(0, |head| head.position));
-    let epoch = salvage.epoch.max(sources.epoch).max(options.after_epoch).checked_add(1);
+    let reached = salvage.epoch;
+    let epoch = reached.max(sources.epoch).max(options.after_epoch).checked_add(1);
     let epoch = epoch.ok_or(StoreError::Layout { what: "the epoch" })?;
 
     let mut merge = Merge::new(salvage, &sources);
@@ -99,19 +105,26 @@ pub(crate) fn rebuild(
     }
     let end = merge.checker.verified().head;
     let lost = (end.position < known).then_some(known);
-    if lost.is_some() && !accept_loss {
+    let found = reached.max(sources.index.as_ref().map_or(0, |(_, meta)| meta.epoch));
+    let lost_epoch = (found < sources.epoch).then_some(sources.epoch);
+    if !accept_loss && (lost.is_some() || lost_epoch.is_some()) {
         drop(new);
         paths::remove(&draft)?;
-        return Err(JournalError::RebuildShort { dir: dir.to_owned(), last: end.position, known });
+        let (dir, last) = (dir.to_owned(), end.position);
+        return Err(match lost {
+            Some(known) => JournalError::RebuildShort { dir, last, known },
+            None => JournalError::Behind { dir, found, claimed: sources.epoch },
+        });
     }
-    let rebuilt = Rebuilt { replaced: merge.replaced, last: end.position, lost };
+    let rebuilt = Rebuilt { replaced: merge.replaced, last: end.position, lost, lost_epoch };
     let meta = Meta { epoch, head: end, truncated_at: start, ..Meta::new() };
     let claim = repair::claim(meta, &[Repair::LogRebuilt(rebuilt)], merge.repairs, (options.now)());
     let head = claim.meta.head;
     new.finish(claim)?;
     verified(&draft, head)?;
-    let ahead = sources.index.is_some_and(|(_, meta)| meta.head.position > end.position);
-    complete(dir, &draft, ahead, &faults)?;
+    // sled holds its files until here.
+    drop(sources);
+    complete(dir, &draft, lost.is_some(), &faults)?;
     finish(dir, &faults)?;
     Ok(rebuilt)
 }
@@ -130,9 +143,9 @@ fn verified(draft: &Path, head: Head) -> Result<(), JournalError> {
     }
 }
 
-fn complete(dir: &Path, draft: &Path, without_index: bool, faults: &FaultHook) -> Result<(), JournalError> {
-    if without_index {
-        let marker = draft.join(WITHOUT_INDEX);
+fn complete(dir: &Path, draft: &Path, lost_records: bool, faults: &FaultHook) -> Result<(), JournalError> {
+    if lost_records {
+        let marker = draft.join(LOST_RECORDS);
         let write = || {
             File::create(&marker)?.sync_all()?;
             File::open(draft)?.sync_all()
@@ -158,8 +171,10 @@ pub(crate) fn finish(dir: &Path, faults: &FaultHook) -> Result<(), JournalError>
     }
     let epoch = log::read(&complete, &mut |_| Ok(()))?.map_or(0, |summary| summary.epoch);
     replace(faults, || paths::set_aside(dir, "evidence", epoch).map(drop))?;
-    if complete.join(WITHOUT_INDEX).exists() {
-        replace(faults, || paths::set_aside(dir, "sled", epoch).map(drop))?;
+    if complete.join(LOST_RECORDS).exists() {
+        for witness in ["sled", "owner.json"] {
+            replace(faults, || paths::set_aside(dir, witness, epoch).map(drop))?;
+        }
     }
     replace(faults, || paths::put_in_place(&complete, &paths::log(dir)))
 }

@@ -74,18 +74,18 @@ impl SledStore {
 
     pub(super) fn open_probed(dir: &Path, faults: FaultHook) -> Result<SledStore, StoreError> {
         let mut opened = None;
-        let failed = |error: io::Error| StoreError::io("open the database", &error);
+        let failed = |error: io::Error| StoreError::io("open the index", &error);
         faults.clone().run(Call::SledOpen, failed, || {
             let store = SledStore::open_files(dir, faults).map_err(panicked)?;
             sync_entries(dir).map_err(|error| StoreError::io("sync the directory", &error))?;
             opened = Some(store);
             Ok(())
         })?;
-        opened.ok_or_else(|| StoreError::failed("open the database", "it was left out"))
+        opened.ok_or_else(|| StoreError::failed("open the index", "it was left out"))
     }
 
     fn open_files(dir: &Path, faults: FaultHook) -> Result<SledStore, StoreError> {
-        guarded("open the database", || {
+        guarded("open the index", || {
             let config = sled::Config::new()
                 .path(dir)
                 .segment_size(SEGMENT_BYTES)
@@ -173,7 +173,7 @@ fn refusal(error: sled::Error) -> StoreError {
     match &error {
         sled::Error::Io(cause) if cause.kind() == io::ErrorKind::WouldBlock => StoreError::Held,
         sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock") => StoreError::Held,
-        sled::Error::Io(cause) if is_environment(cause) => StoreError::io("open the database", cause),
+        sled::Error::Io(cause) if is_environment(cause) => StoreError::io("open the index", cause),
         _ => StoreError::Broken { reason: error.to_string() },
     }
 }

@@ -121,7 +121,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The store cannot open its files.
-    #[error("open the database: {reason}")]
+    #[error("open the index: {reason}")]
     Broken {
         /// The store's error or panic message.
         reason: String,
@@ -185,6 +185,14 @@ pub trait Store: Send {
         Ok(())
     }
 
+    /// Ends the use of the store. `head` is the last record, which is on disk.
+    ///
+    /// # Errors
+    /// As [`sync`](Store::sync).
+    fn close(&mut self, _head: Head) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Removes archived records, completely or not at all.
     ///
     /// # Errors
@@ -241,6 +249,9 @@ impl Store for Box<dyn Store> {
     }
     fn sync_index(&mut self) -> Result<(), StoreError> {
         (**self).sync_index()
+    }
+    fn close(&mut self, head: Head) -> Result<(), StoreError> {
+        (**self).close(head)
     }
     fn truncate(&mut self, truncation: &Truncation) -> Result<(), StoreError> {
         (**self).truncate(truncation)

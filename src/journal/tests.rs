@@ -21,7 +21,7 @@ async fn append(journal: &Journal, number: u128, seq: u64, text: &str) -> Result
 }
 
 fn on(disk: &Disk) -> (Journal, Opened) {
-    let store = MemoryStore::open(disk).expect("nobody holds the disk");
+    let store = MemoryStore::open(disk).expect("the disk is free");
     Journal::open_task(store).expect("an intact journal")
 }
 

@@ -93,7 +93,7 @@ async fn serve<S: Store>(
         };
         match received {
             Ok(Some(first)) => guarded(shared, || writer.turn(drain(first, requests)))?,
-            Ok(None) => return guarded(shared, || writer.sync_index()),
+            Ok(None) => return guarded(shared, || writer.close()),
             Err(_) => {}
         }
         // A queue that is never empty must not delay the sync.

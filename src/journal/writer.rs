@@ -275,6 +275,12 @@ impl<S: Store> Writer<S> {
         self.store.unsynced() > 0
     }
 
+    /// Ends the use of the store, with every record on disk in log and index.
+    pub fn close(&mut self) -> Result<(), WriterStopped> {
+        self.sync_index()?;
+        self.store.close(self.meta.head).map_err(|error| self.end(&error))
+    }
+
     /// Syncs the index.
     pub fn sync_index(&mut self) -> Result<(), WriterStopped> {
         self.store.sync_index().map_err(|error| self.end(&error))

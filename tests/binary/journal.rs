@@ -226,7 +226,7 @@ fn damaged_log_is_rebuilt_from_index() {
     assert_eq!(corrupt["problem"]["position"], corrupt["records"].as_u64().expect("a number") + 1);
     ask(&path(&dir), &["replay"]).with(4);
     let rebuilt = ask(&path(&dir), &["rebuild", "--from-index"]).with(0).json();
-    assert_eq!(fields(&rebuilt), ["last", "lost", "replaced"]);
+    assert_eq!(fields(&rebuilt), ["last", "lost", "lostEpoch", "replaced"]);
     assert_eq!((&rebuilt["last"], &rebuilt["lost"]), (&said["head"]["position"], &Value::Null));
     assert!(rebuilt["replaced"].as_u64() > Some(0), "{rebuilt}");
     let head = format!("{}:{}", said["head"]["position"], said["head"]["hash"].as_str().expect("a hash"));

@@ -267,7 +267,7 @@ async fn refuses_unrepairable_journal_and_changes_nothing() {
         scene.refused("both lost", Code::JournalCorrupt, "has lost its log and its index").await;
 
         let scene = Scene::killed_at(kill).await;
-        let owner = Owner { pid: 1, host: "other".to_owned(), epoch: 9 };
+        let owner = Owner { pid: 1, host: "other".to_owned(), epoch: 9, position: 0 };
         fs::write(scene.path("owner.json"), serde_json::to_vec(&owner).expect("plain")).expect("written");
         scene.refused("an older copy of the journal", Code::JournalCorrupt, "epoch 9 had been claimed").await;
 

@@ -6,8 +6,8 @@
 //! printed. `STILLPOINT_DAMAGE_SEED` sets it.
 //!
 //! There are two exceptions. `verify` reports a damaged archive, and a start may not: a start reads archives
-//! only if it needs them. And if the index is lost, a damaged last frame of the log cannot be distinguished
-//! from an interrupted write.
+//! only if it needs them. And if the index and `owner.json` are lost, a damaged last frame of the log cannot be
+//! distinguished from an interrupted write.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -174,11 +174,12 @@ impl Table {
         }
         self.short += 1;
         let missing = whole.heads.iter().filter(|head| !found.contains(head)).count();
-        // Only the last frame can be taken for an interrupted write, and only without the index's word.
+        // Only the last frame can be taken for an interrupted write, and only without both witnesses.
         let last =
             whole.heads.len() - whole.heads.iter().rev().take_while(|head| !found.contains(head)).count();
         let is_last_frame = last + missing == whole.heads.len() && missing <= 3;
-        let excused = is_last_frame && damage.is_in("sled") && damage.is_in("evidence");
+        let without_witness = damage.is_in("sled") && damage.is_in("owner.json");
+        let excused = is_last_frame && without_witness && damage.is_in("evidence");
         (!excused).then(|| format!("it opens without {missing} acknowledged records"))
     }
 

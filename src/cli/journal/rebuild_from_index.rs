@@ -21,6 +21,8 @@ struct Shown {
     last: u64,
     /// The last record that existed, if it is lost.
     lost: Option<u64>,
+    /// The last epoch that was claimed, if its records may be lost.
+    lost_epoch: Option<u64>,
 }
 
 pub(super) fn run(
@@ -31,12 +33,12 @@ pub(super) fn run(
 ) -> Result<u8, Problem> {
     let rebuilt = Journal::rebuild_from_index(dir, &journal_options(), published, accept_loss);
     let rebuilt = rebuilt.map_err(|error| problems::unreadable(dir, &error))?;
-    let Rebuilt { replaced, last, lost } = rebuilt;
+    let Rebuilt { replaced, last, lost, lost_epoch } = rebuilt;
     let text = |_: &Shown| {
         format!(
             "{rebuilt}\nthe damaged log was renamed\nstart the daemon, or check with `stillpoint journal verify`\n"
         )
     };
-    show(format, &Shown { replaced, last, lost }, text)?;
-    Ok(if lost.is_none() { exit::DONE } else { exit::DEGRADED })
+    show(format, &Shown { replaced, last, lost, lost_epoch }, text)?;
+    Ok(if lost.is_none() && lost_epoch.is_none() { exit::DONE } else { exit::DEGRADED })
 }

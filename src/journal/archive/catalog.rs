@@ -44,7 +44,7 @@ impl Catalog {
         let dir = directory(journal);
         let catalog = |state| Catalog { dir: dir.clone(), links, state: RwLock::new(state) };
         let Some(newest) = newest else { return Ok((catalog(State::default()), vec![])) };
-        let (mut state, mut anew, mut next) = (State::default(), Vec::new(), 1);
+        let (mut state, mut rebuilt, mut next) = (State::default(), Vec::new(), 1);
         let read = |extension| list(&dir, extension).map_err(JournalError::io("read", &dir));
         // The name of an archive shows that the archive exists, even if its index is lost.
         let mut ranges = [read("ids")?, read("seg")?].concat();
@@ -57,7 +57,7 @@ impl Catalog {
                 return Err(lost("there is neither an index nor an archive that begins with it"));
             };
             let (index, bytes, made) = index(&dir, range).map_err(lost)?;
-            anew.extend(made.then(|| range.file("ids")));
+            rebuilt.extend(made.then(|| range.file("ids")));
             state.admit(range, index, &bytes);
             next = range.last + 1;
         }
@@ -65,17 +65,18 @@ impl Catalog {
             let what = "the indexes are not those that the newest checkpoint vouches for";
             return Err(JournalError::IndexLost { dir: dir.clone(), first: 1, what });
         }
-        for name in &anew {
+        for name in &rebuilt {
             let index = state.archives.iter().find(|(range, _)| range.file("ids") == *name);
             let bytes = index.map(|(_, index)| index.encode()).unwrap_or_default();
             replace(&dir, name, &bytes).map_err(JournalError::io("write an index in", &dir))?;
         }
-        let mut repairs: Vec<_> = anew.into_iter().map(|name| Repair::ArchiveIndexRebuilt { name }).collect();
+        let mut repairs: Vec<_> =
+            rebuilt.into_iter().map(|name| Repair::ArchiveIndexRebuilt { name }).collect();
         state.carry_over = Arc::new(match CarryOverFile::load(&dir, newest) {
             Ok(carry_over) => carry_over,
             Err(what) => {
                 let ranges: Vec<Range> = state.archives.iter().map(|(range, _)| *range).collect();
-                carried_anew(&dir, &ranges, newest, what, links)?;
+                rebuild_carry_over(&dir, &ranges, newest, what, links)?;
                 repairs.extend(newest.carried_name().map(|name| Repair::CarryOverRebuilt { name }));
                 CarryOverFile::load(&dir, newest).map_err(|what| lost(&dir, newest, what, None))?
             }
@@ -236,7 +237,7 @@ fn lost(dir: &Path, newest: &Checkpoint, what: &'static str, missing: Option<Str
 }
 
 /// Rebuilds the carry-over from all archives.
-fn carried_anew(
+fn rebuild_carry_over(
     dir: &Path,
     ranges: &[Range],
     newest: &Checkpoint,

@@ -100,6 +100,11 @@ impl LogWriter {
         Ok(())
     }
 
+    /// Number of the last segment.
+    pub fn segment(&self) -> u64 {
+        self.end.segment
+    }
+
     /// The contents of the last segment.
     pub fn tail(&self) -> Tail {
         self.tail

@@ -79,9 +79,9 @@ pub(crate) fn wait_for_lock(
 /// Locks and reads the directory.
 pub(crate) fn inspect(dir: &Path, options: &Options, faults: &FaultHook) -> Result<Found, JournalError> {
     let lock = Lock::exclusive(dir)?;
+    rebuild::finish(dir, faults)?;
     // Read under the lock: before, its holder may still have written the file.
     let owner = Owner::read(dir)?;
-    rebuild::finish(dir, faults)?;
     let index = open_index(dir, faults)?;
     let (mut head, mut repairs) = (None, Vec::new());
     if let FoundIndex::Open(store, meta) = &index {
@@ -179,7 +179,9 @@ impl Found {
             Ruling::Damaged(source) => Err(JournalError::Damaged { torn: false, source }),
             Ruling::Short(witness) => {
                 let (dir, Witness { name, position, epoch }) = (dir.to_owned(), witness);
+                let has_index = !matches!(self.index, FoundIndex::Missing);
                 Err(match self.log.summary {
+                    None if !has_index => JournalError::Lost { dir, epoch },
                     _ if position > last => JournalError::Short { dir, last, known: position, witness: name },
                     None => JournalError::Lost { dir, epoch },
                     Some(_) => JournalError::Behind { dir, found, claimed: epoch },
@@ -215,8 +217,8 @@ impl Found {
             let (position, epoch) = (meta.head.position, meta.epoch);
             witnesses.push(Witness { name: "its index", position, epoch });
         }
-        if let Some(Owner { epoch, .. }) = self.owner {
-            witnesses.push(Witness { name: "owner.json", position: 0, epoch });
+        if let Some(Owner { epoch, position, .. }) = self.owner {
+            witnesses.push(Witness { name: "owner.json", position, epoch });
         }
         witnesses
     }

@@ -28,6 +28,7 @@ use crate::ballast;
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
 use crate::handle::Journal;
+use crate::logged_store::OwnerFile;
 use crate::options::Options;
 use crate::owner::Owner;
 use crate::paths;
@@ -162,7 +163,10 @@ fn open_with_ballast(dir: &Path, options: &Options) -> Result<Ready, JournalErro
 fn open_dir(dir: &Path, options: &Options, repairs: Vec<Repair>) -> Result<Ready, JournalError> {
     paths::create(dir)?;
     let faults = FaultHook(options.faults.clone());
-    let ready = start(dir, options, &faults, repairs)?;
-    Owner { pid: options.pid, host: options.host.clone(), epoch: ready.meta.epoch }.write(dir, &faults)?;
+    let mut ready = start(dir, options, &faults, repairs)?;
+    let (pid, host) = (options.pid, options.host.clone());
+    let owner = Owner { pid, host, epoch: ready.meta.epoch, position: ready.meta.head.position };
+    owner.write(dir, &faults)?;
+    ready.store.set_owner(OwnerFile { dir: dir.to_owned(), owner, faults });
     Ok(ready)
 }

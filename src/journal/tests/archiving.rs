@@ -255,7 +255,7 @@ async fn rebuilds_lost_archive_index_or_refuses_journal() {
             None => fs::remove_file(&index).expect("removed"),
             Some(bytes) => fs::write(&index, bytes).expect("written"),
         }
-        let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("made anew");
+        let (journal, opened) = Journal::open_thread(dir.path(), small()).expect("rebuilt");
         let name = index.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
         assert_eq!(opened.repairs, [Repair::ArchiveIndexRebuilt { name }]);
         assert!(append(&journal, 1, 0, "again").await.is_err());

@@ -191,7 +191,7 @@ async fn carries_over_ended_streams_referenced_by_open_run() {
     assert_eq!(open, [backup, stream(100)], "what has ended is not resumed");
     assert_eq!(texts(&journal.stream(stream(1)).await.expect("carried")), ["one", "two", "three"]);
     assert_eq!(append(&journal, 1, 3, "more").await, Err(AppendError::Archived { stream: stream(1) }));
-    let gone = journal.stream(stream(2)).await.expect_err("nobody needs it");
+    let gone = journal.stream(stream(2)).await.expect_err("no run needs it");
     assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
 }
 

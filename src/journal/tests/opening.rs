@@ -161,7 +161,7 @@ fn lost_database_is_not_created_again() {
 fn refuses_database_older_than_owner_file() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
-    Owner { pid: 1, host: "h".to_owned(), epoch: 5 }
+    Owner { pid: 1, host: "h".to_owned(), epoch: 5, position: 0 }
         .write(dir.path(), &fault_injection::FaultHook::default())
         .expect("written");
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("behind");

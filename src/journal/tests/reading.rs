@@ -196,7 +196,7 @@ async fn verifies_log_when_index_is_damaged() {
     drop(snapshot);
     // The journal is not lost. So it is not recovered from the cluster, which has less information.
     assert!(matches!(Replacement::is_called_for(dir.path()), Err(JournalError::NotLost { .. })));
-    let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("mended");
+    let (_, opened) = Journal::open_thread(dir.path(), impatient()).expect("rebuilt");
     assert!(matches!(opened.repairs[..], [Repair::IndexRebuilt { .. }]), "{:?}", opened.repairs);
 }
 

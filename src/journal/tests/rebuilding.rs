@@ -147,6 +147,38 @@ async fn catches_up_index_that_lost_its_end() {
     assert_eq!(reopened(dir.path(), &heads).await, [], "this is not a repair");
 }
 
+/// Reports a full disk at the first write to the index.
+struct Full(AtomicU64);
+
+impl FaultInjection for Full {
+    fn before(&self, call: Call) -> io::Result<Answer> {
+        let is_first = call == Call::SledWrite && self.0.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first { Err(io::Error::from(io::ErrorKind::StorageFull)) } else { Ok(Answer::Go) }
+    }
+
+    fn after(&self, _: Call) {}
+}
+
+#[tokio::test]
+async fn index_that_does_not_fit_is_dropped_and_rebuilt() {
+    let dir = tempfile::tempdir().expect("a directory");
+    written(dir.path(), 4).await;
+    let older = Index::of(dir.path());
+    let (journal, _) = Journal::open_thread(dir.path(), small()).expect("opened");
+    append(&journal, 1, 4, "later").await.expect("appended");
+    let heads: Vec<_> = journal.entries(1, 10).await.expect("readable").iter().map(Entry::head).collect();
+    drop(journal);
+    older.put_into(dir.path());
+    let full = Arc::new(Full(AtomicU64::new(0)));
+    let options = Options { faults: Some(full.clone()), ..small() };
+    let (journal, opened) = Journal::open_thread(dir.path(), options).expect("a full index is no reason");
+    assert_eq!(journal.entries(1, 10).await.expect("readable").len(), 5);
+    assert_eq!((opened.streams.len(), opened.epoch), (1, 3));
+    assert!(full.0.load(Ordering::SeqCst) > 1, "it was written again");
+    drop(journal);
+    assert_eq!(reopened(dir.path(), &heads).await, []);
+}
+
 #[tokio::test]
 async fn sets_aside_index_that_contradicts_log() {
     let (one, two) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
@@ -198,7 +230,10 @@ async fn changed_last_frame_is_damage_if_index_names_it() {
     let JournalError::Damaged { source, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.position, 6);
     assert!(error.fix().contains("rebuild --from-index"), "{}", error.fix());
-    assert_eq!(rebuilt(dir.path(), false).expect("rebuilt"), Rebuilt { replaced: 1, last: 6, lost: None });
+    assert_eq!(
+        rebuilt(dir.path(), false).expect("rebuilt"),
+        Rebuilt { replaced: 1, last: 6, lost: None, lost_epoch: None }
+    );
     assert_eq!(reopened(dir.path(), &heads).await, []);
 }
 
@@ -273,7 +308,7 @@ async fn rebuild_without_index_ends_only_with_accepted_loss() {
     assert!(matches!(short, JournalError::RebuildShort { known: 6, .. }), "{short:?}");
     assert!(matches!(refused(dir.path()), JournalError::Damaged { .. }), "nothing was changed");
     let done = rebuilt(dir.path(), true).expect("accepted");
-    assert_eq!(done, Rebuilt { replaced: 0, last, lost: Some(6) });
+    assert_eq!(done, Rebuilt { replaced: 0, last, lost: Some(6), lost_epoch: None });
     let remaining = usize::try_from(last).expect("small");
     let repairs = reopened(dir.path(), &heads[..remaining]).await;
     assert!(matches!(repairs[..], [Repair::IndexRebuilt { .. }]), "{repairs:?}");
@@ -321,6 +356,21 @@ async fn rebuild_respects_published_head_and_whole_log() {
     );
     assert_eq!(rebuild(heads[2]).expect("rebuilt").lost, None);
     assert_eq!(reopened(dir.path(), &heads).await, []);
+}
+
+/// A copy of the journal from before the last start. It cannot know how many records that start has written.
+#[tokio::test]
+async fn rebuild_of_older_copy_needs_accepted_loss() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let heads = written(dir.path(), 4).await;
+    let owner = Owner { pid: 1, host: "other".to_owned(), epoch: 5, position: 0 };
+    owner.write(dir.path(), &fault_injection::FaultHook::default()).expect("written");
+    assert!(matches!(refused(dir.path()), JournalError::Behind { found: 1, claimed: 5, .. }));
+    assert!(matches!(rebuilt(dir.path(), false), Err(JournalError::Behind { found: 1, claimed: 5, .. })));
+    let done = rebuilt(dir.path(), true).expect("accepted");
+    assert_eq!((done.last, done.lost, done.lost_epoch), (4, None, Some(5)));
+    assert_eq!(reopened(dir.path(), &heads).await, []);
+    assert_eq!(Owner::read(dir.path()).expect("readable").expect("there").epoch, 8);
 }
 
 #[tokio::test]

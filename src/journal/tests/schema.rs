@@ -41,7 +41,7 @@ async fn older_binary_refuses_upgraded_journal() {
     let dir = tempfile::tempdir().expect("a directory");
     older(dir.path());
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
-    assert!(read_meta_up_to(1, &store).is_ok(), "nobody newer has opened it yet");
+    assert!(read_meta_up_to(1, &store).is_ok(), "no newer release has opened it yet");
     drop(store);
     drop(Journal::open_thread(dir.path(), impatient()).expect("it opens"));
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
