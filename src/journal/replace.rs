@@ -14,7 +14,7 @@ use super::error::JournalError;
 use super::handle::Journal;
 use super::lock::Lock;
 use super::options::Options;
-use super::owner::Owner;
+use super::owner::{self, Owner};
 use super::paths;
 use super::snapshot::Snapshot;
 use super::verification::Verdict;
@@ -85,6 +85,9 @@ impl Replacement {
         }
         let draft = self.dir.join(DRAFT);
         paths::put_in_place(&paths::log(&draft), &paths::log(&self.dir))?;
+        // The present file witnesses records of the lost journal. Without one, an empty directory would be a
+        // new journal.
+        paths::put_in_place(&owner::path(&draft), &owner::path(&self.dir))?;
         paths::put_in_place(&paths::index(&draft), &paths::index(&self.dir))?;
         paths::remove(&draft)?;
         Ok(aside)

@@ -448,6 +448,26 @@ async fn rebuild_resumes_after_kill_at_every_call() {
     assert!(killed > 12, "only {killed} kills");
 }
 
+/// The lost journal had more records than the new one. Its `owner.json` does not count against the new one.
+#[tokio::test]
+async fn replacement_of_lost_journal_starts() {
+    let dir = tempfile::tempdir().expect("a directory");
+    written(dir.path(), 9).await;
+    for name in ["sled", "evidence"] {
+        fs::remove_dir_all(dir.path().join(name)).expect("removed");
+    }
+    let error = refused(dir.path());
+    assert!(matches!(error, JournalError::Lost { epoch: 1, .. }), "{error:?}");
+    assert_eq!(error.verdict(), Some(Verdict::CutTail));
+    Replacement::is_called_for(dir.path()).expect("it is lost");
+    let new = Replacement::begin(dir.path(), 7, small()).expect("begun");
+    append(new.journal(), 1, 0, "from the cluster").await.expect("appended");
+    let head = new.journal().head();
+    new.put_in_place().expect("in place");
+    assert_eq!(reopened(dir.path(), &[head]).await, []);
+    assert!(Owner::read(dir.path()).expect("readable").expect("there").epoch > 8);
+}
+
 #[test]
 fn repair_record_has_kind_and_description() {
     let repairs = [Repair::TailTruncated { bytes: 3, after: 9 }];
