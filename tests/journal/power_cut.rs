@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use stillpoint::domain::ids::StreamId;
 use stillpoint::journal::archive::Policy;
 use stillpoint::journal::{
-    Answer, Call, FaultInjection, Head, Journal, Opened, Options, Repair, StreamState,
+    Answer, Barrier, Call, FaultInjection, Head, Journal, Opened, Options, Repair, StreamState,
 };
 use tempfile::TempDir;
 
@@ -301,6 +301,64 @@ fn power_loss_loses_no_acknowledged_record() {
     );
     assert!(*acknowledged > 0 && !repairs.is_empty(), "no cut fell between two barriers");
     assert!(*archives > 0, "nothing was archived");
+}
+
+/// Two incarnations of a journal with every kind of call. The power fails at call `n` of the second one. Returns
+/// the remaining files, and whether the power failed before the end.
+fn scripted(seed: u64, n: u64, acknowledged: &mut Acknowledged) -> (Files, bool) {
+    let (disk, mut random, mut finished) = (directory(), fastrand::Rng::with_seed(seed), vec![]);
+    let mut append = |journal: &Journal, barrier| {
+        let records = vec![record(random.usize(1..700))];
+        let appended =
+            block_on(journal.append_with(barrier, stuck(), acknowledged.stuck, records, StreamState::Open));
+        acknowledged.stuck += u64::from(appended.is_ok());
+        acknowledged.heads.extend(appended.ok().map(|appended| appended.last));
+    };
+    let (journal, _) = Journal::open_thread(disk.path(), options()).expect("opened");
+    append(&journal, Barrier::Log);
+    drop(journal);
+    let state = State {
+        calls_left: n,
+        durable: files(disk.path()),
+        left: None,
+        random: fastrand::Rng::with_seed(seed),
+    };
+    let power = Arc::new(Power { dir: disk.path().to_owned(), barriers: true, state: Mutex::new(state) });
+    let faulty = Options { faults: Some(power.clone()), segment_bytes: 1500, ..options() };
+    if let Ok((journal, _)) = Journal::open_thread(disk.path(), faulty) {
+        for round in 0..4 {
+            append(&journal, if round % 2 == 0 { Barrier::Log } else { Barrier::LogAndIndex });
+            finished.extend(append_all(&journal, round * 10 + 1..round * 10 + 3, 300));
+        }
+        let _ = block_on(journal.archive(Policy::everything(), 0));
+        append(&journal, Barrier::Log);
+    }
+    acknowledged.heads.extend(finished);
+    let mut state = power.state.lock().expect("not poisoned");
+    let failed = state.left.is_some();
+    state.calls_left = 0;
+    let _ = power.tick(&mut state);
+    (state.left.take().expect("the power is gone"), failed)
+}
+
+/// Every fifth call. `STILLPOINT_CALL_STRIDE=1` tests every call.
+const CALL_STRIDE: u64 = 5;
+
+#[test]
+fn power_loss_at_each_kind_of_call_loses_nothing() {
+    let (mut calls, stride) = (0, rounds("STILLPOINT_CALL_STRIDE", CALL_STRIDE));
+    for n in (0..).map(|n| n * stride) {
+        let mut acknowledged = Acknowledged::default();
+        let (left, failed) = scripted(n, n, &mut acknowledged);
+        let disk = laid_out(&left);
+        assert_eq!(acknowledged.missing(disk.path(), &format!("seed {n}, call {n}")), 0);
+        if !failed {
+            break;
+        }
+        calls = n;
+    }
+    println!("{calls} calls, none lost, none refused");
+    assert!(calls > 60, "only {calls} calls");
 }
 
 #[test]
