@@ -5,6 +5,7 @@
 //! holds all the records.
 
 use std::path::Path;
+use uuid::Uuid;
 
 use super::archive::{self, Catalog, Prior};
 use super::chain::{ChainProblem, Fault};
@@ -12,8 +13,7 @@ use super::error::JournalError;
 use super::fault_injection::FaultHook;
 use super::log::LogSummary;
 use super::logged_store::LoggedStore;
-use super::open::Opened;
-use super::record::{Head, Links};
+use super::record::{Entry, Head, Links};
 use super::repair::Repair;
 use super::store::{Meta, Store};
 
@@ -41,8 +41,8 @@ pub(super) fn load(
 ///
 /// # Errors
 /// The records do not fill the gap.
-pub(super) fn complete(opened: &mut Opened, catalog: &Catalog) -> Result<(), JournalError> {
-    for (stream, entries) in &mut opened.streams {
+pub(super) fn complete(streams: &mut [(Uuid, Vec<Entry>)], catalog: &Catalog) -> Result<(), JournalError> {
+    for (stream, entries) in streams {
         let begins = entries.first().map_or(u64::MAX, |first| first.seq);
         if begins > 1 {
             let live = std::mem::replace(entries, catalog.entries(*stream, begins)?);

@@ -20,7 +20,7 @@ use super::log::{self, LogWriter, Salvage};
 use super::options::Options;
 use super::paths;
 use super::record::{Entry, Head};
-use super::repair::{self, Repair};
+use super::repair::{self, Rebuilt, Repair};
 use super::sled_store::SledStore;
 use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
@@ -36,33 +36,6 @@ const LOST_RECORDS: &str = "lost-records";
 
 /// Number of records in one frame of a rebuilt log.
 const FRAME_RECORDS: usize = 64;
-
-/// The result of a rebuild.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// Number of records that came from the index.
-    pub replaced: u64,
-    /// The last record, before the record of the rebuild.
-    pub last: u64,
-    /// The last record that is known to have existed, if it is lost.
-    pub lost: Option<u64>,
-    /// The last epoch that was claimed, if neither the log nor the index has it. Its records may be lost.
-    pub lost_epoch: Option<u64>,
-}
-
-impl std::fmt::Display for Rebuilt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Rebuilt { replaced, last, lost, lost_epoch } = self;
-        write!(f, "the log was rebuilt up to record {last}, {replaced} records of it from its index")?;
-        if let Some(known) = lost {
-            write!(f, "; records {} to {known} are lost, as accepted", last + 1)?;
-        }
-        match lost_epoch {
-            Some(epoch) => write!(f, "; records up to epoch {epoch} may be lost, as accepted"),
-            None => Ok(()),
-        }
-    }
-}
 
 /// What a rebuild starts from.
 pub(crate) struct Sources {

@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use super::archive::{self, Checkpoint};
 use super::envelope::SCHEMA;
-use super::rebuild::Rebuilt;
 use super::record::Record;
 use super::store::{Batch, Meta, StreamHead, StreamState};
 use super::writer::Staged;
@@ -123,6 +122,33 @@ impl fmt::Display for Repair {
             Repair::BallastSpent { bytes } => {
                 write!(f, "the disk was full: the ballast of {bytes} bytes was removed")
             }
+        }
+    }
+}
+
+/// The result of a rebuild of the log from its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Number of records that came from the index.
+    pub replaced: u64,
+    /// The last record, before the record of the rebuild.
+    pub last: u64,
+    /// The last record that is known to have existed, if it is lost.
+    pub lost: Option<u64>,
+    /// The last epoch that was claimed, if neither the log nor the index has it. Its records may be lost.
+    pub lost_epoch: Option<u64>,
+}
+
+impl fmt::Display for Rebuilt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rebuilt { replaced, last, lost, lost_epoch } = self;
+        write!(f, "the log was rebuilt up to record {last}, {replaced} records of it from its index")?;
+        if let Some(known) = lost {
+            write!(f, "; records {} to {known} are lost, as accepted", last + 1)?;
+        }
+        match lost_epoch {
+            Some(epoch) => write!(f, "; records up to epoch {epoch} may be lost, as accepted"),
+            None => Ok(()),
         }
     }
 }

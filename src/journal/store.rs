@@ -2,8 +2,9 @@
 //!
 //! A store applies a batch completely or not at all, also in a crash. The batch is durable once
 //! [`Store::sync`] has returned. The store of a directory has two parts: the log, which that sync makes
-//! durable, and its index, which [`Store::sync_index`] makes durable later. A store interprets no envelopes, hashes or streams beyond the keys that it
-//! gets. There is one writer at a time. A second writer is refused when it opens the store.
+//! durable, and its index, which [`Store::sync_index`] makes durable later. A store interprets no envelopes,
+//! hashes or streams beyond the keys that it gets. There is one writer at a time. A second writer is refused
+//! when it opens the store.
 
 use std::io;
 use uuid::Uuid;

@@ -1,8 +1,9 @@
 //! Runs the writer on a thread of its own, or as a task on simulated time.
 //!
-//! Both run the same loop. A thread keeps disk operations off the runtime. It does not work on paused time, because virtual time
-//! advances during disk operations and every deadline fires. So on simulated time the same writer is a task
-//! that commits inline. This costs no virtual time and makes the order of all events repeatable.
+//! Both run the same loop. A thread keeps disk operations off the runtime. It does not work on paused time,
+//! because virtual time advances during disk operations and every deadline fires. So on simulated time the
+//! same writer is a task that commits inline. This costs no virtual time and makes the order of all events
+//! repeatable.
 //!
 //! The loop also syncs the index, one second after the first record that is not on disk in it, and at the
 //! end. It needs no timer while the index has every record.

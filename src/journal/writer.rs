@@ -74,8 +74,8 @@ pub(super) enum Request {
         records: Vec<Record>,
         reply: oneshot::Sender<Result<Appended, AppendError>>,
     },
-    /// Removes at most `limit` archived records from the log and its index. Returns the position up to which records
-    /// are removed.
+    /// Removes at most `limit` archived records from the log and its index. Returns the position up to which
+    /// records are removed.
     Truncate {
         through: u64,
         limit: usize,

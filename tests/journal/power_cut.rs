@@ -2,8 +2,8 @@
 //!
 //! Each file of the disk is its image at its last completed sync, plus any subset of the sectors of 512
 //! bytes that differ now. The kernel may have written back some of them, in any order, and may know the old
-//! length or the new one. From each such disk the journal must open with every acknowledged record. The next cycle continues with the same disk. So power losses during an open
-//! and during a repair are included.
+//! length or the new one. From each such disk the journal must open with every acknowledged record. The next
+//! cycle continues with the same disk. So power losses during an open and during a repair are included.
 //!
 //! Not modelled: torn sectors, and undone renames (each rename is followed by a sync of its directory
 //! before any code relies on it).

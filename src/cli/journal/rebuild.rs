@@ -1,8 +1,8 @@
 //! `journal rebuild --from-cluster`: replaces a lost journal with a new one.
 //!
-//! Only for a journal that cannot be rebuilt from its index ([`super::rebuild_from_index`]). The command writes every run that is still recorded
-//! in the cluster into the new journal, marked as reconstructed. The next start of the daemon rolls these
-//! runs back or completes them. The command only reads the cluster.
+//! Only for a journal that cannot be rebuilt from its index ([`super::rebuild_from_index`]). The command writes
+//! every run that is still recorded in the cluster into the new journal, marked as reconstructed. The next start
+//! of the daemon rolls these runs back or completes them. The command only reads the cluster.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

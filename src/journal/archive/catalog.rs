@@ -119,8 +119,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Reads the archives behind `truncated_at` and checks that they continue it. Returns the head at their end, or
-    /// `None` if there are no archives.
+    /// Reads the archives behind `truncated_at` and checks that they continue it. Returns the head at their
+    /// end, or `None` if there are no archives.
     ///
     /// # Errors
     /// An archive is missing, or it is not the recorded one.

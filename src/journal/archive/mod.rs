@@ -23,7 +23,8 @@
 //! # Steps of one archiving
 //! 1. Seal: give the segment its second name (a hard link, else a copy), write the index, and write the
 //!    carry-over behind the last archive. All files are synced.
-//! 2. Append a [`Checkpoint`] for each segment to the journal. From here on the segment is an archive.
+//! 2. Append a [`Checkpoint`] for each segment to the journal, on disk in the log and in its index. From here
+//!    on the segment is an archive.
 //! 3. Remove the segment from the log.
 //! 4. Truncate: remove its records from the index, some hundreds at a time.
 //! 5. Remove the previous carry-over file.

@@ -169,9 +169,9 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the files behind the last archive, and every carry-over that ends at another record than `truncated_at`.
-/// The files behind the last archive were sealed, but no checkpoint names them. All their records are in
-/// the live journal, which ends at `head`.
+/// Removes the files behind the last archive, and every carry-over that ends at another record than
+/// `truncated_at`. The files behind the last archive were sealed, but no checkpoint names them. All their
+/// records are in the live journal, which ends at `head`.
 pub(crate) fn clear(
     journal: &Path,
     truncated_at: u64,

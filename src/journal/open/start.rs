@@ -97,7 +97,7 @@ impl Start<'_> {
         let mut store = LoggedStore::new(store, log, lock);
         let meta = archived::finish(self.dir, &mut store, meta, &catalog, self.faults)?;
         let mut opened = Opened { repairs, ..opened };
-        archived::complete(&mut opened, &catalog)?;
+        archived::complete(&mut opened.streams, &catalog)?;
         opened.records = meta.head.position - meta.truncated_at.position;
         let found = Meta { truncated_at: meta.truncated_at, ..before };
         Ok(Ready { store, meta, opened, found, catalog: Arc::new(catalog) })
