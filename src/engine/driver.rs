@@ -33,8 +33,8 @@ use crate::journal::{Barrier, Durable, Journal, Record, StreamState};
 use crate::machine::group::GroupMachine;
 use crate::machine::kit::wait_report::Cause;
 use crate::machine::kit::{
-    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point, Reached, Run,
-    Stage, Step, Timed, WaitReport, fold,
+    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point,
+    Reached, Run, Stage, Step, Timed, WaitReport, fold,
 };
 
 use next_action::NextAction;
