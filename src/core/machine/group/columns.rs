@@ -274,9 +274,9 @@ columns! {
         Content,
         /// The VolumeGroupSnapshotContent, which is being deleted.
         Terminating,
-        /// The stub: the VolumeGroupSnapshotContent is gone.
+        /// The stub content. The VolumeGroupSnapshotContent is gone.
         Stub,
-        /// None: both are gone.
+        /// Neither exists.
         None,
     }
     /// Whether members name their group while another object has its name. The controller makes that object their owner.
