@@ -19,7 +19,7 @@ use crate::machine::group::{Event, Reached};
 use crate::machine::kit::decide::{columns, mismatch};
 use crate::machine::kit::step::says;
 use crate::machine::kit::{
-    Ask, ColumnId, Columns, Cond, DecisionRecord, Machine, OperatorRequest, Row, Run, Source, table,
+    Ask, ColumnId, Columns, Cond, DecisionRecord, Machine, OperatorRequest, Row, Run, Source, decide, table,
 };
 use crate::records::{Decoded, decode};
 
@@ -138,7 +138,12 @@ fn laid_open<M: Machine>(
     at: Timestamp,
 ) -> (Option<Explanation>, Option<String>) {
     let DecisionRecord { row: id, rules, view } = grounds;
-    if *rules != M::RULES {
+    // An older version of the table that decided the same is explained by this one.
+    let repeats = || {
+        let now = decide(run, view, at);
+        *rules < M::RULES && now.is_ok_and(|decision| decision.row.id == table::current_id::<M>(id))
+    };
+    if *rules != M::RULES && !repeats() {
         let known = M::RULES;
         let note = format!("version {rules} of the table decided it; this stillpoint knows version {known}");
         return (Some(bare::<M>(grounds)), Some(note));
