@@ -67,7 +67,17 @@ pub async fn take(
     if folded.is_none()
         && let Some(why) = object.as_deref().and_then(|object| not_ours(&context, object))
     {
-        leave_alone(&context, object.as_deref(), &why);
+        leave_alone(&context, object.as_deref(), "NotOurs", &why);
+        return Ok(());
+    }
+    if folded.is_none()
+        && let Some(damage) = context.journal.damage()
+    {
+        let why = format!(
+            "{damage}; stop the daemon, run `stillpoint journal rebuild --from-index`, and start it: it then takes \
+             the Backup"
+        );
+        leave_alone(&context, object.as_deref(), "JournalDamaged", &why);
         return Ok(());
     }
     let mut request = object.as_deref().map(|object| backup_spec::read(object, &defaults));
@@ -95,7 +105,7 @@ pub async fn take(
         }
         (None, Some(Ok(request)), Some(object)) => {
             if let Some(why) = claim_new(&context, object).await {
-                leave_alone(&context, Some(object), &why);
+                leave_alone(&context, Some(object), "NotOurs", &why);
                 return Ok(());
             }
             accept(&context, stream, request).await?
@@ -147,12 +157,13 @@ fn not_ours(context: &Context, object: &Backup) -> Option<String> {
     (!rebuilt && !own).then(|| format!("it is in phase {phase}, which this journal did not give it"))
 }
 
-fn leave_alone(context: &Context, object: Option<&Backup>, why: &str) {
+/// Takes no notice of a Backup until the next start, and says so in an Event with this reason.
+fn leave_alone(context: &Context, object: Option<&Backup>, reason: &'static str, why: &str) {
     let Some(object) = object else { return };
     let id = observe::id(&object.metadata);
     tracing::warn!(backup = %id, why, "the Backup is left alone");
     let note = format!("Stillpoint leaves the Backup alone: {why}");
-    context.recorder.record(events::of_backup(&id, true, "NotOurs", &note, context.clock.now()));
+    context.recorder.record(events::of_backup(&id, true, reason, &note, context.clock.now()));
 }
 
 /// Claims a new Backup before anything is recorded about it. Of two daemons, the API server refuses one,

@@ -18,8 +18,8 @@ use stillpoint::domain::problem::{Code, Problem};
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
 use stillpoint::engine::{Config, Engine};
 use stillpoint::journal::{
-    self, Answer, Batch, Call, FaultInjection, Journal, Meta, Options, Owner, Repair, SledStore, Snapshot,
-    Store,
+    self, Answer, Batch, Call, FaultInjection, Journal, Meta, Opened, Options, Owner, Repair, SledStore,
+    Snapshot, Store,
 };
 use stillpoint::machine::kit::Point;
 use stillpoint::records::journal_options;
@@ -88,6 +88,29 @@ impl Scene {
         self.dir.path().join(name)
     }
 
+    async fn engine(&self, journal: Journal, opened: Opened, points: CrashPoints) -> Engine {
+        let client = self.testbed.client(&self.testbed.disk, "stillpoint/test");
+        let adapter = Adapter::connect(client).await.expect("the cluster answers");
+        let config = Config {
+            group_logic: stillpoint::machine::kit::Logic::default(),
+            namespace: "stillpoint".to_owned(),
+            defaults: self.testbed.defaults.clone(),
+            points,
+            clock: self.testbed.clock,
+            binding: self.testbed.binding,
+        };
+        Engine::observed(adapter, journal, opened, config, self.testbed.metrics.clone())
+    }
+
+    /// Changes one bit in the middle of the first segment of the log, or changes it back.
+    fn flip_bit(&self) {
+        let segment = self.path("evidence/00000001.seg");
+        let mut bytes = fs::read(&segment).expect("readable");
+        // The claim of the first start is longer than this.
+        bytes[60] ^= 1;
+        fs::write(&segment, bytes).expect("written");
+    }
+
     /// Runs one incarnation until the Backup or the daemon ends, or the daemon is killed. Also returns the
     /// repairs of its open.
     async fn run_daemon(&self, options: Options, crash_at: Option<Point>) -> (End, Vec<Repair>) {
@@ -106,17 +129,7 @@ impl Scene {
             }
             Verdict::GoOn
         });
-        let client = self.testbed.client(&self.testbed.disk, "stillpoint/test");
-        let adapter = Adapter::connect(client).await.expect("the cluster answers");
-        let config = Config {
-            group_logic: stillpoint::machine::kit::Logic::default(),
-            namespace: "stillpoint".to_owned(),
-            defaults: self.testbed.defaults.clone(),
-            points,
-            clock: self.testbed.clock,
-            binding: self.testbed.binding,
-        };
-        let engine = Engine::observed(adapter, journal, opened, config, self.testbed.metrics.clone());
+        let engine = self.engine(journal, opened, points).await;
         let ended = async {
             assert!(self.testbed.comes(|testbed| testbed.ended().is_some()).await, "it hangs");
             End::Phase(self.testbed.ended().unwrap_or_default())
@@ -373,4 +386,26 @@ async fn ballast_completes_run_on_full_disk() {
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{kill}: {end:?}");
         assert!(matches!(repairs[..], [Repair::BallastSpent { .. }, ..]), "{kill}: {repairs:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_no_new_backup_once_log_is_damaged() {
+    let scene = Scene::new().await;
+    let (journal, opened) = Journal::open_inline(scene.dir.path(), options()).expect("opened");
+    scene.flip_bit();
+    journal.reread().await.expect_err("a damaged log");
+    let engine = scene.engine(journal, opened, CrashPoints::none()).await;
+    let left = |testbed: &Testbed| {
+        testbed.list("events", None).iter().any(|event| event["reason"] == "JournalDamaged")
+    };
+    tokio::select! {
+        problem = engine.run() => panic!("the daemon ended: {problem}"),
+        came = scene.testbed.comes(left) => assert!(came, "nothing says that the log is damaged"),
+    }
+    assert_eq!((scene.testbed.ended(), scene.testbed.group_objects()), (None, 0));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    scene.flip_bit();
+    scene.completes("after the repair").await;
 }
