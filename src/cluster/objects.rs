@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::machine::kit::Kind;
 
-/// What the cluster knows about a kind.
+/// The API type, the version and the cache of a kind.
 pub(super) struct KindInfo {
     /// Path of a collection; `None` is the cluster.
     pub collection: fn(Version, Option<&str>) -> String,

@@ -176,9 +176,9 @@ impl<M: Driven> Driver<M> {
                 continue;
             }
             match self.next()? {
-                NextAction::Act { step, grounds, effects, now } => {
+                NextAction::Act { step, row, grounds, effects, now } => {
                     let span = tracing::info_span!("step", step = step.name());
-                    Box::pin(self.act(step, *grounds, effects, now).instrument(span)).await?;
+                    Box::pin(self.act(step, row, *grounds, effects, now).instrument(span)).await?;
                 }
                 NextAction::Record { milestone, row, events, now } => {
                     Box::pin(self.advance(milestone, row, events, now)).await?;
@@ -200,6 +200,7 @@ impl<M: Driven> Driver<M> {
     async fn act(
         &mut self,
         step: M::Step,
+        row: &'static str,
         grounds: DecisionRecord,
         effects: Vec<(M::EffectRef, M::Effect)>,
         now: Timestamp,
@@ -210,7 +211,6 @@ impl<M: Driven> Driver<M> {
         // Effects on the run itself (mark, then delete) keep their order; effects on members are concurrent.
         let ordered = marks.iter().all(|mark| mark.member().is_none());
         let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
-        let row = crate::machine::kit::table::row::<M>(&grounds.row).map_or("", |row| row.id);
         self.hit(step, Moment::BeforeIntent).await;
         let event = Event::Intended { grounds, step, marks: marks.clone() };
         let durable = self.record_durable(now, event, intent).await?;

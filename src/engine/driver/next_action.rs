@@ -13,6 +13,7 @@ use crate::machine::kit::{self, DecisionRecord, Event, Next, Step, WaitReport};
 pub(super) enum NextAction<M: Driven> {
     Act {
         step: M::Step,
+        row: &'static str,
         grounds: Box<DecisionRecord>,
         effects: Vec<(M::EffectRef, M::Effect)>,
         now: Timestamp,
@@ -64,7 +65,7 @@ impl<M: Driven> Driver<M> {
         let grounds = || Box::new(decision.grounds(&considered.view));
         Ok(match considered.next {
             Next::Act { step, .. } if step.frees() && !self.permitted => NextAction::Permit(row),
-            Next::Act { step, effects } => NextAction::Act { step, grounds: grounds(), effects, now },
+            Next::Act { step, effects } => NextAction::Act { step, row, grounds: grounds(), effects, now },
             Next::Record { milestone, events } => NextAction::Record { milestone, row, events, now },
             // A read before the end of the pause cannot justify the action after it.
             Next::Refresh if self.paused.is_some_and(|until| until > now) => wait(self.paused, self.pausing),

@@ -196,6 +196,8 @@ pub enum Reached {
 
 impl kit::Reached for Reached {
     type Milestone = Milestone;
+    const UNWINDING: Milestone = Milestone::Unwinding;
+    const STUCK: Milestone = Milestone::Stuck;
 
     fn milestone(&self) -> Milestone {
         match self {

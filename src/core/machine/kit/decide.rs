@@ -6,7 +6,7 @@
 
 use crate::domain::limits;
 use crate::domain::time::{Millis, Timestamp};
-use crate::machine::kit::column::{ColumnId, Columns, Source};
+use crate::machine::kit::column::{ColumnId, Columns};
 use crate::machine::kit::event::DecisionRecord;
 use crate::machine::kit::machine::{Machine, Stage};
 use crate::machine::kit::run::Run;
@@ -145,9 +145,4 @@ pub fn mismatch<M: Machine>(row: &Row<M>, run: &Run<M>, columns: &Columns<M::Col
     }
     let cond = row.when.iter().find(|cond| !cond.holds(columns))?;
     Some(format!("{} is {}", cond.column.name(), columns.value_name(cond.column)))
-}
-
-/// The columns that are not seen. A replay computes them again.
-pub fn computed_columns<C: ColumnId>() -> impl Iterator<Item = C> {
-    C::ALL.iter().copied().filter(|column| column.source() != Source::Seen)
 }

@@ -108,7 +108,7 @@ fn action<M: Machine>(action: Action<M>) -> String {
         Action::Unwind { code, transient: true } => format!("roll back ({code}), then try again"),
         Action::Unwind { code, transient: false } => format!("roll back ({code})"),
         Action::Refresh => "read everything again".to_owned(),
-        Action::Wait(waiting) => format!("wait for {}", waiting.text()),
+        Action::Wait(waiting) => format!("wait ({}) for {}", waiting.actor().name(), waiting.text()),
         Action::Stick { code, .. } => format!("stuck ({code})"),
         Action::StepDown => "stop: a newer daemon took over".to_owned(),
         Action::Finished => "nothing".to_owned(),

@@ -66,7 +66,7 @@ pub fn fold<M: Machine>(state: Option<Run<M>>, record: &Timed<M>) -> Result<Run<
             if !M::allows(&run, milestone) {
                 return Err(out_of_place(&run, &record.event));
             }
-            let sticks = is_stuck(reached);
+            let sticks = milestone == M::Reached::STUCK;
             // Refusals counted before the run got stuck stay counted. Only an operator request resets them.
             if !sticks {
                 run.tries = RetryState::default();
@@ -90,10 +90,6 @@ pub fn fold_all<'a, M: Machine>(
     records: impl IntoIterator<Item = &'a Timed<M>>,
 ) -> Result<Option<Run<M>>, IllegalEvent> {
     records.into_iter().try_fold(None, |state, record| fold(state, record).map(Some))
-}
-
-fn is_stuck<R: Reached>(reached: &R) -> bool {
-    reached.reason().is_some_and(|reason| R::stuck(reason.clone()).milestone() == reached.milestone())
 }
 
 fn intended<M: Machine>(run: &mut Run<M>, step: M::Step, record: &Timed<M>) -> Result<(), IllegalEvent> {

@@ -75,6 +75,10 @@ pub trait Step: Named {
 pub trait Reached: Data {
     /// The milestone without its evidence.
     type Milestone: Named;
+    /// A rollback begins.
+    const UNWINDING: Self::Milestone;
+    /// No automatic action is left.
+    const STUCK: Self::Milestone;
 
     fn milestone(&self) -> Self::Milestone;
 

@@ -5,7 +5,7 @@
 
 use crate::domain::time::Timestamp;
 use crate::machine::kit::decide::{Decision, Undecided, decide};
-use crate::machine::kit::event::{DecisionRecord, Event};
+use crate::machine::kit::event::{DecisionRecord, Event, Reason};
 use crate::machine::kit::machine::{Machine, MissingEvidence, Reached};
 use crate::machine::kit::named::Named;
 use crate::machine::kit::run::Run;
@@ -140,21 +140,16 @@ pub fn disagreement<M: Machine>(row: &Row<M>, event: &Event<M>) -> Option<String
         (Action::Act(says), Event::Intended { step, .. }) => says == *step,
         (Action::Advance(says), Event::MilestoneReached { reached, .. }) => says == reached.milestone(),
         (Action::Unwind { code, transient }, Event::MilestoneReached { reached, .. }) => {
-            reached.reason().is_some_and(|reason| {
-                is_same(reached, M::Reached::unwinding(reason.clone()))
-                    && (reason.code, reason.transient) == (code, transient)
-            })
+            let is_same = |reason: &Reason| (reason.code, reason.transient) == (code, transient);
+            reached.milestone() == M::Reached::UNWINDING && reached.reason().is_some_and(is_same)
         }
-        (Action::Stick { code, .. }, Event::MilestoneReached { reached, .. }) => reached
-            .reason()
-            .is_some_and(|reason| is_same(reached, M::Reached::stuck(reason.clone())) && reason.code == code),
+        (Action::Stick { code, .. }, Event::MilestoneReached { reached, .. }) => {
+            let is_same = |reason: &Reason| reason.code == code;
+            reached.milestone() == M::Reached::STUCK && reached.reason().is_some_and(is_same)
+        }
         _ => false,
     };
     (!agrees).then(|| format!("the row says {}, the record says {}", says(row.then), event_name(event)))
-}
-
-fn is_same<R: Reached>(one: &R, other: R) -> bool {
-    one.milestone() == other.milestone()
 }
 
 /// The action of a row, in words.

@@ -23,6 +23,18 @@ pub enum Actor {
     Clock,
 }
 
+impl Actor {
+    /// The name, for users.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Driver => "driver",
+            Self::User => "user",
+            Self::Clock => "clock",
+        }
+    }
+}
+
 /// A condition that a run waits for.
 pub trait Wait: Copy + Eq + Debug + Send + Sync + 'static {
     /// The component that has to act, and its expected action.
