@@ -5,6 +5,8 @@
 mod asked;
 #[path = "engine/atomic.rs"]
 mod atomic;
+#[path = "engine/backups.rs"]
+mod backups;
 #[path = "engine/beginning.rs"]
 mod beginning;
 #[path = "engine/binding.rs"]

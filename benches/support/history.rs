@@ -9,11 +9,11 @@ use std::path::Path;
 use futures::future::join_all;
 use stillpoint::domain::ids::{StreamId, Uid};
 use stillpoint::journal::{Journal, Record, StreamState, export};
-use stillpoint::machine::backup;
+use stillpoint::machine::backup::earlier;
 use stillpoint::machine::group::Event;
 use stillpoint::machine::group::Timed;
 use stillpoint::records::journal_options;
-use stillpoint::records::{Decoded, decode, encode_backup, encode_group};
+use stillpoint::records::{Decoded, decode, encode_earlier_backup, encode_group};
 
 /// Records of one Backup and its group.
 struct Template {
@@ -43,7 +43,8 @@ impl Template {
     /// Returns the records of repetition `number`: of its Backup, of its run, and the end of its Backup.
     fn records(&self, number: usize) -> (StreamId, StreamId, [Vec<Record>; 3]) {
         let uid = Uid(format!("5f0c2b1e-7a34-4c56-9b9e-{number:012x}"));
-        let (Decoded::Backup { event, at }, Decoded::Group(planned)) = (&self.accepted, &self.planned) else {
+        let (Decoded::EarlierBackup { event, at }, Decoded::Group(planned)) = (&self.accepted, &self.planned)
+        else {
             panic!("a Backup and then its plan");
         };
         let Event::Planned(plan) = &planned.event else { panic!("a plan") };
@@ -52,11 +53,11 @@ impl Template {
         plan.run = run;
         plan.backup.uid = uid.clone();
         let mut event = event.clone();
-        if let backup::Event::Accepted { backup, groups, .. } = &mut event {
+        if let earlier::Event::Accepted { backup, groups, .. } = &mut event {
             backup.uid = uid.clone();
             groups.iter_mut().for_each(|group| group.run = run);
         }
-        let accepted = encode_backup(&event, *at).expect("it fits");
+        let accepted = encode_earlier_backup(&event, *at).expect("it fits");
         let planned = encode_group(&Timed { at: planned.at, event: Event::Planned(plan) }).expect("it fits");
         let of_run = std::iter::once(planned).chain(self.rest.iter().cloned()).collect();
         (StreamId::of_backup(&uid.0), run, [vec![accepted], of_run, vec![self.finished.clone()]])

@@ -10,17 +10,19 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::describe::sentence;
+use super::record_text::RecordText;
 use super::streams::{Folded, Streams};
 use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::machine::backup;
-use crate::machine::group::{Event, Reached};
+use crate::machine::backup::earlier;
 use crate::machine::kit::decide::{columns, mismatch};
 use crate::machine::kit::step::says;
 use crate::machine::kit::{
-    Ask, ColumnId, Columns, Cond, DecisionRecord, Machine, OperatorRequest, Row, Run, Source, decide, table,
+    Ask, ColumnId, Columns, Cond, DecisionRecord, Event, Machine, Named as _, OperatorRequest, Reached as _,
+    Row, Run, Source, Timed, decide, table,
 };
+use crate::on_machine;
 use crate::records::{Decoded, decode};
 
 /// The explanation of a record.
@@ -95,23 +97,15 @@ pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
     let of_stream = entries.iter().filter(|other| other.stream == entry.stream);
     let before = Streams::of(of_stream.clone().filter(|other| other.position < position));
     let after = Streams::of(of_stream.filter(|other| other.position <= position));
-    let run = before.get(StreamId(entry.stream)).and_then(|stream| stream.group());
+    let folded = before.get(StreamId(entry.stream)).and_then(|stream| stream.folded.as_ref());
     let decoded = decode(&entry.record);
-    let at = Timestamp(entry.record.time_ns);
-    let (decision, note) = match (&decoded, run) {
-        (Ok(Decoded::Group(timed)), Some(run)) => match timed.event.grounds() {
-            Some(grounds) => laid_open(run, grounds, at),
-            None => (None, Some(undecided(entries, entry, &timed.event))),
-        },
-        (Ok(Decoded::Group(timed)), None) if matches!(timed.event, Event::Planned(_)) => {
-            (None, Some(undecided(entries, entry, &timed.event)))
-        }
-        (Ok(Decoded::Group(_)), None) => (
-            None,
-            Some("a record before it broke its stream: what it was decided on is not known".to_owned()),
+    let (decision, note) = match &decoded {
+        Ok(decoded) => on_machine!(
+            decoded,
+            timed => of_record(entries, entry, folded, timed),
+            Decoded::EarlierBackup { event, .. } => (None, Some(of_earlier(event).to_owned())),
         ),
-        (Ok(Decoded::Backup { event, .. }), _) => (None, Some(of_backup(event).to_owned())),
-        (Err(error), _) => (None, Some(format!("it cannot be read: {error}"))),
+        Err(error) => (None, Some(format!("it cannot be read: {error}"))),
     };
     Some(Explained {
         position,
@@ -119,16 +113,26 @@ pub fn explain(entries: &[Entry], position: u64) -> Option<Explained> {
         name: after.get(StreamId(entry.stream)).map(|stream| stream.name.clone()).unwrap_or_default(),
         time_ns: entry.record.time_ns,
         summary: sentence(&decoded, entry.record.kind),
-        stage: before.get(StreamId(entry.stream)).and_then(|stream| stage(stream.folded.as_ref())),
+        stage: folded.map(Folded::stage),
         decision,
         note,
     })
 }
 
-fn stage(folded: Option<&Folded>) -> Option<String> {
-    match folded {
-        Some(Folded::Group(run)) => Some(format!("{:?}", run.stage)),
-        _ => None,
+/// The decision of a record, or the reason why it has none.
+fn of_record<M: RecordText>(
+    entries: &[Entry],
+    entry: &Entry,
+    folded: Option<&Folded>,
+    timed: &Timed<M>,
+) -> (Option<Explanation>, Option<String>) {
+    match (folded.and_then(M::run), timed.event.grounds()) {
+        (Some(run), Some(grounds)) => laid_open(run, grounds, timed.at),
+        (None, _) if !matches!(timed.event, Event::Planned(_)) => {
+            let why = "a record before it broke its stream: what it was decided on is not known";
+            (None, Some(why.to_owned()))
+        }
+        _ => (None, Some(undecided(entries, entry, &timed.event))),
     }
 }
 
@@ -205,7 +209,7 @@ fn failing<M: Machine>(row: &Row<M>, run: &Run<M>, columns: &Columns<M::Column>)
     Other { row: row.id, because }
 }
 
-fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
+fn undecided<M: RecordText>(entries: &[Entry], entry: &Entry, event: &Event<M>) -> String {
     match event {
         Event::Planned(_) => {
             "the plan: settled from the Backup and the cluster before the recovery table is asked \
@@ -217,12 +221,14 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
             let intent = before.map_or_else(String::new, |intent| format!(" at record {}", intent.position));
             format!("an outcome is reported, not decided: {} was intended{intent}", step.name())
         }
-        Event::Part(_) => {
-            let mut later =
-                entries.iter().filter(|o| o.stream == entry.stream && o.position > entry.position);
-            let closes = later.find(|later| is_bound(later));
-            let at = closes.map_or_else(String::new, |closing| format!(" at record {}", closing.position));
-            format!("a part of the receipt: it was decided together with vs-bound{at}")
+        Event::Part(part) => {
+            let later = entries.iter().filter(|o| o.stream == entry.stream && o.position > entry.position);
+            let closing = later.filter_map(|later| Some((closes(later)?, later.position))).next();
+            let by = closing.map_or_else(
+                || "the milestone that is missing".to_owned(),
+                |(milestone, at)| format!("{milestone} at record {at}"),
+            );
+            format!("a part, the {}: it was decided together with {by}", <M as RecordText>::part(part))
         }
         Event::RequestReceived(OperatorRequest { ask, by, .. }) => format!(
             "an input, not a decision: {by} asked to {}, and {}",
@@ -235,26 +241,27 @@ fn undecided(entries: &[Entry], entry: &Entry, event: &Event) -> String {
                 Ask::Keep => "from here on nothing is deleted: the run ends with its storage retained",
             }
         ),
-        Event::Reconstructed(found) => {
-            let seen = found.seen.join(", ");
-            format!(
-                "the journal was lost, and the run put together again from its cluster, which showed: {seen}"
-            )
-        }
+        Event::Reconstructed(found) => M::why_reconstructed(found),
         Event::Intended { .. } | Event::MilestoneReached { .. } => "decided by the table".to_owned(),
     }
 }
 
-fn is_bound(entry: &Entry) -> bool {
-    let Ok(Decoded::Group(timed)) = decode(&entry.record) else { return false };
-    matches!(timed.event, Event::MilestoneReached { reached: Reached::VsBound(_), .. })
+/// The milestone that a record reaches.
+fn closes(entry: &Entry) -> Option<&'static str> {
+    fn milestone<M: Machine>(event: &Event<M>) -> Option<&'static str> {
+        match event {
+            Event::MilestoneReached { reached, .. } => Some(reached.milestone().name()),
+            _ => None,
+        }
+    }
+    on_machine!(decode(&entry.record).ok()?, timed => milestone(&timed.event), _ => None)
 }
 
-fn of_backup(event: &backup::Event) -> &'static str {
+fn of_earlier(event: &earlier::Event) -> &'static str {
     match event {
-        backup::Event::Accepted { .. } => {
+        earlier::Event::Accepted { .. } => {
             "a Backup is accepted when its groups are settled; the recovery table decides about groups only"
         }
-        backup::Event::Finished { .. } => "a Backup ends when the last of its groups has ended",
+        earlier::Event::Finished(_) => "a Backup ends when the last of its groups has ended",
     }
 }

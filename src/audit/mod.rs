@@ -20,6 +20,7 @@ pub mod describe;
 pub mod diff;
 pub mod explain;
 mod finished;
+mod record_text;
 pub mod replay;
 pub mod shown;
 pub mod streams;

@@ -5,7 +5,8 @@
 //! gives the same row now, and if the recorded event is the event of that row. A decision of an older version of
 //! the table that this one does not repeat is *not comparable*; so are decisions of a newer version, and
 //! decisions in a stream after the record that broke it.
-//! The end of a Backup is decided again from the ends of its groups.
+//! The end of a Backup that an earlier release recorded is decided again from the ends of its groups. The ends of
+//! groups that a Backup records are compared with their streams.
 //!
 //! Not here: whether outcomes are correct. The journal records the replies to effects, not their results in
 //! the cluster.
@@ -14,15 +15,19 @@ use serde::Serialize;
 
 use super::describe::event_name;
 use super::finished::{self, Compared};
+use super::record_text::RecordText;
 use super::streams::{Broken, Folded, Streams};
 use crate::domain::ids::StreamId;
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::machine::backup;
+use crate::machine::backup::earlier;
 use crate::machine::kit::decide::{columns, mismatch};
 use crate::machine::kit::step::disagreement;
 use crate::machine::kit::table::{self, current_id};
-use crate::machine::kit::{Action, DecisionRecord, Event, Machine, Run, decide};
+use crate::machine::kit::{
+    Action, DecisionRecord, Event, Machine, Reached as _, Run, Stage as _, Timed, decide,
+};
+use crate::on_machine;
 use crate::records::{Decoded, decode};
 
 /// A decision that would be different now, or a record that cannot follow the records before it.
@@ -72,18 +77,23 @@ impl Replay {
     pub fn admit(&mut self, entry: &Entry) {
         let Self { report, streams } = self;
         let decoded = decode(&entry.record);
-        if let Ok(Decoded::Group(timed)) = &decoded
-            && let Some(grounds) = timed.event.grounds()
-        {
-            let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
-            report.decision(entry.position, run, &timed.event, grounds, timed.at);
+        let folded = streams.get(StreamId(entry.stream)).and_then(|stream| stream.folded.as_ref());
+        match (&decoded, folded) {
+            (Ok(Decoded::EarlierBackup { event, .. }), Some(Folded::Backup(run))) => {
+                if let (earlier::Event::Finished(finished), false) = (event, run.stage.is_final()) {
+                    report.end(entry.position, finished::compare(run, streams, finished));
+                }
+            }
+            (Ok(decoded), folded) => {
+                on_machine!(decoded, timed => report.decided(entry.position, folded, timed), _ => ());
+            }
+            (Err(_), _) => {}
         }
-        if let Ok(Decoded::Backup { event: event @ backup::Event::Finished { .. }, .. }) = &decoded
-            && let Some(Folded::Backup(run)) =
-                streams.get(StreamId(entry.stream)).and_then(|stream| stream.folded.as_ref())
-            && run.finished.is_none()
+        if let (Ok(Decoded::Backup(timed)), Some(Folded::Backup(run))) = (&decoded, folded)
+            && let Event::MilestoneReached { reached, .. } = &timed.event
+            && let Some(why) = finished::disagreement(run, streams, reached.ends())
         {
-            report.end(entry.position, finished::compare(run, streams, event));
+            report.illegal(entry.position, reached.milestone().name().to_owned(), why);
         }
         let kind = entry.record.kind;
         let name = decoded.as_ref().ok().map(event_name);
@@ -101,6 +111,13 @@ impl Replay {
 }
 
 impl ReplayReport {
+    /// Repeats the decision of a record, if it has one.
+    fn decided<M: RecordText>(&mut self, position: u64, folded: Option<&Folded>, timed: &Timed<M>) {
+        if let Some(grounds) = timed.event.grounds() {
+            self.decision(position, folded.and_then(M::run), &timed.event, grounds, timed.at);
+        }
+    }
+
     fn decision<M: Machine>(
         &mut self,
         position: u64,

@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::describe::sentence;
+use super::record_text::RecordText;
 use crate::journal::Entry;
 use crate::machine::kit::{Event, Machine, Named, Reached};
-use crate::records;
 use crate::records::{Decoded, decode, kind};
+use crate::{on_machine, records};
 
 /// One record as data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,14 +50,13 @@ impl Shown {
         let note = records::text(&entry.record);
         let word = note.as_ref().map_or_else(|| kind::word(entry.record.kind), |_| Some("note"));
         let summary = note.unwrap_or_else(|| sentence(&decoded, entry.record.kind));
-        let view = match &decoded {
-            Ok(Decoded::Group(timed)) => named_view(&timed.event),
-            _ => None,
-        };
-        let event = match decoded {
-            Ok(Decoded::Group(timed)) => Some(json(&timed.event)),
-            Ok(Decoded::Backup { event, .. }) => serde_json::to_value(&event).ok(),
-            Err(_) => None,
+        let (event, view) = match decoded {
+            Ok(decoded) => on_machine!(
+                decoded,
+                timed => (Some(json(&timed.event)), named_view(&timed.event)),
+                Decoded::EarlierBackup { event, .. } => (serde_json::to_value(&event).ok(), None),
+            ),
+            Err(_) => (None, None),
         };
         Self {
             position: entry.position,
@@ -78,7 +78,7 @@ impl Shown {
 }
 
 /// An event of any machine as JSON. The names of events and fields are a contract.
-fn json<M: Machine>(event: &Event<M>) -> Value {
+fn json<M: RecordText>(event: &Event<M>) -> Value {
     match event {
         Event::Planned(plan) => json!({"Planned": plan}),
         Event::Intended { grounds, step, marks } => {
@@ -87,7 +87,7 @@ fn json<M: Machine>(event: &Event<M>) -> Value {
         Event::StepCompleted { step, outcomes } => {
             json!({"Ended": {"step": step.name(), "outcomes": outcomes}})
         }
-        Event::Part(part) => json!({"ReceiptPart": part}),
+        Event::Part(part) => json!({ M::PART: part }),
         Event::Reconstructed(found) => json!({"Reconstructed": found}),
         Event::MilestoneReached { grounds, reached } => {
             let (milestone, facts) = (reached.milestone().name(), reached.evidence());

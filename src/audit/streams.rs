@@ -7,23 +7,108 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+
+use super::record_text::RecordText;
 use crate::domain::ids::{StreamId, StreamKind};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
-use crate::machine::backup::{self, BackupRun};
-use crate::machine::group::GroupRun;
-use crate::machine::group::Timed;
-use crate::machine::kit;
-use crate::machine::kit::Stage as _;
-use crate::records;
-use crate::records::{Decoded, WireError, decode};
+use crate::machine::backup::{BackupMachine, BackupRun};
+use crate::machine::group::{GroupMachine, GroupRun};
+use crate::machine::kit::{self, Machine, Run, Stage as _, Timed};
+use crate::records::{self, Decoded, WireError, decode};
 
-/// The folded state of a stream.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Folded {
-    Group(Box<GroupRun>),
-    Backup(Box<BackupRun>),
+/// Defines the folded state of a stream: a run of one of the machines.
+macro_rules! folded {
+    ($($variant:ident: $machine:ty),+ $(,)?) => {
+        /// The folded state of a stream.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Folded {
+            $($variant(Box<Run<$machine>>)),+
+        }
+
+        impl Folded {
+            fn fold(folded: Option<Self>, decoded: Decoded) -> Result<Self, String> {
+                match (folded, decoded) {
+                    $(
+                        (None, Decoded::$variant(timed)) => next(None, &timed).map(Self::$variant),
+                        (Some(Self::$variant(run)), Decoded::$variant(timed)) => {
+                            next(Some(*run), &timed).map(Self::$variant)
+                        }
+                    )+
+                    (None, earlier) => Self::fold_earlier(None, earlier),
+                    (Some(Self::Backup(run)), earlier) => Self::fold_earlier(Some(*run), earlier),
+                    _ => Err(MIXED.to_owned()),
+                }
+            }
+
+            /// The state as users read it.
+            fn state(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(run) => run.state_name()),+
+                }
+            }
+
+            /// The stage, for users.
+            pub(super) fn stage(&self) -> String {
+                match self {
+                    $(Self::$variant(run) => format!("{:?}", run.stage)),+
+                }
+            }
+
+            fn is_over(&self) -> bool {
+                match self {
+                    $(Self::$variant(run) => run.stage.is_final()),+
+                }
+            }
+
+            fn named(&self) -> (StreamKind, &str, &str) {
+                match self {
+                    $(Self::$variant(run) => {
+                        let (namespace, name) = <$machine as RecordText>::named(&run.plan);
+                        (<$machine as RecordText>::KIND, namespace, name)
+                    }),+
+                }
+            }
+        }
+    };
+}
+
+folded! { Group: GroupMachine, Backup: BackupMachine }
+
+const MIXED: &str = "a record of another kind of stream";
+
+fn next<M: Machine>(run: Option<Run<M>>, timed: &Timed<M>) -> Result<Box<Run<M>>, String> {
+    kit::fold(run, timed).map(Box::new).map_err(|error| error.to_string())
+}
+
+impl Folded {
+    fn fold_earlier(run: Option<BackupRun>, decoded: Decoded) -> Result<Self, String> {
+        let timed = decoded.into_backup().ok_or(MIXED)?;
+        next(run, &timed).map(Self::Backup)
+    }
+}
+
+impl Serialize for Folded {
+    /// The fields of a Backup are those of the first release.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Group(run) => serializer.serialize_newtype_variant("Folded", 0, "group", &**run),
+            Self::Backup(run) => {
+                let (plan, state) = (&run.plan, &run.state);
+                let fields = serde_json::json!({
+                    "backup": plan.backup,
+                    "label_key": plan.label_key,
+                    "accepted_at": run.accepted_at(),
+                    "groups": state.groups,
+                    "failed": state.failed,
+                    "warnings": state.warnings,
+                    "finished": state.finished,
+                });
+                serializer.serialize_newtype_variant("Folded", 1, "backup", &fields)
+            }
+        }
+    }
 }
 
 /// The point at which a stream stopped folding.
@@ -136,30 +221,13 @@ impl Stream {
     }
 
     fn fold(&mut self, decoded: Decoded) -> Result<(), String> {
-        let folded = match (self.folded.take(), decoded) {
-            (None, Decoded::Group(timed)) => Self::fold_group(None, &timed)?,
-            (Some(Folded::Group(run)), Decoded::Group(timed)) => Self::fold_group(Some(*run), &timed)?,
-            (None, Decoded::Backup { event, at }) => Self::fold_backup(None, &event, at)?,
-            (Some(Folded::Backup(run)), Decoded::Backup { event, at }) => {
-                Self::fold_backup(Some(*run), &event, at)?
-            }
-            (Some(_), _) => return Err("a record of another kind of stream".to_owned()),
-        };
+        let folded = Folded::fold(self.folded.take(), decoded)?;
         if self.kind.is_none() {
-            (self.kind, self.namespace, self.name) = named(&folded);
+            let (kind, namespace, name) = folded.named();
+            (self.kind, self.namespace, self.name) = (Some(kind), namespace.to_owned(), name.to_owned());
         }
         self.folded = Some(folded);
         Ok(())
-    }
-
-    fn fold_group(run: Option<GroupRun>, timed: &Timed) -> Result<Folded, String> {
-        let run = kit::fold(run, timed).map_err(|error| error.to_string())?;
-        Ok(Folded::Group(Box::new(run)))
-    }
-
-    fn fold_backup(run: Option<BackupRun>, event: &backup::Event, at: Timestamp) -> Result<Folded, String> {
-        let run = backup::fold(run, event, at).map_err(|error| error.to_string())?;
-        Ok(Folded::Backup(Box::new(run)))
     }
 
     /// The group run that the stream folds to.
@@ -172,11 +240,7 @@ impl Stream {
 
     /// The state as users read it.
     pub fn state(&self) -> &'static str {
-        match &self.folded {
-            None => "Broken",
-            Some(Folded::Group(run)) => run.state_name(),
-            Some(Folded::Backup(run)) => run.finished.map_or("InProgress", |(phase, _)| phase.name()),
-        }
+        self.folded.as_ref().map_or("Broken", Folded::state)
     }
 
     /// The attempt of a group run.
@@ -186,19 +250,6 @@ impl Stream {
 
     /// The time at which the stream ended; none while work is left.
     pub fn ended(&self) -> Option<Timestamp> {
-        match &self.folded {
-            None => None,
-            Some(Folded::Group(run)) => run.stage.is_final().then_some(self.last),
-            Some(Folded::Backup(run)) => run.finished.map(|(_, at)| at),
-        }
-    }
-}
-
-fn named(folded: &Folded) -> (Option<StreamKind>, String, String) {
-    match folded {
-        Folded::Group(run) => (Some(StreamKind::Group), run.plan.namespace.clone(), run.plan.group.clone()),
-        Folded::Backup(run) => {
-            (Some(StreamKind::Backup), run.backup.namespace.clone(), run.backup.name.clone())
-        }
+        self.folded.as_ref().is_some_and(Folded::is_over).then_some(self.last)
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::observed::*;
 use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::{Disk, Entry, Journal, MemoryStore, Record, StreamState};
-use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
+use crate::machine::backup::{AskedGroup, FailedGroup, Phase, earlier};
 use crate::machine::group::Event;
 use crate::machine::group::GroupRun;
 use crate::machine::group::Reached;
@@ -30,9 +30,9 @@ use crate::machine::kit::Outcome;
 use crate::machine::kit::fold;
 use crate::machine::kit::fold_all;
 use crate::machine::kit::{Logic, Next, step};
-use crate::records::{encode_backup, encode_group};
+use crate::records::{encode_earlier_backup, encode_group};
 
-const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
+pub const START: Timestamp = Timestamp(1_767_225_600_000_000_000);
 const BACKUP_UID: &str = "5f0c2b1e-7a34-4c56-9b9e-0a1b2c3d4e5f";
 
 pub fn plan() -> Plan {
@@ -64,7 +64,7 @@ pub fn plan() -> Plan {
     }
 }
 
-fn backup_ref() -> BackupRef {
+pub fn backup_ref() -> BackupRef {
     BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: BACKUP_UID.into() }
 }
 
@@ -464,7 +464,7 @@ impl Cache {
     }
 }
 
-/// A journal with one Backup and its one group, as the daemon would have written it.
+/// A journal with one Backup and its one group, as the daemon of the first release would have written it.
 pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
     let (disk, run, stream) = (Disk::new(), plan().run, StreamId::of_backup(BACKUP_UID));
     let (_, last) = records.last().expect("a script");
@@ -479,7 +479,7 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
         let (journal, opened) = Journal::open_task(store).expect("opened");
         assert_eq!(opened.epoch, epoch);
         if epoch == 1 {
-            append(&journal, stream, 0, encode_backup(&accepted(), START).expect("it fits")).await;
+            append(&journal, stream, 0, encode_earlier_backup(&accepted(), START).expect("it fits")).await;
         }
         for (_, timed) in records.iter().filter(|(of, _)| *of == epoch) {
             append(&journal, run, seq, encode_group(timed).expect("it fits")).await;
@@ -487,8 +487,9 @@ pub async fn journal(records: &[(u64, Timed)]) -> Vec<Entry> {
         }
         if let Some(phase) = phase.filter(|_| records[records.len() - 1].0 == epoch) {
             let failed = failure(records).into_iter().collect();
-            let finished = backup::Event::Finished { phase, failed, warnings: Vec::new() };
-            append(&journal, stream, 1, encode_backup(&finished, last.at).expect("it fits")).await;
+            let finished = earlier::Finished { phase, failed, warnings: Vec::new() };
+            let finished = earlier::Event::Finished(finished);
+            append(&journal, stream, 1, encode_earlier_backup(&finished, last.at).expect("it fits")).await;
         }
         entries = journal.entries(1, 1_000).await.expect("readable");
         drop(journal);
@@ -505,9 +506,9 @@ fn failure(records: &[(u64, Timed)]) -> Option<FailedGroup> {
     Some(FailedGroup { namespace, group, code: reason.code, message: reason.message })
 }
 
-fn accepted() -> backup::Event {
+fn accepted() -> earlier::Event {
     let plan = plan();
-    backup::Event::Accepted {
+    earlier::Event::Accepted {
         backup: plan.backup,
         label_key: plan.label_key,
         groups: vec![AskedGroup { namespace: plan.namespace, group: plan.group, run: plan.run }],
@@ -516,6 +517,6 @@ fn accepted() -> backup::Event {
     }
 }
 
-async fn append(journal: &Journal, stream: StreamId, seq: u64, record: Record) {
+pub async fn append(journal: &Journal, stream: StreamId, seq: u64, record: Record) {
     journal.append(stream, seq, vec![record], StreamState::Open).await.expect("appended");
 }

@@ -1,5 +1,6 @@
 //! Audits of journals with real decisions, and of journals that were tampered with.
 
+mod backups;
 mod explaining;
 mod forging;
 mod looks;

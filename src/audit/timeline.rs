@@ -6,13 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use super::describe::{describe, failures};
-use super::streams::Streams;
+use super::describe::{describe, effects, failures};
+use super::record_text::RecordText;
+use super::streams::{Folded, Streams};
 use crate::domain::ids::StreamId;
 use crate::domain::time::{Millis, Timestamp};
 use crate::journal::Entry;
-use crate::machine::group::Event;
-use crate::machine::group::effect::EffectRef;
+use crate::machine::kit::Event;
+use crate::on_machine;
 use crate::records::{Decoded, WireError, decode, kind};
 
 /// An intent without outcome.
@@ -109,26 +110,32 @@ pub fn only(rows: Vec<Row>, stream: StreamId) -> Vec<Row> {
     .collect()
 }
 
-/// The failures of an outcome. The intent before the outcome names the effects; `intended` stores the
-/// intents.
+/// The failures of an outcome. The intent before the outcome names the effects; `intended` stores them.
 fn failed(
-    intended: &mut BTreeMap<StreamId, Vec<EffectRef>>,
+    intended: &mut BTreeMap<StreamId, Vec<String>>,
     streams: &Streams,
     entry: &Entry,
     decoded: &Result<Decoded, WireError>,
 ) -> Vec<String> {
-    let Ok(Decoded::Group(timed)) = decoded else { return Vec::new() };
-    match &timed.event {
+    let Ok(decoded) = decoded else { return Vec::new() };
+    let stream = StreamId(entry.stream);
+    let folded = streams.get(stream).and_then(|stream| stream.folded.as_ref());
+    on_machine!(decoded, timed => failed_of(intended, stream, folded, &timed.event), _ => Vec::new())
+}
+
+fn failed_of<M: RecordText>(
+    intended: &mut BTreeMap<StreamId, Vec<String>>,
+    stream: StreamId,
+    folded: Option<&Folded>,
+    event: &Event<M>,
+) -> Vec<String> {
+    match event {
         Event::Intended { marks, .. } => {
-            intended.insert(StreamId(entry.stream), marks.clone());
+            intended.insert(stream, effects(marks, folded.and_then(M::run)));
             Vec::new()
         }
         Event::StepCompleted { outcomes, .. } => {
-            let run = streams.get(StreamId(entry.stream)).and_then(|stream| stream.group());
-            let claims: Option<Vec<&str>> =
-                run.map(|run| run.plan.members.iter().map(|member| member.claim.as_str()).collect());
-            let marks = intended.remove(&StreamId(entry.stream)).unwrap_or_default();
-            failures(&marks, outcomes, &claims.unwrap_or_default())
+            failures(&intended.remove(&stream).unwrap_or_default(), outcomes)
         }
         _ => Vec::new(),
     }
@@ -150,8 +157,10 @@ fn open_intents(entries: &[Entry]) -> BTreeMap<u64, Open> {
     let mut open = BTreeMap::new();
     for entry in entries {
         let before = match entry.record.kind {
-            kind::GROUP_INTENDED => waiting.insert(StreamId(entry.stream), (entry.position, entry.epoch)),
-            kind::GROUP_ENDED => waiting.remove(&StreamId(entry.stream)).and(None),
+            kind if kind::is_intent(kind) => {
+                waiting.insert(StreamId(entry.stream), (entry.position, entry.epoch))
+            }
+            kind if kind::is_outcome(kind) => waiting.remove(&StreamId(entry.stream)).and(None),
             _ => waiting.remove(&StreamId(entry.stream)),
         };
         open.extend(before.map(|(position, _)| (position, Open::Ended)));

@@ -5,9 +5,9 @@
 use crate::drill::disruption::Disruption;
 use crate::drill::invariants::Invariant;
 use crate::drill::scenario::{Case, Target};
+use crate::machine::backup::{self, BackupMachine};
 use crate::machine::group::{GroupMachine, Milestone, Step};
 use crate::machine::kit::{Moment, Phase, Place, Point, Step as _};
-use crate::machine::points;
 
 /// A permitted end of a drill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Part {
                 | Milestone::Retained,
             ) => Self::Reversible,
             Some(Milestone::Unwinding | Milestone::Failed | Milestone::Retried) => Self::Undoing,
-            None if [points::ACCEPTED, Place::planned::<GroupMachine>()].contains(&point.place) => {
+            None if point.place == Place::planned::<GroupMachine>() || is_before_groups(point) => {
                 Self::Before
             }
             _ => Self::Deleting,
@@ -68,6 +68,17 @@ impl Part {
             Phase::Release => Self::Deleting,
             Phase::Rollback => Self::Undoing,
         }
+    }
+}
+
+/// Whether the point is in the part of a Backup before its groups begin.
+fn is_before_groups(point: Point) -> bool {
+    use backup::Milestone;
+    let is_started = point.step_of::<BackupMachine>().is_some()
+        && matches!(point.moment, Moment::AfterEffects | Moment::AfterOutcome);
+    match point.milestone_of::<BackupMachine>() {
+        Some(milestone) => milestone == Milestone::Formed,
+        None => point.is_of::<BackupMachine>() && !is_started,
     }
 }
 

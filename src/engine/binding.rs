@@ -31,6 +31,7 @@ use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::driver::{internal, journal_problem};
 use crate::engine::foreign;
+use crate::engine::runs::fold_group;
 use crate::journal::{Appended, Entry, Journal, StreamState};
 use crate::machine::group::Stage;
 use crate::records::binding::{self as records, BindingEvent, BindingRecord};
@@ -463,7 +464,7 @@ impl Binder {
         for stream in self.inner.cache.runs_with_group() {
             let entries = self.inner.journal.stream(stream).await;
             let entries = entries.map_err(|error| journal_problem(stream, &error))?;
-            let run = crate::engine::backup::fold_group(stream, &entries)?;
+            let run = fold_group(stream, &entries)?;
             if run.is_some_and(|run| run.stage == Stage::Completed) {
                 return Ok(Some(stream));
             }

@@ -14,29 +14,27 @@ use crate::cluster::observe;
 use crate::cluster::project::KubeEvent;
 use crate::domain::ids::ObjectId;
 use crate::domain::plan::BackupRef;
-use crate::domain::text::count;
 use crate::domain::time::Timestamp;
-use crate::engine::cache::Cache;
+use crate::engine::cache::{Cache, IndexKey};
 use crate::engine::driver::Context;
 use crate::engine::events;
-use crate::machine::backup::BackupRun;
 
 /// Type and reason of the condition, and reason of the Event.
 const NAME: &str = "BackupDeleted";
 
 /// Returns once the Backup was deleted, or is being deleted.
 pub async fn deleted(cache: &Cache, backup: &BackupRef) {
-    let changes = cache.subscribe_to_backup(backup);
+    let changes = cache.subscribe_to_keys(&[IndexKey::BackupOf(backup.uid.0.clone())]);
     while !cache.backup_is_deleted(backup) {
         changes.changed().await;
     }
 }
 
 /// Does the work of a Backup, and logs if the Backup is deleted meanwhile.
-pub async fn noticed<T>(context: &Context, run: &BackupRun, work: impl Future<Output = T>) -> T {
+pub async fn noticed<T>(context: &Context, backup: &BackupRef, work: impl Future<Output = T>) -> T {
     let noticed = async {
-        deleted(&context.cache, &run.backup).await;
-        tracing::warn!("{}; {}", message(&run.backup), count(run.groups.len(), "group"));
+        deleted(&context.cache, backup).await;
+        tracing::warn!("{}", message(backup));
         std::future::pending::<Infallible>().await
     };
     tokio::select! {

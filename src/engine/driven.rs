@@ -102,6 +102,9 @@ pub trait Driven: Machine {
         None
     }
 
+    /// The run is over.
+    fn ended(_context: &Context, _run: &Run<Self>) {}
+
     /// The object that a newer daemon has claimed.
     fn claimed(run: &Run<Self>) -> About;
 

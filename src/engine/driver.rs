@@ -11,7 +11,7 @@ mod requests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -20,6 +20,7 @@ use crate::domain::ids::StreamId;
 use crate::domain::limits;
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::time::Timestamp;
+use crate::engine::backup_spec::Defaults;
 use crate::engine::binding::Binder;
 use crate::engine::cache::{Cache, MinVersions, ReadError, Subscription};
 use crate::engine::clock::Clock;
@@ -27,9 +28,13 @@ use crate::engine::crash_points::CrashPoints;
 use crate::engine::driven::Driven;
 use crate::engine::events::EventRecorder;
 use crate::engine::preflight::Granted;
-use crate::engine::run_status::StatusBoard;
+use crate::engine::run_status::{Published, StatusBoard};
+use crate::engine::runs::{self, Runs};
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::journal::{Barrier, Durable, Journal, Record, StreamState};
+use crate::journal::{
+    AppendError, Barrier, Durable, Journal, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Record, StreamState,
+};
+use crate::machine::backup::BackupRun;
 use crate::machine::group::GroupMachine;
 use crate::machine::kit::wait_report::Cause;
 use crate::machine::kit::{
@@ -49,8 +54,14 @@ pub struct Context {
     pub points: CrashPoints,
     /// The decisions of group runs.
     pub group_logic: Logic<GroupMachine>,
-    /// Receives the published status of the runs.
+    /// Options that apply to every Backup.
+    pub defaults: Defaults,
+    /// Receives the published status of the group runs.
     pub status_board: StatusBoard,
+    /// Receives the published state of the Backups.
+    pub backups: Published<BackupRun>,
+    /// The runs of this incarnation.
+    pub runs: Runs,
     /// Receives metrics.
     pub metrics: Arc<dyn MetricsSink>,
     /// Queues Kubernetes Events.
@@ -59,6 +70,16 @@ pub struct Context {
     pub granted: Granted,
     /// The binding of the journal to the cluster.
     pub binder: Binder,
+}
+
+/// What became of a run that was started.
+pub enum Planned<M: Driven> {
+    /// It has begun.
+    New(Box<Driver<M>>),
+    /// It had begun before, with the same plan.
+    Same,
+    /// It had begun before, with another plan.
+    Other,
 }
 
 /// One run in progress.
@@ -131,13 +152,39 @@ impl<M: Driven> Driver<M> {
     /// # Errors
     /// The plan does not fit into a record, or the journal cannot be written; the daemon has to end.
     pub async fn plan(context: Context, plan: M::Plan) -> Result<Self, Problem> {
+        let stream = M::stream(&plan);
+        match Self::start(context, plan).await? {
+            Planned::New(driver) => Ok(*driver),
+            Planned::Same | Planned::Other => Err(internal(stream, &HasBegun)),
+        }
+    }
+
+    /// A new run, unless its stream has records: its plan becomes the first one.
+    ///
+    /// # Errors
+    /// As [`Driver::plan`].
+    pub async fn start(context: Context, plan: M::Plan) -> Result<Planned<M>, Problem> {
         context.points.hit(Point::new(Place::planned::<M>(), Moment::BeforeRecord)).await;
         let stream = M::stream(&plan);
         let record = Timed { at: context.clock.now(), event: Event::Planned(Box::new(plan)) };
         let run = fold(None, &record).map_err(|error| internal(stream, &error))?;
-        append::<M>(&context, stream, 0, &[record], StreamState::Open).await?;
+        let encoded = encode::<M>(stream, std::slice::from_ref(&record))?;
+        let began = Instant::now();
+        let appended = context.journal.append(stream, 0, encoded.clone(), StreamState::Open).await;
+        context.metrics.record(Metric::Appended { took: began.elapsed() });
+        match appended {
+            Err(AppendError::Sequence { .. }) => {
+                let present = context.journal.stream(stream).await;
+                let present = present.map_err(|error| journal_problem(stream, &error))?;
+                let payload = |record: &Record| (record.kind, record.version, record.payload.clone());
+                let first = present.first().map(|entry| payload(&entry.record));
+                let same = first == encoded.first().map(payload);
+                return Ok(if same { Planned::Same } else { Planned::Other });
+            }
+            appended => appended.map_err(|error| journal_problem(stream, &error))?,
+        };
         context.points.hit(Point::new(Place::planned::<M>(), Moment::AfterRecord)).await;
-        Ok(Self::resume(context, run, 1))
+        Ok(Planned::New(Box::new(Self::resume(context, run, 1))))
     }
 
     /// Records what was found in the cluster about a run that is over.
@@ -188,7 +235,7 @@ impl<M: Driven> Driver<M> {
                 NextAction::Wait { until, report } => self.wait(&mut changes, until, report).await,
                 NextAction::StepDown => return Err(self.overtaken()),
                 NextAction::Done => {
-                    self.context.metrics.record(Metric::RunEnded(self.run.state_name()));
+                    M::ended(&self.context, &self.run);
                     self.show(None);
                     return Ok(self.run);
                 }
@@ -210,13 +257,18 @@ impl<M: Driven> Driver<M> {
         let intent = Intent { effects: effects.iter().map(|(_, effect)| M::calls(effect)).collect() };
         // Effects on the run itself (mark, then delete) keep their order; effects on members are concurrent.
         let ordered = marks.iter().all(|mark| mark.member().is_none());
-        let width = if ordered { 1 } else { limits::EFFECTS_PER_RUN };
+        let starts = intent.effects.iter().all(|calls| matches!(calls, Calls::StartRun(_)));
+        let width = match () {
+            () if ordered => 1,
+            () if starts => limits::STARTS_AT_ONCE,
+            () => limits::EFFECTS_PER_RUN,
+        };
         self.hit(step, Moment::BeforeIntent).await;
         let event = Event::Intended { grounds, step, marks: marks.clone() };
         let durable = self.record_durable(now, event, intent).await?;
         self.show(None);
         self.hit(step, Moment::AfterIntent).await;
-        let outcomes = self.perform(&durable, step, width).await;
+        let outcomes = self.perform(&durable, step, width).await?;
         (self.fresh, self.permitted) = (false, false);
         self.hit(step, Moment::AfterEffects).await;
         let certain = outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done { .. }));
@@ -239,13 +291,21 @@ impl<M: Driven> Driver<M> {
     }
 
     /// Performs all effects of an intent. If crash points are hooked, in two halves.
-    async fn perform(&self, intent: &Durable<Intent>, step: M::Step, width: usize) -> Vec<Outcome> {
+    ///
+    /// # Errors
+    /// The journal cannot be written, where an effect starts a run: the daemon ends.
+    async fn perform(
+        &self,
+        intent: &Durable<Intent>,
+        step: M::Step,
+        width: usize,
+    ) -> Result<Vec<Outcome>, Problem> {
         let count = intent.get().effects.len();
         let half = if self.context.points.watched() { count / 2 } else { 0 };
-        let mut outcomes = self.perform_range(intent, 0..half, step, width).await;
+        let mut outcomes = self.perform_range(intent, 0..half, step, width).await?;
         self.hit(step, Moment::MidEffects).await;
-        outcomes.extend(self.perform_range(intent, half..count, step, width).await);
-        outcomes
+        outcomes.extend(self.perform_range(intent, half..count, step, width).await?);
+        Ok(outcomes)
     }
 
     async fn perform_range(
@@ -254,15 +314,18 @@ impl<M: Driven> Driver<M> {
         range: std::ops::Range<usize>,
         step: M::Step,
         width: usize,
-    ) -> Vec<Outcome> {
+    ) -> Result<Vec<Outcome>, Problem> {
         let one = |index: usize| async move {
+            if let Some(Calls::StartRun(plan)) = intent.get().effects.get(index) {
+                return runs::start(&self.context, plan).await;
+            }
             let performed = self.perform_one(intent, index, step).await;
             if let Some(object) = performed.object {
                 self.context.cache.upsert(object);
             }
-            performed.outcome
+            Ok(performed.outcome)
         };
-        futures::stream::iter(range).map(one).buffered(width).collect().await
+        futures::stream::iter(range).map(one).buffered(width).try_collect().await
     }
 
     /// Performs one effect. A refused create ends the run, but an API server that has just started refuses
@@ -314,7 +377,8 @@ impl<M: Driven> Driver<M> {
     /// the run pauses before the next attempt.
     ///
     /// # Errors
-    /// The cluster went back in time: the daemon ends, and the next start reads everything again.
+    /// The journal cannot be read, or the cluster went back in time: the daemon ends, and the next start reads
+    /// everything again.
     async fn refresh(&mut self, row: &'static str) -> Result<(), Problem> {
         let known = *self.looking.get_or_insert_with(|| self.context.cache.min_versions());
         let read = M::read(&self.context, &self.scope, &known, &mut self.memory).await;
@@ -324,6 +388,7 @@ impl<M: Driven> Driver<M> {
                 (self.trouble, self.trouble_since) = (0, None);
                 (self.looking, self.behind_since) = (None, None);
             }
+            Err(ReadError::Journal(problem)) => return Err(problem),
             Err(unread) => {
                 self.note_behind(&unread).await?;
                 self.trouble += 1;
@@ -435,6 +500,11 @@ impl<M: Driven> Driver<M> {
     }
 }
 
+/// A run is planned that has begun.
+#[derive(Debug, thiserror::Error)]
+#[error("the run has records already")]
+struct HasBegun;
+
 fn log_failures(effects: &[Calls], outcomes: &[Outcome]) {
     for (calls, outcome) in effects.iter().zip(outcomes) {
         match outcome {
@@ -482,13 +552,31 @@ async fn append<M: Driven>(
     records: &[Timed<M>],
     state: StreamState,
 ) -> Result<(), Problem> {
-    let encoded = encode::<M>(stream, records)?;
+    let mut encoded = encode::<M>(stream, records)?;
     let firm = records.iter().any(|record| barrier(&record.event) == Barrier::LogAndIndex);
     let barrier = if firm { Barrier::LogAndIndex } else { Barrier::Log };
-    let began = Instant::now();
-    let appended = context.journal.append_with(barrier, stream, seq, encoded, state).await;
-    context.metrics.record(Metric::Appended { took: began.elapsed() });
-    appended.map(|_| ()).map_err(|error| journal_problem(stream, &error))
+    let mut seq = seq;
+    while !encoded.is_empty() {
+        let rest = encoded.split_off(one_append(&encoded));
+        let (count, state) = (encoded.len() as u64, if rest.is_empty() { state } else { StreamState::Open });
+        let began = Instant::now();
+        let appended = context.journal.append_with(barrier, stream, seq, encoded, state).await;
+        context.metrics.record(Metric::Appended { took: began.elapsed() });
+        appended.map_err(|error| journal_problem(stream, &error))?;
+        (encoded, seq) = (rest, seq + count);
+    }
+    Ok(())
+}
+
+/// Number of records that fit into one append. Parts that are larger together take several: without the
+/// milestone, which is in the last one, they are ignored.
+fn one_append(records: &[Record]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&Record| {
+        bytes += record.payload.len();
+        bytes <= MAX_APPEND_BYTES
+    };
+    records.iter().take_while(fits).count().clamp(1, MAX_APPEND_RECORDS)
 }
 
 /// The daemon ends on this error: records that were not written did not happen, and the next start continues
@@ -502,7 +590,7 @@ pub(super) fn journal_problem(stream: StreamId, error: &dyn std::error::Error) -
     )
 }
 
-pub(super) fn internal(stream: StreamId, error: &dyn std::error::Error) -> Problem {
+pub(crate) fn internal(stream: StreamId, error: &dyn std::error::Error) -> Problem {
     Problem::new(
         Code::Internal,
         About::new("Run", "", &stream.to_string()),

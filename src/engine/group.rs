@@ -11,6 +11,7 @@ use crate::engine::cache::{MinVersions, ReadError, Subscription};
 use crate::engine::driven::Driven;
 use crate::engine::driver::Context;
 use crate::engine::run_status::RunStatus;
+use crate::engine::telemetry::Metric;
 use crate::journal::Record;
 use crate::machine::group::waiting::{count, report};
 use crate::machine::group::{Event, GroupMachine, GroupRun, Milestone, Stage, Step, Timed, matching};
@@ -141,6 +142,10 @@ impl Driven for GroupMachine {
 
     fn shown(memory: &Memory) -> Option<usize> {
         memory.ready()
+    }
+
+    fn ended(context: &Context, run: &GroupRun) {
+        context.metrics.record(Metric::RunEnded(run.state_name()));
     }
 
     fn claimed(run: &GroupRun) -> About {

@@ -11,7 +11,7 @@
 //! | [`driven`] | what a machine observes and publishes |
 //! | [`binding`], [`foreign`] | which journal may write to this cluster |
 //! | [`backup`] | one Backup, from its object to its end |
-//! | `begin` | begins a requested group run in a task of its own |
+//! | [`runs`] | starts runs, each in a task of its own |
 //! | `group` | what a group run observes and publishes |
 //! | [`preflight`] | checks permissions and names before the first group of a Backup |
 //! | [`backup_spec`], [`inventory`] | convert objects to the input of planning |
@@ -30,7 +30,6 @@
 pub mod archiving;
 pub mod backup;
 pub mod backup_spec;
-mod begin;
 pub mod binding;
 pub mod cache;
 pub mod clock;
@@ -49,6 +48,7 @@ pub mod projection;
 pub mod reasons;
 pub mod recover_from_cluster;
 pub mod run_status;
+pub mod runs;
 mod snapshots;
 pub mod socket;
 pub mod telemetry;
@@ -61,7 +61,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cluster::Adapter;
 use crate::cluster::kinds::Backup;
@@ -69,20 +69,19 @@ use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits;
 use crate::domain::problem::Problem;
 use crate::domain::time::Timestamp;
-use crate::engine::backup::StartRun;
 use crate::engine::backup_spec::Defaults;
-use crate::engine::begin::Begun;
 use crate::engine::binding::{Binder, BindingOptions};
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::crash_points::CrashPoints;
 use crate::engine::driver::{Context, Driver, journal_problem};
-use crate::engine::run_status::StatusBoard;
+use crate::engine::run_status::{Published, StatusBoard};
+use crate::engine::runs::{RunState, Runs, Started, fold_group};
 use crate::engine::telemetry::MetricsSink;
 use crate::journal::{Entry, Journal, Opened};
 use crate::machine::group::Event as GroupEvent;
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
-use crate::machine::group::{GroupMachine, GroupRun, Stage};
+use crate::machine::group::{GroupMachine, Stage};
 use crate::machine::kit::Logic;
 use crate::records::{self, Decoded};
 
@@ -104,8 +103,8 @@ type Work = Pin<Box<dyn Future<Output = Result<Done, Problem>> + Send>>;
 
 /// The result of a task.
 enum Done {
-    /// A requested or resumed run, and what became of it.
-    Run(StreamId, Begun),
+    /// A started or resumed run.
+    Run(StreamId),
     /// A Backup.
     Backup(StreamId),
     /// The list of Backups may have changed.
@@ -117,19 +116,19 @@ pub struct Engine {
     context: Context,
     config: Config,
     opened: Opened,
+    /// Runs that were started and are not driven.
+    started: mpsc::UnboundedReceiver<Started>,
     /// Taken when the engine starts to run.
     event_queue: Option<events::EventQueue>,
     _watches: cache::Watches,
 }
 
 /// Tasks in progress.
+#[derive(Default)]
 struct Tasks {
     work: FuturesUnordered<Work>,
-    /// Senders for the ends of runs that are in progress.
-    waiting: BTreeMap<StreamId, Vec<oneshot::Sender<Option<Arc<GroupRun>>>>>,
     /// Backups that this incarnation has started to process.
     backups: BTreeSet<StreamId>,
-    starts: mpsc::UnboundedSender<StartRun>,
 }
 
 impl Engine {
@@ -159,6 +158,7 @@ impl Engine {
             config.binding,
             &opened.streams,
         );
+        let (runs, started) = Runs::new();
         let context = Context {
             adapter,
             cache,
@@ -166,13 +166,16 @@ impl Engine {
             clock: config.clock,
             points: config.points.clone(),
             group_logic: config.group_logic,
+            defaults: config.defaults.clone(),
             status_board: StatusBoard::default(),
+            backups: Published::default(),
+            runs,
             metrics,
             recorder,
             granted: preflight::Granted::default(),
             binder,
         };
-        Self { context, config, opened, event_queue: Some(event_queue), _watches: watches }
+        Self { context, config, opened, started, event_queue: Some(event_queue), _watches: watches }
     }
 
     /// The published status of the runs.
@@ -223,13 +226,7 @@ impl Engine {
     }
 
     async fn serve(mut self) -> Problem {
-        let (starts, mut incoming) = mpsc::unbounded_channel();
-        let mut tasks = Tasks {
-            work: FuturesUnordered::new(),
-            waiting: BTreeMap::new(),
-            backups: BTreeSet::new(),
-            starts,
-        };
+        let mut tasks = Tasks::default();
         if let Err(problem) = self.resume(&mut tasks).await {
             return problem;
         }
@@ -240,9 +237,8 @@ impl Engine {
         loop {
             tokio::select! {
                 biased;
-                request = incoming.recv() => {
-                    let Some(start) = request else { continue };
-                    self.take_start(&mut tasks, start);
+                Some(Started::Group(driver)) = self.started.recv() => {
+                    self.drive(&tasks, *driver);
                 }
                 done = tasks.work.next() => match done {
                     Some(Ok(done)) => self.done(&mut tasks, done),
@@ -268,13 +264,9 @@ impl Engine {
             }
             match kind(stream, &entries)? {
                 Some(Kind::Group) => {
-                    if let Some(run) = backup::fold_group(stream, &entries)? {
+                    if let Some(run) = fold_group(stream, &entries)? {
                         tracing::info!(run = %stream, state = run.state_name(), "resuming");
-                        self.start(
-                            tasks,
-                            Driver::resume(self.context.clone(), run, entries.len() as u64),
-                            stream,
-                        );
+                        self.drive(tasks, Driver::resume(self.context.clone(), run, entries.len() as u64));
                     }
                 }
                 Some(Kind::Backup) => {
@@ -290,12 +282,12 @@ impl Engine {
     /// time. Their members belong to the group and would be deleted with it.
     async fn release_again(&self, tasks: &mut Tasks) -> Result<(), Problem> {
         for stream in self.context.cache.runs_with_group() {
-            if tasks.waiting.contains_key(&stream) {
+            if self.context.runs.state(stream).is_some() {
                 continue;
             }
             let entries = self.context.journal.stream(stream).await;
             let entries = entries.map_err(|error| journal_problem(stream, &error))?;
-            let Some(run) = backup::fold_group(stream, &entries)? else { continue };
+            let Some(run) = fold_group(stream, &entries)? else { continue };
             // A failed run has freed its storage: objects that exist now are left to the operator.
             if run.stage != Stage::Completed {
                 tracing::warn!(run = %stream, state = run.state_name(), "group objects of a run that is over");
@@ -311,7 +303,7 @@ impl Engine {
             };
             let driver = Driver::reconstruct(self.context.clone(), run, entries.len() as u64, found).await?;
             tracing::warn!(run = %stream, "its group is in the cluster again: the members are released again");
-            self.start(tasks, driver, stream);
+            self.drive(tasks, driver);
         }
         Ok(())
     }
@@ -327,36 +319,21 @@ impl Engine {
         }
     }
 
-    /// Starts a run that is in the journal.
-    fn start(&self, tasks: &mut Tasks, driver: Driver<GroupMachine>, stream: StreamId) {
-        tasks.waiting.entry(stream).or_default();
-        let context = self.context.clone();
+    /// Drives a run that is in the journal, in a task of its own.
+    fn drive(&self, tasks: &Tasks, driver: Driver<GroupMachine>) {
+        let (context, stream) = (self.context.clone(), driver.plan_of().run);
+        context.runs.set(stream, RunState::InProgress);
         tasks.work.push(Box::pin(async move {
-            let run = begin::drive(context, driver, stream).await?;
-            Ok(Done::Run(stream, Begun::Ended(run)))
+            runs::drive(context, driver, stream).await?;
+            Ok(Done::Run(stream))
         }));
-    }
-
-    /// Handles the request of a Backup for the end of a run: in progress, in the journal, or not begun.
-    fn take_start(&self, tasks: &mut Tasks, start: StartRun) {
-        let StartRun { run: stream, plan, end } = start;
-        if let Some(waiting) = tasks.waiting.get_mut(&stream) {
-            waiting.push(end);
-            return;
-        }
-        tasks.waiting.insert(stream, vec![end]);
-        let context = self.context.clone();
-        tasks
-            .work
-            .push(Box::pin(async move { Ok(Done::Run(stream, begin::begin(context, stream, plan).await?)) }));
     }
 
     fn take_backup(&self, tasks: &mut Tasks, stream: StreamId, object: Option<Arc<Backup>>) {
         if tasks.backups.insert(stream) {
-            let (context, defaults, starts) =
-                (self.context.clone(), self.config.defaults.clone(), tasks.starts.clone());
+            let context = self.context.clone();
             tasks.work.push(Box::pin(async move {
-                backup::take(context, defaults, stream, object, starts).await?;
+                backup::take(context, stream, object).await?;
                 Ok(Done::Backup(stream))
             }));
         }
@@ -375,17 +352,9 @@ impl Engine {
 
     fn done(&self, tasks: &mut Tasks, done: Done) {
         match done {
-            Done::Run(stream, begun) => {
-                let ended = match begun {
-                    Begun::Ended(run) => Some(run),
-                    Begun::NotPlanned => None,
-                    // The Backup does not get an answer.
-                    Begun::Unknown => return drop(tasks.waiting.remove(&stream)),
-                };
-                for end in tasks.waiting.remove(&stream).unwrap_or_default() {
-                    // The receiver is dropped if the Backup is gone.
-                    let _ = end.send(ended.clone());
-                }
+            Done::Run(stream) => {
+                self.context.runs.set(stream, RunState::Over);
+                self.context.cache.run_ended(stream);
             }
             Done::BackupsChanged => {
                 for object in self.context.cache.backups().into_iter().filter(|object| is_new(object)) {
@@ -437,6 +406,6 @@ fn kind(stream: StreamId, entries: &[Entry]) -> Result<Option<Kind>, Problem> {
     let Some(first) = entries.first() else { return Ok(None) };
     match records::decode(&first.record).map_err(|error| driver::internal(stream, &error))? {
         Decoded::Group(record) => Ok(matches!(record.event, GroupEvent::Planned(_)).then_some(Kind::Group)),
-        Decoded::Backup { .. } => Ok(Some(Kind::Backup)),
+        Decoded::Backup(_) | Decoded::EarlierBackup { .. } => Ok(Some(Kind::Backup)),
     }
 }

@@ -37,11 +37,7 @@ const AT_ONCE: usize = 8;
 
 /// Publishes the refused groups of a Backup. `is_new`: this incarnation accepted the Backup.
 pub async fn show_refused(context: &Context, run: &BackupRun, is_new: bool) {
-    let planned = |refused: &FailedGroup| {
-        run.groups.iter().any(|one| one.namespace == refused.namespace && one.group == refused.group)
-    };
-    let refused =
-        run.failed.iter().filter(|refused| !refused.group.is_empty() && !planned(refused)).collect();
+    let refused = run.state.refused().iter().filter(|refused| !refused.group.is_empty()).collect();
     show(context, run, refused, is_new).await;
 }
 
@@ -55,7 +51,8 @@ pub async fn show(context: &Context, run: &BackupRun, groups: Vec<&FailedGroup>,
 }
 
 async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_new: bool) {
-    let id = StreamId::of_group(&run.backup.uid.0, &refused.namespace, &run.label_key, &refused.group);
+    let id =
+        StreamId::of_group(&run.plan.backup.uid.0, &refused.namespace, &run.plan.label_key, &refused.group);
     // A run that was recovered from the cluster, or planned in an earlier incarnation, publishes itself.
     if !context.journal.stream(id).await.is_ok_and(|entries| entries.is_empty()) {
         return;
@@ -66,7 +63,7 @@ async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_
         namespace: &refused.namespace,
         name: &name,
         // Without the label of a run: there is none.
-        labels: &projection::backup_labels(&run.backup),
+        labels: &projection::backup_labels(&run.plan.backup),
         spec: &spec,
         status: &status,
     };
@@ -78,7 +75,7 @@ async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_
                 Ok(uid) => {
                     let object = ObjectId { namespace: refused.namespace.clone(), name, uid };
                     let note = format!("{} {}", refused.code, refused.message);
-                    let event = events::of_run(&object, true, REFUSED, &note, run.accepted_at);
+                    let event = events::of_run(&object, true, REFUSED, &note, run.accepted_at());
                     return context.recorder.record(event);
                 }
                 Err(problem) => problem,
@@ -97,18 +94,18 @@ async fn show_one(context: &Context, run: &BackupRun, refused: &FailedGroup, is_
 fn spec(run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotSpec {
     GroupSnapshotSpec {
         backup_ref: Some(GroupSnapshotBackupRef {
-            namespace: run.backup.namespace.clone(),
-            name: run.backup.name.clone(),
-            uid: run.backup.uid.to_string(),
+            namespace: run.plan.backup.namespace.clone(),
+            name: run.plan.backup.name.clone(),
+            uid: run.plan.backup.uid.to_string(),
         }),
-        label_key: run.label_key.clone(),
+        label_key: run.plan.label_key.clone(),
         group: refused.group.clone(),
         ..GroupSnapshotSpec::default()
     }
 }
 
 fn status(context: &Context, run: &BackupRun, refused: &FailedGroup) -> GroupSnapshotStatus {
-    let (head, at) = (context.journal.head(), observe::api_time(run.accepted_at));
+    let (head, at) = (context.journal.head(), observe::api_time(run.accepted_at()));
     GroupSnapshotStatus {
         state: Some(REFUSED.to_owned()),
         start_time: at.clone(),
@@ -126,11 +123,12 @@ fn status(context: &Context, run: &BackupRun, refused: &FailedGroup) -> GroupSna
 /// The annotations that a Backup ends with; none if there are no errors and no warnings.
 pub fn annotations(run: &BackupRun) -> BTreeMap<&'static str, String> {
     // A namespace that does not exist has no GroupSnapshot.
-    let (shown, bare): (Vec<_>, Vec<_>) = run.failed.iter().partition(|failed| !failed.group.is_empty());
+    let (shown, bare): (Vec<_>, Vec<_>) =
+        run.state.failed.iter().partition(|failed| !failed.group.is_empty());
     let errors: Vec<String> = bare.into_iter().chain(shown).map(FailedGroup::to_string).collect();
     let elsewhere =
-        format!("kubectl get groupsnapshots -A -l {}={} -o wide", labels::BACKUP_UID, run.backup.uid);
-    [(labels::ERRORS, lines(&errors, &elsewhere)), (labels::WARNINGS, lines(&run.warnings, &elsewhere))]
+        format!("kubectl get groupsnapshots -A -l {}={} -o wide", labels::BACKUP_UID, run.plan.backup.uid);
+    [(labels::ERRORS, lines(&errors, &elsewhere)), (labels::WARNINGS, lines(&run.state.warnings, &elsewhere))]
         .into_iter()
         .filter(|(_, text)| !text.is_empty())
         .collect()
@@ -158,17 +156,15 @@ mod tests {
     use super::*;
     use crate::domain::plan::BackupRef;
     use crate::domain::time::Timestamp;
+    use crate::machine::backup::BackupPlan;
+    use crate::machine::backup::state::Accepted;
 
     fn run(failed: Vec<FailedGroup>, warnings: &[&str]) -> BackupRun {
-        BackupRun {
-            backup: BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: "uid-1".into() },
-            label_key: "app".into(),
-            accepted_at: Timestamp(1),
-            groups: vec![],
-            failed,
-            warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
-            finished: None,
-        }
+        let backup =
+            BackupRef { namespace: "stillpoint".into(), name: "nightly".into(), uid: "uid-1".into() };
+        let warnings = warnings.iter().map(|warning| (*warning).to_owned()).collect();
+        let accepted = Some(Accepted { groups: vec![], refused: failed, warnings });
+        BackupRun::new(BackupPlan { backup, label_key: "app".into(), accepted }, Timestamp(1))
     }
 
     fn failed(namespace: &str, group: &str, message: &str) -> FailedGroup {

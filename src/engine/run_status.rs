@@ -4,7 +4,8 @@
 //! its records are durable.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -25,53 +26,85 @@ pub struct RunStatus {
     pub head: Head,
 }
 
-/// All runs of one incarnation of the daemon.
+/// The last published values of runs, by stream.
+pub struct Published<T>(Arc<Mutex<Senders<T>>>);
+
+type Senders<T> = BTreeMap<StreamId, watch::Sender<Arc<T>>>;
+
+impl<T> Default for Published<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> Clone for Published<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Published<T> {
+    /// Publishes the value of a run.
+    pub fn publish(&self, run: StreamId, value: Arc<T>) {
+        match self.lock().entry(run) {
+            Entry::Occupied(sender) => drop(sender.get().send_replace(value)),
+            Entry::Vacant(empty) => drop(empty.insert(watch::Sender::new(value))),
+        }
+    }
+
+    /// Subscribes to one run; `None` if it has published nothing.
+    pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<T>>> {
+        self.lock().get(&run).map(watch::Sender::subscribe)
+    }
+
+    /// Removes a run that is over and was projected.
+    pub fn forget(&self, run: StreamId) {
+        self.lock().remove(&run);
+    }
+
+    /// All values, in the order of the ids.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        self.lock().values().map(|sender| sender.borrow().clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Senders<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All group runs of one incarnation of the daemon.
 #[derive(Clone)]
 pub struct StatusBoard {
-    runs: Arc<Mutex<BTreeMap<StreamId, watch::Sender<Arc<RunStatus>>>>>,
+    runs: Published<RunStatus>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        Self { runs: Arc::default(), changed: watch::Sender::new(0) }
+        Self { runs: Published::default(), changed: watch::Sender::new(0) }
     }
 }
 
 impl StatusBoard {
     /// Publishes the status of a run.
     pub fn publish(&self, run_status: RunStatus) {
-        let id = run_status.run.plan.run;
-        let run_status = Arc::new(run_status);
-        let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match runs.get(&id) {
-            Some(sender) => {
-                sender.send_replace(run_status);
-            }
-            None => {
-                runs.insert(id, watch::Sender::new(run_status));
-            }
-        }
-        drop(runs);
+        self.runs.publish(run_status.run.plan.run, Arc::new(run_status));
         self.changed.send_modify(|count| *count += 1);
     }
 
     /// Subscribes to one run; `None` if it has no published status.
     pub fn follow(&self, run: StreamId) -> Option<watch::Receiver<Arc<RunStatus>>> {
-        let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        runs.get(&run).map(watch::Sender::subscribe)
+        self.runs.follow(run)
     }
 
     /// Removes a run that is over and was projected.
     pub fn forget(&self, run: StreamId) {
-        let mut runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        runs.remove(&run);
+        self.runs.forget(run);
     }
 
     /// All runs, in the order of their ids.
     pub fn all(&self) -> Vec<Arc<RunStatus>> {
-        let runs = self.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        runs.values().map(|sender| sender.borrow().clone()).collect()
+        self.runs.all()
     }
 
     /// Notifies whenever any run publishes its status.

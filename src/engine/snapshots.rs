@@ -1,7 +1,7 @@
 //! Counts the snapshots of a Backup, as Velero does in its status.
 
-use super::backup::fold_group;
 use super::driver::{Context, journal_problem};
+use super::runs::fold_group;
 use crate::domain::problem::Problem;
 use crate::journal::JournalError;
 use crate::machine::backup::BackupRun;
@@ -23,7 +23,7 @@ impl Snapshots {
     /// The journal cannot be read.
     pub(super) async fn of(context: &Context, run: &BackupRun) -> Result<Self, Problem> {
         let mut snapshots = Self::default();
-        for group in &run.groups {
+        for group in &run.state.groups {
             let entries = match context.journal.stream(group.run).await {
                 Err(JournalError::ArchiveMissing { .. }) => continue,
                 entries => entries.map_err(|error| journal_problem(group.run, &error))?,

@@ -35,7 +35,8 @@ use super::record::{Entry, Record};
 /// | 2 | kind 5 has a version 2 (`migrations/0002_rebuilt_members`); bytes of envelope and trees are those of schema 1 |
 /// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and a log that begins behind them (`migrations/0004_archives`); bytes as before |
 /// | 4 | kinds 1 and 17 have a version 2 (`migrations/0005_atomicity`); bytes as before |
-pub const SCHEMA: u16 = 4;
+/// | 5 | kinds 48 to 54 (`migrations/0006_backups`); bytes as before |
+pub const SCHEMA: u16 = 5;
 
 /// Largest payload of one record, in bytes.
 ///

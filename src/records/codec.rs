@@ -6,9 +6,9 @@ use bincode::{Decode, Encode};
 use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2};
 use crate::domain::time::Timestamp;
 use crate::journal::Record;
-use crate::machine::backup;
-use crate::machine::group::Event;
-use crate::machine::group::Timed;
+use crate::machine::backup::{self, earlier};
+use crate::machine::group::{Event, Timed};
+use crate::records::kit::decode_record;
 use crate::records::migrations;
 
 /// The version of kinds that have had one only.
@@ -33,9 +33,9 @@ fn version_of_group(event: &Event) -> u16 {
 }
 
 /// As [`version_of_group`].
-fn version_of_backup(event: &backup::Event) -> u16 {
+fn version_of_backup(event: &earlier::Event) -> u16 {
     match event {
-        backup::Event::Finished { warnings, .. } if !warnings.is_empty() => 2,
+        earlier::Event::Finished(finished) if !finished.warnings.is_empty() => 2,
         _ => FIRST,
     }
 }
@@ -50,11 +50,37 @@ pub enum Decoded {
     /// A record of a group stream.
     Group(Timed),
     /// A record of a Backup stream.
-    Backup {
-        event: backup::Event,
+    Backup(backup::Timed),
+    /// A record of a Backup stream of the releases in which a Backup was no machine.
+    EarlierBackup {
+        event: earlier::Event,
         /// When it was written.
         at: Timestamp,
     },
+}
+
+/// Evaluates an expression on the record of the machine that wrote it: the registry of machines. A further
+/// machine is one line here.
+#[macro_export]
+macro_rules! on_machine {
+    ($decoded:expr, $timed:pat => $body:expr, $earlier:pat => $other:expr $(,)?) => {
+        match $decoded {
+            $crate::records::Decoded::Group($timed) => $body,
+            $crate::records::Decoded::Backup($timed) => $body,
+            $earlier => $other,
+        }
+    };
+}
+
+impl Decoded {
+    /// The record of a Backup; none if it is of another machine.
+    pub fn into_backup(self) -> Option<backup::Timed> {
+        match self {
+            Self::Backup(timed) => Some(timed),
+            Self::EarlierBackup { event, at } => Some(backup::Timed { at, event: event.into() }),
+            Self::Group(_) => None,
+        }
+    }
 }
 
 /// Encodes a record of a group stream.
@@ -87,21 +113,21 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
     Ok(Record { kind, version, time_ns: timed.at.0, payload })
 }
 
-/// Encodes a record of a Backup stream, written at `at`.
+/// Encodes a record of a Backup stream as earlier releases wrote it, for fixtures.
 ///
 /// # Errors
-/// The payload is above the limit ([`super::fit_backup`] shortens the texts that may be shortened).
-pub fn encode_backup(event: &backup::Event, at: Timestamp) -> Result<Record, WireError> {
+/// The payload is above the limit.
+pub fn encode_earlier_backup(event: &earlier::Event, at: Timestamp) -> Result<Record, WireError> {
     let version = version_of_backup(event);
     let (kind, payload) = match event {
-        backup::Event::Accepted { backup, label_key, groups, refused, warnings } => encode(
+        earlier::Event::Accepted { backup, label_key, groups, refused, warnings } => encode(
             kind::BACKUP_ACCEPTED,
             &v1::backup::Accepted::new(backup, label_key, groups, refused, warnings),
         )?,
-        backup::Event::Finished { phase, failed, .. } if version == FIRST => {
-            encode(kind::BACKUP_FINISHED, &v1::backup::Finished::new(*phase, failed))?
+        earlier::Event::Finished(finished) if version == FIRST => {
+            encode(kind::BACKUP_FINISHED, &v1::backup::Finished::new(finished.phase, &finished.failed))?
         }
-        backup::Event::Finished { phase, failed, warnings } => {
+        earlier::Event::Finished(earlier::Finished { phase, failed, warnings }) => {
             encode(kind::BACKUP_FINISHED, &v2::backup::Finished::new(*phase, failed, warnings))?
         }
     };
@@ -117,7 +143,7 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
     let Record { kind, version, time_ns, ref payload } = *record;
     let at = Timestamp(time_ns);
     let group = |event| Ok(Decoded::Group(Timed { at, event }));
-    let backup = |event| Ok(Decoded::Backup { event, at });
+    let backup = |event| Ok(Decoded::EarlierBackup { event, at });
     match (kind, version) {
         (kind::GROUP_PLANNED, 2) => {
             group(Event::Planned(Box::new(read::<v2::group::Planned>(kind, payload)?.into())))
@@ -134,6 +160,7 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
         }
         (kind::BACKUP_ACCEPTED, FIRST) => backup(read::<v1::backup::Accepted>(kind, payload)?.try_into()?),
         (kind::BACKUP_FINISHED, 2) => backup(read::<v2::backup::Finished>(kind, payload)?.try_into()?),
+        (kind, _) if kind::is_of_backup(kind) => Ok(Decoded::Backup(decode_record(&record)?)),
         (kind, _) if kind::word(kind).is_none() => Err(WireError::Kind { kind }),
         (kind, found) => Err(WireError::Version { kind, found, known: latest(kind) }),
     }

@@ -4,16 +4,15 @@
 //! group, or of all groups of a Backup, can exceed the size of a record. The caller fits an event before it
 //! folds and appends it, so that the state in memory equals the journal.
 
-use super::{MAX_PAYLOAD_BYTES, WireError, encode_backup, encode_group};
+use super::{MAX_PAYLOAD_BYTES, WireError, encode_group};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::machine::backup::{self, FailedGroup};
 use crate::machine::group::Event;
 use crate::machine::group::Timed;
 use crate::machine::kit::Outcome;
 
 /// Text lengths to be tried in turn, in bytes.
-const LENGTHS: [usize; 4] = [256, 128, 64, 32];
+pub(super) const LENGTHS: [usize; 4] = [256, 128, 64, 32];
 
 const _: () = {
     // An outcome consists of its text and a few bytes; a rebuild has two effects for each member.
@@ -39,29 +38,6 @@ pub fn fit_group(event: Event) -> Event {
     timed.event
 }
 
-/// The event, with messages and warnings shortened if it would not fit otherwise.
-pub fn fit_backup(mut event: backup::Event) -> backup::Event {
-    for length in LENGTHS {
-        if !matches!(encode_backup(&event, Timestamp(0)), Err(WireError::TooLarge { .. })) {
-            break;
-        }
-        let shorten = |failed: &mut Vec<FailedGroup>| {
-            failed.iter_mut().for_each(|failed| cut(&mut failed.message, length));
-        };
-        match &mut event {
-            backup::Event::Accepted { refused, warnings, .. } => {
-                shorten(refused);
-                warnings.iter_mut().for_each(|warning| cut(warning, length));
-            }
-            backup::Event::Finished { failed, warnings, .. } => {
-                shorten(failed);
-                warnings.iter_mut().for_each(|warning| cut(warning, length));
-            }
-        }
-    }
-    event
-}
-
-fn cut(text: &mut String, length: usize) {
+pub(super) fn cut(text: &mut String, length: usize) {
     *text = limits::clip_to(text, length);
 }

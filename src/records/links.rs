@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::{Decoded, decode, kind};
 use crate::journal::{Options, Record};
-use crate::machine::backup::Event;
+use crate::machine::backup::earlier::Event;
+use crate::machine::backup::{self, Timed};
 
 /// Options to open a journal of Stillpoint. The groups of a Backup that has not ended are not archived,
 /// because the Backup needs their ends when it resumes.
@@ -12,15 +13,16 @@ pub fn journal_options() -> Options {
     Options { links, ..Options::default() }
 }
 
-/// The groups of a Backup.
+/// The groups of a Backup: all of them in a record of an earlier release, one in the part with its plan.
 fn links(record: &Record) -> Vec<Uuid> {
-    if record.kind != kind::BACKUP_ACCEPTED {
+    if !matches!(record.kind, kind::BACKUP_ACCEPTED | kind::BACKUP_PART) {
         return vec![];
     }
     match decode(record) {
-        Ok(Decoded::Backup { event: Event::Accepted { groups, .. }, .. }) => {
+        Ok(Decoded::EarlierBackup { event: Event::Accepted { groups, .. }, .. }) => {
             groups.iter().map(|group| group.run.0).collect()
         }
+        Ok(Decoded::Backup(Timed { event: backup::Event::Part(part), .. })) => vec![part.plan.run.0],
         _ => vec![],
     }
 }
@@ -32,7 +34,7 @@ mod tests {
     use crate::domain::plan::BackupRef;
     use crate::domain::time::Timestamp;
     use crate::machine::backup::AskedGroup;
-    use crate::records::encode_backup;
+    use crate::records::encode_earlier_backup;
 
     #[test]
     fn journal_and_core_share_the_stream_namespace() {
@@ -51,7 +53,7 @@ mod tests {
             refused: vec![],
             warnings: vec![],
         };
-        let mut record = encode_backup(&accepted, Timestamp(1)).expect("it fits");
+        let mut record = encode_earlier_backup(&accepted, Timestamp(1)).expect("it fits");
         let links = journal_options().links;
         assert_eq!(links(&record), runs.map(|run| run.0));
         record.payload.truncate(3);

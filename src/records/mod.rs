@@ -21,6 +21,9 @@
 //! | 7 | a run was reconstructed from its cluster | [`v1::reconstructed::Reconstructed`] |
 //! | 16 | a Backup is accepted | [`v1::backup::Accepted`] |
 //! | 17 | a Backup has finished | [`v1::backup::Finished`], [`v2::backup::Finished`] |
+//! | 48 to 54 | a Backup: planned, intended, ended, part, milestone, request, reconstructed | [`backup`] |
+//!
+//! Kinds 16 and 17 are read and not written any more.
 //!
 //! Where two are named, the second is written only for content that the first cannot express.
 //!
@@ -31,6 +34,7 @@
 //! The envelope and its hash ([`journal::envelope`](crate::journal::envelope)), and whether an event may
 //! follow the ones before it (`fold`).
 
+pub mod backup;
 pub mod binding;
 mod codec;
 mod fit;
@@ -44,9 +48,10 @@ pub mod v2;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{Decoded, decode, encode_backup, encode_group};
+pub use backup::{encode_backup, fit_backup};
+pub use codec::{Decoded, decode, encode_earlier_backup, encode_group};
 pub(crate) use codec::{encode, read};
-pub use fit::{fit_backup, fit_group};
+pub use fit::fit_group;
 pub use links::journal_options;
 pub use problem::{code, problem};
 
@@ -75,17 +80,46 @@ pub mod kind {
     pub const GROUP_RECONSTRUCTED: u16 = 7;
     pub const BACKUP_ACCEPTED: u16 = 16;
     pub const BACKUP_FINISHED: u16 = 17;
+    /// A Backup is planned: the first of seven kinds (`super::kit::Recorded`).
+    pub const BACKUP_PLANNED: u16 = 48;
+    pub const BACKUP_INTENDED: u16 = 49;
+    /// A step of a Backup has ended.
+    pub const BACKUP_ENDED: u16 = 50;
+    /// The plan of a group of a Backup.
+    pub const BACKUP_PART: u16 = 51;
+    /// A milestone of a Backup is reached.
+    pub const BACKUP_REACHED: u16 = 52;
+    /// An operator sent a request to a Backup.
+    pub const BACKUP_ASKED: u16 = 53;
+    /// Not written yet: a Backup was reconstructed.
+    pub const BACKUP_RECONSTRUCTED: u16 = 54;
+
+    /// Whether the Backup machine writes records of this kind.
+    pub fn is_of_backup(kind: u16) -> bool {
+        (BACKUP_PLANNED..=BACKUP_RECONSTRUCTED).contains(&kind)
+    }
+
+    /// Whether the record announces effects, whose outcomes are in a later record.
+    pub fn is_intent(kind: u16) -> bool {
+        matches!(kind, GROUP_INTENDED | BACKUP_INTENDED)
+    }
+
+    /// Whether the record has the outcomes of effects.
+    pub fn is_outcome(kind: u16) -> bool {
+        matches!(kind, GROUP_ENDED | BACKUP_ENDED)
+    }
 
     /// The word for a kind, in tables and messages; none for one that this release does not know.
     pub fn word(kind: u16) -> Option<&'static str> {
         Some(match kind {
-            GROUP_PLANNED => "planned",
-            GROUP_INTENDED => "intend",
-            GROUP_ENDED => "ended",
+            GROUP_PLANNED | BACKUP_PLANNED => "planned",
+            GROUP_INTENDED | BACKUP_INTENDED => "intend",
+            GROUP_ENDED | BACKUP_ENDED => "ended",
             GROUP_RECEIPT_PART => "receipt",
-            GROUP_REACHED => "reached",
-            GROUP_ASKED => "asked",
-            GROUP_RECONSTRUCTED => "rebuilt",
+            GROUP_REACHED | BACKUP_REACHED => "reached",
+            GROUP_ASKED | BACKUP_ASKED => "asked",
+            GROUP_RECONSTRUCTED | BACKUP_RECONSTRUCTED => "rebuilt",
+            BACKUP_PART => "plan",
             BACKUP_ACCEPTED => "accepted",
             BACKUP_FINISHED => "finished",
             _ => return None,

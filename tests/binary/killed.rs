@@ -21,8 +21,10 @@ const AT_ONCE: usize = 3;
 const KEEP: &str = "--keep-group-name";
 
 /// The places of the crash points of a run without failures, in order.
-const PLACES: [&str; 17] = [
-    "accepted",
+const PLACES: [&str; 19] = [
+    "backup/planned",
+    "backup/formed",
+    "backup/start-groups",
     "planned",
     "create",
     "created",
@@ -38,7 +40,7 @@ const PLACES: [&str; 17] = [
     "delete-content",
     "cleaned",
     "completed",
-    "finished",
+    "backup/completed",
 ];
 
 /// All crash points of these places.
@@ -123,7 +125,7 @@ fn at_every_point_of_putting_the_names_back_it_finishes_in_its_next_life() {
 #[test]
 fn finishes_after_second_kill_during_recovery() {
     let pairs = [
-        ["accepted/after-record", "planned/before-record"],
+        ["backup/formed/after-record", "planned/before-record"],
         ["create/after-intent", "create/after-effects"],
         ["create/after-effects", "claim/mid-effects"],
         ["created/after-record", "claim/after-intent"],
@@ -136,7 +138,7 @@ fn finishes_after_second_kill_during_recovery() {
         ["delete-group/after-effects", "delete-content/after-intent"],
         ["delete-content/after-effects", "cleaned/before-record"],
         ["cleaned/after-record", "completed/after-record"],
-        ["completed/before-record", "finished/before-record"],
+        ["completed/before-record", "backup/completed/before-record"],
     ];
     table(AT_ONCE, &pairs, |pair| killed_at(pair, &[], WRITES + 2 * RECOVERY));
 }

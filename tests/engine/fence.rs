@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use stillpoint::domain::problem::Code;
+use stillpoint::drill::rows::Rows;
 use stillpoint::drill::split_brain::{Direction, SplitBrain, fight};
 use stillpoint::drill::stale_daemon::copy;
 use stillpoint::engine::crash_points::{CrashPoints, Verdict};
@@ -163,4 +164,25 @@ async fn older_rollback_does_not_disturb_newer_release() {
 #[tokio::test(start_paused = true)]
 async fn older_release_does_not_disturb_newer_rollback() {
     duels(Direction::NewerUndoes, 1..=few_or_all(1, 4)).await;
+}
+
+/// Without its Backup, which shows the claim of the newer daemon first, the group itself shows it.
+#[tokio::test(start_paused = true)]
+async fn group_of_deleted_backup_shows_that_it_is_overtaken() {
+    let mut testbed = Testbed::new(Config::default());
+    let rows = Rows::default();
+    testbed.metrics = Arc::new(rows.clone());
+    testbed.claims("shop", "orders-db", MEMBERS).await;
+    testbed.backup("shop");
+    let first = testbed.run_daemon(Some("created/after-record".parse().expect("a point"))).await;
+    assert!(matches!(first, End::Killed), "{first:?}");
+    let older = copy(&testbed.disk);
+    // The newer daemon has one start more than the older one.
+    drop(testbed.entries().await);
+    testbed.cluster.set_frozen("snapshot-controller", true);
+    testbed.hand().delete("backups", Some("stillpoint"), "nightly", Default::default()).expect("deleted");
+    let older = testbed.unbound_life_on(&older, "older/test", CrashPoints::none());
+    let newer = testbed.run_daemon_until(CrashPoints::none(), |_| rows.all().contains("any/overtaken"));
+    let (problem, ()) = tokio::join!(older, newer);
+    assert_eq!(problem.code, Code::Overtaken, "{problem}");
 }

@@ -68,7 +68,7 @@ async fn shows_reason_of_every_refused_group() {
 
 #[tokio::test(start_paused = true)]
 async fn shows_refused_groups_after_restart() {
-    for at in ["accepted/after-record", "finished/after-record"] {
+    for at in ["backup/formed/after-record", "backup/partially-failed/after-record"] {
         let testbed = set_up().await;
         testbed.run_daemon(Some(at.parse().expect("a point"))).await;
         testbed.run_daemon(None).await;

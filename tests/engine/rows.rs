@@ -92,7 +92,7 @@ const DRILLS: &[&str] = &[
     "undo-retained,n=2,rival=delete-vgsc@unwinding/after-record+replace-vgs@unwinding/after-record,kill=unwinding/after-record,down=60,seed=1",
     "complete,n=2,rival=ownership-back@delete-group/after-outcome,seed=1",
     "keep-names,n=2,rival=replace-vgs@detach/before-intent,kill=detach/before-intent,down=60,seed=1",
-    "complete,n=2,rival=forgotten-vgsc@accepted/after-record,seed=1",
+    "complete,n=2,rival=forgotten-vgsc@backup/formed/after-record,seed=1",
     "complete,n=2,rival=freeze-snapshot-controller@retained/after-record+tear-vgsc@retained/after-record,kill=retained/after-record,seed=1",
     "complete,n=3,rival=tear-vgsc@detach/after-outcome,seed=1",
     "complete,n=2,rival=freeze-snapshot-controller@relabelled/after-record+tear-vgsc@relabelled/after-record,kill=relabelled/after-record,seed=1",
@@ -114,6 +114,9 @@ const DRILLS: &[&str] = &[
     "complete,n=2,rival=vgsc-to-delete@detach/after-outcome+abandon@detach/after-outcome+refuse-writes@asked/after-record,seed=1",
 ];
 
+/// The Backup of a drill shows the claim of a newer daemon first. `tests/engine/fence.rs` decides this row.
+const ELSEWHERE: &str = "any/overtaken";
+
 #[test]
 fn passing_drills_decide_every_row() {
     let cases: Vec<Case> = DRILLS.iter().map(|name| name.parse().expect(name)).collect();
@@ -132,6 +135,6 @@ fn passing_drills_decide_every_row() {
     }
     assert!(played.iter().all(|one| one.held()), "a drill does not hold");
     let forgotten: Vec<&str> =
-        TABLE.iter().map(|row| row.id).filter(|id| !reached.contains_key(id)).collect();
+        TABLE.iter().map(|row| row.id).filter(|id| !reached.contains_key(id) && *id != ELSEWHERE).collect();
     assert!(forgotten.is_empty(), "no drill decides {forgotten:?}");
 }

@@ -74,7 +74,7 @@ async fn label_key_on_no_pvc_fails_backup() {
 
 #[tokio::test(start_paused = true)]
 async fn default_label_key_stays_default_after_restart() {
-    for killed in ["accepted/before-record", "accepted/after-record"] {
+    for killed in ["backup/formed/before-record", "backup/formed/after-record"] {
         let mut testbed = Testbed::new(Config::default());
         testbed.defaults.label_key = Some("example.com/group".to_owned());
         testbed.claims("shop", "orders-db", 2).await;
@@ -203,7 +203,7 @@ async fn counts_snapshots_as_velero_does() {
     testbed.claims("shop", "cache", 2).await;
     testbed.backup("shop");
     // Killed before the end was published: the next incarnation counts from the journal.
-    assert!(matches!(testbed.run_daemon(Some(point("finished/after-record"))).await, End::Killed));
+    assert!(matches!(testbed.run_daemon(Some(point("backup/completed/after-record"))).await, End::Killed));
     assert!(testbed.run_daemon(None).await.is("Completed"));
     assert_eq!(snapshots(&testbed.nightly()), [5, 5]);
 }

@@ -36,7 +36,7 @@ async fn daemon_waits_for_restarted_api_server() {
         cluster.add_fault(r#"{"start": {"forbidMs": 5000, "initializeMs": 2000}}"#).expect("a fault");
     };
     for at in [
-        "accepted/before-record",
+        "backup/formed/before-record",
         "planned/after-record",
         "retain/before-intent",
         "detach/after-intent",

@@ -337,7 +337,7 @@ impl Driven for Toy {
     }
 
     fn subscribe(context: &Context, _: &Arc<Plan>) -> Subscription {
-        context.cache.subscribe_to_nothing()
+        context.cache.subscribe_to_keys(&[])
     }
 
     fn set_interest(_: &mut Subscription, _: &Arc<Plan>) {}

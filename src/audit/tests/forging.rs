@@ -6,7 +6,7 @@ use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::journal::chain::check;
 use crate::journal::export::{Sealed, import};
-use crate::machine::backup::{self, Phase};
+use crate::machine::backup::{Phase, earlier};
 use crate::machine::group::Event;
 use crate::machine::group::GroupMachine;
 use crate::machine::group::Step;
@@ -18,7 +18,7 @@ use crate::machine::kit::DecisionRecord;
 use crate::machine::kit::Outcome;
 use crate::machine::kit::Row;
 use crate::machine::kit::View;
-use crate::records::encode_backup;
+use crate::records::encode_earlier_backup;
 
 type Records = Vec<(u64, Timed)>;
 
@@ -109,16 +109,17 @@ async fn detects_forged_time_where_clock_was_read() {
 }
 
 /// The entries of a script, with another end of the Backup.
-async fn ending(records: &Records, end: &backup::Event) -> ReplayReport {
+async fn ending(records: &Records, end: &earlier::Event) -> ReplayReport {
     let mut entries: Vec<Entry> = journal(records).await;
     let last = entries.last_mut().expect("the end of the Backup");
-    last.record = encode_backup(end, Timestamp(last.record.time_ns)).expect("it fits");
+    last.record = encode_earlier_backup(end, Timestamp(last.record.time_ns)).expect("it fits");
     replay(&entries)
 }
 
 #[tokio::test]
 async fn detects_forged_end_of_backup() {
-    let end = backup::Event::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
+    let end = earlier::Finished { phase: Phase::Completed, failed: Vec::new(), warnings: Vec::new() };
+    let end = earlier::Event::Finished(end);
     assert_eq!(ending(&script(None, false), &end).await.different, []);
     let report = ending(&script(None, true), &end).await;
     let difference = &report.different[0];

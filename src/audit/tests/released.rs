@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
+use super::backups;
 use crate::audit::testing::{asked, journal, plan, script_of_a_loss, script_of_a_refusal, script_of_a_skew};
 use crate::audit::{Shown, Streams, describe, diff, explain, replay};
 use crate::domain::atomicity::Demand;
@@ -31,6 +32,8 @@ const KEPT: &[&str] = &[
     AFTER,
     "migrations/0005_atomicity/before",
     APART,
+    "migrations/0006_backups/before",
+    BACKUP,
 ];
 
 /// The first journal that names rebuilt members.
@@ -44,6 +47,9 @@ const AFTER: &str = "migrations/0004_archives/after";
 
 /// A run that was rolled back because its members were cut too far apart, as the current code writes it.
 const APART: &str = "migrations/0005_atomicity/after";
+
+/// A Backup whose group failed, as the current code writes it.
+const BACKUP: &str = "migrations/0006_backups/after";
 
 fn fixture(dir: &str, name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(dir).join(name)
@@ -70,11 +76,12 @@ fn line(entry: &Entry) -> String {
 }
 
 /// The journals that the current code writes, with their directories.
-async fn present() -> [(&'static str, Vec<Entry>); 3] {
+async fn present() -> [(&'static str, Vec<Entry>); 4] {
     [
         (ASKED, journal(&script_of_a_refusal(Some(Ask::Resume))).await),
         (AFTER, journal(&script_of_a_loss(Some(Step::Rebuild))).await),
         (APART, journal(&script_of_a_skew()).await),
+        (BACKUP, backups::journal(true, None).await),
     ]
 }
 

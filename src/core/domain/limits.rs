@@ -58,6 +58,8 @@ pub const REFUSAL_DOUBTED: Millis = Millis::from_secs(15);
 pub const GRANT_TRUSTED: Millis = Millis::from_secs(3600);
 /// Concurrent effects of one run.
 pub const EFFECTS_PER_RUN: usize = 16;
+/// Runs of one Backup that are started concurrently: as many as share one barrier of the journal.
+pub const STARTS_AT_ONCE: usize = 64;
 /// Concurrent effects of all runs.
 pub const EFFECTS_IN_ALL: usize = 64;
 /// Concurrent writes of GroupSnapshots of all runs. After a start every unfinished run publishes its status,
@@ -81,7 +83,7 @@ pub const MAX_TEXT_BYTES: usize = 512;
 pub const MAX_ERROR_BYTES: usize = 300;
 /// Bytes of the note of one Event: the limit of `events.k8s.io/v1`.
 pub const MAX_NOTE_BYTES: usize = 1024;
-/// Groups of one Backup. Their list is one record.
+/// Groups of one Backup. Their references and ends fit into one record.
 pub const MAX_GROUPS_PER_BACKUP: usize = 256;
 /// Bytes of one annotation of a Backup: its errors, or its warnings. Kubernetes limits all annotations of an
 /// object to 256 KiB.

@@ -2,6 +2,7 @@
 //! it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +71,30 @@ pub struct Plan {
     pub planned_at: Timestamp,
     /// Problems that the operator should know and that do not stop the group.
     pub warnings: Vec<String>,
+}
+
+/// The plan of a run of any machine, for a run that starts another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunPlan {
+    Group(Arc<Plan>),
+}
+
+impl RunPlan {
+    /// Stream of the run.
+    pub fn stream(&self) -> StreamId {
+        match self {
+            Self::Group(plan) => plan.run,
+        }
+    }
+}
+
+impl std::fmt::Display for RunPlan {
+    /// The run, for users.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Group(plan) => write!(f, "group {}/{}", plan.namespace, plan.group),
+        }
+    }
 }
 
 fn unrecorded() -> Demand {

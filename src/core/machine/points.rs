@@ -2,18 +2,13 @@
 
 use std::str::FromStr;
 
+use crate::machine::backup::BackupMachine;
 use crate::machine::group::GroupMachine;
-use crate::machine::kit::{Place, Point};
-
-/// The first record of a Backup.
-pub const ACCEPTED: Place = Place::Record("group", "accepted");
-/// The last record of a Backup.
-pub const FINISHED: Place = Place::Record("group", "finished");
+use crate::machine::kit::Point;
 
 /// All points, in the order of a run.
 pub fn all() -> Vec<Point> {
-    let of_backup = [ACCEPTED, FINISHED].into_iter().flat_map(Point::of_record);
-    Point::all_of::<GroupMachine>().into_iter().chain(of_backup).collect()
+    [Point::all_of::<GroupMachine>(), Point::all_of::<BackupMachine>()].concat()
 }
 
 /// No crash point has this name.

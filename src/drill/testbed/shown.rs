@@ -38,7 +38,7 @@ impl Testbed {
         decoded
             .filter_map(|decoded| match decoded {
                 Decoded::Group(record) => Some(record),
-                Decoded::Backup { .. } => None,
+                Decoded::Backup(_) | Decoded::EarlierBackup { .. } => None,
             })
             .collect()
     }

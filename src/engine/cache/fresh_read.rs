@@ -108,6 +108,9 @@ pub enum ReadError {
         /// Version that was known before.
         known: u64,
     },
+    /// The journal cannot be read: the daemon ends.
+    #[error("{0}")]
+    Journal(Problem),
 }
 
 impl<'a> KindReaders<'a> {

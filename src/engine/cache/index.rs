@@ -6,6 +6,7 @@ use crate::cluster::kinds::{
     VolumeSnapshotClass, VolumeSnapshotContent,
 };
 use crate::cluster::observe;
+use crate::domain::ids::StreamId;
 use crate::domain::labels;
 use crate::domain::observed::Scope;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolume, PersistentVolumeClaim};
@@ -39,6 +40,8 @@ pub enum IndexKey {
     Asked(String),
     /// The binding of the journal.
     Binding,
+    /// The end of the run with this id.
+    Run(StreamId),
     /// Any Backup.
     Backup,
     /// The Backup with this uid.

@@ -52,7 +52,8 @@ use crate::domain::plan::{BackupRef, Plan};
 use crate::machine::kit::OperatorRequest;
 
 use decode::Unreadable;
-use index::{IndexKey, Indexed};
+pub use index::IndexKey;
+use index::Indexed;
 use kind_cache::KindCache;
 use store::Store;
 use watcher::Watch;
@@ -170,21 +171,20 @@ impl Cache {
         Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
-    /// A subscription that is never notified, for a run that observes no cached kind.
-    pub fn subscribe_to_nothing(&self) -> Subscription {
-        let (id, notify) = self.store().subscriptions.subscribe(&[]);
-        Subscription { id, notify, cache: self.clone(), interest: None }
-    }
-
     /// Returns once a Backup has changed since the last return. Supports one waiter: the queue.
     pub async fn backups_changed(&self) {
         self.inner.backups.notified().await;
     }
 
-    /// Subscribes to changes of one Backup.
-    pub fn subscribe_to_backup(&self, backup: &BackupRef) -> Subscription {
-        let (id, notify) = self.store().subscriptions.subscribe(&[IndexKey::BackupOf(backup.uid.0.clone())]);
+    /// Subscribes to changes of these index keys.
+    pub fn subscribe_to_keys(&self, keys: &[IndexKey]) -> Subscription {
+        let (id, notify) = self.store().subscriptions.subscribe(keys);
         Subscription { id, notify, cache: self.clone(), interest: None }
+    }
+
+    /// Notifies whoever observes the end of a run.
+    pub fn run_ended(&self, run: StreamId) {
+        self.store().subscriptions.notify(&[IndexKey::Run(run)]);
     }
 
     /// Whether a Backup was deleted, or is being deleted. A Backup that cannot be decoded exists. The state

@@ -113,6 +113,15 @@ impl Subscription {
     }
 }
 
+impl Subscription {
+    /// As [`Subscription::set_interest`], for these index keys.
+    pub fn set_keys(&mut self, keys: &[IndexKey]) {
+        let mut store = self.cache.store();
+        let _seen = self.notify.notified().now_or_never();
+        store.subscriptions.resubscribe(self.id, keys);
+    }
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.cache.store().subscriptions.unsubscribe(self.id);

@@ -4,25 +4,32 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use super::samples::{AT, backup_events, group_events, later_versions};
+use super::backup_samples::backup_events;
+use super::samples::{AT, earlier_events, group_events, later_versions};
 use crate::journal::Record;
+use crate::machine::backup;
 use crate::machine::group::Event;
 use crate::machine::group::Reached;
 use crate::machine::group::Timed;
-use crate::records::{Decoded, decode, encode_backup, encode_group};
+use crate::records::{Decoded, decode, encode_backup, encode_earlier_backup, encode_group};
 
 /// A record of every kind with content that needs a later version than most of its records.
 fn later(members: usize) -> [Record; 2] {
     let (planned, finished) = later_versions(members);
-    [encode_group(&Timed { at: AT, event: planned }), encode_backup(&finished, AT)]
+    [encode_group(&Timed { at: AT, event: planned }), encode_earlier_backup(&finished, AT)]
         .map(|record| record.expect("it fits"))
 }
 
 fn records(members: usize) -> Vec<Record> {
     let group = group_events(members).into_iter().map(|event| encode_group(&Timed { at: AT, event }));
-    let backup = backup_events();
-    let backup = backup.iter().map(|event| encode_backup(event, AT));
-    group.chain(backup).map(|record| record.expect("it fits")).collect()
+    let earlier = earlier_events();
+    let earlier = earlier.iter().map(|event| encode_earlier_backup(event, AT));
+    group.chain(earlier).map(|record| record.expect("it fits")).collect()
+}
+
+fn of_backups() -> Vec<Record> {
+    let encode = |event| encode_backup(&backup::Timed { at: AT, event }).expect("it fits");
+    backup_events().into_iter().map(encode).collect()
 }
 
 fn fixture(path: &str) -> PathBuf {
@@ -36,6 +43,7 @@ fn fixture(path: &str) -> PathBuf {
 fn the_bytes_that_are_written_never_change() {
     never_change(&records(4), "migrations/0003_asked/after/payloads.hex");
     never_change(&later(4), "migrations/0005_atomicity/after/payloads.hex");
+    never_change(&of_backups(), "migrations/0006_backups/after/payloads.hex");
 }
 
 fn never_change(records: &[Record], path: &str) {
@@ -63,7 +71,7 @@ fn payloads_of_schema_2_keep_their_meaning() {
     let released: Vec<_> = text.lines().map(|line| decode(&parse(line)).expect("a payload")).collect();
     let groups = group_events(4).into_iter().filter(|event| !matches!(event, Event::RequestReceived(_)));
     let groups = groups.map(|event| Decoded::Group(Timed { at: AT, event }));
-    let backups = backup_events().into_iter().map(|event| Decoded::Backup { event, at: AT });
+    let backups = earlier_events().into_iter().map(|event| Decoded::EarlierBackup { event, at: AT });
     assert_eq!(released, groups.chain(backups).collect::<Vec<_>>());
 }
 
@@ -83,7 +91,7 @@ fn payloads_of_version_1_keep_their_meaning() {
     let released: Vec<_> = text.lines().map(|line| decode(&parse(line)).expect("a payload")).collect();
     let groups = group_events(4).into_iter().filter(|event| !is_later(event));
     let groups = groups.map(|event| Decoded::Group(Timed { at: AT, event }));
-    let backups = backup_events().into_iter().map(|event| Decoded::Backup { event, at: AT });
+    let backups = earlier_events().into_iter().map(|event| Decoded::EarlierBackup { event, at: AT });
     assert_eq!(released, groups.chain(backups).collect::<Vec<_>>());
 }
 
@@ -94,7 +102,7 @@ fn is_later(event: &Event) -> bool {
 
 #[test]
 fn a_payload_that_ends_early_is_an_error() {
-    for record in records(4).into_iter().chain(later(4)) {
+    for record in records(4).into_iter().chain(later(4)).chain(of_backups()) {
         for length in 0..record.payload.len() {
             let cut = Record { payload: record.payload[..length].to_vec(), ..record };
             assert!(decode(&cut).is_err(), "kind {} cut to {length} bytes", record.kind);
@@ -104,7 +112,7 @@ fn a_payload_that_ends_early_is_an_error() {
 
 #[test]
 fn mutated_bytes_never_cause_a_panic() {
-    let records = records(8);
+    let records = [records(8), of_backups()].concat();
     let mut random = fastrand::Rng::with_seed(20_260_101);
     for _ in 0..6_000 {
         let mut record = records[random.usize(..records.len())].clone();
@@ -116,13 +124,15 @@ fn mutated_bytes_never_cause_a_panic() {
             record.version = 3 - record.version.min(2);
         }
         if random.bool() {
-            record.kind = random.choice([1, 2, 3, 4, 5, 6, 7, 16, 17]).unwrap_or(1);
+            record.kind =
+                random.choice([1, 2, 3, 4, 5, 6, 7, 16, 17, 48, 49, 50, 51, 52, 53, 54]).unwrap_or(1);
         }
         // A decoded event is an event of the machine: it can be encoded again.
         match decode(&record) {
             Ok(Decoded::Group(timed)) => drop(encode_group(&timed).expect("an event")),
-            Ok(Decoded::Backup { event, at }) => {
-                drop(encode_backup(&event, at).expect("an event"));
+            Ok(Decoded::Backup(timed)) => drop(encode_backup(&timed).expect("an event")),
+            Ok(Decoded::EarlierBackup { event, at }) => {
+                drop(encode_earlier_backup(&event, at).expect("an event"));
             }
             Err(error) => assert!(!error.to_string().is_empty()),
         }

@@ -1,9 +1,11 @@
 //! Tests that an encoded event decodes to the same event.
 
-use super::samples::{AT, backup_events, group_events, later_versions};
+use super::backup_samples::backup_events;
+use super::samples::{AT, earlier_events, group_events, later_versions};
 use crate::journal::Record;
+use crate::machine::backup;
 use crate::machine::group::Timed;
-use crate::records::{Decoded, WireError, decode, encode_backup, encode_group};
+use crate::records::{Decoded, WireError, decode, encode_backup, encode_earlier_backup, encode_group};
 
 fn group_record(event: crate::machine::group::Event) -> Record {
     encode_group(&Timed { at: AT, event }).expect("it fits")
@@ -23,8 +25,13 @@ fn every_group_event_round_trips() {
 #[test]
 fn every_backup_event_round_trips() {
     for event in backup_events() {
-        let record = encode_backup(&event, AT).expect("it fits");
-        assert_eq!(decode(&record), Ok(Decoded::Backup { event, at: AT }));
+        let timed = backup::Timed { at: AT, event };
+        let record = encode_backup(&timed).expect("it fits");
+        assert_eq!(decode(&record), Ok(Decoded::Backup(timed)));
+    }
+    for event in earlier_events() {
+        let record = encode_earlier_backup(&event, AT).expect("it fits");
+        assert_eq!(decode(&record), Ok(Decoded::EarlierBackup { event, at: AT }));
     }
 }
 
@@ -34,20 +41,25 @@ fn writes_newer_version_only_if_required() {
     let record = group_record(planned.clone());
     assert_eq!((record.kind, record.version), (1, 2));
     assert_eq!(decode(&record), Ok(Decoded::Group(Timed { at: AT, event: planned })));
-    let record = encode_backup(&finished, AT).expect("it fits");
+    let record = encode_earlier_backup(&finished, AT).expect("it fits");
     assert_eq!((record.kind, record.version), (17, 2));
-    assert_eq!(decode(&record), Ok(Decoded::Backup { event: finished, at: AT }));
+    assert_eq!(decode(&record), Ok(Decoded::EarlierBackup { event: finished, at: AT }));
     assert_eq!(group_record(group_events(3).remove(0)).version, 1);
-    assert_eq!(encode_backup(&backup_events()[1], AT).expect("it fits").version, 1);
+    assert_eq!(encode_earlier_backup(&earlier_events()[1], AT).expect("it fits").version, 1);
 }
 
 #[test]
 fn each_event_has_unique_kind() {
     let kinds: Vec<u16> = group_events(3).into_iter().map(|event| group_record(event).kind).collect();
     assert_eq!(kinds, [1, 2, 3, 5, 5, 5, 5, 4, 5, 5, 6]);
-    let kinds: Vec<u16> =
-        backup_events().iter().map(|event| encode_backup(event, AT).expect("it fits").kind).collect();
+    let kinds: Vec<u16> = earlier_events()
+        .iter()
+        .map(|event| encode_earlier_backup(event, AT).expect("it fits").kind)
+        .collect();
     assert_eq!(kinds, [16, 17]);
+    let kind = |event| encode_backup(&backup::Timed { at: AT, event }).expect("it fits").kind;
+    let kinds: Vec<u16> = backup_events().into_iter().map(kind).collect();
+    assert_eq!(kinds, [48, 51, 52, 52, 49, 50, 52, 52, 52, 52, 52, 52, 53, 54]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::domain::plan::{BackupRef, Plan, PlannedMember};
 use crate::domain::problem::Code;
 use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
-use crate::machine::backup::{self, AskedGroup, FailedGroup, Phase};
+use crate::machine::backup::{AskedGroup, FailedGroup, Phase, earlier};
 use crate::machine::group::Event;
 use crate::machine::group::Reached;
 use crate::machine::group::Step;
@@ -170,11 +170,11 @@ pub fn group_events(members: usize) -> Vec<Event> {
 }
 
 /// The events that have a second version, with content that the first cannot express.
-pub fn later_versions(members: usize) -> (Event, backup::Event) {
+pub fn later_versions(members: usize) -> (Event, earlier::Event) {
     let atomicity = Demand { max_skew: Millis(2_500), required: true };
     let plan = Event::Planned(Box::new(Plan { atomicity, ..plan(members, 40) }));
     let warnings = vec!["group shop/orders-db: the driver cut the members 45.0 s apart".into()];
-    (plan, backup::Event::Finished { phase: Phase::Completed, failed: vec![], warnings })
+    (plan, finished(Phase::Completed, vec![], warnings))
 }
 
 pub fn failed(index: usize, message: String) -> FailedGroup {
@@ -182,13 +182,17 @@ pub fn failed(index: usize, message: String) -> FailedGroup {
     FailedGroup { namespace, group, code: Code::TooManyMembers, message }
 }
 
-pub fn accepted(groups: usize, refused: usize, message: &str) -> backup::Event {
+pub fn finished(phase: Phase, failed: Vec<FailedGroup>, warnings: Vec<String>) -> earlier::Event {
+    earlier::Event::Finished(earlier::Finished { phase, failed, warnings })
+}
+
+pub fn accepted(groups: usize, refused: usize, message: &str) -> earlier::Event {
     let group = |index: usize| AskedGroup {
         namespace: "n".repeat(63),
         group: format!("{index:g<63}"),
         run: StreamId::of_backup(&index.to_string()),
     };
-    backup::Event::Accepted {
+    earlier::Event::Accepted {
         backup: backup_ref(),
         label_key: "velero.io/volume-group".into(),
         groups: (0..groups).map(group).collect(),
@@ -197,11 +201,8 @@ pub fn accepted(groups: usize, refused: usize, message: &str) -> backup::Event {
     }
 }
 
-/// An event of every shape of the Backup machine.
-pub fn backup_events() -> Vec<backup::Event> {
+/// An event of every shape of a Backup in the releases in which it was no machine.
+pub fn earlier_events() -> Vec<earlier::Event> {
     let failed = vec![failed(3, "130 members, at most 128".into())];
-    vec![
-        accepted(2, 1, "refused"),
-        backup::Event::Finished { phase: Phase::PartiallyFailed, failed, warnings: vec![] },
-    ]
+    vec![accepted(2, 1, "refused"), finished(Phase::PartiallyFailed, failed, vec![])]
 }

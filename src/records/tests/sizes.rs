@@ -1,11 +1,15 @@
 //! Tests that every record of the largest group fits, or is refused before it is written.
 
-use super::samples::{AT, accepted, all_failed, cleaned, failed, intended, plan, receipt_records};
+use super::backup_samples::ends;
+use super::samples::{AT, all_failed, cleaned, failed, intended, plan, receipt_records};
 use crate::domain::limits::{MAX_GROUPS_PER_BACKUP, MAX_MEMBERS, MAX_TEXT_BYTES};
-use crate::machine::backup::{self, Phase};
+use crate::machine::backup::columns::Column;
+use crate::machine::backup::event::Ended;
+use crate::machine::backup::{self, Formed, Reached};
 use crate::machine::group::Event;
 use crate::machine::group::Step;
 use crate::machine::group::Timed;
+use crate::machine::kit::{DecisionRecord, Outcome, View};
 use crate::records::{WireError, encode_backup, encode_group, fit_backup, fit_group};
 
 fn size(event: Event) -> Result<usize, WireError> {
@@ -59,16 +63,24 @@ fn outcomes_fit_once_their_messages_are_shortened() {
 fn largest_backup_fits_with_shortened_messages() {
     let message = "m".repeat(MAX_TEXT_BYTES);
     let refused = (0..MAX_GROUPS_PER_BACKUP).map(|index| failed(index, message.clone())).collect();
+    let view = View { members: vec![7; MAX_GROUPS_PER_BACKUP], ..View::blank::<Column>() };
+    let formed = Formed { groups: 256, hash: [7; 32], refused, warnings: vec![message.clone(); 16] };
+    let outcome = Outcome::Determinate { code: 409, message: message.clone() };
+    let ends = ends(256, &message);
+    let reached = |reached| {
+        let grounds = DecisionRecord { row: "backup/failed".into(), rules: 1, view: view.clone() };
+        backup::Event::MilestoneReached { grounds, reached }
+    };
     let events = [
-        accepted(MAX_GROUPS_PER_BACKUP, 0, &message),
-        accepted(0, MAX_GROUPS_PER_BACKUP, &message),
-        backup::Event::Finished {
-            phase: Phase::Failed,
-            failed: refused,
-            warnings: vec![message.clone(); 16],
+        reached(Reached::Formed(formed)),
+        reached(Reached::Failed(Ended { ends })),
+        backup::Event::StepCompleted {
+            step: backup::Step::StartGroups,
+            outcomes: vec![outcome; MAX_GROUPS_PER_BACKUP],
         },
     ];
     for event in events {
-        encode_backup(&fit_backup(event), AT).expect("it fits");
+        let timed = backup::Timed { at: AT, event: fit_backup(event) };
+        encode_backup(&timed).expect("it fits");
     }
 }

@@ -1,4 +1,4 @@
-//! Defines the payloads of a Backup stream.
+//! Defines the payloads of a Backup stream of the releases in which a Backup was no machine.
 
 use bincode::{Decode, Encode};
 use uuid::Uuid;
@@ -8,7 +8,8 @@ use super::ordinals::Ordinal;
 use crate::domain::ids::StreamId;
 use crate::domain::plan;
 use crate::domain::problem::Code;
-use crate::machine::backup::{self, Event, Phase};
+use crate::machine::backup::earlier::{self, Event};
+use crate::machine::backup::{self, Phase};
 use crate::records::WireError;
 
 /// Kind 16: the groups are fixed.
@@ -99,11 +100,11 @@ impl TryFrom<Finished> for Event {
     type Error = WireError;
 
     fn try_from(wire: Finished) -> Result<Self, WireError> {
-        Ok(Self::Finished {
+        Ok(Self::Finished(earlier::Finished {
             phase: Phase::of(wire.phase)?,
             failed: failed(wire.failed)?,
             warnings: Vec::new(),
-        })
+        }))
     }
 }
 

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use super::super::v1::backup as v1;
-use crate::machine::backup::Event;
+use crate::machine::backup::earlier::Event;
 use crate::machine::backup::{FailedGroup, Phase};
 use crate::records::WireError;
 
@@ -28,8 +28,8 @@ impl TryFrom<Finished> for Event {
 
     fn try_from(Finished { end, warnings: said }: Finished) -> Result<Self, WireError> {
         let mut event = Self::try_from(end)?;
-        if let Self::Finished { warnings, .. } = &mut event {
-            *warnings = said;
+        if let Self::Finished(finished) = &mut event {
+            finished.warnings = said;
         }
         Ok(event)
     }

@@ -448,19 +448,3 @@ pub static TABLE: LazyLock<Vec<Row<GroupMachine>>> = LazyLock::new(|| {
         "end/rest" Completed | Failed: => Finished, "the run is over";
     }
 });
-
-/// The table as a Markdown page.
-pub fn page() -> String {
-    let mut page = format!(
-        "# The recovery table\n\n\
-         The table says what a group run does next: for each stage, and for each combination of column values. The \
-         daemon uses it after a first start and after a restart. Exactly one row matches each combination, and a test \
-         proves it; the order of the rows has no meaning. A bold line is a condition of all rows below it that have \
-         one more ›. A row with *fresh* acts only on a view that was just read from the API server; until then the \
-         run reads everything again. Conditions on the clock are in italics. The columns and their values are \
-         explained at the end.\n\n\
-         This page is generated from the rows (version {RULES}): `UPDATE_FIXTURES=1 cargo test --test core`.\n"
-    );
-    kit::document::document::<GroupMachine>(&mut page);
-    page
-}

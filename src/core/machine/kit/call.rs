@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::domain::ids::ObjectId;
 use crate::domain::observed::Entries;
+use crate::domain::plan::RunPlan;
 use crate::domain::problem::About;
 
 /// The kinds of objects that effects change.
@@ -122,21 +123,17 @@ pub enum Calls {
     /// The second call follows only if the API server refused the first (422). The object has one of two
     /// shapes and each call tests for one of them, so at most one of them has an effect.
     Either(Call, Call),
-}
-
-impl Calls {
-    /// The call that completes the effect.
-    pub fn last(&self) -> &Call {
-        match self {
-            Self::One(call) | Self::InOrder(_, call) | Self::Either(call, _) => call,
-        }
-    }
+    /// The run with this plan begins: its plan becomes the first record of its stream. The engine performs it.
+    StartRun(RunPlan),
 }
 
 impl std::fmt::Display for Calls {
     /// Verb and object, for users.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Call { kind, namespace, name, verb } = self.last();
+        let Call { kind, namespace, name, verb } = match self {
+            Self::One(call) | Self::InOrder(_, call) | Self::Either(call, _) => call,
+            Self::StartRun(plan) => return write!(f, "start {plan}"),
+        };
         write!(f, "{} {}", verb.name(), About::new(kind.name(), namespace, name))
     }
 }

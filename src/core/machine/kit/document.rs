@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::domain::text::count;
 use crate::machine::kit::column::{ColumnId, Source};
 use crate::machine::kit::machine::{Machine, Stage};
 use crate::machine::kit::named::Named;
@@ -10,8 +11,21 @@ use crate::machine::kit::table::{Action, Cond, Row, Wait, columns_of};
 /// Number of conditions that a line for the common conditions of several rows must save.
 const WORTH_A_LINE: usize = 3;
 
-/// Appends the sections of a machine: one for each stage, then the stuck rows, the merged rows and the columns.
-pub fn document<M: Machine>(page: &mut String) {
+/// The table of a machine as a page: a section for each stage, then the stuck rows, the merged rows and the
+/// columns. `title` names the table, `run` says whose run it is.
+pub fn page<M: Machine>(title: &str, run: &str) -> String {
+    let mut text = format!(
+        "# {title}\n\n\
+         The table says what {run} does next: for each stage, and for each combination of column values. The \
+         daemon uses it after a first start and after a restart. Exactly one row matches each combination, and a test \
+         proves it; the order of the rows has no meaning. A bold line is a condition of all rows below it that have \
+         one more ›. A row with *fresh* acts only on a view that was just read; until then the \
+         run reads everything again. Conditions on the clock are in italics. The columns and their values are \
+         explained at the end.\n\n\
+         This page is generated from the rows (version {}): `UPDATE_FIXTURES=1 cargo test --test core`.\n",
+        M::RULES
+    );
+    let page = &mut text;
     for stage in M::Stage::ALL {
         // Writing into a String cannot fail.
         let _ = section::<M>(page, *stage);
@@ -19,19 +33,17 @@ pub fn document<M: Machine>(page: &mut String) {
     let _ = stuck::<M>(page);
     let _ = merged::<M>(page);
     let _ = columns::<M>(page);
+    text
 }
 
 fn section<M: Machine>(page: &mut String, stage: M::Stage) -> std::fmt::Result {
     let columns = columns_of::<M>(stage);
     let combinations: usize = columns.iter().map(|column| column.values().len()).product();
     let rows: Vec<&Row<M>> = M::table().iter().filter(|row| row.stages.contains(&stage)).collect();
-    let number = match rows.len() {
-        1 => "1 row".to_owned(),
-        number => format!("{number} rows"),
-    };
+    let number = count(rows.len(), "row");
     let of = match combinations {
         1 => String::new(),
-        _ => format!(" for {combinations} combinations of {} columns", columns.len()),
+        _ => format!(" for {combinations} combinations of {}", count(columns.len(), "column")),
     };
     writeln!(page, "\n## {stage:?}\n\n{number}{of}.\n")?;
     writeln!(page, "| row | when | then | why |\n|---|---|---|---|")?;
@@ -134,6 +146,9 @@ fn columns<M: Machine>(page: &mut String) -> std::fmt::Result {
 }
 
 fn stuck<M: Machine>(page: &mut String) -> std::fmt::Result {
+    if !M::table().iter().any(|row| matches!(row.then, Action::Stick { .. })) {
+        return Ok(());
+    }
     writeln!(
         page,
         "\n## Stuck runs: manual intervention\n\n| row | observation | how to fix it |\n|---|---|---|"

@@ -28,6 +28,9 @@ pub enum IllegalEvent {
     /// The parts of the receipt do not match its final record.
     #[error("the receipt is incomplete: {0}")]
     Receipt(String),
+    /// The parts do not match the record that closes them, or a record names what does not exist.
+    #[error("the records do not belong together: {0}")]
+    Parts(String),
 }
 
 impl IllegalEvent {

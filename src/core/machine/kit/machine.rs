@@ -120,6 +120,8 @@ pub trait Machine: Copy + Ord + Debug + Hash + Send + Sync + 'static {
     const RULES: u16;
     /// Ids of rows that were merged, with the row that has them now. Older decisions are compared under them.
     const ALIASES: &'static [(&'static str, &'static str)] = &[];
+    /// Whether an operator can send requests to a run.
+    const ASKED: bool = true;
     /// The column that says whether a view was just read from the API server. Its first value is yes.
     const FRESH: Self::Column;
     /// The column whose second value says that the selected step failed as often as the limits allow, for

@@ -6,8 +6,9 @@
 
 use std::fmt;
 
-use crate::machine::kit::machine::Machine;
+use crate::machine::kit::machine::{Machine, Reached};
 use crate::machine::kit::named::Named;
+use crate::machine::kit::table::Action;
 
 /// Position within one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,20 +118,27 @@ impl Point {
         M::Step::ALL.iter().copied().find(|step| machine == M::NAME && step.name() == name)
     }
 
+    /// Whether the point belongs to this machine.
+    pub fn is_of<M: Machine>(self) -> bool {
+        self.place.parts().0 == M::NAME
+    }
+
     /// The milestone of the point, if it belongs to a milestone of this machine.
     pub fn milestone_of<M: Machine>(self) -> Option<M::Milestone> {
         let Place::Milestone(machine, name) = self.place else { return None };
         M::Milestone::ALL.iter().copied().find(|milestone| machine == M::NAME && milestone.name() == name)
     }
 
-    /// The points of a machine: those of its steps, of the two records that every run has, and of its
-    /// milestones.
+    /// The points of a machine: those of its steps, of its plan and its requests, and of its milestones that a row
+    /// decides.
     pub fn all_of<M: Machine>() -> Vec<Point> {
         let steps = M::Step::ALL.iter().map(|step| Place::step::<M>(*step));
-        let records = [Place::planned::<M>(), Place::requested::<M>()];
-        let milestones = M::Milestone::ALL.iter().map(|milestone| Place::milestone::<M>(*milestone));
+        let asked = M::ASKED.then(Place::requested::<M>);
+        let records = [Place::planned::<M>()].into_iter().chain(asked);
+        let decided = M::Milestone::ALL.iter().filter(|milestone| is_decided::<M>(**milestone));
+        let milestones = decided.map(|milestone| Place::milestone::<M>(*milestone));
         let of_steps = steps.flat_map(|place| Moment::OF_STEP.map(|moment| Self::new(place, moment)));
-        let others = records.into_iter().chain(milestones);
+        let others = records.chain(milestones);
         of_steps.chain(others.flat_map(Self::of_record)).collect()
     }
 
@@ -138,6 +146,16 @@ impl Point {
     pub fn of_record(place: Place) -> [Point; 2] {
         Moment::OF_RECORD.map(|moment| Self::new(place, moment))
     }
+}
+
+/// Whether a row of the machine records the milestone.
+fn is_decided<M: Machine>(milestone: M::Milestone) -> bool {
+    M::table().iter().any(|row| match row.then {
+        Action::Advance(reached) => reached == milestone,
+        Action::Unwind { .. } => milestone == M::Reached::UNWINDING,
+        Action::Stick { .. } => milestone == M::Reached::STUCK,
+        _ => false,
+    })
 }
 
 impl fmt::Display for Point {

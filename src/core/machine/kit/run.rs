@@ -157,7 +157,8 @@ impl<M: Machine> Run<M> {
     }
 }
 
-fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes what an `Arc` holds.
+pub(crate) fn shared<T: Serialize, S: Serializer>(value: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
     (**value).serialize(serializer)
 }
 

@@ -1,0 +1,131 @@
+//! Forms the groups of a Backup: those that can run, and those that cannot, with the reason.
+
+use std::sync::Arc;
+
+use crate::domain::limits;
+use crate::domain::plan::{BackupRef, Plan};
+use crate::domain::problem::{About, Code, Problem};
+use crate::domain::time::Timestamp;
+use crate::engine::driver::Context;
+use crate::engine::{backup_spec, inventory, preflight};
+use crate::machine::backup::{self, BackupPart, FailedGroup, FormedGroups};
+use crate::planning::{Formed, RefusedGroup, Request, form_groups};
+use crate::records;
+
+/// Forms the groups of a Backup by its object. Without a valid object there is no group, and the reason is a
+/// refusal of the whole Backup.
+pub(super) async fn form(context: &Context, backup: &BackupRef, label_key: &str) -> FormedGroups {
+    let request = match request(context, backup) {
+        Ok(request) => Request { label_key: label_key.to_owned(), ..request },
+        Err(problem) => {
+            return FormedGroups {
+                refused: vec![FailedGroup::of("", "", &problem)],
+                ..FormedGroups::default()
+            };
+        }
+    };
+    let mut formed = form_runs(context, &request).await;
+    if !formed.plans.is_empty()
+        && let Some(problem) = preflight::missing_permissions(context, &backup.namespace).await
+    {
+        refuse_all(&mut formed, &problem);
+    }
+    let mut warnings = formed.warnings;
+    let named = |plan: &Plan| {
+        let group = format!("group {}/{}", plan.namespace, plan.group);
+        plan.warnings.iter().map(|warning| format!("{group}: {warning}")).collect::<Vec<_>>()
+    };
+    warnings.extend(formed.plans.iter().flat_map(named));
+    let unrecorded = formed.refused.len().saturating_sub(limits::MAX_GROUPS_PER_BACKUP);
+    if unrecorded > 0 {
+        formed.refused.truncate(limits::MAX_GROUPS_PER_BACKUP);
+        let warning =
+            format!("and {unrecorded} more groups were refused: divide the namespaces among several Backups");
+        warnings.insert(0, warning);
+    }
+    let warnings = warnings.iter().map(|warning| limits::clip(warning)).collect();
+    FormedGroups {
+        plans: formed.plans.into_iter().map(Arc::new).collect(),
+        refused: formed.refused.iter().map(|r| FailedGroup::of(&r.namespace, &r.group, &r.problem)).collect(),
+        warnings: limits::at_most(warnings, limits::MAX_WARNINGS),
+    }
+}
+
+/// The request of a Backup.
+///
+/// # Errors
+/// The Backup was deleted, or changed after it was taken, and is not valid any more.
+fn request(context: &Context, backup: &BackupRef) -> Result<Request, Problem> {
+    let about = || About::new("Backup", &backup.namespace, &backup.name);
+    let object = context.cache.backup(&backup.namespace, &backup.name);
+    let object = object.filter(|object| object.metadata.uid.as_deref() == Some(&backup.uid.0));
+    let Some(object) = object.filter(|_| !context.cache.backup_is_deleted(backup)) else {
+        let reason = "the Backup was deleted before its groups were fixed; nothing was done";
+        return Err(Problem::new(
+            Code::PlanOutdated,
+            about(),
+            reason,
+            "create it again if it is still wanted",
+        ));
+    };
+    backup_spec::read(&object, &context.defaults).map_err(|errors| {
+        let fix = "correct its spec and create it again";
+        Problem::new(Code::InvalidBackup, about(), errors.join("; "), fix)
+    })
+}
+
+/// Discards all plans.
+fn refuse_all(formed: &mut Formed, problem: &Problem) {
+    let refused = formed.plans.drain(..).map(|plan| RefusedGroup {
+        namespace: plan.namespace,
+        group: plan.group,
+        problem: problem.clone(),
+    });
+    formed.refused.extend(refused);
+}
+
+/// Forms the groups of a request: those that can run, and those that cannot, with the reason. The caches may
+/// be slightly stale: if a group would be refused, or no group would run, the objects are read again from the
+/// API server.
+async fn form_runs(context: &Context, request: &Request) -> Formed {
+    let now = context.clock.now();
+    let mut formed = form_groups(request, &inventory::gather(&context.cache, request), now);
+    if !formed.refused.is_empty() || formed.plans.is_empty() {
+        let read = || inventory::read(&context.adapter, &context.cache, request);
+        match preflight::answered(context, "PVCs, namespaces, volumes and classes", read).await {
+            Ok(inventory) => formed = form_groups(request, &inventory, now),
+            Err(problem) => tracing::warn!(%problem, "planning from the caches"),
+        }
+    }
+    let fits = |plan: &Plan| match context.adapter.group_version() {
+        Err(problem) => Err(problem),
+        Ok(_) => fits_into_record(plan, context.clock.now()),
+    };
+    if let Err(problem) = context.adapter.group_version() {
+        // Without the API there are no classes either; that error would be the less useful one.
+        let classless = |refused: &&mut RefusedGroup| refused.problem.code == Code::GroupClass;
+        formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
+    }
+    let plans = std::mem::take(&mut formed.plans);
+    for plan in plans {
+        match fits(&plan) {
+            Ok(()) => formed.plans.push(plan),
+            Err(problem) => {
+                formed.refused.push(RefusedGroup { namespace: plan.namespace, group: plan.group, problem });
+            }
+        }
+    }
+    formed
+}
+
+/// # Errors
+/// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
+fn fits_into_record(plan: &Plan, at: Timestamp) -> Result<(), Problem> {
+    let about = || About::new("Group", &plan.namespace, &plan.group);
+    let fix = "split the group, or give its claims, volumes and handles shorter names";
+    // The record of the Backup is larger than that of the run.
+    let (part, index) = (u16::MAX, u16::MAX);
+    let event = backup::Event::Part(BackupPart { part, index, plan: Arc::new(plan.clone()) });
+    let encoded = records::encode_backup(&backup::Timed { at, event }).map(|_| ());
+    encoded.map_err(|error| Problem::new(Code::TooManyMembers, about(), error.to_string(), fix))
+}
