@@ -1,6 +1,6 @@
 //! Lists the permissions that Stillpoint needs, and checks whether the API server grants them.
 //!
-//! [`GRANTS`] is the only list. The review requests its entries, the manifests are tested against it, and the
+//! [`grants`] is the only list: the kinds of objects that effects change bring theirs (`objects`). The review requests its entries, the manifests are tested against it, and the
 //! tests of the engine check every call of every scenario against it. A missing permission that is detected
 //! after the pivot would leave a group half released. Therefore all permissions, including those of rollback
 //! and rebuild, are reviewed before a group begins.
@@ -60,20 +60,21 @@ pub enum Need {
     Shown,
 }
 
-const SNAPSHOT: &str = "snapshot.storage.k8s.io";
-const GROUP: &str = labels::GROUP_SNAPSHOT_API;
-const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+pub(super) const SNAPSHOT: &str = "snapshot.storage.k8s.io";
+pub(super) const GROUP: &str = labels::GROUP_SNAPSHOT_API;
+/// Verbs on an object that effects create, change and delete.
+pub(super) const OBJECT: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 const CACHED: &[&str] = &["list", "watch"];
 const READ: &[&str] = &["get", "list", "watch"];
 
 /// Every permission that Stillpoint uses, and no other.
-pub const GRANTS: &[Grant] = &[
-    cluster(GROUP, "volumegroupsnapshots", OBJECT, "the cut, its claim by a new epoch, and its undo"),
-    cluster(GROUP, "volumegroupsnapshotcontents", OBJECT, "retaining, release, undo and rebuild"),
+pub fn grants() -> impl Iterator<Item = &'static Grant> {
+    super::objects::GRANTS.iter().chain(OTHERS)
+}
+
+/// Permissions on objects that no effect changes.
+const OTHERS: &[Grant] = &[
     cluster(GROUP, "volumegroupsnapshotclasses", READ, "the choice of the class"),
-    cluster(SNAPSHOT, "volumesnapshots", OBJECT, "release, undo and rebuild of members"),
-    cluster(SNAPSHOT, "volumesnapshots/status", &["patch"], "the release of members"),
-    cluster(SNAPSHOT, "volumesnapshotcontents", OBJECT, "retaining, undo and rebuild of members"),
     cluster(SNAPSHOT, "volumesnapshotclasses", CACHED, "the choice of the class"),
     cluster("", "namespaces", READ, "forming groups, and binding the journal to the cluster"),
     cluster("", "persistentvolumeclaims", CACHED, "forming groups"),
@@ -81,7 +82,6 @@ pub const GRANTS: &[Grant] = &[
     cluster("velero.io", "backups", &["list"], "finding another Backup of the same name"),
     own("velero.io", "backups", &["patch", "watch"], "taking Backups and showing their phase"),
     shown(own("velero.io", "backups/status", &["patch"], "showing the phase of Backups")),
-    own("", "configmaps", &["create", "get", "list", "patch", "watch"], "binding the journal to the cluster"),
     shown(own("apps", "deployments", &["list"], "refusing a namespace that is Velero's")),
     shown(own("velero.io", "backupstoragelocations", &["list"], "refusing a namespace that is Velero's")),
     shown(cluster(
@@ -95,7 +95,7 @@ pub const GRANTS: &[Grant] = &[
     cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),
 ];
 
-const fn cluster(
+pub(super) const fn cluster(
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
@@ -104,7 +104,7 @@ const fn cluster(
     Grant { group, resource, verbs, scope: Scope::Cluster, purpose, need: Need::Groups }
 }
 
-const fn own(
+pub(super) const fn own(
     group: &'static str,
     resource: &'static str,
     verbs: &'static [&'static str],
@@ -148,7 +148,7 @@ impl Grant {
 
 /// Every permission, in the order of the table.
 pub fn permissions() -> impl Iterator<Item = Permission> {
-    GRANTS.iter().flat_map(|grant| grant.verbs.iter().map(move |verb| Permission { grant, verb }))
+    grants().flat_map(|grant| grant.verbs.iter().map(move |verb| Permission { grant, verb }))
 }
 
 impl Adapter {

@@ -1,11 +1,12 @@
-//! Lists the kinds of objects that effects change, one row for each: API type, version and cache.
+//! Lists the kinds of objects that effects change, one row for each: API type, version, cache and permissions.
 //!
-//! The core has the enum ([`Kind`]) and the paths of fields in its patches. A new kind is one row here, one variant
-//! there, and its permissions in [`access::GRANTS`](super::access::GRANTS), which a test compares with this list.
+//! The core has the enum ([`Kind`]) and the paths of fields in its patches. A new kind is one row here and one
+//! variant there.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Resource;
 
+use super::access::{GROUP, Grant, OBJECT, SNAPSHOT, cluster, own};
 use super::changed::{self, ObjectChange};
 use crate::api::{
     Version, VolumeGroupSnapshot, VolumeGroupSnapshotContent, VolumeSnapshot, VolumeSnapshotContent,
@@ -25,7 +26,10 @@ pub(super) struct KindInfo {
 }
 
 macro_rules! kinds {
-    ($($kind:ident: $type:ty, |$version:ident| $dynamic:expr, $read:expr;)+) => {
+    ($($kind:ident: $type:ty, |$version:ident| $dynamic:expr, $read:expr, [$($grant:expr),+];)+) => {
+        /// The permissions on objects that effects change.
+        pub(super) const GRANTS: &[Grant] = &[$($($grant),+),+];
+
         /// The row of a kind.
         pub(super) fn info(kind: Kind) -> KindInfo {
             match kind {
@@ -50,30 +54,38 @@ macro_rules! kinds {
 
 kinds! {
     VolumeGroupSnapshot: VolumeGroupSnapshot, |version| version,
-        |text| changed::object(Kind::VolumeGroupSnapshot, text, ObjectChange::Group);
+        |text| changed::object(Kind::VolumeGroupSnapshot, text, ObjectChange::Group),
+        [cluster(GROUP, "volumegroupsnapshots", OBJECT, "the cut, its claim by a new epoch, and its undo")];
     VolumeGroupSnapshotContent: VolumeGroupSnapshotContent, |version| version,
-        |text| changed::object(Kind::VolumeGroupSnapshotContent, text, ObjectChange::GroupContent);
+        |text| changed::object(Kind::VolumeGroupSnapshotContent, text, ObjectChange::GroupContent),
+        [cluster(GROUP, "volumegroupsnapshotcontents", OBJECT, "retaining, release, undo and rebuild")];
     VolumeSnapshot: VolumeSnapshot, |_version| (),
-        |text| changed::object(Kind::VolumeSnapshot, text, ObjectChange::Snapshot);
+        |text| changed::object(Kind::VolumeSnapshot, text, ObjectChange::Snapshot),
+        [
+            cluster(SNAPSHOT, "volumesnapshots", OBJECT, "release, undo and rebuild of members"),
+            cluster(SNAPSHOT, "volumesnapshots/status", &["patch"], "the release of members")
+        ];
     VolumeSnapshotContent: VolumeSnapshotContent, |_version| (),
-        |text| changed::object(Kind::VolumeSnapshotContent, text, ObjectChange::Content);
-    ConfigMap: ConfigMap, |_version| (), |_| Ok(ObjectChange::Uncached);
+        |text| changed::object(Kind::VolumeSnapshotContent, text, ObjectChange::Content),
+        [cluster(SNAPSHOT, "volumesnapshotcontents", OBJECT, "retaining, undo and rebuild of members")];
+    ConfigMap: ConfigMap, |_version| (), |_| Ok(ObjectChange::Uncached),
+        [own("", "configmaps", &["create", "get", "list", "patch", "watch"], "binding the journal to the cluster")];
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::access::GRANTS;
 
     #[test]
-    fn every_kind_with_cache_has_its_permissions() {
-        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::ConfigMap) {
-            let (group, plural) = (info(*kind).resource)();
-            let grant = GRANTS.iter().find(|grant| (grant.group, grant.resource) == (&*group, &*plural));
-            let grant = grant.unwrap_or_else(|| panic!("no permission on {plural}.{group}"));
-            for verb in ["create", "delete", "get", "list", "patch", "watch"] {
-                assert!(grant.verbs.contains(&verb), "{verb} {plural}.{group}");
-            }
+    fn permissions_of_kind_are_on_its_resource() {
+        let of_kind = |kind: &Kind| (info(*kind).resource)();
+        let kinds: Vec<_> = Kind::ALL.iter().map(of_kind).collect();
+        for grant in GRANTS {
+            let plural = grant.resource.trim_end_matches("/status");
+            assert!(kinds.contains(&(grant.group.to_owned(), plural.to_owned())), "{grant:?}");
+        }
+        for (group, plural) in &kinds {
+            assert!(GRANTS.iter().any(|grant| grant.group == group && grant.resource == plural), "{plural}");
         }
     }
 

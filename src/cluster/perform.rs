@@ -60,6 +60,7 @@ impl Adapter {
                 }
                 ended => ended,
             },
+            Calls::StartRun(_) => refused(400, "a run is started in the journal, not in the cluster"),
         }
     }
 

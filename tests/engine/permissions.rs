@@ -40,7 +40,7 @@ async fn set_up(config: Config) -> Testbed {
 /// as unused.
 fn table(used: &Used) {
     println!("{:<28} {:<36} {:<40} USED", "GROUP", "RESOURCE", "GRANTED");
-    for grant in access::GRANTS {
+    for grant in access::grants() {
         let verbs = |holds: &dyn Fn(&str) -> bool| -> String {
             let verbs: Vec<&str> = grant.verbs.iter().copied().filter(|verb| holds(verb)).collect();
             verbs.join(" ")
