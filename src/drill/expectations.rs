@@ -71,52 +71,81 @@ impl Part {
     }
 }
 
-/// Whether the point is in the part of a Backup before its groups begin.
+/// Whether the point is in the part of a Backup before its groups have done anything.
 fn is_before_groups(point: Point) -> bool {
-    use backup::Milestone;
-    let is_started = point.step_of::<BackupMachine>().is_some()
-        && matches!(point.moment, Moment::AfterEffects | Moment::AfterOutcome);
     match point.milestone_of::<BackupMachine>() {
-        Some(milestone) => milestone == Milestone::Formed,
-        None => point.is_of::<BackupMachine>() && !is_started,
+        Some(milestone) => milestone == backup::Milestone::Formed,
+        None => point.is_of::<BackupMachine>(),
     }
 }
+
+/// What decides the permitted ends of a case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// Nothing but kills and reply faults.
+    Undisturbed,
+    /// As [`Course::Undisturbed`], and the deadlines pass while no daemon runs, before the work had begun.
+    TooLate,
+    /// The case is about a rollback.
+    RolledBack,
+    /// An operator abandons the run.
+    Abandoned,
+    /// Disruptions act only behind the pivot.
+    DisruptedBehindPivot,
+    /// A disruption acts before the pivot, or in a rollback.
+    Disrupted,
+}
+
+/// The permitted ends of a group run. After the pivot a run only goes forward, whatever the disruption is. If an
+/// object is destroyed before the cause of a rollback occurs, the group is cut again, or the run is rolled back
+/// for that reason.
+const ENDS: &[(Course, &[Allowed])] = &[
+    (Course::Undisturbed, &[Allowed::Completed]),
+    (Course::TooLate, &[Allowed::Completed, Allowed::Undone]),
+    (Course::RolledBack, &[Allowed::Undone]),
+    (Course::Abandoned, &[Allowed::Completed, Allowed::Undone, Allowed::Kept]),
+    (Course::DisruptedBehindPivot, &[Allowed::Completed]),
+    (Course::Disrupted, &[Allowed::Completed, Allowed::Undone]),
+];
 
 /// Returns the permitted ends of a case.
 pub fn allowed(case: &Case) -> &'static [Allowed] {
-    use Allowed::{Completed, Kept, Undone};
-    if case.disruptions.is_empty() {
-        return alone(case);
-    }
-    if case.has(&[Disruption::Abandon]) {
-        return &[Completed, Undone, Kept];
-    }
-    // After the pivot a run only goes forward, whatever the disruption is. If an object is destroyed before
-    // the cause of a rollback occurs, the group is cut again, or the run is rolled back for that reason.
+    let course = course(case);
+    ENDS.iter().find(|(of, _)| *of == course).map_or(&[], |(_, ends)| ends)
+}
+
+fn course(case: &Case) -> Course {
     let behind = |at: &Point| matches!(Part::of(*at), Part::Releasing | Part::Deleting);
-    let only_forward = !case.target.is_undo() && case.disruptions.iter().all(|(_, at)| behind(at));
-    if only_forward { &[Completed] } else { &[Completed, Undone] }
-}
-
-/// Returns the permitted ends of a case without disruptions.
-fn alone(case: &Case) -> &'static [Allowed] {
-    use Allowed::{Completed, Undone};
-    if case.target.is_undo() {
-        return &[Undone];
+    match () {
+        () if case.has(&[Disruption::Abandon]) => Course::Abandoned,
+        () if case.disruptions.is_empty() && case.target.is_undo() => Course::RolledBack,
+        () if case.disruptions.is_empty() && case.down > 0 && !case.kills.iter().all(has_begun) => {
+            Course::TooLate
+        }
+        () if case.disruptions.is_empty() => Course::Undisturbed,
+        () if !case.target.is_undo() && case.disruptions.iter().all(|(_, at)| behind(at)) => {
+            Course::DisruptedBehindPivot
+        }
+        () => Course::Disrupted,
     }
-    let created = |point: &Point| {
-        Part::of(*point) != Part::Before
-            || point.to_string() == "create/after-effects"
-            || point.place == Place::milestone::<GroupMachine>(Milestone::Created)
-    };
-    // The deadlines pass while no daemon runs. Work that was not begun is too late. Work that was done
-    // meanwhile is not.
-    let too_late = case.down > 0 && !case.kills.iter().all(created);
-    if too_late { &[Completed, Undone] } else { &[Completed] }
 }
 
-/// Returns the invariants that cannot hold, however careful the daemon is.
-///
+/// Whether the work that a deadline limits was done before the point.
+fn has_begun(point: &Point) -> bool {
+    Part::of(*point) != Part::Before
+        || point.to_string() == "create/after-effects"
+        || point.place == Place::milestone::<GroupMachine>(Milestone::Created)
+}
+
+/// Invariants that cannot hold under a disruption, however careful the daemon is.
+struct Limitation {
+    disruption: Disruption,
+    acts: fn(Point) -> bool,
+    /// Only where the rollback begins before there is a receipt.
+    before_receipt: bool,
+    unsaved: &'static [Invariant],
+}
+
 /// The API cannot delete one object under the condition that another one is unchanged. This has two
 /// consequences:
 ///
@@ -132,23 +161,49 @@ fn alone(case: &Case) -> &'static [Allowed] {
 ///
 /// Objects that were left by an incarnation that no journal records are recognised only as long as the uid of
 /// the group is unknown.
+const LIMITATIONS: &[Limitation] = &[
+    Limitation {
+        disruption: Disruption::Unretain,
+        acts: |at| Part::of(at) == Part::Deleting,
+        before_receipt: false,
+        unsaved: &[Invariant::NoPhantom, Invariant::OneCut, Invariant::NoneLost],
+    },
+    Limitation {
+        disruption: Disruption::TearGroupContent,
+        acts: |at| matches!(Part::of(at), Part::Releasing | Part::Deleting) || is_at(at, Step::ClearNames),
+        before_receipt: false,
+        unsaved: &[Invariant::NothingLeaked, Invariant::OneCut, Invariant::NoneStray],
+    },
+    Limitation {
+        disruption: Disruption::TearGroupContent,
+        acts: |at| Part::of(at) == Part::Undoing && is_under_the_delete(at),
+        before_receipt: false,
+        unsaved: &[Invariant::NothingLeaked, Invariant::StorageFate],
+    },
+    Limitation {
+        disruption: Disruption::TearGroupContent,
+        acts: |at| Part::of(at) == Part::Undoing,
+        before_receipt: true,
+        unsaved: &[Invariant::NothingLeaked, Invariant::StorageFate],
+    },
+    Limitation {
+        disruption: Disruption::ForgetContent,
+        acts: |_| true,
+        before_receipt: false,
+        unsaved: &[Invariant::GroupGone, Invariant::NothingLeaked, Invariant::StorageFate, Invariant::OneCut],
+    },
+];
+
+/// Returns the invariants that cannot hold in a case.
 pub fn known_limitations(case: &Case) -> Vec<Invariant> {
-    use Invariant as I;
-    let before_receipt = case.target == Target::UndoCreated;
-    let unsaved = case.disruptions.iter().flat_map(|(disruption, at)| match (disruption, Part::of(*at)) {
-        (Disruption::Unretain, Part::Deleting) => [I::NoPhantom, I::OneCut, I::NoneLost].as_slice(),
-        (Disruption::TearGroupContent, part)
-            if matches!(part, Part::Releasing | Part::Deleting) || is_at(*at, Step::ClearNames) =>
-        {
-            &[I::NothingLeaked, I::OneCut, I::NoneStray]
-        }
-        (Disruption::TearGroupContent, Part::Undoing) if before_receipt || is_under_the_delete(*at) => {
-            &[I::NothingLeaked, I::StorageFate]
-        }
-        (Disruption::ForgetContent, _) => &[I::GroupGone, I::NothingLeaked, I::StorageFate, I::OneCut],
-        _ => &[],
-    });
-    unsaved.copied().collect()
+    let applies = |limitation: &&Limitation| {
+        let acts = |(disruption, at): &(Disruption, Point)| {
+            *disruption == limitation.disruption && (limitation.acts)(*at)
+        };
+        (!limitation.before_receipt || case.target == Target::UndoCreated)
+            && case.disruptions.iter().any(acts)
+    };
+    LIMITATIONS.iter().filter(applies).flat_map(|limitation| limitation.unsaved).copied().collect()
 }
 
 fn is_at(point: Point, step: Step) -> bool {

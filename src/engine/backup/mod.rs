@@ -41,7 +41,10 @@ pub async fn take(context: Context, stream: StreamId, object: Option<Arc<Backup>
         entries => entries.map_err(|error| journal_problem(stream, &error))?,
     };
     let (driver, is_new) = match (fold_backup(stream, &entries)?, object.as_deref()) {
-        (Some(run), _) if run.stage.is_final() => return projection::project_end(&context, &run).await,
+        (Some(run), _) if run.stage.is_final() => {
+            projection::project_ended(&context, &run).await?;
+            return projection::project_end(&context, &run).await;
+        }
         (Some(run), object) => {
             acceptance::claim(&context, &run, object).await;
             (Driver::resume(context.clone(), run, entries.len() as u64), false)

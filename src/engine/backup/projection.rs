@@ -62,7 +62,7 @@ pub(super) async fn follow(
 ///
 /// # Errors
 /// The journal cannot be read: the daemon ends.
-async fn project_ended(context: &Context, backup: &BackupRun) -> Result<(), Problem> {
+pub(super) async fn project_ended(context: &Context, backup: &BackupRun) -> Result<(), Problem> {
     for group in &backup.state.groups {
         if context.runs.state(group.run).is_some() {
             continue;
