@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`killed`], [`killed_outside`] | SIGKILL at every crash point, twice, and at any moment |
-//! | [`asked`] | what people ask of runs |
+//! | [`asked`] | requests of operators |
 //! | [`silent`] | an API server that does not answer |
 //! | [`owner`] | two daemons and one journal |
 //! | [`demo`], [`journal`], [`sim`], [`generated`] | what the commands promise to programs |

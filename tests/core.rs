@@ -2,6 +2,8 @@
 
 #[path = "core/asked.rs"]
 mod asked;
+#[path = "core/backups.rs"]
+mod backups;
 #[path = "core/decide.rs"]
 mod decide;
 #[path = "core/fixture.rs"]

@@ -1,7 +1,7 @@
-//! `stillpoint.dev/v1alpha1` GroupSnapshot: what one run of one group shows to people.
+//! `stillpoint.dev/v1alpha1` GroupSnapshot: the published status of one group run.
 //!
 //! One per run, in the namespace of the claims. It is a projection of the journal and never a request for a cut: what
-//! is written into its spec or status changes nothing. The one thing that Stillpoint takes from it is what a person
+//! is written into its spec or status changes nothing. The one thing that Stillpoint takes from it is what an operator
 //! asks of the run, in a label and annotations (`cluster::ask`); the answer is in the status.
 //!
 //! The status is written as a merge patch of the whole, so that a field which is `None` is sent as null and vanishes.
@@ -79,7 +79,7 @@ pub struct GroupSnapshotStatus {
     pub cut_time: Option<Time>,
     /// When it ended.
     pub completion_time: Option<Time>,
-    /// What a person should know.
+    /// Warnings and advice for the operator.
     pub message: Option<String>,
     /// Code of the error.
     pub code: Option<String>,
@@ -91,7 +91,7 @@ pub struct GroupSnapshotStatus {
     pub waiting: Option<GroupSnapshotWait>,
     /// Row of the recovery table that was decided last.
     pub row: Option<String>,
-    /// The last request of a person that was taken.
+    /// The last request of an operator that was processed.
     pub answered: Option<GroupSnapshotAnswer>,
     /// Conditions.
     #[serde(default)]
@@ -143,7 +143,7 @@ pub struct GroupSnapshotBlocker {
     pub finalizers: Vec<String>,
 }
 
-/// A request of a person, and what became of it. The journal had it before anything followed from it.
+/// A request of an operator, and its result. The journal had it before anything followed from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct GroupSnapshotAnswer {
     /// Id of the request.
@@ -182,7 +182,7 @@ pub struct GroupSnapshotMember {
     /// CSI snapshot handle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_handle: Option<String>,
-    /// Whether the VolumeSnapshot is ready; false once nobody looks at it any more, as after a run that was abandoned.
+    /// Whether the VolumeSnapshot is ready; false once the daemon no longer observes it, as after a run that was abandoned.
     #[serde(default)]
     pub ready_to_use: bool,
     /// When it was cut.

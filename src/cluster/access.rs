@@ -88,10 +88,10 @@ const OTHERS: &[Grant] = &[
         "stillpoint.dev",
         "groupsnapshots",
         &["create", "list", "watch"],
-        "showing runs, and hearing what people ask of them",
+        "publishing runs, and reading requests of operators",
     )),
     shown(cluster("stillpoint.dev", "groupsnapshots/status", &["patch"], "showing runs")),
-    shown(cluster("events.k8s.io", "events", &["create"], "telling people")),
+    shown(cluster("events.k8s.io", "events", &["create"], "recording Events")),
     cluster("authorization.k8s.io", "selfsubjectaccessreviews", &["create"], "this review"),
 ];
 

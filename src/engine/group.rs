@@ -19,7 +19,7 @@ use crate::machine::kit::{Decision, Logic, OperatorRequest, Stage as _, View, Wa
 use crate::records::{self, WireError};
 
 /// The wait reason of a run whose members were released by a program other than its own daemon.
-const RELEASED: &str = "a person, because another program has released members of the group: delete their VolumeSnapshots, and \
+const RELEASED: &str = "an operator, because another program has released members of the group: delete their VolumeSnapshots, and \
                         the storage is freed; or keep it: stillpoint groups abandon --keep-storage";
 
 /// What the driver of a group remembers between observations.

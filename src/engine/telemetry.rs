@@ -49,13 +49,13 @@ pub trait MetricsSink: Send + Sync {
 }
 
 /// Discards all metrics.
-struct Nobody;
+struct NoSink;
 
-impl MetricsSink for Nobody {
+impl MetricsSink for NoSink {
     fn record(&self, _: Metric) {}
 }
 
 /// A sink that drops every metric.
 pub fn none() -> Arc<dyn MetricsSink> {
-    Arc::new(Nobody)
+    Arc::new(NoSink)
 }

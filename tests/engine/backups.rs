@@ -122,6 +122,21 @@ async fn backup_survives_a_kill_at_each_of_its_points() {
     assert!(cases > 100, "{cases}");
 }
 
+/// Groups that end at almost the same time: one ends while the end of another one is recorded.
+#[tokio::test(start_paused = true)]
+async fn groups_that_end_together_are_all_recorded() {
+    for seed in 0..8 {
+        let testbed = Testbed::new(Config { seed, ..Config::default() });
+        for group in 0..12 {
+            testbed.claims("shop", &format!("db-{group}"), 1 + group % 3).await;
+        }
+        testbed.backup("shop");
+        let end = testbed.run_daemon(None).await;
+        assert!(end.is("Completed"), "seed {seed}: {end:?}\n{}", testbed.shown().await);
+        is_consistent(&testbed, &testbed.entries().await, &format!("seed {seed}"));
+    }
+}
+
 /// A journal of the first release, which accepted a Backup of two groups and was killed before their plans. One
 /// of them has lost its PVCs since.
 async fn accepted_by_earlier_release() -> Testbed {

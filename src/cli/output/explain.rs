@@ -101,7 +101,7 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "a claim of the group cannot be snapshotted",
             "All members of a group are cut at one moment, so one unfit claim refuses the whole group: a claim that is \
              unbound, being deleted, excluded from the backup, on a volume that is not CSI, or on the same volume as \
-             another member. Nothing was changed in the cluster. Mend the claim, or take the group label off it and \
+             another member. Nothing was changed in the cluster. Correct the PVC, or take the group label off it and \
              snapshot the rest.",
         ),
         Code::SeveralDrivers => (
@@ -213,19 +213,19 @@ fn texts(code: Code) -> (&'static str, &'static str) {
             "Before a group begins Stillpoint has asked, by access reviews, for every permission that the cut, the release, an \
              undo and a rebuild use: at its start, after every call that was refused with 403, and after an hour. One that is missing would be found at the worst moment, so no group \
              begins without all of them. Nothing was changed in the cluster. The message names verb and resource: \
-             apply deploy/rbac.yaml of the release that runs, or let whoever grants permissions in the cluster do it, and \
+             apply deploy/rbac.yaml of the release that runs, or ask an administrator of the cluster to do it, and \
              create the Backup again under a new name.",
         ),
         Code::Abandoned => (
-            "a person abandoned the run before the pivot",
-            "Somebody asked for it with `stillpoint groups abandon`; the journal has who and when. The run is undone as \
-             after any failure, without another attempt: its group objects, snapshots and storage are freed, and \
+            "an operator abandoned the run before the pivot",
+            "An operator ran `stillpoint groups abandon`; the journal has the author and the time. The run is rolled back \
+             as after any failure, without another attempt: its group objects, snapshots and storage are freed, and \
              nothing of it is left. Create a Backup under a new name to cut the group again.",
         ),
         Code::AbandonedRetained => (
-            "a person abandoned the run: its storage is retained",
-            "Somebody asked for it with `stillpoint groups abandon` when members were being released, where nothing can \
-             be undone, or with `--keep-storage`. From then on nothing was deleted: every content that stands retains \
+            "an operator abandoned the run: its storage is retained",
+            "An operator ran `stillpoint groups abandon` while members were being released, where nothing can be rolled \
+             back, or with `--keep-storage`. From then on nothing was deleted: every content that stands retains \
              its storage (what an undo had freed by then is gone; a run that could not retain all of it, and was ended \
              all the same by a second `--keep-storage`, says so), members that stand stay as they are, and a VolumeGroupSnapshot or VolumeGroupSnapshotContent of the run may still be there. Every \
              handle is in status.receipt of the GroupSnapshot, in the annotation stillpoint.dev/receipt of the \

@@ -39,7 +39,7 @@ invariants! {
     /// The run reaches the end that is expected.
     Ends = "the run ends as it has to",
     /// The GroupSnapshot says how the run ended.
-    Shown = "people are told what is true",
+    Shown = "the published status is true",
     /// There are no more group cuts than attempts, and no more physical snapshots than members.
     OneCut = "one cut per run",
     /// The members are exactly the planned volumes, each under its recorded or rebuilt uid.

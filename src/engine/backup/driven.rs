@@ -55,9 +55,8 @@ impl Driven for BackupMachine {
         let group = |group: &ScopedGroup| match (context.runs.state(group.run), memory.read.get(&group.run)) {
             (Some(RunState::InProgress), _) => GroupSeen::Running,
             (_, Some(GroupSeen::Ended(end))) => GroupSeen::Ended(end.clone()),
-            // Its end was not read.
-            (Some(RunState::Over), _) => GroupSeen::Absent,
-            (None, read) => read.cloned().unwrap_or(GroupSeen::Absent),
+            (Some(RunState::Over), _) => GroupSeen::Unread,
+            (None, read) => read.cloned().unwrap_or(GroupSeen::Unread),
         };
         Seen {
             claimed: claimed.is_some_and(|epoch| epoch > context.journal.epoch()),

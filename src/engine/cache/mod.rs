@@ -182,7 +182,7 @@ impl Cache {
         Subscription { id, notify, cache: self.clone(), interest: None }
     }
 
-    /// Notifies whoever observes the end of a run.
+    /// Notifies the subscriptions to the end of a run.
     pub fn run_ended(&self, run: StreamId) {
         self.store().subscriptions.notify(&[IndexKey::Run(run)]);
     }

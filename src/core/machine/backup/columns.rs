@@ -18,12 +18,14 @@ columns! {
         SomeEnded,
         /// All run.
         Running,
-        /// One has no run, or its run was not read in this incarnation.
+        /// One has no run.
         Absent,
         /// As Absent, and there is no plan for it: an earlier release accepted the Backup.
         Unplanned,
         /// All that are left have a run whose records are missing.
         Unknown,
+        /// One is not in progress, and its records were not read.
+        Unread,
     }
     /// Whether the runs were just read from the journal, and new groups from the API server.
     Seen Fresh {

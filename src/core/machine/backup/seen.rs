@@ -18,8 +18,10 @@ pub enum GroupSeen {
     Running,
     /// Its end; the position is that of the group.
     Ended(RunEnd),
-    /// There is none, or it was not read in this incarnation.
+    /// There is none: the stream has no record.
     Absent,
+    /// It is not in progress, and its records were not read.
+    Unread,
     /// Its records are missing: they are in an archive that is not there, or in a lost journal.
     Unknown,
 }
@@ -87,7 +89,7 @@ fn flags(group: &GroupSeen) -> u16 {
         GroupSeen::Running => BEGUN,
         GroupSeen::Ended(end) if end.result.is_completed() => BEGUN | ENDED | COMPLETED,
         GroupSeen::Ended(_) => BEGUN | ENDED,
-        GroupSeen::Absent => 0,
+        GroupSeen::Absent | GroupSeen::Unread => 0,
         GroupSeen::Unknown => UNKNOWN,
     }
 }
@@ -97,6 +99,7 @@ fn groups(run: &BackupRun, seen: &Seen) -> Groups {
     let any = |is: fn(&GroupSeen) -> bool| open().any(|(_, group)| is(group));
     let absent = |group: &GroupSeen| matches!(group, GroupSeen::Absent);
     match () {
+        () if any(|group| matches!(group, GroupSeen::Unread)) => Groups::Unread,
         () if open().any(|(index, group)| absent(group) && run.state.plans[index].is_none()) => {
             Groups::Unplanned
         }

@@ -49,6 +49,8 @@ pub static TABLE: LazyLock<Vec<Row<BackupMachine>>> = LazyLock::new(|| {
                  begins";
         }
         when InProgress: Owner[Ours] {
+            "backup/read": Groups[Unread] => Action::Refresh,
+                "a run is not in progress: its records say whether it ended or never began";
             "backup/start": Groups[Absent] Fresh[Yes] => Action::Act(Step::StartGroups),
                 "a group has no run: it begins with the plan that the Backup has for it";
             "backup/form-again": Groups[Unplanned] Fresh[Yes] => Action::Advance(Milestone::FormedAgain),
