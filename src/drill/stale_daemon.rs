@@ -37,18 +37,18 @@ const PATIENCE: Duration = Duration::from_secs(600);
 pub fn copy(disk: &Disk) -> Disk {
     let copied = Disk::new();
     let source = MemoryStore::open(disk).expect("the disk is free");
-    let mut slots = Vec::new();
+    let mut records = Vec::new();
     let streams = source.streams().expect("streams");
     for head in &streams {
         for (seq, position) in source.positions(head.stream).expect("positions").into_iter().enumerate() {
             let envelope = source.record(position).expect("a record").expect("a record");
-            slots.push(StoredRecord { position, stream: head.stream, seq: seq as u64 + 1, envelope });
+            records.push(StoredRecord { position, stream: head.stream, seq: seq as u64 + 1, envelope });
         }
     }
-    slots.sort_by_key(|slot| slot.position);
+    records.sort_by_key(|record| record.position);
     let meta = source.meta().expect("readable").expect("a journal");
     let mut target = MemoryStore::open(&copied).expect("the disk is free");
-    target.write(&Batch { meta, slots, streams }).expect("written");
+    target.write(&Batch { meta, records, streams }).expect("written");
     target.sync().expect("synced");
     drop(target);
     copied

@@ -29,7 +29,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 
-use crate::journal::export::Sealed;
+use crate::journal::export::ExportedRecord;
 use crate::journal::{Journal, JournalError};
 
 /// Largest number of records in one answer.
@@ -158,7 +158,9 @@ async fn page(journal: &Journal, Request { from }: Request) -> String {
     // The head first: one of the pages contains the record that it names.
     let head = greeting(journal, None);
     match journal.entries(from, PAGE).await {
-        Ok(entries) => entries.iter().map(Sealed::from).fold(head, |text, sealed| text + &line(&sealed)),
+        Ok(entries) => {
+            entries.iter().map(ExportedRecord::from).fold(head, |text, sealed| text + &line(&sealed))
+        }
         Err(error) => greeting(journal, Some(chained(&error))),
     }
 }

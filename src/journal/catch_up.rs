@@ -18,7 +18,7 @@ pub(super) fn begin(store: &mut dyn Store, start: Head, streams: Vec<StreamHead>
         return Ok(());
     }
     let meta = Meta { head: start, truncated_at: start, ..Meta::new() };
-    store.write(&Batch { meta, slots: vec![], streams })
+    store.write(&Batch { meta, records: vec![], streams })
 }
 
 /// Copies every batch behind `from` from the log in `dir` to `store`, and syncs it. The records of the store
@@ -51,7 +51,7 @@ fn batch_of(
     let Admitted { epoch, head, records } = admitted;
     let head = if head.position < from.position { from } else { head };
     let meta = Meta { epoch, head, truncated_at, ..Meta::new() };
-    let (mut slots, mut streams) = (Vec::new(), BTreeMap::<Uuid, StreamHead>::new());
+    let (mut stored, mut streams) = (Vec::new(), BTreeMap::<Uuid, StreamHead>::new());
     for (state, entry, envelope) in records {
         let (position, stream, seq) = (entry.position, entry.stream, entry.seq);
         if position <= from.position {
@@ -64,7 +64,7 @@ fn batch_of(
         let first_position = known.map_or(position, |head| head.first_position);
         let head = StreamHead { stream, state, last_seq: seq, first_position, last_position: position };
         streams.insert(stream, head);
-        slots.push(StoredRecord { position, stream, seq, envelope });
+        stored.push(StoredRecord { position, stream, seq, envelope });
     }
-    Ok(Batch { meta, slots, streams: streams.into_values().collect() })
+    Ok(Batch { meta, records: stored, streams: streams.into_values().collect() })
 }

@@ -393,7 +393,7 @@ mod tests {
                 let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
                 (
                     position,
-                    envelope::seal(&envelope::EnvelopeFields {
+                    envelope::encode(&envelope::EnvelopeFields {
                         schema,
                         position,
                         epoch,

@@ -64,7 +64,7 @@ pub(super) struct EnvelopeFields<'a> {
 }
 
 /// Encodes the envelope. Returns its bytes and the hash at their end.
-pub(super) fn seal(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
+pub(super) fn encode(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
     let payload = &fields.record.payload;
     let length = u32::try_from(payload.len()).expect("the writer refused a payload above its limit");
     let mut bytes = Vec::with_capacity(HEADER_BYTES + payload.len() + HASH_BYTES);
@@ -88,7 +88,7 @@ pub(super) fn seal(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
 /// Computes the hash of an entry from its other fields.
 pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
     let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
-    seal(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record }).1
+    encode(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record }).1
 }
 
 /// Decodes an envelope.
@@ -150,7 +150,7 @@ mod tests {
 
     fn sample() -> (Vec<u8>, [u8; 32]) {
         let record = Record { kind: 0x0102, version: 0x0304, time_ns: -2, payload: b"hello".to_vec() };
-        seal(&EnvelopeFields {
+        encode(&EnvelopeFields {
             schema: 1,
             position: 7,
             epoch: 3,

@@ -23,7 +23,7 @@ use super::record::{Entry, Record};
 /// The exported fields of one record. The import ignores unknown fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sealed {
+pub struct ExportedRecord {
     pub codec: u8,
     pub schema: u16,
     pub epoch: u64,
@@ -88,7 +88,7 @@ pub enum ImportError {
     },
 }
 
-impl From<&Entry> for Sealed {
+impl From<&Entry> for ExportedRecord {
     fn from(entry: &Entry) -> Self {
         Self {
             codec: CODEC_BINCODE2,
@@ -107,23 +107,23 @@ impl From<&Entry> for Sealed {
     }
 }
 
-impl TryFrom<Sealed> for Entry {
+impl TryFrom<ExportedRecord> for Entry {
     type Error = ImportError;
 
-    fn try_from(sealed: Sealed) -> Result<Self, ImportError> {
-        let Sealed { schema, position, epoch, stream, seq, time_ns, kind, version, .. } = sealed;
+    fn try_from(exported: ExportedRecord) -> Result<Self, ImportError> {
+        let ExportedRecord { schema, position, epoch, stream, seq, time_ns, kind, version, .. } = exported;
         let malformed = |what| ImportError::Field { position, what };
-        if sealed.codec != CODEC_BINCODE2 {
+        if exported.codec != CODEC_BINCODE2 {
             return Err(malformed("codec"));
         }
-        match sealed.schema {
+        match exported.schema {
             0 => return Err(malformed("schema")),
             found @ 1.. if found > SCHEMA => return Err(ImportError::Schema { position, found }),
             _ => {}
         }
-        let payload = STANDARD.decode(&sealed.payload).map_err(|_| malformed("payload"))?;
-        let prev = unhex(&sealed.prev).ok_or(malformed("prev"))?;
-        let hash = unhex(&sealed.hash).ok_or(malformed("hash"))?;
+        let payload = STANDARD.decode(&exported.payload).map_err(|_| malformed("payload"))?;
+        let prev = unhex(&exported.prev).ok_or(malformed("prev"))?;
+        let hash = unhex(&exported.hash).ok_or(malformed("hash"))?;
         let record = Record { kind, version, time_ns, payload };
         Ok(Self { schema, position, epoch, stream, seq, prev, hash, record })
     }
@@ -184,9 +184,9 @@ impl<R: BufRead> Lines<R> {
     }
 
     fn read(&self, text: String) -> Result<Exported, ImportError> {
-        let sealed: Sealed = serde_json::from_str(&text)
+        let exported: ExportedRecord = serde_json::from_str(&text)
             .map_err(|error| ImportError::Line { line: self.line, reason: error.to_string() })?;
-        Ok(Exported { entry: sealed.try_into()?, text })
+        Ok(Exported { entry: exported.try_into()?, text })
     }
 }
 
@@ -225,8 +225,9 @@ mod tests {
     use super::*;
 
     fn export(entries: &[Entry]) -> String {
-        let lines =
-            entries.iter().map(|entry| serde_json::to_string(&Sealed::from(entry)).expect("plain data"));
+        let lines = entries
+            .iter()
+            .map(|entry| serde_json::to_string(&ExportedRecord::from(entry)).expect("plain data"));
         lines.map(|line| line + "\n").collect()
     }
 
@@ -241,7 +242,7 @@ mod tests {
     #[test]
     fn every_exported_field_goes_into_the_hash() {
         let chain = chain_of(2);
-        let line = serde_json::to_value(Sealed::from(&chain[1])).expect("plain data");
+        let line = serde_json::to_value(ExportedRecord::from(&chain[1])).expect("plain data");
         for field in ["epoch", "position", "seq", "timeNs", "kind", "version"] {
             let mut changed = line.clone();
             changed[field] = (line[field].as_i64().expect("a number") + 1).into();
@@ -253,7 +254,7 @@ mod tests {
     #[test]
     fn import_error_names_invalid_line() {
         assert!(matches!(import("\n{}"), Err(ImportError::Line { line: 2, .. })));
-        let mut line = serde_json::to_value(Sealed::from(&chain_of(1)[0])).expect("plain data");
+        let mut line = serde_json::to_value(ExportedRecord::from(&chain_of(1)[0])).expect("plain data");
         let mut newer = line.clone();
         newer["schema"] = 99.into();
         assert_eq!(import(&newer.to_string()), Err(ImportError::Schema { position: 1, found: 99 }));

@@ -121,7 +121,7 @@ impl Journal {
         let (reply, answer) = oneshot::channel();
         let stream = stream.into();
         let request = Request::Append(Append { stream, expected_seq, records, state, barrier, reply });
-        match self.ask(request, answer).await {
+        match self.request(request, answer).await {
             Ok(result) => result,
             Err(reason) => Err(AppendError::Stopped { reason }),
         }
@@ -251,7 +251,7 @@ impl Journal {
     }
 
     async fn served<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, JournalError> {
-        self.ask(request, answer).await.map_err(|reason| JournalError::Stopped { reason })
+        self.request(request, answer).await.map_err(|reason| JournalError::Stopped { reason })
     }
 
     /// At most `limit` entries, starting at position `from`.
@@ -276,10 +276,10 @@ impl Journal {
         request: Request,
         answer: oneshot::Receiver<Result<T, JournalError>>,
     ) -> Result<T, JournalError> {
-        self.ask(request, answer).await.unwrap_or_else(|reason| Err(JournalError::Stopped { reason }))
+        self.request(request, answer).await.unwrap_or_else(|reason| Err(JournalError::Stopped { reason }))
     }
 
-    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {
+    async fn request<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {
         let requests = self.0.requests.as_ref().ok_or_else(|| self.0.shared.reason())?;
         requests.send(request).await.map_err(|_| self.0.shared.reason())?;
         answer.await.map_err(|_| self.0.shared.reason())

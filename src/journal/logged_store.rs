@@ -65,7 +65,7 @@ impl Store for LoggedStore {
         self.log.append(batch)?;
         self.log.sync()?;
         // A claim of an epoch has no records, and the index must learn of it as well.
-        self.unsynced += batch.slots.len().max(1) as u64;
+        self.unsynced += batch.records.len().max(1) as u64;
         self.index.write(batch)?;
         if let Some(owner) = self.owner.as_mut().filter(|_| self.log.segment() != self.witnessed) {
             // Without the index this alone shows that the segment existed.

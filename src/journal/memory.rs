@@ -24,7 +24,7 @@ struct State {
     holder: Option<u64>,
     holders: u64,
     sync_fault: Option<String>,
-    lies: bool,
+    ignores_syncs: bool,
 }
 
 /// Undoes one written batch or one truncation.
@@ -32,7 +32,7 @@ struct State {
 struct Undo {
     meta: Option<Meta>,
     streams: Vec<(Uuid, Option<StreamHead>)>,
-    slots: Vec<(u64, Uuid, u64)>,
+    records: Vec<(u64, Uuid, u64)>,
     truncated: Vec<(u64, Uuid, u64, Vec<u8>)>,
 }
 
@@ -65,8 +65,8 @@ impl Disk {
     }
 
     /// From now on every sync succeeds without making anything durable, as on a disk that ignores syncs.
-    pub fn lie(&self) {
-        self.state().lies = true;
+    pub fn ignore_syncs(&self) {
+        self.state().ignores_syncs = true;
     }
 
     /// Number of successful syncs so far.
@@ -90,13 +90,14 @@ impl State {
     fn apply(&mut self, batch: &Batch) {
         let streams = batch.streams.iter().map(|head| (head.stream, self.streams.insert(head.stream, *head)));
         let streams = streams.collect();
-        for slot in &batch.slots {
-            self.records.insert(slot.position, slot.envelope.clone());
-            self.positions.insert((slot.stream, slot.seq), slot.position);
+        for record in &batch.records {
+            self.records.insert(record.position, record.envelope.clone());
+            self.positions.insert((record.stream, record.seq), record.position);
         }
-        let slots = batch.slots.iter().map(|slot| (slot.position, slot.stream, slot.seq)).collect();
+        let records =
+            batch.records.iter().map(|record| (record.position, record.stream, record.seq)).collect();
         let meta = self.meta.replace(batch.meta);
-        self.unsynced.push(Undo { meta, streams, slots, truncated: vec![] });
+        self.unsynced.push(Undo { meta, streams, records, truncated: vec![] });
     }
 
     fn truncate(&mut self, truncation: &Truncation) {
@@ -109,7 +110,7 @@ impl State {
             self.positions.remove(&(*stream, *seq));
             truncated.extend(envelope.map(|envelope| (*position, *stream, *seq, envelope)));
         }
-        self.unsynced.push(Undo { meta, streams, truncated, slots: vec![] });
+        self.unsynced.push(Undo { meta, streams, truncated, records: vec![] });
     }
 
     fn take_back(&mut self) {
@@ -121,7 +122,7 @@ impl State {
                 None => self.streams.remove(&stream),
             };
         }
-        for (position, stream, seq) in undo.slots {
+        for (position, stream, seq) in undo.records {
             self.records.remove(&position);
             self.positions.remove(&(stream, seq));
         }
@@ -190,7 +191,7 @@ impl Store for MemoryStore {
         if let Some(reason) = state.sync_fault.take() {
             return Err(StoreError::failed("sync", reason));
         }
-        if !state.lies {
+        if !state.ignores_syncs {
             state.unsynced.clear();
         }
         state.syncs += 1;

@@ -170,7 +170,7 @@ pub(crate) fn begin_log(
         let entry = entry.map_err(|source| JournalError::Damaged { torn: false, source })?;
         new.push(state_of(store, &entry)?, &entry, envelope)?;
     }
-    new.finish(Batch { meta, slots: vec![], streams: vec![] })?;
+    new.finish(Batch { meta, records: vec![], streams: vec![] })?;
     verified(&draft, meta.head)?;
     paths::put_in_place(&draft, &paths::log(dir))?;
     Ok(meta.head.position - meta.truncated_at.position)
@@ -282,7 +282,7 @@ impl Draft {
         let writer = LogWriter::begin(path, start, segment_bytes, faults.clone());
         let writer = writer.map_err(JournalError::io("begin a log in", path))?;
         let meta = Meta { head: start, truncated_at: start, ..Meta::new() };
-        Ok(Draft { path: path.to_owned(), writer, batch: Batch { meta, slots: vec![], streams: vec![] } })
+        Ok(Draft { path: path.to_owned(), writer, batch: Batch { meta, records: vec![], streams: vec![] } })
     }
 
     fn push(&mut self, state: StreamState, entry: &Entry, envelope: Vec<u8>) -> Result<(), JournalError> {
@@ -292,17 +292,17 @@ impl Draft {
         batch.streams.retain(|known| known.stream != stream);
         let head = StreamHead { stream, state, last_seq: seq, first_position: 0, last_position: position };
         batch.streams.push(head);
-        batch.slots.push(StoredRecord { position, stream, seq, envelope });
-        if batch.slots.len() == FRAME_RECORDS {
+        batch.records.push(StoredRecord { position, stream, seq, envelope });
+        if batch.records.len() == FRAME_RECORDS {
             self.flush()?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), JournalError> {
-        if !self.batch.slots.is_empty() {
+        if !self.batch.records.is_empty() {
             self.writer.append(&self.batch)?;
-            (self.batch.slots, self.batch.streams) = (vec![], vec![]);
+            (self.batch.records, self.batch.streams) = (vec![], vec![]);
         }
         Ok(())
     }

@@ -163,23 +163,23 @@ mod tests {
     #[test]
     fn head_without_records_is_torn_tail() {
         let mut written = batches(4);
-        written[3].slots.clear();
+        written[3].records.clear();
         assert_eq!(damage(&written), (true, 4, Fault::EndsEarly { head: 4 }));
     }
 
     #[test]
     fn gap_in_middle_is_not_torn_tail() {
         let mut written = batches(4);
-        written[1].slots.clear();
+        written[1].records.clear();
         assert_eq!(damage(&written), (false, 2, Fault::Missing { next: 3 }));
     }
 
     #[test]
     fn locates_every_flipped_byte_of_stored_records() {
-        let length = batch(2).slots[0].envelope.len();
+        let length = batch(2).records[0].envelope.len();
         for index in 0..length {
             let mut written = batches(3);
-            written[1].slots[0].envelope[index] ^= 0x10;
+            written[1].records[0].envelope[index] ^= 0x10;
             assert_eq!(damage(&written), (false, 2, Fault::Hash), "byte {index}");
         }
     }

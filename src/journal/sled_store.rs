@@ -142,7 +142,7 @@ fn write_batch(
     streams: &TransactionalTree,
     meta: &TransactionalTree,
 ) -> Changed {
-    for StoredRecord { position, stream, seq, envelope } in &batch.slots {
+    for StoredRecord { position, stream, seq, envelope } in &batch.records {
         records.insert(&position.to_be_bytes(), envelope.as_slice())?;
         streams.insert(&layout::position_key(*stream, *seq), &position.to_be_bytes())?;
     }
@@ -337,17 +337,17 @@ mod tests {
         drop(store);
         let store = SledStore::open(dir.path()).expect("opened again");
         assert_eq!(store.meta(), Ok(Some(batch(1).meta)));
-        assert_eq!(store.record(1), Ok(Some(batch(1).slots[0].envelope.clone())));
+        assert_eq!(store.record(1), Ok(Some(batch(1).records[0].envelope.clone())));
     }
 
     #[test]
     fn writes_largest_batch_atomically() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut large = batch(1);
-        let slot = large.slots.remove(0);
+        let record = large.records.remove(0);
         let envelope = vec![7; MAX_PAYLOAD_BYTES + 200];
-        large.slots = (1..=128)
-            .map(|seq| StoredRecord { position: seq, seq, envelope: envelope.clone(), ..slot })
+        large.records = (1..=128)
+            .map(|seq| StoredRecord { position: seq, seq, envelope: envelope.clone(), ..record })
             .collect();
         let mut store = SledStore::open(dir.path()).expect("opened");
         store.write(&large).expect("written");
@@ -383,11 +383,11 @@ mod tests {
         let mut store = SledStore::open(dir.path()).expect("opened");
         for round in 0..3 {
             let mut large = batch(1);
-            let slot = large.slots.remove(0);
-            large.slots = (1..=64)
+            let record = large.records.remove(0);
+            large.records = (1..=64)
                 .map(|seq| {
                     let envelope = vec![seq as u8; MAX_PAYLOAD_BYTES + 200];
-                    StoredRecord { position: round * 64 + seq, seq: round * 64 + seq, envelope, ..slot }
+                    StoredRecord { position: round * 64 + seq, seq: round * 64 + seq, envelope, ..record }
                 })
                 .collect();
             store.write(&large).expect("written");

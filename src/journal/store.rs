@@ -85,7 +85,7 @@ pub struct Batch {
     /// The journal's state after the batch.
     pub meta: Meta,
     /// New records, in order of position.
-    pub slots: Vec<StoredRecord>,
+    pub records: Vec<StoredRecord>,
     /// The streams of these records, after the batch.
     pub streams: Vec<StreamHead>,
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::envelope::{EnvelopeFields, SCHEMA, genesis, open, seal};
+use super::envelope::{EnvelopeFields, SCHEMA, encode, genesis, open};
 use super::record::{Entry, Head, Record};
 use super::store::{Batch, Meta, Store, StoredRecord, StreamHead, StreamState};
 
@@ -29,7 +29,7 @@ pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
             let record = record(&format!("event {position}"));
             let prev = meta.head.hash;
             let (envelope, hash) =
-                seal(&EnvelopeFields { schema, position, epoch: 1, stream, seq, prev, record: &record });
+                encode(&EnvelopeFields { schema, position, epoch: 1, stream, seq, prev, record: &record });
             meta.head = Head { position, hash };
             let first_position = if position % 2 == 1 { 1 } else { 2 };
             let head = StreamHead {
@@ -39,7 +39,11 @@ pub(super) fn batches_of(schema: u16, count: u64) -> Vec<Batch> {
                 first_position,
                 last_position: position,
             };
-            Batch { meta, slots: vec![StoredRecord { position, stream, seq, envelope }], streams: vec![head] }
+            Batch {
+                meta,
+                records: vec![StoredRecord { position, stream, seq, envelope }],
+                streams: vec![head],
+            }
         })
         .collect()
 }
@@ -49,7 +53,7 @@ pub(super) fn batch(position: u64) -> Batch {
 }
 
 pub(super) fn chain_of(count: u64) -> Vec<Entry> {
-    batches(count).iter().map(|batch| open(&batch.slots[0].envelope).expect("just sealed")).collect()
+    batches(count).iter().map(|batch| open(&batch.records[0].envelope).expect("just sealed")).collect()
 }
 
 /// Checks the rules of every store.
@@ -65,10 +69,12 @@ pub(super) fn exercise(store: &mut dyn Store) {
     store.sync().expect("synced");
     assert_eq!(store.meta(), Ok(Some(written[4].meta)));
     let records: Vec<_> = store.records(3).map(|record| record.expect("readable")).collect();
-    let expected: Vec<_> =
-        written[2..].iter().map(|batch| (batch.slots[0].position, batch.slots[0].envelope.clone())).collect();
+    let expected: Vec<_> = written[2..]
+        .iter()
+        .map(|batch| (batch.records[0].position, batch.records[0].envelope.clone()))
+        .collect();
     assert_eq!(records, expected);
-    assert_eq!(store.record(2), Ok(Some(written[1].slots[0].envelope.clone())));
+    assert_eq!(store.record(2), Ok(Some(written[1].records[0].envelope.clone())));
     assert_eq!(store.record(6), Ok(None));
     assert_eq!(store.stream(stream(2)), Ok(Some(written[4].streams[0])));
     let mut streams = store.streams().expect("readable");

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::archive::{self, Catalog, Policy};
 use super::chain::{ChainProblem, Fault, open_at};
-use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, seal};
+use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, encode};
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
 use super::record::{Entry, Head, Record};
@@ -187,7 +187,7 @@ pub(super) struct WriterStopped;
 /// A batch under construction.
 pub(super) struct Staged {
     meta: Meta,
-    slots: Vec<StoredRecord>,
+    records: Vec<StoredRecord>,
     streams: BTreeMap<Uuid, StreamHead>,
     /// Whether the index is synced before the replies.
     sync_index: bool,
@@ -253,11 +253,11 @@ impl<S: Store> Writer<S> {
     }
 
     fn commit(&mut self, staged: Staged) -> Result<(), WriterStopped> {
-        if staged.slots.is_empty() {
+        if staged.records.is_empty() {
             return Ok(());
         }
-        let Staged { meta, slots, streams, sync_index, answers } = staged;
-        let batch = Batch { meta, slots, streams: streams.into_values().collect() };
+        let Staged { meta, records, streams, sync_index, answers } = staged;
+        let batch = Batch { meta, records, streams: streams.into_values().collect() };
         self.store.write(&batch).and_then(|()| self.store.sync()).map_err(|error| self.end(&error))?;
         if sync_index || self.store.unsynced() >= MAX_UNSYNCED {
             self.sync_index()?;
@@ -351,12 +351,12 @@ fn refusal(
 
 impl Staged {
     pub fn new(meta: Meta) -> Staged {
-        Staged { meta, slots: vec![], streams: BTreeMap::new(), sync_index: false, answers: vec![] }
+        Staged { meta, records: vec![], streams: BTreeMap::new(), sync_index: false, answers: vec![] }
     }
 
     /// The batch, without its replies.
     pub fn into_batch(self) -> Batch {
-        Batch { meta: self.meta, slots: self.slots, streams: self.streams.into_values().collect() }
+        Batch { meta: self.meta, records: self.records, streams: self.streams.into_values().collect() }
     }
 
     pub fn add(
@@ -373,8 +373,8 @@ impl Staged {
             let Head { position, hash: prev } = self.meta.head;
             let (position, epoch) = (position + 1, self.meta.epoch);
             let (envelope, hash) =
-                seal(&EnvelopeFields { schema: SCHEMA, position, epoch, stream, seq, prev, record });
-            self.slots.push(StoredRecord { position, stream, seq, envelope });
+                encode(&EnvelopeFields { schema: SCHEMA, position, epoch, stream, seq, prev, record });
+            self.records.push(StoredRecord { position, stream, seq, envelope });
             self.meta.head = Head { position, hash };
         }
         let first_position = known.map_or(first, |head| head.first_position);

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use serde_json::{Value, json};
 use stillpoint::audit::Shown;
 use stillpoint::journal::Entry;
-use stillpoint::journal::export::{Sealed, import};
+use stillpoint::journal::export::{ExportedRecord, import};
 use stillpoint::machine::group::Event;
 use stillpoint::machine::group::Step;
 use stillpoint::machine::group::Timed;
@@ -39,7 +39,7 @@ fn entries() -> Vec<Entry> {
 fn lines(entries: &[Entry]) -> Vec<Value> {
     let line = |entry: &Entry| {
         let [mut line, shown] =
-            [json!(Sealed::from(entry)), json!(Shown::of(entry))].map(|value| match value {
+            [json!(ExportedRecord::from(entry)), json!(Shown::of(entry))].map(|value| match value {
                 Value::Object(fields) => fields,
                 other => panic!("{other} is no object"),
             });

@@ -55,13 +55,13 @@ impl Written {
     /// A directory with a database of these records.
     fn laid_out(self) -> TempDir {
         let dir = tempfile::tempdir().expect("a directory");
-        let slot = |(position, envelope): (u64, Vec<u8>)| {
+        let stored = |(position, envelope): (u64, Vec<u8>)| {
             let entry = &entries()[usize::try_from(position - 1).expect("a position")];
             StoredRecord { position, stream: entry.stream, seq: entry.seq, envelope }
         };
-        let slots = self.records.into_iter().map(slot).collect();
+        let records = self.records.into_iter().map(stored).collect();
         let mut store = SledStore::open(&dir.path().join("sled")).expect("a database");
-        store.write(&Batch { meta: self.meta, slots, streams: self.streams }).expect("written");
+        store.write(&Batch { meta: self.meta, records, streams: self.streams }).expect("written");
         store.sync().expect("synced");
         drop(store);
         dir

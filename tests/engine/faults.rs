@@ -288,7 +288,7 @@ async fn refuses_unrepairable_journal_and_changes_nothing() {
         let mut store = SledStore::open(&scene.path("sled")).expect("free");
         let meta = store.meta().expect("readable").expect("written");
         let newer = Meta { schema: meta.schema + 1, ..meta };
-        store.write(&Batch { meta: newer, slots: vec![], streams: vec![] }).expect("written");
+        store.write(&Batch { meta: newer, records: vec![], streams: vec![] }).expect("written");
         store.sync().expect("synced");
         drop(store);
         scene.refused("a newer schema", Code::JournalNewer, "newer stillpoint").await;

@@ -37,7 +37,7 @@ const MUTANTS: &[(&str, Setup)] = &[
     ("early-delete", |testbed| alter(testbed, |logic| logic.view = early_delete)),
     ("generated-names", |testbed| alter(testbed, generated_names::install)),
     ("counts", |testbed| alter(testbed, counts::install)),
-    ("unsynced", |testbed| testbed.disk.lie()),
+    ("unsynced", |testbed| testbed.disk.ignore_syncs()),
     ("refused-504", |testbed| testbed.gateway_timeout = 403),
     ("undo-after-pivot", |testbed| alter(testbed, |logic| logic.decide = undo_after_pivot)),
     ("retain-forgotten", |testbed| alter(testbed, |logic| logic.view = retain_forgotten)),

@@ -55,7 +55,7 @@ async fn rebuilt(testbed: &Testbed) -> Vec<Rebuilt> {
     let found = recover_from_cluster::look(&adapter, "stillpoint").await.expect("everything can be read");
     let mut store = MemoryStore::open(&testbed.disk).expect("free");
     let meta = Meta { epoch: found.epoch, ..Meta::new() };
-    store.write(&Batch { meta, slots: vec![], streams: vec![] }).expect("written");
+    store.write(&Batch { meta, records: vec![], streams: vec![] }).expect("written");
     store.sync().expect("synced");
     let (journal, opened) = Journal::open_task(store).expect("opened");
     assert!(opened.epoch > found.epoch, "no object is claimed by a later epoch");

@@ -5,7 +5,7 @@ use crate::audit::{ReplayReport, replay};
 use crate::domain::time::Timestamp;
 use crate::journal::Entry;
 use crate::journal::chain::check;
-use crate::journal::export::{Sealed, import};
+use crate::journal::export::{ExportedRecord, import};
 use crate::machine::backup::{Phase, earlier};
 use crate::machine::group::Event;
 use crate::machine::group::GroupMachine;
@@ -25,8 +25,9 @@ type Records = Vec<(u64, Timed)>;
 /// Writes the records into a new journal, exports and imports it, and replays it.
 async fn forged(records: &Records) -> ReplayReport {
     let entries = journal(records).await;
-    let lines =
-        entries.iter().map(|entry| serde_json::to_string(&Sealed::from(entry)).expect("plain data") + "\n");
+    let lines = entries
+        .iter()
+        .map(|entry| serde_json::to_string(&ExportedRecord::from(entry)).expect("plain data") + "\n");
     let entries = import(&lines.collect::<String>()).expect("exported lines");
     check(entries.clone()).expect("every hash holds: the chain alone does not tell");
     replay(&entries)

@@ -13,7 +13,7 @@ use crate::domain::atomicity::Demand;
 use crate::domain::names::rebuilt_member;
 use crate::domain::problem::Code;
 use crate::journal::chain::check;
-use crate::journal::export::{Sealed, import};
+use crate::journal::export::{ExportedRecord, import};
 use crate::journal::{Entry, Head, SCHEMA};
 use crate::machine::group::Event;
 use crate::machine::group::GroupRun;
@@ -70,7 +70,7 @@ fn folded(entries: &[Entry]) -> Value {
 }
 
 fn line(entry: &Entry) -> String {
-    let mut line = serde_json::to_value(Sealed::from(entry)).expect("plain data");
+    let mut line = serde_json::to_value(ExportedRecord::from(entry)).expect("plain data");
     line["summary"] = Shown::of(entry).summary.into();
     format!("{line}\n")
 }

@@ -14,7 +14,7 @@ use crate::cli::common::print;
 use crate::cli::output::exit;
 use crate::domain::problem::{About, Code, Problem};
 use crate::journal::Entry;
-use crate::journal::export::Sealed;
+use crate::journal::export::ExportedRecord;
 
 /// Number of bytes that are buffered before a write.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
 }
 
 fn line(entry: &Entry) -> Result<String, Problem> {
-    let Sealed { codec, schema, payload, .. } = Sealed::from(entry);
+    let ExportedRecord { codec, schema, payload, .. } = ExportedRecord::from(entry);
     let line = Line { shown: Shown::of(entry), codec, schema, payload };
     let text = serde_json::to_string(&line).map_err(|error| {
         let reason = format!("write record {}: {error}", entry.position);

@@ -194,9 +194,9 @@ mod tests {
     fn sample() -> CarryOver {
         let mut carried = CarryOver::default();
         for batch in batches(6) {
-            let envelope = &batch.slots[0].envelope;
+            let envelope = &batch.records[0].envelope;
             let entry = envelope::open(envelope).expect("just sealed");
-            let ends = batch.slots[0].position == 6;
+            let ends = batch.records[0].position == 6;
             carried.admit(
                 no_links,
                 if ends { StreamState::Finished } else { StreamState::Open },
@@ -220,7 +220,7 @@ mod tests {
         let places = places(&bytes).expect("whole");
         assert_eq!((places.len(), places[0].stream, places[0].state), (1, stream(2), StreamState::Open));
         let kept: Vec<_> = envelopes(&bytes[places[0].at.clone()]).expect("whole");
-        let written: Vec<_> = batches(6).into_iter().map(|batch| batch.slots[0].envelope.clone()).collect();
+        let written: Vec<_> = batches(6).into_iter().map(|batch| batch.records[0].envelope.clone()).collect();
         assert_eq!(kept, [&written[0], &written[2], &written[4]]);
         assert_eq!(CarryOver::default().encode(), None, "nothing is carried in no file");
     }

@@ -41,18 +41,18 @@ pub(crate) fn encode(batch: &Batch) -> Vec<u8> {
         let head = batch.streams.iter().find(|head| head.stream == stream);
         head.map_or(StreamState::Open, |head| head.state)
     };
-    let length: usize = batch.slots.iter().map(|slot| slot.envelope.len() + 5).sum();
+    let length: usize = batch.records.iter().map(|record| record.envelope.len() + 5).sum();
     let mut bytes = Vec::with_capacity(FRONT + 52 + length + HASH);
     bytes.extend(MAGIC);
     bytes.extend([0; 4]);
     bytes.extend(batch.meta.epoch.to_be_bytes());
     bytes.extend(batch.meta.head.position.to_be_bytes());
     bytes.extend(batch.meta.head.hash);
-    bytes.extend(size(batch.slots.len()));
-    for slot in &batch.slots {
-        bytes.push(u8::from(state(slot.stream) == StreamState::Finished));
-        bytes.extend(size(slot.envelope.len()));
-        bytes.extend(&slot.envelope);
+    bytes.extend(size(batch.records.len()));
+    for record in &batch.records {
+        bytes.push(u8::from(state(record.stream) == StreamState::Finished));
+        bytes.extend(size(record.envelope.len()));
+        bytes.extend(&record.envelope);
     }
     let body = size(bytes.len() - FRONT);
     bytes[4..FRONT].copy_from_slice(&body);
@@ -169,12 +169,12 @@ mod tests {
         let (frame, length) = decode(&bytes).expect("whole");
         assert_eq!(length, bytes.len() - 4);
         assert_eq!((frame.epoch, frame.head), (written.meta.epoch, written.meta.head));
-        assert_eq!(frame.records, [(StreamState::Finished, written.slots[0].envelope.as_slice())]);
+        assert_eq!(frame.records, [(StreamState::Finished, written.records[0].envelope.as_slice())]);
     }
 
     #[test]
     fn epoch_claim_is_frame_without_records() {
-        let claim = Batch { slots: vec![], streams: vec![], ..batch(3) };
+        let claim = Batch { records: vec![], streams: vec![], ..batch(3) };
         let bytes = encode(&claim);
         assert_eq!(bytes.len(), 60 + 32);
         assert_eq!(

@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(found.start, Some(Head::genesis()));
         assert_eq!((found.reached, found.epoch), (9, 1));
         assert_eq!(found.records.keys().copied().collect::<Vec<_>>(), (2..=9).collect::<Vec<_>>());
-        assert_eq!(found.records[&9].1, batches[8].slots[0].envelope);
+        assert_eq!(found.records[&9].1, batches[8].records[0].envelope);
 
         fs::write(&path, [0; 40]).expect("written");
         let found = salvage(dir.path()).expect("readable");

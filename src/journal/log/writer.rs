@@ -95,8 +95,8 @@ impl LogWriter {
             self.file.write_all_at(&bytes, self.end.offset).map_err(failed)
         })?;
         (self.end.offset, self.head) = (end, batch.meta.head);
-        let first = batch.slots.first().and_then(|slot| envelope::open(&slot.envelope).ok());
-        self.tail.add(batch.slots.len() as u64, first.map(|entry| entry.record.time_ns));
+        let first = batch.records.first().and_then(|record| envelope::open(&record.envelope).ok());
+        self.tail.add(batch.records.len() as u64, first.map(|entry| entry.record.time_ns));
         Ok(())
     }
 

@@ -57,7 +57,7 @@ pub(crate) fn claim(store: &mut dyn Store, meta: &mut Meta, opened: &mut Opened)
     opened.epoch = meta.epoch;
     // From here on an older binary refuses the journal. Earlier records stay unchanged.
     meta.schema = SCHEMA;
-    store.write(&Batch { meta: *meta, slots: vec![], streams: vec![] })?;
+    store.write(&Batch { meta: *meta, records: vec![], streams: vec![] })?;
     store.sync()?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Tests arbitrary bytes: the journal refuses them, and the process survives.
 
 use super::super::envelope::open;
-use super::super::export::{Sealed, import};
+use super::super::export::{ExportedRecord, import};
 use super::super::sled_store::SledStore;
 use super::super::testing::{batches, chain_of};
 use super::*;
@@ -35,7 +35,7 @@ fn decodes_or_rejects_mutated_envelopes_with_valid_hash() {
     let mut random = fastrand::Rng::with_seed(20_260_102);
     let mut opened = 0;
     for _ in 0..4_000 {
-        let envelope = &written[random.usize(..written.len())].slots[0].envelope;
+        let envelope = &written[random.usize(..written.len())].records[0].envelope;
         let mut bytes = envelope[..envelope.len() - HASH_BYTES].to_vec();
         mutate(&mut random, &mut bytes);
         bytes.extend(*blake3::hash(&bytes).as_bytes());
@@ -43,7 +43,7 @@ fn decodes_or_rejects_mutated_envelopes_with_valid_hash() {
             // A decoded payload comes from the bytes: it is never larger than they are.
             Ok(entry) => {
                 assert!(entry.record.payload.len() <= bytes.len());
-                assert!(Sealed::from(&entry).payload.len() <= 2 * bytes.len());
+                assert!(ExportedRecord::from(&entry).payload.len() <= 2 * bytes.len());
                 opened += 1;
             }
             Err(fault) => assert!(!fault.to_string().is_empty()),
@@ -55,8 +55,9 @@ fn decodes_or_rejects_mutated_envelopes_with_valid_hash() {
 #[test]
 fn reads_or_rejects_mutated_export_lines() {
     let chain = chain_of(6);
-    let lines =
-        chain.iter().map(|entry| serde_json::to_string(&Sealed::from(entry)).expect("plain data") + "\n");
+    let lines = chain
+        .iter()
+        .map(|entry| serde_json::to_string(&ExportedRecord::from(entry)).expect("plain data") + "\n");
     let text: String = lines.collect();
     let mut random = fastrand::Rng::with_seed(20_260_103);
     for _ in 0..4_000 {
@@ -82,7 +83,7 @@ fn reads_store_of_bad_records_to_end() {
     let mut random = fastrand::Rng::with_seed(20_260_104);
     let mut bad = 0;
     for batch in &mut written {
-        let envelope = &mut batch.slots[0].envelope;
+        let envelope = &mut batch.records[0].envelope;
         let before = envelope.clone();
         if random.bool() {
             mutate(&mut random, envelope);

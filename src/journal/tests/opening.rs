@@ -122,7 +122,7 @@ fn refuses_newer_schema_with_clear_message() {
 #[tokio::test(start_paused = true)]
 async fn damage_stops_the_open_with_its_position() {
     let mut written = batches(4);
-    written[2].slots[0].envelope[100] ^= 1;
+    written[2].records[0].envelope[100] ^= 1;
     let disk = Disk::new();
     let mut store = MemoryStore::open(&disk).expect("free");
     written.iter().for_each(|batch| store.write(batch).expect("written"));
@@ -134,7 +134,7 @@ async fn damage_stops_the_open_with_its_position() {
 #[tokio::test(start_paused = true)]
 async fn torn_tail_stops_open_without_epoch_claim() {
     let mut written = batches(4);
-    written[3].slots.clear();
+    written[3].records.clear();
     let disk = Disk::new();
     let mut store = MemoryStore::open(&disk).expect("free");
     written.iter().for_each(|batch| store.write(batch).expect("written"));

@@ -115,13 +115,13 @@ fn valid_frames_with_wrong_contents_are_damage() {
 
     let dir = tempfile::tempdir().expect("a directory");
     let mut before = batches(4);
-    before[3].slots.clear();
+    before[3].records.clear();
     let verification = written(dir.path(), &before).verify(None);
     assert_eq!((verification.verdict, verification.records), (Verdict::Corrupt, 3), "before the head");
 
     let dir = tempfile::tempdir().expect("a directory");
     let mut corrupt = batches(4);
-    corrupt[1].slots[0].envelope.truncate(50);
+    corrupt[1].records[0].envelope.truncate(50);
     let snapshot = written(dir.path(), &corrupt);
     let verification = snapshot.verify(None);
     let problem = ChainProblem { position: 2, what: Fault::Short { bytes: 50 } };
@@ -168,8 +168,8 @@ fn changed_in_index(dir: &Path, position: u64, change: impl FnOnce(&mut Vec<u8>)
     let mut envelope = store.record(position).expect("readable").expect("there is one");
     let entry = envelope::open(&envelope).expect("it holds");
     change(&mut envelope);
-    let slot = StoredRecord { position, stream: entry.stream, seq: entry.seq, envelope };
-    store.write(&Batch { meta, slots: vec![slot], streams: vec![] }).expect("written");
+    let record = StoredRecord { position, stream: entry.stream, seq: entry.seq, envelope };
+    store.write(&Batch { meta, records: vec![record], streams: vec![] }).expect("written");
     store.sync().expect("synced");
 }
 

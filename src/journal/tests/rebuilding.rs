@@ -202,7 +202,7 @@ async fn sets_aside_index_that_differs_in_one_stream() {
     let meta = store.meta().expect("readable").expect("written");
     let head = store.stream(stream(1)).expect("readable").expect("there");
     let ended = StreamHead { state: StreamState::Finished, ..head };
-    store.write(&Batch { meta, slots: vec![], streams: vec![ended] }).expect("written");
+    store.write(&Batch { meta, records: vec![], streams: vec![ended] }).expect("written");
     store.sync().expect("synced");
     drop(store);
     let repairs = reopened(dir.path(), &heads).await;
@@ -472,7 +472,7 @@ async fn replacement_of_lost_journal_starts() {
 fn repair_record_has_kind_and_description() {
     let repairs = [Repair::TailTruncated { bytes: 3, after: 9 }];
     let batch = repair::claim(Meta { epoch: 4, ..Meta::new() }, &repairs, None, 5);
-    let entry = envelope::open(&batch.slots[0].envelope).expect("sealed");
+    let entry = envelope::open(&batch.records[0].envelope).expect("sealed");
     assert_eq!((entry.record.kind, entry.record.time_ns, entry.seq, entry.epoch), (32, 5, 1, 4));
     assert_eq!(
         repair::text(&entry.record).as_deref(),
