@@ -35,6 +35,7 @@ mod objects;
 
 pub use changed::ObjectChange;
 pub use connect::{Adapter, client_config};
+pub use objects::plural;
 pub use perform::EffectResult;
 pub use project::{Claim, Turn};
 

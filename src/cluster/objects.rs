@@ -21,7 +21,7 @@ pub(super) struct KindInfo {
     pub type_of: fn(Version) -> (String, String),
     /// Decodes the object of an answer, for its cache.
     pub read: fn(&str) -> Result<ObjectChange, serde_json::Error>,
-    #[cfg(test)]
+    /// API group and plural.
     pub resource: fn() -> (String, String),
 }
 
@@ -40,7 +40,6 @@ macro_rules! kinds {
                         (<$type>::api_version(&dynamic).into_owned(), <$type>::kind(&dynamic).into_owned())
                     },
                     read: $read,
-                    #[cfg(test)]
                     resource: || {
                         let $version = Version::default();
                         let dynamic = $dynamic;
@@ -70,6 +69,11 @@ kinds! {
         [cluster(SNAPSHOT, "volumesnapshotcontents", OBJECT, "retaining, undo and rebuild of members")];
     ConfigMap: ConfigMap, |_version| (), |_| Ok(ObjectChange::Uncached),
         [own("", "configmaps", &["create", "get", "list", "patch", "watch"], "binding the journal to the cluster")];
+}
+
+/// The plural of a kind, as in URLs.
+pub fn plural(kind: Kind) -> String {
+    (info(kind).resource)().1
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 //! objects. [`crate::drill::expectations`] defines how a disturbed run may end, for each disruption and part
 //! of the run.
 
+use crate::cluster::plural;
 use crate::drill::disruptions;
 use crate::drill::scenario::named;
-use crate::machine::kit::Ask;
+use crate::machine::kit::{Ask, Kind};
 use crate::sim::Cluster;
 
 named! {
@@ -99,13 +100,12 @@ impl Disruption {
 
     /// Applies the disruption. `OlderEpoch` changes no object: it is a daemon, and the runner starts it.
     pub fn act(self, cluster: &Cluster) {
+        if let Some((kind, act)) = self.of_kind() {
+            return act(cluster, &plural(kind));
+        }
         match self {
             Self::OwnershipBack => disruptions::own_again(cluster),
-            Self::DeleteGroup => disruptions::delete_first(cluster, "volumegroupsnapshots"),
-            Self::DeleteGroupContent => disruptions::delete_first(cluster, "volumegroupsnapshotcontents"),
-            Self::DeleteMember => disruptions::delete_first(cluster, "volumesnapshots"),
             Self::DeleteMembers => disruptions::delete_all(cluster, "volumesnapshots"),
-            Self::DeleteContent => disruptions::delete_first(cluster, "volumesnapshotcontents"),
             Self::DeleteClaim => disruptions::delete_first(cluster, "persistentvolumeclaims"),
             Self::SwapClaim => disruptions::swap_claim(cluster),
             Self::DeleteGroupClass => disruptions::delete_first(cluster, "volumegroupsnapshotclasses"),
@@ -114,8 +114,6 @@ impl Disruption {
             Self::Unlabel => disruptions::unlabel_member(cluster),
             Self::Unretain => disruptions::unretain(cluster),
             Self::UnretainMember => disruptions::unretain_member(cluster),
-            Self::ReplaceGroup => disruptions::replace_first(cluster, "volumegroupsnapshots"),
-            Self::ReplaceMember => disruptions::replace_first(cluster, "volumesnapshots"),
             Self::RestartController => cluster.restart("snapshot-controller"),
             Self::RestartSidecar => cluster.restart("csi-snapshotter"),
             Self::FreezeController => disruptions::freeze(cluster, "snapshot-controller"),
@@ -128,7 +126,48 @@ impl Disruption {
             Self::ImportContent => disruptions::name_the_group(cluster, false),
             Self::Abandon => disruptions::ask(cluster, Ask::Abandon, "abandoned"),
             Self::RefuseWrites => disruptions::refuse_writes(cluster),
-            Self::OlderEpoch => {}
+            Self::DeleteGroup
+            | Self::DeleteGroupContent
+            | Self::DeleteMember
+            | Self::DeleteContent
+            | Self::ReplaceGroup
+            | Self::ReplaceMember
+            | Self::OlderEpoch => {}
+        }
+    }
+
+    /// The kind of which the disruption deletes or replaces the first object, and how. A kind that effects delete
+    /// has one that deletes it.
+    fn of_kind(self) -> Option<(Kind, ActOnFirst)> {
+        Some(match self {
+            Self::DeleteGroup => (Kind::VolumeGroupSnapshot, disruptions::delete_first),
+            Self::DeleteGroupContent => (Kind::VolumeGroupSnapshotContent, disruptions::delete_first),
+            Self::DeleteMember => (Kind::VolumeSnapshot, disruptions::delete_first),
+            Self::DeleteContent => (Kind::VolumeSnapshotContent, disruptions::delete_first),
+            Self::ReplaceGroup => (Kind::VolumeGroupSnapshot, disruptions::replace_first),
+            Self::ReplaceMember => (Kind::VolumeSnapshot, disruptions::replace_first),
+            _ => return None,
+        })
+    }
+}
+
+type ActOnFirst = fn(&Cluster, &str);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::access::grants;
+
+    #[test]
+    fn every_kind_that_effects_delete_is_deleted_by_a_disruption() {
+        for kind in Kind::ALL {
+            let plural = plural(*kind);
+            let deletes = grants().any(|grant| grant.resource == plural && grant.verbs.contains(&"delete"));
+            let is_deleted = Disruption::ALL.iter().any(|disruption| {
+                disruption.of_kind().is_some_and(|(of, _)| of == *kind)
+                    && disruption.name().starts_with("delete-")
+            });
+            assert_eq!(deletes, is_deleted, "{plural}");
         }
     }
 }

@@ -59,4 +59,14 @@ mod tests {
         record.payload.truncate(3);
         assert!(links(&record).is_empty(), "a record that cannot be read refers to no stream");
     }
+
+    #[test]
+    fn plan_of_group_refers_to_its_run() {
+        let plan = crate::records::tests::samples::plan(2, 40);
+        let run = plan.run;
+        let part = backup::BackupPart { part: 0, index: 0, plan: std::sync::Arc::new(plan) };
+        let timed = Timed { at: Timestamp(1), event: backup::Event::Part(part) };
+        let record = crate::records::encode_backup(&timed).expect("it fits");
+        assert_eq!((journal_options().links)(&record), [run.0]);
+    }
 }

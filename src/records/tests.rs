@@ -3,5 +3,5 @@
 mod backup_samples;
 mod bytes;
 mod round_trip;
-mod samples;
+pub(super) mod samples;
 mod sizes;
