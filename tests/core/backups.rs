@@ -64,7 +64,9 @@ fn begun() -> BackupRun {
     let run = apply(Some(run), Event::Intended { grounds: considered.grounds(), step, marks });
     let done = || Outcome::Done { uid: String::new(), resource_version: String::new() };
     let outcomes = vec![done(), done()];
-    apply(run.ok(), Event::StepCompleted { step, outcomes }).expect("an outcome")
+    let run = apply(run.ok(), Event::StepCompleted { step, outcomes }).expect("an outcome");
+    assert_eq!(run.state.plans, [None, None], "a run that has begun has its plan in its own records");
+    run
 }
 
 /// While the end of a group is recorded, another group may end. Its records were not read then, whatever was

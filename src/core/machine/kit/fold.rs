@@ -61,6 +61,7 @@ pub fn fold<M: Machine>(state: Option<Run<M>>, record: &Timed<M>) -> Result<Run<
         Event::StepCompleted { step, outcomes } => {
             completed(&mut run, *step, outcomes, record)?;
             M::completed(&mut run, *step, outcomes, record.at);
+            run.marks = Arc::default();
         }
         Event::Part(part) => M::part(&mut run, part)?,
         Event::Reconstructed(found) => M::reconstructed(&mut run, found, record.at)?,
@@ -137,7 +138,6 @@ fn completed<M: Machine>(
             (run.tries.failed, run.tries.failing_since) = (None, None);
         }
     }
-    run.marks = Arc::default();
     run.tries.last = Some(record.at);
     Ok(())
 }
