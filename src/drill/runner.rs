@@ -66,6 +66,7 @@ pub type Setup = fn(&mut Testbed);
 pub(super) async fn set(case: &Case, setup: Setup) -> (Testbed, Rows) {
     let rows = Rows::default();
     let mut testbed = Testbed::new(case.config());
+    testbed.disk.set_latency(case.latency());
     setup(&mut testbed);
     testbed.metrics = std::sync::Arc::new(rows.clone());
     testbed.defaults.keep_group_name = case.target == Target::Keep;

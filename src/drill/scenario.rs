@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::domain::time::Millis;
 use crate::drill::disruption::Disruption;
@@ -41,6 +42,9 @@ macro_rules! named {
     };
 }
 pub(in crate::drill) use named;
+
+/// Time of an append under [`Profile::Slow`].
+const APPEND_LATENCY: Duration = Duration::from_millis(20);
 
 named! {
     /// Intended end of the run when the daemon is not killed.
@@ -86,11 +90,11 @@ impl Target {
 }
 
 named! {
-    /// How slow the controllers are.
+    /// How slow the controllers are, and the disk.
     Profile {
         /// No delay.
         Plain = "plain",
-        /// Five calls per second, the default of real controllers.
+        /// Five calls per second, the default of real controllers, and 20 ms for each append to the journal.
         Slow = "slow",
         /// Caches that are up to 400 ms old.
         Stale = "stale",
@@ -185,6 +189,14 @@ impl Case {
         let failing = if self.target == Target::UndoTooLate { DRIVER_FAILS } else { 0 };
         let resync = if self.profile == Profile::Stale { RESYNC } else { 0 };
         Millis(LONGEST_WAIT.0 + (stopped + failing + resync + self.down) * 1_000)
+    }
+
+    /// Time that each append to the journal takes. Elsewhere it takes none, and nothing happens during it.
+    pub fn latency(&self) -> Duration {
+        match self.profile {
+            Profile::Slow => APPEND_LATENCY,
+            Profile::Plain | Profile::Stale => Duration::ZERO,
+        }
     }
 
     /// Returns the configuration of the embedded cluster.

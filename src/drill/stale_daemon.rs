@@ -168,7 +168,7 @@ fn line(position: u64, record: &Timed) -> String {
 }
 
 /// Delays every call of a daemon by a random time, so that two daemons interleave differently under each seed.
-pub(super) fn jitter(cluster: &Cluster, seed: u64) {
+pub fn jitter(cluster: &Cluster, seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     cluster.api().set_faults(Box::new(move |call| {
         if !["older", "stillpoint"].contains(&call.agent.as_str()) || call.verb == "watch" {

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::store::{Batch, Meta, RawRecords, Store, StoreError, StreamHead, Truncation};
@@ -25,6 +27,7 @@ struct State {
     holders: u64,
     sync_fault: Option<String>,
     ignores_syncs: bool,
+    latency: Duration,
 }
 
 /// Undoes one written batch or one truncation.
@@ -67,6 +70,12 @@ impl Disk {
     /// From now on every sync succeeds without making anything durable, as on a disk that ignores syncs.
     pub fn ignore_syncs(&self) {
         self.state().ignores_syncs = true;
+    }
+
+    /// Time that each batch takes from now on. Without it, an append takes no time at all on simulated time, and
+    /// nothing else happens during it.
+    pub fn set_latency(&self, latency: Duration) {
+        self.state().latency = latency;
     }
 
     /// Number of successful syncs so far.
@@ -176,6 +185,10 @@ impl Drop for MemoryStore {
 }
 
 impl Store for MemoryStore {
+    fn latency(&self) -> Duration {
+        self.disk.state().latency
+    }
+
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.held("write a batch")?.apply(batch);
         Ok(())

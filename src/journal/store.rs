@@ -7,6 +7,8 @@
 //! when it opens the store.
 
 use std::io;
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::archive::Policy;
@@ -159,6 +161,11 @@ pub type RawRecords<'a> = Box<dyn Iterator<Item = Result<(u64, Vec<u8>), StoreEr
 
 /// Stores the bytes of a journal. Reads see all writes, synced or not.
 pub trait Store: Send {
+    /// Time that a batch takes in addition to the work of the store: that of a simulated disk.
+    fn latency(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Writes a batch, completely or not at all.
     ///
     /// # Errors

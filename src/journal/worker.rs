@@ -2,8 +2,8 @@
 //!
 //! Both run the same loop. A thread keeps disk operations off the runtime. It does not work on paused time,
 //! because virtual time advances during disk operations and every deadline fires. So on simulated time the
-//! same writer is a task that commits inline. This costs no virtual time and makes the order of all events
-//! repeatable.
+//! same writer is a task that commits inline. This makes the order of all events repeatable, and costs no virtual
+//! time but the latency that the store has for it.
 //!
 //! The loop also syncs the index, one second after the first record that is not on disk in it, and at the
 //! end. It needs no timer while the index has every record.
@@ -93,7 +93,13 @@ async fn serve<S: Store>(
             None => Ok(requests.recv().await),
         };
         match received {
-            Ok(Some(first)) => guarded(shared, || writer.turn(drain(first, requests)))?,
+            Ok(Some(first)) => {
+                let latency = writer.latency();
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
+                guarded(shared, || writer.turn(drain(first, requests)))?;
+            }
             Ok(None) => return guarded(shared, || writer.close()),
             Err(_) => {}
         }

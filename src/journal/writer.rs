@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use uuid::Uuid;
 
 use tokio::sync::oneshot;
@@ -268,6 +269,11 @@ impl<S: Store> Writer<S> {
             let _ = reply.send(Ok(appended));
         }
         Ok(())
+    }
+
+    /// Time that a batch takes in addition to the work of the store.
+    pub fn latency(&self) -> Duration {
+        self.store.latency()
     }
 
     /// Whether the index has records that are not on disk in it.

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use stillpoint::audit::replay;
 use stillpoint::domain::ids::StreamId;
 use stillpoint::domain::plan::BackupRef;
+use stillpoint::drill::stale_daemon::jitter;
 use stillpoint::engine::crash_points::Verdict;
 use stillpoint::engine::runs::fold_backup;
 use stillpoint::journal::{Entry, Journal, MemoryStore, StreamState};
@@ -127,10 +129,14 @@ async fn backup_survives_a_kill_at_each_of_its_points() {
 async fn groups_that_end_together_are_all_recorded() {
     for seed in 0..8 {
         let testbed = Testbed::new(Config { seed, ..Config::default() });
+        testbed.disk.set_latency(Duration::from_millis(200));
+        jitter(&testbed.cluster, seed);
         for group in 0..12 {
             testbed.claims("shop", &format!("db-{group}"), 1 + group % 3).await;
         }
         testbed.backup("shop");
+        let begun = "backup/start-groups/after-outcome".parse().expect("a point");
+        assert!(matches!(testbed.run_daemon(Some(begun)).await, End::Killed));
         let end = testbed.run_daemon(None).await;
         assert!(end.is("Completed"), "seed {seed}: {end:?}\n{}", testbed.shown().await);
         is_consistent(&testbed, &testbed.entries().await, &format!("seed {seed}"));
