@@ -98,7 +98,7 @@ pub enum EndResult {
 /// Encodes a record of a Backup.
 ///
 /// # Errors
-/// The payload is above the limit; [`fit`] shortens the texts that may be shortened.
+/// The payload is above the limit; [`fit_backup`] shortens the texts that may be shortened.
 pub fn encode_backup(timed: &Timed) -> Result<Record, WireError> {
     encode_record(timed)
 }
