@@ -4,6 +4,7 @@
 //! One [`Driver`] runs one run from the last record of its journal to its end. A start is the recovery of an
 //! empty journal: there is no other entry point. The driver is the only caller of [`Adapter::perform`].
 
+mod append;
 mod free_permission;
 mod next_action;
 mod requests;
@@ -31,17 +32,16 @@ use crate::engine::preflight::Granted;
 use crate::engine::run_status::{Published, StatusBoard};
 use crate::engine::runs::{self, Runs};
 use crate::engine::telemetry::{Metric, MetricsSink};
-use crate::journal::{
-    AppendError, Barrier, Durable, Journal, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Record, StreamState,
-};
+use crate::journal::{AppendError, Durable, Journal, Record, StreamState};
 use crate::machine::backup::BackupRun;
 use crate::machine::group::GroupMachine;
 use crate::machine::kit::wait_report::Cause;
 use crate::machine::kit::{
-    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point,
-    Reached, Run, Stage, Step, Timed, WaitReport, fold,
+    Calls, DecisionRecord, EffectReference, Event, Intent, Logic, Moment, Named, Outcome, Place, Point, Run,
+    Stage, Timed, WaitReport, fold,
 };
 
+use append::{append, barrier, encode};
 use next_action::NextAction;
 
 /// Dependencies that all runs share: the adapter to the cluster, the caches, the journal, the clock.
@@ -528,55 +528,6 @@ fn count(metrics: &dyn MetricsSink, marks: &[impl EffectReference], outcomes: &[
         };
         metrics.record(Metric::Effect { kind: mark.kind(), outcome });
     }
-}
-
-fn encode<M: Driven>(stream: StreamId, records: &[Timed<M>]) -> Result<Vec<Record>, Problem> {
-    records.iter().map(M::encode).collect::<Result<_, _>>().map_err(|error| internal(stream, &error))
-}
-
-/// The parts of the journal that have to be on disk before the run goes on: also the index before an effect that
-/// cannot be taken back, and when a receipt is complete.
-fn barrier<M: Driven>(event: &Event<M>) -> Barrier {
-    let firm = match event {
-        Event::Intended { step, .. } => step.is_irreversible(),
-        Event::MilestoneReached { reached, .. } => M::closes_receipt(reached.milestone()),
-        _ => false,
-    };
-    if firm { Barrier::LogAndIndex } else { Barrier::Log }
-}
-
-async fn append<M: Driven>(
-    context: &Context,
-    stream: StreamId,
-    seq: u64,
-    records: &[Timed<M>],
-    state: StreamState,
-) -> Result<(), Problem> {
-    let mut encoded = encode::<M>(stream, records)?;
-    let firm = records.iter().any(|record| barrier(&record.event) == Barrier::LogAndIndex);
-    let barrier = if firm { Barrier::LogAndIndex } else { Barrier::Log };
-    let mut seq = seq;
-    while !encoded.is_empty() {
-        let rest = encoded.split_off(one_append(&encoded));
-        let (count, state) = (encoded.len() as u64, if rest.is_empty() { state } else { StreamState::Open });
-        let began = Instant::now();
-        let appended = context.journal.append_with(barrier, stream, seq, encoded, state).await;
-        context.metrics.record(Metric::Appended { took: began.elapsed() });
-        appended.map_err(|error| journal_problem(stream, &error))?;
-        (encoded, seq) = (rest, seq + count);
-    }
-    Ok(())
-}
-
-/// Number of records that fit into one append. Parts that are larger together take several: without the
-/// milestone, which is in the last one, they are ignored.
-fn one_append(records: &[Record]) -> usize {
-    let mut bytes = 0;
-    let fits = |record: &&Record| {
-        bytes += record.payload.len();
-        bytes <= MAX_APPEND_BYTES
-    };
-    records.iter().take_while(fits).count().clamp(1, MAX_APPEND_RECORDS)
 }
 
 /// The daemon ends on this error: records that were not written did not happen, and the next start continues
