@@ -250,10 +250,16 @@ impl Engine {
     }
 
     /// Resumes unfinished streams in batches: the first runs continue while the last are still being folded.
-    /// Requests to start runs wait until all streams are resumed.
+    /// Requests to start runs wait until all streams are resumed. All runs count as in progress from the start, so
+    /// that no Backup reads the records of a run that is about to be resumed.
     async fn resume(&mut self, tasks: &mut Tasks) -> Result<(), Problem> {
         let objects = self.context.cache.backups().into_iter().map(|object| (id(&object), object));
         let objects: BTreeMap<StreamId, Arc<Backup>> = objects.collect();
+        for (stream, entries) in &self.opened.streams {
+            if entries.first().is_some_and(|first| first.record.kind == records::kind::GROUP_PLANNED) {
+                self.context.runs.set(StreamId(*stream), RunState::InProgress);
+            }
+        }
         for (number, (stream, entries)) in std::mem::take(&mut self.opened.streams).into_iter().enumerate() {
             if number % limits::RESUMED_AT_ONCE == limits::RESUMED_AT_ONCE - 1 {
                 self.turn(tasks).await?;

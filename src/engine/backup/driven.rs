@@ -24,7 +24,7 @@ use crate::machine::backup::{
 use crate::machine::kit::{Action, Decision, Stage as _, Wait as _, WaitReport};
 use crate::records::{self, WireError};
 
-/// What the driver of a Backup remembers between observations.
+/// State of the driver of a Backup between observations; not journaled.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The groups, formed by the last read that needed them.
@@ -166,7 +166,6 @@ async fn read_group(
         return Ok(unrecorded(context, scope, group, is_known));
     };
     if !run.stage.is_final() {
-        // It is about to be resumed.
         return Ok(GroupSeen::Running);
     }
     Ok(GroupSeen::Ended(RunEnd {

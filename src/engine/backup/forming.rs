@@ -12,8 +12,8 @@ use crate::machine::backup::{self, BackupPart, FailedGroup, FormedGroups};
 use crate::planning::{Formed, RefusedGroup, Request, form_groups};
 use crate::records;
 
-/// Forms the groups of a Backup by its object. Without a valid object there is no group, and the reason is a
-/// refusal of the whole Backup.
+/// Forms the groups of a Backup from its object. If the object was deleted or is not valid any more, the whole
+/// Backup is refused.
 pub(super) async fn form(context: &Context, backup: &BackupRef, label_key: &str) -> FormedGroups {
     let request = match request(context, backup) {
         Ok(request) => Request { label_key: label_key.to_owned(), ..request },

@@ -81,7 +81,7 @@ pub(super) async fn project_ended(context: &Context, backup: &BackupRun) -> Resu
     Ok(())
 }
 
-/// The first published state that fulfils the condition; none if the Backup is no longer published.
+/// Waits for a published state that meets the condition. Returns `None` if the Backup is not published any more.
 async fn reach(
     published: &mut watch::Receiver<Arc<BackupRun>>,
     is: impl Fn(&BackupRun) -> bool,
