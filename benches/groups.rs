@@ -13,11 +13,11 @@
 //! lasts from its first decision to its end. All of it runs on one thread, as the daemon does (`cli`). In
 //! memory it is measured on two threads as well.
 //!
-//! The third table covers a group that begins while a Backup of many groups starts: the start of a run does not
-//! hold up another one.
-//!
 //! The second table covers reads. It shows their number, and the duration of a group when a consistent list
 //! waits for the watch cache as that of a real API server does (60 to 76 ms; a get by name takes about 1 ms).
+//!
+//! The third table covers a group that begins while a Backup of many groups starts: the start of a run does not
+//! hold up another one.
 
 #[path = "support/mod.rs"]
 mod support;

@@ -47,8 +47,8 @@ fn name<M: RecordText>(event: &Event<M>) -> String {
         Event::Planned(_) => "planned".to_owned(),
         Event::Intended { step, .. } => format!("intend {}", step.name()),
         Event::StepCompleted { step, .. } => format!("ended {}", step.name()),
-        Event::Part(part) => <M as RecordText>::part_name(part),
-        Event::Reconstructed(found) => <M as RecordText>::reconstructed_name(found),
+        Event::Part(part) => M::part_name(part),
+        Event::Reconstructed(found) => M::reconstructed_name(found),
         Event::MilestoneReached { reached, .. } => format!("reached {}", reached.milestone().name()),
         Event::RequestReceived(asked) => format!("asked to {}", asked.ask.name()),
     }

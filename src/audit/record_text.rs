@@ -25,13 +25,7 @@ pub(super) trait RecordText: Machine {
 
     fn part(part: &Self::Part) -> String;
 
-    /// Name of a part in messages.
-    fn part_name(part: &Self::Part) -> String;
-
     fn reconstructed(found: &Self::Reconstructed) -> String;
-
-    /// Name of a reconstruction in messages.
-    fn reconstructed_name(found: &Self::Reconstructed) -> String;
 
     /// How the record of a reconstruction came about.
     fn why_reconstructed(found: &Self::Reconstructed) -> String;
@@ -64,16 +58,8 @@ impl RecordText for GroupMachine {
         format!("receipt of members {first} to {}", first + part.members.len().saturating_sub(1))
     }
 
-    fn part_name(part: &ReceiptPart) -> String {
-        format!("receipt from {}", part.first)
-    }
-
     fn reconstructed(found: &Reconstructed) -> String {
         format!("reconstructed from the cluster as {}: {}", found.standing.name(), found.seen.join(", "))
-    }
-
-    fn reconstructed_name(found: &Reconstructed) -> String {
-        format!("reconstructed as {}", found.standing.name())
     }
 
     fn why_reconstructed(found: &Reconstructed) -> String {
@@ -128,16 +114,8 @@ impl RecordText for BackupMachine {
         format!("plan of group {}/{} with {members}", plan.namespace, plan.group)
     }
 
-    fn part_name(part: &BackupPart) -> String {
-        format!("plan of group {}", part.index)
-    }
-
     fn reconstructed(found: &earlier::Finished) -> String {
         format!("finished {}", found.phase.name())
-    }
-
-    fn reconstructed_name(_: &earlier::Finished) -> String {
-        "finished".to_owned()
     }
 
     fn why_reconstructed(_: &earlier::Finished) -> String {

@@ -79,7 +79,7 @@ fn is_before_groups(point: Point) -> bool {
     }
 }
 
-/// What decides the permitted ends of a case.
+/// Property of a case that decides its permitted ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Course {
     /// Nothing but kills and reply faults.

@@ -5,12 +5,9 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
 use crate::cluster::Adapter;
 use crate::domain::problem::Problem;
 use crate::drill::testbed::{Passed, Testbed};
-use crate::engine::crash_points::Verdict;
 use crate::engine::driven::Driven;
 use crate::engine::driver::Driver;
 use crate::engine::{Config, Engine};
@@ -72,15 +69,7 @@ async fn incarnation<M: Driven>(
     kill: Option<Point>,
     passed: &Passed,
 ) -> Option<Result<Arc<Run<M>>, Problem>> {
-    let killed = Arc::new(Notify::new());
-    let signal = killed.clone();
-    let points = passed.watch_and(move |point| match Some(point) == kill {
-        true => {
-            signal.notify_one();
-            Verdict::Halt
-        }
-        false => Verdict::GoOn,
-    });
+    let (points, killed) = passed.watch_until(kill);
     let store = MemoryStore::open(&testbed.disk).expect("the disk is free");
     let (journal, opened) = Journal::open_task(store).expect("the journal opens");
     let client = || std::future::ready(Ok(kube::Client::new(testbed.cluster.router(), "default")));

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
+use crate::share::{few_or_all, plays_all, share};
+use crate::testbed::{End, Passed, Testbed};
 use serde_json::json;
 use stillpoint::audit::replay;
 use stillpoint::domain::ids::StreamId;
 use stillpoint::domain::plan::BackupRef;
 use stillpoint::drill::stale_daemon::jitter;
-use stillpoint::engine::crash_points::Verdict;
 use stillpoint::engine::runs::fold_backup;
 use stillpoint::journal::{Entry, Journal, MemoryStore, StreamState};
 use stillpoint::machine::backup::{AskedGroup, BackupMachine, Milestone, Phase, earlier};
@@ -19,22 +19,11 @@ use stillpoint::machine::group::Event;
 use stillpoint::machine::kit::Point;
 use stillpoint::records::{Decoded, decode, encode_earlier_backup};
 use stillpoint::sim::Config;
-use tokio::sync::Notify;
-
-use crate::share::{few_or_all, plays_all, share};
-use crate::testbed::{End, Passed, Testbed};
 
 /// One incarnation, which is killed at this point, and the points that it passed.
 async fn incarnation(testbed: &Testbed, kill: Option<Point>) -> (End, Vec<Point>) {
-    let (passed, killed) = (Passed::default(), Arc::new(Notify::new()));
-    let signal = killed.clone();
-    let points = passed.watch_and(move |point| match Some(point) == kill {
-        true => {
-            signal.notify_one();
-            Verdict::Halt
-        }
-        false => Verdict::GoOn,
-    });
+    let passed = Passed::default();
+    let (points, killed) = passed.watch_until(kill);
     let end = testbed.run_daemon_with(points, killed).await;
     let points = passed.distinct().into_iter().filter(|point| point.is_of::<BackupMachine>());
     (end, points.collect())

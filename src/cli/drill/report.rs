@@ -9,7 +9,7 @@ use crate::cli::output::{style, table};
 use crate::domain::text::count;
 use crate::drill::campaign::Campaign;
 use crate::drill::runner::CaseResult;
-use crate::machine::group::table::TABLE;
+use crate::machine::row_ids;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +59,7 @@ impl End {
     pub(super) fn of(campaign: &Campaign, took: Duration) -> Self {
         let rows: BTreeMap<_, _> =
             campaign.rows().into_iter().map(|(row, case)| (row, case.to_string())).collect();
-        let unreached = TABLE.iter().map(|row| row.id).filter(|row| !rows.contains_key(row)).collect();
+        let unreached = row_ids().filter(|row| !rows.contains_key(row)).collect();
         Self {
             cases: campaign.played.iter().map(One::of).collect(),
             summary: summary(&campaign.played),

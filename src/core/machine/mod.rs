@@ -8,3 +8,9 @@ pub mod backup;
 pub mod group;
 pub mod kit;
 pub mod points;
+
+/// Ids of the rows of all machines.
+pub fn row_ids() -> impl Iterator<Item = &'static str> {
+    let group = group::table::TABLE.iter().map(|row| row.id);
+    group.chain(backup::table::TABLE.iter().map(|row| row.id))
+}

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::engine::crash_points::{CrashPoints, Verdict};
 use crate::machine::kit::Point;
 
@@ -27,6 +29,20 @@ impl Passed {
             passed.lock().unwrap_or_else(PoisonError::into_inner).push(point);
             act(point)
         })
+    }
+
+    /// As [`watch`](Self::watch), and stops at `kill`. The notification ends the incarnation.
+    pub fn watch_until(&self, kill: Option<Point>) -> (CrashPoints, Arc<Notify>) {
+        let killed = Arc::new(Notify::new());
+        let signal = killed.clone();
+        let points = self.watch_and(move |point| match Some(point) == kill {
+            true => {
+                signal.notify_one();
+                Verdict::Halt
+            }
+            false => Verdict::GoOn,
+        });
+        (points, killed)
     }
 
     /// Returns each point once, in the order of the first pass.

@@ -20,7 +20,7 @@ columns! {
         Running,
         /// One has no run.
         Absent,
-        /// As Absent, and there is no plan for it: an earlier release accepted the Backup.
+        /// One has neither a run nor a plan: an earlier release accepted the Backup.
         Unplanned,
         /// All that are left have a run whose records are missing.
         Unknown,

@@ -16,14 +16,14 @@ use crate::machine::backup::{
     Step,
 };
 use crate::machine::kit::{
-    Calls, Columns, IllegalEvent, Machine, MissingEvidence, Outcome, Reason, Row, View,
+    Calls, Columns, IllegalEvent, Machine, MissingEvidence, Outcome, Reason, Row, Stage as _, View,
 };
 
 /// The Backup machine: from a claimed Backup to the ends of all its groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupMachine;
 
-/// What a Backup observes.
+/// Names and ids that a Backup observes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     pub backup: BackupRef,
@@ -101,7 +101,7 @@ impl Machine for BackupMachine {
     }
 
     fn part(run: &mut BackupRun, part: &BackupPart) -> Result<(), IllegalEvent> {
-        if run.stage.phase() != Phase::InProgress {
+        if run.stage.is_final() {
             return Err(IllegalEvent::out_of_place(run, Self::part_name(part)));
         }
         if part.part == 0 {
