@@ -140,7 +140,7 @@ fn histories(runtime: &tokio::runtime::Runtime) {
         time.push(row("journal verify", records, || journal("verify")));
         time.push(row("journal replay", records, || journal("replay")));
     }
-    table("bytes of a record on disk", ["records", "payload", "database", "evidence"], &disk);
+    table("bytes of a record on disk", ["records", "payload", "database", "log"], &disk);
     table(
         "whole journals, median of 3 processes",
         ["what", "records", "median", "spread", "processor", "per record", "peak memory"],
@@ -175,7 +175,7 @@ fn on_disk(dir: &Path, records: u64) -> [String; 4] {
     let each = |bytes: u64| format!("{} bytes", bytes / records);
     let snapshot = Snapshot::open(dir).expect("readable");
     let payload = snapshot.entries().flatten().map(|entry| entry.record.payload.len() as u64).sum();
-    let (database, evidence) = (size(&dir.join("sled")), size(&dir.join("evidence")));
+    let (database, evidence) = (size(&dir.join("sled")), size(&dir.join("log")));
     [records.to_string(), each(payload), each(database), each(evidence)]
 }
 

@@ -66,6 +66,10 @@ pub struct Run {
     /// Number of days after which a segment of the journal ends, even if it has fewer records
     #[arg(long, value_name = "N", default_value_t = Archiving::default().days)]
     archive_days: u32,
+    /// Write archives of the journal to this directory instead of `archive` in the journal's. It may be another
+    /// volume. Pass it to the `journal` commands with --archive
+    #[arg(long, value_name = "DIR")]
+    archive_dir: Option<PathBuf>,
     /// Kill the process with SIGKILL at this crash point; `stillpoint drill points` lists the crash points
     #[arg(long, value_name = "POINT")]
     crash_at: Option<Point>,
@@ -107,6 +111,7 @@ impl Run {
             kubeconfig: self.kubeconfig,
             namespace: self.namespace,
             journal: self.journal,
+            archive_dir: self.archive_dir,
             defaults: Defaults {
                 label_key: self.volume_group_snapshot_label_key,
                 keep_group_name: self.keep_group_name,

@@ -2,8 +2,8 @@
 //!
 //! At the start and once a minute the task requests two things from the journal: to end the current segment
 //! if it is full or old, and to archive every complete segment. The records of runs that have not ended are
-//! carried over. Appends continue meanwhile. A segment that cannot be archived now is tried again the next
-//! time. Only disk space depends on it.
+//! copied behind the end of the log, and so are receipts. Appends continue meanwhile. A segment that cannot be
+//! archived now is tried again the next time. Only disk space depends on it.
 //!
 //! Once an hour the task also reads the log again. Damage on the disk would otherwise only be found at the next
 //! start. A daemon with a damaged log is not ready.
@@ -12,7 +12,7 @@ use std::convert::Infallible;
 
 use crate::domain::time::Millis;
 use crate::engine::clock::Clock;
-use crate::journal::archive::Policy;
+use crate::journal::archive::{COPIED_PERCENT, Policy};
 use crate::journal::{Journal, JournalError};
 
 /// Time between two checks.
@@ -40,7 +40,11 @@ impl Default for Archiving {
 impl Archiving {
     fn policy(self, now_ns: i64) -> Policy {
         let age = i64::from(self.days).saturating_mul(NANOS_OF_DAY);
-        Policy { records: self.records, before_ns: now_ns.saturating_sub(age) }
+        Policy {
+            records: self.records,
+            before_ns: now_ns.saturating_sub(age),
+            copied_percent: COPIED_PERCENT,
+        }
     }
 }
 
@@ -116,7 +120,7 @@ mod tests {
         let record = Record { kind: 1, version: 1, time_ns: 0, payload: vec![1; 100] };
         let appended = journal.append(StreamId::of_backup("1"), 0, vec![record], StreamState::Open).await;
         appended.expect("appended");
-        let segment = dir.path().join("evidence/00000001.seg");
+        let segment = dir.path().join("log/00000001.seg");
         let mut bytes = std::fs::read(&segment).expect("readable");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

@@ -13,7 +13,7 @@ use crate::engine::crash_points::CrashPoints;
 use crate::engine::health::Health;
 use crate::engine::telemetry::MetricsSink;
 use crate::engine::{Config, Engine, socket};
-use crate::journal::{Journal, JournalError, Opened};
+use crate::journal::{Journal, JournalError, Opened, Options};
 use crate::machine::kit::Logic;
 use crate::records;
 use crate::records::journal_options;
@@ -25,6 +25,8 @@ pub struct Start {
     pub namespace: String,
     /// Directory of the journal.
     pub journal: PathBuf,
+    /// Directory of its archives, if it is another one.
+    pub archive_dir: Option<PathBuf>,
     /// Options that apply to every Backup.
     pub defaults: Defaults,
     /// How the journal is bound to the cluster.
@@ -58,7 +60,7 @@ pub async fn run(start: Start) -> Problem {
 async fn life(start: &Start) -> Problem {
     // The journal first: its lock keeps two daemons apart, and its epoch is claimed before any call.
     let dir = start.journal.clone();
-    let (journal, opened) = match open(dir.clone()).await {
+    let (journal, opened) = match open(dir.clone(), start.archive_dir.clone()).await {
         Ok(opened) => opened,
         Err(problem) => return problem,
     };
@@ -114,9 +116,9 @@ async fn live(start: &Start, journal: Journal, opened: Opened) -> Problem {
 ///
 /// # Errors
 /// The journal is locked, damaged, newer, or cannot be read or written.
-pub async fn open(dir: PathBuf) -> Result<(Journal, Opened), Problem> {
+pub async fn open(dir: PathBuf, archive_dir: Option<PathBuf>) -> Result<(Journal, Opened), Problem> {
     let shown = dir.display().to_string();
-    let mut options = journal_options();
+    let mut options = Options { archive_dir, ..journal_options() };
     let patience = options.patience();
     options.on_held = Arc::new(move |held| {
         tracing::warn!("{held}; waiting up to {} s for that process to end", patience.as_secs());

@@ -77,6 +77,10 @@ pub trait Driven: Machine {
         false
     }
 
+    /// Whether the run has ended, and something that it made is not known to be freed. Its receipts then stay in
+    /// the live journal.
+    fn holds(run: &Run<Self>) -> bool;
+
     /// Whether a user has to know of the milestone.
     fn warns(milestone: Self::Milestone) -> bool;
 

@@ -460,7 +460,11 @@ impl<M: Driven> Driver<M> {
     }
 
     fn state(&self) -> StreamState {
-        if self.run.stage.is_final() { StreamState::Finished } else { StreamState::Open }
+        match self.run.stage.is_final() {
+            false => StreamState::Open,
+            true if M::holds(&self.run) => StreamState::Holding,
+            true => StreamState::Finished,
+        }
     }
 
     async fn hit(&self, step: M::Step, moment: Moment) {

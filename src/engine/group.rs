@@ -121,6 +121,10 @@ impl Driven for GroupMachine {
         milestone == Milestone::VsBound
     }
 
+    fn holds(run: &GroupRun) -> bool {
+        run.holds()
+    }
+
     fn warns(milestone: Milestone) -> bool {
         matches!(milestone, Milestone::Unwinding | Milestone::Stuck | Milestone::Failed)
     }

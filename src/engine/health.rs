@@ -80,7 +80,7 @@ impl Health {
         let journal = match (&parts.journal, self.writer_ended()) {
             (None, _) => Err("it is not open yet".to_owned()),
             (Some(_), Some(reason)) => Err(reason),
-            (Some(journal), None) => journal.damage().map_or(Ok(()), Err),
+            (Some(journal), None) => journal.damage().or_else(|| journal.lack_of_room()).map_or(Ok(()), Err),
         };
         let caches = match parts.caches.as_ref().map(|(cache, _)| cache.synced().now_or_never()) {
             Some(Some(())) => Ok(()),

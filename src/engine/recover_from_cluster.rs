@@ -119,8 +119,11 @@ pub async fn record(
             Ok((standing, events)) => {
                 let seen = events.last().map(seen).unwrap_or_default();
                 let records = encoded(remains.run, events, at)?;
-                let ended = matches!(standing, Standing::Completed | Standing::Failed);
-                let state = if ended { StreamState::Finished } else { StreamState::Open };
+                let state = match standing {
+                    Standing::Completed => StreamState::Holding,
+                    Standing::Failed => StreamState::Finished,
+                    _ => StreamState::Open,
+                };
                 let appended = journal.append(remains.run, 0, records, state).await;
                 appended.map_err(|error| internal(remains.run, &error))?;
                 (Ok(standing), seen)

@@ -1,53 +1,44 @@
 //! Loads the archives during an open and completes an interrupted archiving.
 //!
-//! A checkpoint on disk implies that the archive and the index are on disk. The removal of the records from
-//! the log and from its index may still be incomplete. Each is done only after the archive was read and
-//! holds all the records.
+//! A checkpoint on disk implies that the archive, its index and the copies of what is still needed are on disk. The
+//! removal of the records from the index and from the log may still be incomplete. The segment is there until
+//! the index is truncated and synced. So both are repeated from the segment.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use uuid::Uuid;
 
-use super::archive::{self, Catalog, Prior};
+use super::archive::{self, Carry, Catalog, Leaving, Places};
 use super::chain::{ChainProblem, Fault};
 use super::error::JournalError;
 use super::fault_injection::FaultHook;
-use super::log::LogSummary;
+use super::log::{self, LogSummary};
 use super::logged_store::LoggedStore;
-use super::record::{Entry, Head, Links};
+use super::paths;
+use super::record::Entry;
 use super::repair::Repair;
 use super::store::{Meta, Store};
 
-/// Number of records that leave the index in one step.
-pub(super) const TRUNCATE_RECORDS: usize = 512;
-
-/// Reads the indexes and the carry-over. Also returns the files that were rebuilt.
+/// Reads the indexes. Also returns those that were rebuilt.
 pub(super) fn load(
     dir: &Path,
+    places: Places,
     log: Option<&LogSummary>,
     faults: &FaultHook,
-    links: Links,
 ) -> Result<(Catalog, Vec<Repair>), JournalError> {
     let newest = log.and_then(|summary| summary.checkpoint.as_ref());
-    if let (Some(newest), Some(summary)) = (newest, log)
-        && summary.start.position < newest.last.position
-    {
+    if let Some(newest) = newest {
         // The segments are still in the log. So every lost archive file is written again.
-        archive::seal(dir, summary.start, newest.last.position, &mut Prior::none(links), faults)?;
+        for leaving in Leaving::through(dir, newest.last.position)? {
+            leaving.seal(&places, faults)?;
+        }
     }
-    Catalog::load(dir, newest, links)
+    Catalog::load(places, newest)
 }
 
-/// Puts the archived records of unfinished runs before those that the index still has.
-///
-/// # Errors
-/// The records do not fill the gap.
-pub(super) fn complete(streams: &mut [(Uuid, Vec<Entry>)], catalog: &Catalog) -> Result<(), JournalError> {
+/// Checks that the records of each open stream are complete.
+pub(super) fn check_complete(streams: &[(Uuid, Vec<Entry>)]) -> Result<(), JournalError> {
     for (stream, entries) in streams {
-        let begins = entries.first().map_or(u64::MAX, |first| first.seq);
-        if begins > 1 {
-            let live = std::mem::replace(entries, catalog.entries(*stream, begins)?);
-            entries.extend(live);
-        }
         let follows = entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
         if entries.is_empty() || !follows {
             let (position, what) =
@@ -59,34 +50,38 @@ pub(super) fn complete(streams: &mut [(Uuid, Vec<Entry>)], catalog: &Catalog) ->
     Ok(())
 }
 
-/// Reads the archives and removes their records from the index.
-fn truncate_archived(
-    store: &mut LoggedStore,
-    mut meta: Meta,
-    catalog: &Catalog,
-) -> Result<Meta, JournalError> {
-    let Some(end) = catalog.check(meta.truncated_at)? else { return Ok(meta) };
-    while meta.truncated_at.position < end.position {
-        let before: Head = meta.truncated_at;
-        meta = archive::truncate(store, meta, end.position, TRUNCATE_RECORDS)?;
-        if meta.truncated_at == before {
-            break;
-        }
-    }
-    store.sync_index()?;
-    Ok(meta)
-}
-
-/// Completes an interrupted archiving: removes archived records from the log and from its index.
+/// Completes an interrupted archiving: removes archived records from the index and from the log.
 pub(super) fn finish(
     dir: &Path,
     store: &mut LoggedStore,
-    meta: Meta,
+    mut meta: Meta,
+    log: Option<&LogSummary>,
     catalog: &Catalog,
     faults: &FaultHook,
 ) -> Result<Meta, JournalError> {
-    let meta = truncate_archived(store, meta, catalog)?;
-    store.release(meta.truncated_at.position)?;
-    archive::clear(dir, meta.truncated_at.position, meta.head.position, faults)?;
+    let through = log.and_then(|log| log.checkpoint).map_or(0, |newest| newest.last.position);
+    let leaving = Leaving::through(dir, through)?;
+    if !leaving.is_empty() {
+        let kept = copied(dir, through)?;
+        for step in leaving.iter().flat_map(|leaving| archive::steps(leaving, &kept)) {
+            meta = archive::truncate(store, meta, step)?;
+        }
+        store.sync_index()?;
+    }
+    store.release(through)?;
+    archive::clear(catalog.places(), through, meta.head.position, faults)?;
     Ok(meta)
+}
+
+/// The positions of the records that are copied behind position `through`.
+fn copied(dir: &Path, through: u64) -> Result<BTreeSet<u64>, JournalError> {
+    let mut positions = BTreeSet::new();
+    log::read(&paths::log(dir), &mut |admitted| {
+        for (_, entry, _) in admitted.records.iter().filter(|(_, entry, _)| entry.position > through) {
+            let copies = Carry::of(&entry.record).into_iter().flat_map(|carry| carry.entries);
+            positions.extend(copies.map(|copy| copy.position));
+        }
+        Ok(())
+    })?;
+    Ok(positions)
 }

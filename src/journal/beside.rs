@@ -63,7 +63,7 @@ mod tests {
             let append = journal.append(stream(1), seq, vec![record("x")], StreamState::Open);
             heads.push(append.await.expect("appended").last);
         }
-        let segment = dir.path().join("evidence/00000001.seg");
+        let segment = dir.path().join("log/00000001.seg");
         let whole = fs::read(&segment).expect("readable");
         for head in &heads {
             assert!(check_beside(dir.path(), *head).is_ok(), "later records may follow");
@@ -98,7 +98,7 @@ mod tests {
         }
         assert!(journal.reread().await.is_ok());
         assert_eq!(journal.damage(), None);
-        let segment = dir.path().join("evidence/00000002.seg");
+        let segment = dir.path().join("log/00000002.seg");
         let mut bytes = fs::read(&segment).expect("readable");
         bytes[120] ^= 1;
         fs::write(&segment, bytes).expect("written");

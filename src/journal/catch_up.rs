@@ -1,25 +1,18 @@
-//! Copies records from the log to the index.
+//! Copies records from the log to the index: its records, and the copies in them of records that are archived.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use uuid::Uuid;
 
+use super::archive::Carry;
+use super::envelope;
 use super::error::JournalError;
 use super::log::{self, Admitted};
-use super::record::Head;
+use super::record::{Entry, Head};
 use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead};
 
 /// Number of batches that share one sync.
 const BATCHES_PER_SYNC: u32 = 128;
-
-/// Writes the heads of the streams that are carried over to a new index, whose records begin behind `start`.
-pub(super) fn begin(store: &mut dyn Store, start: Head, streams: Vec<StreamHead>) -> Result<(), StoreError> {
-    if streams.is_empty() {
-        return Ok(());
-    }
-    let meta = Meta { head: start, truncated_at: start, ..Meta::new() };
-    store.write(&Batch { meta, records: vec![], streams })
-}
 
 /// Copies every batch behind `from` from the log in `dir` to `store`, and syncs it. The records of the store
 /// begin behind `truncated_at`.
@@ -29,8 +22,13 @@ pub(super) fn catch_up(
     from: Head,
     truncated_at: Head,
 ) -> Result<(), JournalError> {
-    let mut unsynced = 0;
+    let (mut unsynced, mut epoch) = (0, store.meta()?.map_or(0, |meta| meta.epoch));
     log::read(dir, &mut |admitted| {
+        // A claim of an epoch has no records. To write an older batch again would take the epoch back.
+        if admitted.head.position <= from.position && admitted.epoch <= epoch {
+            return Ok(());
+        }
+        epoch = admitted.epoch;
         store.write(&batch_of(store, admitted, from, truncated_at)?)?;
         unsynced += 1;
         if unsynced == BATCHES_PER_SYNC {
@@ -49,7 +47,6 @@ fn batch_of(
     truncated_at: Head,
 ) -> Result<Batch, StoreError> {
     let Admitted { epoch, head, records } = admitted;
-    let head = if head.position < from.position { from } else { head };
     let meta = Meta { epoch, head, truncated_at, ..Meta::new() };
     let (mut stored, mut streams) = (Vec::new(), BTreeMap::<Uuid, StreamHead>::new());
     for (state, entry, envelope) in records {
@@ -57,14 +54,35 @@ fn batch_of(
         if position <= from.position {
             continue;
         }
-        let known = match streams.get(&stream) {
-            Some(head) => Some(*head),
-            None => store.stream(stream)?,
-        };
-        let first_position = known.map_or(position, |head| head.first_position);
-        let head = StreamHead { stream, state, last_seq: seq, first_position, last_position: position };
-        streams.insert(stream, head);
+        if let Some(carry) = Carry::of(&entry.record) {
+            join(store, &mut streams, carry.head)?;
+            let own = carry.entries.iter().filter(|copy| copy.position <= truncated_at.position);
+            stored.extend(own.map(|copy| {
+                let Entry { position, stream, seq, .. } = *copy;
+                StoredRecord { position, stream, seq, envelope: envelope::of(copy) }
+            }));
+        }
+        let (first_position, last_position) = (position, position);
+        join(
+            store,
+            &mut streams,
+            StreamHead { stream, state, last_seq: seq, first_position, last_position },
+        )?;
         stored.push(StoredRecord { position, stream, seq, envelope });
     }
     Ok(Batch { meta, records: stored, streams: streams.into_values().collect() })
+}
+
+/// Adds a state of a stream to what the store and the batch know of it.
+fn join(
+    store: &dyn Store,
+    streams: &mut BTreeMap<Uuid, StreamHead>,
+    head: StreamHead,
+) -> Result<(), StoreError> {
+    let known = match streams.get(&head.stream) {
+        Some(known) => Some(*known),
+        None => store.stream(head.stream)?,
+    };
+    streams.insert(head.stream, known.map_or(head, |known| known.joined(head)));
+    Ok(())
 }

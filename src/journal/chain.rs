@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+use super::archive::{CARRY, MAX_CARRY_BYTES};
 use super::envelope::{self, MAX_PAYLOAD_BYTES, SCHEMA, genesis};
 use super::record::{Entry, Head};
 
@@ -141,14 +142,14 @@ pub enum Fault {
     /// An archive is not the one that its checkpoint names.
     #[error("is in archive {name}, which is not the file that its checkpoint names")]
     ArchiveFile { name: String },
-    /// The carry-over behind the last archive is not the one that its checkpoint names.
-    #[error(
-        "is the last archived one; {name}, with the records of runs that had not ended there, cannot be used: {what}"
-    )]
-    CarryOver {
-        name: String,
-        /// The reason.
-        what: &'static str,
+    /// The copies before a checkpoint are not those that it names.
+    #[error("does not match the copies before it, of records that are in archive {name}")]
+    Carry { name: String },
+    /// A copy of an archived record differs from the record.
+    #[error("differs from its copy in record {copy}")]
+    Copy {
+        /// Position of the record with the copy.
+        copy: u64,
     },
     /// The store cannot be read at this position.
     #[error("cannot be read: {reason}")]
@@ -177,6 +178,11 @@ impl Head {
         let known = (1..=SCHEMA).any(|schema| genesis(schema) == entry.prev);
         known.then_some(Head { position: 0, hash: entry.prev })
     }
+}
+
+/// The largest payload of a kind of record, in bytes. A record with copies is larger than any that it copies.
+pub(super) fn max_payload(kind: u16) -> usize {
+    if kind == CARRY { MAX_CARRY_BYTES } else { MAX_PAYLOAD_BYTES }
 }
 
 /// Checks entries one by one against the entries before them.
@@ -230,7 +236,7 @@ impl Checker {
             return Some(Fault::Epoch { before: self.epoch, found: entry.epoch });
         }
         let bytes = entry.record.payload.len();
-        if bytes > MAX_PAYLOAD_BYTES {
+        if bytes > max_payload(entry.record.kind) {
             return Some(Fault::Oversized { bytes });
         }
         let expected = match self.streams.get(&entry.stream) {

@@ -1,6 +1,6 @@
 //! Encodes and decodes the bytes of one record.
 //!
-//! Fixed-width fields, big-endian, in this order. This is the layout of schemas 1 to 4, and it never
+//! Fixed-width fields, big-endian, in this order. This is the layout of all schemas, and it never
 //! changes:
 //!
 //! | offset | bytes | field |
@@ -36,7 +36,8 @@ use super::record::{Entry, Record};
 /// | 3 | kind 6 (`migrations/0003_asked`); kind 33, archives, and a log that begins behind them (`migrations/0004_archives`); bytes as before |
 /// | 4 | kinds 1 and 17 have a version 2 (`migrations/0005_atomicity`); bytes as before |
 /// | 5 | kinds 48 to 54 (`migrations/0006_backups`); bytes as before |
-pub const SCHEMA: u16 = 5;
+/// | 6 | kind 35, version 2 of kind 33, and holding streams (`migrations/0007_log`); envelopes as before |
+pub const SCHEMA: u16 = 6;
 
 /// Largest payload of one record, in bytes.
 ///
@@ -85,10 +86,19 @@ pub(super) fn encode(fields: &EnvelopeFields<'_>) -> (Vec<u8>, [u8; 32]) {
     (bytes, hash)
 }
 
+/// Encodes an entry again: the bytes from which it was decoded, if its hash matches.
+pub(super) fn of(entry: &Entry) -> Vec<u8> {
+    encoded(entry).0
+}
+
 /// Computes the hash of an entry from its other fields.
 pub(super) fn hash_of(entry: &Entry) -> [u8; 32] {
+    encoded(entry).1
+}
+
+fn encoded(entry: &Entry) -> (Vec<u8>, [u8; 32]) {
     let Entry { schema, position, epoch, stream, seq, prev, ref record, .. } = *entry;
-    encode(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record }).1
+    encode(&EnvelopeFields { schema, position, epoch, stream, seq, prev, record })
 }
 
 /// Decodes an envelope.

@@ -113,8 +113,7 @@ pub enum JournalError {
         /// The reason.
         what: &'static str,
     },
-    /// The records of unfinished runs were archived, and the carry-over from which they are resumed is
-    /// lost.
+    /// The copies of archived records of unfinished runs, which an earlier release wrote to a file, are lost.
     #[error(
         "records up to {last} of {runs} streams that have not ended are carried over in {} and {what}{}",
         path.display(),
@@ -131,6 +130,9 @@ pub enum JournalError {
         /// The first missing or damaged archive that a rebuild of the file needs.
         missing: Option<String>,
     },
+    /// A segment cannot be archived now: a stream that had no work left was opened again meanwhile.
+    #[error("stream {stream} was opened again while its records were archived")]
+    Reopened { stream: Uuid },
     /// The store failed in use.
     #[error("the journal's store failed")]
     Store(#[from] StoreError),
@@ -206,6 +208,7 @@ impl JournalError {
             JournalError::NewerSchema { .. }
             | JournalError::Damaged { .. }
             | JournalError::Store(_)
+            | JournalError::Reopened { .. }
             | JournalError::Stopped { .. } => {}
         }
         self
@@ -232,7 +235,10 @@ impl JournalError {
             | JournalError::NotDamaged { .. }
             | JournalError::RebuildShort { .. }
             | JournalError::Missing { .. } => None,
-            JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => None,
+            JournalError::Store(_)
+            | JournalError::Io { .. }
+            | JournalError::Reopened { .. }
+            | JournalError::Stopped { .. } => None,
         }
     }
 
@@ -264,6 +270,7 @@ impl JournalError {
             JournalError::CarryOverLost { .. } => {
                 "put that file back, or every .seg file of the archives from where they were moved: the next start then rebuilds the file; without either those runs cannot be resumed"
             }
+            JournalError::Reopened { .. } => "nothing: it is tried again",
             JournalError::Behind { .. } => {
                 "restore the newest copy of the directory; to use this one, run `stillpoint journal rebuild --from-index --accept-loss`, which is recorded"
             }
@@ -306,6 +313,9 @@ pub enum AppendError {
         /// Number of records.
         records: usize,
     },
+    /// A note about an archive is out of date: the stream was opened again.
+    #[error("stream {stream} was opened again")]
+    Reopened { stream: Uuid },
     /// The stream ended in an archive. No record can be added to it.
     #[error("stream {stream} has ended and was archived")]
     Archived { stream: Uuid },

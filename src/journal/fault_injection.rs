@@ -32,10 +32,10 @@ pub enum Call {
     OwnerWrite,
     /// Write the ballast.
     BallastWrite,
+    /// Look for free room on the disk.
+    RoomLook,
     /// Name and sync an archive and its index.
     ArchiveWrite,
-    /// Write, sync and name the carry-over file.
-    CarryOverWrite,
     /// Remove archived segments from the log.
     LogRelease,
     /// Remove files in the archive directory that no checkpoint names, or no longer names.

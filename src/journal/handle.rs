@@ -1,21 +1,21 @@
 //! Defines the handle through which callers append.
 
-use std::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use uuid::Uuid;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::archive::{self, Archived, Catalog, Checkpoint, Policy};
-use super::archived::TRUNCATE_RECORDS;
+use super::archive::{self, Archived, Checkpoint, Leaving, Policy, Remains, Stays};
 use super::beside::check_beside;
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
-use super::fault_injection::FaultHook;
+use super::fault_injection::Call;
 use super::record::{Entry, Head, Record};
-use super::store::{Barrier, StreamState};
-use super::writer::{Append, Appended, Limits, Request, Shared};
+use super::room;
+use super::store::{Barrier, StreamHead, StreamState};
+use super::writer::{Append, Appended, Archives, Limits, MAX_APPEND_BYTES, Note, Request, Shared};
 
 /// An open journal. Clones share one writer.
 ///
@@ -30,22 +30,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, JournalError> {
     let ended = tokio::task::spawn_blocking(call).await;
     ended.unwrap_or_else(|join| Err(JournalError::Stopped { reason: format!("{what}: {join}") }))
-}
-
-/// Seals segments, and writes the carry-over behind the last archive.
-fn sealed(
-    journal: &Path,
-    catalog: &Catalog,
-    truncated_at: Head,
-    head: Head,
-    faults: &FaultHook,
-) -> Result<Vec<Checkpoint>, JournalError> {
-    let mut prior = catalog.prior()?;
-    let sealed = archive::seal(journal, truncated_at, head.position, &mut prior, faults)?;
-    if let Some(last) = sealed.last() {
-        archive::write(journal, last, &prior.carried, faults)?;
-    }
-    Ok(sealed)
 }
 
 struct Inner {
@@ -164,24 +148,40 @@ impl Journal {
     ///
     /// # Errors
     /// The store failed, a record is damaged, or the writer has stopped. [`JournalError::ArchiveMissing`]
-    /// if the stream ended in an archive that was moved elsewhere.
+    /// if records of the stream are in an archive that was moved elsewhere.
     pub async fn stream(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
         let stream = stream.into();
-        let (reply, answer) = oneshot::channel();
-        let live = self.read(Request::Stream(stream, reply), answer).await?;
-        let begins = live.first().map(|first| first.seq);
-        let Some(archives) = self.0.shared.archives() else { return Ok(live) };
-        if begins == Some(1) || (begins.is_none() && !archives.catalog.knows(stream)) {
+        let live = self.live(stream).await?;
+        let is_whole = live.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
+        let Some(archives) = self.0.shared.archives().filter(|_| !is_whole || live.is_empty()) else {
+            return Ok(live);
+        };
+        if live.is_empty() && !archives.catalog.contains(stream) {
             return Ok(live);
         }
         let catalog = archives.catalog.clone();
-        let before = begins.unwrap_or(u64::MAX);
+        // The live journal has every record behind its last gap.
+        let follows =
+            live.windows(2).rev().take_while(|pair| pair[0].seq.checked_add(1) == Some(pair[1].seq));
+        let behind = live.len() - follows.count().saturating_add(1).min(live.len());
+        let before = live.get(behind).map_or(u64::MAX, |first| first.seq);
         let mut entries = blocking("read archives", move || catalog.entries(stream, before)).await?;
-        entries.extend(live);
+        entries.extend(live.into_iter().skip(behind));
         Ok(entries)
     }
 
-    /// Archives every whole segment, or the first 256 if there are more. See [`super::archive`].
+    /// The entries of one stream that are in the live journal: all of an open stream, and of a holding one at
+    /// least those that [`Options::keeps`](super::Options::keeps) selects. No archive is read.
+    ///
+    /// # Errors
+    /// The store failed, a record is damaged, or the writer has stopped.
+    pub async fn live(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.read(Request::Stream(stream.into(), reply), answer).await
+    }
+
+    /// Archives every whole segment, the oldest first, up to one of which too much is still needed. See
+    /// [`super::archive`].
     ///
     /// Appends continue meanwhile: the writer gets only short requests. `now_ns` is the time of the
     /// checkpoints, in nanoseconds since the Unix epoch.
@@ -189,41 +189,95 @@ impl Journal {
     /// # Errors
     /// An archive cannot be written, which changes nothing, or the writer has stopped.
     pub async fn archive(&self, policy: Policy, now_ns: i64) -> Result<Archived, JournalError> {
-        let Some(archives) = self.0.shared.archives() else { return Ok(Archived::default()) };
+        let mut archived = Archived::default();
+        let Some(archives) = self.0.shared.archives() else { return Ok(archived) };
         let _alone = archives.turn.lock().await;
         let (reply, answer) = oneshot::channel();
         let Limits { truncated_at, head } =
             self.served(Request::EndSegment { policy, reply }, answer).await?;
-        let (journal, catalog, faults) =
-            (archives.journal.clone(), archives.catalog.clone(), archives.faults.clone());
-        let sealed =
-            blocking("write archives", move || sealed(&journal, &catalog, truncated_at, head, &faults))
-                .await?;
-        let Some((through, carried)) = sealed.last().map(|last| (last.last.position, last.runs)) else {
-            return Ok(Archived::default());
-        };
-        let records = sealed.iter().map(|checkpoint| checkpoint.record(now_ns)).collect();
-        let (reply, answer) = oneshot::channel();
-        let appended = self.served(Request::Note { records, reply }, answer).await?;
-        appended.map_err(|error| JournalError::Stopped { reason: error.to_string() })?;
-        archives.catalog.admit(&sealed)?;
-        let mut gone = truncated_at.position;
-        while gone < through {
-            let (reply, answer) = oneshot::channel();
-            let request = Request::Truncate { through, limit: TRUNCATE_RECORDS, reply };
-            match self.served(request, answer).await? {
-                further if further > gone => gone = further,
-                _ => {
-                    let reason = format!("the index lacks record {}", gone + 1);
-                    return Err(JournalError::Stopped { reason });
-                }
+        let (mut after, mut needed) = (truncated_at, None);
+        loop {
+            let journal = archives.journal.clone();
+            let first = move || Leaving::first(&journal, after, head.position);
+            let Some(leaving) = blocking("read the log", first).await? else { return Ok(archived) };
+            if needed.is_none() {
+                needed = Some(self.needed(archives).await?);
             }
+            let heads = self.heads().await?.into_iter().map(|head| (head.stream, head)).collect();
+            let remains =
+                leaving.remains(&heads, needed.as_ref().unwrap_or(&BTreeSet::new()), archives.keeps, now_ns);
+            let (bytes, needs) = (leaving.bytes.len() as u64, remains.bytes());
+            if !policy.leaves(bytes, needs) {
+                let (first, last) = (leaving.after.position + 1, leaving.last.position);
+                archived.stays = Some(Stays { first, last, bytes, needed: needs });
+                return Ok(archived);
+            }
+            after = leaving.last;
+            archived.copied += remains.kept.len() as u64;
+            archived.archives.push(self.leave(archives, leaving, remains, now_ns).await?);
         }
-        let (journal, head) = (archives.journal.clone(), self.head().position);
-        let faults = archives.faults.clone();
-        blocking("remove older carry-overs", move || archive::clear(&journal, through, head, &faults))
-            .await?;
-        Ok(Archived { archives: sealed, carried })
+    }
+
+    /// The streams that open streams refer to.
+    async fn needed(&self, archives: &Archives) -> Result<BTreeSet<Uuid>, JournalError> {
+        let mut needed = BTreeSet::new();
+        for head in self.heads().await?.iter().filter(|head| head.state == StreamState::Open) {
+            let entries = self.live(head.stream).await?;
+            needed.extend(entries.iter().flat_map(|entry| (archives.links)(&entry.record)));
+        }
+        Ok(needed)
+    }
+
+    /// The streams in the live journal.
+    async fn heads(&self) -> Result<Vec<StreamHead>, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.read(Request::Heads(reply), answer).await
+    }
+
+    /// Turns a segment into an archive: seals it, copies what remains, and removes it.
+    async fn leave(
+        &self,
+        archives: &Archives,
+        leaving: Leaving,
+        remains: Remains,
+        now_ns: i64,
+    ) -> Result<Checkpoint, JournalError> {
+        let (places, faults) = (archives.places().clone(), archives.faults.clone());
+        let seal = move || leaving.seal(&places, &faults).map(|()| leaving);
+        let leaving = blocking("write an archive", seal).await?;
+        let mut from = 0;
+        let mut rest = remains.records.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |record: &&Record| {
+                bytes += record.payload.len();
+                bytes <= MAX_APPEND_BYTES / 4
+            };
+            let (now, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            let appended = self.note(now.to_vec(), vec![]).await?;
+            from = if from == 0 { appended.first } else { from };
+            rest = after;
+        }
+        let checkpoint = leaving.checkpoint(archives.catalog.indexes(), &remains, from);
+        self.note(vec![checkpoint.record(now_ns)], remains.left_out).await?;
+        archives.catalog.admit(&checkpoint)?;
+        for step in archive::steps(&leaving, &remains.kept) {
+            let (reply, answer) = oneshot::channel();
+            self.served(Request::Truncate(step, reply), answer).await?;
+        }
+        let (through, (reply, answer)) = (leaving.last.position, oneshot::channel());
+        self.served(Request::Release { through, reply }, answer).await?;
+        Ok(checkpoint)
+    }
+
+    /// Appends records of the journal about itself.
+    async fn note(&self, records: Vec<Record>, left_out: Vec<StreamHead>) -> Result<Appended, JournalError> {
+        let (reply, answer) = oneshot::channel();
+        let appended = self.served(Request::Note(Note { records, left_out, reply }), answer).await?;
+        appended.map_err(|error| match error {
+            AppendError::Reopened { stream } => JournalError::Reopened { stream },
+            error => JournalError::Stopped { reason: error.to_string() },
+        })
     }
 
     /// Reads the log from disk up to the present head, and checks that it holds the records of this journal.
@@ -243,6 +297,15 @@ impl Journal {
             self.0.shared.report_damage(error.text());
         }
         checked
+    }
+
+    /// Why the disk of the journal has too little room for a new Backup. `None` if it has enough, or if the journal
+    /// is not on a disk.
+    pub fn lack_of_room(&self) -> Option<String> {
+        let archives = self.0.shared.archives()?;
+        let looked = archives.faults.run(Call::RoomLook, |error| error, || Ok(()));
+        let lack = looked.and_then(|()| room::lack(&archives.journal, archives.segment_bytes));
+        lack.unwrap_or_else(|error| Some(error.to_string()))
     }
 
     /// The damage that [`reread`](Journal::reread) found in the log. `None` if it found none.

@@ -72,10 +72,11 @@ pub(super) enum Relation {
 }
 
 /// Relates an index to a whole log. `start` and `head` are the index's heads before its first record and at
-/// its end. `hash` is the hash in the log at the position of `head`.
+/// its end. `hash` is the hash in the log at the position of `head`. The index is truncated before the log.
 pub(super) fn relate(log: &LogSummary, start: Head, head: Head, hash: Option<[u8; 32]>) -> Relation {
     let archived = log.checkpoint.map_or(0, |checkpoint| checkpoint.last.position);
-    if head.position < log.start.position || start.position > log.start.position.max(archived) {
+    let begins = log.start.position..=log.start.position.max(archived);
+    if head.position < log.start.position || !begins.contains(&start.position) {
         return Relation::Apart;
     }
     if hash == Some(head.hash) { Relation::Prefix } else { Relation::Contradiction }
@@ -140,11 +141,12 @@ mod tests {
         let log = log(3, 9);
         for (start, end, hash, relation) in [
             (3, 9, Some(9), Relation::Prefix),
-            (0, 5, Some(5), Relation::Prefix),
+            (3, 5, Some(5), Relation::Prefix),
             (3, 3, Some(3), Relation::Prefix),
-            (0, 5, Some(7), Relation::Contradiction),
-            (0, 5, None, Relation::Contradiction),
+            (3, 5, Some(7), Relation::Contradiction),
+            (3, 5, None, Relation::Contradiction),
             (0, 2, Some(2), Relation::Apart),
+            (0, 9, Some(9), Relation::Apart),
             (4, 9, Some(9), Relation::Apart),
         ] {
             let hash = hash.map(|byte| [byte; 32]);

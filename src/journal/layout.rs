@@ -1,9 +1,9 @@
-//! Encodes the keys and values of the three trees, schema 1.
+//! Encodes the keys and values of the three trees.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | `records` | position | envelope |
-//! | `streams` | `00` ‖ stream id | state (0 open, 1 finished) ‖ last sequence ‖ first position ‖ last position |
+//! | `streams` | `00` ‖ stream id | state (0 open, 1 finished, 2 holding) ‖ last sequence ‖ first position ‖ last position |
 //! | `streams` | `01` ‖ stream id ‖ sequence | position |
 //! | `meta` | `schema` | 2 bytes |
 //! | `meta` | `epoch` | 8 bytes |
@@ -43,7 +43,7 @@ fn tagged(tag: u8, stream: Uuid) -> [u8; 17] {
 
 pub(super) fn stream_value(head: &StreamHead) -> [u8; 25] {
     let mut value = [0; 25];
-    value[0] = u8::from(head.state == StreamState::Finished);
+    value[0] = head.state.byte();
     value[1..9].copy_from_slice(&head.last_seq.to_be_bytes());
     value[9..17].copy_from_slice(&head.first_position.to_be_bytes());
     value[17..].copy_from_slice(&head.last_position.to_be_bytes());
@@ -55,11 +55,7 @@ pub(super) fn read_stream(key: &[u8], value: &[u8]) -> Result<StreamHead, StoreE
     let (&[HEADS], id) = key.split_first_chunk().ok_or_else(wrong)? else { return Err(wrong()) };
     let stream = Uuid::from_slice(id).map_err(|_| wrong())?;
     let value: &[u8; 25] = value.try_into().map_err(|_| wrong())?;
-    let state = match value[0] {
-        0 => StreamState::Open,
-        1 => StreamState::Finished,
-        _ => return Err(wrong()),
-    };
+    let state = StreamState::of_byte(value[0]).ok_or_else(wrong)?;
     let number = |at: usize| number(&value[at..at + 8], "the head of a stream");
     let (last_seq, first_position, last_position) = (number(1)?, number(9)?, number(17)?);
     Ok(StreamHead { stream, state, last_seq, first_position, last_position })
@@ -95,7 +91,7 @@ mod tests {
         let head = Head { position: 258, hash: [7; 32] };
         assert_eq!(head_value(&head)[..8], [0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(read_head(&head_value(&head)), Ok(head));
-        for state in [StreamState::Open, StreamState::Finished] {
+        for state in [StreamState::Open, StreamState::Holding, StreamState::Finished] {
             let stream = Uuid::from_u128(5);
             let head = StreamHead { stream, state, last_seq: 3, first_position: 4, last_position: 9 };
             assert_eq!(read_stream(&stream_key(stream), &stream_value(&head)), Ok(head));
@@ -107,7 +103,7 @@ mod tests {
         let key = stream_key(Uuid::nil());
         assert!(read_stream(&[], &[]).is_err());
         assert!(read_stream(&key, &[0; 24]).is_err());
-        assert!(read_stream(&key, &[2; 25]).is_err());
+        assert!(read_stream(&key, &[3; 25]).is_err());
         assert!(read_stream(&key[..9], &[0; 25]).is_err());
         assert!(read_stream(&position_prefix(Uuid::nil()), &[0; 25]).is_err());
         assert!(read_head(&[0; 39]).is_err() && read_head(&[0; 3]).is_err());

@@ -11,14 +11,15 @@
 //! # A journal directory
 //! | name | contents |
 //! |---|---|
-//! | `evidence/` | the log, which is the journal: the records in plain segment files |
+//! | `log/` | the log, which is the journal: the records in plain segment files |
 //! | `sled/` | its index: the same records in trees `records`, `streams` and `meta`, by stream |
 //! | `lock` | locked by the writer |
 //! | `owner.json` | the last process that opened the journal: process id, host, epoch |
 //! | `daemon.sock` | the socket on which a running daemon serves readers |
 //! | `archive/` | the oldest records, in files that are never written again ([`archive`]) |
+//! | `reserved` | the blocks of the next segment of the log |
 //! | `ballast` | space that is freed when the disk is full |
-//! | `sled.broken-N`, `evidence.broken-N` | files that were replaced in epoch N |
+//! | `sled.broken-N`, `log.broken-N` | files that were replaced in epoch N |
 //!
 //! A record is acknowledged when the log is on disk and the index has taken the same batch. The index is
 //! synced behind the log, and brought up to it by each open. An index that is not a prefix of the log is
@@ -33,7 +34,8 @@
 //!
 //! # What is not here
 //! - The meaning of a payload. To the journal it is bytes. The caller says which streams a record refers to
-//!   ([`Options::links`]).
+//!   ([`Options::links`]), and which records of a stream stay that has ended and still holds something
+//!   ([`Options::keeps`]).
 //! - Clocks. The caller passes times.
 //! - Whether the state of a stream's machine allows an append. The journal checks only the caller's
 //!   sequence.
@@ -45,6 +47,7 @@ mod beside;
 mod catch_up;
 pub mod chain;
 mod durable;
+mod earlier;
 pub mod envelope;
 mod error;
 pub mod export;
@@ -64,6 +67,7 @@ mod rebuild;
 mod record;
 pub mod repair;
 mod replace;
+mod room;
 mod scan;
 mod sled_store;
 mod snapshot;
@@ -88,7 +92,7 @@ pub use memory::{Disk, MemoryStore};
 pub use open::Opened;
 pub use options::Options;
 pub use owner::Owner;
-pub use record::{Entry, Head, HeadSyntax, Links, Record, no_links};
+pub use record::{Entry, Head, HeadSyntax, Keeps, Links, Record, keeps_all, no_links};
 pub use repair::{Rebuilt, Repair};
 pub use replace::Replacement;
 pub use sled_store::SledStore;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use super::ballast;
 use super::error::JournalError;
 use super::fault_injection::FaultInjection;
 use super::log::SEGMENT_BYTES;
-use super::record::{Links, no_links};
+use super::record::{Keeps, Links, keeps_all, no_links};
 
 /// Options of an open.
 #[derive(Clone)]
@@ -39,6 +40,10 @@ pub struct Options {
     pub after_epoch: u64,
     /// Returns the streams that a record refers to.
     pub links: Links,
+    /// Says which records of a holding stream stay in the live journal.
+    pub keeps: Keeps,
+    /// Where archives are written, if not in the journal directory. It may be another volume.
+    pub archive_dir: Option<PathBuf>,
     /// Intercepts every call that reaches the disk, in tests.
     pub faults: Option<Arc<dyn FaultInjection>>,
 }
@@ -59,6 +64,8 @@ impl Default for Options {
             segment_bytes: SEGMENT_BYTES,
             after_epoch: 0,
             links: no_links,
+            keeps: keeps_all,
+            archive_dir: None,
             faults: None,
         }
     }

@@ -12,9 +12,16 @@ pub(crate) fn index(journal: &Path) -> PathBuf {
     journal.join("sled")
 }
 
-/// The directory of the log.
+/// Name of the directory of the log.
+pub(crate) const LOG: &str = "log";
+
+/// Name of the directory of the log of earlier releases.
+pub(crate) const EARLIER_LOG: &str = "evidence";
+
+/// The directory of the log. In a journal that no present release has opened, it has its earlier name.
 pub(crate) fn log(journal: &Path) -> PathBuf {
-    journal.join("evidence")
+    let (log, earlier) = (journal.join(LOG), journal.join(EARLIER_LOG));
+    if !log.exists() && earlier.exists() { earlier } else { log }
 }
 
 /// Creates a directory and its entry in the parent directory.

@@ -25,10 +25,10 @@ use super::sled_store::SledStore;
 use super::store::{Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
 /// Name of the directory of a log that is being written.
-const DRAFT: &str = "evidence.new";
+const DRAFT: &str = "log.new";
 
 /// Name of the directory of a complete log that replaces the present one.
-const COMPLETE: &str = "evidence.rebuilt";
+const COMPLETE: &str = "log.rebuilt";
 
 /// Name of a file in a complete log that lost records. Then the witnesses of these records, the index and
 /// `owner.json`, are renamed as well.
@@ -98,7 +98,7 @@ pub(crate) fn rebuild(
     // sled holds its files until here.
     drop(sources);
     complete(dir, &draft, lost.is_some(), &faults)?;
-    finish(dir, &faults)?;
+    finish(dir, paths::LOG, &faults)?;
     Ok(rebuilt)
 }
 
@@ -136,29 +136,31 @@ fn replace(
     faults.run(Call::LogReplace, failed, rename)
 }
 
-/// Finishes the replacement of a log, if its new log is complete. Repeats no step that is done.
-pub(crate) fn finish(dir: &Path, faults: &FaultHook) -> Result<(), JournalError> {
-    let complete = dir.join(COMPLETE);
+/// Finishes the replacement of the log in the directory `log`, if its new log is complete. Repeats no step that is
+/// done.
+pub(crate) fn finish(dir: &Path, log: &str, faults: &FaultHook) -> Result<(), JournalError> {
+    let complete = dir.join(format!("{log}.rebuilt"));
     if !complete.exists() {
         return Ok(());
     }
-    let epoch = log::read(&complete, &mut |_| Ok(()))?.map_or(0, |summary| summary.epoch);
-    replace(faults, || paths::set_aside(dir, "evidence", epoch).map(drop))?;
+    let epoch = crate::log::read(&complete, &mut |_| Ok(()))?.map_or(0, |summary| summary.epoch);
+    replace(faults, || paths::set_aside(dir, log, epoch).map(drop))?;
     if complete.join(LOST_RECORDS).exists() {
         for witness in ["sled", "owner.json"] {
             replace(faults, || paths::set_aside(dir, witness, epoch).map(drop))?;
         }
     }
-    replace(faults, || paths::put_in_place(&complete, &paths::log(dir)))
+    replace(faults, || paths::put_in_place(&complete, &dir.join(log)))
 }
 
-/// Writes the log of a journal of an earlier release, which had only a database. Returns the number of
-/// records.
+/// Writes the log of a journal of an earlier release, which had only a database, to the directory `to`. Returns
+/// the number of records.
 pub(crate) fn begin_log(
     dir: &Path,
     store: &dyn Store,
     meta: Meta,
     options: &Options,
+    to: &Path,
 ) -> Result<u64, JournalError> {
     let draft = dir.join(DRAFT);
     paths::remove(&draft)?;
@@ -172,7 +174,7 @@ pub(crate) fn begin_log(
     }
     new.finish(Batch { meta, records: vec![], streams: vec![] })?;
     verified(&draft, meta.head)?;
-    paths::put_in_place(&draft, &paths::log(dir))?;
+    paths::put_in_place(&draft, to)?;
     Ok(meta.head.position - meta.truncated_at.position)
 }
 

@@ -18,9 +18,16 @@ pub struct Record {
 }
 
 /// Returns the streams that a record refers to. The record's own stream reads their records when it is
-/// resumed. While it is unfinished, these records stay in the carry-over when the beginning of the journal
-/// is archived.
+/// resumed. While it is open, these records stay in the live journal.
 pub type Links = fn(&Record) -> Vec<Uuid>;
+
+/// Whether a record of a holding stream stays in the live journal.
+pub type Keeps = fn(&Record) -> bool;
+
+/// Every record of a holding stream stays.
+pub fn keeps_all(_: &Record) -> bool {
+    true
+}
 
 /// No record refers to another stream.
 pub fn no_links(_: &Record) -> Vec<Uuid> {

@@ -12,7 +12,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::archive::{self, Checkpoint};
+use super::archive::{self, Carry, Checkpoint};
 use super::envelope::SCHEMA;
 use super::record::Record;
 use super::store::{Batch, Meta, StreamHead, StreamState};
@@ -55,8 +55,6 @@ pub enum Repair {
     },
     /// The index of an archive was missing or damaged, and was rebuilt from the archive.
     ArchiveIndexRebuilt { name: String },
-    /// The carry-over behind the archives was missing or damaged, and was rebuilt from them.
-    CarryOverRebuilt { name: String },
     /// The disk was full, and the ballast was removed.
     BallastSpent {
         /// Size of the ballast in bytes.
@@ -80,7 +78,7 @@ impl Repair {
             Repair::IndexRebuilt { why, .. } => {
                 format!("the index cannot be used ({why}): the next start rebuilds it from the log")
             }
-            Repair::ArchiveIndexRebuilt { name } | Repair::CarryOverRebuilt { name } => {
+            Repair::ArchiveIndexRebuilt { name } => {
                 format!("archive/{name} is missing or damaged: the next start rebuilds it from the archives")
             }
             Repair::BallastSpent { bytes } => {
@@ -112,12 +110,6 @@ impl fmt::Display for Repair {
             }
             Repair::ArchiveIndexRebuilt { name } => {
                 write!(f, "the index archive/{name} was missing or damaged and was rebuilt from its archive")
-            }
-            Repair::CarryOverRebuilt { name } => {
-                write!(
-                    f,
-                    "archive/{name}, with the records of runs that have not ended, was missing or damaged and was rebuilt from the archives"
-                )
             }
             Repair::BallastSpent { bytes } => {
                 write!(f, "the disk was full: the ballast of {bytes} bytes was removed")
@@ -172,9 +164,16 @@ pub fn text(record: &Record) -> Option<String> {
                 |c| c.to_string(),
             ))
         }
+        archive::CARRY => Some(Carry::of(record).map_or_else(
+            || "copies of records that this stillpoint does not know".to_owned(),
+            |carry| carry.to_string(),
+        )),
         _ => None,
     }
 }
+
+/// Number of records in one of [`batches`].
+const BATCH_RECORDS: usize = 64;
 
 fn record(repair: &Repair, time_ns: i64) -> Record {
     let mut text = repair.to_string();
@@ -192,4 +191,24 @@ pub(super) fn claim(meta: Meta, repairs: &[Repair], known: Option<StreamHead>, t
         staged.add(stream(), known, &records, StreamState::Finished);
     }
     staged.into_batch()
+}
+
+/// Batches that append `records` to the journal's own stream behind `meta`. `known` is the stream so far.
+pub(super) fn batches(
+    meta: Meta,
+    records: Vec<Record>,
+    known: Option<StreamHead>,
+) -> impl Iterator<Item = Batch> {
+    let (mut meta, mut known, mut rest) = (meta, known, records);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let after = rest.split_off(rest.len().min(BATCH_RECORDS));
+        let mut staged = Staged::new(meta);
+        staged.add(stream(), known, &std::mem::replace(&mut rest, after), StreamState::Finished);
+        let batch = staged.into_batch();
+        (meta, known) = (batch.meta, batch.streams.first().copied());
+        Some(batch)
+    })
 }

@@ -80,11 +80,11 @@ impl Replacement {
         let epoch = self.journal().epoch();
         self.journal = None;
         let mut aside = Vec::new();
-        for name in ["sled", "evidence", "archive"] {
+        for name in ["sled", paths::LOG, paths::EARLIER_LOG, "archive"] {
             aside.extend(paths::set_aside(&self.dir, name, epoch)?);
         }
         let draft = self.dir.join(DRAFT);
-        paths::put_in_place(&paths::log(&draft), &paths::log(&self.dir))?;
+        paths::put_in_place(&paths::log(&draft), &self.dir.join(paths::LOG))?;
         // The present file witnesses records of the lost journal. Without one, an empty directory would be a
         // new journal.
         paths::put_in_place(&owner::path(&draft), &owner::path(&self.dir))?;

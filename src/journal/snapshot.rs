@@ -24,7 +24,7 @@ use super::fault_injection::FaultHook;
 use super::handle::Journal;
 use super::options::Options;
 use super::record::Entry;
-use super::repair::Repair;
+use super::repair::{self, Repair};
 use super::store::{Meta, Store, StoreError};
 use crate::open::start::{Ready, start};
 
@@ -36,7 +36,9 @@ pub struct Snapshot {
     /// The store's [`Meta`] after the start.
     started: Meta,
     archives: Prefix,
-    carried: Result<Vec<Entry>, ChainProblem>,
+    /// The records with copies of archived records.
+    copies: Vec<Entry>,
+    carried: Vec<Entry>,
     repairs: Vec<Repair>,
     refusal: Option<JournalError>,
     remarks: Vec<String>,
@@ -92,10 +94,22 @@ impl Snapshot {
             }
         };
         let archives = Prefix::find(path, archives, meta.truncated_at)?;
-        let carried = archives.carried(path, archive::newest(store.as_ref())?.as_ref());
+        let copies = copies(store.as_ref(), &meta)?;
+        let carried = archive::carried(&copies, archives.start().position);
         let remarks = repairs.iter().map(Repair::ahead).chain(archives.remark());
         let remarks = remarks.map(|remark| copy::of_original(&remark, path, dir)).collect();
-        Ok(Snapshot { store, meta, started, archives, carried, repairs, refusal, remarks, _copy: copied })
+        Ok(Snapshot {
+            store,
+            meta,
+            started,
+            archives,
+            copies,
+            carried,
+            repairs,
+            refusal,
+            remarks,
+            _copy: copied,
+        })
     }
 
     /// The reason why the next start of a daemon refuses the journal. `None` if the start succeeds with
@@ -128,16 +142,15 @@ impl Snapshot {
     /// Every envelope of the store with the position at which it is stored, in order. Archived records
     /// are not included.
     pub fn raw(&self) -> impl Iterator<Item = Result<(u64, Vec<u8>), StoreError>> {
-        let last = self.last();
-        self.store.records(0).take_while(move |raw| raw.as_ref().map_or(true, |(at, _)| *at <= last))
+        let (first, last) = (self.meta.truncated_at.position.saturating_add(1), self.last());
+        self.store.records(first).take_while(move |raw| raw.as_ref().map_or(true, |(at, _)| *at <= last))
     }
 
     /// Every entry in order, archived ones first. Damage is yielded with its position, and the walk
     /// continues where possible.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         let mut position = self.meta.truncated_at.position;
-        let live = self.raw().skip_while(move |raw| raw.as_ref().is_ok_and(|(at, _)| *at <= position));
-        let live = live.map(move |raw| match raw {
+        let live = self.raw().map(move |raw| match raw {
             Ok((at, bytes)) => {
                 position = at;
                 open_at(at, &bytes)
@@ -150,9 +163,21 @@ impl Snapshot {
         self.archives.entries().chain(live)
     }
 
-    /// Carry-over entries in place of missing archives. With them every unfinished run is complete, but
-    /// they do not form a chain. Empty if no archive is missing.
+    /// Copies of records in missing archives. With them every unfinished run is complete, but they do not form a
+    /// chain. Empty if no archive is missing.
     pub fn carried(&self) -> &[Entry] {
-        self.carried.as_deref().unwrap_or_default()
+        &self.carried
     }
+}
+
+/// The records behind the truncation point that copy archived records.
+fn copies(store: &dyn Store, meta: &Meta) -> Result<Vec<Entry>, JournalError> {
+    let mut copies = Vec::new();
+    for position in store.positions(repair::stream())? {
+        let Some(bytes) = store.record(position)?.filter(|_| position > meta.truncated_at.position) else {
+            continue;
+        };
+        copies.extend(open_at(position, &bytes).ok().filter(|entry| entry.record.kind == archive::CARRY));
+    }
+    Ok(copies)
 }

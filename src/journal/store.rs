@@ -40,13 +40,37 @@ impl Default for Meta {
     }
 }
 
-/// Whether the run of a stream still has work to do after an append.
+/// Whether a stream still has work to do after an append, and which of its records stay in the live journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamState {
-    /// The next open returns its records.
+    /// Work is left. The next open returns its records. All of them stay.
     Open,
-    /// No work is left. The stream is read only on request.
+    /// No work is left, and something that the stream made still exists. The records that
+    /// [`Options::keeps`](super::Options::keeps) selects stay.
+    Holding,
+    /// No work is left. Its records go to an archive. No further record follows them there.
     Finished,
+}
+
+impl StreamState {
+    /// The byte that stands for the state in the log and in its index.
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            StreamState::Open => 0,
+            StreamState::Finished => 1,
+            StreamState::Holding => 2,
+        }
+    }
+
+    /// The state of a byte. `None` for a byte that no release wrote.
+    pub(super) fn of_byte(byte: u8) -> Option<StreamState> {
+        match byte {
+            0 => Some(StreamState::Open),
+            1 => Some(StreamState::Finished),
+            2 => Some(StreamState::Holding),
+            _ => None,
+        }
+    }
 }
 
 /// The parts of a journal that an append waits for.
@@ -69,6 +93,14 @@ pub struct StreamHead {
     pub last_seq: u64,
     pub first_position: u64,
     pub last_position: u64,
+}
+
+impl StreamHead {
+    /// The later state of the same stream, from the earlier first position.
+    pub(super) fn joined(self, other: StreamHead) -> StreamHead {
+        let later = if self.last_position >= other.last_position { self } else { other };
+        StreamHead { first_position: self.first_position.min(other.first_position), ..later }
+    }
 }
 
 /// An envelope with its keys.

@@ -5,6 +5,7 @@ mod archiving;
 mod bad_bytes;
 mod barrier;
 mod carrying;
+mod converting;
 mod opening;
 mod power;
 mod reading;

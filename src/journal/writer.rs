@@ -20,12 +20,13 @@ use uuid::Uuid;
 
 use tokio::sync::oneshot;
 
-use super::archive::{self, Catalog, Policy};
-use super::chain::{ChainProblem, Fault, open_at};
+use super::archive::{self, Catalog, Places, Policy, Step};
+use super::chain::{ChainProblem, Fault, max_payload, open_at};
 use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, encode};
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
-use super::record::{Entry, Head, Record};
+use super::options::Options;
+use super::record::{Entry, Head, Keeps, Links, Record};
 use super::repair;
 use super::store::{Barrier, Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
 
@@ -70,18 +71,25 @@ pub(super) enum Request {
         policy: Policy,
         reply: oneshot::Sender<Limits>,
     },
+    /// The heads of all streams in the live journal.
+    Heads(oneshot::Sender<Result<Vec<StreamHead>, JournalError>>),
     /// Appends records of the journal about itself.
-    Note {
-        records: Vec<Record>,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-    },
-    /// Removes at most `limit` archived records from the log and its index. Returns the position up to which
-    /// records are removed.
-    Truncate {
+    Note(Note),
+    /// Removes records of an archive from the index.
+    Truncate(Step, oneshot::Sender<()>),
+    /// Removes the segments up to a position from the log.
+    Release {
         through: u64,
-        limit: usize,
-        reply: oneshot::Sender<u64>,
+        reply: oneshot::Sender<()>,
     },
+}
+
+/// Records of the journal about itself.
+pub(super) struct Note {
+    pub records: Vec<Record>,
+    /// The note is refused if one of these streams has been opened again since.
+    pub left_out: Vec<StreamHead>,
+    pub reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 /// The records that may be archived.
@@ -97,11 +105,13 @@ impl Request {
     pub fn bytes(&self) -> usize {
         match self {
             Request::Append(append) => payload_bytes(&append.records),
-            Request::Note { records, .. } => payload_bytes(records),
+            Request::Note(note) => payload_bytes(&note.records),
             Request::Stream(..)
             | Request::Entries { .. }
             | Request::EndSegment { .. }
-            | Request::Truncate { .. } => 0,
+            | Request::Heads(_)
+            | Request::Truncate(..)
+            | Request::Release { .. } => 0,
         }
     }
 }
@@ -123,14 +133,24 @@ pub(super) struct Shared {
 pub(super) struct Archives {
     pub journal: PathBuf,
     pub catalog: Arc<Catalog>,
+    pub links: Links,
+    pub keeps: Keeps,
+    pub segment_bytes: u64,
     pub faults: FaultHook,
     /// Serializes archivings.
     pub turn: tokio::sync::Mutex<()>,
 }
 
 impl Archives {
-    pub fn new(journal: &Path, catalog: Arc<Catalog>, faults: FaultHook) -> Archives {
-        Archives { journal: journal.to_owned(), catalog, faults, turn: tokio::sync::Mutex::default() }
+    pub fn new(journal: &Path, catalog: Arc<Catalog>, options: &Options) -> Archives {
+        let Options { links, keeps, segment_bytes, ref faults, .. } = *options;
+        let (journal, faults, turn) =
+            (journal.to_owned(), FaultHook(faults.clone()), tokio::sync::Mutex::default());
+        Archives { journal, catalog, links, keeps, segment_bytes, faults, turn }
+    }
+
+    pub fn places(&self) -> &Places {
+        self.catalog.places()
     }
 }
 
@@ -207,7 +227,7 @@ impl<S: Store> Writer<S> {
         for request in requests {
             match request {
                 Request::Append(append) => self.stage(&mut staged, append)?,
-                Request::Note { records, reply } => self.note(&mut staged, records, reply)?,
+                Request::Note(note) => self.note(&mut staged, note)?,
                 other => rest.push(other),
             }
         }
@@ -216,12 +236,15 @@ impl<S: Store> Writer<S> {
     }
 
     /// Stages a note behind the last record of the journal's own stream.
-    fn note(
-        &self,
-        staged: &mut Staged,
-        records: Vec<Record>,
-        reply: oneshot::Sender<Result<Appended, AppendError>>,
-    ) -> Result<(), WriterStopped> {
+    fn note(&self, staged: &mut Staged, note: Note) -> Result<(), WriterStopped> {
+        let Note { records, left_out, reply } = note;
+        for before in left_out.iter().filter(|before| before.state != StreamState::Open) {
+            let stream = before.stream;
+            if self.known(staged, stream)?.is_some_and(|now| now.state == StreamState::Open) {
+                drop(reply.send(Err(AppendError::Reopened { stream })));
+                return Ok(());
+            }
+        }
         let (stream, state) = (repair::stream(), StreamState::Finished);
         let known = self.known(staged, stream)?;
         let expected_seq = known.map_or(0, |head| head.last_seq);
@@ -240,7 +263,10 @@ impl<S: Store> Writer<S> {
     fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), WriterStopped> {
         let Append { stream, expected_seq, records, state, barrier, reply } = append;
         let known = self.known(staged, stream)?;
-        let archived = known.is_none() && self.shared.is_archived(stream);
+        let truncated_at = self.meta.truncated_at.position;
+        let over =
+            |head: &StreamHead| head.state == StreamState::Finished && head.last_position <= truncated_at;
+        let archived = known.as_ref().is_none_or(over) && self.shared.is_archived(stream);
         let refused = archived.then_some(AppendError::Archived { stream });
         match refused.or_else(|| refusal(stream, expected_seq, &records, known)) {
             Some(error) => drop(reply.send(Err(error))),
@@ -308,11 +334,23 @@ impl<S: Store> Writer<S> {
                 drop(reply.send(read_stream(&self.store, self.meta.truncated_at, stream)));
             }
             Request::Entries { from, limit, reply } => {
-                drop(reply.send(read_entries(&self.store, from, limit)))
+                let from = from.max(self.meta.truncated_at.position.saturating_add(1));
+                drop(reply.send(read_entries(&self.store, from, limit)));
             }
             Request::EndSegment { policy, reply } => drop(reply.send(self.limits(&policy)?)),
-            Request::Truncate { through, limit, reply } => drop(reply.send(self.truncate(through, limit)?)),
-            Request::Append(_) | Request::Note { .. } => {}
+            Request::Heads(reply) => drop(reply.send(self.store.streams().map_err(JournalError::from))),
+            Request::Truncate(step, reply) => {
+                let truncated = archive::truncate(&mut self.store, self.meta, step);
+                self.meta = truncated.map_err(|error| self.stop(error.text()))?;
+                let _ = reply.send(());
+            }
+            Request::Release { through, reply } => {
+                // Until here the log has what the index must not have lost.
+                self.sync_index()?;
+                self.store.release(through).map_err(|error| self.end(&error))?;
+                let _ = reply.send(());
+            }
+            Request::Append(_) | Request::Note(_) => {}
         }
         Ok(())
     }
@@ -320,15 +358,6 @@ impl<S: Store> Writer<S> {
     fn limits(&mut self, policy: &Policy) -> Result<Limits, WriterStopped> {
         self.store.end_segment(policy).map_err(|error| self.end(&error))?;
         Ok(Limits { truncated_at: self.meta.truncated_at, head: self.meta.head })
-    }
-
-    fn truncate(&mut self, through: u64, limit: usize) -> Result<u64, WriterStopped> {
-        self.store.release(through).map_err(|error| self.end(&error))?;
-        let truncated = archive::truncate(&mut self.store, self.meta, through, limit);
-        self.meta = truncated.map_err(|error| self.stop(error.text()))?;
-        self.store.sync().map_err(|error| self.end(&error))?;
-        self.sync_index()?;
-        Ok(self.meta.truncated_at.position)
     }
 }
 
@@ -350,8 +379,9 @@ fn refusal(
     }
     let too_large =
         |what, bytes, limit| (bytes > limit).then_some(AppendError::TooLarge { what, bytes, limit });
-    let largest = records.iter().map(|record| record.payload.len()).max().unwrap_or_default();
-    too_large("a payload", largest, MAX_PAYLOAD_BYTES)
+    let largest = records.iter().find(|record| record.payload.len() > max_payload(record.kind));
+    largest
+        .and_then(|record| too_large("a payload", record.payload.len(), max_payload(record.kind)))
         .or_else(|| too_large("an append", payload_bytes(records), MAX_APPEND_BYTES))
 }
 
@@ -391,8 +421,8 @@ impl Staged {
     }
 }
 
-/// All entries of a stream that the store still holds, checked against the index. Records up to `truncated_at` are
-/// archived.
+/// All entries of a stream that the store still holds, checked against the index. Up to `truncated_at` they are
+/// copies of archived records, which may have gaps.
 pub(super) fn read_stream(
     store: &dyn Store,
     truncated_at: Head,
@@ -408,7 +438,10 @@ pub(super) fn read_stream(
         let bytes = store.record(position)?.ok_or_else(|| broken(position))?;
         let entry =
             open_at(position, &bytes).map_err(|source| JournalError::Damaged { torn: false, source })?;
-        let follows = entries.last().is_none_or(|last| last.seq.checked_add(1) == Some(entry.seq));
+        let follows = entries.last().is_none_or(|last| {
+            let gap = last.position <= truncated_at.position && last.seq < entry.seq;
+            gap || last.seq.checked_add(1) == Some(entry.seq)
+        });
         if entry.stream != stream || !follows {
             return Err(broken(position));
         }
@@ -416,7 +449,7 @@ pub(super) fn read_stream(
     }
     match entries.last() {
         Some(last) if (last.position, last.seq) == (head.last_position, head.last_seq) => Ok(entries),
-        None if head.last_position <= truncated_at.position => Ok(entries),
+        _ if head.last_position <= truncated_at.position => Ok(entries),
         _ => Err(broken(head.last_position)),
     }
 }

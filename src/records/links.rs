@@ -1,4 +1,4 @@
-//! Returns the streams that a record refers to.
+//! Says which records stay in the live journal: what an open stream refers to, and what a holding stream needs.
 
 use uuid::Uuid;
 
@@ -6,11 +6,39 @@ use super::{Decoded, decode, kind};
 use crate::journal::{Options, Record};
 use crate::machine::backup::earlier::Event;
 use crate::machine::backup::{self, Timed};
+use crate::machine::group::{self, Reached};
 
-/// Options to open a journal of Stillpoint. The groups of a Backup that has not ended are not archived,
-/// because the Backup needs their ends when it resumes.
+/// Options to open a journal of Stillpoint. The groups of a Backup that has not ended stay in the live journal,
+/// because the Backup needs their ends when it resumes. So do the receipts of groups whose storage is not known
+/// to be freed, and the list of runs of their Backup.
 pub fn journal_options() -> Options {
-    Options { links, ..Options::default() }
+    Options { links, keeps, ..Options::default() }
+}
+
+/// Whether a record is a part of a receipt, or of the list of runs of a Backup. A record that cannot be decoded
+/// stays.
+fn keeps(record: &Record) -> bool {
+    match record.kind {
+        kind::GROUP_PLANNED
+        | kind::GROUP_RECEIPT_PART
+        | kind::GROUP_RECONSTRUCTED
+        | kind::BACKUP_ACCEPTED
+        | kind::BACKUP_FINISHED
+        | kind::BACKUP_PLANNED
+        | kind::BACKUP_PART
+        | kind::BACKUP_REACHED => true,
+        kind::GROUP_REACHED => match decode(record) {
+            Ok(Decoded::Group(group::Timed {
+                event: group::Event::MilestoneReached { reached, .. },
+                ..
+            })) => {
+                matches!(&reached, Reached::VsBound(_))
+                    || matches!(&reached, Reached::Cleaned(rebuilt) if !rebuilt.is_empty())
+            }
+            _ => true,
+        },
+        _ => false,
+    }
 }
 
 /// The groups of a Backup: all of them in a record of an earlier release, one in the part with its plan.

@@ -18,7 +18,10 @@ pub fn code(error: &JournalError) -> Code {
         | JournalError::IndexLost { .. }
         | JournalError::CarryOverLost { .. }
         | JournalError::Behind { .. } => Code::JournalCorrupt,
-        JournalError::Store(_) | JournalError::Io { .. } | JournalError::Stopped { .. } => Code::JournalIo,
+        JournalError::Store(_)
+        | JournalError::Io { .. }
+        | JournalError::Reopened { .. }
+        | JournalError::Stopped { .. } => Code::JournalIo,
     }
 }
 

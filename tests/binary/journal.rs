@@ -190,7 +190,7 @@ fn complete(journal: &Path, said: &Value, what: &str) {
 fn refuses_journal_with_damaged_log_and_index() {
     let (dir, said) = written();
     let kept = payloads(&path(&dir))[2];
-    let segment = fs::read_dir(path(&dir).join("evidence")).expect("evidence").next().expect("a segment");
+    let segment = fs::read_dir(path(&dir).join("log")).expect("log").next().expect("a segment");
     let segment = segment.expect("a segment").path();
     let mut bytes = fs::read(&segment).expect("readable");
     let middle = bytes.len() / 2;
@@ -216,7 +216,7 @@ fn refuses_journal_with_damaged_log_and_index() {
 #[test]
 fn damaged_log_is_rebuilt_from_index() {
     let (dir, said) = written();
-    let segment = path(&dir).join("evidence/00000001.seg");
+    let segment = path(&dir).join("log/00000001.seg");
     let mut bytes = fs::read(&segment).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x20;
@@ -253,7 +253,7 @@ fn log_replaces_missing_index() {
 fn every_command_refuses_journal_without_log_and_index() {
     let (dir, _) = written();
     fs::remove_dir_all(path(&dir).join("sled")).expect("removed");
-    fs::remove_dir_all(path(&dir).join("evidence")).expect("removed");
+    fs::remove_dir_all(path(&dir).join("log")).expect("removed");
     assert_eq!(ask(&path(&dir), &["verify"]).with(4).json()["verdict"], "cut-tail");
     for command in ["list", "show", "replay", "export"] {
         let error = ask(&path(&dir), &[command]).with(4).json();

@@ -162,7 +162,7 @@ fn torn_tail_after_last_complete_batch() {
     let dir = changed(|_| ());
     drop(Journal::open_thread(dir.path(), journal_options()).expect("opened"));
     let whole = verify(dir.path(), &[]).with(0).json();
-    let segment = dir.path().join("evidence/00000001.seg");
+    let segment = dir.path().join("log/00000001.seg");
     let mut bytes = std::fs::read(&segment).expect("readable");
     bytes.extend(b"SPfr\0\0\0\x40 torn");
     std::fs::write(&segment, bytes).expect("written");
@@ -241,7 +241,7 @@ fn files_are_readable_beside_running_daemon() {
 
     flip(&dir.join("sled/db"));
     verify(&dir, &[]).with(0);
-    flip(&dir.join("evidence/00000001.seg"));
+    flip(&dir.join("log/00000001.seg"));
     let corrupt = verify(&dir, &[]).with(4).json();
     assert_eq!((&corrupt["verdict"], &corrupt["records"]), (&"corrupt".into(), &whole["records"]));
     let problem = &corrupt["problem"];

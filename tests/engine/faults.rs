@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use stillpoint::audit;
 use stillpoint::cluster::Adapter;
@@ -104,7 +104,7 @@ impl Scene {
 
     /// Changes one bit in the middle of the first segment of the log, or changes it back.
     fn flip_bit(&self) {
-        let segment = self.path("evidence/00000001.seg");
+        let segment = self.path("log/00000001.seg");
         let mut bytes = fs::read(&segment).expect("readable");
         // The claim of the first start is longer than this.
         bytes[60] ^= 1;
@@ -194,7 +194,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 fn segments(scene: &Scene) -> Vec<PathBuf> {
     let entries =
-        fs::read_dir(scene.path("evidence")).expect("there").map(|entry| entry.expect("readable").path());
+        fs::read_dir(scene.path("log")).expect("there").map(|entry| entry.expect("readable").path());
     let mut paths: Vec<_> = entries.collect();
     paths.sort();
     paths
@@ -270,11 +270,11 @@ async fn refuses_unrepairable_journal_and_changes_nothing() {
         }
 
         let scene = Scene::killed_at(kill).await;
-        fs::remove_dir_all(scene.path("evidence")).expect("removed");
+        fs::remove_dir_all(scene.path("log")).expect("removed");
         scene.refused("lost log", Code::JournalCorrupt, "ends at record 0, but its index names record").await;
 
         let scene = Scene::killed_at(kill).await;
-        for name in ["sled", "evidence"] {
+        for name in ["sled", "log"] {
             fs::remove_dir_all(scene.path(name)).expect("removed");
         }
         scene.refused("both lost", Code::JournalCorrupt, "has lost its log and its index").await;
@@ -316,7 +316,11 @@ struct Failing {
 }
 
 impl FaultInjection for Failing {
-    fn before(&self, _: Call) -> io::Result<Answer> {
+    fn before(&self, call: Call) -> io::Result<Answer> {
+        // It writes nothing.
+        if call == Call::RoomLook {
+            return Ok(Answer::Go);
+        }
         let left = self.left.load(Ordering::SeqCst);
         self.left.store(left.saturating_sub(1), Ordering::SeqCst);
         match left {
@@ -385,6 +389,39 @@ async fn ballast_completes_run_on_full_disk() {
         let (end, repairs) = scene.run_daemon(full, None).await;
         assert!(matches!(&end, End::Phase(phase) if phase == "Completed"), "{kill}: {end:?}");
         assert!(matches!(repairs[..], [Repair::BallastSpent { .. }, ..]), "{kill}: {repairs:?}");
+    }
+}
+
+/// A disk without free room, as long as it is set.
+struct Crowded(AtomicBool);
+
+impl FaultInjection for Crowded {
+    fn before(&self, call: Call) -> io::Result<Answer> {
+        let full = call == Call::RoomLook && self.0.load(Ordering::SeqCst);
+        if full { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(Answer::Go) }
+    }
+
+    fn after(&self, _: Call) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn takes_new_backup_once_disk_has_room() {
+    let scene = Scene::new().await;
+    let disk = Arc::new(Crowded(AtomicBool::new(true)));
+    let crowded = Options { faults: Some(disk.clone()), ..options() };
+    let (journal, opened) = Journal::open_inline(scene.dir.path(), crowded).expect("opened");
+    let engine = scene.engine(journal, opened, CrashPoints::none()).await;
+    let waits =
+        |testbed: &Testbed| testbed.list("events", None).iter().any(|event| event["reason"] == "JournalFull");
+    let work = async {
+        assert!(scene.testbed.comes(waits).await, "nothing says that the Backup has to wait");
+        assert_eq!(scene.testbed.ended(), None, "it was taken without room");
+        disk.0.store(false, Ordering::SeqCst);
+        assert!(scene.testbed.comes(|testbed| testbed.ended().as_deref() == Some("Completed")).await);
+    };
+    tokio::select! {
+        problem = engine.run() => panic!("{problem}"),
+        () = work => {}
     }
 }
 

@@ -360,6 +360,10 @@ impl Driven for Toy {
         Ok(None)
     }
 
+    fn holds(_: &Run<Self>) -> bool {
+        false
+    }
+
     fn warns(milestone: Milestone) -> bool {
         milestone == Milestone::Stuck
     }

@@ -46,7 +46,10 @@ impl Whole {
                 append_all(&journal, life * 100 + round * 10..life * 100 + round * 10 + 3, 300);
             }
             if life == 0 {
-                block_on(journal.archive(Policy { records: 100, before_ns: i64::MIN }, 5)).expect("archived");
+                block_on(
+                    journal.archive(Policy { records: 100, copied_percent: 1000, ..Policy::everything() }, 5),
+                )
+                .expect("archived");
             }
             heads = self::heads(entries(&journal));
             drop(journal);
@@ -78,7 +81,7 @@ impl Whole {
     }
 }
 
-const PARTS: [&str; 3] = ["sled", "evidence", "archive"];
+const PARTS: [&str; 3] = ["sled", "log", "archive"];
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("created");
@@ -179,7 +182,7 @@ impl Table {
             whole.heads.len() - whole.heads.iter().rev().take_while(|head| !found.contains(head)).count();
         let is_last_frame = last + missing == whole.heads.len() && missing <= 3;
         let without_witness = damage.is_in("sled") && damage.is_in("owner.json");
-        let excused = is_last_frame && without_witness && damage.is_in("evidence");
+        let excused = is_last_frame && without_witness && damage.is_in("log");
         (!excused).then(|| format!("it opens without {missing} acknowledged records"))
     }
 
@@ -292,7 +295,7 @@ fn bytes(whole: &Whole, random: &mut fastrand::Rng, cases: u64, places: usize) -
 /// Flips a bit in the index and one in the last segment.
 fn index_and_tail(whole: &Whole, random: &mut fastrand::Rng, cases: u64) -> Table {
     let mut table = Table::default();
-    let segments: Vec<_> = whole.files().into_iter().filter(|file| file.starts_with("evidence")).collect();
+    let segments: Vec<_> = whole.files().into_iter().filter(|file| file.starts_with("log")).collect();
     for _ in 0..cases {
         let (dir, mut damage) = (whole.copied(), Damage::default());
         for file in [Path::new("sled/db"), segments.last().expect("a segment")] {
@@ -329,9 +332,9 @@ fn files(whole: &Whole, random: &mut fastrand::Rng, pairs: bool) -> Table {
 fn older(whole: &Whole) -> Table {
     let mut table = Table::default();
     for replaced in 1..8 {
-        for removed in [None, Some("sled"), Some("evidence"), Some("owner.json")] {
+        for removed in [None, Some("sled"), Some("log"), Some("owner.json")] {
             let (dir, mut damage) = (whole.copied(), Damage::default());
-            let parts = ["sled", "evidence", "owner.json"].into_iter().enumerate();
+            let parts = ["sled", "log", "owner.json"].into_iter().enumerate();
             for (_, part) in parts.filter(|(bit, _)| replaced >> bit & 1 == 1) {
                 replace(&whole.older.path().join(part), &dir.path().join(part));
                 damage.0.push((part.into(), "older"));
@@ -341,7 +344,7 @@ fn older(whole: &Whole) -> Table {
                 damage.0.push((part.into(), "removed"));
             }
             // A copy in which every part is older is a journal, and only a published head tells.
-            let unknowable = ["sled", "evidence", "owner.json"].iter().all(|part| damage.is_in(part));
+            let unknowable = ["sled", "log", "owner.json"].iter().all(|part| damage.is_in(part));
             if !unknowable {
                 table.case(dir.path(), whole, &damage);
             }

@@ -41,7 +41,7 @@ fn only_encoded_bytes_decode_to_an_envelope() {
 /// The files to mutate: sled's files and the segments.
 fn targets(dir: &Path) -> Vec<PathBuf> {
     let mut paths = vec![dir.join("sled/db"), dir.join("sled/conf")];
-    let segments = fs::read_dir(dir.join("evidence")).expect("there");
+    let segments = fs::read_dir(dir.join("log")).expect("there");
     paths.extend(segments.map(|entry| entry.expect("readable").path()));
     paths.sort();
     paths

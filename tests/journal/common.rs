@@ -8,9 +8,11 @@ use stillpoint::journal::{Appended, Entry, Head, Journal, Options, Record, Snaps
 use stillpoint::records::journal_options;
 use uuid::Uuid;
 
-/// Options without wait times and ballast, with small segments.
+/// Options without ballast, with small segments. A test that starts a process holds all locks of this process until
+/// the new one runs its program: so an open waits for a moment.
 pub fn options() -> Options {
-    Options { lock_attempts: 1, ballast_bytes: 0, segment_bytes: 4096, ..journal_options() }
+    let lock_pause = std::time::Duration::from_millis(5);
+    Options { lock_pause, ballast_bytes: 0, segment_bytes: 4096, ..journal_options() }
 }
 
 pub fn stream(number: u128) -> StreamId {

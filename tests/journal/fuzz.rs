@@ -94,7 +94,7 @@ fn segment(bytes: &[u8], sealed: bool) {
         return;
     }
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
-    fs::create_dir(dir.path().join("evidence")).expect("created");
+    fs::create_dir(dir.path().join("log")).expect("created");
     let schema = stillpoint::journal::SCHEMA;
     let mut header = b"SPevidnc".to_vec();
     header.extend(schema.to_be_bytes());
@@ -106,7 +106,7 @@ fn segment(bytes: &[u8], sealed: bool) {
     let frame =
         if sealed { with_hash(&[b"SPfr", length.as_slice(), bytes].concat()) } else { bytes.to_vec() };
     file.extend(frame);
-    fs::write(dir.path().join("evidence/00000001.seg"), file).expect("written");
+    fs::write(dir.path().join("log/00000001.seg"), file).expect("written");
     if let Ok(snapshot) = Snapshot::open(dir.path()) {
         let _ = snapshot.verify(None);
         snapshot.entries().flatten().for_each(|entry| drop(decode(&entry.record)));

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use stillpoint::journal::archive::Policy;
-use stillpoint::journal::{Journal, StreamState};
-use stillpoint::records::journal_options;
+use stillpoint::journal::{Journal, Record, StreamState};
+use stillpoint::records::{journal_options, kind};
 
 use crate::common::{block_on, record, stream};
 
@@ -34,6 +34,10 @@ enum Life {
     Archived,
     /// As `Archived`, and the first run never ends.
     Stuck,
+    /// As `Archived`, and a tenth of the runs do not end for a long time.
+    Open,
+    /// As `Archived`, and the storage of no run is freed. The archives are removed.
+    Holding,
     /// All records are archived at once, at the end. This measures whether the database frees its room.
     Late,
 }
@@ -44,18 +48,41 @@ impl Life {
             Life::Unarchived => "none",
             Life::Archived => "daemon's",
             Life::Stuck => "and 1 stuck",
+            Life::Open => "10 % open",
+            Life::Holding => "all hold",
             Life::Late => "at the end",
         }
     }
 }
 
-/// A finished run and its Backup.
-async fn run(journal: &Journal, number: u128) {
+/// A run and its Backup. The record in the middle is its receipt.
+async fn run(journal: &Journal, number: u128, life: Life) {
     let (backup, group) = (stream(number << 1), stream(number << 1 | 1));
-    let finished = StreamState::Finished;
+    let state = match life {
+        Life::Open if number.is_multiple_of(10) => StreamState::Open,
+        Life::Holding => StreamState::Holding,
+        _ => StreamState::Finished,
+    };
+    let mut records = vec![Record { kind: kind::GROUP_INTENDED, ..record(PAYLOAD) }; RECORDS];
+    records[RECORDS / 2].kind = kind::GROUP_RECEIPT_PART;
     journal.append(backup, 0, vec![record(PAYLOAD)], StreamState::Open).await.expect("appended");
-    journal.append(group, 0, vec![record(PAYLOAD); RECORDS], finished).await.expect("appended");
-    journal.append(backup, 1, vec![record(PAYLOAD)], finished).await.expect("appended");
+    journal.append(group, 0, records, state).await.expect("appended");
+    journal.append(backup, 1, vec![record(PAYLOAD)], StreamState::Finished).await.expect("appended");
+}
+
+/// Removes all archives, and checks that each run still has its receipt.
+fn without_archives(dir: &Path, runs: u128) {
+    for entry in fs::read_dir(dir.join("archive")).expect("there").flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "seg") {
+            fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    let (journal, opened) = Journal::open_thread(dir, journal_options()).expect("opened");
+    assert_eq!((opened.streams.len(), opened.repairs), (0, vec![]));
+    for number in 1..=runs {
+        let live = block_on(journal.live(stream(number << 1 | 1))).expect("readable");
+        assert!(live.iter().any(|entry| entry.record.kind == kind::GROUP_RECEIPT_PART), "run {number}");
+    }
 }
 
 fn written(dir: &Path, runs: u128, life: Life) {
@@ -67,10 +94,10 @@ fn written(dir: &Path, runs: u128, life: Life) {
     let mut next = 0;
     while next < runs {
         let batch = 64.min(runs - next);
-        block_on(join_all((next..next + batch).map(|number| run(&journal, number + 1))));
+        block_on(join_all((next..next + batch).map(|number| run(&journal, number + 1, life))));
         next += batch;
-        if matches!(life, Life::Archived | Life::Stuck) && next % 512 < 64 {
-            let policy = Policy { records: ARCHIVED_FROM, before_ns: i64::MIN };
+        if matches!(life, Life::Archived | Life::Stuck | Life::Open | Life::Holding) && next % 512 < 64 {
+            let policy = Policy { records: ARCHIVED_FROM, ..Policy::everything() };
             block_on(journal.archive(policy, 0)).expect("archived");
         }
     }
@@ -121,18 +148,26 @@ fn line(dir: &Path, runs: u128, life: Life) -> String {
     written(dir, runs, life);
     let took = begun.elapsed().as_secs();
     let mib = |name: &str, extension| bytes(&dir.join(name), extension) as f64 / f64::from(1 << 20);
-    let (sled, evidence, archives) = (mib("sled", None), mib("evidence", None), mib("archive", Some("seg")));
+    let (sled, log, archives) = (mib("sled", None), mib("log", None), mib("archive", Some("seg")));
     let kib = |extension| bytes(&dir.join("archive"), Some(extension)).div_ceil(1024);
-    let (indexes, carried) = (kib("ids"), kib("carried"));
+    let indexes = kib("ids");
+    if life == Life::Holding {
+        without_archives(dir, runs);
+    }
     let [first, ..] = start(dir);
     let mut starts = [(); 3].map(|()| start(dir));
     starts.sort_unstable();
     let [micros, live, resumed, peak] = starts[1];
-    assert_eq!(resumed, u64::from(life == Life::Stuck), "runs to resume");
+    let open = match life {
+        Life::Stuck => 1,
+        Life::Open => u64::try_from(runs / 10).expect("some"),
+        _ => 0,
+    };
+    assert_eq!(resumed, open, "runs to resume");
     let [first, micros] = [first, micros].map(|micros| micros as f64 / 1e3);
     let peak = peak / 1024;
     format!(
-        "{runs:>7}  {:<11}  {took:>5} s  {sled:>8.1}  {evidence:>8.1}  {archives:>8.1}  {indexes:>7}  {carried:>7}  {live:>8}  {first:>9.0}  {micros:>8.0}  {peak:>7}",
+        "{runs:>7}  {:<11}  {took:>5} s  {sled:>8.1}  {log:>8.1}  {archives:>8.1}  {indexes:>7}  {live:>8}  {first:>9.0}  {micros:>8.0}  {peak:>7}",
         life.word()
     )
 }
@@ -141,12 +176,12 @@ fn line(dir: &Path, runs: u128, life: Life) -> String {
 #[ignore = "figures, of minutes"]
 fn long_life() {
     let most = std::env::var("STILLPOINT_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
-    println!("sled, evidence, archives and memory in MiB, indexes and carried in KiB, starts in ms");
+    println!("sled, log, archives and memory in MiB, indexes in KiB, starts in ms");
     println!(
-        "   runs  archives     written      sled  evidence  archives  indexes  carried      live  1st start     start   memory"
+        "   runs  archives     written      sled       log  archives  indexes      live  1st start     start   memory"
     );
     for runs in [1_000, 10_000, 100_000].into_iter().filter(|runs| *runs <= most) {
-        let lives = [Life::Unarchived, Life::Archived, Life::Stuck, Life::Late];
+        let lives = [Life::Unarchived, Life::Archived, Life::Stuck, Life::Open, Life::Holding, Life::Late];
         for life in lives.into_iter().filter(|life| *life != Life::Late || runs == 10_000) {
             let dir = tempfile::tempdir().expect("a directory");
             println!("{}", line(dir.path(), runs, life));

@@ -76,7 +76,7 @@ impl Demo {
 
     async fn run(self) -> Result<report::End, Problem> {
         let dir = self.journal_dir()?;
-        let (journal, opened) = daemon::open(dir.clone()).await?;
+        let (journal, opened) = daemon::open(dir.clone(), None).await?;
         if opened.records > 0 {
             return Err(Problem::new(
                 Code::Usage,

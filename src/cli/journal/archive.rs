@@ -1,11 +1,11 @@
-//! `journal archive`: moves all records of the live journal to immutable archive files. Records of runs that
-//! have not ended are carried over.
+//! `journal archive`: moves the segments of the live journal to immutable archive files. Records of runs that
+//! have not ended, and receipts of storage that is not known to be freed, are copied.
 //!
 //! The daemon archives by itself once a segment is full or old. This command is for a journal that no daemon
 //! has open. The command locks the journal while it runs, and raises the epoch as every open does. If the
 //! process is killed, the next open completes the archiving.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -15,14 +15,22 @@ use crate::cli::common::show;
 use crate::cli::output::{self, exit, talk};
 use crate::domain::problem::Problem;
 use crate::domain::text::count;
-use crate::journal::archive::{Archived, Checkpoint, Policy};
-use crate::journal::{Journal, JournalError};
+use crate::journal::archive::{Archived, COPIED_PERCENT, Checkpoint, Policy, Stays};
+use crate::journal::{Journal, JournalError, Options};
 use crate::records::journal_options;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub(super) directory: DirectoryArgs,
+
+    /// Also archive segments of which a quarter or more is still needed: it is copied to the end of the log
+    #[arg(long)]
+    all: bool,
+
+    /// Write the archives to this directory instead of `archive` in the journal's
+    #[arg(long, value_name = "DIR")]
+    archive_dir: Option<PathBuf>,
 }
 
 /// The output of the command.
@@ -30,10 +38,23 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 struct Shown {
     archives: Vec<ShownArchive>,
-    /// Streams that are carried over: they have not ended, or a stream that has not ended needs them.
-    carried: u64,
+    /// Records that were copied, because they are still needed.
+    copied: u64,
+    /// The segment that stays, because too much of it is still needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stays: Option<ShownSegment>,
     /// Records that remain in the live journal.
     live: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownSegment {
+    first: u64,
+    last: u64,
+    /// Size in bytes.
+    bytes: u64,
+    /// Size of what is still needed, in bytes.
+    needed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,12 +70,12 @@ struct ShownArchive {
 pub(super) fn run(args: &Args) -> Result<u8, Problem> {
     let dir = &args.directory.journal;
     let unreadable = |error: JournalError| problems::unreadable(dir, &error);
-    if !dir.join("sled").exists() && !dir.join("evidence").exists() {
+    if !dir.join("sled").exists() && !dir.join("log").exists() {
         return Err(unreadable(JournalError::Missing { dir: dir.clone() }));
     }
     // Commands already run on a runtime. A second runtime can neither block nor be dropped on the same
     // thread.
-    let done = std::thread::scope(|scope| scope.spawn(|| archived(dir)).join());
+    let done = std::thread::scope(|scope| scope.spawn(|| archived(dir, args)).join());
     let (archived, live) = done
         .unwrap_or_else(|_| Err(JournalError::Stopped { reason: "archiving ended in a panic".to_owned() }))
         .map_err(unreadable)?;
@@ -63,16 +84,20 @@ pub(super) fn run(args: &Args) -> Result<u8, Problem> {
 }
 
 /// Archives, and returns the result and the number of records that remain in the live journal.
-fn archived(dir: &Path) -> Result<(Archived, u64), JournalError> {
+fn archived(dir: &Path, args: &Args) -> Result<(Archived, u64), JournalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|source| JournalError::Io {
         what: "start a runtime for",
         path: dir.into(),
         source,
     })?;
-    let (journal, opened) = Journal::open_thread(dir, journal_options())?;
+    let (journal, opened) =
+        Journal::open_thread(dir, Options { archive_dir: args.archive_dir.clone(), ..journal_options() })?;
     opened.repairs.iter().for_each(|repair| talk(&format!("note: {repair}")));
-    let archived = runtime.block_on(journal.archive(Policy::everything(), now_ns()))?;
+    let everything = Policy::everything();
+    let copied_percent = if args.all { u64::MAX } else { everything.copied_percent };
+    let policy = Policy { copied_percent, ..everything };
+    let archived = runtime.block_on(journal.archive(policy, now_ns()))?;
     let first = runtime.block_on(journal.entries(1, 1))?.first().map(|first| first.position);
     Ok((archived, first.map_or(0, |first| journal.head().position + 1 - first)))
 }
@@ -91,7 +116,14 @@ fn shown(archived: &Archived, live: u64) -> Shown {
         bytes: checkpoint.bytes,
         blake3: checkpoint.file.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    Shown { archives: archived.archives.iter().map(archive).collect(), carried: archived.carried, live }
+    let stays = archived.stays.map(|Stays { first, last, bytes, needed }| ShownSegment {
+        first,
+        last,
+        bytes,
+        needed,
+    });
+    let archives = archived.archives.iter().map(archive).collect();
+    Shown { archives, copied: archived.copied, stays, live }
 }
 
 fn text(shown: &Shown) -> String {
@@ -105,10 +137,13 @@ fn text(shown: &Shown) -> String {
             }),
         ),
     };
-    if shown.carried > 0 {
+    if shown.copied > 0 {
+        text.push_str(&format!("{} copied: they are still needed\n", count(shown.copied, "record")));
+    }
+    if let Some(ShownSegment { first, last, bytes, needed }) = shown.stays {
         text.push_str(&format!(
-            "records carried over: those of {}, not ended or needed by one that has not\n",
-            count(shown.carried, "stream")
+            "records {first} to {last} stay in the live journal: {needed} of {bytes} bytes are still needed, and a \
+             segment leaves only below {COPIED_PERCENT} %; --all archives it all the same\n"
         ));
     }
     text + &format!("left in the live journal: {}\n", count(shown.live, "record"))

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::problems;
 use crate::domain::problem::{About, Code, Problem};
 use crate::engine::socket::{Address, Greeting, PAGE, PATIENCE, Request};
-use crate::journal::archive::{Checkpoint, Prefix, Vouched};
+use crate::journal::archive::{self, Prefix, Vouched};
 use crate::journal::export::import;
 use crate::journal::{ChainProblem, Entry, Head, MAX_PAYLOAD_BYTES, Verification, Verifier};
 
@@ -28,8 +28,8 @@ pub struct Asked {
     pub entries: Vec<Entry>,
     /// The archives before these records. The daemon does not read archives for clients.
     pub archives: Prefix,
-    /// Records that were carried over from archives that are missing.
-    pub carried: Result<Vec<Entry>, ChainProblem>,
+    /// Copies of records in archives that are missing.
+    pub carried: Vec<Entry>,
 }
 
 /// Number of requests to a daemon that archives records in the meantime.
@@ -42,7 +42,7 @@ const TRIES: u32 = 5;
 /// The reply of the daemon is invalid, or the daemon ends in the meantime.
 pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Problem> {
     let Ok(address) = Address::of(dir) else { return Ok(None) };
-    for tried in 1..=TRIES {
+    for _ in 0..TRIES {
         let Ok(first) = UnixStream::connect(address.path()) else { return Ok(None) };
         let asked = pages(&address, first).map_err(|error| broken(dir, &error))?;
         if let Some((Greeting { pid, epoch, .. }, head, entries)) = asked {
@@ -50,11 +50,7 @@ pub fn ask(dir: &Path, elsewhere: Option<&Path>) -> Result<Option<Asked>, Proble
             let cut = first.map_or(head, |first| Head { position: first.position - 1, hash: first.prev });
             let archives =
                 Prefix::find(dir, elsewhere, cut).map_err(|error| problems::unreadable(dir, &error))?;
-            let newest = entries.iter().rev().find_map(|entry| Checkpoint::of(&entry.record));
-            let carried = archives.carried(dir, newest.as_ref());
-            if carried.is_err() && tried < TRIES {
-                continue;
-            }
+            let carried = archive::carried(&entries, archives.start().position);
             return Ok(Some(Asked { pid, epoch, head, entries, archives, carried }));
         }
     }
@@ -121,7 +117,7 @@ impl Asked {
     /// Verifies the chain up to the head that the daemon named. Checks that the chain contains a head that
     /// was published elsewhere. Passes each valid entry to `each`.
     pub fn verify_each(&self, expected: Option<&Head>, each: &mut dyn FnMut(Entry)) -> Verification {
-        let (mut verifier, mut vouched) = (Verifier::new(expected), Vouched::default());
+        let (mut verifier, mut vouched) = (Verifier::new(expected), Vouched::expecting(&self.entries));
         let archived = self.archives.check(&mut vouched, |_, entry| {
             let held = verifier.admit(&entry);
             if held {
@@ -139,8 +135,7 @@ impl Asked {
             vouched.entry(entry);
             each(entry.clone());
         }
-        let carried = self.carried.as_ref().err().filter(|_| self.archives.start().position > 0);
-        if let Some(problem) = vouched.problem().or(carried.cloned()) {
+        if let Some(problem) = vouched.problem() {
             verifier.refuse(problem);
         }
         verifier.finish(Some(self.head))
@@ -164,7 +159,7 @@ mod tests {
         let head = entries[entries.len() - 1].head();
         let start = Head { position: 0, hash: entries[0].prev };
         let archives = Prefix::find(Path::new("nowhere"), None, start).expect("nothing is archived");
-        Asked { pid: 7, epoch: 2, head, entries, archives, carried: Ok(vec![]) }
+        Asked { pid: 7, epoch: 2, head, entries, archives, carried: vec![] }
     }
 
     #[test]

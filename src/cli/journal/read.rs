@@ -77,7 +77,7 @@ impl Source {
     fn carried(&self) -> &[Entry] {
         match self {
             Self::Copy(snapshot) => snapshot.carried(),
-            Self::Daemon(asked) => asked.carried.as_deref().unwrap_or_default(),
+            Self::Daemon(asked) => &asked.carried,
             Self::Export(_) => &[],
         }
     }

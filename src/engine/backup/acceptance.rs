@@ -9,6 +9,7 @@ use crate::domain::ids::StreamId;
 use crate::domain::limits;
 use crate::domain::plan::BackupRef;
 use crate::domain::problem::Code;
+use crate::domain::time::Millis;
 use crate::engine::backup::projection::{TRIES, insist, project};
 use crate::engine::backup_spec;
 use crate::engine::driver::Context;
@@ -18,6 +19,9 @@ use crate::engine::telemetry::Metric;
 use crate::journal::JournalError;
 use crate::machine::backup::{BackupPlan, BackupRun, Phase};
 use crate::machine::kit::Stage as _;
+
+/// Pause between two looks for room on the disk.
+const ROOM_PAUSE: Millis = Millis::from_secs(60);
 
 /// Takes a Backup that the journal does not know: the plan of its run, or none if it is left alone or refused.
 pub(super) async fn accept(context: &Context, object: &Backup) -> Option<BackupPlan> {
@@ -33,6 +37,7 @@ pub(super) async fn accept(context: &Context, object: &Backup) -> Option<BackupP
         leave_alone(context, object, "JournalDamaged", &why);
         return None;
     }
+    wait_for_room(context, object).await;
     let request = match backup_spec::read(object, &context.defaults) {
         Ok(request) => request,
         Err(errors) => {
@@ -68,6 +73,22 @@ fn not_ours(context: &Context, object: &Backup) -> Option<String> {
     let rebuilt = claimed && (context.binder.supersedes_another() || context.binder.journal_id().is_none());
     let own = observe::journal(&object.metadata).is_some_and(|id| context.binder.owns(&id));
     (!rebuilt && !own).then(|| format!("it is in phase {phase}, which this journal did not give it"))
+}
+
+/// Waits until the disk of the journal has room for the records of a new Backup. Says so once.
+async fn wait_for_room(context: &Context, object: &Backup) {
+    let mut said = false;
+    while let Some(lack) = context.journal.lack_of_room() {
+        if !said {
+            let id = observe::id(&object.metadata);
+            tracing::warn!(backup = %id, lack, "the Backup has to wait");
+            let note =
+                format!("the Backup has to wait: {lack}; make room on the disk, or move archives elsewhere");
+            context.recorder.record(events::of_backup(&id, true, "JournalFull", &note, context.clock.now()));
+            said = true;
+        }
+        context.clock.sleep_until(Some(context.clock.now().after(ROOM_PAUSE))).await;
+    }
 }
 
 /// Takes no notice of a Backup until the next start, and says so in an Event with this reason.

@@ -100,6 +100,10 @@ impl Driven for BackupMachine {
         Ok(None)
     }
 
+    fn holds(run: &BackupRun) -> bool {
+        run.holds()
+    }
+
     fn warns(milestone: Milestone) -> bool {
         matches!(milestone, Milestone::PartiallyFailed | Milestone::Failed | Milestone::Stuck)
     }

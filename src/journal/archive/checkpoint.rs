@@ -1,8 +1,7 @@
 //! Defines the record that turns a file into an archive.
 //!
 //! A record of kind 33 is in the journal's own stream, with the records of repairs
-//! ([`super::super::repair`]). Version 1 of its payload has fixed-width fields, big-endian, and never
-//! changes:
+//! ([`super::super::repair`]). Its payload has fixed-width fields, big-endian:
 //!
 //! | offset | bytes | field |
 //! |---:|---:|---|
@@ -13,25 +12,27 @@
 //! | 80 | 8 | length of the archive's file in bytes |
 //! | 88 | 8 | number of streams that ended in the archive |
 //! | 96 | 32 | BLAKE3 hash of the same field of the previous checkpoint (zeros before the first) and of the index's file |
-//! | 128 | 8 | number of streams in the carry-over behind the archive |
-//! | 136 | 32 | BLAKE3 hash of the carry-over file; zeros if there is none |
+//! | 128 | 8 | number of records that the carry copies; 0 if there is no carry |
+//! | 136 | 32 | BLAKE3 hash of the payloads of the carry's records |
+//! | 168 | 8 | position of the carry's first record |
 //!
-//! So the newest checkpoint covers every index and the carry-over. The next open detects a lost or changed
-//! file. The detection does not wait until a request is repeated.
+//! Version 1 ended before the last field: a file held the copies (`migrations/0007_log`). So the newest
+//! checkpoint covers every index and its carry. The next open detects a lost or changed file. The detection does
+//! not wait until a request is repeated.
 
 use std::fmt;
 
-use super::super::error::JournalError;
 use super::super::record::{Head, Record};
-use super::super::store::{Store, StoreError};
-use super::super::{chain, repair};
 use super::Range;
 
 /// Kind of the record that turns a file into an archive.
 pub(crate) const KIND: u16 = 33;
 
-const VERSION: u16 = 1;
-const BYTES: usize = 168;
+const VERSION: u16 = 2;
+const BYTES: usize = 176;
+/// The version whose copies are in a file, and its length.
+const WITH_FILE: u16 = 1;
+const BYTES_WITH_FILE: usize = 168;
 
 /// Describes an archive and identifies its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +46,33 @@ pub struct Checkpoint {
     pub streams: u64,
     /// Hash over this index and all earlier ones.
     pub indexes: [u8; 32],
-    /// Number of streams whose records up to here are in the carry-over: unfinished streams, and streams
-    /// that an unfinished stream needs.
-    pub runs: u64,
-    /// Hash of the carry-over file; zeros if there is none.
-    pub carried: [u8; 32],
+    /// The records before the checkpoint that copy records of the archive.
+    pub carry: CarrySummary,
+    /// A file that an earlier release wrote instead of these records.
+    pub file_of_copies: Option<FileOfCopies>,
+}
+
+/// Identifies the copies of a carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CarrySummary {
+    /// Number of copied records.
+    pub copies: u64,
+    /// Hash of the payloads of the records with the copies; zeros if there are none.
+    pub hash: [u8; 32],
+    /// Position of the first of these records; 0 if there are none.
+    pub from: u64,
+}
+
+/// Identifies the file with the copies that an earlier release wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileOfCopies {
+    /// Number of streams in it.
+    pub streams: u64,
+    pub hash: [u8; 32],
 }
 
 impl Checkpoint {
-    pub(super) fn range(&self) -> Range {
+    pub(crate) fn range(&self) -> Range {
         Range { first: self.first, last: self.last.position }
     }
 
@@ -70,20 +89,28 @@ impl Checkpoint {
         payload.extend(self.bytes.to_be_bytes());
         payload.extend(self.streams.to_be_bytes());
         payload.extend(self.indexes);
-        payload.extend(self.runs.to_be_bytes());
-        payload.extend(self.carried);
+        payload.extend(self.carry.copies.to_be_bytes());
+        payload.extend(self.carry.hash);
+        payload.extend(self.carry.from.to_be_bytes());
         Record { kind: KIND, version: VERSION, time_ns, payload }
     }
 
     /// Decodes a record. `None` if it is not a checkpoint of a version that this release knows.
     pub fn of(record: &Record) -> Option<Checkpoint> {
-        if (record.kind, record.version) != (KIND, VERSION) {
+        let bytes = record.payload.as_slice();
+        let length = match (record.kind, record.version) {
+            (KIND, VERSION) => BYTES,
+            (KIND, WITH_FILE) => BYTES_WITH_FILE,
+            _ => return None,
+        };
+        if bytes.len() != length {
             return None;
         }
-        let bytes: &[u8; BYTES] = record.payload.as_slice().try_into().ok()?;
         let number = |at: usize| bytes[at..at + 8].try_into().map(u64::from_be_bytes).ok();
         let hash = |at: usize| -> Option<[u8; 32]> { bytes[at..at + 32].try_into().ok() };
         let last = Head { position: number(8)?, hash: hash(16)? };
+        let (copied, copies_hash) = (number(128)?, hash(136)?);
+        let in_file = record.version == WITH_FILE;
         let found = Checkpoint {
             first: number(0)?,
             last,
@@ -91,8 +118,12 @@ impl Checkpoint {
             bytes: number(80)?,
             streams: number(88)?,
             indexes: hash(96)?,
-            runs: number(128)?,
-            carried: hash(136)?,
+            carry: match in_file {
+                true => CarrySummary::default(),
+                false => CarrySummary { copies: copied, hash: copies_hash, from: number(168)? },
+            },
+            file_of_copies: (in_file && copied > 0)
+                .then_some(FileOfCopies { streams: copied, hash: copies_hash }),
         };
         (1..=last.position).contains(&found.first).then_some(found)
     }
@@ -100,29 +131,17 @@ impl Checkpoint {
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Checkpoint { first, last, file, bytes, streams, runs, .. } = self;
+        let Checkpoint { first, last, file, bytes, streams, carry, .. } = self;
         write!(f, "records {first} to {} went to archive/{} ", last.position, self.name())?;
         write!(f, "({streams} streams ended in it, {bytes} bytes, BLAKE3 ")?;
         file.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
         f.write_str(")")?;
-        match self.carried_name() {
-            Some(name) => write!(f, "; records of {runs} streams are carried over in archive/{name}"),
-            None => Ok(()),
+        match (carry.copies, self.file_of_copies) {
+            (0, None) => Ok(()),
+            (0, Some(file)) => write!(f, "; records of {} streams are carried over in a file", file.streams),
+            (copies, _) => write!(f, "; {copies} of them are copied from record {} on", carry.from),
         }
     }
-}
-
-/// The newest checkpoint in a store.
-pub(crate) fn newest(store: &dyn Store) -> Result<Option<Checkpoint>, JournalError> {
-    for position in store.positions(repair::stream())?.into_iter().rev() {
-        let bytes = store.record(position)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;
-        let entry = chain::open_at(position, &bytes)
-            .map_err(|source| JournalError::Damaged { torn: false, source })?;
-        if let Some(checkpoint) = Checkpoint::of(&entry.record) {
-            return Ok(Some(checkpoint));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]
@@ -138,8 +157,8 @@ mod tests {
             bytes: 5,
             streams: 6,
             indexes: [7; 32],
-            runs: 8,
-            carried: [9; 32],
+            carry: CarrySummary { copies: 8, hash: [9; 32], from: 10 },
+            file_of_copies: None,
         }
     }
 
@@ -153,9 +172,17 @@ mod tests {
         expected.extend([7; 32]);
         expected.extend([0, 0, 0, 0, 0, 0, 0, 8]);
         expected.extend([9; 32]);
-        assert_eq!((record.kind, record.version, record.time_ns), (33, 1, 9));
+        expected.extend([0, 0, 0, 0, 0, 0, 0, 10]);
+        assert_eq!((record.kind, record.version, record.time_ns), (33, 2, 9));
         assert_eq!(record.payload, expected);
         assert_eq!(Checkpoint::of(&record), Some(sample()));
+        expected.truncate(168);
+        let earlier = Record { version: 1, payload: expected, ..record };
+        let (carry, file) = (CarrySummary::default(), FileOfCopies { streams: 8, hash: [9; 32] });
+        assert_eq!(
+            Checkpoint::of(&earlier),
+            Some(Checkpoint { carry, file_of_copies: Some(file), ..sample() })
+        );
     }
 
     #[test]
@@ -167,7 +194,7 @@ mod tests {
             Checkpoint::of(&record)
         };
         assert_eq!(with(|record| record.kind = 32), None);
-        assert_eq!(with(|record| record.version = 2), None);
+        assert_eq!(with(|record| record.version = 3), None);
         assert_eq!(with(|record| record.payload.truncate(127)), None);
         assert_eq!(with(|record| record.payload[7] = 0), None, "records are counted from 1");
         assert_eq!(with(|record| record.payload[0] = 1), None, "the first is behind the last");

@@ -27,7 +27,7 @@ const FRONT: usize = 16;
 
 /// Ids in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Index(Vec<[u8; 16]>);
+pub(crate) struct Index(Vec<[u8; 16]>);
 
 impl Index {
     pub fn len(&self) -> usize {

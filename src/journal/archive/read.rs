@@ -1,8 +1,8 @@
 //! Reads archives as the beginning of a journal.
 //!
 //! Archives are taken from the end backwards, as long as there is no gap and each follows the one before it
-//! by its hash. The bytes of each archive are compared with its checkpoint. A reader gets the carry-over in
-//! place of archives that are missing. So unfinished runs are complete.
+//! by its hash. The bytes of each archive are compared with its checkpoint. A reader gets copies
+//! ([`super::carry`]) in place of archives that are missing. So runs that have not ended are complete.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +12,7 @@ use super::super::chain::{ChainProblem, Fault};
 use super::super::error::JournalError;
 use super::super::log;
 use super::super::record::{Entry, Head};
-use super::carry_over_file::CarryOverFile;
-use super::{Checkpoint, Range, directory, hash, list};
+use super::{Carry, Checkpoint, Range, directory, hash, list};
 
 /// The available part of the archived records of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,22 +72,6 @@ impl Prefix {
         })
     }
 
-    /// The carry-over records of missing archives, in order. They belong to runs that had not ended there.
-    /// `newest` is the newest checkpoint of the journal. `journal` is a directory that contains its archive
-    /// directory.
-    ///
-    /// # Errors
-    /// The carry-over file is missing, or it is not the one that the checkpoint names.
-    pub fn carried(&self, journal: &Path, newest: Option<&Checkpoint>) -> Result<Vec<Entry>, ChainProblem> {
-        let Some(newest) = newest else { return Ok(vec![]) };
-        let problem = |what| ChainProblem {
-            position: newest.last.position,
-            what: Fault::CarryOver { name: newest.carried_name().unwrap_or_default(), what },
-        };
-        let carry_over = CarryOverFile::load(&directory(journal), newest).map_err(problem)?;
-        carry_over.through(self.start.position).map_err(|_| problem("it cannot be read"))
-    }
-
     /// Every archived entry in order. Damage is yielded with its position and ends its archive.
     pub fn entries(&self) -> impl Iterator<Item = Result<Entry, ChainProblem>> {
         self.archives.iter().flat_map(|(range, path)| {
@@ -124,28 +107,55 @@ impl Prefix {
     }
 }
 
-/// Compares the archives that were read with their checkpoints.
+/// The entries that are copied in `live`, the records of a log, and that lie at position `through` or before it.
+/// In order of position, each once.
+pub fn carried<'a>(live: impl IntoIterator<Item = &'a Entry>, through: u64) -> Vec<Entry> {
+    let carries = live.into_iter().filter_map(|entry| Carry::of(&entry.record));
+    let copies = carries.flat_map(|carry| carry.entries).filter(|copy| copy.position <= through);
+    copies.map(|copy| (copy.position, copy)).collect::<BTreeMap<_, _>>().into_values().collect()
+}
+
+/// Compares the archives that were read with their checkpoints, and the copies of their records with the records.
 #[derive(Debug, Default)]
 pub struct Vouched {
     files: Vec<(Range, [u8; 32])>,
     checkpoints: BTreeMap<Range, [u8; 32]>,
+    /// Hash of the record at each position of a copy, as the copy says, and the position of the copy.
+    copies: BTreeMap<u64, ([u8; 32], u64)>,
+    differs: Option<ChainProblem>,
 }
 
 impl Vouched {
+    /// Expects the records that are copied in `live`, the records of a log.
+    pub fn expecting<'a>(live: impl IntoIterator<Item = &'a Entry>) -> Vouched {
+        let mut vouched = Vouched::default();
+        for entry in live {
+            let copies = Carry::of(&entry.record).into_iter().flat_map(|carry| carry.entries);
+            vouched.copies.extend(copies.map(|copy| (copy.position, (copy.hash, entry.position))));
+        }
+        vouched
+    }
+
     /// Adds the next entry of the journal.
     pub fn entry(&mut self, entry: &Entry) {
+        if let Some((_, copy)) = self.copies.get(&entry.position).filter(|(hash, _)| *hash != entry.hash) {
+            let problem = ChainProblem { position: entry.position, what: Fault::Copy { copy: *copy } };
+            self.differs.get_or_insert(problem);
+        }
         if let Some(checkpoint) = Checkpoint::of(&entry.record) {
             self.checkpoints.insert(checkpoint.range(), checkpoint.file);
         }
     }
 
-    /// Returns, after the last entry, the first archive that no checkpoint names or that has other bytes.
+    /// Returns, after the last entry, the first archive that no checkpoint names or that has other bytes, or the
+    /// first record that differs from its copy.
     pub fn problem(&self) -> Option<ChainProblem> {
         let wrong = |(range, hash): &&(Range, [u8; 32])| self.checkpoints.get(range) != Some(hash);
-        self.files.iter().find(wrong).map(|(range, _)| ChainProblem {
+        let file = self.files.iter().find(wrong).map(|(range, _)| ChainProblem {
             position: range.first,
             what: Fault::ArchiveFile { name: range.file("seg") },
-        })
+        });
+        file.or(self.differs.clone())
     }
 }
 

@@ -3,132 +3,95 @@
 //! Both files are on disk before a checkpoint names them. If sealing was interrupted, a repetition leaves
 //! the same files.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use uuid::Uuid;
 
-use super::super::chain::{ChainProblem, Fault};
+use super::super::envelope;
 use super::super::error::JournalError;
 use super::super::fault_injection::{Call, FaultHook};
-use super::super::log::{self, Segment};
-use super::super::paths;
-use super::super::record::{Entry, Head, Links};
-use super::super::store::StreamState;
-use super::carry_over::CarryOver;
+use super::super::log;
+use super::super::record::{Entry, Head, Record};
+use super::super::store::{StreamHead, StreamState};
+use super::carry;
 use super::index::{Gathering, Index};
-use super::{Checkpoint, Range, carry_over_file, directory, hash, list};
+use super::leaving::{Leaving, Remains, each};
+use super::{CarrySummary, Checkpoint, Places, Range, hash, list};
 
-/// Number of segments that are sealed together. Their checkpoints are one append.
-const AT_ONCE: usize = 256;
+impl Leaving {
+    /// The positions of the records in it.
+    pub fn range(&self) -> Range {
+        Range { first: self.after.position + 1, last: self.last.position }
+    }
 
-/// The state that an archiving starts from and updates.
-#[derive(Debug)]
-pub(crate) struct Prior {
-    /// The `indexes` field of the last checkpoint.
-    pub indexes: [u8; 32],
-    /// The carry-over behind the last checkpoint.
-    pub carried: CarryOver,
-    pub links: Links,
-}
+    /// Writes the archive and its index. Blocks.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn seal(&self, places: &Places, faults: &FaultHook) -> Result<(), JournalError> {
+        let range = self.range();
+        let write = || {
+            for dir in [&places.archives, &places.indexes] {
+                fs::create_dir_all(dir)?;
+                log::sync_parent(dir)?;
+            }
+            name(&self.path, &places.archives, &range.file("seg"))?;
+            replace(&places.indexes, &range.file("ids"), &self.index.encode())
+        };
+        let written = faults.run(Call::ArchiveWrite, |error| error, write);
+        written.map_err(JournalError::io("write an archive in", &places.archives))
+    }
 
-impl Prior {
-    /// The state for a journal without archives.
-    pub fn none(links: Links) -> Self {
-        Self { indexes: [0; 32], carried: CarryOver::default(), links }
+    /// The checkpoint of the archive. `indexes` is that field of the checkpoint before it, `from` the position
+    /// that the first record of `remains` will have.
+    pub fn checkpoint(&self, indexes: [u8; 32], remains: &Remains, from: u64) -> Checkpoint {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&indexes).update(&hash(&self.index.encode()));
+        let carry = match carry::summary(&remains.records) {
+            (0, _) => CarrySummary::default(),
+            (copies, hash) => CarrySummary { copies, hash, from },
+        };
+        Checkpoint {
+            first: self.range().first,
+            last: self.last,
+            file: hash(&self.bytes),
+            bytes: self.bytes.len() as u64,
+            streams: self.index.len() as u64,
+            indexes: *hasher.finalize().as_bytes(),
+            carry,
+            file_of_copies: None,
+        }
     }
 }
 
-/// Seals the whole segments that end behind `truncated_at` and not behind `limit`, at most 256 of them, the oldest
-/// first. Returns the checkpoints to append, in order. Afterwards `prior` holds the carry-over behind the
-/// last segment. The caller must write it ([`super::write`]) before it appends the checkpoints.
-///
-/// Reads each segment once. Blocks.
-pub(crate) fn seal(
-    journal: &Path,
-    truncated_at: Head,
-    limit: u64,
-    prior: &mut Prior,
-    faults: &FaultHook,
-) -> Result<Vec<Checkpoint>, JournalError> {
-    let from = paths::log(journal);
-    let segments = log::segments(&from).map_err(JournalError::io("read", &from))?;
-    let mut sealed = Vec::new();
-    for pair in segments.windows(2) {
-        let [Segment { after, path, .. }, Segment { after: last, .. }] = pair else { continue };
-        // The segment is archived already, or it holds only claims of epochs.
-        if last.position <= truncated_at.position || after.position == last.position {
-            continue;
-        }
-        if last.position > limit || sealed.len() == AT_ONCE {
-            break;
-        }
-        sealed.push(one(journal, path, *after, *last, prior, faults)?);
+/// The records that copy `copies`, of which an earlier release had a file, and the checkpoint behind them. It
+/// replaces `newest`. `from` is the position of the first of them.
+pub(crate) fn copied_again(
+    newest: &Checkpoint,
+    copies: BTreeMap<Uuid, (StreamState, Vec<Entry>)>,
+    from: u64,
+    time_ns: i64,
+) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (stream, (state, entries)) in copies {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
+        let head = StreamHead {
+            stream,
+            state,
+            last_seq: last.seq,
+            first_position: first.position,
+            last_position: last.position,
+        };
+        let envelopes: Vec<Vec<u8>> = entries.iter().map(envelope::of).collect();
+        let envelopes: Vec<&[u8]> = envelopes.iter().map(Vec::as_slice).collect();
+        records.extend(carry::records(&head, &envelopes, time_ns));
     }
-    Ok(sealed)
-}
-
-fn one(
-    journal: &Path,
-    segment: &Path,
-    after: Head,
-    last: Head,
-    prior: &mut Prior,
-    faults: &FaultHook,
-) -> Result<Checkpoint, JournalError> {
-    let bytes = fs::read(segment).map_err(JournalError::io("read", segment))?;
-    let mut gathering = Gathering::default();
-    each(&bytes, after, last, &mut |state, entry, envelope| {
-        gathering.admit(state, entry);
-        prior.carried.admit(prior.links, state, entry, envelope);
-    })?;
-    prior.carried.drop_finished();
-    let index = gathering.index();
-    let encoded = index.encode();
-    let range = Range { first: after.position + 1, last: last.position };
-    let dir = directory(journal);
-    let write = || {
-        fs::create_dir_all(&dir)?;
-        log::sync_parent(&dir)?;
-        name(segment, &dir, &range.file("seg"))?;
-        replace(&dir, &range.file("ids"), &encoded)
-    };
-    let written = faults.run(Call::ArchiveWrite, |error| error, write);
-    written.map_err(JournalError::io("write an archive in", &dir))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&prior.indexes).update(&hash(&encoded));
-    prior.indexes = *hasher.finalize().as_bytes();
-    Ok(Checkpoint {
-        first: range.first,
-        last,
-        file: hash(&bytes),
-        bytes: bytes.len() as u64,
-        streams: index.len() as u64,
-        indexes: prior.indexes,
-        runs: prior.carried.len() as u64,
-        carried: prior.carried.hash().unwrap_or_default(),
-    })
-}
-
-/// Passes on every record in the bytes of an archive with the state of its stream after it. The records
-/// must be complete and lie between `after` and `last`.
-pub(super) fn each(
-    bytes: &[u8],
-    after: Head,
-    last: Head,
-    each: &mut dyn FnMut(StreamState, &Entry, &[u8]),
-) -> Result<(), JournalError> {
-    let summary = log::read_segment(bytes, &mut |admitted| {
-        admitted.records.iter().for_each(|(state, entry, envelope)| each(*state, entry, envelope));
-        Ok(())
-    })?;
-    let damaged = |source| Err(JournalError::Damaged { torn: false, source });
-    match summary.damage {
-        Some(damage) => damaged(damage),
-        None if summary.torn.is_some() || (summary.start, summary.head) != (after, last) => {
-            damaged(ChainProblem { position: last.position, what: Fault::SegmentShort })
-        }
-        None => Ok(()),
-    }
+    let (copies, hash) = carry::summary(&records);
+    let carry = CarrySummary { copies, hash, from };
+    records.push(Checkpoint { carry, file_of_copies: None, ..*newest }.record(time_ns));
+    records
 }
 
 /// The index of an archive's bytes, read as by [`each`].
@@ -169,25 +132,23 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes the files behind the last archive, and every carry-over that ends at another record than
-/// `truncated_at`. The files behind the last archive were sealed, but no checkpoint names them. All their
-/// records are in the live journal, which ends at `head`.
+/// Removes the files behind the last archive. They were sealed, but no checkpoint names them. All their records
+/// are in the log, which ends at `head`.
 pub(crate) fn clear(
-    journal: &Path,
+    places: &Places,
     truncated_at: u64,
     head: u64,
     faults: &FaultHook,
 ) -> Result<(), JournalError> {
-    let dir = directory(journal);
     let clear = || {
-        for extension in ["seg", "ids"] {
-            for range in list(&dir, extension)? {
+        for (dir, extension) in [(&places.archives, "seg"), (&places.indexes, "ids")] {
+            for range in list(dir, extension)? {
                 if range.last > truncated_at && range.last <= head {
                     fs::remove_file(dir.join(range.file(extension)))?;
                 }
             }
         }
-        carry_over_file::clear(&dir, truncated_at, head)
+        Ok(())
     };
-    faults.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &dir))
+    faults.run(Call::ArchiveClear, |error| error, clear).map_err(JournalError::io("clear", &places.archives))
 }

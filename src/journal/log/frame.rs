@@ -9,7 +9,7 @@
 //! | 8 | 8 | epoch after the batch |
 //! | 16 | 40 | head after the batch: position, hash |
 //! | 56 | 4 | number of records; 0 for a claim of an epoch |
-//! | 60 | | per record: 1 byte, 1 if its stream has no work left after the batch; 4 bytes length; envelope |
+//! | 60 | | per record: 1 byte state of its stream after the batch (0 open, 1 finished, 2 holding); 4 bytes length; envelope |
 //! | 8 + n | 32 | BLAKE3 hash of all bytes before it |
 //!
 //! The envelopes are those of the index, byte for byte. This module does not check whether they continue
@@ -50,7 +50,7 @@ pub(crate) fn encode(batch: &Batch) -> Vec<u8> {
     bytes.extend(batch.meta.head.hash);
     bytes.extend(size(batch.records.len()));
     for record in &batch.records {
-        bytes.push(u8::from(state(record.stream) == StreamState::Finished));
+        bytes.push(state(record.stream).byte());
         bytes.extend(size(record.envelope.len()));
         bytes.extend(&record.envelope);
     }
@@ -116,11 +116,8 @@ fn body(mut rest: &[u8]) -> Option<Frame<'_>> {
     let count = u32::from_be_bytes(*take(&mut rest)?);
     let mut records = Vec::new();
     for _ in 0..count {
-        let state = match take::<1>(&mut rest)? {
-            [0] => StreamState::Open,
-            [1] => StreamState::Finished,
-            _ => return None,
-        };
+        let [state] = *take::<1>(&mut rest)?;
+        let state = StreamState::of_byte(state)?;
         let length = u32::from_be_bytes(*take(&mut rest)?);
         let (envelope, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
         rest = after;

@@ -9,7 +9,7 @@
 //!   frame that is known to have been written are damage too ([`super::judge`]).
 //!
 //! # Layout
-//! The files are `evidence/NNNNNNNN.seg`, numbered without gaps. Each has a header ([`segment`]), then
+//! The files are `log/NNNNNNNN.seg`, numbered without gaps. Each has a header ([`segment`]), then
 //! frames ([`frame`]), one for each batch. Above 16 MiB a segment gets a successor. The log begins with
 //! number 1 and the first record. If it begins later, a checkpoint among its records says that the missing
 //! records were archived ([`super::archive`]).
@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::archive::Checkpoint;
+use super::archive::{Carries, Checkpoint};
 use super::chain::{ChainProblem, Checker, Fault, open_at};
 use super::envelope::{SCHEMA, genesis};
 use super::error::JournalError;
@@ -101,6 +101,7 @@ type Each<'a> = &'a mut dyn FnMut(Admitted) -> Result<(), JournalError>;
 
 struct Reading<'a> {
     checker: Checker,
+    carries: Carries,
     summary: LogSummary,
     each: Each<'a>,
     /// Number of the next segment. `None` before the first.
@@ -175,7 +176,14 @@ impl<'a> Reading<'a> {
             checkpoint: None,
             tail: Tail::default(),
         };
-        Reading { checker: Checker::new(start), summary, each, next: None, limit: u64::MAX }
+        Reading {
+            checker: Checker::new(start),
+            carries: Carries::default(),
+            summary,
+            each,
+            next: None,
+            limit: u64::MAX,
+        }
     }
 
     /// Whether everything up to the limit or up to the first damage was read.
@@ -267,6 +275,8 @@ impl<'a> Reading<'a> {
             let position = self.checker.verified().head.position.saturating_add(1);
             let entry = open_at(position, envelope)?;
             self.checker.admit(&entry)?;
+            let copies = self.carries.admit(&entry, self.summary.start.position);
+            copies.map_err(|what| ChainProblem { position, what })?;
             if entry.epoch > frame.epoch {
                 let what = Fault::Epoch { before: entry.epoch, found: frame.epoch };
                 return Err(ChainProblem { position, what });

@@ -74,23 +74,23 @@ mod tests {
     #[test]
     fn reads_frames_around_damage() {
         let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("log");
         assert!(salvage(&dir.path().join("none")).expect("readable").records.is_empty());
-        let mut log =
-            LogWriter::begin(dir.path(), Head::genesis(), 700, FaultHook::default()).expect("begun");
+        let mut log = LogWriter::begin(&path, Head::genesis(), 700, FaultHook::default()).expect("begun");
         let batches = batches(9);
         batches.iter().for_each(|batch| log.append(batch).expect("appended"));
-        let path = segment::path(dir.path(), 1);
-        let mut bytes = fs::read(&path).expect("readable");
+        let first = segment::path(&path, 1);
+        let mut bytes = fs::read(&first).expect("readable");
         bytes[segment::HEADER_BYTES + 70] ^= 1;
-        fs::write(&path, bytes).expect("written");
-        let found = salvage(dir.path()).expect("readable");
+        fs::write(&first, bytes).expect("written");
+        let found = salvage(&path).expect("readable");
         assert_eq!(found.start, Some(Head::genesis()));
         assert_eq!((found.reached, found.epoch), (9, 1));
         assert_eq!(found.records.keys().copied().collect::<Vec<_>>(), (2..=9).collect::<Vec<_>>());
         assert_eq!(found.records[&9].1, batches[8].records[0].envelope);
 
-        fs::write(&path, [0; 40]).expect("written");
-        let found = salvage(dir.path()).expect("readable");
+        fs::write(&first, [0; 40]).expect("written");
+        let found = salvage(&path).expect("readable");
         assert_eq!((found.start, found.reached), (None, 9));
     }
 }

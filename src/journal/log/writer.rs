@@ -11,12 +11,18 @@ use std::path::{Path, PathBuf};
 use super::super::envelope;
 use super::super::fault_injection::{Call, FaultHook};
 use super::super::record::Head;
+use super::super::room;
 use super::super::store::{Batch, StoreError};
 use super::segment::{self, HEADER_BYTES, Header};
 use super::{LogSummary, Tail, frame, list};
 
 /// Size from which on a segment gets a successor, in bytes.
 pub(crate) const SEGMENT_BYTES: u64 = 16 << 20;
+
+/// The file with the blocks that are reserved for the next segment. It stands beside the log.
+fn reserved(log: &Path) -> PathBuf {
+    log.with_file_name("reserved")
+}
 
 /// The end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +50,7 @@ impl LogWriter {
         fs::create_dir_all(dir)?;
         sync_parent(dir)?;
         let file = create(dir, Header { number: 1, after }, &faults)?;
+        room::reserve(&reserved(dir), segment_bytes);
         let end = End { segment: 1, offset: HEADER_BYTES as u64 };
         let (dir, tail) = (dir.to_owned(), Tail::default());
         Ok(LogWriter { dir, file, end, head: after, tail, segment_bytes, faults })
@@ -78,6 +85,7 @@ impl LogWriter {
                 File::open(dir)?.sync_all()
             },
         )?;
+        room::reserve(&reserved(dir), segment_bytes);
         let dir = dir.to_owned();
         Ok(LogWriter { dir, file, end, head, tail, segment_bytes, faults })
     }
@@ -119,6 +127,7 @@ impl LogWriter {
         self.file = create(&self.dir, header, &self.faults).map_err(failed)?;
         self.end = End { segment: header.number, offset: HEADER_BYTES as u64 };
         self.tail = Tail::default();
+        room::reserve(&reserved(&self.dir), self.segment_bytes);
         Ok(())
     }
 
@@ -152,7 +161,10 @@ fn create(dir: &Path, header: Header, faults: &FaultHook) -> io::Result<File> {
         Call::LogCreate,
         |error| error,
         || {
-            let mut file = File::create(&draft)?;
+            let mut file = match fs::rename(reserved(dir), &draft) {
+                Ok(()) => OpenOptions::new().write(true).open(&draft)?,
+                Err(_) => File::create(&draft)?,
+            };
             file.write_all(&segment::encode(&header))?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;

@@ -9,25 +9,26 @@ use uuid::Uuid;
 use crate::chain::{ChainProblem, Fault};
 use crate::error::JournalError;
 use crate::record::Head;
-use crate::store::{Store, StoreError, StreamHead};
+use crate::store::{Store, StoreError, StreamHead, StreamState};
 
 /// The first stream of which the index says something else than the log.
 ///
-/// `logged` are the streams with records in the log as of the index's head, `carried` those that are carried
-/// over behind `start`, the head before the log's first record.
+/// `logged` are the streams with records or copies in the log as of the index's head, and `start` is the head
+/// before the first record of the index.
 pub(super) fn difference(
     store: &dyn Store,
     start: Head,
     logged: &BTreeMap<Uuid, StreamHead>,
-    carried: &[StreamHead],
 ) -> Result<Option<JournalError>, StoreError> {
     let indexed: BTreeMap<_, _> = store.streams()?.into_iter().map(|head| (head.stream, head)).collect();
     let same = |expected: &StreamHead| {
         let of = |head: &StreamHead| (head.state, head.last_seq, head.last_position);
         indexed.get(&expected.stream).is_some_and(|found| of(found) == of(expected))
     };
-    let carried = carried.iter().filter(|head| !logged.contains_key(&head.stream));
-    let differs = logged.values().chain(carried).find(|expected| !same(expected));
+    // The index may have dropped a stream that ended in an archive.
+    let over =
+        |head: &StreamHead| head.state == StreamState::Finished && head.last_position <= start.position;
+    let differs = logged.values().find(|expected| !same(expected) && !over(expected));
     // The index may still have streams that ended in an archive.
     let unknown = || {
         let known =

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use uuid::Uuid;
 
-use super::recover::{read_meta, recover};
+use super::recover::read_meta;
+use crate::archive::Carry;
 use crate::ballast;
-use crate::envelope::SCHEMA;
+use crate::earlier::settle::settle;
+use crate::envelope::{self, SCHEMA};
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
 use crate::judge::{Relation, Ruling, Witness, judge, relate};
@@ -19,10 +21,10 @@ use crate::options::Options;
 use crate::owner::Owner;
 use crate::paths;
 use crate::rebuild::{self, Sources};
-use crate::record::Head;
+use crate::record::{Entry, Head};
 use crate::repair::{self, Repair};
 use crate::sled_store::SledStore;
-use crate::store::{Meta, StoreError, StreamHead};
+use crate::store::{Meta, Store, StoreError, StreamHead};
 
 /// A journal as found, with its lock held.
 pub(crate) struct Found {
@@ -32,6 +34,8 @@ pub(crate) struct Found {
     pub index: FoundIndex,
     /// Repairs so far.
     pub repairs: Vec<Repair>,
+    /// Schema of the index, if it opens.
+    schema: Option<u16>,
 }
 
 /// The log as found.
@@ -42,8 +46,10 @@ pub(crate) struct FoundLog {
     pub repairs: Option<StreamHead>,
     /// Hash in the log at the position of the index's head.
     pub at_index: Option<[u8; 32]>,
-    /// The streams with records in the log, as of the index's head.
+    /// The streams with records or copies in the log, as of the index's head.
     pub streams: BTreeMap<Uuid, StreamHead>,
+    /// Position of a record that is copied in the log and that the index does not have.
+    pub lacks: Option<u64>,
 }
 
 /// The index as found.
@@ -79,37 +85,30 @@ pub(crate) fn wait_for_lock(
 /// Locks and reads the directory.
 pub(crate) fn inspect(dir: &Path, options: &Options, faults: &FaultHook) -> Result<Found, JournalError> {
     let lock = Lock::exclusive(dir)?;
-    rebuild::finish(dir, faults)?;
+    for log in [paths::EARLIER_LOG, paths::LOG] {
+        rebuild::finish(dir, log, faults)?;
+    }
     // Read under the lock: before, its holder may still have written the file.
     let owner = Owner::read(dir)?;
-    let index = open_index(dir, faults)?;
-    let (mut head, mut repairs) = (None, Vec::new());
-    if let FoundIndex::Open(store, meta) = &index {
-        head = Some(meta.head);
-        repairs.extend(begin_log(dir, store, meta, options)?);
-    }
-    let log = read_log(&paths::log(dir), head)?;
+    let mut index = open_index(dir, faults)?;
+    let schema = match &index {
+        FoundIndex::Open(_, meta) => Some(meta.schema),
+        _ => None,
+    };
+    let earlier = match &mut index {
+        FoundIndex::Open(store, meta) => Some((&mut **store, meta)),
+        _ => None,
+    };
+    let mut repairs: Vec<_> = settle(dir, earlier, options, faults)?.into_iter().collect();
+    let opened = match &index {
+        FoundIndex::Open(store, meta) => Some((&**store, meta)),
+        _ => None,
+    };
+    let log = read_log(&paths::log(dir), opened)?;
     let spent = ballast::spend_without_room(dir, faults);
     let spent = spent.map_err(JournalError::io("look for room in", dir))?;
     repairs.extend(spent.map(|bytes| Repair::BallastSpent { bytes }));
-    Ok(Found { lock, owner, log, index, repairs })
-}
-
-/// The last schema whose journals had no log.
-const SCHEMA_WITHOUT_LOG: u16 = 1;
-
-/// Writes the log of a journal of an earlier release that had none.
-fn begin_log(
-    dir: &Path,
-    store: &SledStore,
-    meta: &Meta,
-    options: &Options,
-) -> Result<Option<Repair>, JournalError> {
-    if meta.schema > SCHEMA_WITHOUT_LOG || paths::log(dir).exists() {
-        return Ok(None);
-    }
-    recover(store)?;
-    rebuild::begin_log(dir, store, *meta, options).map(|records| Some(Repair::LogBegun { records }))
+    Ok(Found { lock, owner, log, index, repairs, schema })
 }
 
 fn open_index(dir: &Path, faults: &FaultHook) -> Result<FoundIndex, JournalError> {
@@ -130,36 +129,54 @@ fn open_index(dir: &Path, faults: &FaultHook) -> Result<FoundIndex, JournalError
     }
 }
 
-/// Reads the whole log. `index` is the head of the index.
-pub(crate) fn read_log(path: &Path, index: Option<Head>) -> Result<FoundLog, JournalError> {
+/// Reads the whole log, and compares the copies of archived records in it with the index.
+pub(crate) fn read_log(path: &Path, index: Option<(&SledStore, &Meta)>) -> Result<FoundLog, JournalError> {
     let mut found = FoundLog::default();
+    let mut lacking = Vec::new();
     found.summary = log::read(path, &mut |admitted| {
         for (state, entry, _) in &admitted.records {
-            let (stream, position) = (entry.stream, entry.position);
-            let after = |known: Option<&StreamHead>| StreamHead {
-                stream,
-                state: *state,
-                last_seq: entry.seq,
-                first_position: known.map_or(position, |head| head.first_position),
-                last_position: position,
-            };
-            if index.is_some_and(|index| position <= index.position) {
-                let head = after(found.streams.get(&stream));
-                found.streams.insert(stream, head);
+            let Entry { stream, position, seq: last_seq, .. } = *entry;
+            let (first_position, last_position) = (position, position);
+            let head = StreamHead { stream, state: *state, last_seq, first_position, last_position };
+            if let Some((store, meta)) = index.filter(|(_, meta)| position <= meta.head.position) {
+                found.join(head);
                 found.at_index = Some(entry.hash);
+                if let Some(carry) = Carry::of(&entry.record) {
+                    found.join(carry.head);
+                    let lacks = carry
+                        .entries
+                        .iter()
+                        .find(|copy| copy.position <= meta.truncated_at.position && !has(store, copy));
+                    lacking.extend(lacks.map(|copy| (position, copy.position)));
+                }
             }
             if stream == repair::stream() {
-                found.repairs = Some(after(found.repairs.as_ref()));
+                found.repairs = Some(found.repairs.map_or(head, |known| known.joined(head)));
             }
         }
         Ok(())
     })?;
-    if let (Some(summary), Some(index)) = (&found.summary, index)
-        && summary.start.position == index.position
-    {
-        found.at_index = Some(summary.start.hash);
+    if let Some(summary) = &found.summary {
+        let start = summary.start;
+        if index.is_some_and(|(_, meta)| meta.head.position == start.position) {
+            found.at_index = Some(start.hash);
+        }
+        // Copies in a segment that is an archive already may have left the index.
+        let archived = summary.checkpoint.map_or(0, |newest| newest.last.position);
+        found.lacks = lacking.into_iter().find(|(at, _)| *at > archived).map(|(_, position)| position);
     }
     Ok(found)
+}
+
+/// Whether the index has this record.
+fn has(store: &SledStore, copy: &Entry) -> bool {
+    store.record(copy.position).is_ok_and(|bytes| bytes.is_some_and(|bytes| bytes == envelope::of(copy)))
+}
+
+impl FoundLog {
+    fn join(&mut self, head: StreamHead) {
+        self.streams.entry(head.stream).and_modify(|known| *known = known.joined(head)).or_insert(head);
+    }
 }
 
 impl Found {
@@ -225,10 +242,7 @@ impl Found {
 
     /// The [`Meta`] of the journal.
     pub fn meta(&self) -> Meta {
-        let schema = match &self.index {
-            FoundIndex::Open(_, meta) => meta.schema,
-            _ => SCHEMA,
-        };
+        let schema = self.schema.unwrap_or(SCHEMA);
         let new = Meta::new();
         match &self.log.summary {
             Some(log) => Meta { schema, epoch: log.epoch, head: log.head, truncated_at: log.start },

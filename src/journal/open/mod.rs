@@ -66,7 +66,7 @@ impl Journal {
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
     pub fn open_thread(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
         let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, catalog, FaultHook(options.faults));
+        let archives = Archives::new(dir, catalog, &options);
         start_on_thread(store, meta, opened, dir, Some(archives))
     }
 
@@ -81,7 +81,7 @@ impl Journal {
     /// Outside of a tokio runtime.
     pub fn open_inline(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
         let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, catalog, FaultHook(options.faults));
+        let archives = Archives::new(dir, catalog, &options);
         Ok((start_as_task(store, meta, Some(archives)), opened))
     }
 

@@ -4,11 +4,12 @@
 //! store ([`super::find`]), and the action for a damaged store ([`crate::reconcile`]).
 
 use super::Opened;
-use crate::chain::{ChainProblem, Fault};
+use crate::chain::{ChainProblem, Fault, open_at};
 use crate::envelope::SCHEMA;
 use crate::error::JournalError;
+use crate::record::Entry;
 use crate::scan::{Damage, scan};
-use crate::store::{Batch, Meta, Store, StoreError, StreamState};
+use crate::store::{Batch, Meta, Store, StoreError, StreamHead, StreamState};
 
 /// Reads the journal's [`Meta`]. For an empty store it is a new one.
 pub(crate) fn read_meta(store: &dyn Store) -> Result<Meta, JournalError> {
@@ -38,6 +39,9 @@ pub(crate) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError>
         .map(|head| (head, vec![]))
         .collect();
     streams.sort_by_key(|(head, _)| head.stream);
+    for (head, entries) in &mut streams {
+        *entries = copied(store, &meta, head)?;
+    }
     let verified = scan(store, &meta, |entry| {
         if let Ok(index) = streams.binary_search_by_key(&entry.stream, |(head, _)| head.stream) {
             streams[index].1.push(entry);
@@ -49,6 +53,21 @@ pub(crate) fn recover(store: &dyn Store) -> Result<(Meta, Opened), JournalError>
     let streams = streams.into_iter().map(|(head, entries)| (head.stream, entries)).collect();
     let (epoch, head, records) = (meta.epoch, meta.head, verified.records);
     Ok((meta, Opened { epoch, head, records, streams, repairs: vec![], ballast: false }))
+}
+
+/// The records of a stream that the store has although they are archived.
+fn copied(store: &dyn Store, meta: &Meta, head: &StreamHead) -> Result<Vec<Entry>, JournalError> {
+    let truncated_at = meta.truncated_at.position;
+    if head.first_position > truncated_at {
+        return Ok(vec![]);
+    }
+    let mut entries = Vec::new();
+    for position in store.positions(head.stream)?.into_iter().take_while(|at| *at <= truncated_at) {
+        let bytes = store.record(position)?.ok_or(StoreError::Layout { what: "the index of a stream" })?;
+        let entry = open_at(position, &bytes);
+        entries.push(entry.map_err(|source| JournalError::Damaged { torn: false, source })?);
+    }
+    Ok(entries)
 }
 
 /// Claims the next epoch in a store without a log.

@@ -11,9 +11,10 @@ use super::Opened;
 use super::agreement::difference;
 use super::inspect::{Found, FoundIndex, FoundLog, named, wait_for_lock};
 use super::recover::recover;
-use crate::archive::Catalog;
+use crate::archive::{self, Catalog, Places};
 use crate::archived;
 use crate::catch_up;
+use crate::earlier::copies::copies;
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
 use crate::judge::Relation;
@@ -24,7 +25,7 @@ use crate::paths;
 use crate::record::Head;
 use crate::repair::{self, Repair};
 use crate::sled_store::SledStore;
-use crate::store::{Batch, Meta, Store, StoreError, StreamHead};
+use crate::store::{Batch, Meta, Store, StoreError};
 
 /// A journal that is ready for the writer.
 pub(crate) struct Ready {
@@ -80,24 +81,24 @@ impl Start<'_> {
         repairs.extend(
             torn.map(|torn| Repair::TailTruncated { bytes: torn.bytes, after: before.head.position }),
         );
-        let (catalog, rebuilt) =
-            archived::load(self.dir, found_log.summary.as_ref(), self.faults, self.options.links)?;
+        let summary = found_log.summary.as_ref();
+        let places = Places::new(self.dir, self.options.archive_dir.as_deref());
+        let (catalog, rebuilt) = archived::load(self.dir, places, summary, self.faults)?;
         repairs.extend(rebuilt);
-        let carried = catalog.carry_over().heads(before.truncated_at.position);
-        let carried = carried.map_err(JournalError::io("read the carry-over in", self.dir))?;
-        let index = usable(index, relation, &found_log, before.truncated_at, &carried)?;
+        let index = usable(index, relation, &found_log, before.truncated_at)?;
         repairs.extend(self.clear_unusable(&index, epoch, &found_log)?);
 
         let meta = Meta { epoch, ..before };
         let claim = repair::claim(meta, &repairs, found_log.repairs, (self.options.now)());
         log.append(&claim)?;
+        let converted = self.convert(&mut log, &claim, &found_log)?;
         log.sync()?;
-        let (store, meta, opened) = self.bring_up(index, before, &claim, &carried)?;
+        let (store, meta, opened) = self.bring_up(index, before, &claim, converted)?;
+        archived::check_complete(&opened.streams)?;
 
         let mut store = LoggedStore::new(store, log, lock);
-        let meta = archived::finish(self.dir, &mut store, meta, &catalog, self.faults)?;
+        let meta = archived::finish(self.dir, &mut store, meta, summary, &catalog, self.faults)?;
         let mut opened = Opened { repairs, ..opened };
-        archived::complete(&mut opened.streams, &catalog)?;
         opened.records = meta.head.position - meta.truncated_at.position;
         let found = Meta { truncated_at: meta.truncated_at, ..before };
         Ok(Ready { store, meta, opened, found, catalog: Arc::new(catalog) })
@@ -111,6 +112,22 @@ impl Start<'_> {
             None => LogWriter::begin(&path, Head::genesis(), bytes, faults),
         };
         writer.map_err(JournalError::io("continue the log in", &path))
+    }
+
+    /// Appends the copies of archived records that an earlier release wrote to a file, behind `claim`, and a
+    /// checkpoint for them. Returns whether there were any.
+    fn convert(&self, log: &mut LogWriter, claim: &Batch, found: &FoundLog) -> Result<bool, JournalError> {
+        let Some(newest) = found.summary.as_ref().and_then(|summary| summary.checkpoint) else {
+            return Ok(false);
+        };
+        let Some(file) = newest.file_of_copies else { return Ok(false) };
+        let places = Places::new(self.dir, self.options.archive_dir.as_deref());
+        let copies = copies(&places, &newest, file, self.options.links)?;
+        let now = (self.options.now)();
+        let records = archive::copied_again(&newest, copies, claim.meta.head.position + 1, now);
+        let known = claim.streams.first().copied().or(found.repairs);
+        repair::batches(claim.meta, records, known).try_for_each(|batch| log.append(&batch))?;
+        Ok(true)
     }
 
     /// Removes an index that is not used. One that opens, and has other contents than the log, is renamed.
@@ -140,13 +157,13 @@ impl Start<'_> {
         index: Index,
         before: Meta,
         claim: &Batch,
-        carried: &[StreamHead],
+        converted: bool,
     ) -> Result<(SledStore, Meta, Opened), JournalError> {
-        let Index::Usable(usable) = index else { return self.rebuilt(before.truncated_at, carried) };
-        match self.caught_up(*usable, before, claim) {
+        let Index::Usable(usable) = index else { return self.rebuilt(before.truncated_at) };
+        match self.caught_up(*usable, before, claim, converted) {
             Err(error) if error.is_full() => {
                 paths::remove(&paths::index(self.dir))?;
-                self.rebuilt(before.truncated_at, carried)
+                self.rebuilt(before.truncated_at)
             }
             other => other,
         }
@@ -157,8 +174,9 @@ impl Start<'_> {
         (mut store, meta, opened): (SledStore, Meta, Opened),
         before: Meta,
         claim: &Batch,
+        converted: bool,
     ) -> Result<(SledStore, Meta, Opened), JournalError> {
-        if meta.head != before.head {
+        if converted || meta.head != before.head {
             catch_up::catch_up(&mut store, &paths::log(self.dir), meta.head, meta.truncated_at)?;
             let (meta, opened) = recover(&store)?;
             return Ok((store, meta, opened));
@@ -169,15 +187,10 @@ impl Start<'_> {
         Ok((store, meta, Opened { epoch: meta.epoch, head: meta.head, ..opened }))
     }
 
-    fn rebuilt(
-        &self,
-        start: Head,
-        carried: &[StreamHead],
-    ) -> Result<(SledStore, Meta, Opened), JournalError> {
+    fn rebuilt(&self, start: Head) -> Result<(SledStore, Meta, Opened), JournalError> {
         let path = paths::index(self.dir);
         paths::create(&path)?;
         let mut store = named(self.dir, SledStore::open_probed(&path, self.faults.clone()))?;
-        catch_up::begin(&mut store, start, carried.to_vec())?;
         catch_up::catch_up(&mut store, &paths::log(self.dir), start, start)?;
         let (meta, opened) = recover(&store)?;
         Ok((store, meta, opened))
@@ -190,7 +203,6 @@ fn usable(
     relation: Option<Relation>,
     log: &FoundLog,
     start: Head,
-    carried: &[StreamHead],
 ) -> Result<Index, JournalError> {
     let (store, meta) = match index {
         FoundIndex::Missing => return Ok(Index::Absent),
@@ -219,7 +231,10 @@ fn usable(
         Err(error @ JournalError::NewerSchema { .. }) => return Err(error),
         Err(error) => return different(error.text()),
     };
-    match difference(&store, start, &log.streams, carried)? {
+    if let Some(position) = log.lacks {
+        return different(format!("it lacks the copied record {position}"));
+    }
+    match difference(&store, meta.truncated_at, &log.streams)? {
         Some(error) => different(error.text()),
         None => Ok(Index::Usable(Box::new((store, meta, opened)))),
     }

@@ -43,8 +43,8 @@ impl Snapshot {
 
     /// One pass over the archives and the store.
     fn chain(&self, expected: Option<&Head>, mut each: impl FnMut(Entry)) -> Verification {
-        let Snapshot { archives, carried, .. } = self;
-        let (mut vouched, mut broken) = (Vouched::default(), None);
+        let archives = &self.archives;
+        let (mut vouched, mut broken) = (Vouched::expecting(&self.copies), None);
         let mut checker = Checker::new(archives.start());
         let mut at_expected =
             [archives.start(), archives.end()].into_iter().find(|head| expected == Some(head));
@@ -78,13 +78,7 @@ impl Snapshot {
         });
         let (verdict, verified, problem) =
             match (scanned.map(|verified| self.shown(verified)), vouched.problem()) {
-                (Ok(verified), None) => match carried {
-                    // If no archive is missing, the carry-over is rebuilt from the archives.
-                    Err(problem) if archives.start().position > 0 => {
-                        (Verdict::Corrupt, verified, Some(problem.clone()))
-                    }
-                    _ => (Verdict::Intact, verified, None),
-                },
+                (Ok(verified), None) => (Verdict::Intact, verified, None),
                 (Ok(verified), Some(problem)) => (Verdict::Corrupt, verified, Some(problem)),
                 (Err(Damage { problem, verified, .. }), _) => (Verdict::Corrupt, verified, Some(problem)),
             };

@@ -1,9 +1,10 @@
-//! Tests the carry-over: unfinished runs do not block archiving, and are resumed.
+//! Tests what stays of archived segments: streams that are open or hold do not block archiving.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::archiving::{archives, everything, holds, run, small};
+use super::super::archive::{COPIED_PERCENT, Carry, Policy};
+use super::archiving::{all, archives, everything, holds, run, small};
 use super::*;
 
 /// A stuck run of two records, all archived. Its first record precedes seven runs that ended, and its
@@ -16,161 +17,107 @@ async fn stuck(dir: &Path) -> (Journal, Vec<Head>) {
     append(&journal, 100, 1, "stuck").await.expect("appended");
     run(&journal, 6..8).await;
     let heads = journal.entries(1, 1 << 20).await.expect("readable").iter().map(Entry::head).collect();
-    assert_eq!(everything(&journal).await.carried, 1);
+    let archived = everything(&journal).await;
+    assert_eq!(archived.copied, 2);
     (journal, heads)
 }
 
 fn reopened(dir: &Path) -> (Journal, Opened) {
-    Journal::open_thread(dir, small()).unwrap_or_else(|error| panic!("opened again: {error:?}"))
+    Journal::open_thread(dir, small()).expect("opened again")
 }
 
-fn refused(dir: &Path) -> JournalError {
-    Journal::open_thread(dir, small()).err().expect("it is not opened")
+fn move_archives(dir: &Path) {
+    archives(dir, "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
 }
 
-fn carried(dir: &Path) -> Vec<PathBuf> {
-    archives(dir, "carried")
-}
-
-/// Checks that the run of stream 100 is resumed with these records, and can be read and appended to.
-async fn resumed(journal: &Journal, opened: &Opened, records: &[&str]) {
-    let [(id, entries)] = opened.streams.as_slice() else { panic!("{:?}", opened.streams) };
-    assert_eq!(*id, stream(100));
-    assert_eq!(texts(entries), records);
-    assert_eq!(&journal.stream(stream(100)).await.expect("readable"), entries);
-    assert!(append(journal, 100, 0, "again").await.is_err(), "it is known");
+/// Checks that the open run has these records, and that no archive is read for them.
+async fn resumed(journal: &Journal, opened: &Opened, expected: &[&str]) {
+    assert_eq!(opened.streams.len(), 1);
+    assert_eq!(texts(&opened.streams[0].1), expected);
+    assert_eq!(texts(&journal.stream(stream(100)).await.expect("readable")), expected);
 }
 
 #[tokio::test]
-async fn open_run_does_not_block_archiving() {
+async fn stuck_run_resumes_without_archives() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, heads) = stuck(dir.path()).await;
-    assert!(journal.entries(1, 100).await.expect("readable")[0].position > heads.len() as u64);
-    assert_eq!(carried(dir.path()).len(), 1, "one file, whatever the number of archives");
     holds(dir.path(), &journal, &heads).await;
-    drop(journal);
-    let (journal, opened) = reopened(dir.path());
-    assert_eq!(opened.repairs, []);
-    resumed(&journal, &opened, &["begun", "stuck"]).await;
-
-    // The run continues in the live journal, over another archive, and ends there.
     append(&journal, 100, 2, "asked").await.expect("appended");
-    run(&journal, 8..10).await;
-    assert_eq!(everything(&journal).await.carried, 1);
     drop(journal);
-    let (journal, opened) = reopened(dir.path());
-    resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
-    journal.append(stream(100), 3, vec![record("end")], StreamState::Finished).await.expect("appended");
-    let all = ["begun", "stuck", "asked", "end"];
-    assert_eq!(texts(&journal.stream(stream(100)).await.expect("readable")), all);
-    assert_eq!(everything(&journal).await.carried, 0);
-    assert_eq!(carried(dir.path()), Vec::<PathBuf>::new(), "nothing is carried any more");
-    assert_eq!(texts(&journal.stream(stream(100)).await.expect("from the archives")), all);
-    assert_eq!(append(&journal, 100, 4, "more").await, Err(AppendError::Archived { stream: stream(100) }));
-    holds(dir.path(), &journal, &heads).await;
-    drop(journal);
-    assert_eq!(reopened(dir.path()).1.streams, []);
-}
-
-#[tokio::test]
-async fn opens_without_archives_after_losing_index() {
-    for lost in ["nothing", "sled"] {
-        let dir = tempfile::tempdir().expect("a directory");
-        let (journal, _) = stuck(dir.path()).await;
-        append(&journal, 100, 2, "asked").await.expect("appended");
-        drop(journal);
-        archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
-        if lost != "nothing" {
-            fs::remove_dir_all(dir.path().join(lost)).expect("removed");
-        }
+    move_archives(dir.path());
+    for _ in 0..2 {
         let (journal, opened) = reopened(dir.path());
-        assert_eq!(opened.repairs.is_empty(), lost == "nothing", "{:?}", opened.repairs);
-        resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
-        run(&journal, 8..10).await;
-        assert_eq!(everything(&journal).await.carried, 1, "{lost} lost");
-        drop(journal);
-        let (journal, opened) = reopened(dir.path());
+        assert_eq!(opened.repairs, []);
         resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
     }
-}
-
-#[tokio::test]
-async fn rebuilds_carry_over_from_archives_or_refuses_journal() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = stuck(dir.path()).await;
-    drop(journal);
-    let path = carried(dir.path()).remove(0);
-    let (saved, name) = (fs::read(&path).expect("readable"), path.file_name().expect("a name").to_owned());
-    let forged = forged(&saved);
-    for damage in [None, Some(saved[..saved.len() / 2].to_vec()), Some(forged.clone())] {
-        match &damage {
-            None => fs::remove_file(&path).expect("removed"),
-            Some(bytes) => fs::write(&path, bytes).expect("written"),
-        }
-        let (journal, opened) = reopened(dir.path());
-        let name = name.to_str().expect("a name").to_owned();
-        assert_eq!(opened.repairs, [Repair::CarryOverRebuilt { name }]);
-        resumed(&journal, &opened, &["begun", "stuck"]).await;
-        assert_eq!(fs::read(&path).expect("it is there"), saved);
-    }
-    // If an archive was moved away, the file cannot be rebuilt. The error names the missing archive and the
-    // fix.
-    let archive = archives(dir.path(), "seg").remove(0);
-    fs::rename(&archive, dir.path().join("elsewhere")).expect("moved");
-    for (bytes, what) in
-        [(None, "it is missing"), (Some(forged), "it is not the file that its checkpoint names")]
-    {
-        fs::remove_file(&path).expect("removed");
-        bytes.iter().for_each(|bytes| fs::write(&path, bytes).expect("written"));
-        let error = refused(dir.path());
-        let text = error.to_string();
-        assert!(matches!(error, JournalError::CarryOverLost { runs: 1, .. }), "{text}");
-        let missing = archive.file_name().and_then(|name| name.to_str()).expect("a name");
-        assert!(
-            [path.to_str().expect("a path"), what, missing].iter().all(|word| text.contains(word)),
-            "{text}"
-        );
-        assert_eq!(error.verdict(), Some(Verdict::Corrupt));
-        fs::write(&path, &saved).expect("written");
-    }
-    fs::remove_file(&path).expect("removed");
-    fs::rename(dir.path().join("elsewhere"), &archive).expect("moved back");
-    assert!(Journal::open_thread(dir.path(), small()).is_ok(), "the archive is back");
-}
-
-/// The same file with another word in a record, and with every hash in it recomputed.
-fn forged(file: &[u8]) -> Vec<u8> {
-    let body = &file[..file.len() - 32];
-    let at = body.windows(5).position(|five| five == b"stuck").expect("the word is there");
-    let mut body = body.to_vec();
-    body[at..at + 5].copy_from_slice(b"right");
-    let begins = |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes")) as usize;
-    // The envelope around the word. Its length precedes it.
-    let start = (0..at).rev().find(|&start| start + 4 + begins(start) == at + 5 + 32).expect("an envelope");
-    let hash = *blake3::hash(&body[start + 4..at + 5]).as_bytes();
-    body[at + 5..at + 37].copy_from_slice(&hash);
-    let hash = *blake3::hash(&body).as_bytes();
-    body.extend(hash);
-    body
-}
-
-#[tokio::test]
-async fn rebuilds_index_that_lost_carried_over_run() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (journal, _) = stuck(dir.path()).await;
-    drop(journal);
-    let mut store = SledStore::open(&dir.path().join("sled")).expect("opened");
-    let meta = store.meta().expect("readable").expect("there is one");
-    store.truncate(&Truncation { meta, records: vec![], streams: vec![stream(100)] }).expect("forgotten");
-    store.sync().expect("synced");
-    drop(store);
+    // The log alone has the copies.
+    fs::remove_dir_all(dir.path().join("sled")).expect("removed");
     let (journal, opened) = reopened(dir.path());
     assert!(matches!(&opened.repairs[..], [Repair::IndexRebuilt { .. }]), "{:?}", opened.repairs);
+    resumed(&journal, &opened, &["begun", "stuck", "asked"]).await;
+    let refused = append(&journal, 2, 0, "again").await;
+    assert_eq!(refused, Err(AppendError::Archived { stream: stream(2) }));
+}
+
+#[tokio::test]
+async fn run_that_was_copied_ends_and_leaves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, heads) = stuck(dir.path()).await;
+    journal.append(stream(100), 2, vec![record("over")], StreamState::Finished).await.expect("appended");
+    let copied = everything(&journal).await.copied;
+    assert_eq!(copied, 0, "nothing is needed of it");
+    holds(dir.path(), &journal, &heads).await;
+    assert_eq!(texts(&journal.stream(stream(100)).await.expect("archived")), ["begun", "stuck", "over"]);
+    drop(journal);
+    for lost in [false, true] {
+        if lost {
+            fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+        }
+        let (journal, opened) = reopened(dir.path());
+        assert_eq!((opened.streams.len(), opened.repairs.is_empty()), (0, !lost));
+        assert!(append(&journal, 100, 3, "again").await.is_err(), "it ended in an archive");
+        assert_eq!(journal.live(stream(100)).await.expect("readable"), []);
+    }
+}
+
+#[tokio::test]
+async fn copies_of_archived_copies_are_the_originals() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, heads) = stuck(dir.path()).await;
+    for round in 1..6_u128 {
+        run(&journal, round * 10..round * 10 + 3).await;
+        assert_eq!(everything(&journal).await.copied % 2, 0);
+        let live = journal.entries(1, 1 << 20).await.expect("readable");
+        let copies: Vec<_> = live.iter().filter_map(|entry| Carry::of(&entry.record)).collect();
+        let originals: Vec<_> = copies.iter().flat_map(|carry| &carry.entries).map(Entry::head).collect();
+        assert!(!originals.is_empty() && originals.iter().all(|head| heads.contains(head)), "round {round}");
+    }
+    drop(journal);
+    move_archives(dir.path());
+    let (journal, opened) = reopened(dir.path());
     resumed(&journal, &opened, &["begun", "stuck"]).await;
 }
 
 #[tokio::test]
-async fn carries_over_ended_streams_referenced_by_open_run() {
+async fn rebuilds_index_that_lost_copied_record() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, heads) = stuck(dir.path()).await;
+    drop(journal);
+    let begun = heads[9].position;
+    for (records, streams) in [(vec![], vec![stream(100)]), (vec![(begun, stream(100), 1)], vec![])] {
+        let mut store = SledStore::open(&dir.path().join("sled")).expect("opened");
+        let meta = store.meta().expect("readable").expect("there is one");
+        store.truncate(&Truncation { meta, records, streams }).expect("forgotten");
+        store.sync().expect("synced");
+        drop(store);
+        let (journal, opened) = reopened(dir.path());
+        assert!(matches!(&opened.repairs[..], [Repair::IndexRebuilt { .. }]), "{:?}", opened.repairs);
+        resumed(&journal, &opened, &["begun", "stuck"]).await;
+    }
+}
+
+#[tokio::test]
+async fn ended_streams_stay_while_open_run_refers_to_them() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open_thread(dir.path(), Options { links, ..small() }).expect("opened");
     let backup = stream(200);
@@ -178,21 +125,28 @@ async fn carries_over_ended_streams_referenced_by_open_run() {
     run(&journal, 1..4).await;
     append(&journal, 100, 0, "stuck").await.expect("appended");
     run(&journal, 4..6).await;
-    assert_eq!(
-        everything(&journal).await.carried,
-        3,
-        "the one that refers to others, the one that ended and the one that is stuck"
-    );
+    let copied = everything(&journal).await.copied;
+    assert_eq!(copied, 1 + 3 + 1, "the one that refers to others, the one that ended and the stuck one");
     drop(journal);
-    archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
+    move_archives(dir.path());
     let linked = Options { links, ..small() };
     let (journal, opened) = Journal::open_thread(dir.path(), linked).expect("opened again");
     let open: Vec<_> = opened.streams.iter().map(|(stream, _)| *stream).collect();
     assert_eq!(open, [backup, stream(100)], "what has ended is not resumed");
-    assert_eq!(texts(&journal.stream(stream(1)).await.expect("carried")), ["one", "two", "three"]);
+    assert_eq!(texts(&journal.stream(stream(1)).await.expect("copied")), ["one", "two", "three"]);
     assert_eq!(append(&journal, 1, 3, "more").await, Err(AppendError::Archived { stream: stream(1) }));
     let gone = journal.stream(stream(2)).await.expect_err("no run needs it");
     assert!(matches!(gone, JournalError::ArchiveMissing { .. }), "{gone}");
+    // The run that referred to it ends: nothing of both is live any more.
+    journal.append(backup, 1, vec![record("over")], StreamState::Finished).await.expect("appended");
+    everything(&journal).await;
+    for id in [backup, stream(1)] {
+        assert_eq!(journal.live(id).await.expect("readable"), []);
+    }
+    drop(journal);
+    fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+    let (_, opened) = reopened(dir.path());
+    assert_eq!(opened.streams.len(), 1, "only the stuck run is open");
 }
 
 /// A record that refers to streams. Their numbers are its payload.
@@ -208,19 +162,85 @@ fn links(record: &Record) -> Vec<uuid::Uuid> {
     numbers.map(|bytes| stream(u128::from_be_bytes(bytes.try_into().expect("16 bytes")))).collect()
 }
 
+fn receipts() -> Options {
+    Options { keeps: |record| record.payload.starts_with(b"receipt"), ..small() }
+}
+
+/// Writes the run `number`, which ends and holds.
+async fn hold(journal: &Journal, number: u128) {
+    append(journal, number, 0, "one").await.expect("appended");
+    append(journal, number, 1, "receipt").await.expect("appended");
+    append(journal, number, 2, "three").await.expect("appended");
+    journal.append(stream(number), 3, vec![record("over")], StreamState::Holding).await.expect("appended");
+}
+
+#[tokio::test]
+async fn receipt_of_holding_run_stays_live() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (journal, _) = Journal::open_thread(dir.path(), receipts()).expect("opened");
+    hold(&journal, 300).await;
+    run(&journal, 1..8).await;
+    assert_eq!(everything(&journal).await.copied, 2, "its receipt and its last record");
+    let all_of_it = ["one", "receipt", "three", "over"];
+    assert_eq!(texts(&journal.live(stream(300)).await.expect("readable")), ["receipt", "over"]);
+    assert_eq!(texts(&journal.stream(stream(300)).await.expect("readable")), all_of_it);
+    drop(journal);
+    let kept = archives(dir.path(), "seg");
+    for (lost, more) in [("nothing", 50), ("archives", 60), ("index", 70)] {
+        match lost {
+            "archives" => kept.iter().for_each(|path| fs::remove_file(path).expect("moved")),
+            "index" => fs::remove_dir_all(dir.path().join("sled")).expect("removed"),
+            _ => {}
+        }
+        let (journal, opened) = Journal::open_thread(dir.path(), receipts()).expect("opened again");
+        assert_eq!(opened.streams, [], "it has no work left");
+        assert_eq!(texts(&journal.live(stream(300)).await.expect("there")), ["receipt", "over"], "{lost}");
+        let whole = journal.stream(stream(300)).await;
+        assert_eq!(whole.is_ok(), lost == "nothing", "{lost}: {whole:?}");
+        run(&journal, more..more + 2).await;
+        everything(&journal).await;
+        assert_eq!(texts(&journal.live(stream(300)).await.expect("there")), ["receipt", "over"], "{lost}");
+    }
+    // What it held was freed.
+    let (journal, _) = Journal::open_thread(dir.path(), receipts()).expect("opened again");
+    let freed = vec![record("freed")];
+    journal.append(stream(300), 4, freed, StreamState::Finished).await.expect("it continues");
+    everything(&journal).await;
+    assert_eq!(journal.live(stream(300)).await.expect("readable"), []);
+    assert!(append(&journal, 300, 5, "more").await.is_err(), "it ended in an archive");
+}
+
+#[tokio::test]
+async fn segment_stays_if_quarter_of_it_is_needed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { segment_bytes: 20_000, ..small() };
+    let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
+    for number in 500..510 {
+        append(&journal, number, 0, "stuck").await.expect("appended");
+    }
+    run(&journal, 1..4).await;
+    let archived = journal.archive(Policy::everything(), 5).await.expect("nothing to archive");
+    let stays = archived.stays.expect("too much of it is needed");
+    assert!(archived.archives.is_empty() && stays.needed * 100 >= stays.bytes * COPIED_PERCENT, "{stays:?}");
+    assert_eq!((stays.first, stays.last), (1, 19));
+    for number in 500..508 {
+        journal.append(stream(number), 1, vec![record("over")], StreamState::Finished).await.expect("ended");
+    }
+    let archived = journal.archive(Policy::everything(), 6).await.expect("archived");
+    assert_eq!((archived.archives.len(), archived.copied), (2, 2));
+}
+
 /// A stuck run costs only its own records, and not those of the runs that end after it.
 #[tokio::test]
 async fn stuck_run_keeps_disk_and_memory_bounded() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = stuck(dir.path()).await;
+    let reopened =
+        |dir| Journal::open_thread(dir, Options { segment_bytes: 20_000, ..small() }).expect("opened again");
     let size = |name: &str| {
         let files = fs::read_dir(dir.path().join(name)).expect("there").flatten();
-        files
-            .filter(|file| file.path().extension().is_none_or(|e| e != "seg" || name == "evidence"))
-            .map(|file| file.metadata().map_or(0, |meta| meta.len()))
-            .sum::<u64>()
+        files.map(|file| file.metadata().map_or(0, |meta| meta.len())).sum::<u64>()
     };
-    let before = fs::read(&carried(dir.path())[0]).expect("readable");
     let mut journal = Some(journal);
     let mut sizes = vec![];
     for round in 1..5u128 {
@@ -231,12 +251,7 @@ async fn stuck_run_keeps_disk_and_memory_bounded() {
         let (_, opened) = reopened(dir.path());
         assert_eq!(opened.streams.len(), 1);
         assert!(opened.records < 100, "{} live records after {round} rounds", opened.records);
-        sizes.push(size("evidence"));
-        assert_eq!(
-            fs::read(&carried(dir.path())[0]).expect("readable"),
-            before,
-            "one file, of the same bytes"
-        );
+        sizes.push(size("log"));
     }
     assert!(sizes[3] <= sizes[0] + 1_000, "{sizes:?}");
 }
@@ -244,27 +259,37 @@ async fn stuck_run_keeps_disk_and_memory_bounded() {
 #[tokio::test]
 async fn reads_whole_run_without_archives() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (journal, heads) = stuck(dir.path()).await;
+    let (journal, _) = stuck(dir.path()).await;
     append(&journal, 100, 2, "asked").await.expect("appended");
     drop(journal);
-    let path = carried(dir.path()).remove(0);
-    let saved = fs::read(&path).expect("readable");
     let read = || {
         let snapshot = Snapshot::open(dir.path()).expect("readable");
         let verification = snapshot.verify(None);
         (texts(snapshot.carried()), verification.verdict, verification.problem, snapshot.remarks().len())
     };
     assert_eq!(read(), (vec![], Verdict::Intact, None, 0), "every record is in the chain");
-    fs::write(&path, forged(&saved)).expect("written");
-    assert_eq!(read(), (vec![], Verdict::Intact, None, 1), "the next start rebuilds it");
-
-    archives(dir.path(), "seg").iter().for_each(|path| fs::remove_file(path).expect("moved"));
-    let what = "it is not the file that its checkpoint names";
-    let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-    let position = heads.len() as u64;
-    let problem = Some(ChainProblem { position, what: Fault::CarryOver { name, what } });
-    assert_eq!(read(), (vec![], Verdict::Corrupt, problem, 1));
-    fs::write(&path, saved).expect("written");
+    move_archives(dir.path());
     let begun = ["begun", "stuck"].map(str::to_owned).to_vec();
     assert_eq!(read(), (begun, Verdict::NeedsArchive, None, 1), "a remark says that archives are elsewhere");
+}
+
+#[tokio::test]
+async fn archives_go_to_another_directory() {
+    let (dir, elsewhere) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+    let options = || Options { archive_dir: Some(elsewhere.path().join("old")), ..small() };
+    let (journal, _) = Journal::open_thread(dir.path(), options()).expect("opened");
+    run(&journal, 1..8).await;
+    let archived = journal.archive(all(), 5).await.expect("archived");
+    assert!(!archived.archives.is_empty() && archives(dir.path(), "seg").is_empty());
+    let files = fs::read_dir(elsewhere.path().join("old")).expect("there").count();
+    assert_eq!(files, archived.archives.len());
+    assert_eq!(texts(&journal.stream(stream(1)).await.expect("readable")), ["one", "two", "three"]);
+    drop(journal);
+    let verdict =
+        |archives| Snapshot::open_with(dir.path(), archives).expect("readable").verify(None).verdict;
+    assert_eq!(verdict(None), Verdict::NeedsArchive);
+    assert_eq!(verdict(Some(&elsewhere.path().join("old"))), Verdict::Intact);
+    let (journal, opened) = Journal::open_thread(dir.path(), options()).expect("opened again");
+    assert_eq!(opened.repairs, []);
+    assert!(append(&journal, 1, 0, "again").await.is_err());
 }

@@ -112,7 +112,7 @@ fn refuses_newer_schema_with_clear_message() {
     store.write(&newer).expect("written");
     store.sync().expect("synced");
     drop(store);
-    let sentence = "the journal was written by a newer stillpoint (schema 6); this one reads up to schema 5";
+    let sentence = "the journal was written by a newer stillpoint (schema 7); this one reads up to schema 6";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
     assert_eq!(error.to_string(), sentence);
     let error = Snapshot::open(dir.path()).err().expect("newer");
@@ -148,7 +148,7 @@ async fn torn_tail_stops_open_without_epoch_claim() {
 fn lost_database_is_not_created_again() {
     let dir = tempfile::tempdir().expect("a directory");
     drop(Journal::open_thread(dir.path(), impatient()).expect("opened"));
-    for name in ["sled", "evidence"] {
+    for name in ["sled", "log"] {
         std::fs::remove_dir_all(dir.path().join(name)).expect("removed");
     }
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("lost");

@@ -20,7 +20,7 @@ async fn sample(dir: &Path) -> Head {
 /// A log of these batches, as a closed journal.
 fn written(dir: &Path, batches: &[Batch]) -> Snapshot {
     let faults = super::super::fault_injection::FaultHook::default();
-    let log = super::super::log::LogWriter::begin(&dir.join("evidence"), Head::genesis(), 1 << 20, faults);
+    let log = super::super::log::LogWriter::begin(&dir.join("log"), Head::genesis(), 1 << 20, faults);
     let mut log = log.expect("begun");
     batches.iter().for_each(|batch| log.append(batch).expect("appended"));
     Snapshot::open(dir).expect("opened")
@@ -205,7 +205,7 @@ async fn reports_damage_in_log_and_index() {
     let dir = tempfile::tempdir().expect("a directory");
     let head = sample(dir.path()).await;
     changed_in_index(dir.path(), 5, |envelope| envelope[60] ^= 1);
-    let segment = dir.path().join("evidence/00000001.seg");
+    let segment = dir.path().join("log/00000001.seg");
     let mut bytes = fs::read(&segment).expect("readable");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

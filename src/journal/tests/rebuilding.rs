@@ -54,7 +54,7 @@ fn rebuilt(dir: &Path, accept_loss: bool) -> Result<Rebuilt, JournalError> {
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir.join("evidence")).expect("there");
+    let entries = fs::read_dir(dir.join("log")).expect("there");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
     paths
@@ -262,8 +262,7 @@ async fn refuses_log_damaged_anywhere_and_rebuilds_it() {
                 snapshot.entries().flatten().filter_map(|entry| repair::text(&entry.record)).collect();
             assert_eq!(texts[0], done.to_string());
             let aside = fs::read_dir(dir.path()).expect("there").flatten();
-            let aside =
-                aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("evidence.broken"));
+            let aside = aside.filter(|entry| entry.file_name().to_string_lossy().starts_with("log.broken"));
             assert_eq!(aside.count(), 1, "the damaged log is renamed");
         }
     }
@@ -277,7 +276,7 @@ async fn lost_log_is_refused_and_rebuilt_from_index() {
         let mut paths = segments(dir.path());
         let (first, last) = (paths.remove(0), paths.pop().expect("some"));
         match lost {
-            "all" => fs::remove_dir_all(dir.path().join("evidence")).expect("removed"),
+            "all" => fs::remove_dir_all(dir.path().join("log")).expect("removed"),
             "first" => fs::remove_file(first).expect("removed"),
             _ => fs::remove_file(last).expect("removed"),
         }
@@ -325,7 +324,7 @@ async fn rebuild_with_loss_renames_longer_index() {
     store.truncate(&Truncation { meta, records, streams: vec![] }).expect("removed");
     store.sync().expect("synced");
     drop(store);
-    fs::remove_dir_all(dir.path().join("evidence")).expect("removed");
+    fs::remove_dir_all(dir.path().join("log")).expect("removed");
     assert!(matches!(rebuilt(dir.path(), false), Err(JournalError::RebuildShort { last: 2, known: 6, .. })));
     assert_eq!(rebuilt(dir.path(), true).expect("accepted").lost, Some(6));
     let repairs = reopened(dir.path(), &heads[..2]).await;
@@ -381,13 +380,13 @@ async fn interrupted_replacement_of_log_is_finished() {
     rebuilt(dir.path(), false).expect("rebuilt");
     let path = |name: &str| dir.path().join(name);
     for both in [false, true] {
-        fs::rename(path("evidence"), path("evidence.rebuilt")).expect("as before the last rename");
+        fs::rename(path("log"), path("log.rebuilt")).expect("as before the last rename");
         if both {
-            fs::create_dir(path("evidence")).expect("as before the first rename");
-            fs::write(path("evidence/00000001.seg"), b"damaged").expect("written");
+            fs::create_dir(path("log")).expect("as before the first rename");
+            fs::write(path("log/00000001.seg"), b"damaged").expect("written");
         }
         drop(Journal::open_thread(dir.path(), small()).expect("opened"));
-        assert!(!path("evidence.rebuilt").exists() && path("evidence/00000001.seg").exists());
+        assert!(!path("log.rebuilt").exists() && path("log/00000001.seg").exists());
     }
     assert_eq!(reopened(dir.path(), &heads).await, []);
 }
@@ -453,7 +452,7 @@ async fn rebuild_resumes_after_kill_at_every_call() {
 async fn replacement_of_lost_journal_starts() {
     let dir = tempfile::tempdir().expect("a directory");
     written(dir.path(), 9).await;
-    for name in ["sled", "evidence"] {
+    for name in ["sled", "log"] {
         fs::remove_dir_all(dir.path().join(name)).expect("removed");
     }
     let error = refused(dir.path());

@@ -47,7 +47,7 @@ async fn older_binary_refuses_upgraded_journal() {
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
     assert_eq!(
         read_meta_up_to(1, &store).expect_err("it is newer").to_string(),
-        "the journal was written by a newer stillpoint (schema 5); this one reads up to schema 1"
+        "the journal was written by a newer stillpoint (schema 6); this one reads up to schema 1"
     );
 }
 
@@ -69,8 +69,8 @@ const HEAD_2: &str = "48:34112b95de5996339a511a8a20cb1e5d0301ad6d9c2435ae369adc4
 #[tokio::test]
 async fn archives_log_of_schema_2_byte_for_byte() {
     let dir = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir(dir.path().join("evidence")).expect("created");
-    std::fs::write(dir.path().join("evidence/00000001.seg"), SCHEMA_2).expect("written");
+    std::fs::create_dir(dir.path().join("log")).expect("created");
+    std::fs::write(dir.path().join("log/00000001.seg"), SCHEMA_2).expect("written");
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
     assert!(matches!(opened.repairs[..], [Repair::IndexRebuilt { records: 48, .. }]), "{:?}", opened.repairs);
     let head: Head = HEAD_2.parse().expect("a head");
@@ -90,8 +90,8 @@ async fn log_of_schema_2_rebuilds_store_and_continues() {
     let dir = tempfile::tempdir().expect("a directory");
     let before = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../migrations/0003_asked/before/evidence");
     let segment = "00000001.seg";
-    std::fs::create_dir(dir.path().join("evidence")).expect("a directory");
-    std::fs::copy(before.join(segment), dir.path().join("evidence").join(segment)).expect("a copy");
+    std::fs::create_dir(dir.path().join("log")).expect("a directory");
+    std::fs::copy(before.join(segment), dir.path().join("log").join(segment)).expect("a copy");
     let (journal, opened) = Journal::open_thread(dir.path(), impatient()).expect("it opens");
     assert_eq!(opened.streams.len(), 1, "{:?}", opened.repairs);
     let before = journal.entries(1, 1_000).await.expect("readable").len();

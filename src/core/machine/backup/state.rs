@@ -156,6 +156,11 @@ impl GroupResult {
         matches!(self, Self::Completed { .. })
     }
 
+    /// Whether storage of the group is not known to be freed.
+    pub fn holds(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::Failed { code: Code::AbandonedRetained, .. })
+    }
+
     /// The failure of this group; none if it completed.
     pub fn failure(&self, group: &AskedGroup) -> Option<FailedGroup> {
         match self {
@@ -320,6 +325,11 @@ impl BackupRun {
     /// When the groups were fixed; before that, when the Backup was taken.
     pub fn accepted_at(&self) -> Timestamp {
         self.state.accepted_at.unwrap_or(self.attempt_at)
+    }
+
+    /// Whether storage of one of its groups is not known to be freed.
+    pub fn holds(&self) -> bool {
+        self.state.ends.iter().flatten().any(|end| end.result.holds())
     }
 
     /// Whether the groups are fixed.

@@ -180,6 +180,11 @@ impl GroupRun {
         self.stage == Stage::Abandoned || (self.stage == Stage::Failed && retained())
     }
 
+    /// Whether the run has ended, and storage that it cut is not known to be freed.
+    pub fn holds(&self) -> bool {
+        self.stage == Stage::Completed || (self.stage == Stage::Failed && self.keeps_storage())
+    }
+
     /// Names and handles of the objects to read from the cluster.
     pub fn scope(&self) -> Scope {
         self.scope_of(|index| names::rebuilt_member(self.plan.run, &self.plan.members[index].volume_handle))
