@@ -41,6 +41,7 @@ pub fn plan() -> Plan {
         claim_uid: format!("0a000000-0000-4000-8000-00000000000{number}").as_str().into(),
         volume: format!("pvc-0{number}"),
         volume_handle: format!("vol-0{number}"),
+        spec: None,
     };
     let group = "orders-db";
     Plan {
@@ -52,6 +53,7 @@ pub fn plan() -> Plan {
         members: vec![member("data-orders-0", 1), member("data-orders-1", 2), member("log-orders-0", 3)],
         driver: "hostpath.csi.k8s.io".into(),
         group_class: "csi-hostpath-groupsnapclass".into(),
+        class: None,
         snapshot_class: "csi-hostpath-snapclass".into(),
         selector: [(labels::DEFAULT_GROUP_KEY.to_owned(), group.to_owned())].into(),
         keep_group_name: false,
@@ -369,6 +371,7 @@ impl Cache {
             policy: DeletionPolicy::Delete,
             volume_handles: self.plan.members.iter().map(|member| member.volume_handle.clone()).collect(),
             group_handle: None,
+            created_at: None,
             cuts: Vec::new(),
             error: None,
             terminating: false,

@@ -72,6 +72,10 @@ pub fn group_content(object: &VolumeGroupSnapshotContent) -> GroupContentSeen {
         policy: policy(&spec.deletion_policy),
         volume_handles: spec.source.volume_handles.clone().unwrap_or_default(),
         group_handle: status.and_then(|status| filled(&status.volume_group_snapshot_handle)),
+        created_at: status
+            .and_then(|status| status.creation_time.as_ref())
+            .and_then(time)
+            .filter(|at| at.0 > 0),
         cuts: infos.iter().map(cut).collect(),
         error: error(status.and_then(|status| status.error.as_ref())),
         terminating: meta.deletion_timestamp.is_some(),

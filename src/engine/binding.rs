@@ -139,6 +139,11 @@ impl Binder {
         self.inner.options.bound.then(|| self.state().journal.to_string())
     }
 
+    /// Uid of the cluster; `None` if no binding is used.
+    pub fn cluster(&self) -> Option<String> {
+        self.state().cluster.filter(|_| self.inner.options.bound).map(|uid| uid.0)
+    }
+
     /// Whether objects that carry this id belong to this journal. A string that is not an id belongs to no
     /// known journal.
     pub fn owns(&self, journal: &str) -> bool {

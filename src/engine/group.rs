@@ -67,7 +67,7 @@ impl Driven for GroupMachine {
         let failing = observation.content.as_ref().is_some_and(|content| content.error.is_some());
         memory.error_since = failing.then(|| memory.error_since.unwrap_or(now));
         observation.error_since = memory.error_since;
-        observation.journal = context.binder.journal_id();
+        (observation.journal, observation.cluster) = (context.binder.journal_id(), context.binder.cluster());
         observation
     }
 

@@ -11,8 +11,14 @@ use crate::cluster::read::Selected;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
 use crate::domain::problem::Problem;
+use crate::domain::receipt::SecretRef;
 use crate::engine::cache::Cache;
 use crate::planning::{ClaimRef, ClassInfo, CsiVolume, Inventory, NamespaceInfo, PvInfo, PvcInfo, Request};
+
+/// Parameters of a VolumeGroupSnapshotClass with the Secret for GetVolumeGroupSnapshot (external-snapshotter,
+/// `pkg/utils/util.go`).
+const GET_SECRET_NAME: &str = "csi.storage.k8s.io/group-snapshotter-get-secret-name";
+const GET_SECRET_NAMESPACE: &str = "csi.storage.k8s.io/group-snapshotter-get-secret-namespace";
 
 /// Reads everything about the namespaces of a request, and the classes, from the API server. Caches may be
 /// slightly stale: a group must not be refused because its PVC was bound, or its class created, only just
@@ -44,7 +50,7 @@ pub async fn read(adapter: &Adapter, cache: &Cache, request: &Request) -> Result
         namespaces: namespaces.iter().map(namespace_info).collect(),
         claims: claims.iter().map(pvc_info).collect(),
         volumes: volumes.iter().map(pv_info).collect(),
-        group_classes: group_classes.iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
+        group_classes: group_classes.iter().map(group_class_info).collect(),
         snapshot_classes: classes.iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
     })
 }
@@ -67,7 +73,7 @@ pub fn gather(cache: &Cache, request: &Request) -> Inventory {
         namespaces,
         claims: claims.iter().map(|claim| pvc_info(claim)).collect(),
         volumes,
-        group_classes: cache.group_classes().iter().map(|c| class_info(&c.metadata, &c.driver)).collect(),
+        group_classes: cache.group_classes().iter().map(|class| group_class_info(class)).collect(),
         snapshot_classes: cache
             .snapshot_classes()
             .iter()
@@ -76,9 +82,19 @@ pub fn gather(cache: &Cache, request: &Request) -> Inventory {
     }
 }
 
+fn group_class_info(class: &VolumeGroupSnapshotClass) -> ClassInfo {
+    let parameter =
+        |key: &str| class.parameters.as_ref()?.get(key).filter(|value| !value.is_empty()).cloned();
+    let get_secret = parameter(GET_SECRET_NAMESPACE).zip(parameter(GET_SECRET_NAME));
+    let get_secret = get_secret.map(|(namespace, name)| SecretRef { namespace, name });
+    ClassInfo { get_secret, ..class_info(&class.metadata, &class.driver) }
+}
+
 fn class_info(meta: &ObjectMeta, driver: &str) -> ClassInfo {
     ClassInfo {
         name: name(meta),
+        uid: Uid(meta.uid.clone().unwrap_or_default()),
+        get_secret: None,
         driver: driver.to_owned(),
         labels: map(&meta.labels),
         annotations: map(&meta.annotations),
@@ -113,6 +129,9 @@ fn pvc_info(claim: &PersistentVolumeClaim) -> PvcInfo {
         volume: spec.volume_name.unwrap_or_default(),
         terminating: claim.metadata.deletion_timestamp.is_some(),
         storage_class: spec.storage_class_name,
+        requested: spec.resources.and_then(|needs| Some(needs.requests?.get("storage")?.0.clone())),
+        access_modes: spec.access_modes.unwrap_or_default(),
+        volume_mode: spec.volume_mode,
     }
 }
 

@@ -37,7 +37,8 @@ use super::record::{Entry, Record};
 /// | 4 | kinds 1 and 17 have a version 2 (`migrations/0005_atomicity`); bytes as before |
 /// | 5 | kinds 48 to 54 (`migrations/0006_backups`); bytes as before |
 /// | 6 | kind 35, version 2 of kind 33, and holding streams (`migrations/0007_log`); envelopes as before |
-pub const SCHEMA: u16 = 6;
+/// | 7 | kinds 1 and 5 have a version 3, and kind 51 has a further form (`migrations/0008_receipts`); bytes as before |
+pub const SCHEMA: u16 = 7;
 
 /// Largest payload of one record, in bytes.
 ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 
 use super::WireError;
+use super::codec::version_of_plan;
 use super::fit::{LENGTHS, cut};
 use super::kit::{Recorded, encode_record};
 use super::v1::backup::{FailedGroup, Finished};
@@ -12,6 +13,7 @@ use super::v1::common::BackupRef;
 use super::v1::group::Reason;
 use super::v1::ordinals::Ordinal;
 use super::v2;
+use super::v3;
 use crate::domain::problem::Code;
 use crate::domain::time::Timestamp;
 use crate::journal::Record;
@@ -68,6 +70,14 @@ pub enum Wire {
     Finished {
         end: Finished,
         warnings: Vec<String>,
+    },
+    /// The plan of a group, with its class and its PVCs.
+    PlanOfClaims {
+        /// Position among the parts.
+        part: u16,
+        /// Position among the groups.
+        index: u16,
+        plan: Box<v3::group::Planned>,
     },
 }
 
@@ -161,12 +171,18 @@ impl Recorded for BackupMachine {
 
     fn write_part(part: &BackupPart) -> Wire {
         let BackupPart { part, index, plan } = part;
-        Wire::Plan { part: *part, index: *index, plan: Box::new((&**plan).into()) }
+        match version_of_plan(plan) {
+            3 => Wire::PlanOfClaims { part: *part, index: *index, plan: Box::new((&**plan).into()) },
+            _ => Wire::Plan { part: *part, index: *index, plan: Box::new((&**plan).into()) },
+        }
     }
 
     fn read_part(wire: Wire) -> Result<BackupPart, WireError> {
         match wire {
             Wire::Plan { part, index, plan } => {
+                Ok(BackupPart { part, index, plan: Arc::new((*plan).into()) })
+            }
+            Wire::PlanOfClaims { part, index, plan } => {
                 Ok(BackupPart { part, index, plan: Arc::new((*plan).into()) })
             }
             _ => Err(WireError::Evidence { milestone: "part" }),

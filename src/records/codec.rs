@@ -3,11 +3,12 @@
 use bincode::config::{self, Config};
 use bincode::{Decode, Encode};
 
-use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2};
+use super::{MAX_PAYLOAD_BYTES, WireError, kind, v1, v2, v3};
+use crate::domain::plan::Plan;
 use crate::domain::time::Timestamp;
 use crate::journal::Record;
 use crate::machine::backup::{self, earlier};
-use crate::machine::group::{Event, Timed};
+use crate::machine::group::{Event, Reached, Timed};
 use crate::records::kit::decode_record;
 use crate::records::migrations;
 
@@ -17,7 +18,8 @@ const FIRST: u16 = 1;
 /// The latest version of each kind.
 fn latest(kind: u16) -> u16 {
     match kind {
-        kind::GROUP_PLANNED | kind::GROUP_REACHED | kind::BACKUP_FINISHED => 2,
+        kind::GROUP_PLANNED | kind::GROUP_REACHED => 3,
+        kind::BACKUP_FINISHED => 2,
         _ => FIRST,
     }
 }
@@ -26,9 +28,20 @@ fn latest(kind: u16) -> u16 {
 /// keeps the bytes that every release has written.
 fn version_of_group(event: &Event) -> u16 {
     match event {
-        Event::Planned(plan) if plan.atomicity.is_unrecorded() => FIRST,
-        Event::Planned(_) | Event::MilestoneReached { .. } => 2,
+        Event::Planned(plan) => version_of_plan(plan),
+        Event::MilestoneReached { reached: Reached::VsBound(head), .. } if head.provenance.is_some() => 3,
+        Event::MilestoneReached { .. } => 2,
         _ => FIRST,
+    }
+}
+
+/// As [`version_of_group`].
+pub(super) fn version_of_plan(plan: &Plan) -> u16 {
+    let has_claims = plan.members.iter().any(|member| member.spec.is_some());
+    match plan.atomicity.is_unrecorded() {
+        _ if plan.class.is_some() || has_claims => 3,
+        true => FIRST,
+        false => 2,
     }
 }
 
@@ -91,10 +104,11 @@ impl Decoded {
 pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
     let version = version_of_group(&timed.event);
     let (kind, payload) = match &timed.event {
-        Event::Planned(plan) if version == FIRST => {
-            encode(kind::GROUP_PLANNED, &v1::group::Planned::from(&**plan))?
-        }
-        Event::Planned(plan) => encode(kind::GROUP_PLANNED, &v2::group::Planned::from(&**plan))?,
+        Event::Planned(plan) => match version {
+            FIRST => encode(kind::GROUP_PLANNED, &v1::group::Planned::from(&**plan))?,
+            2 => encode(kind::GROUP_PLANNED, &v2::group::Planned::from(&**plan))?,
+            _ => encode(kind::GROUP_PLANNED, &v3::group::Planned::from(&**plan))?,
+        },
         Event::Intended { grounds, step, marks } => {
             encode(kind::GROUP_INTENDED, &v1::group::Intended::new(grounds, *step, marks)?)?
         }
@@ -105,8 +119,11 @@ pub fn encode_group(timed: &Timed) -> Result<Record, WireError> {
         Event::Reconstructed(found) => {
             encode(kind::GROUP_RECONSTRUCTED, &v1::reconstructed::Reconstructed::from(&**found))?
         }
-        Event::MilestoneReached { grounds, reached } => {
+        Event::MilestoneReached { grounds, reached } if version == 2 => {
             encode(kind::GROUP_REACHED, &v2::group::Reached::new(grounds, reached)?)?
+        }
+        Event::MilestoneReached { grounds, reached } => {
+            encode(kind::GROUP_REACHED, &v3::group::Reached::new(grounds, reached)?)?
         }
         Event::RequestReceived(asked) => encode(kind::GROUP_ASKED, &v1::asked::Asked::from(asked))?,
     };
@@ -145,8 +162,8 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
     let group = |event| Ok(Decoded::Group(Timed { at, event }));
     let backup = |event| Ok(Decoded::EarlierBackup { event, at });
     match (kind, version) {
-        (kind::GROUP_PLANNED, 2) => {
-            group(Event::Planned(Box::new(read::<v2::group::Planned>(kind, payload)?.into())))
+        (kind::GROUP_PLANNED, 3) => {
+            group(Event::Planned(Box::new(read::<v3::group::Planned>(kind, payload)?.into())))
         }
         (kind::GROUP_INTENDED, FIRST) => group(read::<v1::group::Intended>(kind, payload)?.try_into()?),
         (kind::GROUP_ENDED, FIRST) => group(read::<v1::group::Ended>(kind, payload)?.try_into()?),
@@ -154,7 +171,7 @@ pub fn decode(record: &Record) -> Result<Decoded, WireError> {
         (kind::GROUP_RECONSTRUCTED, FIRST) => {
             group(read::<v1::reconstructed::Reconstructed>(kind, payload)?.try_into()?)
         }
-        (kind::GROUP_REACHED, 2) => group(read::<v2::group::Reached>(kind, payload)?.try_into()?),
+        (kind::GROUP_REACHED, 3) => group(read::<v3::group::Reached>(kind, payload)?.try_into()?),
         (kind::GROUP_ASKED, FIRST) => {
             group(Event::RequestReceived(read::<v1::asked::Asked>(kind, payload)?.try_into()?))
         }

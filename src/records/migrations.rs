@@ -12,6 +12,8 @@ use crate::journal::Record;
 mod atomicity;
 #[path = "../../migrations/0002_rebuilt_members/upcast.rs"]
 mod rebuilt_members;
+#[path = "../../migrations/0008_receipts/upcast.rs"]
+mod receipts;
 
 /// One step from an older version of a payload to a later one.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +29,8 @@ pub struct Upcaster {
 }
 
 /// All steps, in the order of their migrations.
-pub const UPCASTERS: &[Upcaster] = &[rebuilt_members::STEP, atomicity::PLANNED, atomicity::FINISHED];
+pub const UPCASTERS: &[Upcaster] =
+    &[rebuilt_members::STEP, atomicity::PLANNED, atomicity::FINISHED, receipts::PLANNED, receipts::REACHED];
 
 /// A payload that could not be upcast.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

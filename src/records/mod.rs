@@ -44,9 +44,10 @@ pub mod migrations;
 mod problem;
 pub mod v1;
 pub mod v2;
+mod v3;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use backup::{encode_backup, fit_backup};
 pub use codec::{Decoded, decode, encode_earlier_backup, encode_group};

@@ -3,5 +3,5 @@
 mod backup_samples;
 mod bytes;
 mod round_trip;
-pub(super) mod samples;
+pub(crate) mod samples;
 mod sizes;

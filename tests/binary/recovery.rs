@@ -41,6 +41,7 @@ fn plan(number: usize) -> Plan {
         claim_uid: Uid(format!("6e1b6ad2-0a10-4c3e-{number:04x}-{index:012x}")),
         volume: format!("pvc-6e1b6ad2-0a10-4c3e-{number:04x}-{index:012x}"),
         volume_handle: format!("csi-vol-6e1b6ad2-0a10-4c3e-{number:04x}-{index:012x}"),
+        spec: None,
     };
     Plan {
         run: StreamId::of_group("figures", "shop", "velero.io/volume-group", &group),
@@ -55,6 +56,7 @@ fn plan(number: usize) -> Plan {
         group,
         driver: "hostpath.csi.k8s.io".to_owned(),
         group_class: "csi-hostpath-groupsnapclass".to_owned(),
+        class: None,
         snapshot_class: "csi-hostpath-snapclass".to_owned(),
         selector: [("velero.io/volume-group".to_owned(), format!("orders-db-{number}"))].into(),
         keep_group_name: false,
@@ -87,6 +89,7 @@ fn records(plan: &Plan) -> Vec<Record> {
         secret: None,
         members: members.len() as u16,
         hash: Receipt::hash(&members),
+        provenance: None,
     };
     let found = Reconstructed {
         standing: Standing::Bound,

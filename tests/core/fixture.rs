@@ -35,6 +35,7 @@ pub fn plan() -> Plan {
         claim_uid: Uid(format!("uid-{claim}")),
         volume: format!("pv-{claim}"),
         volume_handle: format!("vol-{claim}"),
+        spec: None,
     };
     Plan {
         run: StreamId::of_group("uid-backup", "shop", "velero.io/volume-group", "db"),
@@ -49,6 +50,7 @@ pub fn plan() -> Plan {
         members: vec![member("data"), member("wal")],
         driver: "hostpath.csi.k8s.io".into(),
         group_class: "group-class".into(),
+        class: None,
         snapshot_class: "class".into(),
         selector: [("velero.io/volume-group".to_owned(), "db".to_owned())].into(),
         keep_group_name: false,
@@ -130,6 +132,7 @@ pub fn group_content() -> GroupContentSeen {
         policy: DeletionPolicy::Delete,
         volume_handles: vec!["vol-wal".into(), "vol-data".into()],
         group_handle: Some("group-handle".into()),
+        created_at: None,
         cuts: ["data", "wal"].map(cut).into(),
         error: None,
         terminating: false,

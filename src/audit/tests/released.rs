@@ -34,6 +34,7 @@ const KEPT: &[&str] = &[
     APART,
     "migrations/0006_backups/before",
     BACKUP,
+    "migrations/0008_receipts/before",
 ];
 
 /// The first journal that names rebuilt members.

@@ -157,6 +157,7 @@ mod tests {
             group_class: "class".to_owned(),
             secret: None,
             members: times.iter().enumerate().map(member).collect(),
+            provenance: None,
         }
     }
 

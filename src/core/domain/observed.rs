@@ -93,6 +93,8 @@ pub struct GroupContentSeen {
     pub volume_handles: Vec<String>,
     /// CSI group snapshot handle.
     pub group_handle: Option<String>,
+    /// Creation time that the driver reported.
+    pub created_at: Option<Timestamp>,
     /// Report of the driver per volume; empty if read as v1beta1.
     pub cuts: Vec<CutSeen>,
     /// `status.error.message`.
@@ -211,6 +213,8 @@ pub struct Observation {
     pub epoch: u64,
     /// Id of the journal of that daemon, which its objects carry; `None` if no binding is used.
     pub journal: Option<String>,
+    /// Uid of the cluster; `None` if no binding is used.
+    pub cluster: Option<String>,
     /// Whether a newer epoch has claimed the run's VolumeGroupSnapshot (deleted ones included) or its Backup.
     pub overtaken: bool,
     /// Whether every object was read from the API server after Stillpoint's last write, instead of from a

@@ -10,6 +10,7 @@ use crate::domain::atomicity::Demand;
 use crate::domain::ids::{StreamId, Uid};
 use crate::domain::limits;
 use crate::domain::names;
+use crate::domain::receipt::SecretRef;
 use crate::domain::time::{Millis, Timestamp};
 
 /// The Backup that requested a run.
@@ -32,6 +33,32 @@ pub struct PlannedMember {
     pub volume: String,
     /// CSI volume handle. Members are matched by handle, never by name.
     pub volume_handle: String,
+    /// What a restore needs to make the PVC again; `None` if it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ClaimSpec>,
+}
+
+/// A PersistentVolumeClaim as it was planned, for a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ClaimSpec {
+    /// `spec.storageClassName`.
+    pub storage_class: Option<String>,
+    /// Requested storage, as a quantity of Kubernetes.
+    pub requested: Option<String>,
+    /// `spec.accessModes`.
+    pub access_modes: Vec<String>,
+    /// `spec.volumeMode`.
+    pub volume_mode: Option<String>,
+    /// Labels; empty if they did not fit into the record of the plan.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A VolumeGroupSnapshotClass as it was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupClass {
+    pub uid: Uid,
+    /// Secret with which the driver reads a group, from the parameters. It may contain templates.
+    pub get_secret: Option<SecretRef>,
 }
 
 /// Objects and parameters of one run.
@@ -53,6 +80,9 @@ pub struct Plan {
     pub driver: String,
     /// VolumeGroupSnapshotClass of the cut.
     pub group_class: String,
+    /// That class; `None` if it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<GroupClass>,
     /// VolumeSnapshotClass that the release sets on the members.
     pub snapshot_class: String,
     /// `matchLabels` of the VolumeGroupSnapshot. Never empty: for an empty selector the controller takes

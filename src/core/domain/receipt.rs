@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ids::ObjectId;
+use crate::domain::ids::{ObjectId, Uid};
 use crate::domain::time::Timestamp;
 
 /// Handles and objects of one member after the cut.
@@ -57,6 +57,40 @@ pub struct Receipt {
     pub secret: Option<SecretRef>,
     /// Members in the plan's order.
     pub members: Vec<ReceiptMember>,
+    /// Where and when the cut was made; `None` in a receipt of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+/// Where and when a cut was made. A reclaim compares it with the storage before it frees anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Provenance {
+    /// Uid of the VolumeGroupSnapshotClass.
+    pub class_uid: Option<Uid>,
+    /// Secret with which the driver reads the group, as resolved.
+    pub get_secret: Option<SecretRef>,
+    /// Creation time of the group that the driver reported.
+    pub created_at: Option<Timestamp>,
+    /// Id of the journal.
+    pub journal: Option<String>,
+    /// Uid of the cluster: that of its namespace `kube-system`.
+    pub cluster: Option<String>,
+}
+
+impl SecretRef {
+    /// The secret of a class with the templates of external-snapshotter replaced. `None` if a template stays: the
+    /// driver would not find such a secret either.
+    pub fn resolved(&self, group: &ObjectId, content: &str) -> Option<SecretRef> {
+        let of = |text: &str| {
+            let text = text
+                .replace("${volumegroupsnapshotcontent.name}", content)
+                .replace("${volumegroupsnapshot.namespace}", &group.namespace)
+                .replace("${volumegroupsnapshot.name}", &group.name);
+            (!text.contains("${")).then_some(text)
+        };
+        Some(SecretRef { namespace: of(&self.namespace)?, name: of(&self.name)? })
+    }
 }
 
 /// The copy of the receipt on a member's VolumeSnapshot or VolumeSnapshotContent, parsed.
@@ -216,7 +250,20 @@ fn text(copy: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::Uid;
+
+    #[test]
+    fn templates_of_secret_are_replaced() {
+        let group = ObjectId { namespace: "shop".into(), name: "vgs".into(), uid: Uid::from("u") };
+        let secret =
+            |namespace: &str, name: &str| SecretRef { namespace: namespace.into(), name: name.into() };
+        let templates = secret("${volumegroupsnapshot.namespace}", "key-${volumegroupsnapshotcontent.name}");
+        assert_eq!(templates.resolved(&group, "vgsc"), Some(secret("shop", "key-vgsc")));
+        assert_eq!(
+            secret("a", "${volumegroupsnapshot.name}").resolved(&group, "c"),
+            Some(secret("a", "vgs"))
+        );
+        assert_eq!(secret("storage", "${pvc.name}").resolved(&group, "vgsc"), None);
+    }
 
     #[test]
     fn receipt_copies_keep_bytes_of_earlier_releases() {
@@ -240,6 +287,7 @@ mod tests {
             group_class: "class".to_owned(),
             secret: Some(SecretRef { namespace: "storage".to_owned(), name: "key".to_owned() }),
             members: vec![member(0, Some(Timestamp(7))), member(1, None)],
+            provenance: None,
         };
         assert_eq!(
             receipt.annotation("run-1", 0),
@@ -249,6 +297,8 @@ mod tests {
             receipt.group_annotation("run-1"),
             r#"{"driver":"hostpath","groupClass":"class","groupHandle":"group-1","members":[["vol-0","snap-0"],["vol-1","snap-1"]],"run":"run-1","secret":{"name":"key","namespace":"storage"}}"#
         );
+        let recorded = Receipt { provenance: Some(Provenance::default()), ..receipt.clone() };
+        assert_eq!(recorded.annotation("run-1", 0), receipt.annotation("run-1", 0));
         let read = MemberCopy::read(&receipt.annotation("run-1", 1)).expect("readable");
         assert_eq!((read.claim.as_str(), read.created_at_ns, read.secret), ("data-1", None, receipt.secret));
     }

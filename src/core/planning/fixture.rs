@@ -83,6 +83,9 @@ impl Scene {
             volume: format!("pv-{number}"),
             terminating: false,
             storage_class: Some("fast".into()),
+            requested: Some("10Gi".into()),
+            access_modes: vec!["ReadWriteOnce".into()],
+            volume_mode: Some("Filesystem".into()),
         });
     }
 
@@ -106,9 +109,11 @@ impl Scene {
 pub(super) fn class(name: &str, driver: &str) -> ClassInfo {
     ClassInfo {
         name: name.into(),
+        uid: Uid::from(name),
         driver: driver.into(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
+        get_secret: None,
     }
 }
 

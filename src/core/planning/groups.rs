@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::ids::StreamId;
 use crate::domain::limits;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{GroupClass, Plan};
 use crate::domain::problem::{About, Code, Problem};
 use crate::domain::text::count;
 use crate::domain::time::Timestamp;
@@ -105,6 +105,9 @@ fn plan(
     };
     let group_class = GROUP_CLASS.choose(&considered(&inventory.group_classes))?;
     let snapshot_class = SNAPSHOT_CLASS.choose(&considered(&inventory.snapshot_classes))?;
+    let class = inventory.group_classes.iter().find(|class| class.name == group_class);
+    let class =
+        class.map(|class| GroupClass { uid: class.uid.clone(), get_secret: class.get_secret.clone() });
     let mut plan = Plan {
         run: StreamId::of_group(&request.backup.uid.0, &about.namespace, &request.label_key, &about.name),
         backup: request.backup.clone(),
@@ -114,6 +117,7 @@ fn plan(
         members,
         driver,
         group_class,
+        class,
         snapshot_class,
         selector: BTreeMap::from([(request.label_key.clone(), about.name)]),
         keep_group_name: request.keep_group_name,

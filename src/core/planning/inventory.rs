@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::domain::atomicity::Demand;
 use crate::domain::ids::Uid;
 use crate::domain::labels;
-use crate::domain::plan::BackupRef;
+use crate::domain::plan::{BackupRef, ClaimSpec};
+use crate::domain::receipt::SecretRef;
 use crate::domain::time::Millis;
 
 /// The request of one Backup, with all defaults applied.
@@ -96,9 +97,26 @@ pub struct PvcInfo {
     pub terminating: bool,
     /// `spec.storageClassName`.
     pub storage_class: Option<String>,
+    /// `spec.resources.requests.storage`.
+    pub requested: Option<String>,
+    /// `spec.accessModes`.
+    pub access_modes: Vec<String>,
+    /// `spec.volumeMode`.
+    pub volume_mode: Option<String>,
 }
 
 impl PvcInfo {
+    /// What a restore needs to make it again.
+    pub fn spec(&self) -> ClaimSpec {
+        ClaimSpec {
+            storage_class: self.storage_class.clone(),
+            requested: self.requested.clone(),
+            access_modes: self.access_modes.clone(),
+            volume_mode: self.volume_mode.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+
     /// Whether it has the label `velero.io/exclude-from-backup=true`.
     pub fn is_excluded(&self) -> bool {
         labels::is_excluded(&self.labels)
@@ -137,9 +155,12 @@ pub struct ClaimRef {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassInfo {
     pub name: String,
+    pub uid: Uid,
     pub driver: String,
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
+    /// Secret with which the driver reads a group, from the parameters of a VolumeGroupSnapshotClass.
+    pub get_secret: Option<SecretRef>,
 }
 
 /// A VolumeGroupSnapshotClass.

@@ -100,6 +100,7 @@ fn member<'a>(claim: &PvcInfo, volumes: &Volumes<'a>) -> Result<(PlannedMember, 
                 claim_uid: claim.uid.clone(),
                 volume: volume.name.clone(),
                 volume_handle: csi.handle.clone(),
+                spec: Some(claim.spec()),
             };
             Ok((planned, &csi.driver))
         }

@@ -97,9 +97,9 @@ async fn form_runs(context: &Context, request: &Request) -> Formed {
             Err(problem) => tracing::warn!(%problem, "planning from the caches"),
         }
     }
-    let fits = |plan: &Plan| match context.adapter.group_version() {
+    let fits = |plan: &mut Plan| match context.adapter.group_version() {
         Err(problem) => Err(problem),
-        Ok(_) => fits_into_record(plan, context.clock.now()),
+        Ok(_) => fit_into_record(plan, context.clock.now()),
     };
     if let Err(problem) = context.adapter.group_version() {
         // Without the API there are no classes either; that error would be the less useful one.
@@ -107,8 +107,8 @@ async fn form_runs(context: &Context, request: &Request) -> Formed {
         formed.refused.iter_mut().filter(classless).for_each(|refused| refused.problem = problem.clone());
     }
     let plans = std::mem::take(&mut formed.plans);
-    for plan in plans {
-        match fits(&plan) {
+    for mut plan in plans {
+        match fits(&mut plan) {
             Ok(()) => formed.plans.push(plan),
             Err(problem) => {
                 formed.refused.push(RefusedGroup { namespace: plan.namespace, group: plan.group, problem });
@@ -118,8 +118,22 @@ async fn form_runs(context: &Context, request: &Request) -> Formed {
     formed
 }
 
+/// Leaves out the labels of the PVCs if the plan does not fit into a record with them, and says so.
+///
 /// # Errors
 /// [`Code::TooManyMembers`] when the plan does not fit into a record: very many members with very long names.
+fn fit_into_record(plan: &mut Plan, at: Timestamp) -> Result<(), Problem> {
+    if fits_into_record(plan, at).is_ok() {
+        return Ok(());
+    }
+    let specs = plan.members.iter_mut().filter_map(|member| member.spec.as_mut());
+    specs.for_each(|spec| spec.labels.clear());
+    plan.warnings.push(
+        "the labels of the PVCs do not fit into the record of the plan: a restore cannot set them".to_owned(),
+    );
+    fits_into_record(plan, at)
+}
+
 fn fits_into_record(plan: &Plan, at: Timestamp) -> Result<(), Problem> {
     let about = || About::new("Group", &plan.namespace, &plan.group);
     let fix = "split the group, or give its claims, volumes and handles shorter names";
@@ -128,4 +142,31 @@ fn fits_into_record(plan: &Plan, at: Timestamp) -> Result<(), Problem> {
     let event = backup::Event::Part(BackupPart { part, index, plan: Arc::new(plan.clone()) });
     let encoded = records::encode_backup(&backup::Timed { at, event }).map(|_| ());
     encoded.map_err(|error| Problem::new(Code::TooManyMembers, about(), error.to_string(), fix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::ClaimSpec;
+    use crate::records::tests::samples::plan;
+
+    #[test]
+    fn labels_that_do_not_fit_are_left_out_with_a_warning() {
+        let labelled = |length: usize| {
+            let mut plan = plan(128, 150);
+            let spec =
+                ClaimSpec { labels: [("app".to_owned(), "x".repeat(length))].into(), ..ClaimSpec::default() };
+            plan.members.iter_mut().for_each(|member| member.spec = Some(spec.clone()));
+            plan
+        };
+        let small = labelled(1);
+        let mut fitted = small.clone();
+        assert!(fit_into_record(&mut fitted, Timestamp(0)).is_ok());
+        assert_eq!(fitted, small);
+        let mut large = labelled(250);
+        assert!(fits_into_record(&large, Timestamp(0)).is_err());
+        assert!(fit_into_record(&mut large, Timestamp(0)).is_ok());
+        assert!(large.members.iter().all(|member| member.spec.as_ref().is_some_and(|s| s.labels.is_empty())));
+        assert!(large.warnings.last().is_some_and(|warning| warning.contains("labels of the PVCs")));
+    }
 }

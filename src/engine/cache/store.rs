@@ -111,6 +111,7 @@ impl Store {
         Observation {
             epoch,
             journal: None,
+            cluster: None,
             overtaken: self.groups.is_overtaken(&scope.run) || self.backups.is_overtaken(&scope.backup.0),
             fresh,
             group: self.groups.get(&scope.namespace, &scope.group_name).map(|group| observe::group(group)),

@@ -112,7 +112,7 @@ fn refuses_newer_schema_with_clear_message() {
     store.write(&newer).expect("written");
     store.sync().expect("synced");
     drop(store);
-    let sentence = "the journal was written by a newer stillpoint (schema 7); this one reads up to schema 6";
+    let sentence = "the journal was written by a newer stillpoint (schema 8); this one reads up to schema 7";
     let error = Journal::open_thread(dir.path(), impatient()).err().expect("newer");
     assert_eq!(error.to_string(), sentence);
     let error = Snapshot::open(dir.path()).err().expect("newer");

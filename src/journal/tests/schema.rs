@@ -47,7 +47,7 @@ async fn older_binary_refuses_upgraded_journal() {
     let store = SledStore::open(&dir.path().join("sled")).expect("opened");
     assert_eq!(
         read_meta_up_to(1, &store).expect_err("it is newer").to_string(),
-        "the journal was written by a newer stillpoint (schema 6); this one reads up to schema 1"
+        "the journal was written by a newer stillpoint (schema 7); this one reads up to schema 1"
     );
 }
 

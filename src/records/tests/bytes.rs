@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::backup_samples::backup_events;
-use super::samples::{AT, earlier_events, group_events, later_versions};
+use super::samples::{AT, earlier_events, group_events, later_versions, third_versions};
 use crate::journal::Record;
-use crate::machine::backup;
+use crate::machine::backup::{self, BackupPart};
 use crate::machine::group::Event;
 use crate::machine::group::Reached;
 use crate::machine::group::Timed;
@@ -18,6 +19,16 @@ fn later(members: usize) -> [Record; 2] {
     let (planned, finished) = later_versions(members);
     [encode_group(&Timed { at: AT, event: planned }), encode_earlier_backup(&finished, AT)]
         .map(|record| record.expect("it fits"))
+}
+
+/// The records that have a third version, and the part of a Backup with such a plan.
+fn third(members: usize) -> Vec<Record> {
+    let events = third_versions(members);
+    let Event::Planned(plan) = &events[0] else { panic!("a plan") };
+    let part = BackupPart { part: 1, index: 2, plan: Arc::new((**plan).clone()) };
+    let part = encode_backup(&backup::Timed { at: AT, event: backup::Event::Part(part) });
+    let group = events.map(|event| encode_group(&Timed { at: AT, event })).into_iter();
+    group.chain([part]).map(|record| record.expect("it fits")).collect()
 }
 
 fn records(members: usize) -> Vec<Record> {
@@ -44,6 +55,7 @@ fn the_bytes_that_are_written_never_change() {
     never_change(&records(4), "migrations/0003_asked/after/payloads.hex");
     never_change(&later(4), "migrations/0005_atomicity/after/payloads.hex");
     never_change(&of_backups(), "migrations/0006_backups/after/payloads.hex");
+    never_change(&third(4), "migrations/0008_receipts/after/payloads.hex");
 }
 
 fn never_change(records: &[Record], path: &str) {

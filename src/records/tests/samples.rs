@@ -3,9 +3,9 @@
 use crate::domain::atomicity::Demand;
 use crate::domain::ids::{ObjectId, StreamId};
 use crate::domain::limits::{MAX_TEXT_BYTES, RECEIPT_PART_MEMBERS};
-use crate::domain::plan::{BackupRef, Plan, PlannedMember};
+use crate::domain::plan::{BackupRef, ClaimSpec, GroupClass, Plan, PlannedMember};
 use crate::domain::problem::Code;
-use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
+use crate::domain::receipt::{Provenance, Receipt, ReceiptMember, SecretRef};
 use crate::domain::time::{Millis, Timestamp};
 use crate::machine::backup::{AskedGroup, FailedGroup, Phase, earlier};
 use crate::machine::group::Event;
@@ -44,6 +44,7 @@ pub fn plan(members: usize, length: usize) -> Plan {
         claim_uid: uid(100 + index).as_str().into(),
         volume: format!("pvc-{}", uid(100 + index)),
         volume_handle: stretched(format!("csi-vol-{}-", uid(200 + index))),
+        spec: None,
     };
     Plan {
         run: StreamId::of_group(&uid(1), "shop", "velero.io/volume-group", "orders-db"),
@@ -54,6 +55,7 @@ pub fn plan(members: usize, length: usize) -> Plan {
         members: (0..members).map(member).collect(),
         driver: "hostpath.csi.k8s.io".into(),
         group_class: "csi-hostpath-groupsnapclass".into(),
+        class: None,
         snapshot_class: "csi-hostpath-snapclass".into(),
         selector: [("velero.io/volume-group".into(), "orders-db".into())].into(),
         keep_group_name: true,
@@ -145,6 +147,7 @@ pub fn receipt_records(plan: &Plan) -> Vec<Event> {
         secret: Some(SecretRef { namespace: "storage".into(), name: "csi".into() }),
         members: members.len() as u16,
         hash: Receipt::hash(&members),
+        provenance: None,
     };
     parts.chain([reached(Reached::VsBound(Box::new(head)))]).collect()
 }
@@ -175,6 +178,36 @@ pub fn later_versions(members: usize) -> (Event, earlier::Event) {
     let plan = Event::Planned(Box::new(Plan { atomicity, ..plan(members, 40) }));
     let warnings = vec!["group shop/orders-db: the driver cut the members 45.0 s apart".into()];
     (plan, finished(Phase::Completed, vec![], warnings))
+}
+
+/// The plan and the closing record of a receipt in their third version.
+pub fn third_versions(members: usize) -> [Event; 2] {
+    let secret = |name: &str| SecretRef { namespace: "storage".into(), name: name.into() };
+    let mut planned = plan(members, 40);
+    let class =
+        GroupClass { uid: uid(2).as_str().into(), get_secret: Some(secret("${volumegroupsnapshot.name}")) };
+    planned.class = Some(class);
+    for (index, member) in planned.members.iter_mut().enumerate() {
+        let labels = [("app", "orders"), ("velero.io/volume-group", "orders-db")];
+        member.spec = (index != 1).then(|| ClaimSpec {
+            storage_class: (index != 2).then(|| "csi-hostpath-sc".to_owned()),
+            requested: Some("10Gi".into()),
+            access_modes: vec!["ReadWriteOnce".into()],
+            volume_mode: Some("Filesystem".into()),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        });
+    }
+    let mut bound = receipt_records(&planned).pop().expect("the closing record");
+    if let Event::MilestoneReached { reached: Reached::VsBound(head), .. } = &mut bound {
+        head.provenance = Some(Provenance {
+            class_uid: Some(uid(2).as_str().into()),
+            get_secret: Some(secret("csi-get")),
+            created_at: Some(AT),
+            journal: Some(uid(3)),
+            cluster: Some(uid(4)),
+        });
+    }
+    [Event::Planned(Box::new(planned)), bound]
 }
 
 pub fn failed(index: usize, message: String) -> FailedGroup {

@@ -56,6 +56,7 @@ impl From<Planned> for Plan {
             members: wire.members.into_iter().map(Into::into).collect(),
             driver: wire.driver,
             group_class: wire.group_class,
+            class: None,
             snapshot_class: wire.snapshot_class,
             selector: wire.selector.into_iter().collect(),
             keep_group_name: wire.keep_group_name,
@@ -82,7 +83,7 @@ impl From<&plan::PlannedMember> for PlannedMember {
 
 impl From<PlannedMember> for plan::PlannedMember {
     fn from(PlannedMember { claim, claim_uid, volume, volume_handle }: PlannedMember) -> Self {
-        Self { claim, claim_uid: Uid(claim_uid), volume, volume_handle }
+        Self { claim, claim_uid: Uid(claim_uid), volume, volume_handle, spec: None }
     }
 }
 
@@ -260,6 +261,7 @@ impl From<ReceiptHead> for event::ReceiptHead {
             secret: wire.secret.map(|(namespace, name)| SecretRef { namespace, name }),
             members: wire.members,
             hash: wire.hash,
+            provenance: None,
         }
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             secret: None,
             members: 2,
             hash: [7; 32],
+            provenance: None,
         };
         for standing in Standing::KNOWN {
             let timed = timed(Some(head.clone()), *standing);

@@ -370,6 +370,7 @@ impl Cluster {
             policy: DeletionPolicy::Delete,
             volume_handles: vec![],
             group_handle: None,
+            created_at: None,
             cuts: vec![],
             error: None,
             terminating: false,

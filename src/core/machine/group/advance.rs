@@ -1,9 +1,10 @@
 //! Builds the records of a milestone: evidence, reason, receipt.
 
+use crate::domain::ids::ObjectId;
 use crate::domain::limits;
-use crate::domain::observed::Observation;
+use crate::domain::observed::{GroupContentSeen, Observation};
 use crate::domain::problem::Code;
-use crate::domain::receipt::{Receipt, ReceiptMember, SecretRef};
+use crate::domain::receipt::{Provenance, Receipt, ReceiptMember, SecretRef};
 use crate::machine::group::GroupMachine;
 use crate::machine::group::event::{Milestone, Reached, RebuiltMember, ReceiptHead, ReceiptPart};
 use crate::machine::group::matching::{self, own_content, own_group};
@@ -113,8 +114,27 @@ fn receipt(
         secret: content.secret.clone().map(|(namespace, name)| SecretRef { namespace, name }),
         members: members.len() as u16,
         hash: Receipt::hash(&members),
+        provenance: Some(provenance(run, observation, &group.id, content)),
     };
     Ok((head, members))
+}
+
+/// Where and when the cut was made, as far as it is known.
+fn provenance(
+    run: &GroupRun,
+    observation: &Observation,
+    group: &ObjectId,
+    content: &GroupContentSeen,
+) -> Provenance {
+    let class = run.plan.class.as_ref();
+    let get_secret = class.and_then(|class| class.get_secret.as_ref());
+    Provenance {
+        class_uid: class.map(|class| class.uid.clone()),
+        get_secret: get_secret.and_then(|secret| secret.resolved(group, &content.id.name)),
+        created_at: content.created_at,
+        journal: observation.journal.clone(),
+        cluster: observation.cluster.clone(),
+    }
 }
 
 /// Instruction for the operator of a stuck run.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::domain::ids::{ObjectId, Uid};
-use crate::domain::receipt::{ReceiptMember, SecretRef};
+use crate::domain::receipt::{Provenance, ReceiptMember, SecretRef};
 use crate::machine::group::GroupMachine;
 use crate::machine::kit::{self, Phase, Reason};
 use crate::named;
@@ -149,6 +149,9 @@ pub struct ReceiptHead {
     pub members: u16,
     /// Hash of the members ([`crate::domain::receipt::Receipt::hash`]).
     pub hash: [u8; 32],
+    /// Where and when the cut was made; `None` in a record of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// A member whose objects were lost and replaced by new ones.

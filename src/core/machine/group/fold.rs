@@ -279,6 +279,7 @@ fn close_receipt(run: &mut GroupRun, head: &ReceiptHead) -> Result<(), IllegalEv
         group_class: run.plan.group_class.clone(),
         secret: head.secret.clone(),
         members,
+        provenance: head.provenance.clone(),
     }));
     run.stage = Stage::VSBound;
     Ok(())

@@ -169,6 +169,7 @@ impl Remains {
                 secret: receipt.secret.clone(),
                 members: receipt.members.len() as u16,
                 hash: Receipt::hash(&receipt.members),
+                provenance: None,
             }),
             seen: self.seen(),
         };
@@ -252,6 +253,7 @@ impl Remains {
             claim_uid: seen.map_or(Uid(String::new()), |seen| seen.claim_uid.clone()),
             volume: seen.map_or(String::new(), |seen| seen.volume.clone()),
             volume_handle,
+            spec: None,
         }
     }
 
@@ -262,6 +264,7 @@ impl Remains {
             claim_uid: seen.map_or(Uid(String::new()), |seen| seen.claim_uid.clone()),
             volume: seen.map_or(String::new(), |seen| seen.volume.clone()),
             volume_handle: seen.map_or(String::new(), |seen| seen.handle.clone()),
+            spec: None,
         }
     }
 
@@ -295,6 +298,8 @@ impl Remains {
             group_class: first.group_class.clone(),
             secret: first.secret.clone(),
             members: members.iter().filter_map(|member| self.receipt_member(copies, member)).collect(),
+            // Copies on the objects do not have it.
+            provenance: None,
         })
     }
 
@@ -370,6 +375,7 @@ impl Remains {
             members: members.to_vec(),
             driver: driver.to_owned(),
             group_class: copy.map_or(self.group_class.as_str(), |copy| copy.group_class.as_str()).to_owned(),
+            class: None,
             snapshot_class: written.or(self.snapshot_class.clone()).unwrap_or_default(),
             selector: self.selector.clone(),
             keep_group_name,
