@@ -39,6 +39,8 @@ mod journal;
 mod killed;
 #[path = "binary/killed_outside.rs"]
 mod killed_outside;
+#[path = "binary/orphans.rs"]
+mod orphans;
 #[path = "binary/owner.rs"]
 mod owner;
 #[path = "binary/process.rs"]

@@ -12,6 +12,7 @@
 //! | [`explain`](mod@explain) | the reason of a record |
 //! | [`diff`](mod@diff) | the changes between two records |
 //! | [`shown`] | one record as data |
+//! | [`orphans`] | objects and storage that belong to no run any more |
 //!
 //! Not here: the verification of the hash chain ([`crate::journal::chain`]). A caller verifies a journal
 //! before it replays it.
@@ -20,6 +21,7 @@ pub mod describe;
 pub mod diff;
 pub mod explain;
 mod finished;
+pub mod orphans;
 mod record_text;
 pub mod replay;
 pub mod shown;

@@ -4,5 +4,6 @@ mod backups;
 mod explaining;
 mod forging;
 mod looks;
+mod orphans;
 mod released;
 mod replaying;

@@ -37,14 +37,14 @@ pub enum Groups {
 
 /// The cluster to connect to.
 #[derive(Debug, Args)]
-struct Cluster {
+pub(super) struct Cluster {
     /// Path to the kubeconfig file. Defaults to the kubeconfig of the environment
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
 }
 
 impl Cluster {
-    async fn connect(&self) -> Result<Adapter, Problem> {
+    pub(super) async fn connect(&self) -> Result<Adapter, Problem> {
         let config = client_config(self.kubeconfig.as_deref()).await?;
         let about = About::new("Cluster", "", &config.cluster_url.to_string());
         let client = kube::Client::try_from(config)

@@ -11,6 +11,7 @@ pub mod drill;
 pub mod explain;
 pub mod groups;
 pub mod journal;
+pub mod orphans;
 pub mod output;
 pub mod run;
 pub mod sim;
@@ -34,6 +35,7 @@ enum Command {
     Run(run::Run),
     #[command(subcommand)]
     Groups(groups::Groups),
+    Orphans(orphans::Orphans),
     Crds(crds::Crds),
     Completion(completion::Completion),
     #[command(subcommand)]
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
             Command::Sim(sim) => sim.execute().await,
             Command::Run(run) => run.execute().await,
             Command::Groups(groups) => groups.execute().await,
+            Command::Orphans(orphans) => orphans.execute().await,
             Command::Crds(crds) => crds.execute(),
             Command::Completion(completion) => completion.execute(),
             Command::Drill(drill) => drill.execute().await,

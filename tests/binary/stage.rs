@@ -75,10 +75,11 @@ impl Stage {
         Process::start(&name, self.dir.path(), &[args.as_slice(), more].concat())
     }
 
-    /// Sends one request to the cluster.
+    /// Sends one request to the cluster. A patch is a merge patch.
     pub fn call(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, kube::Error> {
         let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let media = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = Request::builder().method(method).uri(path).header("content-type", media);
         let request = request.body(bytes).expect("a request");
         self.runtime.block_on(self.client.request(request))
     }

@@ -43,6 +43,7 @@ use std::path::{Path, PathBuf};
 use super::common::OutputArgs;
 use super::output::{Format, report};
 use crate::domain::problem::{About, Code, Problem};
+use crate::journal::Entry;
 
 /// Read, verify and replay a journal
 #[derive(Debug, clap::Subcommand)]
@@ -107,7 +108,7 @@ impl DirectoryArgs {
 
 /// The source of the records.
 #[derive(Debug, Clone, clap::Args)]
-struct SourceArgs {
+pub(super) struct SourceArgs {
     /// Directory of the journal
     #[arg(long, value_name = "DIR", env = "STILLPOINT_JOURNAL", default_value = "stillpoint-journal")]
     journal: PathBuf,
@@ -120,6 +121,14 @@ struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// All entries of the journal, whose chain must be valid.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or its chain is broken.
+    pub(super) fn verified(&self) -> Result<Vec<Entry>, Problem> {
+        read::verified(self)
+    }
+
     /// The path that the command reads.
     fn path(&self) -> &Path {
         self.export.as_ref().unwrap_or(&self.journal)
