@@ -20,14 +20,16 @@ pub(super) fn reserve(path: &Path, bytes: u64) {
     if path.exists() {
         return;
     }
-    let reserved = File::create(path).and_then(|file| {
-        fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes)?;
-        file.sync_all()
-    });
-    if reserved.is_err() {
+    let reserved = File::create(path).map(|file| fill(&file, bytes) && file.sync_all().is_ok());
+    if !reserved.unwrap_or(false) {
         // The journal needs the room of the partial reservation.
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// Reserves blocks for the first `bytes` bytes of a file. Its length stays. Returns whether they are reserved.
+pub(super) fn fill(file: &File, bytes: u64) -> bool {
+    fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes).is_ok()
 }
 
 /// Why the disk of `dir` has too little room for a new Backup. `None` if two segments of `segment_bytes` bytes fit.

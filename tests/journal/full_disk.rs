@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::common::{append_all, block_on, missing, options, record, stream};
 
-const DISK: u64 = 64 << 20;
+const DISK: u64 = 128 << 20;
 /// Step between the sizes of the remaining room in bytes, beginning with 0.
 const STEP: u64 = 640 << 10;
 const ROOMS: u64 = 24;

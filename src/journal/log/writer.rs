@@ -49,6 +49,7 @@ impl LogWriter {
     pub fn begin(dir: &Path, after: Head, segment_bytes: u64, faults: FaultHook) -> io::Result<LogWriter> {
         fs::create_dir_all(dir)?;
         sync_parent(dir)?;
+        room::reserve(&reserved(dir), segment_bytes);
         let file = create(dir, Header { number: 1, after }, &faults)?;
         room::reserve(&reserved(dir), segment_bytes);
         let end = End { segment: 1, offset: HEADER_BYTES as u64 };
@@ -71,6 +72,7 @@ impl LogWriter {
     ) -> io::Result<LogWriter> {
         let LogSummary { end, head, tail, .. } = *summary;
         let file = OpenOptions::new().read(true).write(true).open(segment::path(dir, end.segment))?;
+        room::fill(&file, segment_bytes);
         let mut bytes = vec![0; usize::try_from(end.offset).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, 0)?;
         faults.run(
