@@ -32,7 +32,7 @@ use crate::engine::clock::Clock;
 use crate::engine::driver::{internal, journal_problem};
 use crate::engine::foreign;
 use crate::engine::runs::fold_group;
-use crate::journal::{Appended, Entry, Journal, StreamState};
+use crate::journal::{Appended, Entry, Journal, JournalError, StreamState};
 use crate::machine::group::Stage;
 use crate::records::binding::{self as records, BindingEvent, BindingRecord};
 
@@ -467,8 +467,17 @@ impl Binder {
     /// A completed run whose group objects are in the caches, if there is one.
     async fn completed_run_with_group(&self) -> Result<Option<StreamId>, Problem> {
         for stream in self.inner.cache.runs_with_group() {
-            let entries = self.inner.journal.stream(stream).await;
-            let entries = entries.map_err(|error| journal_problem(stream, &error))?;
+            let entries = match self.inner.journal.stream(stream).await {
+                // Only a run that has ended can be in an archive, and one that was rolled back leaves nothing live.
+                Err(JournalError::ArchiveMissing { .. }) => {
+                    let live = self.inner.journal.live(stream).await;
+                    if live.map_err(|error| journal_problem(stream, &error))?.is_empty() {
+                        continue;
+                    }
+                    return Ok(Some(stream));
+                }
+                entries => entries.map_err(|error| journal_problem(stream, &error))?,
+            };
             let run = fold_group(stream, &entries)?;
             if run.is_some_and(|run| run.stage == Stage::Completed) {
                 return Ok(Some(stream));

@@ -78,7 +78,7 @@ use crate::engine::driver::{Context, Driver, journal_problem};
 use crate::engine::run_status::{Published, StatusBoard};
 use crate::engine::runs::{RunState, Runs, Started, fold_group};
 use crate::engine::telemetry::MetricsSink;
-use crate::journal::{Entry, Journal, Opened};
+use crate::journal::{Entry, Journal, JournalError, Opened};
 use crate::machine::group::Event as GroupEvent;
 use crate::machine::group::reconstruct::{Reconstructed, Standing};
 use crate::machine::group::{GroupMachine, Stage};
@@ -291,8 +291,16 @@ impl Engine {
             if self.context.runs.state(stream).is_some() {
                 continue;
             }
-            let entries = self.context.journal.stream(stream).await;
-            let entries = entries.map_err(|error| journal_problem(stream, &error))?;
+            let entries = match self.context.journal.stream(stream).await {
+                Err(error @ JournalError::ArchiveMissing { .. }) => {
+                    tracing::error!(
+                        run = %stream, %error,
+                        "group objects of a run that is over are in the cluster again: {}", error.fix()
+                    );
+                    continue;
+                }
+                entries => entries.map_err(|error| journal_problem(stream, &error))?,
+            };
             let Some(run) = fold_group(stream, &entries)? else { continue };
             // A failed run has freed its storage: objects that exist now are left to the operator.
             if run.stage != Stage::Completed {
