@@ -1,21 +1,23 @@
 //! Defines the handle through which callers append.
 
-use std::collections::BTreeSet;
+mod archiving;
+
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use uuid::Uuid;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::archive::{self, Archived, Checkpoint, Leaving, Policy, Remains, Stays};
 use super::beside::check_beside;
 use super::durable::Durable;
 use super::error::{AppendError, JournalError};
 use super::fault_injection::Call;
 use super::record::{Entry, Head, Record};
 use super::room;
-use super::store::{Barrier, StreamHead, StreamState};
-use super::writer::{Append, Appended, Archives, Limits, MAX_APPEND_BYTES, Note, Request, Shared};
+use super::store::{Barrier, StreamState};
+use super::writer::{Append, Appended, Request, Shared};
+
+pub(super) use archiving::Looked;
 
 /// An open journal. Clones share one writer.
 ///
@@ -178,106 +180,6 @@ impl Journal {
     pub async fn live(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
         let (reply, answer) = oneshot::channel();
         self.read(Request::Stream(stream.into(), reply), answer).await
-    }
-
-    /// Archives every whole segment, the oldest first, up to one of which too much is still needed. See
-    /// [`super::archive`].
-    ///
-    /// Appends continue meanwhile: the writer gets only short requests. `now_ns` is the time of the
-    /// checkpoints, in nanoseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// An archive cannot be written, which changes nothing, or the writer has stopped.
-    pub async fn archive(&self, policy: Policy, now_ns: i64) -> Result<Archived, JournalError> {
-        let mut archived = Archived::default();
-        let Some(archives) = self.0.shared.archives() else { return Ok(archived) };
-        let _alone = archives.turn.lock().await;
-        let (reply, answer) = oneshot::channel();
-        let Limits { truncated_at, head } =
-            self.served(Request::EndSegment { policy, reply }, answer).await?;
-        let (mut after, mut needed) = (truncated_at, None);
-        loop {
-            let journal = archives.journal.clone();
-            let first = move || Leaving::first(&journal, after, head.position);
-            let Some(leaving) = blocking("read the log", first).await? else { return Ok(archived) };
-            if needed.is_none() {
-                needed = Some(self.needed(archives).await?);
-            }
-            let heads = self.heads().await?.into_iter().map(|head| (head.stream, head)).collect();
-            let remains =
-                leaving.remains(&heads, needed.as_ref().unwrap_or(&BTreeSet::new()), archives.keeps, now_ns);
-            let (bytes, needs) = (leaving.bytes.len() as u64, remains.bytes());
-            if !policy.leaves(bytes, needs) {
-                let (first, last) = (leaving.after.position + 1, leaving.last.position);
-                archived.stays = Some(Stays { first, last, bytes, needed: needs });
-                return Ok(archived);
-            }
-            after = leaving.last;
-            archived.copied += remains.kept.len() as u64;
-            archived.archives.push(self.leave(archives, leaving, remains, now_ns).await?);
-        }
-    }
-
-    /// The streams that open streams refer to.
-    async fn needed(&self, archives: &Archives) -> Result<BTreeSet<Uuid>, JournalError> {
-        let mut needed = BTreeSet::new();
-        for head in self.heads().await?.iter().filter(|head| head.state == StreamState::Open) {
-            let entries = self.live(head.stream).await?;
-            needed.extend(entries.iter().flat_map(|entry| (archives.links)(&entry.record)));
-        }
-        Ok(needed)
-    }
-
-    /// The streams in the live journal.
-    async fn heads(&self) -> Result<Vec<StreamHead>, JournalError> {
-        let (reply, answer) = oneshot::channel();
-        self.read(Request::Heads(reply), answer).await
-    }
-
-    /// Turns a segment into an archive: seals it, copies what remains, and removes it.
-    async fn leave(
-        &self,
-        archives: &Archives,
-        leaving: Leaving,
-        remains: Remains,
-        now_ns: i64,
-    ) -> Result<Checkpoint, JournalError> {
-        let (places, faults) = (archives.places().clone(), archives.faults.clone());
-        let seal = move || leaving.seal(&places, &faults).map(|()| leaving);
-        let leaving = blocking("write an archive", seal).await?;
-        let mut from = 0;
-        let mut rest = remains.records.as_slice();
-        while !rest.is_empty() {
-            let mut bytes = 0;
-            let fits = |record: &&Record| {
-                bytes += record.payload.len();
-                bytes <= MAX_APPEND_BYTES / 4
-            };
-            let (now, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
-            let appended = self.note(now.to_vec(), vec![]).await?;
-            from = if from == 0 { appended.first } else { from };
-            rest = after;
-        }
-        let checkpoint = leaving.checkpoint(archives.catalog.indexes(), &remains, from);
-        self.note(vec![checkpoint.record(now_ns)], remains.left_out).await?;
-        archives.catalog.admit(&checkpoint)?;
-        for step in archive::steps(&leaving, &remains.kept) {
-            let (reply, answer) = oneshot::channel();
-            self.served(Request::Truncate(step, reply), answer).await?;
-        }
-        let (through, (reply, answer)) = (leaving.last.position, oneshot::channel());
-        self.served(Request::Release { through, reply }, answer).await?;
-        Ok(checkpoint)
-    }
-
-    /// Appends records of the journal about itself.
-    async fn note(&self, records: Vec<Record>, left_out: Vec<StreamHead>) -> Result<Appended, JournalError> {
-        let (reply, answer) = oneshot::channel();
-        let appended = self.served(Request::Note(Note { records, left_out, reply }), answer).await?;
-        appended.map_err(|error| match error {
-            AppendError::Reopened { stream } => JournalError::Reopened { stream },
-            error => JournalError::Stopped { reason: error.to_string() },
-        })
     }
 
     /// Reads the log from disk up to the present head, and checks that it holds the records of this journal.

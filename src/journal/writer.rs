@@ -25,6 +25,7 @@ use super::chain::{ChainProblem, Fault, max_payload, open_at};
 use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, encode};
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
+use super::handle::Looked;
 use super::options::Options;
 use super::record::{Entry, Head, Keeps, Links, Record};
 use super::repair;
@@ -137,8 +138,8 @@ pub(super) struct Archives {
     pub keeps: Keeps,
     pub segment_bytes: u64,
     pub faults: FaultHook,
-    /// Serializes archivings.
-    pub turn: tokio::sync::Mutex<()>,
+    /// Serializes archivings. Has the segments that stay.
+    pub turn: tokio::sync::Mutex<Option<Looked>>,
 }
 
 impl Archives {

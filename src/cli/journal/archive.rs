@@ -40,7 +40,7 @@ struct Shown {
     archives: Vec<ShownArchive>,
     /// Records that were copied, because they are still needed.
     copied: u64,
-    /// The segment that stays, because too much of it is still needed.
+    /// The segments that stay, because too much of them is still needed.
     #[serde(skip_serializing_if = "Option::is_none")]
     stays: Option<ShownSegment>,
     /// Records that remain in the live journal.
@@ -142,8 +142,8 @@ fn text(shown: &Shown) -> String {
     }
     if let Some(ShownSegment { first, last, bytes, needed }) = shown.stays {
         text.push_str(&format!(
-            "records {first} to {last} stay in the live journal: {needed} of {bytes} bytes are still needed, and a \
-             segment leaves only below {COPIED_PERCENT} %; --all archives it all the same\n"
+            "records {first} to {last} stay in the live journal: {needed} of {bytes} bytes are still needed, and \
+             segments leave only below {COPIED_PERCENT} %; --all archives it all the same\n"
         ));
     }
     text + &format!("left in the live journal: {}\n", count(shown.live, "record"))

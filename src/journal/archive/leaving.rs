@@ -75,6 +75,17 @@ impl Leaving {
         Ok(None)
     }
 
+    /// The last record of the last whole segment that does not end behind `limit`; 0 if there is none.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn last(journal: &Path, limit: u64) -> Result<u64, JournalError> {
+        let dir = paths::log(journal);
+        let segments = log::segments(&dir).map_err(JournalError::io("read", &dir))?;
+        let ends = segments.iter().skip(1).map(|next| next.after.position).filter(|last| *last <= limit);
+        Ok(ends.max().unwrap_or(0))
+    }
+
     /// Every segment of the log that ends at position `through` or before.
     ///
     /// # Errors

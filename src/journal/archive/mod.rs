@@ -9,8 +9,8 @@
 //! - A request that ended in an archive never gets a second run. The index of its streams stays with the
 //!   journal for ever, also when the archive is moved elsewhere. It costs 16 bytes for each stream.
 //! - An open or holding stream does not block archiving: what it still needs is copied behind the end of the log
-//!   ([`Carry`]). So archives may be moved at any time. A segment leaves only if less than a share of it is
-//!   copied ([`Policy::copied_percent`]). So the log grows with what is needed and not with its age.
+//!   ([`Carry`]). So archives may be moved at any time. The first segments leave only if less than a share of
+//!   them is copied ([`Policy::copied_percent`]). So the log grows with what is needed and not with its age.
 //!
 //! # Layout
 //! | name | contents |
@@ -62,7 +62,7 @@ pub struct Policy {
     /// The segment ends when its first record has this time or an earlier one, in nanoseconds since the
     /// Unix epoch.
     pub before_ns: i64,
-    /// A segment stays if this share of it, or more, had to be copied, in percent.
+    /// Segments stay if this share of them, or more, had to be copied, in percent.
     pub copied_percent: u64,
 }
 
@@ -93,18 +93,18 @@ pub struct Archived {
     pub archives: Vec<Checkpoint>,
     /// Number of records that were copied, because streams that hold or have not ended need them.
     pub copied: u64,
-    /// The segment that stays, because too much of it is still needed.
+    /// The segments that stay, because too much of them is still needed.
     pub stays: Option<Stays>,
 }
 
-/// A segment that is not archived, because too much of it is still needed.
+/// Segments that are not archived, because too much of them is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stays {
     pub first: u64,
     pub last: u64,
-    /// Size of the segment in bytes.
+    /// Size of the segments in bytes.
     pub bytes: u64,
-    /// Size of what is needed of it in bytes.
+    /// Size of what is needed of them in bytes.
     pub needed: u64,
 }
 

@@ -230,6 +230,35 @@ async fn segment_stays_if_quarter_of_it_is_needed() {
     assert_eq!((archived.archives.len(), archived.copied), (2, 2));
 }
 
+#[tokio::test]
+async fn segment_full_of_needed_records_leaves_with_those_behind_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = Options { segment_bytes: 4_000, ..small() };
+    let (journal, _) = Journal::open_thread(dir.path(), options).expect("opened");
+    for number in 500..520 {
+        append(&journal, number, 0, "stuck").await.expect("appended");
+    }
+    let quarter = Policy { records: u64::MAX, ..Policy::everything() };
+    let alone = journal.archive(quarter, 5).await.expect("nothing to archive");
+    assert!(alone.archives.is_empty() && alone.stays.is_some(), "{alone:?}");
+    run(&journal, 1..60).await;
+    let archived = journal.archive(quarter, 6).await.expect("archived");
+    assert!(archived.archives.len() > 3 && archived.copied == 20, "{archived:?}");
+    assert_eq!(archived.archives[0].first, 1);
+    for number in 500..520 {
+        assert_eq!(texts(&journal.live(stream(number)).await.expect("copied")), ["stuck"]);
+    }
+    // The copies are a segment of needed records now. They do not keep the log from shrinking again.
+    run(&journal, 100..400).await;
+    let again = journal.archive(quarter, 7).await.expect("archived");
+    let segments = fs::read_dir(dir.path().join("log")).expect("there").count();
+    assert!(segments < 12 && again.archives.len() > 30, "{segments} of {}", again.archives.len());
+    drop(journal);
+    fs::remove_dir_all(dir.path().join("sled")).expect("removed");
+    let (_, opened) = reopened(dir.path());
+    assert_eq!(opened.streams.len(), 20);
+}
+
 /// A stuck run costs only its own records, and not those of the runs that end after it.
 #[tokio::test]
 async fn stuck_run_keeps_disk_and_memory_bounded() {
