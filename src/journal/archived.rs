@@ -4,7 +4,7 @@
 //! removal of the records from the index and from the log may still be incomplete. The segment is there until
 //! the index is truncated and synced. So both are repeated from the segment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use uuid::Uuid;
 
@@ -36,11 +36,20 @@ pub(super) fn load(
     Catalog::load(places, newest)
 }
 
-/// Checks that the records of each open stream are complete.
-pub(super) fn check_complete(streams: &[(Uuid, Vec<Entry>)]) -> Result<(), JournalError> {
+/// Puts archived records of open streams into the gaps of those that are live: a stream that held, and works again,
+/// has such gaps.
+///
+/// # Errors
+/// The archive is missing, or its records do not fill the gaps.
+pub(super) fn complete(streams: &mut [(Uuid, Vec<Entry>)], catalog: &Catalog) -> Result<(), JournalError> {
     for (stream, entries) in streams {
-        let follows = entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
-        if entries.is_empty() || !follows {
+        let is_whole = |entries: &[Entry]| entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
+        if !is_whole(entries) {
+            let archived = catalog.entries(*stream, u64::MAX)?;
+            let all = archived.into_iter().chain(std::mem::take(entries)).map(|entry| (entry.seq, entry));
+            *entries = all.collect::<BTreeMap<_, _>>().into_values().collect();
+        }
+        if entries.is_empty() || !is_whole(entries) {
             let (position, what) =
                 (entries.first().map_or(0, |first| first.position), Fault::StreamIndex { stream: *stream });
             let source = ChainProblem { position, what };

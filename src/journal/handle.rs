@@ -153,23 +153,34 @@ impl Journal {
     /// if records of the stream are in an archive that was moved elsewhere.
     pub async fn stream(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
         let stream = stream.into();
-        let live = self.live(stream).await?;
+        let (live, last_seq) = self.live_and_last(stream).await?;
         let is_whole = live.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
-        let Some(archives) = self.0.shared.archives().filter(|_| !is_whole || live.is_empty()) else {
+        let reaches_end = live.last().map_or(0, |last| last.seq) == last_seq;
+        let Some(archives) =
+            self.0.shared.archives().filter(|_| !is_whole || !reaches_end || live.is_empty())
+        else {
             return Ok(live);
         };
         if live.is_empty() && !archives.catalog.contains(stream) {
             return Ok(live);
         }
         let catalog = archives.catalog.clone();
-        // The live journal has every record behind its last gap.
+        // The live journal has every record behind its last gap, unless its copies outlived its end.
         let follows =
             live.windows(2).rev().take_while(|pair| pair[0].seq.checked_add(1) == Some(pair[1].seq));
-        let behind = live.len() - follows.count().saturating_add(1).min(live.len());
+        let behind = match reaches_end {
+            true => live.len() - follows.count().saturating_add(1).min(live.len()),
+            false => live.len(),
+        };
         let before = live.get(behind).map_or(u64::MAX, |first| first.seq);
         let mut entries = blocking("read archives", move || catalog.entries(stream, before)).await?;
         entries.extend(live.into_iter().skip(behind));
         Ok(entries)
+    }
+
+    async fn live_and_last(&self, stream: Uuid) -> Result<(Vec<Entry>, u64), JournalError> {
+        let (reply, answer) = oneshot::channel();
+        self.read(Request::Stream(stream, reply), answer).await
     }
 
     /// The entries of one stream that are in the live journal: all of an open stream, and of a holding one at
@@ -178,8 +189,7 @@ impl Journal {
     /// # Errors
     /// The store failed, a record is damaged, or the writer has stopped.
     pub async fn live(&self, stream: impl Into<Uuid>) -> Result<Vec<Entry>, JournalError> {
-        let (reply, answer) = oneshot::channel();
-        self.read(Request::Stream(stream.into(), reply), answer).await
+        Ok(self.live_and_last(stream.into()).await?.0)
     }
 
     /// Reads the log from disk up to the present head, and checks that it holds the records of this journal.

@@ -251,8 +251,8 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// The head before the first record of the new log. It is that of the first segment, if no record before it is
-/// lost. Otherwise it is the last record of the newest archive, or the beginning of the index.
+/// The head before the first record of the new log: the last record of the newest archive. Without archives it is
+/// that of the first segment, or the beginning of the index.
 fn first(salvage: &Salvage, sources: &Sources) -> Head {
     let logged = salvage.records.values().map(|(_, bytes)| bytes.clone());
     let index = sources.index.as_ref();
@@ -261,7 +261,8 @@ fn first(salvage: &Salvage, sources: &Sources) -> Head {
     let checkpoints = entries.filter_map(|bytes| Checkpoint::of(&envelope::open(&bytes).ok()?.record));
     let archived = checkpoints.map(|checkpoint| checkpoint.last).max_by_key(|last| last.position);
     let through = archived.map_or(0, |last| last.position);
-    let header = salvage.start.filter(|start| start.position <= through);
+    // A segment that is an archive already is not needed, and its records may have left the index.
+    let header = salvage.start.filter(|start| through == 0 && start.position == 0);
     let first = salvage.records.get(&1).and_then(|(_, bytes)| envelope::open(bytes).ok());
     let genesis = first.map_or(Head::genesis(), |entry| Head { position: 0, hash: entry.prev });
     header.or(archived).or(index.map(|(_, meta)| meta.truncated_at)).unwrap_or(genesis)

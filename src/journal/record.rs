@@ -18,7 +18,8 @@ pub struct Record {
 }
 
 /// Returns the streams that a record refers to. The record's own stream reads their records when it is
-/// resumed. While it is open, these records stay in the live journal.
+/// resumed. While it is open, these records stay in the live journal. A record is written before the streams that it
+/// refers to have ended.
 pub type Links = fn(&Record) -> Vec<Uuid>;
 
 /// Whether a record of a holding stream stays in the live journal.

@@ -6,8 +6,10 @@ mod bad_bytes;
 mod barrier;
 mod carrying;
 mod converting;
+mod interleaving;
 mod opening;
 mod power;
+mod random;
 mod reading;
 mod rebuilding;
 mod schema;
@@ -24,6 +26,11 @@ async fn append(journal: &Journal, number: u128, seq: u64, text: &str) -> Result
 fn on(disk: &Disk) -> (Journal, Opened) {
     let store = MemoryStore::open(disk).expect("the disk is free");
     Journal::open_task(store).expect("an intact journal")
+}
+
+/// Every how many of the cases of a set of tests are played: all with `STILLPOINT_TESTS=all`, as in CI.
+fn every(step: usize) -> usize {
+    if std::env::var("STILLPOINT_TESTS").is_ok_and(|tests| tests == "all") { 1 } else { step }
 }
 
 /// Options without wait times.

@@ -61,7 +61,8 @@ pub(super) struct Append {
 
 pub(super) enum Request {
     Append(Append),
-    Stream(Uuid, oneshot::Sender<Result<Vec<Entry>, JournalError>>),
+    /// Returns the live entries of a stream, and the sequence of its last record.
+    Stream(Uuid, oneshot::Sender<Result<(Vec<Entry>, u64), JournalError>>),
     Entries {
         from: u64,
         limit: usize,
@@ -174,6 +175,11 @@ impl Shared {
         self.archives().is_some_and(|archives| archives.catalog.contains(stream))
     }
 
+    /// Position of the last archived record.
+    fn archived_through(&self) -> u64 {
+        self.archives().map_or(0, |archives| archives.catalog.last())
+    }
+
     pub fn head(&self) -> Head {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -238,12 +244,20 @@ impl<S: Store> Writer<S> {
 
     /// Stages a note behind the last record of the journal's own stream.
     fn note(&self, staged: &mut Staged, note: Note) -> Result<(), WriterStopped> {
-        let Note { records, left_out, reply } = note;
-        for before in left_out.iter().filter(|before| before.state != StreamState::Open) {
+        let Note { mut records, left_out, reply } = note;
+        for before in left_out {
             let stream = before.stream;
-            if self.known(staged, stream)?.is_some_and(|now| now.state == StreamState::Open) {
+            let now = self.known(staged, stream)?.map_or(StreamState::Finished, |now| now.state);
+            if now != before.state && now != StreamState::Finished {
                 drop(reply.send(Err(AppendError::Reopened { stream })));
                 return Ok(());
+            }
+        }
+        for record in &mut records {
+            if let Some(stream) = archive::stream_of(record)
+                && let Some(head) = self.known(staged, stream)?
+            {
+                archive::set_head(record, &head);
             }
         }
         let (stream, state) = (repair::stream(), StreamState::Finished);
@@ -264,9 +278,9 @@ impl<S: Store> Writer<S> {
     fn stage(&self, staged: &mut Staged, append: Append) -> Result<(), WriterStopped> {
         let Append { stream, expected_seq, records, state, barrier, reply } = append;
         let known = self.known(staged, stream)?;
-        let truncated_at = self.meta.truncated_at.position;
-        let over =
-            |head: &StreamHead| head.state == StreamState::Finished && head.last_position <= truncated_at;
+        // The index is truncated later than the checkpoint is written.
+        let through = self.shared.archived_through().max(self.meta.truncated_at.position);
+        let over = |head: &StreamHead| head.state == StreamState::Finished && head.last_position <= through;
         let archived = known.as_ref().is_none_or(over) && self.shared.is_archived(stream);
         let refused = archived.then_some(AppendError::Archived { stream });
         match refused.or_else(|| refusal(stream, expected_seq, &records, known)) {
@@ -332,7 +346,9 @@ impl<S: Store> Writer<S> {
     fn serve(&mut self, request: Request) -> Result<(), WriterStopped> {
         match request {
             Request::Stream(stream, reply) => {
-                drop(reply.send(read_stream(&self.store, self.meta.truncated_at, stream)));
+                let last = self.store.stream(stream).map(|head| head.map_or(0, |head| head.last_seq));
+                let read = read_stream(&self.store, self.meta.truncated_at, stream);
+                drop(reply.send(read.and_then(|entries| Ok((entries, last?)))));
             }
             Request::Entries { from, limit, reply } => {
                 let from = from.max(self.meta.truncated_at.position.saturating_add(1));

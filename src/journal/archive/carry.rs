@@ -119,6 +119,21 @@ fn front(head: &StreamHead) -> Vec<u8> {
     bytes
 }
 
+/// The stream whose records a record copies. `None` if it copies none.
+pub(crate) fn stream_of(record: &Record) -> Option<Uuid> {
+    let front = record.payload.get(..16).filter(|_| record.kind == KIND)?;
+    Uuid::from_slice(front).ok()
+}
+
+/// Sets the head of the stream in a record that copies its records.
+///
+/// SUBTLE: the head must be that of the moment in which the record is written. 1. The records are selected while a
+/// stream is open. 2. The stream ends. 3. The copies are written, behind its end. 4. The segment with its end becomes
+/// an archive. If the copies said that the stream is open, it would be resumed.
+pub(crate) fn set_head(record: &mut Record, head: &StreamHead) {
+    record.payload.splice(..HEAD_BYTES.min(record.payload.len()), front(head));
+}
+
 /// The number of copies in `records`, and the hash over them, as in a checkpoint.
 pub(super) fn summary<'a>(records: impl IntoIterator<Item = &'a Record>) -> (u64, [u8; 32]) {
     total(records.into_iter().map(Part::of))
@@ -144,7 +159,8 @@ struct Part {
 impl Part {
     fn of(record: &Record) -> Part {
         let copies = Carry::of(record).map_or(0, |carry| carry.entries.len() as u64);
-        Part { copies, hash: super::hash(&record.payload) }
+        // The writer sets the front.
+        Part { copies, hash: super::hash(record.payload.get(HEAD_BYTES..).unwrap_or_default()) }
     }
 }
 

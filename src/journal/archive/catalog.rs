@@ -63,6 +63,11 @@ impl Catalog {
         Ok((catalog(state), repairs))
     }
 
+    /// Position of the last archived record; 0 if there are no archives.
+    pub fn last(&self) -> u64 {
+        self.read(|state| state.archives.last().map_or(0, |(range, _)| range.last))
+    }
+
     /// The `indexes` field of the newest checkpoint.
     pub fn indexes(&self) -> [u8; 32] {
         self.read(|state| state.indexes)

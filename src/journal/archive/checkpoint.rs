@@ -13,7 +13,7 @@
 //! | 88 | 8 | number of streams that ended in the archive |
 //! | 96 | 32 | BLAKE3 hash of the same field of the previous checkpoint (zeros before the first) and of the index's file |
 //! | 128 | 8 | number of records that the carry copies; 0 if there is no carry |
-//! | 136 | 32 | BLAKE3 hash of the payloads of the carry's records |
+//! | 136 | 32 | BLAKE3 hash of the hashes of the copies in each of the carry's records |
 //! | 168 | 8 | position of the carry's first record |
 //!
 //! Version 1 ended before the last field: a file held the copies (`migrations/0007_log`). So the newest
@@ -57,7 +57,7 @@ pub struct Checkpoint {
 pub struct CarrySummary {
     /// Number of copied records.
     pub copies: u64,
-    /// Hash of the payloads of the records with the copies; zeros if there are none.
+    /// Hash of the copies; zeros if there are none.
     pub hash: [u8; 32],
     /// Position of the first of these records; 0 if there are none.
     pub from: u64,

@@ -57,20 +57,24 @@ impl Remains {
 
 impl Leaving {
     /// The first segment of the log that holds records, if it is whole and does not end behind `limit`. `after`
-    /// is the head at the end of the archives.
+    /// is the position of the last archived record.
     ///
     /// # Errors
     /// The segment cannot be read.
-    pub fn first(journal: &Path, after: Head, limit: u64) -> Result<Option<Leaving>, JournalError> {
+    pub fn first(journal: &Path, after: u64, limit: u64) -> Result<Option<Leaving>, JournalError> {
         let dir = paths::log(journal);
         let segments = log::segments(&dir).map_err(JournalError::io("read", &dir))?;
         for pair in segments.windows(2) {
             let [Segment { after: start, path }, Segment { after: last, .. }] = pair else { continue };
             // The segment is an archive already, or it holds only claims of epochs.
-            if last.position <= after.position || start.position == last.position {
+            if last.position <= after || start.position == last.position {
                 continue;
             }
-            return (last.position <= limit).then(|| Leaving::read(path, *start, *last)).transpose();
+            // A part of it would be in two archives.
+            let overlaps = start.position < after;
+            return (last.position <= limit && !overlaps)
+                .then(|| Leaving::read(path, *start, *last))
+                .transpose();
         }
         Ok(None)
     }

@@ -45,13 +45,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use carry::Carry;
-pub(super) use carry::{Carries, KIND as CARRY, MAX_CARRY_BYTES};
+pub(super) use carry::{Carries, KIND as CARRY, MAX_CARRY_BYTES, set_head, stream_of};
 pub(super) use catalog::Catalog;
 pub(super) use checkpoint::KIND;
 pub use checkpoint::{CarrySummary, Checkpoint, FileOfCopies};
 pub(super) use leaving::{Leaving, Remains, each as each_record};
 pub use read::{Prefix, Vouched, carried};
-pub(super) use seal::{clear, copied_again};
+pub(super) use seal::{clear, copied_again, heads};
 pub(super) use truncate::{Step, steps, truncate};
 
 /// When the current segment ends, so that it can be archived.

@@ -66,30 +66,47 @@ impl Leaving {
     }
 }
 
-/// The records that copy `copies`, of which an earlier release had a file, and the checkpoint behind them. It
-/// replaces `newest`. `from` is the position of the first of them.
+/// The heads of the streams of `copies`, of which an earlier release had a file. `later` has the state, the sequence and
+/// the position of the last record of a stream in the log. Streams that have ended since, and that are not needed, are
+/// left out.
+pub(crate) fn heads(
+    copies: &mut BTreeMap<Uuid, (StreamState, Vec<Entry>)>,
+    later: &BTreeMap<Uuid, (StreamState, u64, u64)>,
+) -> Vec<StreamHead> {
+    copies.retain(|stream, (state, entries)| {
+        let has_ended = later.get(stream).is_some_and(|(later, ..)| *later == StreamState::Finished);
+        let is_over = has_ended && *state == StreamState::Open;
+        !entries.is_empty() && !is_over
+    });
+    let head = |(stream, (state, entries)): (&Uuid, &(StreamState, Vec<Entry>))| {
+        let (first, last) = (entries.first()?, entries.last()?);
+        let own = (*state, last.seq, last.position);
+        let (state, last_seq, last_position) =
+            later.get(stream).copied().filter(|(.., position)| *position > last.position).unwrap_or(own);
+        let first_position = first.position;
+        Some(StreamHead { stream: *stream, state, last_seq, first_position, last_position })
+    };
+    copies.iter().filter_map(head).collect()
+}
+
+/// The records that copy `copies`, and the checkpoint behind them. It replaces `newest`. `from` is the position of the
+/// first of them.
 pub(crate) fn copied_again(
     newest: &Checkpoint,
     copies: BTreeMap<Uuid, (StreamState, Vec<Entry>)>,
+    heads: &[StreamHead],
     from: u64,
     time_ns: i64,
 ) -> Vec<Record> {
     let mut records = Vec::new();
-    for (stream, (state, entries)) in copies {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { continue };
-        let head = StreamHead {
-            stream,
-            state,
-            last_seq: last.seq,
-            first_position: first.position,
-            last_position: last.position,
-        };
+    for (head, (_, entries)) in heads.iter().zip(copies.values()) {
         let envelopes: Vec<Vec<u8>> = entries.iter().map(envelope::of).collect();
         let envelopes: Vec<&[u8]> = envelopes.iter().map(Vec::as_slice).collect();
-        records.extend(carry::records(&head, &envelopes, time_ns));
+        records.extend(carry::records(head, &envelopes, time_ns));
     }
     let (copies, hash) = carry::summary(&records);
-    let carry = CarrySummary { copies, hash, from };
+    let from = if copies == 0 { 0 } else { from };
+    let carry = if copies == 0 { CarrySummary::default() } else { CarrySummary { copies, hash, from } };
     records.push(Checkpoint { carry, file_of_copies: None, ..*newest }.record(time_ns));
     records
 }

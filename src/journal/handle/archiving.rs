@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use super::super::archive::{self, Archived, Checkpoint, Leaving, Policy, Remains, Stays};
 use super::super::error::{AppendError, JournalError};
 use super::super::record::{Head, Record};
-use super::super::store::{StreamHead, StreamState};
-use super::super::writer::{Appended, Archives, Limits, MAX_APPEND_BYTES, Note, Request};
+use super::super::store::{StoreError, StreamHead, StreamState};
+use super::super::writer::{Appended, Archives, Limits, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Note, Request};
 use super::{Journal, blocking};
 
 /// Time after which segments that stay are looked at again although no further segment has ended, in nanoseconds.
@@ -55,7 +55,8 @@ impl Journal {
         {
             return Ok(Archived { stays: Some(stays), ..archived });
         }
-        let mut after = truncated_at;
+        // A segment whose archiving did not come to its end leaves with the next open.
+        let mut after = truncated_at.position.max(archives.catalog.last());
         loop {
             let needs = self.needs(archives).await?;
             let (through, stays) = self.leaving(archives, &needs, policy, after, head).await?;
@@ -64,11 +65,11 @@ impl Journal {
                 *looked = stays.map(|stays| Looked { last, copied_percent, at_ns: now_ns, stays });
                 return Ok(Archived { stays, ..archived });
             };
-            while after.position < through {
+            while after < through {
                 let Some(leaving) = self.next(archives, after, head).await? else { break };
                 let needs = Needs { heads: self.heads().await?, referred: needs.referred.clone() };
                 let remains = leaving.remains(&needs.heads, &needs.referred, archives.keeps, now_ns);
-                after = leaving.last;
+                after = leaving.last.position;
                 archived.copied += remains.kept.len() as u64;
                 archived.archives.push(self.leave(archives, leaving, remains, now_ns).await?);
             }
@@ -81,19 +82,19 @@ impl Journal {
         archives: &Archives,
         needs: &Needs,
         policy: Policy,
-        after: Head,
+        after: u64,
         head: Head,
     ) -> Result<(Option<u64>, Option<Stays>), JournalError> {
         let (mut at, mut stays) = (after, None::<Stays>);
         while let Some(leaving) = self.next(archives, at, head).await? {
-            at = leaving.last;
+            at = leaving.last.position;
             let needed = leaving.remains(&needs.heads, &needs.referred, archives.keeps, 0).bytes();
             let first = stays.map_or(leaving.after.position + 1, |stays| stays.first);
             let (bytes, before) = stays.map_or((0, 0), |stays| (stays.bytes, stays.needed));
             let (bytes, needed) = (bytes + leaving.bytes.len() as u64, before + needed);
-            stays = Some(Stays { first, last: at.position, bytes, needed });
+            stays = Some(Stays { first, last: at, bytes, needed });
             if policy.leaves(bytes, needed) {
-                return Ok((Some(at.position), None));
+                return Ok((Some(at), None));
             }
         }
         Ok((None, stays))
@@ -102,7 +103,7 @@ impl Journal {
     async fn next(
         &self,
         archives: &Archives,
-        after: Head,
+        after: u64,
         head: Head,
     ) -> Result<Option<Leaving>, JournalError> {
         let journal = archives.journal.clone();
@@ -144,7 +145,8 @@ impl Journal {
                 bytes += record.payload.len();
                 bytes <= MAX_APPEND_BYTES / 4
             };
-            let (now, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            let count = rest.iter().take_while(fits).count().clamp(1, MAX_APPEND_RECORDS);
+            let (now, after) = rest.split_at(count);
             let appended = self.note(now.to_vec(), vec![]).await?;
             from = if from == 0 { appended.first } else { from };
             rest = after;
@@ -167,7 +169,8 @@ impl Journal {
         let appended = self.served(Request::Note(Note { records, left_out, reply }), answer).await?;
         appended.map_err(|error| match error {
             AppendError::Reopened { stream } => JournalError::Reopened { stream },
-            error => JournalError::Stopped { reason: error.to_string() },
+            AppendError::Stopped { reason } => JournalError::Stopped { reason },
+            error => StoreError::failed("append copies of archived records", error).into(),
         })
     }
 }

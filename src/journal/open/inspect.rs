@@ -21,10 +21,10 @@ use crate::options::Options;
 use crate::owner::Owner;
 use crate::paths;
 use crate::rebuild::{self, Sources};
-use crate::record::{Entry, Head};
+use crate::record::{Entry, Head, Keeps};
 use crate::repair::{self, Repair};
 use crate::sled_store::SledStore;
-use crate::store::{Meta, Store, StoreError, StreamHead};
+use crate::store::{Meta, Store, StoreError, StreamHead, StreamState};
 
 /// A journal as found, with its lock held.
 pub(crate) struct Found {
@@ -104,7 +104,7 @@ pub(crate) fn inspect(dir: &Path, options: &Options, faults: &FaultHook) -> Resu
         FoundIndex::Open(store, meta) => Some((&**store, meta)),
         _ => None,
     };
-    let log = read_log(&paths::log(dir), opened)?;
+    let log = read_log(&paths::log(dir), opened, options.keeps)?;
     let spent = ballast::spend_without_room(dir, faults);
     let spent = spent.map_err(JournalError::io("look for room in", dir))?;
     repairs.extend(spent.map(|bytes| Repair::BallastSpent { bytes }));
@@ -130,7 +130,11 @@ fn open_index(dir: &Path, faults: &FaultHook) -> Result<FoundIndex, JournalError
 }
 
 /// Reads the whole log, and compares the copies of archived records in it with the index.
-pub(crate) fn read_log(path: &Path, index: Option<(&SledStore, &Meta)>) -> Result<FoundLog, JournalError> {
+pub(crate) fn read_log(
+    path: &Path,
+    index: Option<(&SledStore, &Meta)>,
+    keeps: Keeps,
+) -> Result<FoundLog, JournalError> {
     let mut found = FoundLog::default();
     let mut lacking = Vec::new();
     found.summary = log::read(path, &mut |admitted| {
@@ -143,9 +147,12 @@ pub(crate) fn read_log(path: &Path, index: Option<(&SledStore, &Meta)>) -> Resul
                 found.at_index = Some(entry.hash);
                 if let Some(carry) = Carry::of(&entry.record) {
                     found.join(carry.head);
+                    let head = store.stream(carry.head.stream).ok().flatten();
+                    let is_needed = |copy: &&Entry| head.is_some_and(|head| needs(&head, copy, keeps));
                     let lacks = carry
                         .entries
                         .iter()
+                        .filter(is_needed)
                         .find(|copy| copy.position <= meta.truncated_at.position && !has(store, copy));
                     lacking.extend(lacks.map(|copy| (position, copy.position)));
                 }
@@ -166,6 +173,15 @@ pub(crate) fn read_log(path: &Path, index: Option<(&SledStore, &Meta)>) -> Resul
         found.lacks = lacking.into_iter().find(|(at, _)| *at > archived).map(|(_, position)| position);
     }
     Ok(found)
+}
+
+/// Whether a stream still needs a record of its own. Copies that nobody needs any more may have left the index.
+fn needs(head: &StreamHead, copy: &Entry, keeps: Keeps) -> bool {
+    match head.state {
+        StreamState::Open => true,
+        StreamState::Holding => copy.position == head.last_position || keeps(&copy.record),
+        StreamState::Finished => false,
+    }
 }
 
 /// Whether the index has this record.

@@ -4,6 +4,7 @@
 //! durable. Then it gets the claim of the new epoch with the records of the repairs, synced. Then the index is
 //! brought up to the log and synced. Only then the open runs are read from the index.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::earlier::copies::copies;
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
 use crate::judge::Relation;
-use crate::log::LogWriter;
+use crate::log::{self, LogWriter};
 use crate::logged_store::LoggedStore;
 use crate::options::Options;
 use crate::paths;
@@ -93,8 +94,8 @@ impl Start<'_> {
         log.append(&claim)?;
         let converted = self.convert(&mut log, &claim, &found_log)?;
         log.sync()?;
-        let (store, meta, opened) = self.bring_up(index, before, &claim, converted)?;
-        archived::check_complete(&opened.streams)?;
+        let (store, meta, mut opened) = self.bring_up(index, before, &claim, converted)?;
+        archived::complete(&mut opened.streams, &catalog)?;
 
         let mut store = LoggedStore::new(store, log, lock);
         let meta = archived::finish(self.dir, &mut store, meta, summary, &catalog, self.faults)?;
@@ -122,9 +123,17 @@ impl Start<'_> {
         };
         let Some(file) = newest.file_of_copies else { return Ok(false) };
         let places = Places::new(self.dir, self.options.archive_dir.as_deref());
-        let copies = copies(&places, &newest, file, self.options.links)?;
+        let mut copies = copies(&places, &newest, file, self.options.links)?;
+        // The log may have later records of these streams, and their ends.
+        let mut later = BTreeMap::new();
+        log::read(&paths::log(self.dir), &mut |admitted| {
+            let own = admitted.records.iter().filter(|(_, entry, _)| copies.contains_key(&entry.stream));
+            later.extend(own.map(|(state, entry, _)| (entry.stream, (*state, entry.seq, entry.position))));
+            Ok(())
+        })?;
+        let heads = archive::heads(&mut copies, &later);
         let now = (self.options.now)();
-        let records = archive::copied_again(&newest, copies, claim.meta.head.position + 1, now);
+        let records = archive::copied_again(&newest, copies, &heads, claim.meta.head.position + 1, now);
         let known = claim.streams.first().copied().or(found.repairs);
         repair::batches(claim.meta, records, known).try_for_each(|batch| log.append(&batch))?;
         Ok(true)
