@@ -24,7 +24,7 @@
 
 use uuid::Uuid;
 
-use super::chain::Fault;
+use super::fault::Fault;
 use super::record::{Entry, Record};
 
 /// The schema that this binary writes, of the envelope and of the trees.
@@ -40,10 +40,7 @@ use super::record::{Entry, Record};
 /// | 7 | kinds 1 and 5 have a version 3, and kind 51 has a further form (`migrations/0008_receipts`); bytes as before |
 pub const SCHEMA: u16 = 7;
 
-/// Largest payload of one record, in bytes.
-///
-/// Small values do not go to sled's blob files, which sled never syncs.
-pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+pub use super::record::MAX_PAYLOAD_BYTES;
 
 pub(super) const CODEC_BINCODE2: u8 = 1;
 const HEADER_BYTES: usize = 91;

@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-use super::chain::{ChainProblem, Fault};
+use super::fault::{ChainProblem, Fault};
 use super::owner::Owner;
+use super::record::MAX_APPEND_RECORDS;
 use super::store::{StoreError, is_full};
 use super::verification::Verdict;
-use super::writer::MAX_APPEND_RECORDS;
 
 /// The reason why a journal was not opened or could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -14,10 +14,9 @@ use super::error::{AppendError, JournalError};
 use super::fault_injection::Call;
 use super::record::{Entry, Head, Record};
 use super::room;
+use super::staged::Appended;
 use super::store::{Barrier, StreamState};
-use super::writer::{Append, Appended, Request, Shared};
-
-pub(super) use archiving::Looked;
+use super::writer::{Append, Request, Shared};
 
 /// An open journal. Clones share one writer.
 ///

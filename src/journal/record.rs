@@ -4,6 +4,29 @@ use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
+/// Largest payload of one record, in bytes.
+///
+/// Small values do not go to sled's blob files, which sled never syncs.
+pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
+
+/// Maximum payload of one append, in bytes: 64 records of the largest size.
+pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
+
+/// Maximum number of records of one append: an outcome for each member of the largest group, several times
+/// over.
+pub const MAX_APPEND_RECORDS: usize = 1024;
+
+/// Kind of the record that copies records ([`super::archive::Carry`]).
+pub(super) const CARRY: u16 = 35;
+
+/// Largest payload of a record with copies, in bytes. The envelope of the largest record has to fit into it.
+pub(super) const MAX_CARRY_BYTES: usize = MAX_PAYLOAD_BYTES + 1024;
+
+/// The largest payload of a kind of record, in bytes. A record with copies is larger than any that it copies.
+pub(super) fn max_payload(kind: u16) -> usize {
+    if kind == CARRY { MAX_CARRY_BYTES } else { MAX_PAYLOAD_BYTES }
+}
+
 /// A record as the caller passes it. The journal does not interpret the payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -13,7 +36,7 @@ pub struct Record {
     pub version: u16,
     /// Time of the append, in nanoseconds since the Unix epoch. The journal does not read a clock.
     pub time_ns: i64,
-    /// Encoded event, at most [`MAX_PAYLOAD_BYTES`](super::MAX_PAYLOAD_BYTES) bytes.
+    /// Encoded event, at most [`MAX_PAYLOAD_BYTES`] bytes.
     pub payload: Vec<u8>,
 }
 

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::archive::{self, Carry, Checkpoint};
 use super::envelope::SCHEMA;
-use super::record::Record;
+use super::record::{self, Record};
+use super::staged::Staged;
 use super::store::{Batch, Meta, StreamHead, StreamState};
-use super::writer::Staged;
 
 /// Kind of a repair record.
 pub const KIND: u16 = 32;
@@ -164,7 +164,7 @@ pub fn text(record: &Record) -> Option<String> {
                 |c| c.to_string(),
             ))
         }
-        archive::CARRY => Some(Carry::of(record).map_or_else(
+        record::CARRY => Some(Carry::of(record).map_or_else(
             || "copies of records that this stillpoint does not know".to_owned(),
             |carry| carry.to_string(),
         )),

@@ -14,7 +14,8 @@ use super::error::JournalError;
 use super::handle::Journal;
 use super::lock::Lock;
 use super::options::Options;
-use super::owner::{self, Owner};
+use super::owner::Owner;
+use super::owner_file;
 use super::paths;
 use super::snapshot::Snapshot;
 use super::verification::Verdict;
@@ -87,7 +88,7 @@ impl Replacement {
         paths::put_in_place(&paths::log(&draft), &self.dir.join(paths::LOG))?;
         // The present file witnesses records of the lost journal. Without one, an empty directory would be a
         // new journal.
-        paths::put_in_place(&owner::path(&draft), &owner::path(&self.dir))?;
+        paths::put_in_place(&owner_file::path(&draft), &owner_file::path(&self.dir))?;
         paths::put_in_place(&paths::index(&draft), &paths::index(&self.dir))?;
         paths::remove(&draft)?;
         Ok(aside)

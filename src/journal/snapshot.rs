@@ -23,7 +23,7 @@ use super::error::JournalError;
 use super::fault_injection::FaultHook;
 use super::handle::Journal;
 use super::options::Options;
-use super::record::Entry;
+use super::record::{self, Entry};
 use super::repair::{self, Repair};
 use super::store::{Meta, Store, StoreError};
 use crate::open::start::{Ready, start};
@@ -177,7 +177,7 @@ fn copies(store: &dyn Store, meta: &Meta) -> Result<Vec<Entry>, JournalError> {
         let Some(bytes) = store.record(position)?.filter(|_| position > meta.truncated_at.position) else {
             continue;
         };
-        copies.extend(open_at(position, &bytes).ok().filter(|entry| entry.record.kind == archive::CARRY));
+        copies.extend(open_at(position, &bytes).ok().filter(|entry| entry.record.kind == record::CARRY));
     }
     Ok(copies)
 }

@@ -27,8 +27,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
+use super::record::MAX_APPEND_BYTES;
 use super::store::Store;
-use super::writer::{MAX_APPEND_BYTES, Request, Shared, Writer, WriterStopped};
+use super::writer::{Request, Shared, Writer, WriterStopped};
 
 /// Maximum number of requests that share one barrier.
 pub const MAX_BATCH_REQUESTS: usize = 64;

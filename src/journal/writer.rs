@@ -12,43 +12,24 @@
 //! An error of write or sync stops the writer. The writer does not retry: after a failed sync the kernel
 //! may have dropped the pages to be written, and a second sync would succeed.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
 use tokio::sync::oneshot;
 
-use super::archive::{self, Catalog, Places, Policy, Step};
-use super::chain::{ChainProblem, Fault, max_payload, open_at};
-use super::envelope::{EnvelopeFields, MAX_PAYLOAD_BYTES, SCHEMA, encode};
+use super::archive::{self, Catalog, Looked, Places, Policy, Step};
+use super::chain::{ChainProblem, Fault, open_at};
 use super::error::{AppendError, JournalError};
 use super::fault_injection::FaultHook;
-use super::handle::Looked;
-use super::options::Options;
-use super::record::{Entry, Head, Keeps, Links, Record};
+use super::record::{Entry, Head, Keeps, Links, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Record, max_payload};
 use super::repair;
-use super::store::{Barrier, Batch, Meta, Store, StoreError, StoredRecord, StreamHead, StreamState};
-
-/// Maximum payload of one append, in bytes: 64 records of the largest size.
-pub const MAX_APPEND_BYTES: usize = 64 * MAX_PAYLOAD_BYTES;
-
-/// Maximum number of records of one append: an outcome for each member of the largest group, several times
-/// over.
-pub const MAX_APPEND_RECORDS: usize = 1024;
+use super::staged::{Appended, Staged};
+use super::store::{Barrier, Batch, Meta, Store, StoreError, StreamHead, StreamState};
 
 /// Maximum number of acknowledged records that are on disk in the log and not yet in its index.
 pub const MAX_UNSYNCED: u64 = 256;
-
-/// The result of an append.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// Position of its first record.
-    pub first: u64,
-    /// Its last record. The journal's head may be further, because of later appends.
-    pub last: Head,
-}
 
 pub(super) struct Append {
     pub stream: Uuid,
@@ -144,13 +125,6 @@ pub(super) struct Archives {
 }
 
 impl Archives {
-    pub fn new(journal: &Path, catalog: Arc<Catalog>, options: &Options) -> Archives {
-        let Options { links, keeps, segment_bytes, ref faults, .. } = *options;
-        let (journal, faults, turn) =
-            (journal.to_owned(), FaultHook(faults.clone()), tokio::sync::Mutex::default());
-        Archives { journal, catalog, links, keeps, segment_bytes, faults, turn }
-    }
-
     pub fn places(&self) -> &Places {
         self.catalog.places()
     }
@@ -211,16 +185,6 @@ pub(super) struct Writer<S> {
 
 /// The writer has stopped. The reason is in [`Shared`].
 pub(super) struct WriterStopped;
-
-/// A batch under construction.
-pub(super) struct Staged {
-    meta: Meta,
-    records: Vec<StoredRecord>,
-    streams: BTreeMap<Uuid, StreamHead>,
-    /// Whether the index is synced before the replies.
-    sync_index: bool,
-    answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
-}
 
 impl<S: Store> Writer<S> {
     pub fn new(store: S, meta: Meta, shared: Arc<Shared>) -> Writer<S> {
@@ -400,42 +364,6 @@ fn refusal(
     largest
         .and_then(|record| too_large("a payload", record.payload.len(), max_payload(record.kind)))
         .or_else(|| too_large("an append", payload_bytes(records), MAX_APPEND_BYTES))
-}
-
-impl Staged {
-    pub fn new(meta: Meta) -> Staged {
-        Staged { meta, records: vec![], streams: BTreeMap::new(), sync_index: false, answers: vec![] }
-    }
-
-    /// The batch, without its replies.
-    pub fn into_batch(self) -> Batch {
-        Batch { meta: self.meta, records: self.records, streams: self.streams.into_values().collect() }
-    }
-
-    pub fn add(
-        &mut self,
-        stream: Uuid,
-        known: Option<StreamHead>,
-        records: &[Record],
-        state: StreamState,
-    ) -> Appended {
-        let first = self.meta.head.position + 1;
-        let mut seq = known.map_or(0, |head| head.last_seq);
-        for record in records {
-            seq += 1;
-            let Head { position, hash: prev } = self.meta.head;
-            let (position, epoch) = (position + 1, self.meta.epoch);
-            let (envelope, hash) =
-                encode(&EnvelopeFields { schema: SCHEMA, position, epoch, stream, seq, prev, record });
-            self.records.push(StoredRecord { position, stream, seq, envelope });
-            self.meta.head = Head { position, hash };
-        }
-        let first_position = known.map_or(first, |head| head.first_position);
-        let last = self.meta.head;
-        let head = StreamHead { stream, state, last_seq: seq, first_position, last_position: last.position };
-        self.streams.insert(stream, head);
-        Appended { first, last }
-    }
 }
 
 /// All entries of a stream that the store still holds, checked against the index. Up to `truncated_at` they are

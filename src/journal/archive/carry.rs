@@ -25,20 +25,14 @@
 use std::fmt;
 use uuid::Uuid;
 
-use super::super::chain::Fault;
-use super::super::envelope::{self, MAX_PAYLOAD_BYTES};
-use super::super::record::{Entry, Record};
+use super::super::envelope;
+use super::super::fault::Fault;
+use super::super::record::{CARRY as KIND, Entry, MAX_CARRY_BYTES, Record};
 use super::super::store::{StreamHead, StreamState};
 use super::{CarrySummary, Checkpoint};
 
-/// Kind of the record that copies records.
-pub(crate) const KIND: u16 = 35;
-
 const VERSION: u16 = 1;
 const HEAD_BYTES: usize = 41;
-
-/// Largest payload of a record with copies, in bytes. The envelope of the largest record has to fit into it.
-pub(crate) const MAX_CARRY_BYTES: usize = MAX_PAYLOAD_BYTES + 1024;
 
 /// Copies of records of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

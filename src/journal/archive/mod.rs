@@ -45,7 +45,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use carry::Carry;
-pub(super) use carry::{Carries, KIND as CARRY, MAX_CARRY_BYTES, set_head, stream_of};
+pub(super) use carry::{Carries, set_head, stream_of};
 pub(super) use catalog::Catalog;
 pub(super) use checkpoint::KIND;
 pub use checkpoint::{CarrySummary, Checkpoint, FileOfCopies};
@@ -111,6 +111,15 @@ pub struct Stays {
 /// The archive directory of a journal directory.
 fn directory(journal: &Path) -> PathBuf {
     journal.join("archive")
+}
+
+/// Segments that stay: the last record of the last one, and when they were looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    pub last: u64,
+    pub copied_percent: u64,
+    pub at_ns: i64,
+    pub stays: Stays,
 }
 
 /// Where the files of archives are.

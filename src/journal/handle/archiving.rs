@@ -5,24 +5,16 @@ use uuid::Uuid;
 
 use tokio::sync::oneshot;
 
-use super::super::archive::{self, Archived, Checkpoint, Leaving, Policy, Remains, Stays};
+use super::super::archive::{self, Archived, Checkpoint, Leaving, Looked, Policy, Remains, Stays};
 use super::super::error::{AppendError, JournalError};
-use super::super::record::{Head, Record};
+use super::super::record::{Head, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Record};
+use super::super::staged::Appended;
 use super::super::store::{StoreError, StreamHead, StreamState};
-use super::super::writer::{Appended, Archives, Limits, MAX_APPEND_BYTES, MAX_APPEND_RECORDS, Note, Request};
+use super::super::writer::{Archives, Limits, Note, Request};
 use super::{Journal, blocking};
 
 /// Time after which segments that stay are looked at again although no further segment has ended, in nanoseconds.
 const LOOK_AGAIN_NS: i64 = 3_600 * 1_000_000_000;
-
-/// Segments that stay: the last record of the last one, and when they were looked at.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Looked {
-    last: u64,
-    copied_percent: u64,
-    at_ns: i64,
-    stays: Stays,
-}
 
 /// What open streams need, and what is live now.
 struct Needs {

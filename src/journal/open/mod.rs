@@ -17,6 +17,7 @@ pub(crate) mod recover;
 pub(crate) mod start;
 
 use std::path::Path;
+use std::sync::Arc;
 use uuid::Uuid;
 
 use tokio::sync::mpsc;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 use self::inspect::inspect;
 use self::recover::{claim, recover};
 use self::start::{Ready, start};
+use crate::archive::Catalog;
 use crate::ballast;
 use crate::error::JournalError;
 use crate::fault_injection::FaultHook;
@@ -66,7 +68,7 @@ impl Journal {
     /// The journal is held, damaged, lost or from a newer Stillpoint, or the disk failed.
     pub fn open_thread(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
         let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, catalog, &options);
+        let archives = archives(dir, catalog, &options);
         start_on_thread(store, meta, opened, dir, Some(archives))
     }
 
@@ -81,7 +83,7 @@ impl Journal {
     /// Outside of a tokio runtime.
     pub fn open_inline(dir: &Path, options: Options) -> Result<(Journal, Opened), JournalError> {
         let Ready { store, meta, opened, catalog, .. } = open_with_ballast(dir, &options)?;
-        let archives = Archives::new(dir, catalog, &options);
+        let archives = archives(dir, catalog, &options);
         Ok((start_as_task(store, meta, Some(archives)), opened))
     }
 
@@ -119,6 +121,13 @@ impl Journal {
         claim(&mut store, &mut meta, &mut opened)?;
         Ok((start_as_task(store, meta, None), opened))
     }
+}
+
+/// What an open journal needs to archive.
+fn archives(dir: &Path, catalog: Arc<Catalog>, options: &Options) -> Archives {
+    let Options { links, keeps, segment_bytes, ref faults, .. } = *options;
+    let (journal, faults) = (dir.to_owned(), FaultHook(faults.clone()));
+    Archives { journal, catalog, links, keeps, segment_bytes, faults, turn: tokio::sync::Mutex::default() }
 }
 
 fn start_as_task<S: Store + 'static>(store: S, meta: Meta, archives: Option<Archives>) -> Journal {

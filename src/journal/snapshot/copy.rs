@@ -11,7 +11,8 @@ use super::super::catch_up;
 use super::super::error::JournalError;
 use super::super::lock::{Lock, taken};
 use super::super::log;
-use super::super::owner::{self, Owner};
+use super::super::owner::Owner;
+use super::super::owner_file;
 use super::super::paths;
 use super::super::sled_store::SledStore;
 use super::super::store::Meta;
@@ -46,7 +47,7 @@ pub(super) fn files(dir: &Path) -> Result<TempDir, JournalError> {
         for path in [paths::index(dir), paths::log(dir)] {
             directory(&path, &copy.path().join(path.file_name().unwrap_or_default()))?;
         }
-        file(&owner::path(dir), &owner::path(copy.path()))?;
+        file(&owner_file::path(dir), &owner_file::path(copy.path()))?;
         archive::copy(dir, copy.path())
     };
     copied().map_err(JournalError::io("copy", dir))?;
