@@ -294,7 +294,7 @@ async fn rebuild_of_headers_at_every_state_of_an_archiving() {
 async fn rebuilds(header: bool) {
     let mut cases = 0;
     let mut failed = vec![];
-    for n in (0..80).step_by(every(11)) {
+    for n in (0..80).step_by(every(4) * 3) {
         for segment in 0..8 {
             let dir = directory();
             let faults =
