@@ -229,7 +229,7 @@ fn converts_every_stored_journal_killed_at_each_call() {
         let whole = converted(dir.path(), &heads, &input.name());
         assert!(is_refused_by_earlier_release(dir.path()));
         // Each input begins at another call.
-        let step = every(4);
+        let step = every(8);
         for n in ((index % step) as u64..).step_by(step) {
             let dir = tempfile::tempdir().expect("a directory");
             let heads = input.lay_out(dir.path());
@@ -246,7 +246,7 @@ fn converts_every_stored_journal_killed_at_each_call() {
     }
     println!("{} journals, {kills} kills", inputs.len());
     assert!(
-        inputs.len() >= 16 && kills > 10 * inputs.len() / every(4),
+        inputs.len() >= 16 && kills > 10 * inputs.len() / every(8),
         "{} journals, {kills} kills",
         inputs.len()
     );

@@ -294,7 +294,7 @@ async fn rebuild_of_headers_at_every_state_of_an_archiving() {
 async fn rebuilds(header: bool) {
     let mut cases = 0;
     let mut failed = vec![];
-    for n in (0..80).step_by(every(4) * 3) {
+    for n in (0..80).step_by(every(9) * 3) {
         for segment in 0..8 {
             let dir = directory();
             let faults =
@@ -489,7 +489,7 @@ async fn run_that_ended_before_the_conversion_stays_ended() {
 fn conversion_killed_at_each_call_without_its_database() {
     let (mut kills, mut failed) = (0, vec![]);
     for lost in ["nothing", "missing before", "missing after", "unopenable before", "unopenable after"] {
-        for n in (0..60).step_by(every(4)) {
+        for n in (0..60).step_by(every(10)) {
             let dir = directory();
             let (heads, ended, _) = earlier_with_an_end(dir.path());
             let lose = |when: &str| match lost.strip_suffix(when) {

@@ -488,7 +488,7 @@ async fn simulate(name: &str, seeds: std::ops::Range<u64>, features: Features) {
 
 fn seeds() -> std::ops::Range<u64> {
     let count =
-        std::env::var("SEEDS").ok().map_or(16 / every(8) as u64, |count| count.parse().expect("a number"));
+        std::env::var("SEEDS").ok().map_or(16 / every(16) as u64, |count| count.parse().expect("a number"));
     0..count
 }
 
