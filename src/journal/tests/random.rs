@@ -330,10 +330,10 @@ impl Sim {
         Ok(())
     }
 
-    async fn go(&mut self, sessions: usize) -> Result<(), String> {
+    async fn go(&mut self, lives: usize) -> Result<(), String> {
         let synced = tempfile::tempdir_in("/dev/shm").expect("dir");
         let mut sled_lost = true;
-        for session in 0..sessions {
+        for life in 0..lives {
             let dir = self.dir.path().to_owned();
             let roll_back = self.features.roll_back && self.rng.bool();
             let faults = Arc::new(Kill {
@@ -416,7 +416,7 @@ impl Sim {
                 self.check(&journal).await?;
             }
             drop(journal);
-            self.trace.push(format!("closed session {session}"));
+            self.trace.push(format!("closed life {life}"));
             if roll_back && self.rng.bool() && synced.path().join("sled").exists() {
                 self.trace.push("index back at its last sync".into());
                 fs::remove_dir_all(dir.join("sled")).expect("removed");
